@@ -1,0 +1,246 @@
+"""The words of the house as small frozen values.
+
+RFC words are lower-case and unbroken (`uidvalidity`, `internaldate`), so that a grep meets the RFC. Values
+here know nothing of servers, files or databases; everything else speaks in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NewType
+
+Digest = NewType("Digest", str)
+"""Hex SHA-256 of a message's octets: its identity."""
+
+Flags = frozenset[str]
+"""System flags (`\\Seen`) and keywords (`$Forwarded`) together; never `\\Recent`."""
+
+INBOX = b"INBOX"
+
+SPECIAL_USES = ("\\all", "\\archive", "\\drafts", "\\flagged", "\\junk", "\\sent", "\\trash", "\\important")
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What RFC 3501 calls a mailbox: `raw` is its identity on the wire, `path` is for people.
+
+    `raw` holds the octets of the name as the server lists it (unquoted, undecoded); INBOX in any case is
+    `b"INBOX"`. `attributes` are lower-case (`\\noselect`).
+    """
+
+    raw: bytes
+    path: tuple[str, ...]
+    delimiter: str | None = None
+    attributes: frozenset[str] = frozenset()
+    subscribed: bool = False
+
+    @property
+    def name(self) -> str:
+        """The decoded path with "/" between levels."""
+        return "/".join(self.path)
+
+    @property
+    def selectable(self) -> bool:
+        """RFC 3501 section 7.2.2, RFC 5258 section 3."""
+        return not self.attributes & {"\\noselect", "\\nonexistent"}
+
+    @property
+    def special_use(self) -> str | None:
+        """RFC 6154, lower-case with its backslash."""
+        return next((use for use in SPECIAL_USES if use in self.attributes), None)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStatus:
+    """What STATUS or EXAMINE says of a folder; `size` in octets. Missing items are None."""
+
+    uidvalidity: int
+    uidnext: int | None
+    messages: int
+    highestmodseq: int | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A folder as enumerated; `status` is None where it cannot be opened or the server did not say."""
+
+    folder: Folder
+    status: FolderStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What we know of a folder from its last complete pass, for RFC 7162 resynchronisation."""
+
+    uidvalidity: int
+    highestmodseq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What FETCH says of a message besides its octets; `size` is RFC822.SIZE, a hint.
+
+    `flags` is None when the reply held none. `internaldate` is the server's text, verbatim.
+    """
+
+    uid: int
+    flags: Flags | None = None
+    internaldate: str | None = None
+    size: int | None = None
+    modseq: int | None = None
+    emailid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A folder opened read-only. `vanished` and `changed` are what QRESYNC told; None: it was not asked."""
+
+    status: FolderStatus
+    keywords: tuple[str, ...] = ()
+    vanished: frozenset[int] | None = None
+    changed: tuple[Attributes, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A message's octets, complete and hashed: in memory when small, else in a spool file.
+
+    `crlf_size` is the size if every bare LF were a CRLF. `header` is the octets up to and with the first
+    blank line, cut off at 1 MiB. Whoever takes a spool file moves or removes it.
+    """
+
+    digest: Digest
+    size: int
+    crlf_size: int
+    header: bytes
+    octets: bytes | None
+    spool: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A message as the source delivered it."""
+
+    attributes: Attributes
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A message the source did not deliver. `gone`: it was expunged meanwhile, which is no failure."""
+
+    uid: int
+    reason: str
+    server_reply: str | None = None
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a message lives in a store; everything a store needs to name its place.
+
+    `directory` is the folder's place in the store, assigned once and kept in the catalog. `arrived` is the
+    INTERNALDATE in seconds since 1970. `present` is False once the message vanished or its epoch ended.
+    """
+
+    directory: str
+    uidvalidity: int
+    generation: int
+    uid: int
+    digest: Digest
+    size: int
+    crlf_size: int
+    arrived: int
+    flags: Flags = frozenset()
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFolder:
+    """A folder as the catalog knows it."""
+
+    number: int
+    folder: Folder
+    directory: str
+    listed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FolderState:
+    """Where the last complete pass left a folder; read before its UIDs and flags, committed after them."""
+
+    uidnext: int | None
+    highestmodseq: int | None
+    messages: int
+    filter: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEpoch:
+    """A folder under one UIDVALIDITY. `generation` counts the times a server reused a UIDVALIDITY for other
+    mail. `state` is None until a pass over it was complete."""
+
+    number: int
+    folder: int
+    uidvalidity: int
+    generation: int = 1
+    state: FolderState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A committed message with its place, as a source of bytes for an equal one."""
+
+    placement: Placement
+    message_id: str | None
+    header_digest: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A message that could not be fetched, stored or appended, with the reason and the next step."""
+
+    folder: str
+    epoch: int
+    uid: int
+    step: str
+    reason: str
+    server_reply: str | None
+    tries: int
+    accepted: bool
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One folder's terms of the equation and this run's work, in messages and octets."""
+
+    name: str
+    uidvalidity: int | None
+    on_server: int
+    stored: int
+    excluded: int
+    quarantined: int
+    fetched: int = 0
+    fetched_bytes: int = 0
+    flags_changed: int = 0
+    vanished: int = 0
+    unreached: int = 0
+    error: str | None = None
+
+    @property
+    def balanced(self) -> bool:
+        """on server = stored + excluded + quarantined."""
+        return self.on_server == self.stored + self.excluded + self.quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do; printed by a dry run. `visit` folders with why, `skip` folders with why not."""
+
+    visit: Sequence[tuple[Listed, str]] = field(default_factory=tuple)
+    unchanged: Sequence[Listed] = field(default_factory=tuple)
+    skip: Sequence[tuple[Folder, str]] = field(default_factory=tuple)

@@ -1,0 +1,224 @@
+"""The few ports: what a step needs of a server, a store, a journal and a catalog.
+
+Steps are written against these alone. Each port has one contract suite in tests/contracts that every adapter
+passes. All calls are synchronous. A source belongs to one thread; a store, a journal and a catalog may be
+called from several threads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import BinaryIO, Protocol
+
+from archiver.facts import ArchiveFact, Fact, Segment
+from archiver.model import (
+    Attributes,
+    Body,
+    Digest,
+    Fetched,
+    Flags,
+    Folder,
+    KnownEpoch,
+    KnownFolder,
+    Listed,
+    Opened,
+    Placement,
+    Quarantined,
+    Resume,
+    Tally,
+    Twin,
+    Undelivered,
+)
+
+
+class MailSource(Protocol):
+    """A server to archive from, one connection. It never changes the server's mail (EXAMINE, BODY.PEEK[])."""
+
+    def list_folders(self) -> Sequence[Listed]:
+        """All folders with their status where the server tells it without opening them.
+
+        Raises:
+            ServerUnavailable: the list is empty or has no INBOX-like entry at all: never "nothing there".
+        """
+
+    def open(self, folder: Folder, resume: Resume | None = None) -> Opened:
+        """Open `folder` read-only; later calls speak of it. With `resume`, ask what changed since, if possible.
+
+        Raises:
+            FolderNotFound, PermissionDenied: this folder only.
+            FolderChanged: on reconnecting, its UIDVALIDITY is not the one that was opened.
+        """
+
+    def uids(self, criteria: str | None = None) -> set[int]:
+        """The UIDs in the open folder, all of them or those an IMAP SEARCH finds.
+
+        Raises:
+            ServerUnavailable: the answer does not agree with the number of messages the folder holds.
+            MessageRefused: the server does not take the criteria.
+        """
+
+    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
+        """FLAGS, INTERNALDATE and RFC822.SIZE of `uids` (None: all), in any order, each at least once.
+
+        `changed_since`: only those whose modseq is above it (RFC 7162). UIDs that are gone are left out.
+        """
+
+    def headers(self, uids: Collection[int]) -> Iterator[tuple[Attributes, bytes]]:
+        """The header blocks of `uids`, with the blank line, as the server cuts them."""
+
+    def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
+        """The messages, streamed: exactly one outcome for each of `uids`, in any order.
+
+        A message comes only when its octets are complete. One message's failure is an Undelivered, never an
+        exception. After TemporaryError the UIDs without an outcome may be asked again.
+        """
+
+    def close(self) -> None:
+        """Log out; never raises, may be called twice."""
+
+
+class StoreBatch(Protocol):
+    """Messages made durable together. One thread, many messages, one `commit`."""
+
+    def put(self, placement: Placement, body: Body) -> None:
+        """Write the octets where they are not yet seen. Takes over `body.spool`."""
+
+    def link(self, placement: Placement, twin: Placement) -> None:
+        """The octets at `twin`, already committed, also at `placement`.
+
+        Raises:
+            IntegrityError: the twin's octets are not there.
+        """
+
+    def commit(self) -> None:
+        """Make all of it durable and seen at its place. Interrupted at any point, nothing half-written is
+        seen at a final name; what is there may be put again."""
+
+    def abandon(self) -> None:
+        """Drop what was not committed."""
+
+
+class MessageStore(Protocol):
+    """The bytes of an account. No call deletes a message.
+
+    Raises (all): ArchiveNotWritable when the disk is full or read-only.
+    """
+
+    def batch(self) -> StoreBatch:
+        """Begin a batch."""
+
+    def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
+        """Messages changed flags, or left the present ones; durable on return. A move done before is fine."""
+
+    def open(self, placement: Placement) -> BinaryIO:
+        """The message's octets.
+
+        Raises:
+            IntegrityError: not there.
+        """
+
+    def found(self) -> Iterator[tuple[str, str]]:
+        """Every file of the store as (directory-relative path, name), vanished ones too, tmp leftovers not."""
+
+    def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
+        """After a crash: bring every message to its expected place, clear leftovers of unfinished writes, and
+        yield what lies in the store without being expected, as far as its name tells a placement whose
+        octets' digest fits (flags from the name)."""
+
+    def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
+        """Write the folder's control files for its present messages; `status` = (uidvalidity, uidnext)."""
+
+    def subscribe(self, directories: Sequence[str]) -> None:
+        """Write the list of subscribed folders."""
+
+
+class Journal(Protocol):
+    """The append-only copy of the facts beside the bytes."""
+
+    def append(self, run: str, facts: Sequence[Fact], after: tuple[int, Digest]) -> Segment:
+        """Write the next segment, durable on return; `after` is number and digest of the last one.
+
+        Raises:
+            IntegrityError: that number exists already.
+        """
+
+    def read(self, after: tuple[int, Digest]) -> Iterator[Segment]:
+        """The segments after that one, in order, each checked against the chain.
+
+        Raises:
+            IntegrityError: a segment is missing, damaged, or does not follow from the one before.
+        """
+
+
+class Catalog(Protocol):
+    """The facts, queryable. `apply` is the only way facts get in."""
+
+    def last_segment(self) -> tuple[int, Digest]:
+        """Number and digest of the newest segment applied; (0, "") for none."""
+
+    def apply(self, segment: Segment) -> None:
+        """Apply a segment's facts and its number in one transaction. A segment applied before is refused.
+
+        Raises:
+            IntegrityError: it is not the next one.
+        """
+
+    def identity(self) -> ArchiveFact | None:
+        """Whose archive this is; None when new."""
+
+    def folders(self) -> Mapping[bytes, KnownFolder]:
+        """All folders ever seen, by their raw name."""
+
+    def epochs(self) -> Mapping[int, KnownEpoch]:
+        """The current epoch of each folder, by folder number; ended ones are not among them."""
+
+    def next_numbers(self) -> tuple[int, int, Mapping[tuple[int, int], int]]:
+        """The next folder number, the next epoch number, and the highest generation used so far of each
+        (folder number, uidvalidity)."""
+
+    def known(self, epoch: int) -> dict[int, Flags]:
+        """The present messages of an epoch: uid → flags. Equal sets of flags are one object."""
+
+    def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
+        """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch."""
+
+    def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
+        """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, to compare with a server's."""
+
+    def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
+        """Committed places of equal octets that arrived at the same second, by (digest, arrived)."""
+
+    def candidates(self, sizes: Collection[int]) -> Sequence[tuple[Attributes, Twin]]:
+        """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
+
+    def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:
+        """What waits in quarantine, of one current epoch or of all."""
+
+    def tallies(self, run: str | None = None) -> Sequence[Tally]:
+        """The equation of every listed folder, with the work of `run`."""
+
+    def ledger(self) -> RunLedger:
+        """The runs and their steps."""
+
+
+class RunLedger(Protocol):
+    """Which runs there were, which of their steps are done. Part of the catalog, not of the archive's facts."""
+
+    def begin(self, run: str, at: str) -> None:
+        """A run begins; fine if it did before."""
+
+    def finish(self, run: str, status: str, exit_code: int, at: str) -> None:
+        """A run ended."""
+
+    def runs(self) -> Sequence[tuple[str, str, str | None, str | None, int | None]]:
+        """(run, started, finished, status, exit_code) of all runs, oldest first."""
+
+    def complete_step(self, run: str, step: str, result: str, at: str) -> None:
+        """A step is done; `result` is JSON for the steps after it."""
+
+    def step_result(self, run: str, step: str) -> str | None:
+        """The result of a step that is done; None if it is not."""
+
+
+Spool = Callable[[], BinaryIO]
+"""Opens a new, private, empty spool file (with a `name`) on the archive's own file system."""
