@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar, Union, get_args
 
 from archiver.model import Digest, Flags
 
@@ -169,10 +169,11 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     StateFact,
 ]
 
-_KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in Fact.__args__}
+_KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in get_args(Fact)}
 _FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _KINDS.values()}
 _TUPLES = frozenset({"path", "uids"})
 _SETS = frozenset({"flags", "attributes"})
+_encode = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
 
 
 def fact_to_json(fact: Fact) -> str:
@@ -185,7 +186,7 @@ def fact_to_json(fact: Fact) -> str:
         elif value.__class__ is frozenset:
             value = sorted(value)
         record[name] = value
-    return json.dumps(record, ensure_ascii=True, separators=(",", ":"))
+    return _encode(record)
 
 
 def fact_from_json(line: str) -> Fact:

@@ -125,6 +125,13 @@ class MessageStore(Protocol):
         yield what lies in the store without being expected, as far as its name tells a placement whose
         octets' digest fits (flags from the name)."""
 
+    def reserve(self, directory: str, keywords: Sequence[str]) -> None:
+        """The folder's keywords in the server's order, said before messages use them; keywords known to the
+        store keep their place."""
+
+    def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
+        """Write the folder's true name beside its messages."""
+
     def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
         """Write the folder's control files for its present messages; `status` = (uidvalidity, uidnext)."""
 

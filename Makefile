@@ -1,0 +1,48 @@
+# Everything a developer does. PYTHON may be set; otherwise the newest supported one that runs is taken.
+
+VENV := .venv
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	2>/dev/null && { echo $$python; break; }; done)
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## archive a small account of a built-in server into demo/
+	$(VENV)/bin/archiver demo --dir demo
+
+test: $(VENV)/.dev ## all tests; installs the test servers where it may
+	.ci/install-servers
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS)
+
+lint: $(VENV)/.dev ## formatting, style, types, and who may import whom
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.dev ## measure speed and memory against a local Dovecot
+	.ci/install-servers
+	$(VENV)/bin/python -m tests.bench
+
+clean: ## remove what was made
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 with venv found; set PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/pip install -q -e '.[demo]'
+	@touch $@
+
+# --group needs pip 25.1
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/pip install -q --upgrade 'pip>=25.1'
+	$(VENV)/bin/pip install -q -e '.[demo]' --group dev
+	@touch $@ $(VENV)/.demo

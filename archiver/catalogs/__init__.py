@@ -1,0 +1,1 @@
+"""The facts of an archive in a database, where they can be asked for."""

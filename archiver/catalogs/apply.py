@@ -1,0 +1,357 @@
+"""What each fact changes in the tables.
+
+Facts take effect in their order; neighbours of one kind are sent to the database together. The statements are
+plain upserts and updates, so that a thousand messages are a handful of round trips.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    UpdateBase,
+    and_,
+    bindparam,
+    case,
+    delete,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from archiver.catalogs.schema import (
+    ARCHIVE,
+    EPOCH,
+    FLAG_CHANGE,
+    FOLDER,
+    MESSAGE,
+    PASS,
+    PRESENCE_CHANGE,
+    QUARANTINE,
+)
+from archiver.facts import (
+    ArchiveFact,
+    EpochFact,
+    Fact,
+    FlagsFact,
+    FolderFact,
+    PassFact,
+    QuarantinedFact,
+    ReleasedFact,
+    Segment,
+    StateFact,
+    StoredFact,
+    VanishedFact,
+)
+from archiver.model import Flags
+
+
+def apply_facts(connection: Connection, segment: Segment) -> None:
+    """Apply a segment's facts, in order, in the caller's transaction."""
+    for group in _groups(segment.facts):
+        _EFFECTS[type(group[0])](connection, segment, group)
+
+
+@lru_cache(maxsize=4096)
+def flags_to_text(flags: Flags) -> str:
+    """A set of words as the tables hold it."""
+    return json.dumps(sorted(flags), separators=(",", ":"))
+
+
+def _groups(facts: Sequence[Fact]) -> Iterator[list[Any]]:
+    """Neighbours of one kind; each message at most once in a group, so that its history keeps every change."""
+    group: list[Fact] = []
+    seen: set[tuple[int, int]] = set()
+    for fact in facts:
+        message = (fact.epoch, fact.uid) if isinstance(fact, (StoredFact, FlagsFact, QuarantinedFact)) else None
+        if group and (type(fact) is not type(group[0]) or message in seen):
+            yield group
+            group, seen = [], set()
+        group.append(fact)
+        if message is not None:
+            seen.add(message)
+    if group:
+        yield group
+
+
+def _send(connection: Connection, statement: UpdateBase, rows: Sequence[Mapping[str, object]]) -> None:
+    """Execute `statement` for each of many rows, as the driver takes them.
+
+    SQLAlchemy would look at every value of every row, which takes longer than the database needs to store them.
+    The columns have to be of types that the driver takes as they are.
+    """
+    compiled = _compiled(statement, connection.dialect)
+    if (names := compiled.positiontup) is None:
+        parameters: Sequence[Any] = [{**compiled.params, **row} for row in rows]
+    else:
+        parameters = [tuple(row[name] for name in names) for row in rows]
+    connection.exec_driver_sql(str(compiled), parameters)
+
+
+@lru_cache(maxsize=64)
+def _compiled(statement: UpdateBase, dialect: Dialect) -> SQLCompiler:
+    compiled = statement.compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)
+    return compiled
+
+
+def _text(value: str | None) -> str | None:
+    """Undecodable octets, kept by Python as lone surrogates, are no text to a database."""
+    if value is None or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _archive(connection: Connection, _segment: Segment, facts: Sequence[ArchiveFact]) -> None:
+    names = ("archive_id", "account", "protocol", "host", "user", "at")
+    connection.execute(insert(ARCHIVE), [{name: _text(getattr(fact, name)) for name in names} for fact in facts])
+
+
+_folder = upsert(FOLDER)
+_UPSERT_FOLDER = _folder.on_conflict_do_update(
+    index_elements=[FOLDER.c.number],
+    set_={name: _folder.excluded[name] for name in ("path", "delimiter", "attributes", "subscribed", "listed")},
+)
+
+
+def _folders(connection: Connection, _segment: Segment, facts: Sequence[FolderFact]) -> None:
+    rows = [
+        {
+            "number": fact.number,
+            "raw": fact.raw,
+            "path": json.dumps(fact.path),
+            "delimiter": _text(fact.delimiter),
+            "directory": _text(fact.directory),
+            "attributes": flags_to_text(fact.attributes),
+            "subscribed": fact.subscribed,
+            "listed": fact.listed,
+            "first_seen": fact.at,
+        }
+        for fact in facts
+    ]
+    connection.execute(_UPSERT_FOLDER, rows)
+
+
+_END_EPOCH = (
+    update(EPOCH)
+    .where(EPOCH.c.folder == bindparam("of_folder"), EPOCH.c.ended_at.is_(None))
+    .values(ended_at=bindparam("end"))
+)
+
+
+def _epochs(connection: Connection, _segment: Segment, facts: Sequence[EpochFact]) -> None:
+    for fact in facts:
+        connection.execute(_END_EPOCH, {"of_folder": fact.folder, "end": fact.at})
+        connection.execute(
+            insert(EPOCH),
+            {
+                "number": fact.number,
+                "folder": fact.folder,
+                "uidvalidity": fact.uidvalidity,
+                "generation": fact.generation,
+                "reason": fact.reason,
+                "began_at": fact.at,
+            },
+        )
+
+
+_THIS_MESSAGE = and_(MESSAGE.c.epoch == bindparam("of_epoch"), MESSAGE.c.uid == bindparam("of_uid"))
+_THIS_QUARANTINE = and_(QUARANTINE.c.epoch == bindparam("of_epoch"), QUARANTINE.c.uid == bindparam("of_uid"))
+
+_message = upsert(MESSAGE)
+_UPSERT_MESSAGE = _message.on_conflict_do_update(
+    index_elements=[MESSAGE.c.epoch, MESSAGE.c.uid],
+    set_={column.name: _message.excluded[column.name] for column in MESSAGE.c if not column.primary_key},
+)
+_UNQUARANTINE = delete(QUARANTINE).where(_THIS_QUARANTINE)
+
+
+def _presence(present: bool) -> Any:
+    """History for a message whose presence is about to change, nothing for one where it is not."""
+    vanished = MESSAGE.c.vanished_at
+    return insert(PRESENCE_CHANGE).from_select(
+        ["epoch", "uid", "at", "run", "present"],
+        select(
+            MESSAGE.c.epoch, MESSAGE.c.uid, bindparam("when"), bindparam("by"), true() if present else false()
+        ).where(_THIS_MESSAGE, vanished.is_not(None) if present else vanished.is_(None)),
+    )
+
+
+_RECORD_RETURN, _RECORD_VANISHING = _presence(True), _presence(False)
+
+
+def _stored(connection: Connection, segment: Segment, facts: Sequence[StoredFact]) -> None:
+    messages = [{"of_epoch": fact.epoch, "of_uid": fact.uid} for fact in facts]
+    returns = [
+        {**message, "when": fact.at, "by": segment.run} for message, fact in zip(messages, facts, strict=True)
+    ]
+    _send(connection, _RECORD_RETURN, returns)
+    _send(connection, _UPSERT_MESSAGE, [_row(segment.run, fact) for fact in facts])
+    _send(connection, _UNQUARANTINE, messages)
+
+
+def _row(run: str, fact: StoredFact) -> dict[str, object]:
+    return {
+        "epoch": fact.epoch,
+        "uid": fact.uid,
+        "digest": fact.digest,
+        "size": fact.size,
+        "crlf_size": fact.crlf_size,
+        "server_size": fact.server_size,
+        "internaldate": _text(fact.internaldate),
+        "arrived": fact.arrived,
+        "flags": flags_to_text(fact.flags),
+        "message_id": _text(fact.message_id),
+        "header_digest": fact.header_digest,
+        "emailid": _text(fact.emailid),
+        "matched": fact.matched,
+        "stored_run": run,
+        "stored_at": fact.at,
+        "vanished_run": None,
+        "vanished_at": None,
+    }
+
+
+_CHANGED_FLAGS = and_(_THIS_MESSAGE, MESSAGE.c.flags != bindparam("now"))
+_RECORD_FLAGS = insert(FLAG_CHANGE).from_select(
+    ["epoch", "uid", "at", "run", "flags_before", "flags_after"],
+    select(
+        MESSAGE.c.epoch, MESSAGE.c.uid, bindparam("when"), bindparam("by"), MESSAGE.c.flags, bindparam("now")
+    ).where(_CHANGED_FLAGS),
+)
+_SET_FLAGS = update(MESSAGE).where(_CHANGED_FLAGS).values(flags=bindparam("now"))
+
+
+def _flags(connection: Connection, segment: Segment, facts: Sequence[FlagsFact]) -> None:
+    changes = [{"of_epoch": fact.epoch, "of_uid": fact.uid, "now": flags_to_text(fact.flags)} for fact in facts]
+    history = [{**change, "when": fact.at, "by": segment.run} for change, fact in zip(changes, facts, strict=True)]
+    _send(connection, _RECORD_FLAGS, history)
+    _send(connection, _SET_FLAGS, changes)
+
+
+_SET_VANISHED = (
+    update(MESSAGE)
+    .where(_THIS_MESSAGE, MESSAGE.c.vanished_at.is_(None))
+    .values(vanished_at=bindparam("when"), vanished_run=bindparam("by"))
+)
+
+
+def _vanished(connection: Connection, segment: Segment, facts: Sequence[VanishedFact]) -> None:
+    for fact in facts:
+        rows = [
+            {"of_epoch": fact.epoch, "of_uid": uid, "when": fact.at, "by": segment.run}
+            for uid in dict.fromkeys(fact.uids)
+        ]
+        if rows:
+            _send(connection, _RECORD_VANISHING, rows)
+            _send(connection, _SET_VANISHED, rows)
+
+
+_quarantine = upsert(QUARANTINE)
+_UPSERT_QUARANTINE = _quarantine.on_conflict_do_update(
+    index_elements=[QUARANTINE.c.epoch, QUARANTINE.c.uid],
+    set_={
+        "step": _quarantine.excluded.step,
+        "reason": _quarantine.excluded.reason,
+        "server_reply": _quarantine.excluded.server_reply,
+        "tries": QUARANTINE.c.tries
+        + case(
+            (_quarantine.excluded.last_run.is_(None), 0),
+            (QUARANTINE.c.last_run == _quarantine.excluded.last_run, 0),
+            else_=1,
+        ),
+        # A person's word is not taken back by another failure.
+        "accepted": or_(QUARANTINE.c.accepted, _quarantine.excluded.accepted),
+        "last_run": func.coalesce(_quarantine.excluded.last_run, QUARANTINE.c.last_run),
+    },
+)
+
+
+def _quarantined(connection: Connection, segment: Segment, facts: Sequence[QuarantinedFact]) -> None:
+    """A failure counts as one try of its run; an acceptance is no try."""
+    rows = [
+        {
+            "epoch": fact.epoch,
+            "uid": fact.uid,
+            "step": fact.step,
+            "reason": _text(fact.reason),
+            "server_reply": _text(fact.server_reply),
+            "tries": 0 if fact.accepted else 1,
+            "accepted": fact.accepted,
+            "since": fact.at,
+            "last_run": None if fact.accepted else segment.run,
+        }
+        for fact in facts
+    ]
+    connection.execute(_UPSERT_QUARANTINE, rows)
+
+
+def _released(connection: Connection, _segment: Segment, facts: Sequence[ReleasedFact]) -> None:
+    rows = [{"of_epoch": fact.epoch, "of_uid": uid} for fact in facts for uid in fact.uids]
+    if rows:
+        _send(connection, _UNQUARANTINE, rows)
+
+
+_pass = upsert(PASS)
+_UPSERT_PASS = _pass.on_conflict_do_update(
+    index_elements=[PASS.c.run, PASS.c.epoch],
+    set_={column.name: _pass.excluded[column.name] for column in PASS.c if not column.primary_key},
+)
+
+
+def _passes(connection: Connection, segment: Segment, facts: Sequence[PassFact]) -> None:
+    rows = [
+        {
+            "run": segment.run,
+            "epoch": fact.epoch,
+            "segment": segment.number,
+            "on_server": fact.on_server,
+            "excluded": fact.excluded,
+            "unreached": fact.unreached,
+            "error": _text(fact.error),
+            "at": fact.at,
+        }
+        for fact in facts
+    ]
+    connection.execute(_UPSERT_PASS, rows)
+
+
+_STATE = ("uidnext", "highestmodseq", "messages", "filter")
+_SET_STATE = (
+    update(EPOCH)
+    .where(EPOCH.c.number == bindparam("of_epoch"))
+    .values(completed_run=bindparam("by"), **{name: bindparam(f"its_{name}") for name in _STATE})
+)
+
+
+def _states(connection: Connection, segment: Segment, facts: Sequence[StateFact]) -> None:
+    rows = [
+        {"of_epoch": fact.epoch, "by": segment.run, **{f"its_{name}": getattr(fact, name) for name in _STATE}}
+        for fact in facts
+    ]
+    connection.execute(_SET_STATE, rows)
+
+
+_EFFECTS: dict[type[Fact], Callable[[Connection, Segment, Sequence[Any]], None]] = {
+    ArchiveFact: _archive,
+    FolderFact: _folders,
+    EpochFact: _epochs,
+    StoredFact: _stored,
+    FlagsFact: _flags,
+    VanishedFact: _vanished,
+    QuarantinedFact: _quarantined,
+    ReleasedFact: _released,
+    PassFact: _passes,
+    StateFact: _states,
+}

@@ -1,0 +1,218 @@
+"""The tables of a catalog, and how an older catalog becomes a newer one.
+
+All of it but `run` and `step` follows from the journal. Names are the words of the facts; times are the facts'
+ISO texts; sets of flags and paths are JSON, so that any text a server sends survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    insert,
+    inspect,
+    select,
+    update,
+)
+
+from archiver.errors import ConfigError
+
+METADATA = MetaData()
+
+
+def _given(name: str) -> Column[int]:
+    """A primary key of numbers that the facts bring along."""
+    return Column(name, BigInteger, primary_key=True, autoincrement=False)
+
+
+META = Table("meta", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+SEGMENT = Table(
+    "segment",
+    METADATA,
+    _given("number"),
+    Column("run", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+)
+
+ARCHIVE = Table(
+    "archive",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("archive_id", "account", "protocol", "host", "user", "at")),
+)
+
+FOLDER = Table(
+    "folder",
+    METADATA,
+    _given("number"),
+    Column("raw", LargeBinary, nullable=False, unique=True),
+    Column("path", Text, nullable=False),
+    Column("delimiter", Text),
+    Column("directory", Text, nullable=False, unique=True),
+    Column("attributes", Text, nullable=False),
+    Column("subscribed", Boolean, nullable=False),
+    Column("listed", Boolean, nullable=False),
+    Column("first_seen", Text, nullable=False),
+)
+
+EPOCH = Table(
+    "epoch",
+    METADATA,
+    _given("number"),
+    Column("folder", ForeignKey("folder.number"), nullable=False, index=True),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("began_at", Text, nullable=False),
+    Column("ended_at", Text),
+    Column("uidnext", BigInteger),
+    Column("highestmodseq", BigInteger),
+    Column("messages", BigInteger),
+    Column("filter", Text),
+    Column("completed_run", Text),
+)
+
+MESSAGE = Table(
+    "message",
+    METADATA,
+    Column("epoch", ForeignKey("epoch.number"), primary_key=True),
+    _given("uid"),
+    Column("digest", Text, nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("crlf_size", BigInteger, nullable=False),
+    Column("server_size", BigInteger, index=True),
+    Column("internaldate", Text),
+    Column("arrived", BigInteger, nullable=False),
+    Column("flags", Text, nullable=False),
+    Column("message_id", Text),
+    Column("header_digest", Text),
+    Column("emailid", Text),
+    Column("matched", Text),
+    Column("stored_run", Text, nullable=False),
+    Column("stored_at", Text, nullable=False),
+    Column("vanished_run", Text),
+    Column("vanished_at", Text),
+    # One B-tree in the order in which folders are read.
+    sqlite_with_rowid=False,
+)
+
+
+def _history(name: str, *columns: Column[str] | Column[bool]) -> Table:
+    """What happened to messages, in the order in which it did."""
+    return Table(
+        name,
+        METADATA,
+        Column("id", Integer, primary_key=True),
+        Column("epoch", Integer, nullable=False),
+        Column("uid", BigInteger, nullable=False),
+        Column("at", Text, nullable=False),
+        Column("run", Text, nullable=False, index=True),
+        *columns,
+        Index(f"ix_{name}_message", "epoch", "uid"),
+    )
+
+
+FLAG_CHANGE = _history(
+    "flag_change", Column("flags_before", Text, nullable=False), Column("flags_after", Text, nullable=False)
+)
+PRESENCE_CHANGE = _history("presence_change", Column("present", Boolean, nullable=False))
+
+QUARANTINE = Table(
+    "quarantine",
+    METADATA,
+    Column("epoch", ForeignKey("epoch.number"), primary_key=True),
+    _given("uid"),
+    Column("step", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("server_reply", Text),
+    Column("tries", Integer, nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("since", Text, nullable=False),
+    Column("last_run", Text),
+)
+
+PASS = Table(
+    "pass",
+    METADATA,
+    Column("run", Text, primary_key=True),
+    Column("epoch", ForeignKey("epoch.number"), primary_key=True),
+    Column("segment", Integer, nullable=False),
+    Column("on_server", BigInteger, nullable=False),
+    Column("excluded", BigInteger, nullable=False),
+    Column("unreached", BigInteger, nullable=False),
+    Column("error", Text),
+    Column("at", Text, nullable=False),
+    Index("ix_pass_newest", "epoch", "segment"),
+)
+
+RUN = Table(
+    "run",
+    METADATA,
+    Column("run", Text, primary_key=True),
+    Column("started", Text, nullable=False),
+    Column("finished", Text),
+    Column("status", Text),
+    Column("exit_code", Integer),
+)
+
+STEP = Table(
+    "step",
+    METADATA,
+    Column("run", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("result", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+Migration = Callable[[Connection], None]
+
+MIGRATIONS: Sequence[Migration] = ()
+"""How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
+migration has to leave an older one just like them."""
+
+
+def version_of(connection: Connection) -> int:
+    """The version of the schema that is there; 0 for an empty database."""
+    if not inspect(connection).has_table(META.name):
+        return 0
+    value = connection.execute(select(META.c.value).where(META.c.key == "schema_version")).scalar()
+    return int(value or 0)
+
+
+def step_up(connection: Connection, where: str, migrations: Sequence[Migration] = MIGRATIONS) -> bool:
+    """Create the tables, or apply the next migration, in the caller's transaction; False if nothing is left to do.
+
+    Each step is a transaction of its own: call it until it returns False. Interrupted, it is called again.
+
+    Raises:
+        ConfigError: the catalog is newer than this program.
+    """
+    newest = 1 + len(migrations)
+    version = version_of(connection)
+    if version > newest:
+        raise ConfigError(
+            where,
+            [f"the catalog has schema version {version}, this archiver knows versions up to {newest}"],
+            hint=f"install a mail-archiver that knows schema version {version}",
+        )
+    if version == newest:
+        return False
+    if version == 0:
+        METADATA.create_all(connection)
+        connection.execute(insert(META).values(key="schema_version", value=str(newest)))
+    else:
+        migrations[version - 1](connection)
+        connection.execute(update(META).where(META.c.key == "schema_version").values(value=str(version + 1)))
+    return True

@@ -1,0 +1,294 @@
+"""The catalog in an SQL database.
+
+It keeps nothing in memory between calls: what it says is what was committed. Rows are streamed, so that a million
+messages cost no more memory than a thousand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from archiver.catalogs.apply import apply_facts
+from archiver.catalogs.database import Database
+from archiver.catalogs.ledger import SqlRunLedger
+from archiver.catalogs.schema import ARCHIVE, EPOCH, FOLDER, MESSAGE, MIGRATIONS, QUARANTINE, SEGMENT, Migration
+from archiver.catalogs.tallies import tallies
+from archiver.errors import ConfigError, IntegrityError
+from archiver.facts import ArchiveFact, Segment
+from archiver.model import (
+    Attributes,
+    Digest,
+    Flags,
+    Folder,
+    FolderState,
+    KnownEpoch,
+    KnownFolder,
+    Placement,
+    Quarantined,
+    Tally,
+    Twin,
+)
+
+_IN_LIST = 500
+_STREAM = {"yield_per": 2000}
+AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
+
+
+class SqlCatalog:
+    """The catalog of one archive in an SQLite file, given by its path or as `sqlite:///path`.
+
+    Opened at the first call, in whatever thread or forked child that is, and again after `close`. Any call raises
+    ConfigError if the database is of a newer version or on a network file system, IntegrityError if it is damaged,
+    ArchiveNotWritable if its disk is full or read-only, Locked if another process keeps it occupied.
+    """
+
+    def __init__(self, place: Path | str, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+        self._database = Database(_file(place), migrations)
+
+    def close(self) -> None:
+        """Close the database; may be called twice."""
+        self._database.close()
+
+    def last_segment(self) -> tuple[int, Digest]:
+        """Number and digest of the newest segment applied; (0, "") for none."""
+        with self._database.reading() as connection:
+            return _last_segment(connection)
+
+    def apply(self, segment: Segment) -> None:
+        """Apply a segment's facts and its number in one transaction. A segment applied before is refused.
+
+        Raises:
+            IntegrityError: it is not the next one, or its facts do not fit those before.
+        """
+        with self._database.writing() as connection:
+            number, digest = _last_segment(connection)
+            if (segment.number, segment.previous) != (number + 1, digest):
+                raise IntegrityError(
+                    f"{segment.name}: does not follow segment {number}, the last one in {self._database.path}",
+                    hint="archiver rebuild makes the catalog again from the journal",
+                )
+            apply_facts(connection, segment)
+            row = {"number": segment.number, "run": segment.run, "digest": segment.digest}
+            connection.execute(insert(SEGMENT), row)
+
+    def identity(self) -> ArchiveFact | None:
+        """Whose archive this is; None when new."""
+        columns = [column for column in ARCHIVE.c if column is not ARCHIVE.c.id]
+        with self._database.reading() as connection:
+            row = connection.execute(select(*columns).order_by(ARCHIVE.c.id.desc()).limit(1)).first()
+        return None if row is None else ArchiveFact(**row._mapping)
+
+    def folders(self) -> Mapping[bytes, KnownFolder]:
+        """All folders ever seen, by their raw name."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(FOLDER).order_by(FOLDER.c.number))
+            return {row.raw: KnownFolder(row.number, _folder(row), row.directory, row.listed) for row in rows}
+
+    def epochs(self) -> Mapping[int, KnownEpoch]:
+        """The current epoch of each folder, by folder number; ended ones are not among them."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(EPOCH).where(EPOCH.c.ended_at.is_(None)))
+            return {
+                row.folder: KnownEpoch(row.number, row.folder, row.uidvalidity, row.generation, _state(row))
+                for row in rows
+            }
+
+    def next_numbers(self) -> tuple[int, int, Mapping[tuple[int, int], int]]:
+        """The next folder number, the next epoch number, and the highest generation used so far of each
+        (folder number, uidvalidity)."""
+        used = select(EPOCH.c.folder, EPOCH.c.uidvalidity, func.max(EPOCH.c.generation)).group_by(
+            EPOCH.c.folder, EPOCH.c.uidvalidity
+        )
+        with self._database.reading() as connection:
+            folder = connection.scalar(select(func.max(FOLDER.c.number))) or 0
+            epoch = connection.scalar(select(func.max(EPOCH.c.number))) or 0
+            generations = {(row[0], row[1]): row[2] for row in connection.execute(used)}
+        return folder + 1, epoch + 1, generations
+
+    def known(self, epoch: int) -> dict[int, Flags]:
+        """The present messages of an epoch: uid → flags. Equal sets of flags are one object."""
+        sets = _FlagSets()
+        present = _of_messages(MESSAGE.c.uid, MESSAGE.c.flags).where(MESSAGE.c.epoch == epoch, _PRESENT)
+        with self._database.reading() as connection:
+            return {uid: sets[flags] for uid, flags in connection.execute(present, execution_options=_STREAM)}
+
+    def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
+        """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch.
+
+        `uids` keeps to those of them that are there. The state at the first item holds to the last, whatever is
+        applied meanwhile.
+        """
+        sets = _FlagSets()
+        with self._database.reading() as connection:
+            every = select(EPOCH.c.number).order_by(EPOCH.c.number)
+            for number in [epoch] if epoch is not None else connection.scalars(every).all():
+                rows = _PLACED.where(MESSAGE.c.epoch == number).order_by(MESSAGE.c.uid)
+                parts = [rows] if uids is None else [rows.where(part) for part in _parts(MESSAGE.c.uid, uids)]
+                for part in parts:
+                    for row in connection.execute(part, execution_options=_STREAM):
+                        yield _placement(row, sets)
+
+    def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
+        """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, vanished ones too."""
+        sets = _FlagSets()
+        recorded = select(*_RECORDED).where(MESSAGE.c.epoch == epoch)
+        with self._database.reading() as connection:
+            return {
+                row[0]: _attributes(row, sets)
+                for part in _parts(MESSAGE.c.uid, uids)
+                for row in connection.execute(recorded.where(part))
+            }
+
+    def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
+        """Committed places of equal octets that arrived at the same second, by (digest, arrived). Present ones are
+        preferred."""
+        sets = _FlagSets()
+        found: dict[tuple[Digest, int], Placement] = {}
+        with self._database.reading() as connection:
+            for part in _parts(MESSAGE.c.digest, digests):
+                for row in connection.execute(_PLACED.where(part)):
+                    placement = _placement(row, sets)
+                    key = (placement.digest, placement.arrived)
+                    if key not in found or (placement.present and not found[key].present):
+                        found[key] = placement
+        return found
+
+    def candidates(self, sizes: Collection[int]) -> Sequence[tuple[Attributes, Twin]]:
+        """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
+        sets = _FlagSets()
+        with self._database.reading() as connection:
+            return [
+                (_attributes(row[10:15], sets), Twin(_placement(row[:10], sets), *row[15:]))
+                for part in _parts(MESSAGE.c.server_size, sizes)
+                for row in connection.execute(_CANDIDATES.where(part))
+            ]
+
+    def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:
+        """What waits in quarantine, of one current epoch or of all."""
+        waiting = (
+            select(QUARANTINE, FOLDER.c.path)
+            .join(EPOCH, EPOCH.c.number == QUARANTINE.c.epoch)
+            .join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
+            .where(EPOCH.c.ended_at.is_(None))
+            .order_by(QUARANTINE.c.epoch, QUARANTINE.c.uid)
+        )
+        if epoch is not None:
+            waiting = waiting.where(QUARANTINE.c.epoch == epoch)
+        with self._database.reading() as connection:
+            return [_quarantined(row) for row in connection.execute(waiting)]
+
+    def tallies(self, run: str | None = None) -> Sequence[Tally]:
+        """The equation of every listed folder that has an epoch, with the work of `run`."""
+        with self._database.reading() as connection:
+            return tallies(connection, run)
+
+    def ledger(self) -> SqlRunLedger:
+        """The runs and their steps."""
+        return SqlRunLedger(self._database)
+
+
+class _FlagSets(dict[str, Flags]):
+    """Sets of flags by their text, so that equal ones are one object."""
+
+    def __missing__(self, text: str) -> Flags:
+        flags = self[text] = frozenset(json.loads(text))
+        return flags
+
+
+_PRESENT = and_(MESSAGE.c.vanished_at.is_(None), EPOCH.c.ended_at.is_(None)).label("present")
+_PLACE = (
+    FOLDER.c.directory,
+    EPOCH.c.uidvalidity,
+    EPOCH.c.generation,
+    MESSAGE.c.uid,
+    MESSAGE.c.digest,
+    MESSAGE.c.size,
+    MESSAGE.c.crlf_size,
+    MESSAGE.c.arrived,
+    MESSAGE.c.flags,
+    _PRESENT,
+)
+_RECORDED = (MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.internaldate, MESSAGE.c.server_size, MESSAGE.c.emailid)
+
+
+def _of_messages(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
+    joined = select(*columns).select_from(MESSAGE).join(EPOCH, EPOCH.c.number == MESSAGE.c.epoch)
+    return joined.join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
+
+
+_PLACED = _of_messages(*_PLACE)
+_CANDIDATES = _of_messages(*_PLACE, *_RECORDED, MESSAGE.c.message_id, MESSAGE.c.header_digest)
+
+
+def _file(place: Path | str) -> Path:
+    """The file that a path or a URL names."""
+    if isinstance(place, Path) or "://" not in place:
+        return Path(place)
+    try:
+        url = make_url(place)
+    except ArgumentError as error:
+        raise ConfigError("catalog", ["not a database URL"], hint="leave it out for a local file") from error
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise ConfigError(
+            "catalog", [f"{url.drivername} is not supported"], hint="use sqlite:///path, or leave it out"
+        )
+    return Path(url.database)
+
+
+def _parts(column: ColumnElement[Any], values: Collection[Any]) -> Iterator[ColumnElement[bool]]:
+    """`column` is one of `values`, as conditions of a bounded length, in ascending order."""
+    ordered = sorted(set(values))
+    for start in range(0, len(ordered), _IN_LIST):
+        yield column.in_(ordered[start : start + _IN_LIST])
+
+
+def _last_segment(connection: Connection) -> tuple[int, Digest]:
+    newest = select(SEGMENT.c.number, SEGMENT.c.digest).order_by(SEGMENT.c.number.desc()).limit(1)
+    row = connection.execute(newest).first()
+    return (row.number, row.digest) if row else (0, Digest(""))
+
+
+def _folder(row: AnyRow) -> Folder:
+    path, attributes = tuple(json.loads(row.path)), frozenset(json.loads(row.attributes))
+    return Folder(row.raw, path, row.delimiter, attributes, row.subscribed)
+
+
+def _state(row: AnyRow) -> FolderState | None:
+    if row.completed_run is None:
+        return None
+    return FolderState(row.uidnext, row.highestmodseq, row.messages, row.filter)
+
+
+def _placement(row: Sequence[Any], sets: _FlagSets) -> Placement:
+    """From the columns of `_PLACE`, by position: there may be millions of them."""
+    directory, uidvalidity, generation, uid, digest, size, crlf_size, arrived, flags, present = row
+    return Placement(
+        directory, uidvalidity, generation, uid, digest, size, crlf_size, arrived, sets[flags], present
+    )
+
+
+def _attributes(row: Sequence[Any], sets: _FlagSets) -> Attributes:
+    """From the columns of `_RECORDED`, by position."""
+    uid, flags, internaldate, size, emailid = row
+    return Attributes(uid, sets[flags], internaldate, size=size, emailid=emailid)
+
+
+def _quarantined(row: AnyRow) -> Quarantined:
+    return Quarantined(
+        folder="/".join(json.loads(row.path)),
+        epoch=row.epoch,
+        uid=row.uid,
+        step=row.step,
+        reason=row.reason,
+        server_reply=row.server_reply,
+        tries=row.tries,
+        accepted=row.accepted,
+        since=row.since,
+    )

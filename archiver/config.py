@@ -1,0 +1,377 @@
+"""Account files: TOML in, frozen settings out, every mistake of a file at once.
+
+An admin who edits a file over a slow connection wants all mistakes in one go, each with the key and what to
+write instead. So the shape is checked by pydantic, which does not stop at the first error, contradictions are
+looked for in the same pass, and both are worded here. Secrets are never in a file: only references to them,
+which `archiver.credentials` resolves when a connection needs them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from archiver.errors import ConfigError
+from archiver.settings import (
+    PORTS,
+    TABLES,
+    AccountFile,
+    ArchiveSettings,
+    FolderRules,
+    MessageRules,
+    SecretReference,
+    ServerSettings,
+    Settings,
+    Tls,
+)
+
+__all__ = [
+    "ArchiveSettings",
+    "FolderRules",
+    "MessageRules",
+    "NewAccount",
+    "SecretReference",
+    "ServerSettings",
+    "Settings",
+    "account_files",
+    "check_fleet",
+    "load_account",
+    "template",
+]
+
+DEFAULTS = "defaults.toml"
+Tree = dict[str, Any]
+Keys = tuple[int | str, ...]
+
+#: What is planned and not built: refused in so many words, never silently ignored.
+NOT_YET: tuple[Keys, ...] = (("destination",), ("archive", "s3"), ("archive", "catalog"), ("folders", "rename"))
+NOT_YET_VALUES: dict[Keys, str] = {("source", "protocol"): "pop3", ("archive", "store"): "s3"}
+
+EXAMPLES: dict[Keys, str] = {
+    ("source", "host"): 'host = "imap.example.org"',
+    ("source", "user"): 'user = "alice@example.org"',
+    ("source", "password"): 'password = { env = "ALICE_PASSWORD" }',
+    ("archive", "path"): 'path = "/srv/mail-archive/{account}"',
+}
+
+
+def load_account(path: Path) -> Settings:
+    """Read an account file over the `defaults.toml` of its folder.
+
+    Tables are merged key by key and the account's value wins; a password reference is taken as a whole.
+    A symbolic link is an account of its own, named by the link.
+
+    Raises:
+        ConfigError: with every mistake found; none of its text is taken from a password.
+    """
+    file = path.absolute()
+    account = file.stem
+    over = _read(file)
+    under = _read(file.with_name(DEFAULTS), optional=True)
+    tree = _named({"source": {}, "archive": {}} | _merge(under, over), account)
+    found = list(_contradictions(tree))
+    checked = None
+    try:
+        checked = AccountFile.model_validate(tree, context={"folder": file.parent})
+    except ValidationError as error:
+        found += [(one["loc"], _wording(one)) for one in error.errors(include_url=False)]
+    problems = [*_name_problems(file), *(_line(keys, text, under, over) for keys, text in found)]
+    # NOTE: raised out here, so that pydantic's error, which holds the values, is not its context.
+    if checked is None or problems:
+        raise ConfigError(str(file), problems)
+    return Settings(
+        account=account,
+        file=file,
+        source=checked.source,
+        archive=checked.archive,
+        folders=checked.folders,
+        messages=checked.messages,
+        warnings=tuple(_warnings(checked.source)),
+    )
+
+
+def account_files(paths: Sequence[Path]) -> list[Path]:
+    """The account files that `paths` name, each once: a file is itself, a folder its *.toml, sorted.
+
+    Raises:
+        ConfigError: a path is not there, or a folder holds no account file.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found = _accounts_in(path)
+        elif path.exists() or path.is_symlink():
+            found = [path]
+        else:
+            raise ConfigError(str(path), ["no such file or folder"])
+        files.update((file.parent.resolve() / file.name, None) for file in found)
+    return list(files)
+
+
+def check_fleet(settings: Sequence[Settings]) -> None:
+    """Accounts that run side by side have names and archives of their own.
+
+    Raises:
+        ConfigError: two share an account name or, links resolved, an archive path.
+    """
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    archives: defaultdict[str, list[str]] = defaultdict(list)
+    for one in settings:
+        names[one.account].append(str(one.file))
+        archives[os.path.realpath(one.archive.path)].append(str(one.file))
+    problems = [
+        f'{" and ".join(files)} have one account name, "{name}"; rename all but one'
+        for name, files in names.items()
+        if len(files) > 1
+    ] + [
+        f"{' and '.join(files)} have one archive path, {path}; give each its own, with {{account}} in it"
+        for path, files in archives.items()
+        if len(files) > 1
+    ]
+    if problems:
+        raise ConfigError("accounts", problems)
+
+
+def _accounts_in(folder: Path) -> list[Path]:
+    try:
+        found = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix == ".toml"
+            and path.name != DEFAULTS
+            and not path.name.startswith(".")  # what editors leave beside a file
+            and not path.is_dir()
+        )
+    except OSError as error:
+        raise ConfigError(str(folder), [f"cannot be listed: {error.strerror}"]) from None
+    if not found:
+        hint = f"`archiver init {folder / 'NAME.toml'}` writes one"
+        raise ConfigError(str(folder), ["no account files (*.toml) in this folder"], hint=hint)
+    return found
+
+
+def _read(file: Path, *, optional: bool = False) -> Tree:
+    try:
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        if optional and not file.is_symlink():
+            return {}
+        problem = "no such file"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 (octet {error.start + 1}); save it as UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        problem = f"is not TOML: {error}"
+    raise ConfigError(str(file), [problem])
+
+
+def _merge(under: Tree, over: Tree) -> Tree:
+    merged = under | over
+    for key in under.keys() & over.keys():
+        # A reference is one thing: { env } in the defaults and { file } in the account are not both meant.
+        if isinstance(under[key], dict) and isinstance(over[key], dict) and key != "password":
+            merged[key] = _merge(under[key], over[key])
+    return merged
+
+
+def _named(value: Any, account: str) -> Any:
+    """`value` with {account} replaced in all strings."""
+    if isinstance(value, str):
+        return value.replace("{account}", account)
+    if isinstance(value, dict):
+        return {key: _named(item, account) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_named(item, account) for item in value]
+    return value
+
+
+def _name_problems(file: Path) -> Iterator[str]:
+    if file.suffix != ".toml":
+        yield 'an account file\'s name ends in ".toml"; rename it'
+    if file.stem.lower() == "defaults":
+        yield "holds the defaults of its folder and is no account; name an account file or the folder"
+    elif not re.fullmatch(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]*", file.stem):
+        yield "the file's name is the account's: use ASCII letters, digits and . _ - @ + only, not . or - first"
+
+
+def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
+    source = tree["source"]
+    if isinstance(source, dict) and source.get("tls") == "off":
+        for key in ("ca_file", "fingerprint", "client_cert"):
+            if key in source:
+                yield ("source", key), 'contradicts tls = "off", which has no certificates; remove one of them'
+    if isinstance(source, dict) and "ca_file" in source and "fingerprint" in source:
+        yield ("source", "fingerprint"), "contradicts ca_file: it pins one certificate in place of any authority"
+
+
+def _wording(error: ErrorDetails) -> str:
+    """A shape error in our words: what to write instead."""
+    keys, limits = error["loc"], error.get("ctx", {})
+    match error["type"]:
+        case "missing":
+            return f"is missing; write {EXAMPLES.get(keys, 'it')}"
+        case "extra_forbidden":
+            return _unknown(keys)
+        case "value_error":
+            return str(limits["error"])
+        case "literal_error":
+            choices = limits["expected"].replace("'", '"')
+            if error["input"] == NOT_YET_VALUES.get(keys):
+                return f'"{error["input"]}" is not supported yet in this version; write {choices}'
+            return f"must be {choices}"
+        case "model_type":
+            return f"must be a table: a line [{_dotted(keys)}] with its keys below"
+        case "string_type":
+            return "must be a string, in quotes"
+        case "int_type" | "float_type":
+            return f"must be a {'whole ' if error['type'] == 'int_type' else ''}number, without quotes"
+        case "tuple_type":
+            return 'must be a list, as in ["Junk", "Public/*"]'
+        case "path_type" | "is_instance_of":
+            return "must be the path of a file or folder, in quotes"
+        case "too_short":
+            return "must not be empty, or nothing would be archived"
+        case _:
+            return error["msg"].replace("Input should", "must")
+
+
+def _unknown(keys: Keys) -> str:
+    if keys in NOT_YET:
+        return "is not supported yet in this version; take it out"
+    *table, key = keys
+    known = list(TABLES[str(table[0])].model_fields) if table else list(TABLES)
+    elsewhere = next((name for name, model in TABLES.items() if key in model.model_fields), None)
+    if elsewhere:
+        return f"does not belong here; write it below [{elsewhere}]"
+    close = difflib.get_close_matches(str(key), known, n=1)
+    if close:
+        return f'is not a key; did you mean "{close[0]}"?'
+    return f"is not a key; there are {', '.join(known)}"
+
+
+def _warnings(source: ServerSettings) -> Iterator[str]:
+    if source.tls == "off" and not _loopback(source.host):
+        yield f'source.tls: "off" sends the password and all mail to {source.host} readable by anyone on the way'
+    if source.port == PORTS["implicit"] and source.tls != "implicit":
+        yield f'source.port: 993 usually wants tls = "implicit", not "{source.tls}"'
+    if source.port == PORTS["starttls"] and source.tls == "implicit":
+        yield 'source.port: 143 usually wants tls = "starttls", not "implicit"'
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _line(keys: Keys, text: str, under: Tree, over: Tree) -> str:
+    """One problem: the key, where it was written if not in the account's own file, what to write instead."""
+    inherited = _holds(under, keys) and not _holds(over, keys)
+    return f"{_dotted(keys)}{f' (from {DEFAULTS})' if inherited else ''}: {text}"
+
+
+def _holds(tree: Any, keys: Keys) -> bool:
+    for key in keys:
+        if isinstance(tree, dict) and key in tree:
+            tree = tree[key]
+        else:
+            return isinstance(tree, list)
+    return True
+
+
+def _dotted(keys: Keys) -> str:
+    dotted = ""
+    for key in keys:
+        if isinstance(key, int):
+            dotted += f", item {key + 1}"
+        else:
+            bare = re.fullmatch(r"[A-Za-z0-9_-]+", key)
+            dotted += ("." if dotted else "") + (key if bare else json.dumps(key))
+    return dotted
+
+
+PLACEHOLDER = SecretReference("env", "ALICE_PASSWORD")
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What `archiver init` knows of an account; `path` and the reference's `value` are written as they are."""
+
+    host: str = "imap.example.org"
+    user: str = "alice@example.org"
+    password: SecretReference = PLACEHOLDER
+    path: str = "/srv/mail-archive/{account}"
+    tls: Tls = "implicit"
+    port: int | None = None
+
+
+def template(options: NewAccount) -> str:
+    """The text of a commented account file that loads as it stands; every key is in it."""
+    password = options.password
+    value = list(password.value) if password.kind == "command" else password.value
+    return TEMPLATE.substitute(
+        host=_quoted(options.host),
+        user=_quoted(options.user),
+        password=f"{{ {password.kind} = {_quoted(value)} }}",
+        path=_quoted(options.path),
+        tls=_quoted(options.tls),
+        port=f"# port = {PORTS[options.tls]}" if options.port is None else f"port = {options.port}",
+    )
+
+
+def _quoted(value: str | Sequence[str]) -> str:
+    """NOTE: JSON is TOML here but for DEL, and but for the surrogate pairs that ensure_ascii would write."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+TEMPLATE = Template("""\
+# One account. Its name is this file's name without ".toml"; {account} in any string stands for that name.
+# What accounts have in common goes into defaults.toml in the same folder; this file wins over it.
+# Relative paths are relative to this file. Keys behind a "#" are optional.
+
+[source]
+# protocol = "imap"
+host = $host
+# "implicit" (TLS from the start), "starttls", or "off"
+tls = $tls
+$port
+# ca_file = "ca.pem"                      # the authority to trust, if the system does not know it
+# fingerprint = "00:11:…"                 # in place of ca_file: the SHA-256 of the very certificate
+# client_cert = "client.pem"              # our own certificate with its key
+user = $user
+# The password is never written here, only where to find it: { env = "NAME" }, { file = "PATH" } (first line),
+# { command = ["pass", "show", "mail/alice"] } (first line of its output) or { keyring = "SERVICE" }.
+password = $password
+# login = "auto"                          # "auto" (PLAIN where offered, else LOGIN), "login", "plain"
+# connections = 2                         # side by side, 1 to 16
+# connect_timeout = 30                    # seconds
+# read_timeout = 120                      # seconds
+# attempts = 5                            # how often a lost connection is tried again
+
+[archive]
+path = $path
+# store = "maildir"
+# durability = "batch"                    # "batch" (one sync for many messages), "file", or "none"
+
+[folders]
+# include = ["*"]                         # folder names with "/" between levels; * stands for anything
+# exclude = ["Junk", "Public/*"]
+
+[messages]
+# search = "SINCE 1-Jan-2020"             # IMAP SEARCH in ASCII, evaluated by the server; default: all
+""")

@@ -1,0 +1,193 @@
+"""The fetch stream: messages as they come off the wire, several windows of UIDs in flight.
+
+What arrives is one outcome for each UID, whatever the server does: rows in any order, rows nobody asked for,
+an OK without the message, a NO for a whole range because of one message in it. Memory holds one message at a
+time, and a large one goes to a spool file.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from archiver.errors import ConnectionLost, Throttled, Where
+from archiver.imap.replies import error_of, printable
+from archiver.imap.session import BodyReader, Session
+from archiver.imap.tokens import Response, is_fetch, parse_fetch
+from archiver.message import BodyBuilder, is_placeholder
+from archiver.model import Attributes, Body, Fetched, Undelivered
+from archiver.ports import Spool
+from archiver.uidset import format_uid_set
+
+WINDOW = 100  # UIDs asked by one command; a refusal costs log2 of it
+IN_FLIGHT = 4  # commands sent ahead of the one being read
+LINE_OCTETS = 900  # UW and Yahoo take about 1,000 octets a line
+SPOOL_OCTETS = 1 << 20  # a message above this goes to a spool file
+_PIECE = 256 << 10
+
+
+def body_reader(spool: Spool) -> BodyReader:
+    """Reads a literal into memory, or piece by piece into a spool file when it is large."""
+
+    def read(size: int, session: Session) -> Body:
+        builder = BodyBuilder()
+        if size <= SPOOL_OCTETS:
+            octets = session.read_octets(size)
+            builder.feed(octets)
+            return builder.body(octets=octets)
+        with spool() as file:
+            left = size
+            while left:
+                piece = session.read_octets(min(left, _PIECE))
+                builder.feed(piece)
+                file.write(piece)
+                left -= len(piece)
+            return builder.body(spool=Path(file.name))
+
+    return read
+
+
+@dataclass(slots=True)
+class _Window:
+    """A FETCH in flight: the UIDs still without an outcome."""
+
+    pending: dict[int, Attributes | None]
+    last_chance: bool = False
+    tag: bytes = b""
+
+
+@dataclass(slots=True)
+class FetchStream:
+    """One fetch of many UIDs on an open folder.
+
+    `current` is the UID whose row was being read last: when the connection breaks there more than once, the
+    message is to blame. `accept` takes a placeholder for the message, as a person asked.
+    """
+
+    session: Session
+    items: bytes
+    spool: Spool
+    accept: bool = False
+    current: int | None = None
+    _queue: deque[_Window] = field(default_factory=deque)
+    _flying: deque[_Window] = field(default_factory=deque)
+
+    def messages(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
+        """One outcome for each of `uids`.
+
+        Raises:
+            TemporaryError: what has no outcome yet may be asked again on a new connection.
+        """
+        ordered = sorted(uids)
+        self._queue.extend(
+            _Window(dict.fromkeys(ordered[start : start + WINDOW])) for start in range(0, len(ordered), WINDOW)
+        )
+        read_body = body_reader(self.spool)
+        while self._queue or self._flying:
+            self._send_ahead()
+            window = self._flying[0]
+            self.current = next(iter(window.pending), None)
+            response = self.session.read_response(read_body)
+            if is_fetch(response.text):
+                yield from self._row(response)
+            elif response.text.startswith(window.tag + b" "):
+                self._flying.popleft()
+                yield from self._finished(window, response.text[len(window.tag) + 1 :])
+            elif not response.text.startswith(b"* "):
+                self._lost(printable(response.text[:80]))
+
+    def _send_ahead(self) -> None:
+        while self._queue and len(self._flying) < IN_FLIGHT:
+            window = self._queue.popleft()
+            chunks = list(format_uid_set(window.pending, LINE_OCTETS))
+            if len(chunks) > 1:  # a scattered set whose line would be too long
+                uids = list(window.pending)
+                middle = len(uids) // 2
+                for part in (uids[middle:], uids[:middle]):
+                    self._queue.appendleft(_Window(dict.fromkeys(part), window.last_chance))
+                continue
+            (window.tag,) = self.session.send(b"UID FETCH %s %s" % (chunks[0].encode(), self.items))
+            self._flying.append(window)
+
+    def _row(self, response: Response) -> Iterator[Fetched | Undelivered]:
+        """A row is a message, or attributes to keep for it, or nobody asked for it."""
+        row = parse_fetch(response)
+        uid = row.attributes.uid if row.attributes else None
+        if self.session.bodies and not row.clean:
+            self.current = uid if uid is not None else self.current
+            self._discard_bodies()
+            self._lost("a message's length does not fit what follows it")
+        window = next((w for w in self._flying if uid in w.pending), None)
+        if window is None or uid is None or row.attributes is None:
+            self._discard_bodies()
+            return
+        attributes = _merged(window.pending[uid], row.attributes)
+        if not row.has_body:
+            window.pending[uid] = attributes
+            return
+        del window.pending[uid]
+        yield self._outcome(uid, attributes, row.body)
+
+    def _outcome(self, uid: int, attributes: Attributes, value: bytes | int | None) -> Fetched | Undelivered:
+        if isinstance(value, int):
+            body = self.session.bodies[value]
+        elif value is None and attributes.size != 0:
+            return Undelivered(uid, "the server gave NIL instead of the message")
+        else:
+            builder = BodyBuilder()
+            builder.feed(value or b"")
+            body = builder.body(octets=value or b"")
+        if body.size == 0 and attributes.size:
+            return Undelivered(uid, f"the server gave 0 octets of a message of {attributes.size}")
+        if is_placeholder(body.header) and not self.accept:
+            self._discard_bodies()
+            return Undelivered(uid, "the server gave a placeholder instead of the message")
+        return Fetched(attributes, body)
+
+    def _finished(self, window: _Window, text: bytes) -> Iterator[Undelivered]:
+        """OK without some of the messages, or a refusal: look closer, down to the single message."""
+        left = list(window.pending)
+        if not left:
+            return
+        ok = text[:2].upper() == b"OK"
+        if not ok:
+            error = error_of(text, self.session.where)
+            if isinstance(error, Throttled):
+                raise error
+        if len(left) > 1:
+            parts = [left[: len(left) // 2], left[len(left) // 2 :]] if not ok else [[uid] for uid in left]
+            self._queue.extendleft(_Window(dict.fromkeys(part)) for part in reversed(parts))
+        elif not window.last_chance:
+            self._queue.appendleft(_Window(dict.fromkeys(left), last_chance=True))
+        else:
+            yield self._given_up(left[0], ok, printable(text))
+
+    def _given_up(self, uid: int, ok: bool, reply: str) -> Undelivered:
+        # NOTE: a message that is gone answers like one that cannot be read. Other windows are in flight, so
+        # it is not asked here: whoever called looks afterwards which of them the folder still has.
+        reason = "the server answered OK without the message" if ok else "the server refuses to give the message"
+        return Undelivered(uid, reason, server_reply=reply)
+
+    def _discard_bodies(self) -> None:
+        for body in self.session.bodies:
+            if body.spool:
+                body.spool.unlink(missing_ok=True)
+        self.session.bodies.clear()
+
+    def _lost(self, why: str) -> None:
+        where = Where(server=self.session.where.server, uid=self.current, operation="fetch")
+        raise ConnectionLost(f"this is not IMAP: {why}", where=where)
+
+
+def _merged(known: Attributes | None, new: Attributes) -> Attributes:
+    """Two rows about one message: what the later one says counts, what it leaves out is kept."""
+    if known is None:
+        return new
+    said = {
+        name: getattr(new, name)
+        for name in ("flags", "internaldate", "size", "modseq", "emailid")
+        if getattr(new, name) is not None
+    }
+    return replace(known, **said)

@@ -1,0 +1,174 @@
+"""Which folders there are, in as few round trips as the server allows.
+
+ID, NAMESPACE, ENABLE and LIST go in one flight; with LIST-STATUS (RFC 5819) the numbers come along. Each of
+these has a plain fallback, since servers advertise what they do not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from archiver.errors import ServerUnavailable
+from archiver.imap.session import Reply, Session
+from archiver.imap.tokens import ListRow, parse_list, parse_namespace, parse_status, quote
+from archiver.model import SPECIAL_USES, Folder, FolderStatus, Listed
+from archiver.names import canonical_raw, folder_path
+
+_ID = b'ID ("name" "mail-archiver")'
+_STATUS_FLIGHT = 50
+
+#: Attributes that say what a folder is; others (\\marked, \\haschildren) change with every message.
+_LASTING = frozenset({"\\noselect", "\\nonexistent", "\\noinferiors", *SPECIAL_USES})
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What the server offers that we use."""
+
+    capabilities: frozenset[str]
+
+    def __contains__(self, capability: str) -> bool:
+        return capability in self.capabilities
+
+    @property
+    def condstore(self) -> bool:
+        return "CONDSTORE" in self or "QRESYNC" in self
+
+    @property
+    def enable(self) -> bytes | None:
+        """ENABLE before any folder is opened (RFC 7162 section 3.2.3); None where there is nothing to enable."""
+        if "ENABLE" not in self or not self.condstore:
+            return None
+        return b"ENABLE QRESYNC" if "QRESYNC" in self else b"ENABLE CONDSTORE"
+
+    @property
+    def status_items(self) -> bytes:
+        items = [b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY"]
+        if self.condstore:
+            items.append(b"HIGHESTMODSEQ")
+        if "STATUS=SIZE" in self:
+            items.append(b"SIZE")
+        return b"(" + b" ".join(items) + b")"
+
+    @property
+    def list_command(self) -> bytes:
+        """One LIST for everything that is offered; a plain one otherwise."""
+        wanted = [b"SPECIAL-USE"] if "SPECIAL-USE" in self else []
+        if "LIST-EXTENDED" in self:
+            wanted.append(b"SUBSCRIBED")
+        if "LIST-STATUS" in self:
+            wanted.append(b"STATUS " + self.status_items)
+        return b'LIST "" "*" RETURN (' + b" ".join(wanted) + b")" if wanted else b'LIST "" "*"'
+
+
+@dataclass(frozen=True, slots=True)
+class Prologue:
+    """What the first flight after login told."""
+
+    enabled: bool
+    folders: Sequence[Listed]
+
+
+def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -> Prologue:
+    """The first flight after login. `cautious`: the plainest LIST alone, for servers that hang up on more.
+
+    Raises:
+        ServerUnavailable: no folders at all; that is a failure of the server, never an empty account.
+    """
+    commands = {"list": abilities.list_command, "lsub": b'LSUB "" "*"'}
+    if "LIST-EXTENDED" in abilities:
+        del commands["lsub"]
+    if "ID" in abilities:
+        commands["id"] = _ID
+    if "NAMESPACE" in abilities:
+        commands["namespace"] = b"NAMESPACE"
+    if abilities.enable:
+        commands["enable"] = abilities.enable
+    if cautious:
+        commands = {"list": b'LIST "" "*"'}
+    order: list[str] = [name for name in ("id", "namespace", "enable", "list", "lsub") if name in commands]
+    replies = dict(zip(order, session.flight(*(commands[name] for name in order)), strict=True))
+    rows = _rows(replies["list"])
+    if not rows and not cautious:  # LIST-EXTENDED that is advertised and not there (strato.de), or refused
+        replies["list"] = session.flight(b'LIST "" "*"')[0]
+        rows = _rows(replies["list"])
+    if not rows:
+        session.required(replies["list"], ServerUnavailable)
+        raise ServerUnavailable(
+            "the server lists no folders; this is never taken for an empty account", where=session.where
+        )
+    folders = _folders(rows, _subscribed(replies, rows), _personal_prefix(replies))
+    statuses = dict(filter(None, map(parse_status, replies["list"].untagged)))
+    listed = [Listed(folder, statuses.get(_wire_name(folder, rows))) for folder in folders]
+    if not statuses:
+        listed = _with_statuses(session, abilities, listed)
+    return Prologue(enabled="enable" in replies and replies["enable"].ok, folders=listed)
+
+
+def _rows(reply: Reply) -> dict[bytes, ListRow]:
+    """The rows by name; several rows about one folder are one."""
+    rows: dict[bytes, ListRow] = {}
+    for row in filter(None, map(parse_list, reply.untagged)):
+        known = rows.get(row.raw)
+        rows[row.raw] = replace(row, attributes=row.attributes | known.attributes) if known else row
+    return rows
+
+
+def _subscribed(replies: dict[str, Reply], rows: dict[bytes, ListRow]) -> frozenset[bytes]:
+    if "lsub" in replies:
+        return frozenset(row.raw for row in _rows(replies["lsub"]).values())
+    return frozenset(row.raw for row in rows.values() if "\\subscribed" in row.attributes)
+
+
+def _personal_prefix(replies: dict[str, Reply]) -> bytes:
+    """The personal namespace's prefix (`INBOX.` at Courier and Cyrus), which people do not want to see."""
+    if "namespace" in replies:
+        for response in replies["namespace"].untagged:
+            if found := parse_namespace(response):
+                return found[0]
+    return b""
+
+
+def _folders(rows: dict[bytes, ListRow], subscribed: frozenset[bytes], prefix: bytes) -> list[Folder]:
+    folders: dict[bytes, Folder] = {}
+    for row in rows.values():
+        delimiter = row.delimiter.decode("latin-1") if row.delimiter else None
+        shown = row.raw.removeprefix(prefix) if row.raw != prefix else row.raw
+        folder = Folder(
+            raw=canonical_raw(row.raw),
+            path=folder_path(shown, delimiter),
+            delimiter=delimiter,
+            attributes=row.attributes & _LASTING,
+            subscribed=row.raw in subscribed,
+        )
+        folders.setdefault(folder.raw, folder)
+    return sorted(folders.values(), key=lambda folder: (folder.raw != b"INBOX", folder.raw))
+
+
+def _wire_name(folder: Folder, rows: dict[bytes, ListRow]) -> bytes:
+    """The name as this server spelt it; differs from `raw` only for INBOX."""
+    if folder.raw in rows:
+        return folder.raw
+    return next((raw for raw in rows if canonical_raw(raw) == folder.raw), folder.raw)
+
+
+def _with_statuses(session: Session, abilities: Abilities, listed: Sequence[Listed]) -> list[Listed]:
+    """STATUS of each folder, pipelined. A folder that refuses is left without; opening it will tell why."""
+    names = {folder.folder.raw: quote(folder.folder.raw) for folder in listed if folder.folder.selectable}
+    plain = [(raw, name) for raw, name in names.items() if name is not None]
+    statuses: dict[bytes, FolderStatus] = {}
+    for start in range(0, len(plain), _STATUS_FLIGHT):
+        part = plain[start : start + _STATUS_FLIGHT]
+        commands = [b"STATUS %s %s" % (name, abilities.status_items) for _, name in part]
+        for (raw, _), reply in zip(part, session.flight(*commands), strict=True):
+            _take_status(statuses, raw, reply)
+    for raw in (raw for raw, name in names.items() if name is None):
+        _take_status(statuses, raw, session.command_with_name(b"STATUS", raw, b" " + abilities.status_items))
+    return [Listed(each.folder, statuses.get(each.folder.raw)) for each in listed]
+
+
+def _take_status(statuses: dict[bytes, FolderStatus], raw: bytes, reply: Reply) -> None:
+    if reply.ok:
+        for found in filter(None, map(parse_status, reply.untagged)):
+            statuses[raw] = found[1]

@@ -1,0 +1,97 @@
+"""What a server's NO, BAD or BYE means, as one of our errors.
+
+Servers say the same thing in response codes (RFC 5530) and in prose; both are read here and nowhere else, so
+that a new server's wording has one place to go.
+"""
+
+from __future__ import annotations
+
+import re
+
+from archiver import names
+from archiver.errors import (
+    AuthenticationFailed,
+    BackendError,
+    ConnectionLost,
+    FolderNotFound,
+    MessageRefused,
+    PermissionDenied,
+    ServerUnavailable,
+    Throttled,
+    Where,
+)
+
+_CODE = re.compile(rb"\A(?:NO|BAD|BYE|OK|PREAUTH)?\s*\[([A-Z0-9-]+)", re.IGNORECASE)
+_BACKOFF = re.compile(rb"Backoff Time:\s*(\d+)\s*milliseconds", re.IGNORECASE)
+
+_BY_CODE: dict[bytes, type[BackendError]] = {
+    b"AUTHENTICATIONFAILED": AuthenticationFailed,
+    b"AUTHORIZATIONFAILED": AuthenticationFailed,
+    b"EXPIRED": AuthenticationFailed,
+    b"WEBALERT": AuthenticationFailed,
+    b"PRIVACYREQUIRED": AuthenticationFailed,
+    b"CONTACTADMIN": AuthenticationFailed,
+    b"NOPERM": PermissionDenied,
+    b"NONEXISTENT": FolderNotFound,
+    b"TRYCREATE": FolderNotFound,
+    b"UNAVAILABLE": ServerUnavailable,
+    b"INUSE": ServerUnavailable,
+    b"LIMIT": Throttled,
+    b"THROTTLED": Throttled,
+}
+
+_BY_WORDS: tuple[tuple[bytes, type[BackendError], str | None], ...] = (
+    (
+        b"authenticated but not connected",  # Exchange: wrong password, no mailbox, no right, or too many sessions
+        ServerUnavailable,
+        "check the password, that IMAP is switched on for this user, and how many sessions are open",
+    ),
+    (
+        b"unsafe login",  # 163.com and its sisters
+        AuthenticationFailed,
+        "allow IMAP clients (an authorisation code) in the provider's settings",
+    ),
+    (
+        b"application-specific password",  # Gmail
+        AuthenticationFailed,
+        "create an app password at the provider and use it here",
+    ),
+    (b"too many", Throttled, "lower `connections`, or close other sessions of this user"),
+    (b"maximum number of connections", Throttled, "lower `connections`, or close other sessions of this user"),
+    (b"request is throttled", Throttled, None),
+)
+
+
+def response_code(text: bytes) -> bytes | None:
+    """The code of a status response's text (`[CODE ...]` right behind the status word), upper-case."""
+    found = _CODE.match(text)
+    return found[1].upper() if found else None
+
+
+def printable(text: bytes) -> str:
+    """A server's words for people: one line, control characters and broken UTF-8 escaped, at most 300 long."""
+    return names.printable(text.decode("utf-8", "backslashreplace").strip())[:300]
+
+
+def error_of(text: bytes, where: Where, otherwise: type[BackendError] = MessageRefused) -> BackendError:
+    """The error that a server's refusal means; `otherwise` where neither code nor words tell."""
+    reply = printable(text)
+    backoff = _BACKOFF.search(text)
+    kind = _BY_CODE.get(response_code(text) or b"")
+    hint = None
+    if backoff:
+        kind = Throttled
+    elif kind is None:
+        lowered = text.lower()
+        for words, known, advice in _BY_WORDS:
+            if words in lowered:
+                kind, hint = known, advice
+                break
+    if kind is None:
+        kind = ConnectionLost if text[:3].upper() == b"BYE" else otherwise
+    if kind is AuthenticationFailed and hint is None:
+        hint = "check `user` and the password reference in the account file"
+    error = kind(f"the server says: {reply}", where=where, server_reply=reply, hint=hint)
+    if isinstance(error, Throttled) and backoff:
+        error.delay_seconds = int(backoff[1]) / 1000
+    return error

@@ -1,0 +1,245 @@
+"""One connection: imapclient's session, with our own sending and reading of commands.
+
+imapclient and imaplib know how to connect and how to speak TLS. What they do with responses is in the way
+of an archiver: they copy every literal into the debug log, wait for each answer before the next command, and
+fail on names like `br[ack`. So commands are sent here, several in one flight, and responses are read here.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from imapclient import IMAPClient, SocketTimeout
+
+from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
+from archiver.imap.replies import error_of, printable
+from archiver.imap.tokens import Response, parse_vanished, quote
+from archiver.model import Body
+
+# NOTE: imaplib refuses lines over 1,000,000 octets: a SEARCH of some 125,000 messages. Only the module's own
+# name counts. Bounded all the same, so that a hostile server cannot fill the memory with one line.
+imaplib._MAXLINE = 16 << 20  # type: ignore[attr-defined]
+
+_LITERAL_LIMIT = 4 << 20  # for literals that are not messages: names, headers, odd strings
+
+
+class BodyReader(Protocol):
+    """Takes a message's literal off the wire; `read` gives at most that many octets, b"" at the end."""
+
+    def __call__(self, size: int, session: Session) -> Body: ...
+
+
+@dataclass(slots=True)
+class Reply:
+    """A finished command: its status word ("OK", "NO", "BAD"), text, and what came untagged meanwhile."""
+
+    status: bytes
+    text: bytes
+    untagged: list[Response] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return self.status == b"OK"
+
+
+class Session(IMAPClient):  # type: ignore[misc]
+    """A connection to an IMAP server. Belongs to one thread.
+
+    `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED).
+    """
+
+    def __init__(
+        self, host: str, port: int, tls: ssl.SSLContext | None, timeout: SocketTimeout, where: Where
+    ) -> None:
+        self.where = where
+        self.exists = 0
+        self.bodies: list[Body] = []
+        self._next_tag = 0
+        super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
+        # NOTE: imapclient sets debug to 5, and imaplib then formats every line, passwords and messages too.
+        self._imap.debug = 0
+
+    # Sending
+
+    def send(self, *commands: bytes) -> list[bytes]:
+        """Send commands in one flight; returns their tags. Nothing is read."""
+        tags = []
+        lines = []
+        for command in commands:
+            self._next_tag += 1
+            tag = b"A%d" % self._next_tag
+            tags.append(tag)
+            lines.append(tag + b" " + command + b"\r\n")
+        self.send_octets(b"".join(lines))
+        return tags
+
+    def send_octets(self, octets: bytes) -> None:
+        """Put octets on the wire."""
+        try:
+            self._imap.send(octets)
+        except (OSError, imaplib.IMAP4.error) as error:
+            raise ConnectionLost(f"connection lost while sending: {error}", where=self.where) from error
+
+    def command_with_name(self, before: bytes, name: bytes, after: bytes = b"") -> Reply:
+        """Run `before name after`, with the name quoted, or as a literal where it cannot be."""
+        return self.command_with_strings(before, [name], after)
+
+    def command_with_strings(self, before: bytes, strings: Sequence[bytes], after: bytes = b"") -> Reply:
+        """Run a command whose arguments are any octets; literals wait for the server's go-ahead."""
+        self._next_tag += 1
+        tag = b"A%d" % self._next_tag
+        line = tag + b" " + before
+        untagged: list[Response] = []
+        for string in strings:
+            quoted = quote(string)
+            if quoted is not None:
+                line += b" " + quoted
+                continue
+            self.send_octets(line + b" {%d}\r\n" % len(string))
+            while not (response := self.read_response()).text.startswith(b"+"):
+                if response.text.startswith(tag + b" "):
+                    return _finish(response.text[len(tag) + 1 :], untagged)
+                untagged.append(response)
+            line = string
+        self.send_octets(line + after + b"\r\n")
+        return self.collect([tag], untagged)[0]
+
+    # Reading
+
+    def read_line(self) -> bytes:
+        """A line with its end."""
+        try:
+            line: bytes = self._imap.readline()
+        except TimeoutError as error:
+            raise ConnectionLost(
+                f"the server was silent for {self._timeout.read:g} seconds", where=self.where
+            ) from error
+        except (OSError, imaplib.IMAP4.error, ValueError) as error:
+            raise ConnectionLost(f"connection lost: {error}", where=self.where) from error
+        if not line.endswith(b"\n"):
+            raise ConnectionLost("the server closed the connection", where=self.where)
+        return line
+
+    def read_octets(self, size: int) -> bytes:
+        """Exactly `size` octets."""
+        try:
+            octets: bytes = self._imap.read(size)
+        except TimeoutError as error:
+            raise ConnectionLost(
+                f"the server was silent for {self._timeout.read:g} seconds", where=self.where
+            ) from error
+        except (OSError, imaplib.IMAP4.error, ValueError) as error:
+            raise ConnectionLost(f"connection lost: {error}", where=self.where) from error
+        if len(octets) != size:
+            raise ConnectionLost("the connection ended in the middle of a message", where=self.where)
+        return octets
+
+    def read_response(self, body_reader: BodyReader | None = None) -> Response:
+        """The next response, whole. With a `body_reader`, literals behind `BODY[...]` go to it: their marks
+        then index `bodies`, which is emptied first."""
+        line = self.read_line()
+        if not line.endswith(b"}\r\n"):
+            return self._noted(Response(line.rstrip(b"\r\n")))
+        text = b""
+        literals: list[bytes] = []
+        self.bodies.clear()
+        while True:
+            size = _literal_size(line)
+            if size is None:
+                return self._noted(Response(text + line.rstrip(b"\r\n"), tuple(literals)))
+            text += line[: line.rindex(b"{")].removesuffix(b"~")
+            if body_reader and text.rstrip().endswith(b"]"):
+                text += b"\0%d\0" % len(self.bodies)
+                self.bodies.append(body_reader(size, self))
+            elif size > _LITERAL_LIMIT:
+                raise ConnectionLost(f"a literal of {size} octets where none belongs", where=self.where)
+            else:
+                text += b"\0%d\0" % len(literals)
+                literals.append(self.read_octets(size))
+            line = self.read_line()
+
+    def _noted(self, response: Response) -> Response:
+        """Follow the number of messages; a BYE is the end of the connection."""
+        text = response.text
+        if text[:2] != b"* ":
+            return response
+        words = text[2:40].split(None, 2)
+        if len(words) > 1 and words[0].isdigit():
+            what = words[1].upper()
+            if what == b"EXISTS":
+                self.exists = int(words[0])
+            elif what == b"EXPUNGE":
+                self.exists -= 1
+        elif words and words[0].upper() == b"VANISHED":
+            vanished = parse_vanished(response)
+            if vanished and not vanished[0]:
+                self.exists -= len(vanished[1])
+        elif words and words[0].upper() == b"BYE" and self._imap.state != "LOGOUT":
+            raise error_of(text[2:], self.where, ConnectionLost)
+        return response
+
+    def collect(self, tags: Sequence[bytes], untagged: list[Response] | None = None) -> list[Reply]:
+        """Read until every one of `tags` is finished; untagged responses go to the oldest unfinished one."""
+        waiting = dict.fromkeys(tags)
+        replies: dict[bytes, Reply] = {}
+        untagged = [] if untagged is None else untagged
+        while waiting:
+            response = self.read_response()
+            tag, _, rest = response.text.partition(b" ")
+            if tag in waiting:
+                replies[tag] = _finish(rest, untagged)
+                untagged = []
+                del waiting[tag]
+            elif tag == b"*":
+                untagged.append(response)
+            elif tag != b"+":
+                raise ConnectionLost(f"this is not IMAP: {printable(response.text[:80])}", where=self.where)
+        return [replies[tag] for tag in tags]
+
+    def flight(self, *commands: bytes) -> list[Reply]:
+        """Run commands in one flight: one round trip for all of them."""
+        return self.collect(self.send(*commands))
+
+    def command(self, command: bytes, otherwise: type[BackendError] = MessageRefused) -> Iterator[Response]:
+        """Run one command and give its untagged responses; a refusal is raised."""
+        (reply,) = self.flight(command)
+        return iter(self.required(reply, otherwise))
+
+    def required(self, reply: Reply, otherwise: type[BackendError] = MessageRefused) -> list[Response]:
+        """The untagged responses of a reply that must be OK."""
+        if not reply.ok:
+            raise error_of(reply.status + b" " + reply.text, self.where, otherwise)
+        return reply.untagged
+
+    def hang_up(self) -> None:
+        """Close without a word; for a connection whose thread of talk was lost, or that is to stop at once."""
+        try:
+            self.shutdown()
+        except (OSError, imaplib.IMAP4.error):
+            pass  # it was closed already
+
+    def say_goodbye(self) -> None:
+        """Log out and close; never raises."""
+        try:
+            self._imap.state = "LOGOUT"
+            self.flight(b"LOGOUT")
+        except BackendError:
+            pass  # the server was faster
+        self.hang_up()
+
+
+def _literal_size(line: bytes) -> int | None:
+    """The size of the literal that a line announces at its end; None if it announces none."""
+    if not line.endswith(b"}\r\n"):
+        return None
+    digits = line[line.rfind(b"{") + 1 : -3].rstrip(b"+")
+    return int(digits) if digits.isdigit() else None
+
+
+def _finish(rest: bytes, untagged: list[Response]) -> Reply:
+    status, _, text = rest.partition(b" ")
+    return Reply(status.upper(), text, untagged)

@@ -1,0 +1,190 @@
+"""What a run has to do: pure decisions over what the server has and what the catalog knows.
+
+Nothing here looks at a server, so a dry run prints the same plan that a real run follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from archiver.message import internaldate_seconds
+from archiver.model import (
+    Attributes,
+    Digest,
+    Folder,
+    FolderStatus,
+    KnownEpoch,
+    KnownFolder,
+    Listed,
+    Plan,
+    Twin,
+)
+from archiver.names import matches
+
+#: A quarantined message is tried again in this many runs after the one that met it.
+RETRY_RUNS = 3
+
+#: How many of the newest known messages are looked at to notice a server that went back in time.
+PROBED = 20
+
+_SLICE_OCTETS = 32 << 20
+_SLICE_UIDS = (100, 2000)
+
+
+def plan_run(
+    listed: Sequence[Listed],
+    known: Mapping[bytes, KnownFolder],
+    epochs: Mapping[int, KnownEpoch],
+    *,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    search: str | None,
+    waiting: Collection[int],
+) -> Plan:
+    """Deal the listed folders into those to visit, those unchanged, and those left out, each with its reason.
+
+    `include` and `exclude` are globs over decoded paths with "/" between levels; what is excluded wins.
+    `waiting` are the epochs with quarantined messages due for another try.
+    """
+    visit: list[tuple[Listed, str]] = []
+    unchanged: list[Listed] = []
+    skip: list[tuple[Folder, str]] = []
+    for each in listed:
+        left_out = _left_out(each.folder, include, exclude)
+        if left_out:
+            skip.append((each.folder, left_out))
+            continue
+        folder = known.get(each.folder.raw)
+        epoch = epochs.get(folder.number) if folder else None
+        reason = visit_reason(each.status, epoch, search=search, waiting=waiting)
+        if reason:
+            visit.append((each, reason))
+        else:
+            unchanged.append(each)
+    return Plan(visit, unchanged, skip)
+
+
+def _left_out(folder: Folder, include: Sequence[str], exclude: Sequence[str]) -> str | None:
+    if not folder.selectable:
+        return "it holds no messages itself (\\Noselect)"
+    if not matches(folder.path, include):
+        return "not in [folders] include"
+    if matches(folder.path, exclude):
+        return "in [folders] exclude"
+    return None
+
+
+def visit_reason(
+    status: FolderStatus | None, epoch: KnownEpoch | None, *, search: str | None, waiting: Collection[int]
+) -> str | None:
+    """Why a folder has to be opened; None when it stands where its last complete pass left it."""
+    if epoch is None:
+        return "new"
+    if status is None:
+        return "the server does not tell its status"
+    if status.uidvalidity != epoch.uidvalidity:
+        return "UIDVALIDITY changed"
+    state = epoch.state
+    if state is None:
+        return "its last pass was not complete"
+    if search is not None or state.filter is not None:
+        return "a search filter may find other messages now" if search == state.filter else "the filter changed"
+    if epoch.number in waiting:
+        return "quarantined messages are due for another try"
+    if status.highestmodseq is None or state.highestmodseq is None:
+        return "flags may have changed (no HIGHESTMODSEQ)"
+    here = (status.uidnext, status.messages, status.highestmodseq)
+    if here != (state.uidnext, state.messages, state.highestmodseq):
+        return "changed"
+    return None
+
+
+Verdict = Literal["same", "first", "uidvalidity", "rewound"]
+
+
+def judge_epoch(epoch: KnownEpoch | None, status: FolderStatus) -> Verdict:
+    """Whether UIDs still mean what they meant. A UIDNEXT or HIGHESTMODSEQ below the recorded one is a server
+    that was restored from a backup: it will give known UIDs to other mail."""
+    if epoch is None:
+        return "first"
+    if epoch.uidvalidity != status.uidvalidity:
+        return "uidvalidity"
+    state = epoch.state
+    if state is not None:
+        if status.uidnext is not None and state.uidnext is not None and status.uidnext < state.uidnext:
+            return "rewound"
+        if (
+            status.highestmodseq is not None
+            and state.highestmodseq is not None
+            and status.highestmodseq < state.highestmodseq
+        ):
+            return "rewound"
+    return "same"
+
+
+def other_message(recorded: Attributes, seen: Attributes) -> bool:
+    """Whether a known UID now shows another size or INTERNALDATE. Dates are compared as instants: a server may
+    tell the same one in another zone."""
+    if recorded.size is not None and seen.size is not None and recorded.size != seen.size:
+        return True
+    if recorded.internaldate is None or seen.internaldate is None:
+        return False
+    return internaldate_seconds(recorded.internaldate) != internaldate_seconds(seen.internaldate)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderKey:
+    """What must be equal, present and unique on both sides to know a message again without its body."""
+
+    message_id: str
+    size: int
+    instant: int
+    header_digest: Digest
+
+
+def header_key(attributes: Attributes, message_id: str | None, header_digest: Digest | None) -> HeaderKey | None:
+    """The key of a message, None if a part of it is missing."""
+    instant = internaldate_seconds(attributes.internaldate)
+    if message_id is None or header_digest is None or attributes.size is None or instant is None:
+        return None
+    return HeaderKey(message_id, attributes.size, instant, header_digest)
+
+
+def identity_key(attributes: Attributes) -> tuple[str, int | None, int | None] | None:
+    """The server's own identity of a message (RFC 8474, Gmail's), None if it has none. Size and date belong to
+    it, so that another server's identity cannot be mistaken for it."""
+    if attributes.emailid is None:
+        return None
+    return (attributes.emailid, attributes.size, internaldate_seconds(attributes.internaldate))
+
+
+K = TypeVar("K", bound=Hashable)
+
+
+def unique_twins(candidates: Iterable[tuple[K, Twin]], usable: Iterable[bool]) -> dict[K, Twin]:
+    """The candidates whose key names one digest only in the whole account, and of which one is usable."""
+    digests: dict[K, set[Digest]] = {}
+    chosen: dict[K, Twin] = {}
+    for (key, twin), is_usable in zip(candidates, usable, strict=True):
+        digests.setdefault(key, set()).add(twin.placement.digest)
+        if is_usable:
+            chosen.setdefault(key, twin)
+    return {key: twin for key, twin in chosen.items() if len(digests[key]) == 1}
+
+
+def slices(uids: Collection[int], status: FolderStatus | None) -> list[list[int]]:
+    """Deal a folder's wanted UIDs into slices of about 32 MiB, by its mean size where the server tells."""
+    mean = status.size / status.messages if status and status.size and status.messages else 16 << 10
+    least, most = _SLICE_UIDS
+    length = int(max(least, min(most, _SLICE_OCTETS / max(mean, 1))))
+    ordered = sorted(uids)
+    return [ordered[start : start + length] for start in range(0, len(ordered), length)]
+
+
+def estimated_octets(messages: int, status: FolderStatus | None) -> int:
+    """About how many octets so many of the folder's messages have; 0 where the server does not tell."""
+    if status is None or not status.size or not status.messages:
+        return 0
+    return int(status.size / status.messages * messages)

@@ -1,0 +1,43 @@
+"""What a step tells about its work while it works, as small values anyone may show.
+
+A display, a log and Luigi's own UI listen to the same events; events may be dropped, never waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """More work was found: this many messages, about this many octets (0: unknown)."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A connection turned to this folder."""
+
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Messages became durable and recorded."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something a person should know: a retry, a new epoch, a quarantined message."""
+
+    text: str
+
+
+Event = Planned | Working | Stored | Noted
+Progress = Callable[[Event], None]

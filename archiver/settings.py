@@ -1,0 +1,228 @@
+"""The settings of an account as frozen values, and the shape their tables have in an account file.
+
+pydantic checks each value strictly (a number in quotes is a mistake) and does not stop at the first one. What
+it says is worded for people in `archiver.config`; messages for values of our own kinds are here. A validation
+context `{"folder": Path}` makes relative paths relative to that folder.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+
+HOW_TO_REFER = (
+    'write a reference to the password instead: { env = "NAME" }, { file = "PATH" }, '
+    '{ command = ["PROGRAM", "ARGUMENT"] } or { keyring = "SERVICE" }'
+)
+
+Tls = Literal["implicit", "starttls", "off"]
+PORTS = {"implicit": 993, "starttls": 143, "off": 143}
+
+
+@dataclass(frozen=True, slots=True)
+class SecretReference:
+    """Where a secret is found, never the secret: `value` is an argv for "command", else a name or a path."""
+
+    kind: Literal["env", "file", "command", "keyring"]
+    value: str | tuple[str, ...]
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        return value
+    folder = (info.context or {}).get("folder", Path())
+    return _absolute(value, folder)
+
+
+def _absolute(text: str, folder: Path) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("must name a file or a folder")
+    if re.search(r"\{\w*\}", text):
+        raise ValueError("has a placeholder that is not known; the only one is {account}")
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError('begins with "~", but that home folder is not known; write the whole path') from None
+
+
+def _reference(value: object, info: ValidationInfo) -> SecretReference:
+    """NOTE: no message here may hold any of `value`, since it may be the password itself."""
+    if isinstance(value, SecretReference):
+        return value
+    if not isinstance(value, dict) or len(value) != 1:
+        raise ValueError(f"is not a reference; {HOW_TO_REFER}")
+    folder = (info.context or {}).get("folder", Path())
+    match next(iter(value.items())):
+        case "env", str(name):
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError("env must be the name of a variable (letters, digits, _), not the password")
+            return SecretReference("env", name)
+        case "file", str(text):
+            return SecretReference("file", str(_absolute(text, folder)))
+        case "command", [str(program), *arguments] if program and all(isinstance(a, str) for a in arguments):
+            if any("\0" in word for word in (program, *arguments)):
+                raise ValueError("command must not hold NUL")
+            if "/" in program:
+                program = str(_absolute(program, folder))
+            return SecretReference("command", (program, *arguments))
+        case "keyring", str(service) if service:
+            return SecretReference("keyring", service)
+        case _:
+            raise ValueError(f"is not a reference; {HOW_TO_REFER}")
+
+
+def _host(host: str) -> str:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not (re.fullmatch(r"[\w.-]+", host) and _resolvable(host)):
+            raise ValueError('must be the server\'s name alone, as in "imap.example.org"') from None
+    return host
+
+
+def _resolvable(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:  # an empty label, or one too long
+        return False
+    return True
+
+
+def _user(user: str) -> str:
+    if not user or not user.isprintable():
+        raise ValueError("must not be empty or hold control characters")
+    return user
+
+
+def _fingerprint(text: str) -> str:
+    plain = text.replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", plain):
+        raise ValueError(
+            "must be the SHA-256 of the certificate, 64 hex digits with or without colons; "
+            "`openssl x509 -noout -fingerprint -sha256` prints it"
+        )
+    return plain
+
+
+def _glob(pattern: str) -> str:
+    if not pattern.strip("/") or pattern != pattern.strip("/"):
+        raise ValueError('must not be empty or begin or end with "/"; "Public/*" is all below Public')
+    return pattern
+
+
+def _search(criteria: str) -> str:
+    """NOTE: goes onto the wire as it stands, so it must be one command's ASCII and nothing more."""
+    if not criteria.strip():
+        raise ValueError("must not be empty; leave the key out to archive all messages")
+    if not (criteria.isascii() and criteria.isprintable()):
+        raise ValueError("must be one line of printable ASCII")
+    if re.search(r"\{\d+[+-]?\}", criteria):
+        raise ValueError('must not hold an IMAP literal ({5}); write a quoted string ("...")')
+    if not re.fullmatch(r'(?:[^"]|"(?:[^"\\]|\\["\\])*")*', criteria):
+        raise ValueError('has a quoted string that is not closed or escapes something other than \\ and "')
+    if re.match(r"\s*(RETURN|CHARSET)\b", criteria, re.IGNORECASE):
+        raise ValueError("must be search keys alone, without RETURN or CHARSET")
+    return criteria
+
+
+LocalPath = Annotated[Path, BeforeValidator(_path)]
+Globs = Annotated[tuple[Annotated[str, AfterValidator(_glob)], ...], Field(strict=False)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+class Table(BaseModel):
+    """A table of an account file: unknown keys are mistakes, and no message shows a value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class ServerSettings(Table):
+    """How to reach a server and log in. `fingerprint` is 64 lower-case hex digits; timeouts in seconds."""
+
+    protocol: Literal["imap"] = "imap"
+    host: Annotated[str, AfterValidator(_host)]
+    port: Annotated[int, Field(ge=1, le=65535)] = PORTS["implicit"]
+    tls: Tls = "implicit"
+    ca_file: LocalPath | None = None
+    fingerprint: Annotated[str, AfterValidator(_fingerprint)] | None = None
+    client_cert: LocalPath | None = None
+    user: Annotated[str, AfterValidator(_user)]
+    password: Annotated[SecretReference, BeforeValidator(_reference)]
+    login: Literal["auto", "login", "plain"] = "auto"
+    connections: Annotated[int, Field(ge=1, le=16)] = 2
+    connect_timeout: Seconds = 30.0
+    read_timeout: Seconds = 120.0
+    attempts: Annotated[int, Field(ge=1, le=100)] = 5
+
+    @model_validator(mode="before")
+    @classmethod
+    def _port_from_tls(cls, table: object) -> object:
+        if not isinstance(table, dict) or "port" in table or not isinstance(table.get("tls"), str):
+            return table
+        return {**table, "port": PORTS.get(table["tls"], PORTS["implicit"])}
+
+
+class ArchiveSettings(Table):
+    """Where the archive is and how sure a write must be."""
+
+    path: LocalPath
+    store: Literal["maildir"] = "maildir"
+    durability: Literal["batch", "file", "none"] = "batch"
+
+
+class FolderRules(Table):
+    """Globs over decoded folder names with "/" between levels; what is excluded wins."""
+
+    include: Annotated[Globs, Field(min_length=1)] = ("*",)
+    exclude: Globs = ()
+
+
+class MessageRules(Table):
+    """Which messages: `search` is an IMAP SEARCH in ASCII; None is all."""
+
+    search: Annotated[str, AfterValidator(_search)] | None = None
+
+
+class AccountFile(Table):
+    """An account file with the defaults below it."""
+
+    source: ServerSettings
+    archive: ArchiveSettings
+    folders: FolderRules = FolderRules()
+    messages: MessageRules = MessageRules()
+
+
+#: The tables of a file and what may be in them.
+TABLES: Mapping[str, type[BaseModel]] = {
+    "source": ServerSettings,
+    "archive": ArchiveSettings,
+    "folders": FolderRules,
+    "messages": MessageRules,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One account as configured: all paths absolute, no secret anywhere. `warnings` are for people."""
+
+    account: str
+    file: Path
+    source: ServerSettings
+    archive: ArchiveSettings
+    folders: FolderRules
+    messages: MessageRules
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,144 @@
+"""What makes files durable: syncing a file system, files and directories, and replacing a file whole.
+
+The three levels of durability differ in what is synced and when, never in the order of things: what is seen at a
+final name was complete before it got there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Literal
+
+from archiver.errors import ArchiveNotWritable
+
+Durability = Literal["batch", "file", "none"]
+
+DIRECTORY_MODE, FILE_MODE = 0o700, 0o600
+
+_HINTS = {
+    errno.ENOSPC: "free some space and run again",
+    errno.EDQUOT: "raise the quota or free some space, and run again",
+    errno.EROFS: "mount the file system for writing and run again",
+    errno.EACCES: "give this user the archive's directory, or run as the user who owns it",
+    errno.EPERM: "give this user the archive's directory, or run as the user who owns it",
+    errno.ENOTDIR: "a file is in the way of a directory",
+    errno.EIO: "check the disk",
+}
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class Writing:
+    """A block that writes below `path`: what makes the archive not writable becomes ArchiveNotWritable."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, OSError) and error.errno in _HINTS:
+            path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else self._path
+            raise ArchiveNotWritable(f"{path}: {error.strerror}", hint=_HINTS[error.errno]) from error
+
+
+def make_directory(path: str) -> bool:
+    """Make one directory, private whatever the umask; False if it was there."""
+    try:
+        os.mkdir(path, DIRECTORY_MODE)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+        return False
+    os.chmod(path, DIRECTORY_MODE)
+    return True
+
+
+def create_file(path: str) -> int:
+    """A descriptor of a new empty private file; a file of that name left by an unfinished write is replaced."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, FILE_MODE)
+    except FileExistsError:
+        os.unlink(path)
+        descriptor = os.open(path, flags, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)
+    return descriptor
+
+
+def write_all(descriptor: int, octets: bytes) -> None:
+    """Write everything; one call unless the system takes less."""
+    written = os.write(descriptor, octets)
+    if written < len(octets):
+        rest = memoryview(octets)[written:]
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+
+def set_time(target: int | str, seconds: int) -> None:
+    """Set atime and mtime; a time that the file system does not take becomes the nearest it surely does."""
+    try:
+        os.utime(target, (seconds, seconds))
+    except (OverflowError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOVERFLOW):
+            raise
+        nearest = max(-(2**31), min(seconds, 2**31 - 1))
+        os.utime(target, (nearest, nearest))
+
+
+def replace_file(path: str, temporary: str, octets: bytes, *, sync: bool) -> bool:
+    """Make `path` hold `octets`, by way of `temporary`: at any moment it is the old file or the new one, whole.
+    False if it held them already."""
+    try:
+        with open(path, "rb") as file:
+            if file.read() == octets:
+                return False
+    except FileNotFoundError:
+        pass
+    descriptor = create_file(temporary)
+    try:
+        write_all(descriptor, octets)
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, path)
+    if sync:
+        sync_paths([os.path.dirname(path)])
+    return True
+
+
+def sync_paths(paths: Iterable[str]) -> None:
+    """fsync each file or directory; a file system that cannot sync directories is left to itself."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def sync_file_system(directory: str) -> bool:
+    """Sync all that was written to the file system `directory` is on; False where the system cannot."""
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        return False
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if syncfs(descriptor) == 0:
+            return True
+        number = ctypes.get_errno()
+    finally:
+        os.close(descriptor)
+    if number in _NO_SYNC:
+        return False
+    raise OSError(number, os.strerror(number), directory)

@@ -1,0 +1,73 @@
+"""The account's lock: a kernel lock, so that it is gone when its last holder is.
+
+What the file says is for people; whether it is locked, only the kernel decides. Processes forked while it is
+held share it, so an orphan of a killed parent keeps others out for as long as it still writes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from archiver.errors import ArchiveNotWritable, Locked
+
+_held: dict[Path, int] = {}
+
+
+@contextmanager
+def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[None]:
+    """Hold the lock of the archive at `path`; free within a process, and its forks, that hold it already.
+
+    `holder` (run, pid, since, host) is written into the file for whoever finds it locked.
+
+    Raises:
+        Locked: somebody else holds it; the message says who.
+        ArchiveNotWritable: the lock file cannot be written.
+    """
+    file = path.resolve() / "lock"
+    if file in _held:
+        yield
+        return
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ArchiveNotWritable(
+            f"{file}: {error.strerror}", hint="give this user write access to the archive, or change [archive] path"
+        ) from error
+    try:
+        _lock(descriptor, file)
+        _say(descriptor, holder)
+        _held[file] = descriptor
+        try:
+            yield
+        finally:
+            del _held[file]
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, file: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Locked(
+            f"{file}: another run holds the lock ({_read(descriptor)})", hint="wait for it to end, or stop it"
+        ) from error
+
+
+def _read(descriptor: int) -> str:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        return ", ".join(f"{key} {value}" for key, value in holder.items())
+    except (ValueError, AttributeError):
+        return "it does not say who it is"
+
+
+def _say(descriptor: int, holder: dict[str, Any]) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(holder).encode(), 0)

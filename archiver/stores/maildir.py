@@ -1,0 +1,172 @@
+"""The Maildir store: an account's messages as a Maildir++ that other programs can serve and read.
+
+`PATH/Maildir/` holds the present messages of the current epochs and nothing else, so that it can be served as a
+live mailbox; `PATH/vanished/` holds what the server no longer has, in the same layout with the epoch in the
+folder's name. A file's name tells its placement, so a message without a record can be adopted.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from archiver.model import Placement
+from archiver.stores.durable import FILE_MODE, Durability, Writing
+from archiver.stores.maildir_batch import MaildirBatch
+from archiver.stores.maildir_format import (
+    FOLDER_FILE,
+    PRESENT,
+    SUBSCRIPTIONS_FILE,
+    UIDLIST_FILE,
+    folder_name,
+    format_folder,
+    format_subscriptions,
+    format_uidlist,
+)
+from archiver.stores.maildir_listing import Listing
+from archiver.stores.maildir_settle import (
+    SPOOL,
+    SPOOL_PREFIX,
+    SPOOL_SUFFIX,
+    Settling,
+    clear_leftovers,
+    rename,
+)
+from archiver.stores.maildir_tree import MaildirTree
+
+_CHUNK = 1000
+
+
+class MaildirStore:
+    """A MessageStore below `path`; directories are made when first needed, files 0600, directories 0700.
+
+    `durability`: "batch" syncs the file system once for each batch, "file" every file by itself, "none" leaves it
+    to the system. Whatever it is, a file seen in `cur` was written completely before it got there, unless the
+    power failed with "none". Threads may share it; processes are kept apart by the account's lock.
+    """
+
+    def __init__(self, path: Path, durability: Durability = "batch") -> None:
+        self._tree = MaildirTree(os.path.abspath(path), durability)
+        self._writing = Writing(self._tree.root)
+        self._listing = Listing(self._tree, steady=False)
+
+    def batch(self) -> MaildirBatch:
+        """Begin a batch."""
+        return MaildirBatch(self._tree, self._listing)
+
+    def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
+        """Rename files to their new flags or tree; durable on return. A move done before is fine.
+
+        Raises:
+            IntegrityError: a message is at neither place; the moves before it are durable, those after not done.
+        """
+        pairs = iter(moves)
+        listing = Listing(self._tree, steady=True)
+        touched: set[str] = set()
+        with self._writing:
+            try:
+                while chunk := list(islice(pairs, _CHUNK)):
+                    self._tree.reserve_for(new for _, new in chunk)
+                    for old, new in chunk:
+                        touched.update(map(os.path.dirname, self._move(old, new, listing)))
+            finally:
+                self._tree.sync(touched)
+
+    def _move(self, old: Placement, new: Placement, listing: Listing) -> tuple[str, ...]:
+        """Move one message; the paths that changed."""
+        self._tree.made(folder_name(new))
+        source, target = self._tree.expected(old), self._tree.expected(new)
+        try:
+            rename(source, target)
+        except FileNotFoundError:
+            if os.path.lexists(target):
+                return ()
+            source = listing.find(old)  # which looks in both trees, so also where `new` is
+            rename(source, target)
+        return source, target
+
+    def open(self, placement: Placement) -> BinaryIO:
+        """The message's octets, wherever a mail program renamed the file to.
+
+        Raises:
+            IntegrityError: not there.
+        """
+        try:
+            return open(self._tree.expected(placement), "rb")
+        except FileNotFoundError:
+            return open(self.locate(placement), "rb")
+
+    def locate(self, placement: Placement) -> str:
+        """The path of the message's file, under whatever flags and in whichever tree it is.
+
+        Raises:
+            IntegrityError: it is in neither.
+        """
+        path = self._tree.expected(placement)
+        return path if os.path.lexists(path) else self._listing.find(placement)
+
+    def found(self) -> Iterator[tuple[str, str]]:
+        """(`Maildir/.Sent/cur`, file name) of every message file, vanished ones too."""
+        for name in self._tree.names():
+            yield from ((f"{name}/{sub}", file) for sub, file in self._tree.folder(name).files())
+
+    def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
+        """Bring messages to their expected places and clear leftovers, before returning; then yield what was not
+        expected and is what its name says. Other files are left alone.
+
+        A message in neither tree is passed over; verify will name it.
+        """
+        with self._writing:
+            clear_leftovers(self._tree)
+            settling = Settling(self._tree)
+            settling.place(expected)
+        return self._unexpected(settling)
+
+    def _unexpected(self, settling: Settling) -> Iterator[Placement]:
+        with self._writing:
+            yield from settling.unexpected()
+
+    def reserve(self, directory: str, keywords: Sequence[str]) -> None:
+        """Give keywords their letters in this order; those that have one keep it, those beyond `z` get none."""
+        with self._writing:
+            self._tree.made(_present(directory)).reserve(keywords)
+
+    def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
+        """Write the folder's true name into its directory."""
+        with self._writing:
+            self._tree.made(_present(directory)).write(FOLDER_FILE, format_folder(raw, path))
+
+    def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
+        """Write the folder's `dovecot-uidlist`, if it differs, so that Dovecot serves it with the same UIDs."""
+        uidvalidity, uidnext = status
+        text = format_uidlist(directory, uidvalidity, uidnext, uids)
+        with self._writing:
+            self._tree.made(_present(directory)).write(UIDLIST_FILE, text)
+            self._tree.sync(())
+
+    def subscribe(self, directories: Sequence[str]) -> None:
+        """Write the list of subscribed folders, if it differs."""
+        with self._writing:
+            self._tree.made(PRESENT).write(SUBSCRIPTIONS_FILE, format_subscriptions(directories))
+
+    def spool(self) -> BinaryIO:
+        """A new, private, empty file for a message too large for memory, on the store's own file system."""
+        directory = f"{self._tree.root}/{SPOOL}"
+        name = f"{directory}/{SPOOL_PREFIX}{secrets.token_hex(8)}{SPOOL_SUFFIX}"
+        with self._writing:
+            self._tree.make_directory(SPOOL)
+            return open(name, "x+b", opener=_private)
+
+
+def _present(directory: str) -> str:
+    return f"{PRESENT}/{directory}" if directory else PRESENT
+
+
+def _private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)  # whatever the umask
+    return descriptor

@@ -1,0 +1,141 @@
+"""Messages written to a Maildir and made durable together.
+
+Files are written to `tmp`, synced, and renamed to `cur`, so that what is seen there is complete, whenever the
+process or the power ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from archiver.model import Body, Placement
+from archiver.stores.durable import Writing, create_file, set_time, sync_file_system, sync_paths, write_all
+from archiver.stores.maildir_format import PRESENT, base_name, folder_name
+from archiver.stores.maildir_listing import Listing
+from archiver.stores.maildir_tree import MaildirTree
+
+_COPY_OCTETS = 1 << 20
+
+
+class MaildirBatch:
+    """A StoreBatch of `MaildirStore`."""
+
+    def __init__(self, tree: MaildirTree, listing: Listing) -> None:
+        self._tree = tree
+        self._listing = listing
+        self._writing = Writing(tree.root)
+        self._sync_each = tree.durability == "file"
+        #: What is written: path in tmp → its placement, and whether it is a second name of a file.
+        self._written: dict[str, tuple[Placement, bool]] = {}
+
+    def put(self, placement: Placement, body: Body) -> None:
+        """Write the octets to the folder's `tmp`. Takes over `body.spool`. Put twice, the last one counts."""
+        with self._writing:
+            temporary = self._temporary(placement)
+            if body.octets is not None:
+                self._create(temporary, placement, body.octets)
+            elif body.spool is not None:
+                self._take(temporary, placement, body.spool)
+            else:
+                raise ValueError("a body without octets and without a spool file")
+            self._written[temporary] = (placement, False)
+
+    def link(self, placement: Placement, twin: Placement) -> None:
+        """The octets at `twin` also at `placement`: a hard link, or a copy where the system refuses one.
+
+        Raises:
+            IntegrityError: the twin's octets are not there.
+        """
+        with self._writing:
+            temporary = self._temporary(placement)
+            _unlink(temporary)
+            try:
+                self._link(self._tree.expected(twin), temporary, placement)
+            except FileNotFoundError:
+                self._link(self._listing.find(twin), temporary, placement)
+            self._written[temporary] = (placement, True)
+
+    def commit(self) -> None:
+        """Sync, rename to `cur`, sync the directories. A second call without a put between does nothing."""
+        if not self._written:
+            return
+        with self._writing:
+            if self._tree.durability == "batch" and not sync_file_system(f"{self._tree.root}/{PRESENT}"):
+                sync_paths(self._written)
+            # Lists of keywords are durable before a file name uses them.
+            self._tree.reserve_for(placement for placement, _ in self._written.values())
+            touched = set()
+            for temporary, (placement, linked) in self._written.items():
+                final = self._tree.expected(placement)
+                os.rename(temporary, final)
+                if linked:
+                    # NOTE: a rename between two names of one file does nothing, says POSIX.
+                    _unlink(temporary)
+                touched.add(os.path.dirname(final))
+            self._tree.sync(touched)
+        self._written.clear()
+
+    def abandon(self) -> None:
+        """Remove from `tmp` what was not committed."""
+        for temporary in self._written:
+            _unlink(temporary)
+        self._written.clear()
+
+    def _temporary(self, placement: Placement) -> str:
+        return f"{self._tree.made(folder_name(placement)).tmp}/{base_name(placement)}"
+
+    def _create(self, temporary: str, placement: Placement, octets: bytes) -> None:
+        descriptor = create_file(temporary)
+        try:
+            write_all(descriptor, octets)
+            set_time(descriptor, placement.arrived)
+            if self._sync_each:
+                os.fsync(descriptor)
+        except BaseException:
+            _unlink(temporary)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _take(self, temporary: str, placement: Placement, spool: Path) -> None:
+        """Rename a spool file, or copy it from another file system."""
+        try:
+            os.rename(spool, temporary)
+        except OSError:
+            self._copy(os.fspath(spool), temporary, placement)
+            spool.unlink()
+            return
+        os.chmod(temporary, 0o600)
+        set_time(temporary, placement.arrived)
+        if self._sync_each:
+            sync_paths([temporary])
+
+    def _link(self, source: str, temporary: str, placement: Placement) -> None:
+        try:
+            os.link(source, temporary)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # Too many links, another file system, a system that refuses or knows none: octets are octets.
+            self._copy(source, temporary, placement)
+
+    def _copy(self, source: str, temporary: str, placement: Placement) -> None:
+        with open(source, "rb") as octets, open(create_file(temporary), "wb") as copy:
+            try:
+                shutil.copyfileobj(octets, copy, _COPY_OCTETS)
+                copy.flush()
+                set_time(copy.fileno(), placement.arrived)
+                if self._sync_each:
+                    os.fsync(copy.fileno())
+            except BaseException:
+                _unlink(temporary)
+                raise
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,324 @@
+"""One folder opened: which epoch it is in, what is new, what changed its flags, what vanished.
+
+The survey looks again at everything the plan assumed, because the plan was made from another connection's
+view. It ends with the UIDs whose octets have to be fetched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from archiver.errors import FolderChanged
+from archiver.facts import EpochFact, FlagsFact, ReleasedFact, StateFact, StoredFact, VanishedFact
+from archiver.message import header_digest, internaldate_seconds, message_id
+from archiver.model import (
+    Attributes,
+    Flags,
+    KnownEpoch,
+    KnownFolder,
+    Listed,
+    Opened,
+    Placement,
+    Quarantined,
+    Resume,
+    Twin,
+)
+from archiver.plan import (
+    PROBED,
+    RETRY_RUNS,
+    Verdict,
+    header_key,
+    identity_key,
+    judge_epoch,
+    other_message,
+    unique_twins,
+)
+from archiver.ports import Catalog, MailSource, MessageStore
+from archiver.progress import Noted, Progress
+from archiver.record import Batch, Recorder
+
+Retry = Literal["due", "all"]
+
+
+@dataclass(slots=True)
+class Surveyed:
+    """A folder's survey: what is on the server, what of it is wanted, where the pass began.
+
+    `on_server` and `gone` count messages; `wanted` are UIDs to fetch.
+    """
+
+    listed: Listed
+    known: KnownFolder
+    epoch: KnownEpoch
+    opened: Opened
+    on_server: int
+    excluded: int
+    wanted: set[int]
+    state: StateFact
+    quarantined: frozenset[int] = frozenset()
+    gone: int = 0
+    slices_left: int = 0
+    error: str | None = None
+
+    def placement(self, fact: StoredFact) -> Placement:
+        """Where a message of this folder belongs."""
+        return Placement(
+            directory=self.known.directory,
+            uidvalidity=self.epoch.uidvalidity,
+            generation=self.epoch.generation,
+            uid=fact.uid,
+            digest=fact.digest,
+            size=fact.size,
+            crlf_size=fact.crlf_size,
+            arrived=fact.arrived,
+            flags=fact.flags,
+        )
+
+
+@dataclass(slots=True)
+class Surveyor:
+    """Surveys folders over one connection; its facts go into that connection's batch.
+
+    `listed_directories` are the directories of the folders the server lists now: mail in others, or mail that
+    vanished, may be known again in a new epoch. `rematch` is False while the archive is new.
+    """
+
+    source: MailSource
+    store: MessageStore
+    catalog: Catalog
+    recorder: Recorder
+    batch: Batch
+    progress: Progress
+    now: Callable[[], str]
+    search: str | None
+    retry: Retry
+    listed_directories: frozenset[str]
+    rematch: bool
+    _flags: dict[int, Flags] = field(default_factory=dict)
+
+    def survey(self, listed: Listed, known: KnownFolder, epoch: KnownEpoch | None) -> Surveyed:
+        """Open the folder and find out. Facts about flags and vanished messages are left in the batch."""
+        opened = self.source.open(listed.folder, _resume(epoch))
+        verdict = judge_epoch(epoch, opened.status)
+        if verdict == "same" and epoch is not None and self._rewound(epoch, opened):
+            verdict = "rewound"
+        self.store.reserve(known.directory, opened.keywords)
+        if epoch is None or verdict != "same":
+            epoch = self._begin_epoch(known, epoch, opened, verdict)
+        present = self._present(epoch, opened)
+        matching = present if self.search is None else self.source.uids(self.search) & present
+        known_flags = self.catalog.known(epoch.number)
+        waiting = self.catalog.quarantined(epoch.number)
+        self._vanish(known, epoch, known_flags.keys() - present)
+        self._release(epoch, {each.uid for each in waiting} - present)
+        if epoch.state is not None or known_flags:
+            self._follow_flags(
+                known, epoch, opened, {uid: known_flags[uid] for uid in known_flags.keys() & present}
+            )
+        quarantined = frozenset(each.uid for each in waiting if each.uid in present)
+        not_due = {each.uid for each in waiting if not self._due(each)}
+        wanted = matching - known_flags.keys() - not_due
+        surveyed = Surveyed(
+            listed=listed,
+            known=known,
+            epoch=epoch,
+            opened=opened,
+            on_server=len(present),
+            excluded=len(present - matching - known_flags.keys() - quarantined),
+            wanted=wanted,
+            state=self._state(epoch, opened),
+            quarantined=quarantined,
+        )
+        if epoch.state is None and self.rematch and wanted:
+            self._match_again(surveyed, present)
+        return surveyed
+
+    def _due(self, quarantined: Quarantined) -> bool:
+        if self.retry == "all":
+            return True
+        return not quarantined.accepted and quarantined.tries <= RETRY_RUNS
+
+    def _state(self, epoch: KnownEpoch, opened: Opened) -> StateFact:
+        status = opened.status
+        return StateFact(
+            epoch.number, status.uidnext, status.highestmodseq, status.messages, self.search, self.now()
+        )
+
+    def _present(self, epoch: KnownEpoch, opened: Opened) -> set[int]:
+        """All UIDs on the server. After QRESYNC told what vanished, only the new ones are asked for, provided
+        that the count agrees."""
+        state = epoch.state
+        if (
+            opened.vanished is not None
+            and state is not None
+            and state.uidnext is not None
+            and state.filter is None
+            and self.search is None
+        ):
+            expected = set(self.catalog.known(epoch.number)) - opened.vanished
+            expected |= {each.uid for each in self.catalog.quarantined(epoch.number)} - opened.vanished
+            # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
+            expected |= {uid for uid in self.source.uids(f"UID {state.uidnext}:*") if uid >= state.uidnext}
+            if len(expected) == opened.status.messages:
+                return expected
+        return self.source.uids()
+
+    def _rewound(self, epoch: KnownEpoch, opened: Opened) -> bool:
+        """Whether known UIDs show other mail now: the newest known ones tell, since a server that went back in
+        time gives the newest UIDs away first. Doubtful ones are settled by their headers."""
+        newest = sorted(self.catalog.known(epoch.number), reverse=True)[:PROBED]
+        seen = {each.uid: each for each in self.source.scan(newest)} if newest else {}
+        seen.update((each.uid, each) for each in opened.changed or () if each.size is not None)
+        recorded = self.catalog.attributes(epoch.number, seen)
+        doubtful = [uid for uid in recorded if other_message(recorded[uid], seen[uid])]
+        if not doubtful:
+            return False
+        held = {p.uid: p for p in self.catalog.placements(epoch.number, uids=doubtful)}
+        for attributes, header in self.source.headers(doubtful):
+            placement = held.get(attributes.uid)
+            if placement is not None and header_digest(header) != self._held_header_digest(placement):
+                return True
+        return False
+
+    def _held_header_digest(self, placement: Placement) -> str:
+        with self.store.open(placement) as file:
+            return header_digest(file.read(1 << 20))
+
+    def _begin_epoch(
+        self, known: KnownFolder, before: KnownEpoch | None, opened: Opened, verdict: Verdict
+    ) -> KnownEpoch:
+        """A new epoch is lasting before any message of it; the one before is put away, never dropped."""
+        fact = self.recorder.number_epoch(
+            EpochFact(0, known.number, opened.status.uidvalidity, 1, verdict, self.now())
+        )
+        self.recorder.write([fact])
+        if before is not None:
+            self.progress(
+                Noted(
+                    f'folder "{known.folder.name}": epoch {fact.number} begins ({verdict}); '
+                    "known messages are matched again, nothing is lost"
+                )
+            )
+            ended = (each for each in self.catalog.placements(before.number) if not each.present)
+            self.store.move((replace(each, present=True), each) for each in ended)
+        return KnownEpoch(fact.number, known.number, fact.uidvalidity, fact.generation)
+
+    def _vanish(self, known: KnownFolder, epoch: KnownEpoch, gone: Iterable[int]) -> None:
+        uids = tuple(sorted(gone))
+        if not uids:
+            return
+        moves = [
+            (each, replace(each, present=False))
+            for each in self.catalog.placements(epoch.number, uids=uids)
+            if each.present
+        ]
+        self.batch.moved(VanishedFact(epoch.number, uids, self.now()), moves)
+
+    def _release(self, epoch: KnownEpoch, gone: Iterable[int]) -> None:
+        uids = tuple(sorted(gone))
+        if uids:
+            self.batch.fact(ReleasedFact(epoch.number, uids, self.now()))
+
+    def _follow_flags(
+        self, known: KnownFolder, epoch: KnownEpoch, opened: Opened, held: Mapping[int, Flags]
+    ) -> None:
+        """Flags that changed since the last pass: told by QRESYNC, asked by CHANGEDSINCE, or scanned."""
+        modseq = epoch.state.highestmodseq if epoch.state else None
+        if opened.changed is not None:
+            seen: Iterable[Attributes] = opened.changed
+        elif not held:
+            return
+        elif modseq is not None and opened.status.highestmodseq is not None:
+            if modseq == opened.status.highestmodseq:
+                return
+            seen = self.source.scan(None, changed_since=modseq)
+        else:
+            seen = self.source.scan(None)
+        changed = {
+            each.uid: each.flags
+            for each in seen
+            if each.flags is not None and each.uid in held and each.flags != held[each.uid]
+        }
+        if not changed:
+            return
+        for placement in self.catalog.placements(epoch.number, uids=changed):
+            flags = changed[placement.uid]
+            fact = FlagsFact(epoch.number, placement.uid, flags, self.now())
+            self.batch.moved(fact, [(placement, replace(placement, flags=flags))])
+
+    def _match_again(self, surveyed: Surveyed, present: set[int]) -> None:
+        """Known messages in a new epoch, found again without a download: by the server's own identity, or by
+        Message-ID, size, INTERNALDATE and header digest, present and unique on both sides."""
+        seen = {each.uid: each for each in self.source.scan(present)}
+        sizes = {each.size for each in seen.values() if each.size is not None}
+        candidates = self.catalog.candidates(sizes)
+        usable = [self._usable(twin.placement) for _, twin in candidates]
+        if not any(usable):
+            return
+        by_identity = unique_twins([(identity_key(each), twin) for each, twin in candidates], usable)
+        for uid in sorted(surveyed.wanted & seen.keys()):
+            identity = identity_key(seen[uid])
+            if identity is not None and identity in by_identity:
+                self._link(surveyed, seen[uid], by_identity[identity], "emailid")
+        by_header = unique_twins(
+            [(header_key(each, twin.message_id, twin.header_digest), twin) for each, twin in candidates], usable
+        )
+        sized = {(key.size, key.instant) for key in by_header if key is not None}
+        alike = [uid for uid, each in seen.items() if (each.size, internaldate_seconds(each.internaldate)) in sized]
+        if not surveyed.wanted & set(alike):
+            return
+        keys = {
+            each.uid: header_key(seen[each.uid], message_id(header), header_digest(header))
+            for each, header in self.source.headers(alike)
+            if each.uid in seen
+        }
+        times = Counter(keys.values())
+        for uid, key in sorted(keys.items()):
+            if key is not None and key in by_header and times[key] == 1 and uid in surveyed.wanted:
+                self._link(surveyed, seen[uid], by_header[key], "headers")
+
+    def _usable(self, placement: Placement) -> bool:
+        """Mail that is not where the server shows it now: vanished, of an ended epoch, of a folder unlisted."""
+        return not placement.present or placement.directory not in self.listed_directories
+
+    def _link(self, surveyed: Surveyed, seen: Attributes, twin: Twin, how: str) -> None:
+        fact = StoredFact(
+            epoch=surveyed.epoch.number,
+            uid=seen.uid,
+            digest=twin.placement.digest,
+            size=twin.placement.size,
+            crlf_size=twin.placement.crlf_size,
+            server_size=seen.size,
+            internaldate=seen.internaldate,
+            arrived=twin.placement.arrived,
+            flags=seen.flags or frozenset(),
+            message_id=twin.message_id,
+            header_digest=twin.header_digest,
+            emailid=seen.emailid,
+            matched=how,
+            at=self.now(),
+        )
+        self.batch.linked(fact, surveyed.placement(fact), twin.placement)
+        surveyed.wanted.discard(seen.uid)
+
+
+def _resume(epoch: KnownEpoch | None) -> Resume | None:
+    if epoch is None or epoch.state is None or epoch.state.highestmodseq is None:
+        return None
+    return Resume(epoch.uidvalidity, epoch.state.highestmodseq)
+
+
+def same_folder(surveyed: Surveyed, opened: Opened) -> None:
+    """A slice opens the folder again; it must still be the one that was surveyed.
+
+    Raises:
+        FolderChanged: it is not.
+    """
+    if opened.status.uidvalidity != surveyed.epoch.uidvalidity:
+        raise FolderChanged(
+            f'folder "{surveyed.known.folder.name}": UIDVALIDITY changed during the run',
+            hint="the next run begins a new epoch",
+        )

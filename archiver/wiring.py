@@ -1,0 +1,234 @@
+"""Settings become open adapters; the only module that names them all."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from archiver.archive import ArchiveStep, Orphans, orphans_of
+from archiver.catalogs.sql import SqlCatalog
+from archiver.config import Settings
+from archiver.credentials import resolve
+from archiver.errors import ArchiveNotWritable, ConfigError
+from archiver.facts import ArchiveFact
+from archiver.imap.login import ServerAddress
+from archiver.model import Folder, FolderStatus, Listed
+from archiver.ports import Spool
+from archiver.progress import Noted, Progress
+from archiver.record import Recorder
+from archiver.sources.imap import ImapSource
+from archiver.sources.retrying import RetryingSource
+from archiver.stores.journal import FileJournal
+from archiver.stores.lock import account_lock
+from archiver.stores.maildir import MaildirStore
+from archiver.survey import Retry
+
+
+def utc_now() -> str:
+    """The time, UTC, ISO 8601 with seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An account's archive, open."""
+
+    settings: Settings
+    store: MaildirStore
+    journal: FileJournal
+    catalog: SqlCatalog
+
+    @property
+    def reports(self) -> Path:
+        """Where reports of runs lie."""
+        return self.settings.archive.path / "runs"
+
+
+@contextmanager
+def open_archive(settings: Settings) -> Iterator[Archive]:
+    """The archive of an account that has one.
+
+    Raises:
+        ConfigError: there is none yet.
+    """
+    path = settings.archive.path
+    if not (path / "catalog.sqlite").exists() and not (path / "journal").is_dir():
+        raise ConfigError(str(path), ["there is no archive here yet"], hint="`archiver run` makes one")
+    catalog = SqlCatalog(path / "catalog.sqlite")
+    try:
+        yield Archive(
+            settings,
+            MaildirStore(path, settings.archive.durability),
+            FileJournal(path, settings.archive.durability),
+            catalog,
+        )
+    finally:
+        catalog.close()
+
+
+def make_archive(settings: Settings) -> None:
+    """Make the archive's directory, private; fine if it is there."""
+    path = settings.archive.path
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (path / "journal").mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ArchiveNotWritable(
+            f"{path}: {error.strerror}", hint="give this user write access, or change [archive] path"
+        ) from error
+
+
+@contextmanager
+def locked(settings: Settings, run: str) -> Iterator[None]:
+    """Hold the account's lock, which the processes of one run share."""
+    holder = {"run": run, "pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()}
+    with account_lock(settings.archive.path, holder):
+        yield
+
+
+def confirm_identity(archive: Archive, recorder: Recorder, *, new_source: bool) -> None:
+    """The archive belongs to one account and one source; another one is refused until a person confirms it.
+
+    Raises:
+        ConfigError: the archive holds another account's mail.
+    """
+    settings = archive.settings
+    source = settings.source
+    here = (settings.account, source.protocol, source.host, source.user)
+    identity = archive.catalog.identity()
+    if identity is not None:
+        there = (identity.account, identity.protocol, identity.host, identity.user)
+        if there == here:
+            return
+        if not new_source:
+            raise ConfigError(
+                str(settings.file),
+                [
+                    f"the archive at {settings.archive.path} belongs to account {there[0]}, {there[3]} at {there[2]}; "
+                    f"this file names account {here[0]}, {here[3]} at {here[2]}"
+                ],
+                hint="change [archive] path, or give --new-source if it is the same mail on a new server",
+            )
+    archive_id = identity.archive_id if identity else uuid.uuid4().hex
+    recorder.write([ArchiveFact(archive_id, *here, at=utc_now())])
+
+
+def source_of(
+    settings: Settings,
+    spool: Spool,
+    *,
+    pause: Callable[[float], None],
+    progress: Progress,
+    accept: bool = False,
+    attempts: int | None = None,
+) -> RetryingSource:
+    """The account's source; it connects when it is first used. `accept` takes placeholders for messages."""
+    address = _address(settings)
+
+    def connect(*, cautious: bool) -> ImapSource:
+        return ImapSource(address, spool, cautious=cautious, accept=accept)
+
+    return RetryingSource(connect, attempts=attempts or settings.source.attempts, pause=pause, progress=progress)
+
+
+def _address(settings: Settings) -> ServerAddress:
+    source = settings.source
+
+    @cache  # one `command` for all connections of a run
+    def password() -> str:
+        return resolve(source.password.kind, source.password.value, user=source.user).reveal()
+
+    return ServerAddress(
+        host=source.host,
+        port=source.port,
+        user=source.user,
+        password=password,
+        tls=source.tls,
+        ca_file=source.ca_file,
+        fingerprint=source.fingerprint,
+        client_cert=source.client_cert,
+        login=source.login,
+        connect_timeout=source.connect_timeout,
+        read_timeout=source.read_timeout,
+    )
+
+
+def archive_step(
+    archive: Archive,
+    recorder: Recorder,
+    *,
+    check_stop: Callable[[], None],
+    pause: Callable[[float], None],
+    progress: Progress,
+    retry: Retry = "due",
+    accept: bool = False,
+) -> ArchiveStep:
+    """The archive step over this archive."""
+    settings = archive.settings
+
+    def connect() -> RetryingSource:
+        return source_of(settings, archive.store.spool, pause=pause, progress=progress, accept=accept)
+
+    return ArchiveStep(
+        connect=connect,
+        store=archive.store,
+        catalog=archive.catalog,
+        recorder=recorder,
+        include=settings.folders.include,
+        exclude=settings.folders.exclude,
+        search=settings.messages.search,
+        connections=settings.source.connections,
+        retry=retry,
+        accept=accept,
+        progress=progress,
+        check_stop=check_stop,
+        now=utc_now,
+    )
+
+
+def settle(archive: Archive, progress: Progress) -> Orphans:
+    """After a run that did not end well: bring the store to what the catalog says, keep what it left."""
+    progress(Noted("the last run did not end well: looking through the store"))
+    return orphans_of(archive.store.settle(archive.catalog.placements()))
+
+
+def listing_to_json(listed: Sequence[Listed]) -> str:
+    """An enumeration as a step's result; names are written as Latin-1."""
+    return json.dumps([_listed_to_record(each) for each in listed])
+
+
+def _listed_to_record(each: Listed) -> dict[str, Any]:
+    folder, status = each.folder, each.status
+    return {
+        "raw": folder.raw.decode("latin-1"),
+        "path": folder.path,
+        "delimiter": folder.delimiter,
+        "attributes": sorted(folder.attributes),
+        "subscribed": folder.subscribed,
+        "status": status
+        and [status.uidvalidity, status.uidnext, status.messages, status.highestmodseq, status.size],
+    }
+
+
+def listing_from_json(text: str) -> list[Listed]:
+    """The inverse of `listing_to_json`."""
+    listed = []
+    for record in json.loads(text):
+        folder = Folder(
+            raw=record["raw"].encode("latin-1"),
+            path=tuple(record["path"]),
+            delimiter=record["delimiter"],
+            attributes=frozenset(record["attributes"]),
+            subscribed=record["subscribed"],
+        )
+        listed.append(Listed(folder, FolderStatus(*record["status"]) if record["status"] else None))
+    return listed

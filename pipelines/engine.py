@@ -1,0 +1,165 @@
+"""Runs accounts: Luigi builds in waves, our own exit codes, one failure stopping only its account.
+
+Luigi's scheduling is quadratic in the tasks of a graph, so a fleet of hundreds of accounts is built in waves.
+What happened is read from the events and the ledger, not from Luigi, which exits 0 on failure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import luigi
+from luigi.execution_summary import LuigiStatusCode
+
+from archiver.config import Settings
+from archiver.errors import ArchiverError
+from archiver.wiring import locked, make_archive, open_archive
+from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
+from pipelines.stop import STOP
+from pipelines.tasks import ArchiveAccount, new_run_id
+
+_WAVE = 100
+
+_LUIGI = {
+    "core": {"no_configure_logging": "true", "autoload_range": "false"},
+    "worker": {
+        "check_complete_on_run": "true",
+        "wait_interval": "0.1",
+        "wait_jitter": "0",
+        "no_install_shutdown_handler": "true",
+    },
+    "scheduler": {"retry_count": "1"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run. `retry`: "due", "all" or "accept"; `workers`: accounts side by side."""
+
+    run_id: str | None = None
+    workers: int = 1
+    scheduler_url: str | None = None
+    retry: str = "due"
+    new_source: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an account's run ended. `report` is the report's path, `message` why it failed."""
+
+    settings: Settings
+    run_id: str
+    exit_code: int | None = None
+    report: Path | None = None
+    message: str | None = None
+
+
+def run_accounts(accounts: Sequence[Settings], options: Options, listener: Listener) -> list[Outcome]:
+    """Archive accounts, `options.workers` side by side, and say how each ended. Never raises for an account's
+    failure; after a signal, accounts not begun end with its exit code."""
+    configure_luigi()
+    outcomes = {each.account: Outcome(each, _run_id(each, options)) for each in accounts}
+
+    def listen(account: str, event: AnyEvent) -> None:
+        outcome = outcomes[account]
+        match event:
+            case Ended(exit_code, report):
+                outcome.exit_code, outcome.report = exit_code, Path(report)
+            case Failed(message, exit_code):
+                outcome.exit_code, outcome.message = exit_code, message
+        listener(account, event)
+
+    with Channel(listen):
+        for wave in _waves(accounts):
+            _build([outcomes[each.account] for each in wave], options)
+    for outcome in outcomes.values():
+        if outcome.exit_code is None:
+            outcome.exit_code = 1
+            outcome.message = "the worker died without a word; run again to go on where it stopped"
+    return list(outcomes.values())
+
+
+def configure_luigi() -> None:
+    """Luigi's few settings, in code: users never write a luigi.cfg."""
+    config = luigi.configuration.get_config()
+    for section, values in _LUIGI.items():
+        for name, value in values.items():
+            config.set(section, name, value)
+    # Luigi tells of failures by traceback; ours are one line, and unexpected ones are printed by the engine.
+    logging.getLogger("luigi").setLevel(logging.CRITICAL)
+    logging.getLogger("luigi-interface").setLevel(logging.CRITICAL)
+
+
+def _waves(accounts: Sequence[Settings]) -> Iterator[Sequence[Settings]]:
+    for start in range(0, len(accounts), _WAVE):
+        yield accounts[start : start + _WAVE]
+
+
+def _build(wave: Sequence[Outcome], options: Options) -> None:
+    """One wave. With one account or one worker everything runs in this process."""
+    tasks = [
+        ArchiveAccount(
+            config=str(outcome.settings.file),
+            run_id=outcome.run_id,
+            retry=options.retry,
+            new_source=options.new_source,
+        )
+        for outcome in wave
+        if _begin(outcome)
+    ]
+    if not tasks:
+        return
+    where = {"scheduler_url": options.scheduler_url} if options.scheduler_url else {"local_scheduler": True}
+    result = luigi.build(
+        tasks,
+        workers=max(1, min(options.workers, len(tasks))),
+        detailed_summary=True,
+        **where,
+    )
+    if result.status == LuigiStatusCode.SUCCESS:
+        for outcome in wave:
+            _already_done(outcome)
+
+
+def _begin(outcome: Outcome) -> bool:
+    """Whether the account can be begun: it is looked at here, so that its task does not fail in Luigi's words."""
+    try:
+        STOP.check()
+        make_archive(outcome.settings)
+        with locked(outcome.settings, outcome.run_id):
+            pass
+    except ArchiverError as error:
+        emit(outcome.settings.account, failed(error))
+        return False
+    return True
+
+
+def _already_done(outcome: Outcome) -> None:
+    """The same run id again: everything was done before, so the report of then is the outcome."""
+    if outcome.exit_code is None:
+        with open_archive(outcome.settings) as archive:
+            rows = [row for row in archive.catalog.ledger().runs() if row[0] == outcome.run_id]
+            if rows and rows[0][4] is not None:
+                report = archive.reports / outcome.run_id / "report.json"
+                emit(outcome.settings.account, Ended(rows[0][4], str(report)))
+
+
+def _run_id(settings: Settings, options: Options) -> str:
+    """The run's name: the one that was given, else a new one that this archive does not know."""
+    if options.run_id:
+        return options.run_id
+    name = new_run_id()
+    try:
+        with open_archive(settings) as archive:
+            taken = {row[0] for row in archive.catalog.ledger().runs()}
+    except ArchiverError:
+        return name  # it will be met again, and told, when the account begins
+    number = 1
+    fresh = name
+    while fresh in taken:
+        number += 1
+        fresh = f"{name}-{number}"
+    return fresh

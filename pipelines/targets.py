@@ -1,0 +1,27 @@
+"""A step's completion: a row of the run in the account's catalog.
+
+The same run id again finds its rows and does nothing, or resumes; the next run id does the increment.
+"""
+
+from __future__ import annotations
+
+import luigi
+
+from archiver.config import Settings
+from archiver.wiring import open_archive
+
+
+class StepTarget(luigi.Target):  # type: ignore[misc]
+    """Exists when the step of that run is done. Opens the catalog only for the look, so that forks are safe."""
+
+    def __init__(self, settings: Settings, run_id: str, step: str) -> None:
+        self._settings = settings
+        self._run_id = run_id
+        self._step = step
+
+    def exists(self) -> bool:
+        path = self._settings.archive.path
+        if not (path / "catalog.sqlite").exists():
+            return False
+        with open_archive(self._settings) as archive:
+            return archive.catalog.ledger().step_result(self._run_id, self._step) is not None

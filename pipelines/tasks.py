@@ -1,0 +1,186 @@
+"""The static graph of an account: EnumerateFolders, then ArchiveFolders, under ArchiveAccount.
+
+Luigi decides when, never how: each task opens the archive inside `run`, calls one function of the library,
+and marks a row. A message, a folder or a connection is never a task. Parameters never hold a secret.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from archiver.config import Settings, load_account
+from archiver.errors import ArchiverError
+from archiver.progress import Event, Planned, Stored, Working
+from archiver.record import Recorder
+from archiver.wiring import (
+    Archive,
+    archive_step,
+    confirm_identity,
+    listing_from_json,
+    listing_to_json,
+    locked,
+    make_archive,
+    open_archive,
+    settle,
+    source_of,
+    utc_now,
+)
+from pipelines.events import Began, emit, failed, progress_of
+from pipelines.reporting import end_run
+from pipelines.stop import STOP, end_with_parent
+from pipelines.targets import StepTarget
+
+_PARENT = os.getpid()
+
+
+def new_run_id() -> str:
+    """A run's default name: when it begins, UTC."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+class AccountTask(luigi.Task):  # type: ignore[misc]
+    """One step of one account's run."""
+
+    config = luigi.Parameter(description="the account file")
+    run_id = luigi.Parameter(default=new_run_id(), description="names the run; the same one resumes")
+    retry = luigi.ChoiceParameter(choices=["due", "all", "accept"], default="due", significant=False)
+    new_source = luigi.BoolParameter(default=False, significant=False)
+
+    step = ""
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The account file, read once per task."""
+        return load_account(Path(self.config))
+
+    def output(self) -> StepTarget:
+        return StepTarget(self.settings, self.run_id, self.step)
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """Connections to the server, where Luigi's [resources] sets a limit for it ("imap:HOST")."""
+        name = f"imap:{self.settings.source.host}"
+        limited = luigi.configuration.get_config().has_option("resources", name)
+        return {name: self.settings.source.connections} if limited else {}
+
+    def before(self, task: type[AccountTask]) -> AccountTask:
+        """The step that has to be done first, of the same run."""
+        return task(config=self.config, run_id=self.run_id, retry=self.retry, new_source=self.new_source)
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Archive, Recorder, int]]:
+        """The archive, locked and caught up with its journal; the number of segments that took."""
+        end_with_parent(_PARENT)
+        STOP.check()
+        make_archive(self.settings)
+        with locked(self.settings, self.run_id), open_archive(self.settings) as archive:
+            recorder = Recorder(archive.journal, archive.catalog, self.run_id)
+            yield archive, recorder, recorder.catch_up()
+
+    def tell(self, event: Event) -> None:
+        """Progress for our own display and for Luigi's."""
+        emit(self.settings.account, event)
+        if isinstance(event, Working):
+            self._show(f"folder {event.folder}")
+        elif isinstance(event, Planned):
+            self._planned += event.messages
+        elif isinstance(event, Stored):
+            self._stored += event.messages
+            self._show(f"{self._stored} of {self._planned} messages stored")
+
+    _planned = 0
+    _stored = 0
+
+    def _show(self, text: str) -> None:
+        if self.set_status_message is not None:
+            self.set_status_message(text)
+        if self.set_progress_percentage is not None and self._planned:
+            self.set_progress_percentage(min(100, 100 * self._stored // self._planned))
+
+    def on_failure(self, exception: BaseException) -> Any:
+        """A failed run has a report too."""
+        if isinstance(exception, ArchiverError):
+            emit(self.settings.account, failed(exception))
+        end_run(self.settings, self.run_id, exception)
+        return super().on_failure(exception)
+
+
+class EnumerateFolders(AccountTask):
+    """List the source's folders, in one connection and as few round trips as it allows."""
+
+    step = "enumerate"
+
+    def run(self) -> None:
+        account = self.settings.account
+        emit(account, Began(self.step))
+        with self.opened() as (archive, recorder, _):
+            ledger = archive.catalog.ledger()
+            ledger.begin(self.run_id, utc_now())
+            confirm_identity(archive, recorder, new_source=self.new_source)
+            source = source_of(self.settings, archive.store.spool, pause=STOP.pause, progress=progress_of(account))
+            try:
+                listed = source.list_folders()
+            finally:
+                source.close()
+            ledger.complete_step(self.run_id, self.step, listing_to_json(listed), utc_now())
+
+
+class ArchiveFolders(AccountTask):
+    """Fetch what is new, follow flags and what vanished, keep the books."""
+
+    step = "archive"
+
+    def requires(self) -> AccountTask:
+        return self.before(EnumerateFolders)
+
+    def run(self) -> None:
+        emit(self.settings.account, Began(self.step))
+        with self.opened() as (archive, recorder, caught_up):
+            ledger = archive.catalog.ledger()
+            listed = listing_from_json(ledger.step_result(self.run_id, EnumerateFolders.step) or "[]")
+            clean = caught_up == 0 and ended_well(archive, self.run_id)
+            ledger.complete_step(self.run_id, "archive-began", "", utc_now())
+            orphans = {} if clean else settle(archive, self.tell)
+            step = archive_step(
+                archive,
+                recorder,
+                check_stop=STOP.check,
+                pause=STOP.pause,
+                progress=self.tell,
+                retry="due" if self.retry == "due" else "all",
+                accept=self.retry == "accept",
+            )
+            step.run(listed, orphans)
+            ledger.complete_step(self.run_id, self.step, "", utc_now())
+
+
+class ArchiveAccount(AccountTask):
+    """An account's archive brought up to date, and its report written."""
+
+    step = "account"
+
+    def requires(self) -> AccountTask:
+        return self.before(ArchiveFolders)
+
+    def run(self) -> None:
+        with self.opened() as (archive, _, _):
+            end_run(self.settings, self.run_id, None)
+            archive.catalog.ledger().complete_step(self.run_id, self.step, "", utc_now())
+
+
+def ended_well(archive: Archive, run_id: str) -> bool:
+    """Whether whatever ran before this left the store as the catalog says: this run did not begin its work
+    before, and the run before it came to its end."""
+    ledger = archive.catalog.ledger()
+    if ledger.step_result(run_id, "archive-began") is not None:
+        return False
+    before = [each for each in ledger.runs() if each[0] != run_id]
+    return not before or before[-1][3] in ("complete", "incomplete")

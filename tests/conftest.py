@@ -1,0 +1,113 @@
+"""Fixtures of all tests: real servers where they can run, and the places a test may write to.
+
+A server that cannot run is reported by its name: as a failure in CI (the variable `CI` is set), where nothing
+may go untested unseen, and as a skip elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.servers.certificates import Certificates, make_certificates
+from tests.servers.corpora import CorpusMessage, corpus_messages
+from tests.servers.dovecot import Dovecot
+from tests.servers.faultproxy import FaultProxy
+from tests.servers.pymap_server import PymapServer
+from tests.servers.scripted import ScriptedFolder, ScriptedServer
+
+
+def _require(missing: str | None) -> None:
+    if missing is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A good, an expired and an untrusted certificate for localhost; trust `certificates.good.ca` alone."""
+    _require(None if shutil.which("openssl") else "openssl: not installed (.ci/install-servers installs it)")
+    return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def dovecot(certificates: Certificates) -> Iterator[Dovecot]:
+    """One Dovecot for the whole session; take a `mail_user` of your own."""
+    _require(Dovecot.missing())
+    with Dovecot(certificate=certificates.good) as server:
+        yield server
+
+
+@pytest.fixture
+def dovecot_with(certificates: Certificates) -> Iterator[Callable[..., Dovecot]]:
+    """Start a Dovecot of this test's own: `dovecot_with(process_limit=3, extra=...)`."""
+    _require(Dovecot.missing())
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> Dovecot:
+            return stack.enter_context(Dovecot(**{"certificate": certificates.good, **options}))
+
+        yield start
+
+
+@pytest.fixture
+def mail_user(dovecot: Dovecot) -> str:
+    """The name of a user on `dovecot` whom nobody has used, with an empty INBOX and the password "pw"."""
+    return dovecot.fresh_user()
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., ScriptedServer]]:
+    """Start scripted servers: `scripted({b"INBOX": ScriptedFolder(...)}, capabilities=MINIMAL)`."""
+    with ExitStack() as stack:
+
+        def start(folders: Mapping[bytes, ScriptedFolder] | None = None, **options: Any) -> ScriptedServer:
+            return stack.enter_context(ScriptedServer(folders, **options))
+
+        yield start
+
+
+@pytest.fixture
+def pymap() -> Iterator[PymapServer]:
+    """A pymap of this test's own, with the users alice, bob and carol, password "secret"."""
+    _require(PymapServer.missing())
+    with PymapServer() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[..., FaultProxy]]:
+    """Start fault proxies: `proxy(dovecot.port, stall_after=1000)`."""
+    with ExitStack() as stack:
+
+        def start(port: int, **settings: Any) -> FaultProxy:
+            return stack.enter_context(FaultProxy(("127.0.0.1", port), **settings))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def corpora() -> list[CorpusMessage]:
+    """The messages of the public corpora. They are not part of the project: where they are absent the tests that
+    ask for them are reported as not run, in CI too."""
+    messages = corpus_messages()
+    if not messages:
+        pytest.skip("mail corpora: not at hand (MAIL_CORPORA names their directory)")
+    return messages
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing may find the configuration of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        for name in ("LUIGI_CONFIG_PATH", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+            patch.delenv(name, raising=False)
+        yield

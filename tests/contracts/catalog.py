@@ -1,0 +1,497 @@
+"""The contract of a catalog. An adapter's test gives the fixture `catalog`, new and empty."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from archiver.errors import IntegrityError
+from archiver.facts import (
+    ArchiveFact,
+    EpochFact,
+    Fact,
+    FlagsFact,
+    FolderFact,
+    PassFact,
+    QuarantinedFact,
+    ReleasedFact,
+    Segment,
+    StateFact,
+    StoredFact,
+    VanishedFact,
+)
+from archiver.model import (
+    Attributes,
+    Digest,
+    Folder,
+    FolderState,
+    KnownEpoch,
+    KnownFolder,
+    Placement,
+    Quarantined,
+    Tally,
+    Twin,
+)
+from archiver.ports import Catalog
+
+AT = "2026-11-23T07:00:00Z"
+LATER = "2026-11-24T07:00:00Z"
+SEEN = frozenset({"\\Seen"})
+
+INBOX = FolderFact(1, b"INBOX", ("INBOX",), "/", "INBOX", frozenset(), True, True, AT)
+WORK = FolderFact(2, b"Work/\xff", ("Work", "ÿ"), "/", ".Work", frozenset({"\\archive"}), False, True, AT)
+FIRST = EpochFact(1, 1, 7, 1, "first", AT)
+OF_WORK = EpochFact(2, 2, 7, 1, "first", AT)
+
+
+def digest_of(text: str) -> Digest:
+    return Digest(hashlib.sha256(text.encode()).hexdigest())
+
+
+def stored(uid: int, epoch: int = 1) -> StoredFact:
+    """A message that was fetched; its octets follow from its UID, whatever the epoch."""
+    return StoredFact(
+        epoch=epoch,
+        uid=uid,
+        digest=digest_of(f"message {uid}"),
+        size=100 + uid,
+        crlf_size=200 + uid,
+        server_size=300 + uid,
+        internaldate="17-Jul-1996 02:44:25 -0700",
+        arrived=837596665,
+        flags=SEEN,
+        message_id=f"<{uid}@example.org>",
+        header_digest=digest_of(f"header {uid}"),
+        emailid=None,
+        matched=None,
+        at=AT,
+    )
+
+
+def placement(uid: int, directory: str = "INBOX", *, present: bool = True) -> Placement:
+    """Where `stored(uid)` is."""
+    digest = digest_of(f"message {uid}")
+    return Placement(directory, 7, 1, uid, digest, 100 + uid, 200 + uid, 837596665, SEEN, present)
+
+
+def failed(uid: int, epoch: int = 1, *, at: str = AT) -> QuarantinedFact:
+    return QuarantinedFact(epoch, uid, "fetch", "no body", "NO [SERVERBUG]", False, at)
+
+
+def following(catalog: Catalog, *facts: Fact, run: str = "R1") -> Segment:
+    number, digest = catalog.last_segment()
+    return Segment(number + 1, run, digest, digest_of(f"segment {number + 1} of {run}"), facts)
+
+
+def apply(catalog: Catalog, *facts: Fact, run: str = "R1") -> None:
+    """Each run's facts as one segment."""
+    catalog.apply(following(catalog, *facts, run=run))
+
+
+class CatalogContract:
+    def test_a_new_catalog_knows_nothing(self, catalog: Catalog) -> None:
+        assert catalog.last_segment() == (0, "")
+        assert catalog.identity() is None
+        assert catalog.folders() == {}
+        assert catalog.epochs() == {}
+        assert catalog.next_numbers() == (1, 1, {})
+        assert catalog.known(1) == {}
+        assert list(catalog.placements()) == []
+        assert catalog.attributes(1, [1]) == {}
+        assert catalog.twins([digest_of("")]) == {}
+        assert catalog.candidates([1]) == []
+        assert catalog.quarantined() == []
+        assert catalog.tallies() == []
+
+    # Segments
+
+    def test_segments_are_applied_in_order(self, catalog: Catalog) -> None:
+        segment = following(catalog, INBOX)
+
+        catalog.apply(segment)
+
+        assert catalog.last_segment() == (1, segment.digest)
+
+    def test_a_segment_is_applied_once(self, catalog: Catalog) -> None:
+        segment = following(catalog, INBOX, FIRST, stored(1))
+        catalog.apply(segment)
+
+        with pytest.raises(IntegrityError):
+            catalog.apply(segment)
+        assert catalog.known(1) == {1: SEEN}
+
+    def test_a_segment_is_not_left_out(self, catalog: Catalog) -> None:
+        segment = following(catalog, INBOX)
+
+        with pytest.raises(IntegrityError):
+            catalog.apply(replace(segment, number=2))
+        assert catalog.last_segment() == (0, "")
+
+    def test_the_segment_of_another_journal_is_refused(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX)
+
+        with pytest.raises(IntegrityError):
+            catalog.apply(replace(following(catalog, WORK), previous=digest_of("another")))
+        assert list(catalog.folders()) == [b"INBOX"]
+
+    def test_a_segment_that_does_not_fit_changes_nothing(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST)
+        before = catalog.last_segment()
+
+        with pytest.raises(IntegrityError):
+            apply(catalog, stored(1), stored(1, epoch=99))
+        assert catalog.last_segment() == before
+        assert catalog.known(1) == {}
+
+    # Identity, folders, epochs
+
+    def test_the_identity_is_the_last_one_confirmed(self, catalog: Catalog) -> None:
+        first = ArchiveFact("id", "alice", "imap", "old.example.org", "alice@example.org", AT)
+        moved = replace(first, host="new.example.org", at=LATER)
+
+        apply(catalog, first, moved)
+
+        assert catalog.identity() == moved
+
+    def test_folders_by_their_raw_name(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, WORK)
+
+        assert catalog.folders() == {
+            b"INBOX": KnownFolder(1, Folder(b"INBOX", ("INBOX",), "/", frozenset(), True), "INBOX"),
+            b"Work/\xff": KnownFolder(
+                2, Folder(b"Work/\xff", ("Work", "ÿ"), "/", frozenset({"\\archive"}), False), ".Work"
+            ),
+        }
+
+    def test_a_folder_seen_again_with_other_attributes(self, catalog: Catalog) -> None:
+        apply(catalog, WORK)
+
+        apply(catalog, replace(WORK, subscribed=True, attributes=frozenset({"\\sent"}), listed=False, at=LATER))
+
+        known = catalog.folders()[WORK.raw]
+        assert (known.folder.subscribed, known.folder.special_use, known.listed) == (True, "\\sent", False)
+        assert (known.number, known.directory) == (2, ".Work")
+
+    def test_the_current_epoch_of_each_folder(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK)
+        apply(catalog, EpochFact(3, 1, 8, 1, "uidvalidity", LATER), EpochFact(4, 1, 7, 2, "rewound", LATER))
+
+        assert catalog.epochs() == {1: KnownEpoch(4, 1, 7, 2), 2: KnownEpoch(2, 2, 7, 1)}
+
+    def test_numbers_are_given_once(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK, EpochFact(3, 1, 7, 2, "rewound", LATER))
+
+        assert catalog.next_numbers() == (3, 4, {(1, 7): 2, (2, 7): 1})
+
+    def test_the_state_of_a_complete_pass(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, StateFact(1, 100, 2**63 - 1, 12, "SINCE 1-Jan-2020", AT))
+        assert catalog.epochs()[1].state == FolderState(100, 2**63 - 1, 12, "SINCE 1-Jan-2020")
+
+        apply(catalog, StateFact(1, None, None, 13, None, LATER))
+        assert catalog.epochs()[1].state == FolderState(None, None, 13, None)
+
+    def test_a_new_epoch_has_no_state(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, StateFact(1, 100, 5, 12, None, AT), EpochFact(2, 1, 8, 1, "uidvalidity", AT))
+
+        assert catalog.epochs()[1].state is None
+
+    # Messages
+
+    def test_known_are_the_present_messages(self, catalog: Catalog) -> None:
+        flagged = replace(stored(2), flags=frozenset({"\\Flagged", "$Forwarded"}))
+        apply(catalog, INBOX, FIRST, stored(1), flagged, stored(3), VanishedFact(1, (3,), AT))
+
+        assert catalog.known(1) == {1: SEEN, 2: frozenset({"\\Flagged", "$Forwarded"})}
+
+    def test_equal_flags_are_one_object(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, stored(1), stored(2))
+
+        known = catalog.known(1)
+
+        assert known[1] is known[2]
+
+    def test_flags_are_kept_as_they_are(self, catalog: Catalog) -> None:
+        odd = frozenset({"\\Seen", "a b", '"', "NonJunk", "nonjunk", "ü", "\udcff"})
+        apply(catalog, INBOX, FIRST, replace(stored(1), flags=odd), replace(stored(2), flags=frozenset()))
+
+        assert catalog.known(1) == {1: odd, 2: frozenset()}
+
+    def test_nothing_is_present_in_an_ended_epoch(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, stored(1), EpochFact(2, 1, 8, 1, "uidvalidity", AT), stored(5, epoch=2))
+
+        assert catalog.known(1) == {}
+        assert list(catalog.placements()) == [
+            placement(1, present=False),
+            replace(placement(5), uidvalidity=8),
+        ]
+
+    def test_facts_take_effect_in_their_order(self, catalog: Catalog) -> None:
+        apply(
+            catalog,
+            INBOX,
+            FIRST,
+            stored(1),
+            VanishedFact(1, (1,), AT),
+            stored(2),
+            FlagsFact(1, 2, frozenset({"a"}), AT),
+            FlagsFact(1, 2, frozenset({"b"}), AT),
+            stored(1),
+            FlagsFact(1, 1, frozenset({"c"}), AT),
+        )
+
+        assert catalog.known(1) == {1: frozenset({"c"}), 2: frozenset({"b"})}
+
+    def test_changed_flags(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, stored(1), stored(2))
+
+        apply(catalog, FlagsFact(1, 2, frozenset(), LATER))
+
+        assert catalog.known(1) == {1: SEEN, 2: frozenset()}
+
+    def test_flags_of_a_message_that_is_not_stored_say_nothing(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, FlagsFact(1, 2, SEEN, AT))
+
+        assert catalog.known(1) == {}
+
+    def test_a_message_stored_again_is_present_again(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, stored(1), VanishedFact(1, (1,), AT))
+        assert catalog.known(1) == {}
+
+        apply(catalog, replace(stored(1), flags=frozenset(), at=LATER))
+
+        assert catalog.known(1) == {1: frozenset()}
+        assert list(catalog.placements(1)) == [replace(placement(1), flags=frozenset())]
+
+    def test_placements_of_an_epoch_in_uid_order(self, catalog: Catalog) -> None:
+        uids = [4_294_967_295, 9, 10, 1]
+        apply(catalog, INBOX, FIRST, *map(stored, uids), VanishedFact(1, (10,), AT))
+
+        assert list(catalog.placements(1)) == [
+            placement(1),
+            placement(9),
+            placement(10, present=False),
+            placement(4_294_967_295),
+        ]
+
+    def test_placements_of_all(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK, stored(2, epoch=2), stored(1), stored(3))
+
+        assert list(catalog.placements()) == [placement(1), placement(3), placement(2, ".Work")]
+
+    def test_placements_of_some(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, *map(stored, range(1, 2001)))
+
+        assert list(catalog.placements(1, uids={7, 5, 9999})) == [placement(5), placement(7)]
+        assert list(catalog.placements(1, uids=[])) == []
+        assert [place.uid for place in catalog.placements(1, uids=range(2000, 0, -1))] == list(range(1, 2001))
+
+    def test_facts_may_be_applied_while_placements_are_read(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, *map(stored, range(1, 6001)))
+        reading = catalog.placements(1)
+
+        read = [next(reading)]
+        apply(catalog, VanishedFact(1, tuple(range(1, 6001)), LATER))
+        assert catalog.known(1) == {}
+        read.extend(reading)
+
+        assert read == [placement(uid) for uid in range(1, 6001)]
+
+    def test_attributes_as_recorded(self, catalog: Catalog) -> None:
+        bare = replace(stored(2), server_size=None, internaldate=None, emailid="M6d99")
+        apply(catalog, INBOX, FIRST, stored(1), bare, stored(3))
+
+        assert catalog.attributes(1, [1, 2, 99]) == {
+            1: Attributes(1, SEEN, "17-Jul-1996 02:44:25 -0700", 301),
+            2: Attributes(2, SEEN, None, None, emailid="M6d99"),
+        }
+
+    # Twins and candidates
+
+    def test_twins_are_equal_octets_of_the_same_second(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, stored(1), replace(stored(2), digest=stored(1).digest, arrived=5), stored(3))
+
+        wanted = stored(1).digest
+        twins = catalog.twins([wanted, digest_of("unknown")])
+
+        assert {key: twin.uid for key, twin in twins.items()} == {(wanted, 837596665): 1, (wanted, 5): 2}
+        assert twins[wanted, 837596665] == placement(1)
+
+    def test_a_present_twin_is_preferred(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK, stored(1), stored(1, epoch=2), VanishedFact(1, (1,), AT))
+        key = (stored(1).digest, 837596665)
+
+        assert catalog.twins([stored(1).digest]) == {key: placement(1, ".Work")}
+
+        apply(catalog, VanishedFact(2, (1,), AT))
+        assert not catalog.twins([stored(1).digest])[key].present
+
+    def test_twins_of_very_many(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, *map(stored, range(1, 2001)))
+
+        twins = catalog.twins({stored(uid).digest for uid in range(1, 3001)})
+
+        assert sorted(twin.uid for twin in twins.values()) == list(range(1, 2001))
+
+    def test_candidates_are_of_the_whole_account(self, catalog: Catalog) -> None:
+        apply(
+            catalog,
+            *(INBOX, WORK, FIRST, OF_WORK),
+            stored(1),
+            replace(stored(2, epoch=2), server_size=301, emailid="M1"),
+            stored(3),
+            replace(stored(4), server_size=None),
+            EpochFact(3, 1, 8, 1, "uidvalidity", AT),
+        )
+
+        candidates = sorted(catalog.candidates([301, 999]), key=lambda pair: pair[0].uid)
+
+        assert candidates == [
+            (
+                Attributes(1, SEEN, "17-Jul-1996 02:44:25 -0700", 301),
+                Twin(placement(1, present=False), "<1@example.org>", digest_of("header 1")),
+            ),
+            (
+                Attributes(2, SEEN, "17-Jul-1996 02:44:25 -0700", 301, emailid="M1"),
+                Twin(placement(2, ".Work"), "<2@example.org>", digest_of("header 2")),
+            ),
+        ]
+
+    # Quarantine
+
+    def test_a_quarantined_message(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK, failed(5), failed(9, epoch=2))
+
+        first = Quarantined("INBOX", 1, 5, "fetch", "no body", "NO [SERVERBUG]", 1, False, AT)
+        assert catalog.quarantined() == [first, replace(first, folder="Work/ÿ", epoch=2, uid=9)]
+        assert catalog.quarantined(1) == [first]
+
+    def test_tries_are_counted_once_for_each_run(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, failed(5), failed(5), run="R1")
+        apply(catalog, failed(5), run="R1")
+        assert [waiting.tries for waiting in catalog.quarantined()] == [1]
+
+        apply(catalog, replace(failed(5, at=LATER), step="store", reason="cut short", server_reply=None), run="R2")
+
+        assert catalog.quarantined() == [Quarantined("INBOX", 1, 5, "store", "cut short", None, 2, False, AT)]
+
+    def test_an_accepted_loss_is_no_try_and_stays_accepted(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, failed(5), run="R1")
+        apply(catalog, replace(failed(5), accepted=True), run="R2")
+        apply(catalog, failed(5), run="R3")
+
+        assert [(waiting.tries, waiting.accepted) for waiting in catalog.quarantined()] == [(2, True)]
+
+    def test_a_stored_message_leaves_quarantine(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, failed(5), failed(6), stored(5))
+
+        assert [waiting.uid for waiting in catalog.quarantined()] == [6]
+
+    def test_a_released_message_leaves_quarantine(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, failed(5), failed(6), failed(7))
+
+        apply(catalog, ReleasedFact(1, (5, 7, 99), AT))
+
+        assert [waiting.uid for waiting in catalog.quarantined()] == [6]
+
+    def test_the_quarantine_of_an_ended_epoch_waits_for_nothing(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, failed(5), EpochFact(2, 1, 8, 1, "uidvalidity", AT))
+
+        assert catalog.quarantined() == []
+        assert catalog.quarantined(1) == []
+
+    def test_undecodable_text_is_kept_readable(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, replace(failed(5), server_reply="NO \udcff\x00 ü"))
+
+        assert [waiting.server_reply for waiting in catalog.quarantined()] == ["NO \\udcff\x00 ü"]
+
+    # Tallies
+
+    def test_the_equation_of_a_first_run(self, catalog: Catalog) -> None:
+        apply(
+            catalog,
+            *(INBOX, FIRST, stored(1), stored(2), replace(stored(3), matched="emailid"), failed(4)),
+            PassFact(1, 6, 2, 0, None, AT),
+            run="R1",
+        )
+
+        tally = Tally("INBOX", 7, on_server=6, stored=3, excluded=2, quarantined=1, fetched=2, fetched_bytes=203)
+        assert catalog.tallies("R1") == [tally]
+        assert tally.balanced
+        assert catalog.tallies() == [replace(tally, fetched=0, fetched_bytes=0)]
+
+    def test_the_work_of_a_later_run(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, *map(stored, (1, 2, 3)), PassFact(1, 3, 0, 0, None, AT), run="R1")
+        apply(
+            catalog,
+            *(stored(4), FlagsFact(1, 1, frozenset({"a"}), LATER), FlagsFact(1, 1, frozenset({"b"}), LATER)),
+            *(FlagsFact(1, 2, SEEN, LATER), VanishedFact(1, (3, 99), LATER), VanishedFact(1, (3,), LATER)),
+            PassFact(1, 3, 0, 0, None, LATER),
+            run="R2",
+        )
+
+        assert catalog.tallies("R2") == [
+            Tally("INBOX", 7, 3, 3, 0, 0, fetched=1, fetched_bytes=104, flags_changed=1, vanished=1)
+        ]
+
+    def test_what_a_folder_could_not_do(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, stored(1), PassFact(1, 9, 0, 8, "connection lost", AT))
+
+        assert catalog.tallies("R1") == [
+            Tally("INBOX", 7, 9, 1, 0, 0, fetched=1, fetched_bytes=101, unreached=8, error="connection lost")
+        ]
+
+    def test_a_folder_that_was_not_visited_stands_where_it_was(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK, PassFact(1, 5, 5, 0, None, AT), run="R1")
+        apply(catalog, PassFact(1, 6, 6, 0, None, LATER), run="R2")
+        apply(catalog, PassFact(2, 7, 7, 0, None, LATER), run="R3")
+
+        def on_server(run: str | None) -> list[int]:
+            return [tally.on_server for tally in catalog.tallies(run)]
+
+        assert on_server("R1") == [5, 7]
+        assert on_server("R3") == [6, 7]
+        assert on_server(None) == [6, 7]
+
+    def test_a_pass_again_in_one_run_counts_last(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, PassFact(1, 5, 0, 5, "stopped", AT), run="R1")
+        apply(catalog, PassFact(1, 4, 4, 0, None, LATER), run="R1")
+
+        assert catalog.tallies("R1") == [Tally("INBOX", 7, on_server=4, stored=0, excluded=4, quarantined=0)]
+
+    def test_only_the_current_epoch_of_a_listed_folder_counts(self, catalog: Catalog) -> None:
+        gone = replace(WORK, listed=False)
+        without_epoch = replace(WORK, number=3, raw=b"New", path=("New",), directory=".New")
+        apply(catalog, INBOX, gone, without_epoch, FIRST, OF_WORK, stored(1), stored(1, epoch=2), failed(2))
+        apply(catalog, EpochFact(3, 1, 8, 1, "uidvalidity", AT), stored(9, epoch=3), PassFact(3, 1, 0, 0, None, AT))
+
+        assert catalog.tallies() == [Tally("INBOX", 8, on_server=1, stored=1, excluded=0, quarantined=0)]
+
+    # Runs
+
+    def test_runs_and_their_ends(self, catalog: Catalog) -> None:
+        ledger = catalog.ledger()
+        ledger.begin("R1", AT)
+        ledger.begin("R2", LATER)
+        ledger.finish("R1", "complete", 0, LATER)
+        ledger.begin("R1", LATER)
+
+        assert list(catalog.ledger().runs()) == [("R1", AT, LATER, "complete", 0), ("R2", LATER, None, None, None)]
+
+    def test_a_run_resumed_ends_again(self, catalog: Catalog) -> None:
+        ledger = catalog.ledger()
+        ledger.begin("R1", AT)
+        ledger.finish("R1", "failed", 5, AT)
+        ledger.finish("R1", "complete", 0, LATER)
+
+        assert list(ledger.runs()) == [("R1", AT, LATER, "complete", 0)]
+
+    def test_steps_that_are_done(self, catalog: Catalog) -> None:
+        ledger = catalog.ledger()
+        ledger.complete_step("R1", "archive", '{"a": 1}', AT)
+        ledger.complete_step("R1", "archive", '{"a": 2}', LATER)
+
+        assert catalog.ledger().step_result("R1", "archive") == '{"a": 2}'
+        assert ledger.step_result("R1", "verify") is None
+        assert ledger.step_result("R2", "archive") is None

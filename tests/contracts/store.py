@@ -1,0 +1,253 @@
+"""The contract of a MessageStore, as a suite that every store passes.
+
+A store joins by subclassing `StoreContract` with the fixture `open_store`: called again it opens the same bytes
+anew, as the next run would.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from archiver.errors import IntegrityError
+from archiver.message import body_of
+from archiver.model import Placement
+from archiver.ports import MessageStore
+
+NOON = 1577966400
+OpenStore = Callable[[], MessageStore]
+
+FLAGS = st.frozensets(st.sampled_from(["\\Seen", "\\Answered", "\\Deleted", "$Forwarded", "NonJunk", "k[1]"]))
+
+
+def placement_of(octets: bytes, uid: int, directory: str = "", *, uidvalidity: int = 7, generation: int = 1,
+                 arrived: int = NOON, flags: Iterable[str] = (), present: bool = True) -> Placement:  # fmt: skip
+    """Where these octets belong."""
+    body = body_of(octets)
+    return Placement(directory, uidvalidity, generation, uid, body.digest, body.size, body.crlf_size, arrived,
+                     frozenset(flags), present)  # fmt: skip
+
+
+def put(store: MessageStore, *messages: tuple[Placement, bytes]) -> None:
+    """Commit messages as one batch."""
+    batch = store.batch()
+    for placement, octets in messages:
+        batch.put(placement, body_of(octets))
+    batch.commit()
+
+
+def read(store: MessageStore, placement: Placement) -> bytes:
+    with store.open(placement) as file:
+        return file.read()
+
+
+HELLO = b"Subject: hello\r\n\r\nworld\r\n"
+
+
+class StoreContract:
+    """What steps rely on."""
+
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, open_store: OpenStore) -> MessageStore:
+        return open_store()
+
+    def test_what_is_committed_is_there_also_for_the_next_run(self, open_store: OpenStore) -> None:
+        place = placement_of(HELLO, 1)
+        store = open_store()
+        put(store, (place, HELLO))
+        assert read(store, place) == HELLO
+        assert read(open_store(), place) == HELLO
+        assert list(store.found())
+
+    def test_what_is_abandoned_is_gone(self, store: MessageStore) -> None:
+        batch = store.batch()
+        batch.put(placement_of(HELLO, 1), body_of(HELLO))
+        batch.abandon()
+        batch.commit()
+        assert list(store.found()) == []
+        with pytest.raises(IntegrityError):
+            store.open(placement_of(HELLO, 1))
+
+    def test_an_empty_batch_commits(self, store: MessageStore) -> None:
+        store.batch().commit()
+        assert list(store.found()) == []
+
+    def test_a_message_may_be_put_again(self, open_store: OpenStore) -> None:
+        place = placement_of(HELLO, 1, flags=["\\Seen"])
+        batch = open_store().batch()
+        batch.put(place, body_of(HELLO))
+        batch.put(place, body_of(HELLO))
+        batch.commit()
+        put(open_store(), (place, HELLO))
+        assert read(open_store(), place) == HELLO
+        assert len(list(open_store().found())) == 1
+
+    def test_a_batch_may_be_used_again_after_commit(self, store: MessageStore) -> None:
+        batch = store.batch()
+        for uid in (1, 2):
+            batch.put(placement_of(HELLO, uid), body_of(HELLO))
+            batch.commit()
+        assert read(store, placement_of(HELLO, 2)) == HELLO
+
+    def test_a_spool_file_is_taken_over(self, store: MessageStore, tmp_path: Path) -> None:
+        spool = tmp_path / "spooled"
+        octets = HELLO * 1000
+        spool.write_bytes(octets)
+        place = placement_of(octets, 1)
+        batch = store.batch()
+        batch.put(place, replace(body_of(octets), octets=None, spool=spool))
+        batch.commit()
+        assert read(store, place) == octets
+        assert not spool.exists()
+
+    def test_the_same_octets_have_a_place_in_every_folder(self, store: MessageStore) -> None:
+        one, two = placement_of(HELLO, 1), placement_of(HELLO, 9, ".Sent", uidvalidity=8)
+        put(store, (one, HELLO))
+        batch = store.batch()
+        batch.link(two, one)
+        batch.commit()
+        assert (read(store, one), read(store, two)) == (HELLO, HELLO)
+
+    def test_a_link_done_twice_is_fine(self, open_store: OpenStore) -> None:
+        one, two = placement_of(HELLO, 1), placement_of(HELLO, 1, ".Sent")
+        put(open_store(), (one, HELLO))
+        for _ in range(2):
+            batch = open_store().batch()
+            batch.link(two, one)
+            batch.commit()
+        assert read(open_store(), two) == HELLO
+        assert list(open_store().settle([one, two])) == []
+
+    def test_a_link_to_nothing_is_an_integrity_error(self, store: MessageStore) -> None:
+        with pytest.raises(IntegrityError):
+            store.batch().link(placement_of(HELLO, 1), placement_of(HELLO, 2, ".Sent"))
+
+    def test_a_message_that_is_not_there_is_an_integrity_error(self, store: MessageStore) -> None:
+        with pytest.raises(IntegrityError):
+            store.open(placement_of(HELLO, 1))
+
+    def test_flags_change_and_the_octets_stay(self, open_store: OpenStore) -> None:
+        old = placement_of(HELLO, 1, flags=["$Forwarded"])
+        new = replace(old, flags=frozenset(["\\Seen", "later"]))
+        store = open_store()
+        put(store, (old, HELLO))
+        store.move([(old, new)])
+        assert read(store, new) == HELLO
+        assert read(open_store(), new) == HELLO
+
+    def test_a_vanished_message_keeps_its_octets_and_may_come_back(self, store: MessageStore) -> None:
+        here = placement_of(HELLO, 1, ".Sent")
+        gone = replace(here, present=False)
+        put(store, (here, HELLO))
+        store.move([(here, gone)])
+        assert read(store, gone) == HELLO
+        store.move([(gone, here)])
+        assert read(store, here) == HELLO
+
+    def test_a_move_done_before_is_fine(self, open_store: OpenStore) -> None:
+        old = placement_of(HELLO, 1)
+        new = replace(old, flags=frozenset(["\\Seen"]), present=False)
+        put(open_store(), (old, HELLO))
+        open_store().move([(old, new), (old, new)])
+        open_store().move([(old, new)])
+        assert read(open_store(), new) == HELLO
+
+    def test_generations_of_a_uidvalidity_are_kept_apart(self, store: MessageStore) -> None:
+        first = placement_of(HELLO, 1)
+        put(store, (first, HELLO))
+        ended = replace(first, present=False)
+        store.move([(first, ended)])
+        second = placement_of(HELLO + b"other", 1, generation=2)
+        put(store, (second, HELLO + b"other"))
+        store.move([(second, replace(second, present=False))])
+        assert read(store, ended) == HELLO
+        assert read(store, replace(second, present=False)) == HELLO + b"other"
+
+    def test_settling_what_is_in_order_changes_nothing(self, open_store: OpenStore) -> None:
+        places = [
+            placement_of(HELLO, 1, flags=["\\Seen", "a"]),
+            placement_of(b"", 2, ".Sent"),
+            placement_of(b"x", 3, ".Sent", uidvalidity=3, generation=2, present=False),
+        ]
+        store = open_store()
+        put(store, *zip(places, [HELLO, b"", b"x"], strict=True))
+        before = sorted(store.found())
+        assert list(open_store().settle(places)) == []
+        assert sorted(open_store().found()) == before
+
+    def test_settling_finishes_a_move(self, open_store: OpenStore) -> None:
+        old = placement_of(HELLO, 1)
+        put(open_store(), (old, HELLO))
+        new = replace(old, flags=frozenset(["\\Flagged", "b"]), present=False)
+        assert list(open_store().settle([new])) == []
+        assert read(open_store(), new) == HELLO
+
+    def test_settling_clears_unfinished_writes(self, open_store: OpenStore) -> None:
+        batch = open_store().batch()
+        batch.put(placement_of(HELLO, 1), body_of(HELLO))
+        assert list(open_store().settle([])) == []
+        assert list(open_store().found()) == []
+
+    def test_control_files_are_written_any_number_of_times(self, open_store: OpenStore) -> None:
+        place = placement_of(HELLO, 1, ".Sent", flags=["b"])
+        store = open_store()
+        store.reserve(".Sent", ["a", "b"])
+        store.describe(".Sent", b"S\xe9nt", ("Sént",))
+        put(store, (place, HELLO))
+        for again in (store, open_store()):
+            again.reserve(".Sent", ["b", "a", "c"])
+            again.describe(".Sent", b"S\xe9nt", ("Sént",))
+            again.publish(".Sent", (7, 2), [place])
+            again.subscribe(["", ".Sent"])
+            assert read(again, place) == HELLO
+
+    def test_threads_may_write_at_once(self, open_store: OpenStore) -> None:
+        store = open_store()
+        folders = ["", ".a", ".b", ".c"]
+        places = [[placement_of(HELLO, u, d, flags=[f"{d[-1:]}{u % 5}x"]) for u in range(1, 41)] for d in folders]
+        errors: list[BaseException] = []
+
+        def work(own: list[Placement], start: threading.Barrier) -> None:
+            try:
+                start.wait()
+                for at in range(0, len(own), 10):
+                    put(store, *((place, HELLO) for place in own[at : at + 10]))
+            except BaseException as error:
+                errors.append(error)
+                raise
+
+        # Two threads share each folder, as slices of a huge one do.
+        halves = [half for own in places for half in (own[::2], own[1::2])]
+        start = threading.Barrier(len(halves))
+        threads = [threading.Thread(target=work, args=(half, start)) for half in halves]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        everything = [place for own in places for place in own]
+        assert {read(open_store(), place) for place in everything} == {HELLO}
+        assert list(open_store().settle(everything)) == []
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(octets=st.binary(max_size=2000), uid=st.integers(1, 2**32 - 1), flags=FLAGS, to=FLAGS,
+           arrived=st.integers(-62135596800, 253402300799), present=st.booleans())  # fmt: skip
+    def test_any_octets_flags_and_dates_round_trip(
+        self, open_store: OpenStore, octets: bytes, uid: int, flags: frozenset[str], to: frozenset[str],
+        arrived: int, present: bool,
+    ) -> None:  # fmt: skip
+        place = placement_of(octets, uid, ".Any", arrived=arrived, flags=flags)
+        put(open_store(), (place, octets))
+        moved = replace(place, flags=to, present=present)
+        open_store().move([(place, moved)])
+        assert read(open_store(), moved) == octets

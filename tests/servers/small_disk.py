@@ -1,0 +1,39 @@
+"""A file system of one mebibyte, to be filled up: needs root and the right to mount."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def mounted(directory: Path) -> Iterator[Path]:
+    """The small disk at `directory`, gone at the end; skips the test where it cannot be mounted."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a small disk")
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(directory)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("may not mount a small disk")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def fill(directory: Path, *, spare: int = 0) -> Path:
+    """Fill the disk up to `spare` octets; the file that fills it."""
+    ballast = directory / "ballast"
+    with ballast.open("wb") as file:
+        free = os.statvfs(directory)
+        file.write(b"\0" * (free.f_bavail * free.f_frsize - spare))
+    return ballast
+
+
+def make_read_only(directory: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=True)

@@ -1,0 +1,58 @@
+"""Flags: one spelling for each, and Maildir letters that give them back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.flags import LETTERS, flags_from_letters, is_keyword, maildir_letters, parse_flags
+
+KEYWORDS = st.lists(st.text("abcXYZ$-_.", min_size=1, max_size=5), unique=True, max_size=26)
+
+
+def test_system_flags_have_one_case_and_recent_is_dropped() -> None:
+    parsed = parse_flags(["\\SEEN", "\\answered", "\\Recent", "\\recent", "$Forwarded", "NIL", ""])
+    assert parsed == {"\\Seen", "\\Answered", "$Forwarded", "NIL"}
+
+
+def test_keywords_and_unknown_system_flags_stay_as_they_are() -> None:
+    assert parse_flags(["$forwarded", "$Forwarded", "\\X"]) == {"$forwarded", "$Forwarded", "\\X"}
+
+
+def test_equal_sets_are_one_object() -> None:
+    assert parse_flags(["\\seen", "a"]) is parse_flags(iter(["a", "\\Seen", "\\Seen"]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "letters"),
+    [
+        ((), ""),
+        (("\\Seen", "\\Flagged", "\\Answered", "\\Deleted", "\\Draft"), "DFRST"),
+        (("\\Seen", "k2", "k0"), "Sac"),
+        (("unlisted",), ""),
+        (("k25", "k26"), "z"),
+    ],
+)
+def test_letters(flags: tuple[str, ...], letters: str) -> None:
+    assert maildir_letters(frozenset(flags), [f"k{i}" for i in range(30)]) == letters
+
+
+def test_letters_without_a_meaning_are_passed_over() -> None:
+    assert flags_from_letters("PSabc,", ["one", ""]) == {"\\Seen", "one"}
+
+
+@given(KEYWORDS, st.data())
+def test_flags_and_letters_round_trip(keywords: list[str], data: st.DataObject) -> None:
+    flags = frozenset(data.draw(st.sets(st.sampled_from([*LETTERS, *keywords]))))
+    assert flags_from_letters(maildir_letters(flags, keywords), keywords) == flags
+
+
+@pytest.mark.parametrize("flag", ["$Forwarded", "a[b]", "NIL", "x.y/z", "\u007e"])
+def test_atoms_can_be_keywords(flag: str) -> None:
+    assert is_keyword(flag)
+
+
+@pytest.mark.parametrize("flag", ["", "\\Seen", "a b", "a\nb", "a(", "a%", "a*", 'a"', "é", "a\\b", "{1}"])
+def test_what_is_no_atom_cannot(flag: str) -> None:
+    assert not is_keyword(flag)
