@@ -46,7 +46,7 @@ class FolderFact:
 
 @dataclass(frozen=True, slots=True)
 class EpochFact:
-    """A folder began an epoch; the one before it ended. `reason`: "first", "uidvalidity" or "rewound"."""
+    """A folder began an epoch; the one before it ended. `reason`: "first", "uidvalidity", "rewound" or "source"."""
 
     kind: ClassVar[str] = "epoch"
     number: int
@@ -61,7 +61,8 @@ class EpochFact:
 class StoredFact:
     """A message's octets are durable in the store. Ends its quarantine and its having vanished.
 
-    `matched` is how it was known without a download ("emailid", "headers", "adopted"), None if fetched.
+    `matched` is how it was known without a download: "emailid", "headers", "returned" (it had vanished under the
+    same UID); None if fetched.
     `server_size` is RFC822.SIZE; `internaldate` the server's text or None.
     """
 
@@ -145,7 +146,7 @@ class PassFact:
 
 @dataclass(frozen=True, slots=True)
 class StateFact:
-    """A pass over a folder is complete: where it stood when the pass began."""
+    """A pass over a folder is complete: where it stood when the pass began. `size` in octets, as STATUS told."""
 
     kind: ClassVar[str] = "state"
     epoch: int
@@ -154,6 +155,7 @@ class StateFact:
     messages: int
     filter: str | None
     at: str
+    size: int | None = None
 
 
 Fact = Union[  # noqa: UP007 - a runtime value, iterated below

@@ -170,24 +170,28 @@ class KnownFolder:
 
 @dataclass(frozen=True, slots=True)
 class FolderState:
-    """Where the last complete pass left a folder; read before its UIDs and flags, committed after them."""
+    """Where the last complete pass left a folder; read before its UIDs and flags, committed after them. `size` is
+    that of STATUS, None where it was not told."""
 
     uidnext: int | None
     highestmodseq: int | None
     messages: int
     filter: str | None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class KnownEpoch:
     """A folder under one UIDVALIDITY. `generation` counts the times a server reused a UIDVALIDITY for other
-    mail. `state` is None until a pass over it was complete."""
+    mail. `state` is None until a pass over it was complete. `foreign`: it is of a source that was the archive's
+    before, so its UIDs mean nothing at the one of now."""
 
     number: int
     folder: int
     uidvalidity: int
     generation: int = 1
     state: FolderState | None = None
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,8 @@ def visit_reason(
     """Why a folder has to be opened; None when it stands where its last complete pass left it."""
     if epoch is None:
         return "new"
+    if epoch.foreign:
+        return "the source is another one now"
     if status is None:
         return "the server does not tell its status"
     if status.uidvalidity != epoch.uidvalidity:
@@ -98,10 +100,13 @@ def visit_reason(
     here = (status.uidnext, status.messages, status.highestmodseq)
     if here != (state.uidnext, state.messages, state.highestmodseq):
         return "changed"
+    # NOTE: a server put back to a snapshot and given as many other messages since can show all three unchanged.
+    if status.size is not None and status.size != state.size:
+        return "its size changed, or was not known"
     return None
 
 
-Verdict = Literal["same", "first", "uidvalidity", "rewound"]
+Verdict = Literal["same", "first", "uidvalidity", "rewound", "source"]
 
 
 def judge_epoch(epoch: KnownEpoch | None, status: FolderStatus) -> Verdict:
@@ -109,6 +114,8 @@ def judge_epoch(epoch: KnownEpoch | None, status: FolderStatus) -> Verdict:
     that was restored from a backup: it will give known UIDs to other mail."""
     if epoch is None:
         return "first"
+    if epoch.foreign:
+        return "source"
     if epoch.uidvalidity != status.uidvalidity:
         return "uidvalidity"
     state = epoch.state
@@ -124,14 +131,15 @@ def judge_epoch(epoch: KnownEpoch | None, status: FolderStatus) -> Verdict:
     return "same"
 
 
-def other_message(recorded: Attributes, seen: Attributes) -> bool:
-    """Whether a known UID now shows another size or INTERNALDATE. Dates are compared as instants: a server may
-    tell the same one in another zone."""
-    if recorded.size is not None and seen.size is not None and recorded.size != seen.size:
-        return True
-    if recorded.internaldate is None or seen.internaldate is None:
-        return False
-    return internaldate_seconds(recorded.internaldate) != internaldate_seconds(seen.internaldate)
+def doubt_same(recorded: Attributes, seen: Attributes) -> Literal["same", "doubtful", "other"]:
+    """Whether a known UID still shows the same message: another size or INTERNALDATE is a doubt, both together are
+    another message. Dates are compared as instants: a server may tell the same one in another zone."""
+    sized = recorded.size is None or seen.size is None or recorded.size == seen.size
+    dated = recorded.internaldate is None or seen.internaldate is None
+    dated = dated or internaldate_seconds(recorded.internaldate) == internaldate_seconds(seen.internaldate)
+    if sized and dated:
+        return "same"
+    return "doubtful" if sized or dated else "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +196,24 @@ def estimated_octets(messages: int, status: FolderStatus | None) -> int:
     if status is None or not status.size or not status.messages:
         return 0
     return int(status.size / status.messages * messages)
+
+
+def expected_fetch(
+    listed: Listed, known: Mapping[bytes, KnownFolder], epochs: Mapping[int, KnownEpoch], held: Mapping[str, int]
+) -> tuple[int, int]:
+    """About how many messages and octets a visit of the folder will fetch, from what is known before it is opened.
+    `held` is how many present messages the archive has, by the folder's name; asked where a pass was not complete.
+    """
+    status = listed.status
+    folder = known.get(listed.folder.raw)
+    epoch = epochs.get(folder.number) if folder else None
+    if status is None:
+        return 0, 0
+    messages = status.messages
+    if epoch is not None and not epoch.foreign and epoch.uidvalidity == status.uidvalidity:
+        before = epoch.state.uidnext if epoch.state else None
+        new = messages - held.get(listed.folder.name, 0) if epoch.state is None else messages
+        if before is not None and status.uidnext is not None:
+            new = min(messages, status.uidnext - before)
+        messages = max(0, new)
+    return messages, estimated_octets(messages, status)

@@ -120,6 +120,14 @@ class MessageStore(Protocol):
     def found(self) -> Iterator[tuple[str, str]]:
         """Every file of the store as (directory-relative path, name), vanished ones too, tmp leftovers not."""
 
+    def place(self, placement: Placement) -> str:
+        """Where the message's octets should lie, relative to the store, whether they are there or not."""
+
+    def strays(self, expected: Iterable[Placement]) -> Iterator[tuple[str, str]]:
+        """(path relative to the store, reason) of all that lies where no message of `expected` should be, when
+        nobody writes. `expected` are all messages, those of an epoch next to each other; it is used up before the
+        last item comes. Changes nothing."""
+
     def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
         """After a crash: bring every message to its expected place, clear leftovers of unfinished writes, and
         yield what lies in the store without being expected, as far as its name tells a placement whose

@@ -33,11 +33,19 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """Messages' octets were read again."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """Something a person should know: a retry, a new epoch, a quarantined message."""
 
     text: str
 
 
-Event = Planned | Working | Stored | Noted
+Event = Planned | Working | Stored | Verified | Noted
 Progress = Callable[[Event], None]

@@ -107,7 +107,11 @@ class Batch:
         self.fact(fact)
         if len(self._held) >= _HELD_MESSAGES or self._held_octets >= _HELD_OCTETS:
             self._write_held()
-        if self._messages >= BATCH_MESSAGES or self._octets >= BATCH_OCTETS or time.monotonic() - self._began > BATCH_SECONDS:
+        if (
+            self._messages >= BATCH_MESSAGES
+            or self._octets >= BATCH_OCTETS
+            or time.monotonic() - self._began > BATCH_SECONDS
+        ):
             self.flush()
 
     def linked(self, fact: StoredFact, placement: Placement, twin: Placement) -> None:

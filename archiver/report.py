@@ -109,7 +109,7 @@ def folder_failures(tallies: Sequence[Tally]) -> list[Failure]:
         missing = tally.on_server - tally.stored - tally.excluded - tally.quarantined
         if tally.error is None and missing == 0:
             continue
-        reason = tally.error or f"{missing} messages are not accounted for"
+        reason = printable(tally.error or f"{missing} messages are not accounted for")
         failures.append(
             Failure(
                 printable(tally.name), None, "fetch", reason, None, "run again; what is there is not fetched twice"
@@ -120,7 +120,7 @@ def folder_failures(tallies: Sequence[Tally]) -> list[Failure]:
 
 def unreached_failures(names: Sequence[str], reason: str) -> list[Failure]:
     """Folders the run did not get to."""
-    return [Failure(printable(name), None, "fetch", reason, None, "run again") for name in names]
+    return [Failure(printable(name), None, "fetch", printable(reason), None, "run again") for name in names]
 
 
 def judge(failures: Sequence[Failure], accepted: int, error_code: int | None) -> tuple[Status, int]:

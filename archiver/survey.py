@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from heapq import nlargest
 from typing import Literal
 
-from archiver.errors import FolderChanged
+from archiver.errors import FolderChanged, IntegrityError
 from archiver.facts import EpochFact, FlagsFact, ReleasedFact, StateFact, StoredFact, VanishedFact
-from archiver.message import header_digest, internaldate_seconds, message_id
+from archiver.message import HEADER_OCTETS, header_digest, internaldate_seconds, message_id
 from archiver.model import (
     Attributes,
     Flags,
@@ -30,10 +31,10 @@ from archiver.plan import (
     PROBED,
     RETRY_RUNS,
     Verdict,
+    doubt_same,
     header_key,
     identity_key,
     judge_epoch,
-    other_message,
     unique_twins,
 )
 from archiver.ports import Catalog, MailSource, MessageStore
@@ -97,20 +98,25 @@ class Surveyor:
     retry: Retry
     listed_directories: frozenset[str]
     rematch: bool
-    _flags: dict[int, Flags] = field(default_factory=dict)
 
     def survey(self, listed: Listed, known: KnownFolder, epoch: KnownEpoch | None) -> Surveyed:
         """Open the folder and find out. Facts about flags and vanished messages are left in the batch."""
         opened = self.source.open(listed.folder, _resume(epoch))
         verdict = judge_epoch(epoch, opened.status)
-        if verdict == "same" and epoch is not None and self._rewound(epoch, opened):
-            verdict = "rewound"
+        known_flags: dict[int, Flags] = {}
+        if epoch is not None and verdict == "same":
+            known_flags = self.catalog.known(epoch.number)
+            present, seen = self._look_again(epoch, opened, known_flags)
+            if self._other_mail(epoch, seen):
+                verdict = "rewound"
         self.store.reserve(known.directory, opened.keywords)
         if epoch is None or verdict != "same":
             epoch = self._begin_epoch(known, epoch, opened, verdict)
-        present = self._present(epoch, opened)
+            known_flags = {}
+            present = self.source.uids()
+        else:
+            known_flags |= self._take_back(epoch, {uid: seen[uid] for uid in seen.keys() - known_flags.keys()})
         matching = present if self.search is None else self.source.uids(self.search) & present
-        known_flags = self.catalog.known(epoch.number)
         waiting = self.catalog.quarantined(epoch.number)
         self._vanish(known, epoch, known_flags.keys() - present)
         self._release(epoch, {each.uid for each in waiting} - present)
@@ -129,7 +135,7 @@ class Surveyor:
             on_server=len(present),
             excluded=len(present - matching - known_flags.keys() - quarantined),
             wanted=wanted,
-            state=self._state(epoch, opened),
+            state=self._state(listed, epoch, opened),
             quarantined=quarantined,
         )
         if epoch.state is None and self.rematch and wanted:
@@ -141,51 +147,85 @@ class Surveyor:
             return True
         return not quarantined.accepted and quarantined.tries <= RETRY_RUNS
 
-    def _state(self, epoch: KnownEpoch, opened: Opened) -> StateFact:
+    def _state(self, listed: Listed, epoch: KnownEpoch, opened: Opened) -> StateFact:
         status = opened.status
+        # Only STATUS tells the size, so it counts if nothing happened between it and the opening.
+        told = listed.status and replace(listed.status, size=None) == status
+        size = listed.status.size if listed.status and told else None
         return StateFact(
-            epoch.number, status.uidnext, status.highestmodseq, status.messages, self.search, self.now()
+            epoch.number, status.uidnext, status.highestmodseq, status.messages, self.search, self.now(), size
         )
 
-    def _present(self, epoch: KnownEpoch, opened: Opened) -> set[int]:
-        """All UIDs on the server. After QRESYNC told what vanished, only the new ones are asked for, provided
-        that the count agrees."""
-        state = epoch.state
-        if (
-            opened.vanished is not None
-            and state is not None
-            and state.uidnext is not None
-            and state.filter is None
-            and self.search is None
-        ):
-            expected = set(self.catalog.known(epoch.number)) - opened.vanished
-            expected |= {each.uid for each in self.catalog.quarantined(epoch.number)} - opened.vanished
-            # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
-            expected |= {uid for uid in self.source.uids(f"UID {state.uidnext}:*") if uid >= state.uidnext}
-            if len(expected) == opened.status.messages:
-                return expected
-        return self.source.uids()
+    def _look_again(
+        self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]
+    ) -> tuple[set[int], dict[int, Attributes]]:
+        """All UIDs on the server, and how the telling ones among them look now: the newest known ones, since a
+        server that went back in time gives the newest UIDs away first, and those that had vanished and are back."""
+        present = self._told(epoch, opened, known)
+        if present is not None:
+            seen = self._probe(epoch, known, present)
+            if len(seen) == min(PROBED, len(known.keys() & present)):
+                return present, seen
+            # Messages that should be there, or should be gone, are not: what QRESYNC told is not to be trusted.
+        present = self.source.uids()
+        return present, self._probe(epoch, known, present)
 
-    def _rewound(self, epoch: KnownEpoch, opened: Opened) -> bool:
-        """Whether known UIDs show other mail now: the newest known ones tell, since a server that went back in
-        time gives the newest UIDs away first. Doubtful ones are settled by their headers."""
-        newest = sorted(self.catalog.known(epoch.number), reverse=True)[:PROBED]
-        seen = {each.uid: each for each in self.source.scan(newest)} if newest else {}
-        seen.update((each.uid, each) for each in opened.changed or () if each.size is not None)
+    def _told(self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]) -> set[int] | None:
+        """All UIDs on the server by what QRESYNC told: only the new ones are asked for. None if it was not asked,
+        or if the count does not agree."""
+        state = epoch.state
+        if opened.vanished is None or state is None or state.uidnext is None:
+            return None
+        if state.filter is not None or self.search is not None:
+            return None
+        expected = set(known) - opened.vanished
+        expected |= {each.uid for each in self.catalog.quarantined(epoch.number)} - opened.vanished
+        # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
+        expected |= {uid for uid in self.source.uids(f"UID {state.uidnext}:*") if uid >= state.uidnext}
+        return expected if len(expected) == opened.status.messages else None
+
+    def _probe(self, epoch: KnownEpoch, known: Mapping[int, Flags], present: set[int]) -> dict[int, Attributes]:
+        newest = nlargest(PROBED, known.keys() & present)
+        uidnext = epoch.state.uidnext if epoch.state else None
+        unknown = [uid for uid in present - known.keys() if uidnext is None or uid < uidnext]
+        asked = {*newest, *self.catalog.attributes(epoch.number, unknown)}
+        return {each.uid: each for each in self.source.scan(asked) if each.uid in asked} if asked else {}
+
+    def _other_mail(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> bool:
+        """Whether UIDs show other mail than is recorded of them. Doubtful ones are settled by their headers."""
         recorded = self.catalog.attributes(epoch.number, seen)
-        doubtful = [uid for uid in recorded if other_message(recorded[uid], seen[uid])]
+        doubts = {uid: doubt_same(recorded[uid], seen[uid]) for uid in recorded}
+        if "other" in doubts.values():
+            return True
+        doubtful = [uid for uid, doubt in doubts.items() if doubt == "doubtful"]
         if not doubtful:
             return False
         held = {p.uid: p for p in self.catalog.placements(epoch.number, uids=doubtful)}
-        for attributes, header in self.source.headers(doubtful):
-            placement = held.get(attributes.uid)
-            if placement is not None and header_digest(header) != self._held_header_digest(placement):
-                return True
-        return False
+        return any(
+            attributes.uid in held and header_digest(header) != header_digest(self._header(held[attributes.uid]))
+            for attributes, header in list(self.source.headers(doubtful))
+        )
 
-    def _held_header_digest(self, placement: Placement) -> str:
+    def _take_back(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> dict[int, Flags]:
+        """Messages that had vanished and are on the server again: their octets are here."""
+        back: dict[int, Flags] = {}
+        recorded = self.catalog.attributes(epoch.number, seen)
+        for placement in list(self.catalog.placements(epoch.number, uids=seen.keys())):
+            uid = placement.uid
+            try:
+                header = self._header(placement)
+            except IntegrityError:
+                continue  # somebody removed the file; the message is fetched again
+            twin = Twin(placement, message_id(header), header_digest(header))
+            now = replace(seen[uid], internaldate=recorded[uid].internaldate)
+            fact = self._known_again(epoch, now, twin, "returned")
+            back[uid] = fact.flags
+            self.batch.moved(fact, [(placement, replace(placement, flags=fact.flags, present=True))])
+        return back
+
+    def _header(self, placement: Placement) -> bytes:
         with self.store.open(placement) as file:
-            return header_digest(file.read(1 << 20))
+            return file.read(HEADER_OCTETS)
 
     def _begin_epoch(
         self, known: KnownFolder, before: KnownEpoch | None, opened: Opened, verdict: Verdict
@@ -285,8 +325,13 @@ class Surveyor:
         return not placement.present or placement.directory not in self.listed_directories
 
     def _link(self, surveyed: Surveyed, seen: Attributes, twin: Twin, how: str) -> None:
-        fact = StoredFact(
-            epoch=surveyed.epoch.number,
+        fact = self._known_again(surveyed.epoch, seen, twin, how)
+        self.batch.linked(fact, surveyed.placement(fact), twin.placement)
+        surveyed.wanted.discard(seen.uid)
+
+    def _known_again(self, epoch: KnownEpoch, seen: Attributes, twin: Twin, how: str) -> StoredFact:
+        return StoredFact(
+            epoch=epoch.number,
             uid=seen.uid,
             digest=twin.placement.digest,
             size=twin.placement.size,
@@ -301,12 +346,10 @@ class Surveyor:
             matched=how,
             at=self.now(),
         )
-        self.batch.linked(fact, surveyed.placement(fact), twin.placement)
-        surveyed.wanted.discard(seen.uid)
 
 
 def _resume(epoch: KnownEpoch | None) -> Resume | None:
-    if epoch is None or epoch.state is None or epoch.state.highestmodseq is None:
+    if epoch is None or epoch.foreign or epoch.state is None or epoch.state.highestmodseq is None:
         return None
     return Resume(epoch.uidvalidity, epoch.state.highestmodseq)
 

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from archiver.archive import ArchiveStep, Orphans, orphans_of
+from archiver.archive import Orphans, Rules, archive_folders, orphans_of, record_folders
 from archiver.catalogs.sql import SqlCatalog
+from archiver.catalogs.swap import remove_catalog, swap_catalog
 from archiver.config import Settings
 from archiver.credentials import resolve
 from archiver.errors import ArchiveNotWritable, ConfigError
 from archiver.facts import ArchiveFact
 from archiver.imap.login import ServerAddress
 from archiver.model import Folder, FolderStatus, Listed
+from archiver.part import Context
 from archiver.ports import Spool
 from archiver.progress import Noted, Progress
 from archiver.record import Recorder
@@ -35,7 +38,12 @@ from archiver.survey import Retry
 
 def utc_now() -> str:
     """The time, UTC, ISO 8601 with seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _utc(int(time.time()))
+
+
+@lru_cache(maxsize=1)  # asked for every message, and the same for thousands of them
+def _utc(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,11 @@ class Archive:
     store: MaildirStore
     journal: FileJournal
     catalog: SqlCatalog
+
+    @property
+    def catalog_file(self) -> Path:
+        """The catalog's file, whether it is there or not."""
+        return self.settings.archive.path / "catalog.sqlite"
 
     @property
     def reports(self) -> Path:
@@ -75,6 +88,28 @@ def open_archive(settings: Settings) -> Iterator[Archive]:
         catalog.close()
 
 
+@contextmanager
+def scratch_catalog(archive: Archive, word: str) -> Iterator[SqlCatalog]:
+    """A new, empty catalog beside the archive's own, for as long as it is needed."""
+    path = archive.catalog_file.with_name(f"{archive.catalog_file.name}.{word}")
+    remove_catalog(path)
+    catalog = SqlCatalog(path)
+    try:
+        yield catalog
+    finally:
+        catalog.close()
+        remove_catalog(path)
+
+
+def install_catalog(archive: Archive, word: str) -> Path | None:
+    """Put the scratch catalog `word` in the place of the archive's own; returns where that is now, if there was
+    one. Both are closed on return, and opened again when they are used."""
+    current = archive.catalog_file
+    archive.catalog.close()
+    aside = current.with_name(f"{current.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    return aside if swap_catalog(current.with_name(f"{current.name}.{word}"), current, aside) else None
+
+
 def make_archive(settings: Settings) -> None:
     """Make the archive's directory, private; fine if it is there."""
     path = settings.archive.path
@@ -101,25 +136,36 @@ def confirm_identity(archive: Archive, recorder: Recorder, *, new_source: bool) 
     Raises:
         ConfigError: the archive holds another account's mail.
     """
-    settings = archive.settings
-    source = settings.source
-    here = (settings.account, source.protocol, source.host, source.user)
     identity = archive.catalog.identity()
-    if identity is not None:
-        there = (identity.account, identity.protocol, identity.host, identity.user)
-        if there == here:
-            return
-        if not new_source:
-            raise ConfigError(
-                str(settings.file),
-                [
-                    f"the archive at {settings.archive.path} belongs to account {there[0]}, {there[3]} at {there[2]}; "
-                    f"this file names account {here[0]}, {here[3]} at {here[2]}"
-                ],
-                hint="change [archive] path, or give --new-source if it is the same mail on a new server",
-            )
+    stranger = stranger_to(archive)
+    if stranger is None and identity is not None:
+        return
+    if stranger is not None and not new_source:
+        raise stranger
+    source = archive.settings.source
+    here = (archive.settings.account, source.protocol, source.host, source.user)
     archive_id = identity.archive_id if identity else uuid.uuid4().hex
     recorder.write([ArchiveFact(archive_id, *here, at=utc_now())])
+
+
+def stranger_to(archive: Archive) -> ConfigError | None:
+    """Why the account file and the archive do not belong together; None if they do, or the archive is new."""
+    settings, identity = archive.settings, archive.catalog.identity()
+    if identity is None:
+        return None
+    source = settings.source
+    here = (settings.account, source.protocol, source.host, source.user)
+    there = (identity.account, identity.protocol, identity.host, identity.user)
+    if there == here:
+        return None
+    return ConfigError(
+        str(settings.file),
+        [
+            f"the archive at {settings.archive.path} belongs to account {there[0]} ({there[3]} at {there[2]}), "
+            f"this file names account {here[0]} ({here[3]} at {here[2]})"
+        ],
+        hint="change [archive] path, or give --new-source if it is the same mail on a new server",
+    )
 
 
 def source_of(
@@ -130,14 +176,25 @@ def source_of(
     progress: Progress,
     accept: bool = False,
     attempts: int | None = None,
+    address: ServerAddress | None = None,
 ) -> RetryingSource:
-    """The account's source; it connects when it is first used. `accept` takes placeholders for messages."""
-    address = _address(settings)
+    """The account's source; it connects when it is first used. `accept` takes placeholders for messages; an
+    `address` may be shared, so that its password is looked up once."""
+    address = address or _address(settings)
 
     def connect(*, cautious: bool) -> ImapSource:
         return ImapSource(address, spool, cautious=cautious, accept=accept)
 
     return RetryingSource(connect, attempts=attempts or settings.source.attempts, pause=pause, progress=progress)
+
+
+def connect_once(settings: Settings, *, cautious: bool = False) -> ImapSource:
+    """A single attempt at a logged-in connection, for a look that fetches no message."""
+    return ImapSource(_address(settings), _no_spool, cautious=cautious)
+
+
+def _no_spool() -> BinaryIO:
+    raise RuntimeError("a look at a server needs no spool")
 
 
 def _address(settings: Settings) -> ServerAddress:
@@ -162,37 +219,52 @@ def _address(settings: Settings) -> ServerAddress:
     )
 
 
-def archive_step(
+def archive_listed(
     archive: Archive,
     recorder: Recorder,
+    listed: Sequence[Listed],
+    orphans: Orphans,
     *,
     check_stop: Callable[[], None],
     pause: Callable[[float], None],
     progress: Progress,
     retry: Retry = "due",
     accept: bool = False,
-) -> ArchiveStep:
-    """The archive step over this archive."""
+) -> None:
+    """The archive step over this archive.
+
+    Raises:
+        ArchiverError: the account could not be finished; what was done so far is recorded.
+    """
     settings = archive.settings
+    address = _address(settings)
 
     def connect() -> RetryingSource:
-        return source_of(settings, archive.store.spool, pause=pause, progress=progress, accept=accept)
+        return source_of(
+            settings, archive.store.spool, pause=pause, progress=progress, accept=accept, address=address
+        )
 
-    return ArchiveStep(
+    context = Context(
         connect=connect,
         store=archive.store,
         catalog=archive.catalog,
         recorder=recorder,
-        include=settings.folders.include,
-        exclude=settings.folders.exclude,
         search=settings.messages.search,
-        connections=settings.source.connections,
         retry=retry,
         accept=accept,
         progress=progress,
         check_stop=check_stop,
         now=utc_now,
+        folders=record_folders(listed, archive.catalog, recorder, utc_now()),
+        epochs=archive.catalog.epochs(),
+        orphans=dict(orphans),
     )
+    archive_folders(context, listed, rules_of(settings))
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Which folders an account archives."""
+    return Rules(settings.folders.include, settings.folders.exclude, settings.source.connections)
 
 
 def settle(archive: Archive, progress: Progress) -> Orphans:

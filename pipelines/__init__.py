@@ -1,9 +1,14 @@
 """Luigi's side of the house: tasks, targets, the engine and the command line.
 
-`luigi --module pipelines ArchiveAccount --config configs/alice.toml --local-scheduler` runs the same graph as
+`luigi --module pipelines ArchiveAccount --config configs/alice.toml` runs the same graph as
 `archiver run configs/alice.toml`.
 """
 
-from pipelines.tasks import ArchiveAccount, ArchiveFolders, EnumerateFolders
+import sys
 
-__all__ = ["ArchiveAccount", "ArchiveFolders", "EnumerateFolders"]
+if "luigi" in sys.modules:
+    # NOTE: the luigi command finds tasks by importing this module. Without it nobody needs them here, and
+    # `archiver --help` need not wait for Luigi and SQLAlchemy.
+    from pipelines.tasks import ArchiveAccount, ArchiveFolders, EnumerateFolders
+
+    __all__ = ["ArchiveAccount", "ArchiveFolders", "EnumerateFolders"]

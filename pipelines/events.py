@@ -9,18 +9,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import TracebackType
 
-from archiver.errors import ArchiverError
-from archiver.progress import Event, Noted, Planned, Progress, Stored, Working
+from archiver.errors import ArchiverError, ConfigError
+from archiver.names import printable
+from archiver.progress import Event, Noted, Planned, Progress, Stored, Verified, Working
 
 log = logging.getLogger("archiver")
 
-_KINDS: dict[str, type] = {cls.__name__: cls for cls in (Planned, Working, Stored, Noted)}
-_TEXT_LIMIT = 3000  # below PIPE_BUF
+_KINDS: dict[str, type] = {cls.__name__: cls for cls in (Planned, Working, Stored, Verified, Noted)}
+_LINE_OCTETS = select.PIPE_BUF  # what a pipe takes in one piece
+_TRACE_LIMIT = 2500
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,20 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An account's step failed: the line for people, and the exit code."""
+    """An account's step failed: the line for people, and the exit code. `trace` is the end of the traceback of
+    an error that nobody foresaw."""
 
     message: str
     exit_code: int
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a step is about to fetch, as far as can be told before any folder is opened; octets 0: unknown."""
+
+    messages: int
+    octets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +60,8 @@ class Ended:
     report: str
 
 
-AnyEvent = Event | Began | Failed | Ended
-_KINDS |= {cls.__name__: cls for cls in (Began, Failed, Ended)}
+AnyEvent = Event | Began | Expected | Failed | Ended
+_KINDS |= {cls.__name__: cls for cls in (Began, Expected, Failed, Ended)}
 Listener = Callable[[str, AnyEvent], None]
 
 
@@ -56,6 +70,7 @@ class Channel:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
+        self._failure: BaseException | None = None
         self._read, self._write = os.pipe()
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
 
@@ -74,34 +89,53 @@ class Channel:
         self._thread.join()
         os.close(self._read)
         os.close(self._write)
+        if self._failure is not None and error is None:
+            raise self._failure
 
     def send(self, account: str, event: AnyEvent) -> None:
         """Write one event; called in any process."""
-        record = asdict(event)
-        for key in ("text", "message"):
-            if key in record:
-                record[key] = record[key][:_TEXT_LIMIT]
-        line = json.dumps([account, type(event).__name__, record]).encode()
-        if len(line) > 4000:
-            line = json.dumps(
-                [account, type(event).__name__, {**record, "text": record.get("text", "")[:500]}]
-            ).encode()
-        os.write(self._write, line + b"\n")
+        line = _line(account, event)
+        try:
+            os.write(self._write, line)
+        except BrokenPipeError:
+            pass  # the parent is dead; a worker that outlives it ends its batch unheard
+
+    def _in_child(self) -> None:
+        # NOTE: a worker that held the reading end too would write into a pipe that nobody empties, and wait.
+        os.close(self._read)
 
     def _listen(self) -> None:
-        with os.fdopen(os.dup(self._read), "rb") as lines:
+        with os.fdopen(self._read, "rb", closefd=False) as lines:
             for line in lines:
                 if line == b"\n":
                     return
                 account, kind, record = json.loads(line)
-                self._listener(account, _KINDS[kind](**record))
+                try:
+                    self._listener(account, _KINDS[kind](**record))
+                except BaseException as error:  # NOTE: raised at the end; a pipe nobody empties stops all workers
+                    self._failure = self._failure or error
+
+
+def _line(account: str, event: AnyEvent) -> bytes:
+    """The event as one line; its longest text is cut until a pipe takes the line in one piece."""
+    record = asdict(event)
+    while True:
+        document = json.dumps([account, type(event).__name__, record], ensure_ascii=False)
+        line = document.encode("utf-8", "surrogatepass") + b"\n"
+        if len(line) <= _LINE_OCTETS:
+            return line
+        longest = max(record, key=lambda name: len(record[name]) if isinstance(record[name], str) else 0)
+        record[longest] = record[longest][: len(record[longest]) * 3 // 4]
 
 
 _channel: Channel | None = None
 
+os.register_at_fork(after_in_child=lambda: _channel._in_child() if _channel else None)
+
 
 def emit(account: str, event: AnyEvent) -> None:
-    """Tell whoever listens; a log line when nobody does."""
+    """Tell whoever listens; a log line when nobody does. What a server named is made harmless first."""
+    event = _harmless(event)
     if _channel is not None:
         _channel.send(account, event)
         return
@@ -110,14 +144,28 @@ def emit(account: str, event: AnyEvent) -> None:
         log.log(logging.ERROR if isinstance(event, Failed) else logging.INFO, "%s: %s", account, text)
 
 
+def _harmless(event: AnyEvent) -> AnyEvent:
+    match event:
+        case Noted(text):
+            return Noted(printable(text))
+        case Working(folder):
+            return Working(printable(folder))
+        case _:
+            return event
+
+
 def progress_of(account: str) -> Progress:
     """An account's listener for the steps."""
     return lambda event: emit(account, event)
 
 
-def failed(error: ArchiverError) -> Failed:
-    """The event of an error."""
-    return Failed(str(error), error.exit_code)
+def failed(error: BaseException) -> Failed:
+    """The event of an error; one that nobody foresaw is a bug and keeps its traceback."""
+    if not isinstance(error, ArchiverError):
+        trace = "".join(traceback.format_exception(error))
+        return Failed(printable(f"unexpected error: {error!r}"), 1, trace[-_TRACE_LIMIT:])
+    text = str(error)  # NOTE: a ConfigError has a line for every mistake, and no words of a server
+    return Failed(text if isinstance(error, ConfigError) else printable(text), error.exit_code)
 
 
 def log_line(event: AnyEvent) -> str | None:
@@ -132,7 +180,12 @@ def log_line(event: AnyEvent) -> str | None:
             return f"{messages} messages to fetch{about}"
         case Stored(messages, octets):
             return f"{messages} messages stored, {octets / 1e6:.1f} MB"
-        case Failed(message, _):
-            return message
+        case Verified(messages, octets):
+            return f"{messages} messages verified, {octets / 1e6:.1f} MB"
+        case Expected(messages, octets):
+            about = f", about {octets / 1e6:.1f} MB" if octets else ""
+            return f"about {messages} messages to fetch{about}" if messages else None
+        case Failed(message, _, trace):
+            return f"{message}\n{trace}" if trace else message
         case _:
             return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError
+from archiver.errors import ArchiverError, ConfigError, Locked
 from archiver.names import printable
 from archiver.plan import plan_run
 from archiver.report import RunReport, folder_failures, judge, quarantine_failures, unreached_failures
@@ -18,8 +18,10 @@ from pipelines.events import Ended, emit
 
 
 def end_run(settings: Settings, run_id: str, error: BaseException | None) -> None:
-    """Write the run's row and its report; called again, it writes them again. Where there is no archive, or it
-    cannot be written, there is no report: the error itself says why."""
+    """Write the run's row and its report; called again, it writes them again. Where there is no archive, it
+    cannot be written, or it is not ours, there is no report: the error itself says why."""
+    if isinstance(error, Locked | ConfigError):
+        return
     try:
         with open_archive(settings) as archive:
             report = report_of(archive, run_id, error)

@@ -1,6 +1,7 @@
-"""SIGINT and SIGTERM end a run cleanly: the current batch is made lasting, then the run stops.
+"""SIGINT and SIGTERM end a run cleanly: what was gathered is made lasting, then the run stops.
 
-A second signal of the same kind kills, as it would without us.
+Connections are cut, so that a server that keeps us waiting cannot hold up the end. A second signal of the same
+kind kills, as it would without us.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import ctypes
 import multiprocessing
 import os
 import signal
-import threading
+import time
 from types import FrameType
 
 from archiver.errors import Interrupted
+from archiver.imap.line import cut_lines
 
 _PR_SET_PDEATHSIG = 1
+_LOOK_SECONDS = 0.1
 
 
 class Stop:
@@ -22,21 +25,25 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._event = threading.Event()
+        self._owner = os.getpid()
 
     def install(self) -> None:
-        """Take over SIGINT and SIGTERM; only in the main thread."""
+        """Take over SIGINT and SIGTERM; only in the main thread of the process that was started."""
+        self._owner = os.getpid()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._received)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        self._event.set()
-        signal.signal(number, signal.SIG_DFL)
+        # NOTE: runs between any two steps of the main thread, so it must not wait for a lock.
+        first, self.signal = self.signal is None, self.signal or number
+        # A terminal sends ^C to the workers too, and then it comes to them again from their parent.
+        if os.getpid() == self._owner or not first:
+            signal.signal(number, signal.SIG_DFL)
+        cut_lines()
         for child in multiprocessing.active_children():
             if child.pid is not None:
                 try:
-                    os.kill(child.pid, signal.SIGTERM)
+                    os.kill(child.pid, number)
                 except ProcessLookupError:
                     pass  # it ended by itself
 
@@ -50,8 +57,11 @@ class Stop:
 
     def pause(self, seconds: float) -> None:
         """Wait, and raise as `check` does as soon as a signal comes."""
-        self._event.wait(seconds)
+        end = time.monotonic() + seconds
         self.check()
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_SECONDS))
+            self.check()
 
 
 STOP = Stop()

@@ -7,7 +7,8 @@ and marks a row. A message, a folder or a connection is never a task. Parameters
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,29 +17,34 @@ from typing import Any
 
 import luigi
 
+from archiver.archive import plan_archive
 from archiver.config import Settings, load_account
-from archiver.errors import ArchiverError
+from archiver.model import Listed
+from archiver.plan import expected_fetch
 from archiver.progress import Event, Planned, Stored, Working
 from archiver.record import Recorder
+from archiver.survey import Retry
 from archiver.wiring import (
     Archive,
-    archive_step,
+    archive_listed,
     confirm_identity,
     listing_from_json,
     listing_to_json,
     locked,
     make_archive,
     open_archive,
+    rules_of,
     settle,
     source_of,
     utc_now,
 )
-from pipelines.events import Began, emit, failed, progress_of
+from pipelines.events import Began, Expected, emit, failed, progress_of
 from pipelines.reporting import end_run
 from pipelines.stop import STOP, end_with_parent
 from pipelines.targets import StepTarget
 
 _PARENT = os.getpid()
+_SHOW_SECONDS = 2.0  # with luigid every word of progress is a request
 
 
 def new_run_id() -> str:
@@ -85,30 +91,37 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
             recorder = Recorder(archive.journal, archive.catalog, self.run_id)
             yield archive, recorder, recorder.catch_up()
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event | Expected) -> None:
         """Progress for our own display and for Luigi's."""
         emit(self.settings.account, event)
         if isinstance(event, Working):
             self._show(f"folder {event.folder}")
+        elif isinstance(event, Expected):
+            self._expected = event.messages
         elif isinstance(event, Planned):
             self._planned += event.messages
         elif isinstance(event, Stored):
             self._stored += event.messages
-            self._show(f"{self._stored} of {self._planned} messages stored")
+            self._show(f"{self._stored} of {max(self._expected, self._planned)} messages stored")
 
+    _expected = 0
     _planned = 0
     _stored = 0
+    _shown = 0.0
 
     def _show(self, text: str) -> None:
+        now = time.monotonic()
+        if now < self._shown + _SHOW_SECONDS:
+            return
+        self._shown = now
         if self.set_status_message is not None:
             self.set_status_message(text)
         if self.set_progress_percentage is not None and self._planned:
-            self.set_progress_percentage(min(100, 100 * self._stored // self._planned))
+            self.set_progress_percentage(min(100, 100 * self._stored // max(self._expected, self._planned)))
 
     def on_failure(self, exception: BaseException) -> Any:
         """A failed run has a report too."""
-        if isinstance(exception, ArchiverError):
-            emit(self.settings.account, failed(exception))
+        emit(self.settings.account, failed(exception))
         end_run(self.settings, self.run_id, exception)
         return super().on_failure(exception)
 
@@ -122,9 +135,9 @@ class EnumerateFolders(AccountTask):
         account = self.settings.account
         emit(account, Began(self.step))
         with self.opened() as (archive, recorder, _):
+            confirm_identity(archive, recorder, new_source=self.new_source)
             ledger = archive.catalog.ledger()
             ledger.begin(self.run_id, utc_now())
-            confirm_identity(archive, recorder, new_source=self.new_source)
             source = source_of(self.settings, archive.store.spool, pause=STOP.pause, progress=progress_of(account))
             try:
                 listed = source.list_folders()
@@ -149,16 +162,19 @@ class ArchiveFolders(AccountTask):
             clean = caught_up == 0 and ended_well(archive, self.run_id)
             ledger.complete_step(self.run_id, "archive-began", "", utc_now())
             orphans = {} if clean else settle(archive, self.tell)
-            step = archive_step(
+            retry: Retry = "due" if self.retry == "due" else "all"
+            self.tell(expected_work(archive, listed, retry))
+            archive_listed(
                 archive,
                 recorder,
+                listed,
+                orphans,
                 check_stop=STOP.check,
                 pause=STOP.pause,
                 progress=self.tell,
-                retry="due" if self.retry == "due" else "all",
+                retry=retry,
                 accept=self.retry == "accept",
             )
-            step.run(listed, orphans)
             ledger.complete_step(self.run_id, self.step, "", utc_now())
 
 
@@ -176,6 +192,18 @@ class ArchiveAccount(AccountTask):
             archive.catalog.ledger().complete_step(self.run_id, self.step, "", utc_now())
 
 
+def expected_work(archive: Archive, listed: Sequence[Listed], retry: Retry) -> Expected:
+    """About what the run will fetch."""
+    settings, catalog = archive.settings, archive.catalog
+    plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry=retry)
+    known, epochs = catalog.folders(), catalog.epochs()
+    held: dict[str, int] = {}
+    if any(epoch.state is None for epoch in epochs.values()):
+        held = {tally.name: tally.stored for tally in catalog.tallies()}
+    work = [expected_fetch(each, known, epochs, held) for each, _ in plan.visit]
+    return Expected(sum(messages for messages, _ in work), sum(octets for _, octets in work))
+
+
 def ended_well(archive: Archive, run_id: str) -> bool:
     """Whether whatever ran before this left the store as the catalog says: this run did not begin its work
     before, and the run before it came to its end."""
@@ -183,4 +211,6 @@ def ended_well(archive: Archive, run_id: str) -> bool:
     if ledger.step_result(run_id, "archive-began") is not None:
         return False
     before = [each for each in ledger.runs() if each[0] != run_id]
-    return not before or before[-1][3] in ("complete", "incomplete")
+    if not before:  # a new archive knows no folders yet; one that does was rebuilt, and its last run is not known
+        return not archive.catalog.folders()
+    return before[-1][3] in ("complete", "incomplete")

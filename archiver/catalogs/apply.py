@@ -150,7 +150,19 @@ _END_EPOCH = (
 )
 
 
+_named = ARCHIVE.alias("named")
+CURRENT_SOURCE = func.coalesce(
+    select(func.min(ARCHIVE.c.id))
+    .join(_named, and_(*(_named.c[name] == ARCHIVE.c[name] for name in ("protocol", "host", "user"))))
+    .where(_named.c.id == select(func.max(ARCHIVE.c.id)).scalar_subquery())
+    .scalar_subquery(),
+    0,
+)
+"""The source of now, by the first row that names it: a source that was left and came back is the same one."""
+
+
 def _epochs(connection: Connection, _segment: Segment, facts: Sequence[EpochFact]) -> None:
+    source = connection.scalar(select(CURRENT_SOURCE))
     for fact in facts:
         connection.execute(_END_EPOCH, {"of_folder": fact.folder, "end": fact.at})
         connection.execute(
@@ -158,6 +170,7 @@ def _epochs(connection: Connection, _segment: Segment, facts: Sequence[EpochFact
             {
                 "number": fact.number,
                 "folder": fact.folder,
+                "source": source,
                 "uidvalidity": fact.uidvalidity,
                 "generation": fact.generation,
                 "reason": fact.reason,
@@ -327,17 +340,18 @@ def _passes(connection: Connection, segment: Segment, facts: Sequence[PassFact])
     connection.execute(_UPSERT_PASS, rows)
 
 
-_STATE = ("uidnext", "highestmodseq", "messages", "filter")
+_STATE = {name: name for name in ("uidnext", "highestmodseq", "messages", "filter")} | {"status_size": "size"}
 _SET_STATE = (
     update(EPOCH)
     .where(EPOCH.c.number == bindparam("of_epoch"))
-    .values(completed_run=bindparam("by"), **{name: bindparam(f"its_{name}") for name in _STATE})
+    .values(completed_run=bindparam("by"), **{column: bindparam(f"its_{name}") for column, name in _STATE.items()})
 )
 
 
 def _states(connection: Connection, segment: Segment, facts: Sequence[StateFact]) -> None:
     rows = [
-        {"of_epoch": fact.epoch, "by": segment.run, **{f"its_{name}": getattr(fact, name) for name in _STATE}}
+        {"of_epoch": fact.epoch, "by": segment.run}
+        | {f"its_{name}": getattr(fact, name) for name in _STATE.values()}
         for fact in facts
     ]
     connection.execute(_SET_STATE, rows)

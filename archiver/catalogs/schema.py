@@ -72,6 +72,8 @@ EPOCH = Table(
     METADATA,
     _given("number"),
     Column("folder", ForeignKey("folder.number"), nullable=False, index=True),
+    # The first row of `archive` that names the source it is of; 0 for none.
+    Column("source", Integer, nullable=False),
     Column("uidvalidity", BigInteger, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("reason", Text, nullable=False),
@@ -81,6 +83,7 @@ EPOCH = Table(
     Column("highestmodseq", BigInteger),
     Column("messages", BigInteger),
     Column("filter", Text),
+    Column("status_size", BigInteger),
     Column("completed_run", Text),
 )
 

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, inser
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from archiver.catalogs.apply import apply_facts
+from archiver.catalogs.apply import CURRENT_SOURCE, apply_facts
 from archiver.catalogs.database import Database
 from archiver.catalogs.ledger import SqlRunLedger
 from archiver.catalogs.schema import ARCHIVE, EPOCH, FOLDER, MESSAGE, MIGRATIONS, QUARANTINE, SEGMENT, Migration
@@ -94,10 +94,12 @@ class SqlCatalog:
     def epochs(self) -> Mapping[int, KnownEpoch]:
         """The current epoch of each folder, by folder number; ended ones are not among them."""
         with self._database.reading() as connection:
-            rows = connection.execute(select(EPOCH).where(EPOCH.c.ended_at.is_(None)))
+            current = select(EPOCH, (EPOCH.c.source != CURRENT_SOURCE).label("foreign"))
             return {
-                row.folder: KnownEpoch(row.number, row.folder, row.uidvalidity, row.generation, _state(row))
-                for row in rows
+                row.folder: KnownEpoch(
+                    row.number, row.folder, row.uidvalidity, row.generation, _state(row), row.foreign
+                )
+                for row in connection.execute(current.where(EPOCH.c.ended_at.is_(None)))
             }
 
     def next_numbers(self) -> tuple[int, int, Mapping[tuple[int, int], int]]:
@@ -263,7 +265,7 @@ def _folder(row: AnyRow) -> Folder:
 def _state(row: AnyRow) -> FolderState | None:
     if row.completed_run is None:
         return None
-    return FolderState(row.uidnext, row.highestmodseq, row.messages, row.filter)
+    return FolderState(row.uidnext, row.highestmodseq, row.messages, row.filter, row.status_size)
 
 
 def _placement(row: Sequence[Any], sets: _FlagSets) -> Placement:

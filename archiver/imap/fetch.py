@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from archiver.errors import ConnectionLost, Throttled, Where
+from archiver.errors import ArchiveNotWritable, ConnectionLost, Throttled, Where
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import BodyReader, Session
 from archiver.imap.tokens import Response, is_fetch, parse_fetch
@@ -37,16 +37,30 @@ def body_reader(spool: Spool) -> BodyReader:
             octets = session.read_octets(size)
             builder.feed(octets)
             return builder.body(octets=octets)
-        with spool() as file:
+        return _spooled(builder, size, session, spool)
+
+    return read
+
+
+def _spooled(builder: BodyBuilder, size: int, session: Session, spool: Spool) -> Body:
+    with spool() as file:
+        path = Path(file.name)
+        try:
             left = size
             while left:
                 piece = session.read_octets(min(left, _PIECE))
                 builder.feed(piece)
                 file.write(piece)
                 left -= len(piece)
-            return builder.body(spool=Path(file.name))
-
-    return read
+            file.flush()
+        except BaseException as error:
+            path.unlink()
+            if isinstance(error, OSError):
+                raise ArchiveNotWritable(
+                    f"{path.parent}: {error.strerror}", hint="make room and run again; nothing is lost"
+                ) from error
+            raise
+    return builder.body(spool=path)
 
 
 @dataclass(slots=True)

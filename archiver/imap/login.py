@@ -21,11 +21,13 @@ from imapclient.exceptions import IMAPClientError
 
 from archiver.errors import (
     AuthenticationFailed,
+    BackendError,
     ConnectionLost,
     ConnectionRefused,
     ServerUnavailable,
     Where,
 )
+from archiver.imap.line import secure
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Reply, Session
 
@@ -130,7 +132,9 @@ def _greeting_error(error: Exception, where: Where) -> Exception:
     return ConnectionRefused(f"this is not an IMAP server: {printable(said.encode())}", where=where, hint=hint)
 
 
-def _tls_error(error: ssl.SSLError, where: Where) -> ConnectionRefused:
+def _tls_error(error: ssl.SSLError, where: Where) -> BackendError:
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return ConnectionLost("the connection ended while TLS began", where=where, hint="check `port` and `tls`")
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectionRefused(
             f"the certificate is not trusted: {error.verify_message}",
@@ -161,7 +165,7 @@ def _start_tls(session: Session, address: ServerAddress, where: Where) -> None:
     if early:
         raise ConnectionRefused("the server sent data before TLS began", where=where)
     try:
-        wire.sock = _tls_context(address).wrap_socket(wire.sock, server_hostname=address.host)
+        wire.sock = secure(wire.sock, _tls_context(address), address.host)
     except ssl.SSLError as error:
         raise _tls_error(error, where) from error
     except OSError as error:

@@ -16,8 +16,9 @@ from typing import Protocol
 from imapclient import IMAPClient, SocketTimeout
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
+from archiver.imap.line import Line
 from archiver.imap.replies import error_of, printable
-from archiver.imap.tokens import Response, parse_vanished, quote
+from archiver.imap.tokens import Response, number, parse_vanished, quote
 from archiver.model import Body
 
 # NOTE: imaplib refuses lines over 1,000,000 octets: a SEARCH of some 125,000 messages. Only the module's own
@@ -62,6 +63,9 @@ class Session(IMAPClient):  # type: ignore[misc]
         super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
         # NOTE: imapclient sets debug to 5, and imaplib then formats every line, passwords and messages too.
         self._imap.debug = 0
+
+    def _create_IMAP4(self) -> Line:  # noqa: N802 (imapclient's name)
+        return Line(self.host, self.port, self.ssl_context if self.ssl else None, self._timeout.connect)
 
     # Sending
 
@@ -141,12 +145,12 @@ class Session(IMAPClient):  # type: ignore[misc]
     def read_response(self, body_reader: BodyReader | None = None) -> Response:
         """The next response, whole. With a `body_reader`, literals behind `BODY[...]` go to it: their marks
         then index `bodies`, which is emptied first."""
+        self.bodies.clear()
         line = self.read_line()
         if not line.endswith(b"}\r\n"):
             return self._noted(Response(line.rstrip(b"\r\n")))
         text = b""
         literals: list[bytes] = []
-        self.bodies.clear()
         while True:
             size = _literal_size(line)
             if size is None:
@@ -237,7 +241,7 @@ def _literal_size(line: bytes) -> int | None:
     if not line.endswith(b"}\r\n"):
         return None
     digits = line[line.rfind(b"{") + 1 : -3].rstrip(b"+")
-    return int(digits) if digits.isdigit() else None
+    return number(digits) if digits.isdigit() else None
 
 
 def _finish(rest: bytes, untagged: list[Response]) -> Reply:

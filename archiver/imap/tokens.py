@@ -8,17 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from archiver.flags import parse_flags
 from archiver.model import Attributes, FolderStatus
-from archiver.uidset import parse_uid_set
+from archiver.uidset import parse_uid_ranges
 
 _LIST = re.compile(
     rb'\A\* (?:LIST|LSUB|XLIST) \(([^)]*)\) (NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00) (.*)\Z', re.IGNORECASE | re.DOTALL
 )
 _EXTENDED = re.compile(rb'\A(\S+) \(+"?(?:CHILDINFO|OLDNAME)', re.IGNORECASE)
 _STATUS = re.compile(rb"\A\* STATUS (.*) \(([^()]*(?:\([^()]*\)[^()]*)*)\)\s*\Z", re.IGNORECASE | re.DOTALL)
-_STATUS_ITEM = re.compile(rb"(MESSAGES|UIDNEXT|UIDVALIDITY|HIGHESTMODSEQ|SIZE)\s+(\d+)", re.IGNORECASE)
+_STATUS_ITEM = re.compile(rb"\b(MESSAGES|UIDNEXT|UIDVALIDITY|HIGHESTMODSEQ|SIZE)\s+(\d+)", re.IGNORECASE)
 _NAMESPACE = re.compile(rb'\A\* NAMESPACE \(\(("(?:[^"\\]|\\.)*") (NIL|"(?:[^"\\]|\\.)*")', re.IGNORECASE)
 _UNSAFE = re.compile(rb"[\x00\r\n\x80-\xff]")
 
@@ -28,14 +29,18 @@ _ITEM = re.compile(
     rb"|FLAGS\s+\((?P<flags>[^)]*)\)"
     rb'|INTERNALDATE\s+(?:"(?P<date>[^"]*)"|NIL)'
     rb"|RFC822\.SIZE\s+(?P<size>[^\s)]+)"
-    rb"|MODSEQ\s+\((?P<modseq>-?\d+)\)"
-    rb"|EMAILID\s+\((?P<emailid>[^)]*)\)"
+    rb"|MODSEQ\s+\((?:(?P<modseq>\d+)|-\d+)\)"  # Zoho sends 0 and -1
+    rb"|EMAILID\s+(?:\((?P<emailid>[^)]*)\)|NIL)"
     rb"|X-GM-MSGID\s+(?P<gm>\d+)"
     rb'|BODY\[[^\]]*\](?:<\d+>)?\s+(?P<body>NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00)'
     rb")",
     re.IGNORECASE,
 )
 _ROW = re.compile(rb"\A\* (\d+) FETCH \(", re.IGNORECASE)
+
+_HIGHEST_UID = 2**32 - 1  # RFC 3501 section 2.3.1.1
+_HIGHEST = 2**63 - 1  # RFC 7162 section 7; also what a database's integers hold
+_VANISHED_AT_ONCE = 200_000
 
 #: A row's text after its items are taken out: only blanks and brackets, else we lost the thread.
 _NOTHING_LEFT = re.compile(rb"\A[\s()]*\Z")
@@ -117,13 +122,14 @@ def parse_status(response: Response) -> tuple[bytes, FolderStatus] | None:
     found = _STATUS.match(response.text)
     if not found:
         return None
-    items = {name.upper(): int(value) for name, value in _STATUS_ITEM.findall(found[2])}
-    if b"UIDVALIDITY" not in items or b"MESSAGES" not in items:
+    items = {name.upper(): number(value) for name, value in _STATUS_ITEM.findall(found[2])}
+    uidvalidity, messages = items.get(b"UIDVALIDITY"), items.get(b"MESSAGES")
+    if uidvalidity is None or messages is None:
         return None
     status = FolderStatus(
-        uidvalidity=items[b"UIDVALIDITY"],
+        uidvalidity=uidvalidity,
         uidnext=items.get(b"UIDNEXT"),
-        messages=items[b"MESSAGES"],
+        messages=messages,
         highestmodseq=items.get(b"HIGHESTMODSEQ") or None,
         size=items.get(b"SIZE"),
     )
@@ -136,47 +142,77 @@ def parse_namespace(response: Response) -> tuple[bytes, bytes | None] | None:
     return (response.string(found[1]) or b"", response.string(found[2])) if found else None
 
 
+def number(text: bytes, highest: int = _HIGHEST) -> int | None:
+    """A server's number from its digits; None above `highest`, where it can mean nothing to us."""
+    # NOTE: int() raises for more than 4300 digits.
+    value = int(text) if len(text) <= 20 else highest + 1
+    return value if value <= highest else None
+
+
 def parse_search(response: Response) -> Iterator[int]:
-    """The UIDs of a SEARCH or ESEARCH response; nothing if it is neither."""
+    """The UIDs of a SEARCH or ESEARCH response; nothing if it is neither.
+
+    NOTE: they come one by one, and a server may name four thousand million in one range: whoever keeps them
+    stops at what can be true.
+    """
     text = response.text
     upper = text[:12].upper()
     if upper.startswith(b"* SEARCH"):
-        yield from (int(word) for word in text[8:].split() if word.isdigit())
+        for word in text[8:].split():
+            uid = number(word, _HIGHEST_UID) if word.isdigit() else None
+            if uid:
+                yield uid
     elif upper.startswith(b"* ESEARCH"):
         found = re.search(rb"\sALL ([\d:,]+)", text, re.IGNORECASE)
         if found:
-            yield from parse_uid_set(found[1])
+            yield from chain.from_iterable(_uid_ranges(found[1]))
 
 
 def parse_vanished(response: Response) -> tuple[bool, frozenset[int]] | None:
-    """A VANISHED response as (earlier, UIDs), RFC 7162 section 3.2.10."""
+    """A VANISHED response as (earlier, UIDs), RFC 7162 section 3.2.10. One that names more UIDs than are worth
+    holding is none: then the number of messages does not agree, and all UIDs are asked for."""
     found = re.match(rb"\A\* VANISHED (\(EARLIER\) )?([\d:,]+)", response.text, re.IGNORECASE)
-    return (bool(found[1]), frozenset(parse_uid_set(found[2]))) if found else None
+    ranges = _uid_ranges(found[2]) if found else []
+    if not found or not ranges or sum(map(len, ranges)) > _VANISHED_AT_ONCE:
+        return None
+    return bool(found[1]), frozenset(chain.from_iterable(ranges))
+
+
+def _uid_ranges(text: bytes) -> list[range]:
+    """The ranges of a set of UIDs; none if it is not a set, or names what cannot be a UID."""
+    try:
+        ranges = parse_uid_ranges(text)
+    except ValueError:
+        return []
+    return ranges if all(each[0] >= 1 and each[-1] <= _HIGHEST_UID for each in ranges) else []
 
 
 def _size(text: bytes | None) -> int | None:
     """RFC822.SIZE; mail.ru writes large ones as 9.3736e+06, others write NIL."""
     if text is None:
         return None
+    if text.isdigit():
+        return number(text)
     try:
-        return int(text) if text.isdigit() else int(float(text))
+        size = int(float(text))
     except (ValueError, OverflowError):
         return None
+    return size if 0 <= size <= _HIGHEST else None
 
 
 def _attributes(items: Mapping[str, bytes]) -> Attributes | None:
-    if "uid" not in items:
+    uid = number(items["uid"], _HIGHEST_UID) if "uid" in items else None
+    if not uid:
         return None
     flags = items.get("flags")
     date = items.get("date")
-    modseq = int(items["modseq"]) if "modseq" in items else 0
     emailid = items.get("emailid") or (b"gm:" + items["gm"] if "gm" in items else None)
     return Attributes(
-        uid=int(items["uid"]),
+        uid=uid,
         flags=None if flags is None else parse_flags(flags.decode("utf-8", "backslashreplace").split()),
         internaldate=None if date is None else date.decode("ascii", "backslashreplace"),
         size=_size(items.get("size")),
-        modseq=modseq if modseq > 0 else None,  # Zoho sends 0 and -1
+        modseq=number(items.get("modseq", b"0")) or None,
         emailid=emailid.decode("ascii", "backslashreplace") if emailid else None,
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from archiver.errors import (
     ConnectionLost,
@@ -17,11 +18,12 @@ from archiver.errors import (
     Where,
 )
 from archiver.imap.fetch import FetchStream
+from archiver.imap.introduction import ServerFacts, server_facts
 from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import ServerAddress, connect
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Reply
-from archiver.imap.tokens import Response, is_fetch, parse_fetch, parse_search, parse_vanished
+from archiver.imap.tokens import Response, is_fetch, number, parse_fetch, parse_search, parse_vanished
 from archiver.model import (
     Attributes,
     Fetched,
@@ -38,7 +40,7 @@ from archiver.uidset import format_uid_set
 _ITEM = re.compile(rb"\[(UIDVALIDITY|UIDNEXT|HIGHESTMODSEQ) (\d+)\]", re.IGNORECASE)
 _FLAGS = re.compile(rb"\A\* FLAGS \(([^)]*)\)", re.IGNORECASE)
 _LINE_OCTETS = 900  # UW and Yahoo take about 1,000 octets a line
-_SCANS_IN_FLIGHT = 8
+_SEARCH_SPARE = 1000
 
 
 class ImapSource:
@@ -59,6 +61,11 @@ class ImapSource:
         self._enabled: bool | None = None
         self.capabilities = capabilities
         self._open: Folder | None = None
+
+    @property
+    def facts(self) -> ServerFacts:
+        """What the server said of itself so far."""
+        return server_facts(self._session, self.capabilities)
 
     def list_folders(self) -> Sequence[Listed]:
         prologue = list_everything(self._session, self._abilities, cautious=self._cautious)
@@ -94,7 +101,9 @@ class ImapSource:
         vanished: set[int] = set()
         changed: list[Attributes] = []
         for response in untagged:
-            items.update((name.upper(), int(value)) for name, value in _ITEM.findall(response.text[:200]))
+            for name, digits in _ITEM.findall(response.text[:200]):
+                if (value := number(digits)) is not None:
+                    items[name.upper()] = value
             if flags := _FLAGS.match(response.text):
                 words = flags[1].decode("utf-8", "backslashreplace").split()
                 keywords = tuple(word for word in words if not word.startswith("\\"))
@@ -140,7 +149,9 @@ class ImapSource:
         if not reply.ok and otherwise is ServerUnavailable:
             return (each.uid for each in self._rows("1:*", b"(UID)"))  # Yahoo: SEARCH fails, FETCH works
         untagged = self._session.required(reply, otherwise)
-        return (uid for response in untagged for uid in parse_search(response))
+        found = (uid for response in untagged for uid in parse_search(response))
+        # More than the folder holds is not true, and could be more than the memory holds.
+        return islice(found, 2 * self._session.exists + _SEARCH_SPARE)
 
     def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
         items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s)" % self._identity_item()
@@ -215,7 +226,8 @@ class ImapSource:
             if not reply.ok:
                 there |= wanted
                 break
-            there.update(uid for response in reply.untagged for uid in parse_search(response))
+            found = (uid for response in reply.untagged for uid in parse_search(response))
+            there.update(islice(found, len(wanted) + _SEARCH_SPARE))
         for each in doubtful:
             if each.uid in there:
                 yield each

@@ -178,6 +178,7 @@ class RetryingSource:
         self._talking = False
         if source is not None:
             source.hang_up()
+        self._pause(0)  # an end that was asked for is no failure of the server
         self._failures += 1
         delay = min(0.25 * 4 ** (self._failures - 1), 30.0)
         if isinstance(error, Throttled):

@@ -36,6 +36,7 @@ from archiver.stores.maildir_settle import (
     clear_leftovers,
     rename,
 )
+from archiver.stores.maildir_strays import strays
 from archiver.stores.maildir_tree import MaildirTree
 
 _CHUNK = 1000
@@ -113,6 +114,14 @@ class MaildirStore:
         """(`Maildir/.Sent/cur`, file name) of every message file, vanished ones too."""
         for name in self._tree.names():
             yield from ((f"{name}/{sub}", file) for sub, file in self._tree.folder(name).files())
+
+    def place(self, placement: Placement) -> str:
+        """The path of the message's file relative to the archive, as it should be."""
+        return os.path.relpath(self._tree.expected(placement), self._tree.root)
+
+    def strays(self, expected: Iterable[Placement]) -> Iterator[tuple[str, str]]:
+        """(path relative to the archive, reason) of every file that is not the expected one of a message."""
+        return strays(self._tree, expected)
 
     def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
         """Bring messages to their expected places and clear leftovers, before returning; then yield what was not

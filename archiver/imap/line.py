@@ -1,0 +1,94 @@
+"""The line to a server: dialled, secured by TLS, and open to be cut from outside at any moment.
+
+A thread that waits for a server's octets cannot be asked to stop, but its socket can be shut down under it: then
+it reads the end of the connection. So every socket is known here from before it connects.
+"""
+
+from __future__ import annotations
+
+import errno
+import imaplib
+import os
+import socket
+import ssl
+import weakref
+
+_open: dict[int, weakref.ref[socket.socket]] = {}
+_cut = False
+
+
+def cut_lines() -> None:
+    """End every connection of this process and refuse new ones; for a run that is to stop. May be called twice.
+
+    NOTE: called by a signal handler, which may have interrupted anything here: no lock may be taken, and each
+    step on `_open` is one that no other thread can come between.
+    """
+    global _cut
+    _cut = True
+    for reference in tuple(_open.values()):
+        sock = reference()
+        if sock is None:
+            continue
+        try:
+            # NOTE: not SSLSocket.shutdown, which also forgets the encryption: the reader would take what is
+            # left of the cipher text for mail.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        except OSError:
+            pass  # not connected yet, or closed already
+
+
+def _watch(sock: socket.socket) -> None:
+    key = id(sock)
+    _open[key] = weakref.ref(sock, lambda _: _open.pop(key, None))
+    _check()
+
+
+def _check() -> None:
+    if _cut:
+        raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+
+
+def dial(host: str, port: int, timeout: float) -> socket.socket:
+    """A TCP connection to the first address of `host` that answers; `timeout` in seconds for each.
+
+    Raises:
+        OSError: none does; of the last one that was tried.
+    """
+    failure = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(timeout)
+            _watch(sock)
+            sock.connect(address)
+            _check()
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
+
+
+def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    """TLS on a connection. `sock` is used up, also by a failure."""
+    secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    try:
+        _watch(secured)
+        secured.do_handshake()
+    except BaseException:
+        secured.close()
+        raise
+    return secured
+
+
+class Line(imaplib.IMAP4):
+    """imaplib's connection over a line of ours; with `tls`, encrypted from its first octet."""
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, connect_timeout: float) -> None:
+        self._tls = tls
+        super().__init__(host, port, connect_timeout)
+
+    def _create_socket(self, timeout: float) -> socket.socket:
+        sock = dial(self.host, self.port, timeout)
+        return sock if self._tls is None else secure(sock, self._tls, self.host)

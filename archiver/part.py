@@ -1,0 +1,285 @@
+"""One connection's work: survey folders, fetch slices, keep the batch, close a folder's books.
+
+Every folder's failure is its own; a failure of the connection or the login is the account's, and goes up after
+what was gathered is lasting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from archiver.dealing import Dealing, Job, Slice
+from archiver.errors import (
+    AuthenticationFailed,
+    BackendError,
+    ConnectionLost,
+    ConnectionRefused,
+    Interrupted,
+    Throttled,
+)
+from archiver.facts import PassFact, QuarantinedFact, ReleasedFact, StoredFact
+from archiver.message import HEADER_OCTETS, arrived_of, header_digest, message_id
+from archiver.model import Attributes, Fetched, Folder, KnownEpoch, KnownFolder, Listed, Placement, Undelivered
+from archiver.ports import Catalog, MailSource, MessageStore
+from archiver.progress import Noted, Progress, Working
+from archiver.record import Batch, Recorder
+from archiver.survey import Retry, Surveyed, Surveyor, same_folder
+
+OrphanKey = tuple[str, int, int]
+"""(directory, uidvalidity, uid)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the connections of one account share.
+
+    `connect` makes a source that connects when it is first used; `check_stop` raises when the run is to end; `now`
+    is UTC in ISO 8601; `retry` says which quarantined messages are tried, `accept` that a person takes what the
+    server gives; `orphans` are octets that a crashed run left without facts.
+    """
+
+    connect: Callable[[], MailSource]
+    store: MessageStore
+    catalog: Catalog
+    recorder: Recorder
+    search: str | None
+    retry: Retry
+    accept: bool
+    progress: Progress
+    check_stop: Callable[[], None]
+    now: Callable[[], str]
+    folders: Mapping[bytes, KnownFolder]
+    epochs: Mapping[int, KnownEpoch]
+    orphans: dict[OrphanKey, Placement]
+
+
+class Part:
+    """One connection. Belongs to one thread."""
+
+    def __init__(self, context: Context, dealing: Dealing) -> None:
+        self._context = context
+        self._dealing = dealing
+        self._source = context.connect()
+        self._batch = Batch(context.recorder, context.store, context.catalog, context.progress)
+        self._folder: Folder | None = None
+        self._surveyor = Surveyor(
+            source=self._source,
+            store=context.store,
+            catalog=context.catalog,
+            recorder=context.recorder,
+            batch=self._batch,
+            progress=context.progress,
+            now=context.now,
+            search=context.search,
+            retry=context.retry,
+            listed_directories=frozenset(folder.directory for folder in context.folders.values()),
+            rematch=any(epoch.state is not None for epoch in context.epochs.values()),
+        )
+
+    def work_off(self) -> None:
+        """Jobs until none is left; then, or when the connection or a signal ends it, what was gathered is made
+        lasting. Other failures (a full disk) leave it to the next run."""
+        try:
+            while (job := self._next_job()) is not None:
+                try:
+                    self._context.check_stop()
+                    self._do(job)
+                finally:
+                    self._dealing.done()
+        except (BackendError, Interrupted):
+            self._finish()
+            raise
+        self._finish()
+
+    def _finish(self) -> None:
+        self._batch.flush()
+        self._batch.flush()  # what became due when the first one was lasting: the folders' books and states
+
+    def _next_job(self) -> Job | None:
+        """The next job; what was gathered is made lasting before waiting for one."""
+        job = self._dealing.next_job(self._folder, wait=False)
+        if job is None:
+            self._batch.flush()
+            job = self._dealing.next_job(self._folder, wait=True)
+        return job
+
+    def _do(self, job: Job) -> None:
+        folder = job.folder if isinstance(job, Listed) else job.surveyed.listed.folder
+        self._context.progress(Working(folder.name))
+        try:
+            if isinstance(job, Listed):
+                self._survey(job)
+            else:
+                self._fetch(job)
+        except BackendError as error:
+            if _stops_account(error):
+                self._end_folder(job, error)
+                raise
+            self._end_folder(job, error)
+
+    def _survey(self, listed: Listed) -> None:
+        known = self._context.folders[listed.folder.raw]
+        self._folder = None
+        surveyed = self._surveyor.survey(listed, known, self._context.epochs.get(known.number))
+        self._folder = listed.folder
+        self._context.store.describe(known.directory, known.folder.raw, known.folder.path)
+        if surveyed.wanted:
+            self._dealing.add_slices(surveyed)
+        else:
+            self._batch.then(lambda: self._complete(surveyed))
+
+    def _fetch(self, job: Slice) -> None:
+        surveyed = job.surveyed
+        if self._folder != surveyed.listed.folder:
+            self._folder = None
+            same_folder(surveyed, self._source.open(surveyed.listed.folder))
+            self._folder = surveyed.listed.folder
+        uids = self._adopt(surveyed, job.uids)
+        for outcome in self._source.fetch(uids):
+            if isinstance(outcome, Fetched):
+                self._store(surveyed, outcome)
+            else:
+                self._undelivered(surveyed, outcome)
+            self._context.check_stop()
+            if self._dealing.failure is not None:
+                return
+        self._batch.then(lambda: self._slice_lasting(surveyed))
+
+    def _store(self, surveyed: Surveyed, fetched: Fetched) -> None:
+        attributes, body = fetched.attributes, fetched.body
+        fact = StoredFact(
+            epoch=surveyed.epoch.number,
+            uid=attributes.uid,
+            digest=body.digest,
+            size=body.size,
+            crlf_size=body.crlf_size,
+            server_size=attributes.size,
+            internaldate=attributes.internaldate,
+            arrived=arrived_of(attributes.internaldate, body.header),
+            flags=attributes.flags or frozenset(),
+            message_id=message_id(body.header),
+            header_digest=header_digest(body.header),
+            emailid=attributes.emailid,
+            matched=None,
+            at=self._context.now(),
+        )
+        self._batch.stored(fact, surveyed.placement(fact), body)
+
+    def _undelivered(self, surveyed: Surveyed, outcome: Undelivered) -> None:
+        number = surveyed.epoch.number
+        if outcome.gone:
+            surveyed.gone += 1
+            if outcome.uid in surveyed.quarantined:
+                self._batch.fact(ReleasedFact(number, (outcome.uid,), self._context.now()))
+            return
+        self._context.progress(Noted(f'folder "{surveyed.known.folder.name}", uid {outcome.uid}: {outcome.reason}'))
+        self._batch.fact(
+            QuarantinedFact(
+                number,
+                outcome.uid,
+                "fetch",
+                outcome.reason,
+                outcome.server_reply,
+                self._context.accept,
+                self._context.now(),
+            )
+        )
+
+    def _adopt(self, surveyed: Surveyed, uids: Sequence[int]) -> list[int]:
+        """Octets that a crashed run made durable are not fetched again, only what it could not record."""
+        directory, uidvalidity = surveyed.known.directory, surveyed.epoch.uidvalidity
+        orphans = self._context.orphans
+        here = {uid: orphans[key] for uid in uids if (key := (directory, uidvalidity, uid)) in orphans}
+        done: set[int] = set()
+        for attributes in self._source.scan(list(here)) if here else ():
+            placement = here.get(attributes.uid)
+            if placement is None or attributes.uid in done:
+                continue
+            fact = adopted(self._context, surveyed.epoch, attributes, placement)
+            if fact.arrived == placement.arrived:
+                self._batch.moved(fact, [(placement, surveyed.placement(fact))])
+                done.add(attributes.uid)
+                orphans.pop((directory, uidvalidity, attributes.uid), None)
+        return [uid for uid in uids if uid not in done]
+
+    def _slice_lasting(self, surveyed: Surveyed) -> None:
+        if self._dealing.slice_lasting(surveyed):
+            self._complete(surveyed)
+
+    def _complete(self, surveyed: Surveyed) -> None:
+        """All of the folder is lasting: its books, its control files, and last its state."""
+        now = self._context.now()
+        known = surveyed.known
+        self._batch.fact(
+            PassFact(
+                surveyed.epoch.number, surveyed.on_server - surveyed.gone, surveyed.excluded, 0, surveyed.error, now
+            )
+        )
+        if surveyed.error is not None:
+            return
+        uidnext = surveyed.opened.status.uidnext
+        if uidnext is None:
+            uidnext = max((each.uid for each in self._present(surveyed)), default=0) + 1
+        self._context.store.publish(known.directory, (surveyed.epoch.uidvalidity, uidnext), self._present(surveyed))
+        self._batch.fact(surveyed.state)
+
+    def _present(self, surveyed: Surveyed) -> Iterator[Placement]:
+        return (each for each in self._context.catalog.placements(surveyed.epoch.number) if each.present)
+
+    def _end_folder(self, job: Listed | Slice, error: BackendError) -> None:
+        """A folder that could not be finished: what is known of it goes into the books."""
+        self._folder = None
+        self._context.progress(Noted(str(error)))
+        if isinstance(job, Slice):
+            with_error = job.surveyed
+            with_error.error = str(error)
+            self._batch.then(lambda: self._slice_lasting(with_error))
+            return
+        known = self._context.folders[job.folder.raw]
+        epoch = self._context.catalog.epochs().get(known.number)
+        if epoch is not None:
+            self._batch.fact(
+                PassFact(
+                    epoch.number,
+                    (job.status.messages if job.status else 0),
+                    0,
+                    (job.status.messages if job.status else 0),
+                    str(error),
+                    self._context.now(),
+                )
+            )
+
+    def close(self) -> None:
+        """Give up what is not lasting, and the connection."""
+        self._batch.abandon()
+        self._source.close()
+
+
+def adopted(context: Context, epoch: KnownEpoch, attributes: Attributes, placement: Placement) -> StoredFact:
+    """The fact of octets that a crashed run made durable; `attributes` is what the server says of them now."""
+    with context.store.open(placement) as file:
+        header = file.read(HEADER_OCTETS)
+    return StoredFact(
+        epoch=epoch.number,
+        uid=placement.uid,
+        digest=placement.digest,
+        size=placement.size,
+        crlf_size=placement.crlf_size,
+        server_size=attributes.size,
+        internaldate=attributes.internaldate,
+        arrived=arrived_of(attributes.internaldate, header) if attributes.internaldate else placement.arrived,
+        flags=attributes.flags or frozenset(),
+        message_id=message_id(header),
+        header_digest=header_digest(header),
+        emailid=attributes.emailid,
+        matched=None,
+        at=context.now(),
+    )
+
+
+def _stops_account(error: BackendError) -> bool:
+    """Whether it is the connection or the login that failed, not one folder."""
+    if isinstance(error, ConnectionLost | Throttled | AuthenticationFailed | ConnectionRefused):
+        return True
+    return error.where is None or error.where.folder is None

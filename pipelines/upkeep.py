@@ -1,0 +1,207 @@
+"""Verify and rebuild: what is done to archives without a server and without Luigi.
+
+Accounts are looked at one after the other, since a disk is read fastest by one reader; one that fails stops only
+itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from archiver.config import Settings
+from archiver.errors import ArchiverError, IntegrityError
+from archiver.names import printable
+from archiver.progress import Noted
+from archiver.rebuild import replay_journal, require_no_loss, restore_store
+from archiver.record import Recorder
+from archiver.verify import Finding, Sample, VerifyResult, VerifyStep
+from archiver.wiring import Archive, install_catalog, locked, open_archive, scratch_catalog, utc_now
+from pipelines.events import AnyEvent, Began, Listener, failed
+from pipelines.stop import STOP
+
+_VERIFY, _REBUILD = "verify", "rebuild"
+
+Tell = Callable[[AnyEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOutcome:
+    """How the verify of one account ended. `result` is None where it could not be done; `message` says why, or
+    what was found, in one line."""
+
+    settings: Settings
+    result: VerifyResult | None
+    exit_code: int
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The document for `--json`."""
+        document: dict[str, Any] = {
+            "account": self.settings.account,
+            "exit_code": self.exit_code,
+            "message": self.message,
+        }
+        if (result := self.result) is not None:
+            document |= {name: getattr(result, name) for name in ("messages", "checked", "octets")}
+            document |= {"journal": result.journal, "catalog": result.catalog}
+            for name in ("missing", "damaged", "strays"):
+                document[name] = [_finding(each) for each in getattr(result, name)]
+        return document
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {name: printable(value) if isinstance(value, str) else value for name, value in asdict(finding).items()}
+
+
+def verify_accounts(accounts: Sequence[Settings], sample: float | None, listener: Listener) -> list[VerifyOutcome]:
+    """Verify each account's archive. `sample` is the share of messages whose octets are read (0.05), None for all:
+    chosen anew every day, the same ones on one day. Never raises for an account's failure."""
+    return [_verify(settings, sample, listener) for settings in accounts]
+
+
+def _verify(settings: Settings, sample: float | None, listener: Listener) -> VerifyOutcome:
+    tell = _teller(settings, listener)
+    try:
+        STOP.check()
+        tell(Began(_VERIFY))
+        with open_archive(settings) as archive, locked(settings, _VERIFY):
+            chosen = None if sample is None else Sample(sample, utc_now()[:10])
+            result = _verified(archive, chosen, tell)
+    except ArchiverError as error:
+        tell(failed(error))
+        return VerifyOutcome(settings, None, error.exit_code, str(error))
+    return VerifyOutcome(settings, result, result.exit_code, _summary(result))
+
+
+def _verified(archive: Archive, sample: Sample | None, tell: Tell) -> VerifyResult:
+    _catch_up(archive)
+    with scratch_catalog(archive, _VERIFY) as scratch:
+        rebuilt = None
+        if sample is None:
+            try:
+                replay_journal(archive.journal, scratch, STOP.check)
+                rebuilt = scratch
+            except IntegrityError:
+                pass  # the step reads the journal too, and says what is wrong with it
+        step = VerifyStep(
+            store=archive.store,
+            journal=archive.journal,
+            catalog=archive.catalog,
+            rebuilt=rebuilt,
+            sample=sample,
+            progress=tell,
+            check_stop=STOP.check,
+        )
+        return step.run()
+
+
+def _catch_up(archive: Archive) -> None:
+    """A run that was killed may have left a segment that the catalog does not know; that is no difference."""
+    recorder = Recorder(archive.journal, archive.catalog, _VERIFY)
+    try:
+        recorder.catch_up()
+    except IntegrityError:
+        pass  # as above
+
+
+def _summary(result: VerifyResult) -> str:
+    """What was found, and what next."""
+    read = f"{result.checked} of {result.messages} messages read, {result.octets / 1e6:.1f} MB"
+    if result.exit_code == 0:
+        return f"{read}: all is as it was stored"
+    found = []
+    for name in ("missing", "damaged", "strays"):
+        if findings := getattr(result, name):
+            first = findings[0]
+            found.append(f"{len(findings)} {name} ({printable(first.path)}: {first.reason})")
+    found += [problem for problem in (result.journal, result.catalog) if problem]
+    return f"{read}: {', '.join(found)}; {_advice(result)}"
+
+
+def _advice(result: VerifyResult) -> str:
+    if result.journal:
+        return "restore the journal from a backup"
+    if result.missing or result.damaged:
+        return "restore these files from a backup"
+    if result.catalog:
+        return "archiver rebuild makes the catalog again"
+    return "the next run takes in what a stopped one left; move away what is not the archive's"
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildOutcome:
+    """How a rebuild ended. `orphans` are messages in the store that the journal does not know; `aside` is where
+    the catalog is that was there before; `message` is one line for people."""
+
+    settings: Settings
+    exit_code: int
+    message: str
+    segments: int = 0
+    messages: int = 0
+    orphans: tuple[str, ...] = ()
+    aside: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document for `--json`."""
+        return {
+            "account": self.settings.account,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "segments": self.segments,
+            "messages": self.messages,
+            "orphans": [printable(path) for path in self.orphans],
+            "aside": None if self.aside is None else str(self.aside),
+        }
+
+
+def rebuild_account(settings: Settings, listener: Listener) -> RebuildOutcome:
+    """Make an account's catalog again from its journal and store. The one that was there is kept beside it, and
+    stays in its place if the new one cannot be completed. Never raises for an account's failure."""
+    tell = _teller(settings, listener)
+    try:
+        STOP.check()
+        tell(Began(_REBUILD))
+        with open_archive(settings) as archive, locked(settings, _REBUILD):
+            return _rebuilt(archive, tell)
+    except ArchiverError as error:
+        tell(failed(error))
+        return RebuildOutcome(settings, error.exit_code, str(error))
+
+
+def _rebuilt(archive: Archive, tell: Tell) -> RebuildOutcome:
+    with scratch_catalog(archive, _REBUILD) as scratch:
+        segments = replay_journal(archive.journal, scratch, STOP.check)
+        require_no_loss(scratch, _last_known(archive, tell))
+        tell(Noted(f"{segments} segments of the journal read; looking through the store"))
+        orphans = tuple(archive.store.place(each) for each in restore_store(archive.store, scratch))
+        messages = sum(1 for _ in scratch.placements())
+        scratch.close()
+        aside = install_catalog(archive, _REBUILD)
+    left = f"; {len(orphans)} messages without a record wait for the next run, which adopts them" if orphans else ""
+    return RebuildOutcome(
+        settings=archive.settings,
+        exit_code=0,
+        message=f"{messages} messages from {segments} segments of the journal{left}",
+        segments=segments,
+        messages=messages,
+        orphans=orphans,
+        aside=aside,
+    )
+
+
+def _last_known(archive: Archive, tell: Tell) -> int:
+    """The last segment that the catalog knows which is there; 0 if there is none or it cannot be read."""
+    if not archive.catalog_file.exists():
+        return 0
+    try:
+        return archive.catalog.last_segment()[0]
+    except IntegrityError as error:
+        tell(Noted(f"{error.message}: it is replaced"))
+        return 0
+
+
+def _teller(settings: Settings, listener: Listener) -> Tell:
+    return lambda event: listener(settings.account, event)

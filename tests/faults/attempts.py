@@ -1,0 +1,119 @@
+"""Attempts at a run, each its own process and process group, so that it can be killed in any way."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.accounts import PROJECT
+
+ARCHIVER = ("-c", "from pipelines.cli import main; main()")
+SMALL_BATCHES = (
+    "-c",
+    "import archiver.record as record; assert record.BATCH_MESSAGES == 1000; record.BATCH_MESSAGES = 25; "
+    "from pipelines.cli import main; main()",
+)
+"""The same program, with forty times as many moments at which something becomes lasting."""
+
+_PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt ended: like a shell, a negative code is a signal."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
+
+class Attempt:
+    """`archiver run CONFIG...`, under way."""
+
+    def __init__(self, *configs: Path, program: Sequence[str] = ARCHIVER, options: Sequence[str] = ()) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, *program, "run", *options, *map(str, configs)],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        )
+        self.pid = self._process.pid
+
+    def begun(self) -> Attempt:
+        """Wait for its first word: the interpreter and the libraries are loaded."""
+        assert self._process.stderr is not None
+        self._first = self._process.stderr.readline()
+        return self
+
+    _first = b""
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it came to its own end within that time."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process that was started, alone."""
+        self._process.send_signal(number)
+
+    def kill(self, *, group: bool) -> None:
+        """SIGKILL, to the process that was started alone or with all it started."""
+        if group:
+            os.killpg(self.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            stream.close()
+
+    def end(self, seconds: float = 60) -> Ended:
+        """Wait for its end."""
+        try:
+            stdout, stderr = self._process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.kill(group=True)
+            raise
+        return Ended(self._process.returncode, stdout.decode(), (self._first + stderr).decode())
+
+
+def to_the_end(*configs: Path, program: Sequence[str] = ARCHIVER, options: Sequence[str] = ()) -> Ended:
+    """A whole attempt."""
+    return Attempt(*configs, program=program, options=options).end()
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = _PATIENCE) -> None:
+    """Look again and again until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
+        time.sleep(0.01)
+
+
+def is_locked(archive: Path) -> bool:
+    """Whether a process holds the archive's lock."""
+    try:
+        with (archive / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

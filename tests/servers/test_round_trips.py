@@ -1,0 +1,143 @@
+"""What a run says to the server: a night without news costs one connection and a few round trips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.accounts import account_file, run
+from tests.servers.dovecot import Dovecot
+from tests.servers.scripted import FULL, ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.servers.wire import Append
+
+FOLDERS = 30
+
+
+def folders() -> dict[bytes, ScriptedFolder]:
+    names = [b"INBOX", *(b"folder-%02d" % number for number in range(1, FOLDERS))]
+    return {name: ScriptedFolder(7, {1: message(name), 2: message(name + b" again")}) for name in names}
+
+
+def message(text: bytes, modseq: int = 1) -> ScriptedMessage:
+    return ScriptedMessage(b"Subject: " + text + b"\r\n\r\n" + text + b"\r\n", modseq=modseq)
+
+
+class AfterLogin:
+    """What a scripted server hears once it has said that the login is good."""
+
+    def __init__(self, server: ScriptedServer) -> None:
+        self._server = server
+        self._flights: list[int] = []
+        for command in (b"LOGIN", b"AUTHENTICATE"):
+            server.on(command, self._logging_in)
+
+    def _logging_in(self, *_: object) -> None:
+        self._flights.append(self._server.flights)
+
+    def begin(self) -> None:
+        """Count from here on."""
+        self._flights.clear()
+        self._server.sessions.clear()
+
+    @property
+    def connections(self) -> int:
+        return self._server.connections
+
+    @property
+    def flights(self) -> int:
+        (at_login,) = self._flights
+        return self._server.flights - at_login
+
+    @property
+    def commands(self) -> list[bytes]:
+        """The first words of what was said after login, ID and the second CAPABILITY included."""
+        said = [command.split()[0].upper() for command in self._server.commands]
+        login = next(index for index, word in enumerate(said) if word in (b"LOGIN", b"AUTHENTICATE"))
+        return said[login + 1 :]
+
+    def opened(self) -> list[bytes]:
+        """The folders that were opened, in order."""
+        return [command.split()[1] for command in self._server.commands if command.startswith(b"EXAMINE")]
+
+
+def test_a_night_without_news_takes_one_connection_and_three_round_trips(
+    scripted: Callable[..., ScriptedServer], tmp_path: Path
+) -> None:
+    with_everything = scripted(folders(), capabilities=FULL)
+    heard = AfterLogin(with_everything)
+    config = account_file(tmp_path, with_everything, "u1", source__connections=4)
+    assert run(config).total("fetched") == (2 * FOLDERS,)
+
+    heard.begin()
+    run(config)
+
+    assert heard.connections == 1
+    assert heard.flights <= 3
+    assert [word for word in heard.commands if word != b"CAPABILITY"] == [
+        b"ID", b"NAMESPACE", b"ENABLE", b"LIST", b"LOGOUT",
+    ]  # fmt: skip
+
+
+def test_dovecot_hears_three_round_trips_on_one_connection_in_a_night_without_news(
+    dovecot: Dovecot, mail_user: str, tmp_path: Path
+) -> None:
+    names = ["INBOX", *(f"folder {number}" for number in range(1, FOLDERS))]
+    dovecot.create(mail_user, *names[1:])
+    for name in names:
+        dovecot.append_many(mail_user, name, [Append(f"Subject: {name} {n}\r\n\r\n".encode()) for n in range(3)])
+    config = account_file(tmp_path, dovecot, mail_user, source__connections=4)
+    assert run(config).total("fetched") == (3 * FOLDERS,)
+    before = dovecot.logins(mail_user)
+
+    dovecot.record(mail_user)
+    run(config)
+
+    assert dovecot.flights(mail_user) <= 3
+    assert dovecot.logins(mail_user) - before == 1
+    said = [command.split()[0] for command in dovecot.commands(mail_user)]
+    assert [word for word in said if word != b"CAPABILITY"] == [
+        b"ID", b"NAMESPACE", b"ENABLE", b"LIST", b"LOGOUT",
+    ]  # fmt: skip
+
+
+def test_of_thirty_folders_only_the_one_that_changed_is_opened(
+    scripted: Callable[..., ScriptedServer], tmp_path: Path
+) -> None:
+    server = scripted(folders(), capabilities=FULL)
+    heard = AfterLogin(server)
+    config = account_file(tmp_path, server, "u1", source__connections=4)
+    run(config)
+
+    server.folders[b"folder-17"].messages[3] = message(b"news", modseq=2)
+    server.sessions.clear()
+    result = run(config)
+
+    assert heard.opened() == [b'"folder-17"']
+    assert result.total("fetched", "flags_changed", "vanished") == (1, 0, 0)
+    assert heard.connections <= 2  # one lists, one fetches
+
+
+@pytest.mark.parametrize("change", ["a flag", "an expunge"])
+def test_whatever_changed_in_a_folder_it_is_the_only_one_opened_on_dovecot(
+    dovecot: Dovecot, mail_user: str, tmp_path: Path, change: str
+) -> None:
+    names = [f"folder {number}" for number in range(1, FOLDERS)]
+    dovecot.create(mail_user, *names)
+    for name in names:
+        dovecot.append_many(mail_user, name, [Append(f"Subject: {name} {n}\r\n\r\n".encode()) for n in range(3)])
+    config = account_file(tmp_path, dovecot, mail_user)
+    run(config)
+
+    if change == "a flag":
+        dovecot.store_flags(mail_user, "folder 17", [2], ["\\Flagged"])
+    else:
+        dovecot.expunge(mail_user, "folder 17", [2])
+    dovecot.record(mail_user)
+    result = run(config)
+
+    opened = [command for command in dovecot.commands(mail_user) if command.startswith(b"EXAMINE")]
+    assert [command.split(b'"')[1] for command in opened] == [b"folder 17"]
+    expected = (0, 1, 0) if change == "a flag" else (0, 0, 1)
+    assert result.total("fetched", "flags_changed", "vanished") == expected

@@ -1,0 +1,180 @@
+"""What the documents say is what the code does: verbs, keys, exit codes, commands, facts, formats, links."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import pytest
+import typer
+from luigi.cmdline_parser import CmdlineParser
+from pydantic_core import PydanticUndefined
+
+from archiver.catalogs import schema
+from archiver.facts import Fact
+from archiver.model import Tally
+from archiver.report import FORMAT, Failure, RunReport
+from archiver.settings import TABLES
+from archiver.stores import journal
+from pipelines.cli import EXIT_CODES, app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+
+
+def section(document: str, heading: str) -> str:
+    """What stands under a heading, up to the next one of its level or above."""
+    level = heading.split()[0]
+    rest = document.split(f"\n{heading}\n", 1)[1]
+    return re.split(rf"\n#{{1,{len(level)}}} ", rest, maxsplit=1)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a table, without its heading."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
+
+
+def shell_lines() -> Iterator[str]:
+    """Every command that the documents show: `$ command` in a console, a line of a script."""
+    for document in DOCUMENTS.values():
+        for block in blocks(document, "console"):
+            yield from (line[2:] for line in block.splitlines() if line.startswith("$ "))
+        for block in blocks(document, "sh"):
+            yield from (line for line in block.splitlines() if line and not line.startswith("#"))
+        yield from re.findall(r"`(archiver [^`]+)`", document)
+
+
+def commands(program: str) -> list[str]:
+    """The documents' commands of one program, where a whole line or the last of a crontab's line is one."""
+    found = (re.search(rf"(?:^|/|&& ){program} [^|>#]*", line) for line in shell_lines())
+    return sorted({match[0].lstrip("/& ") for match in found if match})
+
+
+def group() -> click.Group:
+    command = typer.main.get_command(app)
+    assert isinstance(command, click.Group)
+    return command
+
+
+def test_the_verbs_are_those_of_the_command_line() -> None:
+    verbs = [re.match(r"`(\w+)", row[0]) for row in rows(section(README, "## Verbs"))]
+    shown = {verb for verb, command in group().commands.items() if not command.hidden}
+    assert {verb[1] for verb in verbs if verb} == shown
+
+
+def test_the_exit_codes_are_those_of_the_command_line() -> None:
+    codes = {row[0] for row in rows(section(README, "## Exit codes"))}
+    assert codes == {*map(str, EXIT_CODES), "128+N"} - {"128"}
+
+
+def test_the_keys_are_those_of_an_account_file_with_their_defaults() -> None:
+    told = {}
+    for key, default, _ in rows(section(README, "## The account file")):
+        table, name = re.fullmatch(r"`\[(\w+)\] (\w+)`", key).groups()  # type: ignore[union-attr]
+        told[table, name] = default.strip("`")
+    expected = {
+        (table, name): field for table, model in TABLES.items() for name, field in model.model_fields.items()
+    }
+    assert told.keys() == expected.keys()
+    for key, field in expected.items():
+        if field.default is PydanticUndefined:
+            assert told[key] == "required", key
+        elif field.default is None:
+            assert told[key] == "", key
+        elif key != ("source", "port"):  # it follows from tls
+            assert json.loads(told[key]) == json.loads(json.dumps(field.default)), key
+
+
+@pytest.mark.parametrize("line", commands("archiver"))
+def test_a_command_line_that_is_shown_parses(line: str) -> None:
+    _, verb, *arguments = shlex.split(line, comments=True)
+    command = group()
+    if verb.startswith("-"):
+        return
+    context = click.Context(command.commands[verb])
+    _, left, _ = context.command.make_parser(context).parse_args(args=arguments)
+    assert not left
+
+
+@pytest.mark.parametrize("line", commands("luigi"))
+def test_a_luigi_command_that_is_shown_names_a_task(line: str) -> None:
+    with CmdlineParser.global_instance(shlex.split(line, comments=True)[1:]) as parser:
+        assert parser.get_task_obj().config == "configs/alice.toml"
+
+
+def test_make_has_the_targets_that_are_shown() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    lines = commands("make")
+    assert {"make demo", "make test"} <= {line.strip() for line in lines}
+    assert {line.split()[1] for line in lines} <= targets
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
+def test_account_files_that_are_shown_have_known_keys(name: str) -> None:
+    for block in blocks(DOCUMENTS[name], "toml"):
+        for table, keys in tomllib.loads(block).items():
+            assert keys.keys() <= TABLES[table].model_fields.keys(), block
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
+def test_links_and_paths_lead_somewhere(name: str) -> None:
+    here = ROOT if name in ("README.md", "CHANGELOG.md") else ROOT / "docs"
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", DOCUMENTS[name]) if "://" not in link]
+    paths = re.findall(r"`((?:tests|archiver|pipelines|configs/examples)/[\w./-]+)`", DOCUMENTS[name])
+    assert [link for link in links if not (here / link).exists()] == []
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_invariant_names_the_tests_that_guard_it() -> None:
+    architecture = DOCUMENTS["architecture.md"]
+    for invariant, guards in rows(section(architecture, "## Invariants")):
+        assert re.findall(r"`tests/[\w/]+\.py`", guards), invariant
+
+
+@pytest.mark.parametrize("kind", get_args(Fact), ids=lambda cls: cls.kind)
+def test_a_fact_is_specified_with_all_its_fields(kind: type[Any]) -> None:
+    lines = [line for line in section(FORMATS, f"### `{kind.kind}`").splitlines() if line.startswith("- ")]
+    told = [name for line in lines for name in re.findall(r"`(\w+)`", line.partition(": ")[0])]
+    assert sorted(told) == sorted(field.name for field in fields(kind))
+
+
+def test_the_formats_have_the_versions_of_the_code() -> None:
+    versions = {row[0]: row[1] for row in rows(FORMATS.split("\n## Words\n")[0])}
+    assert versions["journal"] == f"`{journal.FORMAT}`"
+    assert versions["catalog"] == f"schema version {1 + len(schema.MIGRATIONS)}"
+    assert versions["report"] == f"`{FORMAT}`"
+
+
+def test_the_catalogs_tables_are_those_of_the_schema() -> None:
+    told = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section(FORMATS, "## The catalog"), re.MULTILINE)
+    assert {name for cell in told for name in re.findall(r"\w+", cell)} == schema.METADATA.tables.keys()
+
+
+def test_the_report_has_the_keys_that_are_specified() -> None:
+    report = RunReport("alice", "r", "complete", "", "", 0, [Tally("INBOX", 1, 0, 0, 0, 0)], [], [])
+    document: Mapping[str, Any] = report.to_json()
+    text = section(FORMATS, "## The report")
+    told = {name for row in rows(text) for name in re.findall(r"`(\w+)`", row[0])}
+    assert told == document.keys()
+    of_a_folder = re.findall(r"`(\w+)`", text.split("A folder has ")[1].split(".")[0])
+    assert sorted(of_a_folder) == sorted(document["folders"][0])
+    of_a_failure = re.findall(r"`(\w+)`", text.split("A failure has ")[1].split(": what to do")[0])
+    assert sorted(of_a_failure) == sorted(field.name for field in fields(Failure))
