@@ -34,11 +34,12 @@ class ArchiverError(Exception):
     """A foreseen failure: one line for people, a hint at what to do next, an exit code."""
 
     exit_code = 1
+    what_next: str | None = None  # the hint where nobody gave a better one
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.what_next
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
@@ -138,6 +139,8 @@ class BackendError(ArchiverError):
 class TemporaryError(BackendError):
     """Worth trying again."""
 
+    what_next = "run again later; what the archive has is not fetched again"
+
 
 class ConnectionLost(TemporaryError):
     """The connection broke, stalled, or spoke something that is not the protocol."""
@@ -149,6 +152,7 @@ class Throttled(TemporaryError):
     """The server asks us to slow down; `delay_seconds` is its own hint, if it gave one."""
 
     exit_code = 75
+    what_next = "run again later, or with fewer `connections`; what the archive has is not fetched again"
     delay_seconds: float | None = None
 
 

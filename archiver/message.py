@@ -19,6 +19,8 @@ from archiver.model import Body, Digest
 HEADER_OCTETS = 1 << 20
 
 _PLACEHOLDER = "Retrieval using the IMAP4 protocol failed for the following"
+#: Why such a message is not taken for the one that was asked for.
+PLACEHOLDER_GIVEN = "the server gave a placeholder instead of the message"
 _MESSAGE_ID_LENGTH = 998  # a line of RFC 5322; an index of a database takes little more
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _INTERNALDATE = re.compile(

@@ -19,6 +19,8 @@ Flags = frozenset[str]
 
 INBOX = b"INBOX"
 
+UNSELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
+
 SPECIAL_USES = ("\\all", "\\archive", "\\drafts", "\\flagged", "\\junk", "\\sent", "\\trash", "\\important")
 
 
@@ -44,7 +46,7 @@ class Folder:
     @property
     def selectable(self) -> bool:
         """RFC 3501 section 7.2.2, RFC 5258 section 3."""
-        return not self.attributes & {"\\noselect", "\\nonexistent"}
+        return not self.attributes & UNSELECTABLE
 
     @property
     def special_use(self) -> str | None:
@@ -184,7 +186,7 @@ class FolderState:
 class KnownEpoch:
     """A folder under one UIDVALIDITY. `generation` counts the times a server reused a UIDVALIDITY for other
     mail. `state` is None until a pass over it was complete. `foreign`: it is of a source that was the archive's
-    before, so its UIDs mean nothing at the one of now."""
+    before, so its UIDs mean nothing at the one of now. `failed`: so did the newest pass over it."""
 
     number: int
     folder: int
@@ -192,6 +194,7 @@ class KnownEpoch:
     generation: int = 1
     state: FolderState | None = None
     foreign: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

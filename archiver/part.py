@@ -19,7 +19,14 @@ from archiver.errors import (
     Throttled,
 )
 from archiver.facts import PassFact, QuarantinedFact, ReleasedFact, StoredFact
-from archiver.message import HEADER_OCTETS, arrived_of, header_digest, message_id
+from archiver.message import (
+    HEADER_OCTETS,
+    PLACEHOLDER_GIVEN,
+    arrived_of,
+    header_digest,
+    is_placeholder,
+    message_id,
+)
 from archiver.model import Attributes, Fetched, Folder, KnownEpoch, KnownFolder, Listed, Placement, Undelivered
 from archiver.ports import Catalog, MailSource, MessageStore
 from archiver.progress import Noted, Progress, Working
@@ -36,7 +43,9 @@ class Context:
 
     `connect` makes a source that connects when it is first used; `check_stop` raises when the run is to end; `now`
     is UTC in ISO 8601; `retry` says which quarantined messages are tried, `accept` that a person takes what the
-    server gives; `orphans` are octets that a crashed run left without facts.
+    server gives; `shown` are the epochs the server still shows; `orphans` are octets that a crashed run left
+    without facts. `refused` takes why a folder could not be opened that has no epoch yet to record it in, by raw
+    name.
     """
 
     connect: Callable[[], MailSource]
@@ -51,7 +60,9 @@ class Context:
     now: Callable[[], str]
     folders: Mapping[bytes, KnownFolder]
     epochs: Mapping[int, KnownEpoch]
+    shown: frozenset[tuple[str, int]]
     orphans: dict[OrphanKey, Placement]
+    refused: dict[bytes, str]
 
 
 class Part:
@@ -73,7 +84,7 @@ class Part:
             now=context.now,
             search=context.search,
             retry=context.retry,
-            listed_directories=frozenset(folder.directory for folder in context.folders.values()),
+            shown=context.shown,
             rematch=any(epoch.state is not None for epoch in context.epochs.values()),
         )
 
@@ -137,14 +148,30 @@ class Part:
             self._folder = surveyed.listed.folder
         uids = self._adopt(surveyed, job.uids)
         for outcome in self._source.fetch(uids):
-            if isinstance(outcome, Fetched):
-                self._store(surveyed, outcome)
-            else:
+            if not isinstance(outcome, Fetched):
                 self._undelivered(surveyed, outcome)
+            elif self._nobody_accepted(surveyed, outcome):
+                self._undelivered(surveyed, Undelivered(outcome.attributes.uid, PLACEHOLDER_GIVEN))
+            else:
+                self._store(surveyed, outcome)
             self._context.check_stop()
             if self._dealing.failure is not None:
                 return
         self._batch.then(lambda: self._slice_lasting(surveyed))
+
+    def _accepts(self, surveyed: Surveyed, uid: int) -> bool:
+        """A person accepts what waits in quarantine, not what this run is the first to meet."""
+        return self._context.accept and uid in surveyed.quarantined
+
+    def _nobody_accepted(self, surveyed: Surveyed, fetched: Fetched) -> bool:
+        """Whether this is a placeholder that came through only because others of the run are accepted."""
+        if not self._context.accept or self._accepts(surveyed, fetched.attributes.uid):
+            return False
+        if not is_placeholder(fetched.body.header):
+            return False
+        if fetched.body.spool is not None:
+            fetched.body.spool.unlink()
+        return True
 
     def _store(self, surveyed: Surveyed, fetched: Fetched) -> None:
         attributes, body = fetched.attributes, fetched.body
@@ -181,7 +208,7 @@ class Part:
                 "fetch",
                 outcome.reason,
                 outcome.server_reply,
-                self._context.accept,
+                self._accepts(surveyed, outcome.uid),
                 self._context.now(),
             )
         )
@@ -238,7 +265,9 @@ class Part:
             return
         known = self._context.folders[job.folder.raw]
         epoch = self._context.catalog.epochs().get(known.number)
-        if epoch is not None:
+        if epoch is None:
+            self._context.refused[job.folder.raw] = str(error)
+        else:
             self._batch.fact(
                 PassFact(
                     epoch.number,

@@ -91,6 +91,8 @@ def visit_reason(
     state = epoch.state
     if state is None:
         return "its last pass was not complete"
+    if epoch.failed:
+        return "its last pass failed"
     if search is not None or state.filter is not None:
         return "a search filter may find other messages now" if search == state.filter else "the filter changed"
     if epoch.number in waiting:
@@ -104,6 +106,22 @@ def visit_reason(
     if status.size is not None and status.size != state.size:
         return "its size changed, or was not known"
     return None
+
+
+def shown_epochs(
+    listed: Sequence[Listed], known: Mapping[bytes, KnownFolder], epochs: Mapping[int, KnownEpoch]
+) -> frozenset[tuple[str, int]]:
+    """The known epochs whose mail the server still shows under its UIDs, as (directory, uidvalidity). Mail of all
+    others may be met again somewhere else: its folder was renamed, deleted or made anew."""
+    shown = set()
+    for each in listed:
+        folder = known.get(each.folder.raw)
+        epoch = epochs.get(folder.number) if folder else None
+        if folder is None or epoch is None or epoch.foreign or not each.folder.selectable:
+            continue
+        if each.status is None or each.status.uidvalidity == epoch.uidvalidity:
+            shown.add((folder.directory, epoch.uidvalidity))
+    return frozenset(shown)
 
 
 Verdict = Literal["same", "first", "uidvalidity", "rewound", "source"]

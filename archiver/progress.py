@@ -25,6 +25,14 @@ class Working:
 
 
 @dataclass(frozen=True, slots=True)
+class Received:
+    """Messages were fetched and written; they are not lasting before they are `Stored` too."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """Messages became durable and recorded."""
 
@@ -47,5 +55,5 @@ class Noted:
     text: str
 
 
-Event = Planned | Working | Stored | Verified | Noted
+Event = Planned | Working | Received | Stored | Verified | Noted
 Progress = Callable[[Event], None]

@@ -15,7 +15,7 @@ from archiver.errors import IntegrityError
 from archiver.facts import EpochFact, Fact, FolderFact, StoredFact
 from archiver.model import Body, Placement
 from archiver.ports import Catalog, Journal, MessageStore, StoreBatch
-from archiver.progress import Progress, Stored
+from archiver.progress import Progress, Received, Stored
 
 BATCH_MESSAGES = 1000
 BATCH_OCTETS = 32 << 20
@@ -122,11 +122,13 @@ class Batch:
         """
         self._open().link(placement, twin)
         self.fact(fact)
+        self._flush_if_full()
 
     def moved(self, fact: Fact, moves: Sequence[tuple[Placement, Placement]]) -> None:
         """Messages that change their place because of `fact`."""
         self._moves.extend(moves)
         self.fact(fact)
+        self._flush_if_full()
 
     def fact(self, fact: Fact) -> None:
         """A fact without octets."""
@@ -167,6 +169,11 @@ class Batch:
             self._bytes = None
         self._facts, self._moves, self._then = [], [], []
 
+    def _flush_if_full(self) -> None:
+        """NOTE: a folder may change all of its hundred thousand flags in one night."""
+        if max(len(self._facts), len(self._moves)) >= BATCH_MESSAGES:
+            self.flush()
+
     def _open(self) -> StoreBatch:
         if self._bytes is None:
             self._bytes = self.store.batch()
@@ -183,6 +190,7 @@ class Batch:
                 batch.put(placement, body)
             elif body.spool is not None:
                 body.spool.unlink(missing_ok=True)
+        self.progress(Received(len(self._held), sum(body.size for _, body in self._held)))
         self._held = []
         self._held_octets = 0
 

@@ -39,7 +39,7 @@ from archiver.plan import (
 )
 from archiver.ports import Catalog, MailSource, MessageStore
 from archiver.progress import Noted, Progress
-from archiver.record import Batch, Recorder
+from archiver.record import BATCH_MESSAGES, Batch, Recorder
 
 Retry = Literal["due", "all"]
 
@@ -83,8 +83,8 @@ class Surveyed:
 class Surveyor:
     """Surveys folders over one connection; its facts go into that connection's batch.
 
-    `listed_directories` are the directories of the folders the server lists now: mail in others, or mail that
-    vanished, may be known again in a new epoch. `rematch` is False while the archive is new.
+    `shown` are the epochs the server still shows (`plan.shown_epochs`): mail of others, or mail that vanished, may
+    be known again in a new epoch. `rematch` is False while the archive is new.
     """
 
     source: MailSource
@@ -96,7 +96,7 @@ class Surveyor:
     now: Callable[[], str]
     search: str | None
     retry: Retry
-    listed_directories: frozenset[str]
+    shown: frozenset[tuple[str, int]]
     rematch: bool
 
     def survey(self, listed: Listed, known: KnownFolder, epoch: KnownEpoch | None) -> Surveyed:
@@ -248,14 +248,14 @@ class Surveyor:
 
     def _vanish(self, known: KnownFolder, epoch: KnownEpoch, gone: Iterable[int]) -> None:
         uids = tuple(sorted(gone))
-        if not uids:
-            return
-        moves = [
-            (each, replace(each, present=False))
-            for each in self.catalog.placements(epoch.number, uids=uids)
-            if each.present
-        ]
-        self.batch.moved(VanishedFact(epoch.number, uids, self.now()), moves)
+        for start in range(0, len(uids), BATCH_MESSAGES):
+            some = uids[start : start + BATCH_MESSAGES]
+            moves = [
+                (each, replace(each, present=False))
+                for each in self.catalog.placements(epoch.number, uids=some)
+                if each.present
+            ]
+            self.batch.moved(VanishedFact(epoch.number, some, self.now()), moves)
 
     def _release(self, epoch: KnownEpoch, gone: Iterable[int]) -> None:
         uids = tuple(sorted(gone))
@@ -321,8 +321,9 @@ class Surveyor:
                 self._link(surveyed, seen[uid], by_header[key], "headers")
 
     def _usable(self, placement: Placement) -> bool:
-        """Mail that is not where the server shows it now: vanished, of an ended epoch, of a folder unlisted."""
-        return not placement.present or placement.directory not in self.listed_directories
+        """Mail that is not where the server shows it now: vanished, of an ended or ending epoch, of a folder
+        unlisted."""
+        return not placement.present or (placement.directory, placement.uidvalidity) not in self.shown
 
     def _link(self, surveyed: Surveyed, seen: Attributes, twin: Twin, how: str) -> None:
         fact = self._known_again(surveyed.epoch, seen, twin, how)

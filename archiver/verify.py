@@ -116,13 +116,16 @@ class VerifyStep:
 
     def _journal_problem(self) -> str | None:
         """Whether the chain reads through from the first segment to the last one the catalog applied."""
-        last: tuple[int, str] = (0, "")
-        try:
-            for segment in self.journal.read((0, Digest(""))):
-                self.check_stop()
-                last = (segment.number, segment.digest)
-        except IntegrityError as error:
-            return str(error)
+        last = (0, Digest(""))
+        if self.rebuilt is not None:  # made by reading it through
+            last = self.rebuilt.last_segment()
+        else:
+            try:
+                for segment in self.journal.read(last):
+                    self.check_stop()
+                    last = (segment.number, segment.digest)
+            except IntegrityError as error:
+                return str(error)
         known = self.catalog.last_segment()
         if last == known:
             return None

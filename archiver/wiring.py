@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from archiver.facts import ArchiveFact
 from archiver.imap.login import ServerAddress
 from archiver.model import Folder, FolderStatus, Listed
 from archiver.part import Context
+from archiver.plan import shown_epochs
 from archiver.ports import Spool
 from archiver.progress import Noted, Progress
 from archiver.record import Recorder
@@ -158,14 +159,10 @@ def stranger_to(archive: Archive) -> ConfigError | None:
     there = (identity.account, identity.protocol, identity.host, identity.user)
     if there == here:
         return None
-    return ConfigError(
-        str(settings.file),
-        [
-            f"the archive at {settings.archive.path} belongs to account {there[0]} ({there[3]} at {there[2]}), "
-            f"this file names account {here[0]} ({here[3]} at {here[2]})"
-        ],
-        hint="change [archive] path, or give --new-source if it is the same mail on a new server",
-    )
+    problem = f"the archive at {settings.archive.path} belongs to account {there[0]} ({there[3]} at {there[2]}), "
+    problem += f"this file names account {here[0]} ({here[3]} at {here[2]})"
+    hint = "change [archive] path, or give --new-source if it is the same mail on a new server"
+    return ConfigError(str(settings.file), [problem], hint=hint)
 
 
 def source_of(
@@ -230,8 +227,8 @@ def archive_listed(
     progress: Progress,
     retry: Retry = "due",
     accept: bool = False,
-) -> None:
-    """The archive step over this archive.
+) -> Mapping[bytes, str]:
+    """The archive step over this archive; why folders could not be opened that it never held, by raw name.
 
     Raises:
         ArchiverError: the account could not be finished; what was done so far is recorded.
@@ -244,6 +241,7 @@ def archive_listed(
             settings, archive.store.spool, pause=pause, progress=progress, accept=accept, address=address
         )
 
+    folders, epochs = record_folders(listed, archive.catalog, recorder, utc_now()), archive.catalog.epochs()
     context = Context(
         connect=connect,
         store=archive.store,
@@ -255,11 +253,14 @@ def archive_listed(
         progress=progress,
         check_stop=check_stop,
         now=utc_now,
-        folders=record_folders(listed, archive.catalog, recorder, utc_now()),
-        epochs=archive.catalog.epochs(),
+        folders=folders,
+        epochs=epochs,
+        shown=shown_epochs(listed, folders, epochs),
         orphans=dict(orphans),
+        refused={},
     )
     archive_folders(context, listed, rules_of(settings))
+    return context.refused
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -304,3 +305,13 @@ def listing_from_json(text: str) -> list[Listed]:
         )
         listed.append(Listed(folder, FolderStatus(*record["status"]) if record["status"] else None))
     return listed
+
+
+def refused_to_json(refused: Mapping[bytes, str]) -> str:
+    """What `archive_listed` returned as a step's result; names are written as Latin-1."""
+    return json.dumps({raw.decode("latin-1"): reason for raw, reason in refused.items()})
+
+
+def refused_from_json(text: str) -> dict[bytes, str]:
+    """The inverse of `refused_to_json`."""
+    return {name.encode("latin-1"): reason for name, reason in json.loads(text).items()}

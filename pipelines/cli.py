@@ -1,27 +1,407 @@
-"""The command line."""
+"""The command line: verbs, options, help, exit codes.
+
+What a verb does is in `pipelines.commands` and imported when the verb is given, so that `archiver --help` need
+not wait for Luigi, SQLAlchemy and an IMAP library.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
-from archiver.config import account_files, load_account
-from archiver.errors import ArchiverError, worst
-from pipelines.engine import Options, run_accounts
-from pipelines.events import log_line
-from pipelines.stop import STOP
+import typer
+
+from archiver.errors import ArchiverError, ConfigError
+
+#: What the exit code says; with several accounts the worst counts.
+EXIT_CODES: dict[int, str] = {
+    0: "done: all that was asked for is in the archive",
+    1: "unexpected error: a bug, with its traceback",
+    2: "the command line or the configuration is wrong",
+    3: "incomplete: some messages or folders are not archived; they are listed",
+    4: "verify found files that do not belong to the archive",
+    5: "authentication or connection: refused, or not reached",
+    6: "the archive is damaged: bytes are missing or different",
+    7: "another run holds the account's lock",
+    8: "the archive cannot be written: disk full, read-only, no permission",
+    75: "throttled: the server asks to try later",
+    128: "stopped by signal N; what was fetched is kept, run again to go on",
+}
+
+_CODES = "\n".join(f"{'128+N' if code == 128 else code:>6} {text}" for code, text in EXIT_CODES.items())
+_EPILOG = f"""
+\b
+Exit codes, the worst one with several accounts:
+{_CODES}
+
+\b
+To begin:
+  archiver init configs/alice.toml   write an account file
+  archiver check configs/alice.toml  log in, look, change nothing
+  archiver run configs/alice.toml    archive; run it again every night
+
+CONFIG is an account file or a folder of them. `archiver VERB --help` tells all about a verb.
+"""
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=True,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Configs = Annotated[
+    list[Path], typer.Argument(metavar="CONFIG", help="Account files, or folders of account files.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something needs a person.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every folder and every step.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Accounts side by side.", show_default="4, or fewer accounts"),
+]
+SchedulerUrl = Annotated[
+    str | None, typer.Option("--scheduler-url", metavar="URL", help="Use this luigid instead of a local scheduler.")
+]
+RunId = Annotated[
+    str | None,
+    typer.Option("--run", metavar="ID", help="Name the run; the same name again resumes it, or does nothing."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; fetch nothing, write nothing.")]
+NewSource = Annotated[
+    bool, typer.Option("--new-source", help="Confirm that the account's mail moved to another server or user.")
+]
+
+_RUN_HELP = """
+Archive the accounts: list the folders, fetch what is new by UID, follow flags, mark what vanished, and write a
+report. Only what is new is fetched, so run it every night; a run that was stopped or killed goes on where it
+stopped. Several accounts run side by side, and one that fails stops only itself.
+
+The source is never changed: folders are opened read-only and nothing is marked as read. What is deleted on the
+server stays in the archive. Messages that cannot be had are listed, tried again in the next runs, and end the
+run with exit code 3.
+
+\b
+  archiver run configs/alice.toml          one account
+  archiver run configs/                    all accounts of a folder
+  archiver run configs/ --dry-run          what would be fetched, and why
+  archiver run configs/ --quiet            for cron: speaks only of trouble
+  archiver run configs/ --json >run.json   for programs
+"""
 
 
-def main() -> None:
-    STOP.install()
+@app.callback(
+    invoke_without_command=True,
+    epilog=_EPILOG,
+    help="Archive IMAP accounts exactly, incrementally and provably: fetched once, byte for byte, into a Maildir "
+    "that any mail program reads; re-run without fear; verified like a backup.",
+)
+def archiver(
+    context: typer.Context,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", hidden=True)] = False,
+) -> None:
+    if show_version:
+        text = json.dumps({"format": "archiver-version/1", "version": _version()}) if as_json else _version()
+        typer.echo(text if as_json else f"archiver {text}")
+        raise typer.Exit(0)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
+
+
+@app.command(short_help="Write a commented account file.")
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The account file, as in configs/alice.toml.")],
+    host: Annotated[str | None, typer.Option(help="The IMAP server, as in imap.example.org.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user's name at the server.")] = None,
+    tls: Annotated[str | None, typer.Option(help='"implicit" (port 993), "starttls" (143) or "off".')] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="If it is not the usual one.")] = None,
+    path: Annotated[str | None, typer.Option(help="Where the archive is to be; {account} is its name.")] = None,
+    password_env: Annotated[str | None, typer.Option(metavar="NAME", help="The password's variable.")] = None,
+    password_file: Annotated[str | None, typer.Option(metavar="PATH", help="The password's file.")] = None,
+    password_command: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help='What prints it, as in "pass show mail/alice".')
+    ] = None,
+    password_keyring: Annotated[str | None, typer.Option(metavar="SERVICE", help="Its keyring entry.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Write a commented account file, from options, or by asking on a terminal for what they leave out.
+
+    The password is never asked for and never written: the file says where to find it. An account file that is
+    there is not touched, unless --force is given. No server is contacted; `archiver check FILE` does that.
+
+    \b
+      archiver init configs/alice.toml
+      archiver init configs/alice.toml --host imap.example.org --user alice@example.org \\
+          --password-command "pass show mail/alice" --path /srv/mail-archive/{account}
+    """
+    from pipelines.commands.init import Answers, init_account
+
+    references = {"env": password_env, "file": password_file, "command": password_command}
+    references["keyring"] = password_keyring
+    answers = Answers(host, user, tls, port, path, {kind: given for kind, given in references.items() if given})
+    return init_account(file, answers, force=force, as_json=as_json)
+
+
+@app.command(short_help="Log in, look at the server and the folders, change nothing.")
+def check(configs: Configs, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> int:
+    """Log in to every account, once, and look: the server and what it can do, how the connection is secured, the
+    folders with their sizes and their place in the archive, what is left out and why, and what a run would fetch.
+
+    Nothing is changed, neither on the server nor on disk. A password that is refused is not tried again.
+
+    \b
+      archiver check configs/alice.toml
+      archiver check configs/ --quiet     only what is wrong
+    """
+    from pipelines.commands.look import check_accounts
+
+    return check_accounts(configs, _terminal(as_json, quiet, verbose))
+
+
+@app.command(help=_RUN_HELP, short_help="Archive accounts: fetch what is new, prove it, report it.")
+def run(
+    configs: Configs,
+    dry_run: DryRun = False,
+    run_id: RunId = None,
+    workers: Workers = None,
+    scheduler_url: SchedulerUrl = None,
+    new_source: NewSource = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    return _run(configs, dry_run, run_id, workers, scheduler_url, new_source, _terminal(as_json, quiet, verbose))
+
+
+@app.command(short_help="The archive step alone (all of `run`, in this version).")
+def archive(
+    configs: Configs,
+    dry_run: DryRun = False,
+    run_id: RunId = None,
+    workers: Workers = None,
+    scheduler_url: SchedulerUrl = None,
+    new_source: NewSource = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """The archive step alone. In this version it is all that `archiver run` does; see `archiver run --help`."""
+    return _run(configs, dry_run, run_id, workers, scheduler_url, new_source, _terminal(as_json, quiet, verbose))
+
+
+@app.command(short_help="What the archives hold, and what waits in quarantine.")
+def status(
+    configs: Configs,
+    runs: Annotated[bool, typer.Option("--runs", help="List all runs, newest first.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Show what the archives hold: each folder's equation (on server = stored + excluded + quarantined), the last
+    run, and what waits in quarantine and why. Contacts no server and changes nothing.
+
+    Exit code 3 if something is missing from an archive or its last run did not end well.
+
+    \b
+      archiver status configs/
+      archiver status configs/alice.toml --runs
+    """
+    from pipelines.commands.status import show_status
+
+    return show_status(configs, _terminal(as_json, quiet, verbose), runs=runs)
+
+
+@app.command(short_help="Prove that every message is there, octet for octet.")
+def verify(
+    configs: Configs,
+    sample: Annotated[
+        str | None, typer.Option("--sample", metavar="SHARE", help="Read only a share of the messages, as in 5%.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Prove the archives: every message has its file, every file's SHA-256 is the recorded one, no file is a
+    stranger, the journal is whole, and the catalog is what the journal says.
+
+    Contacts no server. With --sample only that share of the messages is read, others every day; that all files
+    are there is looked at anyway.
+
+    \b
+      archiver verify configs/
+      archiver verify configs/ --sample 5%     every night; all within some weeks
+    """
+    from pipelines.commands.upkeep import verify_archives
+
+    return verify_archives(configs, _share(sample), _terminal(as_json, quiet, verbose))
+
+
+@app.command(short_help="Try quarantined messages again, or accept their loss.")
+def retry(
+    configs: Configs,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take what the server gives now, or else accept that it is lost.")
+    ] = False,
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Try all quarantined messages again, also those that were tried before and gave nothing. It is a run: what
+    is new is archived too.
+
+    With --accept a server's placeholder is taken for the message, and what still cannot be had is marked as
+    accepted: it stays listed but no longer ends a run with exit code 3. A message that can be fetched later is.
+
+    \b
+      archiver retry configs/alice.toml
+      archiver retry configs/alice.toml --accept
+    """
+    from pipelines.commands.run import run_configs
+
+    kind = "accept" if accept else "all"
+    return run_configs(configs, _terminal(as_json, quiet, verbose), workers=workers, retry=kind)
+
+
+@app.command(short_help="Make a lost or damaged catalog again.")
+def rebuild(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Make an archive's catalog again from its store and journal alone, after it was lost or damaged.
+
+    No server is contacted and no message is touched. The old catalog is kept beside the new one, and stays in its
+    place if the journal is damaged.
+
+    \b
+      archiver rebuild configs/alice.toml
+    """
+    from pipelines.commands.upkeep import rebuild_archive
+
+    return rebuild_archive(config, _terminal(as_json, quiet, verbose))
+
+
+@app.command(short_help="See the whole job in a minute, without an account.")
+def demo(
+    directory: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Where it works; made anew each time.")
+    ] = Path("archiver-demo"),
+    as_json: Json = False,
+) -> int:
+    """See the whole job in under a minute, without an account: starts a mail server of its own with a lively
+    mailbox, archives it, changes the mailbox, archives again, verifies, and says where everything lies.
+
+    Needs the extra: pip install 'mail-archiver[demo]'. A folder that no demo made is never touched.
+    """
+    from pipelines.commands.tour import show_demo
+
+    return show_demo(directory, _terminal(as_json))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The `archiver` command. Ends the process with one of `EXIT_CODES`."""
+    code = invoke(sys.argv[1:] if arguments is None else arguments)
     try:
-        settings = [load_account(f) for f in account_files([Path(a) for a in sys.argv[2:]])]
-        outcomes = run_accounts(
-            settings, Options(), lambda a, e: sys.stderr.write(f"{a}: {log_line(e) or e}\n") and None
-        )
-        for o in outcomes:
-            print(o.settings.account, o.exit_code, o.message, o.report)
-        sys.exit(worst(o.exit_code for o in outcomes))
-    except ArchiverError as e:
-        print(e, file=sys.stderr)
-        sys.exit(e.exit_code)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read us has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code. An error that nobody foresaw is raised as it is."""
+    as_json = "--json" in arguments
+    try:
+        command = typer.main.get_command(app)
+        code = command.main(args=list(arguments), prog_name="archiver", standalone_mode=False)
+    except typer.TyperException as error:
+        return _fail(_usage_error(error), as_json)
+    except typer.Abort:
+        return _fail(ConfigError("archiver", ["no answer was given"], hint="nothing was written"), as_json)
+    except ArchiverError as error:
+        return _fail(error, as_json)
+    except BaseException as error:
+        if as_json:
+            _print_error(f"unexpected error: {error!r}", None, 1)
+        raise
+    return int(code or 0)
+
+
+def _run(
+    configs: list[Path],
+    dry_run: bool,
+    run_id: str | None,
+    workers: int | None,
+    scheduler_url: str | None,
+    new_source: bool,
+    terminal: Any,
+) -> int:
+    if run_id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", run_id):
+        raise ConfigError("--run", ["an ID has ASCII letters, digits and . _ - only, not first, 100 at most"])
+    if dry_run:
+        from pipelines.commands.look import plan_accounts
+
+        return plan_accounts(configs, terminal, new_source=new_source)
+    from pipelines.commands.run import run_configs
+
+    return run_configs(
+        configs, terminal, run_id=run_id, workers=workers, scheduler_url=scheduler_url, new_source=new_source
+    )
+
+
+def _terminal(as_json: bool, quiet: bool = False, verbose: bool = False) -> Any:
+    from pipelines.commands.terminal import open_terminal
+
+    if quiet and verbose:
+        raise ConfigError("archiver", ["--quiet and --verbose contradict each other"])
+    return open_terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+def _share(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ConfigError("--sample", [f'"{text}" is not a share of the messages'], hint='write it as in "5%"')
+    return share
+
+
+def _version() -> str:
+    try:
+        return version("mail-archiver")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _usage_error(error: typer.TyperException) -> ConfigError:
+    """A mistake on the command line in our words: one line, and where to read on."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "archiver"
+    text = error.format_message().rstrip(".").replace("\n", " ")
+    return ConfigError(command, [text[:1].lower() + text[1:]], hint=f"`{command} --help` tells more")
+
+
+def _fail(error: ArchiverError, as_json: bool) -> int:
+    if as_json:
+        _print_error(error.message, error.hint, error.exit_code)
+    for line in str(error).splitlines():
+        typer.echo(f"archiver: {line.removeprefix('archiver: ')}", err=True)
+    return error.exit_code
+
+
+def _print_error(message: str, hint: str | None, exit_code: int) -> None:
+    typer.echo(json.dumps({"error": {"message": message, "hint": hint, "exit_code": exit_code}}, indent=1))

@@ -16,8 +16,8 @@ from shlex import quote
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from archiver.config import Settings, load_account
 from archiver.errors import ArchiveNotWritable, ConfigError
@@ -229,7 +229,7 @@ class _Tour:
         self._say(
             f"It lies in {archive}. The server is gone now; the archive stays. Look at it:\n"
             f"  ls -A {archive}/Maildir  # each folder is a directory\n"
-            f"  ls {archive}/vanished  # what is gone from the server\n"
+            f"  ls -A {archive}/vanished  # what is gone from the server\n"
             f"  mutt -f {archive}/Maildir\n"
             f"  archiver status {account_file}\n"
             f"  archiver verify {account_file}\n"
@@ -268,5 +268,5 @@ def _table(folders: Iterable[Mapping[str, Any]]) -> Table:
     for name in _COLUMNS:
         table.add_column(name.replace("_", " "), justify="right")
     for folder in folders:
-        table.add_row(escape(folder["name"]), *(f"{folder[name]:,}" if folder[name] else "·" for name in _COLUMNS))
+        table.add_row(Text(folder["name"]), *(f"{folder[name]:,}" if folder[name] else "·" for name in _COLUMNS))
     return table

@@ -12,17 +12,18 @@ import os
 import select
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import TracebackType
 
 from archiver.errors import ArchiverError, ConfigError
 from archiver.names import printable
-from archiver.progress import Event, Noted, Planned, Progress, Stored, Verified, Working
+from archiver.progress import Event, Noted, Planned, Progress, Received, Stored, Verified, Working
 
 log = logging.getLogger("archiver")
 
-_KINDS: dict[str, type] = {cls.__name__: cls for cls in (Planned, Working, Stored, Verified, Noted)}
+_KINDS: dict[str, type] = {cls.__name__: cls for cls in (Planned, Working, Received, Stored, Verified, Noted)}
 _LINE_OCTETS = select.PIPE_BUF  # what a pipe takes in one piece
 _TRACE_LIMIT = 2500
 
@@ -154,6 +155,33 @@ def _harmless(event: AnyEvent) -> AnyEvent:
             return event
 
 
+@contextmanager
+def forward_logs(listener: Callable[[str], None]) -> Iterator[None]:
+    """While it lasts, what the library logs as a warning or worse goes to `listener`, and from workers to the
+    channel, instead of breaking into a display."""
+    handler = _Forward(listener)
+    log.addHandler(handler)
+    log.propagate, before = False, log.propagate
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = before
+
+
+class _Forward(logging.Handler):
+    def __init__(self, listener: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._listener = listener
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if _channel is not None:
+            _channel.send("", Noted(printable(text)))
+        else:
+            self._listener(text)
+
+
 def progress_of(account: str) -> Progress:
     """An account's listener for the steps."""
     return lambda event: emit(account, event)
@@ -184,7 +212,7 @@ def log_line(event: AnyEvent) -> str | None:
             return f"{messages} messages verified, {octets / 1e6:.1f} MB"
         case Expected(messages, octets):
             about = f", about {octets / 1e6:.1f} MB" if octets else ""
-            return f"about {messages} messages to fetch{about}" if messages else None
+            return f"about {messages:,} messages to fetch{about}" if messages else None
         case Failed(message, _, trace):
             return f"{message}\n{trace}" if trace else message
         case _:

@@ -13,7 +13,7 @@ from archiver.errors import ArchiverError, ConfigError, Locked
 from archiver.names import printable
 from archiver.plan import plan_run
 from archiver.report import RunReport, folder_failures, judge, quarantine_failures, unreached_failures
-from archiver.wiring import Archive, listing_from_json, open_archive, utc_now
+from archiver.wiring import Archive, listing_from_json, open_archive, refused_from_json, utc_now
 from pipelines.events import Ended, emit
 
 
@@ -52,6 +52,10 @@ def report_of(archive: Archive, run_id: str, error: BaseException | None) -> Run
     tallies.sort(key=lambda each: (each.name != "INBOX", each.name))
     quarantined = catalog.quarantined()
     failures = folder_failures(tallies) + quarantine_failures(quarantined)
+    refused = refused_from_json(catalog.ledger().step_result(run_id, "archive") or "{}")
+    for each in listed:
+        if each.folder.raw in refused:
+            failures += unreached_failures([each.folder.name], refused[each.folder.raw])
     if error is not None:
         reason = str(error) if isinstance(error, ArchiverError) else f"unexpected error: {error!r}"
         named = {each.folder for each in failures}

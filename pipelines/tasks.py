@@ -33,6 +33,7 @@ from archiver.wiring import (
     locked,
     make_archive,
     open_archive,
+    refused_to_json,
     rules_of,
     settle,
     source_of,
@@ -164,7 +165,7 @@ class ArchiveFolders(AccountTask):
             orphans = {} if clean else settle(archive, self.tell)
             retry: Retry = "due" if self.retry == "due" else "all"
             self.tell(expected_work(archive, listed, retry))
-            archive_listed(
+            refused = archive_listed(
                 archive,
                 recorder,
                 listed,
@@ -175,7 +176,7 @@ class ArchiveFolders(AccountTask):
                 retry=retry,
                 accept=self.retry == "accept",
             )
-            ledger.complete_step(self.run_id, self.step, "", utc_now())
+            ledger.complete_step(self.run_id, self.step, refused_to_json(refused), utc_now())
 
 
 class ArchiveAccount(AccountTask):

@@ -18,7 +18,17 @@ from sqlalchemy.exc import ArgumentError
 from archiver.catalogs.apply import CURRENT_SOURCE, apply_facts
 from archiver.catalogs.database import Database
 from archiver.catalogs.ledger import SqlRunLedger
-from archiver.catalogs.schema import ARCHIVE, EPOCH, FOLDER, MESSAGE, MIGRATIONS, QUARANTINE, SEGMENT, Migration
+from archiver.catalogs.schema import (
+    ARCHIVE,
+    EPOCH,
+    FOLDER,
+    MESSAGE,
+    MIGRATIONS,
+    PASS,
+    QUARANTINE,
+    SEGMENT,
+    Migration,
+)
 from archiver.catalogs.tallies import tallies
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts import ArchiveFact, Segment
@@ -94,10 +104,17 @@ class SqlCatalog:
     def epochs(self) -> Mapping[int, KnownEpoch]:
         """The current epoch of each folder, by folder number; ended ones are not among them."""
         with self._database.reading() as connection:
-            current = select(EPOCH, (EPOCH.c.source != CURRENT_SOURCE).label("foreign"))
+            newest_error = (
+                select(PASS.c.error).where(PASS.c.epoch == EPOCH.c.number).order_by(PASS.c.segment.desc())
+            )
+            current = select(
+                EPOCH,
+                (EPOCH.c.source != CURRENT_SOURCE).label("foreign"),
+                newest_error.limit(1).scalar_subquery().is_not(None).label("failed"),
+            )
             return {
                 row.folder: KnownEpoch(
-                    row.number, row.folder, row.uidvalidity, row.generation, _state(row), row.foreign
+                    row.number, row.folder, row.uidvalidity, row.generation, _state(row), row.foreign, row.failed
                 )
                 for row in connection.execute(current.where(EPOCH.c.ended_at.is_(None)))
             }

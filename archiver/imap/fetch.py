@@ -16,7 +16,7 @@ from archiver.errors import ArchiveNotWritable, ConnectionLost, Throttled, Where
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import BodyReader, Session
 from archiver.imap.tokens import Response, is_fetch, parse_fetch
-from archiver.message import BodyBuilder, is_placeholder
+from archiver.message import PLACEHOLDER_GIVEN, BodyBuilder, is_placeholder
 from archiver.model import Attributes, Body, Fetched, Undelivered
 from archiver.ports import Spool
 from archiver.uidset import format_uid_set
@@ -157,7 +157,7 @@ class FetchStream:
             return Undelivered(uid, f"the server gave 0 octets of a message of {attributes.size}")
         if is_placeholder(body.header) and not self.accept:
             self._discard_bodies()
-            return Undelivered(uid, "the server gave a placeholder instead of the message")
+            return Undelivered(uid, PLACEHOLDER_GIVEN)
         return Fetched(attributes, body)
 
     def _finished(self, window: _Window, text: bytes) -> Iterator[Undelivered]:

@@ -28,7 +28,7 @@ USED_CAPABILITIES = {
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:
-    """How a connection is secured. `subject` and `expires` are empty where a pinned certificate stands for itself."""
+    """How a connection is secured. `subject` and `expires` are empty where a certificate is pinned."""
 
     version: str
     cipher: str

@@ -89,6 +89,13 @@ class Line(imaplib.IMAP4):
         self._tls = tls
         super().__init__(host, port, connect_timeout)
 
+    def _connect(self) -> None:
+        # NOTE: looked at here, because imaplib loses what is not IMAP: it takes POP3's "+OK" for a continuation.
+        greeting = self.file.peek(1)
+        if not b"* ".startswith(greeting[:2]):
+            raise self.error(greeting.partition(b"\n")[0])
+        super()._connect()
+
     def _create_socket(self, timeout: float) -> socket.socket:
         sock = dial(self.host, self.port, timeout)
         return sock if self._tls is None else secure(sock, self._tls, self.host)

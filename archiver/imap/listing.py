@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from archiver.errors import ServerUnavailable
 from archiver.imap.session import Reply, Session
 from archiver.imap.tokens import ListRow, parse_list, parse_namespace, parse_status, quote
-from archiver.model import SPECIAL_USES, Folder, FolderStatus, Listed
+from archiver.model import SPECIAL_USES, UNSELECTABLE, Folder, FolderStatus, Listed
 from archiver.names import canonical_raw, folder_path
 
 _ID = b'ID ("name" "mail-archiver")'
 _STATUS_FLIGHT = 50
 
 #: Attributes that say what a folder is; others (\\marked, \\haschildren) change with every message.
-_LASTING = frozenset({"\\noselect", "\\nonexistent", "\\noinferiors", *SPECIAL_USES})
+_LASTING = UNSELECTABLE | {"\\noinferiors", *SPECIAL_USES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,14 @@ def _rows(reply: Reply) -> dict[bytes, ListRow]:
     rows: dict[bytes, ListRow] = {}
     for row in filter(None, map(parse_list, reply.untagged)):
         known = rows.get(row.raw)
-        rows[row.raw] = replace(row, attributes=row.attributes | known.attributes) if known else row
+        rows[row.raw] = replace(row, attributes=_together(row.attributes, known.attributes)) if known else row
     return rows
+
+
+def _together(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    """What two rows say of a folder. One that can be opened by either row is one that holds mail: pymap lists
+    INBOX again as the \\Noselect parent of `inbox/sub`."""
+    return (one | other) - (UNSELECTABLE - (one & other))
 
 
 def _subscribed(replies: dict[str, Reply], rows: dict[bytes, ListRow]) -> frozenset[bytes]:
@@ -142,7 +148,9 @@ def _folders(rows: dict[bytes, ListRow], subscribed: frozenset[bytes], prefix: b
             attributes=row.attributes & _LASTING,
             subscribed=row.raw in subscribed,
         )
-        folders.setdefault(folder.raw, folder)
+        known = folders.get(folder.raw)
+        if known is None or (folder.selectable and not known.selectable):
+            folders[folder.raw] = folder
     return sorted(folders.values(), key=lambda folder: (folder.raw != b"INBOX", folder.raw))
 
 

@@ -123,13 +123,13 @@ def _open(address: ServerAddress, where: Where) -> Session:
 
 
 def _greeting_error(error: Exception, where: Where) -> Exception:
-    said = str(error.args[0] if error.args else error)
-    if "BYE" in said or "socket error" in said or "EOF" in said:
-        return ConnectionLost(f"no greeting: {printable(said.encode())}", where=where)
-    hint = "check `port` and `tls`"
-    if "+OK" in said:
-        hint = "this is a POP3 server: check `port`"
-    return ConnectionRefused(f"this is not an IMAP server: {printable(said.encode())}", where=where, hint=hint)
+    said = error.args[0] if error.args and isinstance(error.args[0], bytes) else str(error).encode()
+    if said.upper().startswith(b"* BYE"):
+        return error_of(said[2:], where, ConnectionLost)
+    if b"socket error" in said or b"EOF" in said:
+        return ConnectionLost("the server closed the connection instead of a greeting", where=where)
+    hint = "this is a POP3 server: check `port`" if said.startswith(b"+OK") else "check `port` and `tls`"
+    return ConnectionRefused(f"this is not an IMAP server: {printable(said)}", where=where, hint=hint)
 
 
 def _tls_error(error: ssl.SSLError, where: Where) -> BackendError:

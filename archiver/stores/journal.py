@@ -79,6 +79,7 @@ class FileJournal:
 
         Raises:
             IntegrityError: a segment is missing, damaged, there twice, or does not follow from the one before.
+            ConfigError: a newer archiver wrote it.
         """
         number, previous = after
         files = self._files()
@@ -201,7 +202,7 @@ def _parsed(path: Path, number: int, previous: Digest) -> Segment:
         header = json.loads(first)
         form, run = header["format"], header["run"]
         if form != FORMAT:
-            raise ValueError(f"format {form!r}, expected {FORMAT!r}")
+            raise _other_format(path, form)
         if (header["number"], f"{number:08d}-{run}.jsonl.gz") != (number, path.name):
             raise ValueError("its header does not agree with its name")
         if header["previous"] != previous:
@@ -210,6 +211,17 @@ def _parsed(path: Path, number: int, previous: Digest) -> Segment:
     except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error) as error:
         raise IntegrityError(f"{path}: {_reason(error)}", hint=_RESTORE) from error
     return Segment(number, run, previous, digest, facts)
+
+
+def _other_format(path: Path, form: object) -> ConfigError | ValueError:
+    """What a newer archiver wrote is not damaged."""
+    if isinstance(form, str) and re.fullmatch(r"archiver-journal/\d{1,6}", form):
+        return ConfigError(
+            str(path),
+            [f"the journal has the format {form}, this archiver knows {FORMAT}"],
+            hint=f"install a mail-archiver that knows {form}",
+        )
+    return ValueError(f"format {form!r}, expected {FORMAT!r}")
 
 
 def _reason(error: Exception) -> str:

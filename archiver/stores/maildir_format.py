@@ -104,7 +104,7 @@ def format_keywords(keywords: Sequence[str]) -> str:
     return "".join(f"{i} {keyword}\n" for i, keyword in enumerate(keywords) if keyword)
 
 
-def format_uidlist(directory: str, uidvalidity: int, uidnext: int, placements: Iterable[Placement]) -> str:
+def format_uidlist(directory: str, uidvalidity: int, uidnext: int, placements: Iterable[Placement]) -> bytes:
     """A `dovecot-uidlist` file, version 3. The folder's GUID follows from what identifies it, so that the same
     folder gives the same file."""
     rows = sorted((p.uid, base_name(p)) for p in placements)

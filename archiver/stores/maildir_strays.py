@@ -7,6 +7,7 @@ these are no strangers. Nothing is changed here.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
@@ -57,17 +58,19 @@ def _names(tree: MaildirTree, messages: Iterable[Placement]) -> dict[str, dict[s
         name = folder_name(each)
         if not names:
             names = {name: {}, other_folder_name(each): {}}
-        names[name][base_name(each)] = f":2,{tree.folder(name).letters(each.flags)}"
+        names[name][base_name(each)] = sys.intern(f":2,{tree.folder(name).letters(each.flags)}")
     return names
 
 
 def _among_messages(tree: MaildirTree, name: str, expected: _Expected) -> Iterator[tuple[str, str]]:
     here = expected.get(name, {})
-    for sub, file in sorted(tree.folder(name).files()):
+    found = []
+    for sub, file in tree.folder(name).files():
         base, colon, info = file.partition(":")
         if sub != "cur" or here.get(base) != colon + info:
             known = any(base in names for names in expected.values())
-            yield f"{name}/{sub}/{file}", _RENAMED if known else _NOBODYS
+            found.append((f"{name}/{sub}/{file}", _RENAMED if known else _NOBODYS))
+    yield from sorted(found)
 
 
 def _beside_messages(tree: MaildirTree, name: str) -> Iterator[tuple[str, str]]:

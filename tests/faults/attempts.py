@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.accounts import PROJECT
 
-ARCHIVER = ("-c", "from pipelines.cli import main; main()")
+ARCHIVER = ("-m", "pipelines")
 SMALL_BATCHES = (
     "-c",
     "import archiver.record as record; assert record.BATCH_MESSAGES == 1000; record.BATCH_MESSAGES = 25; "
@@ -43,7 +43,7 @@ class Attempt:
 
     def __init__(self, *configs: Path, program: Sequence[str] = ARCHIVER, options: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, *program, "run", *options, *map(str, configs)],
+            [sys.executable, *program, "run", "--verbose", *options, *map(str, configs)],
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A file system of one mebibyte, to be filled up: needs root and the right to mount."""
+"""A small file system to be filled up, one mebibyte if nothing else is said: needs root and the right to mount."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 
 
 @contextmanager
-def mounted(directory: Path) -> Iterator[Path]:
+def mounted(directory: Path, size: str = "1m") -> Iterator[Path]:
     """The small disk at `directory`, gone at the end; skips the test where it cannot be mounted."""
     if os.geteuid() != 0:
         pytest.skip("needs root to mount a small disk")
     directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(directory)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("may not mount a small disk")
     try:
@@ -37,3 +37,11 @@ def fill(directory: Path, *, spare: int = 0) -> Path:
 
 def make_read_only(directory: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=True)
+
+
+def make_larger(directory: Path, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(directory)], check=True)
+
+
+def make_writable(directory: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,rw", str(directory)], check=True)

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from tests.accounts import account_file, archive_of, archive_state, assert_whole
 from tests.servers.dovecot import Dovecot
 from tests.servers.pymap_server import PymapServer
 from tests.servers.scripted import MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer
-from tests.servers.wire import WireError
+from tests.servers.served import ServedFolder
+from tests.servers.wire import Append, Wire, WireError, append, quoted
 
 PROGRAM = ("-c", "from pipelines.cli import main; main()")
 
@@ -132,7 +133,18 @@ FLAT: Mapping[bytes, tuple[str, ...]] = {
 }
 """With NIL for a delimiter a name has no levels."""
 
-KEYWORDS = ("$Label", "a[b", "a]b", "todo/today", "na:me", "x,y=z", "'single'", "NIL", "ünïcode", *map("k{:02}".format, range(60)))
+KEYWORDS = (
+    "$Label",
+    "a[b",
+    "a]b",
+    "todo/today",
+    "na:me",
+    "x,y=z",
+    "'single'",
+    "NIL",
+    "ünïcode",
+    *map("k{:02}".format, range(60)),
+)
 
 
 def message(name: bytes) -> bytes:
@@ -341,24 +353,22 @@ def test_odd_keywords_are_kept_and_those_beyond_the_letters_are_in_the_catalog(
 # -- servers that somebody else wrote --------------------------------------------------------------------------
 
 
-def accepted(create: Callable[[bytes], None], names: Iterable[bytes]) -> list[bytes]:
-    """The names of which the server made a folder."""
-    made = []
-    for raw in names:
+def fill(wire: Wire, names: Iterable[bytes], flags: Sequence[str] = ()) -> None:
+    """Make the folders that the server takes, each with a message of its own, and INBOX's."""
+    for raw in [b"INBOX", *names]:
         try:
-            create(raw)
+            if raw != b"INBOX":
+                wire.command(b"CREATE " + quoted(raw))
+            append(wire, raw, [Append(message(raw), flags)], multi=False)
         except WireError:
             continue
-        made.append(raw)
-    return made
+    wire.logout()
 
 
 def test_pymap_serves_them_and_they_are_archived(pymap: PymapServer, around: Path) -> None:
-    names = {raw: path for raw, path in SLASHED.items() if raw.isascii() and b"\r" not in raw}
-    made = accepted(lambda raw: pymap.create("alice", raw), names)
-    for raw in made:
-        pymap.append("alice", raw, message(raw))
-    pymap.append("alice", b"INBOX", message(b"INBOX"))
+    # pymap never answers a CREATE of broken modified UTF-7, and lists some others under names it does not know
+    broken = {b"AT&T", b"&ZeVnLIqe", b"&2D0-", b"&AEkATgBCAE8AWA-", b"/etc/passwd", b"tab\there", b"line\r\nbreak"}
+    fill(pymap.wire("alice"), [raw for raw in SLASHED if raw.isascii() and raw not in broken])
     served = pymap.dump("alice")
     config = account_file(around, pymap, "alice")
 
@@ -375,9 +385,7 @@ def test_pymap_serves_them_and_they_are_archived(pymap: PymapServer, around: Pat
 
 
 def test_dovecot_serves_what_it_takes_and_it_is_archived(dovecot: Dovecot, mail_user: str, around: Path) -> None:
-    made = accepted(lambda raw: dovecot.create(mail_user, raw), SLASHED)
-    for raw in made:
-        dovecot.append(mail_user, raw, message(raw))
+    fill(dovecot.wire(mail_user), SLASHED)
     served = dovecot.dump(mail_user)
     config = account_file(around, dovecot, mail_user)
 
@@ -398,10 +406,7 @@ def test_dovecot_serves_a_copy_of_the_archive_under_the_true_names(
 ) -> None:
     names = [b"x.y", b"x/y", b"AT&-T", b"br[ack", b"&ZeVnLIqe-", b'"quoted"', b"back\\slash", b"c/~x", b"...",
              b"Case", b"case", b"blank ", b"NIL", b"x.y/z.."]  # fmt: skip
-    made = accepted(lambda raw: dovecot.create(mail_user, raw), names)
-    for raw in ["INBOX", *made]:
-        name = raw if isinstance(raw, bytes) else raw.encode()
-        dovecot.append(mail_user, raw, message(name), ["\\Flagged", "$Label", "a[b"])
+    fill(dovecot.wire(mail_user), names, ["\\Flagged", "$Label", "a[b"])
     dovecot.subscribe(mail_user, b"x.y", b"&ZeVnLIqe-")
     served = dovecot.dump(mail_user)
     config = account_file(around, dovecot, mail_user)
@@ -412,10 +417,23 @@ def test_dovecot_serves_a_copy_of_the_archive_under_the_true_names(
     again = dovecot_with(extra="mail_location = maildir:~/Maildir\nmail_plugins = listescape\n")
     again.install("u1", copy)
 
-    found = again.dump("u1")
-    assert {raw: (folder.uidvalidity, folder.messages) for raw, folder in found.items() if folder.messages} == {
-        raw: (folder.uidvalidity, folder.messages) for raw, folder in served.items() if folder.messages
-    }
+    assert with_mail(again.dump("u1")) == with_mail(served)
+    assert set(with_mail(served)) >= {b"x.y", b"x/y", b"AT&-T", b"br[ack", b"&ZeVnLIqe-", b"case", b"x.y/z.."}
     with again.wire("u1") as wire:
         subscribed = {response.line.rpartition(b" ")[2].strip(b'"') for response in wire.command('LSUB "" "*"')}
     assert subscribed == {b"x.y", b"&ZeVnLIqe-"}
+
+
+def with_mail(served: Mapping[bytes, ServedFolder]) -> dict[bytes, tuple[int, dict[int, tuple[object, ...]]]]:
+    """The folders that hold messages; not whether those are recent."""
+    return {
+        raw: (
+            folder.uidvalidity,
+            {
+                uid: (each.digest, each.flags - {"\\Recent"}, each.internaldate)
+                for uid, each in folder.messages.items()
+            },
+        )
+        for raw, folder in served.items()
+        if folder.messages
+    }

@@ -202,7 +202,6 @@ def with_a_changed_fact(lines: list[str]) -> list[str]:
         renamed,
         rewritten(without_header),
         rewritten(without_anything),
-        rewritten(of_a_newer_format),
         rewritten(with_a_broken_line),
         rewritten(with_an_unknown_fact),
         rewritten(with_a_changed_fact),
@@ -218,6 +217,13 @@ def test_damage_is_noticed(journal: FileJournal, directory: Path, damage: Callab
 
     assert str(directory) in caught.value.message
     assert caught.value.hint
+
+
+def test_a_newer_format_is_not_damage(journal: FileJournal, directory: Path) -> None:
+    segments = filled(journal)
+    rewritten(of_a_newer_format)(directory / segments[1].name)
+    with pytest.raises(ConfigError, match="archiver-journal/2.*; install a mail-archiver that knows"):
+        list(journal.read(NOTHING))
 
 
 def test_damage_to_the_last_segment_known_is_noticed(journal: FileJournal, directory: Path) -> None:

@@ -1,0 +1,1 @@
+"""What the verbs do; `pipelines.cli` reads the command line and imports one of these when its verb is given."""

@@ -1,0 +1,127 @@
+"""`check` and `run --dry-run`: look at servers and say what a run would do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from archiver.errors import worst
+from pipelines.commands.terminal import Accounts, Terminal, load_accounts
+from pipelines.display import size
+from pipelines.preview import Preview, preview_accounts
+from pipelines.stop import STOP
+from pipelines.tables import Row, plain_table, plan_table
+
+
+def check_accounts(configs: Sequence[Path], terminal: Terminal) -> int:
+    """Log in to the accounts that `configs` name and tell what was found; returns the worst exit code."""
+    return _look(configs, terminal, "archiver-check/1", details=True, new_source=False)
+
+
+def plan_accounts(configs: Sequence[Path], terminal: Terminal, *, new_source: bool) -> int:
+    """Print the plan of a run and do nothing else; returns the worst exit code."""
+    return _look(configs, terminal, "archiver-plan/1", details=False, new_source=new_source)
+
+
+def _look(configs: Sequence[Path], terminal: Terminal, name: str, *, details: bool, new_source: bool) -> int:
+    accounts = load_accounts(configs, terminal)
+    STOP.install()
+    previews = preview_accounts(accounts.settings, new_source=new_source)
+    if STOP.signal is not None:
+        STOP.check()
+    results = [preview.to_json() for preview in previews] + _refused(accounts)
+    exit_code = worst(each["exit_code"] for each in results)
+    terminal.document({"format": name, "accounts": results, "exit_code": exit_code})
+    if terminal.tables:
+        for preview, result in zip(previews, results, strict=False):
+            _show(preview, result, terminal, details=details)
+        if accounts.several:
+            terminal.out.table(_summary(results))
+    for preview in previews:
+        if preview.message:
+            terminal.problem(f"{preview.settings.account}: {preview.message}")
+    return exit_code
+
+
+def _refused(accounts: Accounts) -> list[Row]:
+    return [
+        {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
+        for each in accounts.refused
+    ]
+
+
+def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -> None:
+    out, settings, server = terminal.out, preview.settings, preview.server
+    out.say(
+        f"\n{settings.account}: {settings.source.user} at {settings.source.host}:{settings.source.port}", "bold"
+    )
+    if server is None:
+        return
+    if details:
+        facts = plain_table("", "", left=2)
+        facts.show_header = False
+        for name, text in _facts(preview):
+            facts.add_row(name, text)
+        out.table(facts)
+        out.print()
+    shown = result["folders"] if details or terminal.verbose else [f for f in result["folders"] if f["reason"]]
+    if shown:
+        out.table(plan_table(shown, directories=details))
+    if len(shown) < len(result["folders"]):
+        out.say(f"{len(result['folders']) - len(shown)} folders unchanged: they need not be opened")
+    for each in result["skipped"]:
+        out.say(f"left out: {each['name']}: {each['reason']}")
+    if preview.error is None:
+        out.say(_estimate(preview))
+
+
+def _facts(preview: Preview) -> list[tuple[str, str]]:
+    server, place = preview.server, preview.place
+    assert server is not None
+    tls = "none: password and mail can be read by anyone on the way"
+    if server.tls is not None:
+        tls = f"{server.tls.version}, {server.tls.cipher}"
+        if server.tls.subject:
+            tls += f"; certificate for {server.tls.subject}, until {server.tls.expires}"
+        elif preview.settings.source.fingerprint:
+            tls += "; the pinned certificate"
+    facts = [("greeting", server.greeting or "none"), ("TLS", tls)]
+    facts.append(("offers", ", ".join(server.used) or "nothing beyond plain IMAP4rev1"))
+    if server.missed:
+        facts.append(("lacks", ", ".join(server.missed)))
+    state = "is there" if place.exists else "will be made"
+    facts.append(("archive", f"{place.path} ({state}, {size(place.free_octets)} free)"))
+    return facts
+
+
+def _estimate(preview: Preview) -> str:
+    totals = preview.totals
+    has = f"{totals['folders']} folders, {totals['messages']:,} messages"
+    has += f", {size(totals['size'])}" if totals["size"] else ""
+    if not totals["to_visit"]:
+        return f"{has}; nothing to do: no folder changed"
+    fetch = f"{has}; a run opens {totals['to_visit']} and fetches about {totals['to_fetch']:,} messages"
+    fetch += f", {size(totals['octets'])}" if totals["octets"] else ""
+    if preview.settings.messages.search:
+        fetch += f", less what search {preview.settings.messages.search} leaves out"
+    if totals["octets"] > preview.place.free_octets:
+        fetch += f"; but only {size(preview.place.free_octets)} are free at {preview.place.path}"
+    return fetch
+
+
+def _summary(results: Sequence[Row]) -> Table:
+    table = plain_table("account", "", left=2)
+    for title in ("folders", "messages", "to fetch", "octets"):
+        table.add_column(title, justify="right")
+    for each in results:
+        totals = each.get("totals") or {}
+        good = each["exit_code"] == 0
+        table.add_row(
+            each["account"],
+            "ok" if good else f"exit code {each['exit_code']}",
+            *(f"{totals[name]:,}" if good else "" for name in ("folders", "messages", "to_fetch")),
+            size(totals["octets"]) if good else "",
+        )
+    return table

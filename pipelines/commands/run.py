@@ -1,0 +1,133 @@
+"""`run`, `archive` and `retry`: archive accounts, show the work, then the books."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from archiver.errors import worst
+from archiver.progress import Noted
+from pipelines.commands.terminal import Refused, Terminal, load_accounts
+from pipelines.display import Display
+from pipelines.engine import Options, Outcome, run_accounts
+from pipelines.events import forward_logs
+from pipelines.stop import STOP
+from pipelines.tables import accounts_table, equation, failure_lines, folders_table, status_text
+
+_SIDE_BY_SIDE = 4
+
+
+def run_configs(
+    configs: Sequence[Path],
+    terminal: Terminal,
+    *,
+    run_id: str | None = None,
+    workers: int | None = None,
+    scheduler_url: str | None = None,
+    retry: str = "due",
+    new_source: bool = False,
+) -> int:
+    """Archive the accounts that `configs` name; returns the worst exit code."""
+    accounts = load_accounts(configs, terminal)
+    options = Options(
+        run_id=run_id,
+        workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))),
+        scheduler_url=scheduler_url,
+        retry=retry,
+        new_source=new_source,
+    )
+    STOP.install()
+    display = Display(
+        terminal.err,
+        [each.account for each in accounts.settings],
+        live=terminal.live,
+        quiet=terminal.quiet,
+        verbose=terminal.verbose,
+        stopping=lambda: STOP.signal,
+    )
+    with display, forward_logs(lambda text: display("", Noted(text))):
+        outcomes = run_accounts(accounts.settings, options, display)
+    results = [*map(_result, outcomes), *map(_refused, accounts.refused)]
+    exit_code = worst(each["exit_code"] for each in results)
+    if exit_code > 128 and STOP.signal is not None:
+        exit_code = 128 + STOP.signal  # workers may have been asked by another signal than we were
+    terminal.document(
+        {
+            "format": "archiver-run/1",
+            "accounts": [{key: value for key, value in each.items() if key != "document"} for each in results],
+            "exit_code": exit_code,
+        }
+    )
+    if not terminal.as_json:
+        _show(results, terminal)
+    return exit_code
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    """How an account ended, with the numbers of its report. `document` is the whole report."""
+    document: dict[str, Any] = {}
+    if outcome.report is not None and outcome.report.exists():
+        document = json.loads(outcome.report.read_text(encoding="utf-8"))
+    exit_code = 1 if outcome.exit_code is None else outcome.exit_code
+    return {
+        "account": outcome.settings.account,
+        "run": outcome.run_id,
+        "exit_code": exit_code,
+        "status": document.get("status") or ("failed" if exit_code else "complete"),
+        "report": str(outcome.report) if document else None,
+        "message": outcome.message,
+        "totals": document.get("totals"),
+        "document": document,
+    }
+
+
+def _refused(refused: Refused) -> dict[str, Any]:
+    return {
+        "account": refused.account,
+        "run": None,
+        "exit_code": refused.error.exit_code,
+        "status": "failed",
+        "report": None,
+        "message": str(refused.error),
+        "totals": None,
+        "document": {},
+    }
+
+
+def _show(results: Sequence[dict[str, Any]], terminal: Terminal) -> None:
+    """The tables for people; with --quiet only what needs one of them."""
+    several = len(results) > 1
+    for each in results:
+        if terminal.tables and each["document"] and (not several or terminal.verbose):
+            _show_account(each, terminal, titled=several)
+        elif each["document"].get("failures") and not terminal.as_json:
+            _show_failures(each, terminal)
+    if several and terminal.tables:
+        terminal.out.table(accounts_table(results))
+
+
+def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -> None:
+    document, out = result["document"], terminal.out
+    if titled:
+        out.say(f"\n{result['account']}", "bold")
+    if document["folders"]:
+        out.table(folders_table(document["folders"], document["totals"], work=True, every=terminal.verbose))
+        out.say(equation(document["totals"]))
+    for each in document.get("skipped", []) if terminal.verbose else []:
+        out.say(f"left out: {each['name']}: {each['reason']}")
+    line = status_text(document["status"])
+    line.append(f": run {document['run']}, report {result['report']}", style="default")
+    out.print(line, soft_wrap=True)
+    if document["failures"]:
+        _show_failures(result, terminal)
+
+
+def _show_failures(result: dict[str, Any], terminal: Terminal) -> None:
+    """What is not in the archive. With --quiet it goes to stderr, like all trouble."""
+    console = terminal.err if terminal.quiet else terminal.out
+    failures = result["document"]["failures"]
+    console.say(f"{result['account']}: {len(failures)} not archived:", "yellow")
+    for line in failure_lines(failures):
+        console.say(line)

@@ -1,0 +1,118 @@
+"""`status`: what archives hold, from their catalogs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from archiver.config import Settings
+from archiver.errors import ArchiverError, ConfigError, worst
+from archiver.model import Quarantined, Tally
+from archiver.names import printable
+from archiver.wiring import Archive, open_archive
+from pipelines.commands.terminal import Terminal, load_accounts
+from pipelines.tables import equation, failure_lines, folders_table, runs_table
+
+_SUMMED = ("on_server", "stored", "excluded", "quarantined")
+
+
+def show_status(configs: Sequence[Path], terminal: Terminal, *, runs: bool) -> int:
+    """Tell what the archives of `configs` hold; returns the worst exit code."""
+    accounts = load_accounts(configs, terminal)
+    results = [_status(settings) for settings in accounts.settings]
+    results += [_failed(each.account, each.error) for each in accounts.refused]
+    exit_code = worst(each["exit_code"] for each in results)
+    terminal.document({"format": "archiver-status/1", "accounts": results, "exit_code": exit_code})
+    for each in results[: len(accounts.settings)]:
+        if each["message"]:
+            terminal.problem(f"{each['account']}: {each['message']}")
+        elif terminal.tables:
+            _show(each, terminal, runs=runs)
+    return exit_code
+
+
+def _status(settings: Settings) -> dict[str, Any]:
+    path = settings.archive.path
+    try:
+        if not (path / "catalog.sqlite").exists() and (path / "journal").is_dir():
+            hint = "`archiver rebuild` makes it again from the journal"
+            raise ConfigError(str(path), ["the archive's catalog is not there"], hint=hint)
+        with open_archive(settings) as archive:
+            return _held(archive)
+    except ArchiverError as error:
+        return _failed(settings.account, error)
+
+
+def _failed(account: str, error: ArchiverError) -> dict[str, Any]:
+    return {"account": account, "exit_code": error.exit_code, "message": str(error)}
+
+
+def _held(archive: Archive) -> dict[str, Any]:
+    """What one archive holds. Folders of which the newest pass failed or does not balance count as incomplete."""
+    catalog, settings = archive.catalog, archive.settings
+    tallies = sorted(catalog.tallies(), key=lambda each: (each.name != "INBOX", each.name))
+    quarantined = catalog.quarantined()
+    unfinished = [each for each in tallies if each.error is not None or not each.balanced]
+    waiting = sum(not each.accepted for each in quarantined)
+    identity, runs = catalog.identity(), catalog.ledger().runs()
+    ended_well = not runs or runs[-1][3] == "complete"  # a rebuilt catalog knows no runs
+    return {
+        "account": settings.account,
+        "exit_code": 0 if ended_well and not unfinished and not waiting else 3,
+        "message": None,
+        "archive": str(settings.archive.path),
+        "source": identity and {name: getattr(identity, name) for name in ("protocol", "host", "user")},
+        "folders": [_folder(each) for each in tallies],
+        "totals": {name: sum(getattr(each, name) for each in tallies) for name in _SUMMED},
+        "quarantined": [_quarantined(each) for each in quarantined],
+        "runs": [
+            dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
+            for row in reversed(runs)
+        ],
+    }
+
+
+def _folder(tally: Tally) -> dict[str, Any]:
+    counts = {name: getattr(tally, name) for name in _SUMMED}
+    return {"name": printable(tally.name), "uidvalidity": tally.uidvalidity, **counts, "error": tally.error}
+
+
+def _quarantined(each: Quarantined) -> dict[str, Any]:
+    return asdict(each) | {"folder": printable(each.folder)}
+
+
+def _show(result: dict[str, Any], terminal: Terminal, *, runs: bool) -> None:
+    out, source = terminal.out, result["source"]
+    of = f" of {source['user']} at {source['host']}" if source else ""
+    out.say(f"\n{result['account']}: {result['archive']}{of}", "bold")
+    if runs:
+        out.table(runs_table(result["runs"]))
+    if result["folders"]:
+        out.table(folders_table(result["folders"], result["totals"], work=False, every=True))
+        out.say(equation(result["totals"]))
+    if result["runs"]:
+        last = result["runs"][0]
+        ended = f"{last['status']}, exit code {last['exit_code']}" if last["status"] else "did not end"
+        out.say(f"last run {last['run']}: {ended}, {last['finished'] or last['started']}")
+    for each in result["folders"]:
+        if each["error"]:
+            out.say(f'folder "{each["name"]}": {printable(each["error"])}', "yellow")
+    _show_quarantine(result, terminal)
+
+
+def _show_quarantine(result: dict[str, Any], terminal: Terminal) -> None:
+    waiting = result["quarantined"]
+    if not waiting:
+        return
+    terminal.out.say(f"{len(waiting)} in quarantine:", "yellow")
+    lines = [each | {"next": _next(each)} for each in waiting]
+    for line in failure_lines(lines):
+        terminal.out.say(line)
+
+
+def _next(quarantined: dict[str, Any]) -> str:
+    if quarantined["accepted"]:
+        return "a person accepted that these are not in the archive"
+    return "`archiver retry` tries again; `archiver retry --accept` takes what the server gives, or the loss"

@@ -1,0 +1,80 @@
+"""`verify` and `rebuild`: what is done to archives without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from archiver.config import load_account
+from archiver.errors import ConfigError, worst
+from archiver.names import printable
+from pipelines.commands.terminal import Terminal, load_accounts
+from pipelines.display import Display
+from pipelines.stop import STOP
+from pipelines.tables import Row
+from pipelines.upkeep import rebuild_account, verify_accounts
+
+_SHOWN = 50
+
+
+def verify_archives(configs: Sequence[Path], share: float | None, terminal: Terminal) -> int:
+    """Verify the archives that `configs` name; returns the worst exit code."""
+    accounts = load_accounts(configs, terminal)
+    with _display(terminal, [each.account for each in accounts.settings]) as display:
+        outcomes = verify_accounts(accounts.settings, share, display)
+    results = [each.to_json() for each in outcomes]
+    results += [
+        {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
+        for each in accounts.refused
+    ]
+    exit_code = worst(each["exit_code"] for each in results)
+    terminal.document({"format": "archiver-verify/1", "accounts": results, "exit_code": exit_code})
+    if not terminal.as_json:
+        for each in results:
+            _show(each, terminal)
+    return exit_code
+
+
+def rebuild_archive(config: Path, terminal: Terminal) -> int:
+    """Make the catalog of one account again."""
+    if config.is_dir():
+        raise ConfigError(str(config), ["is a folder; rebuild takes one account file at a time"])
+    settings = load_account(config)
+    with _display(terminal, [settings.account]) as display:
+        outcome = rebuild_account(settings, display)
+    result = outcome.to_json()
+    terminal.document({"format": "archiver-rebuild/1", **result})
+    if not terminal.as_json:
+        _show(result, terminal)
+    return outcome.exit_code
+
+
+def _display(terminal: Terminal, accounts: Sequence[str]) -> Display:
+    STOP.install()
+    return Display(
+        terminal.err,
+        accounts,
+        live=terminal.live,
+        quiet=terminal.quiet,
+        verbose=terminal.verbose,
+        stopping=lambda: STOP.signal,
+    )
+
+
+def _show(result: Row, terminal: Terminal) -> None:
+    """How one account ended and what was found."""
+    good = result["exit_code"] == 0
+    told = not good and "checked" not in result  # nothing was looked at: why was logged when it happened
+    if told or (good and terminal.quiet):
+        return
+    out = terminal.out if good or not terminal.quiet else terminal.err
+    out.say(f"{result['account']}: {printable(result['message'])}", "green" if good else "red")
+    for kind in ("missing", "damaged", "strays"):
+        findings = result.get(kind, [])
+        for each in findings[:_SHOWN]:
+            folder = f' (folder "{each["folder"]}", uid {each["uid"]})' if each.get("folder") else ""
+            out.say(f"  {kind}: {each['path']}{folder}: {each['reason']}")
+        if len(findings) > _SHOWN:
+            out.say(f"  and {len(findings) - _SHOWN:,} more {kind}; --json lists them all")
+    if result.get("aside"):
+        out.say(f"  the catalog from before is kept: {result['aside']}")

@@ -1,0 +1,231 @@
+"""A look at an account before anything is done: what the server has, and what a run would do with it.
+
+One connection, one attempt at a login (a second one may lock a user out), and nothing written: not on the server,
+not on disk, not even the archive's directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from archiver.archive import plan_archive
+from archiver.config import Settings
+from archiver.errors import ArchiverError, ConnectionLost
+from archiver.imap.introduction import ServerFacts
+from archiver.model import KnownEpoch, KnownFolder, Listed, Plan
+from archiver.names import directory_of, printable
+from archiver.plan import expected_fetch, plan_run
+from archiver.wiring import Archive, connect_once, open_archive, rules_of, stranger_to
+from pipelines.stop import STOP
+
+_SIDE_BY_SIDE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPreview:
+    """A folder that is archived. `reason` is why a run opens it, None if it need not; numbers that the server does
+    not tell are None; `to_fetch` messages of about `octets` would be fetched."""
+
+    name: str
+    directory: str
+    messages: int | None
+    size: int | None
+    reason: str | None
+    to_fetch: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an archive is or will be. `problem` is why a run could not write there."""
+
+    path: Path
+    exists: bool
+    free_octets: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a look at an account found; `error` is what ended it."""
+
+    settings: Settings
+    place: Place
+    server: ServerFacts | None = None
+    folders: tuple[FolderPreview, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    error: ArchiverError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        if self.error is not None:
+            return self.error.exit_code
+        return 8 if self.place.problem else 0
+
+    @property
+    def message(self) -> str | None:
+        """What is wrong, for people."""
+        return str(self.error) if self.error is not None else self.place.problem
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """The folders' numbers summed."""
+        return {
+            "folders": len(self.folders),
+            "messages": sum(each.messages or 0 for each in self.folders),
+            "size": sum(each.size or 0 for each in self.folders),
+            "to_visit": sum(each.reason is not None for each in self.folders),
+            "to_fetch": sum(each.to_fetch for each in self.folders),
+            "octets": sum(each.octets for each in self.folders),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """One account of the documents of `check` and of a dry run."""
+        server = self.server
+        return {
+            "account": self.settings.account,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "warnings": list(self.settings.warnings),
+            "server": server
+            and {
+                "address": f"{self.settings.source.host}:{self.settings.source.port}",
+                "greeting": server.greeting,
+                "capabilities": sorted(map(printable, server.capabilities)),
+                "used": server.used,
+                "missed": server.missed,
+                "tls": server.tls
+                and {name: getattr(server.tls, name) for name in ("version", "cipher", "subject", "expires")},
+            },
+            "archive": {
+                "path": str(self.place.path),
+                "exists": self.place.exists,
+                "free": self.place.free_octets,
+                "problem": self.place.problem,
+            },
+            "folders": [
+                {name: getattr(each, name) for name in FolderPreview.__dataclass_fields__} for each in self.folders
+            ],
+            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
+            "totals": self.totals,
+        }
+
+
+def preview_accounts(accounts: Sequence[Settings], *, new_source: bool = False) -> list[Preview]:
+    """Look at accounts, some side by side. Never raises for an account's failure."""
+    with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="look") as pool:
+        return list(pool.map(lambda settings: preview_account(settings, new_source=new_source), accounts))
+
+
+def preview_account(settings: Settings, *, new_source: bool = False) -> Preview:
+    """Look at one account."""
+    place = place_of(settings.archive.path)
+    server = None
+    try:
+        STOP.check()
+        server, listed = _look(settings)
+        if not (settings.archive.path / "catalog.sqlite").exists():
+            return _preview(settings, place, server, listed, _plan_anew(settings, listed), {}, {}, {})
+        with open_archive(settings) as archive:
+            stranger = stranger_to(archive)
+            if stranger is not None and not new_source:
+                raise stranger
+            return _compared(archive, place, server, listed)
+    except ArchiverError as error:
+        return Preview(settings, place, server, error=error)
+
+
+def _look(settings: Settings) -> tuple[ServerFacts, Sequence[Listed]]:
+    """Log in and list. Exchange 2003 hangs up on more than the plainest LIST, which is then tried once."""
+    source = connect_once(settings)
+    try:
+        return source.facts, source.list_folders()
+    except ConnectionLost:
+        STOP.check()
+    finally:
+        source.close()
+    source = connect_once(settings, cautious=True)
+    try:
+        return source.facts, source.list_folders()
+    finally:
+        source.close()
+
+
+def _plan_anew(settings: Settings, listed: Sequence[Listed]) -> Plan:
+    rules = rules_of(settings)
+    search = settings.messages.search
+    return plan_run(listed, {}, {}, include=rules.include, exclude=rules.exclude, search=search, waiting=())
+
+
+def _compared(archive: Archive, place: Place, server: ServerFacts, listed: Sequence[Listed]) -> Preview:
+    settings, catalog = archive.settings, archive.catalog
+    plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry="due")
+    held = {tally.name: tally.stored for tally in catalog.tallies()}
+    return _preview(settings, place, server, listed, plan, catalog.folders(), catalog.epochs(), held)
+
+
+def _preview(
+    settings: Settings,
+    place: Place,
+    server: ServerFacts,
+    listed: Sequence[Listed],
+    plan: Plan,
+    known: Mapping[bytes, KnownFolder],
+    epochs: Mapping[int, KnownEpoch],
+    held: Mapping[str, int],
+) -> Preview:
+    directories = _directories(listed, known)
+    reasons = {each.folder.raw: why for each, why in plan.visit}
+    chosen = {each.folder.raw for each, _ in plan.visit} | {each.folder.raw for each in plan.unchanged}
+
+    def folder(each: Listed) -> FolderPreview:
+        reason = reasons.get(each.folder.raw)
+        to_fetch, octets = expected_fetch(each, known, epochs, held) if reason else (0, 0)
+        return FolderPreview(
+            name=printable(each.folder.name),
+            directory=f"Maildir/{directories[each.folder.raw]}".rstrip("/."),
+            messages=each.status.messages if each.status else None,
+            size=each.status.size if each.status else None,
+            reason=reason,
+            to_fetch=to_fetch,
+            octets=octets,
+        )
+
+    return Preview(
+        settings,
+        place,
+        server,
+        folders=tuple(folder(each) for each in listed if each.folder.raw in chosen),
+        skipped=tuple((printable(each.name), why) for each, why in plan.skip),
+    )
+
+
+def _directories(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder]) -> dict[bytes, str]:
+    """Each folder's place: the one it has, else the one a run would give it, by the same rule and order."""
+    taken = {each.directory for each in known.values()}
+    places = {}
+    for folder in sorted((each.folder for each in listed), key=lambda folder: folder.raw):
+        before = known.get(folder.raw)
+        places[folder.raw] = before.directory if before else directory_of(folder.path, folder.raw, taken)
+        taken.add(places[folder.raw])
+    return places
+
+
+def place_of(path: Path) -> Place:
+    """What can be said of the archive's place without writing there."""
+    exists = path.exists()
+    ground = path
+    while not ground.exists() and ground != ground.parent:
+        ground = ground.parent
+    problem = None
+    if not ground.is_dir():
+        problem = f"{ground}: is not a folder; change [archive] path"
+    elif not os.access(ground, os.W_OK | os.X_OK):
+        problem = f"{ground}: this user cannot write there; give write access, or change [archive] path"
+    return Place(path, exists, shutil.disk_usage(ground).free, problem)

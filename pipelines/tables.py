@@ -1,0 +1,185 @@
+"""Tables for people: a run's folders, accounts side by side, a plan, what waits in quarantine.
+
+They are made from the same JSON documents that programs get. Columns that hold nothing but zeros are left out,
+so that a table fits into 80 columns as long as nothing is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from archiver.names import printable
+from pipelines.display import size
+
+Row = Mapping[str, Any]
+
+_SHOWN_FOLDERS = 40
+_SHOWN_WORDS = 8
+_TERMS = ("on_server", "stored", "excluded", "quarantined")
+_WORK = ("fetched", "fetched_bytes", "flags_changed", "vanished")
+_TITLES = {"on_server": "on server", "fetched_bytes": "octets", "flags_changed": "flags"}
+_ALWAYS = frozenset({"on_server", "stored", "fetched"})
+_STATUS_STYLES = {"complete": "green", "incomplete": "yellow", "failed": "red"}
+
+
+def plain_table(*columns: str, left: int = 1) -> Table:
+    """A table without lines; the first `left` columns hold text, the others numbers."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, title in enumerate(columns):
+        if number < left:
+            table.add_column(title, overflow="fold")
+        else:
+            table.add_column(title, justify="right")
+    return table
+
+
+def folders_table(folders: Sequence[Row], totals: Row, *, work: bool, every: bool) -> Table:
+    """Folders with the terms of their equation, and with `work` what a run did. Of many folders only those are
+    shown with which something is, unless `every`."""
+    shown = [each for each in folders if every or len(folders) <= _SHOWN_FOLDERS or _is_eventful(each)]
+    names = [name for name in (*_TERMS, *(_WORK if work else ())) if name in _ALWAYS or totals[name]]
+    table = plain_table("folder", *(_TITLES.get(name, name) for name in names))
+    table.add_column("", justify="left")
+    for each in shown:
+        table.add_row(_text(each["name"]), *(_count(name, each[name]) for name in names), _balance(each))
+    if len(shown) < len(folders):
+        table.add_row(Text(f"{len(folders) - len(shown)} more folders, unchanged", style="dim"))
+    if len(folders) > 1:
+        table.add_row(
+            Text("total", style="bold"), *(_count(name, totals[name]) for name in names), _balance(totals)
+        )
+    return table
+
+
+def _is_eventful(folder: Row) -> bool:
+    return any(folder[name] for name in (*_WORK, "quarantined")) or not _balances(folder)
+
+
+def _balances(row: Row) -> bool:
+    return bool(row["on_server"] == row["stored"] + row["excluded"] + row["quarantined"])
+
+
+def _balance(row: Row) -> Text:
+    return Text("✓", style="green") if _balances(row) else Text("✗", style="red")
+
+
+def equation(totals: Row) -> str:
+    """The books in one line."""
+    terms = [f"{totals['stored']:,} stored"]
+    terms += [f"{totals[name]:,} {name}" for name in ("excluded", "quarantined") if totals[name]]
+    missing = totals["on_server"] - totals["stored"] - totals["excluded"] - totals["quarantined"]
+    if missing > 0:
+        terms.append(f"{missing:,} not archived yet")
+    unseen = "; not all of it was looked at" if missing < 0 else ""
+    return f"{totals['on_server']:,} on server = {' + '.join(terms)}{unseen}"
+
+
+def _count(name: str, number: int) -> Text:
+    if number == 0:
+        return Text("·", style="dim")
+    bad = name == "quarantined"
+    return Text(size(number) if name == "fetched_bytes" else f"{number:,}", style="yellow" if bad else "")
+
+
+def accounts_table(accounts: Sequence[Row]) -> Table:
+    """Accounts side by side: how each ended and what it did."""
+    table = plain_table("account", "status", left=2)
+    for title in ("fetched", "stored", "quarantined", "exit"):
+        table.add_column(title, justify="right")
+    table.add_column("", overflow="fold", ratio=1)
+    for each in accounts:
+        totals = each.get("totals") or {}
+        counts = [
+            _count(name, totals[name]) if totals else Text("") for name in ("fetched", "stored", "quarantined")
+        ]
+        message = (each["message"] or "").splitlines()
+        table.add_row(
+            _text(each["account"]),
+            status_text(each["status"]),
+            *counts,
+            Text(str(each["exit_code"])),
+            _text(message[0] if message else ""),
+        )
+    return table
+
+
+def status_text(status: str) -> Text:
+    """A run's status in its colour."""
+    return Text(status, style=_STATUS_STYLES.get(status, ""))
+
+
+def failure_lines(failures: Sequence[Row]) -> Iterable[str]:
+    """What is not in the archive, and what next. What has one reason is one line, under one advice."""
+    by_advice: dict[str, dict[tuple[str, str | None], list[Row]]] = {}
+    for each in failures:
+        reasons = by_advice.setdefault(each["next"], {})
+        reasons.setdefault((each["reason"], each["server_reply"]), []).append(each)
+    for advice, reasons in by_advice.items():
+        for (reason, reply), group in reasons.items():
+            said = f" ({reply})" if reply else ""
+            yield printable(f"  {_places(group)}{reason}{said}")
+        yield f"  → {printable(advice)}"
+
+
+def _places(group: Sequence[Row]) -> str:
+    """The folders of a group, with the UIDs in them."""
+    uids: dict[str, list[str]] = {}
+    for each in group:
+        if each["folder"] is not None:
+            uids.setdefault(each["folder"], []).extend([] if each["uid"] is None else [str(each["uid"])])
+    places = []
+    for folder, numbers in uids.items():
+        word = "uid" if len(numbers) == 1 else "uids"
+        places.append(f'folder "{folder}"' + (f", {word} {_some(numbers)}" if numbers else ""))
+    return f"{_some(places)}: " if places else ""
+
+
+def _some(words: Sequence[str]) -> str:
+    more = len(words) - _SHOWN_WORDS
+    return ", ".join(words[:_SHOWN_WORDS]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def plan_table(folders: Sequence[Row], *, directories: bool) -> Table:
+    """What the server has and what a run would do with it."""
+    sizes = any(each["size"] for each in folders)
+    table = plain_table("folder")
+    table.add_column("messages", justify="right")
+    if sizes:
+        table.add_column("size", justify="right")
+    table.add_column("to fetch", justify="right")
+    table.add_column("why", overflow="fold")
+    if directories:
+        table.add_column("in the archive", overflow="fold")
+    for each in folders:
+        table.add_row(
+            _text(each["name"]),
+            Text("?" if each["messages"] is None else f"{each['messages']:,}"),
+            *([_cell(each["size"], size)] if sizes else []),
+            _cell(each["to_fetch"], lambda count: f"{count:,}"),
+            _text(each["reason"] or "unchanged"),
+            *([_text(each["directory"])] if directories else []),
+        )
+    return table
+
+
+def runs_table(runs: Sequence[Row]) -> Table:
+    """Runs with when they were and how they ended."""
+    table = plain_table("run", "started", "finished", "status", left=4)
+    table.add_column("exit", justify="right")
+    for each in runs:
+        code = "" if each["exit_code"] is None else str(each["exit_code"])
+        status = each["status"] or "did not end"
+        table.add_row(each["run"], each["started"], each["finished"] or "", status_text(status), code)
+    return table
+
+
+def _cell(value: int | None, shown: Callable[[int], str]) -> Text:
+    return Text(shown(value)) if value else Text("·", style="dim")
+
+
+def _text(value: str) -> Text:
+    return Text(printable(value))

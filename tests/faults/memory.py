@@ -1,0 +1,67 @@
+"""How much memory a process and all it started hold together, measured from outside while it runs.
+
+PSS counts a page that several processes share once, divided among them, so the sum over a tree is what the tree
+costs the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+_EVERY = 0.05
+_PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How a command ended, and the largest sum of its tree's PSS that was seen, in MB of a million octets."""
+
+    exit_code: int
+    peak: float
+    output: str
+    seconds: float
+
+
+def watched(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Watched:
+    """Run `archiver ARGUMENTS...` and look at its whole tree 20 times a second."""
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines", *map(str, arguments)],
+        cwd=PROJECT, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    peak = 0
+    while True:
+        try:
+            output, _ = process.communicate(timeout=_EVERY)
+            break
+        except subprocess.TimeoutExpired:
+            peak = max(peak, sum(map(_pss, _tree(process.pid))))
+    return Watched(process.returncode, peak * 1024 / 1e6, output, time.monotonic() - began)
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
+                yield from _tree(int(child))
+    except OSError:
+        pass  # it ended meanwhile
+
+
+def _pss(pid: int) -> int:
+    """In kB; 0 for a process that ended."""
+    try:
+        found = _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0

@@ -1,0 +1,424 @@
+"""The command line as a person or a program meets it: words, documents, exit codes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver.config import load_account
+from archiver.errors import SEVERITY
+from pipelines.cli import EXIT_CODES
+from tests.accounts import PROJECT, account_file, archive_of, assert_whole
+from tests.servers.dovecot import Dovecot
+from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
+
+START = Callable[..., ScriptedServer]
+VERBS = ("init", "check", "run", "archive", "status", "verify", "retry", "rebuild", "demo")
+FOLDERS = ("INBOX", "Sent", "[bold]mail\\x1b[31m")
+
+
+def message(number: int, **oddity: Any) -> ScriptedMessage:
+    return ScriptedMessage(b"Message-ID: <%d@x>\r\nSubject: s%d\r\n\r\nbody\r\n" % (number, number), **oddity)
+
+
+@pytest.fixture
+def server(scripted: START) -> ScriptedServer:
+    """INBOX with 5 messages, Sent with 2, and a folder whose name wants to paint the terminal red, with 1."""
+    return scripted(
+        {
+            b"INBOX": ScriptedFolder(7, {uid: message(uid) for uid in range(1, 6)}),
+            b"Sent": ScriptedFolder(8, {uid: message(10 + uid) for uid in range(1, 3)}),
+            b"[bold]mail\x1b[31m": ScriptedFolder(9, {1: message(20)}),
+        }
+    )
+
+
+@pytest.fixture
+def account(server: ScriptedServer, tmp_path: Path) -> Path:
+    return account_file(tmp_path, server, "u1")
+
+
+class Done:
+    """What a command printed and how it ended."""
+
+    def __init__(self, completed: subprocess.CompletedProcess[str]) -> None:
+        self.code, self.out, self.err = completed.returncode, completed.stdout, completed.stderr
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document on stdout."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines", *map(str, arguments)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=PROJECT, **options,
+    )  # fmt: skip
+
+
+def archiver(*arguments: str | Path) -> Done:
+    process = start(*arguments)
+    _, err = process.communicate(timeout=120)
+    return Done(subprocess.CompletedProcess([], process.returncode, out, err))
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    """Every file below it with its octets."""
+    return {str(path): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+# -- help and usage ----------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_verb_and_every_exit_code() -> None:
+    done = archiver("--help")
+    assert done.code == 0
+    listed = re.findall(r"^  ([a-z]+)  +[A-Z]", done.out, re.MULTILINE)
+    assert listed == list(VERBS)
+    for code, text in EXIT_CODES.items():
+        assert re.search(rf"^ +{'128.N' if code == 128 else code} {re.escape(text)}$", done.out, re.MULTILINE)
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_every_exit_code_of_the_library_is_explained() -> None:
+    assert set(EXIT_CODES) == {0, *SEVERITY, 128}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = archiver(verb, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"Usage: archiver {verb}" in done.out
+    assert "--json" in done.out
+    assert len(done.out.splitlines()) > 10
+
+
+def test_help_does_not_wait_for_what_only_a_run_needs() -> None:
+    heavy = {"luigi", "sqlalchemy", "boto3", "imapclient", "jinja2", "rich"}
+    script = f"""
+import sys
+from pipelines.cli import invoke
+for line in (["--help"], ["run", "--help"], ["--version"]):
+    assert invoke(line) == 0
+sys.exit(repr({heavy!r} & set(sys.modules)) if {heavy!r} & set(sys.modules) else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["rnu"], "Did you mean 'run'?"),
+        (["run"], "missing argument 'CONFIG'"),
+        (["run", "--jsn", "x.toml"], "--json"),
+        (["run", "no-such.toml"], "no-such.toml: no such file or folder"),
+        (["run", "x.toml", "--run", "../x"], "--run: an ID has"),
+        (["verify", "x.toml", "--sample", "lots"], '"lots" is not a share'),
+        (["check", "x.toml", "-q", "-v"], "contradict"),
+    ],
+)
+def test_a_usage_error_is_one_line_and_exit_code_2(line: list[str], said: str) -> None:
+    done = archiver(*line)
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert done.err.startswith("archiver: ")
+    assert said in done.err
+
+
+def test_without_a_verb_there_is_help_and_exit_code_2() -> None:
+    done = archiver()
+    assert (done.code, done.out) == (2, "")
+    assert "Usage: archiver" in done.err
+
+
+@pytest.mark.parametrize("line", [["rnu"], ["run", "no-such.toml"], ["check"], ["init", "x.toml"]])
+def test_an_error_is_a_json_document_too(line: list[str], tmp_path: Path) -> None:
+    done = archiver(*line, "--json")
+    assert (done.code, done.document["error"]["exit_code"]) == (2, 2)
+    assert done.document["error"]["message"]
+
+
+# -- init --------------------------------------------------------------------------------------------------------
+
+
+def test_init_writes_a_private_account_file_and_never_overwrites_one(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "alice.toml"
+    line = ["init", file, "--host", "imap.example.org", "--user", "alice", "--path", str(tmp_path / "a")]
+    password = ["--password-command", "pass show 'mail alice'"]
+    assert archiver(*line, *password).code == 0
+    settings = load_account(file)
+    assert (settings.source.host, settings.source.password.value) == (
+        "imap.example.org",
+        ("pass", "show", "mail alice"),
+    )
+    assert file.stat().st_mode & 0o777 == 0o600
+    written = file.read_bytes()
+    again = archiver(*line, "--password-env", "X", "--json")
+    assert (again.code, file.read_bytes()) == (2, written)
+    assert "--force" in again.document["error"]["hint"]
+    assert archiver(*line, "--password-env", "X", "--force").code == 0
+    assert load_account(file).source.password.kind == "env"
+    assert [path.name for path in file.parent.iterdir()] == ["alice.toml"]
+
+
+def test_init_without_a_terminal_names_everything_that_is_missing(tmp_path: Path) -> None:
+    done = archiver("init", tmp_path / "alice.toml")
+    assert done.code == 2
+    assert all(word in done.err for word in ("--host", "--user", "--password-env"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_does_not_write_what_would_not_load(tmp_path: Path) -> None:
+    done = archiver("init", tmp_path / "a.toml", "--host", "not a host", "--user", "u", "--password-env", "no name")
+    assert done.code == 2
+    assert "source.host" in done.err
+    assert "source.password" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- check and dry run -------------------------------------------------------------------------------------------
+
+
+def test_check_tells_what_is_there_and_changes_nothing(account: Path, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    done = archiver("check", account)
+    assert done.code == 0, done.err
+    for words in ("INBOX", "Sent", "CONDSTORE", "will be made", "about 8 messages", "Maildir/.Sent"):
+        assert words in done.out
+    assert tree(tmp_path) == before
+    assert not archive_of(account).exists()
+
+
+def test_check_as_a_document(account: Path) -> None:
+    done = archiver("check", account, "--json")
+    (found,) = done.document["accounts"]
+    assert done.document["format"] == "archiver-check/1"
+    assert found["totals"] | {"size": 0, "octets": 0} == {
+        "folders": 3, "messages": 8, "size": 0, "to_visit": 3, "to_fetch": 8, "octets": 0,
+    }  # fmt: skip
+    assert sorted(folder["name"] for folder in found["folders"]) == sorted(FOLDERS)
+    assert "QRESYNC" in found["server"]["used"]
+
+
+def test_check_tries_a_password_once(account: Path, server: ScriptedServer) -> None:
+    server.users["u1"] = "another"
+    done = archiver("check", account)
+    assert (done.code, len(server.sessions)) == (5, 1)
+    assert done.err.splitlines() == [line for line in done.err.splitlines() if line.startswith("archiver: u1: ")]
+    assert "pw" not in done.err.replace("check `user` and the password", "")
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    account: Path, server: ScriptedServer, tmp_path: Path
+) -> None:
+    done = archiver("run", account, "--dry-run")
+    assert done.code == 0, done.err
+    assert "about 8 messages" in done.out
+    assert not archive_of(account).exists()
+    assert archiver("run", account, "-q").code == 0
+    server.folders[b"INBOX"].messages[6] = message(6)
+    before = tree(tmp_path)
+    plan = archiver("run", account, "--dry-run", "--json").document
+    assert plan["format"] == "archiver-plan/1"
+    reasons = {folder["name"]: folder["reason"] for folder in plan["accounts"][0]["folders"]}
+    assert (reasons["INBOX"], reasons["Sent"]) == ("changed", None)
+    assert plan["accounts"][0]["totals"]["to_fetch"] == 1
+    assert tree(tmp_path) == before
+
+
+# -- run ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_shows_the_books_and_a_second_one_fetches_nothing(account: Path) -> None:
+    done = archiver("run", account)
+    assert done.code == 0, done.err
+    assert "8 on server = 8 stored" in done.out
+    assert "complete" in done.out
+    assert "u1: about 8 messages to fetch" in done.err
+    again = archiver("run", account, "--json")
+    (result,) = again.document["accounts"]
+    assert (again.document["format"], again.document["exit_code"]) == ("archiver-run/1", 0)
+    assert (result["status"], result["totals"]["fetched"], result["totals"]["stored"]) == ("complete", 0, 8)
+    assert json.loads(Path(result["report"]).read_text())["run"] == result["run"]
+    assert_whole(archive_of(account))
+
+
+def test_a_server_cannot_paint_or_forge_the_terminal(account: Path) -> None:
+    for line in (["check", account], ["run", account, "-v"], ["status", account], ["run", account, "--dry-run"]):
+        done = archiver(*line)
+        assert done.code == 0
+        assert "\x1b" not in done.out + done.err
+        assert "[bold]mail" in done.out
+
+
+def test_quiet_says_nothing_when_all_is_well(account: Path) -> None:
+    for verb in ("check", "run", "status", "verify", "retry"):
+        done = archiver(verb, account, "--quiet")
+        assert (verb, done.code, done.out, done.err) == (verb, 0, "", "")
+
+
+def test_what_could_not_be_had_is_listed_with_what_to_do(account: Path, server: ScriptedServer) -> None:
+    server.folders[b"INBOX"].messages[3] = message(3, fetch="no")
+    for quiet in ([], ["--quiet"]):
+        done = archiver("run", account, *quiet)
+        assert done.code == 3
+        told = done.err if quiet else done.out
+        assert 'folder "INBOX", uid 3: ' in told
+        assert "`archiver retry` tries again" in told
+    waiting = archiver("status", account)
+    assert (waiting.code, "1 in quarantine" in waiting.out) == (3, True)
+    accepted = archiver("retry", account, "--accept", "--json")
+    assert (accepted.code, accepted.document["accounts"][0]["totals"]["quarantined"]) == (0, 1)
+    assert archiver("status", account, "--quiet").code == 0
+
+
+def test_one_bad_account_stops_only_itself(server: ScriptedServer, tmp_path: Path) -> None:
+    configs = tmp_path / "configs"
+    server.users |= {"u2": "pw", "u3": "pw"}
+    for user in ("u1", "u2", "u3"):
+        account_file(configs, server, user, archive__path=str(tmp_path / user))
+    (configs / "u4.toml").write_text("[sauce]\n")
+    server.users["u2"] = "changed"
+    done = archiver("run", configs, "--json")
+    assert done.code == done.document["exit_code"] == 2
+    ended = {each["account"]: (each["status"], each["exit_code"]) for each in done.document["accounts"]}
+    assert ended == {"u1": ("complete", 0), "u2": ("failed", 5), "u3": ("complete", 0), "u4": ("failed", 2)}
+    shown = archiver("run", configs)
+    rows = [line.split()[:2] for line in shown.out.splitlines() if re.match(r"u\d ", line)]
+    assert rows == [["u1", "complete"], ["u2", "failed"], ["u3", "complete"], ["u4", "failed"]]
+
+
+def test_two_accounts_with_one_archive_are_refused_before_anything_begins(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        account_file(tmp_path / "configs", server, "u1", name=name, archive__path=str(tmp_path / "same"))
+    done = archiver("run", tmp_path / "configs")
+    assert (done.code, len(server.sessions), (tmp_path / "same").exists()) == (2, 0, False)
+
+
+def test_a_damaged_catalog_is_exit_code_6_and_rebuild_mends_it(account: Path) -> None:
+    assert archiver("run", account, "-q").code == 0
+    catalog = archive_of(account) / "catalog.sqlite"
+    catalog.write_bytes(b"this is no catalog" * 1000)
+    for verb in ("run", "status", "verify"):
+        done = archiver(verb, account)
+        assert (verb, done.code) == (verb, 6), done.err
+        assert "Traceback" not in done.err
+    rebuilt = archiver("rebuild", account, "--json")
+    assert (rebuilt.code, rebuilt.document["messages"]) == (0, 8)
+    assert archiver("verify", account, "--quiet").code == 0
+    assert archiver("status", account, "--quiet").code == 0
+
+
+@pytest.mark.parametrize("verb", ["status", "verify", "retry", "rebuild", "check", "archive"])
+def test_every_verb_prints_one_document_and_nothing_else(account: Path, verb: str) -> None:
+    assert archiver("run", account, "-q").code == 0
+    done = archiver(verb, account, "--json")
+    assert done.code == 0, done.err
+    assert done.document["format"].startswith("archiver-")
+
+
+def test_verify_finds_what_was_altered(account: Path) -> None:
+    assert archiver("run", account, "-q").code == 0
+    victim = next(path for path in (archive_of(account) / "Maildir").rglob("cur/*") if path.is_file())
+    victim.write_bytes(victim.read_bytes().replace(b"body", b"BODY"))
+    done = archiver("verify", account)
+    assert done.code == 6
+    assert victim.name in done.out
+    assert archiver("verify", account, "--json").document["accounts"][0]["damaged"]
+
+
+def test_an_unexpected_error_shows_its_traceback_and_exits_1(account: Path, tmp_path: Path) -> None:
+    script = f"""
+import sys
+import pipelines.tasks
+from pipelines.cli import main
+def broken(*arguments, **options):
+    return 1 / 0
+pipelines.tasks.archive_listed = broken
+main(["run", {str(account)!r}, *sys.argv[1:]])
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+    told = subprocess.run([sys.executable, "-c", script, "--json"], cwd=PROJECT, capture_output=True, check=False)
+    document = json.loads(told.stdout)
+    assert (document["exit_code"], document["accounts"][0]["exit_code"]) == (1, 1)
+    assert "ZeroDivisionError" in document["accounts"][0]["message"]
+
+
+def test_a_reader_that_goes_away_changes_nothing(account: Path) -> None:
+    for verb in ("run", "status", "--help"):
+        process = start(verb, *([account] if verb != "--help" else []))
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read()
+        assert (process.wait(60), "Traceback" in err, "BrokenPipe" in err) == (0, False, False)
+        process.stderr.close()
+    assert_whole(archive_of(account))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_in_good_order(
+    scripted: START, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+    server = scripted({b"INBOX": ScriptedFolder(7, {uid: message(uid) for uid in range(1, 6)})})
+
+    def hold(*_: object) -> None:  # and then answer as usual
+        reached.set()
+        go_on.wait(30)
+
+    server.on(b"UID FETCH", hold)
+    account = account_file(tmp_path, server, "u1")
+    process = start("run", account)
+    assert reached.wait(60)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    go_on.set()
+    assert (process.returncode, "stopping after the current batch" in err) == (code, True)
+    assert "Traceback" not in err
+    assert archiver("run", account, "-q").code == 0
+    assert_whole(archive_of(account))
+
+
+# -- a real server -----------------------------------------------------------------------------------------------
+
+
+def test_check_tells_how_a_real_server_is_secured(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> None:
+    dovecot.append(mail_user, "INBOX", b"Subject: hello\r\n\r\nthere\r\n")
+    account = account_file(
+        tmp_path, dovecot, mail_user, source__tls="implicit", source__port=dovecot.tls_port,
+        source__host="localhost", source__ca_file=str(dovecot.ca),
+    )  # fmt: skip
+    done = archiver("check", account, "--json")
+    (found,) = done.document["accounts"]
+    assert (done.code, found["server"]["tls"]["version"]) == (0, "TLSv1.3")
+    assert "localhost" in found["server"]["tls"]["subject"]
+    assert "Dovecot" in found["server"]["greeting"]
+    assert found["folders"][0]["to_fetch"] == 1
+    assert found["folders"][0]["size"] > 0
+
+
+def test_the_environment_names_no_secret(account: Path) -> None:
+    text = account.read_text().replace('{ file = "', '{ env = "UNSET_VARIABLE" } #')
+    account.write_text(text)
+    done = archiver("check", account)
+    assert done.code == 2
+    assert "the environment variable UNSET_VARIABLE is not set; export it before the run" in done.err
+    assert "UNSET_VARIABLE" not in os.environ

@@ -1,0 +1,96 @@
+"""ImapSource passes the source contract on every server: with all extensions, with none, on another program, and
+behind the wrapper that reconnects, over a line that breaks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from archiver.imap.login import ServerAddress
+from archiver.ports import MailSource, Spool
+from archiver.progress import Event
+from archiver.sources.imap import ImapSource
+from archiver.sources.retrying import RetryingSource
+from tests.contracts.source import INBOX, Served, SourceContract, fill
+from tests.servers.dovecot import Dovecot
+from tests.servers.faultproxy import FaultProxy
+from tests.servers.pymap_server import PymapServer
+
+PLAIN = "protocol imap {\n  imap_capability = IMAP4rev1 SASL-IR LITERAL+ NAMESPACE\n}\n"
+
+
+def spool_in(directory: Path) -> Spool:
+    numbers = itertools.count()
+
+    def spool() -> BinaryIO:
+        return open(directory / f"spool-{next(numbers)}", "xb")
+
+    return spool
+
+
+def address_of(port: int, user: str, password: str) -> ServerAddress:
+    return ServerAddress("127.0.0.1", port, user, lambda: password, tls="off", connect_timeout=10, read_timeout=20)
+
+
+class TestDovecot(SourceContract):
+    @pytest.fixture
+    def served(self, dovecot: Dovecot, tmp_path: Path) -> Served:
+        user = dovecot.fresh_user()
+        fill(dovecot.wire(user), lambda folder, messages: dovecot.append_many(user, folder, messages))
+        address = address_of(dovecot.port, user, "pw")
+        return Served(lambda: ImapSource(address, spool_in(tmp_path)), lambda: dovecot.wire(user))
+
+
+class TestDovecotCautiously(SourceContract):
+    @pytest.fixture
+    def served(self, dovecot: Dovecot, tmp_path: Path) -> Served:
+        user = dovecot.fresh_user()
+        fill(dovecot.wire(user), lambda folder, messages: dovecot.append_many(user, folder, messages))
+        address = address_of(dovecot.port, user, "pw")
+        return Served(
+            lambda: ImapSource(address, spool_in(tmp_path), cautious=True), lambda: dovecot.wire(user)
+        )
+
+
+class TestDovecotWithoutExtensions(SourceContract):
+    @pytest.fixture
+    def served(self, dovecot_with: Callable[..., Dovecot], tmp_path: Path) -> Served:
+        server = dovecot_with(extra=PLAIN)
+        user = server.fresh_user()
+        fill(server.wire(user), lambda folder, messages: server.append_many(user, folder, messages))
+        address = address_of(server.port, user, "pw")
+        return Served(lambda: ImapSource(address, spool_in(tmp_path)), lambda: server.wire(user))
+
+
+class TestPymap(SourceContract):
+    @pytest.fixture
+    def served(self, pymap: PymapServer, tmp_path: Path) -> Served:
+        fill(pymap.wire("alice"), lambda folder, messages: pymap.append_many("alice", folder, messages))
+        address = address_of(pymap.port, "alice", "secret")
+        return Served(lambda: ImapSource(address, spool_in(tmp_path)), lambda: pymap.wire("alice"))
+
+
+class TestOverABreakingLine(SourceContract):
+    """Every connection is reset after some octets; the wrapper goes on where it was."""
+
+    @pytest.fixture
+    def served(self, dovecot: Dovecot, proxy: Callable[..., FaultProxy], tmp_path: Path) -> Served:
+        user = dovecot.fresh_user()
+        fill(dovecot.wire(user), lambda folder, messages: dovecot.append_many(user, folder, messages))
+        line = proxy(dovecot.port, reset_after=len(INBOX[2].octets) + 3000, direction="down")
+        address = address_of(line.port, user, "pw")
+        told: list[Event] = []
+
+        def opened() -> MailSource:
+            return RetryingSource(
+                lambda *, cautious: ImapSource(address, spool_in(tmp_path), cautious=cautious),
+                attempts=5,
+                pause=lambda _: None,
+                progress=told.append,
+            )
+
+        return Served(opened, lambda: dovecot.wire(user))
