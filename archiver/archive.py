@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from archiver.dealing import Dealing
-from archiver.facts import FolderFact, StoredFact, VanishedFact
-from archiver.model import Attributes, Folder, KnownFolder, Listed, Placement, Plan
+from archiver.facts import FolderFact, StoredFact
+from archiver.model import Folder, KnownFolder, Listed, Placement, Plan
 from archiver.names import directory_of
-from archiver.part import Context, OrphanKey, Part, adopted
+from archiver.orphans import adopted
+from archiver.part import Context, Part
 from archiver.plan import RETRY_RUNS, plan_run
 from archiver.ports import Catalog
 from archiver.record import Recorder
 from archiver.survey import Retry
-
-Orphans = Mapping[OrphanKey, Placement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +64,23 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
             part.close()
 
     Dealing(rules.connections, context.progress, work_off).run(each for each, _ in plan.visit)
-    adopt_vanished(context)
+    adopt_left(context)
 
 
-def adopt_vanished(context: Context) -> None:
-    """Octets of a crashed run whose message is gone from the server by now: they are kept as vanished."""
-    numbers = {folder.directory: folder.number for folder in context.folders.values()}
-    epochs = context.catalog.epochs() if context.orphans else {}
-    facts: list[StoredFact | VanishedFact] = []
+def adopt_left(context: Context) -> None:
+    """What a crashed run left of folders that this one did not open: nobody says that it vanished."""
+    numbers = {folder.directory: folder.number for folder in context.catalog.folders().values()}
+    epochs = context.catalog.epochs()
+    facts: list[StoredFact] = []
     moves: list[tuple[Placement, Placement]] = []
-    for placement in context.orphans.values():
+    for placement in context.orphans.left():
         epoch = epochs.get(numbers.get(placement.directory, 0))
-        if epoch is None or epoch.uidvalidity != placement.uidvalidity:
+        if epoch is None or placement.uid not in context.orphans.of(placement.directory, epoch):
             continue
         if context.catalog.attributes(epoch.number, [placement.uid]):
             continue
-        facts.append(adopted(context, epoch, Attributes(placement.uid, placement.flags), placement))
-        facts.append(VanishedFact(epoch.number, (placement.uid,), context.now()))
-        moves.append((placement, replace(placement, generation=epoch.generation, present=False)))
+        facts.append(adopted(context.store, epoch, placement, None, context.now))
+        moves.append((placement, replace(placement, generation=epoch.generation, present=True)))
     context.store.move(moves)
     context.recorder.write(facts)
 
@@ -126,8 +124,3 @@ def _folder_fact(number: int, folder: Folder, directory: str, *, listed: bool, a
         listed=listed,
         at=at,
     )
-
-
-def orphans_of(placements: Iterable[Placement]) -> dict[OrphanKey, Placement]:
-    """What `MessageStore.settle` found without facts, by what a survey knows of a message."""
-    return {(each.directory, each.uidvalidity, each.uid): each for each in placements if each.present}

@@ -130,16 +130,13 @@ class ReleasedFact:
 
 @dataclass(frozen=True, slots=True)
 class PassFact:
-    """What this run saw in a folder: the terms of the equation that only the server knows.
-
-    `unreached` counts messages that were not dealt with because of `error`.
-    """
+    """What this run saw in a folder: the terms of the equation that only the server knows. `error` is what kept
+    it from being finished."""
 
     kind: ClassVar[str] = "pass"
     epoch: int
     on_server: int
     excluded: int
-    unreached: int
     error: str | None
     at: str
 

@@ -223,7 +223,8 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """One folder's terms of the equation and this run's work, in messages and octets."""
+    """One folder's terms of the equation and this run's work, in messages and octets. `visited`: the run opened it
+    and closed its books; else the terms are those of the last run that did."""
 
     name: str
     uidvalidity: int | None
@@ -235,8 +236,8 @@ class Tally:
     fetched_bytes: int = 0
     flags_changed: int = 0
     vanished: int = 0
-    unreached: int = 0
     error: str | None = None
+    visited: bool = True
 
     @property
     def balanced(self) -> bool:

@@ -20,21 +20,18 @@ from archiver.errors import (
 )
 from archiver.facts import PassFact, QuarantinedFact, ReleasedFact, StoredFact
 from archiver.message import (
-    HEADER_OCTETS,
     PLACEHOLDER_GIVEN,
     arrived_of,
     header_digest,
     is_placeholder,
     message_id,
 )
-from archiver.model import Attributes, Fetched, Folder, KnownEpoch, KnownFolder, Listed, Placement, Undelivered
+from archiver.model import Fetched, Folder, KnownEpoch, KnownFolder, Listed, Placement, Undelivered
+from archiver.orphans import Orphans, adopted
 from archiver.ports import Catalog, MailSource, MessageStore
 from archiver.progress import Noted, Progress, Working
 from archiver.record import Batch, Recorder
 from archiver.survey import Retry, Surveyed, Surveyor, same_folder
-
-OrphanKey = tuple[str, int, int]
-"""(directory, uidvalidity, uid)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ class Context:
     folders: Mapping[bytes, KnownFolder]
     epochs: Mapping[int, KnownEpoch]
     shown: frozenset[tuple[str, int]]
-    orphans: dict[OrphanKey, Placement]
+    orphans: Orphans
     refused: dict[bytes, str]
 
 
@@ -85,6 +82,7 @@ class Part:
             search=context.search,
             retry=context.retry,
             shown=context.shown,
+            orphans=context.orphans,
             rematch=any(epoch.state is not None for epoch in context.epochs.values()),
         )
 
@@ -215,19 +213,20 @@ class Part:
 
     def _adopt(self, surveyed: Surveyed, uids: Sequence[int]) -> list[int]:
         """Octets that a crashed run made durable are not fetched again, only what it could not record."""
-        directory, uidvalidity = surveyed.known.directory, surveyed.epoch.uidvalidity
-        orphans = self._context.orphans
-        here = {uid: orphans[key] for uid in uids if (key := (directory, uidvalidity, uid)) in orphans}
+        left = self._context.orphans.of(surveyed.known.directory, surveyed.epoch)
+        here = {uid: left[uid] for uid in uids if uid in left}
         done: set[int] = set()
         for attributes in self._source.scan(list(here)) if here else ():
             placement = here.get(attributes.uid)
             if placement is None or attributes.uid in done:
                 continue
-            fact = adopted(self._context, surveyed.epoch, attributes, placement)
+            if attributes.size not in (None, placement.size, placement.crlf_size):
+                continue  # the server went back in time meanwhile: this UID is other mail now
+            fact = adopted(self._context.store, surveyed.epoch, placement, attributes, self._context.now)
             if fact.arrived == placement.arrived:
                 self._batch.moved(fact, [(placement, surveyed.placement(fact))])
                 done.add(attributes.uid)
-                orphans.pop((directory, uidvalidity, attributes.uid), None)
+                self._context.orphans.adopt(placement)
         return [uid for uid in uids if uid not in done]
 
     def _slice_lasting(self, surveyed: Surveyed) -> None:
@@ -240,7 +239,7 @@ class Part:
         known = surveyed.known
         self._batch.fact(
             PassFact(
-                surveyed.epoch.number, surveyed.on_server - surveyed.gone, surveyed.excluded, 0, surveyed.error, now
+                surveyed.epoch.number, surveyed.on_server - surveyed.gone, surveyed.excluded, surveyed.error, now
             )
         )
         if surveyed.error is not None:
@@ -273,7 +272,6 @@ class Part:
                     epoch.number,
                     (job.status.messages if job.status else 0),
                     0,
-                    (job.status.messages if job.status else 0),
                     str(error),
                     self._context.now(),
                 )
@@ -283,28 +281,6 @@ class Part:
         """Give up what is not lasting, and the connection."""
         self._batch.abandon()
         self._source.close()
-
-
-def adopted(context: Context, epoch: KnownEpoch, attributes: Attributes, placement: Placement) -> StoredFact:
-    """The fact of octets that a crashed run made durable; `attributes` is what the server says of them now."""
-    with context.store.open(placement) as file:
-        header = file.read(HEADER_OCTETS)
-    return StoredFact(
-        epoch=epoch.number,
-        uid=placement.uid,
-        digest=placement.digest,
-        size=placement.size,
-        crlf_size=placement.crlf_size,
-        server_size=attributes.size,
-        internaldate=attributes.internaldate,
-        arrived=arrived_of(attributes.internaldate, header) if attributes.internaldate else placement.arrived,
-        flags=attributes.flags or frozenset(),
-        message_id=message_id(header),
-        header_digest=header_digest(header),
-        emailid=attributes.emailid,
-        matched=None,
-        at=context.now(),
-    )
 
 
 def _stops_account(error: BackendError) -> bool:

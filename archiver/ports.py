@@ -141,7 +141,8 @@ class MessageStore(Protocol):
         """Write the folder's true name beside its messages."""
 
     def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
-        """Write the folder's control files for its present messages; `status` = (uidvalidity, uidnext)."""
+        """Write the folder's control files for its present messages, given in UID order; `status` =
+        (uidvalidity, uidnext)."""
 
     def subscribe(self, directories: Sequence[str]) -> None:
         """Write the list of subscribed folders."""

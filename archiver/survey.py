@@ -27,6 +27,7 @@ from archiver.model import (
     Resume,
     Twin,
 )
+from archiver.orphans import Orphans, adopted
 from archiver.plan import (
     PROBED,
     RETRY_RUNS,
@@ -84,7 +85,8 @@ class Surveyor:
     """Surveys folders over one connection; its facts go into that connection's batch.
 
     `shown` are the epochs the server still shows (`plan.shown_epochs`): mail of others, or mail that vanished, may
-    be known again in a new epoch. `rematch` is False while the archive is new.
+    be known again in a new epoch. `orphans` are octets that a crashed run left without facts. `rematch` is False
+    while the archive is new.
     """
 
     source: MailSource
@@ -97,6 +99,7 @@ class Surveyor:
     search: str | None
     retry: Retry
     shown: frozenset[tuple[str, int]]
+    orphans: Orphans
     rematch: bool
 
     def survey(self, listed: Listed, known: KnownFolder, epoch: KnownEpoch | None) -> Surveyed:
@@ -117,6 +120,7 @@ class Surveyor:
         else:
             known_flags |= self._take_back(epoch, {uid: seen[uid] for uid in seen.keys() - known_flags.keys()})
         matching = present if self.search is None else self.source.uids(self.search) & present
+        matching |= self._left_here(known, epoch, present)
         waiting = self.catalog.quarantined(epoch.number)
         self._vanish(known, epoch, known_flags.keys() - present)
         self._release(epoch, {each.uid for each in waiting} - present)
@@ -234,7 +238,7 @@ class Surveyor:
         fact = self.recorder.number_epoch(
             EpochFact(0, known.number, opened.status.uidvalidity, 1, verdict, self.now())
         )
-        self.recorder.write([fact])
+        self.recorder.write([*self._of_ending(known, before), fact])
         if before is not None:
             self.progress(
                 Noted(
@@ -245,6 +249,31 @@ class Surveyor:
             ended = (each for each in self.catalog.placements(before.number) if not each.present)
             self.store.move((replace(each, present=True), each) for each in ended)
         return KnownEpoch(fact.number, known.number, fact.uidvalidity, fact.generation)
+
+    def _of_ending(self, known: KnownFolder, epoch: KnownEpoch | None) -> list[StoredFact]:
+        """What a crashed run left of an epoch that ends now: the last moment at which it is known whose it is."""
+        if epoch is None:
+            return []
+        left = self._unrecorded(known, epoch)
+        for placement in left.values():
+            self.orphans.adopt(placement)
+        return [adopted(self.store, epoch, placement, None, self.now) for placement in left.values()]
+
+    def _left_here(self, known: KnownFolder, epoch: KnownEpoch, present: set[int]) -> set[int]:
+        """What a crashed run left of this folder. Those on the server are wanted, whatever the filter says now,
+        and cost no download; those that are gone from it are kept as vanished."""
+        left = self._unrecorded(known, epoch)
+        for placement in [left[uid] for uid in left.keys() - present]:
+            self.orphans.adopt(placement)
+            self.batch.fact(adopted(self.store, epoch, placement, None, self.now))
+            gone = replace(placement, generation=epoch.generation, present=False)
+            self.batch.moved(VanishedFact(epoch.number, (placement.uid,), self.now()), [(placement, gone)])
+        return left.keys() & present
+
+    def _unrecorded(self, known: KnownFolder, epoch: KnownEpoch) -> dict[int, Placement]:
+        left = self.orphans.of(known.directory, epoch)
+        recorded = self.catalog.attributes(epoch.number, left) if left else {}
+        return {uid: placement for uid, placement in left.items() if uid not in recorded}
 
     def _vanish(self, known: KnownFolder, epoch: KnownEpoch, gone: Iterable[int]) -> None:
         uids = tuple(sorted(gone))

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from archiver.archive import Orphans, Rules, archive_folders, orphans_of, record_folders
+from archiver.archive import Rules, archive_folders, record_folders
 from archiver.catalogs.sql import SqlCatalog
 from archiver.catalogs.swap import remove_catalog, swap_catalog
 from archiver.config import Settings
@@ -24,6 +24,7 @@ from archiver.errors import ArchiveNotWritable, ConfigError
 from archiver.facts import ArchiveFact
 from archiver.imap.login import ServerAddress
 from archiver.model import Folder, FolderStatus, Listed
+from archiver.orphans import Orphans
 from archiver.part import Context
 from archiver.plan import shown_epochs
 from archiver.ports import Spool
@@ -256,7 +257,7 @@ def archive_listed(
         folders=folders,
         epochs=epochs,
         shown=shown_epochs(listed, folders, epochs),
-        orphans=dict(orphans),
+        orphans=orphans,
         refused={},
     )
     archive_folders(context, listed, rules_of(settings))
@@ -271,7 +272,7 @@ def rules_of(settings: Settings) -> Rules:
 def settle(archive: Archive, progress: Progress) -> Orphans:
     """After a run that did not end well: bring the store to what the catalog says, keep what it left."""
     progress(Noted("the last run did not end well: looking through the store"))
-    return orphans_of(archive.store.settle(archive.catalog.placements()))
+    return Orphans(archive.store.settle(archive.catalog.placements()))
 
 
 def listing_to_json(listed: Sequence[Listed]) -> str:

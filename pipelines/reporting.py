@@ -10,7 +10,6 @@ from typing import Any
 
 from archiver.config import Settings
 from archiver.errors import ArchiverError, ConfigError, Locked
-from archiver.names import printable
 from archiver.plan import plan_run
 from archiver.report import RunReport, folder_failures, judge, quarantine_failures, unreached_failures
 from archiver.wiring import Archive, listing_from_json, open_archive, refused_from_json, utc_now
@@ -58,12 +57,8 @@ def report_of(archive: Archive, run_id: str, error: BaseException | None) -> Run
             failures += unreached_failures([each.folder.name], refused[each.folder.raw])
     if error is not None:
         reason = str(error) if isinstance(error, ArchiverError) else f"unexpected error: {error!r}"
-        named = {each.folder for each in failures}
-        unfinished = [
-            each.folder.name
-            for each, why in plan.visit
-            if why in ("new", "its last pass was not complete") and printable(each.folder.name) not in named
-        ]
+        visited = {each.name for each in tallies if each.visited}
+        unfinished = [each.folder.name for each, _ in plan.visit if each.folder.name not in visited]
         failures += unreached_failures(unfinished, f"not reached: {reason}")
     code = None
     if error is not None:

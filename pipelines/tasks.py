@@ -20,6 +20,7 @@ import luigi
 from archiver.archive import plan_archive
 from archiver.config import Settings, load_account
 from archiver.model import Listed
+from archiver.orphans import Orphans
 from archiver.plan import expected_fetch
 from archiver.progress import Event, Planned, Stored, Working
 from archiver.record import Recorder
@@ -162,7 +163,7 @@ class ArchiveFolders(AccountTask):
             listed = listing_from_json(ledger.step_result(self.run_id, EnumerateFolders.step) or "[]")
             clean = caught_up == 0 and ended_well(archive, self.run_id)
             ledger.complete_step(self.run_id, "archive-began", "", utc_now())
-            orphans = {} if clean else settle(archive, self.tell)
+            orphans = Orphans() if clean else settle(archive, self.tell)
             retry: Retry = "due" if self.retry == "due" else "all"
             self.tell(expected_work(archive, listed, retry))
             refused = archive_listed(

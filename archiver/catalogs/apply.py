@@ -331,7 +331,6 @@ def _passes(connection: Connection, segment: Segment, facts: Sequence[PassFact])
             "segment": segment.number,
             "on_server": fact.on_server,
             "excluded": fact.excluded,
-            "unreached": fact.unreached,
             "error": _text(fact.error),
             "at": fact.at,
         }

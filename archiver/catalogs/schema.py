@@ -154,7 +154,6 @@ PASS = Table(
     Column("segment", Integer, nullable=False),
     Column("on_server", BigInteger, nullable=False),
     Column("excluded", BigInteger, nullable=False),
-    Column("unreached", BigInteger, nullable=False),
     Column("error", Text),
     Column("at", Text, nullable=False),
     Index("ix_pass_newest", "epoch", "segment"),

@@ -37,8 +37,8 @@ def tallies(connection: Connection, run: str | None) -> Sequence[Tally]:
             fetched_bytes=held.fetched_bytes if held else 0,
             flags_changed=reflagged.get(epoch, 0),
             vanished=vanished.get(epoch, 0),
-            unreached=seen.unreached if seen else 0,
             error=seen.error if seen else None,
+            visited=seen is not None and run in (None, seen.run),
         )
 
     return [tally(folder) for folder in connection.execute(_FOLDERS)]
@@ -70,9 +70,9 @@ def _counts(connection: Connection, statement: Select[int, int]) -> dict[int, in
     return {row[0]: row[1] for row in connection.execute(statement)}
 
 
-def _passes(connection: Connection, run: str | None) -> dict[int, Row[int, int, int, int, str | None]]:
+def _passes(connection: Connection, run: str | None) -> dict[int, Row[int, int, int, str | None, str]]:
     """The pass that counts for each epoch: that of `run`, else the newest."""
-    columns = (PASS.c.epoch, PASS.c.on_server, PASS.c.excluded, PASS.c.unreached, PASS.c.error)
+    columns = (PASS.c.epoch, PASS.c.on_server, PASS.c.excluded, PASS.c.error, PASS.c.run)
     newest = select(PASS.c.epoch, func.max(PASS.c.segment).label("segment")).group_by(PASS.c.epoch).subquery()
     latest = select(*columns).join(newest, and_(newest.c.epoch == PASS.c.epoch, newest.c.segment == PASS.c.segment))
     found = {row.epoch: row for row in connection.execute(latest)}

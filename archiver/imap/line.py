@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import imaplib
+import io
 import os
 import socket
 import ssl
@@ -91,10 +92,11 @@ class Line(imaplib.IMAP4):
 
     def _connect(self) -> None:
         # NOTE: looked at here, because imaplib loses what is not IMAP: it takes POP3's "+OK" for a continuation.
+        assert isinstance(self.file, io.BufferedReader)
         greeting = self.file.peek(1)
         if not b"* ".startswith(greeting[:2]):
             raise self.error(greeting.partition(b"\n")[0])
-        super()._connect()
+        super()._connect()  # type: ignore[misc]  # typeshed does not list it
 
     def _create_socket(self, timeout: float) -> socket.socket:
         sock = dial(self.host, self.port, timeout)

@@ -185,5 +185,6 @@ class RetryingSource:
             delay = error.delay_seconds if error.delay_seconds is not None else 4 * delay
         if self._failures >= self._attempts or delay > _LONGEST_THROTTLE_SECONDS:
             raise error
-        self._progress(Noted(f"{error.message}; attempt {self._failures + 1} of {self._attempts} in {delay:g} seconds"))
+        attempt = f"attempt {self._failures + 1} of {self._attempts} in {delay:g} seconds"
+        self._progress(Noted(f"{error.message}; {attempt}"))
         self._pause(delay)

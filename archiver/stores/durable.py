@@ -72,7 +72,7 @@ def create_file(path: str) -> int:
     return descriptor
 
 
-def write_all(descriptor: int, octets: bytes) -> None:
+def write_all(descriptor: int, octets: bytes | bytearray) -> None:
     """Write everything; one call unless the system takes less."""
     written = os.write(descriptor, octets)
     if written < len(octets):
@@ -92,12 +92,12 @@ def set_time(target: int | str, seconds: int) -> None:
         os.utime(target, (nearest, nearest))
 
 
-def replace_file(path: str, temporary: str, octets: bytes, *, sync: bool) -> bool:
+def replace_file(path: str, temporary: str, octets: bytes | bytearray, *, sync: bool) -> bool:
     """Make `path` hold `octets`, by way of `temporary`: at any moment it is the old file or the new one, whole.
     False if it held them already."""
     try:
         with open(path, "rb") as file:
-            if file.read() == octets:
+            if os.fstat(file.fileno()).st_size == len(octets) and file.read() == octets:
                 return False
     except FileNotFoundError:
         pass

@@ -147,20 +147,20 @@ class MaildirStore:
     def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
         """Write the folder's true name into its directory."""
         with self._writing:
-            self._tree.made(_present(directory)).write(FOLDER_FILE, format_folder(raw, path))
+            self._tree.made(_present(directory)).write(FOLDER_FILE, format_folder(raw, path).encode("ascii"))
 
     def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
         """Write the folder's `dovecot-uidlist`, if it differs, so that Dovecot serves it with the same UIDs."""
         uidvalidity, uidnext = status
-        text = format_uidlist(directory, uidvalidity, uidnext, uids)
+        uidlist = format_uidlist(directory, uidvalidity, uidnext, uids)
         with self._writing:
-            self._tree.made(_present(directory)).write(UIDLIST_FILE, text)
+            self._tree.made(_present(directory)).write(UIDLIST_FILE, uidlist)
             self._tree.sync(())
 
     def subscribe(self, directories: Sequence[str]) -> None:
         """Write the list of subscribed folders, if it differs."""
         with self._writing:
-            self._tree.made(PRESENT).write(SUBSCRIPTIONS_FILE, format_subscriptions(directories))
+            self._tree.made(PRESENT).write(SUBSCRIPTIONS_FILE, format_subscriptions(directories).encode("ascii"))
 
     def spool(self) -> BinaryIO:
         """A new, private, empty file for a message too large for memory, on the store's own file system."""

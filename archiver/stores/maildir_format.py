@@ -104,13 +104,18 @@ def format_keywords(keywords: Sequence[str]) -> str:
     return "".join(f"{i} {keyword}\n" for i, keyword in enumerate(keywords) if keyword)
 
 
-def format_uidlist(directory: str, uidvalidity: int, uidnext: int, placements: Iterable[Placement]) -> bytes:
+def format_uidlist(directory: str, uidvalidity: int, uidnext: int, placements: Iterable[Placement]) -> bytearray:
     """A `dovecot-uidlist` file, version 3. The folder's GUID follows from what identifies it, so that the same
-    folder gives the same file."""
-    rows = sorted((p.uid, base_name(p)) for p in placements)
+    folder gives the same file. Of a large folder nothing but the file's own octets is held."""
+    rows = bytearray()
+    last = 0
+    for placement in placements:
+        assert placement.uid > last, f"uid {placement.uid} after {last}"
+        last = placement.uid
+        rows += f"{last} :{base_name(placement)}\n".encode()
     guid = hashlib.sha256(f"{directory}\n{uidvalidity}".encode()).hexdigest()[:32]
-    following = max(uidnext, rows[-1][0] + 1 if rows else 1)
-    return "".join([f"3 V{uidvalidity} N{following} G{guid}\n", *(f"{uid} :{base}\n" for uid, base in rows)])
+    rows[:0] = f"3 V{uidvalidity} N{max(uidnext, last + 1)} G{guid}\n".encode()
+    return rows
 
 
 def format_subscriptions(directories: Iterable[str]) -> str:

@@ -79,12 +79,12 @@ class MaildirFolder:
             known += [keyword for keyword in wanted if keyword not in known]
             del known[max(KEYWORD_LETTERS, len(self.keywords)) :]
             if len(known) > len(self.keywords):
-                self.write(KEYWORDS_FILE, format_keywords(known))
+                self.write(KEYWORDS_FILE, format_keywords(known).encode("ascii"))
                 self._letters = (known, {})
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, octets: bytes | bytearray) -> None:
         """Replace one of the folder's own files, if it differs."""
-        replace_file(f"{self.path}/{name}", f"{self.tmp}/{name}", text.encode("ascii"), sync=self._sync)
+        replace_file(f"{self.path}/{name}", f"{self.tmp}/{name}", octets, sync=self._sync)
 
     def files(self) -> Iterator[tuple[str, str]]:
         """("cur" or "new", file name) of every message file."""

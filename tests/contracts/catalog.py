@@ -192,6 +192,25 @@ class CatalogContract:
         apply(catalog, StateFact(1, None, None, 13, None, LATER))
         assert catalog.epochs()[1].state == FolderState(None, None, 13, None)
 
+        apply(catalog, StateFact(1, None, None, 13, None, LATER, size=4096))
+        assert catalog.epochs()[1].state == FolderState(None, None, 13, None, 4096)
+
+    def test_an_epoch_of_a_source_that_was_left_is_foreign_until_it_comes_back(self, catalog: Catalog) -> None:
+        here = ArchiveFact("a1", "alice", "imap", "imap.example.org", "alice", AT)
+        there = replace(here, host="imap.example.net")
+        apply(catalog, here, INBOX, FIRST)
+
+        for identity, foreign in ((replace(here, account="al"), False), (there, True), (here, False)):
+            apply(catalog, identity)
+            assert catalog.epochs()[1].foreign == foreign
+
+    def test_an_epoch_whose_newest_pass_failed(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, PassFact(1, 5, 0, "NO [SERVERBUG]", AT), run="R1")
+        assert catalog.epochs()[1].failed
+
+        apply(catalog, PassFact(1, 5, 0, None, LATER), run="R2")
+        assert not catalog.epochs()[1].failed
+
     def test_a_new_epoch_has_no_state(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, StateFact(1, 100, 5, 12, None, AT), EpochFact(2, 1, 8, 1, "uidvalidity", AT))
 
@@ -412,7 +431,7 @@ class CatalogContract:
         apply(
             catalog,
             *(INBOX, FIRST, stored(1), stored(2), replace(stored(3), matched="emailid"), failed(4)),
-            PassFact(1, 6, 2, 0, None, AT),
+            PassFact(1, 6, 2, None, AT),
             run="R1",
         )
 
@@ -422,12 +441,12 @@ class CatalogContract:
         assert catalog.tallies() == [replace(tally, fetched=0, fetched_bytes=0)]
 
     def test_the_work_of_a_later_run(self, catalog: Catalog) -> None:
-        apply(catalog, INBOX, FIRST, *map(stored, (1, 2, 3)), PassFact(1, 3, 0, 0, None, AT), run="R1")
+        apply(catalog, INBOX, FIRST, *map(stored, (1, 2, 3)), PassFact(1, 3, 0, None, AT), run="R1")
         apply(
             catalog,
             *(stored(4), FlagsFact(1, 1, frozenset({"a"}), LATER), FlagsFact(1, 1, frozenset({"b"}), LATER)),
             *(FlagsFact(1, 2, SEEN, LATER), VanishedFact(1, (3, 99), LATER), VanishedFact(1, (3,), LATER)),
-            PassFact(1, 3, 0, 0, None, LATER),
+            PassFact(1, 3, 0, None, LATER),
             run="R2",
         )
 
@@ -436,16 +455,16 @@ class CatalogContract:
         ]
 
     def test_what_a_folder_could_not_do(self, catalog: Catalog) -> None:
-        apply(catalog, INBOX, FIRST, stored(1), PassFact(1, 9, 0, 8, "connection lost", AT))
+        apply(catalog, INBOX, FIRST, stored(1), PassFact(1, 9, 0, "connection lost", AT))
 
         assert catalog.tallies("R1") == [
-            Tally("INBOX", 7, 9, 1, 0, 0, fetched=1, fetched_bytes=101, unreached=8, error="connection lost")
+            Tally("INBOX", 7, 9, 1, 0, 0, fetched=1, fetched_bytes=101, error="connection lost")
         ]
 
     def test_a_folder_that_was_not_visited_stands_where_it_was(self, catalog: Catalog) -> None:
-        apply(catalog, INBOX, WORK, FIRST, OF_WORK, PassFact(1, 5, 5, 0, None, AT), run="R1")
-        apply(catalog, PassFact(1, 6, 6, 0, None, LATER), run="R2")
-        apply(catalog, PassFact(2, 7, 7, 0, None, LATER), run="R3")
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK, PassFact(1, 5, 5, None, AT), run="R1")
+        apply(catalog, PassFact(1, 6, 6, None, LATER), run="R2")
+        apply(catalog, PassFact(2, 7, 7, None, LATER), run="R3")
 
         def on_server(run: str | None) -> list[int]:
             return [tally.on_server for tally in catalog.tallies(run)]
@@ -455,8 +474,8 @@ class CatalogContract:
         assert on_server(None) == [6, 7]
 
     def test_a_pass_again_in_one_run_counts_last(self, catalog: Catalog) -> None:
-        apply(catalog, INBOX, FIRST, PassFact(1, 5, 0, 5, "stopped", AT), run="R1")
-        apply(catalog, PassFact(1, 4, 4, 0, None, LATER), run="R1")
+        apply(catalog, INBOX, FIRST, PassFact(1, 5, 0, "stopped", AT), run="R1")
+        apply(catalog, PassFact(1, 4, 4, None, LATER), run="R1")
 
         assert catalog.tallies("R1") == [Tally("INBOX", 7, on_server=4, stored=0, excluded=4, quarantined=0)]
 
@@ -464,7 +483,7 @@ class CatalogContract:
         gone = replace(WORK, listed=False)
         without_epoch = replace(WORK, number=3, raw=b"New", path=("New",), directory=".New")
         apply(catalog, INBOX, gone, without_epoch, FIRST, OF_WORK, stored(1), stored(1, epoch=2), failed(2))
-        apply(catalog, EpochFact(3, 1, 8, 1, "uidvalidity", AT), stored(9, epoch=3), PassFact(3, 1, 0, 0, None, AT))
+        apply(catalog, EpochFact(3, 1, 8, 1, "uidvalidity", AT), stored(9, epoch=3), PassFact(3, 1, 0, None, AT))
 
         assert catalog.tallies() == [Tally("INBOX", 8, on_server=1, stored=1, excluded=0, quarantined=0)]
 

@@ -17,10 +17,22 @@ from tests.accounts import PROJECT
 ARCHIVER = ("-m", "pipelines")
 SMALL_BATCHES = (
     "-c",
-    "import archiver.record as record; assert record.BATCH_MESSAGES == 1000; record.BATCH_MESSAGES = 25; "
-    "from pipelines.cli import main; main()",
+    "from archiver import record; assert record.BATCH_MESSAGES == 1000; record.BATCH_MESSAGES = 25\n"
+    + "from pipelines.cli import main; main()",
 )
 """The same program, with forty times as many moments at which something becomes lasting."""
+
+KILLED_BEFORE_THE_FACTS = (
+    "-c",
+    "import os, signal; from archiver import record; from archiver.facts import StoredFact\n"
+    + "write = record.Recorder.write\n"
+    + "def killed(self, facts):\n"
+    + "    if any(isinstance(fact, StoredFact) for fact in facts): os.kill(os.getpid(), signal.SIGKILL)\n"
+    + "    write(self, facts)\n"
+    + "record.Recorder.write = killed\n"
+    + "from pipelines.cli import main; main()",
+)
+"""The same program, killed when octets are durable and before their facts are."""
 
 _PATIENCE = 30.0
 

@@ -1,5 +1,5 @@
-"""What can be wrong with an account file, a server and an archive: one line that says where, what and what next, the
-right exit code, nothing lost, no traceback, and no secret anywhere."""
+"""What can be wrong with an account file, a server and an archive: one line that says where, what and what next,
+the right exit code, nothing lost, no traceback, and no secret anywhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ Scripted = Callable[..., ScriptedServer]
 Proxy = Callable[..., FaultProxy]
 
 CANARY = "Canary in a coal mine %s{}"
-MAIL = {b"INBOX": ScriptedFolder(messages={n: ScriptedMessage(b"Subject: %d\r\n\r\nx\r\n" % n) for n in range(1, 6)})}
+MAIL = {
+    b"INBOX": ScriptedFolder(messages={n: ScriptedMessage(b"Subject: %d\r\n\r\nx\r\n" % n) for n in range(1, 6)})
+}
 
 
 def account(directory: Path, server: Any, user: str = "u1", password: str = CANARY, **keys: Any) -> Path:
@@ -39,7 +41,9 @@ def account(directory: Path, server: Any, user: str = "u1", password: str = CANA
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "secret").write_text(password + "\n")
     (directory / "secret").chmod(0o600)
-    return account_file(directory, server, user, **{"source__password": {"file": str(directory / "secret")}, **keys})
+    return account_file(
+        directory, server, user, **{"source__password": {"file": str(directory / "secret")}, **keys}
+    )
 
 
 def told(config: Path, exit_code: int, *words: str, password: str = CANARY) -> Ended:
@@ -55,7 +59,7 @@ def told(config: Path, exit_code: int, *words: str, password: str = CANARY) -> E
 
 
 def assert_no_secret(output: str, directory: Path, password: str) -> None:
-    """Neither the password nor what goes onto the wire for it is in the output or in any file but those a user wrote."""
+    """Neither the password nor what goes onto the wire for it is in the output or a file, but those a user wrote."""
     plain = password.encode()
     forms = {plain, json.dumps(password)[1:-1].encode(), repr(password)[1:-1].encode()}
     forms |= {base64.b64encode(part + plain)[4 * len(part) :][:16] for part in (b"", b"\0u1\0", b"\0odd\0")}
@@ -97,7 +101,8 @@ class TestAccountFiles:
         ''')
         ended = to_the_end(config)
         assert ended.exit_code == 2
-        for key in ("source.hots", "source.port", "source.tls", "source.user", "source.password", "archive.path", "folder"):
+        wrong = "source.hots source.port source.tls source.user source.password archive.path folder"
+        for key in wrong.split():
             assert sum(f"{config}: {key}:" in line for line in ended.stderr.splitlines()) == 1, ended.stderr
         assert "Traceback" not in ended.output
         assert CANARY not in ended.output
@@ -113,7 +118,9 @@ class TestAccountFiles:
 
 
 class TestServers:
-    def test_a_wrong_password_is_tried_once(self, dovecot: Dovecot, mail_user: str, proxy: Proxy, tmp_path: Path) -> None:
+    def test_a_wrong_password_is_tried_once(
+        self, dovecot: Dovecot, mail_user: str, proxy: Proxy, tmp_path: Path
+    ) -> None:
         through = proxy(dovecot.port)
         config = account(tmp_path, through, mail_user, source__attempts=5)
         told(config, 5, f"127.0.0.1:{through.port}: the server says: ", "; check `user` and the password reference")
@@ -152,7 +159,14 @@ class TestServers:
         ],
     )
     def test_certificates(
-        self, scripted: Scripted, certificates: Certificates, tmp_path: Path, tls: str, host: str, which: str, reason: str
+        self,
+        scripted: Scripted,
+        certificates: Certificates,
+        tmp_path: Path,
+        tls: str,
+        host: str,
+        which: str,
+        reason: str,
     ) -> None:
         """Nothing that the user would not want to say to a stranger is said."""
         certificate: Certificate = getattr(certificates, which)
@@ -160,7 +174,12 @@ class TestServers:
             MAIL, certificate=certificate, implicit_tls=tls == "implicit", capabilities=[*FULL, "STARTTLS"]
         )
         keys = {"source__host": host, "source__tls": tls, "source__ca_file": str(certificates.good.ca)}
-        told(account(tmp_path, server, **keys), 5, f"{host}:{server.port}: the certificate is not trusted: {reason}", "; set ")
+        told(
+            account(tmp_path, server, **keys),
+            5,
+            f"{host}:{server.port}: the certificate is not trusted: {reason}",
+            "; set ",
+        )
         assert server.connections == 1
         assert [command for command in server.commands if command.startswith((b"LOGIN", b"AUTH"))] == []
 
@@ -201,7 +220,9 @@ class TestServers:
         server = scripted(MAIL, users={"u1": CANARY})
         for command in (b"LIST", b"NAMESPACE", b"ENABLE", b"ID"):
             server.on(command, b"BAD User is authenticated but not connected.")
-        told(account(tmp_path, server), 5, "User is authenticated but not connected.; check the password, that IMAP")
+        told(
+            account(tmp_path, server), 5, "User is authenticated but not connected.; check the password, that IMAP"
+        )
 
     def test_throttled_for_too_long(self, scripted: Scripted, tmp_path: Path) -> None:
         server = scripted(MAIL, users={"u1": CANARY})
@@ -246,7 +267,9 @@ class TestGoodLogins:
         run(account(tmp_path, dovecot, mail_user, "pw", **keys))
 
     @pytest.mark.parametrize("tls", ["implicit", "starttls"])
-    def test_a_pinned_certificate(self, scripted: Scripted, certificates: Certificates, tmp_path: Path, tls: str) -> None:
+    def test_a_pinned_certificate(
+        self, scripted: Scripted, certificates: Certificates, tmp_path: Path, tls: str
+    ) -> None:
         """It stands for itself: its CA, its name and its age do not matter. Another one is refused before login."""
         server = scripted(
             MAIL, users={"u1": CANARY}, certificate=certificates.untrusted, implicit_tls=tls == "implicit",
@@ -256,7 +279,9 @@ class TestGoodLogins:
         wrong = account(tmp_path / "wrong", server, source__fingerprint="0" * 64, **keys)
         told(wrong, 5, "the certificate's fingerprint is", "; if the server has a new certificate")
         assert not any(CANARY.encode() in command or b"AUTH" in command for command in server.commands)
-        right = account(tmp_path / "right", server, source__fingerprint=_fingerprint(certificates.untrusted), **keys)
+        right = account(
+            tmp_path / "right", server, source__fingerprint=_fingerprint(certificates.untrusted), **keys
+        )
         run(right)
 
 
@@ -295,7 +320,9 @@ class TestArchives:
             assert_whole(disk / "archive")
 
     @pytest.mark.parametrize("size", ["300k", "600k", "1000k", "2500k"])
-    def test_the_disk_is_full_in_the_middle(self, dovecot: Dovecot, mail_user: str, tmp_path: Path, size: str) -> None:
+    def test_the_disk_is_full_in_the_middle(
+        self, dovecot: Dovecot, mail_user: str, tmp_path: Path, size: str
+    ) -> None:
         """Wherever that is, nothing is lost or half there, and with more room it comes to the same end."""
         dovecot.create(mail_user, "Sent")
         for folder in ("INBOX", "Sent"):
@@ -361,7 +388,7 @@ class TestArchives:
         told(config, 2, f"{oldest}: ", "archiver-journal/2", "; install a mail-archiver that knows")
 
     def test_bytes_that_are_gone(self, server: ScriptedServer, tmp_path: Path) -> None:
-        """A run that does not need them does not look for them; `verify` does. Nothing is fetched into their place."""
+        """A run that does not need them does not look for them; `verify` does."""
         config = account(tmp_path, server)
         run(config)
         shutil.rmtree(archive_of(config) / "Maildir" / "cur")

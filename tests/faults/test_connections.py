@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(dovecot: Dovecot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(dovecot: Dovecot, tmp_path_factory: pytest.TempPathFactory) -> Served:
     """A small account, and the same with an increment."""
     directory, user = tmp_path_factory.mktemp("undisturbed"), dovecot.fresh_user()
     dovecot.install(user, generate(directory / "account", SHAPE).home)
@@ -51,7 +51,7 @@ def served(dovecot: Dovecot, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             run(config)
             octets.append({way: through.octets[way] - before[way] for way in ("down", "up")})
             expected.append(assert_whole(archive_of(config)))
-    yield Served(user, tuple(snapshots), tuple(expected), tuple(octets))
+    return Served(user, tuple(snapshots), tuple(expected), tuple(octets))
 
 
 def _increment(server: Dovecot, user: str) -> None:

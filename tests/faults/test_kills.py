@@ -7,15 +7,15 @@ killed again and again on one archive before it may come to its end.
 from __future__ import annotations
 
 import random
+import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.accounts import ArchiveState, account_file, archive_of, assert_whole
-from tests.faults.attempts import SMALL_BATCHES, Attempt, is_locked, to_the_end, wait_for
+from tests.accounts import ArchiveState, account_file, archive_of, archive_state, assert_whole, run
+from tests.faults.attempts import KILLED_BEFORE_THE_FACTS, SMALL_BATCHES, Attempt, is_locked, to_the_end, wait_for
 from tests.servers.dovecot import Dovecot
 from tests.servers.mailbox_generator import SMALL_FOLDERS, Shape, generate
 from tests.servers.served import ServedFolder
@@ -45,7 +45,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(dovecot: Dovecot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def story(dovecot: Dovecot, tmp_path_factory: pytest.TempPathFactory) -> Story:
     """A small account; the same with news, other flags and gaps; the same with a folder under a new UIDVALIDITY."""
     directory = tmp_path_factory.mktemp("undisturbed")
     user = dovecot.fresh_user()
@@ -61,7 +61,7 @@ def story(dovecot: Dovecot, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         seconds = time.monotonic() - began
         assert ended.exit_code == 0, ended.output
         states.append(ServerState(snapshot, assert_whole(archive_of(config)), seconds))
-    yield Story(dovecot, user, tuple(states))
+    return Story(dovecot, user, tuple(states))
 
 
 def _nothing(_server: Dovecot, _user: str) -> None:
@@ -69,7 +69,7 @@ def _nothing(_server: Dovecot, _user: str) -> None:
 
 
 def _increment(server: Dovecot, user: str) -> None:
-    news = [Append(b"Subject: %d\r\n\r\n" % number + b"news\r\n" * number, ["\\Seen", "$new"]) for number in range(60)]
+    news = [Append(b"Subject: %d\r\n\r\n" % n + b"news\r\n" * n, ["\\Seen", "$new"]) for n in range(60)]
     server.create(user, "Later/Still later")
     for folder in ("INBOX", "R&D", "Later/Still later"):
         server.append_many(user, folder, news)
@@ -120,7 +120,8 @@ def test_killed_with_two_accounts_side_by_side(story: Story, tmp_path: Path, gro
     other = story.server.fresh_user()
     story.server.install(other, before.snapshot)
     configs = [
-        account_file(tmp_path / user, story.server, user, archive__durability="batch") for user in (story.user, other)
+        account_file(tmp_path / user, story.server, user, archive__durability="batch")
+        for user in (story.user, other)
     ]
     archives = [archive_of(config) for config in configs]
     for _ in range(4):
@@ -164,3 +165,40 @@ def test_the_undisturbed_archive_is_what_the_server_has(story: Story) -> None:
 def digests(folder: ServedFolder) -> dict[int, str]:
     """What the server gives for each UID."""
     return {uid: message.digest for uid, message in folder.messages.items()}
+
+
+@pytest.mark.parametrize(
+    "then", ["expunged", "a new uidvalidity", "deleted", "excluded", "not found by the filter"]
+)
+def test_what_a_crash_left_is_never_without_a_row(
+    dovecot: Dovecot, mail_user: str, tmp_path: Path, then: str
+) -> None:
+    """Octets were durable when the run was killed, their facts were not. Whatever became of the messages since, the
+    octets are recorded, are not fetched again, and are where the server's view of them says."""
+    dovecot.create(mail_user, "Sent")
+    dovecot.append_many(mail_user, "Sent", [Append(b"Subject: %d\r\n\r\nmail\r\n" % n) for n in range(10)])
+    config = account_file(tmp_path, dovecot, mail_user)
+    killed = to_the_end(config, program=KILLED_BEFORE_THE_FACTS)
+    assert killed.exit_code == -signal.SIGKILL, killed.output
+    assert len(archive_state(archive_of(config)).files) == 10
+    assert archive_state(archive_of(config)).messages == {}
+    keys = {}
+    match then:
+        case "expunged":
+            dovecot.expunge(mail_user, "Sent", range(1, 6))
+        case "a new uidvalidity":
+            dovecot.bump_uidvalidity(mail_user, "Sent")
+        case "deleted":
+            dovecot.delete(mail_user, "Sent")
+        case "excluded":
+            keys = {"folders__exclude": ["Sent"]}
+        case _:
+            keys = {"messages__search": "SUBJECT 3"}
+    told = run(account_file(tmp_path, dovecot, mail_user, **keys))
+    assert told.balanced
+    assert told.total("fetched") == (0,)
+    held = assert_whole(archive_of(config))
+    gone = 5 if then == "expunged" else 0
+    assert (len(held.uids(b"Sent")), len(held.uids(b"Sent", present=False))) == (10 - gone, gone)
+    assert run(config).exit_code == 0
+    assert assert_whole(archive_of(config)).digests(b"Sent") == held.digests(b"Sent")

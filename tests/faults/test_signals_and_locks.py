@@ -208,7 +208,9 @@ def test_a_lock_left_by_a_dead_process_is_no_lock(dovecot: Dovecot, user: str, t
     """What the file says decides nothing, not even with the pid of somebody who lives."""
     config = account_file(tmp_path, dovecot, user)
     archive_of(config).mkdir()
-    (archive_of(config) / "lock").write_text(json.dumps({"run": "r", "pid": os.getpid(), "host": "h", "since": "s"}))
+    (archive_of(config) / "lock").write_text(
+        json.dumps({"run": "r", "pid": os.getpid(), "host": "h", "since": "s"})
+    )
     assert to_the_end(config).exit_code == 0
 
 
