@@ -356,7 +356,10 @@ class Surveyor:
 
     def _link(self, surveyed: Surveyed, seen: Attributes, twin: Twin, how: str) -> None:
         fact = self._known_again(surveyed.epoch, seen, twin, how)
-        self.batch.linked(fact, surveyed.placement(fact), twin.placement)
+        try:
+            self.batch.linked(fact, surveyed.placement(fact), twin.placement)
+        except IntegrityError:
+            return  # its octets are not where they should be; it stays wanted and is fetched
         surveyed.wanted.discard(seen.uid)
 
     def _known_again(self, epoch: KnownEpoch, seen: Attributes, twin: Twin, how: str) -> StoredFact:

@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+from archiver.errors import IntegrityError
 from archiver.model import Body, Placement
 from archiver.stores.durable import Writing, create_file, set_time, sync_file_system, sync_paths, write_all
 from archiver.stores.maildir_format import PRESENT, base_name, folder_name
@@ -54,8 +55,15 @@ class MaildirBatch:
             try:
                 self._link(self._tree.expected(twin), temporary, placement)
             except FileNotFoundError:
-                self._link(self._listing.find(twin), temporary, placement)
+                self._link_elsewhere(twin, temporary, placement)
             self._written[temporary] = (placement, True)
+
+    def _link_elsewhere(self, twin: Placement, temporary: str, placement: Placement) -> None:
+        """The twin is not where it should be: somebody, or another connection of this run, moved it."""
+        try:
+            self._link(self._listing.find(twin), temporary, placement)
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{error.filename}: moved while it was read") from error
 
     def commit(self) -> None:
         """Sync, rename to `cur`, sync the directories. A second call without a put between does nothing."""

@@ -15,23 +15,30 @@ from pathlib import Path
 from tests.accounts import PROJECT
 
 ARCHIVER = ("-m", "pipelines")
-SMALL_BATCHES = (
-    "-c",
-    "from archiver import record; assert record.BATCH_MESSAGES == 1000; record.BATCH_MESSAGES = 25\n"
-    + "from pipelines.cli import main; main()",
-)
+_SMALL_BATCHES = """
+from archiver import record
+from pipelines.cli import main
+assert record.BATCH_MESSAGES == 1000
+record.BATCH_MESSAGES = 25
+main()
+"""
+SMALL_BATCHES = ("-c", _SMALL_BATCHES)
 """The same program, with forty times as many moments at which something becomes lasting."""
 
-KILLED_BEFORE_THE_FACTS = (
-    "-c",
-    "import os, signal; from archiver import record; from archiver.facts import StoredFact\n"
-    + "write = record.Recorder.write\n"
-    + "def killed(self, facts):\n"
-    + "    if any(isinstance(fact, StoredFact) for fact in facts): os.kill(os.getpid(), signal.SIGKILL)\n"
-    + "    write(self, facts)\n"
-    + "record.Recorder.write = killed\n"
-    + "from pipelines.cli import main; main()",
-)
+_KILLED_BEFORE_THE_FACTS = """
+import os, signal
+from archiver.facts import StoredFact
+from archiver.record import Recorder
+from pipelines.cli import main
+write = Recorder.write
+def killed(self, facts):
+    if any(isinstance(fact, StoredFact) for fact in facts):
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, facts)
+Recorder.write = killed
+main()
+"""
+KILLED_BEFORE_THE_FACTS = ("-c", _KILLED_BEFORE_THE_FACTS)
 """The same program, killed when octets are durable and before their facts are."""
 
 _PATIENCE = 30.0

@@ -59,7 +59,7 @@ def told(config: Path, exit_code: int, *words: str, password: str = CANARY) -> E
 
 
 def assert_no_secret(output: str, directory: Path, password: str) -> None:
-    """Neither the password nor what goes onto the wire for it is in the output or a file, but those a user wrote."""
+    """Neither the password nor what goes onto the wire for it is in the output or in a file not the user's."""
     plain = password.encode()
     forms = {plain, json.dumps(password)[1:-1].encode(), repr(password)[1:-1].encode()}
     forms |= {base64.b64encode(part + plain)[4 * len(part) :][:16] for part in (b"", b"\0u1\0", b"\0odd\0")}

@@ -44,7 +44,12 @@ def test_a_folder_of_a_hundred_thousand_messages(tmp_path: Path) -> None:
         done = run(tmp_path, mail)
         assert done.exit_code == 0, f"{night}: {done.output}"
         peaks[night] = done.peak
-        print(night, done.peak, done.seconds, totals(tmp_path, "on_server", "stored", "fetched", "flags_changed", "vanished"))
+        print(
+            night,
+            done.peak,
+            done.seconds,
+            totals(tmp_path, "on_server", "stored", "fetched", "flags_changed", "vanished"),
+        )
 
     assert {night: peak for night, peak in peaks.items() if peak > LIMIT} == {}
 

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from archiver.config import load_account
 from archiver.errors import SEVERITY
-from pipelines.cli import EXIT_CODES
+from pipelines.cli import EXIT_CODES, invoke
 from tests.accounts import PROJECT, account_file, archive_of, assert_whole
 from tests.servers.dovecot import Dovecot
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
@@ -48,11 +49,13 @@ def account(server: ScriptedServer, tmp_path: Path) -> Path:
     return account_file(tmp_path, server, "u1")
 
 
+@dataclass(frozen=True)
 class Done:
     """What a command printed and how it ended."""
 
-    def __init__(self, completed: subprocess.CompletedProcess[str]) -> None:
-        self.code, self.out, self.err = completed.returncode, completed.stdout, completed.stderr
+    code: int
+    out: str
+    err: str
 
     @property
     def document(self) -> dict[str, Any]:
@@ -68,10 +71,25 @@ def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def archiver(*arguments: str | Path) -> Done:
-    process = start(*arguments)
-    out, err = process.communicate(timeout=120)
-    return Done(subprocess.CompletedProcess([], process.returncode, out, err))
+class Archiver:
+    """The command in this process, which is quick; `start` is the real one."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str | Path) -> Done:
+        self._capsys.readouterr()
+        code = invoke([str(argument) for argument in arguments])
+        out, err = self._capsys.readouterr()
+        return Done(code, out, err)
+
+
+@pytest.fixture
+def archiver(capsys: pytest.CaptureFixture[str]) -> Iterator[Archiver]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield Archiver(capsys)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def tree(directory: Path) -> dict[str, bytes]:
@@ -82,7 +100,7 @@ def tree(directory: Path) -> dict[str, bytes]:
 # -- help and usage ----------------------------------------------------------------------------------------------
 
 
-def test_help_lists_every_verb_and_every_exit_code() -> None:
+def test_help_lists_every_verb_and_every_exit_code(archiver: Archiver) -> None:
     done = archiver("--help")
     assert done.code == 0
     listed = re.findall(r"^  ([a-z]+)  +[A-Z]", done.out, re.MULTILINE)
@@ -97,7 +115,7 @@ def test_every_exit_code_of_the_library_is_explained() -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(verb: str) -> None:
+def test_every_verb_explains_itself(archiver: Archiver, verb: str) -> None:
     done = archiver(verb, "--help")
     assert (done.code, done.err) == (0, "")
     assert f"Usage: archiver {verb}" in done.out
@@ -130,21 +148,21 @@ sys.exit(repr({heavy!r} & set(sys.modules)) if {heavy!r} & set(sys.modules) else
         (["check", "x.toml", "-q", "-v"], "contradict"),
     ],
 )
-def test_a_usage_error_is_one_line_and_exit_code_2(line: list[str], said: str) -> None:
+def test_a_usage_error_is_one_line_and_exit_code_2(archiver: Archiver, line: list[str], said: str) -> None:
     done = archiver(*line)
     assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
     assert done.err.startswith("archiver: ")
     assert said in done.err
 
 
-def test_without_a_verb_there_is_help_and_exit_code_2() -> None:
+def test_without_a_verb_there_is_help_and_exit_code_2(archiver: Archiver) -> None:
     done = archiver()
     assert (done.code, done.out) == (2, "")
     assert "Usage: archiver" in done.err
 
 
 @pytest.mark.parametrize("line", [["rnu"], ["run", "no-such.toml"], ["check"], ["init", "x.toml"]])
-def test_an_error_is_a_json_document_too(line: list[str], tmp_path: Path) -> None:
+def test_an_error_is_a_json_document_too(archiver: Archiver, line: list[str], tmp_path: Path) -> None:
     done = archiver(*line, "--json")
     assert (done.code, done.document["error"]["exit_code"]) == (2, 2)
     assert done.document["error"]["message"]
@@ -153,7 +171,7 @@ def test_an_error_is_a_json_document_too(line: list[str], tmp_path: Path) -> Non
 # -- init --------------------------------------------------------------------------------------------------------
 
 
-def test_init_writes_a_private_account_file_and_never_overwrites_one(tmp_path: Path) -> None:
+def test_init_writes_a_private_account_file_and_never_overwrites_one(archiver: Archiver, tmp_path: Path) -> None:
     file = tmp_path / "new" / "alice.toml"
     line = ["init", file, "--host", "imap.example.org", "--user", "alice", "--path", str(tmp_path / "a")]
     password = ["--password-command", "pass show 'mail alice'"]
@@ -173,14 +191,14 @@ def test_init_writes_a_private_account_file_and_never_overwrites_one(tmp_path: P
     assert [path.name for path in file.parent.iterdir()] == ["alice.toml"]
 
 
-def test_init_without_a_terminal_names_everything_that_is_missing(tmp_path: Path) -> None:
+def test_init_without_a_terminal_names_everything_that_is_missing(archiver: Archiver, tmp_path: Path) -> None:
     done = archiver("init", tmp_path / "alice.toml")
     assert done.code == 2
     assert all(word in done.err for word in ("--host", "--user", "--password-env"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_init_does_not_write_what_would_not_load(tmp_path: Path) -> None:
+def test_init_does_not_write_what_would_not_load(archiver: Archiver, tmp_path: Path) -> None:
     done = archiver("init", tmp_path / "a.toml", "--host", "not a host", "--user", "u", "--password-env", "no name")
     assert done.code == 2
     assert "source.host" in done.err
@@ -191,7 +209,7 @@ def test_init_does_not_write_what_would_not_load(tmp_path: Path) -> None:
 # -- check and dry run -------------------------------------------------------------------------------------------
 
 
-def test_check_tells_what_is_there_and_changes_nothing(account: Path, tmp_path: Path) -> None:
+def test_check_tells_what_is_there_and_changes_nothing(archiver: Archiver, account: Path, tmp_path: Path) -> None:
     before = tree(tmp_path)
     done = archiver("check", account)
     assert done.code == 0, done.err
@@ -201,7 +219,7 @@ def test_check_tells_what_is_there_and_changes_nothing(account: Path, tmp_path: 
     assert not archive_of(account).exists()
 
 
-def test_check_as_a_document(account: Path) -> None:
+def test_check_as_a_document(archiver: Archiver, account: Path) -> None:
     done = archiver("check", account, "--json")
     (found,) = done.document["accounts"]
     assert done.document["format"] == "archiver-check/1"
@@ -212,7 +230,7 @@ def test_check_as_a_document(account: Path) -> None:
     assert "QRESYNC" in found["server"]["used"]
 
 
-def test_check_tries_a_password_once(account: Path, server: ScriptedServer) -> None:
+def test_check_tries_a_password_once(archiver: Archiver, account: Path, server: ScriptedServer) -> None:
     server.users["u1"] = "another"
     done = archiver("check", account)
     assert (done.code, len(server.sessions)) == (5, 1)
@@ -221,7 +239,7 @@ def test_check_tries_a_password_once(account: Path, server: ScriptedServer) -> N
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
-    account: Path, server: ScriptedServer, tmp_path: Path
+    archiver: Archiver, account: Path, server: ScriptedServer, tmp_path: Path
 ) -> None:
     done = archiver("run", account, "--dry-run")
     assert done.code == 0, done.err
@@ -241,7 +259,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
 # -- run ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_shows_the_books_and_a_second_one_fetches_nothing(account: Path) -> None:
+def test_a_run_shows_the_books_and_a_second_one_fetches_nothing(archiver: Archiver, account: Path) -> None:
     done = archiver("run", account)
     assert done.code == 0, done.err
     assert "8 on server = 8 stored" in done.out
@@ -255,7 +273,7 @@ def test_a_run_shows_the_books_and_a_second_one_fetches_nothing(account: Path) -
     assert_whole(archive_of(account))
 
 
-def test_a_server_cannot_paint_or_forge_the_terminal(account: Path) -> None:
+def test_a_server_cannot_paint_or_forge_the_terminal(archiver: Archiver, account: Path) -> None:
     for line in (["run", account, "--dry-run"], ["check", account], ["run", account, "-v"], ["status", account]):
         done = archiver(*line)
         assert done.code == 0
@@ -263,13 +281,15 @@ def test_a_server_cannot_paint_or_forge_the_terminal(account: Path) -> None:
         assert "[bold]mail" in done.out
 
 
-def test_quiet_says_nothing_when_all_is_well(account: Path) -> None:
+def test_quiet_says_nothing_when_all_is_well(archiver: Archiver, account: Path) -> None:
     for verb in ("check", "run", "status", "verify", "retry"):
         done = archiver(verb, account, "--quiet")
         assert (verb, done.code, done.out, done.err) == (verb, 0, "", "")
 
 
-def test_what_could_not_be_had_is_listed_with_what_to_do(account: Path, server: ScriptedServer) -> None:
+def test_what_could_not_be_had_is_listed_with_what_to_do(
+    archiver: Archiver, account: Path, server: ScriptedServer
+) -> None:
     server.folders[b"INBOX"].messages[3] = message(3, fetch="no")
     for quiet in ([], ["--quiet"]):
         done = archiver("run", account, *quiet)
@@ -284,7 +304,7 @@ def test_what_could_not_be_had_is_listed_with_what_to_do(account: Path, server: 
     assert archiver("status", account, "--quiet").code == 0
 
 
-def test_one_bad_account_stops_only_itself(server: ScriptedServer, tmp_path: Path) -> None:
+def test_one_bad_account_stops_only_itself(archiver: Archiver, server: ScriptedServer, tmp_path: Path) -> None:
     configs = tmp_path / "configs"
     server.users |= {"u2": "pw", "u3": "pw"}
     for user in ("u1", "u2", "u3"):
@@ -301,7 +321,7 @@ def test_one_bad_account_stops_only_itself(server: ScriptedServer, tmp_path: Pat
 
 
 def test_two_accounts_with_one_archive_are_refused_before_anything_begins(
-    server: ScriptedServer, tmp_path: Path
+    archiver: Archiver, server: ScriptedServer, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):
         account_file(tmp_path / "configs", server, "u1", name=name, archive__path=str(tmp_path / "same"))
@@ -309,7 +329,7 @@ def test_two_accounts_with_one_archive_are_refused_before_anything_begins(
     assert (done.code, len(server.sessions), (tmp_path / "same").exists()) == (2, 0, False)
 
 
-def test_a_damaged_catalog_is_exit_code_6_and_rebuild_mends_it(account: Path) -> None:
+def test_a_damaged_catalog_is_exit_code_6_and_rebuild_mends_it(archiver: Archiver, account: Path) -> None:
     assert archiver("run", account, "-q").code == 0
     catalog = archive_of(account) / "catalog.sqlite"
     catalog.write_bytes(b"this is no catalog" * 1000)
@@ -323,15 +343,14 @@ def test_a_damaged_catalog_is_exit_code_6_and_rebuild_mends_it(account: Path) ->
     assert archiver("status", account, "--quiet").code == 0
 
 
-@pytest.mark.parametrize("verb", ["status", "verify", "retry", "rebuild", "check", "archive"])
-def test_every_verb_prints_one_document_and_nothing_else(account: Path, verb: str) -> None:
-    assert archiver("run", account, "-q").code == 0
-    done = archiver(verb, account, "--json")
-    assert done.code == 0, done.err
-    assert done.document["format"].startswith("archiver-")
+def test_every_verb_prints_one_document_and_nothing_else(archiver: Archiver, account: Path) -> None:
+    for verb in ("run", "status", "verify", "retry", "rebuild", "check", "archive"):
+        done = archiver(verb, account, "--json")
+        assert (verb, done.code) == (verb, 0), done.err
+        assert done.document["format"].startswith("archiver-")
 
 
-def test_verify_finds_what_was_altered(account: Path) -> None:
+def test_verify_finds_what_was_altered(archiver: Archiver, account: Path) -> None:
     assert archiver("run", account, "-q").code == 0
     victim = next(path for path in (archive_of(account) / "Maildir").rglob("cur/*") if path.is_file())
     victim.write_bytes(victim.read_bytes().replace(b"body", b"BODY"))
@@ -362,8 +381,8 @@ main(["run", {str(account)!r}, *sys.argv[1:]])
 
 
 def test_a_reader_that_goes_away_changes_nothing(account: Path) -> None:
-    for verb in ("run", "status", "--help"):
-        process = start(verb, *([account] if verb != "--help" else []))
+    for line in (["run", account], ["status", account], ["status", account, "--json"]):
+        process = start(*line)
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -375,7 +394,7 @@ def test_a_reader_that_goes_away_changes_nothing(account: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_in_good_order(
-    scripted: START, tmp_path: Path, number: signal.Signals, code: int
+    archiver: Archiver, scripted: START, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     reached, go_on = threading.Event(), threading.Event()
     server = scripted({b"INBOX": ScriptedFolder(7, {uid: message(uid) for uid in range(1, 6)})})
@@ -400,7 +419,9 @@ def test_a_signal_ends_a_run_in_good_order(
 # -- a real server -----------------------------------------------------------------------------------------------
 
 
-def test_check_tells_how_a_real_server_is_secured(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> None:
+def test_check_tells_how_a_real_server_is_secured(
+    archiver: Archiver, dovecot: Dovecot, mail_user: str, tmp_path: Path
+) -> None:
     dovecot.append(mail_user, "INBOX", b"Subject: hello\r\n\r\nthere\r\n")
     account = account_file(
         tmp_path, dovecot, mail_user, source__tls="implicit", source__port=dovecot.tls_port,
@@ -415,7 +436,7 @@ def test_check_tells_how_a_real_server_is_secured(dovecot: Dovecot, mail_user: s
     assert found["folders"][0]["size"] > 0
 
 
-def test_the_environment_names_no_secret(account: Path) -> None:
+def test_the_environment_names_no_secret(archiver: Archiver, account: Path) -> None:
     text = account.read_text().replace('{ file = "', '{ env = "UNSET_VARIABLE" } #')
     account.write_text(text)
     done = archiver("check", account)

@@ -222,7 +222,7 @@ def test_damage_is_noticed(journal: FileJournal, directory: Path, damage: Callab
 def test_a_newer_format_is_not_damage(journal: FileJournal, directory: Path) -> None:
     segments = filled(journal)
     rewritten(of_a_newer_format)(directory / segments[1].name)
-    with pytest.raises(ConfigError, match="archiver-journal/2.*; install a mail-archiver that knows"):
+    with pytest.raises(ConfigError, match=r"archiver-journal/2.*; install a mail-archiver that knows"):
         list(journal.read(NOTHING))
 
 
