@@ -5,7 +5,7 @@ Nothing here looks at a server, so a dry run prints the same plan that a real ru
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -198,6 +198,20 @@ def unique_twins(candidates: Iterable[tuple[K, Twin]], usable: Iterable[bool]) -
         if is_usable:
             chosen.setdefault(key, twin)
     return {key: twin for key, twin in chosen.items() if len(digests[key]) == 1}
+
+
+def groups_of(counts: Mapping[K, int], most: int) -> Iterator[set[K]]:
+    """The keys in groups whose counts together are at most `most`; a greater one is a group by itself."""
+    group: set[K] = set()
+    left = most
+    for key, count in counts.items():
+        if group and count > left:
+            yield group
+            group, left = set(), most
+        group.add(key)
+        left -= count
+    if group:
+        yield group
 
 
 def slices(uids: Collection[int], status: FolderStatus | None) -> list[list[int]]:

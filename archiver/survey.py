@@ -33,6 +33,7 @@ from archiver.plan import (
     RETRY_RUNS,
     Verdict,
     doubt_same,
+    groups_of,
     header_key,
     identity_key,
     judge_epoch,
@@ -43,6 +44,8 @@ from archiver.progress import Noted, Progress
 from archiver.record import BATCH_MESSAGES, Batch, Recorder
 
 Retry = Literal["due", "all"]
+
+_MATCHED_AT_ONCE = 10_000
 
 
 @dataclass(slots=True)
@@ -321,9 +324,13 @@ class Surveyor:
     def _match_again(self, surveyed: Surveyed, present: set[int]) -> None:
         """Known messages in a new epoch, found again without a download: by the server's own identity, or by
         Message-ID, size, INTERNALDATE and header digest, present and unique on both sides."""
-        seen = {each.uid: each for each in self.source.scan(present)}
-        sizes = {each.size for each in seen.values() if each.size is not None}
-        candidates = self.catalog.candidates(sizes)
+        seen = {each.uid: each for each in self.source.scan(present) if each.size is not None}
+        for sizes in groups_of(Counter(each.size for each in seen.values()), _MATCHED_AT_ONCE):
+            self._match_sizes(surveyed, {uid: each for uid, each in seen.items() if each.size in sizes})
+
+    def _match_sizes(self, surveyed: Surveyed, seen: Mapping[int, Attributes]) -> None:
+        """Match all messages of some sizes. Size belongs to every key, so what is unique among them is unique."""
+        candidates = self.catalog.candidates({each.size for each in seen.values() if each.size is not None})
         usable = [self._usable(twin.placement) for _, twin in candidates]
         if not any(usable):
             return

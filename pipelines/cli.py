@@ -332,7 +332,7 @@ def invoke(arguments: Sequence[str]) -> int:
     except ArchiverError as error:
         return _fail(error, as_json)
     except BaseException as error:
-        if as_json:
+        if as_json and not isinstance(error, SystemExit):
             _print_error(f"unexpected error: {error!r}", None, 1)
         raise
     return int(code or 0)

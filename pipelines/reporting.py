@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,12 @@ def report_of(archive: Archive, run_id: str, error: BaseException | None) -> Run
     chosen = {each.folder.name for each in [*(each for each, _ in plan.visit), *plan.unchanged]}
     tallies = [each for each in catalog.tallies(run_id) if each.name in chosen or not listed]
     tallies.sort(key=lambda each: (each.name != "INBOX", each.name))
+    if error is not None:  # what was not reached stands as the listing said, not as some run before left it
+        there = {each.folder.name: each.status.messages for each, _ in plan.visit if each.status}
+        tallies = [
+            each if each.visited else replace(each, on_server=there.get(each.name, each.on_server))
+            for each in tallies
+        ]
     quarantined = catalog.quarantined()
     failures = folder_failures(tallies) + quarantine_failures(quarantined)
     refused = refused_from_json(catalog.ledger().step_result(run_id, "archive") or "{}")

@@ -69,8 +69,14 @@ class Terminal:
 
     def document(self, document: dict[str, Any]) -> None:
         """Print the one JSON document, if it was asked for."""
-        if self.as_json:
-            self.out.file.write(json.dumps(document, indent=1, ensure_ascii=not _is_utf8(self.out)) + "\n")
+        if not self.as_json:
+            return
+        text = json.dumps(document, indent=1, ensure_ascii=not _is_utf8(self.out))
+        try:
+            self.out.file.write(text + "\n")
+            self.out.file.flush()
+        except BrokenPipeError:
+            self.out.on_broken_pipe()
 
     def problem(self, text: str) -> None:
         """Something a person has to do something about; every line of it is one problem."""

@@ -140,9 +140,8 @@ class SourceContract:
         status = source.open(folder).status
         uids = sorted(source.uids())
         source.close()
-        served.change(
-            f"UID STORE {uids[0]} +FLAGS.SILENT (\\Deleted)", "EXPUNGE", f"UID STORE {uids[3]} +FLAGS.SILENT (\\Draft)"
-        )
+        served.change(f"UID STORE {uids[0]} +FLAGS.SILENT (\\Deleted)", "EXPUNGE")
+        served.change(f"UID STORE {uids[3]} +FLAGS.SILENT (\\Draft)")
         source = served.open()
         opened = source.open(folder, Resume(status.uidvalidity, status.highestmodseq or 1))
         left = source.uids()

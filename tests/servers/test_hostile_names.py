@@ -277,6 +277,21 @@ def test_inbox_in_any_case_is_inbox(scripted: Callable[..., ScriptedServer], aro
     assert held(archive_of(config))[b"INBOX"][1] == "Maildir"
 
 
+def test_a_folder_listed_again_as_a_mere_parent_still_holds_its_mail(
+    scripted: Callable[..., ScriptedServer], around: Path
+) -> None:
+    """pymap lists INBOX twice when there is an `inbox/other`."""
+    names = [b"a", b"inbox/other"]
+    server = scripted(scripted_folders(names))
+    server.inject(b"LIST", b'* LIST (\\Noselect) "/" INBOX', b'* LIST (\\NonExistent) "/" a', after=5)
+    config = account_file(around, server, "u1")
+
+    result = run(config)
+
+    assert result.report["skipped"] == []
+    assert_archived(config, {b"INBOX": ("INBOX",), b"a": ("a",), b"inbox/other": ("INBOX", "other")})
+
+
 def test_what_a_person_reads_of_failing_folders_rules_no_terminal(
     scripted: Callable[..., ScriptedServer], around: Path
 ) -> None:

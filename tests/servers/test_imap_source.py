@@ -51,9 +51,7 @@ class TestDovecotCautiously(SourceContract):
         user = dovecot.fresh_user()
         fill(dovecot.wire(user), lambda folder, messages: dovecot.append_many(user, folder, messages))
         address = address_of(dovecot.port, user, "pw")
-        return Served(
-            lambda: ImapSource(address, spool_in(tmp_path), cautious=True), lambda: dovecot.wire(user)
-        )
+        return Served(lambda: ImapSource(address, spool_in(tmp_path), cautious=True), lambda: dovecot.wire(user))
 
 
 class TestDovecotWithoutExtensions(SourceContract):

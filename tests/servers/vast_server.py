@@ -1,6 +1,6 @@
 """An IMAP server of its own process whose only folder may hold a hundred thousand messages: it keeps none of them.
 
-Message n follows from n, so the server needs no memory and no set-up. It knows QRESYNC and all a fast client likes, or
+Message n follows from n, so the server needs no memory and no set-up. It knows QRESYNC and all that is fast, or
 CONDSTORE alone, or next to nothing. To change the mail, stop it and start another one.
 """
 
@@ -35,8 +35,8 @@ NEW = 500
 class Mail:
     """What the folder holds: `messages` small ones, or a single one of `large` octets.
 
-    Each `generation` adds `NEW` messages and flags one in a hundred of the first ones. `read`: somebody marked all of
-    them. `offers`: what the server can do.
+    Each `generation` adds `NEW` messages and flags one in a hundred of the first ones. `read`: somebody marked them
+    all as read. `offers`: what the server can do.
     """
 
     messages: int = 0
@@ -71,7 +71,7 @@ class Mail:
     def octets(self, uid: int) -> bytes:
         """A small message."""
         head = b"Message-ID: <%d@vast.example>\r\nFrom: a@b.example\r\nSubject: number %d\r\n\r\n" % (uid, uid)
-        return head + _LINE * (1 + uid % 5)
+        return head + _LINE * (1 + uid % 5) + b"x" * (uid % 991) + b"\r\n"
 
     def pieces(self, uid: int) -> Iterator[bytes]:
         """A message's octets, a large one bit by bit."""

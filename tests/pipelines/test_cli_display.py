@@ -1,0 +1,215 @@
+"""What a run shows while it works and afterwards: little, true, and harmless whatever a server says."""
+
+from __future__ import annotations
+
+import io
+import json
+import select
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from archiver.progress import Noted, Planned, Received, Stored, Working
+from pipelines.display import Display, Work, duration, progress_line, size
+from pipelines.events import AnyEvent, Channel, Ended, Expected, Failed, emit
+from pipelines.tables import equation, failure_lines, folders_table, plan_table
+
+
+def row(name: str, **counts: int) -> dict[str, Any]:
+    terms = (
+        "on_server",
+        "stored",
+        "excluded",
+        "quarantined",
+        "fetched",
+        "fetched_bytes",
+        "flags_changed",
+        "vanished",
+    )
+    return {"name": name} | dict.fromkeys(terms, 0) | counts
+
+
+def shown(renderable: Any, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, markup=False, emoji=False, force_terminal=False)
+    console.print(renderable)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+# -- pace --------------------------------------------------------------------------------------------------------
+
+
+def test_the_time_left_follows_from_the_octets_of_late() -> None:
+    work = Work("alice")
+    work.take(Expected(1000, 10_000_000), 0.0)
+    work.take(Planned(1000, 10_000_000), 0.0)
+    work.take(Received(100, 1_000_000), 1.0)
+    work.take(Received(100, 1_000_000), 2.0)
+    assert work.pace(2.0) == (100, 1_000_000)
+    assert work.seconds_left(2.0) == 8
+    assert progress_line(work, 2.0) == "200 of 1000 messages, 2.0 MB, 1.0 MB/s, 0:08 left"
+
+
+def test_a_slow_beginning_is_forgotten() -> None:
+    work = Work("alice")
+    work.take(Planned(1000, 0), 0.0)
+    work.take(Received(1, 10), 100.0)
+    for second in range(101, 131):
+        work.take(Received(10, 10), float(second))
+    assert round(work.pace(130.0)[0]) == 10
+
+
+def test_what_is_done_is_never_more_than_all() -> None:
+    work = Work("alice")
+    work.take(Expected(5, 100), 0.0)
+    work.take(Received(9, 300), 1.0)
+    assert (work.done, work.total) == ((9, 300), (9, 300))
+
+
+def test_nothing_is_claimed_before_anything_is_known() -> None:
+    assert (Work("alice").pace(5.0), Work("alice").seconds_left(5.0)) == ((0.0, 0.0), None)
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (999_700, "1.0 MB"), (5e12, "5.0 TB")],
+)
+def test_sizes_are_short(octets: float, text: str) -> None:
+    assert size(octets) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (67, "1:07"), (3723, "1:02:03")])
+def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+# -- log lines ---------------------------------------------------------------------------------------------------
+
+
+def told(*events: AnyEvent, stopping: int | None = None, **options: bool) -> list[str]:
+    """The log lines without their time."""
+    console = Console(file=io.StringIO(), width=500)
+    flags = {"live": False, "quiet": False, "verbose": False, **options}
+    with Display(console, ["alice"], stopping=lambda: stopping, **flags) as display:
+        for event in events:
+            display("alice", event)
+    lines: list[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    return [line.split(" ", 2)[2] for line in lines]
+
+
+def test_tiny_events_are_not_a_line_each() -> None:
+    lines = told(Expected(500, 0), *(event for _ in range(100) for event in (Working("INBOX"), Received(5, 10))))
+    assert len(lines) <= 2
+    assert lines[0] == "alice: about 500 messages to fetch"
+
+
+def test_verbose_tells_folders_and_quiet_only_failures() -> None:
+    events = (Working("INBOX"), Stored(1, 1), Noted("a new epoch"), Failed("no such host", 5), Ended(5, "/r"))
+    assert 'alice: folder "INBOX"' in told(*events, verbose=True)
+    assert told(*events, quiet=True) == ["alice: no such host"]
+
+
+def test_a_bug_is_told_with_its_traceback() -> None:
+    assert told(Failed("unexpected error: X()", 1, "Traceback\n  line 7\nX\n")) == [
+        "alice: unexpected error: X()", "alice: Traceback", "alice:   line 7", "alice: X",
+    ]  # fmt: skip
+
+
+def test_what_a_server_says_is_neither_markup_nor_control() -> None:
+    (line,) = told(Noted("folder \x1b[31m[bold]x[/bold]\u202e"))
+    assert line == "alice: folder \\x1b[31m[bold]x[/bold]\\u202e"
+
+
+def test_a_stop_is_told_once() -> None:
+    lines = told(Noted("x"), stopping=2)
+    assert [line for line in lines if "stopping after the current batch" in line] == [
+        "stopping after the current batch; once more stops at once"
+    ]
+
+
+def test_moving_lines_fit_their_terminal() -> None:
+    console = Console(file=io.StringIO(), width=80, height=10, force_terminal=True)
+    display = Display(console, [], live=True, quiet=False, verbose=False, stopping=lambda: None)
+    for number in range(50):
+        display(f"account-with-a-long-name-{number}", Working("a very long folder name " * 9))
+        display(f"account-with-a-long-name-{number}", Planned(100_000, 1_500_000_000))
+    text = shown(display._moving())
+    assert len(text.splitlines()) == 8
+    assert "0 of 50 accounts done" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+# -- tables ------------------------------------------------------------------------------------------------------
+
+
+def test_columns_of_zeros_are_left_out_and_the_rest_fits() -> None:
+    folders = [row("INBOX", on_server=123_456, stored=123_450, fetched=120_000, fetched_bytes=10**9, quarantined=6)]
+    text = shown(folders_table(folders, folders[0], work=True, every=True))
+    head, body = text.splitlines()
+    assert head.split() == ["folder", "on", "server", "stored", "quarantined", "fetched", "octets"]
+    assert body.split() == ["INBOX", "123,456", "123,450", "6", "120,000", "1.0", "GB", "✓"]
+
+
+def test_books_that_do_not_balance_are_seen() -> None:
+    folders = [row("INBOX", on_server=5, stored=3)]
+    assert "✗" in shown(folders_table(folders, folders[0], work=True, every=True))
+    assert equation(folders[0]) == "5 on server = 3 stored + 2 not archived yet"
+
+
+def test_of_many_folders_only_the_eventful_ones_are_shown() -> None:
+    folders = [row(f"f{number}", on_server=1, stored=1) for number in range(200)]
+    folders[77] |= {"vanished": 3}
+    text = shown(folders_table(folders, row("", on_server=200, stored=200, vanished=3), work=True, every=False))
+    assert [line.split()[0] for line in text.splitlines()] == ["folder", "f77", "199", "total"]
+    assert "199 more folders, unchanged" in text
+
+
+def test_folder_names_are_no_markup() -> None:
+    folders = [row("[red]x[/red]", on_server=1, stored=1)]
+    assert "[red]x[/red]" in shown(folders_table(folders, folders[0], work=False, every=True))
+    plan = {"name": "[/]", "messages": None, "size": None, "to_fetch": 0, "reason": None, "directory": ".[b]"}
+    assert "[/]" in shown(plan_table([plan], directories=True))
+
+
+def failure(folder: str, uid: int | None, reason: str, reply: str | None = None) -> dict[str, Any]:
+    return {"folder": folder, "uid": uid, "reason": reason, "server_reply": reply, "next": "run again"}
+
+
+def test_failures_with_one_reason_are_one_line() -> None:
+    failures = [failure("INBOX", uid, "refused", "NO") for uid in range(1, 12)]
+    failures += [failure("Sent", None, "not reached"), failure("Trash", None, "not reached")]
+    assert list(failure_lines(failures)) == [
+        '  folder "INBOX", uids 1, 2, 3, 4, 5, 6, 7, 8 and 3 more: refused (NO)',
+        '  folder "Sent", folder "Trash": not reached',
+        "  → run again",
+    ]
+
+
+# -- the pipe ----------------------------------------------------------------------------------------------------
+
+
+def test_no_event_is_too_long_for_the_pipe() -> None:
+    events: list[AnyEvent] = []
+    with Channel(lambda _, event: events.append(event)):
+        emit("alice", Working("日本語" * 100_000))
+        emit("alice", Failed("ü" * 9000, 1, "\udcff" * 9000))
+        emit("alice", Noted("fine"))
+    folder, failed, note = events
+    assert isinstance(folder, Working)
+    assert isinstance(failed, Failed)
+    assert (folder.folder[:3], failed.message[:1], note) == ("日本語", "ü", Noted("fine"))
+    assert len(json.dumps(folder.folder, ensure_ascii=False).encode()) < select.PIPE_BUF
+
+
+def test_a_listener_that_fails_stops_nobody_and_is_told() -> None:
+    def listener(_: str, __: AnyEvent) -> None:
+        raise ZeroDivisionError
+
+    def talk() -> None:
+        with Channel(listener):
+            for _ in range(5000):
+                emit("alice", Noted("x" * 100))
+
+    with pytest.raises(ZeroDivisionError):
+        talk()
