@@ -96,30 +96,34 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     def tell(self, event: Event | Expected) -> None:
         """Progress for our own display and for Luigi's."""
         emit(self.settings.account, event)
-        if isinstance(event, Working):
-            self._show(f"folder {event.folder}")
-        elif isinstance(event, Expected):
-            self._expected = event.messages
-        elif isinstance(event, Planned):
-            self._planned += event.messages
-        elif isinstance(event, Stored):
-            self._stored += event.messages
-            self._show(f"{self._stored} of {max(self._expected, self._planned)} messages stored")
+        match event:
+            case Working(folder):
+                self._folder = folder
+            case Expected():
+                self._expected = event.messages
+            case Planned(messages):
+                self._planned += messages
+            case Stored(messages):
+                self._stored += messages
+        self._show()
 
+    _folder = ""
     _expected = 0
     _planned = 0
     _stored = 0
     _shown = 0.0
 
-    def _show(self, text: str) -> None:
+    def _show(self) -> None:
+        """In Luigi's web page. Both setters are None where no scheduler listens."""
         now = time.monotonic()
-        if now < self._shown + _SHOW_SECONDS:
+        total = max(self._expected, self._planned)
+        if now < self._shown + _SHOW_SECONDS and self._stored < total:
             return
         self._shown = now
         if self.set_status_message is not None:
-            self.set_status_message(text)
-        if self.set_progress_percentage is not None and self._planned:
-            self.set_progress_percentage(min(100, 100 * self._stored // max(self._expected, self._planned)))
+            self.set_status_message(f"{self._stored} of {total} messages stored; folder {self._folder}")
+        if self.set_progress_percentage is not None and total:
+            self.set_progress_percentage(min(100, 100 * self._stored // total))
 
     def on_failure(self, exception: BaseException) -> Any:
         """A failed run has a report too."""

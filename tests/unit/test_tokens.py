@@ -305,6 +305,9 @@ SEEN = frozenset({"\\Seen"})
             id="identity and modseq",
         ),
         pytest.param(
+            b"* 1 FETCH (UID 1 EMAILID NIL BODY[] \x000\x00)", Attributes(1), 0, id="no identity for this message"
+        ),
+        pytest.param(
             b"* 1 FETCH (X-GM-MSGID 1278455344230334865 UID 1 BODY[] \x000\x00)",
             Attributes(1, emailid="gm:1278455344230334865"),
             0,
