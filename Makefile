@@ -38,11 +38,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/pip install -q -e '.[demo]'
+	PYTHONWARNINGS=ignore $(VENV)/bin/pip install -q -e '.[demo]'
 	@touch $@
 
 # --group needs pip 25.1
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/pip install -q --upgrade 'pip>=25.1'
-	$(VENV)/bin/pip install -q -e '.[demo]' --group dev
+	PYTHONWARNINGS=ignore $(VENV)/bin/pip install -q -e '.[demo]' --group dev
 	@touch $@ $(VENV)/.demo

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -231,8 +232,8 @@ class _Tour:
             f"  ls -A {archive}/Maildir  # each folder is a directory\n"
             f"  ls -A {archive}/vanished  # what is gone from the server\n"
             f"  mutt -f {archive}/Maildir\n"
-            f"  archiver status {account_file}\n"
-            f"  archiver verify {account_file}\n"
+            f"  {_command()} status {account_file}\n"
+            f"  {_command()} verify {account_file}\n"
             f"  zcat {archive}/journal/*.gz | head  # the facts, line by line\n"
             f"  ls {archive}/runs  # a report of every run"
         )
@@ -270,3 +271,9 @@ def _table(folders: Iterable[Mapping[str, Any]]) -> Table:
     for folder in folders:
         table.add_row(Text(folder["name"]), *(f"{folder[name]:,}" if folder[name] else "·" for name in _COLUMNS))
     return table
+
+
+def _command() -> str:
+    """How this program is called here: by its name where the shell would find it."""
+    called = Path(sys.argv[0])
+    return "archiver" if called.name != "archiver" or shutil.which("archiver") else str(called.absolute())
