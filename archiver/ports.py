@@ -141,7 +141,7 @@ class MessageStore(Protocol):
         """Write the folder's true name beside its messages."""
 
     def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
-        """Write the folder's control files for its present messages, given in UID order; `status` =
+        """Write the folder's control files for its present messages, best given in UID order; `status` =
         (uidvalidity, uidnext)."""
 
     def subscribe(self, directories: Sequence[str]) -> None:

@@ -106,13 +106,17 @@ def format_keywords(keywords: Sequence[str]) -> str:
 
 def format_uidlist(directory: str, uidvalidity: int, uidnext: int, placements: Iterable[Placement]) -> bytearray:
     """A `dovecot-uidlist` file, version 3. The folder's GUID follows from what identifies it, so that the same
-    folder gives the same file. Of a large folder nothing but the file's own octets is held."""
+    folder gives the same file. Of placements in UID order nothing but the file's own octets is held."""
     rows = bytearray()
-    last = 0
+    last, ordered = 0, True
     for placement in placements:
-        assert placement.uid > last, f"uid {placement.uid} after {last}"
-        last = placement.uid
-        rows += f"{last} :{base_name(placement)}\n".encode()
+        ordered = ordered and placement.uid > last
+        last = max(last, placement.uid)
+        rows += f"{placement.uid} :{base_name(placement)}\n".encode()
+    if not ordered:
+        lines = bytes(rows).splitlines(keepends=True)
+        lines.sort(key=lambda line: int(line.partition(b" ")[0]))
+        rows = bytearray(b"".join(lines))
     guid = hashlib.sha256(f"{directory}\n{uidvalidity}".encode()).hexdigest()[:32]
     rows[:0] = f"3 V{uidvalidity} N{max(uidnext, last + 1)} G{guid}\n".encode()
     return rows
