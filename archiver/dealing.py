@@ -66,8 +66,8 @@ class Dealing:
                 self._changed.notify_all()
 
     def next_job(self, current: Folder | None, *, wait: bool) -> Job | None:
-        """The next job, slices of the folder that is open first; None when there is nothing. With `wait`, not before
-        the jobs of other connections are done, which may leave more, or one has failed."""
+        """The next job, slices of the folder that is open first; None when there is nothing. With `wait`, not
+        before the jobs of other connections are done, which may leave more, or one has failed."""
         with self._changed:
             while self.failure is None:
                 job = self._take(current)

@@ -103,8 +103,8 @@ def _next(quarantined: Quarantined) -> str:
 
 
 def folder_failures(tallies: Sequence[Tally]) -> list[Failure]:
-    """Folders whose pass failed or whose equation does not balance. One that this run did not visit is not judged by
-    it: either nothing changed there, or it is among those not reached."""
+    """Folders whose pass failed or whose equation does not balance. One that this run did not visit is not judged
+    by it: either nothing changed there, or it is among those not reached."""
     failures = []
     for tally in tallies:
         missing = tally.on_server - tally.stored - tally.excluded - tally.quarantined
