@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from archiver.errors import IntegrityError
 from archiver.model import Folder, Listed
 from archiver.plan import estimated_octets, slices
 from archiver.progress import Planned, Progress
@@ -33,12 +34,14 @@ Job = Listed | Slice
 
 @dataclass(slots=True)
 class Dealing:
-    """The jobs of one account. `work_off` is what a connection does; it is called in a thread for each."""
+    """The jobs of one account. `work_off` is what a connection does; it is called in a thread for each. `damage` is
+    something missing in the archive that stopped nobody."""
 
     connections: int
     progress: Progress
     work_off: Callable[[Dealing], None]
     failure: BaseException | None = None
+    damage: IntegrityError | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _surveys: deque[Listed] = field(default_factory=deque)
     _slices: deque[Slice] = field(default_factory=deque)
@@ -46,16 +49,16 @@ class Dealing:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def run(self, folders: Iterable[Listed]) -> None:
-        """Work until nothing is left, the largest folders first. The first failure of the account is raised after
-        all connections ended."""
+        """Work until nothing is left, the largest folders first. The first failure of the account, else the damage,
+        is raised after all connections ended."""
         self._surveys.extend(sorted(folders, key=lambda listed: -_messages(listed)))
         if not self._surveys:
             return
         self._work()  # the calling thread is the first connection
         for thread in self._threads:
             thread.join()
-        if self.failure is not None:
-            raise self.failure
+        if (failure := self.failure or self.damage) is not None:
+            raise failure
 
     def _work(self) -> None:
         try:

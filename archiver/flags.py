@@ -19,19 +19,25 @@ KEYWORD_LETTERS = 26
 
 _CANONICAL = {flag.lower(): flag for flag in LETTERS}
 _DROPPED = ("", "\\recent")
+_REMEMBERED = 2000  # in characters; what is longer is not kept, so that a server cannot fill the memory with it
 _SYSTEM = {letter: flag for flag, letter in LETTERS.items()}
 _ATOM = re.compile(r"[!#$&'+-\[\]-z|}~]+")  # RFC 3501 section 9, and "]", which servers let through
 
 
 def parse_flags(flags: Iterable[str]) -> Flags:
     """System flags in their canonical case, keywords as they are, without `\\Recent`. Equal sets are one object."""
-    return _parsed(tuple(flags))
+    words = tuple(flags)
+    return _parsed(words) if sum(map(len, words)) <= _REMEMBERED else _canonical(words)
 
 
 @lru_cache(maxsize=4096)
 def _parsed(flags: tuple[str, ...]) -> Flags:
+    return _interned(_canonical(flags))
+
+
+def _canonical(flags: Iterable[str]) -> Flags:
     known = ((flag.lower(), flag) for flag in flags)
-    return _interned(frozenset(_CANONICAL.get(lower, flag) for lower, flag in known if lower not in _DROPPED))
+    return frozenset(_CANONICAL.get(lower, flag) for lower, flag in known if lower not in _DROPPED)
 
 
 @lru_cache(maxsize=4096)

@@ -149,9 +149,10 @@ def _pattern(glob: str) -> re.Pattern[str]:
     first, slash, rest = unicodedata.normalize("NFC", glob).partition("/")
     if first.upper() == "INBOX":
         first = "INBOX"
-    # Runs of "*" are one: "**" says no more, and would only make the match slow.
-    literal = re.escape(re.sub(r"\*+", "*", first + slash + rest))
-    return re.compile(literal.replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
+    start, *parts = (re.escape(part).replace(r"\?", ".") for part in (first + slash + rest).split("*"))
+    # Each part but the last is taken where it first fits, for good: trying all ways to match would be slow.
+    middle = "".join(f"(?>.*?{part})" for part in parts[:-1] if part)
+    return re.compile(start + (f"{middle}.*{parts[-1]}" if parts else ""), re.DOTALL)
 
 
 _DECEPTIVE = re.compile(

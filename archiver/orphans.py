@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from archiver.facts import StoredFact
-from archiver.message import HEADER_OCTETS, arrived_of, header_digest, message_id
+from archiver.message import HEADER_OCTETS, header_digest, message_id
 from archiver.model import Attributes, KnownEpoch, Placement
 from archiver.ports import MessageStore
 
 
 class Orphans:
-    """What `MessageStore.settle` found without a row. Shared by the connections of one account; a folder's are
-    looked at by one of them at a time."""
+    """What `MessageStore.settle` found without a row. Shared by the connections of one account."""
 
     def __init__(self, placements: Iterable[Placement] = ()) -> None:
         self._left: dict[tuple[str, int], dict[int, Placement]] = {}
@@ -26,8 +25,11 @@ class Orphans:
     def of(self, directory: str, epoch: KnownEpoch) -> dict[int, Placement]:
         """Those of the current epoch of the folder in `directory`, by UID."""
         here = self._left.get((directory, epoch.uidvalidity), {})
+        # NOTE: a list, because another connection may adopt some of the same folder meanwhile.
         # What lies among the vanished names its generation, what lies among the present is of the current one.
-        return {uid: each for uid, each in here.items() if each.present or each.generation == epoch.generation}
+        return {
+            uid: each for uid, each in list(here.items()) if each.present or each.generation == epoch.generation
+        }
 
     def adopt(self, placement: Placement) -> None:
         """A fact of it is on its way."""
@@ -57,7 +59,7 @@ def adopted(
         crlf_size=placement.crlf_size,
         server_size=seen.size,
         internaldate=seen.internaldate,
-        arrived=arrived_of(seen.internaldate, header) if seen.internaldate else placement.arrived,
+        arrived=placement.arrived,
         flags=seen.flags or frozenset(),
         message_id=message_id(header),
         header_digest=header_digest(header),

@@ -7,7 +7,7 @@ what was gathered is lasting.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archiver.dealing import Dealing, Job, Slice
 from archiver.errors import (
@@ -15,6 +15,7 @@ from archiver.errors import (
     BackendError,
     ConnectionLost,
     ConnectionRefused,
+    FolderChanged,
     Interrupted,
     Throttled,
 )
@@ -28,6 +29,7 @@ from archiver.message import (
 )
 from archiver.model import Fetched, Folder, KnownEpoch, KnownFolder, Listed, Placement, Undelivered
 from archiver.orphans import Orphans, adopted
+from archiver.plan import doubt_left
 from archiver.ports import Catalog, MailSource, MessageStore
 from archiver.progress import Noted, Progress, Working
 from archiver.record import Batch, Recorder
@@ -104,6 +106,7 @@ class Part:
     def _finish(self) -> None:
         self._batch.flush()
         self._batch.flush()  # what became due when the first one was lasting: the folders' books and states
+        self._dealing.damage = self._dealing.damage or self._batch.damage
 
     def _next_job(self) -> Job | None:
         """The next job; what was gathered is made lasting before waiting for one."""
@@ -220,13 +223,12 @@ class Part:
             placement = here.get(attributes.uid)
             if placement is None or attributes.uid in done:
                 continue
-            if attributes.size not in (None, placement.size, placement.crlf_size):
+            if doubt_left(placement, attributes) == "other":
                 continue  # the server went back in time meanwhile: this UID is other mail now
             fact = adopted(self._context.store, surveyed.epoch, placement, attributes, self._context.now)
-            if fact.arrived == placement.arrived:
-                self._batch.moved(fact, [(placement, surveyed.placement(fact))])
-                done.add(attributes.uid)
-                self._context.orphans.adopt(placement)
+            self._batch.moved(fact, [(placement, surveyed.placement(fact))])
+            done.add(attributes.uid)
+            self._context.orphans.adopt(placement)
         return [uid for uid in uids if uid not in done]
 
     def _slice_lasting(self, surveyed: Surveyed) -> None:
@@ -248,7 +250,9 @@ class Part:
         if uidnext is None:
             uidnext = max((each.uid for each in self._present(surveyed)), default=0) + 1
         self._context.store.publish(known.directory, (surveyed.epoch.uidvalidity, uidnext), self._present(surveyed))
-        self._batch.fact(surveyed.state)
+        # NOTE: as if those that are gone had not been there: if they are all the same, the folder does not stand
+        # where this says, and is looked at again.
+        self._batch.fact(replace(surveyed.state, messages=surveyed.state.messages - surveyed.gone))
 
     def _present(self, surveyed: Surveyed) -> Iterator[Placement]:
         return (each for each in self._context.catalog.placements(surveyed.epoch.number) if each.present)
@@ -287,4 +291,6 @@ def _stops_account(error: BackendError) -> bool:
     """Whether it is the connection or the login that failed, not one folder."""
     if isinstance(error, ConnectionLost | Throttled | AuthenticationFailed | ConnectionRefused):
         return True
+    if isinstance(error, FolderChanged):
+        return False
     return error.where is None or error.where.folder is None

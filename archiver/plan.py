@@ -18,6 +18,7 @@ from archiver.model import (
     KnownEpoch,
     KnownFolder,
     Listed,
+    Placement,
     Plan,
     Twin,
 )
@@ -117,13 +118,16 @@ def shown_epochs(
     for each in listed:
         folder = known.get(each.folder.raw)
         epoch = epochs.get(folder.number) if folder else None
-        if folder is None or epoch is None or epoch.foreign or not each.folder.selectable:
+        if folder is None or not each.folder.selectable or (epoch and epoch.foreign):
             continue
-        if each.status is None or each.status.uidvalidity == epoch.uidvalidity:
+        if each.status is not None:  # also of a folder whose first epoch begins in this run
+            shown.add((folder.directory, each.status.uidvalidity))
+        elif epoch is not None:
             shown.add((folder.directory, epoch.uidvalidity))
     return frozenset(shown)
 
 
+Doubt = Literal["same", "doubtful", "other"]
 Verdict = Literal["same", "first", "uidvalidity", "rewound", "source"]
 
 
@@ -149,12 +153,23 @@ def judge_epoch(epoch: KnownEpoch | None, status: FolderStatus) -> Verdict:
     return "same"
 
 
-def doubt_same(recorded: Attributes, seen: Attributes) -> Literal["same", "doubtful", "other"]:
+def doubt_same(recorded: Attributes, seen: Attributes) -> Doubt:
     """Whether a known UID still shows the same message: another size or INTERNALDATE is a doubt, both together are
     another message. Dates are compared as instants: a server may tell the same one in another zone."""
     sized = recorded.size is None or seen.size is None or recorded.size == seen.size
     dated = recorded.internaldate is None or seen.internaldate is None
     dated = dated or internaldate_seconds(recorded.internaldate) == internaldate_seconds(seen.internaldate)
+    return _doubt(sized, dated)
+
+
+def doubt_left(left: Placement, seen: Attributes) -> Doubt:
+    """The same of octets that a crashed run left, of which no more is known than the name says. NOTE: a server's
+    sizes may always be wrong (RFC822.SIZE is a hint)."""
+    sized = seen.size in (None, left.size, left.crlf_size)
+    return _doubt(sized, internaldate_seconds(seen.internaldate) in (None, left.arrived))
+
+
+def _doubt(sized: bool, dated: bool) -> Doubt:
     if sized and dated:
         return "same"
     return "doubtful" if sized or dated else "other"

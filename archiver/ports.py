@@ -108,7 +108,11 @@ class MessageStore(Protocol):
         """Begin a batch."""
 
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
-        """Messages changed flags, or left the present ones; durable on return. A move done before is fine."""
+        """Messages changed flags, or left the present ones; durable on return. A move done before is fine.
+
+        Raises:
+            IntegrityError: a message is at neither place; all other moves are done.
+        """
 
     def open(self, placement: Placement) -> BinaryIO:
         """The message's octets.
@@ -208,7 +212,7 @@ class Catalog(Protocol):
         """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
 
     def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:
-        """What waits in quarantine, of one current epoch or of all."""
+        """What waits in quarantine, of one current epoch or of those of all listed folders."""
 
     def tallies(self, run: str | None = None) -> Sequence[Tally]:
         """The equation of every listed folder, with the work of `run`."""

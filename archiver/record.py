@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from archiver.errors import IntegrityError
@@ -36,12 +36,14 @@ class Recorder:
         self._next_folder, self._next_epoch, generations = catalog.next_numbers()
         self._generations = dict(generations)
 
-    def catch_up(self) -> int:
+    def catch_up(self, behind: Callable[[], None]) -> int:
         """Apply the segments that the catalog does not know; returns how many. A crash leaves one, a catalog
-        from a backup lacks some, a lost one lacks all."""
+        from a backup lacks some, a lost one lacks all. `behind` is called before the first of them is applied."""
         applied = 0
         with self._lock:
             for segment in self._journal.read(self._last):
+                if applied == 0:
+                    behind()
                 self._catalog.apply(segment)
                 self._last = (segment.number, segment.digest)
                 applied += 1
@@ -88,6 +90,7 @@ class Batch:
     store: MessageStore
     catalog: Catalog
     progress: Progress
+    damage: IntegrityError | None = None
     _bytes: StoreBatch | None = None
     _held: list[tuple[Placement, Body]] = field(default_factory=list)
     _held_octets: int = 0
@@ -130,6 +133,14 @@ class Batch:
         self.fact(fact)
         self._flush_if_full()
 
+    def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
+        """Move at once. A message that somebody removed from the archive cannot stop all others for ever: it is
+        kept as `damage`, to be told when everything else is done."""
+        try:
+            self.store.move(moves)
+        except IntegrityError as error:
+            self.damage = self.damage or error
+
     def fact(self, fact: Fact) -> None:
         """A fact without octets."""
         if not self._facts:
@@ -147,7 +158,7 @@ class Batch:
             self._bytes.commit()
             self._bytes = None
         if self._moves:
-            self.store.move(self._moves)
+            self.move(self._moves)
             self._moves = []
         facts, self._facts = self._facts, []
         self.recorder.write(facts)

@@ -32,6 +32,7 @@ from archiver.plan import (
     PROBED,
     RETRY_RUNS,
     Verdict,
+    doubt_left,
     doubt_same,
     groups_of,
     header_key,
@@ -113,14 +114,16 @@ class Surveyor:
         if epoch is not None and verdict == "same":
             known_flags = self.catalog.known(epoch.number)
             present, seen = self._look_again(epoch, opened, known_flags)
-            if self._other_mail(epoch, seen):
+            if self._other_mail(epoch, seen) or self._other_mail_left(known, epoch, present):
                 verdict = "rewound"
         self.store.reserve(known.directory, opened.keywords)
         if epoch is None or verdict != "same":
             epoch = self._begin_epoch(known, epoch, opened, verdict)
-            known_flags = {}
+            known_flags, held = {}, {}
             present = self.source.uids()
         else:
+            # NOTE: the flags of those that are back were just seen, and their move waits in the batch.
+            held = {uid: known_flags[uid] for uid in known_flags.keys() & present}
             known_flags |= self._take_back(epoch, {uid: seen[uid] for uid in seen.keys() - known_flags.keys()})
         matching = present if self.search is None else self.source.uids(self.search) & present
         matching |= self._left_here(known, epoch, present)
@@ -128,9 +131,7 @@ class Surveyor:
         self._vanish(known, epoch, known_flags.keys() - present)
         self._release(epoch, {each.uid for each in waiting} - present)
         if epoch.state is not None or known_flags:
-            self._follow_flags(
-                known, epoch, opened, {uid: known_flags[uid] for uid in known_flags.keys() & present}
-            )
+            self._follow_flags(known, epoch, opened, held)
         quarantined = frozenset(each.uid for each in waiting if each.uid in present)
         not_due = {each.uid for each in waiting if not self._due(each)}
         wanted = matching - known_flags.keys() - not_due
@@ -193,24 +194,30 @@ class Surveyor:
 
     def _probe(self, epoch: KnownEpoch, known: Mapping[int, Flags], present: set[int]) -> dict[int, Attributes]:
         newest = nlargest(PROBED, known.keys() & present)
-        uidnext = epoch.state.uidnext if epoch.state else None
-        unknown = [uid for uid in present - known.keys() if uidnext is None or uid < uidnext]
-        asked = {*newest, *self.catalog.attributes(epoch.number, unknown)}
+        # NOTE: also those above the last UIDNEXT: a pass that failed after it may have met them, under other mail.
+        asked = {*newest, *self.catalog.attributes(epoch.number, present - known.keys())}
         return {each.uid: each for each in self.source.scan(asked) if each.uid in asked} if asked else {}
 
     def _other_mail(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> bool:
         """Whether UIDs show other mail than is recorded of them. Doubtful ones are settled by their headers."""
         recorded = self.catalog.attributes(epoch.number, seen)
         doubts = {uid: doubt_same(recorded[uid], seen[uid]) for uid in recorded}
-        if "other" in doubts.values():
-            return True
         doubtful = [uid for uid, doubt in doubts.items() if doubt == "doubtful"]
-        if not doubtful:
-            return False
-        held = {p.uid: p for p in self.catalog.placements(epoch.number, uids=doubtful)}
+        held = {p.uid: p for p in self.catalog.placements(epoch.number, uids=doubtful)} if doubtful else {}
+        return "other" in doubts.values() or self._other_headers(held)
+
+    def _other_mail_left(self, known: KnownFolder, epoch: KnownEpoch, present: set[int]) -> bool:
+        """The same of UIDs under which a crashed run left octets."""
+        left = {uid: each for uid, each in self._unrecorded(known, epoch).items() if uid in present}
+        seen = [each for each in self.source.scan(left) if each.uid in left] if left else []
+        doubts = {each.uid: doubt_left(left[each.uid], each) for each in seen}
+        doubtful = {uid: left[uid] for uid, doubt in doubts.items() if doubt == "doubtful"}
+        return "other" in doubts.values() or self._other_headers(doubtful)
+
+    def _other_headers(self, held: Mapping[int, Placement]) -> bool:
         return any(
             attributes.uid in held and header_digest(header) != header_digest(self._header(held[attributes.uid]))
-            for attributes, header in list(self.source.headers(doubtful))
+            for attributes, header in (list(self.source.headers(list(held))) if held else ())
         )
 
     def _take_back(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> dict[int, Flags]:
@@ -250,7 +257,7 @@ class Surveyor:
                 )
             )
             ended = (each for each in self.catalog.placements(before.number) if not each.present)
-            self.store.move((replace(each, present=True), each) for each in ended)
+            self.batch.move((replace(each, present=True), each) for each in ended)
         return KnownEpoch(fact.number, known.number, fact.uidvalidity, fact.generation)
 
     def _of_ending(self, known: KnownFolder, epoch: KnownEpoch | None) -> list[StoredFact]:

@@ -32,6 +32,7 @@ from archiver.progress import Noted, Progress
 from archiver.record import Recorder
 from archiver.sources.imap import ImapSource
 from archiver.sources.retrying import RetryingSource
+from archiver.stores.durable import Writing, sync_paths
 from archiver.stores.journal import FileJournal
 from archiver.stores.lock import account_lock
 from archiver.stores.maildir import MaildirStore
@@ -66,6 +67,30 @@ class Archive:
     def reports(self) -> Path:
         """Where reports of runs lie."""
         return self.settings.archive.path / "runs"
+
+    @property
+    def _unsettled(self) -> Path:
+        return self.settings.archive.path / "unsettled"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the store is as the catalog says: whatever worked on it came to its good end."""
+        return not self._unsettled.exists()
+
+    def begin_work(self) -> None:
+        """From here on the store may not be as the catalog says; durable on return, fine if it was said before.
+
+        NOTE: it is said beside the store. A catalog may be replaced by that of last week, and clocks go back.
+        """
+        with Writing(str(self._unsettled)):
+            self._unsettled.touch(mode=0o600)
+            if self.settings.archive.durability != "none":
+                sync_paths([str(self.settings.archive.path)])
+
+    def end_work(self) -> None:
+        """All that was begun is recorded; the store is as the catalog says."""
+        with Writing(str(self._unsettled)):
+            self._unsettled.unlink(missing_ok=True)
 
 
 @contextmanager

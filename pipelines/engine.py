@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -69,11 +70,16 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
     outcomes = {each.account: Outcome(each, _run_id(each, options)) for each in accounts}
     locks = {each.account: ExitStack() for each in accounts}
 
+    def release(account: str) -> None:
+        # NOTE: two threads come here, and one of them closes it.
+        if (lock := locks.pop(account, None)) is not None:
+            lock.close()
+
     def listen(account: str, event: AnyEvent) -> None:
         match event:
             case Ended(exit_code, report):
                 outcomes[account].exit_code, outcomes[account].report = exit_code, Path(report)
-                locks[account].close()  # the rest of the wave need not keep others out of this account
+                release(account)  # the rest of the wave need not keep others out of this account
             case Failed(message, exit_code):
                 outcomes[account].exit_code, outcomes[account].message = exit_code, message
         listener(account, event)
@@ -82,7 +88,7 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
         for wave in _waves(accounts):
             _build([outcomes[each.account] for each in wave], options, locks)
             for each in wave:
-                locks[each.account].close()
+                release(each.account)
     for outcome in outcomes.values():
         if outcome.exit_code is None:
             outcome.exit_code = 1
@@ -121,12 +127,15 @@ def _build(wave: Sequence[Outcome], options: Options, locks: Mapping[str, ExitSt
     if not tasks:
         return
     where = {"scheduler_url": options.scheduler_url} if options.scheduler_url else {"local_scheduler": True}
+    before = set(multiprocessing.active_children())
     result = luigi.build(
         tasks,
         workers=max(1, min(options.workers, len(tasks))),
         detailed_summary=True,
         **where,
     )
+    for worker in set(multiprocessing.active_children()) - before:
+        worker.join()  # its work is done, but until it is gone it holds the lock
     if result.status == LuigiStatusCode.SUCCESS:
         for outcome in wave:
             _already_done(outcome)

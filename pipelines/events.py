@@ -190,7 +190,7 @@ def progress_of(account: str) -> Progress:
 def failed(error: BaseException) -> Failed:
     """The event of an error; one that nobody foresaw is a bug and keeps its traceback."""
     if not isinstance(error, ArchiverError):
-        trace = "".join(traceback.format_exception(error))
+        trace = "\n".join(map(printable, "".join(traceback.format_exception(error)).splitlines()))
         return Failed(printable(f"unexpected error: {error!r}"), 1, trace[-_TRACE_LIMIT:])
     text = str(error)  # NOTE: a ConfigError has a line for every mistake, and no words of a server
     return Failed(text if isinstance(error, ConfigError) else printable(text), error.exit_code)

@@ -56,7 +56,7 @@ def report_of(archive: Archive, run_id: str, error: BaseException | None) -> Run
             each if each.visited else replace(each, on_server=there.get(each.name, each.on_server))
             for each in tallies
         ]
-    quarantined = catalog.quarantined()
+    quarantined = [each for each in catalog.quarantined() if each.folder in chosen or not listed]
     failures = folder_failures(tallies) + quarantine_failures(quarantined)
     refused = refused_from_json(catalog.ledger().step_result(run_id, "archive") or "{}")
     for each in listed:

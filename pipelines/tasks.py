@@ -84,14 +84,15 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         return task(config=self.config, run_id=self.run_id, retry=self.retry, new_source=self.new_source)
 
     @contextmanager
-    def opened(self) -> Iterator[tuple[Archive, Recorder, int]]:
-        """The archive, locked and caught up with its journal; the number of segments that took."""
+    def opened(self) -> Iterator[tuple[Archive, Recorder]]:
+        """The archive, locked and caught up with its journal."""
         end_with_parent(_PARENT)
         STOP.check()
         make_archive(self.settings)
         with locked(self.settings, self.run_id), open_archive(self.settings) as archive:
             recorder = Recorder(archive.journal, archive.catalog, self.run_id)
-            yield archive, recorder, recorder.catch_up()
+            recorder.catch_up(archive.begin_work)
+            yield archive, recorder
 
     def tell(self, event: Event | Expected) -> None:
         """Progress for our own display and for Luigi's."""
@@ -140,7 +141,7 @@ class EnumerateFolders(AccountTask):
     def run(self) -> None:
         account = self.settings.account
         emit(account, Began(self.step))
-        with self.opened() as (archive, recorder, _):
+        with self.opened() as (archive, recorder):
             confirm_identity(archive, recorder, new_source=self.new_source)
             ledger = archive.catalog.ledger()
             ledger.begin(self.run_id, utc_now())
@@ -162,12 +163,14 @@ class ArchiveFolders(AccountTask):
 
     def run(self) -> None:
         emit(self.settings.account, Began(self.step))
-        with self.opened() as (archive, recorder, caught_up):
+        with self.opened() as (archive, recorder):
+            # Also where this run listed the folders before, when the account file may have named somebody else.
+            confirm_identity(archive, recorder, new_source=False)
             ledger = archive.catalog.ledger()
             listed = listing_from_json(ledger.step_result(self.run_id, EnumerateFolders.step) or "[]")
-            clean = caught_up == 0 and ended_well(archive, self.run_id)
-            ledger.complete_step(self.run_id, "archive-began", "", utc_now())
-            orphans = Orphans() if clean else settle(archive, self.tell)
+            is_settled = archive.is_settled
+            archive.begin_work()
+            orphans = Orphans() if is_settled else settle(archive, self.tell)
             retry: Retry = "due" if self.retry == "due" else "all"
             self.tell(expected_work(archive, listed, retry))
             refused = archive_listed(
@@ -181,6 +184,7 @@ class ArchiveFolders(AccountTask):
                 retry=retry,
                 accept=self.retry == "accept",
             )
+            archive.end_work()
             ledger.complete_step(self.run_id, self.step, refused_to_json(refused), utc_now())
 
 
@@ -193,7 +197,7 @@ class ArchiveAccount(AccountTask):
         return self.before(ArchiveFolders)
 
     def run(self) -> None:
-        with self.opened() as (archive, _, _):
+        with self.opened() as (archive, _):
             end_run(self.settings, self.run_id, None)
             archive.catalog.ledger().complete_step(self.run_id, self.step, "", utc_now())
 
@@ -208,15 +212,3 @@ def expected_work(archive: Archive, listed: Sequence[Listed], retry: Retry) -> E
         held = {tally.name: tally.stored for tally in catalog.tallies()}
     work = [expected_fetch(each, known, epochs, held) for each, _ in plan.visit]
     return Expected(sum(messages for messages, _ in work), sum(octets for _, octets in work))
-
-
-def ended_well(archive: Archive, run_id: str) -> bool:
-    """Whether whatever ran before this left the store as the catalog says: this run did not begin its work
-    before, and the run before it came to its end."""
-    ledger = archive.catalog.ledger()
-    if ledger.step_result(run_id, "archive-began") is not None:
-        return False
-    before = [each for each in ledger.runs() if each[0] != run_id]
-    if not before:  # a new archive knows no folders yet; one that does was rebuilt, and its last run is not known
-        return not archive.catalog.folders()
-    return before[-1][3] in ("complete", "incomplete")

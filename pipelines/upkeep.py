@@ -102,7 +102,7 @@ def _catch_up(archive: Archive) -> None:
     """A run that was killed may have left a segment that the catalog does not know; that is no difference."""
     recorder = Recorder(archive.journal, archive.catalog, _VERIFY)
     try:
-        recorder.catch_up()
+        recorder.catch_up(archive.begin_work)
     except IntegrityError:
         pass  # as above
 
@@ -179,6 +179,7 @@ def _rebuilt(archive: Archive, tell: Tell) -> RebuildOutcome:
         orphans = tuple(archive.store.place(each) for each in restore_store(archive.store, scratch))
         messages = sum(1 for _ in scratch.placements())
         scratch.close()
+        archive.begin_work()  # whose end the next run makes: it adopts what has no record
         aside = install_catalog(archive, _REBUILD)
     left = f"; {len(orphans)} messages without a record wait for the next run, which adopts them" if orphans else ""
     return RebuildOutcome(

@@ -190,7 +190,7 @@ class SqlCatalog:
             ]
 
     def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:
-        """What waits in quarantine, of one current epoch or of all."""
+        """What waits in quarantine, of one current epoch or of those of all listed folders."""
         waiting = (
             select(QUARANTINE, FOLDER.c.path)
             .join(EPOCH, EPOCH.c.number == QUARANTINE.c.epoch)
@@ -198,8 +198,7 @@ class SqlCatalog:
             .where(EPOCH.c.ended_at.is_(None))
             .order_by(QUARANTINE.c.epoch, QUARANTINE.c.uid)
         )
-        if epoch is not None:
-            waiting = waiting.where(QUARANTINE.c.epoch == epoch)
+        waiting = waiting.where(FOLDER.c.listed if epoch is None else QUARANTINE.c.epoch == epoch)
         with self._database.reading() as connection:
             return [_quarantined(row) for row in connection.execute(waiting)]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from archiver.errors import ArchiveNotWritable, ConnectionLost, Throttled, Where
-from archiver.imap.replies import error_of, printable
+from archiver.errors import ArchiveNotWritable, ConnectionLost, ServerUnavailable, Throttled
+from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.session import BodyReader, Session
 from archiver.imap.tokens import Response, is_fetch, parse_fetch
 from archiver.message import PLACEHOLDER_GIVEN, BodyBuilder, is_placeholder
@@ -40,6 +40,16 @@ def body_reader(spool: Spool) -> BodyReader:
         return _spooled(builder, size, session, spool)
 
     return read
+
+
+def read_header(size: int, session: Session) -> Body:
+    """Reads a header literal of any size and keeps its `header` alone."""
+    builder = BodyBuilder()
+    while size:
+        piece = session.read_octets(min(size, _PIECE))
+        builder.feed(piece)
+        size -= len(piece)
+    return builder.body()
 
 
 def _spooled(builder: BodyBuilder, size: int, session: Session, spool: Spool) -> Body:
@@ -99,18 +109,37 @@ class FetchStream:
             _Window(dict.fromkeys(ordered[start : start + WINDOW])) for start in range(0, len(ordered), WINDOW)
         )
         read_body = body_reader(self.spool)
+        idle = 0
         while self._queue or self._flying:
             self._send_ahead()
-            window = self._flying[0]
-            self.current = next(iter(window.pending), None)
-            response = self.session.read_response(read_body)
+            self.current = next((uid for window in self._flying for uid in window.pending), None)
+            response = self._response(read_body)
+            idle += 1
+            if idle > self.session.patience:
+                self._lost("an answer that does not come to an end")
             if is_fetch(response.text):
-                yield from self._row(response)
-            elif response.text.startswith(window.tag + b" "):
-                self._flying.popleft()
-                yield from self._finished(window, response.text[len(window.tag) + 1 :])
-            elif not response.text.startswith(b"* "):
+                for outcome in self._row(response):
+                    idle = 0
+                    yield outcome
+                continue
+            tag, _, text = response.text.partition(b" ")
+            # Not always the oldest: servers may work on several at once (RFC 3501 section 5.5).
+            window = next((each for each in self._flying if each.tag == tag), None)
+            if window is not None:
+                idle = 0
+                self._flying.remove(window)
+                yield from self._finished(window, text)
+            elif tag != b"*":
                 self._lost(printable(response.text[:80]))
+
+    def _response(self, read_body: BodyReader) -> Response:
+        try:
+            return self.session.read_response(read_body)
+        except BaseException as error:
+            self._discard_bodies()  # the connection may break behind the literal
+            if isinstance(error, ConnectionLost | ServerUnavailable):  # the server may say why it hangs up
+                error.where = replace(self.session.where, uid=self.current, operation="fetch")
+            raise
 
     def _send_ahead(self) -> None:
         while self._queue and len(self._flying) < IN_FLIGHT:
@@ -129,7 +158,7 @@ class FetchStream:
         """A row is a message, or attributes to keep for it, or nobody asked for it."""
         row = parse_fetch(response)
         uid = row.attributes.uid if row.attributes else None
-        if self.session.bodies and not row.clean:
+        if (row.has_body or self.session.bodies) and not row.clean:
             self.current = uid if uid is not None else self.current
             self._discard_bodies()
             self._lost("a message's length does not fit what follows it")
@@ -138,7 +167,8 @@ class FetchStream:
             self._discard_bodies()
             return
         attributes = _merged(window.pending[uid], row.attributes)
-        if not row.has_body:
+        if not row.has_body or row.section:  # a part of the message is not the message
+            self._discard_bodies()
             window.pending[uid] = attributes
             return
         del window.pending[uid]
@@ -168,7 +198,9 @@ class FetchStream:
         ok = text[:2].upper() == b"OK"
         if not ok:
             error = error_of(text, self.session.where)
-            if isinstance(error, Throttled):
+            # Exchange says in words alone that the session is useless; a code may be about the message (Yahoo).
+            of_session = isinstance(error, ServerUnavailable) and response_code(text) is None
+            if of_session or isinstance(error, Throttled):
                 raise error
         if len(left) > 1:
             parts = [left[: len(left) // 2], left[len(left) // 2 :]] if not ok else [[uid] for uid in left]
@@ -191,7 +223,7 @@ class FetchStream:
         self.session.bodies.clear()
 
     def _lost(self, why: str) -> None:
-        where = Where(server=self.session.where.server, uid=self.current, operation="fetch")
+        where = replace(self.session.where, uid=self.current, operation="fetch")
         raise ConnectionLost(f"this is not IMAP: {why}", where=where)
 
 

@@ -13,9 +13,14 @@ import os
 import socket
 import ssl
 import weakref
+from typing import Any
 
 _open: dict[int, weakref.ref[socket.socket]] = {}
 _cut = False
+
+_PIECE = 4 << 20  # nobody reads more at once
+_GREETING = 64 << 10  # what a server may say while imaplib listens, which keeps all of it
+_RESPONSE = 100  # what keeping a response costs besides its own octets
 
 
 def cut_lines() -> None:
@@ -88,6 +93,7 @@ class Line(imaplib.IMAP4):
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, connect_timeout: float) -> None:
         self._tls = tls
+        self._heard = 0
         super().__init__(host, port, connect_timeout)
 
     def _connect(self) -> None:
@@ -97,6 +103,18 @@ class Line(imaplib.IMAP4):
         if not b"* ".startswith(greeting[:2]):
             raise self.error(greeting.partition(b"\n")[0])
         super()._connect()  # type: ignore[misc]  # typeshed does not list it
+
+    def _append_untagged(self, typ: str, dat: Any) -> None:
+        self._heard += _RESPONSE + (sum(map(len, dat)) if isinstance(dat, tuple) else len(dat))
+        if self._heard > _GREETING:
+            raise self.abort("its greeting does not come to an end")
+        super()._append_untagged(typ, dat)  # type: ignore[misc]  # typeshed does not list it
+
+    def read(self, size: int) -> bytes:
+        """At most `size` octets; fewer at the end."""
+        if size > _PIECE:  # imaplib asks for whatever a server announces, and memory is taken before it is filled
+            raise self.abort(f"a literal of {size} octets where none belongs")
+        return super().read(size)
 
     def _create_socket(self, timeout: float) -> socket.socket:
         sock = dial(self.host, self.port, timeout)

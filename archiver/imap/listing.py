@@ -6,7 +6,7 @@ these has a plain fallback, since servers advertise what they do not do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from archiver.errors import ServerUnavailable
@@ -99,8 +99,9 @@ def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -
             "the server lists no folders; this is never taken for an empty account", where=session.where
         )
     folders = _folders(rows, _subscribed(replies, rows), _personal_prefix(replies))
-    statuses = dict(filter(None, map(parse_status, replies["list"].untagged)))
-    listed = [Listed(folder, statuses.get(_wire_name(folder, rows))) for folder in folders]
+    rows_of_status = filter(None, map(parse_status, replies["list"].untagged))
+    statuses = {canonical_raw(name): status for name, status in rows_of_status}
+    listed = [Listed(folder, statuses.get(folder.raw)) for folder in folders]
     if not statuses:
         listed = _with_statuses(session, abilities, listed)
     return Prologue(enabled="enable" in replies and replies["enable"].ok, folders=listed)
@@ -132,7 +133,9 @@ def _personal_prefix(replies: dict[str, Reply]) -> bytes:
     if "namespace" in replies:
         for response in replies["namespace"].untagged:
             if found := parse_namespace(response):
-                return found[0]
+                prefix, delimiter = found
+                # One that is no whole level ("INBOX" alone) would cut `INBOXES` in two.
+                return prefix if delimiter and prefix.endswith(delimiter) else b""
     return b""
 
 
@@ -154,13 +157,6 @@ def _folders(rows: dict[bytes, ListRow], subscribed: frozenset[bytes], prefix: b
     return sorted(folders.values(), key=lambda folder: (folder.raw != b"INBOX", folder.raw))
 
 
-def _wire_name(folder: Folder, rows: dict[bytes, ListRow]) -> bytes:
-    """The name as this server spelt it; differs from `raw` only for INBOX."""
-    if folder.raw in rows:
-        return folder.raw
-    return next((raw for raw in rows if canonical_raw(raw) == folder.raw), folder.raw)
-
-
 def _with_statuses(session: Session, abilities: Abilities, listed: Sequence[Listed]) -> list[Listed]:
     """STATUS of each folder, pipelined. A folder that refuses is left without; opening it will tell why."""
     names = {folder.folder.raw: quote(folder.folder.raw) for folder in listed if folder.folder.selectable}
@@ -170,13 +166,17 @@ def _with_statuses(session: Session, abilities: Abilities, listed: Sequence[List
         part = plain[start : start + _STATUS_FLIGHT]
         commands = [b"STATUS %s %s" % (name, abilities.status_items) for _, name in part]
         for (raw, _), reply in zip(part, session.flight(*commands), strict=True):
-            _take_status(statuses, raw, reply)
+            _take_status(statuses, raw, reply, names)
     for raw in (raw for raw, name in names.items() if name is None):
-        _take_status(statuses, raw, session.command_with_name(b"STATUS", raw, b" " + abilities.status_items))
+        reply = session.command_with_name(b"STATUS", raw, b" " + abilities.status_items)
+        _take_status(statuses, raw, reply, names)
     return [Listed(each.folder, statuses.get(each.folder.raw)) for each in listed]
 
 
-def _take_status(statuses: dict[bytes, FolderStatus], raw: bytes, reply: Reply) -> None:
+def _take_status(statuses: dict[bytes, FolderStatus], raw: bytes, reply: Reply, asked: Container[bytes]) -> None:
+    """A row belongs to the folder that it names, as far as that is one we asked for: a server may answer several
+    commands in another order, or spell the name differently."""
     if reply.ok:
-        for found in filter(None, map(parse_status, reply.untagged)):
-            statuses[raw] = found[1]
+        for name, status in filter(None, map(parse_status, reply.untagged)):
+            named = canonical_raw(name)
+            statuses[named if named in asked else raw] = status

@@ -30,6 +30,7 @@ from archiver.errors import (
 from archiver.imap.line import secure
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Reply, Session
+from archiver.imap.tokens import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _open(address: ServerAddress, where: Where) -> Session:
         ) from error
     except socket.gaierror as error:
         raise ServerUnavailable(f"no such host ({error.strerror})", where=where, hint="check `host`") from error
-    except (imaplib.IMAP4.error, IMAPClientError) as error:
+    except (imaplib.IMAP4.error, IMAPClientError, ValueError) as error:  # ValueError: octets that are no text
         raise _greeting_error(error, where) from error
     except OSError as error:
         raise ServerUnavailable(f"cannot connect: {error.strerror or error}", where=where) from error
@@ -193,43 +194,38 @@ def _log_in(session: Session, address: ServerAddress, where: Where) -> frozenset
     offered = frozenset(session._imap.capabilities)
     if session._starttls_done:
         offered = _capabilities(session, None)
-    plain = "AUTH=PLAIN" in offered
-    if address.login == "plain" or (address.login == "auto" and plain):
-        reply = _authenticate_plain(session, address, initial="SASL-IR" in offered)
-    elif "LOGINDISABLED" in offered:
+    plain = address.login == "plain" or (address.login == "auto" and "AUTH=PLAIN" in offered)
+    if not plain and "LOGINDISABLED" in offered:
         raise AuthenticationFailed(
             "the server does not take passwords on this connection (LOGINDISABLED)",
             where=where,
             hint='set tls = "implicit" or "starttls"',
         )
+    user, password = address.user.encode(), address.password().encode()
+    message = base64.b64encode(b"\0%b\0%b" % (user, password))  # RFC 4616; any characters in a password
+    session.secrets = (message, (quote(password) or b"")[1:-1], password)
+    if plain:
+        reply = _authenticate_plain(session, message, initial="SASL-IR" in offered)
     else:
-        strings = [address.user.encode(), address.password().encode()]
-        reply = session.command_with_strings(b"LOGIN", strings)
-    if not reply.ok:
-        raise error_of(reply.status + b" " + reply.text, where, AuthenticationFailed)
+        reply = session.command_with_strings(b"LOGIN", [user, password])
+    session.required(reply, AuthenticationFailed)
+    session.secrets = ()
     session._imap.state = "AUTH"
     return _capabilities(session, reply)
 
 
-def _authenticate_plain(session: Session, address: ServerAddress, *, initial: bool) -> Reply:
-    """RFC 4616, with the initial response of RFC 4959 where it is offered; any characters in a password."""
-    secret = base64.b64encode(f"\0{address.user}\0{address.password()}".encode())
-    if initial:
-        return session.flight(b"AUTHENTICATE PLAIN " + secret)[0]
-    (tag,) = session.send(b"AUTHENTICATE PLAIN")
-    while not (response := session.read_response()).text.startswith(b"+"):
-        if response.text.startswith(tag + b" "):
-            status, _, text = response.text[len(tag) + 1 :].partition(b" ")
-            return Reply(status.upper(), text)
-    session.send_octets(secret + b"\r\n")
-    return session.collect([tag])[0]
+def _authenticate_plain(session: Session, message: bytes, *, initial: bool) -> Reply:
+    """With the initial response of RFC 4959 where it is offered, which some servers ask for all the same. One that
+    asks for more is told that there is none (RFC 3501 section 6.2.2)."""
+    (tag,) = session.send(b"AUTHENTICATE PLAIN" + (b" " + message if initial else b""))
+    return session.collect([tag], answers=[message, b"*"])[0]
 
 
 def _capabilities(session: Session, reply: Reply | None) -> frozenset[str]:
     """What the server can do now: from its answer to the login where it says so, else asked again."""
     if reply is not None:
         if reply.text.upper().startswith(b"[CAPABILITY "):
-            return _words(reply.text[12 : reply.text.index(b"]")])
+            return _words(reply.text[12:].partition(b"]")[0])
         for response in reply.untagged:
             if response.text.upper().startswith(b"* CAPABILITY "):
                 return _words(response.text[13:])

@@ -8,6 +8,7 @@ fail on names like `br[ack`. So commands are sent here, several in one flight, a
 from __future__ import annotations
 
 import imaplib
+import re
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,17 @@ from archiver.model import Body
 # name counts. Bounded all the same, so that a hostile server cannot fill the memory with one line.
 imaplib._MAXLINE = 16 << 20  # type: ignore[attr-defined]
 
-_LITERAL_LIMIT = 4 << 20  # for literals that are not messages: names, headers, odd strings
+_LITERAL_LIMIT = 4 << 20  # for literals that are not messages, names and odd strings, of one response together
+_TEXT_LIMIT = 64 << 10  # for a response without its literals, where it is no list of numbers
+_UNTAGGED_LIMIT = 512 << 20  # for what is kept until a command is finished
+_RESPONSE_OCTETS = 150  # what keeping a response costs besides its own octets
+_MOST_MESSAGES = 2**32 - 1  # RFC 3501 section 9, nz-number
+_MOST_BELIEVED = 10_000_000
+_GOODBYE_SECONDS = 10.0
+
+#: A status response ends with words for people, which may end with "{5}"; no literal follows them.
+_STATUS = re.compile(rb"\A(?:\+|\S+ (?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
+_NUMBERS = re.compile(rb"\A\* (?:E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
 
 class BodyReader(Protocol):
@@ -50,7 +61,8 @@ class Reply:
 class Session(IMAPClient):  # type: ignore[misc]
     """A connection to an IMAP server. Belongs to one thread.
 
-    `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED).
+    `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED). `secrets` are taken out
+    of the server's words before they become an error's: a server may say our own line again.
     """
 
     def __init__(
@@ -60,12 +72,19 @@ class Session(IMAPClient):  # type: ignore[misc]
         self.exists = 0
         self.bodies: list[Body] = []
         self._next_tag = 0
+        self._kept = 0
+        self.secrets: tuple[bytes, ...] = ()
         super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
         # NOTE: imapclient sets debug to 5, and imaplib then formats every line, passwords and messages too.
         self._imap.debug = 0
 
     def _create_IMAP4(self) -> Line:  # noqa: N802 (imapclient's name)
         return Line(self.host, self.port, self.ssl_context if self.ssl else None, self._timeout.connect)
+
+    @property
+    def patience(self) -> int:
+        """How many responses may come before one that brings something on: a few for each message, and more."""
+        return 4 * min(self.exists, _MOST_BELIEVED) + 10_000
 
     # Sending
 
@@ -98,6 +117,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         tag = b"A%d" % self._next_tag
         line = tag + b" " + before
         untagged: list[Response] = []
+        self._kept = 0
         for string in strings:
             quoted = quote(string)
             if quoted is not None:
@@ -107,7 +127,7 @@ class Session(IMAPClient):  # type: ignore[misc]
             while not (response := self.read_response()).text.startswith(b"+"):
                 if response.text.startswith(tag + b" "):
                     return _finish(response.text[len(tag) + 1 :], untagged)
-                untagged.append(response)
+                self._keep(response, untagged)
             line = string
         self.send_octets(line + after + b"\r\n")
         return self.collect([tag], untagged)[0]
@@ -146,25 +166,37 @@ class Session(IMAPClient):  # type: ignore[misc]
         """The next response, whole. With a `body_reader`, literals behind `BODY[...]` go to it: their marks
         then index `bodies`, which is emptied first."""
         self.bodies.clear()
-        line = self.read_line()
-        if not line.endswith(b"}\r\n"):
+        line = self._read_text()
+        if not line.endswith(b"}\r\n") or _STATUS.match(line):
+            if len(line) > _TEXT_LIMIT and not _NUMBERS.match(line):
+                raise ConnectionLost(f"a line of {len(line)} octets where none belongs", where=self.where)
             return self._noted(Response(line.rstrip(b"\r\n")))
         text = b""
         literals: list[bytes] = []
+        left = _LITERAL_LIMIT
         while True:
+            if len(text) + len(line) > _TEXT_LIMIT:
+                raise ConnectionLost("a response that does not come to an end", where=self.where)
             size = _literal_size(line)
             if size is None:
                 return self._noted(Response(text + line.rstrip(b"\r\n"), tuple(literals)))
             text += line[: line.rindex(b"{")].removesuffix(b"~")
-            if body_reader and text.rstrip().endswith(b"]"):
+            if body_reader and not self.bodies and text.rstrip().endswith(b"]"):
                 text += b"\0%d\0" % len(self.bodies)
                 self.bodies.append(body_reader(size, self))
-            elif size > _LITERAL_LIMIT:
+            elif size > left:
                 raise ConnectionLost(f"a literal of {size} octets where none belongs", where=self.where)
             else:
                 text += b"\0%d\0" % len(literals)
                 literals.append(self.read_octets(size))
-            line = self.read_line()
+                left -= size
+            line = self._read_text()
+
+    def _read_text(self) -> bytes:
+        """A line between literals. NUL marks their places, so one that a server sends, which no RFC allows outside
+        of a literal, becomes 0x80, as Dovecot does it."""
+        line = self.read_line()
+        return line.replace(b"\0", b"\x80") if b"\0" in line else line
 
     def _noted(self, response: Response) -> Response:
         """Follow the number of messages; a BYE is the end of the connection."""
@@ -175,22 +207,35 @@ class Session(IMAPClient):  # type: ignore[misc]
         if len(words) > 1 and words[0].isdigit():
             what = words[1].upper()
             if what == b"EXISTS":
-                self.exists = int(words[0])
+                exists = number(words[0], _MOST_MESSAGES)
+                if exists is None:
+                    raise ConnectionLost(f"this is not IMAP: {printable(text[:80])}", where=self.where)
+                self.exists = exists
             elif what == b"EXPUNGE":
-                self.exists -= 1
+                self.exists = max(0, self.exists - 1)
         elif words and words[0].upper() == b"VANISHED":
             vanished = parse_vanished(response)
             if vanished and not vanished[0]:
-                self.exists -= len(vanished[1])
+                self.exists = max(0, self.exists - len(vanished[1]))
         elif words and words[0].upper() == b"BYE" and self._imap.state != "LOGOUT":
-            raise error_of(text[2:], self.where, ConnectionLost)
+            raise error_of(self._without_secrets(text[2:]), self.where, ConnectionLost)
         return response
 
-    def collect(self, tags: Sequence[bytes], untagged: list[Response] | None = None) -> list[Reply]:
-        """Read until every one of `tags` is finished; untagged responses go to the oldest unfinished one."""
+    def _without_secrets(self, text: bytes) -> bytes:
+        for secret in filter(None, self.secrets):
+            text = text.replace(secret, b"***")
+        return text
+
+    def collect(
+        self, tags: Sequence[bytes], untagged: list[Response] | None = None, answers: Sequence[bytes] = ()
+    ) -> list[Reply]:
+        """Read until every one of `tags` is finished; untagged responses go to the oldest unfinished one. `answers`
+        are sent one after the other when the server asks for more."""
+        left = iter(answers)
         waiting = dict.fromkeys(tags)
         replies: dict[bytes, Reply] = {}
-        untagged = [] if untagged is None else untagged
+        if untagged is None:
+            untagged, self._kept = [], 0
         while waiting:
             response = self.read_response()
             tag, _, rest = response.text.partition(b" ")
@@ -199,10 +244,20 @@ class Session(IMAPClient):  # type: ignore[misc]
                 untagged = []
                 del waiting[tag]
             elif tag == b"*":
-                untagged.append(response)
+                self._keep(response, untagged)
             elif tag != b"+":
-                raise ConnectionLost(f"this is not IMAP: {printable(response.text[:80])}", where=self.where)
+                said = printable(self._without_secrets(response.text)[:80])
+                raise ConnectionLost(f"this is not IMAP: {said}", where=self.where)
+            elif (answer := next(left, None)) is not None:
+                self.send_octets(answer + b"\r\n")
         return [replies[tag] for tag in tags]
+
+    def _keep(self, response: Response, untagged: list[Response]) -> None:
+        """Keep a response until its command is finished, as long as that can come to an end."""
+        untagged.append(response)
+        self._kept += len(response.text) + sum(map(len, response.literals)) + _RESPONSE_OCTETS
+        if self._kept > _UNTAGGED_LIMIT:
+            raise ConnectionLost("an answer that does not come to an end", where=self.where)
 
     def flight(self, *commands: bytes) -> list[Reply]:
         """Run commands in one flight: one round trip for all of them."""
@@ -216,7 +271,7 @@ class Session(IMAPClient):  # type: ignore[misc]
     def required(self, reply: Reply, otherwise: type[BackendError] = MessageRefused) -> list[Response]:
         """The untagged responses of a reply that must be OK."""
         if not reply.ok:
-            raise error_of(reply.status + b" " + reply.text, self.where, otherwise)
+            raise error_of(self._without_secrets(reply.status + b" " + reply.text), self.where, otherwise)
         return reply.untagged
 
     def hang_up(self) -> None:
@@ -230,8 +285,9 @@ class Session(IMAPClient):  # type: ignore[misc]
         """Log out and close; never raises."""
         try:
             self._imap.state = "LOGOUT"
+            self._imap.sock.settimeout(min(self._timeout.read, _GOODBYE_SECONDS))
             self.flight(b"LOGOUT")
-        except BackendError:
+        except (BackendError, OSError):
             pass  # the server was faster
         self.hang_up()
 

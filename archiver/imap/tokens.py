@@ -32,7 +32,7 @@ _ITEM = re.compile(
     rb"|MODSEQ\s+\((?:(?P<modseq>\d+)|-\d+)\)"  # Zoho sends 0 and -1
     rb"|EMAILID\s+(?:\((?P<emailid>[^)]*)\)|NIL)"
     rb"|X-GM-MSGID\s+(?P<gm>\d+)"
-    rb'|BODY\[[^\]]*\](?:<\d+>)?\s+(?P<body>NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00)'
+    rb'|BODY\[(?P<section>[^\[\]]*)\](?P<origin><\d+>)?\s+(?P<body>NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00)'
     rb")",
     re.IGNORECASE,
 )
@@ -76,12 +76,14 @@ class ListRow:
 
 @dataclass(frozen=True, slots=True)
 class FetchRow:
-    """A row of FETCH. `body` is a string's octets, a literal's index, or None where the item is NIL or absent."""
+    """A row of FETCH. `body` is a string's octets, a literal's index, or None where the item is NIL or absent.
+    `section` is the part of the message that it is, upper-case: b"" for all of it, "<0>" behind it for a piece."""
 
     attributes: Attributes | None
     body: bytes | int | None
     has_body: bool
     clean: bool
+    section: bytes = b""
 
 
 def quote(raw: bytes) -> bytes | None:
@@ -231,6 +233,7 @@ def parse_fetch(response: Response) -> FetchRow:
     text = response.text
     start = _ROW.match(text)
     items: dict[str, bytes] = {}
+    section = b""
     position = start.end() if start else 0
     clean = start is not None and text.rstrip().endswith(b")")
     for found in _ITEM.finditer(text, position):
@@ -238,10 +241,13 @@ def parse_fetch(response: Response) -> FetchRow:
         position = found.end()
         kind = found.lastgroup
         if kind:
+            clean = clean and (kind != "body" or kind not in items)
             items[kind] = found[kind]
+        if kind == "body":
+            section = found["section"].upper() + (found["origin"] or b"")
     clean = clean and _NOTHING_LEFT.match(text[position:]) is not None
     token = items.get("body")
     body: bytes | int | None = None
     if token is not None:
         body = int(token[1:-1]) if token[:1] == b"\0" else response.string(token)
-    return FetchRow(_attributes(items), body, token is not None, clean)
+    return FetchRow(_attributes(items), body, token is not None, clean, section)

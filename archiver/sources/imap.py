@@ -6,23 +6,25 @@ The source is never changed: folders are opened by EXAMINE, messages read by BOD
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import count, islice
 
+from archiver import names
 from archiver.errors import (
+    BackendError,
     ConnectionLost,
     FolderNotFound,
     MessageRefused,
     ServerUnavailable,
     Where,
 )
-from archiver.imap.fetch import FetchStream
+from archiver.imap.fetch import FetchStream, read_header
 from archiver.imap.introduction import ServerFacts, server_facts
 from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import ServerAddress, connect
 from archiver.imap.replies import error_of, printable
-from archiver.imap.session import Reply
+from archiver.imap.session import BodyReader, Reply
 from archiver.imap.tokens import Response, is_fetch, number, parse_fetch, parse_search, parse_vanished
 from archiver.model import (
     Attributes,
@@ -39,8 +41,10 @@ from archiver.uidset import format_uid_set
 
 _ITEM = re.compile(rb"\[(UIDVALIDITY|UIDNEXT|HIGHESTMODSEQ) (\d+)\]", re.IGNORECASE)
 _FLAGS = re.compile(rb"\A\* FLAGS \(([^)]*)\)", re.IGNORECASE)
+_CLOSED = re.compile(rb"\A\* OK \[CLOSED\]", re.IGNORECASE)
 _LINE_OCTETS = 900  # UW and Yahoo take about 1,000 octets a line
-_SEARCH_SPARE = 1000
+_MOST_UIDS = 10_000_000  # a folder of more is not believed, and would not fit into the memory
+_SPARE = 1000  # arrived since the server told how many there are
 
 
 class ImapSource:
@@ -75,7 +79,7 @@ class ImapSource:
     def open(self, folder: Folder, resume: Resume | None = None) -> Opened:
         self._enable()
         self._open = folder
-        self._session.where = Where(self._session.where.server, folder.name)
+        self._session.where = Where(self._session.where.server, names.printable(folder.name))
         how = b""
         if resume and self._enabled and "QRESYNC" in self._abilities:
             how = b" (QRESYNC (%d %d))" % (resume.uidvalidity, resume.highestmodseq)
@@ -87,7 +91,9 @@ class ImapSource:
             how = b""
             reply = self._session.command_with_name(b"EXAMINE", folder.raw)
         untagged = self._session.required(reply, FolderNotFound)
-        return self._opened(reply, untagged, asked="QRESYNC" in how.decode())
+        closed = max((i for i, each in enumerate(untagged) if _CLOSED.match(each.text)), default=-1)
+        # Up to there it speaks of the folder that was open before (RFC 7162 section 3.2.11).
+        return self._opened(reply, untagged[closed + 1 :], asked="QRESYNC" in how.decode())
 
     def _enable(self) -> None:
         """ENABLE, when this connection did not list the folders and so did not do it on the way."""
@@ -129,12 +135,13 @@ class ImapSource:
 
     def uids(self, criteria: str | None = None) -> set[int]:
         if criteria is not None:
-            return set(self._search(criteria.encode("ascii"), MessageRefused))
-        found = set(self._search(b"ALL", ServerUnavailable))
+            return self._believed(self._search(criteria.encode("ascii"), MessageRefused))
+        found = self._believed(self._search(b"ALL", ServerUnavailable))
         if len(found) == self._session.exists:
             return found
         # NOTE: a SEARCH cut short must not look like "these are all": mail would seem to have vanished.
-        found = {each.uid for each in self._rows("1:*", b"(UID)")} if self._session.exists else set()
+        if self._session.exists:
+            found = self._believed(each.uid for each in self._rows("1:*", b"(UID)"))
         if len(found) != self._session.exists:
             raise ServerUnavailable(
                 f"the folder holds {self._session.exists} messages, but the server names {len(found)} UIDs",
@@ -149,9 +156,21 @@ class ImapSource:
         if not reply.ok and otherwise is ServerUnavailable:
             return (each.uid for each in self._rows("1:*", b"(UID)"))  # Yahoo: SEARCH fails, FETCH works
         untagged = self._session.required(reply, otherwise)
-        found = (uid for response in untagged for uid in parse_search(response))
-        # More than the folder holds is not true, and could be more than the memory holds.
-        return islice(found, 2 * self._session.exists + _SEARCH_SPARE)
+        return (uid for response in untagged for uid in parse_search(response))
+
+    def _believed(self, uids: Iterable[int]) -> set[int]:
+        """What a server names, which may be four thousand million UIDs in one short line."""
+        found = set()
+        most = min(2 * self._session.exists + _SPARE, _MOST_UIDS)
+        for number_said, uid in enumerate(uids):
+            found.add(uid)
+            if len(found) > most or number_said > 2 * most:
+                raise ServerUnavailable(
+                    f"the folder holds {self._session.exists} messages, but the server names {len(found)} UIDs",
+                    where=self._session.where,
+                    hint="nothing is taken for vanished; the next run looks again",
+                )
+        return found
 
     def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
         items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s)" % self._identity_item()
@@ -167,11 +186,14 @@ class ImapSource:
     def headers(self, uids: Collection[int]) -> Iterator[tuple[Attributes, bytes]]:
         items = b"(UID INTERNALDATE RFC822.SIZE%s BODY.PEEK[HEADER])" % self._identity_item()
         for chunk in format_uid_set(uids, _LINE_OCTETS):
-            for response in self._fetch(chunk, items):
+            for response in self._fetch(chunk, items, read_header):
                 row = parse_fetch(response)
-                if row.attributes and row.has_body:
-                    literal = response.literals[row.body] if isinstance(row.body, int) else row.body
-                    yield row.attributes, literal or b""
+                if row.has_body and not row.clean:
+                    why = "this is not IMAP: a header's length does not fit what follows it"
+                    raise ConnectionLost(why, where=self._session.where)
+                if row.attributes and row.has_body and row.section == b"HEADER":
+                    body = self._session.bodies[row.body].header if isinstance(row.body, int) else row.body
+                    yield row.attributes, body or b""
 
     def _rows(self, uid_set: str, items: bytes) -> Iterator[Attributes]:
         for response in self._fetch(uid_set, items):
@@ -179,15 +201,20 @@ class ImapSource:
             if attributes:
                 yield attributes
 
-    def _fetch(self, uid_set: str, items: bytes) -> Iterator[Response]:
+    def _fetch(self, uid_set: str, items: bytes, body_reader: BodyReader | None = None) -> Iterator[Response]:
         """The rows of one FETCH as they arrive. A caller that stops half-way gets the rest read and dropped."""
         (tag,) = self._session.send(b"UID FETCH %s %s" % (uid_set.encode(), items))
         finished = False
         try:
-            while True:
-                response = self._session.read_response()
+            for answers in count():
+                if answers > self._session.patience:
+                    raise ConnectionLost("an answer that does not come to an end", where=self._session.where)
+                response = self._session.read_response(body_reader)
                 if is_fetch(response.text):
                     yield response
+                elif not response.text.startswith((tag + b" ", b"* ")):
+                    said = printable(response.text[:80])
+                    raise ConnectionLost(f"this is not IMAP: {said}", where=self._session.where)
                 elif response.text.startswith(tag + b" "):
                     finished = True
                     text = response.text[len(tag) + 1 :]
@@ -195,24 +222,20 @@ class ImapSource:
                         raise error_of(text, self._session.where, ServerUnavailable)
                     return
         except GeneratorExit:
-            while not finished:
-                finished = self._session.read_response().text.startswith(tag + b" ")
+            with suppress(BackendError):  # the connection may be gone already
+                while not finished:
+                    finished = self._session.read_response(body_reader).text.startswith(tag + b" ")
             raise
 
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
         items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[])" % self._identity_item()
         stream = FetchStream(self._session, items, self._spool, self._accept)
         doubtful: list[Undelivered] = []
-        try:
-            for outcome in stream.messages(uids):
-                if isinstance(outcome, Undelivered):
-                    doubtful.append(outcome)
-                else:
-                    yield outcome
-        except ConnectionLost as error:
-            if error.where is None or error.where.uid is None:
-                error.where = replace(self._session.where, uid=stream.current, operation="fetch")
-            raise
+        for outcome in stream.messages(uids):
+            if isinstance(outcome, Undelivered):
+                doubtful.append(outcome)
+            else:
+                yield outcome
         yield from self._told_apart(doubtful)
 
     def _told_apart(self, doubtful: Sequence[Undelivered]) -> Iterator[Undelivered]:
@@ -227,7 +250,14 @@ class ImapSource:
                 there |= wanted
                 break
             found = (uid for response in reply.untagged for uid in parse_search(response))
-            there.update(islice(found, len(wanted) + _SEARCH_SPARE))
+            there.update(islice(found, len(wanted) + _SPARE))
+            if there >= wanted:
+                break
+            # NOTE: some servers search in an index that does not know all messages.
+            try:
+                there.update(each.uid for each in self._rows(chunk, b"(UID)"))
+            except ServerUnavailable:
+                there |= wanted
         for each in doubtful:
             if each.uid in there:
                 yield each

@@ -30,7 +30,7 @@ class Connection(MailSource, Protocol):
 
 
 class Connect(Protocol):
-    """Opens a connection; `cautious` after the first one was lost while it listed the folders."""
+    """Opens a connection; `cautious` after others were lost while it listed the folders."""
 
     def __call__(self, *, cautious: bool) -> Connection: ...
 
@@ -62,7 +62,9 @@ class RetryingSource:
             try:
                 return source.list_folders()
             except ConnectionLost:
-                self._cautious = True  # Exchange 2003 hangs up on NAMESPACE
+                # Exchange 2003 hangs up on NAMESPACE. NOTE: not at the first loss, which may be the line's: without
+                # the namespace folders have other paths, and the account's globs mean others.
+                self._cautious = self._failures > 0 or self._attempts <= 2
                 raise
 
         return self._insist(listed)
@@ -81,11 +83,15 @@ class RetryingSource:
         return self._insist(lambda: self._reopened().uids(criteria))
 
     def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
-        # NOTE: asked again from the start after a loss; the port allows a message to come twice.
+        # NOTE: asked again from the start after a loss; the port allows a message to come twice. Progress is to
+        # get further than before, else a line that always breaks at the same octet would be tried for ever.
+        furthest = 0
         while True:
             try:
-                for attributes in self._streamed(self._reopened().scan(uids, changed_since=changed_since)):
-                    self._failures = 0
+                stream = self._streamed(self._reopened().scan(uids, changed_since=changed_since))
+                for number, attributes in enumerate(stream, 1):
+                    if number > furthest:
+                        furthest, self._failures = number, 0
                     yield attributes
                 return
             except TemporaryError as error:
@@ -97,7 +103,8 @@ class RetryingSource:
             try:
                 left = [uid for uid in uids if uid not in seen]
                 for attributes, header in self._streamed(self._reopened().headers(left)):
-                    self._failures = 0
+                    if attributes.uid not in seen:
+                        self._failures = 0
                     seen.add(attributes.uid)
                     yield attributes, header
                 return

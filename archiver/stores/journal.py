@@ -158,8 +158,8 @@ def _publish(temporary: Path, final: Path) -> None:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            # Without hard links the name is claimed by an empty file, which the complete one then replaces.
-            os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            # NOTE: not claimed by an empty file first, which a crash would leave as a damaged segment. That the
+            # number is free was just looked at, and the account's lock keeps others out.
             temporary.replace(final)
     except FileExistsError as error:
         raise _taken(final) from error

@@ -12,11 +12,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from archiver.errors import ArchiveNotWritable, Locked
 
-_held: dict[Path, int] = {}
+
+class _Held(NamedTuple):
+    descriptor: int
+    process: int
+
+
+_held: dict[Path, _Held] = {}
 
 
 @contextmanager
@@ -31,6 +37,8 @@ def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[None]:
     """
     file = path.resolve() / "lock"
     if file in _held:
+        if os.getpid() != _held[file].process:
+            _let_go_of_others(file)
         yield
         return
     try:
@@ -42,13 +50,19 @@ def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[None]:
     try:
         _lock(descriptor, file)
         _say(descriptor, holder)
-        _held[file] = descriptor
+        _held[file] = _Held(descriptor, os.getpid())
         try:
             yield
         finally:
             del _held[file]
     finally:
         os.close(descriptor)
+
+
+def _let_go_of_others(file: Path) -> None:
+    """A fork works on one archive: it must not keep those locked that its siblings are done with."""
+    for other in _held.keys() - {file}:
+        os.close(_held.pop(other).descriptor)
 
 
 def _lock(descriptor: int, file: Path) -> None:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from archiver.errors import IntegrityError
 from archiver.model import Placement
 from archiver.stores.durable import FILE_MODE, Durability, Writing
 from archiver.stores.maildir_batch import MaildirBatch
@@ -63,9 +64,10 @@ class MaildirStore:
         """Rename files to their new flags or tree; durable on return. A move done before is fine.
 
         Raises:
-            IntegrityError: a message is at neither place; the moves before it are durable, those after not done.
+            IntegrityError: a message is at neither place, the first such one; all other moves are done.
         """
         pairs = iter(moves)
+        missing: IntegrityError | None = None
         listing = Listing(self._tree, steady=True)
         touched: set[str] = set()
         with self._writing:
@@ -73,9 +75,14 @@ class MaildirStore:
                 while chunk := list(islice(pairs, _CHUNK)):
                     self._tree.reserve_for(new for _, new in chunk)
                     for old, new in chunk:
-                        touched.update(map(os.path.dirname, self._move(old, new, listing)))
+                        try:
+                            touched.update(map(os.path.dirname, self._move(old, new, listing)))
+                        except IntegrityError as error:
+                            missing = missing or error
             finally:
                 self._tree.sync(touched)
+        if missing is not None:
+            raise missing
 
     def _move(self, old: Placement, new: Placement, listing: Listing) -> tuple[str, ...]:
         """Move one message; the paths that changed."""

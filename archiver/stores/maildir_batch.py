@@ -47,7 +47,7 @@ class MaildirBatch:
         """The octets at `twin` also at `placement`: a hard link, or a copy where the system refuses one.
 
         Raises:
-            IntegrityError: the twin's octets are not there.
+            IntegrityError: the twin's octets are not there, or not all of them.
         """
         with self._writing:
             temporary = self._temporary(placement)
@@ -56,6 +56,9 @@ class MaildirBatch:
                 self._link(self._tree.expected(twin), temporary, placement)
             except FileNotFoundError:
                 self._link_elsewhere(twin, temporary, placement)
+            if os.stat(temporary).st_size != placement.size:  # damage is not to be handed on
+                _unlink(temporary)
+                raise IntegrityError(f"{self._tree.expected(twin)}: is not as long as it was stored")
             self._written[temporary] = (placement, True)
 
     def _link_elsewhere(self, twin: Placement, temporary: str, placement: Placement) -> None:

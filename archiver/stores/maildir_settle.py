@@ -15,6 +15,7 @@ from archiver.message import BodyBuilder
 from archiver.model import Body, Placement
 from archiver.stores.maildir_format import (
     CONTROL_FILES,
+    PRESENT,
     base_name,
     folder_name,
     other_folder_name,
@@ -65,34 +66,45 @@ class Settling:
             self._names[name], again = names_of(tree, name)
             for base, rest in again:
                 self._again.setdefault((name, base), []).append(rest)
-        self._elsewhere: set[tuple[str, str]] = set()
+        #: (folder, base name) of a second file of a message → where its expected one lies.
+        self._elsewhere: dict[tuple[str, str], str] = {}
         self._touched: set[str] = set()
 
     def place(self, expected: Iterable[Placement]) -> None:
         """Bring every message that is in one of the trees to its expected place; durable on return."""
         placements = iter(expected)
+        elsewhere: list[Placement] = []
         while chunk := list(islice(placements, _CHUNK)):
             self._tree.reserve_for(chunk)
-            for placement in chunk:
-                self._place(placement)
+            elsewhere += [placement for placement in chunk if not self._place(placement)]
+        # NOTE: after all others: what lies in the other tree may be the same message of another generation.
+        for placement in elsewhere:
+            self._bring(placement)
         self._tree.sync(self._touched)
 
-    def _place(self, placement: Placement) -> None:
+    def _place(self, placement: Placement) -> bool:
+        """Bring a message of the expected folder to its name; False if it is not in that folder."""
         name, other, base = folder_name(placement), other_folder_name(placement), base_name(placement)
         rest = "cur:2," + self._tree.folder(name).letters(placement.flags)
         found = self._names.get(name, {}).pop(base, None)
         if found is None:
-            found = self._names.get(other, {}).pop(base, None)
-            if found is not None:
-                self._rename(path_of(self._tree, other, base, found), path_of(self._tree, name, base, rest), name)
-            return
+            return False
         if base in self._names.get(other, ()):
-            self._elsewhere.add((other, base))
+            self._elsewhere[other, base] = path_of(self._tree, name, base, rest)
         again = self._again.pop((name, base), None)
         if again:
             self._single(name, base, rest, [found, *again])
         elif found != rest:
             self._rename(path_of(self._tree, name, base, found), path_of(self._tree, name, base, rest), name)
+        return True
+
+    def _bring(self, placement: Placement) -> None:
+        """Bring a message from the other tree, if it is there."""
+        other, base = other_folder_name(placement), base_name(placement)
+        found = self._names.get(other, {}).pop(base, None)
+        if found is not None:
+            target = self._tree.expected(placement)
+            self._rename(path_of(self._tree, other, base, found), target, folder_name(placement))
 
     def _single(self, name: str, base: str, rest: str, found: list[str]) -> None:
         """Of several files of one message keep one under the expected name; only equal octets are removed."""
@@ -114,8 +126,10 @@ class Settling:
         """What lies in the store without being expected and is what its name says, now at its own place."""
         for name, names in sorted(self._names.items()):
             for base, rest in sorted(names.items()):
-                if (name, base) not in self._elsewhere and (placement := self._adoptable(name, base, rest)):
-                    path = path_of(self._tree, name, base, rest)
+                path = path_of(self._tree, name, base, rest)
+                if expected := self._elsewhere.get((name, base)):
+                    _drop_copy(path, expected, name)
+                elif placement := self._adoptable(name, base, rest):
                     target = self._tree.expected(placement)
                     if path != target:
                         rename(path, target)
@@ -144,6 +158,15 @@ class Settling:
             flags=flags_from_letters(rest.partition(":2,")[2], self._tree.folder(name).keywords),
             present=folder.present,
         )
+
+
+def _drop_copy(path: str, expected: str, name: str) -> None:
+    """A message of an ended epoch that a crashed run linked among the present ones and could not record: it will be
+    matched again. Only equal octets are removed."""
+    if not name.startswith(PRESENT) or not os.path.lexists(expected):
+        return
+    if body_of_file(path).digest == body_of_file(expected).digest:
+        os.unlink(path)
 
 
 def body_of_file(path: str) -> Body:

@@ -76,7 +76,8 @@ def _held(archive: Archive) -> dict[str, Any]:
 
 def _folder(tally: Tally) -> dict[str, Any]:
     counts = {name: getattr(tally, name) for name in _SUMMED}
-    return {"name": printable(tally.name), "uidvalidity": tally.uidvalidity, **counts, "error": tally.error}
+    error = None if tally.error is None else printable(tally.error)
+    return {"name": printable(tally.name), "uidvalidity": tally.uidvalidity, **counts, "error": error}
 
 
 def _quarantined(each: Quarantined) -> dict[str, Any]:

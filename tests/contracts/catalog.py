@@ -420,6 +420,13 @@ class CatalogContract:
         assert catalog.quarantined() == []
         assert catalog.quarantined(1) == []
 
+    def test_the_quarantine_of_an_unlisted_folder_waits_until_it_is_listed(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK, failed(5), failed(6, epoch=2), replace(WORK, listed=False))
+        assert [waiting.uid for waiting in catalog.quarantined()] == [5]
+
+        apply(catalog, WORK)
+        assert [waiting.uid for waiting in catalog.quarantined()] == [5, 6]
+
     def test_undecodable_text_is_kept_readable(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, replace(failed(5), server_reply="NO \udcff\x00 ü"))
 

@@ -13,6 +13,7 @@ import sqlite3
 import ssl
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -393,3 +394,17 @@ class TestArchives:
         run(config)
         shutil.rmtree(archive_of(config) / "Maildir" / "cur")
         assert run(config).total("fetched") == (0,)
+
+    def test_a_message_that_is_gone_stops_nothing_else(self, server: ScriptedServer, tmp_path: Path) -> None:
+        """Its flags changed, so its file is missed: that is said, and all the rest is done."""
+        config = account(tmp_path, server)
+        run(config)
+        (path,) = (archive_of(config) / "Maildir" / "cur").glob("*U3.*")
+        path.unlink()
+        changed = replace(MAIL[b"INBOX"].messages[3], flags=("\\Seen",), modseq=9)
+        new = ScriptedMessage(b"Subject: new\r\n\r\n", modseq=9)
+        server.folders[b"INBOX"] = ScriptedFolder(messages=MAIL[b"INBOX"].messages | {3: changed, 90: new})
+        result = run(config, expect=6)
+        assert "is missing; restore it from a backup" in result.output
+        assert (result.total("fetched"), result.balanced) == ((1,), True)
+        assert run(config).total("fetched", "flags_changed") == (0, 0)

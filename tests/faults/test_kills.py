@@ -7,17 +7,22 @@ killed again and again on one archive before it may come to its end.
 from __future__ import annotations
 
 import random
+import shutil
 import signal
+import sqlite3
 import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.accounts import ArchiveState, account_file, archive_of, archive_state, assert_whole, run
+from tests.accounts import CATALOG, ArchiveState, account_file, archive_of, archive_state, assert_whole, mail, run
 from tests.faults.attempts import KILLED_BEFORE_THE_FACTS, SMALL_BATCHES, Attempt, is_locked, to_the_end, wait_for
 from tests.servers.dovecot import Dovecot
 from tests.servers.mailbox_generator import SMALL_FOLDERS, Shape, generate
+from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.served import ServedFolder
 from tests.servers.wire import Append
 
@@ -204,3 +209,78 @@ def test_what_a_crash_left_is_never_without_a_row(
     assert (len(held.uids(b"Sent")), len(held.uids(b"Sent", present=False))) == (10 - gone, gone)
     assert run(config).exit_code == 0
     assert assert_whole(archive_of(config)).digests(b"Sent") == held.digests(b"Sent")
+
+
+class TestOctetsThatWereLeft:
+    """By a run that was killed before it could record them."""
+
+    @pytest.fixture
+    def server(self, scripted: Callable[..., ScriptedServer]) -> ScriptedServer:
+        return scripted({b"INBOX": ScriptedFolder(7, self.messages(range(1, 4)))})
+
+    @pytest.fixture
+    def config(self, server: ScriptedServer, tmp_path: Path) -> Path:
+        return account_file(tmp_path, server, "u1", source__connections=1)
+
+    @staticmethod
+    def messages(uids: Iterable[int], *, of: int = 0, date: str = "01-Jan-2020") -> dict[int, ScriptedMessage]:
+        return {uid: ScriptedMessage(mail(of + uid), (), f"{date} 00:00:00 +0000", modseq=uid) for uid in uids}
+
+    @staticmethod
+    def killed(config: Path) -> None:
+        ended = to_the_end(config, program=KILLED_BEFORE_THE_FACTS)
+        assert ended.exit_code == -signal.SIGKILL, ended.output
+
+    @staticmethod
+    def run_without_a_download(server: ScriptedServer, config: Path) -> ArchiveState:
+        before = len(server.commands)
+        assert run(config).balanced
+        assert not any(b"BODY.PEEK[]" in command for command in server.commands[before:])
+        return assert_whole(archive_of(config))
+
+    @staticmethod
+    def read_by_their_user(server: ScriptedServer) -> None:
+        for message in server.folders[b"INBOX"].messages.values():
+            message.flags, message.modseq = ("\\Seen",), 20
+
+    def test_are_noticed_though_clocks_went_back(self, server: ScriptedServer, config: Path) -> None:
+        run(config)
+        with closing(sqlite3.connect(archive_of(config) / CATALOG)) as catalog, catalog:
+            catalog.execute("UPDATE run SET started = '2037-01-01T00:00:00Z'")
+        server.folders[b"INBOX"].messages |= self.messages(range(4, 8))
+        self.killed(config)
+        self.read_by_their_user(server)
+        assert len(self.run_without_a_download(server, config).uids()) == 7
+
+    def test_are_noticed_with_the_catalog_of_last_week(
+        self, server: ScriptedServer, config: Path, tmp_path: Path
+    ) -> None:
+        run(config)
+        shutil.copy(archive_of(config) / CATALOG, tmp_path / "last-week")
+        server.folders[b"INBOX"].messages |= self.messages([4])
+        run(config)
+        server.folders[b"INBOX"].messages |= self.messages(range(5, 8))
+        self.killed(config)
+        for file in archive_of(config).glob(f"{CATALOG}*"):
+            file.unlink()
+        shutil.copy(tmp_path / "last-week", archive_of(config) / CATALOG)
+        self.read_by_their_user(server)
+        assert len(self.run_without_a_download(server, config).uids()) == 7
+
+    def test_are_known_where_the_server_tells_wrong_sizes(self, server: ScriptedServer, config: Path) -> None:
+        for message in server.folders[b"INBOX"].messages.values():
+            message.size = 5000
+        self.killed(config)
+        self.read_by_their_user(server)
+        assert len(self.run_without_a_download(server, config).uids()) == 3
+
+    @pytest.mark.parametrize("date", ["01-Jan-2020", "01-Jan-2021"], ids=["at the same time", "of another time"])
+    def test_are_of_an_ended_epoch_when_their_uids_are_other_mail_now(
+        self, server: ScriptedServer, config: Path, date: str
+    ) -> None:
+        self.killed(config)
+        left = {file.digest for file in archive_state(archive_of(config)).files.values()}
+        server.folders[b"INBOX"].messages = self.messages(range(1, 4), of=60, date=date)
+        assert run(config).total("fetched", "stored") == (3, 3)
+        state = assert_whole(archive_of(config))
+        assert left <= {each.digest for each in state.messages.values()}

@@ -205,6 +205,22 @@ def test_the_second_of_two_runs_says_who_holds_the_lock(
     assert len(assert_whole(archive_of(config)).uids()) == len(MAIL)
 
 
+def test_an_account_is_free_when_it_is_done_though_others_of_the_run_are_not(
+    dovecot: Dovecot, user: str, proxy: Proxy, tmp_path: Path
+) -> None:
+    """Workers that were forked while its lock was held do not keep it."""
+    through, quick = proxy(dovecot.port, stall_after=OCTETS // 2), dovecot.fresh_user()
+    slow = config_through(through, dovecot, user, tmp_path / user, "off")
+    config = account_file(tmp_path / quick, dovecot, quick)
+    both = Attempt(slow, config, options=["--workers", "2"])
+    wait_for(lambda: through.faults > 0, "the stall")
+    wait_for(lambda: any((archive_of(config) / "runs").glob("*/report.json")), "the end of the other account")
+    wait_for(lambda: not is_locked(archive_of(config)), "its lock", seconds=5)
+    assert is_locked(archive_of(slow))
+    ended, _ = signalled(both, signal.SIGTERM)
+    assert ended.exit_code == 143
+
+
 def test_a_lock_left_by_a_dead_process_is_no_lock(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
     """What the file says decides nothing, not even with the pid of somebody who lives."""
     config = account_file(tmp_path, dovecot, user)

@@ -6,7 +6,7 @@ served now has to be in the archive under the UIDs of now, and all that was arch
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,23 @@ from tests.accounts import (
     archive_of,
     archive_state,
     assert_whole,
+    command,
     mail,
     mails,
     run,
     snapshot_files,
 )
 from tests.servers.dovecot import Dovecot
-from tests.servers.scripted import MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.servers.scripted import (
+    DROP,
+    FULL,
+    MINIMAL,
+    End,
+    ScriptedFolder,
+    ScriptedMessage,
+    ScriptedServer,
+    Session,
+)
 from tests.servers.wire import Append, wire_name
 
 
@@ -307,6 +317,90 @@ class TestAnotherSource:
 
 
 Scripted = Callable[..., ScriptedServer]
+
+
+def serving(numbers: Iterable[int], *, of: int = 0, modseq: int = 1) -> dict[int, ScriptedMessage]:
+    """Messages under these UIDs; `of` makes other ones under the same UIDs."""
+    return {uid: ScriptedMessage(mail(of + uid), modseq=modseq) for uid in numbers}
+
+
+def test_a_resumed_run_does_not_take_the_mail_of_another_account(scripted: Scripted, tmp_path: Path) -> None:
+    """Though it listed the folders before the account file named somebody else."""
+    server = scripted({b"INBOX": ScriptedFolder(7, serving(range(1, 4)))}, users={"u1": "pw", "u2": "pw"})
+    config = account_file(tmp_path, server, "u1", source__attempts=1)
+    server.on(b"EXAMINE", DROP, times=1)
+    command("run", config, "--run", "A", expect=5)
+    account_file(tmp_path, server, "u2", name="u1")
+    assert "belongs to account u1 (u1 at" in command("run", config, "--run", "A", expect=2).output
+    assert archive_state(archive_of(config)).messages == {}
+
+
+def test_a_uidvalidity_that_changes_during_the_run_stops_only_its_folder(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    inbox = ScriptedFolder(7, serving(range(1, 4)))
+    server = scripted({b"INBOX": inbox, b"Work": ScriptedFolder(7, serving([1, 2], of=50))})
+
+    def begin_another(line: bytes, _tag: bytes, session: Session) -> End | None:
+        if b"BODY.PEEK[]" not in line or session.folder is not inbox:
+            return None
+        inbox.uidvalidity = 8
+        return DROP
+
+    server.on(b"UID FETCH", begin_another, times=1)
+    config = account_file(tmp_path, server, "u1", source__connections=1)
+    result = run(config, expect=3)
+    assert (result.folder("Work")["stored"], result.folder()["stored"]) == (2, 0)
+    (failure,) = result.report["failures"]
+    assert "UIDVALIDITY changed from 7 to 8" in failure["reason"]
+    assert run(config).total("fetched", "stored") == (3, 5)
+    assert_whole(archive_of(config))
+
+
+class TestMailThatVanished:
+    """Its octets and its row stay, whatever comes after it."""
+
+    @pytest.mark.parametrize("capabilities", [FULL, MINIMAL], ids=["all extensions", "no extensions"])
+    def test_is_not_replaced_by_other_mail_under_its_uid(
+        self, scripted: Scripted, tmp_path: Path, capabilities: tuple[str, ...]
+    ) -> None:
+        """A pass met it and failed; the server was put back to before it, and then gave its UID to other mail."""
+        inbox = ScriptedFolder(7, serving(range(1, 5)))
+        server = scripted({b"INBOX": inbox}, capabilities=capabilities)
+        config = account_file(tmp_path, server, "u1", source__connections=1, source__attempts=1)
+        run(config)
+        inbox.messages |= serving([5, 6], modseq=10) | {7: ScriptedMessage(mail(7), modseq=10, fetch="bye")}
+        run(config, expect=5)
+        for uid in (5, 6, 7):
+            del inbox.messages[uid]
+        assert run(config).total("vanished") == (2,)
+        before = assert_whole(archive_of(config))
+        inbox.messages |= serving([5, 6], of=100, modseq=12)
+        assert run(config).total("fetched", "stored") == (2, 6)
+        state = assert_whole(archive_of(config))
+        assert {each.digest for each in before.messages.values()} <= {
+            each.digest for each in state.messages.values()
+        }
+
+    def test_and_is_back_with_flags_that_change_meanwhile(self, scripted: Scripted, tmp_path: Path) -> None:
+        inbox = ScriptedFolder(7, serving(range(1, 5)))
+        server = scripted({b"INBOX": inbox}, capabilities=MINIMAL)
+        config = account_file(tmp_path, server, "u1")
+        run(config)
+        back = inbox.messages.pop(3)
+        run(config)
+        inbox.messages[3] = back
+
+        def mark_as_seen(line: bytes, *_: object) -> None:
+            if b" 1:* (UID FLAGS" in line:
+                back.flags = ("\\Seen",)
+
+        server.on(b"UID FETCH", mark_as_seen)
+        assert run(config).total("fetched", "stored") == (0, 4)
+        assert_whole(archive_of(config))
+        run(config)
+        (row,) = (row for (_, uid), row in assert_whole(archive_of(config)).messages.items() if uid == 3)
+        assert row.flags == {"\\Seen"}
 
 
 class TestAServerThatSaysLessThanItHas:

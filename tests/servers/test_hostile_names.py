@@ -298,7 +298,7 @@ def test_what_a_person_reads_of_failing_folders_rules_no_terminal(
     server = scripted(folders)
     config = account_file(around, server, "u1")
 
-    for words in (["run"], ["status"], ["verify"], ["run", "--dry-run"]):
+    for words in (["run"], ["status"], ["status", "--json"], ["verify"], ["run", "--dry-run"]):
         result = command(*words, config, expect=3 if words == ["run"] else None)
         assert_printable(result.output)
 

@@ -127,6 +127,25 @@ def test_killed_before_publishing_leaves_no_segment(tmp_path: Path, journal: Fil
     assert os.listdir(directory) == [segment.name]
 
 
+KILLED_WHILE_RENAMING = """
+import errno, os, signal, sys
+from pathlib import Path
+from archiver.stores.journal import FileJournal
+def refused(*_):
+    raise OSError(errno.EPERM, "Operation not permitted")
+os.link = refused
+Path.replace = os.rename = os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+FileJournal(Path(sys.argv[1])).append("run", (), (0, ""))
+"""
+
+
+def test_killed_without_hard_links_leaves_no_segment(tmp_path: Path, journal: FileJournal) -> None:
+    child = subprocess.run([sys.executable, "-c", KILLED_WHILE_RENAMING, str(tmp_path / "archive")], check=False)
+
+    assert child.returncode == -signal.SIGKILL
+    assert list(journal.read(NOTHING)) == []
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 

@@ -238,10 +238,21 @@ class TestMove:
     def test_a_message_at_neither_place_is_named(self, store: MaildirStore) -> None:
         there, gone = placement_of(HELLO, 1), placement_of(HELLO, 2)
         put(store, (there, HELLO))
-        seen = [replace(place, flags=frozenset(["\\Seen"])) for place in (there, gone)]
+        seen = [replace(place, flags=frozenset(["\\Seen"])) for place in (gone, there)]
         with pytest.raises(IntegrityError, match=r"V7U2\..* is missing"):
-            store.move(zip([there, gone], seen, strict=True))
-        assert store.locate(seen[0]).endswith(":2,S")
+            store.move(zip([gone, there], seen, strict=True))
+        assert store.locate(seen[1]).endswith(":2,S")
+
+    def test_a_twin_cut_short_is_no_twin(self, store: MaildirStore) -> None:
+        one, two = placement_of(HELLO, 1), placement_of(HELLO, 2, ".Sent")
+        put(store, (one, HELLO))
+        os.truncate(store.locate(one), 5)
+        batch = store.batch()
+        with pytest.raises(IntegrityError):
+            batch.link(two, one)
+        batch.put(two, body_of(HELLO))
+        batch.commit()
+        assert read(store, two) == HELLO
 
     def test_a_twin_renamed_meanwhile_is_linked(self, store: MaildirStore) -> None:
         one, two = placement_of(HELLO, 1), placement_of(HELLO, 2, ".Sent")
@@ -333,6 +344,23 @@ class TestSettle:
         for expected in ([old, new], [new, old]):
             assert list(MaildirStore(path).settle(expected)) == []
             assert files(path) == before
+
+    def test_one_generation_does_not_take_the_file_of_another(self, store: MaildirStore, path: Path) -> None:
+        removed, here = placement_of(HELLO, 1, present=False), placement_of(HELLO, 1, generation=2)
+        put(store, (here, HELLO))
+        before = files(path)
+        for expected in ([removed, here], [here, removed]):
+            assert list(MaildirStore(path).settle(expected)) == []
+            assert files(path) == before
+
+    def test_a_copy_among_the_present_messages_goes(self, store: MaildirStore, path: Path) -> None:
+        gone, copied = placement_of(HELLO, 1, present=False), placement_of(HELLO, 1, generation=2, flags=["\\Seen"])
+        other = placement_of(b"other", 2)
+        put(store, (other, b"other"), (gone, HELLO))
+        before = files(path)
+        put(store, (copied, HELLO))
+        assert list(MaildirStore(path).settle([gone, other])) == []
+        assert files(path) == before
 
     def test_a_missing_message_is_passed_over(self, store: MaildirStore) -> None:
         assert list(store.settle([placement_of(HELLO, 1)])) == []

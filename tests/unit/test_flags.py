@@ -42,6 +42,12 @@ def test_letters_without_a_meaning_are_passed_over() -> None:
     assert flags_from_letters("PSabc,", ["one", ""]) == {"\\Seen", "one"}
 
 
+def test_flags_beyond_all_measure_are_read_and_not_remembered() -> None:
+    many = [f"k{number}" for number in range(10_000)]
+    assert parse_flags([*many, "\\Recent"]) == frozenset(many)
+    assert parse_flags(many) is not parse_flags(many)
+
+
 @given(KEYWORDS, st.data())
 def test_flags_and_letters_round_trip(keywords: list[str], data: st.DataObject) -> None:
     flags = frozenset(data.draw(st.sets(st.sampled_from([*LETTERS, *keywords]))))

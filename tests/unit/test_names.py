@@ -193,5 +193,15 @@ def test_globs(glob: str, path: tuple[str, ...], expected: bool) -> None:
     assert matches(path, []) is False
 
 
+@given(st.text("ab?", max_size=6), st.text("ab*?", max_size=6))
+def test_a_star_stands_for_any_characters(text: str, glob: str) -> None:
+    every_way = re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
+    assert matches((text,), [glob]) is bool(re.fullmatch(every_way, text))
+
+
+def test_a_name_of_any_length_is_soon_told_from_a_glob() -> None:
+    assert not matches(("a" * 50_000,), ["*a*a*a*a*b"])
+
+
 def test_printable_escapes_what_deceives_a_terminal() -> None:
     assert printable("a\x1b[31m\r\n\u202eb\udc80 é日") == "a\\x1b[31m\\r\\n\\u202eb\\udc80 é日"

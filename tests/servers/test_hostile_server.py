@@ -1,0 +1,537 @@
+"""A server that lies, never ends, or says what no server should: the source stays in step, takes nothing for mail
+that is none, bounds what it keeps, and tells no secret."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from archiver.errors import (
+    AuthenticationFailed,
+    BackendError,
+    ConnectionLost,
+    ConnectionRefused,
+    ServerUnavailable,
+)
+from archiver.imap import session
+from archiver.imap.login import ServerAddress
+from archiver.message import header_digest
+from archiver.model import Fetched, Folder, Resume, Undelivered
+from archiver.sources.imap import ImapSource
+from archiver.sources.retrying import RetryingSource
+from tests.servers.scripted import DROP, MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.servers.scripted import Session as Connection
+from tests.servers.test_imap_source import address_of, spool_in
+
+Start = Callable[..., ScriptedServer]
+Connect = Callable[..., ImapSource]
+INBOX = Folder(b"INBOX", ("INBOX",), "/")
+MAIL = b"Subject: %d\r\n\r\nbody\r\n"
+
+
+def mailbox(count: int = 3) -> dict[bytes, ScriptedFolder]:
+    return {b"INBOX": ScriptedFolder(1, {uid: ScriptedMessage(MAIL % uid) for uid in range(1, count + 1)})}
+
+
+def rows(*lines: bytes, status: bytes = b"OK done") -> Callable[[bytes, bytes, Connection], bytes]:
+    """An answer of these lines and a tagged status."""
+    return lambda _, tag, __: b"".join(line + b"\r\n" for line in lines) + tag + b" " + status + b"\r\n"
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Iterator[Connect]:
+    """A source on a server; hung up at the end."""
+    opened: list[ImapSource] = []
+
+    def source(server: ScriptedServer, **how: bool) -> ImapSource:
+        opened.append(ImapSource(address_of(server.port, "u1", "pw"), spool_in(tmp_path), **how))
+        return opened[-1]
+
+    yield source
+    for each in opened:
+        each.hang_up()
+
+
+@pytest.fixture
+def inbox(connect: Connect) -> Connect:
+    """A source with the INBOX open."""
+
+    def opened(server: ScriptedServer) -> ImapSource:
+        source = connect(server)
+        source.open(INBOX)
+        return source
+
+    return opened
+
+
+def outcome(source: ImapSource, uid: int = 1) -> bytes | str:
+    """The octets of a message, or why it did not come."""
+    (only,) = source.fetch([uid])
+    if isinstance(only, Undelivered):
+        return only.reason
+    assert only.body.octets is not None
+    return only.body.octets
+
+
+# -- what is no message --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("item", [b"BODY[HEADER]", b"BODY[TEXT]", b"BODY[]<0>", b"BODY[1]"])
+def test_a_part_of_a_message_is_not_the_message(scripted: Start, inbox: Connect, item: bytes) -> None:
+    server = scripted(mailbox())
+    source = inbox(server)
+    server.on(b"UID FETCH", rows(b"* 1 FETCH (UID 1 RFC822.SIZE 20 %b {4}\r\npart)" % item), times=2)
+
+    assert outcome(source) == "the server answered OK without the message"
+
+
+def test_a_row_with_two_bodies_is_out_of_step(scripted: Start, inbox: Connect, tmp_path: Path) -> None:
+    server = scripted(mailbox())
+    source = inbox(server)
+    large = b"{1100000}\r\n" + b"x" * 1_100_000
+    server.on(b"UID FETCH", rows(b"* 1 FETCH (UID 1 BODY[] %b BODY[] {3}\r\nabc)" % large))
+
+    with pytest.raises(ConnectionLost):
+        list(source.fetch([1]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_breaks_behind_a_large_literal_leaves_no_spool_file(
+    scripted: Start, inbox: Connect, tmp_path: Path
+) -> None:
+    server = scripted(mailbox())
+    source = inbox(server)
+
+    def half(_: bytes, __: bytes, connection: Connection) -> bytes:
+        connection.stream.send(b"* 1 FETCH (UID 1 BODY[] {1100000}\r\n" + b"x" * 1_100_000)
+        connection.stream.end(DROP)
+        return b""
+
+    server.on(b"UID FETCH", half)
+    with pytest.raises(ConnectionLost):
+        list(source.fetch([1]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_octets_that_look_like_the_place_of_a_literal_are_none(scripted: Start, inbox: Connect) -> None:
+    server = scripted(mailbox())
+    source = inbox(server)
+    server.on(b"UID FETCH", rows(b"* 1 FETCH (UID 1 RFC822.SIZE 20 BODY[] \x000\x00)"), times=2)
+
+    assert outcome(source) == "the server answered OK without the message"
+
+
+def test_a_name_that_looks_like_the_place_of_a_literal_is_a_name(scripted: Start, connect: Connect) -> None:
+    server = scripted(mailbox(), capabilities=MINIMAL)
+    server.on(b"LIST", rows(b'* LIST () "/" INBOX', b'* LIST () "/" \x007\x00', b'* LIST () "/" "\x00'))
+
+    assert [each.folder.raw for each in connect(server).list_folders()] == [b"INBOX", b'"\x80', b"\x807\x80"]
+
+
+def test_windows_may_be_answered_in_any_order(
+    scripted: Start, inbox: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 3501 section 5.5: a server may work on several commands at once."""
+    monkeypatch.setattr("archiver.imap.fetch.WINDOW", 1)
+    server = scripted(mailbox(2))
+    source = inbox(server)
+    waiting: list[bytes] = []
+
+    def backwards(line: bytes, tag: bytes, _: Connection) -> bytes:
+        uid = int(line.split()[3])
+        octets = MAIL % uid
+        waiting.append(b"* %d FETCH (UID %d BODY[] {%d}\r\n%b)\r\n%b OK\r\n" % (uid, uid, len(octets), octets, tag))
+        return b"".join(reversed(waiting)) if len(waiting) == 2 else b""
+
+    server.on(b"UID FETCH", backwards)
+
+    found = {each.attributes.uid: each.body.octets for each in source.fetch([1, 2]) if isinstance(each, Fetched)}
+    assert found == {1: MAIL % 1, 2: MAIL % 2}
+
+
+def test_a_message_that_a_search_does_not_know_is_not_taken_for_gone(scripted: Start, inbox: Connect) -> None:
+    folders = mailbox()
+    folders[b"INBOX"].messages[2].fetch = "no"
+    server = scripted(folders)
+    source = inbox(server)
+    server.on(b"UID SEARCH", rows(b"* SEARCH"))
+
+    (undelivered,) = source.fetch([2])
+
+    assert isinstance(undelivered, Undelivered)
+    assert not undelivered.gone
+
+
+# -- what does not end, or is too much ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"* 1 FETCH (UID 1 X {%d}\r\n%b" % (3 << 20, b"x" * (3 << 20)), id="literals"),
+        pytest.param(b"* 1 FETCH (UID 1 FLAGS (%b" % (b"x" * 70_000), id="text"),
+    ],
+)
+def test_a_response_is_bounded(scripted: Start, inbox: Connect, line: bytes) -> None:
+    server = scripted(mailbox())
+    source = inbox(server)
+    server.on(b"UID FETCH", rows(line + b" X {3000000}\r\n" + b"y" * 3_000_000 + b")"))
+
+    with pytest.raises(ConnectionLost, match=r"none belongs|come to an end"):
+        list(source.scan([1]))
+
+
+def test_a_long_list_of_numbers_is_none_of_that(scripted: Start, inbox: Connect) -> None:
+    server = scripted({b"INBOX": ScriptedFolder(1, {uid: ScriptedMessage() for uid in range(1, 20_001)})})
+    server.capabilities.remove("ESEARCH")
+    source = inbox(server)
+
+    assert source.uids() == set(range(1, 20_001))
+
+
+@pytest.mark.parametrize("command", [b"EXAMINE", b"UID SEARCH"])
+def test_what_is_kept_until_a_command_ends_is_bounded(
+    scripted: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch, command: bytes
+) -> None:
+    monkeypatch.setattr(session, "_UNTAGGED_LIMIT", 100_000)
+    server = scripted(mailbox())
+    server.inject(command, *[b"* OK still here"] * 1000, times=1)
+    source = connect(server)
+
+    def look() -> None:
+        source.open(INBOX)
+        source.uids()
+
+    with pytest.raises(ConnectionLost, match="come to an end"):
+        look()
+
+
+@pytest.mark.parametrize("read", ["scan", "fetch"])
+def test_rows_that_bring_nothing_are_not_read_for_ever(scripted: Start, inbox: Connect, read: str) -> None:
+    server = scripted(mailbox(1))
+    source = inbox(server)
+
+    def endless(_: bytes, __: bytes, connection: Connection) -> bytes:
+        while True:
+            connection.stream.send(b"* 1 FETCH (FLAGS (\\Seen))\r\n" * 1000)
+            connection.stream.flush()
+
+    server.on(b"UID FETCH", endless)
+    with pytest.raises(ConnectionLost, match="come to an end"):
+        list(getattr(source, read)([1]))
+
+
+@pytest.mark.parametrize("exists", [b"4294967295", b"99999999999999999999"])
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(b"* SEARCH 1", id="one"),
+        pytest.param(b'* ESEARCH (TAG "A1") UID ALL 1:4294967295', id="all there could be"),
+        pytest.param(b'* ESEARCH (TAG "A1") UID ALL ' + b",".join([b"1:9000"] * 1_000_000), id="again and again"),
+    ],
+)
+def test_a_number_of_messages_that_cannot_be(
+    scripted: Start, inbox: Connect, monkeypatch: pytest.MonkeyPatch, exists: bytes, found: bytes
+) -> None:
+    monkeypatch.setattr("archiver.sources.imap._MOST_UIDS", 10_000)
+    server = scripted(mailbox())
+    server.inject(b"EXAMINE", b"* %b EXISTS" % exists, after=99)
+    server.on(b"UID SEARCH", rows(found))
+
+    with pytest.raises((ServerUnavailable, ConnectionLost)):
+        inbox(server).uids()
+
+
+def test_a_folder_said_to_be_empty_whose_messages_are_found_is_not_empty(scripted: Start, inbox: Connect) -> None:
+    folders = mailbox()
+    folders[b"INBOX"].exists = 0
+
+    with pytest.raises(ServerUnavailable):
+        inbox(scripted(folders)).uids()
+
+
+@pytest.mark.parametrize(
+    "gone", [b"* VANISHED 1000:5000", b"\r\n".join([b"* 1 EXPUNGE"] * 2000)], ids=["VANISHED", "EXPUNGE"]
+)
+def test_more_messages_are_expunged_than_there_were(scripted: Start, inbox: Connect, gone: bytes) -> None:
+    server = scripted(mailbox())
+    source = inbox(server)
+    server.inject(b"UID SEARCH", gone)
+
+    with pytest.raises(ServerUnavailable):
+        source.uids()
+
+
+def test_a_header_without_an_end_is_cut_and_not_refused(scripted: Start, inbox: Connect) -> None:
+    endless = b"Subject: one line\r\n" + b"x" * 5_000_000
+    source = inbox(scripted({b"INBOX": ScriptedFolder(1, {1: ScriptedMessage(endless)})}))
+
+    ((_, header),) = source.headers([1])
+
+    assert header_digest(header) == header_digest(endless)
+
+
+def test_words_for_people_announce_no_literal(scripted: Start, connect: Connect) -> None:
+    """A server that shows the command it did not take."""
+    server = scripted(mailbox())
+    server.on(b"EXAMINE", rows(b"* NO what is EXAMINE {19}", status=b"BAD unexpected literal: EXAMINE {19}"))
+
+    with pytest.raises(BackendError, match="unexpected literal"):
+        connect(server).open(INBOX)
+
+
+# -- a folder that was open before -------------------------------------------------------------------------------
+
+
+def test_what_is_said_of_the_folder_before_is_not_said_of_this_one(scripted: Start, inbox: Connect) -> None:
+    """RFC 7162 section 3.2.11: all up to CLOSED."""
+    folders = mailbox() | {b"Other": ScriptedFolder(2, {5: ScriptedMessage(MAIL % 5, modseq=9)})}
+    server = scripted(folders)
+    source = inbox(server)
+    before = (b"* 1 FETCH (UID 5 FLAGS (\\Deleted) MODSEQ (99))", b"* VANISHED 5", b"* OK [CLOSED] it is")
+    here = (b"* 1 EXISTS", b"* OK [UIDVALIDITY 2]", b"* OK [UIDNEXT 6]", b"* OK [HIGHESTMODSEQ 9]")
+    server.on(b"EXAMINE", rows(*before, *here))
+
+    opened = source.open(Folder(b"Other", ("Other",), "/"), Resume(2, 9))
+
+    assert (opened.vanished, opened.changed, opened.status.messages) == (frozenset(), (), 1)
+
+
+# -- listing ---------------------------------------------------------------------------------------------------
+
+
+def test_a_status_belongs_to_the_folder_that_it_names(scripted: Start, connect: Connect) -> None:
+    """Whatever the order of the answers."""
+    folders = {b"INBOX": ScriptedFolder(1), b"a": ScriptedFolder(2), b"b": ScriptedFolder(3)}
+    server = scripted(folders, capabilities=MINIMAL)
+    told = b"* STATUS %b (MESSAGES 0 UIDVALIDITY %d)"
+    server.on(b"STATUS", rows())
+    server.on(b"STATUS", rows(told % (b"b", 3), told % (b"a", 2), told % (b"inbox", 1)), times=1)
+
+    listed = connect(server).list_folders()
+
+    assert {each.folder.raw: each.status and each.status.uidvalidity for each in listed} == {
+        b"INBOX": 1, b"a": 2, b"b": 3,
+    }  # fmt: skip
+
+
+def test_an_inbox_spelt_in_two_ways_has_its_status(scripted: Start, connect: Connect) -> None:
+    server = scripted(mailbox())
+    server.on(
+        b"LIST",
+        rows(b'* LIST () "/" "Inbox"', b"* STATUS INBOX (MESSAGES 3 UIDNEXT 4 UIDVALIDITY 1)", b'* LIST () "/" x'),
+    )
+
+    (inbox, _) = connect(server).list_folders()
+
+    assert inbox.status is not None
+
+
+def test_a_namespace_that_is_no_level_cuts_no_name(scripted: Start, connect: Connect) -> None:
+    server = scripted(mailbox() | {b"INBOXES": ScriptedFolder(2)}, prefix=b"INBOX")
+
+    assert [each.folder.name for each in connect(server).list_folders()] == ["INBOX", "INBOXES"]
+
+
+# -- logging in --------------------------------------------------------------------------------------------------
+
+PASSWORD = 'tr"ou\\ba dor'
+
+
+def refused(server: ScriptedServer, tls: Literal["off", "starttls"] = "off") -> BackendError:
+    address = ServerAddress(
+        "127.0.0.1", server.port, "u1", lambda: PASSWORD, tls=tls, connect_timeout=5, read_timeout=5
+    )
+    with pytest.raises(BackendError) as caught:
+        ImapSource(address, spool_in(Path("/nonexistent")))
+    return caught.value
+
+
+@pytest.mark.parametrize("capabilities", [MINIMAL, (*MINIMAL, "AUTH=PLAIN"), (*MINIMAL, "AUTH=PLAIN", "SASL-IR")])
+@pytest.mark.parametrize("words", [b"%b BAD no such thing: %b\r\n", b"* BYE %b %b\r\n", b"?? %b %b\r\n"])
+def test_a_server_that_says_our_line_again_tells_no_password(
+    scripted: Start, capabilities: tuple[str, ...], words: bytes
+) -> None:
+    def again(line: bytes, tag: bytes, connection: Connection) -> bytes:
+        if line.endswith(b"PLAIN"):
+            connection.stream.send(b"+ \r\n")
+            connection.stream.flush()
+            line = connection.stream.line()
+        return words % (tag, line)
+
+    server = scripted(mailbox(), capabilities=capabilities)
+    server.on(b"LOGIN", again)
+    server.on(b"AUTHENTICATE", again)
+
+    error = refused(server)
+
+    shown = "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
+    for secret in (PASSWORD, "tr\\", "ba dor", "AHUxAHRyIm91XGJhIGRvcg"):
+        assert secret not in shown
+    assert "***" in shown
+
+
+@pytest.mark.parametrize("capabilities", [(*MINIMAL, "AUTH=PLAIN"), (*MINIMAL, "AUTH=PLAIN", "SASL-IR")])
+def test_a_server_that_asks_again_and_again_is_told_that_there_is_no_more(
+    scripted: Start, capabilities: tuple[str, ...]
+) -> None:
+    said: list[bytes] = []
+
+    def asks(_: bytes, tag: bytes, connection: Connection) -> bytes:
+        while b"*" not in said:
+            connection.stream.send(b"+ more\r\n")
+            connection.stream.flush()
+            said.append(connection.stream.line())
+        return tag + b" BAD cancelled\r\n"
+
+    server = scripted(mailbox(), capabilities=capabilities)
+    server.on(b"AUTHENTICATE", asks)
+
+    assert isinstance(refused(server), AuthenticationFailed)
+
+
+def test_octets_sent_before_tls_began_are_refused(scripted: Start) -> None:
+    server = scripted(capabilities=(*MINIMAL, "STARTTLS"))
+    server.on(b"STARTTLS", lambda _, tag, __: tag + b" OK begin\r\n* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n")
+
+    error = refused(server, tls="starttls")
+
+    assert isinstance(error, ConnectionRefused)
+    assert "before TLS began" in str(error)
+    assert server.commands[-1] == b"STARTTLS"
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        pytest.param(b"* OK {99999999999999999999}", id="a literal beyond all measure"),
+        pytest.param(b"* OK {3000000000}", id="a literal that does not fit"),
+        pytest.param(b"* OK {%b}" % (b"9" * 5000), id="a number beyond all measure"),
+        pytest.param(b"* OK " + b"x" * 100_000, id="too long"),
+        pytest.param(b"* OK hello\r\n" + b"* OK still here\r\n" * 2000, id="no end"),
+    ],
+)
+def test_a_greeting_that_no_server_sends(scripted: Start, greeting: bytes) -> None:
+    assert isinstance(refused(scripted(greeting=greeting)), ConnectionRefused)
+
+
+def test_a_capability_that_is_no_ascii(scripted: Start) -> None:
+    assert isinstance(refused(scripted(capabilities=("IMAP4rev1", "CAFÉ"))), ConnectionRefused)
+
+
+def test_capabilities_without_their_bracket(scripted: Start, connect: Connect) -> None:
+    server = scripted(mailbox())
+
+    def login(_: bytes, tag: bytes, connection: Connection) -> bytes:
+        connection.user = "u1"
+        return tag + b" OK [CAPABILITY IMAP4rev1 ESEARCH\r\n"
+
+    server.on(b"LOGIN", login)
+    assert connect(server).capabilities == {"IMAP4REV1", "ESEARCH"}
+
+
+# -- going on after a loss ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def retrying(connect: Connect) -> Callable[..., RetryingSource]:
+    def source(server: ScriptedServer, attempts: int = 5) -> RetryingSource:
+        def again(*, cautious: bool) -> ImapSource:
+            return connect(server, cautious=cautious)
+
+        return RetryingSource(again, attempts=attempts, pause=lambda _: None, progress=lambda _: None)
+
+    return source
+
+
+@pytest.mark.parametrize("read", ["scan", "headers"])
+def test_a_line_that_always_breaks_at_the_same_row_is_not_tried_for_ever(
+    scripted: Start, retrying: Callable[..., RetryingSource], read: str
+) -> None:
+    server = scripted(mailbox())
+
+    def breaks(_: bytes, __: bytes, connection: Connection) -> bytes:
+        connection.stream.send(b"* 1 FETCH (UID 1 FLAGS () BODY[HEADER] {2}\r\n\r\n)\r\n")
+        connection.stream.end(DROP)
+        return b""
+
+    server.on(b"UID FETCH", breaks, times=50)
+    source = retrying(server)
+    source.open(INBOX)
+
+    with pytest.raises(ConnectionLost):
+        list(getattr(source, read)([1, 2, 3]))
+    assert server.connections <= 7
+
+
+def test_a_listing_that_breaks_once_is_listed_again_with_its_namespace(
+    scripted: Start, retrying: Callable[..., RetryingSource]
+) -> None:
+    """Without the namespace folders have other paths, and what the account excludes is something else."""
+    folders = {b"INBOX": ScriptedFolder(1), b"INBOX.Junk": ScriptedFolder(2)}
+    server = scripted(folders, delimiter=b".", prefix=b"INBOX.")
+    server.on(b"LIST", DROP, times=1)
+
+    assert [each.folder.name for each in retrying(server).list_folders()] == ["INBOX", "Junk"]
+
+
+@pytest.mark.parametrize("attempts", [2, 5])
+def test_a_server_that_hangs_up_at_a_namespace_is_asked_without(
+    scripted: Start, retrying: Callable[..., RetryingSource], attempts: int
+) -> None:
+    server = scripted({b"INBOX": ScriptedFolder(1)})
+    server.on(b"NAMESPACE", DROP)
+
+    assert [each.folder.name for each in retrying(server, attempts).list_folders()] == ["INBOX"]
+
+
+def test_a_message_at_which_the_server_says_that_it_ends_is_set_aside(
+    scripted: Start, retrying: Callable[..., RetryingSource]
+) -> None:
+    server = scripted(mailbox())
+
+    def bye(line: bytes, _: bytes, connection: Connection) -> bytes | None:
+        if b"2" not in line.split()[3] and b":" not in line.split()[3]:
+            return None
+        connection.stream.send(b"* 1 FETCH (UID 1 FLAGS () BODY[] {2}\r\nab)\r\n" if b"1:" in line else b"")
+        connection.stream.send(b"* BYE [UNAVAILABLE] internal error\r\n")
+        connection.stream.end(DROP)
+        return b""
+
+    server.on(b"UID FETCH", bye)
+    source = retrying(server)
+    source.open(INBOX)
+
+    outcomes = list(source.fetch([1, 2, 3]))
+
+    assert [each.uid for each in outcomes if isinstance(each, Undelivered)] == [2]
+    assert sorted(each.attributes.uid for each in outcomes if isinstance(each, Fetched)) == [1, 3]
+
+
+def test_a_session_that_became_useless_is_no_fault_of_its_messages(
+    scripted: Start, retrying: Callable[..., RetryingSource]
+) -> None:
+    """Exchange, which goes well again on another connection."""
+    server = scripted(mailbox())
+    server.on(b"UID FETCH", b"BAD User is authenticated but not connected.", times=1)
+    source = retrying(server)
+    source.open(INBOX)
+
+    assert [each.attributes.uid for each in source.fetch([1, 2, 3]) if isinstance(each, Fetched)] == [1, 2, 3]
+    assert server.connections == 2
+
+
+def test_a_silent_server_does_not_hold_up_a_goodbye(
+    scripted: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_GOODBYE_SECONDS", 0.05)
+    server = scripted(mailbox())
+    source = connect(server)
+    server.on(b"LOGOUT", lambda *_: b"")
+
+    source.close()
+    source.close()
