@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from archiver.dealing import Dealing
+from archiver.errors import BackendError
 from archiver.facts import FolderFact, StoredFact
 from archiver.model import Folder, KnownFolder, Listed, Placement, Plan
 from archiver.names import directory_of
@@ -13,6 +14,7 @@ from archiver.orphans import adopted
 from archiver.part import Context, Part
 from archiver.plan import RETRY_RUNS, plan_run
 from archiver.ports import Catalog
+from archiver.progress import Noted
 from archiver.record import Recorder
 from archiver.survey import Retry
 
@@ -56,8 +58,16 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
     chosen = [each.folder for each in (*(each for each, _ in plan.visit), *plan.unchanged)]
     context.store.subscribe([context.folders[each.raw].directory for each in chosen if each.subscribed])
 
-    def work_off(dealing: Dealing) -> None:
-        part = Part(context, dealing)
+    def work_off(dealing: Dealing, extra: bool) -> None:
+        try:
+            source = context.connect(extra)
+        except BackendError as error:
+            if not extra:
+                raise
+            # Servers allow only so many connections of a user; the first one does all the work, if need be.
+            context.progress(Noted(f"{error.reason}: going on with one connection less"))
+            return
+        part = Part(context, dealing, source)
         try:
             part.work_off()
         finally:

@@ -34,12 +34,12 @@ Job = Listed | Slice
 
 @dataclass(slots=True)
 class Dealing:
-    """The jobs of one account. `work_off` is what a connection does; it is called in a thread for each. `damage` is
-    something missing in the archive that stopped nobody."""
+    """The jobs of one account. `work_off(self, extra)` is what a connection does; each `extra` one has a thread of
+    its own. `damage` is something missing in the archive that stopped nobody."""
 
     connections: int
     progress: Progress
-    work_off: Callable[[Dealing], None]
+    work_off: Callable[[Dealing, bool], None]
     failure: BaseException | None = None
     damage: IntegrityError | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -54,15 +54,15 @@ class Dealing:
         self._surveys.extend(sorted(folders, key=lambda listed: -_messages(listed)))
         if not self._surveys:
             return
-        self._work()  # the calling thread is the first connection
+        self._work(extra=False)  # the calling thread is the first connection
         for thread in self._threads:
             thread.join()
         if (failure := self.failure or self.damage) is not None:
             raise failure
 
-    def _work(self) -> None:
+    def _work(self, *, extra: bool) -> None:
         try:
-            self.work_off(self)
+            self.work_off(self, extra)
         except BaseException as error:  # NOTE: raised again by `run`, in the calling thread
             with self._changed:
                 self.failure = self.failure or error
@@ -107,7 +107,8 @@ class Dealing:
             self._slices.extend(Slice(surveyed, uids) for uids in dealt)
             waiting = sum(len(each.uids) for each in self._slices) + sum(map(_messages, self._surveys))
             if waiting > _WORTH_A_CONNECTION and len(self._threads) + 1 < self.connections:
-                thread = threading.Thread(target=self._work, name=f"connection-{len(self._threads) + 2}")
+                name = f"connection-{len(self._threads) + 2}"
+                thread = threading.Thread(target=self._work, kwargs={"extra": True}, name=name)
                 self._threads.append(thread)
                 thread.start()
             self._changed.notify_all()

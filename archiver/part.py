@@ -40,14 +40,13 @@ from archiver.survey import Retry, Surveyed, Surveyor, same_folder
 class Context:
     """What the connections of one account share.
 
-    `connect` makes a source that connects when it is first used; `check_stop` raises when the run is to end; `now`
-    is UTC in ISO 8601; `retry` says which quarantined messages are tried, `accept` that a person takes what the
-    server gives; `shown` are the epochs the server still shows; `orphans` are octets that a crashed run left
-    without facts. `refused` takes why a folder could not be opened that has no epoch yet to record it in, by raw
-    name.
+    `connect(extra)` makes a source that connects when it is first used, an `extra` one at once or not at all;
+    `check_stop` raises when the run is to end; `now` is UTC in ISO 8601; `retry` says which quarantined messages
+    are tried, `accept` that a person takes what the server gives; `shown` are the epochs the server still shows;
+    `orphans` are octets that a crashed run left without facts; `refused` gathers why folders could not be opened.
     """
 
-    connect: Callable[[], MailSource]
+    connect: Callable[[bool], MailSource]
     store: MessageStore
     catalog: Catalog
     recorder: Recorder
@@ -67,14 +66,14 @@ class Context:
 class Part:
     """One connection. Belongs to one thread."""
 
-    def __init__(self, context: Context, dealing: Dealing) -> None:
+    def __init__(self, context: Context, dealing: Dealing, source: MailSource) -> None:
         self._context = context
         self._dealing = dealing
-        self._source = context.connect()
+        self._source = source
         self._batch = Batch(context.recorder, context.store, context.catalog, context.progress)
         self._folder: Folder | None = None
         self._surveyor = Surveyor(
-            source=self._source,
+            source=source,
             store=context.store,
             catalog=context.catalog,
             recorder=context.recorder,

@@ -262,10 +262,13 @@ def archive_listed(
     settings = archive.settings
     address = _address(settings)
 
-    def connect() -> RetryingSource:
-        return source_of(
+    def connect(extra: bool) -> RetryingSource:
+        source = source_of(
             settings, archive.store.spool, pause=pause, progress=progress, accept=accept, address=address
         )
+        if extra:
+            source.connect_now()
+        return source
 
     folders, epochs = record_folders(listed, archive.catalog, recorder, utc_now()), archive.catalog.epochs()
     context = Context(

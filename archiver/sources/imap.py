@@ -64,7 +64,7 @@ class ImapSource:
         self._accept = accept
         self._enabled: bool | None = None
         self.capabilities = capabilities
-        self._open: Folder | None = None
+        self._identity_refused = False
 
     @property
     def facts(self) -> ServerFacts:
@@ -78,7 +78,6 @@ class ImapSource:
 
     def open(self, folder: Folder, resume: Resume | None = None) -> Opened:
         self._enable()
-        self._open = folder
         self._session.where = Where(self._session.where.server, names.printable(folder.name))
         how = b""
         if resume and self._enabled and "QRESYNC" in self._abilities:
@@ -218,7 +217,10 @@ class ImapSource:
                 elif response.text.startswith(tag + b" "):
                     finished = True
                     text = response.text[len(tag) + 1 :]
-                    if text[:2].upper() != b"OK":
+                    if text[:3].upper() == b"BAD" and (item := self._identity_item()) and item in items:
+                        self._identity_refused = True
+                        yield from self._fetch(uid_set, items.replace(item, b""), body_reader)
+                    elif text[:2].upper() != b"OK":
                         raise error_of(text, self._session.where, ServerUnavailable)
                     return
         except GeneratorExit:
@@ -236,6 +238,11 @@ class ImapSource:
                 doubtful.append(outcome)
             else:
                 yield outcome
+        bad = {each.uid for each in doubtful if (each.server_reply or "").upper().startswith("BAD")}
+        if bad and self._identity_item():
+            self._identity_refused = True
+            yield from self.fetch(sorted(bad))
+            doubtful = [each for each in doubtful if each.uid not in bad]
         yield from self._told_apart(doubtful)
 
     def _told_apart(self, doubtful: Sequence[Undelivered]) -> Iterator[Undelivered]:
@@ -265,7 +272,10 @@ class ImapSource:
                 yield Undelivered(each.uid, "expunged meanwhile", each.server_reply, gone=True)
 
     def _identity_item(self) -> bytes:
-        """The message's identity across folders, where the server has one: RFC 8474, or Gmail's."""
+        """The message's identity across folders, where the server has one: RFC 8474, or Gmail's. One that
+        advertises it and answers BAD is not asked again."""
+        if self._identity_refused:
+            return b""
         if "X-GM-EXT-1" in self._abilities:
             return b" X-GM-MSGID"
         return b" EMAILID" if "OBJECTID" in self._abilities else b""
@@ -276,7 +286,3 @@ class ImapSource:
     def hang_up(self) -> None:
         """Close at once, in the middle of whatever the server is saying."""
         self._session.hang_up()
-
-    def describe(self) -> str:
-        """The server's capabilities, for people."""
-        return printable(" ".join(sorted(self.capabilities)).encode())

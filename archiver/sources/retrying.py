@@ -56,6 +56,10 @@ class RetryingSource:
         self._cautious = False
         self._failures = 0
 
+    def connect_now(self) -> None:
+        """Connect, in a single attempt, whose failure goes up; for a connection that can be done without."""
+        self._connected()
+
     def list_folders(self) -> Sequence[Listed]:
         def listed() -> Sequence[Listed]:
             source = self._connected()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.accounts import ArchiveState, account_file, archive_of, assert_whole, run
+from tests.accounts import ArchiveState, account_file, archive_of, assert_whole, mails, run
 from tests.faults.attempts import wait_for
 from tests.servers.dovecot import Dovecot
 from tests.servers.faultproxy import Direction, FaultProxy
@@ -171,3 +171,15 @@ def test_a_server_that_dies_in_the_middle(
 def _refuse_after_the_first_fault(through: FaultProxy) -> None:
     wait_for(lambda: through.faults > 0, "the fault")
     through.refuse = True
+
+
+def test_a_server_that_allows_one_connection_gets_one(dovecot_with: Callable[..., Dovecot], tmp_path: Path) -> None:
+    """The second connection is refused; the first one does all the work."""
+    server = dovecot_with(extra="protocol imap {\n  mail_max_userip_connections = 1\n}\n")
+    user = server.fresh_user()
+    server.append_many(user, "INBOX", mails(range(1, 700)))
+    server.wait_idle(user)
+    config = account_file(tmp_path, server, user, source__connections=4, source__attempts=5)
+    result = run(config)
+    assert result.total("stored", "fetched") == (699, 699)
+    assert "going on with one connection less" in result.output

@@ -535,3 +535,20 @@ def test_a_silent_server_does_not_hold_up_a_goodbye(
 
     source.close()
     source.close()
+
+
+@pytest.mark.parametrize("look", ["scan", "headers", "fetch"])
+def test_an_identity_that_is_advertised_and_refused_is_done_without(
+    scripted: Start, inbox: Connect, look: str
+) -> None:
+    server = scripted(mailbox())
+    server.on(
+        b"UID FETCH", lambda line, tag, _: tag + b" BAD unknown item EMAILID\r\n" if b"EMAILID" in line else None
+    )
+    source = inbox(server)
+    if look == "scan":
+        assert {each.uid for each in source.scan(None)} == {1, 2, 3}
+    elif look == "headers":
+        assert {each.uid for each, _ in source.headers([1, 2, 3])} == {1, 2, 3}
+    else:
+        assert {each.attributes.uid for each in source.fetch([1, 2, 3]) if isinstance(each, Fetched)} == {1, 2, 3}
