@@ -4,12 +4,13 @@ The map of the house; imports point down only, and a linter keeps it so:
 
     pipelines            Luigi, the engine, the command line
     wiring               settings become open adapters; the only module that names them all
-    archive  verify      the steps: written against ports alone
+    archive  verify  rebuild       the steps: written against ports alone
+    part  dealing        one connection's work, and what is left to do for all of them
     survey               one folder opened: epoch, new, changed, vanished
-    record               bytes, then journal, then catalog
+    record  orphans      bytes, then journal, then catalog; and what a crash left in between
     sources  stores  catalogs      the adapters: an IMAP server, a Maildir and its journal, an SQL catalog
     config  credentials            account files; references to secrets
-    imap  plan  report             the wire · pure decisions · the report as a value
+    imap  plan  report  settings   the wire · pure decisions · the report · an account file's shape
     ports  progress                what a step needs; what it tells
     flags  names  message  uidset  pure: the words' small print
     facts  model  errors           the words
