@@ -7,7 +7,8 @@ The map of the house; imports point down only, and a linter keeps it so:
     archive  verify  rebuild       the steps: written against ports alone
     part  dealing        one connection's work, and what is left to do for all of them
     survey               one folder opened: epoch, new, changed, vanished
-    record  orphans      bytes, then journal, then catalog; and what a crash left in between
+    record               bytes, then journal, then catalog
+    orphans  rematch     what a crash left in between; mail known again in a new epoch
     sources  stores  catalogs      the adapters: an IMAP server, a Maildir and its journal, an SQL catalog
     config  credentials            account files; references to secrets
     imap  plan  report  settings   the wire · pure decisions · the report · an account file's shape

@@ -6,7 +6,6 @@ view. It ends with the UIDs whose octets have to be fetched.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from heapq import nlargest
@@ -14,7 +13,7 @@ from typing import Literal
 
 from archiver.errors import FolderChanged, IntegrityError
 from archiver.facts import EpochFact, FlagsFact, ReleasedFact, StateFact, StoredFact, VanishedFact
-from archiver.message import HEADER_OCTETS, header_digest, internaldate_seconds, message_id
+from archiver.message import HEADER_OCTETS, header_digest, message_id
 from archiver.model import (
     Attributes,
     Flags,
@@ -34,19 +33,14 @@ from archiver.plan import (
     Verdict,
     doubt_left,
     doubt_same,
-    groups_of,
-    header_key,
-    identity_key,
     judge_epoch,
-    unique_twins,
 )
 from archiver.ports import Catalog, MailSource, MessageStore
 from archiver.progress import Noted, Progress
 from archiver.record import BATCH_MESSAGES, Batch, Recorder
+from archiver.rematch import Match, known_again
 
 Retry = Literal["due", "all"]
-
-_MATCHED_AT_ONCE = 10_000
 
 
 @dataclass(slots=True)
@@ -329,52 +323,22 @@ class Surveyor:
             self.batch.moved(fact, [(placement, replace(placement, flags=flags))])
 
     def _match_again(self, surveyed: Surveyed, present: set[int]) -> None:
-        """Known messages in a new epoch, found again without a download: by the server's own identity, or by
-        Message-ID, size, INTERNALDATE and header digest, present and unique on both sides."""
-        seen = {each.uid: each for each in self.source.scan(present) if each.size is not None}
-        for sizes in groups_of(Counter(each.size for each in seen.values()), _MATCHED_AT_ONCE):
-            self._match_sizes(surveyed, {uid: each for uid, each in seen.items() if each.size in sizes})
-
-    def _match_sizes(self, surveyed: Surveyed, seen: Mapping[int, Attributes]) -> None:
-        """Match all messages of some sizes. Size belongs to every key, so what is unique among them is unique."""
-        candidates = self.catalog.candidates({each.size for each in seen.values() if each.size is not None})
-        usable = [self._usable(twin.placement) for _, twin in candidates]
-        if not any(usable):
-            return
-        by_identity = unique_twins([(identity_key(each), twin) for each, twin in candidates], usable)
-        for uid in sorted(surveyed.wanted & seen.keys()):
-            identity = identity_key(seen[uid])
-            if identity is not None and identity in by_identity:
-                self._link(surveyed, seen[uid], by_identity[identity], "emailid")
-        by_header = unique_twins(
-            [(header_key(each, twin.message_id, twin.header_digest), twin) for each, twin in candidates], usable
-        )
-        sized = {(key.size, key.instant) for key in by_header if key is not None}
-        alike = [uid for uid, each in seen.items() if (each.size, internaldate_seconds(each.internaldate)) in sized]
-        if not surveyed.wanted & set(alike):
-            return
-        keys = {
-            each.uid: header_key(seen[each.uid], message_id(header), header_digest(header))
-            for each, header in self.source.headers(alike)
-            if each.uid in seen
-        }
-        times = Counter(keys.values())
-        for uid, key in sorted(keys.items()):
-            if key is not None and key in by_header and times[key] == 1 and uid in surveyed.wanted:
-                self._link(surveyed, seen[uid], by_header[key], "headers")
+        """Known messages in a new epoch are linked, not fetched."""
+        for found in known_again(self.source, self.catalog, present, surveyed.wanted, self._usable):
+            self._link(surveyed, found)
 
     def _usable(self, placement: Placement) -> bool:
         """Mail that is not where the server shows it now: vanished, of an ended or ending epoch, of a folder
         unlisted."""
         return not placement.present or (placement.directory, placement.uidvalidity) not in self.shown
 
-    def _link(self, surveyed: Surveyed, seen: Attributes, twin: Twin, how: str) -> None:
-        fact = self._known_again(surveyed.epoch, seen, twin, how)
+    def _link(self, surveyed: Surveyed, found: Match) -> None:
+        fact = self._known_again(surveyed.epoch, found.seen, found.twin, found.how)
         try:
-            self.batch.linked(fact, surveyed.placement(fact), twin.placement)
+            self.batch.linked(fact, surveyed.placement(fact), found.twin.placement)
         except IntegrityError:
             return  # its octets are not where they should be; it stays wanted and is fetched
-        surveyed.wanted.discard(seen.uid)
+        surveyed.wanted.discard(found.seen.uid)
 
     def _known_again(self, epoch: KnownEpoch, seen: Attributes, twin: Twin, how: str) -> StoredFact:
         return StoredFact(
