@@ -167,6 +167,11 @@ def check(configs: Configs, as_json: Json = False, quiet: Quiet = False, verbose
     return check_accounts(configs, _terminal(as_json, quiet, verbose))
 
 
+@app.command(
+    "archive",
+    help="The archive step alone. In this version it is all that `archiver run` does; see `archiver run --help`.",
+    short_help="The archive step alone (all of `run`, in this version).",
+)
 @app.command(help=_RUN_HELP, short_help="Archive accounts: fetch what is new, prove it, report it.")
 def run(
     configs: Configs,
@@ -179,22 +184,6 @@ def run(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    return _run(configs, dry_run, run_id, workers, scheduler_url, new_source, _terminal(as_json, quiet, verbose))
-
-
-@app.command(short_help="The archive step alone (all of `run`, in this version).")
-def archive(
-    configs: Configs,
-    dry_run: DryRun = False,
-    run_id: RunId = None,
-    workers: Workers = None,
-    scheduler_url: SchedulerUrl = None,
-    new_source: NewSource = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> int:
-    """The archive step alone. In this version it is all that `archiver run` does; see `archiver run --help`."""
     return _run(configs, dry_run, run_id, workers, scheduler_url, new_source, _terminal(as_json, quiet, verbose))
 
 
