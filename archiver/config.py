@@ -16,9 +16,7 @@ import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,26 +28,27 @@ from archiver.settings import (
     TABLES,
     AccountFile,
     ArchiveSettings,
+    DestinationSettings,
     FolderRules,
     MessageRules,
+    ReplayRules,
     SecretReference,
     ServerSettings,
     Settings,
-    Tls,
 )
 
 __all__ = [
     "ArchiveSettings",
+    "DestinationSettings",
     "FolderRules",
     "MessageRules",
-    "NewAccount",
+    "ReplayRules",
     "SecretReference",
     "ServerSettings",
     "Settings",
     "account_files",
     "check_fleet",
     "load_account",
-    "template",
 ]
 
 DEFAULTS = "defaults.toml"
@@ -57,13 +56,17 @@ Tree = dict[str, Any]
 Keys = tuple[int | str, ...]
 
 #: What is planned and not built: refused in so many words, never silently ignored.
-NOT_YET: tuple[Keys, ...] = (("destination",), ("archive", "s3"), ("archive", "catalog"), ("folders", "rename"))
+NOT_YET: tuple[Keys, ...] = (("archive", "s3"), ("archive", "catalog"))
 NOT_YET_VALUES: dict[Keys, str] = {("source", "protocol"): "pop3", ("archive", "store"): "s3"}
+_SERVERS = ("source", "destination")
 
 EXAMPLES: dict[Keys, str] = {
     ("source", "host"): 'host = "imap.example.org"',
     ("source", "user"): 'user = "alice@example.org"',
     ("source", "password"): 'password = { env = "ALICE_PASSWORD" }',
+    ("destination", "host"): 'host = "imap.example.net"',
+    ("destination", "user"): 'user = "alice@example.net"',
+    ("destination", "password"): 'password = { env = "ALICE_NEW_PASSWORD" }',
     ("archive", "path"): 'path = "/srv/mail-archive/{account}"',
 }
 
@@ -99,7 +102,9 @@ def load_account(path: Path) -> Settings:
         archive=checked.archive,
         folders=checked.folders,
         messages=checked.messages,
-        warnings=tuple(_warnings(checked.source)),
+        destination=checked.destination,
+        replay=checked.replay,
+        warnings=tuple(_all_warnings(checked)),
     )
 
 
@@ -209,13 +214,38 @@ def _name_problems(file: Path) -> Iterator[str]:
 
 
 def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
-    source = tree["source"]
-    if isinstance(source, dict) and source.get("tls") == "off":
-        for key in ("ca_file", "fingerprint", "client_cert"):
-            if key in source:
-                yield ("source", key), 'contradicts tls = "off", which has no certificates; remove one of them'
-    if isinstance(source, dict) and "ca_file" in source and "fingerprint" in source:
-        yield ("source", "fingerprint"), "contradicts ca_file: it pins one certificate in place of any authority"
+    for table in _SERVERS:
+        server = tree.get(table)
+        if not isinstance(server, dict):
+            continue
+        if server.get("tls") == "off":
+            for key in ("ca_file", "fingerprint", "client_cert"):
+                if key in server:
+                    yield (table, key), 'contradicts tls = "off", which has no certificates; remove one of them'
+        if "ca_file" in server and "fingerprint" in server:
+            yield (table, "fingerprint"), "contradicts ca_file: it pins one certificate in place of any authority"
+    if _same_account(tree.get("source"), tree.get("destination")):
+        problem = "is the source: mail is not replayed onto the account it comes from; name another host or user"
+        yield ("destination", "host"), problem
+
+
+def _same_account(source: object, destination: object) -> bool:
+    """Whether both tables name one login at one server. Its usual ports are one server."""
+    if not isinstance(source, dict) or not isinstance(destination, dict):
+        return False
+    one, other = (
+        (
+            str(table.get("host", "")).rstrip(".").lower(),
+            str(table.get("user", "")),
+            "usual" if (port := _port(table)) in PORTS.values() else port,
+        )
+        for table in (source, destination)
+    )
+    return one == other and one[0] != ""
+
+
+def _port(table: Tree) -> object:
+    return table.get("port", PORTS.get(str(table.get("tls", "implicit")), PORTS["implicit"]))
 
 
 def _wording(error: ErrorDetails) -> str:
@@ -263,13 +293,19 @@ def _unknown(keys: Keys) -> str:
     return f"is not a key; there are {', '.join(known)}"
 
 
-def _warnings(source: ServerSettings) -> Iterator[str]:
-    if source.tls == "off" and not _loopback(source.host):
-        yield f'source.tls: "off" sends the password and all mail to {source.host} readable by anyone on the way'
-    if source.port == PORTS["implicit"] and source.tls != "implicit":
-        yield f'source.port: 993 usually wants tls = "implicit", not "{source.tls}"'
-    if source.port == PORTS["starttls"] and source.tls == "implicit":
-        yield 'source.port: 143 usually wants tls = "starttls", not "implicit"'
+def _all_warnings(checked: AccountFile) -> Iterator[str]:
+    yield from _warnings("source", checked.source)
+    if checked.destination is not None:
+        yield from _warnings("destination", checked.destination)
+
+
+def _warnings(table: str, server: ServerSettings) -> Iterator[str]:
+    if server.tls == "off" and not _loopback(server.host):
+        yield f'{table}.tls: "off" sends the password and all mail to {server.host} readable by anyone on the way'
+    if server.port == PORTS["implicit"] and server.tls != "implicit":
+        yield f'{table}.port: 993 usually wants tls = "implicit", not "{server.tls}"'
+    if server.port == PORTS["starttls"] and server.tls == "implicit":
+        yield f'{table}.port: 143 usually wants tls = "starttls", not "implicit"'
 
 
 def _loopback(host: str) -> bool:
@@ -303,75 +339,3 @@ def _dotted(keys: Keys) -> str:
             bare = re.fullmatch(r"[A-Za-z0-9_-]+", key)
             dotted += ("." if dotted else "") + (key if bare else json.dumps(key))
     return dotted
-
-
-PLACEHOLDER = SecretReference("env", "ALICE_PASSWORD")
-
-
-@dataclass(frozen=True, slots=True)
-class NewAccount:
-    """What `archiver init` knows of an account; `path` and the reference's `value` are written as they are."""
-
-    host: str = "imap.example.org"
-    user: str = "alice@example.org"
-    password: SecretReference = PLACEHOLDER
-    path: str = "/srv/mail-archive/{account}"
-    tls: Tls = "implicit"
-    port: int | None = None
-
-
-def template(options: NewAccount) -> str:
-    """The text of a commented account file that loads as it stands; every key is in it."""
-    password = options.password
-    value = list(password.value) if password.kind == "command" else password.value
-    return TEMPLATE.substitute(
-        host=_quoted(options.host),
-        user=_quoted(options.user),
-        password=f"{{ {password.kind} = {_quoted(value)} }}",
-        path=_quoted(options.path),
-        tls=_quoted(options.tls),
-        port=f"# port = {PORTS[options.tls]}" if options.port is None else f"port = {options.port}",
-    )
-
-
-def _quoted(value: str | Sequence[str]) -> str:
-    """NOTE: JSON is TOML here but for DEL, and but for the surrogate pairs that ensure_ascii would write."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-TEMPLATE = Template("""\
-# One account. Its name is this file's name without ".toml"; {account} in any string stands for that name.
-# What accounts have in common goes into defaults.toml in the same folder; this file wins over it.
-# Relative paths are relative to this file. Keys behind a "#" are optional.
-
-[source]
-# protocol = "imap"
-host = $host
-# "implicit" (TLS from the start), "starttls", or "off"
-tls = $tls
-$port
-# ca_file = "ca.pem"                      # the authority to trust, if the system does not know it
-# fingerprint = "00:11:…"                 # in place of ca_file: the SHA-256 of the very certificate
-# client_cert = "client.pem"              # our own certificate with its key
-user = $user
-# The password is never written here, only where to find it: { env = "NAME" }, { file = "PATH" } (first line),
-# { command = ["pass", "show", "mail/alice"] } (first line of its output) or { keyring = "SERVICE" }.
-password = $password
-# login = "auto"                          # "auto" (PLAIN where offered, else LOGIN), "login", "plain"
-# connections = 2                         # side by side, 1 to 16
-# connect_timeout = 30                    # seconds
-# read_timeout = 120                      # seconds
-# attempts = 5                            # how often a lost connection is tried again
-
-[archive]
-path = $path
-# store = "maildir"
-# durability = "batch"                    # "batch" (one sync for many messages), "file", or "none"
-
-[folders]
-# include = ["*"]                         # folder names with "/" between levels; * stands for anything
-# exclude = ["Junk", "Public/*"]
-
-[messages]
-# search = "SINCE 1-Jan-2020"             # IMAP SEARCH in ASCII, evaluated by the server; default: all
-""")

@@ -14,7 +14,9 @@ and give the exit code without a traceback. Anything else is a bug and keeps its
     │ └ PermanentError
     │   ├ AuthenticationFailed (5)
     │   ├ ConnectionRefused (5)  nobody listens, no TLS, a certificate that is not trusted
+    │   ├ OverQuota (3)          the destination is full; resumable
     │   ├ FolderNotFound
+    │   ├ FolderRefused          the destination does not want a folder of that name
     │   ├ PermissionDenied
     │   ├ MessageRefused         the server answered NO or BAD to a command about messages
     │   └ FolderChanged          the folder is no longer the one that was opened
@@ -176,6 +178,17 @@ class ConnectionRefused(PermanentError):
     """No usable connection: nobody listens, no TLS where it was asked for, an untrusted certificate."""
 
     exit_code = 5
+
+
+class OverQuota(PermanentError):
+    """The destination has no room left. What was sent is recorded; another run goes on there."""
+
+    exit_code = 3
+    what_next = "make room at the destination and run again; what is there is not sent again"
+
+
+class FolderRefused(PermanentError):
+    """The destination does not make a folder of that name."""
 
 
 class FolderNotFound(PermanentError):

@@ -12,6 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Union, get_args
 
+from archiver.copy_facts import (
+    CopiedFact,
+    DestinationFact,
+    IntentFact,
+    MappedFact,
+    MarkedFact,
+    ReflaggedFact,
+    RefusedFact,
+    RemovedFact,
+    TargetFact,
+    TargetStateFact,
+    UnsentFact,
+)
 from archiver.model import Digest, Flags
 
 
@@ -166,12 +179,24 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     ReleasedFact,
     PassFact,
     StateFact,
+    DestinationFact,
+    MappedFact,
+    TargetFact,
+    IntentFact,
+    CopiedFact,
+    UnsentFact,
+    RefusedFact,
+    ReflaggedFact,
+    RemovedFact,
+    MarkedFact,
+    TargetStateFact,
 ]
 
 _KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in get_args(Fact)}
 _FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _KINDS.values()}
-_TUPLES = frozenset({"path", "uids"})
-_SETS = frozenset({"flags", "attributes"})
+_TUPLES = frozenset({"path", "uids", "repaired"})
+_PAIRS = "messages"
+_SETS = frozenset({"flags", "attributes", "source_flags", "lost"})
 _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
 
 
@@ -201,10 +226,12 @@ def fact_from_json(line: str) -> Fact:
             record[name] = tuple(record[name])
         for name in record.keys() & _SETS:
             record[name] = frozenset(record[name])
+        if isinstance(record.get(_PAIRS), list):
+            record[_PAIRS] = tuple((epoch, uid) for epoch, uid in record[_PAIRS])
         if "raw" in record:
             record["raw"] = record["raw"].encode("latin-1")
         fact: Fact = cls(**record)
-    except (KeyError, TypeError, AttributeError, UnicodeEncodeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"not a known fact: {line[:120]!r}") from error
     return fact
 

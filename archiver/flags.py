@@ -23,6 +23,8 @@ _REMEMBERED = 2000  # in characters; what is longer is not kept, so that a serve
 _SYSTEM = {letter: flag for flag, letter in LETTERS.items()}
 _ATOM = re.compile(r"[!#$&'+-\[\]-z|}~]+")  # RFC 3501 section 9, and "]", which servers let through
 
+_SENDABLE = re.compile(r"\\?[!#$&'+-\[^-z|}~]+")  # RFC 3501 section 9, an atom with or without "\"; no "]"
+
 
 def parse_flags(flags: Iterable[str]) -> Flags:
     """System flags in their canonical case, keywords as they are, without `\\Recent`. Equal sets are one object."""
@@ -48,6 +50,22 @@ def _interned(flags: Flags) -> Flags:
 def is_keyword(flag: str) -> bool:
     """Whether a Maildir's list of keywords can hold `flag`: an atom, and no system flag."""
     return not flag.startswith("\\") and _ATOM.fullmatch(flag) is not None
+
+
+def sendable(flags: Flags) -> Flags:
+    """The flags that can be written into a command at all; any other one would break its line."""
+    return frozenset(flag for flag in flags if _SENDABLE.fullmatch(flag))
+
+
+def respelled(shown: Flags, like: Flags) -> Flags:
+    """The flags that a server shows, keywords that differ from those of `like` only in case spelled like these: a
+    server knows `Foo` and `foo` for one keyword (RFC 3501 section 2.3.2) and keeps the spelling it met first."""
+    if shown == like:
+        return shown
+    lower = {flag.lower() for flag in shown}
+    spelled = {flag for flag in like if flag.lower() in lower}
+    known = {flag.lower() for flag in spelled}
+    return frozenset(spelled | {flag for flag in shown if flag.lower() not in known})
 
 
 def maildir_letters(flags: Flags, keywords: Sequence[str]) -> str:

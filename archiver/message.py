@@ -10,6 +10,9 @@ from __future__ import annotations
 import calendar
 import hashlib
 import re
+from datetime import date
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 
@@ -163,6 +166,51 @@ def internaldate_seconds(text: str | None) -> int | None:
     offset = (zone_hours * 60 + zone_minutes) * 60
     seconds = calendar.timegm((year, month, day, hour, minute, min(second, 59)))
     return seconds + offset if match[7] == "-" else seconds - offset
+
+
+def same_moment(one: int | None, other: int) -> bool:
+    """Whether two moments are the same as far as servers keep them: Dovecot shows one before 1970 as it is or, from
+    its cache, as an unsigned number of 32 bits, which is in the next century. None: it is not told."""
+    return one is None or one == other or (other < 0 and one == other + (1 << 32))
+
+
+_DATE_TIME = re.compile(
+    r"(?: \d|\d\d)-(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)-\d{4} \d\d:\d\d:\d\d [+-]\d{4}", re.ASCII
+)
+
+
+def internaldate_to_send(internaldate: str | None, arrived: int) -> str:
+    """The date-time of an APPEND (RFC 3501 section 9): the source's own text where it is one, else `arrived`.
+
+    NOTE: two columns for the day, which Yandex insists on.
+    """
+    if internaldate is not None and _DATE_TIME.fullmatch(internaldate) and internaldate_seconds(internaldate):
+        return internaldate
+    return date_time(arrived)
+
+
+def date_time(seconds: int) -> str:
+    """Seconds since 1970 as a date-time in UTC; one beyond the years 1 to 9999 is the nearest that is not."""
+    moment = min(max(seconds, _FIRST_SECOND), _LAST_SECOND)
+    days, second = divmod(moment, 86400)
+    day = date.fromordinal(date(1970, 1, 1).toordinal() + days)
+    month = _MONTHS[day.month - 1].capitalize()
+    clock = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return f"{day.day:2}-{month}-{day.year:04} {clock} +0000"
+
+
+_FIRST_SECOND = (date(1, 1, 1).toordinal() - date(1970, 1, 1).toordinal()) * 86400
+_LAST_SECOND = (date(9999, 12, 31).toordinal() - date(1970, 1, 1).toordinal()) * 86400 + 86399
+
+
+def readable(value: str | None) -> str | None:
+    """A field's value with its encoded words (RFC 2047) decoded, as far as they can be; for people."""
+    if value is None or "=?" not in value:
+        return value
+    try:
+        return _escaped(str(make_header(decode_header(value))))
+    except (HeaderParseError, LookupError, ValueError):
+        return value
 
 
 def arrived_of(internaldate: str | None, header: bytes) -> int:

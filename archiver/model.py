@@ -6,10 +6,10 @@ here know nothing of servers, files or databases; everything else speaks in them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NewType
+from typing import NamedTuple, NewType
 
 Digest = NewType("Digest", str)
 """Hex SHA-256 of a message's octets: its identity."""
@@ -197,6 +197,17 @@ class KnownEpoch:
     failed: bool = False
 
 
+class Numbers(NamedTuple):
+    """The numbers that new folders, epochs, destinations and targets get next, and the highest generation used so
+    far of each (folder number, uidvalidity)."""
+
+    folder: int
+    epoch: int
+    generations: Mapping[tuple[int, int], int]
+    destination: int
+    target: int
+
+
 @dataclass(frozen=True, slots=True)
 class Twin:
     """A committed message with its place, as a source of bytes for an equal one."""
@@ -238,6 +249,7 @@ class Tally:
     vanished: int = 0
     error: str | None = None
     visited: bool = True
+    stored_bytes: int = 0
 
     @property
     def balanced(self) -> bool:

@@ -10,28 +10,28 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
+from archiver.destination_ports import Copies, MailReader
 from archiver.facts import ArchiveFact, Fact, Segment
 from archiver.model import (
     Attributes,
     Body,
     Digest,
-    Fetched,
     Flags,
     Folder,
     KnownEpoch,
     KnownFolder,
     Listed,
+    Numbers,
     Opened,
     Placement,
     Quarantined,
     Resume,
     Tally,
     Twin,
-    Undelivered,
 )
 
 
-class MailSource(Protocol):
+class MailSource(MailReader, Protocol):
     """A server to archive from, one connection. It never changes the server's mail (EXAMINE, BODY.PEEK[])."""
 
     def list_folders(self) -> Sequence[Listed]:
@@ -47,30 +47,6 @@ class MailSource(Protocol):
         Raises:
             FolderNotFound, PermissionDenied: this folder only.
             FolderChanged: on reconnecting, its UIDVALIDITY is not the one that was opened.
-        """
-
-    def uids(self, criteria: str | None = None) -> set[int]:
-        """The UIDs in the open folder, all of them or those an IMAP SEARCH finds.
-
-        Raises:
-            ServerUnavailable: the answer does not agree with the number of messages the folder holds.
-            MessageRefused: the server does not take the criteria.
-        """
-
-    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
-        """FLAGS, INTERNALDATE and RFC822.SIZE of `uids` (None: all), in any order, each at least once.
-
-        `changed_since`: only those whose modseq is above it (RFC 7162). UIDs that are gone are left out.
-        """
-
-    def headers(self, uids: Collection[int]) -> Iterator[tuple[Attributes, bytes]]:
-        """The header blocks of `uids`, with the blank line, as the server cuts them."""
-
-    def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
-        """The messages, streamed: exactly one outcome for each of `uids`, in any order.
-
-        A message comes only when its octets are complete. One message's failure is an Undelivered, never an
-        exception. After TemporaryError the UIDs without an outcome may be asked again.
         """
 
     def close(self) -> None:
@@ -192,9 +168,8 @@ class Catalog(Protocol):
     def epochs(self) -> Mapping[int, KnownEpoch]:
         """The current epoch of each folder, by folder number; ended ones are not among them."""
 
-    def next_numbers(self) -> tuple[int, int, Mapping[tuple[int, int], int]]:
-        """The next folder number, the next epoch number, and the highest generation used so far of each
-        (folder number, uidvalidity)."""
+    def next_numbers(self) -> Numbers:
+        """The numbers that come next."""
 
     def known(self, epoch: int) -> dict[int, Flags]:
         """The present messages of an epoch: uid → flags. Equal sets of flags are one object."""
@@ -220,6 +195,9 @@ class Catalog(Protocol):
     def ledger(self) -> RunLedger:
         """The runs and their steps."""
 
+    def at_destinations(self) -> Copies:
+        """What is known of destinations."""
+
 
 class RunLedger(Protocol):
     """Which runs there were, which of their steps are done. Part of the catalog, not of the archive's facts."""
@@ -233,8 +211,11 @@ class RunLedger(Protocol):
     def runs(self) -> Sequence[tuple[str, str, str | None, str | None, int | None]]:
         """(run, started, finished, status, exit_code) of all runs, oldest first."""
 
-    def complete_step(self, run: str, step: str, result: str, at: str) -> None:
-        """A step is done; `result` is JSON for the steps after it."""
+    def complete_step(self, run: str, step: str, result: str, at: str, seconds: float | None = None) -> None:
+        """A step is done, in so many seconds; `result` is JSON for the steps after it."""
+
+    def timings(self, run: str) -> Mapping[str, float]:
+        """How many seconds the steps of a run took."""
 
     def step_result(self, run: str, step: str) -> str | None:
         """The result of a step that is done; None if it is not."""

@@ -41,6 +41,14 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """Messages arrived at the destination and were recorded."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """Messages' octets were read again."""
 
@@ -55,5 +63,5 @@ class Noted:
     text: str
 
 
-Event = Planned | Working | Received | Stored | Verified | Noted
+Event = Planned | Working | Received | Stored | Sent | Verified | Noted
 Progress = Callable[[Event], None]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from archiver.copy_facts import DestinationFact, TargetFact
 from archiver.errors import IntegrityError
 from archiver.facts import EpochFact, Fact, FolderFact, StoredFact
 from archiver.model import Body, Placement
@@ -33,8 +34,13 @@ class Recorder:
         self._run = run
         self._lock = threading.Lock()
         self._last = catalog.last_segment()
-        self._next_folder, self._next_epoch, generations = catalog.next_numbers()
-        self._generations = dict(generations)
+        self._number()
+
+    def _number(self) -> None:
+        numbers = self._catalog.next_numbers()
+        self._next_folder, self._next_epoch = numbers.folder, numbers.epoch
+        self._next_destination, self._next_target = numbers.destination, numbers.target
+        self._generations = dict(numbers.generations)
 
     def catch_up(self, behind: Callable[[], None]) -> int:
         """Apply the segments that the catalog does not know; returns how many. A crash leaves one, a catalog
@@ -48,8 +54,7 @@ class Recorder:
                 self._last = (segment.number, segment.digest)
                 applied += 1
             if applied:
-                self._next_folder, self._next_epoch, generations = self._catalog.next_numbers()
-                self._generations = dict(generations)
+                self._number()
         return applied
 
     def write(self, facts: Sequence[Fact]) -> None:
@@ -75,6 +80,20 @@ class Recorder:
             self._generations[key] = self._generations.get(key, 0) + 1
             fact = replace(fact, number=self._next_epoch, generation=self._generations[key])
             self._next_epoch += 1
+        return fact
+
+    def number_destination(self, fact: DestinationFact) -> DestinationFact:
+        """Give a new destination its number."""
+        with self._lock:
+            fact = replace(fact, number=self._next_destination)
+            self._next_destination += 1
+        return fact
+
+    def number_target(self, fact: TargetFact) -> TargetFact:
+        """Give a new epoch of a destination's folder its number."""
+        with self._lock:
+            fact = replace(fact, number=self._next_target)
+            self._next_target += 1
         return fact
 
 

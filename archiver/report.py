@@ -1,17 +1,21 @@
 """The report of a run: the ledger as a value, and as JSON.
 
-It says for each folder an equation that must balance (on server = stored + excluded + quarantined) and lists
-every message that is not where it should be. The exit code follows from the same numbers.
+It says for each folder an equation that must balance (on server = stored + excluded + quarantined; and at a
+destination: stored = replayed + already there + refused + removed + pending) and lists every message that is not
+where it should be. The exit code follows from the same numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from archiver.copies import CopyTally, Loss, Refused
 from archiver.model import Folder, Quarantined, Tally
 from archiver.names import printable
+from archiver.refusals import REFUSALS, advice
+from archiver.uidset import format_uid_set
 
 FORMAT = "archiver-report/1"
 Status = Literal["complete", "incomplete", "failed"]
@@ -19,6 +23,7 @@ Status = Literal["complete", "incomplete", "failed"]
 _COUNTS = (
     "on_server",
     "stored",
+    "stored_bytes",
     "excluded",
     "quarantined",
     "fetched",
@@ -26,6 +31,8 @@ _COUNTS = (
     "flags_changed",
     "vanished",
 )
+_AT_DESTINATION = ("replayed", "already_there", "refused", "removed", "pending")
+_LINE = 10_000_000  # of UIDs in one entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +45,33 @@ class Failure:
     reason: str
     server_reply: str | None
     next: str
+    date: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """A server and the user there."""
+
+    server: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class AtDestination:
+    """What became of the account at its destination: what was replayed by the folder's name, how many copies of
+    each were compared and how many differ, what the destination altered, and the differences as they are listed."""
+
+    party: Party
+    tallies: Mapping[str, CopyTally]
+    verified: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    losses: Sequence[Loss] = ()
+    differences: Sequence[Mapping[str, object]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """A run of one account, ready to be written."""
+    """A run of one account, ready to be written. `timings` are the seconds that its steps took."""
 
     account: str
     run: str
@@ -53,11 +82,29 @@ class RunReport:
     folders: Sequence[Tally]
     skipped: Sequence[tuple[Folder, str]]
     failures: Sequence[Failure]
+    source: Party | None = None
+    destination: AtDestination | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def totals(self) -> dict[str, int]:
+    def totals(self) -> dict[str, Any]:
         """The folders' counts summed."""
-        return {name: sum(getattr(folder, name) for folder in self.folders) for name in _COUNTS}
+        totals: dict[str, Any] = {name: sum(getattr(each, name) for each in self.folders) for name in _COUNTS}
+        there = [each for each in map(self._there, self.folders) if each is not None]
+        names = (*_AT_DESTINATION, "verified", "differences")
+        summed = {name: sum(each[name] for each in there) for name in names}
+        return totals | {"destination": summed if self.destination else None}
+
+    def _there(self, tally: Tally) -> dict[str, Any] | None:
+        """A folder at the destination; where it has no place there yet, all its messages wait. None: there is no
+        destination."""
+        at = self.destination
+        if at is None:
+            return None
+        copies = at.tallies.get(tally.name) or CopyTally(tally.name, "", 0, 0, 0, 0, tally.stored)
+        verified, differences = at.verified.get(printable(tally.name), (0, 0))
+        counts = {name: getattr(copies, name) for name in _AT_DESTINATION}
+        return {"name": printable(copies.name), **counts, "verified": verified, "differences": differences}
 
     def to_json(self) -> dict[str, Any]:
         """The document docs/formats.md specifies."""
@@ -69,16 +116,76 @@ class RunReport:
             "started": self.started,
             "finished": self.finished,
             "exit_code": self.exit_code,
-            "folders": [_folder(each) for each in self.folders],
+            "source": None if self.source is None else asdict(self.source),
+            "destination": None if self.destination is None else asdict(self.destination.party),
+            "timings": {step: round(seconds, 3) for step, seconds in self.timings.items()},
+            "folders": [{**_folder(each), "destination": self._there(each)} for each in self.folders],
             "skipped": [{"name": printable(folder.name), "reason": reason} for folder, reason in self.skipped],
             "totals": self.totals,
             "failures": [asdict(each) for each in self.failures],
+            "losses": [_loss(each) for each in self.destination.losses] if self.destination else [],
+            "differences": list(self.destination.differences) if self.destination else [],
         }
 
 
 def _folder(tally: Tally) -> Mapping[str, object]:
     named = {"name": printable(tally.name), "uidvalidity": tally.uidvalidity}
     return named | {name: getattr(tally, name) for name in _COUNTS}
+
+
+def _loss(loss: Loss) -> Mapping[str, object]:
+    uids = ",".join(format_uid_set(loss.uids, _LINE))
+    return {
+        "folder": printable(loss.folder),
+        "kind": loss.kind,
+        "detail": printable(loss.detail),
+        "count": len(loss.uids),
+        "uids": uids,
+    }
+
+
+def refusal_failures(refused: Sequence[Refused]) -> list[Failure]:
+    """Every message that the destination refused, the accepted ones too."""
+    return [
+        Failure(
+            folder=printable(each.folder),
+            uid=each.key[1],
+            step="replay",
+            reason=each.reason,
+            server_reply=each.server_reply and printable(each.server_reply),
+            next=_next_of_refused(each),
+            date=each.date and printable(each.date),
+            subject=each.subject and printable(each.subject),
+        )
+        for each in refused
+    ]
+
+
+def _next_of_refused(refused: Refused) -> str:
+    if refused.accepted:
+        return "a person accepted that this message is not at the destination"
+    if refused.refusal == "damaged":
+        return "`archiver verify` names the file; restore it from a backup, then `archiver retry`"
+    return next((advice(known) for known in REFUSALS if known == refused.refusal), advice("unknown"))
+
+
+def pending_failures(tallies: Sequence[CopyTally], errors: Mapping[str, str]) -> list[Failure]:
+    """Folders of which not everything was sent, with the reason where there is one."""
+    failures = []
+    for each in tallies:
+        reason = errors.get(each.folder)
+        if each.pending and reason is None:
+            reason = f"{each.pending:,} messages are not at the destination yet"
+        if reason is not None:
+            next_step = "run again; what is there is not sent again"
+            failures.append(Failure(printable(each.folder), None, "replay", printable(reason), None, next_step))
+    known = {each.folder for each in tallies}
+    failures += [
+        Failure(printable(name), None, "replay", printable(reason), None, "run again")
+        for name, reason in errors.items()
+        if name not in known
+    ]
+    return failures
 
 
 def quarantine_failures(quarantined: Sequence[Quarantined]) -> list[Failure]:
@@ -124,9 +231,14 @@ def unreached_failures(names: Sequence[str], reason: str) -> list[Failure]:
     return [Failure(printable(name), None, "fetch", printable(reason), None, "run again") for name in names]
 
 
-def judge(failures: Sequence[Failure], accepted: int, error_code: int | None) -> tuple[Status, int]:
+def judge(
+    failures: Sequence[Failure], accepted: int, error_code: int | None, differences: int = 0
+) -> tuple[Status, int]:
     """Status and exit code of a run. `accepted` of the failures were accepted by a person and no longer count;
-    `error_code` is the exit code of what stopped the account, None if nothing did."""
+    `error_code` is the exit code of what stopped the account, None if nothing did; `differences` were found at the
+    destination."""
     if error_code is not None:
-        return "failed", error_code
+        return ("incomplete" if error_code == 3 else "failed"), error_code
+    if differences:
+        return "incomplete", 4
     return ("incomplete", 3) if len(failures) > accepted else ("complete", 0)

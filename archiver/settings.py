@@ -124,6 +124,16 @@ def _glob(pattern: str) -> str:
     return pattern
 
 
+def _folder_name(name: str) -> str:
+    if not name or name != name.strip("/") or "//" in name:
+        raise ValueError('must be a folder\'s name with "/" between levels, as in "Archive/2020"')
+    return name
+
+
+def _prefix(name: str) -> str:
+    return _folder_name(name) if name else name
+
+
 def _search(criteria: str) -> str:
     """NOTE: goes onto the wire as it stands, so it must be one command's ASCII and nothing more."""
     if not criteria.strip():
@@ -141,6 +151,7 @@ def _search(criteria: str) -> str:
 
 LocalPath = Annotated[Path, BeforeValidator(_path)]
 Globs = Annotated[tuple[Annotated[str, AfterValidator(_glob)], ...], Field(strict=False)]
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
@@ -176,6 +187,12 @@ class ServerSettings(Table):
         return {**table, "port": PORTS.get(table["tls"], PORTS["implicit"])}
 
 
+class DestinationSettings(ServerSettings):
+    """Where an account is replayed to; everything goes below the folder `prefix`, "" is the top."""
+
+    prefix: Annotated[str, AfterValidator(_prefix)] = ""
+
+
 class ArchiveSettings(Table):
     """Where the archive is and how sure a write must be."""
 
@@ -189,6 +206,16 @@ class FolderRules(Table):
 
     include: Annotated[Globs, Field(min_length=1)] = ("*",)
     exclude: Globs = ()
+    #: Source name → destination name, both with "/" between levels; children follow their parent.
+    rename: Mapping[FolderName, FolderName] = Field(default={})
+
+
+class ReplayRules(Table):
+    """How an account is replayed. `vanished` says what becomes of copies whose messages are gone from the source;
+    `repair` what may be altered in a message that was refused as it is."""
+
+    vanished: Literal["keep", "mark", "expunge"] = "keep"
+    repair: Annotated[tuple[Literal["crlf", "nul", "long-lines"], ...], Field(strict=False)] = ("crlf",)
 
 
 class MessageRules(Table):
@@ -202,16 +229,20 @@ class AccountFile(Table):
 
     source: ServerSettings
     archive: ArchiveSettings
+    destination: DestinationSettings | None = None
     folders: FolderRules = FolderRules()
     messages: MessageRules = MessageRules()
+    replay: ReplayRules = ReplayRules()
 
 
 #: The tables of a file and what may be in them.
 TABLES: Mapping[str, type[BaseModel]] = {
     "source": ServerSettings,
     "archive": ArchiveSettings,
+    "destination": DestinationSettings,
     "folders": FolderRules,
     "messages": MessageRules,
+    "replay": ReplayRules,
 }
 
 
@@ -225,4 +256,6 @@ class Settings:
     archive: ArchiveSettings
     folders: FolderRules
     messages: MessageRules
+    destination: DestinationSettings | None
+    replay: ReplayRules
     warnings: tuple[str, ...] = ()

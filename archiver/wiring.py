@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from archiver.archive import Rules, archive_folders, record_folders
 from archiver.catalogs.sql import SqlCatalog
 from archiver.catalogs.swap import remove_catalog, swap_catalog
-from archiver.config import Settings
+from archiver.config import ServerSettings, Settings
 from archiver.credentials import resolve
 from archiver.errors import ArchiveNotWritable, ConfigError
 from archiver.facts import ArchiveFact
@@ -203,7 +203,7 @@ def source_of(
 ) -> RetryingSource:
     """The account's source; it connects when it is first used. `accept` takes placeholders for messages; an
     `address` may be shared, so that its password is looked up once."""
-    address = address or _address(settings)
+    address = address or address_of(settings.source)
 
     def connect(*, cautious: bool) -> ImapSource:
         return ImapSource(address, spool, cautious=cautious, accept=accept)
@@ -213,32 +213,33 @@ def source_of(
 
 def connect_once(settings: Settings, *, cautious: bool = False) -> ImapSource:
     """A single attempt at a logged-in connection, for a look that fetches no message."""
-    return ImapSource(_address(settings), _no_spool, cautious=cautious)
+    return ImapSource(address_of(settings.source), no_spool, cautious=cautious)
 
 
-def _no_spool() -> BinaryIO:
+def no_spool() -> BinaryIO:
+    """A look at a server fetches no messages."""
     raise RuntimeError("a look at a server needs no spool")
 
 
-def _address(settings: Settings) -> ServerAddress:
-    source = settings.source
+def address_of(server: ServerSettings) -> ServerAddress:
+    """Where a server is and how to log in; the password is looked up once, when it is first needed."""
 
     @cache  # one `command` for all connections of a run
     def password() -> str:
-        return resolve(source.password.kind, source.password.value, user=source.user).reveal()
+        return resolve(server.password.kind, server.password.value, user=server.user).reveal()
 
     return ServerAddress(
-        host=source.host,
-        port=source.port,
-        user=source.user,
+        host=server.host,
+        port=server.port,
+        user=server.user,
         password=password,
-        tls=source.tls,
-        ca_file=source.ca_file,
-        fingerprint=source.fingerprint,
-        client_cert=source.client_cert,
-        login=source.login,
-        connect_timeout=source.connect_timeout,
-        read_timeout=source.read_timeout,
+        tls=server.tls,
+        ca_file=server.ca_file,
+        fingerprint=server.fingerprint,
+        client_cert=server.client_cert,
+        login=server.login,
+        connect_timeout=server.connect_timeout,
+        read_timeout=server.read_timeout,
     )
 
 
@@ -260,7 +261,7 @@ def archive_listed(
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
     settings = archive.settings
-    address = _address(settings)
+    address = address_of(settings.source)
 
     def connect(extra: bool) -> RetryingSource:
         source = source_of(

@@ -9,6 +9,20 @@ import sys
 if "luigi" in sys.modules:
     # NOTE: the luigi command finds tasks by importing this module. Without it nobody needs them here, and
     # `archiver --help` need not wait for Luigi and SQLAlchemy.
-    from pipelines.tasks import ArchiveAccount, ArchiveFolders, EnumerateFolders
+    from pipelines.tasks import (
+        ArchiveAccount,
+        ArchiveFolders,
+        EnumerateFolders,
+        MigrateAccount,
+        ReplayFolders,
+        VerifyAccount,
+    )
 
-    __all__ = ["ArchiveAccount", "ArchiveFolders", "EnumerateFolders"]
+    __all__ = [
+        "ArchiveAccount",
+        "ArchiveFolders",
+        "EnumerateFolders",
+        "MigrateAccount",
+        "ReplayFolders",
+        "VerifyAccount",
+    ]

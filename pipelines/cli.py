@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -21,11 +22,11 @@ from archiver.errors import ArchiverError, ConfigError
 
 #: What the exit code says; with several accounts the worst counts.
 EXIT_CODES: dict[int, str] = {
-    0: "done: all that was asked for is in the archive",
+    0: "done: all that was asked for is in the archive, and at the destination",
     1: "unexpected error: a bug, with its traceback",
     2: "the command line or the configuration is wrong",
-    3: "incomplete: some messages or folders are not archived; they are listed",
-    4: "verify found files that do not belong to the archive",
+    3: "incomplete: some messages or folders are missing somewhere, all listed",
+    4: "verify found differences at the destination, or strange files",
     5: "authentication or connection: refused, or not reached",
     6: "the archive is damaged: bytes are missing or different",
     7: "another run holds the account's lock",
@@ -44,7 +45,7 @@ Exit codes, the worst one with several accounts:
 To begin:
   archiver init configs/alice.toml   write an account file
   archiver check configs/alice.toml  log in, look, change nothing
-  archiver run configs/alice.toml    archive; run it again every night
+  archiver run configs/alice.toml    archive it, replay it; again every night
 
 CONFIG is an account file or a folder of them. `archiver VERB --help` tells all about a verb.
 """
@@ -78,22 +79,13 @@ NewSource = Annotated[
     bool, typer.Option("--new-source", help="Confirm that the account's mail moved to another server or user.")
 ]
 
-_RUN_HELP = """
-Archive the accounts: list the folders, fetch what is new by UID, follow flags, mark what vanished, and write a
-report. Only what is new is fetched, so run it every night; a run that was stopped or killed goes on where it
-stopped. Several accounts run side by side, and one that fails stops only itself.
-
-The source is never changed: folders are opened read-only and nothing is marked as read. What is deleted on the
-server stays in the archive. Messages that cannot be had are listed, tried again in the next runs, and end the
-run with exit code 3.
-
-\b
-  archiver run configs/alice.toml          one account
-  archiver run configs/                    all accounts of a folder
-  archiver run configs/ --dry-run          what would be fetched, and why
-  archiver run configs/ --quiet            for cron: speaks only of trouble
-  archiver run configs/ --json >run.json   for programs
-"""
+IncludeVanished = Annotated[
+    bool, typer.Option("--include-vanished", help="Send also what is gone from the source: a restore.")
+]
+ConfirmDeletions = Annotated[
+    bool,
+    typer.Option("--confirm-deletions", help='Carry out [replay] vanished = "mark" or "expunge" beyond the brake.'),
+]
 
 
 @app.callback(
@@ -167,13 +159,44 @@ def check(configs: Configs, as_json: Json = False, quiet: Quiet = False, verbose
     return check_accounts(configs, _terminal(as_json, quiet, verbose))
 
 
-@app.command(
-    "archive",
-    help="The archive step alone. In this version it is all that `archiver run` does; see `archiver run --help`.",
-    short_help="The archive step alone (all of `run`, in this version).",
-)
-@app.command(help=_RUN_HELP, short_help="Archive accounts: fetch what is new, prove it, report it.")
+@app.command(short_help="Archive accounts; with a [destination] replay and compare them, too.")
 def run(
+    configs: Configs,
+    dry_run: DryRun = False,
+    run_id: RunId = None,
+    workers: Workers = None,
+    scheduler_url: SchedulerUrl = None,
+    new_source: NewSource = False,
+    confirm_deletions: ConfirmDeletions = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Archive the accounts: list the folders, fetch what is new by UID, follow flags, mark what vanished, and write
+    a report. Only what is new is fetched, so run it every night; a run that was stopped or killed goes on where it
+    stopped. Several accounts run side by side, and one that fails stops only itself.
+
+    An account with a [destination] is then replayed: folders, messages, flags and dates go there from the archive,
+    each message once, and every copy is compared with the archive. Run it again and again while people still use
+    the old server, and a last time on the night of the move.
+
+    The source is never changed: folders are opened read-only and nothing is marked as read. What is deleted on the
+    server stays in the archive. Messages that cannot be had, or that the destination refuses, are listed, tried
+    again in the next runs, and end the run with exit code 3.
+
+    \b
+      archiver run configs/alice.toml          one account
+      archiver run configs/                    all accounts of a folder
+      archiver run configs/ --dry-run          what would be fetched, and which folder goes where
+      archiver run configs/ --quiet            for cron: speaks only of trouble
+      archiver run configs/ --json >run.json   for programs
+    """
+    given = _Given(run_id, scheduler_url, new_source, confirm_deletions=confirm_deletions)
+    return _run(configs, "run", given, dry_run, workers, _terminal(as_json, quiet, verbose))
+
+
+@app.command(short_help="The archive step alone.")
+def archive(
     configs: Configs,
     dry_run: DryRun = False,
     run_id: RunId = None,
@@ -184,7 +207,44 @@ def run(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    return _run(configs, dry_run, run_id, workers, scheduler_url, new_source, _terminal(as_json, quiet, verbose))
+    """Archive the accounts and leave their destinations alone; see `archiver run --help`.
+
+    \b
+      archiver archive configs/alice.toml
+    """
+    given = _Given(run_id, scheduler_url, new_source)
+    return _run(configs, "archive", given, dry_run, workers, _terminal(as_json, quiet, verbose))
+
+
+@app.command(short_help="The archive onto the destination; the source is not asked.")
+def replay(
+    configs: Configs,
+    include_vanished: IncludeVanished = False,
+    confirm_deletions: ConfirmDeletions = False,
+    run_id: RunId = None,
+    workers: Workers = None,
+    scheduler_url: SchedulerUrl = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Bring the destinations up to date with the archives, and compare them. The sources are not contacted and may
+    be long gone: this is how an archive is restored.
+
+    Folders are made and subscribed, messages appended octet for octet with their dates, flags and keywords, each
+    once, whatever happens in between. What is there already is known again by its octets and not sent twice. Flags
+    that changed in the archive are followed; what the destination's user changed or deleted there stays as he left
+    it. Nothing is deleted there, unless [replay] vanished says so, and then never more than 50 messages or 10 % of
+    a folder or the account without --confirm-deletions.
+
+    With --include-vanished messages come back that were deleted at the source, as after a mailbox was wiped.
+
+    \b
+      archiver replay configs/alice.toml
+      archiver replay configs/alice.toml --include-vanished
+    """
+    given = _Given(run_id, scheduler_url, False, include_vanished, confirm_deletions)
+    return _run(configs, "replay", given, False, workers, _terminal(as_json, quiet, verbose))
 
 
 @app.command(short_help="What the archives hold, and what waits in quarantine.")
@@ -209,12 +269,49 @@ def status(
     return show_status(configs, _terminal(as_json, quiet, verbose), runs=runs)
 
 
-@app.command(short_help="Prove that every message is there, octet for octet.")
+@app.command(short_help="What the last run did: as text, or as a page for the browser.")
+def report(
+    configs: Configs,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the page report.html in the browser, too.")
+    ] = False,
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run", metavar="ID", help="The report of this run.", show_default="the last one"),
+    ] = None,
+    as_json: Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every folder, however many.")] = False,
+) -> int:
+    """Show the report of the last run: each folder's equation, what was fetched and delivered, every message that
+    is missing with the reason and what to do, what differs at the destination, and what it could not keep.
+
+    Every run writes it twice: report.json for programs, and beside it report.html, one page that needs nothing
+    else: to be opened in any browser, printed, or sent to whoever owns the mail. Subjects and folder names are in
+    it, messages are not.
+
+    Contacts no server. Exit code 0 if there is a report, whatever it says, and 2 if there is none. How the archives
+    are now is told by `archiver status`.
+
+    \b
+      archiver report configs/alice.toml
+      archiver report configs/alice.toml --open
+      archiver report configs/alice.toml --run 20261123T153258Z --json
+    """
+    from pipelines.commands.report import show_reports
+
+    return show_reports(configs, _terminal(as_json, False, verbose), run_id=_run_id(run_id), open_page=open_page)
+
+
+@app.command(short_help="Prove that every message is there, octet for octet; at the destination, too.")
 def verify(
     configs: Configs,
     sample: Annotated[
         str | None, typer.Option("--sample", metavar="SHARE", help="Read only a share of the messages, as in 5%.")
     ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Fetch every copy from the destination and compare its octets, too.")
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Contact no server: the archive alone.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -222,16 +319,24 @@ def verify(
     """Prove the archives: every message has its file, every file's SHA-256 is the recorded one, no file is a
     stranger, the journal is whole, and the catalog is what the journal says.
 
-    Contacts no server. With --sample only that share of the messages is read, others every day; that all files
-    are there is looked at anyway.
+    An account that was replayed is compared with its destination: size, flags and INTERNALDATE of every message,
+    with --deep the octets that the destination gives back, too. A server that writes messages in its own way
+    (line ends, blanks in headers) is compared without that, and it is said. What the destination's user changed or
+    removed there is told, and is no difference.
+
+    The source is not contacted. With --sample only that share of the archive is read, others every day; that all
+    files are there is looked at anyway. Exit code 4 for differences, 6 for an archive that lost something.
 
     \b
       archiver verify configs/
       archiver verify configs/ --sample 5%     every night; all within some weeks
+      archiver verify configs/alice.toml --deep
     """
     from pipelines.commands.upkeep import verify_archives
+    from pipelines.upkeep import VerifyOptions
 
-    return verify_archives(configs, _share(sample), _terminal(as_json, quiet, verbose))
+    options = VerifyOptions(_share(sample), deep, offline)
+    return verify_archives(configs, options, _terminal(as_json, quiet, verbose))
 
 
 @app.command(short_help="Try quarantined messages again, or accept their loss.")
@@ -245,20 +350,22 @@ def retry(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Try all quarantined messages again, also those that were tried before and gave nothing. It is a run: what
-    is new is archived too.
+    """Try all quarantined and refused messages again, also those that were tried before in vain. It is a run: what
+    is new is archived and replayed, too.
 
-    With --accept a server's placeholder is taken for the message, and what still cannot be had is marked as
-    accepted: it stays listed but no longer ends a run with exit code 3. A message that can be fetched later is.
+    With --accept a server's placeholder is taken for the message, and what still cannot be had, or is refused by
+    the destination, is marked as accepted: it stays listed but no longer ends a run with exit code 3. A message
+    that can be fetched or sent later is.
 
     \b
       archiver retry configs/alice.toml
       archiver retry configs/alice.toml --accept
     """
     from pipelines.commands.run import run_configs
+    from pipelines.engine import Options
 
-    kind = "accept" if accept else "all"
-    return run_configs(configs, _terminal(as_json, quiet, verbose), workers=workers, retry=kind)
+    options = Options(retry="accept" if accept else "all")
+    return run_configs(configs, _terminal(as_json, quiet, verbose), options, workers=workers)
 
 
 @app.command(short_help="Make a lost or damaged catalog again.")
@@ -327,26 +434,41 @@ def invoke(arguments: Sequence[str]) -> int:
     return int(code or 0)
 
 
-def _run(
-    configs: list[Path],
-    dry_run: bool,
-    run_id: str | None,
-    workers: int | None,
-    scheduler_url: str | None,
-    new_source: bool,
-    terminal: Any,
-) -> int:
-    if run_id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", run_id):
-        raise ConfigError("--run", ["an ID has ASCII letters, digits and . _ - only, not first, 100 at most"])
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The options of a run."""
+
+    run_id: str | None
+    scheduler_url: str | None
+    new_source: bool
+    include_vanished: bool = False
+    confirm_deletions: bool = False
+
+
+def _run(configs: list[Path], steps: Any, given: _Given, dry_run: bool, workers: int | None, terminal: Any) -> int:
+    run_id = _run_id(given.run_id)
     if dry_run:
         from pipelines.commands.look import plan_accounts
 
-        return plan_accounts(configs, terminal, new_source=new_source)
+        return plan_accounts(configs, terminal, new_source=given.new_source, with_destination=steps == "run")
     from pipelines.commands.run import run_configs
+    from pipelines.engine import Options
 
-    return run_configs(
-        configs, terminal, run_id=run_id, workers=workers, scheduler_url=scheduler_url, new_source=new_source
+    options = Options(
+        run_id=run_id,
+        scheduler_url=given.scheduler_url,
+        new_source=given.new_source,
+        steps=steps,
+        include_vanished=given.include_vanished,
+        confirm_deletions=given.confirm_deletions,
     )
+    return run_configs(configs, terminal, options, workers=workers)
+
+
+def _run_id(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+        raise ConfigError("--run", ["an ID has ASCII letters, digits and . _ - only, not first, 100 at most"])
+    return text
 
 
 def _terminal(as_json: bool, quiet: bool = False, verbose: bool = False) -> Any:

@@ -26,7 +26,7 @@ from pipelines.demo_mail import FOLDERS, NEW_FOLDER, RENAMED, SUBSCRIBED, USER, 
 from pipelines.demo_server import HOST, SampleServer, is_installed
 from pipelines.engine import Options, run_accounts
 from pipelines.events import AnyEvent
-from pipelines.upkeep import verify_accounts
+from pipelines.upkeep import VerifyOptions, verify_accounts
 
 MARKER = "made-by-archiver-demo.txt"
 _MARKER_TEXT = """\
@@ -219,7 +219,7 @@ class _Tour:
 
     def _verify(self, settings: Settings) -> None:
         self._title("4. Verify: every message has its octets, every digest matches, no file is a stranger")
-        (outcome,) = verify_accounts([settings], None, _unheard)
+        (outcome,) = verify_accounts([settings], VerifyOptions(), _unheard)
         self._say(outcome.message)
         self._exit_code = outcome.exit_code
 

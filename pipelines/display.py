@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from archiver.names import printable
-from archiver.progress import Noted, Planned, Received, Stored, Verified, Working
+from archiver.progress import Noted, Planned, Received, Sent, Stored, Verified, Working
 from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, log_line
 
 _TICK_SECONDS = 0.25
@@ -30,7 +30,14 @@ _PACE_SECONDS = 15.0
 _BAR_FROM_WIDTH = 100
 _NUMBER_WIDTHS = (11, 7, 9, 9)
 
-_DOING = {"enumerate": "listing folders", "archive": "archiving", "verify": "verifying", "rebuild": "rebuilding"}
+_DOING = {
+    "enumerate": "listing folders",
+    "archive": "archiving",
+    "replay": "replaying",
+    "verify": "verifying",
+    "compare": "comparing",
+    "rebuild": "rebuilding",
+}
 
 
 @dataclass(slots=True)
@@ -51,6 +58,8 @@ class Work:
         match event:
             case Began(step):
                 self.doing = _DOING.get(step, step)
+                self.expected = self.planned = self.done = (0, 0)  # each step has work of its own
+                self._pace.clear()
             case Working(folder):
                 self.doing = folder
             case Expected(messages, octets):
@@ -59,7 +68,7 @@ class Work:
                 self.planned = (self.planned[0] + messages, self.planned[1] + octets)
                 if not self._pace:
                     self._pace.append((now, *self.done))
-            case Received(messages, octets) | Verified(messages, octets):
+            case Received(messages, octets) | Sent(messages, octets) | Verified(messages, octets):
                 self.done = (self.done[0] + messages, self.done[1] + octets)
                 self._pace.append((now, *self.done))
                 while len(self._pace) > 2 and self._pace[0][0] < now - _PACE_SECONDS:
@@ -155,10 +164,13 @@ class Display:
                 return f'folder "{folder}"'
             case Began() | Planned() if self._verbose:
                 return log_line(event)
-            case Received() | Stored() | Verified() if self._live is None and now - work.logged >= _LOG_SECONDS:
+            case Received() | Stored() | Sent() | Verified() if self._is_time_to_log(work, now):
                 work.logged = now
                 return progress_line(work, now)
         return None
+
+    def _is_time_to_log(self, work: Work, now: float) -> bool:
+        return self._live is None and now - work.logged >= _LOG_SECONDS
 
     def _log(self, account: str, text: str, style: str | None = None) -> None:
         stamp = datetime.now().strftime("%Y-%m-%d %H:%M:%S")

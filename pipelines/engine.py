@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import luigi
 from luigi.execution_summary import LuigiStatusCode
@@ -22,7 +23,7 @@ from archiver.errors import ArchiverError
 from archiver.wiring import locked, make_archive, open_archive
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
 from pipelines.stop import STOP
-from pipelines.tasks import ArchiveAccount, new_run_id
+from pipelines.tasks import AccountTask, ArchiveAccount, MigrateAccount, new_run_id
 
 _WAVE = 100
 
@@ -40,13 +41,17 @@ _LUIGI = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run. `retry`: "due", "all" or "accept"; `workers`: accounts side by side."""
+    """How to run. `steps`: "run" (replay too, where there is a destination), "archive" or "replay"; `retry`: "due",
+    "all" or "accept"; `workers`: accounts side by side."""
 
     run_id: str | None = None
     workers: int = 1
     scheduler_url: str | None = None
     retry: str = "due"
     new_source: bool = False
+    steps: Literal["run", "archive", "replay"] = "run"
+    include_vanished: bool = False
+    confirm_deletions: bool = False
 
 
 @dataclass(slots=True)
@@ -114,16 +119,7 @@ def _waves(accounts: Sequence[Settings]) -> Iterator[Sequence[Settings]]:
 
 def _build(wave: Sequence[Outcome], options: Options, locks: Mapping[str, ExitStack]) -> None:
     """One wave. With one worker everything runs in this process; forked workers share the locks."""
-    tasks = [
-        ArchiveAccount(
-            config=str(outcome.settings.file),
-            run_id=outcome.run_id,
-            retry=options.retry,
-            new_source=options.new_source,
-        )
-        for outcome in wave
-        if _begin(outcome, locks[outcome.settings.account])
-    ]
+    tasks = [_task(outcome, options) for outcome in wave if _begin(outcome, locks[outcome.settings.account])]
     if not tasks:
         return
     where = {"scheduler_url": options.scheduler_url} if options.scheduler_url else {"local_scheduler": True}
@@ -139,6 +135,24 @@ def _build(wave: Sequence[Outcome], options: Options, locks: Mapping[str, ExitSt
     if result.status == LuigiStatusCode.SUCCESS:
         for outcome in wave:
             _already_done(outcome)
+
+
+def _task(outcome: Outcome, options: Options) -> AccountTask:
+    """The top of the account's graph."""
+    given = {
+        "config": str(outcome.settings.file),
+        "run_id": outcome.run_id,
+        "retry": options.retry,
+        "new_source": options.new_source,
+    }
+    if options.steps == "archive" or (options.steps == "run" and outcome.settings.destination is None):
+        return ArchiveAccount(**given)
+    return MigrateAccount(
+        **given,
+        replay="only" if options.steps == "replay" else "yes",
+        include_vanished=options.include_vanished,
+        confirm_deletions=options.confirm_deletions,
+    )
 
 
 def _begin(outcome: Outcome, lock: ExitStack) -> bool:

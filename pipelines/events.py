@@ -19,11 +19,11 @@ from types import TracebackType
 
 from archiver.errors import ArchiverError, ConfigError
 from archiver.names import printable
-from archiver.progress import Event, Noted, Planned, Progress, Received, Stored, Verified, Working
+from archiver.progress import Event, Noted, Planned, Progress, Received, Sent, Stored, Verified, Working
 
 log = logging.getLogger("archiver")
 
-_KINDS: dict[str, type] = {cls.__name__: cls for cls in (Planned, Working, Received, Stored, Verified, Noted)}
+_KINDS: dict[str, type] = {cls.__name__: cls for cls in (Planned, Working, Received, Stored, Sent, Verified, Noted)}
 _LINE_OCTETS = select.PIPE_BUF  # what a pipe takes in one piece
 _TRACE_LIMIT = 2500
 
@@ -208,6 +208,8 @@ def log_line(event: AnyEvent) -> str | None:
             return f"{messages} messages to fetch{about}"
         case Stored(messages, octets):
             return f"{messages} messages stored, {octets / 1e6:.1f} MB"
+        case Sent(messages, octets):
+            return f"{messages} messages sent, {octets / 1e6:.1f} MB"
         case Verified(messages, octets):
             return f"{messages} messages verified, {octets / 1e6:.1f} MB"
         case Expected(messages, octets):

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from archiver.archive import plan_archive
 from archiver.config import Settings
 from archiver.errors import ArchiverError, ConnectionLost
 from archiver.imap.introduction import ServerFacts
-from archiver.model import KnownEpoch, KnownFolder, Listed, Plan
+from archiver.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.names import directory_of, printable
 from archiver.plan import expected_fetch, plan_run
 from archiver.wiring import Archive, connect_once, open_archive, rules_of, stranger_to
+from pipelines.preview_destination import DestinationPreview, preview_destination, server_to_json
 from pipelines.stop import STOP
 
 _SIDE_BY_SIDE = 8
@@ -61,17 +62,21 @@ class Preview:
     folders: tuple[FolderPreview, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     error: ArchiverError | None = None
+    destination: DestinationPreview | None = None
 
     @property
     def exit_code(self) -> int:
         if self.error is not None:
             return self.error.exit_code
-        return 8 if self.place.problem else 0
+        if self.place.problem:
+            return 8
+        return self.destination.exit_code if self.destination else 0
 
     @property
     def message(self) -> str | None:
         """What is wrong, for people."""
-        return str(self.error) if self.error is not None else self.place.problem
+        there = self.destination.error if self.destination else None
+        return str(self.error or self.place.problem or there or "") or None
 
     @property
     def totals(self) -> dict[str, int]:
@@ -94,15 +99,7 @@ class Preview:
             "message": self.message,
             "warnings": list(self.settings.warnings),
             "server": server
-            and {
-                "address": f"{self.settings.source.host}:{self.settings.source.port}",
-                "greeting": server.greeting,
-                "capabilities": sorted(map(printable, server.capabilities)),
-                "used": server.used,
-                "missed": server.missed,
-                "tls": server.tls
-                and {name: getattr(server.tls, name) for name in ("version", "cipher", "subject", "expires")},
-            },
+            and {"address": f"{self.settings.source.host}:{self.settings.source.port}", **server_to_json(server)},
             "archive": {
                 "path": str(self.place.path),
                 "exists": self.place.exists,
@@ -114,31 +111,47 @@ class Preview:
             ],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
             "totals": self.totals,
+            "destination": self.destination and self.destination.to_json(),
         }
 
 
-def preview_accounts(accounts: Sequence[Settings], *, new_source: bool = False) -> list[Preview]:
-    """Look at accounts, some side by side. Never raises for an account's failure."""
+def preview_accounts(
+    accounts: Sequence[Settings], *, new_source: bool = False, with_destination: bool = True
+) -> list[Preview]:
+    """Look at accounts, some side by side, and at their destinations. Never raises for an account's failure."""
+
+    def look(settings: Settings) -> Preview:
+        preview, listed = preview_account(settings, new_source=new_source)
+        if settings.destination is None or not with_destination:
+            return preview
+        return replace(preview, destination=preview_destination(settings, listed))
+
     with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="look") as pool:
-        return list(pool.map(lambda settings: preview_account(settings, new_source=new_source), accounts))
+        return list(pool.map(look, accounts))
 
 
-def preview_account(settings: Settings, *, new_source: bool = False) -> Preview:
-    """Look at one account."""
+def preview_account(settings: Settings, *, new_source: bool = False) -> tuple[Preview, Sequence[Folder]]:
+    """Look at one account; also its folders that will be archived."""
     place = place_of(settings.archive.path)
     server = None
     try:
         STOP.check()
         server, listed = _look(settings)
         if not (settings.archive.path / "catalog.sqlite").exists():
-            return _preview(settings, place, server, listed, _plan_anew(settings, listed), {}, {}, {})
+            plan = _plan_anew(settings, listed)
+            return _preview(settings, place, server, listed, plan, {}, {}, {}), _chosen(plan)
         with open_archive(settings) as archive:
             stranger = stranger_to(archive)
             if stranger is not None and not new_source:
                 raise stranger
-            return _compared(archive, place, server, listed)
+            preview, plan = _compared(archive, place, server, listed)
+            return preview, _chosen(plan)
     except ArchiverError as error:
-        return Preview(settings, place, server, error=error)
+        return Preview(settings, place, server, error=error), ()
+
+
+def _chosen(plan: Plan) -> list[Folder]:
+    return [each.folder for each in (*(each for each, _ in plan.visit), *plan.unchanged)]
 
 
 def _look(settings: Settings) -> tuple[ServerFacts, Sequence[Listed]]:
@@ -163,11 +176,13 @@ def _plan_anew(settings: Settings, listed: Sequence[Listed]) -> Plan:
     return plan_run(listed, {}, {}, include=rules.include, exclude=rules.exclude, search=search, waiting=())
 
 
-def _compared(archive: Archive, place: Place, server: ServerFacts, listed: Sequence[Listed]) -> Preview:
+def _compared(
+    archive: Archive, place: Place, server: ServerFacts, listed: Sequence[Listed]
+) -> tuple[Preview, Plan]:
     settings, catalog = archive.settings, archive.catalog
     plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry="due")
     held = {tally.name: tally.stored for tally in catalog.tallies()}
-    return _preview(settings, place, server, listed, plan, catalog.folders(), catalog.epochs(), held)
+    return _preview(settings, place, server, listed, plan, catalog.folders(), catalog.epochs(), held), plan
 
 
 def _preview(

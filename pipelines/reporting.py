@@ -5,26 +5,47 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from archiver.config import Settings
+from archiver.copies import Refused
 from archiver.errors import ArchiverError, ConfigError, Locked
+from archiver.names import printable
 from archiver.plan import plan_run
-from archiver.report import RunReport, folder_failures, judge, quarantine_failures, unreached_failures
+from archiver.replay.step import ReplayResult
+from archiver.report import (
+    AtDestination,
+    Failure,
+    Party,
+    RunReport,
+    folder_failures,
+    judge,
+    pending_failures,
+    quarantine_failures,
+    refusal_failures,
+    unreached_failures,
+)
+from archiver.report_html import render_html
 from archiver.wiring import Archive, listing_from_json, open_archive, refused_from_json, utc_now
+from archiver.wiring_replay import check_from_record, chosen_folders, destination_number, replay_from_json
 from pipelines.events import Ended, emit
 
 
-def end_run(settings: Settings, run_id: str, error: BaseException | None) -> None:
+def end_run(
+    settings: Settings, run_id: str, error: BaseException | None, *, with_destination: bool = False
+) -> None:
     """Write the run's row and its report; called again, it writes them again. Where there is no archive, it
-    cannot be written, or it is not ours, there is no report: the error itself says why."""
+    cannot be written, or it is not ours, there is no report: the error itself says why. `with_destination`: the run
+    was to replay, too."""
     if isinstance(error, Locked | ConfigError):
         return
     try:
         with open_archive(settings) as archive:
-            report = report_of(archive, run_id, error)
+            report = report_of(archive, run_id, error, with_destination=with_destination)
             archive.catalog.ledger().finish(run_id, report.status, report.exit_code, report.finished)
             path = write_report(archive.reports / run_id / "report.json", report.to_json())
         emit(settings.account, Ended(report.exit_code, str(path)))
@@ -33,7 +54,9 @@ def end_run(settings: Settings, run_id: str, error: BaseException | None) -> Non
             raise
 
 
-def report_of(archive: Archive, run_id: str, error: BaseException | None) -> RunReport:
+def report_of(
+    archive: Archive, run_id: str, error: BaseException | None, *, with_destination: bool = False
+) -> RunReport:
     """The run as the ledger has it now."""
     settings, catalog = archive.settings, archive.catalog
     listing = catalog.ledger().step_result(run_id, "enumerate")
@@ -67,10 +90,17 @@ def report_of(archive: Archive, run_id: str, error: BaseException | None) -> Run
         visited = {each.name for each in tallies if each.visited}
         unfinished = [each.folder.name for each, _ in plan.visit if each.folder.name not in visited]
         failures += unreached_failures(unfinished, f"not reached: {reason}")
+    at_destination = _at_destination(archive, run_id) if with_destination else None
+    if at_destination is not None:
+        failures += _replay_failures(archive, run_id, at_destination, error)
     code = None
     if error is not None:
         code = error.exit_code if isinstance(error, ArchiverError) else 1
-    status, exit_code = judge(failures, sum(each.accepted for each in quarantined), code)
+    accepted = sum(each.accepted for each in quarantined)
+    accepted += sum(each.accepted for each in (at_destination.refused if at_destination else ()))
+    status, exit_code = judge(
+        failures, accepted, code, len(at_destination.found.differences) if at_destination else 0
+    )
     started = next((row[1] for row in catalog.ledger().runs() if row[0] == run_id), utc_now())
     return RunReport(
         account=settings.account,
@@ -82,15 +112,82 @@ def report_of(archive: Archive, run_id: str, error: BaseException | None) -> Run
         folders=tallies,
         skipped=plan.skip,
         failures=failures,
+        source=Party(settings.source.host, settings.source.user),
+        destination=at_destination.found if at_destination else None,
+        timings=catalog.ledger().timings(run_id),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _There:
+    found: AtDestination
+    refused: Sequence[Refused]
+
+
+def _at_destination(archive: Archive, run_id: str) -> _There | None:
+    """What the ledger says of the account's destination."""
+    settings = archive.settings.destination
+    if settings is None:
+        return None
+    party = Party(settings.host, settings.user)
+    number = destination_number(archive)
+    if number is None:
+        return _There(AtDestination(party, {}), ())
+    copies, chosen = archive.catalog.at_destinations(), {each.folder.name for each in chosen_folders(archive)}
+    checked = archive.catalog.ledger().step_result(run_id, "verify")
+    check = check_from_record(json.loads(checked)) if checked else None
+    found = AtDestination(
+        party=party,
+        tallies={each.folder: each for each in copies.tallies(number, run_id) if each.folder in chosen},
+        verified={name: (each.verified, each.differences) for name, each in check.folders.items()} if check else {},
+        losses=[each for each in copies.losses(number) if each.folder in chosen],
+        differences=[asdict(each) for each in check.differences] if check else (),
+    )
+    return _There(found, [each for each in copies.refused(number) if each.folder in chosen])
+
+
+def _replay_failures(archive: Archive, run_id: str, there: _There, error: BaseException | None) -> list[Failure]:
+    """What is not at the destination as it should be."""
+    ledger = archive.catalog.ledger()
+    done = ledger.step_result(run_id, "replay")
+    result = replay_from_json(done) if done else ReplayResult()
+    failures = refusal_failures(there.refused)
+    if done:
+        failures += pending_failures(list(there.found.tallies.values()), result.errors)
+    if result.held_back is not None:
+        advice = f"`archiver replay --confirm-deletions` {archive.settings.replay.vanished}s them"
+        failures.append(Failure(None, None, "replay", printable(result.held_back), None, advice))
+    if error is not None and (done or ledger.step_result(run_id, "archive") is not None):
+        reason = str(error) if isinstance(error, ArchiverError) else f"unexpected error: {error!r}"
+        step = "verify" if done else "replay"
+        failures.append(Failure(None, None, step, printable(reason), None, "run again"))
+    return failures
+
+
 def write_report(path: Path, document: dict[str, Any]) -> Path:
-    """Write a JSON document, private and whole or not at all."""
+    """Write a report for programs, and beside it the page for people. The page is the last to be written, so one
+    that is older than its report is not of it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".report-")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-    os.replace(name, path)
+    encoder = json.JSONEncoder(indent=1, ensure_ascii=False)
+    _write(path, chain(encoder.iterencode(document), ["\n"]))
+    write_page(path, document)
     return path
+
+
+def write_page(report: Path, document: Mapping[str, Any]) -> Path:
+    """Write the page of a report beside it."""
+    page = report.with_suffix(".html")
+    _write(page, [render_html(document)])
+    return page
+
+
+def _write(path: Path, text: Iterable[str]) -> None:
+    """Write a file, private and whole or not at all."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".report-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(text)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -64,7 +64,7 @@ def _balances(row: Row) -> bool:
 
 
 def _balance(row: Row) -> Text:
-    return Text("✓", style="green") if _balances(row) else Text("✗", style="red")
+    return _mark(_balances(row))
 
 
 def equation(totals: Row) -> str:
@@ -78,10 +78,97 @@ def equation(totals: Row) -> str:
     return f"{totals['on_server']:,} on server = {' + '.join(terms)}{unseen}"
 
 
+_THERE = ("replayed", "already_there", "refused", "removed", "pending", "verified", "differences")
+_THERE_TITLES = {"already_there": "already there"}
+_ALWAYS_THERE = frozenset({"replayed", "already_there", "verified"})
+
+
+def destination_table(folders: Sequence[Row], totals: Row, *, every: bool) -> Table:
+    """Folders at the destination: where each went, and what became of its messages there. Of many folders only
+    those are shown with which something is, unless `every`."""
+    placed = [each for each in folders if each["destination"]]
+    shown = [each for each in placed if every or len(placed) <= _SHOWN_FOLDERS or _is_eventful_there(each)]
+    summed = totals["destination"]
+    names = [name for name in _THERE if name in _ALWAYS_THERE or summed[name]]
+    renamed = any(each["destination"]["name"] != each["name"] for each in shown)
+    left = ("folder", "there") if renamed else ("folder",)
+    table = plain_table(*left, "stored", *(_THERE_TITLES.get(name, name) for name in names), left=len(left))
+    table.add_column("", justify="left")
+    for each in shown:
+        there = each["destination"]
+        words = [_text(each["name"])] + ([_text(there["name"])] if renamed else [])
+        counts = [_count("stored", each["stored"]), *(_count(name, there[name]) for name in names)]
+        table.add_row(*words, *counts, _mark(is_delivered(each)))
+    if len(shown) < len(placed):
+        table.add_row(Text(f"{len(placed) - len(shown)} more folders, unchanged", style="dim"))
+    if len(placed) > 1:
+        words = [Text("total", style="bold")] + ([Text("")] if renamed else [])
+        counts = [_count("stored", totals["stored"]), *(_count(name, summed[name]) for name in names)]
+        table.add_row(*words, *counts, _mark(is_delivered(totals)))
+    return table
+
+
+def is_delivered(row: Row) -> bool:
+    """Whether every stored message has its place in the destination's equation, and none is waiting or differs."""
+    there = row["destination"]
+    terms = sum(there[name] for name in ("replayed", "already_there", "refused", "removed", "pending"))
+    return bool(row["stored"] == terms and not there["pending"] and not there["differences"])
+
+
+def _is_eventful_there(folder: Row) -> bool:
+    there = folder["destination"]
+    return bool(there["replayed"] or there["refused"]) or not is_delivered(folder)
+
+
+def destination_equation(totals: Row) -> str:
+    """The destination's books in one line."""
+    there = totals["destination"]
+    terms = [f"{there['replayed']:,} replayed", f"{there['already_there']:,} already there"]
+    terms += [f"{there['refused']:,} refused"] if there["refused"] else []
+    terms += [f"{there['removed']:,} removed there"] if there["removed"] else []
+    terms += [f"{there['pending']:,} not sent yet"] if there["pending"] else []
+    checked = f"; {there['verified']:,} compared and equal" if there["verified"] else ""
+    differing = f", {there['differences']:,} differ" if there["differences"] else ""
+    return f"{totals['stored']:,} stored = {' + '.join(terms)}{checked}{differing}"
+
+
+_LOST = {
+    "flags": "the destination does not keep the flags {detail}",
+    "internaldate": "the destination does not keep the INTERNALDATE",
+    "repaired": "a repaired copy was sent ({detail})",
+    "rewritten": "the destination writes {detail} in its own way",
+}
+
+
+def loss_lines(losses: Sequence[Row]) -> Iterable[str]:
+    """What the destination altered or does not keep."""
+    for each in losses[:_SHOWN_FOLDERS]:
+        what = _LOST.get(each["kind"], "{kind}: {detail}").format(**each)
+        words = "message" if each["count"] == 1 else "messages"
+        yield printable(f'  folder "{each["folder"]}", {each["count"]:,} {words}: {what}')
+    if len(losses) > _SHOWN_FOLDERS:
+        yield f"  and {len(losses) - _SHOWN_FOLDERS:,} more; the report lists them all"
+
+
+def difference_lines(differences: Sequence[Row]) -> Iterable[str]:
+    """What the destination shows otherwise than the archive has it."""
+    for each in differences[:_SHOWN_FOLDERS]:
+        uid = "" if each["uid"] is None else f", uid {each['uid']}"
+        there = "" if each["destination_uid"] is None else f" (uid {each['destination_uid']} there)"
+        found = f"{each['expected'] or 'none'} was expected, {each['found'] or 'none'} is there"
+        yield printable(f'  differs: folder "{each["folder"]}"{uid}{there}: {each["what"]}: {found}')
+    if len(differences) > _SHOWN_FOLDERS:
+        yield f"  and {len(differences) - _SHOWN_FOLDERS:,} more differences; the report lists them all"
+
+
+def _mark(good: bool) -> Text:
+    return Text("✓", style="green") if good else Text("✗", style="red")
+
+
 def _count(name: str, number: int) -> Text:
     if number == 0:
         return Text("·", style="dim")
-    bad = name == "quarantined"
+    bad = name in ("quarantined", "refused", "pending", "differences")
     return Text(size(number) if name == "fetched_bytes" else f"{number:,}", style="yellow" if bad else "")
 
 
@@ -163,6 +250,15 @@ def plan_table(folders: Sequence[Row], *, directories: bool) -> Table:
             _text(each["reason"] or "unchanged"),
             *([_text(each["directory"])] if directories else []),
         )
+    return table
+
+
+def map_table(folders: Sequence[Row]) -> Table:
+    """Which folder goes where at the destination."""
+    table = plain_table("folder", "at the destination", "", left=3)
+    table.add_column("why", overflow="fold")
+    for each in folders:
+        table.add_row(_text(each["name"]), _text(each["there"]), each["state"], _text(each["why"]))
     return table
 
 

@@ -6,6 +6,7 @@ and marks a row. A message, a folder or a connection is never a task. Parameters
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,11 +19,11 @@ from typing import Any
 import luigi
 
 from archiver.archive import plan_archive
-from archiver.config import Settings, load_account
+from archiver.config import ServerSettings, Settings, load_account
 from archiver.model import Listed
 from archiver.orphans import Orphans
 from archiver.plan import expected_fetch
-from archiver.progress import Event, Planned, Stored, Working
+from archiver.progress import Event, Planned, Sent, Stored, Verified, Working
 from archiver.record import Recorder
 from archiver.survey import Retry
 from archiver.wiring import (
@@ -38,7 +39,16 @@ from archiver.wiring import (
     rules_of,
     settle,
     source_of,
+    stranger_to,
     utc_now,
+)
+from archiver.wiring_replay import (
+    ReplayOptions,
+    check_to_record,
+    destination_settings,
+    replay_account,
+    replay_to_json,
+    verify_at_destination,
 )
 from pipelines.events import Began, Expected, emit, failed, progress_of
 from pipelines.reporting import end_run
@@ -61,6 +71,14 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     run_id = luigi.Parameter(default=new_run_id(), description="names the run; the same one resumes")
     retry = luigi.ChoiceParameter(choices=["due", "all", "accept"], default="due", significant=False)
     new_source = luigi.BoolParameter(default=False, significant=False)
+    replay = luigi.ChoiceParameter(
+        choices=["no", "yes", "only"],
+        default="no",
+        significant=False,
+        description='whether the archive is replayed: "only" leaves the source alone',
+    )
+    include_vanished = luigi.BoolParameter(default=False, significant=False)
+    confirm_deletions = luigi.BoolParameter(default=False, significant=False)
 
     step = ""
 
@@ -75,19 +93,18 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     @property
     def resources(self) -> dict[str, int]:
         """Connections to the server, where Luigi's [resources] sets a limit for it ("imap:HOST")."""
-        name = f"imap:{self.settings.source.host}"
-        limited = luigi.configuration.get_config().has_option("resources", name)
-        return {name: self.settings.source.connections} if limited else {}
+        return limited(self.settings.source)
 
     def before(self, task: type[AccountTask]) -> AccountTask:
         """The step that has to be done first, of the same run."""
-        return task(config=self.config, run_id=self.run_id, retry=self.retry, new_source=self.new_source)
+        return task(**self.param_kwargs)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Archive, Recorder]]:
         """The archive, locked and caught up with its journal."""
         end_with_parent(_PARENT)
         STOP.check()
+        self._began = time.monotonic()
         make_archive(self.settings)
         with locked(self.settings, self.run_id), open_archive(self.settings) as archive:
             recorder = Recorder(archive.journal, archive.catalog, self.run_id)
@@ -104,32 +121,42 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
                 self._expected = event.messages
             case Planned(messages):
                 self._planned += messages
-            case Stored(messages):
-                self._stored += messages
+            case Stored(messages) | Sent(messages) | Verified(messages):
+                self._done += messages
         self._show()
 
+    _began = 0.0
     _folder = ""
     _expected = 0
     _planned = 0
-    _stored = 0
+    _done = 0
     _shown = 0.0
 
     def _show(self) -> None:
         """In Luigi's web page. Both setters are None where no scheduler listens."""
         now = time.monotonic()
         total = max(self._expected, self._planned)
-        if now < self._shown + _SHOW_SECONDS and self._stored < total:
+        if now < self._shown + _SHOW_SECONDS and self._done < total:
             return
         self._shown = now
         if self.set_status_message is not None:
-            self.set_status_message(f"{self._stored} of {total} messages stored; folder {self._folder}")
+            self.set_status_message(f"{self._done} of {total} messages; folder {self._folder}")
         if self.set_progress_percentage is not None and total:
-            self.set_progress_percentage(min(100, 100 * self._stored // total))
+            self.set_progress_percentage(min(100, 100 * self._done // total))
+
+    def end_run(self, error: BaseException | None) -> None:
+        """Write the run's report."""
+        end_run(self.settings, self.run_id, error, with_destination=self.replay != "no")
+
+    def complete_step(self, archive: Archive, result: str) -> None:
+        """The step is done; `result` is for those after it."""
+        seconds = time.monotonic() - self._began
+        archive.catalog.ledger().complete_step(self.run_id, self.step, result, utc_now(), seconds)
 
     def on_failure(self, exception: BaseException) -> Any:
         """A failed run has a report too."""
         emit(self.settings.account, failed(exception))
-        end_run(self.settings, self.run_id, exception)
+        self.end_run(exception)
         return super().on_failure(exception)
 
 
@@ -150,7 +177,7 @@ class EnumerateFolders(AccountTask):
                 listed = source.list_folders()
             finally:
                 source.close()
-            ledger.complete_step(self.run_id, self.step, listing_to_json(listed), utc_now())
+            self.complete_step(archive, listing_to_json(listed))
 
 
 class ArchiveFolders(AccountTask):
@@ -185,7 +212,7 @@ class ArchiveFolders(AccountTask):
                 accept=self.retry == "accept",
             )
             archive.end_work()
-            ledger.complete_step(self.run_id, self.step, refused_to_json(refused), utc_now())
+            self.complete_step(archive, refused_to_json(refused))
 
 
 class ArchiveAccount(AccountTask):
@@ -198,8 +225,65 @@ class ArchiveAccount(AccountTask):
 
     def run(self) -> None:
         with self.opened() as (archive, _):
-            end_run(self.settings, self.run_id, None)
+            self.end_run(None)
             archive.catalog.ledger().complete_step(self.run_id, self.step, "", utc_now())
+
+
+class ReplayFolders(AccountTask):
+    """Bring the destination up to date with the archive. The source is not asked."""
+
+    step = "replay"
+
+    def requires(self) -> Sequence[AccountTask]:
+        return [] if self.replay == "only" else [self.before(ArchiveFolders)]
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """Connections to the destination, where Luigi's [resources] sets a limit for it."""
+        return limited(destination_settings(self.settings))
+
+    def run(self) -> None:
+        emit(self.settings.account, Began(self.step))
+        with self.opened() as (archive, recorder):
+            if (stranger := stranger_to(archive)) is not None:
+                raise stranger
+            archive.catalog.ledger().begin(self.run_id, utc_now())
+            options = ReplayOptions(self.retry, self.include_vanished, self.confirm_deletions)
+            result = replay_account(
+                archive, recorder, options, check_stop=STOP.check, pause=STOP.pause, progress=self.tell
+            )
+            self.complete_step(archive, replay_to_json(result))
+
+
+class VerifyAccount(AccountTask):
+    """Compare the archive with what the destination shows."""
+
+    step = "verify"
+
+    def requires(self) -> AccountTask:
+        return self.before(ReplayFolders)
+
+    def run(self) -> None:
+        emit(self.settings.account, Began(self.step))
+        with self.opened() as (archive, _):
+            check = verify_at_destination(archive, deep=False, check_stop=STOP.check, progress=self.tell)
+            self.complete_step(archive, json.dumps(check_to_record(check)))
+
+
+class MigrateAccount(ArchiveAccount):
+    """An account archived, replayed and compared with its destination; and the report of all that."""
+
+    replay = luigi.ChoiceParameter(choices=["yes", "only"], default="yes", significant=False)
+
+    def requires(self) -> AccountTask:
+        return self.before(VerifyAccount)
+
+
+def limited(server: ServerSettings) -> dict[str, int]:
+    """Connections to a server, where Luigi's [resources] sets a limit for it ("imap:HOST")."""
+    name = f"imap:{server.host}"
+    is_limited = luigi.configuration.get_config().has_option("resources", name)
+    return {name: server.connections} if is_limited else {}
 
 
 def expected_work(archive: Archive, listed: Sequence[Listed], retry: Retry) -> Expected:

@@ -1,4 +1,4 @@
-"""Verify and rebuild: what is done to archives without a server and without Luigi.
+"""Verify and rebuild: what is done to archives without a source and without Luigi.
 
 Accounts are looked at one after the other, since a disk is read fastest by one reader; one that fails stops only
 itself.
@@ -12,30 +12,38 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError, IntegrityError
+from archiver.errors import ArchiverError, IntegrityError, worst
 from archiver.names import printable
 from archiver.progress import Noted
 from archiver.rebuild import replay_journal, require_no_loss, restore_store
 from archiver.record import Recorder
+from archiver.replay.comparing import DestinationCheck
 from archiver.verify import Finding, Sample, VerifyResult, VerifyStep
 from archiver.wiring import Archive, install_catalog, locked, open_archive, scratch_catalog, utc_now
+from archiver.wiring_replay import (
+    check_to_record,
+    destination_number,
+    destination_settings,
+    verify_at_destination,
+)
 from pipelines.events import AnyEvent, Began, Listener, failed
 from pipelines.stop import STOP
 
-_VERIFY, _REBUILD = "verify", "rebuild"
+_VERIFY, _COMPARE, _REBUILD = "verify", "compare", "rebuild"
 
 Tell = Callable[[AnyEvent], None]
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyOutcome:
-    """How the verify of one account ended. `result` is None where it could not be done; `message` says why, or
-    what was found, in one line."""
+    """How the verify of one account ended. `result` is None where it could not be done, `there` where nothing was
+    compared with a destination; `message` says why, or what was found, a line for each."""
 
     settings: Settings
     result: VerifyResult | None
     exit_code: int
     message: str
+    there: DestinationCheck | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document for `--json`."""
@@ -49,6 +57,7 @@ class VerifyOutcome:
             document |= {"journal": result.journal, "catalog": result.catalog}
             for name in ("missing", "damaged", "strays"):
                 document[name] = [_finding(each) for each in getattr(result, name)]
+        document["destination"] = None if self.there is None else check_to_record(self.there)
         return document
 
 
@@ -56,24 +65,46 @@ def _finding(finding: Finding) -> dict[str, Any]:
     return {name: printable(value) if isinstance(value, str) else value for name, value in asdict(finding).items()}
 
 
-def verify_accounts(accounts: Sequence[Settings], sample: float | None, listener: Listener) -> list[VerifyOutcome]:
-    """Verify each account's archive. `sample` is the share of messages whose octets are read (0.05), None for all:
-    chosen anew every day, the same ones on one day. Never raises for an account's failure."""
-    return [_verify(settings, sample, listener) for settings in accounts]
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """How closely to look. `sample` is the share of messages whose octets are read from the archive (0.05), None
+    for all: chosen anew every day, the same ones on one day. `deep`: the octets that the destination gives back are
+    compared too; `offline`: no server is contacted."""
+
+    sample: float | None = None
+    deep: bool = False
+    offline: bool = False
 
 
-def _verify(settings: Settings, sample: float | None, listener: Listener) -> VerifyOutcome:
+def verify_accounts(
+    accounts: Sequence[Settings], options: VerifyOptions, listener: Listener
+) -> list[VerifyOutcome]:
+    """Verify each account's archive, and compare it with its destination. Never raises for an account's failure."""
+    return [_verify(settings, options, listener) for settings in accounts]
+
+
+def _verify(settings: Settings, options: VerifyOptions, listener: Listener) -> VerifyOutcome:
     tell = _teller(settings, listener)
     try:
         STOP.check()
         tell(Began(_VERIFY))
         with open_archive(settings) as archive, locked(settings, _VERIFY):
-            chosen = None if sample is None else Sample(sample, utc_now()[:10])
+            chosen = None if options.sample is None else Sample(options.sample, utc_now()[:10])
             result = _verified(archive, chosen, tell)
+            message, code = _summary(result), result.exit_code
+            if options.offline or destination_number(archive) is None:
+                return VerifyOutcome(settings, result, code, message)
+            tell(Began(_COMPARE))
+            try:
+                there = verify_at_destination(archive, deep=options.deep, check_stop=STOP.check, progress=tell)
+            except ArchiverError as error:
+                tell(failed(error))
+                return VerifyOutcome(settings, result, worst((code, error.exit_code)), f"{message}\n{error}")
     except ArchiverError as error:
         tell(failed(error))
         return VerifyOutcome(settings, None, error.exit_code, str(error))
-    return VerifyOutcome(settings, result, result.exit_code, _summary(result))
+    message += f"\n{_summary_there(settings, there)}"
+    return VerifyOutcome(settings, result, worst((code, there.exit_code)), message, there)
 
 
 def _verified(archive: Archive, sample: Sample | None, tell: Tell) -> VerifyResult:
@@ -119,6 +150,24 @@ def _summary(result: VerifyResult) -> str:
             found.append(f"{len(findings)} {name} ({printable(first.path)}: {first.reason})")
     found += [problem for problem in (result.journal, result.catalog) if problem]
     return f"{read}: {', '.join(found)}; {_advice(result)}"
+
+
+def _summary_there(settings: Settings, check: DestinationCheck) -> str:
+    """What was found at the destination."""
+    counts = {name: sum(getattr(each, name) for each in check.folders.values()) for name in _COUNTED}
+    compared = "octets, flags and dates" if check.deep else "sizes, flags and dates"
+    words = [f"{counts['verified']} messages compared with {destination_settings(settings).host} ({compared})"]
+    words.append(f"{counts['differences']} differ" if counts["differences"] else "all are equal")
+    if counts["rewritten"]:
+        words.append(f"{counts['rewritten']} of them but for what that server writes in its own way")
+    if counts["changed"]:
+        words.append(f"its user changed the flags of {counts['changed']}")
+    if counts["removed"]:
+        words.append(f"{counts['removed']} were removed there by its user")
+    return "; ".join(words)
+
+
+_COUNTED = ("verified", "differences", "rewritten", "changed", "removed")
 
 
 def _advice(result: VerifyResult) -> str:

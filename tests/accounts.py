@@ -75,9 +75,13 @@ def account_file(directory: Path, server: Server, user: str, **keys: Any) -> Pat
     return file
 
 
+def _key(name: str) -> str:
+    return name if name.isidentifier() else json.dumps(name)
+
+
 def _toml(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, str):
         return json.dumps(value)
     if isinstance(value, Sequence):

@@ -16,6 +16,8 @@ import pytest
 
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.corpora import CorpusMessage, corpus_messages
+from tests.servers.courier import Courier
+from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.servers.faultproxy import FaultProxy
 from tests.servers.pymap_server import PymapServer
@@ -61,6 +63,34 @@ def dovecot_with(certificates: Certificates) -> Iterator[Callable[..., Dovecot]]
 def mail_user(dovecot: Dovecot) -> str:
     """The name of a user on `dovecot` whom nobody has used, with an empty INBOX and the password "pw"."""
     return dovecot.fresh_user()
+
+
+@pytest.fixture(scope="session")
+def cyrus(certificates: Certificates) -> Iterator[Cyrus]:
+    """One Cyrus for the whole session, with folders like `a/b`; take a `cyrus.fresh_user()`."""
+    _require(Cyrus.missing())
+    with Cyrus(certificate=certificates.good) as server:
+        yield server
+
+
+@pytest.fixture
+def cyrus_with(certificates: Certificates) -> Iterator[Callable[..., Cyrus]]:
+    """Start a Cyrus of this test's own: `cyrus_with(altnamespace=False, unixhierarchysep=False)`."""
+    _require(Cyrus.missing())
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> Cyrus:
+            return stack.enter_context(Cyrus(**{"certificate": certificates.good, **options}))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def courier(certificates: Certificates) -> Iterator[Courier]:
+    """One Courier for the whole session, with folders like `INBOX.a.b`; take a `courier.fresh_user()`."""
+    _require(Courier.missing())
+    with Courier(certificates.good) as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     Connection,
-    UpdateBase,
     and_,
     bindparam,
     case,
@@ -27,9 +25,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.compiler import SQLCompiler
 
+from archiver.catalogs.apply_copies import COPY_EFFECTS
 from archiver.catalogs.schema import (
     ARCHIVE,
     EPOCH,
@@ -40,6 +37,8 @@ from archiver.catalogs.schema import (
     PRESENCE_CHANGE,
     QUARANTINE,
 )
+from archiver.catalogs.sending import flags_to_text, send, text
+from archiver.copy_facts import CopiedFact, ReflaggedFact, RefusedFact
 from archiver.facts import (
     ArchiveFact,
     EpochFact,
@@ -54,7 +53,6 @@ from archiver.facts import (
     StoredFact,
     VanishedFact,
 )
-from archiver.model import Flags
 
 
 def apply_facts(connection: Connection, segment: Segment) -> None:
@@ -63,18 +61,12 @@ def apply_facts(connection: Connection, segment: Segment) -> None:
         _EFFECTS[type(group[0])](connection, segment, group)
 
 
-@lru_cache(maxsize=4096)
-def flags_to_text(flags: Flags) -> str:
-    """A set of words as the tables hold it."""
-    return json.dumps(sorted(flags), separators=(",", ":"))
-
-
 def _groups(facts: Sequence[Fact]) -> Iterator[list[Any]]:
     """Neighbours of one kind; each message at most once in a group, so that its history keeps every change."""
     group: list[Fact] = []
     seen: set[tuple[int, int]] = set()
     for fact in facts:
-        message = (fact.epoch, fact.uid) if isinstance(fact, (StoredFact, FlagsFact, QuarantinedFact)) else None
+        message = _message_of(fact)
         if group and (type(fact) is not type(group[0]) or message in seen):
             yield group
             group, seen = [], set()
@@ -85,37 +77,17 @@ def _groups(facts: Sequence[Fact]) -> Iterator[list[Any]]:
         yield group
 
 
-def _send(connection: Connection, statement: UpdateBase, rows: Sequence[Mapping[str, object]]) -> None:
-    """Execute `statement` for each of many rows, as the driver takes them.
-
-    SQLAlchemy would look at every value of every row, which takes longer than the database needs to store them.
-    The columns have to be of types that the driver takes as they are.
-    """
-    compiled = _compiled(statement, connection.dialect)
-    if (names := compiled.positiontup) is None:
-        parameters: Sequence[Any] = [{**compiled.params, **row} for row in rows]
-    else:
-        parameters = [tuple(row[name] for name in names) for row in rows]
-    connection.exec_driver_sql(str(compiled), parameters)
-
-
-@lru_cache(maxsize=64)
-def _compiled(statement: UpdateBase, dialect: Dialect) -> SQLCompiler:
-    compiled = statement.compile(dialect=dialect)
-    assert isinstance(compiled, SQLCompiler)
-    return compiled
-
-
-def _text(value: str | None) -> str | None:
-    """Undecodable octets, kept by Python as lone surrogates, are no text to a database."""
-    if value is None or value.isascii():
-        return value
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+def _message_of(fact: Fact) -> tuple[int, int] | None:
+    if isinstance(fact, (StoredFact, FlagsFact, QuarantinedFact, RefusedFact)):
+        return fact.epoch, fact.uid
+    if isinstance(fact, (CopiedFact, ReflaggedFact)):
+        return fact.target, fact.target_uid
+    return None
 
 
 def _archive(connection: Connection, _segment: Segment, facts: Sequence[ArchiveFact]) -> None:
     names = ("archive_id", "account", "protocol", "host", "user", "at")
-    connection.execute(insert(ARCHIVE), [{name: _text(getattr(fact, name)) for name in names} for fact in facts])
+    connection.execute(insert(ARCHIVE), [{name: text(getattr(fact, name)) for name in names} for fact in facts])
 
 
 _folder = upsert(FOLDER)
@@ -131,8 +103,8 @@ def _folders(connection: Connection, _segment: Segment, facts: Sequence[FolderFa
             "number": fact.number,
             "raw": fact.raw,
             "path": json.dumps(fact.path),
-            "delimiter": _text(fact.delimiter),
-            "directory": _text(fact.directory),
+            "delimiter": text(fact.delimiter),
+            "directory": text(fact.directory),
             "attributes": flags_to_text(fact.attributes),
             "subscribed": fact.subscribed,
             "listed": fact.listed,
@@ -209,9 +181,9 @@ def _stored(connection: Connection, segment: Segment, facts: Sequence[StoredFact
     returns = [
         {**message, "when": fact.at, "by": segment.run} for message, fact in zip(messages, facts, strict=True)
     ]
-    _send(connection, _RECORD_RETURN, returns)
-    _send(connection, _UPSERT_MESSAGE, [_row(segment.run, fact) for fact in facts])
-    _send(connection, _UNQUARANTINE, messages)
+    send(connection, _RECORD_RETURN, returns)
+    send(connection, _UPSERT_MESSAGE, [_row(segment.run, fact) for fact in facts])
+    send(connection, _UNQUARANTINE, messages)
 
 
 def _row(run: str, fact: StoredFact) -> dict[str, object]:
@@ -222,12 +194,12 @@ def _row(run: str, fact: StoredFact) -> dict[str, object]:
         "size": fact.size,
         "crlf_size": fact.crlf_size,
         "server_size": fact.server_size,
-        "internaldate": _text(fact.internaldate),
+        "internaldate": text(fact.internaldate),
         "arrived": fact.arrived,
         "flags": flags_to_text(fact.flags),
-        "message_id": _text(fact.message_id),
+        "message_id": text(fact.message_id),
         "header_digest": fact.header_digest,
-        "emailid": _text(fact.emailid),
+        "emailid": text(fact.emailid),
         "matched": fact.matched,
         "stored_run": run,
         "stored_at": fact.at,
@@ -249,8 +221,8 @@ _SET_FLAGS = update(MESSAGE).where(_CHANGED_FLAGS).values(flags=bindparam("now")
 def _flags(connection: Connection, segment: Segment, facts: Sequence[FlagsFact]) -> None:
     changes = [{"of_epoch": fact.epoch, "of_uid": fact.uid, "now": flags_to_text(fact.flags)} for fact in facts]
     history = [{**change, "when": fact.at, "by": segment.run} for change, fact in zip(changes, facts, strict=True)]
-    _send(connection, _RECORD_FLAGS, history)
-    _send(connection, _SET_FLAGS, changes)
+    send(connection, _RECORD_FLAGS, history)
+    send(connection, _SET_FLAGS, changes)
 
 
 _SET_VANISHED = (
@@ -267,8 +239,8 @@ def _vanished(connection: Connection, segment: Segment, facts: Sequence[Vanished
             for uid in dict.fromkeys(fact.uids)
         ]
         if rows:
-            _send(connection, _RECORD_VANISHING, rows)
-            _send(connection, _SET_VANISHED, rows)
+            send(connection, _RECORD_VANISHING, rows)
+            send(connection, _SET_VANISHED, rows)
 
 
 _quarantine = upsert(QUARANTINE)
@@ -298,8 +270,8 @@ def _quarantined(connection: Connection, segment: Segment, facts: Sequence[Quara
             "epoch": fact.epoch,
             "uid": fact.uid,
             "step": fact.step,
-            "reason": _text(fact.reason),
-            "server_reply": _text(fact.server_reply),
+            "reason": text(fact.reason),
+            "server_reply": text(fact.server_reply),
             "tries": 0 if fact.accepted else 1,
             "accepted": fact.accepted,
             "since": fact.at,
@@ -313,7 +285,7 @@ def _quarantined(connection: Connection, segment: Segment, facts: Sequence[Quara
 def _released(connection: Connection, _segment: Segment, facts: Sequence[ReleasedFact]) -> None:
     rows = [{"of_epoch": fact.epoch, "of_uid": uid} for fact in facts for uid in fact.uids]
     if rows:
-        _send(connection, _UNQUARANTINE, rows)
+        send(connection, _UNQUARANTINE, rows)
 
 
 _pass = upsert(PASS)
@@ -331,7 +303,7 @@ def _passes(connection: Connection, segment: Segment, facts: Sequence[PassFact])
             "segment": segment.number,
             "on_server": fact.on_server,
             "excluded": fact.excluded,
-            "error": _text(fact.error),
+            "error": text(fact.error),
             "at": fact.at,
         }
         for fact in facts
@@ -356,7 +328,7 @@ def _states(connection: Connection, segment: Segment, facts: Sequence[StateFact]
     connection.execute(_SET_STATE, rows)
 
 
-_EFFECTS: dict[type[Fact], Callable[[Connection, Segment, Sequence[Any]], None]] = {
+_EFFECTS: Mapping[type[Fact], Callable[[Connection, Segment, Sequence[Any]], None]] = {
     ArchiveFact: _archive,
     FolderFact: _folders,
     EpochFact: _epochs,
@@ -367,4 +339,5 @@ _EFFECTS: dict[type[Fact], Callable[[Connection, Segment, Sequence[Any]], None]]
     ReleasedFact: _released,
     PassFact: _passes,
     StateFact: _states,
+    **COPY_EFFECTS,
 }

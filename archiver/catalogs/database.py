@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from archiver.catalogs import schema
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError, Locked
 
 _BUSY_SECONDS = 60
+_BUSY_PAUSE = 0.01
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}",
     "PRAGMA journal_mode = WAL",
@@ -154,8 +156,17 @@ os.register_at_fork(before=_close_before_fork, after_in_child=_forget_in_child)
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver begins no transactions, `_begin` does
+    deadline = time.monotonic() + _BUSY_SECONDS
     for pragma in _PRAGMAS:
-        connection.execute(pragma).close()
+        while True:
+            try:
+                connection.execute(pragma).close()
+                break
+            except sqlite3.OperationalError as error:
+                # NOTE: nobody waits for another who turns to WAL just now, whatever busy_timeout says.
+                if error.sqlite_errorcode not in _OCCUPIED or time.monotonic() > deadline:
+                    raise
+                time.sleep(_BUSY_PAUSE)
 
 
 def _begin(connection: Connection) -> None:

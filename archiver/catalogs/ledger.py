@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -36,12 +36,19 @@ class SqlRunLedger:
             rows = connection.execute(select(*columns).order_by(RUN.c.started, RUN.c.run))
             return [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
 
-    def complete_step(self, run: str, step: str, result: str, at: str) -> None:
-        """A step is done; `result` is JSON for the steps after it. Done again, the later result counts."""
-        done = {"result": result, "at": at}
+    def complete_step(self, run: str, step: str, result: str, at: str, seconds: float | None = None) -> None:
+        """A step is done, in so many seconds; `result` is JSON for the steps after it. Done again, the later result
+        counts."""
+        done = {"result": result, "at": at, "seconds": seconds}
         statement = upsert(STEP).values(run=run, step=step, **done)
         with self._database.writing() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=[STEP.c.run, STEP.c.step], set_=done))
+
+    def timings(self, run: str) -> Mapping[str, float]:
+        """How many seconds the steps of a run took, in the order in which they ended."""
+        rows = select(STEP.c.step, STEP.c.seconds).where(STEP.c.run == run, STEP.c.seconds.is_not(None))
+        with self._database.reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(rows.order_by(STEP.c.at, STEP.c.seconds))}
 
     def step_result(self, run: str, step: str) -> str | None:
         """The result of a step that is done; None if it is not."""

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
     update,
 )
 
@@ -159,6 +161,90 @@ PASS = Table(
     Index("ix_pass_newest", "epoch", "segment"),
 )
 
+DESTINATION = Table(
+    "destination",
+    METADATA,
+    _given("number"),
+    Column("host", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+MAPPED = Table(
+    "mapped",
+    METADATA,
+    Column("destination", ForeignKey("destination.number"), primary_key=True),
+    Column("folder", ForeignKey("folder.number"), primary_key=True),
+    Column("raw", LargeBinary, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("rules", Text, nullable=False),
+)
+
+TARGET = Table(
+    "target",
+    METADATA,
+    _given("number"),
+    Column("destination", ForeignKey("destination.number"), nullable=False, index=True),
+    Column("raw", LargeBinary, nullable=False),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("began_at", Text, nullable=False),
+    Column("ended_at", Text),
+    Column("uidnext", BigInteger),
+    Column("messages", BigInteger),
+)
+
+COPY = Table(
+    "copy",
+    METADATA,
+    Column("target", ForeignKey("target.number"), primary_key=True),
+    _given("target_uid"),
+    Column("epoch", BigInteger, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("how", Text, nullable=False),
+    Column("source_flags", Text, nullable=False),
+    Column("flags", Text, nullable=False),
+    Column("lost", Text, nullable=False),
+    Column("size", BigInteger),
+    Column("repaired", Text, nullable=False),
+    Column("sent_digest", Text),
+    Column("dated", Boolean, nullable=False),
+    Column("likeness", Text),
+    Column("run", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("removed_at", Text),
+    Column("removed_by", Text),
+    Column("marked", Boolean, nullable=False),
+    Index("ix_copy_message", "epoch", "uid", "target", unique=True),
+    sqlite_with_rowid=False,
+)
+
+INTENT = Table(
+    "intent",
+    METADATA,
+    Column("target", ForeignKey("target.number"), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    _given("uid"),
+    Column("uidnext", BigInteger, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+REFUSAL = Table(
+    "refusal",
+    METADATA,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    _given("uid"),
+    Column("target", ForeignKey("target.number"), primary_key=True),
+    Column("refusal", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("server_reply", Text),
+    Column("date", Text),
+    Column("subject", Text),
+    Column("tries", Integer, nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("last_run", Text),
+)
+
 RUN = Table(
     "run",
     METADATA,
@@ -176,11 +262,20 @@ STEP = Table(
     Column("step", Text, primary_key=True),
     Column("result", Text, nullable=False),
     Column("at", Text, nullable=False),
+    Column("seconds", Float),
 )
 
 Migration = Callable[[Connection], None]
 
-MIGRATIONS: Sequence[Migration] = ()
+_OF_DESTINATIONS = (DESTINATION, MAPPED, TARGET, COPY, INTENT, REFUSAL)
+
+
+def _add_destinations(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=_OF_DESTINATIONS)
+    connection.execute(text("ALTER TABLE step ADD COLUMN seconds FLOAT"))
+
+
+MIGRATIONS: Sequence[Migration] = (_add_destinations,)
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""
 

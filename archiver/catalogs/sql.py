@@ -11,15 +11,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from archiver.catalogs.apply import CURRENT_SOURCE, apply_facts
+from archiver.catalogs.copies import SqlCopies
 from archiver.catalogs.database import Database
 from archiver.catalogs.ledger import SqlRunLedger
+from archiver.catalogs.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
 from archiver.catalogs.schema import (
     ARCHIVE,
+    DESTINATION,
     EPOCH,
     FOLDER,
     MESSAGE,
@@ -27,6 +30,7 @@ from archiver.catalogs.schema import (
     PASS,
     QUARANTINE,
     SEGMENT,
+    TARGET,
     Migration,
 )
 from archiver.catalogs.tallies import tallies
@@ -40,14 +44,13 @@ from archiver.model import (
     FolderState,
     KnownEpoch,
     KnownFolder,
+    Numbers,
     Placement,
     Quarantined,
     Tally,
     Twin,
 )
 
-_IN_LIST = 500
-_STREAM = {"yield_per": 2000}
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
 
 
@@ -119,24 +122,25 @@ class SqlCatalog:
                 for row in connection.execute(current.where(EPOCH.c.ended_at.is_(None)))
             }
 
-    def next_numbers(self) -> tuple[int, int, Mapping[tuple[int, int], int]]:
-        """The next folder number, the next epoch number, and the highest generation used so far of each
-        (folder number, uidvalidity)."""
+    def next_numbers(self) -> Numbers:
+        """The numbers that come next."""
         used = select(EPOCH.c.folder, EPOCH.c.uidvalidity, func.max(EPOCH.c.generation)).group_by(
             EPOCH.c.folder, EPOCH.c.uidvalidity
         )
         with self._database.reading() as connection:
-            folder = connection.scalar(select(func.max(FOLDER.c.number))) or 0
-            epoch = connection.scalar(select(func.max(EPOCH.c.number))) or 0
+            folder, epoch, destination, target = (
+                1 + (connection.scalar(select(func.max(table.c.number))) or 0)
+                for table in (FOLDER, EPOCH, DESTINATION, TARGET)
+            )
             generations = {(row[0], row[1]): row[2] for row in connection.execute(used)}
-        return folder + 1, epoch + 1, generations
+        return Numbers(folder, epoch, generations, destination, target)
 
     def known(self, epoch: int) -> dict[int, Flags]:
         """The present messages of an epoch: uid → flags. Equal sets of flags are one object."""
-        sets = _FlagSets()
-        present = _of_messages(MESSAGE.c.uid, MESSAGE.c.flags).where(MESSAGE.c.epoch == epoch, _PRESENT)
+        sets = FlagSets()
+        present = of_messages(MESSAGE.c.uid, MESSAGE.c.flags).where(MESSAGE.c.epoch == epoch, IS_PRESENT)
         with self._database.reading() as connection:
-            return {uid: sets[flags] for uid, flags in connection.execute(present, execution_options=_STREAM)}
+            return {uid: sets[flags] for uid, flags in connection.execute(present, execution_options=STREAM)}
 
     def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
         """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch.
@@ -144,48 +148,48 @@ class SqlCatalog:
         `uids` keeps to those of them that are there. The state at the first item holds to the last, whatever is
         applied meanwhile.
         """
-        sets = _FlagSets()
+        sets = FlagSets()
         with self._database.reading() as connection:
             every = select(EPOCH.c.number).order_by(EPOCH.c.number)
             for number in [epoch] if epoch is not None else connection.scalars(every).all():
                 rows = _PLACED.where(MESSAGE.c.epoch == number).order_by(MESSAGE.c.uid)
-                parts = [rows] if uids is None else [rows.where(part) for part in _parts(MESSAGE.c.uid, uids)]
-                for part in parts:
-                    for row in connection.execute(part, execution_options=_STREAM):
-                        yield _placement(row, sets)
+                asked = [rows] if uids is None else [rows.where(part) for part in parts(MESSAGE.c.uid, uids)]
+                for statement in asked:
+                    for row in connection.execute(statement, execution_options=STREAM):
+                        yield placement(row, sets)
 
     def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
         """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, vanished ones too."""
-        sets = _FlagSets()
+        sets = FlagSets()
         recorded = select(*_RECORDED).where(MESSAGE.c.epoch == epoch)
         with self._database.reading() as connection:
             return {
                 row[0]: _attributes(row, sets)
-                for part in _parts(MESSAGE.c.uid, uids)
+                for part in parts(MESSAGE.c.uid, uids)
                 for row in connection.execute(recorded.where(part))
             }
 
     def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
         """Committed places of equal octets that arrived at the same second, by (digest, arrived). Present ones are
         preferred."""
-        sets = _FlagSets()
+        sets = FlagSets()
         found: dict[tuple[Digest, int], Placement] = {}
         with self._database.reading() as connection:
-            for part in _parts(MESSAGE.c.digest, digests):
+            for part in parts(MESSAGE.c.digest, digests):
                 for row in connection.execute(_PLACED.where(part)):
-                    placement = _placement(row, sets)
-                    key = (placement.digest, placement.arrived)
-                    if key not in found or (placement.present and not found[key].present):
-                        found[key] = placement
+                    twin = placement(row, sets)
+                    key = (twin.digest, twin.arrived)
+                    if key not in found or (twin.present and not found[key].present):
+                        found[key] = twin
         return found
 
     def candidates(self, sizes: Collection[int]) -> Sequence[tuple[Attributes, Twin]]:
         """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
-        sets = _FlagSets()
+        sets = FlagSets()
         with self._database.reading() as connection:
             return [
-                (_attributes(row[10:15], sets), Twin(_placement(row[:10], sets), *row[15:]))
-                for part in _parts(MESSAGE.c.server_size, sizes)
+                (_attributes(row[10:15], sets), Twin(placement(row[:10], sets), *row[15:]))
+                for part in parts(MESSAGE.c.server_size, sizes)
                 for row in connection.execute(_CANDIDATES.where(part))
             ]
 
@@ -207,42 +211,20 @@ class SqlCatalog:
         with self._database.reading() as connection:
             return tallies(connection, run)
 
+    def at_destinations(self) -> SqlCopies:
+        """What is known of destinations."""
+        return SqlCopies(self._database)
+
     def ledger(self) -> SqlRunLedger:
         """The runs and their steps."""
         return SqlRunLedger(self._database)
 
 
-class _FlagSets(dict[str, Flags]):
-    """Sets of flags by their text, so that equal ones are one object."""
-
-    def __missing__(self, text: str) -> Flags:
-        flags = self[text] = frozenset(json.loads(text))
-        return flags
-
-
-_PRESENT = and_(MESSAGE.c.vanished_at.is_(None), EPOCH.c.ended_at.is_(None)).label("present")
-_PLACE = (
-    FOLDER.c.directory,
-    EPOCH.c.uidvalidity,
-    EPOCH.c.generation,
-    MESSAGE.c.uid,
-    MESSAGE.c.digest,
-    MESSAGE.c.size,
-    MESSAGE.c.crlf_size,
-    MESSAGE.c.arrived,
-    MESSAGE.c.flags,
-    _PRESENT,
-)
 _RECORDED = (MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.internaldate, MESSAGE.c.server_size, MESSAGE.c.emailid)
 
 
-def _of_messages(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
-    joined = select(*columns).select_from(MESSAGE).join(EPOCH, EPOCH.c.number == MESSAGE.c.epoch)
-    return joined.join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
-
-
-_PLACED = _of_messages(*_PLACE)
-_CANDIDATES = _of_messages(*_PLACE, *_RECORDED, MESSAGE.c.message_id, MESSAGE.c.header_digest)
+_PLACED = of_messages(*PLACE)
+_CANDIDATES = of_messages(*PLACE, *_RECORDED, MESSAGE.c.message_id, MESSAGE.c.header_digest)
 
 
 def _file(place: Path | str) -> Path:
@@ -258,13 +240,6 @@ def _file(place: Path | str) -> Path:
             "catalog", [f"{url.drivername} is not supported"], hint="use sqlite:///path, or leave it out"
         )
     return Path(url.database)
-
-
-def _parts(column: ColumnElement[Any], values: Collection[Any]) -> Iterator[ColumnElement[bool]]:
-    """`column` is one of `values`, as conditions of a bounded length, in ascending order."""
-    ordered = sorted(set(values))
-    for start in range(0, len(ordered), _IN_LIST):
-        yield column.in_(ordered[start : start + _IN_LIST])
 
 
 def _last_segment(connection: Connection) -> tuple[int, Digest]:
@@ -284,15 +259,7 @@ def _state(row: AnyRow) -> FolderState | None:
     return FolderState(row.uidnext, row.highestmodseq, row.messages, row.filter, row.status_size)
 
 
-def _placement(row: Sequence[Any], sets: _FlagSets) -> Placement:
-    """From the columns of `_PLACE`, by position: there may be millions of them."""
-    directory, uidvalidity, generation, uid, digest, size, crlf_size, arrived, flags, present = row
-    return Placement(
-        directory, uidvalidity, generation, uid, digest, size, crlf_size, arrived, sets[flags], present
-    )
-
-
-def _attributes(row: Sequence[Any], sets: _FlagSets) -> Attributes:
+def _attributes(row: Sequence[Any], sets: FlagSets) -> Attributes:
     """From the columns of `_RECORDED`, by position."""
     uid, flags, internaldate, size, emailid = row
     return Attributes(uid, sets[flags], internaldate, size=size, emailid=emailid)

@@ -39,6 +39,7 @@ def tallies(connection: Connection, run: str | None) -> Sequence[Tally]:
             vanished=vanished.get(epoch, 0),
             error=seen.error if seen else None,
             visited=seen is not None and run in (None, seen.run),
+            stored_bytes=held.stored_bytes if held else 0,
         )
 
     return [tally(folder) for folder in connection.execute(_FOLDERS)]
@@ -52,11 +53,13 @@ _FOLDERS = (
 )
 
 
-def _messages(run: str | None) -> Select[int, int, int, int]:
+def _messages(run: str | None) -> Select[int, int, int, int, int]:
+    present = MESSAGE.c.vanished_at.is_(None)
     fetched = and_(MESSAGE.c.stored_run == run, MESSAGE.c.matched.is_(None))
     return select(
         MESSAGE.c.epoch,
-        func.sum(case((MESSAGE.c.vanished_at.is_(None), 1), else_=0)).label("stored"),
+        func.sum(case((present, 1), else_=0)).label("stored"),
+        func.sum(case((present, MESSAGE.c.size), else_=0)).label("stored_bytes"),
         func.sum(case((fetched, 1), else_=0)).label("fetched"),
         func.sum(case((fetched, MESSAGE.c.size), else_=0)).label("fetched_bytes"),
     ).group_by(MESSAGE.c.epoch)

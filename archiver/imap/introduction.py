@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,20 @@ USED_CAPABILITIES = {
     "ID": "the server learns whom to complain about",
 }
 
+#: The same for a destination.
+DESTINATION_CAPABILITIES = {
+    "MULTIAPPEND": "many messages in one command",
+    "LITERAL+": "no round trip for each message",
+    "UIDPLUS": "the server tells which UID a message got; deletions can be mirrored",
+    "LIST-EXTENDED": "subscriptions come with the list",
+    "LIST-STATUS": "all folders' numbers in one round trip",
+    "SPECIAL-USE": "which folder is Sent, Trash, Drafts",
+    "CREATE-SPECIAL-USE": "new folders get their use",
+    "NAMESPACE": "the prefix of personal folders is known",
+    "QUOTA": "the room that is left is known",
+    "SASL-IR": "one round trip less at login",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:
@@ -43,25 +58,29 @@ class ServerFacts:
     greeting: str
     capabilities: frozenset[str]
     tls: TlsFacts | None
+    wanted: Collection[str] = tuple(USED_CAPABILITIES)
 
     @property
     def used(self) -> list[str]:
         """The capabilities that we use and the server has."""
-        return [name for name in USED_CAPABILITIES if name in self.capabilities]
+        return [name for name in self.wanted if name in self.capabilities]
 
     @property
     def missed(self) -> list[str]:
         """Those that we could use and the server has not."""
-        return [name for name in USED_CAPABILITIES if name not in self.capabilities]
+        return [name for name in self.wanted if name not in self.capabilities]
 
 
-def server_facts(session: Session, capabilities: frozenset[str]) -> ServerFacts:
-    """The facts of a logged-in session."""
+def server_facts(
+    session: Session, capabilities: frozenset[str], wanted: Collection[str] = tuple(USED_CAPABILITIES)
+) -> ServerFacts:
+    """The facts of a logged-in session; `wanted` are the capabilities that make a difference to us."""
     greeting = session.welcome if isinstance(session.welcome, bytes) else b""
     return ServerFacts(
         greeting=printable(greeting.removeprefix(b"* OK").strip()[:200]),
         capabilities=capabilities,
         tls=_tls_facts(session._imap.sock),
+        wanted=wanted,
     )
 
 

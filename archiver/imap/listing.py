@@ -18,6 +18,14 @@ from archiver.names import canonical_raw, folder_path
 _ID = b'ID ("name" "mail-archiver")'
 _STATUS_FLIGHT = 50
 
+_VENDORS = {
+    b"dovecot": "dovecot",
+    b"cyrus": "cyrus",
+    b"courier": "courier",
+    b"gimap": "gmail",
+    b"microsoft exchange": "exchange",
+}
+
 #: Attributes that say what a folder is; others (\\marked, \\haschildren) change with every message.
 _LASTING = UNSELECTABLE | {"\\noinferiors", *SPECIAL_USES}
 
@@ -64,10 +72,14 @@ class Abilities:
 
 @dataclass(frozen=True, slots=True)
 class Prologue:
-    """What the first flight after login told."""
+    """What the first flight after login told. `prefix` and `delimiter` are those of the personal namespace,
+    `vendor` is who made the server, in lower case."""
 
     enabled: bool
     folders: Sequence[Listed]
+    prefix: bytes = b""
+    delimiter: str | None = None
+    vendor: str | None = None
 
 
 def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -> Prologue:
@@ -98,13 +110,34 @@ def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -
         raise ServerUnavailable(
             "the server lists no folders; this is never taken for an empty account", where=session.where
         )
-    folders = _folders(rows, _subscribed(replies, rows), _personal_prefix(replies))
+    prefix = _personal_prefix(replies)
+    folders = _folders(rows, _subscribed(replies, rows), prefix)
     rows_of_status = filter(None, map(parse_status, replies["list"].untagged))
     statuses = {canonical_raw(name): status for name, status in rows_of_status}
     listed = [Listed(folder, statuses.get(folder.raw)) for folder in folders]
     if not statuses:
         listed = _with_statuses(session, abilities, listed)
-    return Prologue(enabled="enable" in replies and replies["enable"].ok, folders=listed)
+    return Prologue(
+        enabled="enable" in replies and replies["enable"].ok,
+        folders=listed,
+        prefix=prefix,
+        delimiter=_delimiter(rows),
+        vendor=_vendor(replies, session.welcome if isinstance(session.welcome, bytes) else b""),
+    )
+
+
+def _delimiter(rows: dict[bytes, ListRow]) -> str | None:
+    """What divides levels. INBOX's row may say NIL although other folders have levels."""
+    told = [row.delimiter for row in rows.values() if row.delimiter]
+    return told[0].decode("latin-1") if told else None
+
+
+def _vendor(replies: dict[str, Reply], greeting: bytes) -> str | None:
+    """Who made the server, from its answer to ID (RFC 2971), else from its greeting."""
+    said = greeting.lower()
+    if "id" in replies:
+        said += b" ".join(each.text.lower() for each in replies["id"].untagged if each.text[:4].upper() == b"* ID")
+    return next((vendor for word, vendor in _VENDORS.items() if word in said), None)
 
 
 def _rows(reply: Reply) -> dict[bytes, ListRow]:

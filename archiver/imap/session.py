@@ -88,19 +88,23 @@ class Session(IMAPClient):  # type: ignore[misc]
 
     # Sending
 
+    def new_tag(self) -> bytes:
+        """A tag that no command had yet."""
+        self._next_tag += 1
+        return b"A%d" % self._next_tag
+
     def send(self, *commands: bytes) -> list[bytes]:
         """Send commands in one flight; returns their tags. Nothing is read."""
         tags = []
         lines = []
         for command in commands:
-            self._next_tag += 1
-            tag = b"A%d" % self._next_tag
+            tag = self.new_tag()
             tags.append(tag)
             lines.append(tag + b" " + command + b"\r\n")
         self.send_octets(b"".join(lines))
         return tags
 
-    def send_octets(self, octets: bytes) -> None:
+    def send_octets(self, octets: bytes | bytearray) -> None:
         """Put octets on the wire."""
         try:
             self._imap.send(octets)
@@ -113,8 +117,7 @@ class Session(IMAPClient):  # type: ignore[misc]
 
     def command_with_strings(self, before: bytes, strings: Sequence[bytes], after: bytes = b"") -> Reply:
         """Run a command whose arguments are any octets; literals wait for the server's go-ahead."""
-        self._next_tag += 1
-        tag = b"A%d" % self._next_tag
+        tag = self.new_tag()
         line = tag + b" " + before
         untagged: list[Response] = []
         self._kept = 0
@@ -218,10 +221,11 @@ class Session(IMAPClient):  # type: ignore[misc]
             if vanished and not vanished[0]:
                 self.exists = max(0, self.exists - len(vanished[1]))
         elif words and words[0].upper() == b"BYE" and self._imap.state != "LOGOUT":
-            raise error_of(self._without_secrets(text[2:]), self.where, ConnectionLost)
+            raise error_of(self.without_secrets(text[2:]), self.where, ConnectionLost)
         return response
 
-    def _without_secrets(self, text: bytes) -> bytes:
+    def without_secrets(self, text: bytes) -> bytes:
+        """A server's words without our own password, should it say our line again."""
         for secret in filter(None, self.secrets):
             text = text.replace(secret, b"***")
         return text
@@ -246,7 +250,7 @@ class Session(IMAPClient):  # type: ignore[misc]
             elif tag == b"*":
                 self._keep(response, untagged)
             elif tag != b"+":
-                said = printable(self._without_secrets(response.text)[:80])
+                said = printable(self.without_secrets(response.text)[:80])
                 raise ConnectionLost(f"this is not IMAP: {said}", where=self.where)
             elif (answer := next(left, None)) is not None:
                 self.send_octets(answer + b"\r\n")
@@ -271,7 +275,7 @@ class Session(IMAPClient):  # type: ignore[misc]
     def required(self, reply: Reply, otherwise: type[BackendError] = MessageRefused) -> list[Response]:
         """The untagged responses of a reply that must be OK."""
         if not reply.ok:
-            raise error_of(self._without_secrets(reply.status + b" " + reply.text), self.where, otherwise)
+            raise error_of(self.without_secrets(reply.status + b" " + reply.text), self.where, otherwise)
         return reply.untagged
 
     def hang_up(self) -> None:

@@ -101,12 +101,12 @@ class RetryingSource:
             except TemporaryError as error:
                 self._failed(error)
 
-    def headers(self, uids: Collection[int]) -> Iterator[tuple[Attributes, bytes]]:
+    def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         seen: set[int] = set()
         while True:
             try:
                 left = [uid for uid in uids if uid not in seen]
-                for attributes, header in self._streamed(self._reopened().headers(left)):
+                for attributes, header in self._streamed(self._reopened().headers(left, field)):
                     if attributes.uid not in seen:
                         self._failures = 0
                     seen.add(attributes.uid)

@@ -14,7 +14,8 @@ from typing import Literal, cast
 
 import typer
 
-from archiver.config import NewAccount, load_account, template
+from archiver.account_template import NewAccount, template
+from archiver.config import load_account
 from archiver.errors import ArchiveNotWritable, ConfigError
 from archiver.settings import SecretReference, Tls
 

@@ -7,28 +7,40 @@ from pathlib import Path
 
 from rich.table import Table
 
+from archiver.config import ServerSettings
 from archiver.errors import worst
+from archiver.imap.introduction import ServerFacts
 from pipelines.commands.terminal import Accounts, Terminal, load_accounts
 from pipelines.display import size
 from pipelines.preview import Preview, preview_accounts
+from pipelines.preview_destination import DestinationPreview
 from pipelines.stop import STOP
-from pipelines.tables import Row, plain_table, plan_table
+from pipelines.tables import Row, map_table, plain_table, plan_table
 
 
 def check_accounts(configs: Sequence[Path], terminal: Terminal) -> int:
     """Log in to the accounts that `configs` name and tell what was found; returns the worst exit code."""
-    return _look(configs, terminal, "archiver-check/1", details=True, new_source=False)
+    return _look(configs, terminal, "archiver-check/1", details=True, new_source=False, with_destination=True)
 
 
-def plan_accounts(configs: Sequence[Path], terminal: Terminal, *, new_source: bool) -> int:
+def plan_accounts(configs: Sequence[Path], terminal: Terminal, *, new_source: bool, with_destination: bool) -> int:
     """Print the plan of a run and do nothing else; returns the worst exit code."""
-    return _look(configs, terminal, "archiver-plan/1", details=False, new_source=new_source)
+    kinds = {"new_source": new_source, "with_destination": with_destination}
+    return _look(configs, terminal, "archiver-plan/1", details=False, **kinds)
 
 
-def _look(configs: Sequence[Path], terminal: Terminal, name: str, *, details: bool, new_source: bool) -> int:
+def _look(
+    configs: Sequence[Path],
+    terminal: Terminal,
+    name: str,
+    *,
+    details: bool,
+    new_source: bool,
+    with_destination: bool,
+) -> int:
     accounts = load_accounts(configs, terminal)
     STOP.install()
-    previews = preview_accounts(accounts.settings, new_source=new_source)
+    previews = preview_accounts(accounts.settings, new_source=new_source, with_destination=with_destination)
     if STOP.signal is not None:
         STOP.check()
     results = [preview.to_json() for preview in previews] + _refused(accounts)
@@ -75,24 +87,60 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
         out.say(f"left out: {each['name']}: {each['reason']}")
     if preview.error is None:
         out.say(_estimate(preview))
+    if preview.destination is not None:
+        _show_destination(preview.destination, terminal, details=details)
+
+
+def _show_destination(preview: DestinationPreview, terminal: Terminal, *, details: bool) -> None:
+    out, there = terminal.out, preview.to_json()
+    out.say(f"\nto {there['user']} at {there['address']}", "bold")
+    if preview.server is None:
+        return
+    if details:
+        facts = plain_table("", "", left=2)
+        facts.show_header = False
+        for name, text in _facts_of(preview.server, pinned=_is_pinned(preview.settings.destination)):
+            facts.add_row(name, text)
+        room = "not told" if preview.free_octets is None else f"{size(preview.free_octets)} free"
+        limit = preview.append_limit
+        facts.add_row("room", room + (f", messages up to {size(limit)}" if limit is not None else ""))
+        out.table(facts)
+        out.print()
+    shown = [
+        each for each in there["folders"] if details or terminal.verbose or each["why"] or each["state"] == "create"
+    ]
+    if shown:
+        out.table(map_table(shown))
+    if len(shown) < len(there["folders"]):
+        out.say(f"{len(there['folders']) - len(shown)} folders are there under their own names")
+    for warning in preview.warnings:
+        out.say(f"note: {warning}", "yellow")
+
+
+def _is_pinned(server: ServerSettings | None) -> bool:
+    return server is not None and server.fingerprint is not None
 
 
 def _facts(preview: Preview) -> list[tuple[str, str]]:
     server, place = preview.server, preview.place
     assert server is not None
+    state = "is there" if place.exists else "will be made"
+    facts = _facts_of(server, pinned=_is_pinned(preview.settings.source))
+    return [*facts, ("archive", f"{place.path} ({state}, {size(place.free_octets)} free)")]
+
+
+def _facts_of(server: ServerFacts, *, pinned: bool) -> list[tuple[str, str]]:
     tls = "none: password and mail can be read by anyone on the way"
     if server.tls is not None:
         tls = f"{server.tls.version}, {server.tls.cipher}"
         if server.tls.subject:
             tls += f"; certificate for {server.tls.subject}, until {server.tls.expires}"
-        elif preview.settings.source.fingerprint:
+        elif pinned:
             tls += "; the pinned certificate"
     facts = [("greeting", server.greeting or "none"), ("TLS", tls)]
     facts.append(("offers", ", ".join(server.used) or "nothing beyond plain IMAP4rev1"))
     if server.missed:
         facts.append(("lacks", ", ".join(server.missed)))
-    state = "is there" if place.exists else "will be made"
-    facts.append(("archive", f"{place.path} ({state}, {size(place.free_octets)} free)"))
     return facts
 
 

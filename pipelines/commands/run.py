@@ -1,20 +1,32 @@
-"""`run`, `archive` and `retry`: archive accounts, show the work, then the books."""
+"""`run`, `archive`, `replay` and `retry`: do the steps, show the work, then the books."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from archiver.errors import worst
 from archiver.progress import Noted
+from archiver.wiring_replay import destination_settings
 from pipelines.commands.terminal import Refused, Terminal, load_accounts
 from pipelines.display import Display
 from pipelines.engine import Options, Outcome, run_accounts
 from pipelines.events import forward_logs
 from pipelines.stop import STOP
-from pipelines.tables import accounts_table, equation, failure_lines, folders_table, status_text
+from pipelines.tables import (
+    accounts_table,
+    destination_equation,
+    destination_table,
+    difference_lines,
+    equation,
+    failure_lines,
+    folders_table,
+    loss_lines,
+    status_text,
+)
 
 _SIDE_BY_SIDE = 4
 
@@ -22,22 +34,21 @@ _SIDE_BY_SIDE = 4
 def run_configs(
     configs: Sequence[Path],
     terminal: Terminal,
+    options: Options,
     *,
-    run_id: str | None = None,
     workers: int | None = None,
-    scheduler_url: str | None = None,
-    retry: str = "due",
-    new_source: bool = False,
 ) -> int:
-    """Archive the accounts that `configs` name; returns the worst exit code."""
+    """Do the steps of `options` for the accounts that `configs` name, `workers` side by side (None: as many as is
+    good); returns the worst exit code.
+
+    Raises:
+        ConfigError: an account is to be replayed and has no destination.
+    """
     accounts = load_accounts(configs, terminal)
-    options = Options(
-        run_id=run_id,
-        workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))),
-        scheduler_url=scheduler_url,
-        retry=retry,
-        new_source=new_source,
-    )
+    if options.steps == "replay":
+        for settings in accounts.settings:
+            destination_settings(settings)
+    options = replace(options, workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))))
     STOP.install()
     display = Display(
         terminal.err,
@@ -115,6 +126,10 @@ def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -
     if document["folders"]:
         out.table(folders_table(document["folders"], document["totals"], work=True, every=terminal.verbose))
         out.say(equation(document["totals"]))
+    if document["destination"] is not None and document["folders"]:
+        out.say(f"\nat {document['destination']['server']}, {document['destination']['user']}", "bold")
+        out.table(destination_table(document["folders"], document["totals"], every=terminal.verbose))
+        out.say(destination_equation(document["totals"]))
     for each in document.get("skipped", []) if terminal.verbose else []:
         out.say(f"left out: {each['name']}: {each['reason']}")
     line = status_text(document["status"])
@@ -122,12 +137,14 @@ def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -
     out.print(line, soft_wrap=True)
     if document["failures"]:
         _show_failures(result, terminal)
+    for text in (*loss_lines(document["losses"]), *difference_lines(document["differences"])):
+        out.say(text)
 
 
 def _show_failures(result: dict[str, Any], terminal: Terminal) -> None:
     """What is not in the archive. With --quiet it goes to stderr, like all trouble."""
     console = terminal.err if terminal.quiet else terminal.out
     failures = result["document"]["failures"]
-    console.say(f"{result['account']}: {len(failures)} not archived:", "yellow")
+    console.say(f"{result['account']}: {len(failures)} not as it should be:", "yellow")
     for line in failure_lines(failures):
         console.say(line)

@@ -1,4 +1,4 @@
-"""`verify` and `rebuild`: what is done to archives without a server."""
+"""`verify` and `rebuild`: what is done to archives without a source."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from archiver.names import printable
 from pipelines.commands.terminal import Terminal, load_accounts
 from pipelines.display import Display
 from pipelines.stop import STOP
-from pipelines.tables import Row
-from pipelines.upkeep import rebuild_account, verify_accounts
+from pipelines.tables import Row, difference_lines
+from pipelines.upkeep import VerifyOptions, rebuild_account, verify_accounts
 
 _SHOWN = 50
 
 
-def verify_archives(configs: Sequence[Path], share: float | None, terminal: Terminal) -> int:
+def verify_archives(configs: Sequence[Path], options: VerifyOptions, terminal: Terminal) -> int:
     """Verify the archives that `configs` name; returns the worst exit code."""
     accounts = load_accounts(configs, terminal)
     with _display(terminal, [each.account for each in accounts.settings]) as display:
-        outcomes = verify_accounts(accounts.settings, share, display)
+        outcomes = verify_accounts(accounts.settings, options, display)
     results = [each.to_json() for each in outcomes]
     results += [
         {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
@@ -68,7 +68,8 @@ def _show(result: Row, terminal: Terminal) -> None:
     if told or (good and terminal.quiet):
         return
     out = terminal.out if good or not terminal.quiet else terminal.err
-    out.say(f"{result['account']}: {printable(result['message'])}", "green" if good else "red")
+    for line in result["message"].splitlines():
+        out.say(f"{result['account']}: {printable(line)}", "green" if good else "red")
     for kind in ("missing", "damaged", "strays"):
         findings = result.get(kind, [])
         for each in findings[:_SHOWN]:
@@ -76,5 +77,8 @@ def _show(result: Row, terminal: Terminal) -> None:
             out.say(f"  {kind}: {each['path']}{folder}: {each['reason']}")
         if len(findings) > _SHOWN:
             out.say(f"  and {len(findings) - _SHOWN:,} more {kind}; --json lists them all")
+    there = result.get("destination")
+    for line in difference_lines(there["differences"]) if there else ():
+        out.say(line)
     if result.get("aside"):
         out.say(f"  the catalog from before is kept: {result['aside']}")

@@ -96,7 +96,7 @@ class CatalogContract:
         assert catalog.identity() is None
         assert catalog.folders() == {}
         assert catalog.epochs() == {}
-        assert catalog.next_numbers() == (1, 1, {})
+        assert catalog.next_numbers() == (1, 1, {}, 1, 1)
         assert catalog.known(1) == {}
         assert list(catalog.placements()) == []
         assert catalog.attributes(1, [1]) == {}
@@ -183,7 +183,7 @@ class CatalogContract:
     def test_numbers_are_given_once(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, EpochFact(3, 1, 7, 2, "rewound", LATER))
 
-        assert catalog.next_numbers() == (3, 4, {(1, 7): 2, (2, 7): 1})
+        assert catalog.next_numbers() == (3, 4, {(1, 7): 2, (2, 7): 1}, 1, 1)
 
     def test_the_state_of_a_complete_pass(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, StateFact(1, 100, 2**63 - 1, 12, "SINCE 1-Jan-2020", AT))
@@ -442,7 +442,17 @@ class CatalogContract:
             run="R1",
         )
 
-        tally = Tally("INBOX", 7, on_server=6, stored=3, excluded=2, quarantined=1, fetched=2, fetched_bytes=203)
+        tally = Tally(
+            "INBOX",
+            7,
+            on_server=6,
+            stored=3,
+            excluded=2,
+            quarantined=1,
+            fetched=2,
+            fetched_bytes=203,
+            stored_bytes=306,
+        )
         assert catalog.tallies("R1") == [tally]
         assert tally.balanced
         assert catalog.tallies() == [replace(tally, fetched=0, fetched_bytes=0)]
@@ -458,14 +468,16 @@ class CatalogContract:
         )
 
         assert catalog.tallies("R2") == [
-            Tally("INBOX", 7, 3, 3, 0, 0, fetched=1, fetched_bytes=104, flags_changed=1, vanished=1)
+            Tally(
+                "INBOX", 7, 3, 3, 0, 0, fetched=1, fetched_bytes=104, flags_changed=1, vanished=1, stored_bytes=307
+            )
         ]
 
     def test_what_a_folder_could_not_do(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, stored(1), PassFact(1, 9, 0, "connection lost", AT))
 
         assert catalog.tallies("R1") == [
-            Tally("INBOX", 7, 9, 1, 0, 0, fetched=1, fetched_bytes=101, error="connection lost")
+            Tally("INBOX", 7, 9, 1, 0, 0, fetched=1, fetched_bytes=101, error="connection lost", stored_bytes=101)
         ]
 
     def test_a_folder_that_was_not_visited_stands_where_it_was(self, catalog: Catalog) -> None:
@@ -492,7 +504,9 @@ class CatalogContract:
         apply(catalog, INBOX, gone, without_epoch, FIRST, OF_WORK, stored(1), stored(1, epoch=2), failed(2))
         apply(catalog, EpochFact(3, 1, 8, 1, "uidvalidity", AT), stored(9, epoch=3), PassFact(3, 1, 0, None, AT))
 
-        assert catalog.tallies() == [Tally("INBOX", 8, on_server=1, stored=1, excluded=0, quarantined=0)]
+        assert catalog.tallies() == [
+            Tally("INBOX", 8, on_server=1, stored=1, excluded=0, quarantined=0, stored_bytes=109)
+        ]
 
     # Runs
 

@@ -1,6 +1,5 @@
 """A private Dovecot 2.3 on free ports, for tests that need a real server.
 
-It runs as a child in the foreground and is sent SIGTERM by the kernel when this process dies, however it dies.
 Dovecot keeps mail as LF: a bare LF comes back as CRLF and NUL as 0x80. Messages for which that matters belong
 on the scripted server.
 """
@@ -9,30 +8,18 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Self
 
 from tests.servers import rawlog
-from tests.servers.certificates import Certificate, make_certificates
-from tests.servers.served import ServedFolder, dump
-from tests.servers.wire import DATE, Append, Wire, append, quoted, wire_name
+from tests.servers.certificates import Certificate
+from tests.servers.mail_server import MAIL_UID, PASSWORD, MailServer, absent, temporary_root, wait
+from tests.servers.wire import Wire, wire_name
 
-PASSWORD = "pw"
 ODD_USER, ODD_PASSWORD = "odd", 'p "w\\ ä%{}é'
-
-MAIL_UID = 5000
-_USERS = 5000
-_RESERVED = 40  # u1..u40 are for tests that name their user
-_STARTS = 5
-_PORTS = range(20000, 32000)  # below the ephemeral ports, so that no client's socket takes one meanwhile
 
 _CONFIG = """\
 base_dir = {root}/run
@@ -106,124 +93,46 @@ protocol imap {{
 """
 
 
-class Dovecot:
-    """A server with the users u1..u5000 (password "pw") and `ODD_USER`. A context manager: enter starts it.
+class Dovecot(MailServer):
+    """A server with the users u1..u5000 and `ODD_USER`. `extra` is appended to its configuration."""
 
-    `extra` is appended to its configuration. `port` takes plain text and STARTTLS, `tls_port` TLS; `ca` is the
-    file a client has to trust. Folder names are text, or the octets of the wire.
-    """
+    name = "Dovecot"
+    users = 5000
 
     def __init__(self, *, extra: str = "", process_limit: int = 500, certificate: Certificate | None = None,
                  trusted_networks: str = "127.0.0.0/8") -> None:  # fmt: skip
-        self.host = "127.0.0.1"
-        self.port = self.tls_port = 0
+        super().__init__(certificate)
         self._extra, self._process_limit, self._trusted = extra, process_limit, trusted_networks
-        self._certificate = certificate
-        self._process: subprocess.Popen[bytes] | None = None
-        self._fresh = itertools.count(_RESERVED + 1)
         self._snapshots = itertools.count()
 
     @staticmethod
     def missing() -> str | None:
         """Why Dovecot cannot run here, or None."""
-        if os.geteuid() != 0:
-            return "Dovecot: needs root, because its processes change user"
-        absent = [name for name in ("dovecot", "doveadm", "openssl", "setpriv") if shutil.which(name) is None]
-        if not absent and not Path("/usr/lib/dovecot/imap").exists():
-            absent = ["dovecot-imapd"]
-        return f"Dovecot: not installed: {', '.join(absent)} (.ci/install-servers installs it)" if absent else None
+        return absent("Dovecot", "dovecot", "doveadm", "/usr/lib/dovecot/imap")
 
     # -- life ------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Self:
-        # NOTE: a short path, as unix socket paths end at 107 octets; 0755, as the login processes are not root.
-        self.root = Path(tempfile.mkdtemp(prefix="dc", dir="/tmp"))
-        self.root.chmod(0o755)
+    def _make_root(self) -> Path:
+        return temporary_root("dc", memory=False)
+
+    def _prepare(self) -> None:
         for name in ("run", "state", "mail", "rawlog", "snapshots", "trash"):
             (self.root / name).mkdir()
         for name in ("mail", "rawlog"):
             os.chown(self.root / name, MAIL_UID, MAIL_UID)
-        if self._certificate is None:
-            self._certificate = make_certificates(self.root / "tls").good
-        self.ca = self._certificate.ca
-        users = [f"u{number}:{{PLAIN}}{PASSWORD}::::::" for number in range(1, _USERS + 1)]
+        users = [f"u{number}:{{PLAIN}}{PASSWORD}::::::" for number in range(1, self.users + 1)]
         users.append(f"{ODD_USER}:{{PLAIN}}{ODD_PASSWORD}::::::")
         (self.root / "users").write_text("\n".join(users) + "\n")
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End all of it and remove its files; may be called twice."""
-        self._end()
-        shutil.rmtree(self.root, ignore_errors=True)
-
-    def restart(self) -> None:
-        """Stop and start again on the same ports with the same mail."""
-        self._end()
-        self._launch()
-        if not self._answers():
-            raise RuntimeError("Dovecot did not start again:\n" + self.log())
-
-    def _start(self) -> None:
-        for _ in range(_STARTS):
-            self.port, self.tls_port = _free_port(), _free_port()
-            self._launch()
-            if self._answers():
-                return
-            self._end()
-        raise RuntimeError("Dovecot did not start:\n" + self.log())
-
-    def _launch(self) -> None:
+    def _command(self) -> list[str]:
         config = _CONFIG.format(
             root=self.root, uid=MAIL_UID, port=self.port, tls_port=self.tls_port, certificate=self._certificate,
             process_limit=self._process_limit, trusted=self._trusted,
         )  # fmt: skip
         (self.root / "dovecot.conf").write_text(config + self._extra + "\n")
-        self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", "dovecot", "-F", "-c", str(self.root / "dovecot.conf")],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def _answers(self) -> bool:
-        """Wait for the greeting; False if the process ended (the port was taken)."""
-        assert self._process is not None
-        process = self._process
-
-        def greeted() -> bool:
-            if process.poll() is not None:
-                return True
-            try:
-                with Wire(self.port, timeout=5) as wire:
-                    return wire.greeting.startswith(b"* OK")
-            except OSError:
-                return False
-
-        _wait(greeted, "the greeting")
-        return process.poll() is None
-
-    def _end(self) -> None:
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        return ["dovecot", "-F", "-c", str(self.root / "dovecot.conf")]
 
     # -- users -----------------------------------------------------------------------------------------------
-
-    def fresh_user(self) -> str:
-        """A user nobody has used, with an empty INBOX."""
-        return f"u{next(self._fresh)}"
 
     def home(self, user: str) -> Path:
         """The user's home; the mail is in `Maildir`, sub-folders as plain directories."""
@@ -255,7 +164,7 @@ class Dovecot:
 
     def wait_idle(self, user: str) -> None:
         """Wait until no IMAP process serves the user, so that nothing is written any more."""
-        _wait(lambda: user not in self.doveadm("who", "-1", user).split(), f"the sessions of {user} to end")
+        wait(lambda: user not in self.doveadm("who", "-1", user).split(), f"the sessions of {user} to end")
 
     def doveadm(self, *arguments: str) -> str:
         """Run doveadm on this instance and return what it prints."""
@@ -266,44 +175,7 @@ class Dovecot:
 
     def wire(self, user: str) -> Wire:
         """A logged-in raw connection."""
-        return Wire(self.port).login(user, ODD_PASSWORD if user == ODD_USER else PASSWORD)
-
-    def append(self, user: str, folder: str | bytes, octets: bytes, flags: Sequence[str] = (),
-               internaldate: str = DATE) -> None:  # fmt: skip
-        """APPEND one message."""
-        self.append_many(user, folder, [Append(octets, flags, internaldate)])
-
-    def append_many(self, user: str, folder: str | bytes, messages: Iterable[Append]) -> None:
-        """APPEND many, a hundred in a command; the folder must exist. UIDs follow the order."""
-        with self.wire(user) as wire:
-            append(wire, folder, messages)
-            wire.logout()
-
-    def store_flags(self, user: str, folder: str | bytes, uids: Iterable[int], flags: Sequence[str],
-                    mode: str = "+") -> None:  # fmt: skip
-        """Add (`+`), remove (`-`) or set (empty `mode`) flags."""
-        self._in_folder(user, folder, f"UID STORE {_uidset(uids)} {mode}FLAGS.SILENT ({' '.join(flags)})")
-
-    def expunge(self, user: str, folder: str | bytes, uids: Iterable[int]) -> None:
-        """Expunge these messages and no others."""
-        uidset = _uidset(uids)
-        self._in_folder(user, folder, f"UID STORE {uidset} +FLAGS.SILENT (\\Deleted)", f"UID EXPUNGE {uidset}")
-
-    def create(self, user: str, *folders: str | bytes) -> None:
-        """CREATE folders."""
-        self._commands(user, *(b"CREATE " + quoted(folder) for folder in folders))
-
-    def delete(self, user: str, folder: str | bytes) -> None:
-        """DELETE a folder."""
-        self._commands(user, b"DELETE " + quoted(folder))
-
-    def rename(self, user: str, folder: str | bytes, to: str | bytes) -> None:
-        """RENAME a folder; Dovecot keeps its UIDVALIDITY."""
-        self._commands(user, b"RENAME " + quoted(folder) + b" " + quoted(to))
-
-    def subscribe(self, user: str, *folders: str | bytes) -> None:
-        """SUBSCRIBE to folders."""
-        self._commands(user, *(b"SUBSCRIBE " + quoted(folder) for folder in folders))
+        return Wire(self.port).login(user, ODD_PASSWORD) if user == ODD_USER else super().wire(user)
 
     def bump_uidvalidity(self, user: str, folder: str | bytes, *, renumber: bool = False) -> int:
         """Give the folder a new UIDVALIDITY, as after a server's restore; returns it.
@@ -325,20 +197,6 @@ class Dovecot:
         for stale in [*directory.glob("dovecot.index*"), *maildir.glob("dovecot.list.index*")]:
             stale.unlink()
         return uidvalidity
-
-    def dump(self, user: str) -> dict[bytes, ServedFolder]:
-        """All that the server serves to the user, by the raw names of the folders; equal dumps = same state."""
-        with self.wire(user) as wire:
-            return dump(wire)
-
-    def _in_folder(self, user: str, folder: str | bytes, *commands: str) -> None:
-        self._commands(user, b"SELECT " + quoted(folder), *commands)
-
-    def _commands(self, user: str, *commands: str | bytes) -> None:
-        with self.wire(user) as wire:
-            for command in commands:
-                wire.command(command)
-            wire.logout()
 
     # -- what happened -----------------------------------------------------------------------------------------
 
@@ -371,28 +229,5 @@ class Dovecot:
         return rawlog.read(self.root / "rawlog" / user)
 
 
-def _uidset(uids: Iterable[int]) -> str:
-    return ",".join(map(str, uids))
-
-
 def _raw(folder: str | bytes) -> bytes:
     return folder if isinstance(folder, bytes) else wire_name(folder)
-
-
-def _free_port() -> int:
-    while True:
-        port = random.SystemRandom().choice(_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-
-
-def _wait(done: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.01)

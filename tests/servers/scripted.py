@@ -1,12 +1,14 @@
 """An in-process IMAP server for the replies that no real server can be made to give.
 
 It serves Python values truthfully; a test changes them, gives a message an oddity, or scripts the answer to a
-command. It knows neither APPEND nor STORE: nobody may change a source.
+command. Nobody may change a source: SELECT and whatever writes are unknown commands, unless the server is
+`writable`, a destination. Its oddities are in `Appending`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +16,21 @@ from dataclasses import dataclass
 from typing import Self
 
 from tests.servers.certificates import Certificate
+from tests.servers.scripted_append import Appended, Appending
 from tests.servers.scripted_mail import PLACEHOLDER, ScriptedFolder, ScriptedMessage
 from tests.servers.scripted_session import Session
 from tests.servers.stream import DROP, STALL, After, End
 
 __all__ = [
+    "DESTINATION",
     "DROP",
     "FULL",
     "MINIMAL",
     "PLACEHOLDER",
     "STALL",
     "After",
+    "Appended",
+    "Appending",
     "End",
     "ScriptedFolder",
     "ScriptedMessage",
@@ -37,10 +43,14 @@ FULL = (
     "IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "NAMESPACE", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE",
     "STATUS=SIZE", "ESEARCH", "CONDSTORE", "QRESYNC", "OBJECTID", "UNSELECT",
 )  # fmt: skip
-
+DESTINATION = (*FULL, "UIDPLUS", "MULTIAPPEND", "CREATE-SPECIAL-USE", "QUOTA", "QUOTA=RES-STORAGE")
 
 Handler = Callable[[bytes, bytes, Session], "bytes | After | End | None"]
-"""(command line, tag, session) → octets to send instead of any answer, an end, or None for the usual answer."""
+"""(command line, tag, session) → octets to send instead of any answer, an end, or None for the usual answer.
+
+For APPEND to a writable server the literals are no part of the line: the messages are in `session.appended`. Octets
+and an end come instead of storing them; `session.writing.store(session.appended)` stores them all the same.
+"""
 
 
 @dataclass
@@ -63,23 +73,29 @@ class ScriptedServer:
 
     `folders` may be changed while it runs. `greeting` is the whole first line without its end; `login_reply` the
     tagged status of every login; `silent` a port that never says anything. `certificate` is needed for
-    STARTTLS (also put it among the capabilities) and for `implicit_tls`.
+    STARTTLS (also put it among the capabilities) and for `implicit_tls`. `appending` says how a `writable` server
+    takes mail; `appended` is all it took, as it was sent.
     """
 
     def __init__(self, folders: Mapping[bytes, ScriptedFolder] | None = None, *,
                  capabilities: Sequence[str] = FULL, delimiter: bytes | None = b"/", prefix: bytes = b"",
                  users: Mapping[str, str] | None = None, greeting: bytes | None = None,
                  login_reply: bytes | None = None, silent: bool = False,
-                 certificate: Certificate | None = None, implicit_tls: bool = False) -> None:  # fmt: skip
+                 certificate: Certificate | None = None, implicit_tls: bool = False, writable: bool = False,
+                 appending: Appending | None = None) -> None:  # fmt: skip
         self.folders = dict(folders) if folders is not None else {b"INBOX": ScriptedFolder()}
         self.capabilities = list(capabilities)
         self.delimiter, self.prefix = delimiter, prefix
         self.users = dict(users) if users is not None else {"u1": "pw"}
         self.greeting, self.login_reply, self.silent = greeting, login_reply, silent
         self.certificate, self.implicit_tls = certificate, implicit_tls
+        self.writable, self.appending = writable, appending if appending is not None else Appending()
+        self.appended: list[Appended] = []
+        self.changing = threading.RLock()
         self.sessions: list[Session] = []
         self.flights = 0
         self.host = "127.0.0.1"
+        self._uidvalidity = 1000
         self._scripts: list[_Script] = []
         self._injections: list[_Injection] = []
         self._threads: list[threading.Thread] = []
@@ -179,6 +195,19 @@ class ScriptedServer:
                     injection.left = None if injection.left is None else injection.left - 1
                     found.append((injection.after, injection.lines))
         return found
+
+    def new_uidvalidity(self) -> int:
+        """One that no folder here has or had."""
+        with self.changing:
+            taken = [folder.uidvalidity for folder in self.folders.values()]
+            self._uidvalidity = max([self._uidvalidity, *taken]) + 1
+            return self._uidvalidity
+
+    def largest_unasked(self) -> float:
+        """How large a literal may be that comes without being asked for (RFC 7888)."""
+        if "LITERAL+" in self.capabilities:
+            return math.inf
+        return 4096 if "LITERAL-" in self.capabilities else -1
 
     def count_flight(self) -> None:
         """A client spoke after it had been answered."""

@@ -6,6 +6,7 @@ Nothing here does IO. Every oddity that concerns one message is a word in `Scrip
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,8 +39,14 @@ PLACEHOLDER = (
 )
 
 
+SYSTEM_FLAGS = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
+
+_CHANGING = threading.Lock()
+
+
 class Refused(Exception):
-    """The command's answer is this tagged status, e.g. `NO [NONEXISTENT] no such mailbox`."""
+    """The command's answer is this tagged status, e.g. `NO [NONEXISTENT] no such mailbox`; or a line that begins
+    with `* BYE`, after which the server hangs up."""
 
     def __init__(self, status: bytes) -> None:
         super().__init__(status)
@@ -68,8 +75,9 @@ class ScriptedMessage:
 @dataclass
 class ScriptedFolder:
     """A folder. `listed_as` is the name's exact wire form in LIST, LSUB and STATUS rows; `refuse` is the tagged
-    status that SELECT, EXAMINE and STATUS give instead of an answer; `exists` lies about the count;
-    `vanished` are expunged UIDs with their modseq, for QRESYNC."""
+    status that SELECT, EXAMINE, STATUS and APPEND give instead of an answer; `exists` lies about the count;
+    `vanished` are expunged UIDs with their modseq, for QRESYNC; `permanentflags` are the flags that a client can
+    set, `\\*` any keyword."""
 
     uidvalidity: int = 1
     messages: dict[int, ScriptedMessage] = field(default_factory=dict)
@@ -82,6 +90,7 @@ class ScriptedFolder:
     refuse: bytes | None = None
     exists: int | None = None
     vanished: dict[int, int] = field(default_factory=dict)
+    permanentflags: tuple[str, ...] = (*SYSTEM_FLAGS, "\\*")
 
     @property
     def uids(self) -> list[int]:
@@ -90,24 +99,68 @@ class ScriptedFolder:
 
     def facts(self) -> dict[str, int]:
         """The items of STATUS."""
-        modseqs = [*(message.modseq for message in self.messages.values()), *self.vanished.values(), 1]
+        messages = list(self.messages.values())
+        modseqs = [*(message.modseq for message in messages), *self.vanished.values(), 1]
         return {
             "MESSAGES": len(self.messages) if self.exists is None else self.exists,
             "UIDNEXT": self.uidnext or max([*self.messages, *self.vanished, 0]) + 1,
             "UIDVALIDITY": self.uidvalidity,
             "HIGHESTMODSEQ": self.highestmodseq or max(modseqs),
-            "SIZE": sum(len(message.octets) for message in self.messages.values()),
-            "UNSEEN": sum("\\Seen" not in message.flags for message in self.messages.values()),
+            "SIZE": sum(len(message.octets) for message in messages),
+            "UNSEEN": sum("\\Seen" not in message.flags for message in messages),
             "RECENT": 0,
         }
 
     def keywords(self) -> list[str]:
-        """The flags in use, after the system flags."""
-        used = {flag for message in self.messages.values() for flag in message.flags}
-        return [*SYSTEM_FLAGS, *sorted(used - set(SYSTEM_FLAGS) - {"\\Recent"})]
+        """The flags in use or permanent, after the system flags."""
+        used = {flag for message in list(self.messages.values()) for flag in message.flags}
+        used |= set(self.permanentflags)
+        return [*SYSTEM_FLAGS, *sorted(used - set(SYSTEM_FLAGS) - {"\\Recent", "\\*"})]
+
+    def kept(self, flags: Iterable[str]) -> tuple[str, ...]:
+        """Those of the flags that can be set here, the system flags as the RFC writes them."""
+        permanent = {flag.lower() for flag in self.permanentflags}
+        found = [_SYSTEM.get(flag.lower(), flag) for flag in flags]
+        return tuple(
+            flag
+            for flag in dict.fromkeys(found)
+            if flag.lower() in permanent or ("\\*" in permanent and not flag.startswith("\\"))
+        )
+
+    # -- changes as a server makes them; UIDNEXT and HIGHESTMODSEQ are set from then on ----------------------------
+
+    def add(self, *messages: ScriptedMessage) -> list[int]:
+        """Put messages behind the others, all at once; their UIDs."""
+        with _CHANGING:
+            first = max(self.uidnext or self.facts()["UIDNEXT"], next(reversed(self.messages), 0) + 1)
+            modseq = self._next_modseq()
+            for message in messages:
+                message.modseq = modseq
+            self.messages.update(enumerate(messages, first))
+            self.uidnext = first + len(messages)
+            return list(range(first, self.uidnext))
+
+    def mark(self, uid: int, flags: Iterable[str]) -> None:
+        """Replace a message's flags."""
+        with _CHANGING:
+            message = self.messages[uid]
+            message.flags, message.modseq = tuple(flags), self._next_modseq()
+
+    def expunge(self, uids: Iterable[int]) -> None:
+        """Remove messages."""
+        with _CHANGING:
+            self.uidnext = self.facts()["UIDNEXT"]
+            modseq = self._next_modseq()
+            for uid in uids:
+                del self.messages[uid]
+                self.vanished[uid] = modseq
+
+    def _next_modseq(self) -> int:
+        self.highestmodseq = (self.highestmodseq or self.facts()["HIGHESTMODSEQ"]) + 1
+        return self.highestmodseq
 
 
-SYSTEM_FLAGS = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
+_SYSTEM = {flag.lower(): flag for flag in SYSTEM_FLAGS}
 
 
 def name_on_wire(raw: bytes) -> bytes:

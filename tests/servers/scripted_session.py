@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import re
 import socket
+from collections.abc import Callable
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
+from tests.servers.scripted_append import Appended, Upload
 from tests.servers.scripted_mail import (
     Refused,
     ScriptedFolder,
@@ -18,6 +20,7 @@ from tests.servers.scripted_mail import (
     tokens,
     uids_in,
 )
+from tests.servers.scripted_writing import Writing
 from tests.servers.stream import STALL, End, HungUp, Stream
 
 if TYPE_CHECKING:
@@ -27,16 +30,19 @@ _BEFORE_LOGIN = {"CAPABILITY", "ID", "NOOP", "LOGOUT", "STARTTLS", "LOGIN", "AUT
 
 
 class Session:
-    """A client's connection: what it said, where it is, and the answers."""
+    """A client's connection: what it said, where it is, and the answers. `upload` is the APPEND under way."""
 
     def __init__(self, server: ScriptedServer, connection: socket.socket) -> None:
         self.server = server
         self.commands: list[bytes] = []
         self.user: str | None = None
         self.folder: ScriptedFolder | None = None
+        self.read_only = True
+        self.upload: Upload | None = None
         self.enabled: set[bytes] = set()
         self.encrypted = server.implicit_tls
         self.stream = Stream(connection, server.count_flight)
+        self.writing = Writing(self)
         self._rows = 0
         self._injections: list[tuple[int, bytes]] = []
 
@@ -50,11 +56,16 @@ class Session:
             self.stream.send(self.server.greeting_line())
             self.stream.flush()
             while True:
-                self._command(self.stream.command())
+                self._command(self.stream.line())
         except (HungUp, OSError):
             pass
         finally:
             self.stream.close()
+
+    @property
+    def appended(self) -> list[Appended]:
+        """The messages of the APPEND that is being answered, without those that cannot be taken."""
+        return self.upload.messages if self.upload is not None else []
 
     def row(self, octets: bytes) -> None:
         """Queue an untagged response, and what was to be injected after so many."""
@@ -66,7 +77,13 @@ class Session:
 
     # -- commands --------------------------------------------------------------------------------------------
 
-    def _command(self, line: bytes) -> None:
+    def _command(self, first: bytes) -> None:
+        self.upload, self.stream.unasked = None, -1
+        if self.server.writable and re.match(rb"\S+ APPEND ", first, re.IGNORECASE):
+            self.upload = Upload(self)
+            line = self.upload.receive(first)
+        else:
+            line = self.stream.command(first)
         tag, _, rest = line.partition(b" ")
         self.commands.append(rest)
         name, _, arguments = rest.partition(b" ")
@@ -89,21 +106,36 @@ class Session:
             raise HungUp
 
     def _default(self, tag: bytes, word: str, arguments: bytes) -> None:
-        method = getattr(self, "do_" + word.lower().replace(" ", "_"), None)
         try:
-            if method is None:
-                raise Refused(b"BAD unknown command")
-            if self.user is None and word not in _BEFORE_LOGIN:
-                raise Refused(b"BAD not logged in")
+            method = self._method(word)
+            if word.startswith("UID"):
+                self.writing.tell()
             status = method(tag, arguments)
         except Refused as refusal:
             status = refusal.status
+        self.writing.tell()
         for _, lines in self._injections:
             self.stream.send(lines)
+        if status.startswith(b"* "):
+            self.stream.send(status + b"\r\n")
+            self.stream.end()
         self.stream.send(tag + b" " + status + b"\r\n")
         if word == "STARTTLS" and status.startswith(b"OK"):
             self.stream.flush()
             self._encrypt()
+
+    def _method(self, word: str) -> Callable[[bytes, bytes], bytes]:
+        name = "do_" + word.lower().replace(" ", "_")
+        method = getattr(self.writing, name, None) if self.server.writable else None
+        method = method or getattr(self, name, None)
+        if method is None:
+            raise Refused(b"BAD unknown command")
+        if self.user is None and word not in _BEFORE_LOGIN:
+            raise Refused(b"BAD not logged in")
+        if self.server.writable and self.stream.unasked > self.server.largest_unasked():
+            raise Refused(b"BAD a literal that nobody asked for")
+        found: Callable[[bytes, bytes], bytes] = method
+        return found
 
     def _encrypt(self) -> None:
         assert self.server.certificate is not None
@@ -254,11 +286,18 @@ class Session:
         name_octets = name_on_wire(raw) if folder.listed_as is None else folder.listed_as
         self.row(b"* STATUS %s (%s)\r\n" % (name_octets, " ".join(told).encode()))
 
-    def _folder(self, words: list[object]) -> tuple[bytes, ScriptedFolder]:
+    def name(self, words: list[object]) -> bytes:
+        """The name that a command's arguments begin with; INBOX as the server writes it."""
         raw = words[0] if words else None
-        if isinstance(raw, bytes) and raw.upper() == b"INBOX":
-            raw = next((name for name in self.server.folders if name.upper() == b"INBOX"), raw)
-        if not isinstance(raw, bytes) or raw not in self.server.folders:
+        if not isinstance(raw, bytes):
+            raise Refused(b"BAD expected a mailbox")
+        if raw.upper() == b"INBOX":
+            return next((name for name in self.server.folders if name.upper() == b"INBOX"), raw)
+        return raw
+
+    def _folder(self, words: list[object]) -> tuple[bytes, ScriptedFolder]:
+        raw = self.name(words)
+        if raw not in self.server.folders:
             raise Refused(b"NO [NONEXISTENT] no such mailbox")
         folder = self.server.folders[raw]
         if folder.refuse is not None:
@@ -266,18 +305,18 @@ class Session:
         return raw, folder
 
     def do_examine(self, tag: bytes, arguments: bytes) -> bytes:
-        return self._open(arguments, b"READ-ONLY")
+        return self.open(arguments, read_only=True)
 
-    def do_select(self, tag: bytes, arguments: bytes) -> bytes:
-        return self._open(arguments, b"READ-WRITE")
-
-    def _open(self, arguments: bytes, mode: bytes) -> bytes:
+    def open(self, arguments: bytes, *, read_only: bool) -> bytes:
+        """EXAMINE or SELECT."""
         words = tokens(arguments)
-        self.folder = None
+        self.folder, self.read_only = None, read_only
         self.folder = folder = self._folder(words)[1]
-        facts = folder.facts()
+        self.writing.told(folder)
+        facts, mode = folder.facts(), b"READ-ONLY" if read_only else b"READ-WRITE"
+        permanent = "" if read_only else " ".join(folder.permanentflags)
         self.row(b"* FLAGS (%s)\r\n" % " ".join(folder.keywords()).encode())
-        self.row(b"* OK [PERMANENTFLAGS ()] read-only\r\n")
+        self.row(b"* OK [PERMANENTFLAGS (%s)] %s\r\n" % (permanent.encode(), mode.lower()))
         self.row(b"* %d EXISTS\r\n* 0 RECENT\r\n" % facts["MESSAGES"])
         self.row(b"* OK [UIDVALIDITY %d] valid\r\n" % facts["UIDVALIDITY"])
         self.row(b"* OK [UIDNEXT %d] predicted\r\n" % facts["UIDNEXT"])

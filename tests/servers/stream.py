@@ -7,12 +7,17 @@ import enum
 import re
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
 _GRACE = 0.002  # how long to wait for more of the same flight, in seconds
 _HANDSHAKE = 10.0
+_PIECE = 1 << 20
+_AHEAD = 1 << 24  # how many octets of a flight are read before their turn
+
+LITERAL = re.compile(rb"(?P<binary>~?)\{(?P<size>\d+)(?P<unasked>\+?)\}\Z")
+"""A literal as a line's end announces it; `unasked`: it does not wait (RFC 7888); `binary`: a literal8."""
 
 
 class HungUp(Exception):
@@ -42,14 +47,16 @@ class Stream:
 
     With a `limit`, once so many octets are queued, they are sent and the connection ends.
     `on_flight` is called when the client speaks for the first time, and whenever it speaks after an answer;
-    commands sent together, without waiting, are one flight.
+    commands sent together, without waiting, are one flight. `unasked` is the size of the largest literal that came
+    without waiting since somebody set it to -1.
     """
 
     def __init__(self, connection: socket.socket, on_flight: Callable[[], None]) -> None:
         self.limit: After | None = None
+        self.unasked = -1
         self._socket = connection
         self._on_flight = on_flight
-        self._read = b""
+        self._read = bytearray()
         self._out = bytearray()
         self._spoke = True
 
@@ -58,7 +65,7 @@ class Stream:
         self._socket.settimeout(_HANDSHAKE)
         self._socket = context.wrap_socket(self._socket, server_side=True)
         self._socket.settimeout(None)
-        self._read = b""
+        self._read.clear()
 
     def send(self, octets: bytes) -> None:
         """Queue octets, as far as the limit allows."""
@@ -98,38 +105,53 @@ class Stream:
 
     def line(self) -> bytes:
         """The next line without its end."""
-        while b"\n" not in self._read:
+        while (end := self._read.find(b"\n")) < 0:
             self._fill()
-        line, _, self._read = self._read.partition(b"\n")
+        line = bytes(self._read[:end])
+        del self._read[: end + 1]
         return line.removesuffix(b"\r")
 
-    def command(self) -> bytes:
-        """The next command; its literals become quoted strings (RFC 3501 section 4.3, RFC 7888)."""
-        line = self.line()
-        while found := re.search(rb"\{(\d+)(\+?)\}\Z", line):
-            if not found[2]:
-                self.send(b"+ go on\r\n")
-                self.flush()
-            size = int(found[1])
-            while len(self._read) < size:
-                self._fill()
-            literal, self._read = self._read[:size], self._read[size:]
-            line = line[: found.start()] + b'"' + re.sub(rb'(["\\])', rb"\\\1", literal) + b'"' + self.line()
+    def command(self, line: bytes) -> bytes:
+        """The whole command that begins with this line; its literals become quoted strings."""
+        while found := LITERAL.search(line):
+            line = self.resume(line, found)
         return line
 
-    def _fill(self) -> None:
-        """Read, and what follows at once with it: together they are one flight."""
-        octets = self._socket.recv(1 << 20)
+    def resume(self, line: bytes, announced: re.Match[bytes]) -> bytes:
+        """The line with the literal at its end as a quoted string, and what follows (RFC 3501 section 4.3)."""
+        literal = re.sub(rb'(["\\])', rb"\\\1", b"".join(self.literal(announced)))
+        return line[: announced.start()] + b'"' + literal + b'"' + self.line()
+
+    def literal(self, announced: re.Match[bytes]) -> Iterator[bytes]:
+        """The octets that follow, in pieces; a client that waits for it is told to go on first."""
+        left = int(announced["size"])
+        if announced["unasked"]:
+            self.unasked = max(self.unasked, left)
+        else:
+            self.send(b"+ go on\r\n")
+            self.flush()
+        while left:
+            piece = bytes(self._read[: min(left, _PIECE)]) or self._receive(min(left, _PIECE))
+            del self._read[: len(piece)]
+            left -= len(piece)
+            yield piece
+
+    def _receive(self, most: int) -> bytes:
+        octets = self._socket.recv(most)
         if not octets:
             raise HungUp
         if self._spoke:
             self._spoke = False
             self._on_flight()
+        return octets
+
+    def _fill(self) -> None:
+        """Read, and what follows at once with it: together they are one flight."""
+        self._read += self._receive(_PIECE)
         self._socket.settimeout(_GRACE)
         try:
-            while octets:
+            while len(self._read) < _AHEAD and (octets := self._socket.recv(_PIECE)):
                 self._read += octets
-                octets = self._socket.recv(1 << 20)
         except TimeoutError:
             pass
         finally:

@@ -237,7 +237,7 @@ def test_rows_that_bring_nothing_are_not_read_for_ever(scripted: Start, inbox: C
 def test_a_number_of_messages_that_cannot_be(
     scripted: Start, inbox: Connect, monkeypatch: pytest.MonkeyPatch, exists: bytes, found: bytes
 ) -> None:
-    monkeypatch.setattr("archiver.sources.imap._MOST_UIDS", 10_000)
+    monkeypatch.setattr("archiver.imap.reading._MOST_UIDS", 10_000)
     server = scripted(mailbox())
     server.inject(b"EXAMINE", b"* %b EXISTS" % exists, after=99)
     server.on(b"UID SEARCH", rows(found))

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from archiver.catalogs.database import file_system_of, refuse_network
+from archiver.catalogs.schema import MIGRATIONS
 from archiver.catalogs.sql import SqlCatalog
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.model import Digest
@@ -235,7 +236,7 @@ def test_an_older_catalog_is_migrated_step_by_step(path: Path, catalog: SqlCatal
     catalog.close()
 
     for _ in range(2):
-        newer = SqlCatalog(path, migrations=[add_colour, paint])
+        newer = SqlCatalog(path, migrations=[*MIGRATIONS, add_colour, paint])
         assert list(newer.folders()) == [b"INBOX"]
         newer.close()
 
@@ -247,10 +248,10 @@ def test_a_migration_that_fails_is_undone_alone(path: Path, catalog: SqlCatalog)
     catalog.close()
 
     with pytest.raises(ArchiveNotWritable):
-        SqlCatalog(path, migrations=[add_colour, fail]).last_segment()
+        SqlCatalog(path, migrations=[*MIGRATIONS, add_colour, fail]).last_segment()
     assert colours(path) == [(None,)]
 
-    repaired = SqlCatalog(path, migrations=[add_colour, paint])
+    repaired = SqlCatalog(path, migrations=[*MIGRATIONS, add_colour, paint])
     assert repaired.last_segment()[0] == 1
     repaired.close()
     assert colours(path) == [("red",)]
@@ -259,15 +260,15 @@ def test_a_migration_that_fails_is_undone_alone(path: Path, catalog: SqlCatalog)
 def test_a_newer_catalog_is_refused(path: Path, catalog: SqlCatalog) -> None:
     apply(catalog, INBOX)
     catalog.close()
-    newer = SqlCatalog(path, migrations=[add_colour])
+    newer = SqlCatalog(path, migrations=[*MIGRATIONS, add_colour])
     newer.last_segment()
     newer.close()
 
     with pytest.raises(ConfigError) as caught:
         catalog.last_segment()
 
-    assert "schema version 2" in caught.value.message
-    assert caught.value.hint == "install a mail-archiver that knows schema version 2"
+    assert f"schema version {2 + len(MIGRATIONS)}" in caught.value.message
+    assert caught.value.hint == f"install a mail-archiver that knows schema version {2 + len(MIGRATIONS)}"
 
 
 # Threads and processes

@@ -12,20 +12,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.servers.certificates import Certificate, Certificates
 from tests.servers.corpora import CorpusMessage
-from tests.servers.dovecot import ODD_PASSWORD, ODD_USER, PASSWORD, Dovecot
+from tests.servers.courier import Courier
+from tests.servers.cyrus import Cyrus
+from tests.servers.dovecot import ODD_PASSWORD, ODD_USER, Dovecot
 from tests.servers.faultproxy import FaultProxy
+from tests.servers.mail_server import PASSWORD, MailServer, living
 from tests.servers.mailbox_generator import TINY, generate
 from tests.servers.pymap_server import PymapServer
 from tests.servers.scripted import DROP, MINIMAL, STALL, After, ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.scripted_mail import FetchOddity
 from tests.servers.served import dump
-from tests.servers.wire import Append, Wire, WireError, wire_name
+from tests.servers.wire import Append, Wire, WireError, append, wire_name
 
 MAIL = b"From: a@example.org\r\nSubject: hello\r\n\r\n\x80 8-bit and a bare \r here\r\n"
 Scripted = Callable[..., ScriptedServer]
@@ -50,9 +54,11 @@ def ends_listening(port: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except ConnectionRefusedError:
             return True
+        except OSError:
+            pass  # it is just ending
     return False
 
 
@@ -180,6 +186,212 @@ class TestDovecot:
             process.send_signal(signal.SIGKILL)
         assert ends_listening(int(port), seconds=10)
         subprocess.run(["rm", "-rf", root], check=True)
+
+
+def test_a_dovecot_without_extensions_takes_mail_in_small_steps(plain_dovecot: Dovecot) -> None:
+    user = plain_dovecot.fresh_user()
+    with Wire(plain_dovecot.port, literal_plus=False).login(user, PASSWORD) as wire:
+        assert rows(wire, "CAPABILITY") == [b"* CAPABILITY IMAP4rev1"]
+        append(wire, "INBOX", [Append(MAIL, ["\\Seen", "kept"]), Append(b"Subject: 2\r\n\r\n")], multi=False)
+        with pytest.raises(WireError, match="TRYCREATE"):
+            append(wire, "none", [Append(MAIL)], multi=False)
+    first, second = plain_dovecot.dump(user)[b"INBOX"].messages.values()
+    assert (first.digest, second.size) == (hashlib.sha256(MAIL).hexdigest(), 14)
+    assert {"\\Seen", "kept"} <= first.flags
+
+
+@pytest.fixture(params=["cyrus", "courier"])
+def other(request: pytest.FixtureRequest) -> MailServer:
+    """The real servers besides Dovecot, one after the other."""
+    server: MailServer = request.getfixturevalue(request.param)
+    return server
+
+
+class TestCyrusAndCourier:
+    CLEAN = b"From: a@example.org\r\nSubject: \xe4\r\n\r\n\x80 8-bit\r\n"
+
+    def name(self, server: MailServer, *parts: str) -> str:
+        return ".".join(("INBOX", *parts)) if isinstance(server, Courier) else "/".join(parts)
+
+    def test_appended_octets_flags_and_dates_are_served(self, other: MailServer) -> None:
+        user, date = other.fresh_user(), "05-Feb-1999 10:11:12 +0330"
+        other.append(user, "INBOX", self.CLEAN, ["\\Seen", "$Forwarded", "Kw_with.dot-1"], date)
+        message = other.dump(user)[b"INBOX"].messages[1]
+        assert message.digest == hashlib.sha256(self.CLEAN).hexdigest()
+        assert message.flags - {"\\Recent"} == {"\\Seen", "$Forwarded", "Kw_with.dot-1"}
+        served, appended = (
+            datetime.strptime(text.strip(), "%d-%b-%Y %H:%M:%S %z") for text in (message.internaldate, date)
+        )
+        assert served == appended
+
+    def test_hundreds_are_appended_in_order(self, other: MailServer) -> None:
+        user = other.fresh_user()
+        other.append_many(user, "INBOX", [Append(b"Subject: %d\r\n\r\n" % n) for n in range(1, 251)])
+        messages = other.dump(user)[b"INBOX"].messages
+        assert list(messages) == list(range(1, 251))
+        assert messages[250].digest == hashlib.sha256(b"Subject: 250\r\n\r\n").hexdigest()
+
+    def test_folders_are_listed(self, other: MailServer) -> None:
+        user = other.fresh_user()
+        parent, child, moved = (
+            self.name(other, "日本語"),
+            self.name(other, "日本語", "b c"),
+            self.name(other, "中文"),
+        )
+        other.create(user, parent, child, self.name(other, "a"))
+        other.subscribe(user, child)
+        other.rename(user, self.name(other, "a"), moved)
+        assert set(other.dump(user)) == {b"INBOX", *map(wire_name, (parent, child, moved))}
+        with other.wire(user) as wire:
+            assert [line for line in rows(wire, 'LSUB "" "*"') if wire_name(child) in line]
+
+    def test_flags_change_and_messages_go(self, other: MailServer) -> None:
+        user = other.fresh_user()
+        other.append_many(user, "INBOX", [Append(self.CLEAN, ["\\Seen"])] * 3)
+        other.store_flags(user, "INBOX", [3], ["\\Flagged", "new"])
+        other.expunge(user, "INBOX", [2])
+        messages = other.dump(user)[b"INBOX"].messages
+        assert list(messages) == [1, 3]
+        assert messages[3].flags - {"\\Recent"} == {"\\Seen", "\\Flagged", "new"}
+
+    def test_reading_leaves_no_trace_and_a_restart_neither(self, other: MailServer) -> None:
+        user = other.fresh_user()
+        other.append(user, "INBOX", self.CLEAN)
+        first = other.dump(user)
+        assert other.dump(user) == first
+        other.restart()
+        assert other.dump(user) == first
+
+    def test_tls(self, other: MailServer) -> None:
+        user, context = other.fresh_user(), ssl.create_default_context(cafile=str(other.ca))
+        with Wire(other.tls_port, tls=context).login(user, PASSWORD) as wire:
+            assert rows(wire, 'LIST "" INBOX')
+        with imaplib.IMAP4("127.0.0.1", other.port) as client:
+            client.starttls(context)
+            assert client.login(user, PASSWORD)[0] == "OK"
+
+    def test_it_leaves_nothing_behind(self, other: MailServer) -> None:
+        with type(other)() as server, server.wire("u1") as wire:
+            wire.command("SELECT INBOX")
+            session = os.getsid(server.processes()[0])
+            assert len(living(session)) > 1
+        assert living(session) == []
+        assert not server.root.exists()
+
+    def test_it_does_not_outlive_a_killed_test_run(self, other: MailServer) -> None:
+        kind = type(other)
+        code = f"import time\nfrom {kind.__module__} import {kind.__name__}\ns = {kind.__name__}().__enter__()\n"
+        code += "w = s.wire('u1')\nprint(s.port, s.root, flush=True)\ntime.sleep(600)\n"
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            port, root = process.stdout.readline().split()
+            process.send_signal(signal.SIGKILL)
+        ended = ends_listening(int(port), seconds=10)
+        subprocess.run(["rm", "-rf", root], check=True)
+        assert ended
+
+
+class TestCyrus:
+    REFUSED = (
+        (b"Subject: x\r\n\r\na\0b\r\n", "NO Message contains NUL characters"),
+        (b"Subject: x\r\n\r\na\nb\r\n", "NO Message contains bare newlines"),
+        (b"no header\r\n\r\nbody\r\n", "NO Message contains invalid header"),
+        (b"", "NO Zero-length message literal"),
+    )
+
+    def test_what_it_refuses(self, cyrus: Cyrus) -> None:
+        user = cyrus.fresh_user()
+        for octets, reply in self.REFUSED:
+            with pytest.raises(WireError, match=reply):
+                cyrus.append(user, "INBOX", octets)
+        with pytest.raises(WireError, match="BAD Invalid date-time in Append command"):
+            cyrus.append(user, "INBOX", MAIL, internaldate="31-Dec-1969 23:59:59 +0000")
+        assert cyrus.dump(user)[b"INBOX"].messages == {}
+
+    def test_octets_are_kept_that_courier_changes(self, cyrus: Cyrus) -> None:
+        user, kept = cyrus.fresh_user(), (MAIL, b"Subject: x\r\n\r\nno end", b"\r\n", b"Subject: no body\r\n")
+        cyrus.append_many(user, "INBOX", map(Append, kept))
+        served = [message.digest for message in cyrus.dump(user)[b"INBOX"].messages.values()]
+        assert served == [hashlib.sha256(octets).hexdigest() for octets in kept]
+
+    def test_one_refused_message_refuses_its_command(self, cyrus: Cyrus) -> None:
+        user = cyrus.fresh_user()
+        with pytest.raises(WireError, match="NUL"):
+            cyrus.append_many(user, "INBOX", [Append(MAIL), Append(b"Subject: x\r\n\r\n\0"), Append(MAIL)])
+        assert cyrus.dump(user)[b"INBOX"].messages == {}
+
+    @pytest.mark.parametrize(
+        ("altnamespace", "unixhierarchysep", "namespace", "folder"),
+        [
+            (True, False, b'(("" ".")) ', b"a.b"),
+            (False, True, b'(("INBOX/" "/")) ', b"INBOX/a/b"),
+            (False, False, b'(("INBOX." ".")) ', b"INBOX.a.b"),
+        ],
+    )
+    def test_namespaces(
+        self,
+        cyrus_with: Callable[..., Cyrus],
+        altnamespace: bool,
+        unixhierarchysep: bool,
+        namespace: bytes,
+        folder: bytes,
+    ) -> None:
+        server = cyrus_with(altnamespace=altnamespace, unixhierarchysep=unixhierarchysep)
+        with server.wire("u1") as wire:
+            assert rows(wire, "NAMESPACE")[0].startswith(b"* NAMESPACE " + namespace)
+        server.create("u1", folder)
+        server.append("u1", folder, MAIL)
+        assert server.dump("u1")[folder].messages[1].digest == hashlib.sha256(MAIL).hexdigest()
+
+    def test_wrong_password(self, cyrus: Cyrus) -> None:
+        with Wire(cyrus.port) as wire, pytest.raises(WireError, match="NO authentication failure"):
+            wire.login(cyrus.fresh_user(), "wrong")
+
+    def test_any_option(self, cyrus_with: Callable[..., Cyrus]) -> None:
+        server = cyrus_with(munge8bit=True, **{"autocreate_inbox_folders": "Sent", "xlist-sent": "Sent"})
+        server.append("u1", "Sent", b"Subject: \xe4\r\n\r\n")
+        assert server.dump("u1")[b"Sent"].messages[1].digest == hashlib.sha256(b"Subject: X\r\n\r\n").hexdigest()
+        with server.wire("u1") as wire:
+            assert rows(wire, 'LIST "" Sent') == [b'* LIST (\\HasNoChildren \\sent) "/" Sent']
+
+    def test_it_says_why_it_does_not_start(self, cyrus_with: Callable[..., Cyrus]) -> None:
+        with pytest.raises(RuntimeError, match="non-switch value for munge8bit"):
+            cyrus_with(munge8bit="perhaps")
+
+
+class TestCourier:
+    ALTERED = (
+        (b"Subject: x\r\n\r\na\nb\r\n", b"Subject: x\r\n\r\na\r\nb\r\n"),
+        (b"Subject: x\r\n\r\na\rb\r\n", b"Subject: x\r\n\r\nab\r\n"),
+        (b"Subject: x\r\n\r\nno end", b"Subject: x\r\n\r\nno end\r\n"),
+        (b"", b"\r\n"),
+    )
+    KEPT = (b"Subject: x\r\n\r\na\0b\r\n", b"no header\r\n\r\nbody\r\n")
+
+    def test_what_it_alters_and_what_it_keeps(self, courier: Courier) -> None:
+        user = courier.fresh_user()
+        courier.append_many(
+            user, "INBOX", [Append(octets) for octets, _ in self.ALTERED] + [*map(Append, self.KEPT)]
+        )
+        served = [message.digest for message in courier.dump(user)[b"INBOX"].messages.values()]
+        expected = [*(octets for _, octets in self.ALTERED), *self.KEPT]
+        assert served == [hashlib.sha256(octets).hexdigest() for octets in expected]
+
+    def test_what_it_refuses(self, courier: Courier) -> None:
+        user = courier.fresh_user()
+        for options in ({"internaldate": "31-Dec-1969 23:59:59 +0000"}, {"flags": ["a]b"]}):
+            with pytest.raises(WireError, match="NO Error in IMAP command received by server"):
+                courier.append(user, "INBOX", MAIL, **options)
+        for folder in ("top", "INBOX.🙂"):
+            with pytest.raises(WireError, match="NO "):
+                courier.create(user, folder)
+        with courier.wire(user) as wire:
+            wire.command("EXAMINE INBOX")
+            with pytest.raises(WireError, match="NO Current box is selected READ-ONLY"):
+                append(wire, "INBOX", [Append(MAIL)])
+        with Wire(courier.port).login(user, PASSWORD) as wire, pytest.raises(WireError, match="NO Error"):
+            append(wire, "INBOX", [Append(MAIL)])
+        assert courier.dump(user)[b"INBOX"].messages == {}
 
 
 class TestScripted:

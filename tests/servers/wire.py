@@ -47,11 +47,14 @@ class Untagged:
 
 
 class Wire:
-    """One connection. `command` waits for the tagged answer; everything is also a context manager."""
+    """One connection. `command` waits for the tagged answer; everything is also a context manager.
 
-    def __init__(
-        self, port: int, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None, timeout: float = 30
-    ) -> None:
+    Literals are sent without waiting (RFC 7888), or one round trip each where `literal_plus` is False.
+    """
+
+    def __init__(self, port: int, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None,
+                 timeout: float = 30, literal_plus: bool = True) -> None:  # fmt: skip
+        self._literal_plus = literal_plus
         self._socket = socket.create_connection((host, port), timeout)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -100,24 +103,34 @@ class Wire:
     def command(self, line: str | bytes, *literals: bytes) -> list[Untagged]:
         """Send one command and return its untagged responses.
 
-        Each NUL in the line becomes the next of `literals`, sent without waiting (LITERAL+, RFC 7888).
+        Each NUL in the line becomes the next of `literals`.
 
         Raises:
             WireError: NO, BAD or the end of the connection.
         """
         parts = (line.encode() if isinstance(line, str) else line).split(b"\0")
-        out = [b"t ", parts[0]]
+        out, found = [b"t ", parts[0]], []
         for literal, part in zip(literals, parts[1:], strict=True):
-            out += [b"{%d+}\r\n" % len(literal), literal, part]
+            if self._literal_plus:
+                out.append(b"{%d+}\r\n" % len(literal))
+            else:
+                self.send(b"".join([*out, b"{%d}\r\n" % len(literal)]))
+                found += self._up_to(b"+", b"t ")
+                out = []
+            out += [literal, part]
         self.send(b"".join([*out, b"\r\n"]))
-        return self.answer(b"t")
+        return found + self.answer(b"t")
 
     def answer(self, tag: bytes) -> list[Untagged]:
         """The untagged responses up to the one with `tag`, which must be OK."""
+        return self._up_to(tag + b" OK", tag + b" ")
+
+    def _up_to(self, wanted: bytes, end: bytes) -> list[Untagged]:
+        """The responses up to the one that begins as `wanted`; one that only begins as `end` is an error."""
         found = []
-        while not (response := self.response()).line.startswith(tag + b" "):
+        while not (response := self.response()).line.startswith((wanted, end)):
             found.append(response)
-        if not response.line.startswith(tag + b" OK"):
+        if not response.line.startswith(wanted):
             raise WireError(response.line.decode("latin-1").strip())
         return found
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from configparser import RawConfigParser
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from archiver.account_template import NewAccount, template
 from archiver.config import (
-    NewAccount,
     SecretReference,
     Settings,
     account_files,
     check_fleet,
     load_account,
-    template,
 )
 from archiver.credentials import resolve
 from archiver.errors import ConfigError
@@ -84,8 +85,11 @@ class TestAnAccount:
         assert (alice.folders.include, alice.folders.exclude) == (("*",), ())
         assert alice.messages.search is None
 
-    def test_is_frozen_and_hashable(self, tmp_path: Path) -> None:
-        assert hash(load(tmp_path, MINIMAL)) == hash(load(tmp_path, MINIMAL))
+    def test_is_frozen(self, tmp_path: Path) -> None:
+        alice = load(tmp_path, MINIMAL)
+        for value, name in ((alice, "account"), (alice.source, "host"), (alice.folders, "rename")):
+            with pytest.raises((FrozenInstanceError, ValidationError)):
+                setattr(value, name, None)
 
     @pytest.mark.parametrize(("tls", "port"), [("implicit", 993), ("starttls", 143), ("off", 143)])
     def test_has_the_port_that_goes_with_tls(self, tmp_path: Path, tls: str, port: int) -> None:
@@ -268,7 +272,7 @@ class TestMistakes:
             "folders.include: must not be empty, or nothing would be archived",
             'folders.exclude: must be a list, as in ["Junk", "Public/*"]',
             "messages.search: must be a string, in quotes",
-            "hots: is not a key; there are source, archive, folders, messages",
+            "hots: is not a key; there are source, archive, destination, folders, messages, replay",
             "user: does not belong here; write it below [source]",
         )
 
@@ -281,9 +285,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ('[destination]\nhost = "h"', "destination: is not supported yet in this version; take it out"),
             ('[archive.s3]\nbucket = "b"', "archive.s3: is not supported yet in this version; take it out"),
-            ('[folders.rename]\n"A" = "B"', "folders.rename: is not supported yet in this version; take it out"),
         ],
     )
     def test_what_is_not_built_yet_is_refused(self, tmp_path: Path, text: str, problem: str) -> None:
@@ -484,6 +486,61 @@ class TestAFleet:
         )
 
 
+class TestADestination:
+    """Has the keys of a source and a prefix."""
+
+    TEXT = f"""{MINIMAL}
+[destination]
+host = "new.example.net"
+user = "alice"
+password = {{ env = "NEW" }}
+"""
+
+    def test_is_none_by_default(self, tmp_path: Path) -> None:
+        assert load(tmp_path, MINIMAL).destination is None
+
+    def test_has_the_keys_of_a_source(self, tmp_path: Path) -> None:
+        there = load(tmp_path, self.TEXT + 'tls = "starttls"\nprefix = "Old mail/alice"').destination
+        assert there is not None
+        assert (there.host, there.port, there.prefix) == ("new.example.net", 143, "Old mail/alice")
+
+    def test_has_rules(self, tmp_path: Path) -> None:
+        text = '[folders.rename]\n"Sent Items" = "Sent"\n[replay]\nvanished = "mark"\nrepair = ["nul"]\n'
+        alice = load(tmp_path, self.TEXT + text)
+        assert alice.folders.rename == {"Sent Items": "Sent"}
+        assert (alice.replay.vanished, alice.replay.repair) == ("mark", ("nul",))
+
+    @pytest.mark.parametrize("port", ["", "port = 143"])
+    def test_is_not_the_source(self, tmp_path: Path, port: str) -> None:
+        host, user = 'host = "new.example.net"', 'user = "alice"'
+        same = self.TEXT.replace(host, f'host = "IMAP.example.org."\n{port}').replace(
+            user, 'user = "alice@example.org"'
+        )
+        assert problems(tmp_path, same)[0].startswith("destination.host: is the source")
+
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            ('prefix = "/a"', 'destination.prefix: must be a folder\'s name with "/" between levels, as in'),
+            ('prefx = "a"', 'destination.prefx: is not a key; did you mean "prefix"?'),
+            ('protocol = "pop3"', 'destination.protocol: must be "imap"'),
+        ],
+    )
+    def test_is_checked(self, tmp_path: Path, line: str, problem: str) -> None:
+        assert problems(tmp_path, self.TEXT + line)[0].startswith(problem)
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ('[replay]\nvanished = "delete"', 'replay.vanished: must be "keep", "mark" or "expunge"'),
+            ('[replay]\nrepair = ["all"]', 'replay.repair, item 1: must be "crlf", "nul" or "long-lines"'),
+            ('[folders]\nrename = { "A" = "" }', "folders.rename.A: must be a folder's name"),
+        ],
+    )
+    def test_has_rules_that_are_checked(self, tmp_path: Path, text: str, problem: str) -> None:
+        assert problems(tmp_path, self.TEXT + text)[0].startswith(problem)
+
+
 class TestTheTemplate:
     def test_loads_as_it_stands(self, tmp_path: Path) -> None:
         alice = load(tmp_path, template(NewAccount()))
@@ -510,10 +567,16 @@ class TestTheTemplate:
 
     def test_shows_every_key_where_it_belongs(self) -> None:
         sections = dict(
-            re.findall(r"^\[(\w+)\]\n(.*?)(?=^\[|\Z)", template(NewAccount()), re.MULTILINE | re.DOTALL)
+            re.findall(r"^#?\[(\w+)\]\n(.*?)(?=^#?\[|\Z)", template(NewAccount()), re.MULTILINE | re.DOTALL)
         )
-        shown = {name: set(re.findall(r"^(?:# )?(\w+) = ", text, re.MULTILINE)) for name, text in sections.items()}
-        assert shown == {name: set(model.model_fields) for name, model in TABLES.items()}
+        shown = {name: set(re.findall(r"^#? ?(\w+) = ", text, re.MULTILINE)) for name, text in sections.items()}
+        expected = {name: set(model.model_fields) for name, model in TABLES.items()}
+        assert shown == expected | {"destination": {"host", "user", "password", "prefix"}}
+
+    def test_is_valid_with_its_destination(self, tmp_path: Path) -> None:
+        alice = load(tmp_path, re.sub(r"^#(?=[\[\w])", "", template(NewAccount()), flags=re.MULTILINE))
+        assert alice.destination is not None
+        assert (alice.destination.host, alice.destination.port) == ("imap.example.net", 993)
 
     @pytest.mark.parametrize(
         "line", [line for line in template(NewAccount()).splitlines() if re.match(r"# (?!fing)\w+ = ", line)]

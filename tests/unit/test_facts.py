@@ -27,6 +27,7 @@ BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "frozenset[str]": st.frozensets(texts, max_size=4),
     "tuple[str, ...]": st.lists(texts, max_size=4).map(tuple),
     "tuple[int, ...]": st.lists(numbers, max_size=4).map(tuple),
+    "tuple[tuple[int, int], ...]": st.lists(st.tuples(numbers, numbers), max_size=4).map(tuple),
 }
 KINDS = get_args(Fact)
 
@@ -53,14 +54,25 @@ def test_the_same_fact_is_the_same_line(fact: Fact) -> None:
 def test_every_kind_of_fact_has_its_own_name() -> None:
     assert sorted(kind.kind for kind in KINDS) == [
         "archive",
+        "copied",
+        "destination",
         "epoch",
         "flags",
         "folder",
+        "intent",
+        "mapped",
+        "marked",
         "pass",
         "quarantined",
+        "reflagged",
+        "refused",
         "released",
+        "removed",
         "state",
         "stored",
+        "target",
+        "target_state",
+        "unsent",
         "vanished",
     ]
 

@@ -1,0 +1,361 @@
+"""What the catalog knows of a destination: targets, copies, intents, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select, tuple_
+
+from archiver.catalogs.database import Database
+from archiver.catalogs.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
+from archiver.catalogs.schema import (
+    COPY,
+    DESTINATION,
+    EPOCH,
+    FOLDER,
+    INTENT,
+    MAPPED,
+    MESSAGE,
+    REFUSAL,
+    STEP,
+    TARGET,
+)
+from archiver.copies import (
+    Copy,
+    CopyTally,
+    Intent,
+    KnownTarget,
+    Loss,
+    MessageKey,
+    Outgoing,
+    Refused,
+    TargetState,
+)
+from archiver.model import Digest
+
+
+class SqlCopies:
+    """Implements `ports.Copies` over a catalog's database; each call is a transaction of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def destination(self, host: str, user: str) -> int | None:
+        """The number of a destination; None if it is new."""
+        its = and_(DESTINATION.c.host == host, DESTINATION.c.user == user)
+        with self._database.reading() as connection:
+            return connection.scalar(select(DESTINATION.c.number).where(its))
+
+    def mapped(self, destination: int) -> Mapping[int, tuple[bytes, tuple[str, ...], str]]:
+        """(raw, path, rules) of the folder's place at the destination, by the folder's number."""
+        mine = select(MAPPED).where(MAPPED.c.destination == destination)
+        with self._database.reading() as connection:
+            return {
+                row.folder: (row.raw, tuple(json.loads(row.path)), row.rules) for row in connection.execute(mine)
+            }
+
+    def targets(self, destination: int) -> Mapping[bytes, KnownTarget]:
+        """The current targets by their raw names; ended ones are not among them."""
+        current = select(TARGET).where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None))
+        with self._database.reading() as connection:
+            return {row.raw: _target(row) for row in connection.execute(current)}
+
+    def pending(
+        self, target: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
+    ) -> Sequence[Outgoing]:
+        """The next `limit` messages of `folders` that have no copy in the target, in the order of epoch and UID."""
+        here = and_(COPY.c.target == target, COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid)
+        rows = (
+            _OUTGOING.outerjoin(COPY, here)
+            .where(EPOCH.c.folder.in_(folders), COPY.c.target.is_(None))
+            .where(tuple_(MESSAGE.c.epoch, MESSAGE.c.uid) > tuple_(*after))
+            .order_by(MESSAGE.c.epoch, MESSAGE.c.uid)
+            .limit(limit)
+        )
+        rows = rows.where(or_(IS_PRESENT, _nowhere_else()) if vanished else IS_PRESENT)
+        sets = FlagSets()
+        with self._database.reading() as connection:
+            return [_outgoing(row, sets) for row in connection.execute(rows)]
+
+    def work(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
+        """How many messages of `folders` have no copy in the target, and their octets."""
+        here = and_(COPY.c.target == target, COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid)
+        rows = (
+            of_messages(func.count(), func.coalesce(func.sum(MESSAGE.c.size), 0))
+            .outerjoin(COPY, here)
+            .where(EPOCH.c.folder.in_(folders), COPY.c.target.is_(None))
+        )
+        rows = rows.where(or_(IS_PRESENT, _nowhere_else()) if vanished else IS_PRESENT)
+        with self._database.reading() as connection:
+            messages, octets = connection.execute(rows).one()
+        return messages, octets
+
+    def claimed(self, target: int) -> dict[int, bool]:
+        """The UIDs of all copies, true for those that were not seen to be gone."""
+        rows = select(COPY.c.target_uid, COPY.c.removed_at.is_(None)).where(COPY.c.target == target)
+        with self._database.reading() as connection:
+            return {row[0]: bool(row[1]) for row in connection.execute(rows, execution_options=STREAM)}
+
+    def intents(self, target: int) -> Sequence[Intent]:
+        """Messages whose APPEND has an unknown outcome, in the order of epoch and UID."""
+        mine = and_(INTENT.c.target == target, INTENT.c.epoch == MESSAGE.c.epoch, INTENT.c.uid == MESSAGE.c.uid)
+        rows = (
+            of_messages(*_OUTGOING_COLUMNS, INTENT.c.uidnext, INTENT.c.at)
+            .join(INTENT, mine)
+            .order_by(MESSAGE.c.epoch, MESSAGE.c.uid)
+        )
+        sets = FlagSets()
+        with self._database.reading() as connection:
+            return [Intent(_outgoing(row[:-2], sets), row[-2], row[-1]) for row in connection.execute(rows)]
+
+    def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
+        """Copies with one of these digests whose message the source no longer has under that UID: it vanished, or
+        its epoch ended. The same octets under another UID are then known to be there."""
+        rows = _COPIES.where(COPY.c.target == target, ~IS_PRESENT, COPY.c.how != "restored")
+        return self._copies([rows.where(part) for part in parts(MESSAGE.c.digest, digests)])
+
+    def reflagged(self, target: int) -> Sequence[Copy]:
+        """Copies whose message's flags are no longer those that were replayed; or that are marked although their
+        message is there."""
+        changed = or_(MESSAGE.c.flags != COPY.c.source_flags, COPY.c.marked)
+        rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), IS_PRESENT, changed)
+        return self._copies([rows])
+
+    def vanished(self, target: int) -> Sequence[Copy]:
+        """Copies that we appended whose message is gone from the source, seen so by two complete archive steps, and
+        whose epoch still is the folder's."""
+        seen = (
+            select(func.count())
+            .where(STEP.c.step == "archive", STEP.c.at >= MESSAGE.c.vanished_at)
+            .scalar_subquery()
+        )
+        rows = _COPIES.where(
+            COPY.c.target == target,
+            COPY.c.removed_at.is_(None),
+            COPY.c.how.in_(("appended", "found")),
+            MESSAGE.c.vanished_at.is_not(None),
+            EPOCH.c.ended_at.is_(None),
+            seen >= 2,
+        )
+        return self._copies([rows])
+
+    def copies(self, target: int) -> Iterator[Copy]:
+        """All copies of present messages that were not seen to be gone, in UID order."""
+        rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), IS_PRESENT)
+        sets = FlagSets()
+        with self._database.reading() as connection:
+            for row in connection.execute(rows, execution_options=STREAM):
+                yield _copy(row, sets)
+
+    def refused(self, destination: int) -> Sequence[Refused]:
+        """Present messages that were refused, of the destination's current targets."""
+        rows = (
+            of_messages(*REFUSAL.c, FOLDER.c.path.label("folder"))
+            .join(REFUSAL, and_(REFUSAL.c.epoch == MESSAGE.c.epoch, REFUSAL.c.uid == MESSAGE.c.uid))
+            .join(TARGET, TARGET.c.number == REFUSAL.c.target)
+            .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), IS_PRESENT)
+            .order_by(REFUSAL.c.epoch, REFUSAL.c.uid)
+        )
+        with self._database.reading() as connection:
+            return [_refused(row) for row in connection.execute(rows)]
+
+    def tallies(self, destination: int, run: str | None) -> Sequence[CopyTally]:
+        """What became of every mapped folder's present messages."""
+        live = COPY.c.removed_at.is_(None)
+        new = and_(COPY.c.run == run, COPY.c.how.in_(("appended", "found", "restored")))
+        copied = COPY.c.target.is_not(None)
+
+        def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+            return func.coalesce(func.sum(case((and_(MESSAGE.c.uid.is_not(None), condition), 1), else_=0)), 0)
+
+        rows = (
+            select(
+                FOLDER.c.path,
+                MAPPED.c.path,
+                count(and_(copied, live, new)),
+                count(and_(copied, live, ~func.coalesce(new, False))),
+                count(and_(~copied, REFUSAL.c.uid.is_not(None))),
+                count(and_(copied, ~live)),
+                count(and_(~copied, REFUSAL.c.uid.is_(None))),
+            )
+            .select_from(MAPPED)
+            .join(FOLDER, FOLDER.c.number == MAPPED.c.folder)
+            .outerjoin(EPOCH, and_(EPOCH.c.folder == FOLDER.c.number, EPOCH.c.ended_at.is_(None)))
+            .outerjoin(MESSAGE, and_(MESSAGE.c.epoch == EPOCH.c.number, MESSAGE.c.vanished_at.is_(None)))
+            .outerjoin(TARGET, _current_target())
+            .outerjoin(
+                COPY,
+                and_(
+                    COPY.c.target == TARGET.c.number,
+                    COPY.c.epoch == MESSAGE.c.epoch,
+                    COPY.c.uid == MESSAGE.c.uid,
+                ),
+            )
+            .outerjoin(
+                REFUSAL,
+                and_(
+                    REFUSAL.c.target == TARGET.c.number,
+                    REFUSAL.c.epoch == MESSAGE.c.epoch,
+                    REFUSAL.c.uid == MESSAGE.c.uid,
+                ),
+            )
+            .where(MAPPED.c.destination == destination)
+            .group_by(MAPPED.c.folder)
+            .order_by(MAPPED.c.folder)
+        )
+        with self._database.reading() as connection:
+            return [
+                CopyTally("/".join(json.loads(row[0])), "/".join(json.loads(row[1])), *row[2:])
+                for row in connection.execute(rows)
+            ]
+
+    def losses(self, destination: int) -> Sequence[Loss]:
+        """What the destination altered or does not keep, of present messages, gathered by folder and kind."""
+        odd = or_(COPY.c.lost != "[]", COPY.c.repaired != "", ~COPY.c.dated, COPY.c.likeness.in_(_REWRITTEN))
+        rows = (
+            of_messages(FOLDER.c.path, COPY.c.uid, COPY.c.lost, COPY.c.repaired, COPY.c.dated, COPY.c.likeness)
+            .join(COPY, and_(COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid))
+            .join(TARGET, TARGET.c.number == COPY.c.target)
+            .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), IS_PRESENT)
+            .where(COPY.c.removed_at.is_(None), odd)
+            .order_by(FOLDER.c.number, COPY.c.uid)
+        )
+        found: dict[tuple[str, str, str], list[int]] = {}
+        with self._database.reading() as connection:
+            for path, uid, lost, repaired, dated, likeness in connection.execute(rows):
+                folder = "/".join(json.loads(path))
+                for kind, detail in _losses_of(lost, repaired, dated, likeness):
+                    found.setdefault((folder, kind, detail), []).append(uid)
+        return [Loss(*what, tuple(uids)) for what, uids in found.items()]
+
+    def _copies(self, statements: Sequence[Select[*tuple[Any, ...]]]) -> Sequence[Copy]:
+        sets = FlagSets()
+        with self._database.reading() as connection:
+            return [_copy(row, sets) for statement in statements for row in connection.execute(statement)]
+
+
+_OUTGOING_COLUMNS = (MESSAGE.c.epoch, *PLACE, MESSAGE.c.internaldate, MESSAGE.c.message_id)
+_OUTGOING = of_messages(*_OUTGOING_COLUMNS)
+
+_COPIES = (
+    of_messages(
+        COPY.c.target_uid,
+        COPY.c.epoch,
+        COPY.c.uid,
+        COPY.c.how,
+        MESSAGE.c.digest,
+        MESSAGE.c.size,
+        MESSAGE.c.crlf_size,
+        COPY.c.sent_digest,
+        COPY.c.size,
+        MESSAGE.c.arrived,
+        COPY.c.dated,
+        MESSAGE.c.flags,
+        COPY.c.source_flags,
+        COPY.c.flags,
+        COPY.c.lost,
+        COPY.c.likeness,
+        COPY.c.repaired,
+        COPY.c.removed_at.is_not(None),
+        COPY.c.marked,
+    )
+    .join(COPY, and_(COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid))
+    .order_by(COPY.c.target_uid)
+)
+
+
+def _current_target() -> ColumnElement[bool]:
+    return and_(
+        TARGET.c.destination == MAPPED.c.destination, TARGET.c.raw == MAPPED.c.raw, TARGET.c.ended_at.is_(None)
+    )
+
+
+def _nowhere_else() -> ColumnElement[bool]:
+    """A message that is not present, and that no later message of its folder stands for: of a current epoch it
+    counts by itself; of an ended one only if its digest is in none of the folder's later epochs."""
+    later_epoch, later = EPOCH.alias("later_epoch"), MESSAGE.alias("later")
+    again = (
+        select(later.c.uid)
+        .join(later_epoch, later_epoch.c.number == later.c.epoch)
+        .where(
+            later_epoch.c.folder == EPOCH.c.folder,
+            later.c.epoch > MESSAGE.c.epoch,
+            later.c.digest == MESSAGE.c.digest,
+        )
+        .exists()
+    )
+    return or_(EPOCH.c.ended_at.is_(None), ~again)
+
+
+def _target(row: Row[*tuple[Any, ...]]) -> KnownTarget:
+    state = None if row.uidnext is None else TargetState(row.uidnext, row.messages)
+    return KnownTarget(row.number, row.raw, row.uidvalidity, state)
+
+
+def _outgoing(row: Sequence[Any], sets: FlagSets) -> Outgoing:
+    place = placement(row[1:11], sets)
+    return Outgoing((row[0], place.uid), place, row[11], row[12], place.present)
+
+
+def _copy(row: Sequence[Any], sets: FlagSets) -> Copy:
+    uid, epoch, message, how, digest, size, crlf_size, sent_digest, told, arrived, dated, *rest = row
+    message_flags, source_flags, flags, lost, likeness, repaired, removed, marked = rest
+    return Copy(
+        uid=uid,
+        key=(epoch, message),
+        how=how,
+        digest=digest,
+        sent_size=size,
+        sent_crlf_size=crlf_size,
+        sent_digest=sent_digest,
+        size=told,
+        arrived=arrived,
+        dated=bool(dated),
+        message_flags=sets[message_flags],
+        source_flags=sets[source_flags],
+        flags=sets[flags],
+        lost=sets[lost],
+        likeness=likeness,
+        repaired=_words(repaired),
+        removed=bool(removed),
+        marked=bool(marked),
+    )
+
+
+_REWRITTEN = {
+    "line-ends": "line ends",
+    "headers": "headers",
+    "other": "the octets",
+}
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _losses_of(lost: str, repaired: str, dated: bool, likeness: str | None) -> Iterator[tuple[str, str]]:
+    if lost != "[]":
+        yield "flags", " ".join(json.loads(lost))
+    if repaired:
+        yield "repaired", repaired.replace(",", ", ")
+    if not dated:
+        yield "internaldate", "the destination does not keep it"
+    if likeness in _REWRITTEN:
+        yield "rewritten", _REWRITTEN[likeness]
+
+
+def _refused(row: Row[*tuple[Any, ...]]) -> Refused:
+    return Refused(
+        folder="/".join(json.loads(row.folder)),
+        target=row.target,
+        key=(row.epoch, row.uid),
+        refusal=row.refusal,
+        reason=row.reason,
+        server_reply=row.server_reply,
+        date=row.date,
+        subject=row.subject,
+        tries=row.tries,
+        accepted=row.accepted,
+    )

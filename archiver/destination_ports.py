@@ -1,0 +1,162 @@
+"""The ports of a replay: reading an open folder, changing a destination, and what the catalog knows of one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from archiver.copies import (
+    Appended,
+    Copy,
+    CopyTally,
+    DestinationFolders,
+    Intent,
+    KnownTarget,
+    Letter,
+    Loss,
+    MessageKey,
+    OpenedTarget,
+    Outgoing,
+    Refused,
+)
+from archiver.model import Attributes, Digest, Fetched, Flags, Undelivered
+
+
+class MailReader(Protocol):
+    """Reading the folder that is open."""
+
+    def uids(self, criteria: str | None = None) -> set[int]:
+        """The UIDs in the open folder, all of them or those an IMAP SEARCH finds.
+
+        Raises:
+            ServerUnavailable: the answer does not agree with the number of messages the folder holds.
+            MessageRefused: the server does not take the criteria.
+        """
+
+    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
+        """FLAGS, INTERNALDATE and RFC822.SIZE of `uids` (None: all), in any order, each at least once.
+
+        `changed_since`: only those whose modseq is above it (RFC 7162). UIDs that are gone are left out.
+        """
+
+    def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
+        """The header blocks of `uids`, with the blank line, as the server cuts them; or that one field alone."""
+
+    def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
+        """The messages, streamed: exactly one outcome for each of `uids`, in any order.
+
+        A message comes only when its octets are complete. One message's failure is an Undelivered, never an
+        exception. After TemporaryError the UIDs without an outcome may be asked again.
+        """
+
+
+class MailDestination(MailReader, Protocol):
+    """A server to replay to, one connection. It changes what it is told to change and nothing else."""
+
+    @property
+    def most_in_flight(self) -> int:
+        """How many groups may be begun before the first of them is ended."""
+
+    @property
+    def can_expunge(self) -> bool:
+        """Whether it expunges the messages it is told to and no others (UIDPLUS, RFC 4315)."""
+
+    def list_folders(self) -> DestinationFolders:
+        """All folders with their status, and how new ones are named.
+
+        Raises:
+            ServerUnavailable: the list is empty.
+        """
+
+    def create(self, raw: bytes, use: str | None) -> None:
+        """Make a folder; fine if it is there. `use` is its special-use, given where the server takes it (RFC 6154).
+
+        Raises:
+            FolderRefused: the server does not want a folder of that name.
+        """
+
+    def subscribe(self, raws: Collection[bytes]) -> None:
+        """Subscribe to folders; one that the server refuses is passed over."""
+
+    def open(self, raw: bytes, *, readonly: bool = False) -> OpenedTarget:
+        """Open a folder; later calls speak of it. Not read-only, it may be changed.
+
+        Raises:
+            FolderNotFound, PermissionDenied: this folder only.
+        """
+
+    def begin_append(self, letters: Sequence[Letter]) -> None:
+        """Send messages to the open folder, in order, as few commands as the server's abilities allow. Nothing is
+        known of them before `end_append`."""
+
+    def end_append(self) -> Sequence[Appended]:
+        """Wait for the answers to the oldest group that was begun, in the order of its messages."""
+
+    def shown(self, since: int) -> dict[int, Attributes]:
+        """What the open folder shows now, from the UID `since` on."""
+
+    def flags(self, uids: Collection[int]) -> dict[int, Flags]:
+        """The flags the server shows of these; those that are gone are left out."""
+
+    def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:
+        """Add and remove flags: (added, removed) → UIDs. Returns the flags the server shows of them afterwards."""
+
+    def expunge(self, uids: Collection[int]) -> None:
+        """Remove these messages, which have \\Deleted, and no others."""
+
+    def close(self) -> None:
+        """Log out; never raises, may be called twice."""
+
+    def hang_up(self) -> None:
+        """Close at once; never raises, may be called twice."""
+
+
+class Copies(Protocol):
+    """What the catalog knows of destinations. A destination, a target and a folder are named by their numbers."""
+
+    def destination(self, host: str, user: str) -> int | None:
+        """The number of a destination; None if it is new."""
+
+    def mapped(self, destination: int) -> Mapping[int, tuple[bytes, tuple[str, ...], str]]:
+        """(raw, path, rules) of each folder's place at the destination, by the folder's number."""
+
+    def targets(self, destination: int) -> Mapping[bytes, KnownTarget]:
+        """The current targets by their raw names; ended ones are not among them."""
+
+    def work(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
+        """How many messages `pending` would give, and their octets."""
+
+    def pending(
+        self, target: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
+    ) -> Sequence[Outgoing]:
+        """The next `limit` present messages of `folders` after `after` that have no copy in the target, in the
+        order of epoch and UID. `vanished`: also those that are gone from the source, each as often as the folder
+        held it."""
+
+    def claimed(self, target: int) -> dict[int, bool]:
+        """The UIDs of all copies, true for those that were not seen to be gone."""
+
+    def intents(self, target: int) -> Sequence[Intent]:
+        """Messages whose APPEND has an unknown outcome, in the order of epoch and UID."""
+
+    def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
+        """Copies with one of these digests whose message the source no longer has under that UID."""
+
+    def reflagged(self, target: int) -> Sequence[Copy]:
+        """Copies whose message's flags are no longer those that were replayed; or that are marked although their
+        message is there."""
+
+    def vanished(self, target: int) -> Sequence[Copy]:
+        """Copies that we appended whose message vanished, seen so by two complete archive steps."""
+
+    def copies(self, target: int) -> Iterator[Copy]:
+        """All copies of present messages that were not seen to be gone, in UID order."""
+
+    def refused(self, destination: int) -> Sequence[Refused]:
+        """Present messages that were refused."""
+
+    def tallies(self, destination: int, run: str | None) -> Sequence[CopyTally]:
+        """What became of every mapped folder's present messages."""
+
+    def losses(self, destination: int) -> Sequence[Loss]:
+        """What the destination altered or does not keep."""

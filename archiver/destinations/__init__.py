@@ -1,0 +1,1 @@
+"""Servers that mail is replayed to."""

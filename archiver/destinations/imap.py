@@ -1,0 +1,208 @@
+"""An IMAP server as a destination: folders are made, messages appended, flags added and removed; nothing else.
+
+One connection. What the server offers is used (MULTIAPPEND, LITERAL+, UIDPLUS, CREATE-SPECIAL-USE), what it lacks
+is done the plain way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from archiver import names
+from archiver.copies import Appended, DestinationFolders, Letter, OpenedTarget
+from archiver.errors import FolderNotFound, FolderRefused, PermissionDenied, ServerUnavailable, Where
+from archiver.flags import parse_flags
+from archiver.imap.append import AppendStream
+from archiver.imap.introduction import DESTINATION_CAPABILITIES, ServerFacts, server_facts
+from archiver.imap.listing import Abilities, list_everything
+from archiver.imap.login import ServerAddress, connect
+from archiver.imap.reading import FolderReader
+from archiver.imap.replies import error_of, response_code
+from archiver.imap.session import Reply
+from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status
+from archiver.model import Attributes, Fetched, Flags, Undelivered
+from archiver.ports import Spool
+from archiver.uidset import format_uid_set
+
+_ITEM = re.compile(rb"\A\* OK \[(UIDVALIDITY|UIDNEXT) (\d+)\]", re.IGNORECASE)
+_PERMANENT = re.compile(rb"\A\* OK \[PERMANENTFLAGS \(([^)]*)\)\]", re.IGNORECASE)
+_READ_ONLY = re.compile(rb"\A\[READ-ONLY\]", re.IGNORECASE)
+_LIMIT = re.compile(r"APPENDLIMIT=(\d+)")
+_QUOTA = re.compile(rb"\A\* QUOTA .*\(([^()]*)\)\s*\Z", re.IGNORECASE)
+_STORAGE = re.compile(rb"STORAGE (\d+) (\d+)", re.IGNORECASE)
+_LINE_OCTETS = 900
+_FLIGHT = 50
+
+
+class ImapDestination:
+    """A logged-in connection; implements `destination_ports.MailDestination`. Belongs to one thread."""
+
+    def __init__(self, address: ServerAddress, spool: Spool) -> None:
+        self._session, self.capabilities = connect(address)
+        self._abilities = Abilities(self.capabilities)
+        self._reader = FolderReader(self._session, self._abilities, spool)
+        self._appends: AppendStream | None = None
+
+    @property
+    def facts(self) -> ServerFacts:
+        """What the server said of itself so far."""
+        return server_facts(self._session, self.capabilities, tuple(DESTINATION_CAPABILITIES))
+
+    @property
+    def most_in_flight(self) -> int:
+        return self._stream.most_in_flight
+
+    @property
+    def can_expunge(self) -> bool:
+        return "UIDPLUS" in self._abilities
+
+    def list_folders(self) -> DestinationFolders:
+        prologue = list_everything(self._session, self._abilities, cautious=False)
+        limits = [int(found[1]) for each in self.capabilities if (found := _LIMIT.fullmatch(each))]
+        return DestinationFolders(
+            listed=prologue.folders,
+            prefix=prologue.prefix,
+            delimiter=prologue.delimiter,
+            vendor=prologue.vendor,
+            append_limit=min(limits, default=None),
+        )
+
+    def free_octets(self) -> int | None:
+        """Room for INBOX's quota root (RFC 2087), in octets; None where there is no limit or it is not told."""
+        if "QUOTA" not in self._abilities:
+            return None
+        (reply,) = self._session.flight(b'GETQUOTAROOT "INBOX"')
+        found = [_STORAGE.search(quota[1]) for each in reply.untagged if (quota := _QUOTA.match(each.text))]
+        rooms = [1024 * max(0, int(storage[2]) - int(storage[1])) for storage in found if storage]
+        return min(rooms, default=None)
+
+    def create(self, raw: bytes, use: str | None) -> None:
+        if use and "CREATE-SPECIAL-USE" in self._abilities:
+            attribute = "\\" + use.removeprefix("\\").capitalize()
+            reply = self._session.command_with_name(b"CREATE", raw, b" (USE (%s))" % attribute.encode("ascii"))
+            if reply.ok:
+                return
+        reply = self._session.command_with_name(b"CREATE", raw)
+        if reply.ok or response_code(reply.status + b" " + reply.text) == b"ALREADYEXISTS":
+            return
+        # NOTE: older servers say in words alone that it is there; then it can be opened.
+        if self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)").ok:
+            return
+        error = error_of(reply.status + b" " + reply.text, self._session.where, FolderRefused)
+        raise error if isinstance(error, ServerUnavailable) else _refused(error.reason, error.server_reply, raw)
+
+    def subscribe(self, raws: Collection[bytes]) -> None:
+        for raw in raws:
+            self._session.command_with_name(b"SUBSCRIBE", raw)
+
+    def open(self, raw: bytes, *, readonly: bool = False) -> OpenedTarget:
+        name = names.printable(names.decode_name(raw))
+        self._session.where = Where(self._session.where.server, name)
+        self._session.exists = 0
+        self._appends = AppendStream(self._session, self._abilities, raw)
+        reply = self._session.command_with_name(b"EXAMINE" if readonly else b"SELECT", raw)
+        self._session.required(reply, FolderNotFound)
+        if not readonly and _READ_ONLY.match(reply.text):
+            raise PermissionDenied("the destination opens it read-only", where=self._session.where)
+        return self._opened(reply)
+
+    def _opened(self, reply: Reply) -> OpenedTarget:
+        items: dict[bytes, int] = {}
+        permanent: list[str] | None = None
+        for response in reply.untagged:
+            if (item := _ITEM.match(response.text)) and (value := number(item[2])) is not None:
+                items[item[1].upper()] = value
+            elif flags := _PERMANENT.match(response.text):
+                permanent = flags[1].decode("utf-8", "backslashreplace").split()
+        uidnext = items.get(b"UIDNEXT") or self._uidnext_of_status()
+        if uidnext is None:
+            uidnext = max(self._reader.uids(), default=0) + 1
+        return OpenedTarget(
+            uidvalidity=items.get(b"UIDVALIDITY", 0),
+            uidnext=uidnext,
+            messages=self._session.exists,
+            permanent=None if permanent is None else parse_flags(flag for flag in permanent if flag != "\\*"),
+            any_keyword=permanent is None or "\\*" in permanent,
+        )
+
+    def _uidnext_of_status(self) -> int | None:
+        reply = self._session.command_with_name(b"STATUS", self._stream.raw, b" (UIDNEXT UIDVALIDITY MESSAGES)")
+        return next((row[1].uidnext for row in map(parse_status, reply.untagged) if row), None)
+
+    @property
+    def _stream(self) -> AppendStream:
+        if self._appends is None:
+            raise RuntimeError("no folder is open")
+        return self._appends
+
+    def begin_append(self, letters: Sequence[Letter]) -> None:
+        self._stream.begin(letters)
+
+    def end_append(self) -> Sequence[Appended]:
+        return self._stream.end()
+
+    def shown(self, since: int) -> dict[int, Attributes]:
+        self._session.flight(b"NOOP")
+        # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
+        rows = self._reader.rows_from(since) if self._session.exists else ()
+        return {row.uid: row for row in rows if row.uid >= since}
+
+    def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:
+        commands: list[bytes] = []
+        for (added, removed), uids in changes.items():
+            for chunk in format_uid_set(uids, _LINE_OCTETS):
+                for sign, flags in ((b"+", added), (b"-", removed)):
+                    if flags:
+                        words = " ".join(sorted(flags)).encode()
+                        commands.append(b"UID STORE %s %sFLAGS.SILENT (%s)" % (chunk.encode(), sign, words))
+        for start in range(0, len(commands), _FLIGHT):
+            for reply in self._session.flight(*commands[start : start + _FLIGHT]):
+                self._session.required(reply)
+        asked = {uid for uids in changes.values() for uid in uids}
+        return self.flags(asked)
+
+    def flags(self, uids: Collection[int]) -> dict[int, Flags]:
+        """The flags the server shows of these."""
+        shown: dict[int, Flags] = {}
+        commands = [b"UID FETCH %s (UID FLAGS)" % chunk.encode() for chunk in format_uid_set(uids, _LINE_OCTETS)]
+        for start in range(0, len(commands), _FLIGHT):
+            for reply in self._session.flight(*commands[start : start + _FLIGHT]):
+                for response in self._session.required(reply):
+                    row = parse_fetch(response).attributes if is_fetch(response.text) else None
+                    if row is not None and row.flags is not None and row.uid in uids:
+                        shown[row.uid] = row.flags
+        return shown
+
+    def expunge(self, uids: Collection[int]) -> None:
+        if not self.can_expunge:  # a plain EXPUNGE would take other people's mail along
+            raise PermissionDenied("the destination has no UID EXPUNGE", where=self._session.where)
+        for chunk in format_uid_set(uids, _LINE_OCTETS):
+            self._session.required(self._session.flight(b"UID EXPUNGE " + chunk.encode())[0])
+
+    def uids(self, criteria: str | None = None) -> set[int]:
+        return self._reader.uids(criteria)
+
+    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
+        return self._reader.scan(uids, changed_since=changed_since)
+
+    def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
+        return self._reader.headers(uids, field)
+
+    def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
+        return self._reader.fetch(uids)
+
+    def close(self) -> None:
+        self._session.say_goodbye()
+
+    def hang_up(self) -> None:
+        self._session.hang_up()
+
+
+def _refused(reason: str, reply: str | None, raw: bytes) -> FolderRefused:
+    name = names.printable(names.decode_name(raw))
+    return FolderRefused(
+        f'the destination makes no folder "{name}": {reason}',
+        server_reply=reply,
+        hint="name another one below [folders.rename]",
+    )

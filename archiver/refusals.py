@@ -1,0 +1,266 @@
+"""Why a destination refused a message: from its reply, else from what is odd about the message.
+
+A refusal is one word, for the journal and the report. Servers say the same thing in response codes (RFC 5530,
+RFC 7889) and in prose, and some say nothing at all: Exchange answers "BAD Command Argument Error. 11" to a long
+line, a great size and a header it cannot read alike. A new server's wording has its place here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Refusal = Literal[
+    "too-big",
+    "over-quota",
+    "long-line",
+    "nul",
+    "bare-lf",
+    "invalid-header",
+    "virus",
+    "throttled",
+    "flags",
+    "date",
+    "folder",
+    "empty",
+    "unknown",
+]
+"""The reason in one word. "throttled" and "over-quota" are of the destination and will be met by the next message
+too, "folder" by the next one there; the others are of this message."""
+
+#: A line of RFC 5322 section 2.1.1, without its CRLF.
+REFUSALS: tuple[Refusal, ...] = get_args(Refusal)
+
+LINE_OCTETS = 998
+
+_EXCHANGE_LINE = 9900  # lines of about 10,000 octets are where Exchange and others stop reading
+_EXCHANGE_SIZE = 25_000_000  # limits begin at 10 MB and are mostly 25 or 35
+_LINE_KEPT = 1024  # of a header line; a field's name is in there or nowhere
+
+_CODE = re.compile(r"(?:\* *)?(?:(?:no|bad|bye)\b)? *\[([a-z0-9-]+)")
+
+#: LIMIT is not among them: it is said of sizes, of flags, of too many requests, of too many equal messages (Cyrus).
+_BY_CODE: dict[str, Refusal] = {
+    "toobig": "too-big",
+    "overquota": "over-quota",
+    "trycreate": "folder",
+    "nonexistent": "folder",
+    "alreadyexists": "folder",
+    "noperm": "folder",
+    "read-only": "folder",
+    "unavailable": "throttled",
+    "inuse": "throttled",
+    "throttled": "throttled",
+    "overbandwidth": "throttled",
+}
+
+#: In this order: a reply may quote a folder's name, which may be any word, so what is said of folders goes first.
+_BY_WORDS: dict[Refusal, tuple[str, ...]] = {
+    "folder": (
+        *("mailbox does not exist", "mailbox doesn't exist", "mailbox not found", "no such mailbox"),
+        *("folder could not be found", "error finding folder", "folder does not exist", "no such folder"),
+        *("invalid mailbox name", "permission denied", "required permissions", "access denied", "read-only"),
+    ),
+    "virus": ("virus", "viruses", "malware", "infected"),
+    # iCloud's "Parse Error" is of the command, in which nothing varies but the flags.
+    "flags": ("flag", "flags", "keyword", "keywords", "in atom", "bad parse error"),
+    "date": ("internal date", "internaldate", "date-time", "invalid date", "bad date", "parse date"),
+    "empty": ("zero-length", "zero byte", "empty message", "append aborted", "append cancelled"),
+    # Gmail's "Invalid character in literal": NUL is the only octet that a literal may not hold.
+    "nul": ("nul", "nuls", "null character", "null characters", "null bytes", "invalid character in literal"),
+    "bare-lf": ("bare newline", "bare newlines", "bare lf", "bare line feed", "bare linefeed"),
+    "long-line": (
+        *("line too long", "lines too long", "line is too long", "long lines", "line length"),
+        *("length limit exceeded: line", "bufio: buffer full", "token too long"),
+    ),
+    "invalid-header": (
+        *("invalid header", "bad header", "malformed header", "malformed mime header", "header key"),
+        *("header/body separator", "in headers", "invalid rfc5322", "invalid rfc822", "malformed message"),
+        *("parse message", "parse the message", "parsing message", "missing header"),
+    ),
+    "over-quota": (
+        *("quota", "overquota", "mailbox full", "mailbox is full", "mailbox size limit", "too many messages"),
+        *("storage limit", "storage has been exceeded", "insufficient storage", "blocks limit", "inode limit"),
+        *("no space", "not enough space", "not enough disk space", "out of space", "disk full", "disk is full"),
+    ),
+    "throttled": (
+        *("throttled", "throttling", "rate limit", "backoff", "too many requests", "too many connections"),
+        *("server unavailable", "server(s) unavailable", "service unavailable", "server busy", "overloaded"),
+        *("try again", "temporary", "temporarily", "is locked", "in use"),
+    ),
+    "too-big": (
+        *("too big", "too large", "size exceeds", "size exceeding", "size limit", "larger than the maximum"),
+        *("maximum size", "maximum message size", "maximum request size", "maximum import size"),
+        *("message exceeds", "literal exceeds", "command line limit exceeded"),
+    ),
+}
+
+_PATTERNS = [
+    (refusal, re.compile(r"\b(?:" + "|".join(map(re.escape, phrases)) + r")\b"))
+    for refusal, phrases in _BY_WORDS.items()
+]
+
+
+def classify(reply: bytes | str) -> Refusal:
+    """The reason that a reply to APPEND names: by its response code, else by its words, else "unknown".
+
+    `reply` is what is behind the tag ("NO [OVERQUOTA] ..."), or behind the status word.
+    """
+    text = (reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply).strip().lower()
+    found = _CODE.match(text)
+    if "bandwidth limit" in text:
+        return "throttled"  # Gmail gives it the code OVERQUOTA
+    if found and found[1] in _BY_CODE:
+        return _BY_CODE[found[1]]
+    return next((refusal for refusal, words in _PATTERNS if words.search(text)), "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What may be odd about a message. `longest_line` is without line ends; `header_ok`: there is a header, and
+    each of its lines is a field or the continuation of one."""
+
+    size: int
+    has_nul: bool
+    has_bare_lf: bool
+    has_bare_cr: bool
+    longest_line: int
+    header_ok: bool
+
+    @property
+    def empty(self) -> bool:
+        """Not an octet: some destinations refuse it, for others it is a line."""
+        return self.size == 0
+
+
+def features_of(chunks: Iterable[bytes]) -> Features:
+    """Read a message in pieces; of a line of any length only its beginning is kept."""
+    size = line_octets = longest = 0
+    has_nul = bare_lf = bare_cr = False
+    header = _HeaderCheck()
+    held = b""  # a CR at a chunk's end: whether it is a bare one, only the next octet tells
+    for chunk in chunks:
+        size += len(chunk)
+        octets = held + chunk
+        held = b"\r" if octets.endswith(b"\r") else b""
+        octets = octets.removesuffix(held)
+        pairs = octets.count(b"\r\n")
+        has_nul = has_nul or b"\0" in octets
+        bare_lf = bare_lf or octets.count(b"\n") > pairs
+        bare_cr = bare_cr or octets.count(b"\r") > pairs
+        first, *lines = octets.replace(b"\r\n", b"\n").split(b"\n")
+        longest = max(longest, line_octets + len(first), max(map(len, lines), default=0))
+        line_octets = len(lines[-1]) if lines else line_octets + len(first)
+        header.feed(first, lines)
+    header.end()
+    return Features(size, has_nul, bare_lf, bare_cr or held != b"", longest, header.good)
+
+
+class _HeaderCheck:
+    """Whether every line up to the first blank one is of a field, and there is a field."""
+
+    def __init__(self) -> None:
+        self.good = False
+        self._line = b""
+        self._done = False
+
+    def feed(self, first: bytes, lines: list[bytes]) -> None:
+        """More of the line that is open, then further lines, of which the last is open again."""
+        self._line = (self._line + first)[:_LINE_KEPT]
+        for line in lines:
+            if self._done:
+                return
+            self.end()
+            self._line = line[:_LINE_KEPT]
+
+    def end(self) -> None:
+        """The open line is complete."""
+        if self._done or not self._line:
+            self._done = True
+        elif self._line[:1] not in b" \t":
+            self.good = self._line.find(b":") > 0
+            self._done = not self.good
+
+
+def suspect(features: Features) -> Refusal:
+    """What about a message is the likeliest cause of a refusal without a reason; "unknown" if nothing is odd."""
+    suspicions: tuple[tuple[Refusal, bool], ...] = (
+        ("empty", features.empty),
+        ("nul", features.has_nul),
+        ("long-line", features.longest_line > _EXCHANGE_LINE),
+        ("too-big", features.size > _EXCHANGE_SIZE),
+        ("bare-lf", features.has_bare_lf),
+        ("invalid-header", not features.header_ok),
+        ("long-line", features.longest_line > LINE_OCTETS),
+    )
+    return next((refusal for refusal, odd in suspicions if odd), "unknown")
+
+
+_WORDS: dict[Refusal, tuple[str, str]] = {
+    "too-big": (
+        "the destination takes no message of this size",
+        "raise the destination's limit on the size of a message, then `archiver retry`",
+    ),
+    "over-quota": (
+        "the destination has no room left",
+        "make room at the destination or raise its quota, then `archiver retry`",
+    ),
+    "long-line": (
+        "the destination takes no lines of this length",
+        'allow a copy with its lines broken: [replay] repair = ["long-lines"], then `archiver retry`',
+    ),
+    "nul": (
+        "the destination takes no NUL in a message",
+        'allow a copy without them: [replay] repair = ["nul"], then `archiver retry`',
+    ),
+    "bare-lf": (
+        "the destination takes no line that ends without a CR",
+        'allow a copy with CRLF: [replay] repair = ["crlf"], then `archiver retry`',
+    ),
+    "invalid-header": (
+        "the destination cannot read the message's header",
+        "no repair makes a header; let the destination take it as it is, or accept with `archiver retry --accept`",
+    ),
+    "virus": (
+        "the destination takes it for a virus",
+        "have the destination's scanner let it pass, then `archiver retry`; else `archiver retry --accept`",
+    ),
+    "throttled": (
+        "the destination cannot take it now or wants fewer requests",
+        "run again later, or with fewer `connections`; what is there is not sent again",
+    ),
+    "flags": (
+        "the destination does not take the message's flags",
+        "raise the destination's limit on keywords or delete some there, then `archiver retry`",
+    ),
+    "date": (
+        "the destination does not take the message's INTERNALDATE",
+        "many take none before 1970: let the destination take it, or accept with `archiver retry --accept`",
+    ),
+    "folder": (
+        "the destination's folder is not there or cannot be written",
+        "create the folder or give this user the right to insert into it, then `archiver retry`",
+    ),
+    "empty": (
+        "the destination takes no message without an octet",
+        "there is nothing to send; accept it with `archiver retry --accept`",
+    ),
+    "unknown": (
+        "the destination does not say why",
+        'allow a repaired copy: [replay] repair = ["crlf", "nul", "long-lines"], then `archiver retry`',
+    ),
+}
+
+
+def describe(refusal: Refusal, limit: int | None = None) -> str:
+    """The reason for people. `limit`: the size in octets that the destination says it takes (RFC 7889)."""
+    if refusal == "too-big" and limit is not None:
+        return f"the destination takes no message over {limit:,} octets"
+    return _WORDS[refusal][0]
+
+
+def advice(refusal: Refusal) -> str:
+    """What a person can do about it, in one line."""
+    return _WORDS[refusal][1]

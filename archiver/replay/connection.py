@@ -1,0 +1,71 @@
+"""A connection to a destination that is opened when it is needed, and again after it was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from archiver.destination_ports import MailDestination
+from archiver.errors import TemporaryError, Throttled
+from archiver.progress import Noted
+from archiver.replay.context import ReplayContext
+
+_LONGEST_THROTTLE_SECONDS = 300
+
+T = TypeVar("T")
+
+
+class Connection:
+    """One connection at a time. Belongs to one thread."""
+
+    def __init__(self, context: ReplayContext) -> None:
+        self._context = context
+        self._destination: MailDestination | None = None
+        self._failures = 0
+
+    def get(self) -> MailDestination:
+        """Log in, if that is not done."""
+        if self._destination is None:
+            self._destination = self._context.connect()
+        return self._destination
+
+    def insist(self, work: Callable[[MailDestination], T], progress: Callable[[], int] = lambda: 0) -> T:
+        """Do `work`, again on a new connection after a temporary failure. `progress` counts what was got done so
+        far: attempts are those without any."""
+        done = progress()
+        while True:
+            try:
+                result = work(self.get())
+            except TemporaryError as error:
+                if progress() != done:
+                    done, self._failures = progress(), 0
+                self._failed(error)
+            else:
+                self._failures = 0
+                return result
+
+    def _failed(self, error: TemporaryError) -> None:
+        """Drop the connection and wait, or give up by raising `error`."""
+        self.drop()
+        self._context.pause(0)  # an end that was asked for is no failure of the server
+        self._failures += 1
+        delay = min(0.25 * 4 ** (self._failures - 1), 30.0)
+        if isinstance(error, Throttled):
+            delay = error.delay_seconds if error.delay_seconds is not None else 4 * delay
+        if self._failures >= self._context.attempts or delay > _LONGEST_THROTTLE_SECONDS:
+            raise error
+        attempt = f"attempt {self._failures + 1} of {self._context.attempts} in {delay:g} seconds"
+        self._context.progress(Noted(f"{error.message}; {attempt}"))
+        self._context.pause(delay)
+
+    def drop(self) -> None:
+        """Close at once."""
+        destination, self._destination = self._destination, None
+        if destination is not None:
+            destination.hang_up()
+
+    def close(self) -> None:
+        """Log out."""
+        destination, self._destination = self._destination, None
+        if destination is not None:
+            destination.close()

@@ -1,0 +1,109 @@
+"""What the connections of one replay share, and the folders they work on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from archiver.copies import KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
+from archiver.destination_ports import Copies, MailDestination
+from archiver.errors import IntegrityError
+from archiver.model import FolderStatus
+from archiver.plan import RETRY_RUNS
+from archiver.ports import MessageStore
+from archiver.progress import Progress
+from archiver.record import Recorder
+
+#: How long an APPEND may take to show after its connection was lost, in seconds.
+SETTLE_SECONDS = 5.0
+
+Retry = Literal["due", "all", "accept"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRulesOfAccount:
+    """What the account file and the command line ask for. `repairs` may be done to what is refused; `vanished` is
+    what becomes of copies whose messages are gone from the source, beyond the brake only if `confirmed`;
+    `include_vanished` sends what is gone from the source too."""
+
+    repairs: Collection[str]
+    vanished: VanishedPolicy
+    retry: Retry = "due"
+    include_vanished: bool = False
+    confirmed: bool = False
+
+
+@dataclass(slots=True)
+class ReplayJob:
+    """A folder of the destination that is to be brought up to date from `folders` of the archive (their numbers).
+
+    `status` is what the destination listed; None where it was just made or does not tell. `messages` of `octets`
+    have no copy there yet. `breaks` counts how often the connection broke at a message that was sent by itself,
+    which those of `alone` are, and `said` is what the server said then. `error` is why the folder could not be
+    finished.
+    """
+
+    raw: bytes
+    name: str
+    folders: tuple[int, ...]
+    status: FolderStatus | None
+    known: KnownTarget | None
+    messages: int = 0
+    octets: int = 0
+    alone: set[MessageKey] = field(default_factory=set)
+    breaks: Counter[MessageKey] = field(default_factory=Counter)
+    said: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A job's folder, open, and known under `number`."""
+
+    job: ReplayJob
+    number: int
+    opened: OpenedTarget
+
+
+@dataclass(slots=True)
+class ReplayContext:
+    """Shared by all connections of one account.
+
+    `connect` logs in; `pause(seconds)` waits and `check_stop` looks, both raise when the run is to end; `now` is
+    UTC in ISO 8601. `refused` are the messages refused in earlier runs. `append_limit` is known once the
+    destination was listed. `damage` is something missing in the archive that stopped nobody.
+    """
+
+    connect: Callable[[], MailDestination]
+    store: MessageStore
+    copies: Copies
+    recorder: Recorder
+    destination: int
+    rules: ReplayRulesOfAccount
+    attempts: int
+    pause: Callable[[float], None]
+    check_stop: Callable[[], None]
+    progress: Progress
+    now: Callable[[], str]
+    refused: Mapping[MessageKey, Refused]
+    append_limit: int | None = None
+    damage: IntegrityError | None = None
+
+    @property
+    def repairs(self) -> Collection[str]:
+        return self.rules.repairs
+
+    @property
+    def retry(self) -> Retry:
+        return self.rules.retry
+
+    def is_due(self, key: MessageKey) -> bool:
+        """Whether a message is to be sent: a refused one is tried again in the next three runs, then by `retry`."""
+        refused = self.refused.get(key)
+        return refused is None or self.retry != "due" or not (refused.accepted or refused.tries > RETRY_RUNS)
+
+    def damaged(self, error: IntegrityError) -> None:
+        """Something is missing in the archive; it is told when everything else is done."""
+        self.damage = self.damage or error

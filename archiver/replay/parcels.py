@@ -1,0 +1,138 @@
+"""Messages made ready for the wire: read from the store, proved to be what was stored, put into groups.
+
+A message whose octets are not what was recorded is never sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from archiver.copies import Letter, MessageKey, OpenedTarget, Outgoing
+from archiver.errors import IntegrityError
+from archiver.flags import sendable
+from archiver.message import date_time, internaldate_seconds, internaldate_to_send, same_moment
+from archiver.model import Digest, Flags
+from archiver.ports import MessageStore
+from archiver.replay.recognise import octets_of
+from archiver.replay.repair import repair
+
+GROUP_MESSAGES = 100
+GROUP_OCTETS = 4 << 20
+
+#: A message above this is a group by itself and is never in memory as a whole.
+LARGE_OCTETS = 1 << 20
+
+#: The second of January 1970: for the very first moment Cyrus and Courier take the time of now.
+EARLIEST = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message of the archive, ready to be sent. `repaired` says what was altered, `sent_digest` is the digest of
+    the altered octets; `dated` is false where another date than the message's own is sent. `tried` are the forms in
+    which it was refused already."""
+
+    outgoing: Outgoing
+    letter: Letter
+    crlf_size: int
+    repaired: tuple[str, ...] = ()
+    sent_digest: Digest | None = None
+    dated: bool = True
+    tried: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> MessageKey:
+        return self.outgoing.key
+
+    def fits(self, size: int | None) -> bool:
+        """Whether a destination that shows this RFC822.SIZE may hold just the octets that were sent."""
+        return size is None or size in (self.letter.size, self.crlf_size)
+
+    def shows_its_date(self, internaldate: str | None) -> bool:
+        """Whether a destination's INTERNALDATE is the moment that was sent."""
+        sent = internaldate_seconds(self.letter.internaldate)
+        return sent is None or same_moment(internaldate_seconds(internaldate), sent)
+
+
+def parcel_of(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> Parcel:
+    """Make a message ready.
+
+    Raises:
+        IntegrityError: its octets are missing, or are not those that were stored.
+    """
+    place = outgoing.placement
+    date = internaldate_to_send(outgoing.internaldate, place.arrived)
+    digest = hashlib.sha256()
+    held: list[bytes] = []
+    for piece in octets_of(store, place):
+        digest.update(piece)
+        if place.size <= LARGE_OCTETS:
+            held.append(piece)
+    if digest.hexdigest() != place.digest:
+        raise IntegrityError(f"{store.place(place)}: its octets are not those that were stored")
+    flags = opened.kept(sendable(place.flags))
+    if place.size <= LARGE_OCTETS:
+        return Parcel(outgoing, Letter(flags, date, place.size, lambda: held), place.crlf_size)
+    return Parcel(outgoing, Letter(flags, date, place.size, lambda: octets_of(store, place)), place.crlf_size)
+
+
+def keywords_of(flags: Flags) -> Flags:
+    """Those of `flags` that are no system flags."""
+    return frozenset(flag for flag in flags if not flag.startswith("\\"))
+
+
+def in_form(parcel: Parcel, opened: OpenedTarget, form: str) -> Parcel:
+    """The same in another form, which is tried once: "no keywords", "no flags", "1970" (the earliest date that
+    every server takes), "no keywords, 1970", or "as it is"."""
+    place = parcel.outgoing.placement
+    flags = opened.kept(sendable(place.flags))
+    date = internaldate_to_send(parcel.outgoing.internaldate, place.arrived)
+    if form == "no flags":
+        flags = frozenset()
+    elif "no keywords" in form:
+        flags -= keywords_of(flags)
+    dated = "1970" not in form
+    letter = replace(parcel.letter, flags=flags, internaldate=date if dated else date_time(EARLIEST))
+    return replace(parcel, letter=letter, dated=dated, tried=parcel.tried | {form})
+
+
+def repaired_by(store: MessageStore, parcel: Parcel, kinds: Sequence[str]) -> Parcel:
+    """The same with its octets repaired, always from the true ones."""
+    place = parcel.outgoing.placement
+    names = tuple(kinds)
+
+    def octets() -> Iterator[bytes]:
+        return repair(octets_of(store, place), names)
+
+    digest, size, bare, last = hashlib.sha256(), 0, 0, b""
+    for piece in octets():
+        digest.update(piece)
+        size += len(piece)
+        bare += piece.count(b"\n") - (last + piece).count(b"\r\n")
+        last = piece[-1:] if piece[-1:] == b"\r" else b""
+    letter = replace(parcel.letter, size=size, octets=octets)
+    return replace(
+        parcel, letter=letter, crlf_size=size + bare, repaired=names, sent_digest=Digest(digest.hexdigest())
+    )
+
+
+def groups(outgoing: Iterable[Outgoing], alone: Collection[MessageKey]) -> Iterator[list[Outgoing]]:
+    """Deal messages into groups of a bounded size, in their order. Large ones, and those of `alone`, are by
+    themselves."""
+    group: list[Outgoing] = []
+    octets = 0
+    for each in outgoing:
+        size = each.placement.size
+        single = size > LARGE_OCTETS or each.key in alone
+        if group and (single or len(group) >= GROUP_MESSAGES or octets + size > GROUP_OCTETS):
+            yield group
+            group, octets = [], 0
+        if single:
+            yield [each]
+            continue
+        group.append(each)
+        octets += size
+    if group:
+        yield group

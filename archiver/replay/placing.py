@@ -1,0 +1,120 @@
+"""Every folder of the archive gets its place at the destination: mapped, made, recorded, subscribed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+
+from archiver.copies import DestinationFolders
+from archiver.copy_facts import MappedFact
+from archiver.destination_ports import MailDestination
+from archiver.errors import ConfigError, FolderRefused
+from archiver.facts import Fact
+from archiver.folder_map.mapping import FolderMap, MappedFolder, MapRules, map_folders
+from archiver.model import Folder, KnownFolder
+from archiver.progress import Noted
+from archiver.replay.connection import Connection
+from archiver.replay.context import ReplayContext
+
+Recorded = Mapping[int, tuple[bytes, tuple[str, ...], str]]
+"""(raw, path, rules) of a folder's place at the destination, by the folder's number."""
+
+
+def map_of(
+    folders: Sequence[KnownFolder],
+    destination: DestinationFolders,
+    rules: MapRules,
+    recorded: Recorded,
+    unnameable: Collection[bytes] = (),
+) -> FolderMap:
+    """Which folder goes where. What was recorded under the same rules stays.
+
+    Raises:
+        ConfigError: the map cannot be used, with every reason.
+    """
+    same_rules = {
+        each.folder.raw: recorded[each.number][0]
+        for each in folders
+        if each.number in recorded and recorded[each.number][2] == rules_for(each.folder, rules)
+    }
+    folder_map = map_folders(
+        [each.folder for each in folders], destination, rules, recorded=same_rules, unnameable=unnameable
+    )
+    if folder_map.problems:
+        raise ConfigError("[folders]", folder_map.problems)
+    return folder_map
+
+
+def rules_for(folder: Folder, rules: MapRules) -> str:
+    """The rules that decide about a folder, as text: while they stay the same, so does its place."""
+    matching = [
+        (name, to) for name, to in rules.rename.items() if (folder.name + "/").startswith(name.rstrip("/") + "/")
+    ]
+    return json.dumps([rules.prefix, max(matching, key=lambda rule: len(rule[0]), default=None)])
+
+
+def place_folders(
+    context: ReplayContext,
+    connection: Connection,
+    listed: DestinationFolders,
+    folders: Sequence[KnownFolder],
+    rules: MapRules,
+    errors: dict[str, str],
+) -> list[tuple[KnownFolder, MappedFolder]]:
+    """Give every folder its place at the destination: made where it is missing, recorded, subscribed as at the
+    source. Folders that the destination does not want are left out, with the reason in `errors`."""
+    recorded = context.copies.mapped(context.destination)
+    unnameable: set[bytes] = set()
+    made: set[bytes] = set()
+    while True:
+        folder_map = map_of(folders, listed, rules, recorded, unnameable)
+        refused = _create(connection, folder_map, made, unnameable, errors)
+        if not refused:
+            break
+        unnameable |= refused
+    for warning in folder_map.warnings:
+        context.progress(Noted(warning))
+    known = {each.folder.raw: each for each in folders}
+    placed = [(known[each.folder.raw], each) for each in folder_map.folders if each.folder.name not in errors]
+    facts: list[Fact] = [
+        MappedFact(
+            context.destination, folder.number, each.raw, each.path, rules_for(each.folder, rules), context.now()
+        )
+        for folder, each in placed
+        if recorded.get(folder.number) != (each.raw, each.path, rules_for(each.folder, rules))
+    ]
+    context.recorder.write(facts)
+    subscribed = {each.folder.raw for each in listed.listed if each.folder.subscribed}
+    wanted = [each.raw for _, each in placed if each.folder.subscribed and each.raw not in subscribed]
+    connection.insist(lambda destination: destination.subscribe(wanted))
+    return placed
+
+
+def _made(folder: MappedFolder, destination: MailDestination) -> None:
+    destination.create(folder.raw, folder.use)
+
+
+def _create(
+    connection: Connection,
+    folder_map: FolderMap,
+    made: set[bytes],
+    unnameable: set[bytes],
+    errors: dict[str, str],
+) -> set[bytes]:
+    """Make what is missing, parents first. The names that the destination does not take: once more they are tried
+    escaped."""
+    refused: set[bytes] = set()
+    missing = [each for each in folder_map.folders if not each.exists and each.raw not in made]
+    for each in sorted(missing, key=lambda each: each.path):
+        if each.folder.name in errors:
+            continue
+        try:
+            connection.insist(partial(_made, each))
+            made.add(each.raw)
+        except FolderRefused as error:
+            if each.raw in unnameable:  # its most cautious spelling
+                errors[each.folder.name] = str(error)
+            else:
+                refused.add(each.raw)
+    return refused

@@ -1,0 +1,174 @@
+"""The replay step: from the archive onto a destination, over several connections; the source is not asked.
+
+The map of the folders is made and checked before anything is created. Then every folder that needs it gets one
+pass, on one connection at a time. Deletions come last, and only if everything else went well.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from archiver.copies import DestinationFolders
+from archiver.errors import (
+    AuthenticationFailed,
+    BackendError,
+    ConnectionRefused,
+    OverQuota,
+    TemporaryError,
+)
+from archiver.folder_map.mapping import MappedFolder, MapRules
+from archiver.model import KnownFolder
+from archiver.names import printable
+from archiver.progress import Noted, Planned
+from archiver.replay.connection import Connection
+from archiver.replay.context import ReplayContext, ReplayJob
+from archiver.replay.placing import place_folders
+from archiver.replay.target_pass import TargetPass
+from archiver.replay.withdrawing import withdraw
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What could not be done, beside the messages that were refused: reasons by the folder's name, and why
+    deletions were not carried out, None if nothing stopped them."""
+
+    errors: Mapping[str, str] = field(default_factory=dict)
+    held_back: str | None = None
+
+
+def replay_folders(
+    context: ReplayContext,
+    folders: Sequence[KnownFolder],
+    rules: MapRules,
+    connections: int,
+) -> ReplayResult:
+    """Bring the destination up to date with `folders` of the archive.
+
+    Raises:
+        ConfigError: the folders cannot be mapped; nothing was created.
+        ArchiverError: the account could not be finished; what was done so far is recorded.
+    """
+    connection = Connection(context)
+    errors: dict[str, str] = {}
+    try:
+        listed = connection.insist(lambda destination: destination.list_folders())
+        context.append_limit = listed.append_limit
+        placed = place_folders(context, connection, listed, folders, rules, errors)
+        jobs = _jobs(context, placed, listed)
+        due = [job for job in jobs if _is_due(context, job)]
+        _work_off(context, due, connections, connection)
+        errors |= {job.name: job.error for job in due if job.error is not None}
+        held_back = None
+        if not errors and context.rules.vanished != "keep":
+            held_back = withdraw(context, connection, jobs)
+    finally:
+        connection.close()
+    if context.damage is not None:
+        raise context.damage
+    return ReplayResult(errors, held_back)
+
+
+def _jobs(
+    context: ReplayContext,
+    placed: Sequence[tuple[KnownFolder, MappedFolder]],
+    listed: DestinationFolders,
+) -> list[ReplayJob]:
+    statuses = {each.folder.raw: each.status for each in listed.listed}
+    targets = context.copies.targets(context.destination)
+    sources: dict[bytes, list[KnownFolder]] = {}
+    for folder, each in placed:
+        sources.setdefault(each.raw, []).append(folder)
+    return [
+        ReplayJob(
+            raw=raw,
+            name=printable(", ".join(folder.folder.name for folder in here)),
+            folders=tuple(folder.number for folder in here),
+            status=statuses.get(raw),
+            known=targets.get(raw),
+        )
+        for raw, here in sources.items()
+    ]
+
+
+def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
+    """Whether a folder has to be opened. One that stands where our last pass left it, and of which nothing is
+    waiting, need not."""
+    number = job.known.number if job.known else 0
+    job.messages, job.octets = context.copies.work(number, job.folders, vanished=context.rules.include_vanished)
+    not_due = sum(each.target == number and not context.is_due(key) for key, each in context.refused.items())
+    job.messages = max(0, job.messages - not_due)
+    if job.messages:
+        context.progress(Planned(job.messages, job.octets))
+        return True
+    state = job.known.state if job.known else None
+    if job.known is None or state is None or job.status is None:
+        return True
+    here = (job.status.uidvalidity, job.status.uidnext, job.status.messages)
+    if here != (job.known.uidvalidity, state.uidnext, state.messages):
+        return True
+    return bool(context.copies.intents(number) or context.copies.reflagged(number))
+
+
+def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: int, first: Connection) -> None:
+    """All jobs, the largest first, over at most `connections` connections.
+
+    Raises:
+        ArchiverError: the first failure of the account, after all connections ended.
+    """
+    waiting = deque(sorted(jobs, key=lambda job: -job.octets))
+    failures: list[BaseException] = []
+
+    def work(connection: Connection) -> None:
+        try:
+            while not failures:
+                try:
+                    job = waiting.popleft()
+                except IndexError:
+                    return
+                _pass(context, connection, job)
+        except BaseException as error:  # NOTE: raised again below, in the calling thread
+            failures.append(error)
+
+    def work_beside() -> None:
+        connection = Connection(context)
+        try:
+            connection.get()
+        except BackendError as error:
+            # Servers allow only so many connections of a user; the first one does all the work, if need be.
+            context.progress(Noted(f"{error.reason}: going on with one connection less"))
+            return
+        except BaseException as error:
+            failures.append(error)
+            return
+        try:
+            work(connection)
+        finally:
+            connection.close()
+
+    worth = min(connections, sum(job.messages > 0 for job in jobs), 1 + sum(job.messages for job in jobs) // 200)
+    threads = [threading.Thread(target=work_beside, name=f"replay-{number}") for number in range(2, 1 + worth)]
+    for thread in threads:
+        thread.start()
+    work(first)
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _pass(context: ReplayContext, connection: Connection, job: ReplayJob) -> None:
+    """One folder. Its failure is its own; a failure of the connection, the login or the quota is the account's."""
+
+    def copied() -> int:
+        return len(context.copies.claimed(job.known.number)) if job.known else 0
+
+    try:
+        connection.insist(lambda destination: TargetPass(context, destination, job).run(), copied)
+    except BackendError as error:
+        if isinstance(error, OverQuota | TemporaryError | AuthenticationFailed | ConnectionRefused):
+            raise
+        job.error = str(error)
+        context.progress(Noted(str(error)))

@@ -1,0 +1,64 @@
+"""Deletions at a destination, where a person's policy asks for them: of our own copies alone, and with a brake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from archiver.copies import Copy
+from archiver.copy_facts import MarkedFact, RemovedFact
+from archiver.destination_ports import MailDestination
+from archiver.facts import Fact
+from archiver.progress import Noted
+from archiver.replay.connection import Connection
+from archiver.replay.context import ReplayContext, ReplayJob
+from archiver.replay.following import DELETED, NO_FLAGS, over_the_brake
+
+
+def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[ReplayJob]) -> str | None:
+    """Carry out the policy for copies whose messages vanished at the source; why that was held back."""
+    gone: dict[bytes, Sequence[Copy]] = {}
+    held: dict[bytes, int] = {}
+    for job in jobs:
+        if job.known is not None:
+            copies = context.copies.vanished(job.known.number)
+            gone[job.raw] = [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
+            held[job.raw] = sum(context.copies.claimed(job.known.number).values())
+    total = sum(map(len, gone.values()))
+    if not total:
+        return None
+    braking = [job.name for job in jobs if over_the_brake(len(gone.get(job.raw, ())), held.get(job.raw, 0))]
+    if not context.rules.confirmed and (braking or over_the_brake(total, sum(held.values()))):
+        where = ", ".join(f'"{name}"' for name in braking[:5]) or "the whole account"
+        reason = (
+            f"{total} copies of messages that are gone from the source were left: more than 50 or 10 % of {where}"
+        )
+        context.progress(Noted(f"{reason}; --confirm-deletions {context.rules.vanished}s them"))
+        return reason
+    for job in jobs:
+        if gone.get(job.raw):
+            connection.insist(partial(_take_back, context, job, gone[job.raw]))
+    return None
+
+
+def _take_back(
+    context: ReplayContext, job: ReplayJob, copies: Sequence[Copy], destination: MailDestination
+) -> None:
+    """Mark or expunge copies in one folder; none of anybody else's."""
+    assert job.known is not None
+    number = job.known.number
+    opened = destination.open(job.raw)
+    if opened.uidvalidity != job.known.uidvalidity:
+        return  # the next run matches its messages again
+    there = set(destination.flags({copy.uid for copy in copies}))
+    away = tuple(sorted({copy.uid for copy in copies} - there))
+    facts: list[Fact] = [RemovedFact(number, away, "user", context.now())] if away else []
+    uids = tuple(sorted(there))
+    if uids:
+        destination.store({(DELETED, NO_FLAGS): uids})
+        if context.rules.vanished == "expunge":
+            destination.expunge(uids)
+            facts.append(RemovedFact(number, uids, "policy", context.now()))
+        else:
+            facts.append(MarkedFact(number, uids, True, context.now()))
+    context.recorder.write(facts)

@@ -1,0 +1,202 @@
+"""The report for people: one page that needs nothing beside it, made from the document that programs get.
+
+Folder names, subjects and servers' replies come from strangers. The template escapes every value; before that,
+control characters and bidirectional overrides are made visible, and what is too long to be read is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, Generic, TypeVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from archiver.names import printable
+from archiver.report_words import Group, Row, completed, counted, groups, is_good, missing, size, span, undelivered
+from archiver.verdict import verdict
+
+LISTED = 1_000
+"""So many rows of one kind the page lists, of failures so many for one reason; report.json has them all."""
+
+_GROUPS = 50
+_FAILURES = 5_000
+_BARS = 12
+_LONGEST = 300
+_STEPS = {"fetch": "Not archived", "replay": "Not delivered", "verify": "Found by comparing"}
+_LOSSES = {
+    "flags": "Flags or keywords were not kept",
+    "internaldate": "The date of arrival was not kept",
+    "repaired": "Sent in a repaired form, which the destination takes",
+    "rewritten": "The destination rewrote the header",
+}
+
+T = TypeVar("T")
+
+
+def render_html(document: Mapping[str, Any]) -> str:
+    """The page of a report, also of one that an earlier version wrote."""
+    report = completed(document)
+    reasons = groups(report["failures"])
+    return _template().render(
+        report=report,
+        verdict=verdict(report),
+        took=_took(report["started"], report["finished"]),
+        cards=_cards(report),
+        folders=_cut(report["folders"], first=lambda each: not is_good(each)),
+        reasons=_reasons(reasons),
+        more_reasons=len(reasons[_GROUPS:]),
+        of_more_reasons=sum(len(group.failures) for group in reasons[_GROUPS:]),
+        losses=_cut(report["losses"]),
+        differences=_cut(report["differences"]),
+        skipped=_cut(report["skipped"]),
+        bars=_bars(report["folders"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cut(Generic[T]):
+    """The part of a list that the page shows, and how many it leaves out."""
+
+    rows: Sequence[T]
+    total: int
+
+    @property
+    def more(self) -> int:
+        return self.total - len(self.rows)
+
+
+def _cut(rows: Sequence[T], most: int = LISTED, first: Callable[[T], bool] | None = None) -> Cut[T]:
+    """The first rows of a list; where it is too long, those before all for which `first` holds."""
+    if first is not None and len(rows) > most:
+        rows = sorted(rows, key=lambda each: not first(each))
+    return Cut(rows[:most], len(rows))
+
+
+def _reasons(reasons: Sequence[Group]) -> list[tuple[Group, Cut[Row]]]:
+    """The groups that are shown, each with its rows; the later ones get what room the first ones left."""
+    shown, room = [], _FAILURES
+    for group in reasons[:_GROUPS]:
+        cut = _cut(group.failures, max(1, min(LISTED, room)))
+        room -= len(cut.rows)
+        shown.append((group, cut))
+    return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One number of the summary. `bad`: it should be 0."""
+
+    title: str
+    number: int
+    note: str = ""
+    bad: bool = False
+
+
+def _cards(report: Row) -> list[Card]:
+    """The summary: the way of the messages first, then what this run did, then what is wrong."""
+    totals, there = report["totals"], report["totals"]["destination"]
+    octets = size(totals["stored_bytes"]) if totals["stored_bytes"] else ""
+    cards = [Card("on the server", totals["on_server"], counted(len(report["folders"]), "folder"))]
+    cards.append(Card("in the archive", totals["stored"], octets))
+    if there is not None:
+        note = f"{there['replayed']:,} delivered in this run"
+        cards.append(Card("at the destination", there["replayed"] + there["already_there"], note))
+    new = size(totals["fetched_bytes"]) if totals["fetched_bytes"] else ""
+    cards.append(Card("new in this run", totals["fetched"], new))
+    counts: dict[str, tuple[int, str, bool]] = {
+        "flags changed": (totals["flags_changed"], "", False),
+        "gone from the server": (totals["vanished"], "the archive keeps them", False),
+        "left out": (totals["excluded"], "by the account's settings", False),
+        "not archived": (totals["quarantined"], "", True),
+    }
+    if there is not None:
+        counts |= {
+            "compared": (there["verified"], "and equal at the destination", False),
+            "removed there since": (there["removed"], "", False),
+            "refused": (there["refused"], "by the destination", True),
+            "waiting": (there["pending"], "to be delivered", True),
+            "differences": (max(there["differences"], len(report["differences"])), "", True),
+        }
+    return cards + [Card(title, number, note, bad) for title, (number, note, bad) in counts.items() if number]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A folder in the chart; `folder` is None for all that are too small for a bar of their own. The shares are
+    percentages of the longest bar."""
+
+    folder: str | None
+    folders: int
+    messages: int
+    octets: int
+    messages_share: float
+    octets_share: float
+
+
+def _bars(folders: Sequence[Row]) -> list[Bar]:
+    """The largest folders and the others. One alone has nothing to be compared with."""
+    sized = sorted(
+        ((each["stored_bytes"], each["stored"], each["name"]) for each in folders if each["stored"]),
+        key=lambda each: (-each[0], -each[1]),
+    )
+    if len(sized) < 2:
+        return []
+    own = sized if len(sized) <= _BARS + 1 else sized[:_BARS]
+    others = sized[len(own) :]
+    rows: list[tuple[str | None, int, int, int]] = [(name, 1, messages, octets) for octets, messages, name in own]
+    if others:
+        rows.append((None, len(others), sum(each[1] for each in others), sum(each[0] for each in others)))
+    most, largest = max(row[2] for row in rows), max(row[3] for row in rows)
+    return [Bar(*row, 100 * row[2] / most, 100 * row[3] / largest if largest else 0.0) for row in rows]
+
+
+def _took(started: str, finished: str) -> str | None:
+    try:
+        seconds = (datetime.fromisoformat(finished) - datetime.fromisoformat(started)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return span(max(0, seconds))
+
+
+def _said(value: object) -> str:
+    """What somebody else said, harmless and not endless, nothing for None; the template escapes it."""
+    text = "" if value is None else str(value)
+    if len(text) <= _LONGEST:
+        return printable(text)
+    return f"{printable(text[:_LONGEST])}… ({len(text) - _LONGEST:,} more characters)"
+
+
+def _time(text: str) -> str:
+    """2026-11-23T15:33:10Z as 2026-11-23 15:33:10 UTC; anything else as it is."""
+    try:
+        return f"{datetime.strptime(text, '%Y-%m-%dT%H:%M:%SZ'):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return _said(text)
+
+
+def _parts(text: str) -> list[str]:
+    """Text in which commands stand between backticks, cut there: every second part is a command."""
+    parts = _said(text).split("`")
+    return parts if len(parts) % 2 else [_said(text)]
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("archiver"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "said": _said, "time": _time, "parts": _parts, "number": "{:,}".format, "size": size, "span": span,
+        "counted": counted,
+    }  # fmt: skip
+    environment.globals |= {
+        "missing": missing, "undelivered": undelivered, "is_good": is_good, "steps": _STEPS, "kinds": _LOSSES,
+    }  # fmt: skip
+    return environment.get_template("report.html.j2")

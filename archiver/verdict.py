@@ -1,0 +1,132 @@
+"""The verdict on a run, in plain words: what stands at the top of its report for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from archiver.report_words import Row, counted, missing, size, undelivered
+
+_ENDS = {
+    1: "an unexpected error stopped it",
+    2: "the account's settings are wrong",
+    4: "files were found that do not belong to the archive",
+    5: "the server could not be reached, or refused the login",
+    6: "the archive is damaged",
+    7: "another run was at work",
+    8: "the archive could not be written: the disk is full or read-only",
+    75: "the server asked to try later",
+}
+_UNREACHED = "not reached: "
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run came to. `sentences` say more; they may hold what a server said."""
+
+    kind: Literal["good", "part", "bad"]
+    headline: str
+    sentences: Sequence[str]
+
+
+def verdict(report: Row) -> Verdict:
+    """The verdict on a `completed` report. It follows from the numbers; the status can only make it worse."""
+    problems, lost, aside = _problems(report), _lost(report), _left_aside(report)
+    if report["status"] not in ("complete", "incomplete"):
+        return Verdict("bad", "The run did not finish", _said(_why(report), _held(report), *problems, *aside))
+    if report["status"] == "complete" and problems == lost:  # a loss is incomplete until a person accepts it
+        there = report["totals"]["destination"]
+        held = there["replayed"] + there["already_there"] if there else report["totals"]["stored"]
+        amount = f"{counted(held, 'message')} in {counted(len(report['folders']), 'folder')}"
+        if not lost:
+            return Verdict("good", f"Everything is there: {amount}", _said(_whole(report), *aside))
+        accepted = (f"{each}; this was accepted" for each in lost)
+        return Verdict("good", f"Everything that could be had is there: {amount}", _said(*accepted, *aside))
+    headline = "; ".join(problems[:2]) or "Something is missing"
+    return Verdict("part", headline[:1].upper() + headline[1:], _said(*problems[2:], _held(report), *aside))
+
+
+def _said(*parts: str) -> list[str]:
+    return [f"{part[:1].upper()}{part[1:]}." for part in parts if part]
+
+
+def _whole(report: Row) -> str:
+    totals, there = report["totals"], report["totals"]["destination"]
+    which = "every message on the server"
+    which += " that the account's settings ask for" if totals["excluded"] else ""
+    octets = f" ({size(totals['stored_bytes'])})" if totals["stored_bytes"] else ""
+    if there is None:
+        return f"{which} is in the archive, octet for octet{octets}"
+    delivered = [f"{there['replayed']:,} delivered in this run"] if there["replayed"] else []
+    delivered += [f"{there['already_there']:,} there already"] if there["already_there"] else []
+    delivered += [f"{there['verified']:,} compared and equal"] if there["verified"] else []
+    told = f": {', '.join(delivered)}" if delivered else ""
+    return f"{which} is in the archive{octets} and at the destination{told}"
+
+
+def _held(report: Row) -> str:
+    totals, there = report["totals"], report["totals"]["destination"]
+    if not totals["stored"]:
+        return "nothing is in the archive yet"
+    octets = f" ({size(totals['stored_bytes'])})" if totals["stored_bytes"] else ""
+    amount = f"{counted(totals['stored'], 'message')} in {counted(len(report['folders']), 'folder')}"
+    held = f"the archive holds {amount}{octets}"
+    return (
+        held if there is None else f"{held}; at the destination are {there['replayed'] + there['already_there']:,}"
+    )
+
+
+def _lost(report: Row) -> list[str]:
+    """What may be lost, which a person may have accepted."""
+    totals, there = report["totals"], report["totals"]["destination"]
+    lost = []
+    if totals["quarantined"]:
+        lost.append(f"{counted(totals['quarantined'], 'message')} could not be archived")
+    if there is not None and there["refused"]:
+        lost.append(f"{counted(there['refused'], 'message')} could not be delivered")
+    return lost
+
+
+def _problems(report: Row) -> list[str]:
+    """What is not as it should be, the worst first."""
+    problems = _lost(report)
+    there = report["totals"]["destination"]
+    found = max(len(report["differences"]), there["differences"] if there else 0)
+    if found:
+        problems.append(f"{counted(found, 'difference')} found at the destination")
+    unfinished = {each["folder"] for each in report["failures"] if each["uid"] is None and each["folder"]}
+    if unfinished:
+        problems.append(f"{counted(len(unfinished), 'folder')} could not be finished")
+    elif any(missing(each) or undelivered(each) for each in (*report["folders"], report["totals"])):
+        problems.append("not every message is accounted for")
+    if there is not None and there["pending"]:
+        waits = "waits" if there["pending"] == 1 else "wait"
+        problems.append(f"{counted(there['pending'], 'message')} still {waits} to be delivered")
+    return problems
+
+
+def _left_aside(report: Row) -> list[str]:
+    """What is not there and need not be."""
+    totals, there = report["totals"], report["totals"]["destination"]
+    aside = []
+    if totals["excluded"]:
+        aside.append(f"{counted(totals['excluded'], 'message')} left out, as the account's settings ask")
+    if there is not None and there["removed"]:
+        aside.append(
+            f"{counted(there['removed'], 'message')} delivered before and removed at the destination since"
+        )
+    if report["losses"]:
+        aside.append("the destination could not keep everything as it was; what it altered is listed")
+    return aside
+
+
+def _why(report: Row) -> str:
+    """What stopped the run: the reason why a folder was not reached, else another one that is about no single
+    message, else the exit code."""
+    reasons = [str(each["reason"]) for each in report["failures"] if each["uid"] is None]
+    told = min(reasons, key=lambda reason: not reason.startswith(_UNREACHED), default=None)
+    if told is not None:
+        return f"it ended early: {told.removeprefix(_UNREACHED).rstrip('.')}"
+    code = report["exit_code"]
+    return f"it was stopped by signal {code - 128}" if code > 128 else _ENDS.get(code, f"exit code {code}")

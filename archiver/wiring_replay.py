@@ -1,0 +1,177 @@
+"""An account's destination, wired: what the steps of a replay need, from its settings and its archive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from archiver.config import DestinationSettings, Settings
+from archiver.copy_facts import DestinationFact
+from archiver.destinations.imap import ImapDestination
+from archiver.errors import ConfigError
+from archiver.folder_map.mapping import MapRules
+from archiver.model import KnownFolder
+from archiver.names import matches
+from archiver.progress import Progress
+from archiver.record import Recorder
+from archiver.replay.comparing import DestinationCheck, DestinationVerifier, Difference, FolderCheck
+from archiver.replay.context import ReplayContext, ReplayRulesOfAccount, Retry
+from archiver.replay.step import ReplayResult, replay_folders
+from archiver.wiring import Archive, address_of, no_spool, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What the command line asks of a replay."""
+
+    retry: Retry = "due"
+    include_vanished: bool = False
+    confirm_deletions: bool = False
+
+
+def destination_settings(settings: Settings) -> DestinationSettings:
+    """The account's destination.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if settings.destination is None:
+        raise ConfigError(str(settings.file), ["has no [destination] to replay to"], hint="add that table")
+    return settings.destination
+
+
+def look_at_destination(settings: Settings) -> ImapDestination:
+    """A single attempt at a logged-in connection, for a look that fetches no message."""
+    return ImapDestination(address_of(destination_settings(settings)), no_spool)
+
+
+def map_rules(settings: Settings) -> MapRules:
+    """The account's rules for folders at the destination."""
+    return MapRules(settings.folders.rename, destination_settings(settings).prefix)
+
+
+def chosen_folders(archive: Archive, *, unlisted: bool = False) -> list[KnownFolder]:
+    """The folders that the account's rules choose; `unlisted`: also those that the source no longer has."""
+    rules = archive.settings.folders
+    return [
+        each
+        for each in archive.catalog.folders().values()
+        if (each.listed or unlisted)
+        and each.folder.selectable
+        and matches(each.folder.path, rules.include)
+        and not matches(each.folder.path, rules.exclude)
+    ]
+
+
+def destination_number(archive: Archive) -> int | None:
+    """Under which number the catalog knows the account's destination; None if it does not, or there is none."""
+    settings = archive.settings.destination
+    if settings is None:
+        return None
+    return archive.catalog.at_destinations().destination(settings.host.lower(), settings.user)
+
+
+def replay_account(
+    archive: Archive,
+    recorder: Recorder,
+    options: ReplayOptions,
+    *,
+    check_stop: Callable[[], None],
+    pause: Callable[[float], None],
+    progress: Progress,
+) -> ReplayResult:
+    """The replay step over this archive.
+
+    Raises:
+        ArchiverError: the account could not be finished; what was done so far is recorded.
+    """
+    settings = destination_settings(archive.settings)
+    address = address_of(settings)
+    number = destination_number(archive)
+    if number is None:
+        fact = recorder.number_destination(DestinationFact(0, settings.host.lower(), settings.user, utc_now()))
+        recorder.write([fact])
+        number = fact.number
+    copies = archive.catalog.at_destinations()
+    context = ReplayContext(
+        connect=lambda: ImapDestination(address, archive.store.spool),
+        store=archive.store,
+        copies=copies,
+        recorder=recorder,
+        destination=number,
+        rules=ReplayRulesOfAccount(
+            repairs=archive.settings.replay.repair,
+            vanished=archive.settings.replay.vanished,
+            retry=options.retry,
+            include_vanished=options.include_vanished,
+            confirmed=options.confirm_deletions,
+        ),
+        attempts=settings.attempts,
+        pause=pause,
+        check_stop=check_stop,
+        progress=progress,
+        now=utc_now,
+        refused={each.key: each for each in copies.refused(number)},
+    )
+    folders = chosen_folders(archive, unlisted=options.include_vanished)
+    return replay_folders(context, folders, map_rules(archive.settings), settings.connections)
+
+
+def verify_at_destination(
+    archive: Archive, *, deep: bool, check_stop: Callable[[], None], progress: Progress
+) -> DestinationCheck:
+    """Compare the archive with what the destination shows."""
+    settings = destination_settings(archive.settings)
+    number = destination_number(archive)
+    if number is None:
+        raise ConfigError(
+            str(archive.settings.file),
+            [f"nothing was replayed to {settings.user} at {settings.host} yet"],
+            hint="`archiver run` does it",
+        )
+    connection = ImapDestination(address_of(settings), archive.store.spool)
+    try:
+        verifier = DestinationVerifier(
+            connection=connection,
+            store=archive.store,
+            catalog=archive.catalog,
+            copies=archive.catalog.at_destinations(),
+            destination=number,
+            progress=progress,
+            check_stop=check_stop,
+            deep=deep,
+        )
+        return verifier.run(chosen_folders(archive))
+    finally:
+        connection.close()
+
+
+def replay_to_json(result: ReplayResult) -> str:
+    """A replay's result as a step's."""
+    return json.dumps({"errors": dict(result.errors), "held_back": result.held_back})
+
+
+def replay_from_json(text: str) -> ReplayResult:
+    """The inverse of `replay_to_json`."""
+    record = json.loads(text)
+    return ReplayResult(record["errors"], record["held_back"])
+
+
+def check_to_record(check: DestinationCheck) -> dict[str, Any]:
+    """A comparison with the destination as JSON."""
+    return {
+        "deep": check.deep,
+        "folders": {name: asdict(each) for name, each in check.folders.items()},
+        "differences": [asdict(each) for each in check.differences],
+    }
+
+
+def check_from_record(record: Mapping[str, Any]) -> DestinationCheck:
+    """The inverse of `check_to_record`."""
+    return DestinationCheck(
+        record["deep"],
+        {name: FolderCheck(**each) for name, each in record["folders"].items()},
+        [Difference(**each) for each in record["differences"]],
+    )
