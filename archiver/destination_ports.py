@@ -99,7 +99,8 @@ class MailDestination(MailReader, Protocol):
         """The flags the server shows of these; those that are gone are left out."""
 
     def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:
-        """Add and remove flags: (added, removed) → UIDs. Returns the flags the server shows of them afterwards."""
+        """Add and remove flags: (added, removed) → UIDs. Returns the flags the server shows of them afterwards: a
+        change that it refuses was not made."""
 
     def expunge(self, uids: Collection[int]) -> None:
         """Remove these messages, which have \\Deleted, and no others."""

@@ -205,7 +205,7 @@ def log_line(event: AnyEvent) -> str | None:
             return text
         case Planned(messages, octets):
             about = f", about {octets / 1e6:.1f} MB" if octets else ""
-            return f"{messages} messages to fetch{about}"
+            return f"{messages} messages to do{about}"
         case Stored(messages, octets):
             return f"{messages} messages stored, {octets / 1e6:.1f} MB"
         case Sent(messages, octets):

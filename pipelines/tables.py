@@ -194,6 +194,25 @@ def accounts_table(accounts: Sequence[Row]) -> Table:
     return table
 
 
+def fleet_table(accounts: Sequence[Row]) -> Table:
+    """Which accounts are done: how the last run of each ended, what its archive and its destination hold."""
+    table = plain_table("account", "last run", "", left=3)
+    for title in ("stored", "quarantined", "copied", "refused", "pending", "exit"):
+        table.add_column(title, justify="right")
+    for each in accounts:
+        last = (each.get("runs") or [{}])[0]
+        totals = each.get("totals") or {}
+        there = (each.get("destination") or {}).get("totals") or {}
+        counts = [_count(name, totals[name]) if totals else Text("") for name in ("stored", "quarantined")]
+        counts += [_count(name, there[name]) if there else Text("") for name in ("copied", "refused", "pending")]
+        when = last.get("finished") or last.get("started") or "never"
+        ended = last.get("status") or ("did not end" if last else "")
+        table.add_row(_text(each["account"]), when, status_text(ended), *counts, Text(str(each["exit_code"])))
+    done = sum(each["exit_code"] == 0 for each in accounts)
+    table.add_row(Text(f"{done:,} of {len(accounts):,} done", style="bold"))
+    return table
+
+
 def status_text(status: str) -> Text:
     """A run's status in its colour."""
     return Text(status, style=_STATUS_STYLES.get(status, ""))

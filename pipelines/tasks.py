@@ -229,18 +229,22 @@ class ArchiveAccount(AccountTask):
             archive.catalog.ledger().complete_step(self.run_id, self.step, "", utc_now())
 
 
-class ReplayFolders(AccountTask):
+class DestinationTask(AccountTask):
+    """A step that works at the destination."""
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """Connections to the destination, where Luigi's [resources] sets a limit for it."""
+        return limited(destination_settings(self.settings))
+
+
+class ReplayFolders(DestinationTask):
     """Bring the destination up to date with the archive. The source is not asked."""
 
     step = "replay"
 
     def requires(self) -> Sequence[AccountTask]:
         return [] if self.replay == "only" else [self.before(ArchiveFolders)]
-
-    @property
-    def resources(self) -> dict[str, int]:
-        """Connections to the destination, where Luigi's [resources] sets a limit for it."""
-        return limited(destination_settings(self.settings))
 
     def run(self) -> None:
         emit(self.settings.account, Began(self.step))
@@ -255,7 +259,7 @@ class ReplayFolders(AccountTask):
             self.complete_step(archive, replay_to_json(result))
 
 
-class VerifyAccount(AccountTask):
+class VerifyAccount(DestinationTask):
     """Compare the archive with what the destination shows."""
 
     step = "verify"

@@ -11,7 +11,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from archiver import names
 from archiver.copies import Appended, DestinationFolders, Letter, OpenedTarget
-from archiver.errors import FolderNotFound, FolderRefused, PermissionDenied, ServerUnavailable, Where
+from archiver.errors import (
+    FolderNotFound,
+    FolderRefused,
+    PermissionDenied,
+    ServerUnavailable,
+    TemporaryError,
+    Where,
+)
 from archiver.flags import parse_flags
 from archiver.imap.append import AppendStream
 from archiver.imap.introduction import DESTINATION_CAPABILITIES, ServerFacts, server_facts
@@ -158,7 +165,9 @@ class ImapDestination:
                         commands.append(b"UID STORE %s %sFLAGS.SILENT (%s)" % (chunk.encode(), sign, words))
         for start in range(0, len(commands), _FLIGHT):
             for reply in self._session.flight(*commands[start : start + _FLIGHT]):
-                self._session.required(reply)
+                error = None if reply.ok else error_of(reply.status + b" " + reply.text, self._session.where)
+                if isinstance(error, TemporaryError):
+                    raise error
         asked = {uid for uids in changes.values() for uid in uids}
         return self.flags(asked)
 

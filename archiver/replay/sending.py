@@ -188,7 +188,7 @@ class Sender:
                 found = self._recognise(parcels, new)
                 parcels = [each for each in parcels if each.key not in found]
                 left = [uid for uid in sorted(new) if uid not in self.claimed]
-                if len(left) == len(parcels):  # rewritten beyond recognition, but as many as there have to be
+                if _may_be(parcels, [new[uid] for uid in left]):
                     for parcel, uid in zip(parcels, left, strict=True):
                         self._copied(parcel, new[uid])
                     parcels = []
@@ -346,6 +346,15 @@ def _forms(parcel: Parcel, refusal: Refusal) -> Sequence[str]:
             return (*["1970"] * old, *["no keywords"] * keywords, *["no keywords, 1970"] * (old and keywords))
         case _:
             return ()
+
+
+def _may_be(parcels: Sequence[Parcel], seen: Sequence[Attributes]) -> bool:
+    """Whether these are the messages, rewritten beyond recognition: as many, in their order, each with its own
+    date. Mail that somebody delivers meanwhile has the date of now."""
+    return len(parcels) == len(seen) and all(
+        each.internaldate is not None and parcel.shows_its_date(each.internaldate)
+        for parcel, each in zip(parcels, seen, strict=True)
+    )
 
 
 def _of_folder(error: BackendError) -> FolderNotFound:

@@ -55,10 +55,12 @@ def _take_back(
     facts: list[Fact] = [RemovedFact(number, away, "user", context.now())] if away else []
     uids = tuple(sorted(there))
     if uids:
-        destination.store({(DELETED, NO_FLAGS): uids})
-        if context.rules.vanished == "expunge":
-            destination.expunge(uids)
-            facts.append(RemovedFact(number, uids, "policy", context.now()))
-        else:
-            facts.append(MarkedFact(number, uids, True, context.now()))
+        shown = destination.store({(DELETED, NO_FLAGS): uids})
+        marked = tuple(uid for uid in uids if shown.get(uid, NO_FLAGS) >= DELETED)
+        facts.append(MarkedFact(number, marked, True, context.now()))
+        if marked and context.rules.vanished == "expunge":
+            destination.expunge(marked)
+            left = destination.flags(marked)
+            expunged = tuple(uid for uid in marked if uid not in left)
+            facts.append(RemovedFact(number, expunged, "policy", context.now()))
     context.recorder.write(facts)

@@ -11,11 +11,14 @@ from archiver.config import Settings
 from archiver.errors import ArchiverError, ConfigError, worst
 from archiver.model import Quarantined, Tally
 from archiver.names import printable
+from archiver.report import refusal_failures
 from archiver.wiring import Archive, open_archive
+from archiver.wiring_replay import chosen_folders, destination_number
 from pipelines.commands.terminal import Terminal, load_accounts
-from pipelines.tables import equation, failure_lines, folders_table, runs_table
+from pipelines.tables import equation, failure_lines, fleet_table, folders_table, runs_table
 
 _SUMMED = ("on_server", "stored", "excluded", "quarantined")
+_SUMMED_THERE = ("copied", "refused", "removed", "pending")
 
 
 def show_status(configs: Sequence[Path], terminal: Terminal, *, runs: bool) -> int:
@@ -28,8 +31,10 @@ def show_status(configs: Sequence[Path], terminal: Terminal, *, runs: bool) -> i
     for each in results[: len(accounts.settings)]:
         if each["message"]:
             terminal.problem(f"{each['account']}: {each['message']}")
-        elif terminal.tables:
+        elif terminal.tables and (runs or terminal.verbose or not accounts.several):
             _show(each, terminal, runs=runs)
+    if terminal.tables and accounts.several:
+        terminal.out.table(fleet_table(results))
     return exit_code
 
 
@@ -55,7 +60,9 @@ def _held(archive: Archive) -> dict[str, Any]:
     tallies = sorted(catalog.tallies(), key=lambda each: (each.name != "INBOX", each.name))
     quarantined = catalog.quarantined()
     unfinished = [each for each in tallies if each.error is not None or not each.balanced]
+    there = _there(archive)
     waiting = sum(not each.accepted for each in quarantined)
+    waiting += sum(not each["accepted"] for each in there["refused"]) + there["totals"]["pending"] if there else 0
     identity, runs = catalog.identity(), catalog.ledger().runs()
     ended_well = not runs or runs[-1][3] == "complete"  # a rebuilt catalog knows no runs
     return {
@@ -67,9 +74,36 @@ def _held(archive: Archive) -> dict[str, Any]:
         "folders": [_folder(each) for each in tallies],
         "totals": {name: sum(getattr(each, name) for each in tallies) for name in _SUMMED},
         "quarantined": [_quarantined(each) for each in quarantined],
+        "destination": there,
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
             for row in reversed(runs)
+        ],
+    }
+
+
+def _there(archive: Archive) -> dict[str, Any] | None:
+    """What the account's destination holds of it; None if it has none, or nothing was replayed yet."""
+    settings, number = archive.settings.destination, destination_number(archive)
+    if settings is None or number is None:
+        return None
+    copies, chosen = archive.catalog.at_destinations(), {each.folder.name for each in chosen_folders(archive)}
+    tallies = [each for each in copies.tallies(number, None) if each.folder in chosen]
+    refused = [each for each in copies.refused(number) if each.folder in chosen]
+    folders = [
+        {"name": printable(each.folder), "there": printable(each.name)}
+        | {"copied": each.replayed + each.already_there}
+        | {name: getattr(each, name) for name in ("refused", "removed", "pending")}
+        for each in tallies
+    ]
+    return {
+        "server": settings.host,
+        "user": settings.user,
+        "folders": folders,
+        "totals": {name: sum(each[name] for each in folders) for name in _SUMMED_THERE},
+        "refused": [
+            asdict(failure) | {"accepted": each.accepted}
+            for failure, each in zip(refusal_failures(refused), refused, strict=True)
         ],
     }
 
@@ -93,6 +127,9 @@ def _show(result: dict[str, Any], terminal: Terminal, *, runs: bool) -> None:
     if result["folders"]:
         out.table(folders_table(result["folders"], result["totals"], work=False, every=True))
         out.say(equation(result["totals"]))
+    if (there := result["destination"]) is not None:
+        words = ", ".join(f"{there['totals'][name]:,} {name}" for name in _SUMMED_THERE if there["totals"][name])
+        out.say(f"at {there['server']}, {there['user']}: {words or 'nothing yet'}")
     if result["runs"]:
         last = result["runs"][0]
         ended = f"{last['status']}, exit code {last['exit_code']}" if last["status"] else "did not end"
@@ -101,6 +138,10 @@ def _show(result: dict[str, Any], terminal: Terminal, *, runs: bool) -> None:
         if each["error"]:
             out.say(f'folder "{each["name"]}": {printable(each["error"])}', "yellow")
     _show_quarantine(result, terminal)
+    if there is not None and there["refused"]:
+        out.say(f"{len(there['refused'])} refused by {there['server']}:", "yellow")
+        for line in failure_lines(there["refused"]):
+            out.say(line)
 
 
 def _show_quarantine(result: dict[str, Any], terminal: Terminal) -> None:
