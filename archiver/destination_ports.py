@@ -19,6 +19,7 @@ from archiver.copies import (
     Outgoing,
     Refused,
 )
+from archiver.errors import FolderRefused
 from archiver.model import Attributes, Digest, Fetched, Flags, Undelivered
 
 
@@ -74,6 +75,12 @@ class MailDestination(MailReader, Protocol):
         Raises:
             FolderRefused: the server does not want a folder of that name.
         """
+
+    def create_all(
+        self, folders: Sequence[tuple[bytes, str | None]]
+    ) -> Iterator[tuple[bytes, FolderRefused | None]]:
+        """Make folders, parents first, in few round trips. What becomes of each as it is known: why the server does
+        not want it, or None."""
 
     def subscribe(self, raws: Collection[bytes]) -> None:
         """Subscribe to folders; one that the server refuses is passed over."""

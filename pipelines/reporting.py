@@ -34,6 +34,8 @@ from archiver.wiring import Archive, listing_from_json, open_archive, refused_fr
 from archiver.wiring_replay import check_from_record, chosen_folders, destination_number, replay_from_json
 from pipelines.events import Ended, emit
 
+_STEPS = ("enumerate", "archive", "replay", "verify")
+
 
 def end_run(
     settings: Settings, run_id: str, error: BaseException | None, *, with_destination: bool = False
@@ -101,6 +103,7 @@ def report_of(
     status, exit_code = judge(
         failures, accepted, code, len(at_destination.found.differences) if at_destination else 0
     )
+    timings = catalog.ledger().timings(run_id)
     started = next((row[1] for row in catalog.ledger().runs() if row[0] == run_id), utc_now())
     return RunReport(
         account=settings.account,
@@ -114,7 +117,7 @@ def report_of(
         failures=failures,
         source=Party(settings.source.host, settings.source.user),
         destination=at_destination.found if at_destination else None,
-        timings=catalog.ledger().timings(run_id),
+        timings={step: timings[step] for step in _STEPS if step in timings},
     )
 
 

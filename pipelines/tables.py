@@ -174,15 +174,16 @@ def _count(name: str, number: int) -> Text:
 
 def accounts_table(accounts: Sequence[Row]) -> Table:
     """Accounts side by side: how each ended and what it did."""
-    table = plain_table("account", "status", left=2)
-    for title in ("fetched", "stored", "quarantined", "exit"):
-        table.add_column(title, justify="right")
+    here = [each.get("totals") for each in accounts]
+    there = [(totals or {}).get("destination") for totals in here]
+    titles = _worth_a_column(("fetched", "stored", "quarantined"), here)
+    titles_there = _worth_a_column(("replayed", "refused", "pending", "differences"), there)
+    table = plain_table("account", "status", *titles, *titles_there, "exit", left=2)
     table.add_column("", overflow="fold", ratio=1)
-    for each in accounts:
+    for each, delivered in zip(accounts, there, strict=True):
         totals = each.get("totals") or {}
-        counts = [
-            _count(name, totals[name]) if totals else Text("") for name in ("fetched", "stored", "quarantined")
-        ]
+        counts = [_count(name, totals[name]) if totals else Text("") for name in titles]
+        counts += [_count(name, delivered[name]) if delivered else Text("") for name in titles_there]
         message = (each["message"] or "").splitlines()
         table.add_row(
             _text(each["account"]),
@@ -192,6 +193,12 @@ def accounts_table(accounts: Sequence[Row]) -> Table:
             _text(message[0] if message else ""),
         )
     return table
+
+
+def _worth_a_column(names: Sequence[str], rows: Sequence[Row | None]) -> list[str]:
+    """Those of which something is told, or that are always; none where no row tells anything."""
+    told = [row for row in rows if row]
+    return [name for name in names if told and (name in _ALWAYS | _ALWAYS_THERE or any(row[name] for row in told))]
 
 
 def fleet_table(accounts: Sequence[Row]) -> Table:

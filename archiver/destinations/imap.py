@@ -27,7 +27,7 @@ from archiver.imap.login import ServerAddress, connect
 from archiver.imap.reading import FolderReader
 from archiver.imap.replies import error_of, response_code
 from archiver.imap.session import Reply
-from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status
+from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status, quote
 from archiver.model import Attributes, Fetched, Flags, Undelivered
 from archiver.ports import Spool
 from archiver.uidset import format_uid_set
@@ -40,6 +40,10 @@ _QUOTA = re.compile(rb"\A\* QUOTA .*\(([^()]*)\)\s*\Z", re.IGNORECASE)
 _STORAGE = re.compile(rb"STORAGE (\d+) (\d+)", re.IGNORECASE)
 _LINE_OCTETS = 900
 _FLIGHT = 50
+_REFUSABLE = 8  # commands in a flight of which each may be refused: Courier hangs up at the tenth refusal in a row
+
+_StoreStep = tuple[bytes, bytes, Flags]
+"""A set of UIDs, whether flags are added (b"+") or removed (b"-"), and which."""
 
 
 class ImapDestination:
@@ -85,11 +89,8 @@ class ImapDestination:
         return min(rooms, default=None)
 
     def create(self, raw: bytes, use: str | None) -> None:
-        if use and "CREATE-SPECIAL-USE" in self._abilities:
-            attribute = "\\" + use.removeprefix("\\").capitalize()
-            reply = self._session.command_with_name(b"CREATE", raw, b" (USE (%s))" % attribute.encode("ascii"))
-            if reply.ok:
-                return
+        if (how := self._with_use(use)) and self._session.command_with_name(b"CREATE", raw, how).ok:
+            return
         reply = self._session.command_with_name(b"CREATE", raw)
         if reply.ok or response_code(reply.status + b" " + reply.text) == b"ALREADYEXISTS":
             return
@@ -99,9 +100,41 @@ class ImapDestination:
         error = error_of(reply.status + b" " + reply.text, self._session.where, FolderRefused)
         raise error if isinstance(error, ServerUnavailable) else _refused(error.reason, error.server_reply, raw)
 
+    def create_all(
+        self, folders: Sequence[tuple[bytes, str | None]]
+    ) -> Iterator[tuple[bytes, FolderRefused | None]]:
+        for start in range(0, len(folders), _REFUSABLE):
+            some = folders[start : start + _REFUSABLE]
+            made = self._together([(b"CREATE", raw, self._with_use(use)) for raw, use in some])
+            for (raw, use), ok in zip(some, made, strict=True):
+                refused = None
+                try:
+                    if not ok:
+                        self.create(raw, use)
+                except FolderRefused as error:
+                    refused = error
+                    self._session.flight(b"NOOP")
+                yield raw, refused
+
+    def _with_use(self, use: str | None) -> bytes:
+        if not use or "CREATE-SPECIAL-USE" not in self._abilities:
+            return b""
+        return b" (USE (\\%s))" % use.removeprefix("\\").capitalize().encode("ascii")
+
     def subscribe(self, raws: Collection[bytes]) -> None:
-        for raw in raws:
-            self._session.command_with_name(b"SUBSCRIBE", raw)
+        commands = [(b"SUBSCRIBE", raw, b"") for raw in raws]
+        for start in range(0, len(commands), _REFUSABLE):
+            self._together(commands[start : start + _REFUSABLE])
+
+    def _together(self, commands: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
+        """Which of these commands, (before, name, after), are taken. They go in one flight, and after it one that
+        no server refuses; a name that has to be a literal goes by itself."""
+        lines = [(name := quote(raw)) and b"%b %b%b" % (before, name, after) for before, raw, after in commands]
+        replies = iter(self._session.flight(*filter(None, lines), b"NOOP"))
+        return [
+            (next(replies) if line else self._session.command_with_name(*command)).ok
+            for line, command in zip(lines, commands, strict=True)
+        ]
 
     def open(self, raw: bytes, *, readonly: bool = False) -> OpenedTarget:
         name = names.printable(names.decode_name(raw))
@@ -156,20 +189,36 @@ class ImapDestination:
         return {row.uid: row for row in rows if row.uid >= since}
 
     def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:
-        commands: list[bytes] = []
-        for (added, removed), uids in changes.items():
-            for chunk in format_uid_set(uids, _LINE_OCTETS):
-                for sign, flags in ((b"+", added), (b"-", removed)):
-                    if flags:
-                        words = " ".join(sorted(flags)).encode()
-                        commands.append(b"UID STORE %s %sFLAGS.SILENT (%s)" % (chunk.encode(), sign, words))
-        for start in range(0, len(commands), _FLIGHT):
-            for reply in self._session.flight(*commands[start : start + _FLIGHT]):
+        steps = [
+            (chunk.encode(), sign, flags)
+            for (added, removed), uids in changes.items()
+            for chunk in format_uid_set(uids, _LINE_OCTETS)
+            for sign, flags in ((b"+", added), (b"-", removed))
+            if flags
+        ]
+        refused = self._store(steps)
+        # NOTE: a flag that a server does not take (Cyrus: the 129th keyword of a folder) keeps out those beside it.
+        apart = [(chunk, sign, frozenset({flag})) for chunk, sign, flags in refused for flag in sorted(flags)]
+        self._store([step for step in apart if step not in refused])
+        asked = {uid for uids in changes.values() for uid in uids}
+        return self.flags(asked)
+
+    def _store(self, steps: Sequence[_StoreStep]) -> list[_StoreStep]:
+        """Change flags; the steps that were refused."""
+        refused: list[_StoreStep] = []
+        for start in range(0, len(steps), _FLIGHT):
+            some = steps[start : start + _FLIGHT]
+            commands = [
+                b"UID STORE %s %sFLAGS.SILENT (%s)" % (chunk, sign, " ".join(sorted(flags)).encode())
+                for chunk, sign, flags in some
+            ]
+            for step, reply in zip(some, self._session.flight(*commands), strict=True):
                 error = None if reply.ok else error_of(reply.status + b" " + reply.text, self._session.where)
                 if isinstance(error, TemporaryError):
                     raise error
-        asked = {uid for uids in changes.values() for uid in uids}
-        return self.flags(asked)
+                if error is not None:
+                    refused.append(step)
+        return refused
 
     def flags(self, uids: Collection[int]) -> dict[int, Flags]:
         """The flags the server shows of these."""

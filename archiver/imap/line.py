@@ -104,8 +104,18 @@ class Line(imaplib.IMAP4):
             raise self.error(greeting.partition(b"\n")[0])
         super()._connect()  # type: ignore[misc]  # typeshed does not list it
 
+    def _get_capabilities(self) -> None:
+        said = self.untagged_responses.get("CAPABILITY", [None])[-1]
+        words = said.decode("ascii", "replace").upper().split() if isinstance(said, bytes) else []
+        # A greeting that names a way to log in says all that is asked for before the login.
+        if any(word.startswith("AUTH=") for word in words):
+            self.capabilities = tuple(words)
+        else:
+            super()._get_capabilities()  # type: ignore[misc]  # typeshed does not list it
+
     def _append_untagged(self, typ: str, dat: Any) -> None:
-        self._heard += _RESPONSE + (sum(map(len, dat)) if isinstance(dat, tuple) else len(dat))
+        # NOTE: a response code without a value, as in "[ALERT]", comes as None.
+        self._heard += _RESPONSE + (sum(map(len, dat)) if isinstance(dat, tuple) else len(dat or b""))
         if self._heard > _GREETING:
             raise self.abort("its greeting does not come to an end")
         super()._append_untagged(typ, dat)  # type: ignore[misc]  # typeshed does not list it

@@ -90,7 +90,7 @@ def error_of(text: bytes, where: Where, otherwise: type[BackendError] = MessageR
     if kind is None:
         kind = ConnectionLost if text[:3].upper() == b"BYE" else otherwise
     if kind is AuthenticationFailed and hint is None:
-        hint = "check `user` and the password reference in the account file"
+        hint = "check `user` and the password reference of this server in the account file"
     error = kind(f"the server says: {reply}", where=where, server_reply=reply, hint=hint)
     if isinstance(error, Throttled) and backoff:
         error.delay_seconds = int(backoff[1]) / 1000

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from archiver.copies import Copy, OpenedTarget
+from archiver.flags import sendable
 from archiver.model import Flags
 
 NO_FLAGS: Flags = frozenset()
@@ -32,15 +33,15 @@ def change_of(copy: Copy, now: Flags, opened: OpenedTarget) -> Change:
 
     A flag that appeared in the archive is added, unless the destination's user took it away since we last wrote
     there; one that disappeared is removed, unless its user set it himself. A mark of ours for a message that is
-    back at the source is taken away.
+    back at the source is taken away. What cannot be written into a command is left alone.
     """
     appeared = copy.message_flags - copy.source_flags
     disappeared = copy.source_flags - copy.message_flags
     taken_away = copy.flags - now
     set_there = now - copy.flags
-    keepable = opened.kept(copy.message_flags)
+    keepable = opened.kept(sendable(copy.message_flags))
     added = (appeared & keepable) - now - taken_away
-    removed = (disappeared & now) - set_there
+    removed = sendable(disappeared & now) - set_there
     if copy.marked:
         removed |= (DELETED & now) - copy.message_flags
     return Change(added, removed, copy.message_flags - keepable)

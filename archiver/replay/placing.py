@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 
 from archiver.copies import DestinationFolders
 from archiver.copy_facts import MappedFact
@@ -91,10 +90,6 @@ def place_folders(
     return placed
 
 
-def _made(folder: MappedFolder, destination: MailDestination) -> None:
-    destination.create(folder.raw, folder.use)
-
-
 def _create(
     connection: Connection,
     folder_map: FolderMap,
@@ -104,17 +99,22 @@ def _create(
 ) -> set[bytes]:
     """Make what is missing, parents first. The names that the destination does not take: once more they are tried
     escaped."""
-    refused: set[bytes] = set()
     missing = [each for each in folder_map.folders if not each.exists and each.raw not in made]
-    for each in sorted(missing, key=lambda each: each.path):
-        if each.folder.name in errors:
+    missing = [each for each in sorted(missing, key=lambda each: each.path) if each.folder.name not in errors]
+    known: dict[bytes, FolderRefused | None] = {}
+
+    def make(destination: MailDestination) -> None:
+        left = {each.raw: each.use for each in missing if each.raw not in known}
+        known.update(destination.create_all(list(left.items())))
+
+    connection.insist(make, lambda: len(known))
+    made.update(raw for raw, refusal in known.items() if refusal is None)
+    refused: set[bytes] = set()
+    for each in missing:
+        if (refusal := known[each.raw]) is None:
             continue
-        try:
-            connection.insist(partial(_made, each))
-            made.add(each.raw)
-        except FolderRefused as error:
-            if each.raw in unnameable:  # its most cautious spelling
-                errors[each.folder.name] = str(error)
-            else:
-                refused.add(each.raw)
+        if each.raw in unnameable:  # its most cautious spelling
+            errors[each.folder.name] = str(refusal)
+        else:
+            refused.add(each.raw)
     return refused

@@ -48,7 +48,8 @@ def _look(
     terminal.document({"format": name, "accounts": results, "exit_code": exit_code})
     if terminal.tables:
         for preview, result in zip(previews, results, strict=False):
-            _show(preview, result, terminal, details=details)
+            if terminal.verbose or not accounts.several:
+                _show(preview, result, terminal, details=details)
         if accounts.several:
             terminal.out.table(_summary(results))
     for preview in previews:
@@ -160,16 +161,26 @@ def _estimate(preview: Preview) -> str:
 
 
 def _summary(results: Sequence[Row]) -> Table:
-    table = plain_table("account", "", left=2)
-    for title in ("folders", "messages", "to fetch", "octets"):
-        table.add_column(title, justify="right")
+    with_destination = any(each.get("destination") for each in results)
+    titles_there = ("there already", "room there") if with_destination else ()
+    table = plain_table("account", "", "folders", "messages", "to fetch", "octets", *titles_there, left=2)
     for each in results:
-        totals = each.get("totals") or {}
+        totals, there = each.get("totals") or {}, each.get("destination")
         good = each["exit_code"] == 0
         table.add_row(
             each["account"],
             "ok" if good else f"exit code {each['exit_code']}",
-            *(f"{totals[name]:,}" if good else "" for name in ("folders", "messages", "to_fetch")),
-            size(totals["octets"]) if good else "",
+            *(f"{totals[name]:,}" if totals else "" for name in ("folders", "messages", "to_fetch")),
+            size(totals["octets"]) if totals else "",
+            *_there(there, len(titles_there)),
         )
+    good = sum(each["exit_code"] == 0 for each in results)
+    table.add_row(f"{good:,} of {len(results):,} are well")
     return table
+
+
+def _there(there: Row | None, columns: int) -> list[str]:
+    """How many copies a destination holds, and its room; empty where there is none, or it could not be asked."""
+    if not columns or there is None or there["server"] is None:
+        return [""] * columns
+    return [f"{there['held']:,}", "" if there["free"] is None else size(there["free"])]
