@@ -12,7 +12,7 @@ WORKERS ?= 2
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## archive a small account of a built-in server into demo/
+demo: $(VENV)/.demo ## archive a sample account into demo/ and move it to a second server, both built in
 	$(VENV)/bin/archiver demo --dir demo
 
 test: $(VENV)/.dev ## all tests; installs the test servers where it may

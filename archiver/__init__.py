@@ -1,23 +1,26 @@
-"""The library: moves mail from a server into an archive, exactly, and keeps the books.
+"""The library: moves mail from a server into an archive, from there onto another server, and keeps the books.
 
 The map of the house; imports point down only, and a linter keeps it so:
 
     pipelines            Luigi, the engine, the command line
-    wiring               settings become open adapters; the only module that names them all
-    archive  verify  rebuild       the steps: written against ports alone
+    wiring_replay  wiring          settings become open adapters; the only modules that name them all
+    archive  replay  verify  rebuild       the steps: written against ports alone
     part  dealing        one connection's work, and what is left to do for all of them
     survey               one folder opened: epoch, new, changed, vanished
     record               bytes, then journal, then catalog
     orphans  rematch     what a crash left in between; mail known again in a new epoch
-    sources  stores  catalogs      the adapters: an IMAP server, a Maildir and its journal, an SQL catalog
+    sources  destinations          the adapters: an IMAP server to read, one to write,
+    stores  catalogs               a Maildir and its journal, an SQL catalog
     config  credentials            account files; references to secrets
-    imap  plan  report  settings   the wire · pure decisions · the report · an account file's shape
-    ports  progress                what a step needs; what it tells
-    flags  names  message  uidset  pure: the words' small print
-    facts  model  errors           the words
+    imap  plan  folder_map         the wire · pure decisions: what to fetch, which folder goes where
+    report  settings               the report · an account file's shape
+    ports  destination_ports       what a step needs
+    flags  names  message  uidset  progress  refusals      pure: the words' small print
+    facts  copy_facts  copies  model  errors               the words
 
 Invariants, each with a test that would fail if it broke: bytes in, bytes out; the source is never changed; a
 message is done when its bytes are durable and its row is committed; an archive does not lose mail because a
-server did; a re-run is a no-op and a crash is a re-run; the books balance; one bad thing stops only itself;
-memory is bounded; secrets stay secret; names from a server are hostile; no silent downgrade.
+server did; a message arrives at a destination once; a re-run is a no-op and a crash is a re-run; the books
+balance; one bad thing stops only itself; memory is bounded; secrets stay secret; names from a server are
+hostile; no silent downgrade.
 """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from archiver.errors import BackendError
-from archiver.model import Digest, Flags, Listed, Placement
+from archiver.model import Attributes, Digest, Flags, Listed, Placement
 
 MessageKey = tuple[int, int]
 """A message of the archive: its epoch's number and its UID there."""
@@ -52,7 +52,8 @@ class Outgoing:
 class Copy:
     """A message in a target, as recorded. `message_flags` are the archive's flags now, `source_flags` those that
     were replayed, `flags` what the destination said afterwards, `lost` those it does not keep. `size` is the
-    destination's RFC822.SIZE then; `sent_digest` is None where the true octets were sent."""
+    destination's RFC822.SIZE then; `sent_digest` is None where the true octets were sent. `folder` is the number of
+    the archive's folder."""
 
     uid: int
     key: MessageKey
@@ -72,6 +73,7 @@ class Copy:
     repaired: tuple[str, ...]
     removed: bool = False
     marked: bool = False
+    folder: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,14 @@ class OpenedTarget:
         return frozenset(
             flag for flag in flags if flag.lower() in known or (self.any_keyword and not flag.startswith("\\"))
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """A destination's folder as it shows itself, and what it shows of the messages that were asked for."""
+
+    uidvalidity: int
+    seen: Sequence[Attributes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from archiver.copies import (
     Intent,
     KnownTarget,
     Letter,
+    LookedAt,
     Loss,
     MessageKey,
     OpenedTarget,
@@ -92,6 +93,10 @@ class MailDestination(MailReader, Protocol):
             FolderNotFound, PermissionDenied: this folder only.
         """
 
+    def look(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> Sequence[LookedAt | None]:
+        """What folders show of these UIDs, read-only and in one round trip. None for one that tells nothing in this
+        way: opening it says why. No folder is open afterwards."""
+
     def begin_append(self, letters: Sequence[Letter]) -> None:
         """Send messages to the open folder, in order, as few commands as the server's abilities allow. Nothing is
         known of them before `end_append`."""
@@ -144,6 +149,9 @@ class Copies(Protocol):
     def claimed(self, target: int) -> dict[int, bool]:
         """The UIDs of all copies, true for those that were not seen to be gone."""
 
+    def newest(self, target: int, limit: int) -> Sequence[Copy]:
+        """The `limit` copies with the highest UIDs that were not seen to be gone."""
+
     def intents(self, target: int) -> Sequence[Intent]:
         """Messages whose APPEND has an unknown outcome, in the order of epoch and UID."""
 
@@ -154,14 +162,15 @@ class Copies(Protocol):
         """Copies whose message's flags are no longer those that were replayed; or that are marked although their
         message is there."""
 
-    def vanished(self, target: int) -> Sequence[Copy]:
-        """Copies that we appended whose message vanished, seen so by two complete archive steps."""
+    def vanished(self, target: int, *, twice: bool = True) -> Sequence[Copy]:
+        """Copies that we appended whose message vanished, seen so by two complete archive steps; or not `twice`."""
 
     def copies(self, target: int) -> Iterator[Copy]:
-        """All copies of present messages that were not seen to be gone, in UID order."""
+        """All copies of present messages, and of those that were brought back, that were not seen to be gone, in
+        UID order."""
 
-    def refused(self, destination: int) -> Sequence[Refused]:
-        """Present messages that were refused."""
+    def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
+        """Present messages that were refused; `vanished`: also those that are gone from the source."""
 
     def tallies(self, destination: int, run: str | None) -> Sequence[CopyTally]:
         """What became of every mapped folder's present messages."""

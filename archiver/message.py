@@ -184,9 +184,9 @@ def internaldate_to_send(internaldate: str | None, arrived: int) -> str:
 
     NOTE: two columns for the day, which Yandex insists on.
     """
-    if internaldate is not None and _DATE_TIME.fullmatch(internaldate) and internaldate_seconds(internaldate):
-        return internaldate
-    return date_time(arrived)
+    if internaldate is None or internaldate_seconds(internaldate) is None or not _DATE_TIME.fullmatch(internaldate):
+        return date_time(arrived)
+    return internaldate
 
 
 def date_time(seconds: int) -> str:

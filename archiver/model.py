@@ -7,7 +7,7 @@ here know nothing of servers, files or databases; everything else speaks in them
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple, NewType
 
@@ -94,6 +94,11 @@ class Attributes:
     size: int | None = None
     modseq: int | None = None
     emailid: str | None = None
+
+    def updated(self, later: Attributes) -> Attributes:
+        """With all that a later row says of the same message: one that tells changed flags tells nothing else."""
+        told = {each.name: getattr(later, each.name) for each in fields(later)}
+        return replace(self, **{name: value for name, value in told.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)

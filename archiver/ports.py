@@ -41,8 +41,9 @@ class MailSource(MailReader, Protocol):
             ServerUnavailable: the list is empty or has no INBOX-like entry at all: never "nothing there".
         """
 
-    def open(self, folder: Folder, resume: Resume | None = None) -> Opened:
+    def open(self, folder: Folder, resume: Resume | None = None, ask: str | None = None) -> Opened:
         """Open `folder` read-only; later calls speak of it. With `resume`, ask what changed since, if possible.
+        `ask` is an IMAP SEARCH of which the caller is going to want the UIDs, "ALL" where it wants them all.
 
         Raises:
             FolderNotFound, PermissionDenied: this folder only.

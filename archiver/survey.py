@@ -102,7 +102,7 @@ class Surveyor:
 
     def survey(self, listed: Listed, known: KnownFolder, epoch: KnownEpoch | None) -> Surveyed:
         """Open the folder and find out. Facts about flags and vanished messages are left in the batch."""
-        opened = self.source.open(listed.folder, _resume(epoch))
+        opened = self.source.open(listed.folder, _resume(epoch), self._question(epoch))
         verdict = judge_epoch(epoch, opened.status)
         known_flags: dict[int, Flags] = {}
         if epoch is not None and verdict == "same":
@@ -143,6 +143,13 @@ class Surveyor:
         if epoch.state is None and self.rematch and wanted:
             self._match_again(surveyed, present)
         return surveyed
+
+    def _question(self, epoch: KnownEpoch | None) -> str:
+        """What is going to be asked first of the folder, as far as that is known before it is open."""
+        state = epoch.state if epoch else None
+        if _resume(epoch) is None or state is None or state.uidnext is None:
+            return "ALL"
+        return "ALL" if state.filter is not None or self.search is not None else f"UID {state.uidnext}:*"
 
     def _due(self, quarantined: Quarantined) -> bool:
         if self.retry == "all":

@@ -9,6 +9,7 @@ from typing import Any
 
 from archiver.config import DestinationSettings, Settings
 from archiver.copy_facts import DestinationFact
+from archiver.destination_ports import MailDestination
 from archiver.destinations.imap import ImapDestination
 from archiver.errors import ConfigError
 from archiver.folder_map.mapping import MapRules
@@ -17,6 +18,7 @@ from archiver.names import matches
 from archiver.progress import Progress
 from archiver.record import Recorder
 from archiver.replay.comparing import DestinationCheck, DestinationVerifier, Difference, FolderCheck
+from archiver.replay.connection import Connection
 from archiver.replay.context import ReplayContext, ReplayRulesOfAccount, Retry
 from archiver.replay.step import ReplayResult, replay_folders
 from archiver.wiring import Archive, address_of, no_spool, utc_now
@@ -94,11 +96,10 @@ def replay_account(
         fact = recorder.number_destination(DestinationFact(0, settings.host.lower(), settings.user, utc_now()))
         recorder.write([fact])
         number = fact.number
-    copies = archive.catalog.at_destinations()
     context = ReplayContext(
         connect=lambda: ImapDestination(address, archive.store.spool),
         store=archive.store,
-        copies=copies,
+        copies=archive.catalog.at_destinations(),
         recorder=recorder,
         destination=number,
         rules=ReplayRulesOfAccount(
@@ -113,16 +114,31 @@ def replay_account(
         check_stop=check_stop,
         progress=progress,
         now=utc_now,
-        refused={each.key: each for each in copies.refused(number)},
     )
     folders = chosen_folders(archive, unlisted=options.include_vanished)
     return replay_folders(context, folders, map_rules(archive.settings), settings.connections)
 
 
+@dataclass(frozen=True, slots=True)
+class _Persistence:
+    """How a comparison connects, and how long it insists."""
+
+    connect: Callable[[], ImapDestination]
+    attempts: int
+    pause: Callable[[float], None]
+    progress: Progress
+
+
 def verify_at_destination(
-    archive: Archive, *, deep: bool, check_stop: Callable[[], None], progress: Progress
+    archive: Archive,
+    *,
+    deep: bool,
+    check_stop: Callable[[], None],
+    pause: Callable[[float], None],
+    progress: Progress,
+    unlisted: bool = False,
 ) -> DestinationCheck:
-    """Compare the archive with what the destination shows."""
+    """Compare the archive with what the destination shows; `unlisted`: also where the source lost the folder."""
     settings = destination_settings(archive.settings)
     number = destination_number(archive)
     if number is None:
@@ -131,10 +147,10 @@ def verify_at_destination(
             [f"nothing was replayed to {settings.user} at {settings.host} yet"],
             hint="`archiver run` does it",
         )
-    connection = ImapDestination(address_of(settings), archive.store.spool)
-    try:
+
+    def compare(destination: MailDestination) -> DestinationCheck:
         verifier = DestinationVerifier(
-            connection=connection,
+            connection=destination,
             store=archive.store,
             catalog=archive.catalog,
             copies=archive.catalog.at_destinations(),
@@ -143,7 +159,15 @@ def verify_at_destination(
             check_stop=check_stop,
             deep=deep,
         )
-        return verifier.run(chosen_folders(archive))
+        return verifier.run(chosen_folders(archive, unlisted=unlisted))
+
+    address = address_of(settings)
+    persistence = _Persistence(
+        lambda: ImapDestination(address, archive.store.spool), settings.attempts, pause, progress
+    )
+    connection = Connection(persistence)
+    try:
+        return connection.insist(compare)
     finally:
         connection.close()
 

@@ -395,10 +395,14 @@ def demo(
     ] = Path("archiver-demo"),
     as_json: Json = False,
 ) -> int:
-    """See the whole job in under a minute, without an account: starts a mail server of its own with a lively
-    mailbox, archives it, changes the mailbox, archives again, verifies, and says where everything lies.
+    """See the whole job in under a minute, without an account: starts two mail servers of its own, archives the
+    first one's lively mailbox and replays it to the second, changes the mailbox and does so again, compares both
+    servers message by message, verifies, and says where the report and everything else lies.
 
     Needs the extra: pip install 'mail-archiver[demo]'. A folder that no demo made is never touched.
+
+    \b
+      archiver demo --dir /tmp/archiver-demo
     """
     from pipelines.commands.tour import show_demo
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 USER = "alice@example.org"
+NEW_USER = "alice@example.net"
+"""The same person at the destination."""
 
 _EPOCH = datetime(2024, 1, 8, 7, 30, tzinfo=UTC)
 _ATTACHMENT_OCTETS = 3_000_000
@@ -22,11 +24,16 @@ _MARK = "=_part"
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A message as it is put onto the server."""
+    """A message as it is put onto a server, or kept by one."""
 
     octets: bytes
     arrived: datetime
     flags: frozenset[str] = frozenset()
+
+    @property
+    def system_flags(self) -> frozenset[str]:
+        """The flags that every server knows: all but the keywords."""
+        return frozenset(flag for flag in self.flags if flag.startswith("\\"))
 
 
 FOLDERS = (

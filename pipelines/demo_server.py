@@ -1,6 +1,7 @@
 """An IMAP server in a thread of this process: pymap with its in-memory backend, for the demo alone.
 
-It listens on a free port of the loopback interface, holds one account, and forgets everything when it ends.
+It listens on a free port of the loopback interface, holds one account, and forgets everything when it ends. Several
+run side by side.
 """
 
 from __future__ import annotations
@@ -8,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import logging
 import secrets
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pipelines.demo_mail import Mail
 
 HOST = "127.0.0.1"
 _START_SECONDS = 20
+_T = TypeVar("_T")
 
 
 def is_installed() -> bool:
@@ -102,14 +105,30 @@ class SampleServer:
 
         self._do(rename)
 
-    def _do(self, work: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+    def contents(self) -> dict[str, list[Mail]]:
+        """Every folder with its messages, read from the server's memory and not over IMAP: octets, INTERNALDATE and
+        flags as they are kept. A name that only stands above others is no folder."""
+        from pymap.parsing.specials import FetchRequirement
+
+        async def mail(message: Any) -> Mail:
+            octets = bytes(await message.load_content(FetchRequirement.CONTENT))
+            return Mail(octets, message.internal_date, frozenset(map(str, message.permanent_flags)))
+
+        async def read(folders: Any) -> dict[str, list[Mail]]:
+            names = [each.name for each in (await folders.list_mailboxes()).list() if each.exists]
+            boxes = {name: await folders.get_mailbox(name) for name in names}
+            return {name: [await mail(each) async for each in box.messages()] for name, box in boxes.items()}
+
+        return self._do(read)
+
+    def _do(self, work: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
         """Do something with the account's folders, in the server's own thread."""
 
-        async def done() -> None:
+        async def done() -> _T:
             async with self._identity.new_session() as session:
-                await work(session.mailbox_set)
+                return await work(session.mailbox_set)
 
-        asyncio.run_coroutine_threadsafe(done(), self._loop).result(_START_SECONDS)
+        return asyncio.run_coroutine_threadsafe(done(), self._loop).result(_START_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -124,6 +143,7 @@ class SampleServer:
         from pymap.imap import IMAPServer
         from pymap.user import Passwords, UserMetadata
 
+        logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every client that hangs up
         backend, config = await DictBackend.init(
             _arguments(), secure_auth=False, invalid_user_sleep=0.0, reject_dnsbl=False
         )

@@ -16,6 +16,7 @@ from archiver.copies import Refused
 from archiver.errors import ArchiverError, ConfigError, Locked
 from archiver.names import printable
 from archiver.plan import plan_run
+from archiver.replay.comparing import NOT_REPLAYED
 from archiver.replay.step import ReplayResult
 from archiver.report import (
     AtDestination,
@@ -38,16 +39,23 @@ _STEPS = ("enumerate", "archive", "replay", "verify")
 
 
 def end_run(
-    settings: Settings, run_id: str, error: BaseException | None, *, with_destination: bool = False
+    settings: Settings,
+    run_id: str,
+    error: BaseException | None,
+    *,
+    with_destination: bool = False,
+    include_vanished: bool = False,
 ) -> None:
     """Write the run's row and its report; called again, it writes them again. Where there is no archive, it
     cannot be written, or it is not ours, there is no report: the error itself says why. `with_destination`: the run
-    was to replay, too."""
+    was to replay, too; `include_vanished`: also what is gone from the source."""
     if isinstance(error, Locked | ConfigError):
         return
     try:
         with open_archive(settings) as archive:
-            report = report_of(archive, run_id, error, with_destination=with_destination)
+            report = report_of(
+                archive, run_id, error, with_destination=with_destination, include_vanished=include_vanished
+            )
             archive.catalog.ledger().finish(run_id, report.status, report.exit_code, report.finished)
             path = write_report(archive.reports / run_id / "report.json", report.to_json())
         emit(settings.account, Ended(report.exit_code, str(path)))
@@ -57,7 +65,12 @@ def end_run(
 
 
 def report_of(
-    archive: Archive, run_id: str, error: BaseException | None, *, with_destination: bool = False
+    archive: Archive,
+    run_id: str,
+    error: BaseException | None,
+    *,
+    with_destination: bool = False,
+    include_vanished: bool = False,
 ) -> RunReport:
     """The run as the ledger has it now."""
     settings, catalog = archive.settings, archive.catalog
@@ -92,7 +105,7 @@ def report_of(
         visited = {each.name for each in tallies if each.visited}
         unfinished = [each.folder.name for each, _ in plan.visit if each.folder.name not in visited]
         failures += unreached_failures(unfinished, f"not reached: {reason}")
-    at_destination = _at_destination(archive, run_id) if with_destination else None
+    at_destination = _at_destination(archive, run_id, include_vanished) if with_destination else None
     if at_destination is not None:
         failures += _replay_failures(archive, run_id, at_destination, error)
     code = None
@@ -100,9 +113,10 @@ def report_of(
         code = error.exit_code if isinstance(error, ArchiverError) else 1
     accepted = sum(each.accepted for each in quarantined)
     accepted += sum(each.accepted for each in (at_destination.refused if at_destination else ()))
-    status, exit_code = judge(
-        failures, accepted, code, len(at_destination.found.differences) if at_destination else 0
-    )
+    # What is not there yet, and why, is among the failures.
+    differences = at_destination.found.differences if at_destination else ()
+    differing = sum(each["what"] != NOT_REPLAYED for each in differences)
+    status, exit_code = judge(failures, accepted, code, differing)
     timings = catalog.ledger().timings(run_id)
     started = next((row[1] for row in catalog.ledger().runs() if row[0] == run_id), utc_now())
     return RunReport(
@@ -127,7 +141,7 @@ class _There:
     refused: Sequence[Refused]
 
 
-def _at_destination(archive: Archive, run_id: str) -> _There | None:
+def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _There | None:
     """What the ledger says of the account's destination."""
     settings = archive.settings.destination
     if settings is None:
@@ -136,7 +150,8 @@ def _at_destination(archive: Archive, run_id: str) -> _There | None:
     number = destination_number(archive)
     if number is None:
         return _There(AtDestination(party, {}), ())
-    copies, chosen = archive.catalog.at_destinations(), {each.folder.name for each in chosen_folders(archive)}
+    copies = archive.catalog.at_destinations()
+    chosen = {each.folder.name for each in chosen_folders(archive, unlisted=include_vanished)}
     checked = archive.catalog.ledger().step_result(run_id, "verify")
     check = check_from_record(json.loads(checked)) if checked else None
     found = AtDestination(
@@ -146,7 +161,8 @@ def _at_destination(archive: Archive, run_id: str) -> _There | None:
         losses=[each for each in copies.losses(number) if each.folder in chosen],
         differences=[asdict(each) for each in check.differences] if check else (),
     )
-    return _There(found, [each for each in copies.refused(number) if each.folder in chosen])
+    refused = copies.refused(number, vanished=include_vanished)
+    return _There(found, [each for each in refused if each.folder in chosen])
 
 
 def _replay_failures(archive: Archive, run_id: str, there: _There, error: BaseException | None) -> list[Failure]:

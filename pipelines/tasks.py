@@ -146,7 +146,13 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
 
     def end_run(self, error: BaseException | None) -> None:
         """Write the run's report."""
-        end_run(self.settings, self.run_id, error, with_destination=self.replay != "no")
+        end_run(
+            self.settings,
+            self.run_id,
+            error,
+            with_destination=self.replay != "no",
+            include_vanished=self.include_vanished,
+        )
 
     def complete_step(self, archive: Archive, result: str) -> None:
         """The step is done; `result` is for those after it."""
@@ -270,7 +276,14 @@ class VerifyAccount(DestinationTask):
     def run(self) -> None:
         emit(self.settings.account, Began(self.step))
         with self.opened() as (archive, _):
-            check = verify_at_destination(archive, deep=False, check_stop=STOP.check, progress=self.tell)
+            check = verify_at_destination(
+                archive,
+                deep=False,
+                check_stop=STOP.check,
+                pause=STOP.pause,
+                progress=self.tell,
+                unlisted=self.include_vanished,
+            )
             self.complete_step(archive, json.dumps(check_to_record(check)))
 
 

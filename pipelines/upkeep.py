@@ -96,7 +96,9 @@ def _verify(settings: Settings, options: VerifyOptions, listener: Listener) -> V
                 return VerifyOutcome(settings, result, code, message)
             tell(Began(_COMPARE))
             try:
-                there = verify_at_destination(archive, deep=options.deep, check_stop=STOP.check, progress=tell)
+                there = verify_at_destination(
+                    archive, deep=options.deep, check_stop=STOP.check, pause=STOP.pause, progress=tell
+                )
             except ArchiverError as error:
                 tell(failed(error))
                 return VerifyOutcome(settings, result, worst((code, error.exit_code)), f"{message}\n{error}")
@@ -164,10 +166,12 @@ def _summary_there(settings: Settings, check: DestinationCheck) -> str:
         words.append(f"its user changed the flags of {counts['changed']}")
     if counts["removed"]:
         words.append(f"{counts['removed']} were removed there by its user")
+    if counts["refused"]:
+        words.append(f"{counts['refused']} more are not there, since it refused them")
     return "; ".join(words)
 
 
-_COUNTED = ("verified", "differences", "rewritten", "changed", "removed")
+_COUNTED = ("verified", "differences", "rewritten", "changed", "removed", "refused")
 
 
 def _advice(result: VerifyResult) -> str:

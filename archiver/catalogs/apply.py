@@ -62,27 +62,30 @@ def apply_facts(connection: Connection, segment: Segment) -> None:
 
 
 def _groups(facts: Sequence[Fact]) -> Iterator[list[Any]]:
-    """Neighbours of one kind; each message at most once in a group, so that its history keeps every change."""
+    """Neighbours of one kind; each message, and each copy, at most once in a group, so that its history keeps every
+    change."""
     group: list[Fact] = []
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple[int, ...]] = set()
     for fact in facts:
-        message = _message_of(fact)
-        if group and (type(fact) is not type(group[0]) or message in seen):
+        about = _about(fact)
+        if group and (type(fact) is not type(group[0]) or not seen.isdisjoint(about)):
             yield group
             group, seen = [], set()
         group.append(fact)
-        if message is not None:
-            seen.add(message)
+        seen.update(about)
     if group:
         yield group
 
 
-def _message_of(fact: Fact) -> tuple[int, int] | None:
+def _about(fact: Fact) -> Sequence[tuple[int, ...]]:
+    """What a fact is about: a message, a copy, or a copy and the message in that target."""
     if isinstance(fact, (StoredFact, FlagsFact, QuarantinedFact, RefusedFact)):
-        return fact.epoch, fact.uid
-    if isinstance(fact, (CopiedFact, ReflaggedFact)):
-        return fact.target, fact.target_uid
-    return None
+        return ((fact.epoch, fact.uid),)
+    if isinstance(fact, CopiedFact):
+        return (fact.target, fact.target_uid), (fact.target, fact.epoch, fact.uid)
+    if isinstance(fact, ReflaggedFact):
+        return ((fact.target, fact.target_uid),)
+    return ()
 
 
 def _archive(connection: Connection, _segment: Segment, facts: Sequence[ArchiveFact]) -> None:

@@ -240,16 +240,18 @@ _REMOVE = (
     .values(removed_at=bindparam("when"), removed_by=bindparam("whom"))
 )
 _FORGET = delete(COPY).where(_THIS_COPY)
+_FORGET_MARKED = _FORGET.where(COPY.c.marked)
 
 
 def _removed(connection: Connection, _segment: Segment, facts: Sequence[RemovedFact]) -> None:
-    """What we expunged is forgotten: should the message return at the source, it is sent again. What the
-    destination's user removed is remembered, so that it is not."""
+    """What we expunged is forgotten, and what we marked and somebody else expunged: should the message return at
+    the source, it is sent again. What the destination's user removed is remembered, so that it is not."""
     for fact in facts:
         rows = [{"of_target": fact.target, "of_uid": uid} for uid in fact.uids]
         if fact.by == "policy":
             send(connection, _FORGET, rows)
         else:
+            send(connection, _FORGET_MARKED, rows)
             send(connection, _REMOVE, [{**row, "when": fact.at, "whom": fact.by} for row in rows])
 
 

@@ -66,28 +66,20 @@ class SqlCopies:
         self, target: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
     ) -> Sequence[Outgoing]:
         """The next `limit` messages of `folders` that have no copy in the target, in the order of epoch and UID."""
-        here = and_(COPY.c.target == target, COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid)
         rows = (
-            _OUTGOING.outerjoin(COPY, here)
-            .where(EPOCH.c.folder.in_(folders), COPY.c.target.is_(None))
+            _lacking(_OUTGOING, target, folders, vanished=vanished)
             .where(tuple_(MESSAGE.c.epoch, MESSAGE.c.uid) > tuple_(*after))
             .order_by(MESSAGE.c.epoch, MESSAGE.c.uid)
             .limit(limit)
         )
-        rows = rows.where(or_(IS_PRESENT, _nowhere_else()) if vanished else IS_PRESENT)
         sets = FlagSets()
         with self._database.reading() as connection:
             return [_outgoing(row, sets) for row in connection.execute(rows)]
 
     def work(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
         """How many messages of `folders` have no copy in the target, and their octets."""
-        here = and_(COPY.c.target == target, COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid)
-        rows = (
-            of_messages(func.count(), func.coalesce(func.sum(MESSAGE.c.size), 0))
-            .outerjoin(COPY, here)
-            .where(EPOCH.c.folder.in_(folders), COPY.c.target.is_(None))
-        )
-        rows = rows.where(or_(IS_PRESENT, _nowhere_else()) if vanished else IS_PRESENT)
+        counted = of_messages(func.count(), func.coalesce(func.sum(MESSAGE.c.size), 0))
+        rows = _lacking(counted, target, folders, vanished=vanished)
         with self._database.reading() as connection:
             messages, octets = connection.execute(rows).one()
         return messages, octets
@@ -97,6 +89,11 @@ class SqlCopies:
         rows = select(COPY.c.target_uid, COPY.c.removed_at.is_(None)).where(COPY.c.target == target)
         with self._database.reading() as connection:
             return {row[0]: bool(row[1]) for row in connection.execute(rows, execution_options=STREAM)}
+
+    def newest(self, target: int, limit: int) -> Sequence[Copy]:
+        """The `limit` copies with the highest UIDs that were not seen to be gone."""
+        rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None))
+        return self._copies([rows.order_by(None).order_by(COPY.c.target_uid.desc()).limit(limit)])
 
     def intents(self, target: int) -> Sequence[Intent]:
         """Messages whose APPEND has an unknown outcome, in the order of epoch and UID."""
@@ -113,17 +110,17 @@ class SqlCopies:
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
         """Copies with one of these digests whose message the source no longer has under that UID: it vanished, or
         its epoch ended. The same octets under another UID are then known to be there."""
-        rows = _COPIES.where(COPY.c.target == target, ~IS_PRESENT, COPY.c.how != "restored")
+        rows = _COPIES.where(COPY.c.target == target, ~IS_PRESENT)
         return self._copies([rows.where(part) for part in parts(MESSAGE.c.digest, digests)])
 
     def reflagged(self, target: int) -> Sequence[Copy]:
         """Copies whose message's flags are no longer those that were replayed; or that are marked although their
         message is there."""
         changed = or_(MESSAGE.c.flags != COPY.c.source_flags, COPY.c.marked)
-        rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), IS_PRESENT, changed)
+        rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), _IS_WANTED, changed)
         return self._copies([rows])
 
-    def vanished(self, target: int) -> Sequence[Copy]:
+    def vanished(self, target: int, *, twice: bool = True) -> Sequence[Copy]:
         """Copies that we appended whose message is gone from the source, seen so by two complete archive steps, and
         whose epoch still is the folder's."""
         seen = (
@@ -134,30 +131,32 @@ class SqlCopies:
         rows = _COPIES.where(
             COPY.c.target == target,
             COPY.c.removed_at.is_(None),
-            COPY.c.how.in_(("appended", "found")),
+            COPY.c.how.in_(("appended", "found", "again")),
             MESSAGE.c.vanished_at.is_not(None),
             EPOCH.c.ended_at.is_(None),
-            seen >= 2,
         )
-        return self._copies([rows])
+        return self._copies([rows.where(seen >= 2) if twice else rows])
 
     def copies(self, target: int) -> Iterator[Copy]:
-        """All copies of present messages that were not seen to be gone, in UID order."""
-        rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), IS_PRESENT)
+        """All copies of present messages, and of those that were brought back, that were not seen to be gone, in
+        UID order."""
+        rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), _IS_WANTED)
         sets = FlagSets()
         with self._database.reading() as connection:
             for row in connection.execute(rows, execution_options=STREAM):
                 yield _copy(row, sets)
 
-    def refused(self, destination: int) -> Sequence[Refused]:
-        """Present messages that were refused, of the destination's current targets."""
+    def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
+        """Messages that were refused where their folder goes now, present ones, or those that vanished too."""
         rows = (
             of_messages(*REFUSAL.c, FOLDER.c.path.label("folder"))
             .join(REFUSAL, and_(REFUSAL.c.epoch == MESSAGE.c.epoch, REFUSAL.c.uid == MESSAGE.c.uid))
             .join(TARGET, TARGET.c.number == REFUSAL.c.target)
-            .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), IS_PRESENT)
+            .join(MAPPED, _goes_there())
+            .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None))
             .order_by(REFUSAL.c.epoch, REFUSAL.c.uid)
         )
+        rows = rows if vanished else rows.where(IS_PRESENT)
         with self._database.reading() as connection:
             return [_refused(row) for row in connection.execute(rows)]
 
@@ -166,6 +165,7 @@ class SqlCopies:
         live = COPY.c.removed_at.is_(None)
         new = and_(COPY.c.run == run, COPY.c.how.in_(("appended", "found", "restored")))
         copied = COPY.c.target.is_not(None)
+        gone = or_(and_(copied, ~live), and_(~copied, _was_removed(TARGET.c.destination, TARGET.c.raw)))
 
         def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
             return func.coalesce(func.sum(case((and_(MESSAGE.c.uid.is_not(None), condition), 1), else_=0)), 0)
@@ -176,9 +176,9 @@ class SqlCopies:
                 MAPPED.c.path,
                 count(and_(copied, live, new)),
                 count(and_(copied, live, ~func.coalesce(new, False))),
-                count(and_(~copied, REFUSAL.c.uid.is_not(None))),
-                count(and_(copied, ~live)),
-                count(and_(~copied, REFUSAL.c.uid.is_(None))),
+                count(and_(~copied, ~gone, REFUSAL.c.uid.is_not(None))),
+                count(gone),
+                count(and_(~copied, ~gone, REFUSAL.c.uid.is_(None))),
             )
             .select_from(MAPPED)
             .join(FOLDER, FOLDER.c.number == MAPPED.c.folder)
@@ -218,7 +218,8 @@ class SqlCopies:
             of_messages(FOLDER.c.path, COPY.c.uid, COPY.c.lost, COPY.c.repaired, COPY.c.dated, COPY.c.likeness)
             .join(COPY, and_(COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid))
             .join(TARGET, TARGET.c.number == COPY.c.target)
-            .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), IS_PRESENT)
+            .join(MAPPED, _goes_there())
+            .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), _IS_WANTED)
             .where(COPY.c.removed_at.is_(None), odd)
             .order_by(FOLDER.c.number, COPY.c.uid)
         )
@@ -235,6 +236,8 @@ class SqlCopies:
         with self._database.reading() as connection:
             return [_copy(row, sets) for statement in statements for row in connection.execute(statement)]
 
+
+_IS_WANTED = or_(IS_PRESENT, COPY.c.how == "restored")
 
 _OUTGOING_COLUMNS = (MESSAGE.c.epoch, *PLACE, MESSAGE.c.internaldate, MESSAGE.c.message_id)
 _OUTGOING = of_messages(*_OUTGOING_COLUMNS)
@@ -260,6 +263,7 @@ _COPIES = (
         COPY.c.repaired,
         COPY.c.removed_at.is_not(None),
         COPY.c.marked,
+        FOLDER.c.number,
     )
     .join(COPY, and_(COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid))
     .order_by(COPY.c.target_uid)
@@ -272,21 +276,69 @@ def _current_target() -> ColumnElement[bool]:
     )
 
 
-def _nowhere_else() -> ColumnElement[bool]:
-    """A message that is not present, and that no later message of its folder stands for: of a current epoch it
-    counts by itself; of an ended one only if its digest is in none of the folder's later epochs."""
-    later_epoch, later = EPOCH.alias("later_epoch"), MESSAGE.alias("later")
-    again = (
-        select(later.c.uid)
-        .join(later_epoch, later_epoch.c.number == later.c.epoch)
+def _goes_there() -> ColumnElement[bool]:
+    """The target is where the message's folder goes now: the account's rules may have sent it elsewhere before."""
+    return and_(
+        MAPPED.c.destination == TARGET.c.destination,
+        MAPPED.c.folder == FOLDER.c.number,
+        MAPPED.c.raw == TARGET.c.raw,
+    )
+
+
+def _lacking(
+    statement: Select[*tuple[Any, ...]], target: int, folders: Collection[int], *, vanished: bool
+) -> Select[*tuple[Any, ...]]:
+    """Of the messages of `folders` those that have no copy in the target, and that its user did not remove."""
+    here = and_(COPY.c.target == target, COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid)
+    where = (
+        select(column).where(TARGET.c.number == target).scalar_subquery()
+        for column in (TARGET.c.destination, TARGET.c.raw)
+    )
+    return (
+        statement.outerjoin(COPY, here)
+        .where(EPOCH.c.folder.in_(folders), COPY.c.target.is_(None), ~_was_removed(*where))
+        .where(or_(IS_PRESENT, _nowhere_else()) if vanished else IS_PRESENT)
+    )
+
+
+def _was_removed(destination: ColumnElement[Any], raw: ColumnElement[Any]) -> ColumnElement[bool]:
+    """The message was removed by the destination's user before the folder's messages got other UIDs."""
+    former, copy = TARGET.alias("former"), COPY.alias("former_copy")
+    return (
+        select(copy.c.target_uid)
+        .join(former, former.c.number == copy.c.target)
         .where(
-            later_epoch.c.folder == EPOCH.c.folder,
-            later.c.epoch > MESSAGE.c.epoch,
-            later.c.digest == MESSAGE.c.digest,
+            copy.c.epoch == MESSAGE.c.epoch,
+            copy.c.uid == MESSAGE.c.uid,
+            copy.c.removed_at.is_not(None),
+            former.c.destination == destination,
+            former.c.raw == raw,
+            former.c.ended_at.is_not(None),
         )
         .exists()
     )
-    return or_(EPOCH.c.ended_at.is_(None), ~again)
+
+
+def _nowhere_else() -> ColumnElement[bool]:
+    """A message that is not present, and that no later message of its folder stands for: one of the same octets in
+    a later epoch, or one that came to the folder when this one was gone. A message that was moved away and back, or
+    whose mailbox was restored, is one message."""
+    later_epoch, later = EPOCH.alias("later_epoch"), MESSAGE.alias("later")
+    came_after = or_(
+        later.c.epoch > MESSAGE.c.epoch,
+        and_(
+            later.c.epoch == MESSAGE.c.epoch,
+            later.c.uid > MESSAGE.c.uid,
+            or_(later.c.stored_at > MESSAGE.c.vanished_at, later.c.stored_run == MESSAGE.c.vanished_run),
+        ),
+    )
+    again = (
+        select(later.c.uid)
+        .join(later_epoch, later_epoch.c.number == later.c.epoch)
+        .where(later_epoch.c.folder == EPOCH.c.folder, later.c.digest == MESSAGE.c.digest, came_after)
+        .exists()
+    )
+    return ~again
 
 
 def _target(row: Row[*tuple[Any, ...]]) -> KnownTarget:
@@ -301,7 +353,7 @@ def _outgoing(row: Sequence[Any], sets: FlagSets) -> Outgoing:
 
 def _copy(row: Sequence[Any], sets: FlagSets) -> Copy:
     uid, epoch, message, how, digest, size, crlf_size, sent_digest, told, arrived, dated, *rest = row
-    message_flags, source_flags, flags, lost, likeness, repaired, removed, marked = rest
+    message_flags, source_flags, flags, lost, likeness, repaired, removed, marked, folder = rest
     return Copy(
         uid=uid,
         key=(epoch, message),
@@ -321,6 +373,7 @@ def _copy(row: Sequence[Any], sets: FlagSets) -> Copy:
         repaired=_words(repaired),
         removed=bool(removed),
         marked=bool(marked),
+        folder=folder,
     )
 
 

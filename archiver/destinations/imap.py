@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from archiver import names
-from archiver.copies import Appended, DestinationFolders, Letter, OpenedTarget
+from archiver.copies import Appended, DestinationFolders, Letter, LookedAt, OpenedTarget
 from archiver.errors import (
     FolderNotFound,
     FolderRefused,
@@ -24,12 +24,13 @@ from archiver.imap.append import AppendStream
 from archiver.imap.introduction import DESTINATION_CAPABILITIES, ServerFacts, server_facts
 from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import ServerAddress, connect
-from archiver.imap.reading import FolderReader
+from archiver.imap.reading import ATTRIBUTES, FolderReader
 from archiver.imap.replies import error_of, response_code
 from archiver.imap.session import Reply
 from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status, quote
 from archiver.model import Attributes, Fetched, Flags, Undelivered
 from archiver.ports import Spool
+from archiver.refusals import classify
 from archiver.uidset import format_uid_set
 
 _ITEM = re.compile(rb"\A\* OK \[(UIDVALIDITY|UIDNEXT) (\d+)\]", re.IGNORECASE)
@@ -97,8 +98,12 @@ class ImapDestination:
         # NOTE: older servers say in words alone that it is there; then it can be opened.
         if self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)").ok:
             return
-        error = error_of(reply.status + b" " + reply.text, self._session.where, FolderRefused)
-        raise error if isinstance(error, ServerUnavailable) else _refused(error.reason, error.server_reply, raw)
+        said = self._session.without_secrets(reply.status + b" " + reply.text)
+        error = error_of(said, self._session.where, FolderRefused)
+        # NOTE: "Too many mailboxes" looks like a throttle and will not pass.
+        if isinstance(error, ServerUnavailable) or classify(said) == "throttled":
+            raise error
+        raise _refused(error.reason, error.server_reply, raw)
 
     def create_all(
         self, folders: Sequence[tuple[bytes, str | None]]
@@ -170,6 +175,20 @@ class ImapDestination:
         reply = self._session.command_with_name(b"STATUS", self._stream.raw, b" (UIDNEXT UIDVALIDITY MESSAGES)")
         return next((row[1].uidnext for row in map(parse_status, reply.untagged) if row), None)
 
+    def look(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> list[LookedAt | None]:
+        self._appends = None
+        self._session.where = Where(self._session.where.server)
+        asked = [self._lines_to_look(raw, uids) for raw, uids in folders]
+        replies = iter(self._session.flight(*(line for lines in asked for line in lines)))
+        return [_looked_at([next(replies) for _ in lines]) for lines in asked]
+
+    def _lines_to_look(self, raw: bytes, uids: Collection[int]) -> list[bytes]:
+        """No lines for a name that has to be a literal, which waits for the server."""
+        if (name := quote(raw)) is None:
+            return []
+        chunks = format_uid_set(uids, _LINE_OCTETS)
+        return [b"EXAMINE " + name, *(b"UID FETCH %b %b" % (chunk.encode(), ATTRIBUTES) for chunk in chunks)]
+
     @property
     def _stream(self) -> AppendStream:
         if self._appends is None:
@@ -186,7 +205,11 @@ class ImapDestination:
         self._session.flight(b"NOOP")
         # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
         rows = self._reader.rows_from(since) if self._session.exists else ()
-        return {row.uid: row for row in rows if row.uid >= since}
+        shown: dict[int, Attributes] = {}
+        for row in rows:
+            if row.uid >= since:
+                shown[row.uid] = shown[row.uid].updated(row) if row.uid in shown else row
+        return shown
 
     def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:
         steps = [
@@ -197,7 +220,7 @@ class ImapDestination:
             if flags
         ]
         refused = self._store(steps)
-        # NOTE: a flag that a server does not take (Cyrus: the 129th keyword of a folder) keeps out those beside it.
+        # NOTE: a flag that a server does not take keeps out those beside it.
         apart = [(chunk, sign, frozenset({flag})) for chunk, sign, flags in refused for flag in sorted(flags)]
         self._store([step for step in apart if step not in refused])
         asked = {uid for uids in changes.values() for uid in uids}
@@ -213,11 +236,14 @@ class ImapDestination:
                 for chunk, sign, flags in some
             ]
             for step, reply in zip(some, self._session.flight(*commands), strict=True):
-                error = None if reply.ok else error_of(reply.status + b" " + reply.text, self._session.where)
-                if isinstance(error, TemporaryError):
+                if reply.ok:
+                    continue
+                said = self._session.without_secrets(reply.status + b" " + reply.text)
+                error = error_of(said, self._session.where)
+                # NOTE: "Too many user flags in mailbox" (Cyrus) will not pass.
+                if isinstance(error, TemporaryError) and classify(said) != "flags":
                     raise error
-                if error is not None:
-                    refused.append(step)
+                refused.append(step)
         return refused
 
     def flags(self, uids: Collection[int]) -> dict[int, Flags]:
@@ -255,6 +281,16 @@ class ImapDestination:
 
     def hang_up(self) -> None:
         self._session.hang_up()
+
+
+def _looked_at(replies: Sequence[Reply]) -> LookedAt | None:
+    """What EXAMINE and FETCH told, if all of them are good."""
+    if not replies or not all(reply.ok for reply in replies):
+        return None
+    items = [found for each in replies[0].untagged if (found := _ITEM.match(each.text))]
+    told = {found[1].upper(): number(found[2]) for found in items}
+    rows = [parse_fetch(each).attributes for reply in replies[1:] for each in reply.untagged if is_fetch(each.text)]
+    return LookedAt(told.get(b"UIDVALIDITY") or 0, [row for row in rows if row is not None])
 
 
 def _refused(reason: str, reply: str | None, raw: bytes) -> FolderRefused:

@@ -23,7 +23,7 @@ from archiver.imap.tokens import quote
 from archiver.uidset import parse_uid_ranges
 
 #: A message above this waits for the server's go-ahead, so that one that is refused need not be sent.
-LARGE_OCTETS = 1 << 20
+LARGE_OCTETS = 4 << 20
 
 _BUFFER_OCTETS = 256 << 10
 _LITERAL_MINUS = 4096  # RFC 7888 section 5
@@ -90,7 +90,9 @@ class AppendStream:
         ]
 
     def _error(self, reply: bytes) -> BackendError | None:
-        return None if reply[:2].upper() == b"OK" else error_of(reply, self.session.where)
+        if reply[:2].upper() == b"OK":
+            return None
+        return error_of(self.session.without_secrets(reply), self.session.where)
 
     def _appenduid(self, reply: bytes) -> tuple[int, tuple[int, ...]] | None:
         """Nobody vouches for the UIDs of a server that does not offer UIDPLUS."""
@@ -167,13 +169,14 @@ class AppendStream:
         for group in self._groups:
             for command in group:
                 if command.tag == tag and command.reply is None:
-                    command.reply = self.session.without_secrets(text)
+                    command.reply = text
                     return False
         if tag == b"*":
             return False
         if go_ahead and tag[:1] == b"+":
             return True
-        raise ConnectionLost(f"this is not IMAP: {printable(response.text[:80])}", where=self.session.where)
+        said = printable(self.session.without_secrets(response.text)[:80])
+        raise ConnectionLost(f"this is not IMAP: {said}", where=self.session.where)
 
 
 def _appenduid(reply: bytes) -> tuple[int, tuple[int, ...]] | None:

@@ -196,6 +196,7 @@ class FetchStream:
         if not left:
             return
         ok = text[:2].upper() == b"OK"
+        text = self.session.without_secrets(text)
         if not ok:
             error = error_of(text, self.session.where)
             # Exchange says in words alone that the session is useless; a code may be about the message (Yahoo).

@@ -209,7 +209,6 @@ def _log_in(session: Session, address: ServerAddress, where: Where) -> frozenset
     else:
         reply = session.command_with_strings(b"LOGIN", [user, password])
     session.required(reply, AuthenticationFailed)
-    session.secrets = ()
     session._imap.state = "AUTH"
     return _capabilities(session, reply)
 

@@ -14,11 +14,14 @@ from archiver.errors import BackendError, ConnectionLost, MessageRefused, Server
 from archiver.imap.fetch import FetchStream, read_header
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, printable
-from archiver.imap.session import BodyReader, Session
+from archiver.imap.session import BodyReader, Reply, Session
 from archiver.imap.tokens import Response, is_fetch, parse_fetch, parse_search
 from archiver.model import Attributes, Fetched, Undelivered
 from archiver.ports import Spool
 from archiver.uidset import format_uid_set
+
+#: What is asked of messages where their octets are not.
+ATTRIBUTES = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
 
 _LINE_OCTETS = 900  # UW and Yahoo take about 1,000 octets a line
 _MOST_UIDS = 10_000_000  # a folder of more is not believed, and would not fit into the memory
@@ -27,7 +30,7 @@ _SPARE = 1000  # arrived since the server told how many there are
 
 class FolderReader:
     """Implements `destination_ports.MailReader` on a session. `accept` takes a server's placeholder for the message
-    that it stands for."""
+    that it stands for. `ahead` is a search that was sent before it was asked for, and its answer."""
 
     def __init__(self, session: Session, abilities: Abilities, spool: Spool, *, accept: bool = False) -> None:
         self._session = session
@@ -35,11 +38,12 @@ class FolderReader:
         self._spool = spool
         self._accept = accept
         self._identity_refused = False
+        self.ahead: tuple[bytes, Reply] | None = None
 
     def uids(self, criteria: str | None = None) -> set[int]:
         if criteria is not None:
-            return self._believed(self._search(criteria.encode("ascii"), MessageRefused))
-        found = self._believed(self._search(b"ALL", ServerUnavailable))
+            return self._believed(self._search(criteria, MessageRefused))
+        found = self._believed(self._search("ALL", ServerUnavailable))
         if len(found) == self._session.exists:
             return found
         # NOTE: a SEARCH cut short must not look like "these are all": mail would seem to have vanished.
@@ -53,9 +57,15 @@ class FolderReader:
             )
         return found
 
-    def _search(self, criteria: bytes, otherwise: type[MessageRefused | ServerUnavailable]) -> Iterator[int]:
+    def search_command(self, criteria: str) -> bytes:
+        """The command that looks for `criteria`."""
         how = b"UID SEARCH RETURN (ALL) " if "ESEARCH" in self._abilities else b"UID SEARCH "
-        (reply,) = self._session.flight(how + criteria)
+        return how + criteria.encode("ascii")
+
+    def _search(self, criteria: str, otherwise: type[MessageRefused | ServerUnavailable]) -> Iterator[int]:
+        command = self.search_command(criteria)
+        ahead, self.ahead = self.ahead, None
+        reply = ahead[1] if ahead and ahead[0] == command else self._session.flight(command)[0]
         if not reply.ok and otherwise is ServerUnavailable:
             return (each.uid for each in self._rows("1:*", b"(UID)"))  # Yahoo: SEARCH fails, FETCH works
         untagged = self._session.required(reply, otherwise)
@@ -88,7 +98,7 @@ class FolderReader:
 
     def rows_from(self, uid: int) -> Iterator[Attributes]:
         """FLAGS, INTERNALDATE and RFC822.SIZE from a UID on; and of the last message, whatever its UID."""
-        return self._rows(f"{uid}:*", b"(UID FLAGS INTERNALDATE RFC822.SIZE)")
+        return self._rows(f"{uid}:*", ATTRIBUTES)
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         section = b"HEADER" if field is None else b"HEADER.FIELDS (%s)" % field.encode("ascii")
@@ -121,7 +131,7 @@ class FolderReader:
                 if is_fetch(response.text):
                     yield response
                 elif not response.text.startswith((tag + b" ", b"* ")):
-                    said = printable(response.text[:80])
+                    said = printable(self._session.without_secrets(response.text)[:80])
                     raise ConnectionLost(f"this is not IMAP: {said}", where=self._session.where)
                 elif response.text.startswith(tag + b" "):
                     finished = True
@@ -130,6 +140,7 @@ class FolderReader:
                         self._identity_refused = True
                         yield from self._fetch(uid_set, items.replace(item, b""), body_reader)
                     elif text[:2].upper() != b"OK":
+                        text = self._session.without_secrets(text)
                         raise error_of(text, self._session.where, ServerUnavailable)
                     return
         except GeneratorExit:

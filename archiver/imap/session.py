@@ -212,7 +212,8 @@ class Session(IMAPClient):  # type: ignore[misc]
             if what == b"EXISTS":
                 exists = number(words[0], _MOST_MESSAGES)
                 if exists is None:
-                    raise ConnectionLost(f"this is not IMAP: {printable(text[:80])}", where=self.where)
+                    said = printable(self.without_secrets(text)[:80])
+                    raise ConnectionLost(f"this is not IMAP: {said}", where=self.where)
                 self.exists = exists
             elif what == b"EXPUNGE":
                 self.exists = max(0, self.exists - 1)

@@ -6,11 +6,11 @@ are, too. What its user did there since is told, and is no difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from archiver.copies import Copy, KnownTarget
+from archiver.copies import Copy, KnownTarget, LookedAt
 from archiver.destination_ports import Copies, MailDestination
 from archiver.errors import FolderNotFound
 from archiver.flags import respelled
@@ -25,7 +25,15 @@ from archiver.replay.repair import repair
 
 _WINDOW = 2000
 _DEEP_WINDOW = 200
+_FOLDERS = 20
 _REWRITTEN = ("line-ends", "headers")
+
+#: What is different of messages and folders that the destination does not have.
+NOT_REPLAYED = "not replayed"
+
+
+_Folder = tuple[KnownTarget, Sequence[KnownFolder]]
+"""A folder of the destination, and the archive's that go there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +52,15 @@ class Difference:
 @dataclass(slots=True)
 class FolderCheck:
     """One folder: `verified` copies are as they should be. `removed` are gone from the destination, of `changed`
-    its user changed the flags; `rewritten` were compared without what the server writes in another way."""
+    its user changed the flags; `rewritten` were compared without what the server writes in another way; `refused`
+    messages the destination did not take, which nobody accepted."""
 
     verified: int = 0
     differences: int = 0
     removed: int = 0
     changed: int = 0
     rewritten: int = 0
+    refused: int = 0
 
 
 @dataclass(slots=True)
@@ -63,7 +73,9 @@ class DestinationCheck:
 
     @property
     def exit_code(self) -> int:
-        return 4 if self.differences else 0
+        if self.differences:
+            return 4
+        return 3 if any(each.refused for each in self.folders.values()) else 0
 
 
 @dataclass(slots=True)
@@ -89,20 +101,65 @@ class DestinationVerifier:
             result.folders[printable(folder.folder.name)] = FolderCheck()
             if folder.number in mapped:
                 by_raw.setdefault(mapped[folder.number][0], []).append(folder)
-        for tally in self.copies.tallies(self.destination, None):
-            name = printable(tally.folder)
-            if tally.pending and name in result.folders:
-                missing = f"{tally.pending:,} messages"
-                result.differences.append(Difference(name, None, None, "not replayed", missing, "none"))
-                result.folders[name].differences += tally.pending
-        for raw, here in by_raw.items():
-            if raw in targets:
-                self._folder(result, targets[raw], here)
+        self._without_copies(result, [folder for folder in folders if folder.number not in mapped])
+        there = [(targets[raw], here) for raw, here in by_raw.items() if raw in targets]
+        for group in self._groups(there):
+            self._group(result, group)
         return result
+
+    def _without_copies(self, result: DestinationCheck, nowhere: Sequence[KnownFolder]) -> None:
+        """What the destination cannot show: messages not sent yet, folders without a place, what it refused."""
+        pending = {tally.folder: tally.pending for tally in self.copies.tallies(self.destination, None)}
+        stored = {tally.name: tally.stored for tally in self.catalog.tallies()}
+        missing = {name: f"{count:,} messages" for name, count in pending.items() if count}
+        for folder in nowhere:
+            name = folder.folder.name
+            pending[name] = stored.get(name, 0)
+            missing[name] = f"the folder with {pending[name]:,} messages"
+        for name, what in missing.items():
+            if (check := result.folders.get(printable(name))) is not None:
+                result.differences.append(Difference(printable(name), None, None, NOT_REPLAYED, what, "none"))
+                check.differences += max(pending[name], 1)
+        for refused in self.copies.refused(self.destination):
+            if not refused.accepted and (check := result.folders.get(printable(refused.folder))) is not None:
+                check.refused += 1
+
+    def _groups(self, folders: Sequence[_Folder]) -> Iterator[list[_Folder]]:
+        """Folders that are looked at together: those of few copies."""
+        group: list[_Folder] = []
+        left = 0
+        for each in folders:
+            held = sum(self.copies.claimed(each[0].number).values())
+            if group and (self.deep or held > left or len(group) == _FOLDERS):
+                yield group
+                group = []
+            left = (left if group else _WINDOW) - held
+            group.append(each)
+        if group:
+            yield group
+
+    def _group(self, result: DestinationCheck, group: Sequence[_Folder]) -> None:
+        """Look at several folders in one flight. One that does not show all as it should be is opened and looked at
+        by itself: nothing is held against it for what was told in passing."""
+        if len(group) == 1:
+            self._folder(result, *group[0])
+            return
+        self.check_stop()
+        held = [(target, folders, list(self.copies.copies(target.number))) for target, folders in group]
+        told = self.connection.look([(target.raw, [copy.uid for copy in copies]) for target, _, copies in held])
+        for (target, folders, copies), looked in zip(held, told, strict=True):
+            if looked is None or not _all_well(target, copies, looked):
+                self._folder(result, target, folders)
+                continue
+            self.progress(Working(printable(folders[0].folder.name)))
+            octets = sum(copy.sent_size for copy in copies)
+            self.progress(Planned(len(copies), octets))
+            self._compare(result, copies, _names(folders), _by_uid(looked.seen), {})
+            self.progress(Verified(len(copies), octets))
 
     def _folder(self, result: DestinationCheck, target: KnownTarget, folders: Sequence[KnownFolder]) -> None:
         self.check_stop()
-        names = self._names(folders)
+        names = _names(folders)
         first = printable(folders[0].folder.name)
         self.progress(Working(first))
         copies = self.copies.copies(target.number)
@@ -121,13 +178,6 @@ class DestinationVerifier:
             self._window(result, window, names)
             self.progress(Verified(len(window), sum(copy.sent_size for copy in window)))
 
-    def _names(self, folders: Sequence[KnownFolder]) -> dict[int, str]:
-        """The folders' names by their current epochs' numbers."""
-        epochs = self.catalog.epochs()
-        return {
-            epochs[each.number].number: printable(each.folder.name) for each in folders if each.number in epochs
-        }
-
     def _whole(
         self, result: DestinationCheck, name: str, copies: Sequence[Copy], what: str, expected: str, found: str
     ) -> None:
@@ -137,10 +187,20 @@ class DestinationVerifier:
 
     def _window(self, result: DestinationCheck, window: Sequence[Copy], names: dict[int, str]) -> None:
         uids = {copy.uid for copy in window}
-        seen = {each.uid: each for each in self.connection.scan(uids) if each.uid in uids}
+        seen = _by_uid(each for each in self.connection.scan(uids) if each.uid in uids)
         octets = self._octets([copy for copy in window if copy.uid in seen]) if self.deep else {}
+        self._compare(result, window, names, seen, octets)
+
+    def _compare(
+        self,
+        result: DestinationCheck,
+        window: Sequence[Copy],
+        names: Mapping[int, str],
+        seen: Mapping[int, Attributes],
+        octets: Mapping[int, str],
+    ) -> None:
         for copy in window:
-            if (name := names.get(copy.key[0])) is None:
+            if (name := names.get(copy.folder)) is None:
                 continue
             check = result.folders[name]
             if copy.uid not in seen:
@@ -192,6 +252,26 @@ class DestinationVerifier:
             for epoch, uids in by_epoch.items()
             for place in self.catalog.placements(epoch, uids=uids)
         }
+
+
+def _names(folders: Sequence[KnownFolder]) -> dict[int, str]:
+    return {each.number: printable(each.folder.name) for each in folders}
+
+
+def _by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
+    """Several rows about one message are one."""
+    seen: dict[int, Attributes] = {}
+    for each in rows:
+        seen[each.uid] = seen[each.uid].updated(each) if each.uid in seen else each
+    return seen
+
+
+def _all_well(target: KnownTarget, copies: Sequence[Copy], looked: LookedAt) -> bool:
+    """Whether a folder shows all copies as they should be."""
+    seen = _by_uid(looked.seen)
+    return looked.uidvalidity == target.uidvalidity and all(
+        copy.uid in seen and not any(_differences(copy, seen[copy.uid])) for copy in copies
+    )
 
 
 def _differences(copy: Copy, seen: Attributes) -> Iterator[tuple[str, str, str]]:

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from archiver.destination_ports import MailDestination
 from archiver.errors import TemporaryError, Throttled
-from archiver.progress import Noted
-from archiver.replay.context import ReplayContext
+from archiver.progress import Noted, Progress
 
 _LONGEST_THROTTLE_SECONDS = 300
 
 T = TypeVar("T")
 
 
+class Persistence(Protocol):
+    """How to connect and how long to insist; a ReplayContext is one. `pause` raises when the run is to end."""
+
+    @property
+    def connect(self) -> Callable[[], MailDestination]: ...
+
+    @property
+    def attempts(self) -> int: ...
+
+    @property
+    def pause(self) -> Callable[[float], None]: ...
+
+    @property
+    def progress(self) -> Progress: ...
+
+
 class Connection:
     """One connection at a time. Belongs to one thread."""
 
-    def __init__(self, context: ReplayContext) -> None:
+    def __init__(self, context: Persistence) -> None:
         self._context = context
         self._destination: MailDestination | None = None
         self._failures = 0
@@ -32,7 +47,7 @@ class Connection:
     def insist(self, work: Callable[[MailDestination], T], progress: Callable[[], int] = lambda: 0) -> T:
         """Do `work`, again on a new connection after a temporary failure. `progress` counts what was got done so
         far: attempts are those without any."""
-        done = progress()
+        done, self._failures = progress(), 0
         while True:
             try:
                 result = work(self.get())

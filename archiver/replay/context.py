@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,14 +11,18 @@ from typing import Literal
 from archiver.copies import KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
 from archiver.destination_ports import Copies, MailDestination
 from archiver.errors import IntegrityError
-from archiver.model import FolderStatus
+from archiver.model import Attributes, FolderStatus
 from archiver.plan import RETRY_RUNS
 from archiver.ports import MessageStore
 from archiver.progress import Progress
 from archiver.record import Recorder
+from archiver.replay.likeness import Likeness
 
 #: How long an APPEND may take to show after its connection was lost, in seconds.
 SETTLE_SECONDS = 5.0
+
+#: How many messages in a row may be refused because the connection broke at them.
+MOST_BLAMED = 10
 
 Retry = Literal["due", "all", "accept"]
 
@@ -40,9 +45,16 @@ class ReplayJob:
     """A folder of the destination that is to be brought up to date from `folders` of the archive (their numbers).
 
     `status` is what the destination listed; None where it was just made or does not tell. `messages` of `octets`
-    have no copy there yet. `breaks` counts how often the connection broke at a message that was sent by itself,
-    which those of `alone` are, and `said` is what the server said then. `error` is why the folder could not be
-    finished.
+    have no copy there yet. `steps` grows with whatever is got done, and `lost` is when its connection was lost, on
+    the monotonic clock. `looked_at` are messages there that were fetched and are nobody's copy yet.
+
+    `taken` counts the messages that were taken in this run. `put_off` says how many these were when a message was
+    refused for the first time; `waited_for` are those for whose sake a pause was made.
+
+    `breaks` counts how often the connection broke at a message that was sent by itself, which those of `alone` are,
+    and `said` is what the server said then. Those of `mended` are sent repaired after that; `blamed` messages in a
+    row were refused for it. All that were `refused` in this run are not sent again in it. `error` is why the folder
+    could not be finished.
     """
 
     raw: bytes
@@ -52,9 +64,18 @@ class ReplayJob:
     known: KnownTarget | None
     messages: int = 0
     octets: int = 0
+    steps: int = 0
+    lost: float = 0.0
+    looked_at: dict[int, tuple[Attributes, Likeness]] = field(default_factory=dict)
+    taken: int = 0
+    put_off: dict[MessageKey, int] = field(default_factory=dict)
+    waited_for: set[MessageKey] = field(default_factory=set)
     alone: set[MessageKey] = field(default_factory=set)
     breaks: Counter[MessageKey] = field(default_factory=Counter)
     said: str | None = None
+    mended: dict[MessageKey, tuple[str, ...]] = field(default_factory=dict)
+    blamed: int = 0
+    refused: set[MessageKey] = field(default_factory=set)
     error: str | None = None
 
 
@@ -72,8 +93,9 @@ class ReplayContext:
     """Shared by all connections of one account.
 
     `connect` logs in; `pause(seconds)` waits and `check_stop` looks, both raise when the run is to end; `now` is
-    UTC in ISO 8601. `refused` are the messages refused in earlier runs. `append_limit` is known once the
-    destination was listed. `damage` is something missing in the archive that stopped nobody.
+    UTC in ISO 8601. `refused` are the messages refused in earlier runs, known once the folders have their places.
+    `append_limit` is known once the destination was listed. `damage` is something missing in the archive that
+    stopped nobody. `began` is when the step did, on the monotonic clock.
     """
 
     connect: Callable[[], MailDestination]
@@ -87,9 +109,10 @@ class ReplayContext:
     check_stop: Callable[[], None]
     progress: Progress
     now: Callable[[], str]
-    refused: Mapping[MessageKey, Refused]
+    refused: Mapping[MessageKey, Refused] = field(default_factory=dict)
     append_limit: int | None = None
     damage: IntegrityError | None = None
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def repairs(self) -> Collection[str]:

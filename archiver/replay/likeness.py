@@ -27,6 +27,7 @@ _CANONICAL = bytes([0x80, *range(1, 256)])
 _LINES = b"\n" * 4096
 _BLANKS = re.compile(rb"[ \t]+")
 _FOLD = re.compile(rb"\n(?=[ \t])")
+_MESSAGE_ID = b"message-id:"
 
 #: Fields that servers and mail programs add to a message or change in it. Received is not among them.
 _PASSED_OVER = frozenset(
@@ -40,12 +41,14 @@ _PASSED_OVER_IF = (b"x-mozilla-status", b"x-ms-exchange-", b"x-pm-")
 class Likeness:
     """`digest` is of the true octets. `canonical` is of the octets without CRs, with 0x80 for NUL, and without the
     LFs at the end; `body` is of the same behind the header block. `headers` is of the normal form of the fields:
-    unfolded, names in lower case, one blank for many, none at the ends, those that servers add left out."""
+    unfolded, names in lower case, one blank for many, none at the ends, those that servers add left out; `identity`
+    is of that of the first Message-ID, None where there is none."""
 
     digest: Digest
     canonical: Digest
     headers: Digest
     body: Digest
+    identity: Digest | None = None
 
 
 class LikenessBuilder:
@@ -81,11 +84,14 @@ class LikenessBuilder:
 
     def likeness(self) -> Likeness:
         """Of all that was fed."""
+        fields = list(_fields(bytes(self._header)))
+        identity = next((field for field in fields if field.startswith(_MESSAGE_ID)), _MESSAGE_ID)
         return Likeness(
             digest=Digest(self._digest.hexdigest()),
             canonical=self._canonical.digest(),
-            headers=_digest_of(_fields(bytes(self._header))),
+            headers=_digest_of(fields),
             body=self._body.digest(),
+            identity=None if identity == _MESSAGE_ID else _digest_of([identity]),
         )
 
 
@@ -173,12 +179,12 @@ def match(
 
     Each key and each UID is in one pair at most, so two equal messages stay two. The surest pairs are made first:
     of equal octets, then of equal canonical octets, then of equal fields and body. With `headers_alone` equal
-    fields and an equal, known instant are enough for what is then left. Among equals the same instant is
-    preferred, then the order of `sent` and the lower UID.
+    fields and an equal, known instant are enough for what is then left, or at last an equal Message-ID and such an
+    instant. Among equals the same instant is preferred, then the order of `sent` and the lower UID.
     """
     pairs: dict[K, tuple[int, How]] = {}
     free = {uid: (likeness, instant) for uid, likeness, instant in sorted(found, key=lambda each: each[0])}
-    for how, key_of in _LEVELS if headers_alone else _LEVELS[:-1]:
+    for how, key_of in _LEVELS if headers_alone else _LEVELS[:-2]:
         waiting: dict[Hashable, list[int]] = {}
         for uid in reversed(free):
             key = key_of(*free[uid])
@@ -197,7 +203,11 @@ def _fields_and_instant(likeness: Likeness, instant: int | None) -> Hashable:
     return None if instant is None or likeness.headers == _NO_FIELDS else (likeness.headers, instant)
 
 
-#: What must be equal, the surest first.
+def _identity_and_instant(likeness: Likeness, instant: int | None) -> Hashable:
+    return None if instant is None or likeness.identity is None else (likeness.identity, instant)
+
+
+#: What must be equal, the surest first; the last two are of headers alone.
 _LEVELS: tuple[tuple[How, Callable[[Likeness, int | None], Hashable]], ...] = (
     ("exact", lambda likeness, instant: (likeness.digest, instant)),
     ("exact", lambda likeness, _: likeness.digest),
@@ -206,4 +216,5 @@ _LEVELS: tuple[tuple[How, Callable[[Likeness, int | None], Hashable]], ...] = (
     ("headers", lambda likeness, instant: (likeness.headers, likeness.body, instant)),
     ("headers", lambda likeness, _: (likeness.headers, likeness.body)),
     ("headers", _fields_and_instant),
+    ("headers", _identity_and_instant),
 )

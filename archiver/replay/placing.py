@@ -105,7 +105,8 @@ def _create(
 
     def make(destination: MailDestination) -> None:
         left = {each.raw: each.use for each in missing if each.raw not in known}
-        known.update(destination.create_all(list(left.items())))
+        for raw, refusal in destination.create_all(list(left.items())):
+            known[raw] = refusal
 
     connection.insist(make, lambda: len(known))
     made.update(raw for raw, refusal in known.items() if refusal is None)

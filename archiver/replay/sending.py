@@ -1,17 +1,17 @@
 """Sending messages to one open folder: in groups, exactly once, down to the single message that is refused.
 
 An intent is recorded before anything is sent, and what became of it when it is answered. In between nothing is
-assumed: after a lost connection `archiver.settle` looks at what arrived.
+assumed: after a lost connection `target_pass` looks at what arrived.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from archiver.copies import Appended, MessageKey, Outgoing
-from archiver.copy_facts import CopiedFact, IntentFact, ReflaggedFact, RefusedFact
+from archiver.copy_facts import CopiedFact, IntentFact, RefusedFact
 from archiver.destination_ports import MailDestination
 from archiver.errors import (
     BackendError,
@@ -25,14 +25,13 @@ from archiver.errors import (
 from archiver.facts import Fact
 from archiver.flags import respelled
 from archiver.message import HEADER_OCTETS, header_value, readable
-from archiver.model import Attributes, Flags
+from archiver.model import Attributes
 from archiver.names import printable
 from archiver.progress import Noted, Sent
 from archiver.refusals import Features, Refusal, classify, describe, features_of, suspect
-from archiver.replay.context import SETTLE_SECONDS, ReplayContext, Target
-from archiver.replay.following import NO_FLAGS
+from archiver.replay.context import MOST_BLAMED, SETTLE_SECONDS, ReplayContext, Target
 from archiver.replay.parcels import Parcel, groups, in_form, keywords_of, parcel_of, repaired_by
-from archiver.replay.recognise import Recogniser, octets_of
+from archiver.replay.recognise import Recognised, Recogniser, octets_of
 from archiver.replay.repair import repairs_for
 
 
@@ -57,7 +56,6 @@ class Sender:
     _refused: list[tuple[list[Parcel], Appended]] = field(default_factory=list)
     _doubtful: list[tuple[Parcel, CopiedFact]] = field(default_factory=list)
     _told: list[int] = field(default_factory=lambda: [0, 0])
-    _forgotten: dict[Flags, dict[int, Parcel]] = field(default_factory=dict)
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
         """Send these, in their order; recorded on return.
@@ -118,17 +116,21 @@ class Sender:
 
     def _parcel(self, outgoing: Outgoing) -> Parcel | None:
         try:
-            return parcel_of(self.context.store, outgoing, self.target.opened)
+            parcel = parcel_of(self.context.store, outgoing, self.target.opened)
+            mended = self.target.job.mended.get(outgoing.key)
+            return parcel if mended is None else repaired_by(self.context.store, parcel, sorted(mended))
         except IntegrityError as error:
             self.context.damaged(error)
             self._refuse(outgoing, "damaged", "the archive's own octets are missing or altered", None)
             return None
 
     def _answered(self, parcels: Sequence[Parcel], commands: Sequence[Appended]) -> None:
-        left = iter(parcels)
+        left, job = iter(parcels), self.target.job
         for command in commands:
             some = [next(left) for _ in range(command.count)]
             (self._taken if command.ok else self._refused).append((some, command))
+            for parcel in () if command.ok else some:
+                job.put_off.setdefault(parcel.key, job.taken)
 
     def _account_for(self) -> None:
         """With nothing in flight: every message that was taken gets its UID, by what the folder shows now; what was
@@ -138,23 +140,24 @@ class Sender:
         # NOTE: asked behind the answers and not together with the messages: Dovecot shows a pipelined question the
         # folder as it was.
         new = self._shown()
-        unplaced: list[Parcel] = []
-        for some, command in taken:
-            uids = self._believed(command, new)
-            if uids is None:
-                unplaced += some
-            else:
-                for parcel, uid in zip(some, uids, strict=True):
-                    self._copied(parcel, new.pop(uid))
-        left = sorted(new)
-        if len(left) == len(unplaced) and not refused:
-            fit = all(parcel.fits(new[uid].size) for parcel, uid in zip(unplaced, left, strict=True))
-            if fit:
-                for parcel, uid in zip(unplaced, left, strict=True):
-                    self._copied(parcel, new.pop(uid))
-                unplaced = []
-        found = self._recognise([*unplaced, *(each for some, _ in refused for each in some)], new)
-        self._not_shown([each for each in unplaced if each.key not in found])
+        sent = [parcel for some, _ in taken for parcel in some]
+        told = self._told_uids(taken)
+        certain = _certain(sent, told, new, complete=not refused)
+        unsure = [parcel for parcel in sent if parcel.key not in certain]
+        others = [parcel for some, _ in refused for parcel in some]
+        found = self._recognise([*unsure, *others], new.keys() - certain.values())
+        for parcel in sent:
+            if parcel.key in certain:
+                self._copied(parcel, new[certain[parcel.key]])
+        missing = []
+        for parcel in unsure:
+            if parcel.key not in found:
+                uid = told.get(parcel.key)
+                if uid in new and uid not in self.claimed:  # rewritten beyond recognition
+                    self._copied(parcel, new[uid])
+                else:
+                    missing.append(parcel)
+        self._not_shown(missing)
         self._tell()
         for some, command in refused:
             still = [each for each in some if each.key not in found]
@@ -168,14 +171,12 @@ class Sender:
         shown = self.destination.shown(self.since)
         return {uid: seen for uid, seen in shown.items() if uid not in self.claimed}
 
-    def _recognise(self, parcels: Sequence[Parcel], new: Mapping[int, Attributes]) -> set[MessageKey]:
+    def _recognise(self, parcels: Sequence[Parcel], uids: Collection[int]) -> set[MessageKey]:
         """Which of these arrived as one of the new messages that nobody claimed: by their octets."""
-        if not parcels or not new:
-            return set()
-        found = self.recogniser.among([each.outgoing for each in parcels], new.keys(), headers_alone=True)
+        found = self.recogniser.sent([each.outgoing for each in parcels], uids)
         for parcel in parcels:
-            if parcel.key in found:
-                self._copied(parcel, found[parcel.key].seen)
+            if (one := found.get(parcel.key)) is not None:
+                self._copied(parcel, one.seen, one)
         return set(found)
 
     def _not_shown(self, parcels: Sequence[Parcel]) -> None:
@@ -185,55 +186,58 @@ class Sender:
                 self.context.pause(wait)
                 self.destination.open(self.target.job.raw)
                 new = self._shown()
-                found = self._recognise(parcels, new)
+                found = self._recognise(parcels, new.keys())
                 parcels = [each for each in parcels if each.key not in found]
                 left = [uid for uid in sorted(new) if uid not in self.claimed]
-                if _may_be(parcels, [new[uid] for uid in left]):
+                if _rewritten(parcels, [new[uid] for uid in left]):
                     for parcel, uid in zip(parcels, left, strict=True):
                         self._copied(parcel, new[uid])
                     parcels = []
         for parcel in parcels:
             self._refuse(parcel.outgoing, "unknown", "the destination answered OK and does not show it", None)
+        if parcels:
+            # NOTE: a refusal ends an intent, and these are none: should they show later, they are not sent again.
+            keys = tuple(parcel.key for parcel in parcels)
+            self._fact(IntentFact(self.target.number, self.since, keys, self.context.now()))
 
-    def _believed(self, command: Appended, new: Mapping[int, Attributes]) -> Sequence[int] | None:
+    def _told_uids(self, taken: Sequence[tuple[list[Parcel], Appended]]) -> dict[MessageKey, int]:
         """The UIDs of APPENDUID, if they can be true. DavMail swaps UIDVALIDITY and UID, Proton gives none."""
-        if command.uids is None:
-            return None
-        uidvalidity, uids = command.uids
-        plausible = (
-            uidvalidity == self.target.opened.uidvalidity
-            and len(uids) == command.count
-            and list(uids) == sorted(set(uids))
-            and all(uid in new for uid in uids)
-        )
-        return uids if plausible else None
+        told: dict[MessageKey, int] = {}
+        for some, command in taken:
+            uidvalidity, uids = command.uids or (0, ())
+            if uidvalidity == self.target.opened.uidvalidity and len(uids) == len(some):
+                told.update(zip((parcel.key for parcel in some), uids, strict=True))
+        return told
 
-    def _copied(self, parcel: Parcel, seen: Attributes) -> None:
+    def _copied(self, parcel: Parcel, seen: Attributes, one: Recognised | None = None) -> None:
         wanted = parcel.outgoing.placement.flags
         shown = parcel.letter.flags if seen.flags is None else respelled(seen.flags, wanted)
+        # Exchange takes \\Flagged only from a STORE: what was sent and is not shown is left to be followed.
+        replayed = wanted - (parcel.letter.flags - shown)
         fact = CopiedFact(
             target=self.target.number,
             target_uid=seen.uid,
             epoch=parcel.key[0],
             uid=parcel.key[1],
             how="appended" if parcel.outgoing.present else "restored",
-            source_flags=wanted,
+            source_flags=replayed,
             flags=shown,
-            lost=wanted - shown,
+            lost=replayed - shown,
             size=seen.size,
-            repaired=parcel.repaired,
-            sent_digest=parcel.sent_digest,
+            repaired=parcel.repaired if one is None else one.repaired,
+            sent_digest=parcel.sent_digest if one is None else one.sent_digest,
             dated=parcel.dated and parcel.shows_its_date(seen.internaldate),
-            likeness=None,
+            likeness=None if one is None else one.how,
             at=self.context.now(),
         )
         self._fact(fact)
         self.claimed.add(seen.uid)
         self.appended += 1
-        if not parcel.fits(seen.size):
+        self.target.job.steps += 1
+        self.target.job.taken += 1
+        self.target.job.blamed = 0
+        if one is None and not parcel.fits(seen.size):
             self._doubtful.append((parcel, fact))
-        if forgotten := parcel.letter.flags - shown:
-            self._forgotten.setdefault(forgotten, {})[seen.uid] = parcel
         self._told[0] += 1
         self._told[1] += parcel.letter.size
 
@@ -242,12 +246,14 @@ class Sender:
         error = command.error
         assert error is not None
         refusal = classify(command.reply)
-        if refusal == "throttled":
+        if refusal == "throttled" and not self._is_its_own(parcel, error):
             raise error if isinstance(error, TemporaryError) else Throttled(error.reason, where=error.where)
         if refusal == "over-quota":
             raise OverQuota(error.reason, where=error.where, server_reply=error.server_reply)
         if refusal == "folder":
-            raise error if isinstance(error, FolderNotFound | PermissionDenied) else _of_folder(error)
+            if not self._others_were_taken(parcel):
+                raise error if isinstance(error, FolderNotFound | PermissionDenied) else _of_folder(error)
+            refusal = "unknown"
         if (again := self._in_another_form(parcel, refusal)) is not None:
             self._waiting.append([again])
             return
@@ -257,6 +263,18 @@ class Sender:
         suspected = suspect(self._features(parcel))
         reason = describe(suspected) if suspected == "unknown" else f"probably: {describe(suspected)}"
         self._refuse(parcel.outgoing, suspected, reason, error.server_reply)
+
+    def _is_its_own(self, parcel: Parcel, error: BackendError) -> bool:
+        """Whether a server that says "not now" means this message: others were taken, and a pause was of no use."""
+        waited_for = self.target.job.waited_for
+        waited = parcel.key in waited_for or parcel.key in self.context.refused
+        waited_for.add(parcel.key)
+        return waited and not isinstance(error, Throttled) and self._others_were_taken(parcel)
+
+    def _others_were_taken(self, parcel: Parcel) -> bool:
+        """Since this one was refused first; in an earlier run, if that was found out there."""
+        job = self.target.job
+        return parcel.key in self.context.refused or job.taken > job.put_off[parcel.key]
 
     def _in_another_form(self, parcel: Parcel, refusal: Refusal) -> Parcel | None:
         """What may be taken in place of what was refused; None if nothing is left to try."""
@@ -286,50 +304,73 @@ class Sender:
         return True
 
     def _refuse(self, outgoing: Outgoing, refusal: str, reason: str, reply: str | None) -> None:
-        header = b""
-        try:
-            with self.context.store.open(outgoing.placement) as file:
-                header = file.read(HEADER_OCTETS)
-        except IntegrityError:
-            pass  # then it is refused for that
-        date, subject = (readable(header_value(header, name)) for name in ("Date", "Subject"))
-        epoch, uid = outgoing.key
-        now, accepted = self.context.now(), self.context.retry == "accept"
-        self._fact(
-            RefusedFact(self.target.number, epoch, uid, refusal, reason, reply, date, subject, accepted, now)
-        )
-        name = printable(self.target.job.name)
-        said = f" ({reply})" if reply else ""
-        self.context.progress(Noted(f'folder "{name}": a message is refused: {reason}{said}'))
+        self._fact(refusal_of(self.context, self.target, outgoing, refusal, reason, reply))
 
     def _fact(self, fact: Fact) -> None:
         self._facts.append(fact)
 
     def _suspect(self, error: TemporaryError) -> None:
         """The connection broke while these were under way. One of them may be to blame: next time each goes by
-        itself, and one at which it breaks again and again is refused."""
+        itself, and one at which it breaks again and again is refused. Coming closer to it is something got done."""
         job = self.target.job
-        parcels = [parcel for group in self._in_flight for parcel in group]
-        job.alone.update(parcel.key for parcel in parcels)
-        if len(parcels) == 1:
-            job.breaks[parcels[0].key] += 1
+        keys = {parcel.key for group in self._in_flight for parcel in group}
+        if keys - job.alone:
+            job.alone |= keys
+            job.steps += 1
+        if len(keys) == 1:
+            job.breaks.update(keys)
             job.said = error.server_reply
+            job.steps += job.blamed < MOST_BLAMED
 
     def _look_closer(self) -> None:
-        """Copies that show another size than was sent are read back, flags that were forgotten are set again."""
+        """Copies that show another size than was sent are read back."""
         doubtful = {fact.target_uid: (parcel, fact) for parcel, fact in self._doubtful if not parcel.repaired}
         pairs = {uid: parcel.outgoing for uid, (parcel, _) in doubtful.items()}
         for uid, how in self.recogniser.compared(pairs).items():
             self._fact(replace(doubtful[uid][1], likeness=how))
         self._doubtful = []
-        for forgotten, parcels in self._forgotten.items():  # Exchange takes \\Flagged only from a STORE
-            shown = self.destination.store({(forgotten, NO_FLAGS): parcels})
-            for uid, parcel in parcels.items():
-                if uid in shown:
-                    wanted = parcel.outgoing.placement.flags
-                    flags, now = respelled(shown[uid], wanted), self.context.now()
-                    self._fact(ReflaggedFact(self.target.number, uid, wanted, flags, wanted - flags, now))
-        self._forgotten = {}
+
+
+def refusal_of(
+    context: ReplayContext, target: Target, outgoing: Outgoing, refusal: str, reason: str, reply: str | None
+) -> RefusedFact:
+    """A message that is refused in this run: told, and to be recorded."""
+    header = b""
+    try:
+        with context.store.open(outgoing.placement) as file:
+            header = file.read(HEADER_OCTETS)
+    except IntegrityError:
+        pass  # then it is refused for that
+    date, subject = (readable(header_value(header, name)) for name in ("Date", "Subject"))
+    epoch, uid = outgoing.key
+    said = f" ({reply})" if reply else ""
+    context.progress(Noted(f'folder "{printable(target.job.name)}": a message is refused: {reason}{said}'))
+    target.job.refused.add(outgoing.key)
+    accepted = context.retry == "accept"
+    return RefusedFact(target.number, epoch, uid, refusal, reason, reply, date, subject, accepted, context.now())
+
+
+def _certain(
+    sent: Sequence[Parcel], told: Mapping[MessageKey, int], new: Mapping[int, Attributes], *, complete: bool
+) -> dict[MessageKey, int]:
+    """Which of the new messages must be which of those that were taken, as far as it needs no octets to tell: UIDs
+    follow the order of sending, and the server told some. `complete`: nothing was sent beside these."""
+    if complete and len(new) == len(sent):
+        in_order = dict(zip((parcel.key for parcel in sent), sorted(new), strict=True))
+        if told == in_order or (told.items() <= in_order.items() and _may_be(sent, new, in_order)):
+            return in_order
+    # NOTE: where one of the UIDs cannot be true, none is believed: others may fit by chance.
+    ascending = list(told.values()) == sorted(set(told.values()))
+    return dict(told) if ascending and _may_be(sent, new, told) else {}
+
+
+def _may_be(sent: Sequence[Parcel], new: Mapping[int, Attributes], uids: Mapping[MessageKey, int]) -> bool:
+    """Whether these UIDs show the sizes and dates that were sent. Mail that is delivered has the date of now."""
+    return all(
+        uid in new and parcel.fits(new[uid].size) and parcel.shows_its_date(new[uid].internaldate)
+        for parcel in sent
+        if (uid := uids.get(parcel.key)) is not None
+    )
 
 
 def _forms(parcel: Parcel, refusal: Refusal) -> Sequence[str]:
@@ -348,7 +389,7 @@ def _forms(parcel: Parcel, refusal: Refusal) -> Sequence[str]:
             return ()
 
 
-def _may_be(parcels: Sequence[Parcel], seen: Sequence[Attributes]) -> bool:
+def _rewritten(parcels: Sequence[Parcel], seen: Sequence[Attributes]) -> bool:
     """Whether these are the messages, rewritten beyond recognition: as many, in their order, each with its own
     date. Mail that somebody delivers meanwhile has the date of now."""
     return len(parcels) == len(seen) and all(

@@ -24,7 +24,7 @@ from archiver.model import KnownFolder
 from archiver.names import printable
 from archiver.progress import Noted, Planned
 from archiver.replay.connection import Connection
-from archiver.replay.context import ReplayContext, ReplayJob
+from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
 from archiver.replay.placing import place_folders
 from archiver.replay.target_pass import TargetPass
 from archiver.replay.withdrawing import withdraw
@@ -57,13 +57,16 @@ def replay_folders(
         listed = connection.insist(lambda destination: destination.list_folders())
         context.append_limit = listed.append_limit
         placed = place_folders(context, connection, listed, folders, rules, errors)
+        refused = context.copies.refused(context.destination, vanished=context.rules.include_vanished)
+        context.refused = {each.key: each for each in refused}
         jobs = _jobs(context, placed, listed)
         due = [job for job in jobs if _is_due(context, job)]
         _work_off(context, due, connections, connection)
-        errors |= {job.name: job.error for job in due if job.error is not None}
+        failed = any(job.error is not None for job in due)
         held_back = None
-        if not errors and context.rules.vanished != "keep":
+        if not (errors or failed or context.rules.include_vanished) and context.rules.vanished != "keep":
             held_back = withdraw(context, connection, jobs)
+        errors |= {job.name: job.error for job in jobs if job.error is not None}
     finally:
         connection.close()
     if context.damage is not None:
@@ -109,6 +112,8 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
     here = (job.status.uidvalidity, job.status.uidnext, job.status.messages)
     if here != (job.known.uidvalidity, state.uidnext, state.messages):
         return True
+    if context.rules.include_vanished and context.copies.vanished(number, twice=False):
+        return True
     return bool(context.copies.intents(number) or context.copies.reflagged(number))
 
 
@@ -148,8 +153,10 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
         finally:
             connection.close()
 
-    worth = min(connections, sum(job.messages > 0 for job in jobs), 1 + sum(job.messages for job in jobs) // 200)
-    threads = [threading.Thread(target=work_beside, name=f"replay-{number}") for number in range(2, 1 + worth)]
+    # A folder costs about as many round trips as a login, however little there is to do in it.
+    worth = 1 + max(sum(job.messages for job in jobs) // 200, len(jobs) // 4)
+    together = min(connections, len(jobs), worth)
+    threads = [threading.Thread(target=work_beside, name=f"replay-{number}") for number in range(2, 1 + together)]
     for thread in threads:
         thread.start()
     work(first)
@@ -161,14 +168,13 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
 
 def _pass(context: ReplayContext, connection: Connection, job: ReplayJob) -> None:
     """One folder. Its failure is its own; a failure of the connection, the login or the quota is the account's."""
-
-    def copied() -> int:
-        return len(context.copies.claimed(job.known.number)) if job.known else 0
-
     try:
-        connection.insist(lambda destination: TargetPass(context, destination, job).run(), copied)
+        connection.insist(lambda destination: TargetPass(context, destination, job).run(), lambda: job.steps)
     except BackendError as error:
-        if isinstance(error, OverQuota | TemporaryError | AuthenticationFailed | ConnectionRefused):
+        if isinstance(error, OverQuota | AuthenticationFailed | ConnectionRefused):
+            raise
+        # A server that hangs up on message after message may like those of other folders.
+        if isinstance(error, TemporaryError) and job.blamed < MOST_BLAMED:
             raise
         job.error = str(error)
         context.progress(Noted(str(error)))

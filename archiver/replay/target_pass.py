@@ -6,9 +6,9 @@ found out before anything else is sent.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from archiver.copies import Copy, Intent, KnownTarget, MessageKey, OpenedTarget, Outgoing
 from archiver.copy_facts import (
@@ -22,20 +22,27 @@ from archiver.copy_facts import (
     UnsentFact,
 )
 from archiver.destination_ports import MailDestination
+from archiver.errors import TemporaryError
 from archiver.facts import Fact
 from archiver.flags import respelled
 from archiver.message import internaldate_seconds, same_moment
 from archiver.model import Flags
 from archiver.progress import Noted, Working
+from archiver.refusals import REFUSALS, classify, describe, features_of, suspect
 from archiver.replay.context import SETTLE_SECONDS, ReplayContext, ReplayJob, Target
-from archiver.replay.following import NO_FLAGS, change_of, grouped
-from archiver.replay.recognise import Recognised, Recogniser, Strangers
-from archiver.replay.sending import Sender
+from archiver.replay.following import DELETED, NO_FLAGS, change_of, grouped
+from archiver.replay.recognise import Recognised, Recogniser, Strangers, octets_of
+from archiver.replay.repair import repairs_for
+from archiver.replay.sending import Sender, refusal_of
 
 BATCH_MESSAGES = 500
 BATCH_OCTETS = 32 << 20
 
 _BREAKS_AT_ONE_MESSAGE = 3
+_NEWEST = 20
+
+#: Why a server may hang up on a message and take the next one.
+_OF_A_MESSAGE = frozenset(REFUSALS) - {"over-quota", "throttled", "folder", "unknown"}
 
 
 @dataclass(slots=True)
@@ -54,12 +61,19 @@ class TargetPass:
             OverQuota: nothing more fits into the account.
             BackendError: this folder only.
         """
+        try:
+            self._run()
+        except TemporaryError:
+            self.job.lost = time.monotonic()
+            raise
+
+    def _run(self) -> None:
         self.context.check_stop()
         self.context.progress(Working(self.job.name))
         opened = self.destination.open(self.job.raw)
         target = Target(self.job, self._target(opened), opened)
         copies = self.context.copies
-        recogniser = Recogniser(self.destination, self.context.store, self.context.check_stop)
+        recogniser = Recogniser(self.destination, self.context, self.job)
         opened = self._settle(target, recogniser)
         claimed = copies.claimed(target.number)
         present = self._present(opened, claimed)
@@ -68,7 +82,9 @@ class TargetPass:
             self._fact(RemovedFact(target.number, tuple(sorted(gone)), "user", self.context.now()))
             self._flush()
         sender = Sender(self.context, self.destination, target, recogniser, set(claimed), opened.uidnext)
-        self._send(target, sender, recogniser, self._strangers(opened, set(claimed), present))
+        self._send(target, sender, recogniser, (present or set()) - claimed.keys())
+        if self.context.rules.include_vanished:
+            self._keep_vanished(target)
         self.follow_flags(target)
         if sender.appended or self._moved(opened):
             state = TargetStateFact(
@@ -92,7 +108,11 @@ class TargetPass:
             highest = max(claimed, default=0)
             if known.uidvalidity != opened.uidvalidity:
                 reason = "uidvalidity"
-            elif opened.uidnext <= highest or (known.state is not None and opened.uidnext < known.state.uidnext):
+            elif (
+                opened.uidnext <= highest
+                or (known.state is not None and opened.uidnext < known.state.uidnext)
+                or (self._moved(opened) and self._are_other_mail(known.number))
+            ):
                 reason = "rewound"
             else:
                 return known.number
@@ -108,56 +128,83 @@ class TargetPass:
         self._fact(fact)
         self._flush()
         self.job.known = KnownTarget(fact.number, self.job.raw, opened.uidvalidity)
+        self.job.looked_at.clear()
         return fact.number
+
+    def _are_other_mail(self, target: int) -> bool:
+        """Whether a server that was put back to an older state gave the UIDs of our newest copies again, which does
+        not show in UIDNEXT once as much mail has come. NOTE: another size alone is told by servers that count
+        differently from one day to the next, another date alone by one whose files were copied."""
+        newest = {copy.uid: copy for copy in self.context.copies.newest(target, _NEWEST)}
+        return any(
+            copy.dated
+            and copy.size is not None
+            and seen.size not in (None, copy.size)
+            and not same_moment(internaldate_seconds(seen.internaldate), copy.arrived)
+            for seen in self.destination.scan(newest)
+            if (copy := newest.get(seen.uid)) is not None
+        )
 
     # -- what an earlier run left ----------------------------------------------------------------------------
 
     def _settle(self, target: Target, recogniser: Recogniser) -> OpenedTarget:
         """Find out what became of messages whose APPEND was not answered. The folder as it is afterwards."""
         opened = target.opened
-        intents = self.context.copies.intents(target.number)
-        if not intents:
-            return opened
-        found = self._arrived(target, recogniser, intents)
-        wait = SETTLE_SECONDS - self._age(intents)
-        if len(found) < len(intents) and wait > 0:
-            # NOTE: a server may still be busy with what a lost connection brought it.
+        left = self._not_arrived(target, recogniser, self.context.copies.intents(target.number))
+        # NOTE: a server may still be busy with what a lost connection brought it. When that was lost is known of
+        # connections of this run; those of others were lost before it began. The intents are older than that.
+        wait = max(self.context.began, self.job.lost) + SETTLE_SECONDS - time.monotonic()
+        if left and wait > 0:
             self.context.pause(wait)
             opened = self.destination.open(self.job.raw)
-            found = self._arrived(target, recogniser, intents)
-        for intent in intents:
-            if (one := found.get(intent.outgoing.key)) is not None:
-                self._fact(self._copied(target, intent.outgoing, one, "found"))
-        left = [intent for intent in intents if intent.outgoing.key not in found]
-        blamed = [intent for intent in left if self.job.breaks[intent.outgoing.key] >= _BREAKS_AT_ONE_MESSAGE]
-        for intent in blamed:
-            self._fact(self._blamed(target, intent))
-        unsent = tuple(intent.outgoing.key for intent in left if intent not in blamed)
+            left = self._not_arrived(target, recogniser, left)
+        unsent = []
+        for outgoing in (intent.outgoing for intent in left if intent.outgoing.key not in self.job.refused):
+            blamed = self._blamed(target, outgoing)
+            if blamed is not None:
+                self._fact(blamed)
+                self.job.blamed += 1
+            else:
+                unsent.append(outgoing.key)
         if unsent:
-            self._fact(UnsentFact(target.number, unsent, self.context.now()))
+            self._fact(UnsentFact(target.number, tuple(unsent), self.context.now()))
         self._flush()
         return opened
 
-    def _arrived(
-        self, target: Target, recogniser: Recogniser, intents: Sequence[Intent]
-    ) -> dict[MessageKey, Recognised]:
-        since = min(intent.uidnext for intent in intents)
-        claimed = self.context.copies.claimed(target.number)
-        # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
-        uids = {uid for uid in self.destination.uids(f"UID {since}:*") if uid >= since and uid not in claimed}
-        return recogniser.among([intent.outgoing for intent in intents], uids, headers_alone=True)
-
-    def _age(self, intents: Sequence[Intent]) -> float:
-        """Seconds since the newest intent; 0 where clocks disagree."""
-        now = datetime.fromisoformat(self.context.now())
-        return max(0.0, (now - max(datetime.fromisoformat(intent.at) for intent in intents)).total_seconds())
-
-    def _blamed(self, target: Target, intent: Intent) -> RefusedFact:
-        epoch, uid = intent.outgoing.key
+    def _blamed(self, target: Target, outgoing: Outgoing) -> RefusedFact | None:
+        """The refusal of a message at which the connection breaks again and again, if no repair may help."""
+        job, key = self.job, outgoing.key
+        if job.breaks[key] < _BREAKS_AT_ONE_MESSAGE:
+            return None
+        features = features_of(octets_of(self.context.store, outgoing.placement))
+        refusal = classify(job.said or "")
+        if refusal not in _OF_A_MESSAGE:
+            refusal = suspect(features)
+        kinds = repairs_for(refusal, features, self.context.repairs)
+        if kinds and key not in job.mended:
+            job.mended[key] = kinds
+            del job.breaks[key]
+            return None
         reason = f"the connection broke {_BREAKS_AT_ONE_MESSAGE} times at it"
-        return RefusedFact(
-            target.number, epoch, uid, "unknown", reason, self.job.said, None, None, False, self.context.now()
-        )
+        if refusal != "unknown":
+            reason += f"; probably: {describe(refusal)}"
+        return refusal_of(self.context, target, outgoing, refusal, reason, job.said)
+
+    def _not_arrived(self, target: Target, recogniser: Recogniser, intents: Sequence[Intent]) -> Sequence[Intent]:
+        """Those of `intents` that are not to be seen; the others are recorded."""
+        if not intents:
+            return intents
+        shown = self.destination.shown(min(intent.uidnext for intent in intents))
+        claimed = self.context.copies.claimed(target.number)
+        found = recogniser.sent([intent.outgoing for intent in intents], shown.keys() - claimed.keys())
+        for intent in intents:
+            if (one := found.get(intent.outgoing.key)) is not None:
+                how = "found" if intent.outgoing.present else "restored"
+                self._fact(self._copied(target, intent.outgoing, one, how))
+                self.job.steps += 1
+                self.job.blamed = 0
+        self._flush()
+        return [intent for intent in intents if intent.outgoing.key not in found]
 
     def _copied(self, target: Target, outgoing: Outgoing, one: Recognised, how: str) -> CopiedFact:
         """What is there already. The flags it shows stand for those that were replayed, so that the archive's own
@@ -174,8 +221,8 @@ class TargetPass:
             flags=shown,
             lost=NO_FLAGS,
             size=one.seen.size,
-            repaired=(),
-            sent_digest=None,
+            repaired=one.repaired,
+            sent_digest=one.sent_digest,
             dated=same_moment(internaldate_seconds(one.seen.internaldate), outgoing.placement.arrived),
             likeness=one.how,
             at=self.context.now(),
@@ -183,33 +230,21 @@ class TargetPass:
 
     # -- what is to be sent ----------------------------------------------------------------------------------
 
-    def _present(self, opened: OpenedTarget, claimed: Collection[int]) -> set[int] | None:
-        """The UIDs that are there; None where the folder stands as we left it, and nobody need ask."""
+    def _present(self, opened: OpenedTarget, claimed: Mapping[int, bool]) -> set[int] | None:
+        """The UIDs that are there; None where the folder stands as we left it, and nobody need ask.
+
+        NOTE: mail that an earlier pass took for nobody's is looked at again: what it is a copy of may have come to
+        the archive since, out of quarantine or by other rules.
+        """
         if opened.messages == 0:
             return set()
-        return self.destination.uids() if self._moved(opened) else None
-
-    def _strangers(self, opened: OpenedTarget, claimed: set[int], present: set[int] | None) -> set[int]:
-        """Mail that nobody claimed and that was not looked at before."""
-        if present is None:
-            return set()
-        state = self.job.known.state if self.job.known else None
-        seen_before = state.uidnext if state else 0
-        return {uid for uid in present - claimed if uid >= seen_before}
+        has_strangers = self.job.messages > 0 and opened.messages != sum(claimed.values())
+        return self.destination.uids() if has_strangers or self._moved(opened) else None
 
     def _send(self, target: Target, sender: Sender, recogniser: Recogniser, unknown: set[int]) -> None:
         strangers: Strangers | None = None
-        after: MessageKey = (0, 0)
-        while pending := self.context.copies.pending(
-            target.number,
-            self.job.folders,
-            after=after,
-            limit=BATCH_MESSAGES,
-            vanished=self.context.rules.include_vanished,
-        ):
-            self.context.check_stop()
-            after = pending[-1].key
-            left = self._again(target, [each for each in pending if self.context.is_due(each.key)])
+        for pending in self._pending(target):
+            left = self._again(target, pending)
             if left and unknown:
                 strangers = strangers or Strangers(self.destination, unknown)
                 left = self._adopt(target, left, sender, recogniser, strangers)
@@ -218,31 +253,55 @@ class TargetPass:
                 sender.send(batch)
         sender.flush()
 
+    def _pending(self, target: Target) -> Iterator[list[Outgoing]]:
+        """What is to be sent; last what was refused in an earlier run, so that it holds up nothing else."""
+        retried = any(each.target == target.number for each in self.context.refused.values())
+        for again in (False, True) if retried else (False,):
+            after: MessageKey = (0, 0)
+            while pending := self.context.copies.pending(
+                target.number,
+                self.job.folders,
+                after=after,
+                limit=BATCH_MESSAGES,
+                vanished=self.context.rules.include_vanished,
+            ):
+                self.context.check_stop()
+                after = pending[-1].key
+                yield [
+                    each
+                    for each in pending
+                    if (each.key in self.context.refused) == again
+                    and each.key not in self.job.refused
+                    and self.context.is_due(each.key)
+                ]
+
     def _again(self, target: Target, pending: list[Outgoing]) -> list[Outgoing]:
         """Messages whose octets are in the folder already under a UID that the source no longer has: after a new
         UIDVALIDITY there, or when a message was moved away and back."""
         if not pending:
             return pending
         left_over: dict[str, list[Copy]] = {}
-        for copy in self.context.copies.left_over(target.number, {each.placement.digest for each in pending}):
+        copies = self.context.copies.left_over(target.number, {each.placement.digest for each in pending})
+        for copy in sorted(copies, key=lambda copy: copy.removed):  # those that are there first
             left_over.setdefault(copy.digest, []).append(copy)
         still = []
         for outgoing in pending:
-            copies = left_over.get(outgoing.placement.digest)
-            if not copies or not outgoing.present:
+            equal = left_over.get(outgoing.placement.digest)
+            if not equal or not outgoing.present:
                 still.append(outgoing)
                 continue
-            self._fact(self._transferred(target, outgoing, copies.pop(0)))
+            self._fact(self._transferred(target, outgoing.key, equal.pop(0), "again"))
         return still
 
-    def _transferred(self, target: Target, outgoing: Outgoing, copy: Copy) -> CopiedFact:
-        epoch, uid = outgoing.key
+    def _transferred(self, target: Target, key: MessageKey, copy: Copy, how: str) -> CopiedFact:
+        """A copy that is known from now on as that of `key`. What somebody else put there stays his."""
+        epoch, uid = key
         return CopiedFact(
             target=target.number,
             target_uid=copy.uid,
             epoch=epoch,
             uid=uid,
-            how="again",
+            how="adopted" if copy.how == "adopted" else how,
             source_flags=copy.source_flags,
             flags=copy.flags,
             lost=copy.lost,
@@ -266,12 +325,24 @@ class TargetPass:
         candidates = {each.key: strangers.candidates(each) - sender.claimed for each in pending}
         wanted = [each for each in pending if candidates[each.key]]
         uids = set().union(*candidates.values()) if candidates else set()
-        adopted = recogniser.among(wanted, uids, headers_alone=False)
+        adopted = recogniser.brought(wanted, uids)
         for outgoing in wanted:
             if (one := adopted.get(outgoing.key)) is not None:
                 self._fact(self._copied(target, outgoing, one, "adopted"))
                 sender.claimed.add(one.seen.uid)
         return [each for each in pending if each.key not in adopted]
+
+    def _keep_vanished(self, target: Target) -> None:
+        """Copies whose messages are gone from the source, which a person wants to have: without our mark, and none
+        that a later run takes away."""
+        copies = self.context.copies.vanished(target.number, twice=False)
+        marked = tuple(copy.uid for copy in copies if copy.marked)
+        if marked:
+            self.destination.store({(NO_FLAGS, DELETED): marked})
+            self._fact(MarkedFact(target.number, marked, False, self.context.now()))
+        for copy in copies:
+            self._fact(self._transferred(target, copy.key, copy, "restored"))
+        self._flush()
 
     # -- flags -----------------------------------------------------------------------------------------------
 
@@ -281,7 +352,8 @@ class TargetPass:
         for start in range(0, len(copies), BATCH_MESSAGES):
             self.context.check_stop()
             self._follow(target, copies[start : start + BATCH_MESSAGES])
-        self._flush()
+            self._flush()
+            self.job.steps += 1
 
     def _follow(self, target: Target, copies: Sequence[Copy]) -> None:
         spelling = {copy.uid: copy.message_flags | copy.source_flags for copy in copies}
@@ -293,7 +365,7 @@ class TargetPass:
         for copy in there:
             flags = shown[copy.uid]
             change = changes[copy.uid]
-            lost = change.lost | (change.added - flags)
+            lost = change.lost | (copy.message_flags & (copy.lost | change.added) - flags)
             self._fact(ReflaggedFact(target.number, copy.uid, copy.message_flags, flags, lost, self.context.now()))
         unmarked = tuple(copy.uid for copy in there if copy.marked)
         if unmarked:

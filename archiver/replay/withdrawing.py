@@ -8,6 +8,7 @@ from functools import partial
 from archiver.copies import Copy
 from archiver.copy_facts import MarkedFact, RemovedFact
 from archiver.destination_ports import MailDestination
+from archiver.errors import FolderNotFound, MessageRefused, PermissionDenied
 from archiver.facts import Fact
 from archiver.progress import Noted
 from archiver.replay.connection import Connection
@@ -16,7 +17,8 @@ from archiver.replay.following import DELETED, NO_FLAGS, over_the_brake
 
 
 def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[ReplayJob]) -> str | None:
-    """Carry out the policy for copies whose messages vanished at the source; why that was held back."""
+    """Carry out the policy for copies whose messages vanished at the source; why that was held back. A folder where
+    it cannot be done has that as its error."""
     gone: dict[bytes, Sequence[Copy]] = {}
     held: dict[bytes, int] = {}
     for job in jobs:
@@ -37,7 +39,11 @@ def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[Repl
         return reason
     for job in jobs:
         if gone.get(job.raw):
-            connection.insist(partial(_take_back, context, job, gone[job.raw]))
+            try:
+                connection.insist(partial(_take_back, context, job, gone[job.raw]))
+            except (FolderNotFound, PermissionDenied, MessageRefused) as error:
+                job.error = str(error)
+                context.progress(Noted(job.error))
     return None
 
 
@@ -46,6 +52,11 @@ def _take_back(
 ) -> None:
     """Mark or expunge copies in one folder; none of anybody else's."""
     assert job.known is not None
+    if context.rules.vanished == "expunge" and not destination.can_expunge:
+        # NOTE: nothing is marked either: whoever expunges next would take it along.
+        reason = f"{len(copies)} copies of messages that are gone from the source were left"
+        hint = 'the destination cannot expunge them alone; [replay] vanished = "mark" marks them'
+        raise PermissionDenied(f'folder "{job.name}": {reason}', hint=hint)
     number = job.known.number
     opened = destination.open(job.raw)
     if opened.uidvalidity != job.known.uidvalidity:
@@ -59,6 +70,8 @@ def _take_back(
         marked = tuple(uid for uid in uids if shown.get(uid, NO_FLAGS) >= DELETED)
         facts.append(MarkedFact(number, marked, True, context.now()))
         if marked and context.rules.vanished == "expunge":
+            context.recorder.write(facts)  # first, so that what is gone afterwards is known to be our doing
+            facts = []
             destination.expunge(marked)
             left = destination.flags(marked)
             expunged = tuple(uid for uid in marked if uid not in left)

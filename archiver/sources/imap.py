@@ -15,7 +15,7 @@ from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import ServerAddress, connect
 from archiver.imap.reading import FolderReader
 from archiver.imap.session import Reply
-from archiver.imap.tokens import Response, is_fetch, number, parse_fetch, parse_vanished
+from archiver.imap.tokens import Response, is_fetch, number, parse_fetch, parse_vanished, quote
 from archiver.model import (
     Attributes,
     Fetched,
@@ -60,7 +60,7 @@ class ImapSource:
         self._enabled = prologue.enabled
         return prologue.folders
 
-    def open(self, folder: Folder, resume: Resume | None = None) -> Opened:
+    def open(self, folder: Folder, resume: Resume | None = None, ask: str | None = None) -> Opened:
         self._enable()
         self._session.where = Where(self._session.where.server, names.printable(folder.name))
         how = b""
@@ -69,7 +69,7 @@ class ImapSource:
         elif self._abilities.condstore:
             how = b" (CONDSTORE)"
         self._session.exists = 0
-        reply = self._session.command_with_name(b"EXAMINE", folder.raw, how)
+        reply = self._examine(folder.raw, how, ask)
         if reply.status == b"BAD" and how:
             how = b""
             reply = self._session.command_with_name(b"EXAMINE", folder.raw)
@@ -77,6 +77,18 @@ class ImapSource:
         closed = max((i for i, each in enumerate(untagged) if _CLOSED.match(each.text)), default=-1)
         # Up to there it speaks of the folder that was open before (RFC 7162 section 3.2.11).
         return self._opened(reply, untagged[closed + 1 :], asked="QRESYNC" in how.decode())
+
+    def _examine(self, raw: bytes, how: bytes, ask: str | None) -> Reply:
+        """EXAMINE and the search in one flight. A name that has to be a literal waits for the server, so that goes
+        by itself."""
+        self._reader.ahead = None
+        name = quote(raw)
+        if ask is None or name is None:
+            return self._session.command_with_name(b"EXAMINE", raw, how)
+        search = self._reader.search_command(ask)
+        reply, found = self._session.flight(b"EXAMINE %b%b" % (name, how), search)
+        self._reader.ahead = (search, found) if found.ok else None
+        return reply
 
     def _enable(self) -> None:
         """ENABLE, when this connection did not list the folders and so did not do it on the way."""

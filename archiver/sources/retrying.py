@@ -73,11 +73,11 @@ class RetryingSource:
 
         return self._insist(listed)
 
-    def open(self, folder: Folder, resume: Resume | None = None) -> Opened:
+    def open(self, folder: Folder, resume: Resume | None = None, ask: str | None = None) -> Opened:
         self._folder = None
 
         def opened() -> Opened:
-            return self._connected().open(folder, resume)
+            return self._connected().open(folder, resume, ask)
 
         result = self._insist(opened)
         self._folder, self._uidvalidity = folder, result.status.uidvalidity
