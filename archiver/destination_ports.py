@@ -146,6 +146,9 @@ class Copies(Protocol):
         order of epoch and UID. `vanished`: also those that are gone from the source, each as often as the folder
         held it."""
 
+    def removed(self, destination: int) -> Mapping[int, Collection[int]]:
+        """The UIDs of copies that were seen to be gone, by target, ended ones too."""
+
     def claimed(self, target: int) -> dict[int, bool]:
         """The UIDs of all copies, true for those that were not seen to be gone."""
 

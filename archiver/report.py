@@ -32,6 +32,9 @@ _COUNTS = (
     "vanished",
 )
 _AT_DESTINATION = ("replayed", "already_there", "refused", "removed", "pending")
+#: How the advice begins about a message whose loss was accepted.
+ACCEPTED = "a person accepted"
+
 _LINE = 10_000_000  # of UIDs in one entry
 
 
@@ -163,7 +166,7 @@ def refusal_failures(refused: Sequence[Refused]) -> list[Failure]:
 
 def _next_of_refused(refused: Refused) -> str:
     if refused.accepted:
-        return "a person accepted that this message is not at the destination"
+        return f"{ACCEPTED} that this message is not at the destination"
     if refused.refusal == "damaged":
         return "`archiver verify` names the file; restore it from a backup, then `archiver retry`"
     return next((advice(known) for known in REFUSALS if known == refused.refusal), advice("unknown"))
@@ -205,7 +208,7 @@ def quarantine_failures(quarantined: Sequence[Quarantined]) -> list[Failure]:
 
 def _next(quarantined: Quarantined) -> str:
     if quarantined.accepted:
-        return "a person accepted that this message is not in the archive"
+        return f"{ACCEPTED} that this message is not in the archive"
     return "`archiver retry` tries again; `archiver retry --accept` takes what the server gives, or the loss"
 
 

@@ -30,6 +30,7 @@ class ReplayOptions:
 
     retry: Retry = "due"
     include_vanished: bool = False
+    include_removed: bool = False
     confirm_deletions: bool = False
 
 
@@ -107,6 +108,7 @@ def replay_account(
             vanished=archive.settings.replay.vanished,
             retry=options.retry,
             include_vanished=options.include_vanished,
+            include_removed=options.include_removed,
             confirmed=options.confirm_deletions,
         ),
         attempts=settings.attempts,

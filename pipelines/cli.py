@@ -82,6 +82,9 @@ NewSource = Annotated[
 IncludeVanished = Annotated[
     bool, typer.Option("--include-vanished", help="Send also what is gone from the source: a restore.")
 ]
+IncludeRemoved = Annotated[
+    bool, typer.Option("--include-removed", help="Send again what was removed at the destination.")
+]
 ConfirmDeletions = Annotated[
     bool,
     typer.Option("--confirm-deletions", help='Carry out [replay] vanished = "mark" or "expunge" beyond the brake.'),
@@ -220,6 +223,7 @@ def archive(
 def replay(
     configs: Configs,
     include_vanished: IncludeVanished = False,
+    include_removed: IncludeRemoved = False,
     confirm_deletions: ConfirmDeletions = False,
     run_id: RunId = None,
     workers: Workers = None,
@@ -237,13 +241,14 @@ def replay(
     it. Nothing is deleted there, unless [replay] vanished says so, and then never more than 50 messages or 10 % of
     a folder or the account without --confirm-deletions.
 
-    With --include-vanished messages come back that were deleted at the source, as after a mailbox was wiped.
+    With --include-vanished messages come back that were deleted at the source, as after a mailbox was wiped; with
+    --include-removed those that were deleted at the destination.
 
     \b
       archiver replay configs/alice.toml
       archiver replay configs/alice.toml --include-vanished
     """
-    given = _Given(run_id, scheduler_url, False, include_vanished, confirm_deletions)
+    given = _Given(run_id, scheduler_url, False, include_vanished, include_removed, confirm_deletions)
     return _run(configs, "replay", given, False, workers, _terminal(as_json, quiet, verbose))
 
 
@@ -446,6 +451,7 @@ class _Given:
     scheduler_url: str | None
     new_source: bool
     include_vanished: bool = False
+    include_removed: bool = False
     confirm_deletions: bool = False
 
 
@@ -464,6 +470,7 @@ def _run(configs: list[Path], steps: Any, given: _Given, dry_run: bool, workers:
         new_source=given.new_source,
         steps=steps,
         include_vanished=given.include_vanished,
+        include_removed=given.include_removed,
         confirm_deletions=given.confirm_deletions,
     )
     return run_configs(configs, terminal, options, workers=workers)

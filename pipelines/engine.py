@@ -51,6 +51,7 @@ class Options:
     new_source: bool = False
     steps: Literal["run", "archive", "replay"] = "run"
     include_vanished: bool = False
+    include_removed: bool = False
     confirm_deletions: bool = False
 
 
@@ -151,6 +152,7 @@ def _task(outcome: Outcome, options: Options) -> AccountTask:
         **given,
         replay="only" if options.steps == "replay" else "yes",
         include_vanished=options.include_vanished,
+        include_removed=options.include_removed,
         confirm_deletions=options.confirm_deletions,
     )
 

@@ -43,18 +43,27 @@ def end_run(
     run_id: str,
     error: BaseException | None,
     *,
+    step: str = "",
     with_destination: bool = False,
     include_vanished: bool = False,
 ) -> None:
     """Write the run's row and its report; called again, it writes them again. Where there is no archive, it
-    cannot be written, or it is not ours, there is no report: the error itself says why. `with_destination`: the run
-    was to replay, too; `include_vanished`: also what is gone from the source."""
-    if isinstance(error, Locked | ConfigError):
+    cannot be written, or it is not ours, there is no report: the error itself says why. `step` is the one that the
+    error stopped; `with_destination`: the run was to replay, too; `include_vanished`: also what is gone from the
+    source."""
+    if isinstance(error, Locked):
         return
     try:
         with open_archive(settings) as archive:
+            if isinstance(error, ConfigError) and archive.catalog.ledger().step_result(run_id, "archive") is None:
+                return  # it kept the run from doing anything
             report = report_of(
-                archive, run_id, error, with_destination=with_destination, include_vanished=include_vanished
+                archive,
+                run_id,
+                error,
+                step=step,
+                with_destination=with_destination,
+                include_vanished=include_vanished,
             )
             archive.catalog.ledger().finish(run_id, report.status, report.exit_code, report.finished)
             path = write_report(archive.reports / run_id / "report.json", report.to_json())
@@ -69,6 +78,7 @@ def report_of(
     run_id: str,
     error: BaseException | None,
     *,
+    step: str = "",
     with_destination: bool = False,
     include_vanished: bool = False,
 ) -> RunReport:
@@ -101,13 +111,15 @@ def report_of(
         if each.folder.raw in refused:
             failures += unreached_failures([each.folder.name], refused[each.folder.raw])
     if error is not None:
-        reason = str(error) if isinstance(error, ArchiverError) else f"unexpected error: {error!r}"
         visited = {each.name for each in tallies if each.visited}
         unfinished = [each.folder.name for each, _ in plan.visit if each.folder.name not in visited]
-        failures += unreached_failures(unfinished, f"not reached: {reason}")
+        failures += unreached_failures(unfinished, f"not reached: {_reason(error)}")
     at_destination = _at_destination(archive, run_id, include_vanished) if with_destination else None
     if at_destination is not None:
-        failures += _replay_failures(archive, run_id, at_destination, error)
+        failures += _replay_failures(archive, run_id, at_destination)
+        if error is not None and step in ("replay", "verify"):
+            advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
+            failures.append(Failure(None, None, step, printable(_reason(error)), None, advice))
     code = None
     if error is not None:
         code = error.exit_code if isinstance(error, ArchiverError) else 1
@@ -165,7 +177,7 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     return _There(found, [each for each in refused if each.folder in chosen])
 
 
-def _replay_failures(archive: Archive, run_id: str, there: _There, error: BaseException | None) -> list[Failure]:
+def _replay_failures(archive: Archive, run_id: str, there: _There) -> list[Failure]:
     """What is not at the destination as it should be."""
     ledger = archive.catalog.ledger()
     done = ledger.step_result(run_id, "replay")
@@ -176,11 +188,11 @@ def _replay_failures(archive: Archive, run_id: str, there: _There, error: BaseEx
     if result.held_back is not None:
         advice = f"`archiver replay --confirm-deletions` {archive.settings.replay.vanished}s them"
         failures.append(Failure(None, None, "replay", printable(result.held_back), None, advice))
-    if error is not None and (done or ledger.step_result(run_id, "archive") is not None):
-        reason = str(error) if isinstance(error, ArchiverError) else f"unexpected error: {error!r}"
-        step = "verify" if done else "replay"
-        failures.append(Failure(None, None, step, printable(reason), None, "run again"))
     return failures
+
+
+def _reason(error: BaseException) -> str:
+    return error.message if isinstance(error, ArchiverError) else f"unexpected error: {error!r}"
 
 
 def write_report(path: Path, document: dict[str, Any]) -> Path:

@@ -98,13 +98,13 @@ def destination_table(folders: Sequence[Row], totals: Row, *, every: bool) -> Ta
         there = each["destination"]
         words = [_text(each["name"])] + ([_text(there["name"])] if renamed else [])
         counts = [_count("stored", each["stored"]), *(_count(name, there[name]) for name in names)]
-        table.add_row(*words, *counts, _mark(is_delivered(each)))
+        table.add_row(*words, *counts, _mark_there(each))
     if len(shown) < len(placed):
         table.add_row(Text(f"{len(placed) - len(shown)} more folders, unchanged", style="dim"))
     if len(placed) > 1:
         words = [Text("total", style="bold")] + ([Text("")] if renamed else [])
         counts = [_count("stored", totals["stored"]), *(_count(name, summed[name]) for name in names)]
-        table.add_row(*words, *counts, _mark(is_delivered(totals)))
+        table.add_row(*words, *counts, _mark_there(totals))
     return table
 
 
@@ -159,6 +159,13 @@ def difference_lines(differences: Sequence[Row]) -> Iterable[str]:
         yield printable(f'  differs: folder "{each["folder"]}"{uid}{there}: {each["what"]}: {found}')
     if len(differences) > _SHOWN_FOLDERS:
         yield f"  and {len(differences) - _SHOWN_FOLDERS:,} more differences; the report lists them all"
+
+
+def _mark_there(row: Row) -> Text:
+    """Whether the destination has what it should; "!" where the books balance because it refused something."""
+    if is_delivered(row) and row["destination"]["refused"]:
+        return Text("!", style="yellow")
+    return _mark(is_delivered(row))
 
 
 def _mark(good: bool) -> Text:

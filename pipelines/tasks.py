@@ -78,6 +78,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         description='whether the archive is replayed: "only" leaves the source alone',
     )
     include_vanished = luigi.BoolParameter(default=False, significant=False)
+    include_removed = luigi.BoolParameter(default=False, significant=False)
     confirm_deletions = luigi.BoolParameter(default=False, significant=False)
 
     step = ""
@@ -150,6 +151,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
             self.settings,
             self.run_id,
             error,
+            step=self.step,
             with_destination=self.replay != "no",
             include_vanished=self.include_vanished,
         )
@@ -258,7 +260,12 @@ class ReplayFolders(DestinationTask):
             if (stranger := stranger_to(archive)) is not None:
                 raise stranger
             archive.catalog.ledger().begin(self.run_id, utc_now())
-            options = ReplayOptions(self.retry, self.include_vanished, self.confirm_deletions)
+            options = ReplayOptions(
+                retry=self.retry,
+                include_vanished=self.include_vanished,
+                include_removed=self.include_removed,
+                confirm_deletions=self.confirm_deletions,
+            )
             result = replay_account(
                 archive, recorder, options, check_stop=STOP.check, pause=STOP.pause, progress=self.tell
             )
@@ -290,6 +297,7 @@ class VerifyAccount(DestinationTask):
 class MigrateAccount(ArchiveAccount):
     """An account archived, replayed and compared with its destination; and the report of all that."""
 
+    step = "migration"
     replay = luigi.ChoiceParameter(choices=["yes", "only"], default="yes", significant=False)
 
     def requires(self) -> AccountTask:

@@ -47,6 +47,14 @@ def dovecot(certificates: Certificates) -> Iterator[Dovecot]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def plain_dovecot(dovecot: Dovecot, certificates: Certificates) -> Iterator[Dovecot]:
+    """A Dovecot that offers IMAP4rev1 alone."""
+    extra = "protocol imap {\n  imap_capability = IMAP4rev1\n}"
+    with Dovecot(certificate=certificates.good, extra=extra) as server:
+        yield server
+
+
 @pytest.fixture
 def dovecot_with(certificates: Certificates) -> Iterator[Callable[..., Dovecot]]:
     """Start a Dovecot of this test's own: `dovecot_with(process_limit=3, extra=...)`."""

@@ -1,4 +1,4 @@
-"""What the documents say is what the code does: verbs, keys, exit codes, commands, facts, formats, links."""
+"""What the documents say is what the code does: verbs, keys, exit codes, commands, facts, words, formats, links."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ from luigi.cmdline_parser import CmdlineParser
 from pydantic_core import PydanticUndefined
 
 from archiver.catalogs import schema
+from archiver.config import account_files, check_fleet, load_account
+from archiver.copies import CopyTally, Loss
 from archiver.facts import Fact
 from archiver.model import Tally
-from archiver.report import FORMAT, Failure, RunReport
+from archiver.refusals import REFUSALS
+from archiver.replay.comparing import Difference
+from archiver.replay.likeness import How
+from archiver.replay.repair import REPAIRS
+from archiver.report import FORMAT, AtDestination, Failure, Party, RunReport
 from archiver.settings import TABLES
 from archiver.stores import journal
 from pipelines.cli import EXIT_CODES, app
@@ -28,6 +34,7 @@ from pipelines.tasks import ArchiveAccount
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+RUNBOOK = (ROOT / "docs" / "migration-runbook.md").read_text(encoding="utf-8")
 DOCUMENTS = {
     path.name: path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -141,6 +148,27 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def anchors(document: str) -> set[str]:
+    """The fragments that a document's headings give links to."""
+    titles = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", document, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
+def test_links_lead_to_headings_that_are_there(name: str) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", DOCUMENTS[name]):
+        assert anchor in anchors(DOCUMENTS[Path(target).name if target else name]), (target, anchor)
+
+
+def test_the_examples_of_a_migration_load_without_a_warning() -> None:
+    fleet = [load_account(file) for file in account_files([ROOT / "configs" / "examples" / "migration"])]
+    check_fleet(fleet)
+    assert [(one.account, one.warnings) for one in fleet] == [("alice", ()), ("bob", ())]
+    assert all(one.destination is not None for one in fleet)
+
+
 def test_every_invariant_names_the_tests_that_guard_it() -> None:
     architecture = DOCUMENTS["architecture.md"]
     for invariant, guards in rows(section(architecture, "## Invariants")):
@@ -152,6 +180,32 @@ def test_a_fact_is_specified_with_all_its_fields(kind: type[Any]) -> None:
     lines = [line for line in section(FORMATS, f"### `{kind.kind}`").splitlines() if line.startswith("- ")]
     told = [name for line in lines for name in re.findall(r"`(\w+)`", line.partition(": ")[0])]
     assert sorted(told) == sorted(field.name for field in fields(kind))
+
+
+def test_the_words_of_a_refusal_are_specified() -> None:
+    text = section(FORMATS, "### `refused`")
+    assert {row[0].strip("`") for row in rows(text)} == {*REFUSALS, "damaged"}
+
+
+def test_the_words_of_a_copy_are_specified() -> None:
+    told = dict(
+        re.findall(
+            r"^- `(repaired|likeness)`: (.*?)(?=\n- )", section(FORMATS, "### `copied`"), re.DOTALL | re.MULTILINE
+        )
+    )
+    assert set(re.findall(r"`([\w-]+)`", told["repaired"])) == set(REPAIRS)
+    assert set(re.findall(r"`([\w-]+)`", told["likeness"])) == {*get_args(How), "other"}
+
+
+def test_the_runbook_tells_what_to_do_about_every_refusal() -> None:
+    told = {row[1].strip("`") for row in rows(section(RUNBOOK, "### Refused messages"))}
+    assert told == {*REFUSALS, "damaged"} - {"over-quota", "folder"}  # these are of more than a message
+
+
+def test_the_runbook_names_exit_codes_of_the_command_line() -> None:
+    table = section(RUNBOOK, "## When something goes wrong").split("\n### ")[0]
+    told = {code for row in rows(table) for code in re.findall(r"\d+", row[1].removeprefix("128+N"))}
+    assert told == {*map(str, EXIT_CODES)} - {"128"}
 
 
 def test_the_formats_have_the_versions_of_the_code() -> None:
@@ -167,12 +221,25 @@ def test_the_catalogs_tables_are_those_of_the_schema() -> None:
 
 
 def test_the_report_has_the_keys_that_are_specified() -> None:
-    report = RunReport("alice", "r", "complete", "", "", 0, [Tally("INBOX", 1, 0, 0, 0, 0)], [], [])
+    there = AtDestination(
+        Party("imap.example.net", "alice"),
+        {"INBOX": CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 0)},
+        losses=[Loss("INBOX", "flags", "x", (1,))],
+    )
+    report = RunReport(
+        "alice", "r", "complete", "", "", 0, [Tally("INBOX", 1, 0, 0, 0, 0)], [], [], destination=there
+    )
     document: Mapping[str, Any] = report.to_json()
     text = section(FORMATS, "## The report")
     told = {name for row in rows(text) for name in re.findall(r"`(\w+)`", row[0])}
     assert told == document.keys()
     of_a_folder = re.findall(r"`(\w+)`", text.split("A folder has ")[1].split(".")[0])
     assert sorted(of_a_folder) == sorted(document["folders"][0])
+    at_destination = re.findall(r"`(\w+)`", text.split("`destination` of a folder has ")[1].split(";")[0])
+    assert sorted(at_destination) == sorted(document["folders"][0]["destination"])
+    of_a_loss = re.findall(r"`(\w+)`", text.split("A loss has ")[1].split(".")[0])
+    assert sorted(of_a_loss) == sorted(document["losses"][0])
+    of_a_difference = re.findall(r"`(\w+)`", text.split("A difference has ")[1].split(".")[0])
+    assert sorted(of_a_difference) == sorted(field.name for field in fields(Difference))
     of_a_failure = re.findall(r"`(\w+)`", text.split("A failure has ")[1].split(": what to do")[0])
     assert sorted(of_a_failure) == sorted(field.name for field in fields(Failure))

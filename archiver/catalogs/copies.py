@@ -84,6 +84,19 @@ class SqlCopies:
             messages, octets = connection.execute(rows).one()
         return messages, octets
 
+    def removed(self, destination: int) -> Mapping[int, Collection[int]]:
+        """The UIDs of copies that were seen to be gone, by target, ended ones too."""
+        rows = (
+            select(COPY.c.target, COPY.c.target_uid)
+            .join(TARGET, TARGET.c.number == COPY.c.target)
+            .where(TARGET.c.destination == destination, COPY.c.removed_at.is_not(None))
+        )
+        found: dict[int, list[int]] = {}
+        with self._database.reading() as connection:
+            for target, uid in connection.execute(rows):
+                found.setdefault(target, []).append(uid)
+        return found
+
     def claimed(self, target: int) -> dict[int, bool]:
         """The UIDs of all copies, true for those that were not seen to be gone."""
         rows = select(COPY.c.target_uid, COPY.c.removed_at.is_(None)).where(COPY.c.target == target)
@@ -123,11 +136,9 @@ class SqlCopies:
     def vanished(self, target: int, *, twice: bool = True) -> Sequence[Copy]:
         """Copies that we appended whose message is gone from the source, seen so by two complete archive steps, and
         whose epoch still is the folder's."""
-        seen = (
-            select(func.count())
-            .where(STEP.c.step == "archive", STEP.c.at >= MESSAGE.c.vanished_at)
-            .scalar_subquery()
-        )
+        # Times have seconds: of one second those count that are no earlier run's.
+        afterwards = tuple_(STEP.c.at, STEP.c.run) >= tuple_(MESSAGE.c.vanished_at, MESSAGE.c.vanished_run)
+        seen = select(func.count()).where(STEP.c.step == "archive", afterwards).scalar_subquery()
         rows = _COPIES.where(
             COPY.c.target == target,
             COPY.c.removed_at.is_(None),
@@ -329,7 +340,8 @@ def _nowhere_else() -> ColumnElement[bool]:
         and_(
             later.c.epoch == MESSAGE.c.epoch,
             later.c.uid > MESSAGE.c.uid,
-            or_(later.c.stored_at > MESSAGE.c.vanished_at, later.c.stored_run == MESSAGE.c.vanished_run),
+            later.c.stored_run != MESSAGE.c.stored_run,  # two that came together are two
+            or_(later.c.stored_at >= MESSAGE.c.vanished_at, later.c.stored_run == MESSAGE.c.vanished_run),
         ),
     )
     again = (

@@ -166,11 +166,11 @@ class DestinationVerifier:
         try:
             opened = self.connection.open(target.raw, readonly=True)
         except FolderNotFound as error:
-            self._whole(result, first, list(copies), "the folder", "is there", error.reason)
+            self._whole(result, first, list(copies), "folder", "the folder", f"nothing ({error.reason})")
             return
         if opened.uidvalidity != target.uidvalidity:
             now = f"UIDVALIDITY {opened.uidvalidity}"
-            self._whole(result, first, list(copies), "the folder", f"UIDVALIDITY {target.uidvalidity}", now)
+            self._whole(result, first, list(copies), "folder", f"UIDVALIDITY {target.uidvalidity}", now)
             return
         while window := list(islice(copies, _DEEP_WINDOW if self.deep else _WINDOW)):
             self.check_stop()

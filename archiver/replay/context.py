@@ -31,12 +31,14 @@ Retry = Literal["due", "all", "accept"]
 class ReplayRulesOfAccount:
     """What the account file and the command line ask for. `repairs` may be done to what is refused; `vanished` is
     what becomes of copies whose messages are gone from the source, beyond the brake only if `confirmed`;
-    `include_vanished` sends what is gone from the source too."""
+    `include_vanished` sends what is gone from the source too, `include_removed` sends again what the destination's
+    user removed."""
 
     repairs: Collection[str]
     vanished: VanishedPolicy
     retry: Retry = "due"
     include_vanished: bool = False
+    include_removed: bool = False
     confirmed: bool = False
 
 

@@ -85,11 +85,11 @@ def keywords_of(flags: Flags) -> Flags:
 
 def in_form(parcel: Parcel, opened: OpenedTarget, form: str) -> Parcel:
     """The same in another form, which is tried once: "no keywords", "no flags", "1970" (the earliest date that
-    every server takes), "no keywords, 1970", or "as it is"."""
+    every server takes), one of those with this ("no keywords, 1970"), or "as it is"."""
     place = parcel.outgoing.placement
     flags = opened.kept(sendable(place.flags))
     date = internaldate_to_send(parcel.outgoing.internaldate, place.arrived)
-    if form == "no flags":
+    if "no flags" in form:
         flags = frozenset()
     elif "no keywords" in form:
         flags -= keywords_of(flags)

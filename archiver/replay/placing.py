@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from archiver.copies import DestinationFolders
 from archiver.copy_facts import MappedFact
@@ -42,7 +43,14 @@ def map_of(
     )
     if folder_map.problems:
         raise ConfigError("[folders]", folder_map.problems)
-    return folder_map
+    before = {each.folder.raw: recorded[each.number] for each in folders if each.number in recorded}
+    moved = (
+        f'"{each.folder.name}" went into "{"/".join(before[each.folder.raw][1])}" before and goes into '
+        f'"{"/".join(each.path)}" now: all of it is sent there, and what is in the old place stays'
+        for each in folder_map.folders
+        if each.folder.raw in before and before[each.folder.raw][0] != each.raw
+    )
+    return replace(folder_map, warnings=(*folder_map.warnings, *moved))
 
 
 def rules_for(folder: Folder, rules: MapRules) -> str:
@@ -60,12 +68,16 @@ def place_folders(
     folders: Sequence[KnownFolder],
     rules: MapRules,
     errors: dict[str, str],
+    gone: Collection[bytes],
 ) -> list[tuple[KnownFolder, MappedFolder]]:
     """Give every folder its place at the destination: made where it is missing, recorded, subscribed as at the
-    source. Folders that the destination does not want are left out, with the reason in `errors`."""
+    source. Folders that the destination does not want are left out, with the reason in `errors`; those that are
+    `gone` from it too, unless they have mail that was never there."""
     recorded = context.copies.mapped(context.destination)
     unnameable: set[bytes] = set()
     made: set[bytes] = set()
+    left_out = _without_news(context, folders, recorded, gone)
+    folders = [each for each in folders if each.number not in left_out]
     while True:
         folder_map = map_of(folders, listed, rules, recorded, unnameable)
         refused = _create(connection, folder_map, made, unnameable, errors)
@@ -88,6 +100,21 @@ def place_folders(
     wanted = [each.raw for _, each in placed if each.folder.subscribed and each.raw not in subscribed]
     connection.insist(lambda destination: destination.subscribe(wanted))
     return placed
+
+
+def _without_news(
+    context: ReplayContext, folders: Sequence[KnownFolder], recorded: Recorded, gone: Collection[bytes]
+) -> set[int]:
+    """The numbers of the folders that were removed at the destination and have nothing new for it."""
+    targets = context.copies.targets(context.destination)
+    vanished = context.rules.include_vanished
+    return {
+        each.number
+        for each in folders
+        if each.number in recorded
+        and recorded[each.number][0] in gone
+        and not context.copies.work(targets[recorded[each.number][0]].number, [each.number], vanished=vanished)[0]
+    }
 
 
 def _create(

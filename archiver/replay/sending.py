@@ -39,7 +39,8 @@ from archiver.replay.repair import repairs_for
 class Sender:
     """Sends to the folder that is open at `destination`. Belongs to one connection's thread.
 
-    `claimed` are the UIDs that are known to be somebody's copy; it grows.
+    `claimed` are the UIDs that are known to be somebody's copy; it grows. `restored` of the `appended` messages are
+    gone from the source.
     """
 
     context: ReplayContext
@@ -49,6 +50,7 @@ class Sender:
     claimed: set[int]
     since: int
     appended: int = 0
+    restored: int = 0
     _facts: list[Fact] = field(default_factory=list)
     _waiting: deque[list[Outgoing] | list[Parcel]] = field(default_factory=deque)
     _in_flight: deque[list[Parcel]] = field(default_factory=deque)
@@ -233,6 +235,7 @@ class Sender:
         self._fact(fact)
         self.claimed.add(seen.uid)
         self.appended += 1
+        self.restored += not parcel.outgoing.present
         self.target.job.steps += 1
         self.target.job.taken += 1
         self.target.job.blamed = 0
@@ -375,12 +378,19 @@ def _may_be(sent: Sequence[Parcel], new: Mapping[int, Attributes], uids: Mapping
 
 def _forms(parcel: Parcel, refusal: Refusal) -> Sequence[str]:
     """In which forms to try a message that was refused, in this order. Many servers answer a date or a keyword that
-    they do not like with a syntax error (Courier, iCloud)."""
-    keywords = bool(keywords_of(parcel.outgoing.placement.flags))
+    they do not like with a syntax error (Courier, iCloud); one that names a cause names one at a time, so what was
+    left out before stays left out."""
+    wanted, sent = parcel.outgoing.placement.flags, parcel.letter.flags
+    keywords = bool(keywords_of(wanted))
     old = parcel.outgoing.placement.arrived < 0
     match refusal:
         case "flags":
-            return ("no keywords", "no flags")
+            date = "" if parcel.dated else ", 1970"
+            return (f"no keywords{date}", f"no flags{date}")
+        case "date" if wanted and not sent:
+            return ("no flags, 1970",)
+        case "date" if keywords and not keywords_of(sent):
+            return ("no keywords, 1970",)
         case "date":
             return ("1970",)
         case "unknown":

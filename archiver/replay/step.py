@@ -26,6 +26,7 @@ from archiver.progress import Noted, Planned
 from archiver.replay.connection import Connection
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
 from archiver.replay.placing import place_folders
+from archiver.replay.removals import forget_removed, gone_folders
 from archiver.replay.target_pass import TargetPass
 from archiver.replay.withdrawing import withdraw
 
@@ -56,7 +57,10 @@ def replay_folders(
     try:
         listed = connection.insist(lambda destination: destination.list_folders())
         context.append_limit = listed.append_limit
-        placed = place_folders(context, connection, listed, folders, rules, errors)
+        if context.rules.include_removed:
+            forget_removed(context)
+        gone = set() if context.rules.include_removed else gone_folders(context, connection, listed)
+        placed = place_folders(context, connection, listed, folders, rules, errors, gone)
         refused = context.copies.refused(context.destination, vanished=context.rules.include_vanished)
         context.refused = {each.key: each for each in refused}
         jobs = _jobs(context, placed, listed)

@@ -85,6 +85,9 @@ class TargetPass:
         self._send(target, sender, recogniser, (present or set()) - claimed.keys())
         if self.context.rules.include_vanished:
             self._keep_vanished(target)
+        if sender.restored:
+            words = f"{sender.restored:,} messages that are gone from the source were brought back"
+            self.context.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         self.follow_flags(target)
         if sender.appended or self._moved(opened):
             state = TargetStateFact(

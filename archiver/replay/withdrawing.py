@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from archiver.copies import Copy
@@ -17,8 +17,8 @@ from archiver.replay.following import DELETED, NO_FLAGS, over_the_brake
 
 
 def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[ReplayJob]) -> str | None:
-    """Carry out the policy for copies whose messages vanished at the source; why that was held back. A folder where
-    it cannot be done has that as its error."""
+    """Carry out the policy for copies whose messages vanished at the source, but for folders beyond the brake; why
+    something was held back. A folder where it cannot be done has that as its error."""
     gone: dict[bytes, Sequence[Copy]] = {}
     held: dict[bytes, int] = {}
     for job in jobs:
@@ -29,22 +29,30 @@ def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[Repl
     total = sum(map(len, gone.values()))
     if not total:
         return None
-    braking = [job.name for job in jobs if over_the_brake(len(gone.get(job.raw, ())), held.get(job.raw, 0))]
-    if not context.rules.confirmed and (braking or over_the_brake(total, sum(held.values()))):
-        where = ", ".join(f'"{name}"' for name in braking[:5]) or "the whole account"
-        reason = (
-            f"{total} copies of messages that are gone from the source were left: more than 50 or 10 % of {where}"
-        )
+    braking = [job for job in jobs if over_the_brake(len(gone.get(job.raw, ())), held.get(job.raw, 0))]
+    if over_the_brake(total, sum(held.values())):
+        braking = list(jobs)
+    reason = None if context.rules.confirmed else _held_back(braking, gone)
+    if reason is not None:
         context.progress(Noted(f"{reason}; --confirm-deletions {context.rules.vanished}s them"))
-        return reason
     for job in jobs:
-        if gone.get(job.raw):
+        if gone.get(job.raw) and (context.rules.confirmed or job not in braking):
             try:
                 connection.insist(partial(_take_back, context, job, gone[job.raw]))
             except (FolderNotFound, PermissionDenied, MessageRefused) as error:
                 job.error = str(error)
                 context.progress(Noted(job.error))
-    return None
+    return reason
+
+
+def _held_back(braking: Sequence[ReplayJob], gone: Mapping[bytes, Sequence[Copy]]) -> str | None:
+    left = [(job.name, len(gone[job.raw])) for job in braking if gone.get(job.raw)]
+    if not left:
+        return None
+    copies = sum(count for _, count in left)
+    names = ", ".join(f'"{name}"' for name, _ in left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+    words = "copy of a message that is" if copies == 1 else "copies of messages that are"
+    return f"{copies} {words} gone from the source stayed, being more than 50 or 10 %: {names}"
 
 
 def _take_back(
@@ -76,4 +84,7 @@ def _take_back(
             left = destination.flags(marked)
             expunged = tuple(uid for uid in marked if uid not in left)
             facts.append(RemovedFact(number, expunged, "policy", context.now()))
+        done = "expunged" if context.rules.vanished == "expunge" else "marked as deleted"
+        words = f"{len(marked):,} copies of messages that are gone from the source {done}"
+        context.progress(Noted(f'destination folder "{job.name}": {words}'))
     context.recorder.write(facts)

@@ -90,6 +90,8 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
         out.say(_estimate(preview))
     if preview.destination is not None:
         _show_destination(preview.destination, terminal, details=details)
+        if (to_send := _to_send(preview)) is not None:
+            out.say(to_send)
 
 
 def _show_destination(preview: DestinationPreview, terminal: Terminal, *, details: bool) -> None:
@@ -116,6 +118,21 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
         out.say(f"{len(there['folders']) - len(shown)} folders are there under their own names")
     for warning in preview.warnings:
         out.say(f"note: {warning}", "yellow")
+
+
+def _to_send(preview: Preview) -> str | None:
+    """About what is to be sent to the destination, and whether there is room for it."""
+    there, totals = preview.destination, preview.totals
+    if there is None or there.error is not None or preview.error is not None:
+        return None
+    messages = max(0, totals["messages"] - there.held)
+    if not messages:
+        return "nothing is to be sent but what changes"
+    octets = totals["size"] * messages // totals["messages"] if totals["messages"] else 0
+    text = f"about {messages:,} messages are to be sent" + (f", {size(octets)}" if octets else "")
+    if there.free_octets is not None and octets > there.free_octets:
+        text += f"; but only {size(there.free_octets)} are free there"
+    return text
 
 
 def _is_pinned(server: ServerSettings | None) -> bool:

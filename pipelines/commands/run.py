@@ -10,6 +10,7 @@ from typing import Any
 
 from archiver.errors import worst
 from archiver.progress import Noted
+from archiver.report import ACCEPTED
 from archiver.wiring_replay import destination_settings
 from pipelines.commands.terminal import Refused, Terminal, load_accounts
 from pipelines.display import Display
@@ -142,9 +143,16 @@ def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -
 
 
 def _show_failures(result: dict[str, Any], terminal: Terminal) -> None:
-    """What is not in the archive. With --quiet it goes to stderr, like all trouble."""
+    """What is not in the archive or not at the destination. With --quiet it goes to stderr, like all trouble; what
+    ended the account was said there when it happened."""
     console = terminal.err if terminal.quiet else terminal.out
-    failures = result["document"]["failures"]
-    console.say(f"{result['account']}: {len(failures)} not as it should be:", "yellow")
-    for line in failure_lines(failures):
-        console.say(line)
+    failures = [each for each in result["document"]["failures"] if each["folder"] is not None or not terminal.quiet]
+    accepted = [each for each in failures if each["next"].startswith(ACCEPTED)]
+    if left := len(failures) - len(accepted):
+        console.say(f"{result['account']}: {left:,} not as it should be:", "yellow")
+        for line in failure_lines([each for each in failures if each not in accepted]):
+            console.say(line)
+    if accepted and not terminal.quiet:
+        console.say(f"{result['account']}: {len(accepted):,} accepted by a person:")
+        for line in failure_lines(accepted):
+            console.say(line)

@@ -162,7 +162,8 @@ def test_several_accounts_and_one_document(server: ScriptedServer, tmp_path: Pat
 # -- what is said ------------------------------------------------------------------------------------------------
 
 
-def test_everything_that_is_wrong_is_told(account: Path, capsys: Capture) -> None:
+def test_everything_that_is_wrong_is_told(account: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "140")  # in fewer, names are folded
     put(account, with_everything())
     out = told(capsys, account)
     for words in (

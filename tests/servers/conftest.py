@@ -1,22 +1,10 @@
-"""What the scenarios on real servers share: a Dovecot with all its extensions, and one without any."""
+"""What the scenarios on real servers share: a Dovecot with all its extensions, and one without any, in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.servers.certificates import Certificates
 from tests.servers.dovecot import Dovecot
-
-
-@pytest.fixture(scope="session")
-def plain_dovecot(dovecot: Dovecot, certificates: Certificates) -> Iterator[Dovecot]:
-    """A Dovecot that offers IMAP4rev1 alone."""
-    with Dovecot(
-        certificate=certificates.good, extra="protocol imap {\n  imap_capability = IMAP4rev1\n}"
-    ) as server:
-        yield server
 
 
 @pytest.fixture(params=["all extensions", "no extensions"])

@@ -2,7 +2,7 @@
 
 NUL, a bare LF, a header line without a colon and a message of no octets are refused, and with one message its whole
 MULTIAPPEND; a bare CR and 8-bit headers are kept. An INTERNALDATE before 1970 is a BAD, the first second of 1970
-becomes now, and the others come back in the server's time zone. A folder has room for 128 keywords.
+becomes now, and the others come back in the server's time zone. A folder has room for 100 keywords.
 """
 
 from __future__ import annotations

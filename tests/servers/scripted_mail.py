@@ -270,18 +270,26 @@ def _body(uid: int, message: ScriptedMessage, items: list[bytes]) -> list[bytes]
     for item in items:
         if not item.startswith(b"BODY"):
             continue
-        asked = re.fullmatch(rb"BODY(?:\.PEEK)?\[(HEADER)?\](?:<(\d+)\.(\d+)>)?", item)
+        asked = re.fullmatch(rb"BODY(?:\.PEEK)?\[(HEADER(?:\.FIELDS \(([^()]+)\))?)?\](?:<(\d+)\.(\d+)>)?", item)
         if asked is None:
             raise Refused(b"BAD unknown item " + item)
         octets = message.header if asked[1] else message.octets
+        if asked[2]:
+            octets = _fields(octets, asked[2].lower().split())
         if message.fetch == "placeholder":
             octets = PLACEHOLDER % uid
         name = b"BODY[%s]" % (asked[1] or b"")
-        if asked[2]:
-            start, count = int(asked[2]), int(asked[3])
+        if asked[3]:
+            start, count = int(asked[3]), int(asked[4])
             octets, name = octets[start : start + count], b"%s<%d>" % (name, start)
         found.append(name + b" " + _literal(octets, message.fetch))
     return found
+
+
+def _fields(header: bytes, names: list[bytes]) -> bytes:
+    """The fields of these names, with the blank line (RFC 3501 section 6.4.5)."""
+    fields = re.findall(rb"^[^\s:]+:.*\r?\n(?:[ \t].*\r?\n)*", header, re.MULTILINE)
+    return b"".join(each for each in fields if each.partition(b":")[0].lower() in names) + b"\r\n"
 
 
 def _literal(octets: bytes, oddity: FetchOddity) -> bytes:

@@ -419,6 +419,18 @@ def test_a_greeting_that_no_server_sends(scripted: Start, greeting: bytes) -> No
     assert isinstance(refused(scripted(greeting=greeting)), ConnectionRefused)
 
 
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"* OK [ALERT] down at noon",
+        b"* OK [CAPABILITY] ready",
+        b"* OK [CAPABILITY \xff AUTH=PLAIN IMAP4rev1] ready",
+    ],
+)
+def test_a_greeting_with_an_odd_code_is_one(scripted: Start, connect: Connect, greeting: bytes) -> None:
+    assert connect(scripted(mailbox(), greeting=greeting)).list_folders()
+
+
 def test_a_capability_that_is_no_ascii(scripted: Start) -> None:
     assert isinstance(refused(scripted(capabilities=("IMAP4rev1", "CAFÉ"))), ConnectionRefused)
 

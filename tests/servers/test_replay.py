@@ -306,3 +306,41 @@ class TestARestore:
         run(config, steps="replay", include_vanished=True)
         run(config)
         assert held(dovecot.dump(new_user)) == before
+
+
+class TestWhatTheDestinationsUserRemoved:
+    """Is not sent again, also a whole folder; unless a person asks for it."""
+
+    @pytest.fixture
+    def config(self, dovecot: Dovecot, mail_user: str, tmp_path: Path) -> Path:
+        self.user, self.new_user = mail_user, dovecot.fresh_user()
+        dovecot.create(mail_user, "Work")
+        dovecot.append_many(mail_user, "Work", [Append(mail(n)) for n in range(5)])
+        dovecot.append_many(mail_user, "INBOX", [Append(mail(n)) for n in range(5, 8)])
+        config = migration(tmp_path, dovecot, mail_user, dovecot, self.new_user)
+        run(config)
+        return config
+
+    def served(self, dovecot: Dovecot) -> dict[str, int]:
+        return {name: messages.total() for name, messages in held(dovecot.dump(self.new_user)).items()}
+
+    def test_a_renamed_folder_does_not_come_back_full(self, config: Path, dovecot: Dovecot) -> None:
+        dovecot.rename(self.new_user, "Work", "Projects")
+        result = run(config)
+        assert self.served(dovecot) == {"INBOX": 3, "Projects": 5}
+        assert counts(result, "replayed", "removed", "pending") == (0, 5, 0)
+        assert balanced_there(result)
+        dovecot.append(self.user, "Work", mail(9))
+        result = run(config)
+        assert self.served(dovecot) == {"INBOX": 3, "Projects": 5, "Work": 1}
+        assert counts(result, "replayed", "already_there", "removed") == (1, 3, 5)
+        assert counts(run(config), "replayed", "removed") == (0, 5)
+
+    def test_is_sent_again_when_a_person_asks(self, config: Path, dovecot: Dovecot) -> None:
+        dovecot.delete(self.new_user, "Work")
+        dovecot.expunge(self.new_user, "INBOX", (1, 2))
+        run(config)
+        assert self.served(dovecot) == {"INBOX": 1}
+        run(config, steps="replay", include_removed=True)
+        assert held(dovecot.dump(self.new_user)) == held(dovecot.dump(self.user))
+        assert counts(run(config), "replayed", "already_there", "removed") == (0, 8, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.accounts import account_file, run
+from tests.accounts import RunResult, account_file, run
 from tests.servers.dovecot import Dovecot
 from tests.servers.scripted import FULL, ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.wire import Append
@@ -100,6 +100,87 @@ def test_dovecot_hears_three_round_trips_on_one_connection_in_a_night_without_ne
     assert [word for word in said if word != b"CAPABILITY"] == [
         b"ID", b"NAMESPACE", b"ENABLE", b"LIST", b"LOGOUT",
     ]  # fmt: skip
+
+
+def test_a_greeting_that_names_ways_to_log_in_is_not_asked_again(
+    scripted: Callable[..., ScriptedServer], tmp_path: Path
+) -> None:
+    asked = scripted(folders(), greeting=b"* OK [CAPABILITY IMAP4rev1 SASL-IR] ready")
+    told = scripted(folders(), greeting=b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready")
+    for number, server in enumerate((asked, told)):
+        run(account_file(tmp_path / str(number), server, "u1"))
+
+    assert asked.commands[0] == b"CAPABILITY"
+    assert told.commands[0].startswith(b"AUTHENTICATE PLAIN ")
+
+
+def test_a_new_folder_takes_two_round_trips(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> None:
+    """It is opened and its UIDs are asked for in one, its messages in the other."""
+    names = ["INBOX", *(f"folder {number}" for number in range(1, FOLDERS))]
+    dovecot.create(mail_user, *names[1:])
+    for name in names:
+        dovecot.append(mail_user, name, f"Subject: {name}\r\n\r\n".encode())
+
+    dovecot.record(mail_user)
+    result = run(account_file(tmp_path, dovecot, mail_user, source__connections=1))
+
+    assert result.total("fetched") == (FOLDERS,)
+    assert dovecot.flights(mail_user) <= 2 * FOLDERS + 5
+
+
+def at_destination(result: RunResult) -> tuple[int, int]:
+    """How many messages were replayed, and how many verified."""
+    (totals,) = result.total("destination")
+    return totals["replayed"], totals["verified"]
+
+
+class TestADestination:
+    @pytest.fixture
+    def there(self, dovecot: Dovecot) -> str:
+        return dovecot.fresh_user()
+
+    @pytest.fixture
+    def config(self, dovecot: Dovecot, mail_user: str, there: str, tmp_path: Path) -> Path:
+        """An account of thirty subscribed folders with a message in each, and where it goes."""
+        names = [f"folder {number:02}" for number in range(1, FOLDERS)]
+        dovecot.create(mail_user, *names)
+        dovecot.subscribe(mail_user, *names)
+        for name in ("INBOX", *names):
+            dovecot.append(mail_user, name, f"Subject: {name}\r\n\r\n".encode())
+        password = tmp_path / "there.password"
+        password.write_text("pw\n")
+        password.chmod(0o600)
+        destination = {"host": dovecot.host, "port": dovecot.port, "tls": "off", "user": there,
+                       "password": {"file": str(password)}, "connections": 1}  # fmt: skip
+        return account_file(
+            tmp_path, dovecot, mail_user, **{f"destination__{key}": value for key, value in destination.items()}
+        )
+
+    def test_thirty_folders_are_made_subscribed_and_compared_in_few_round_trips(
+        self, dovecot: Dovecot, there: str, config: Path
+    ) -> None:
+        dovecot.record(there)
+        assert at_destination(run(config)) == (FOLDERS, FOLDERS)
+
+        list_and_leave, made, subscribed, looks = 2, 4, 4, 3
+        sent = 4 * FOLDERS  # opened, appended, asked whether there is more, and what
+        assert dovecot.flights(there) <= list_and_leave + made + subscribed + sent + looks
+
+    def test_a_night_without_news_takes_two_connections_and_five_round_trips(
+        self, dovecot: Dovecot, there: str, config: Path
+    ) -> None:
+        run(config)
+        before = dovecot.logins(there)
+
+        dovecot.record(there)
+        result = run(config)
+
+        assert at_destination(result) == (0, FOLDERS)
+        assert dovecot.logins(there) - before == 2
+        assert dovecot.flights(there) <= 5
+        said = [command.split()[0] for command in dovecot.commands(there)]
+        assert said.count(b"EXAMINE") == FOLDERS
+        assert b"SELECT" not in said
 
 
 def test_of_thirty_folders_only_the_one_that_changed_is_opened(

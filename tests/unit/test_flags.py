@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.flags import LETTERS, flags_from_letters, is_keyword, maildir_letters, parse_flags
+from archiver.flags import (
+    LETTERS,
+    flags_from_letters,
+    is_keyword,
+    maildir_letters,
+    parse_flags,
+    respelled,
+    sendable,
+)
 
 KEYWORDS = st.lists(st.text("abcXYZ$-_.", min_size=1, max_size=5), unique=True, max_size=26)
 
@@ -62,3 +70,87 @@ def test_atoms_can_be_keywords(flag: str) -> None:
 @pytest.mark.parametrize("flag", ["", "\\Seen", "a b", "a\nb", "a(", "a%", "a*", 'a"', "é", "a\\b", "{1}"])
 def test_what_is_no_atom_cannot(flag: str) -> None:
     assert not is_keyword(flag)
+
+
+# At a destination
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "\\Seen",
+        "\\X-Odd",
+        "$Forwarded",
+        "NIL",
+        "a.b/c",
+        "[Gmail",
+        "\u007e",
+        "+flags",
+        "k1",
+        "<a>",
+        "a:b",
+        "a=b",
+        "a,b",
+    ],
+)
+def test_atoms_with_or_without_a_backslash_can_be_sent(flag: str) -> None:
+    assert sendable(frozenset({flag})) == {flag}
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "",
+        "\\",
+        "\\*",
+        "\\\\Seen",
+        "a b",
+        "a\nb",
+        "a\r",
+        "a(",
+        "a)",
+        "a%",
+        "a*",
+        'a"',
+        "é",
+        "a\\b",
+        "{1}",
+        "a]",
+        "\x00",
+        "\udcff",
+        "\x7f",
+    ],
+)
+def test_what_would_break_a_commands_line_cannot(flag: str) -> None:
+    assert sendable(frozenset({flag, "\\Seen"})) == {"\\Seen"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "like", "expected"),
+    [
+        (set(), set(), set()),
+        ({"\\Seen", "foo"}, {"\\Seen", "foo"}, {"\\Seen", "foo"}),
+        ({"foo", "\\Seen"}, {"Foo"}, {"Foo", "\\Seen"}),
+        ({"FOO"}, {"foo", "Foo"}, {"foo", "Foo"}),  # two words at the source, one at the destination
+        ({"foo", "FOO"}, {"Foo"}, {"Foo"}),
+        ({"foo"}, {"Foo", "bar"}, {"Foo"}),
+        ({"foo"}, set(), {"foo"}),
+        ({"foo", "Foo"}, {"Foo"}, {"Foo"}),
+        ({"Ünï"}, {"ünï"}, {"ünï"}),
+    ],
+)
+def test_keywords_are_spelled_like_those_that_were_sent(
+    shown: set[str], like: set[str], expected: set[str]
+) -> None:
+    assert respelled(frozenset(shown), frozenset(like)) == expected
+
+
+@given(
+    st.frozensets(st.text("abAB", min_size=1, max_size=2)), st.frozensets(st.text("abAB", min_size=1, max_size=2))
+)
+def test_respelling_neither_adds_nor_takes_away(shown: frozenset[str], like: frozenset[str]) -> None:
+    spelled = respelled(shown, like)
+
+    assert {flag.lower() for flag in spelled} == {flag.lower() for flag in shown}
+    assert respelled(spelled, like) == spelled
+    assert spelled & like == {flag for flag in like if flag.lower() in {each.lower() for each in shown}}

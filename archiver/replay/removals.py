@@ -1,0 +1,65 @@
+"""What the destination's user removed as a whole: folders that we filled and that are gone.
+
+A message that was removed there is not sent again, and a folder is its messages. People tidy up at their new server
+while late mail still comes from the old one: a folder that was renamed there must not come back full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from archiver.copies import DestinationFolders, KnownTarget
+from archiver.copy_facts import RemovedFact
+from archiver.destination_ports import MailDestination
+from archiver.errors import FolderNotFound
+from archiver.names import decode_name, printable
+from archiver.progress import Noted
+from archiver.replay.connection import Connection
+from archiver.replay.context import ReplayContext
+
+
+def forget_removed(context: ReplayContext) -> None:
+    """What was removed there is to be sent again, because a person asked."""
+    facts = [
+        RemovedFact(target, tuple(sorted(uids)), "policy", context.now())
+        for target, uids in context.copies.removed(context.destination).items()
+    ]
+    context.recorder.write(facts)
+
+
+def gone_folders(context: ReplayContext, connection: Connection, listed: DestinationFolders) -> set[bytes]:
+    """Folders that hold copies of ours and are no longer there: their copies are recorded as removed.
+
+    NOTE: a list may be cut short, so each is asked for by its name before that is believed.
+    """
+    there = {each.folder.raw for each in listed.listed if each.folder.selectable}
+    gone: set[bytes] = set()
+    for raw, target in _filled(context).items():
+        if raw in there or not connection.insist(partial(_is_gone, raw)):
+            continue
+        gone.add(raw)
+        live = tuple(sorted(uid for uid, is_live in context.copies.claimed(target.number).items() if is_live))
+        if live:
+            context.recorder.write([RemovedFact(target.number, live, "user", context.now())])
+            name = printable(decode_name(raw))
+            context.progress(
+                Noted(
+                    f'destination folder "{name}": it was deleted or renamed there; {len(live):,} messages are '
+                    "not sent again (`archiver replay --include-removed` does)"
+                )
+            )
+    return gone
+
+
+def _filled(context: ReplayContext) -> Mapping[bytes, KnownTarget]:
+    targets = context.copies.targets(context.destination)
+    return {raw: target for raw, target in targets.items() if context.copies.claimed(target.number)}
+
+
+def _is_gone(raw: bytes, destination: MailDestination) -> bool:
+    try:
+        destination.open(raw, readonly=True)
+    except FolderNotFound:
+        return True
+    return False

@@ -1,0 +1,999 @@
+"""The contract of what a catalog knows of destinations. An adapter's test gives the fixtures `catalog` and
+`rebuilt`, both new and empty."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from archiver.copies import (
+    Copy,
+    CopyTally,
+    Intent,
+    KnownTarget,
+    Loss,
+    MessageKey,
+    Outgoing,
+    Refused,
+    TargetState,
+)
+from archiver.copy_facts import (
+    CopiedFact,
+    DestinationFact,
+    IntentFact,
+    MappedFact,
+    MarkedFact,
+    ReflaggedFact,
+    RefusedFact,
+    RemovedFact,
+    TargetFact,
+    TargetStateFact,
+    UnsentFact,
+)
+from archiver.destination_ports import Copies
+from archiver.errors import IntegrityError
+from archiver.facts import EpochFact, Fact, FlagsFact, VanishedFact
+from archiver.model import Flags
+from archiver.ports import Catalog
+from tests.contracts.catalog import (
+    AT,
+    FIRST,
+    INBOX,
+    LATER,
+    OF_WORK,
+    SEEN,
+    WORK,
+    apply,
+    digest_of,
+    following,
+    placement,
+    stored,
+)
+
+NONE: Flags = frozenset()
+FLAGGED = frozenset({"\\Flagged"})
+DATE = "17-Jul-1996 02:44:25 -0700"
+
+THERE = DestinationFact(1, "mail.example.net", "alice@example.net", AT)
+INTO_INBOX = MappedFact(1, 1, b"INBOX", ("INBOX",), "rules", AT)
+INTO_WORK = MappedFact(1, 2, b"INBOX.Work.&AP8-", ("Work", "ÿ"), "rules", AT)
+TARGET = TargetFact(1, 1, b"INBOX", 77, "first", AT)
+OF_WORK_THERE = TargetFact(2, 1, b"INBOX.Work.&AP8-", 78, "first", AT)
+SECOND_EPOCH = EpochFact(3, 1, 8, 1, "uidvalidity", LATER)
+
+ACCOUNT: Sequence[Fact] = (*(INBOX, WORK, FIRST, OF_WORK, THERE, INTO_INBOX, INTO_WORK, TARGET, OF_WORK_THERE),)
+"""An account of two folders, 1 and 2, in the epochs 1 and 2, and a destination with a target for each."""
+
+
+def copied(
+    uid: int, target_uid: int | None = None, *, epoch: int = 1, target: int = 1, **others: Any
+) -> CopiedFact:
+    """A copy of `stored(uid)`; its UID there is 1000 more, if nothing else is said."""
+    fact = CopiedFact(
+        target=target,
+        target_uid=1000 + uid if target_uid is None else target_uid,
+        epoch=epoch,
+        uid=uid,
+        how="appended",
+        source_flags=SEEN,
+        flags=SEEN,
+        lost=NONE,
+        size=200 + uid,
+        repaired=(),
+        sent_digest=None,
+        dated=True,
+        likeness=None,
+        at=AT,
+    )
+    return replace(fact, **others)
+
+
+def copy(uid: int, target_uid: int | None = None, **others: Any) -> Copy:
+    """What is known of `copied(uid)`."""
+    known = Copy(
+        uid=1000 + uid if target_uid is None else target_uid,
+        key=(1, uid),
+        how="appended",
+        digest=digest_of(f"message {uid}"),
+        sent_size=100 + uid,
+        sent_crlf_size=200 + uid,
+        sent_digest=None,
+        size=200 + uid,
+        arrived=837596665,
+        dated=True,
+        message_flags=SEEN,
+        source_flags=SEEN,
+        flags=SEEN,
+        lost=NONE,
+        likeness=None,
+        repaired=(),
+        folder=1,
+    )
+    return replace(known, **others)
+
+
+def outgoing(uid: int, epoch: int = 1, directory: str = "INBOX", *, present: bool = True) -> Outgoing:
+    """`stored(uid)`, to be sent."""
+    place = placement(uid, directory, present=present)
+    return Outgoing((epoch, uid), place, DATE, f"<{uid}@example.org>", present)
+
+
+def refused(uid: int, **others: Any) -> RefusedFact:
+    fact = RefusedFact(1, 1, uid, "too-big", "it is too big", "NO [TOOBIG]", "Wed, 1 Jan 2020", "hello", False, AT)
+    return replace(fact, **others)
+
+
+def about(uids: Iterable[int], epoch: int = 1) -> tuple[MessageKey, ...]:
+    return tuple((epoch, uid) for uid in uids)
+
+
+def keys(found: Iterable[Outgoing]) -> list[MessageKey]:
+    return [each.key for each in found]
+
+
+def everything(catalog: Catalog) -> dict[str, object]:
+    """The answers to every question."""
+    copies = catalog.at_destinations()
+    answers: dict[str, object] = {
+        "destinations": [
+            copies.destination(host, user) for host in ("a", "mail.example.net") for user in ("a", "b")
+        ],
+    }
+    digests = [digest_of(f"message {uid}") for uid in range(30)]
+    for destination in (1, 2, 3):
+        answers |= {
+            f"mapped {destination}": copies.mapped(destination),
+            f"targets {destination}": copies.targets(destination),
+            f"refused {destination}": copies.refused(destination),
+            f"refused {destination}, vanished": copies.refused(destination, vanished=True),
+            f"losses {destination}": copies.losses(destination),
+        }
+        answers |= {f"tallies {destination} {run}": copies.tallies(destination, run) for run in (None, "R1", "R2")}
+    for target in range(1, 7):
+        answers |= {
+            f"claimed {target}": copies.claimed(target),
+            f"intents {target}": copies.intents(target),
+            f"left over {target}": copies.left_over(target, digests),
+            f"reflagged {target}": copies.reflagged(target),
+            f"vanished {target}": copies.vanished(target),
+            f"vanished {target} once": copies.vanished(target, twice=False),
+            f"newest {target}": copies.newest(target, 3),
+            f"copies {target}": list(copies.copies(target)),
+        }
+        for vanished in (False, True):
+            answers[f"work {target} {vanished}"] = copies.work(target, [1, 2], vanished=vanished)
+            answers[f"pending {target} {vanished}"] = copies.pending(
+                target, [1, 2], after=(0, 0), limit=1000, vanished=vanished
+            )
+    return answers
+
+
+class CopiesContract:
+    @pytest.fixture
+    def copies(self, catalog: Catalog) -> Copies:
+        return catalog.at_destinations()
+
+    def test_a_new_catalog_knows_no_destination(self, catalog: Catalog, copies: Copies) -> None:
+        assert copies.destination("mail.example.net", "alice@example.net") is None
+        assert (copies.work(0, []), copies.work(1, [1])) == ((0, 0), (0, 0))
+        asked = everything(catalog)
+        assert {name for name, answer in asked.items() if answer and not name.startswith(("work", "dest"))} == set()
+
+    # Destinations, maps, targets
+
+    def test_a_destination_is_a_host_and_a_user(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, THERE, replace(THERE, number=2, user="bob"), replace(THERE, number=3, host="elsewhere"))
+
+        assert copies.destination("mail.example.net", "alice@example.net") == 1
+        assert copies.destination("mail.example.net", "bob") == 2
+        assert copies.destination("elsewhere", "alice@example.net") == 3
+        assert copies.destination("elsewhere", "bob") is None
+        assert copies.destination("", "") is None
+
+    def test_numbers_are_given_once(self, catalog: Catalog) -> None:
+        apply(catalog, *ACCOUNT)
+        assert (catalog.next_numbers().destination, catalog.next_numbers().target) == (2, 3)
+
+        apply(catalog, replace(TARGET, number=7, uidvalidity=1), replace(THERE, number=5, user="bob"))
+        assert (catalog.next_numbers().destination, catalog.next_numbers().target) == (6, 8)
+
+    def test_a_destination_is_met_once(self, catalog: Catalog) -> None:
+        apply(catalog, THERE)
+
+        with pytest.raises(IntegrityError):
+            apply(catalog, replace(THERE, user="bob"))
+
+    def test_folders_and_their_places(self, catalog: Catalog, copies: Copies) -> None:
+        elsewhere = replace(THERE, number=2, user="bob")
+        apply(catalog, *ACCOUNT, elsewhere, replace(INTO_WORK, destination=2, raw=b"\xff", path=("x",)))
+
+        assert copies.mapped(1) == {
+            1: (b"INBOX", ("INBOX",), "rules"),
+            2: (b"INBOX.Work.&AP8-", ("Work", "ÿ"), "rules"),
+        }
+        assert copies.mapped(2) == {2: (b"\xff", ("x",), "rules")}
+
+    def test_a_folder_that_is_given_another_place(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT)
+
+        apply(catalog, replace(INTO_WORK, raw=b"Old.Work", path=("Old", "Work"), rules="other rules"))
+
+        assert copies.mapped(1)[2] == (b"Old.Work", ("Old", "Work"), "other rules")
+
+    def test_targets_by_their_raw_names(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, replace(THERE, number=2, user="bob"), replace(TARGET, number=3, destination=2))
+
+        assert copies.targets(1) == {
+            b"INBOX": KnownTarget(1, b"INBOX", 77),
+            b"INBOX.Work.&AP8-": KnownTarget(2, b"INBOX.Work.&AP8-", 78),
+        }
+        assert copies.targets(2) == {b"INBOX": KnownTarget(3, b"INBOX", 77)}
+
+    def test_the_state_of_a_complete_pass(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, TargetStateFact(1, 9, 4, AT), TargetStateFact(2, 1, 0, AT))
+        apply(catalog, TargetStateFact(1, 12, 5, LATER))
+
+        states = {raw: known.state for raw, known in copies.targets(1).items()}
+        assert states == {b"INBOX": TargetState(12, 5), b"INBOX.Work.&AP8-": TargetState(1, 0)}
+
+    def test_a_new_target_ends_the_one_before(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), copied(1), stored(2), refused(2), TargetStateFact(1, 9, 4, AT))
+
+        apply(catalog, TargetFact(3, 1, b"INBOX", 79, "uidvalidity", LATER))
+
+        assert copies.targets(1) == {
+            b"INBOX": KnownTarget(3, b"INBOX", 79),
+            b"INBOX.Work.&AP8-": KnownTarget(2, b"INBOX.Work.&AP8-", 78),
+        }
+        assert keys(copies.pending(3, [1], after=(0, 0), limit=10)) == [(1, 1), (1, 2)]
+        assert (copies.claimed(3), copies.refused(1), copies.losses(1)) == ({}, [], [])
+        assert [tally.pending for tally in copies.tallies(1, None)] == [2, 0]
+
+    # What is to be sent
+
+    def test_pending_is_what_has_no_copy(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (3, 1, 2, 9)), copied(2))
+
+        assert copies.pending(1, [1], after=(0, 0), limit=10) == [outgoing(1), outgoing(3), outgoing(9)]
+        assert copies.work(1, [1]) == (3, 101 + 103 + 109)
+
+    def test_for_a_target_that_is_not_known_yet_everything_is_pending(
+        self, catalog: Catalog, copies: Copies
+    ) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(2))
+
+        assert copies.work(0, [1]) == (2, 203)
+        assert keys(copies.pending(0, [1], after=(0, 0), limit=10)) == [(1, 1), (1, 2)]
+
+    def test_pending_comes_in_parts(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 11)), *(stored(uid, epoch=2) for uid in (4, 5)), copied(3))
+        found: list[MessageKey] = []
+        sizes = []
+        after = (0, 0)
+        while part := copies.pending(1, [2, 1], after=after, limit=4):
+            sizes.append(len(part))
+            found += keys(part)
+            after = part[-1].key
+
+        assert found == [(1, uid) for uid in range(1, 11) if uid != 3] + [(2, 4), (2, 5)]
+        assert sizes == [4, 4, 3]
+
+    def test_pending_goes_on_behind_a_message_whatever_became_of_it(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 7)))
+        apply(catalog, copied(2), VanishedFact(1, (3,), LATER))
+
+        assert keys(copies.pending(1, [1], after=(1, 2), limit=2)) == [(1, 4), (1, 5)]
+        assert keys(copies.pending(1, [1, 2], after=(1, 6), limit=2)) == []
+        assert keys(copies.pending(1, [1], after=(0, 99), limit=1)) == [(1, 1)]
+
+    def test_pending_is_of_the_folders_that_are_asked_for(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), stored(2, epoch=2))
+
+        assert copies.pending(1, [2], after=(0, 0), limit=9) == [outgoing(2, 2, ".Work")]
+        assert keys(copies.pending(1, [1, 2], after=(0, 0), limit=9)) == [(1, 1), (2, 2)]
+        assert copies.pending(1, [], after=(0, 0), limit=9) == copies.pending(1, [3], after=(0, 0), limit=9) == []
+        assert (copies.work(1, [2]), copies.work(1, []), copies.work(1, [1, 2])) == ((1, 102), (0, 0), (2, 203))
+
+    def test_a_copy_in_another_target_is_none_here(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), copied(1, target=2))
+
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1)]
+        assert keys(copies.pending(2, [1], after=(0, 0), limit=9)) == []
+
+    def test_what_is_not_present_is_not_pending(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), VanishedFact(1, (1,), LATER))
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 2)]
+
+        apply(catalog, SECOND_EPOCH, stored(7, epoch=3))
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(3, 7)]
+        assert copies.work(1, [1]) == (1, 107)
+
+    def test_what_vanished_is_pending_if_it_is_asked_for(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(3), VanishedFact(1, (1, 3), LATER))
+
+        assert copies.pending(1, [1], after=(0, 0), limit=9, vanished=True) == [
+            outgoing(1, present=False),
+            outgoing(2),
+        ]
+        assert copies.work(1, [1], vanished=True) == (2, 203)
+
+    def test_what_vanished_is_pending_as_often_as_the_folder_held_it(
+        self, catalog: Catalog, copies: Copies
+    ) -> None:
+        """At the same time; one that was moved away and back is one message."""
+        digest = stored(1).digest
+        twin, back, later = (
+            replace(stored(uid), digest=digest, at=at) for uid, at in ((2, AT), (3, LATER), (4, LATER))
+        )
+        apply(catalog, *ACCOUNT, stored(1), twin, run="R1")
+        apply(catalog, VanishedFact(1, (1, 2), LATER), run="R2")
+
+        def pending() -> list[MessageKey]:
+            return keys(copies.pending(1, [1], after=(0, 0), limit=9, vanished=True))
+
+        assert pending() == [(1, 1), (1, 2)]
+        apply(catalog, back, run="R2")
+        assert pending() == [(1, 3)]
+        apply(catalog, VanishedFact(1, (3,), "2026-11-25T07:00:00Z"), run="R3")
+        assert pending() == [(1, 3)]
+        apply(catalog, replace(later, at="2026-11-26T07:00:00Z"), run="R4")
+        assert pending() == [(1, 4)]
+
+    def test_within_one_second_messages_are_as_many_as_they_are(self, catalog: Catalog, copies: Copies) -> None:
+        """A clock tells no more than seconds."""
+        twin, back = (replace(stored(uid), digest=stored(1).digest) for uid in (2, 3))
+        apply(catalog, *ACCOUNT, stored(1), twin, run="R1")
+        apply(catalog, VanishedFact(1, (1, 2), AT), run="R2")
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9, vanished=True)) == [(1, 1), (1, 2)]
+
+        apply(catalog, back, run="R3")
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9, vanished=True)) == [(1, 3)]
+
+    def test_of_an_ended_epoch_is_pending_what_no_later_one_has(self, catalog: Catalog, copies: Copies) -> None:
+        """Message 1 is there in the next epoch, 2 only in the one after, where it vanished; 3 and 4 nowhere."""
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4)), VanishedFact(1, (4,), AT))
+        apply(catalog, SECOND_EPOCH, stored(1, epoch=3))
+        apply(catalog, EpochFact(4, 1, 9, 1, "uidvalidity", LATER))
+        apply(catalog, stored(1, epoch=4), stored(2, epoch=4), VanishedFact(4, (2,), LATER))
+
+        pending = copies.pending(1, [1], after=(0, 0), limit=9, vanished=True)
+        assert keys(pending) == [(1, 3), (1, 4), (4, 1), (4, 2)]
+        assert [each.present for each in pending] == [False, False, True, False]
+        assert copies.work(1, [1], vanished=True) == (4, 103 + 104 + 101 + 102)
+
+    def test_another_folder_represents_nothing(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), SECOND_EPOCH)
+        apply(catalog, EpochFact(4, 2, 9, 1, "uidvalidity", LATER), stored(1, epoch=4))
+
+        assert keys(copies.pending(1, [1, 2], after=(0, 0), limit=9, vanished=True)) == [(1, 1), (4, 1)]
+
+    def test_equal_messages_are_pending_one_by_one(self, catalog: Catalog, copies: Copies) -> None:
+        twin = replace(stored(2), digest=stored(1).digest)
+        apply(catalog, *ACCOUNT, stored(1), twin, replace(twin, uid=3), copied(2))
+
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1), (1, 3)]
+
+    def test_a_refused_message_and_one_with_an_intent_are_pending(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), refused(1), IntentFact(1, 50, about([2]), AT))
+
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1), (1, 2)]
+
+    def test_pending_tells_what_little_is_known(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, replace(stored(1), internaldate=None, message_id=None, flags=NONE))
+
+        (found,) = copies.pending(1, [1], after=(0, 0), limit=9)
+        assert (found.internaldate, found.message_id, found.placement.flags) == (None, None, NONE)
+
+    # Copies
+
+    def test_the_uids_of_copies_and_which_of_them_live(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(1), copied(2), copied(3, target=2))
+        apply(catalog, RemovedFact(1, (1002, 4444), "user", LATER))
+
+        assert copies.claimed(1) == {1001: True, 1002: False}
+        assert copies.claimed(2) == {1003: True}
+
+    def test_copies_as_recorded_in_the_order_of_their_uids(self, catalog: Catalog, copies: Copies) -> None:
+        odd: dict[str, Any] = {
+            "source_flags": NONE,
+            "flags": FLAGGED,
+            "lost": frozenset({"a", "B"}),
+            "likeness": "headers",
+        }
+        altered: dict[str, Any] = {
+            "repaired": ("crlf", "nul"),
+            "sent_digest": digest_of("altered"),
+            "dated": False,
+            "size": None,
+        }
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4)), copied(1, 2000), copied(2, 9, **odd))
+        apply(catalog, copied(3, 10, how="adopted", **altered), copied(4, target=2))
+
+        assert list(copies.copies(1)) == [copy(2, 9, **odd), copy(3, 10, how="adopted", **altered), copy(1, 2000)]
+
+    def test_copies_are_those_of_present_messages_that_live(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), *map(copied, (1, 2, 3)))
+        apply(catalog, VanishedFact(1, (1,), LATER), RemovedFact(1, (1002,), "user", LATER))
+        assert list(copies.copies(1)) == [copy(3)]
+
+        apply(catalog, SECOND_EPOCH)
+        assert list(copies.copies(1)) == []
+
+    def test_copies_that_were_brought_back_are_among_them(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), VanishedFact(1, (1, 2), AT))
+        apply(catalog, copied(1, how="restored", dated=False), copied(2, how="restored"))
+        assert list(copies.copies(1)) == [copy(1, how="restored", dated=False), copy(2, how="restored")]
+        assert [loss.uids for loss in copies.losses(1)] == [(1,)]
+
+        apply(catalog, SECOND_EPOCH, RemovedFact(1, (1002,), "user", LATER))
+        assert list(copies.copies(1)) == [copy(1, how="restored", dated=False)]
+
+    def test_the_newest_copies(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 7)), *map(copied, range(1, 6)), copied(6, target=2))
+        apply(catalog, RemovedFact(1, (1005,), "user", LATER), VanishedFact(1, (4,), LATER))
+
+        assert copies.newest(1, 2) == [copy(4), copy(3)]
+        assert copies.newest(2, 2) == [copy(6)]
+
+    def test_facts_may_be_applied_while_copies_are_read(self, catalog: Catalog, copies: Copies) -> None:
+        uids = range(1, 6001)
+        apply(catalog, *ACCOUNT, *map(stored, uids), *map(copied, uids))
+        reading = copies.copies(1)
+
+        read = [next(reading)]
+        apply(catalog, RemovedFact(1, tuple(1000 + uid for uid in uids), "user", LATER))
+        assert True not in copies.claimed(1).values()
+        read.extend(reading)
+
+        assert [each.uid for each in read] == [1000 + uid for uid in uids]
+
+    def test_a_copy_known_already_is_known_anew(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), copied(1))
+
+        apply(catalog, copied(1, how="found", flags=NONE, likeness="line-ends", at=LATER))
+
+        assert list(copies.copies(1)) == [copy(1, how="found", flags=NONE, likeness="line-ends")]
+
+    def test_a_message_has_one_copy_in_a_target(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), copied(1, 7), copied(1, target=2))
+
+        apply(catalog, copied(1, 8))
+
+        assert copies.claimed(1) == {8: True}
+        assert copies.claimed(2) == {1001: True}
+
+    def test_facts_about_copies_take_effect_in_their_order(self, catalog: Catalog, copies: Copies) -> None:
+        """Also those about one message or one copy that stand next to each other."""
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)))
+
+        apply(
+            catalog,
+            *(copied(1, 7), copied(1, 8), copied(2, 7), copied(2, 7, flags=FLAGGED), copied(3, 9)),
+            *(RemovedFact(1, (9,), "policy", AT), copied(3, 9), ReflaggedFact(1, 7, NONE, NONE, NONE, AT)),
+            *(ReflaggedFact(1, 7, NONE, FLAGGED, NONE, AT), MarkedFact(1, (7, 8), True, AT)),
+            *(MarkedFact(1, (8,), False, AT), refused(3), copied(3, 9)),
+        )
+
+        assert list(copies.copies(1)) == [
+            copy(2, 7, source_flags=NONE, flags=FLAGGED, marked=True),
+            copy(1, 8),
+            copy(3, 9),
+        ]
+        assert copies.refused(1) == []
+
+    def test_a_copy_that_is_handed_on(self, catalog: Catalog, copies: Copies) -> None:
+        """The message came back under another UID; whether the copy's user removed it stays."""
+        again = {uid: replace(stored(10 + uid), digest=stored(uid).digest) for uid in (1, 2)}
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2), RemovedFact(1, (1002,), "user", AT))
+        apply(catalog, VanishedFact(1, (1, 2), LATER), *again.values())
+
+        apply(catalog, *(copied(10 + uid, 1000 + uid, how="again", size=200 + uid) for uid in (1, 2)))
+
+        assert copies.claimed(1) == {1001: True, 1002: False}
+        assert list(copies.copies(1)) == [replace(copy(11, 1001, how="again", size=201), digest=stored(1).digest)]
+        assert copies.left_over(1, [stored(1).digest, stored(2).digest]) == []
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == []
+        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 1, 0)
+
+    def test_copies_left_over_by_messages_that_are_gone(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4, 5)), copied(1, 30), copied(2, 20), copied(3, 10))
+        apply(catalog, copied(4, how="restored"), copied(5, target=2), VanishedFact(1, (1, 2, 4, 5), LATER))
+        apply(catalog, RemovedFact(1, (30,), "user", LATER))
+        digests = [stored(uid).digest for uid in range(1, 8)]
+
+        assert copies.left_over(1, digests) == [
+            copy(2, 20),
+            copy(1, 30, removed=True),
+            copy(4, how="restored"),
+        ]
+        assert copies.left_over(1, [stored(1).digest]) == [copy(1, 30, removed=True)]
+        assert copies.left_over(1, []) == []
+
+    def test_copies_left_over_by_an_ended_epoch(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2), SECOND_EPOCH, stored(1, epoch=3))
+
+        assert copies.left_over(1, [stored(1).digest]) == [copy(1)]
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(3, 1)]
+
+    def test_copies_left_over_of_very_many(self, catalog: Catalog, copies: Copies) -> None:
+        uids = range(1, 2001)
+        apply(catalog, *ACCOUNT, *map(stored, uids), *map(copied, uids), VanishedFact(1, tuple(uids), LATER))
+
+        found = copies.left_over(1, {stored(uid).digest for uid in range(1, 3001)})
+
+        assert sorted(each.uid for each in found) == [1000 + uid for uid in uids]
+
+    # What the destination's user or a policy took away
+
+    def test_what_its_user_removed_is_remembered(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), copied(1), RemovedFact(1, (1001,), "user", LATER))
+
+        assert copies.claimed(1) == {1001: False}
+        assert copies.pending(1, [1], after=(0, 0), limit=9) == []
+        assert copies.work(1, [1]) == (0, 0)
+
+    def test_what_its_user_removed_is_remembered_when_the_folder_gets_other_uids(
+        self, catalog: Catalog, copies: Copies
+    ) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2), RemovedFact(1, (1001,), "user", AT))
+
+        apply(catalog, TargetFact(3, 1, b"INBOX", 79, "uidvalidity", LATER))
+
+        assert keys(copies.pending(3, [1], after=(0, 0), limit=9)) == [(1, 2)]
+        assert copies.work(3, [1]) == (1, 102)
+        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 0, 0, 1, 1)
+        assert keys(copies.pending(2, [1], after=(0, 0), limit=9)) == [(1, 1), (1, 2)]
+
+    def test_what_we_marked_and_somebody_removed_is_forgotten(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2), VanishedFact(1, (1,), AT))
+        apply(catalog, MarkedFact(1, (1001,), True, AT), RemovedFact(1, (1001, 1002), "user", LATER))
+        assert copies.claimed(1) == {1002: False}
+
+        apply(catalog, stored(1))
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1)]
+
+    def test_what_a_policy_removed_is_forgotten(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), copied(1), VanishedFact(1, (1,), AT))
+        apply(catalog, RemovedFact(1, (1001,), "policy", LATER))
+        assert copies.claimed(1) == {}
+
+        apply(catalog, stored(1))
+        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1)]
+
+    # Intents
+
+    def test_intents_in_the_order_of_their_messages(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), stored(1, epoch=2))
+        apply(catalog, IntentFact(1, 50, about([3, 1]), AT), IntentFact(1, 60, about([1], 2), LATER))
+        apply(catalog, IntentFact(2, 70, about([2]), AT))
+
+        assert copies.intents(1) == [
+            Intent(outgoing(1), 50, AT),
+            Intent(outgoing(3), 50, AT),
+            Intent(outgoing(1, 2, ".Work"), 60, LATER),
+        ]
+        assert copies.intents(2) == [Intent(outgoing(2), 70, AT)]
+
+    def test_an_intent_that_was_not_settled_keeps_the_lowest_uidnext(
+        self, catalog: Catalog, copies: Copies
+    ) -> None:
+        apply(catalog, *ACCOUNT, stored(1), IntentFact(1, 50, about([1]), AT))
+
+        for uidnext in (70, 40, 60):
+            apply(catalog, IntentFact(1, uidnext, about([1]), LATER))
+
+        assert copies.intents(1) == [Intent(outgoing(1), 40, LATER)]
+
+    def test_a_copy_a_refusal_or_nothing_ends_an_intent(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 6)), IntentFact(1, 50, about(range(1, 6)), AT))
+        apply(catalog, IntentFact(2, 50, about(range(1, 6)), AT))
+
+        apply(catalog, copied(1), refused(2), UnsentFact(1, about([3, 99]), AT))
+
+        assert [each.outgoing.key for each in copies.intents(1)] == list(about([4, 5]))
+        assert [each.outgoing.key for each in copies.intents(2)] == list(about(range(1, 6)))
+
+    def test_an_intent_that_ended_begins_anew(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), IntentFact(1, 50, about([1]), AT), UnsentFact(1, about([1]), AT))
+
+        apply(catalog, IntentFact(1, 70, about([1]), LATER))
+
+        assert copies.intents(1) == [Intent(outgoing(1), 70, LATER)]
+
+    def test_an_intent_of_what_vanished_meanwhile(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), IntentFact(1, 50, about([1]), AT), VanishedFact(1, (1,), LATER))
+
+        assert copies.intents(1) == [Intent(outgoing(1, present=False), 50, AT)]
+
+    # Flags
+
+    def test_copies_whose_messages_have_other_flags_now(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4)), *map(copied, (1, 2, 3, 4)))
+        assert copies.reflagged(1) == []
+
+        apply(catalog, *(FlagsFact(1, uid, FLAGGED, LATER) for uid in (3, 2, 4)), VanishedFact(1, (4,), LATER))
+        assert copies.reflagged(1) == [copy(2, message_flags=FLAGGED), copy(3, message_flags=FLAGGED)]
+
+        apply(catalog, RemovedFact(1, (1002,), "user", LATER))
+        assert copies.reflagged(1) == [copy(3, message_flags=FLAGGED)]
+
+    def test_what_the_destination_says_of_flags_is_no_change_of_the_message(
+        self, catalog: Catalog, copies: Copies
+    ) -> None:
+        apply(catalog, *ACCOUNT, stored(1), copied(1, flags=FLAGGED, lost=SEEN))
+
+        assert copies.reflagged(1) == []
+
+    def test_an_adopted_copy_has_none_of_the_flags_yet(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), replace(stored(2), flags=NONE))
+        apply(catalog, *(copied(uid, how="adopted", source_flags=NONE) for uid in (1, 2)))
+
+        assert copies.reflagged(1) == [copy(1, how="adopted", source_flags=NONE)]
+
+    def test_flags_that_were_replayed(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), FlagsFact(1, 1, FLAGGED, LATER))
+
+        apply(catalog, ReflaggedFact(1, 1001, FLAGGED, NONE, FLAGGED, LATER))
+
+        assert copies.reflagged(1) == []
+        assert list(copies.copies(1)) == [
+            copy(1, message_flags=FLAGGED, source_flags=FLAGGED, flags=NONE, lost=FLAGGED),
+            copy(2),
+        ]
+
+    def test_a_marked_copy_whose_message_is_back(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), VanishedFact(1, (1, 2), AT))
+        apply(catalog, MarkedFact(1, (1001, 1002), True, AT))
+        assert copies.reflagged(1) == []
+
+        apply(catalog, stored(1))
+        assert copies.reflagged(1) == [copy(1, marked=True)]
+
+        apply(catalog, MarkedFact(1, (1001,), False, LATER))
+        assert copies.reflagged(1) == []
+
+    # Deletions
+
+    def test_a_copy_is_withdrawn_after_two_complete_archive_steps(self, catalog: Catalog, copies: Copies) -> None:
+        ledger = catalog.ledger()
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)))
+        ledger.complete_step("R1", "archive", "{}", "2026-11-23T06:00:00Z")
+        apply(catalog, VanishedFact(1, (1,), "2026-11-24T07:00:00Z"))
+        seen = []
+        for run, step, at in (
+            ("R2", "enumerate", "2026-11-24T07:00:00Z"),
+            ("R2", "archive", "2026-11-24T07:01:00Z"),
+            ("R2", "replay", "2026-11-24T07:02:00Z"),
+            ("R2", "archive", "2026-11-24T07:03:00Z"),
+            ("R3", "verify", "2026-11-25T07:01:00Z"),
+            ("R3", "archive", "2026-11-25T07:02:00Z"),
+        ):
+            ledger.complete_step(run, step, "{}", at)
+            seen.append([each.key for each in copies.vanished(1)])
+
+        assert seen == [[], [], [], [], [], [(1, 1)]]
+        assert copies.vanished(1) == [copy(1)]
+
+    def test_a_copy_is_known_to_be_without_its_message_at_once(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2, how="adopted"))
+        apply(catalog, VanishedFact(1, (1, 2), LATER))
+
+        assert (copies.vanished(1), copies.vanished(1, twice=False)) == ([], [copy(1)])
+
+    def test_a_message_that_came_back_begins_anew(self, catalog: Catalog, copies: Copies) -> None:
+        ledger = catalog.ledger()
+        apply(catalog, *ACCOUNT, stored(1), copied(1), VanishedFact(1, (1,), AT))
+        ledger.complete_step("R1", "archive", "{}", AT)
+        ledger.complete_step("R2", "archive", "{}", LATER)
+        assert [each.key for each in copies.vanished(1)] == [(1, 1)]
+
+        apply(catalog, stored(1))
+        assert copies.vanished(1) == []
+
+        apply(catalog, VanishedFact(1, (1,), LATER))
+        assert copies.vanished(1) == []
+        ledger.complete_step("R3", "archive", "{}", LATER)
+        assert [each.key for each in copies.vanished(1)] == [(1, 1)]
+
+    def test_only_what_we_appended_is_withdrawn(self, catalog: Catalog, copies: Copies) -> None:
+        ways = ("appended", "found", "adopted", "again", "restored")
+        uids = range(1, 1 + len(ways))
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 8)))
+        apply(catalog, *(copied(uid, how=how) for uid, how in zip(uids, ways, strict=True)), copied(6), copied(7))
+        apply(catalog, VanishedFact(1, tuple(range(1, 7)), AT), RemovedFact(1, (1006,), "user", AT))
+        for run in ("R1", "R2"):
+            catalog.ledger().complete_step(run, "archive", "{}", LATER)
+
+        assert copies.vanished(1) == [copy(1), copy(2, how="found"), copy(4, how="again")]
+        assert copies.vanished(2) == []
+
+    def test_nothing_of_an_ended_epoch_is_withdrawn(self, catalog: Catalog, copies: Copies) -> None:
+        apply(
+            catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), VanishedFact(1, (1,), AT), SECOND_EPOCH
+        )
+        for run in ("R1", "R2"):
+            catalog.ledger().complete_step(run, "archive", "{}", LATER)
+
+        assert copies.vanished(1) == []
+
+    # Refusals
+
+    def test_a_refused_message(self, catalog: Catalog, copies: Copies) -> None:
+        apply(
+            catalog, *ACCOUNT, *map(stored, (1, 2)), stored(3, epoch=2), refused(3, epoch=2, target=2), refused(2)
+        )
+        bare: dict[str, Any] = {"server_reply": None, "date": None, "subject": None}
+        apply(catalog, refused(1, **bare, refusal="unknown"))
+
+        common = ("it is too big", "NO [TOOBIG]", "Wed, 1 Jan 2020", "hello", 1, False)
+        assert copies.refused(1) == [
+            Refused("INBOX", 1, (1, 1), "unknown", "it is too big", None, None, None, 1, False),
+            Refused("INBOX", 1, (1, 2), "too-big", *common),
+            Refused("Work/ÿ", 2, (2, 3), "too-big", *common),
+        ]
+        assert copies.refused(2) == []
+
+    def test_tries_are_counted_once_for_each_run(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), refused(1), refused(1), run="R1")
+        apply(catalog, refused(1), run="R1")
+        assert [each.tries for each in copies.refused(1)] == [1]
+
+        apply(catalog, refused(1, refusal="nul", reason="a NUL", server_reply="BAD", subject="other"), run="R2")
+
+        assert copies.refused(1) == [
+            Refused("INBOX", 1, (1, 1), "nul", "a NUL", "BAD", "Wed, 1 Jan 2020", "other", 2, False)
+        ]
+
+    def test_an_accepted_loss_is_no_try_and_stays_accepted(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), refused(1), run="R1")
+        apply(catalog, refused(1, accepted=True), run="R2")
+        apply(catalog, refused(1), run="R3")
+
+        assert [(each.tries, each.accepted) for each in copies.refused(1)] == [(2, True)]
+
+    def test_a_loss_may_be_accepted_at_once(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), refused(1, accepted=True))
+
+        assert [(each.tries, each.accepted) for each in copies.refused(1)] == [(0, True)]
+
+    def test_each_target_refuses_by_itself(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), refused(1), refused(1, target=2, refusal="nul"))
+
+        apply(catalog, copied(1, target=2))
+
+        assert [(each.target, each.refusal) for each in copies.refused(1)] == [(1, "too-big")]
+
+    def test_a_copy_ends_a_refusal(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), refused(1), refused(2))
+
+        apply(catalog, copied(1))
+
+        assert [each.key for each in copies.refused(1)] == [(1, 2)]
+
+    def test_what_is_gone_from_the_source_is_no_refusal(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), refused(1), refused(2), VanishedFact(1, (1,), LATER))
+        assert [each.key for each in copies.refused(1)] == [(1, 2)]
+
+        apply(catalog, SECOND_EPOCH)
+        assert copies.refused(1) == []
+        assert [each.key for each in copies.refused(1, vanished=True)] == [(1, 1), (1, 2)]
+
+    def test_a_refusal_where_the_folder_does_not_go_any_more_is_none(
+        self, catalog: Catalog, copies: Copies
+    ) -> None:
+        apply(catalog, *ACCOUNT, stored(1), refused(1), copied(1, target=2, dated=False))
+        apply(catalog, replace(INTO_INBOX, raw=b"Old", path=("Old",)))
+
+        assert (copies.refused(1), copies.losses(1)) == ([], [])
+
+    def test_undecodable_text_is_kept_readable(self, catalog: Catalog, copies: Copies) -> None:
+        odd = "\udcff\x00 ü"
+        apply(catalog, *ACCOUNT, stored(1), refused(1, reason=odd, server_reply=odd, date=odd, subject=odd))
+
+        (found,) = copies.refused(1)
+        assert {found.reason, found.server_reply, found.date, found.subject} == {"\\udcff\x00 ü"}
+
+    # The equation at the destination
+
+    def test_every_term_of_the_equation(self, catalog: Catalog, copies: Copies) -> None:
+        uids = range(1, 21)
+        apply(catalog, *ACCOUNT, *map(stored, uids), copied(1), copied(2), copied(3, how="adopted"), run="R1")
+        apply(
+            catalog,
+            *(copied(4), copied(5, how="found"), copied(6, how="adopted"), copied(7, how="again")),
+            *(refused(8), refused(9, accepted=True), copied(10), copied(11), copied(12)),
+            *(RemovedFact(1, (1002, 1010), "user", LATER), RemovedFact(1, (1011,), "policy", LATER)),
+            *(VanishedFact(1, (12, 19, 20), LATER), IntentFact(1, 50, about([13]), LATER)),
+            run="R2",
+        )
+
+        inbox, work = copies.tallies(1, "R2")
+
+        # 4 and 5; 1, 3, 6 and 7; 8 and 9; 2 and 10; 11, 13 to 18
+        assert inbox == CopyTally("INBOX", "INBOX", 2, 4, 2, 2, 7)
+        assert inbox.replayed + inbox.already_there + inbox.refused + inbox.removed + inbox.pending == 17
+        assert work == CopyTally("Work/ÿ", "Work/ÿ", 0, 0, 0, 0, 0)
+        assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 1, 5, 2, 2, 7)
+        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 6, 2, 2, 7)
+
+    def test_what_was_restored_in_this_run_and_is_back_was_replayed(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), VanishedFact(1, (1,), AT), copied(1, how="restored"))
+        assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 0)
+
+        apply(catalog, stored(1))
+        assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 1, 0, 0, 0, 0)
+
+    def test_a_folder_without_a_target_waits_as_a_whole(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK, THERE, INTO_INBOX, *map(stored, (1, 2)), stored(3, epoch=2))
+
+        assert copies.tallies(1, None) == [CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 2)]
+
+    def test_a_folder_without_an_epoch_has_nothing(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, INBOX, THERE, INTO_INBOX)
+
+        assert copies.tallies(1, None) == [CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 0)]
+
+    def test_only_the_current_epoch_counts(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(1), refused(2), SECOND_EPOCH, stored(1, epoch=3))
+        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 1)
+
+        apply(catalog, copied(1, epoch=3, how="again"))
+        assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
+
+    def test_two_folders_in_one_target(self, catalog: Catalog, copies: Copies) -> None:
+        merged = replace(INTO_WORK, raw=b"INBOX", path=("INBOX",))
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK, THERE, INTO_INBOX, merged, TARGET)
+        apply(
+            catalog, *map(stored, (1, 2)), stored(1, epoch=2), stored(3, epoch=2), copied(1), copied(1, 7, epoch=2)
+        )
+
+        assert copies.tallies(1, "R1") == [
+            CopyTally("INBOX", "INBOX", 1, 0, 0, 0, 1),
+            CopyTally("Work/ÿ", "INBOX", 1, 0, 0, 0, 1),
+        ]
+        assert keys(copies.pending(1, [1, 2], after=(0, 0), limit=9)) == [(1, 2), (2, 3)]
+
+    def test_a_folder_that_moved_waits_for_its_new_place(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), copied(1), replace(INTO_INBOX, raw=b"Old", path=("Old",)))
+
+        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "Old", 0, 0, 0, 0, 1)
+
+    def test_each_destination_has_its_own_equation(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1), copied(1))
+        apply(catalog, replace(THERE, number=2, user="bob"), replace(INTO_INBOX, destination=2))
+        apply(catalog, replace(TARGET, number=3, destination=2))
+
+        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
+        assert copies.tallies(2, None) == [CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 1)]
+
+    # Losses
+
+    def test_what_a_destination_altered_or_does_not_keep(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 10)), stored(1, epoch=2), stored(2, epoch=2))
+        keywords = frozenset({"b", "$a"})
+        apply(
+            catalog,
+            *(copied(5, lost=keywords), copied(1, lost=keywords), copied(2, lost=SEEN), copied(3, dated=False)),
+            *(copied(4, repaired=("crlf", "nul"), sent_digest=digest_of("x"), dated=False), copied(6)),
+            *(copied(7, likeness="line-ends"), copied(8, likeness="headers"), copied(9, likeness="exact")),
+            *(copied(1, epoch=2, target=2, likeness="other"), copied(2, epoch=2, target=2, lost=keywords)),
+        )
+
+        assert sorted(copies.losses(1), key=lambda loss: (loss.folder, loss.kind, loss.detail)) == [
+            Loss("INBOX", "flags", "$a b", (1, 5)),
+            Loss("INBOX", "flags", "\\Seen", (2,)),
+            Loss("INBOX", "internaldate", "the destination does not keep it", (3, 4)),
+            Loss("INBOX", "repaired", "crlf, nul", (4,)),
+            Loss("INBOX", "rewritten", "headers", (8,)),
+            Loss("INBOX", "rewritten", "line ends", (7,)),
+            Loss("Work/ÿ", "flags", "$a b", (2,)),
+            Loss("Work/ÿ", "rewritten", "the octets", (1,)),
+        ]
+        assert copies.losses(2) == []
+
+    def test_only_what_is_there_is_a_loss(self, catalog: Catalog, copies: Copies) -> None:
+        uids = range(1, 5)
+        apply(catalog, *ACCOUNT, *map(stored, uids), *(copied(uid, dated=False) for uid in uids))
+        apply(catalog, VanishedFact(1, (1,), LATER), RemovedFact(1, (1002,), "user", LATER))
+        assert [loss.uids for loss in copies.losses(1)] == [(3, 4)]
+
+        apply(catalog, SECOND_EPOCH)
+        assert copies.losses(1) == []
+
+    # Facts
+
+    @pytest.mark.parametrize(
+        "fact",
+        [
+            replace(INTO_INBOX, destination=9),
+            replace(INTO_INBOX, folder=9),
+            replace(TARGET, number=9, destination=9),
+            replace(TARGET, number=1),
+            copied(1, target=9),
+            refused(1, target=9),
+            IntentFact(9, 1, about([1]), AT),
+        ],
+    )
+    def test_a_fact_that_does_not_fit_changes_nothing(self, catalog: Catalog, fact: Fact) -> None:
+        apply(catalog, *ACCOUNT, stored(1))
+        before = everything(catalog)
+
+        with pytest.raises(IntegrityError):
+            apply(catalog, copied(1), fact)
+
+        assert everything(catalog) == before
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_the_same_facts_give_the_same_answers(self, catalog: Catalog, rebuilt: Catalog, seed: int) -> None:
+        """Applied one by one, as they happen, or many together, as a rebuild reads them."""
+        chance = random.Random(seed)
+        facts = [*ACCOUNT, *_any_facts(chance, 400)]
+        for fact in facts:
+            apply(catalog, fact)
+        while facts:
+            some = chance.randint(1, 60)
+            rebuilt.apply(following(rebuilt, *facts[:some]))
+            del facts[:some]
+        for each in (catalog, rebuilt):
+            for run, at in (("R1", AT), ("R2", LATER)):
+                each.ledger().complete_step(run, "archive", "{}", at)
+
+        answers = everything(catalog)
+        assert everything(rebuilt) == answers
+        assert sum(map(bool, answers.values())) > 20
+
+
+def _any_facts(chance: random.Random, count: int) -> Iterable[Fact]:
+    """What may happen to an account of `ACCOUNT`, in any order that facts can come in."""
+    messages: dict[int, list[int]] = {1: [], 2: []}
+    targets = {b"INBOX": 1, b"INBOX.Work.&AP8-": 2}
+    flag_sets = [NONE, SEEN, FLAGGED, frozenset({"$a", "b"})]
+    epochs, number_of_targets = 2, 2
+    current = {1: 1, 2: 2}
+    for _ in range(count):
+        folder = chance.choice((1, 2))
+        epoch, target = current[folder], chance.choice(list(targets.values()))
+        uid = chance.choice([*messages[epoch], 99])
+        near = [chance.randint(1, 12) for _ in range(chance.randint(1, 3))]
+        flags, said = chance.choice(flag_sets), chance.choice(flag_sets)
+        match chance.randint(0, 13):
+            case 0 | 1 | 2:
+                uid = len(messages[epoch]) + 1
+                messages[epoch].append(uid)
+                yield replace(stored(uid, epoch), digest=digest_of(f"message {chance.randint(1, 12)}"), flags=flags)
+            case 3 | 4 | 5 if uid != 99:
+                how = chance.choice(("appended", "found", "adopted", "again", "restored"))
+                more: dict[str, Any] = {"flags": said, "lost": flags - said, "dated": chance.random() < 0.8}
+                yield copied(uid, near[0], epoch=epoch, target=target, how=how, source_flags=flags, **more)
+            case 6 if uid != 99:
+                yield refused(uid, epoch=epoch, target=target, accepted=chance.random() < 0.2)
+            case 7 if uid != 99:
+                yield IntentFact(target, near[0], about(sorted({uid, *messages[epoch][:2]}), epoch), AT)
+            case 8:
+                yield UnsentFact(target, about(near, epoch), AT)
+            case 9:
+                yield ReflaggedFact(target, near[0], flags, said, flags - said, AT)
+            case 10:
+                some: list[Fact] = [
+                    RemovedFact(target, tuple(near), chance.choice(("user", "policy")), AT),
+                    MarkedFact(target, tuple(near), chance.random() < 0.5, AT),
+                    TargetStateFact(target, near[0], len(near), AT),
+                ]
+                yield chance.choice(some)
+            case 11 if chance.random() < 0.5:
+                yield VanishedFact(epoch, tuple(near), AT)
+            case 11:
+                yield FlagsFact(epoch, near[0], flags, AT)
+            case 12 if chance.random() < 0.2:
+                epochs += 1
+                current[folder], messages[epochs] = epochs, []
+                yield EpochFact(epochs, folder, 100 + epochs, 1, "uidvalidity", AT)
+            case 13 if chance.random() < 0.2:
+                number_of_targets += 1
+                raw = chance.choice(list(targets))
+                targets[raw] = number_of_targets
+                yield TargetFact(number_of_targets, 1, raw, 100 + number_of_targets, "uidvalidity", AT)

@@ -1,0 +1,176 @@
+"""Destinations that answer in odd ways: one message, folder or flag that they do not take stops nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.accounts import mail, run
+from tests.faults.replays import migration
+from tests.servers.scripted import (
+    DESTINATION,
+    DROP,
+    MINIMAL,
+    Appended,
+    Appending,
+    End,
+    ScriptedFolder,
+    ScriptedMessage,
+    ScriptedServer,
+)
+
+Scripted = Callable[..., ScriptedServer]
+
+
+def held(numbers: range, *flags: str) -> ScriptedFolder:
+    dated = {number: f"02-Jan-2020 00:{number % 60:02}:00 +0000" for number in numbers}
+    return ScriptedFolder(5, {n: ScriptedMessage(mail(n), flags, date) for n, date in dated.items()})
+
+
+def destination(
+    scripted: Scripted, capabilities: tuple[str, ...] = DESTINATION, *folders: bytes, **how: object
+) -> ScriptedServer:
+    made = {name: ScriptedFolder(7 + number) for number, name in enumerate((b"INBOX", *folders))}
+    return scripted(made, capabilities=capabilities, writable=True, appending=Appending(**how))  # type: ignore[arg-type]
+
+
+def is_message(message: Appended, number: int) -> bool:
+    return b"Subject: message %d\r\n" % number in message.octets
+
+
+@pytest.mark.parametrize("capabilities", [DESTINATION, MINIMAL])
+@pytest.mark.parametrize(
+    "reply", [b"NO [UNAVAILABLE] try again later", b"NO [INUSE] locked", b"NO Access denied by our filter"]
+)
+def test_one_message_that_is_never_taken_is_listed_and_stops_no_other(
+    scripted: Scripted, tmp_path: Path, capabilities: tuple[str, ...], reply: bytes
+) -> None:
+    """Though the reply sounds as if it were about the server or the folder."""
+    source = scripted({b"INBOX": held(range(1, 31)), b"Work": held(range(40, 45))})
+    there = destination(
+        scripted, capabilities, b"Work", refuse=lambda message: reply if is_message(message, 7) else None
+    )
+    config = migration(tmp_path, source, "u1", there, "u1", destination__attempts=2)
+    for _ in range(2):
+        result = run(config, expect=3)
+        (failure,) = result.report["failures"]
+        assert (failure["folder"], failure["uid"], failure["server_reply"]) == ("INBOX", 7, reply.decode())
+        source.folders[b"INBOX"].add(ScriptedMessage(mail(50)))
+    assert len(there.folders[b"INBOX"].messages) == 30
+    assert len(there.folders[b"Work"].messages) == 5
+
+
+def test_a_server_that_takes_nothing_now_is_asked_later(scripted: Scripted, tmp_path: Path) -> None:
+    source = scripted({b"INBOX": held(range(1, 31))})
+    there = destination(scripted, refuse=lambda _: b"NO [UNAVAILABLE] try again later")
+    config = migration(tmp_path, source, "u1", there, "u1", destination__attempts=2)
+    result = run(config, expect=5)
+    assert [(each["uid"], each["step"]) for each in result.report["failures"]] == [(None, "replay")]
+    there.appending.refuse = None
+    assert run(config).report["totals"]["destination"]["replayed"] == 30
+
+
+class TestAFolderThatCannotBeFilled:
+    """Stops no other; the run is incomplete, and nothing that was compared differs."""
+
+    @pytest.mark.parametrize("how", ["read-only", "no right to insert", "no right to create"])
+    def test_and_its_reason(self, scripted: Scripted, tmp_path: Path, how: str) -> None:
+        source = scripted({b"INBOX": held(range(1, 4)), b"Work": held(range(40, 43))})
+        names = () if how == "no right to create" else (b"Work",)
+        there = destination(scripted, DESTINATION, *names)
+        match how:
+            case "read-only":
+                there.on(
+                    b"SELECT", lambda line, tag, _: tag + b" OK [READ-ONLY] opened\r\n" if b"Work" in line else None
+                )
+            case "no right to insert":
+                there.appending.refuse = lambda message: b"NO [NOPERM] no" if message.folder == b"Work" else None
+            case _:
+                there.on(b"CREATE", b"NO [NOPERM] no")
+        result = run(migration(tmp_path, source, "u1", there, "u1"), expect=3)
+        (failure,) = result.report["failures"]
+        assert (failure["folder"], failure["uid"], failure["step"]) == ("Work", None, "replay")
+        counts = {each["name"]: each["destination"] for each in result.report["folders"]}
+        assert (counts["INBOX"]["replayed"], counts["INBOX"]["verified"], counts["Work"]["pending"]) == (3, 3, 3)
+
+
+def test_flags_that_are_taken_from_a_store_alone_survive_a_lost_connection(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    """As Exchange does with \\Flagged. Half of the messages are there when the connection breaks."""
+    asked: list[int] = []
+
+    def refuse(message: Appended) -> bytes | End | None:
+        asked.append(message.number)
+        if len(asked) == 16:
+            return DROP
+        return b"NO Message contains NUL characters" if is_message(message, 7) else None
+
+    source = scripted({b"INBOX": held(range(1, 11), "\\Seen", "\\Flagged")})
+    there = destination(scripted, drop_flags=("\\Flagged",), refuse=refuse)
+    result = run(migration(tmp_path, source, "u1", there, "u1"), expect=3)
+    assert len(asked) > 16
+    assert [set(each.flags) for each in there.folders[b"INBOX"].messages.values()] == [{"\\Seen", "\\Flagged"}] * 9
+    assert result.report["losses"] == []
+
+
+class TestARunThatCannotReplay:
+    """What was archived is kept and told, and why nothing arrived."""
+
+    @pytest.fixture
+    def source(self, scripted: Scripted) -> ScriptedServer:
+        return scripted({b"INBOX": held(range(1, 4)), b"All": held(range(40, 42))})
+
+    @pytest.mark.parametrize("steps", ["run", "replay"])
+    @pytest.mark.parametrize("how", ["login", "down"])
+    def test_is_reported(
+        self, scripted: Scripted, source: ScriptedServer, tmp_path: Path, how: str, steps: Literal["run", "replay"]
+    ) -> None:
+        there = destination(scripted)
+        config = migration(tmp_path, source, "u1", there, "u1", destination__attempts=1)
+        run(config, steps="archive")
+        there.login_reply = b"NO [AUTHENTICATIONFAILED] no"
+        if how == "down":
+            there.stop()
+        result = run(config, expect=5, steps=steps)
+        (failure,) = result.report["failures"]
+        assert (failure["folder"], failure["step"]) == (None, "replay")
+        assert failure["reason"] in result.output
+        assert result.total("stored") == (5,)
+        assert result.report["totals"]["destination"]["pending"] == 5
+
+    def test_as_its_folders_have_no_place(self, scripted: Scripted, source: ScriptedServer, tmp_path: Path) -> None:
+        there = destination(scripted)
+        there.folders = {**there.folders, b"All": ScriptedFolder(9, attributes=("\\All",))}
+        config = migration(tmp_path, source, "u1", there, "u1")
+        result = run(config, expect=2)
+        (failure,) = result.report["failures"]
+        assert "leave it out in [folders] exclude, or give it another name in [folders.rename]" in failure["reason"]
+        assert (result.report["status"], result.total("stored")) == ("failed", (5,))
+        assert not any(each.startswith((b"CREATE", b"APPEND", b"SUBSCRIBE")) for each in there.commands)
+
+    def test_is_no_reason_to_take_a_name_for_done(
+        self, scripted: Scripted, source: ScriptedServer, tmp_path: Path
+    ) -> None:
+        config = migration(tmp_path, source, "u1", destination(scripted), "u1")
+        run(config, steps="archive", run_id="night")
+        assert run(config, run_id="night").report["totals"]["destination"]["replayed"] == 5
+
+
+def test_a_keyword_that_was_refused_stays_listed_when_other_flags_change(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    def refuse(message: Appended) -> bytes | None:
+        return b"NO APPEND Invalid flag list" if "NonJunk" in message.flags else None
+
+    source = scripted({b"INBOX": held(range(1, 4), "NonJunk")})
+    there = destination(scripted, refuse=refuse)
+    config = migration(tmp_path, source, "u1", there, "u1")
+    loss = {"folder": "INBOX", "kind": "flags", "detail": "NonJunk", "count": 3, "uids": "1:3"}
+    assert run(config).report["losses"] == [loss]
+    source.folders[b"INBOX"].mark(2, ["NonJunk", "\\Seen"])
+    assert run(config).report["losses"] == [loss]
+    assert [each.flags for each in there.folders[b"INBOX"].messages.values()] == [(), ("\\Seen",), ()]
