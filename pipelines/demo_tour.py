@@ -20,8 +20,8 @@ from rich.console import Console
 
 from archiver.config import Settings
 from archiver.names import printable
-from archiver.report_words import completed
-from archiver.verdict import verdict
+from archiver.report.verdict import verdict
+from archiver.report.words import completed
 from pipelines.demo_mail import NEW_USER, RENAMED, USER, Mail
 from pipelines.demo_mailbox import SourceMailbox
 from pipelines.demo_server import HOST, SampleServer

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from archiver.names import printable
 from archiver.progress import Noted, Planned, Received, Sent, Stored, Verified, Working
+from archiver.report.words import size
 from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, log_line
 
 _TICK_SECONDS = 0.25
@@ -241,15 +242,6 @@ def progress_line(work: Work, now: float) -> str:
     left = work.seconds_left(now)
     parts = [f"{work.done[0]} of {work.total[0]} messages", size(work.done[1]), f"{size(work.pace(now)[1])}/s"]
     return ", ".join(parts + ([f"{duration(left)} left"] if left is not None else []))
-
-
-def size(octets: float) -> str:
-    """Octets for people, in powers of ten."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if octets < 999.5:
-            return f"{octets:.0f} {unit}" if unit == "B" or octets >= 99.95 else f"{octets:.1f} {unit}"
-        octets /= 1000
-    return f"{octets:.1f} TB"
 
 
 def duration(seconds: float) -> str:

@@ -18,7 +18,7 @@ from archiver.names import printable
 from archiver.plan import plan_run
 from archiver.replay.comparing import NOT_REPLAYED
 from archiver.replay.step import ReplayResult
-from archiver.report import (
+from archiver.report.document import (
     AtDestination,
     Failure,
     Party,
@@ -30,7 +30,7 @@ from archiver.report import (
     refusal_failures,
     unreached_failures,
 )
-from archiver.report_html import render_html
+from archiver.report.page import render_html
 from archiver.wiring import Archive, listing_from_json, open_archive, refused_from_json, utc_now
 from archiver.wiring_replay import check_from_record, chosen_folders, destination_number, replay_from_json
 from pipelines.events import Ended, emit

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from archiver.names import printable
-from pipelines.display import size
+from archiver.report.words import size
 
 Row = Mapping[str, Any]
 

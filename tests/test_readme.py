@@ -25,7 +25,7 @@ from archiver.refusals import REFUSALS
 from archiver.replay.comparing import Difference
 from archiver.replay.likeness import How
 from archiver.replay.repair import REPAIRS
-from archiver.report import FORMAT, AtDestination, Failure, Party, RunReport
+from archiver.report.document import FORMAT, AtDestination, Failure, Party, RunReport
 from archiver.settings import TABLES
 from archiver.stores import journal
 from pipelines.cli import EXIT_CODES, app

@@ -10,8 +10,8 @@ from rich.table import Table
 from archiver.config import ServerSettings
 from archiver.errors import worst
 from archiver.imap.introduction import ServerFacts
+from archiver.report.words import size
 from pipelines.commands.terminal import Accounts, Terminal, load_accounts
-from pipelines.display import size
 from pipelines.preview import Preview, preview_accounts
 from pipelines.preview_destination import DestinationPreview
 from pipelines.stop import STOP

@@ -11,9 +11,9 @@ from typing import Any
 from archiver.config import Settings
 from archiver.errors import ArchiverError, ConfigError, worst
 from archiver.names import printable
-from archiver.report import FORMAT
-from archiver.report_words import Row, completed, counted, span
-from archiver.verdict import verdict
+from archiver.report.document import FORMAT
+from archiver.report.verdict import verdict
+from archiver.report.words import Row, completed, counted, span
 from pipelines.commands.terminal import Terminal, load_accounts
 from pipelines.reporting import write_page
 from pipelines.tables import (

@@ -10,7 +10,7 @@ from typing import Any
 
 from archiver.errors import worst
 from archiver.progress import Noted
-from archiver.report import ACCEPTED
+from archiver.report.document import ACCEPTED
 from archiver.wiring_replay import destination_settings
 from pipelines.commands.terminal import Refused, Terminal, load_accounts
 from pipelines.display import Display

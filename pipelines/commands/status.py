@@ -11,7 +11,7 @@ from archiver.config import Settings
 from archiver.errors import ArchiverError, ConfigError, worst
 from archiver.model import Quarantined, Tally
 from archiver.names import printable
-from archiver.report import refusal_failures
+from archiver.report.document import refusal_failures
 from archiver.wiring import Archive, open_archive
 from archiver.wiring_replay import chosen_folders, destination_number
 from pipelines.commands.terminal import Terminal, load_accounts

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from archiver.report_html import render_html
+from archiver.report.page import render_html
 from pipelines import reporting
 from pipelines.cli import invoke
 from tests.accounts import account_file, archive_of, run

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from archiver.report_html import render_html
+from archiver.report.page import render_html
 from tests.pipelines.browser import Browser, different_rows
 from tests.reports import HOSTILE, document, failed, many_folders, one_folder, with_everything, with_text
 

@@ -13,7 +13,7 @@ import pytest
 
 from archiver.config import load_account
 from pipelines.events import AnyEvent
-from pipelines.upkeep import VerifyOutcome, verify_accounts
+from pipelines.upkeep import VerifyOptions, VerifyOutcome, verify_accounts
 from tests.accounts import CATALOG, account_file, archive_of, archive_state, journal_files, run
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 
@@ -50,7 +50,7 @@ def account(server: ScriptedServer, tmp_path: Path) -> Path:
 
 
 def verify(config: Path, *, expect: int = 0, sample: float | None = None) -> VerifyOutcome:
-    (outcome,) = verify_accounts([load_account(config)], sample, lambda _, __: None)
+    (outcome,) = verify_accounts([load_account(config)], VerifyOptions(sample=sample), lambda _, __: None)
     assert outcome.exit_code == expect, outcome.message
     return outcome
 
@@ -207,7 +207,7 @@ def test_a_sample_reads_some_and_looks_for_all(account: Path) -> None:
 
 def test_progress_adds_up_to_what_was_planned(account: Path) -> None:
     told: list[AnyEvent] = []
-    verify_accounts([load_account(account)], None, lambda _, event: told.append(event))
+    verify_accounts([load_account(account)], VerifyOptions(), lambda _, event: told.append(event))
     planned = [(each.messages, each.octets) for each in told if type(each).__name__ == "Planned"]
     verified = [(each.messages, each.octets) for each in told if type(each).__name__ == "Verified"]
     assert [tuple(map(sum, zip(*verified, strict=True)))] == planned
@@ -231,10 +231,12 @@ def test_an_account_that_cannot_be_verified_stops_only_itself(
 ) -> None:
     settings = load_account(account)
     absent = load_account(account_file(tmp_path, server, "bob", archive__path=str(tmp_path / "none")))
-    outcomes = verify_accounts([absent, settings], None, lambda _, __: None)
+    outcomes = verify_accounts([absent, settings], VerifyOptions(), lambda _, __: None)
     assert [each.exit_code for each in outcomes] == [2, 0]
     assert "there is no archive here yet" in outcomes[0].message
-    assert outcomes[0].to_json() == {"account": "bob", "exit_code": 2, "message": outcomes[0].message}
+    assert outcomes[0].to_json() == {
+        "account": "bob", "exit_code": 2, "message": outcomes[0].message, "destination": None,
+    }  # fmt: skip
     assert not (tmp_path / "none").exists()
 
 

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import struct
 import threading
+from collections.abc import Iterable
 from typing import Literal, Self
 
 Direction = Literal["down", "up"]
@@ -24,17 +25,20 @@ class FaultProxy:
     `latency`: seconds each way. `rate`: octets a second each way, 0 is unlimited. `slice`: at most so many
     octets at a time, 0 is unlimited. `refuse`: new connections are reset.
     In `direction` ("down" is from the server), counted from the start of each connection: `reset_after`,
-    `close_after` and `stall_after` so many octets, and `corrupt_at` that octet; `once`: only the next time.
+    `close_after` and `stall_after` so many octets, and `corrupt_at` that octet; `once`: only the next time, later
+    after each of the octets `then`, once too. `record` is what passed, if `keep`.
     """
 
     def __init__(self, target: tuple[str, int], *, latency: float = 0, rate: int = 0, slice: int = 0,
                  reset_after: int | None = None, close_after: int | None = None, stall_after: int | None = None,
                  corrupt_at: int | None = None, direction: Direction = "down", once: bool = False,
-                 refuse: bool = False) -> None:  # fmt: skip
+                 then: Iterable[int] = (), refuse: bool = False, keep: bool = False) -> None:  # fmt: skip
         self.target = target
         self.latency, self.rate, self.slice = latency, rate, slice
         self.reset_after, self.close_after, self.stall_after = reset_after, close_after, stall_after
         self.corrupt_at, self.direction, self.once, self.refuse = corrupt_at, direction, once, refuse
+        self.then, self.keep = iter(then), keep
+        self.record: dict[Direction, bytearray] = {"down": bytearray(), "up": bytearray()}
         self.host, self.port = "127.0.0.1", 0
         self.connections = 0
         self.octets: dict[Direction, int] = {"down": 0, "up": 0}
@@ -139,6 +143,8 @@ class FaultProxy:
 
     async def _send(self, direction: Direction, writer: asyncio.StreamWriter, octets: bytes) -> None:
         self.octets[direction] += len(octets)
+        if self.keep:
+            self.record[direction] += octets
         writer.write(octets)
         await writer.drain()
 
@@ -149,7 +155,7 @@ class FaultProxy:
             if limit is not None and passed > limit:
                 self.faults += 1
                 if self.once:
-                    setattr(self, f"{kind}_after", None)
+                    setattr(self, f"{kind}_after", next(self.then, None))
                 return kind, limit
         return None
 

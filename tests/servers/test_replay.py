@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from archiver.message import internaldate_seconds
-from tests.accounts import RunResult, account_file, mail, run
+from tests.accounts import RunResult, mail, run
+from tests.faults.replays import Message, mailbox, migration
 from tests.servers.corpora import CorpusMessage
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
@@ -24,38 +24,12 @@ from tests.servers.mailbox_generator import SMALL, generate
 from tests.servers.served import ServedFolder
 from tests.servers.wire import Append
 
-Message = tuple[str, frozenset[str], int | None]
-"""Digest, flags, and the moment of INTERNALDATE."""
-
-
-def migration(directory: Path, source: Dovecot, user: str, there: MailServer, new_user: str, **keys: Any) -> Path:
-    """An account file from `user` at `source` to `new_user` at `there`."""
-    password = directory / "new.password"
-    directory.mkdir(parents=True, exist_ok=True)
-    password.write_text("pw\n")
-    password.chmod(0o600)
-    destination = {
-        "destination__host": there.host,
-        "destination__port": there.port,
-        "destination__tls": "off",
-        "destination__user": new_user,
-        "destination__password": {"file": str(password)},
-        "destination__attempts": 2,
-    }
-    return account_file(directory, source, user, **destination, **keys)
-
 
 def held(folders: Mapping[bytes, ServedFolder]) -> dict[str, Counter[Message]]:
     """What a server serves, by the folders' names with "/" between levels and without a namespace's prefix."""
+    messages = mailbox(folders)
     names = {raw: raw.removeprefix(b"INBOX.").replace(b".", b"/") if b"/" not in raw else raw for raw in folders}
-    return {names[raw].decode(): messages_of(folder) for raw, folder in folders.items()}
-
-
-def messages_of(folder: ServedFolder) -> Counter[Message]:
-    return Counter(
-        (each.digest, each.flags - {"\\Recent"}, internaldate_seconds(each.internaldate))
-        for each in folder.messages.values()
-    )
+    return {names[raw].decode(): messages.get(raw, Counter()) for raw in folders}
 
 
 def subscriptions(server: MailServer, user: str) -> set[bytes]:

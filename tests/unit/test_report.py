@@ -12,7 +12,7 @@ import pytest
 from archiver.copies import CopyTally, Loss, Refused
 from archiver.model import Folder, Quarantined, Tally
 from archiver.refusals import REFUSALS, Refusal, advice
-from archiver.report import (
+from archiver.report.document import (
     AtDestination,
     Failure,
     Party,
@@ -25,7 +25,7 @@ from archiver.report import (
     refusal_failures,
     unreached_failures,
 )
-from archiver.report_words import completed, undelivered
+from archiver.report.words import completed, undelivered
 
 HOSTILE = "a\x1b[31m\r\nb\u202e"
 PRINTED = "a\\x1b[31m\\r\\nb\\u202e"

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from archiver.report_html import LISTED, render_html
-from archiver.report_words import completed, counted, size, span
-from archiver.verdict import verdict
-from pipelines import display
+from archiver.report.page import LISTED, render_html
+from archiver.report.verdict import verdict
+from archiver.report.words import completed, counted, span
 from tests.reports import (
     HOSTILE,
     document,
@@ -318,14 +317,6 @@ def test_a_key_that_is_not_there_is_not_missed(path: tuple[Any, ...]) -> None:
     before = copy.deepcopy(report)
     assert "could not be archived" in Page(render_html(report)).text
     assert report == before
-
-
-# -- words -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("octets", [0, 1, 999, 999.5, 1000, 99_949, 99_950, 999_499, 1_000_000, 5e9, 4e12, 7e15])
-def test_sizes_are_told_as_on_the_command_line(octets: float) -> None:
-    assert size(octets) == display.size(octets)
 
 
 def test_numbers_and_times_in_words() -> None:

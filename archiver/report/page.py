@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from archiver.names import printable
-from archiver.report_words import Group, Row, completed, counted, groups, is_good, missing, size, span, undelivered
-from archiver.verdict import verdict
+from archiver.report.verdict import verdict
+from archiver.report.words import Group, Row, completed, counted, groups, is_good, missing, size, span, undelivered
 
 LISTED = 1_000
 """So many rows of one kind the page lists, of failures so many for one reason; report.json has them all."""
@@ -186,7 +186,7 @@ def _parts(text: str) -> list[str]:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("archiver"),
+        loader=PackageLoader("archiver.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
