@@ -104,8 +104,11 @@ class MailDestination(MailReader, Protocol):
     def end_append(self) -> Sequence[Appended]:
         """Wait for the answers to the oldest group that was begun, in the order of its messages."""
 
-    def shown(self, since: int) -> dict[int, Attributes]:
-        """What the open folder shows now, from the UID `since` on."""
+    def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:
+        """What the open folder shows now, from the UID `since` on. `taken` messages were appended since it was last
+        asked, all with success: where the server told meanwhile that the folder holds as many more, it is not asked
+        for news, and mail of others may be missing.
+        """
 
     def flags(self, uids: Collection[int]) -> dict[int, Flags]:
         """The flags the server shows of these; those that are gone are left out."""
@@ -165,12 +168,16 @@ class Copies(Protocol):
         """Copies whose message's flags are no longer those that were replayed; or that are marked although their
         message is there."""
 
+    def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Copy, Outgoing]]:
+        """The next `limit` copies after the UID `after` that show another size than was sent and were not compared
+        yet, with their messages, in UID order."""
+
     def vanished(self, target: int, *, twice: bool = True) -> Sequence[Copy]:
         """Copies that we appended whose message vanished, seen so by two complete archive steps; or not `twice`."""
 
-    def copies(self, target: int) -> Iterator[Copy]:
+    def copies(self, target: int, *, removed: bool = False) -> Iterator[Copy]:
         """All copies of present messages, and of those that were brought back, that were not seen to be gone, in
-        UID order."""
+        UID order; or all that were."""
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
         """Present messages that were refused; `vanished`: also those that are gone from the source."""

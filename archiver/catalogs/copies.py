@@ -133,6 +133,22 @@ class SqlCopies:
         rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), _IS_WANTED, changed)
         return self._copies([rows])
 
+    def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Copy, Outgoing]]:
+        """The next `limit` copies after the UID `after` that show another size than was sent and were not compared
+        yet, with their messages, in UID order."""
+        rows = (
+            _COPIES.add_columns(*_OUTGOING_COLUMNS)
+            .where(COPY.c.target == target, COPY.c.target_uid > after, COPY.c.removed_at.is_(None), _IS_WANTED)
+            .where(COPY.c.likeness.is_(None), COPY.c.repaired == "")
+            .where(COPY.c.size.not_in((MESSAGE.c.size, MESSAGE.c.crlf_size)))
+            .limit(limit)
+        )
+        sets, columns = FlagSets(), len(_COPIES.selected_columns)
+        with self._database.reading() as connection:
+            return [
+                (_copy(row[:columns], sets), _outgoing(row[columns:], sets)) for row in connection.execute(rows)
+            ]
+
     def vanished(self, target: int, *, twice: bool = True) -> Sequence[Copy]:
         """Copies that we appended whose message is gone from the source, seen so by two complete archive steps, and
         whose epoch still is the folder's."""
@@ -148,10 +164,14 @@ class SqlCopies:
         )
         return self._copies([rows.where(seen >= 2) if twice else rows])
 
-    def copies(self, target: int) -> Iterator[Copy]:
+    def copies(self, target: int, *, removed: bool = False) -> Iterator[Copy]:
         """All copies of present messages, and of those that were brought back, that were not seen to be gone, in
-        UID order."""
-        rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), _IS_WANTED)
+        UID order; or all that were."""
+        rows = _COPIES.where(COPY.c.target == target)
+        if removed:
+            rows = rows.where(COPY.c.removed_at.is_not(None))
+        else:
+            rows = rows.where(COPY.c.removed_at.is_(None), _IS_WANTED)
         sets = FlagSets()
         with self._database.reading() as connection:
             for row in connection.execute(rows, execution_options=STREAM):
@@ -313,21 +333,32 @@ def _lacking(
 
 
 def _was_removed(destination: ColumnElement[Any], raw: ColumnElement[Any]) -> ColumnElement[bool]:
-    """The message was removed by the destination's user before the folder's messages got other UIDs."""
+    """The message, which has no copy, was removed by the destination's user before the folder's messages got other
+    UIDs there; it itself, or the one that it was before the source gave it another UID."""
     former, copy = TARGET.alias("former"), COPY.alias("former_copy")
-    return (
+    old, its_epoch = MESSAGE.alias("old"), EPOCH.alias("its_epoch")
+    removed = (
         select(copy.c.target_uid)
         .join(former, former.c.number == copy.c.target)
         .where(
-            copy.c.epoch == MESSAGE.c.epoch,
-            copy.c.uid == MESSAGE.c.uid,
+            COPY.c.target.is_(None),
             copy.c.removed_at.is_not(None),
             former.c.destination == destination,
             former.c.raw == raw,
             former.c.ended_at.is_not(None),
         )
-        .exists()
     )
+    itself = removed.where(copy.c.epoch == MESSAGE.c.epoch, copy.c.uid == MESSAGE.c.uid)
+    under_another = (
+        removed.join(old, and_(old.c.epoch == copy.c.epoch, old.c.uid == copy.c.uid))
+        .join(its_epoch, its_epoch.c.number == old.c.epoch)
+        .where(
+            old.c.digest == MESSAGE.c.digest,
+            its_epoch.c.folder == EPOCH.c.folder,
+            or_(old.c.vanished_at.is_not(None), its_epoch.c.ended_at.is_not(None)),
+        )
+    )
+    return or_(itself.exists(), under_another.exists())
 
 
 def _nowhere_else() -> ColumnElement[bool]:

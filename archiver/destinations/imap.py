@@ -55,6 +55,7 @@ class ImapDestination:
         self._abilities = Abilities(self.capabilities)
         self._reader = FolderReader(self._session, self._abilities, spool)
         self._appends: AppendStream | None = None
+        self._held = 0  # what the open folder held when it was last looked through
 
     @property
     def facts(self) -> ServerFacts:
@@ -148,6 +149,7 @@ class ImapDestination:
         self._appends = AppendStream(self._session, self._abilities, raw)
         reply = self._session.command_with_name(b"EXAMINE" if readonly else b"SELECT", raw)
         self._session.required(reply, FolderNotFound)
+        self._held = self._session.exists
         if not readonly and _READ_ONLY.match(reply.text):
             raise PermissionDenied("the destination opens it read-only", where=self._session.where)
         return self._opened(reply)
@@ -201,14 +203,16 @@ class ImapDestination:
     def end_append(self) -> Sequence[Appended]:
         return self._stream.end()
 
-    def shown(self, since: int) -> dict[int, Attributes]:
-        self._session.flight(b"NOOP")
+    def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:
+        if not taken or self._session.exists < self._held + taken:
+            self._session.flight(b"NOOP")
         # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
         rows = self._reader.rows_from(since) if self._session.exists else ()
         shown: dict[int, Attributes] = {}
         for row in rows:
             if row.uid >= since:
                 shown[row.uid] = shown[row.uid].updated(row) if row.uid in shown else row
+        self._held = self._session.exists
         return shown
 
     def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:

@@ -48,6 +48,7 @@ class AppendStream:
     abilities: Abilities
     raw: bytes
     _groups: deque[list[_Command]] = field(default_factory=deque)
+    _beside_the_point: int = 0
     _buffer: bytearray = field(default_factory=bytearray)
 
     @property
@@ -166,6 +167,9 @@ class AppendStream:
         """Take in one response; True for a go-ahead."""
         response = self.session.read_response()
         tag, _, text = response.text.partition(b" ")
+        self._beside_the_point = self._beside_the_point + 1 if tag == b"*" else 0
+        if self._beside_the_point > self.session.patience:
+            raise ConnectionLost("an answer that does not come to an end", where=self.session.where)
         for group in self._groups:
             for command in group:
                 if command.tag == tag and command.reply is None:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from functools import partial
 
 from archiver.copies import DestinationFolders, KnownTarget
-from archiver.copy_facts import RemovedFact
+from archiver.copy_facts import RemovedFact, TargetStateFact
 from archiver.destination_ports import MailDestination
 from archiver.errors import FolderNotFound
+from archiver.facts import Fact
 from archiver.names import decode_name, printable
 from archiver.progress import Noted
 from archiver.replay.connection import Connection
@@ -41,7 +42,10 @@ def gone_folders(context: ReplayContext, connection: Connection, listed: Destina
         gone.add(raw)
         live = tuple(sorted(uid for uid, is_live in context.copies.claimed(target.number).items() if is_live))
         if live:
-            context.recorder.write([RemovedFact(target.number, live, "user", context.now())])
+            facts: list[Fact] = [RemovedFact(target.number, live, "user", context.now())]
+            if target.state is not None:  # so that it is looked at, should it be there again
+                facts.append(TargetStateFact(target.number, target.state.uidnext, 0, context.now()))
+            context.recorder.write(facts)
             name = printable(decode_name(raw))
             context.progress(
                 Noted(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from archiver.copies import Appended, MessageKey, Outgoing
 from archiver.copy_facts import CopiedFact, IntentFact, RefusedFact
@@ -56,7 +56,6 @@ class Sender:
     _in_flight: deque[list[Parcel]] = field(default_factory=deque)
     _taken: list[tuple[list[Parcel], Appended]] = field(default_factory=list)
     _refused: list[tuple[list[Parcel], Appended]] = field(default_factory=list)
-    _doubtful: list[tuple[Parcel, CopiedFact]] = field(default_factory=list)
     _told: list[int] = field(default_factory=lambda: [0, 0])
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
@@ -74,7 +73,6 @@ class Sender:
         self._waiting.extend(groups(sendable, self.target.job.alone))
         try:
             self._work_off()
-            self._look_closer()
             self.since = max([self.since, *(uid + 1 for uid in self.claimed)])
         except TemporaryError as error:
             self._suspect(error)
@@ -141,8 +139,8 @@ class Sender:
         refused, self._refused = self._refused, []
         # NOTE: asked behind the answers and not together with the messages: Dovecot shows a pipelined question the
         # folder as it was.
-        new = self._shown()
         sent = [parcel for some, _ in taken for parcel in some]
+        new = self._shown(taken=0 if refused else len(sent))
         told = self._told_uids(taken)
         certain = _certain(sent, told, new, complete=not refused)
         unsure = [parcel for parcel in sent if parcel.key not in certain]
@@ -169,8 +167,8 @@ class Sender:
             elif still:
                 self._refused_one(still[0], command)
 
-    def _shown(self) -> dict[int, Attributes]:
-        shown = self.destination.shown(self.since)
+    def _shown(self, *, taken: int = 0) -> dict[int, Attributes]:
+        shown = self.destination.shown(self.since, taken=taken)
         return {uid: seen for uid, seen in shown.items() if uid not in self.claimed}
 
     def _recognise(self, parcels: Sequence[Parcel], uids: Collection[int]) -> set[MessageKey]:
@@ -239,8 +237,6 @@ class Sender:
         self.target.job.steps += 1
         self.target.job.taken += 1
         self.target.job.blamed = 0
-        if one is None and not parcel.fits(seen.size):
-            self._doubtful.append((parcel, fact))
         self._told[0] += 1
         self._told[1] += parcel.letter.size
 
@@ -324,14 +320,6 @@ class Sender:
             job.breaks.update(keys)
             job.said = error.server_reply
             job.steps += job.blamed < MOST_BLAMED
-
-    def _look_closer(self) -> None:
-        """Copies that show another size than was sent are read back."""
-        doubtful = {fact.target_uid: (parcel, fact) for parcel, fact in self._doubtful if not parcel.repaired}
-        pairs = {uid: parcel.outgoing for uid, (parcel, _) in doubtful.items()}
-        for uid, how in self.recogniser.compared(pairs).items():
-            self._fact(replace(doubtful[uid][1], likeness=how))
-        self._doubtful = []
 
 
 def refusal_of(

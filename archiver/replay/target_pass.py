@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from archiver.copies import Copy, Intent, KnownTarget, MessageKey, OpenedTarget, Outgoing
 from archiver.copy_facts import (
@@ -77,10 +77,9 @@ class TargetPass:
         opened = self._settle(target, recogniser)
         claimed = copies.claimed(target.number)
         present = self._present(opened, claimed)
-        gone = {uid for uid, live in claimed.items() if live} - present if present is not None else set()
-        if gone:
-            self._fact(RemovedFact(target.number, tuple(sorted(gone)), "user", self.context.now()))
-            self._flush()
+        if present is not None:
+            self._follow_removals(target, claimed, present)
+            claimed = copies.claimed(target.number)
         sender = Sender(self.context, self.destination, target, recogniser, set(claimed), opened.uidnext)
         self._send(target, sender, recogniser, (present or set()) - claimed.keys())
         if self.context.rules.include_vanished:
@@ -90,6 +89,7 @@ class TargetPass:
             self.context.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         self.follow_flags(target)
         if sender.appended or self._moved(opened):
+            self._look_closer(target, recogniser)
             state = TargetStateFact(
                 target.number, sender.since, opened.messages + sender.appended, self.context.now()
             )
@@ -244,6 +244,23 @@ class TargetPass:
         has_strangers = self.job.messages > 0 and opened.messages != sum(claimed.values())
         return self.destination.uids() if has_strangers or self._moved(opened) else None
 
+    def _follow_removals(self, target: Target, claimed: Mapping[int, bool], present: set[int]) -> None:
+        """What is gone was removed by its user. What was taken for that and is there is a copy as before: its
+        folder was away for a while."""
+        copies, now = self.context.copies, self.context.now()
+        gone = {uid for uid, live in claimed.items() if live} - present
+        back = {uid for uid, live in claimed.items() if not live} & present
+        if gone:
+            by = "policy" if self.context.rules.include_removed else "user"
+            self._fact(RemovedFact(target.number, tuple(sorted(gone)), by, now))
+        if back:
+            self._fact(RemovedFact(target.number, tuple(sorted(back)), "policy", now))
+            for copy in copies.copies(target.number, removed=True):
+                if copy.uid in back:
+                    how = "restored" if copy.how == "restored" else "again"
+                    self._fact(self._transferred(target, copy.key, copy, how))
+        self._flush()
+
     def _send(self, target: Target, sender: Sender, recogniser: Recogniser, unknown: set[int]) -> None:
         strangers: Strangers | None = None
         for pending in self._pending(target):
@@ -346,6 +363,19 @@ class TargetPass:
         for copy in copies:
             self._fact(self._transferred(target, copy.key, copy, "restored"))
         self._flush()
+
+    def _look_closer(self, target: Target, recogniser: Recogniser) -> None:
+        """Copies that show another size than was sent are read back."""
+        after = 0
+        while doubtful := self.context.copies.doubtful(target.number, after=after, limit=BATCH_MESSAGES):
+            self.context.check_stop()
+            after = doubtful[-1][0].uid
+            likeness = recogniser.compared({copy.uid: outgoing for copy, outgoing in doubtful})
+            for copy, _ in doubtful:
+                if copy.uid in likeness:
+                    fact = self._transferred(target, copy.key, copy, copy.how)
+                    self._fact(replace(fact, likeness=likeness[copy.uid]))
+            self._flush()
 
     # -- flags -----------------------------------------------------------------------------------------------
 

@@ -432,6 +432,19 @@ class CopiesContract:
         apply(catalog, SECOND_EPOCH, RemovedFact(1, (1002,), "user", LATER))
         assert list(copies.copies(1)) == [copy(1, how="restored", dated=False)]
 
+    def test_copies_of_another_size_that_were_not_compared(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 11)))
+        odd = {"size": 999}
+        apply(catalog, copied(1), copied(2, size=102), copied(3, size=None))  # as it is, with CRLF, not told
+        apply(catalog, copied(4, **odd), copied(5, likeness="other", **odd), copied(6, repaired=("nul",), **odd))
+        apply(catalog, *(copied(uid, **odd) for uid in (7, 8, 9)), copied(10, target=2, **odd))
+        apply(catalog, RemovedFact(1, (1007,), "user", LATER), VanishedFact(1, (8,), LATER))
+
+        doubtful = [(copy(4, **odd), outgoing(4)), (copy(9, **odd), outgoing(9))]
+        assert copies.doubtful(1, after=0, limit=10) == doubtful
+        assert copies.doubtful(1, after=0, limit=1) == doubtful[:1]
+        assert copies.doubtful(1, after=1004, limit=10) == doubtful[1:]
+
     def test_the_newest_copies(self, catalog: Catalog, copies: Copies) -> None:
         apply(catalog, *ACCOUNT, *map(stored, range(1, 7)), *map(copied, range(1, 6)), copied(6, target=2))
         apply(catalog, RemovedFact(1, (1005,), "user", LATER), VanishedFact(1, (4,), LATER))

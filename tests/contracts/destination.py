@@ -496,6 +496,20 @@ class DestinationContract:
         assert len(destination.shown(1)) == 3
         assert destination.shown(max(shown) + 1) == {}
 
+    def test_all_that_was_taken_is_shown(
+        self, there: There, destination: MailDestination, inbox: OpenedTarget
+    ) -> None:
+        for number in range(3):
+            there.put(Append(message(100 + number)))
+            letters = [letter(message(2 * number)), letter(message(2 * number + 1))]
+            assert all(answer.ok for answer in appended(destination, *letters))
+
+            shown = destination.shown(inbox.uidnext, taken=2)
+
+            sent = {digest_of(message(each)) for each in range(2 * number + 2)}
+            held = {uid: each.digest for uid, each in there.holds()[b"INBOX"].messages.items()}
+            assert sent <= {held[uid] for uid in shown}
+
     def test_what_others_brought_is_shown_too(
         self, there: There, destination: MailDestination, inbox: OpenedTarget
     ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from archiver.config import load_account
-from pipelines.upkeep import RebuildOutcome, rebuild_account, verify_accounts
+from pipelines.upkeep import RebuildOutcome, VerifyOptions, rebuild_account, verify_accounts
 from tests.accounts import (
     CATALOG,
     account_file,
@@ -221,7 +221,7 @@ def test_nothing_is_rebuilt_while_another_run_holds_the_lock(account: Path) -> N
 def test_a_rebuilt_archive_is_verified_as_whole(account: Path) -> None:
     remove_catalog(archive_of(account))
     rebuild(account)
-    (outcome,) = verify_accounts([load_account(account)], None, lambda _, __: None)
+    (outcome,) = verify_accounts([load_account(account)], VerifyOptions(), lambda _, __: None)
     assert outcome.exit_code == 0, outcome.message
 
 

@@ -666,6 +666,18 @@ class TestTheOpenFolder:
         assert destination.shown(1) == {}
         assert destination.uids() == set()
 
+    def test_who_was_told_of_all_does_not_ask_for_news(self, connected: Connected) -> None:
+        server, destination = connected(folders={b"INBOX": self.folder()})
+        appended(destination, letter(message(1)), letter(message(2)))
+        before = server.commands.count(b"NOOP")
+
+        assert len(destination.shown(9, taken=2)) == 2
+        assert server.commands.count(b"NOOP") == before
+        appended(destination, letter(message(3)))
+        for taken in (2, 0):
+            assert len(destination.shown(9, taken=taken)) == 3
+        assert server.commands.count(b"NOOP") == before + 2
+
     def test_folders_are_looked_at_in_one_flight(self, connected: Connected) -> None:
         folders = {
             b"INBOX": self.folder(),

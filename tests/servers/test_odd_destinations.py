@@ -174,3 +174,11 @@ def test_a_keyword_that_was_refused_stays_listed_when_other_flags_change(
     source.folders[b"INBOX"].mark(2, ["NonJunk", "\\Seen"])
     assert run(config).report["losses"] == [loss]
     assert [each.flags for each in there.folders[b"INBOX"].messages.values()] == [(), ("\\Seen",), ()]
+
+
+def test_an_answer_to_append_that_does_not_end_is_noticed(scripted: Scripted, tmp_path: Path) -> None:
+    source = scripted({b"INBOX": held(range(1, 4))})
+    there = destination(scripted)
+    there.on(b"APPEND", lambda _, tag, __: b"* OK still here\r\n" * 20_000 + tag + b" OK done\r\n")
+    config = migration(tmp_path, source, "u1", there, "u1", destination__attempts=1)
+    assert "an answer that does not come to an end" in run(config, expect=5).output

@@ -259,6 +259,8 @@ class TestOtherUidsThere:
         account.copies.uidvalidity = 77
         assert there(account.run(), "replayed", "already_there", "removed") == (0, 29, 1)
         assert account.numbers() == Counter(range(1, 31)) - Counter([3])
+        account.inbox.uidvalidity = 99
+        assert there(account.run(), "replayed", "already_there", "removed") == (0, 29, 1)
         account.copies.uidvalidity = 78
         assert there(account.run(), "replayed", "already_there", "removed") == (0, 29, 1)
 
@@ -273,6 +275,30 @@ class TestOtherUidsThere:
             account.copies.add(ScriptedMessage(mail(900 + number), (), "03-Jan-2021 00:00:00 +0000"))
         assert there(account.run(), "replayed", "already_there", "removed") == (3, 27, 0)
         assert account.numbers() == Counter(range(1, 31)) + Counter(range(900, 900 + others))
+
+
+class TestWhatItsUserRemoved:
+    """Stays removed, unless a person asks for it or it is there after all."""
+
+    def test_comes_back_at_once_if_it_is_asked_for(self, account: Migration) -> None:
+        account.run()
+        account.copies.expunge([3, 4])
+        assert there(account.run(steps="replay", include_removed=True), "replayed", "removed") == (2, 0)
+        assert account.numbers() == Counter(range(1, 31))
+
+    def test_a_folder_that_was_away_is_followed_as_before(self, account: Migration) -> None:
+        account.source.folders = {**account.source.folders, b"Work": folder(6, messages(range(40, 45)))}
+        account.run()
+        work = account.there.folders[b"Work"]
+        account.there.folders = {b"INBOX": account.copies}
+        assert there(account.run(), "removed", "verified") == (5, 30)
+        account.there.folders = {b"INBOX": account.copies, b"Work": work}
+        account.source.folders[b"Work"].mark(1, ["\\Seen"])
+        assert there(account.run(), "already_there", "removed", "verified") == (35, 0, 35)
+        assert work.messages[1].flags == ("\\Seen",)
+        account.source.folders[b"Work"].add(*messages([50]))
+        account.run()
+        assert account.numbers(b"Work") == Counter([*range(40, 45), 50])
 
 
 class TestMailThatIsThereAlready:
