@@ -105,7 +105,8 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class CopyTally:
     """A folder's present messages by what became of them at the destination, where the folder is `name`: `replayed`
-    in this run, `already_there` before, `refused`, `removed` by the destination's user, `pending` not yet sent."""
+    in this run, `already_there` before, `refused`, `removed` by the destination's user, `pending` not yet sent.
+    Beside them `restored`: messages gone from the source that this run brought back."""
 
     folder: str
     name: str
@@ -114,6 +115,7 @@ class CopyTally:
     refused: int
     removed: int
     pending: int
+    restored: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config import Settings
-from archiver.copies import Refused
+from archiver.copies import CopyTally, Refused
 from archiver.errors import ArchiverError, ConfigError, Locked
+from archiver.model import Tally
 from archiver.names import printable
 from archiver.plan import plan_run
 from archiver.replay.comparing import NOT_REPLAYED
@@ -116,6 +117,7 @@ def report_of(
         failures += unreached_failures(unfinished, f"not reached: {_reason(error)}")
     at_destination = _at_destination(archive, run_id, include_vanished) if with_destination else None
     if at_destination is not None:
+        tallies += [Tally(name, None, 0, 0, 0, 0) for name in at_destination.gone]
         failures += _replay_failures(archive, run_id, at_destination)
         if error is not None and step in ("replay", "verify"):
             advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
@@ -151,6 +153,7 @@ def report_of(
 class _There:
     found: AtDestination
     refused: Sequence[Refused]
+    gone: Sequence[str]  # folders which the source no longer has and of which something was brought back
 
 
 def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _There | None:
@@ -161,20 +164,28 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     party = Party(settings.host, settings.user)
     number = destination_number(archive)
     if number is None:
-        return _There(AtDestination(party, {}), ())
+        return _There(AtDestination(party, {}), (), ())
     copies = archive.catalog.at_destinations()
-    chosen = {each.folder.name for each in chosen_folders(archive, unlisted=include_vanished)}
+    chosen = {each.folder.name: each.listed for each in chosen_folders(archive, unlisted=include_vanished)}
     checked = archive.catalog.ledger().step_result(run_id, "verify")
     check = check_from_record(json.loads(checked)) if checked else None
+    tallies = [each for each in copies.tallies(number, run_id) if each.folder in chosen]
+    tallies = [each if chosen[each.folder] else _all_restored(each) for each in tallies]
     found = AtDestination(
         party=party,
-        tallies={each.folder: each for each in copies.tallies(number, run_id) if each.folder in chosen},
+        tallies={each.folder: each for each in tallies},
         verified={name: (each.verified, each.differences) for name, each in check.folders.items()} if check else {},
         losses=[each for each in copies.losses(number) if each.folder in chosen],
         differences=[asdict(each) for each in check.differences] if check else (),
     )
     refused = copies.refused(number, vanished=include_vanished)
-    return _There(found, [each for each in refused if each.folder in chosen])
+    gone = [each.folder for each in tallies if each.restored and not chosen[each.folder]]
+    return _There(found, [each for each in refused if each.folder in chosen], gone)
+
+
+def _all_restored(tally: CopyTally) -> CopyTally:
+    """A folder that the source no longer has: nothing of it is present, so all that was sent was brought back."""
+    return CopyTally(tally.folder, tally.name, 0, 0, 0, 0, tally.pending, tally.replayed + tally.restored)
 
 
 def _replay_failures(archive: Archive, run_id: str, there: _There) -> list[Failure]:

@@ -78,8 +78,8 @@ def equation(totals: Row) -> str:
     return f"{totals['on_server']:,} on server = {' + '.join(terms)}{unseen}"
 
 
-_THERE = ("replayed", "already_there", "refused", "removed", "pending", "verified", "differences")
-_THERE_TITLES = {"already_there": "already there"}
+_THERE = ("replayed", "already_there", "refused", "removed", "pending", "restored", "verified", "differences")
+_THERE_TITLES = {"already_there": "already there", "restored": "brought back"}
 _ALWAYS_THERE = frozenset({"replayed", "already_there", "verified"})
 
 
@@ -117,7 +117,7 @@ def is_delivered(row: Row) -> bool:
 
 def _is_eventful_there(folder: Row) -> bool:
     there = folder["destination"]
-    return bool(there["replayed"] or there["refused"]) or not is_delivered(folder)
+    return bool(there["replayed"] or there["refused"] or there["restored"]) or not is_delivered(folder)
 
 
 def destination_equation(totals: Row) -> str:
@@ -127,9 +127,10 @@ def destination_equation(totals: Row) -> str:
     terms += [f"{there['refused']:,} refused"] if there["refused"] else []
     terms += [f"{there['removed']:,} removed there"] if there["removed"] else []
     terms += [f"{there['pending']:,} not sent yet"] if there["pending"] else []
+    restored = f"; {there['restored']:,} brought back that are gone from the source" if there["restored"] else ""
     checked = f"; {there['verified']:,} compared and equal" if there["verified"] else ""
     differing = f", {there['differences']:,} differ" if there["differences"] else ""
-    return f"{totals['stored']:,} stored = {' + '.join(terms)}{checked}{differing}"
+    return f"{totals['stored']:,} stored = {' + '.join(terms)}{restored}{checked}{differing}"
 
 
 _LOST = {

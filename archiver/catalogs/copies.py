@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select, tuple_
@@ -66,15 +67,19 @@ class SqlCopies:
         self, target: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
     ) -> Sequence[Outgoing]:
         """The next `limit` messages of `folders` that have no copy in the target, in the order of epoch and UID."""
-        rows = (
-            _lacking(_OUTGOING, target, folders, vanished=vanished)
-            .where(tuple_(MESSAGE.c.epoch, MESSAGE.c.uid) > tuple_(*after))
-            .order_by(MESSAGE.c.epoch, MESSAGE.c.uid)
-            .limit(limit)
-        )
+        rows = _lacking(_OUTGOING, target, folders, vanished=vanished).order_by(MESSAGE.c.uid)
+        epochs = select(EPOCH.c.number).where(EPOCH.c.folder.in_(folders), EPOCH.c.number >= after[0])
+        found: list[Outgoing] = []
         sets = FlagSets()
         with self._database.reading() as connection:
-            return [_outgoing(row, sets) for row in connection.execute(rows)]
+            # NOTE: asked for all epochs in one, SQLite looks through all messages for every part.
+            for epoch in connection.scalars(epochs.order_by(EPOCH.c.number)).all():
+                its = (MESSAGE.c.epoch == epoch, MESSAGE.c.uid > (after[1] if epoch == after[0] else 0))
+                part = rows.where(*its).limit(limit - len(found))
+                found += [_outgoing(row, sets) for row in connection.execute(part)]
+                if len(found) == limit:
+                    break
+        return found
 
     def work(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
         """How many messages of `folders` have no copy in the target, and their octets."""
@@ -123,7 +128,8 @@ class SqlCopies:
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
         """Copies with one of these digests whose message the source no longer has under that UID: it vanished, or
         its epoch ended. The same octets under another UID are then known to be there."""
-        rows = _COPIES.where(COPY.c.target == target, ~IS_PRESENT)
+        # NOTE: + 0, so that SQLite looks the digests up and not at all copies of the target.
+        rows = _COPIES.where(COPY.c.target + 0 == target, ~IS_PRESENT)
         return self._copies([rows.where(part) for part in parts(MESSAGE.c.digest, digests)])
 
     def reflagged(self, target: int) -> Sequence[Copy]:
@@ -203,6 +209,7 @@ class SqlCopies:
 
         rows = (
             select(
+                MAPPED.c.folder,
                 FOLDER.c.path,
                 MAPPED.c.path,
                 count(and_(copied, live, new)),
@@ -236,9 +243,24 @@ class SqlCopies:
             .group_by(MAPPED.c.folder)
             .order_by(MAPPED.c.folder)
         )
+        restored = (
+            select(EPOCH.c.folder, func.count())
+            .select_from(COPY)
+            .join(MESSAGE, and_(MESSAGE.c.epoch == COPY.c.epoch, MESSAGE.c.uid == COPY.c.uid))
+            .join(EPOCH, EPOCH.c.number == MESSAGE.c.epoch)
+            .join(TARGET, TARGET.c.number == COPY.c.target)
+            .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), live)
+            .where(COPY.c.run == run, COPY.c.how == "restored")
+            .where(or_(MESSAGE.c.vanished_at.is_not(None), EPOCH.c.ended_at.is_not(None)))
+            .group_by(EPOCH.c.folder)
+        )
         with self._database.reading() as connection:
+            brought_back: dict[int, int] = {row[0]: row[1] for row in connection.execute(restored)}
             return [
-                CopyTally("/".join(json.loads(row[0])), "/".join(json.loads(row[1])), *row[2:])
+                replace(
+                    CopyTally("/".join(json.loads(row[1])), "/".join(json.loads(row[2])), *row[3:]),
+                    restored=brought_back.get(row[0], 0),
+                )
                 for row in connection.execute(rows)
             ]
 

@@ -166,28 +166,28 @@ def likeness_of_fetched(fetched: Fetched) -> Likeness:
 
 
 class Strangers:
-    """Mail in a destination's folder that nobody claimed, by what makes it a candidate: Message-ID or size."""
+    """Mail in a destination's folder that nobody claimed, by what makes it a candidate: its Message-ID, or its size
+    if it has none."""
 
     def __init__(self, reader: MailReader, uids: Collection[int]) -> None:
-        self._by_message_id: dict[str, set[int]] = {}
-        self._by_size: dict[int, set[int]] = {}
-        self._named: dict[int, str] = {}
+        # NOTE: hashes and tuples, as a folder may hold hundreds of thousands; the octets decide in the end.
+        self._by_message_id: dict[int, tuple[int, ...]] = {}
+        self._by_size: dict[int, tuple[int, ...]] = {}
         for attributes, header in reader.headers(uids, "MESSAGE-ID") if uids else ():
-            uid, name = attributes.uid, message_id(header)
-            if uid not in uids:
+            name = message_id(header)
+            if attributes.uid not in uids:
                 continue
             if name is not None:
-                self._by_message_id.setdefault(name, set()).add(uid)
-                self._named[uid] = name
-            if attributes.size is not None:
-                self._by_size.setdefault(attributes.size, set()).add(uid)
+                key = hash(name)
+                self._by_message_id[key] = (*self._by_message_id.get(key, ()), attributes.uid)
+            elif attributes.size is not None:
+                size = attributes.size
+                self._by_size[size] = (*self._by_size.get(size, ()), attributes.uid)
 
     def candidates(self, outgoing: Outgoing) -> set[int]:
         """The UIDs that may be this message; the digest decides. Two different Message-IDs are two messages."""
         place = outgoing.placement
-        sized = self._by_size.get(place.size, set()) | self._by_size.get(place.crlf_size, set())
-        if outgoing.message_id is None:
-            return {uid for uid in sized if uid not in self._named}
-        return self._by_message_id.get(outgoing.message_id, set()) | {
-            uid for uid in sized if uid not in self._named
-        }
+        found = {*self._by_size.get(place.size, ()), *self._by_size.get(place.crlf_size, ())}
+        if outgoing.message_id is not None:
+            found.update(self._by_message_id.get(hash(outgoing.message_id), ()))
+        return found

@@ -31,7 +31,7 @@ _COUNTS = (
     "flags_changed",
     "vanished",
 )
-_AT_DESTINATION = ("replayed", "already_there", "refused", "removed", "pending")
+_AT_DESTINATION = ("replayed", "already_there", "refused", "removed", "pending", "restored")
 #: How the advice begins about a message whose loss was accepted.
 ACCEPTED = "a person accepted"
 

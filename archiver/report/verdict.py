@@ -116,6 +116,8 @@ def _left_aside(report: Row) -> list[str]:
         aside.append(
             f"{counted(there['removed'], 'message')} delivered before and removed at the destination since"
         )
+    if there is not None and there["restored"]:
+        aside.append(f"{counted(there['restored'], 'message')} gone from the source and brought back in this run")
     if report["losses"]:
         aside.append("the destination could not keep everything as it was; what it altered is listed")
     return aside

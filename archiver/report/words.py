@@ -28,6 +28,7 @@ _DELIVERY = (
     "refused",
     "removed",
     "pending",
+    "restored",
     "verified",
     "differences",
 )

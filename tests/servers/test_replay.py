@@ -275,9 +275,9 @@ class TestARestore:
         new_user = dovecot.fresh_user()
         config = migration(tmp_path, dovecot, mail_user, dovecot, new_user)
         assert counts(run(config, steps="replay"), "replayed") == (0,)
-        run(config, steps="replay", include_vanished=True)
+        assert counts(run(config, steps="replay", include_vanished=True), "restored", "replayed") == (6, 0)
         assert held(dovecot.dump(new_user)) == before
-        run(config, steps="replay", include_vanished=True)
+        assert counts(run(config, steps="replay", include_vanished=True), "restored", "replayed") == (0, 0)
         run(config)
         assert held(dovecot.dump(new_user)) == before
 

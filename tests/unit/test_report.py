@@ -79,6 +79,7 @@ def test_the_terms_of_the_equation_at_the_destination() -> None:
             "refused": 1,
             "removed": 1,
             "pending": 1,
+            "restored": 0,
             "verified": 4,
             "differences": 1,
         },
@@ -89,6 +90,7 @@ def test_the_terms_of_the_equation_at_the_destination() -> None:
             "refused": 0,
             "removed": 0,
             "pending": 0,
+            "restored": 0,
             "verified": 5,
             "differences": 0,
         },
@@ -99,6 +101,7 @@ def test_the_terms_of_the_equation_at_the_destination() -> None:
         "refused": 1,
         "removed": 1,
         "pending": 1,
+        "restored": 0,
         "verified": 9,
         "differences": 1,
     }
