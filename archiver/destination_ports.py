@@ -164,9 +164,9 @@ class Copies(Protocol):
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
         """Copies with one of these digests whose message the source no longer has under that UID."""
 
-    def reflagged(self, target: int) -> Sequence[Copy]:
-        """Copies whose message's flags are no longer those that were replayed; or that are marked although their
-        message is there."""
+    def reflagged(self, target: int, *, after: int = 0, limit: int | None = None) -> Sequence[Copy]:
+        """The next `limit` copies after the UID `after` whose message's flags are no longer those that were
+        replayed, or that are marked although their message is there."""
 
     def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Copy, Outgoing]]:
         """The next `limit` copies after the UID `after` that show another size than was sent and were not compared

@@ -132,12 +132,12 @@ class SqlCopies:
         rows = _COPIES.where(COPY.c.target + 0 == target, ~IS_PRESENT)
         return self._copies([rows.where(part) for part in parts(MESSAGE.c.digest, digests)])
 
-    def reflagged(self, target: int) -> Sequence[Copy]:
-        """Copies whose message's flags are no longer those that were replayed; or that are marked although their
-        message is there."""
+    def reflagged(self, target: int, *, after: int = 0, limit: int | None = None) -> Sequence[Copy]:
+        """The next `limit` copies after the UID `after` whose message's flags are no longer those that were
+        replayed, or that are marked although their message is there."""
         changed = or_(MESSAGE.c.flags != COPY.c.source_flags, COPY.c.marked)
         rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), _IS_WANTED, changed)
-        return self._copies([rows])
+        return self._copies([rows.where(COPY.c.target_uid > after).limit(limit)])
 
     def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Copy, Outgoing]]:
         """The next `limit` copies after the UID `after` that show another size than was sent and were not compared

@@ -170,19 +170,17 @@ class Strangers:
     if it has none."""
 
     def __init__(self, reader: MailReader, uids: Collection[int]) -> None:
-        # NOTE: hashes and tuples, as a folder may hold hundreds of thousands; the octets decide in the end.
-        self._by_message_id: dict[int, tuple[int, ...]] = {}
-        self._by_size: dict[int, tuple[int, ...]] = {}
+        # NOTE: hashes, as a folder may hold hundreds of thousands; the octets decide in the end.
+        self._by_message_id: dict[int, list[int]] = {}
+        self._by_size: dict[int, list[int]] = {}
         for attributes, header in reader.headers(uids, "MESSAGE-ID") if uids else ():
             name = message_id(header)
             if attributes.uid not in uids:
                 continue
             if name is not None:
-                key = hash(name)
-                self._by_message_id[key] = (*self._by_message_id.get(key, ()), attributes.uid)
+                self._by_message_id.setdefault(hash(name), []).append(attributes.uid)
             elif attributes.size is not None:
-                size = attributes.size
-                self._by_size[size] = (*self._by_size.get(size, ()), attributes.uid)
+                self._by_size.setdefault(attributes.size, []).append(attributes.uid)
 
     def candidates(self, outgoing: Outgoing) -> set[int]:
         """The UIDs that may be this message; the digest decides. Two different Message-IDs are two messages."""

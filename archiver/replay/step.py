@@ -118,7 +118,7 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
         return True
     if context.rules.include_vanished and context.copies.vanished(number, twice=False):
         return True
-    return bool(context.copies.intents(number) or context.copies.reflagged(number))
+    return bool(context.copies.intents(number) or context.copies.reflagged(number, limit=1))
 
 
 def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: int, first: Connection) -> None:

@@ -381,10 +381,11 @@ class TargetPass:
 
     def follow_flags(self, target: Target) -> None:
         """Replay flags that changed in the archive since; onto adopted mail, the archive's for the first time."""
-        copies = self.context.copies.reflagged(target.number)
-        for start in range(0, len(copies), BATCH_MESSAGES):
+        after = 0
+        while copies := self.context.copies.reflagged(target.number, after=after, limit=BATCH_MESSAGES):
             self.context.check_stop()
-            self._follow(target, copies[start : start + BATCH_MESSAGES])
+            after = copies[-1].uid
+            self._follow(target, copies)
             self._flush()
             self.job.steps += 1
 

@@ -26,6 +26,8 @@ def measured(
     Raises:
         RuntimeError: it ended with another exit code, with the end of what it printed.
     """
+    # NOTE: without this setting of a developer's: a command in use finds its modules compiled.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with log.open("wb") as output:
         began = time.perf_counter()
         process = subprocess.Popen(
@@ -33,7 +35,7 @@ def measured(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**inherited, **(environment or {})},
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began

@@ -630,6 +630,8 @@ class CopiesContract:
 
         apply(catalog, *(FlagsFact(1, uid, FLAGGED, LATER) for uid in (3, 2, 4)), VanishedFact(1, (4,), LATER))
         assert copies.reflagged(1) == [copy(2, message_flags=FLAGGED), copy(3, message_flags=FLAGGED)]
+        assert copies.reflagged(1, limit=1) == [copy(2, message_flags=FLAGGED)]
+        assert copies.reflagged(1, after=1002, limit=1) == [copy(3, message_flags=FLAGGED)]
 
         apply(catalog, RemovedFact(1, (1002,), "user", LATER))
         assert copies.reflagged(1) == [copy(3, message_flags=FLAGGED)]

@@ -1,4 +1,4 @@
-"""Attempts at a run, each its own process and process group, so that it can be killed in any way."""
+"""Attempts at a run or a replay, each its own process and process group, so that it can be killed in any way."""
 
 from __future__ import annotations
 
@@ -58,11 +58,13 @@ class Ended:
 
 
 class Attempt:
-    """`archiver run CONFIG...`, under way."""
+    """`archiver VERB CONFIG...`, under way."""
 
-    def __init__(self, *configs: Path, program: Sequence[str] = ARCHIVER, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *configs: Path, program: Sequence[str] = ARCHIVER, verb: str = "run", options: Sequence[str] = ()
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, *program, "run", "--verbose", *options, *map(str, configs)],
+            [sys.executable, *program, verb, "--verbose", *options, *map(str, configs)],
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -113,9 +115,11 @@ class Attempt:
         return Ended(self._process.returncode, stdout.decode(), (self._first + stderr).decode())
 
 
-def to_the_end(*configs: Path, program: Sequence[str] = ARCHIVER, options: Sequence[str] = ()) -> Ended:
+def to_the_end(
+    *configs: Path, program: Sequence[str] = ARCHIVER, verb: str = "run", options: Sequence[str] = ()
+) -> Ended:
     """A whole attempt."""
-    return Attempt(*configs, program=program, options=options).end()
+    return Attempt(*configs, program=program, verb=verb, options=options).end()
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = _PATIENCE) -> None:

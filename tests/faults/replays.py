@@ -6,15 +6,19 @@ Two mailboxes are equal when every folder holds the same messages as often: octe
 from __future__ import annotations
 
 import hashlib
+import random
+import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from archiver.message import internaldate_seconds
-from tests.accounts import Server, account_file
+from tests.accounts import Server, account_file, archive_of, mail, run
 from tests.servers.mail_server import MailServer
-from tests.servers.scripted import ScriptedServer
+from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.served import ServedFolder
 
 Message = tuple[str, frozenset[str], int | None]
@@ -87,3 +91,67 @@ def _filled(folders: Iterable[tuple[bytes, list[tuple[str, frozenset[str], str |
         for raw, messages in folders
         if messages
     }
+
+
+# -- an account and its archive ----------------------------------------------------------------------------------
+
+_FOLDERS = (b"INBOX", b"Sent", b"Archive/2019", b"&ZeVnLIqe-", b"R&-D/deep/er", b"Lists")
+_FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Draft", "\\Deleted", "$Forwarded", "NonJunk", "project-x")
+_ODD = (b"Subject: \0\r\n\r\nNUL \0\r\n", b"Subject: bare\n\nline\nfeeds", b"no header\r\n")
+
+
+def odd_account(of_each: int) -> dict[bytes, ScriptedFolder]:
+    """Six folders in which equal messages stand twice, some have no Message-ID, some that of another, and some NULs
+    or bare line feeds."""
+    chance = random.Random(of_each)
+    folders = {}
+    for number, name in enumerate(_FOLDERS, 1):
+        octets = [
+            mail(1000 * number + n, message_id=n % 7 > 0, body="x" * chance.randrange(1500)) for n in range(of_each)
+        ]
+        octets += [mail(1000 * number, body=f"of the same name {n}") for n in range(3)]
+        octets += chance.choices(octets, k=of_each // 10)
+        octets += 2 * _ODD
+        chance.shuffle(octets)
+        messages = [ScriptedMessage(each, _flags(chance), _date(chance)) for each in octets]
+        folders[name] = ScriptedFolder(100 + number, dict(enumerate(messages, 1)))
+    return folders
+
+
+def _flags(chance: random.Random) -> tuple[str, ...]:
+    return tuple(flag for flag in _FLAGS if chance.random() < 0.2)
+
+
+def _date(chance: random.Random) -> str:
+    return f"{chance.randint(1, 28):02}-Mar-2021 {chance.randrange(24):02}:{chance.randrange(60):02}:00 +0530"
+
+
+def as_dovecot(octets: bytes) -> bytes:
+    """As Dovecot gives it back."""
+    return re.sub(rb"(?<!\r)\n", b"\r\n", octets.replace(b"\0", b"\x80"))
+
+
+@dataclass(frozen=True)
+class Archived:
+    """An archive that is to be replayed, and what a Dovecot serves then. The source is no more."""
+
+    path: Path
+    expected: Mailbox
+
+    def config(self, directory: Path, there: Server, new_user: str, **keys: Any) -> Path:
+        """An account file with a copy of the archive."""
+        config = migration(directory, _Nowhere(), "u1", there, new_user, **keys)
+        shutil.copytree(self.path, archive_of(config))
+        return config
+
+
+class _Nowhere:
+    host, port = "127.0.0.1", 1
+
+
+def archived(directory: Path, folders: dict[bytes, ScriptedFolder]) -> Archived:
+    """An account with these folders, archived."""
+    with ScriptedServer(folders) as source:
+        config = account_file(directory, source, "u1")
+        run(config)
+        return Archived(archive_of(config), scripted_mailbox(source, as_dovecot))

@@ -8,6 +8,8 @@ import pytest
 
 from tests.accounts import account_file, report
 from tests.faults.memory import watched
+from tests.faults.replays import migration
+from tests.servers.vast_destination import VastDestination
 from tests.servers.vast_server import NEW, Mail, VastServer
 
 LIMIT = 150
@@ -22,9 +24,10 @@ NIGHTS = {
     "an increment, asked by CHANGEDSINCE": (Mail(FOLDER, 2, offers="condstore"), (NEW, FOLDER // 100)),
     "no change": (Mail(FOLDER, 2), (0, 0)),
     "an increment, found by reading all flags": (Mail(FOLDER, 3, offers="plain"), (NEW, FOLDER // 100)),
-    "all marked as read": (Mail(FOLDER, 3, read=True, offers="plain"), (0, (FOLDER + 3 * NEW) // 5)),
 }
 """What the server holds night after night, and how much of it is fetched and how many flags change."""
+
+ALL_READ = Mail(FOLDER, 3, read=True, offers="plain")
 
 
 def peak_of_run(directory: Path, mail: Mail, fetched: int, flags_changed: int) -> float:
@@ -38,12 +41,34 @@ def peak_of_run(directory: Path, mail: Mail, fetched: int, flags_changed: int) -
     return done.peak
 
 
+def peak_of_replay(directory: Path, there: VastDestination | VastServer, user: str, **counts: int) -> float:
+    """One replay of what lies in the archive; how much it held at its worst."""
+    done = watched("replay", migration(directory, there, "u1", there, user))
+    assert done.exit_code == 0, done.output
+    totals = report(directory / "archive")["totals"]["destination"]
+    assert {name: totals[name] for name in counts} == counts
+    return done.peak
+
+
 @pytest.mark.timeout(900)
 def test_a_folder_of_a_hundred_thousand_messages(tmp_path: Path) -> None:
+    """Archived, replayed, its flags followed, and known again at a destination that has it all."""
     peaks = {night: peak_of_run(tmp_path, mail, *work) for night, (mail, work) in NIGHTS.items()}
+    count = ALL_READ.count
+    with VastDestination() as there:
+        peaks["all is sent"] = peak_of_replay(tmp_path, there, "u2", replayed=count, verified=count)
+        peaks["all marked as read"] = peak_of_run(tmp_path, ALL_READ, 0, count // 5)
+        peaks["many flags are followed"] = peak_of_replay(tmp_path, there, "u2", replayed=0, verified=count)
+        assert [each.size for each in there.messages] == [ALL_READ.size(uid) for uid in range(1, count + 1)]
+        assert all(b"\\Seen" in each.flags for each in there.messages)
+    with VastServer(ALL_READ) as there:
+        peaks["all is there already"] = peak_of_replay(tmp_path, there, "u3", replayed=0, already_there=count)
 
     assert {night: peak for night, peak in peaks.items() if peak > LIMIT} == {}
 
 
 def test_a_message_of_two_hundred_megabytes(tmp_path: Path) -> None:
     assert peak_of_run(tmp_path, Mail(large=MESSAGE), fetched=1, flags_changed=0) < LIMIT
+    with VastDestination() as there:
+        assert peak_of_replay(tmp_path, there, "u2", replayed=1, verified=1) < LIMIT
+        assert [each.size for each in there.messages] == [MESSAGE]

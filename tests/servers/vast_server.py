@@ -33,7 +33,7 @@ NEW = 500
 
 @dataclass(frozen=True)
 class Mail:
-    """What the folder holds: `messages` small ones, or a single one of `large` octets.
+    """What the folder holds: `messages` small ones, or a single one of `large` octets. SELECT is EXAMINE.
 
     Each `generation` adds `NEW` messages and flags one in a hundred of the first ones. `read`: somebody marked them
     all as read. `offers`: what the server can do.
@@ -183,6 +183,8 @@ class _Session:
         if asked and int(asked[1]) == mail.uidvalidity:
             self._rows(range(1, mail.count + 1), b"UID FLAGS MODSEQ", since=int(asked[2]))
 
+    do_select = do_examine
+
     def do_uid_search(self, rest: bytes) -> None:
         start, end = 1, self._mail.count
         if asked := re.search(rb"UID (\d+):\*", rest[len(b"UID SEARCH") :]):
@@ -206,6 +208,7 @@ class _Session:
     def _rows(self, uids: Iterable[int], items: bytes, *, since: int) -> None:
         mail = self._mail
         with_body, with_header = b"BODY.PEEK[]" in items, b"BODY.PEEK[HEADER]" in items
+        with_name = b"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]" in items
         for uid in uids:
             if since and mail.modseq(uid) <= since:
                 continue
@@ -217,6 +220,9 @@ class _Session:
             if with_header:
                 head = next(mail.pieces(uid)).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
                 told += b" BODY[HEADER] {%d}\r\n%s" % (len(head), head)
+            if with_name:
+                name = next(mail.pieces(uid)).partition(b"\r\n")[0] + b"\r\n\r\n"
+                told += b" BODY[HEADER.FIELDS (MESSAGE-ID)] {%d}\r\n%s" % (len(name), name)
             self._out.write(b"* %d FETCH (%s" % (uid, told))
             if with_body:
                 self._out.write(b" BODY[] {%d}\r\n" % mail.size(uid))
