@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -19,8 +20,8 @@ import pytest
 
 from archiver.replay import parcels, sending, step, target_pass
 from pipelines.stop import STOP
-from tests.accounts import RunResult, mail, run
-from tests.faults.replays import Mailbox, migration, scripted_mailbox
+from tests.accounts import RunResult, archive_of, mail, run
+from tests.faults.replays import Mailbox, archived, migration, scripted_mailbox
 from tests.servers.scripted import (
     DESTINATION,
     DROP,
@@ -131,9 +132,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small groups and short pauses."""
     monkeypatch.setattr(parcels, "GROUP_MESSAGES", 4)
     monkeypatch.setattr(target_pass, "BATCH_MESSAGES", 15)
-    settle_within(monkeypatch, 0.05)
+    settle_within(monkeypatch, 0.01)
     pause = STOP.pause
-    monkeypatch.setattr(STOP, "pause", lambda seconds: pause(min(seconds, 0.05)))
+    monkeypatch.setattr(STOP, "pause", lambda seconds: pause(min(seconds, 0.01)))
 
 
 def settle_within(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -146,13 +147,22 @@ def abilities(request: pytest.FixtureRequest) -> Abilities:
     return ABILITIES[request.param]
 
 
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of the account; for all tests of it, each of which takes a copy."""
+    return archived(tmp_path_factory.mktemp("archived"), {b"INBOX": ScriptedFolder(1, messages(account()))}).path
+
+
 @pytest.fixture
-def start(scripted: Callable[..., ScriptedServer], tmp_path: Path) -> Start:
+def start(scripted: Callable[..., ScriptedServer], tmp_path: Path, archive: Path) -> Start:
     def started(abilities: Abilities = DESTINATION, octets: list[bytes] | None = None, **keys: object) -> Migration:
         source = scripted({b"INBOX": ScriptedFolder(1, messages(octets or account()))})
-        there = scripted({b"INBOX": ScriptedFolder(7)}, capabilities=abilities, writable=True)
-        config = migration(tmp_path, source, "u1", there, "u1", **keys)
-        run(config, steps="archive")
+        there = scripted({b"INBOX": ScriptedFolder(7)}, capabilities=abilities, writable=True, users={"u2": "pw"})
+        config = migration(tmp_path, source, "u1", there, "u2", **keys)
+        if octets is None:
+            shutil.copytree(archive, archive_of(config))
+        else:
+            run(config, steps="archive")
         return Migration(config, source, there)
 
     return started
@@ -196,9 +206,12 @@ class TestTheConnectionIsLost:
         migration.replay()
         migration.assert_once()
 
-    @pytest.mark.parametrize("rewrite", [folded_anew, with_final_crlf, without_nul])
-    def test_where_messages_are_written_anew(self, start: Start, abilities: Abilities, rewrite: Octets) -> None:
-        migration = start(abilities)
+    @pytest.mark.parametrize(
+        ("abilities", "rewrite"),
+        [("all extensions", folded_anew), ("without UIDPLUS", with_final_crlf), ("UIDPLUS alone", without_nul)],
+    )
+    def test_where_messages_are_written_anew(self, start: Start, abilities: str, rewrite: Octets) -> None:
+        migration = start(ABILITIES[abilities])
         migration.there.appending = Appending(rewrite=rewrite)
         migration.there.on(b"APPEND", at({0, 3, 4, 7}, stored_and(DROP)))
         migration.replay()
@@ -256,9 +269,9 @@ class TestTheConnectionIsLost:
 
 
 class TestAMessageThatBreaksEveryConnection:
-    @pytest.mark.parametrize("attempts", [2, 5])
-    def test_is_refused_and_the_others_arrive(self, start: Start, abilities: Abilities, attempts: int) -> None:
-        migration = start(abilities, destination__attempts=attempts)
+    def test_is_refused_and_the_others_arrive(self, start: Start, abilities: Abilities) -> None:
+        """Few attempts are enough: to come closer to it is to get on."""
+        migration = start(abilities, destination__attempts=2)
         migration.there.appending = hangs_up_on(POISON)
         (failure,) = migration.replay(expect=3).report["failures"]
         assert (failure["folder"], failure["uid"], failure["server_reply"]) == ("INBOX", 14, BYE.decode()[2:])
@@ -423,8 +436,8 @@ class TestAnswersThatAreNotTrue:
         assert (migration.missing, migration.beside) == ([mail(13)], [])
 
     @pytest.mark.parametrize("code", [b"THROTTLED", b"INUSE", b"UNAVAILABLE"])
-    def test_a_no_that_means_later(self, start: Start, abilities: Abilities, code: bytes) -> None:
-        migration = start(abilities)
+    def test_a_no_that_means_later(self, start: Start, code: bytes) -> None:
+        migration = start()
         migration.there.on(b"APPEND", b"NO [%s] come again" % code, times=4)
         migration.replay()
         migration.assert_once()
