@@ -56,9 +56,10 @@ Tree = dict[str, Any]
 Keys = tuple[int | str, ...]
 
 #: What is planned and not built: refused in so many words, never silently ignored.
-NOT_YET: tuple[Keys, ...] = (("archive", "s3"), ("archive", "catalog"))
-NOT_YET_VALUES: dict[Keys, str] = {("source", "protocol"): "pop3", ("archive", "store"): "s3"}
+NOT_YET: tuple[Keys, ...] = (("archive", "catalog"),)
+NOT_YET_VALUES: dict[Keys, str] = {("source", "protocol"): "pop3"}
 _SERVERS = ("source", "destination")
+_REFERENCES = ("password", "customer_key")
 
 EXAMPLES: dict[Keys, str] = {
     ("source", "host"): 'host = "imap.example.org"',
@@ -68,6 +69,7 @@ EXAMPLES: dict[Keys, str] = {
     ("destination", "user"): 'user = "alice@example.net"',
     ("destination", "password"): 'password = { env = "ALICE_NEW_PASSWORD" }',
     ("archive", "path"): 'path = "/srv/mail-archive/{account}"',
+    ("archive", "s3", "bucket"): 'bucket = "mail"',
 }
 
 
@@ -188,7 +190,7 @@ def _merge(under: Tree, over: Tree) -> Tree:
     merged = under | over
     for key in under.keys() & over.keys():
         # A reference is one thing: { env } in the defaults and { file } in the account are not both meant.
-        if isinstance(under[key], dict) and isinstance(over[key], dict) and key != "password":
+        if isinstance(under[key], dict) and isinstance(over[key], dict) and key not in _REFERENCES:
             merged[key] = _merge(under[key], over[key])
     return merged
 
@@ -283,7 +285,8 @@ def _unknown(keys: Keys) -> str:
     if keys in NOT_YET:
         return "is not supported yet in this version; take it out"
     *table, key = keys
-    known = list(TABLES[str(table[0])].model_fields) if table else list(TABLES)
+    here = ".".join(map(str, table))
+    known = list(TABLES[here].model_fields) if here in TABLES else [each for each in TABLES if "." not in each]
     elsewhere = next((name for name, model in TABLES.items() if key in model.model_fields), None)
     if elsewhere:
         return f"does not belong here; write it below [{elsewhere}]"

@@ -6,6 +6,8 @@ and give the exit code without a traceback. Anything else is a bug and keeps its
     ArchiverError (1)
     ├ ConfigError (2)            every mistake of the file at once
     ├ ArchiveNotWritable (8)
+    ├ ArchiveUnreachable (5)     the bucket cannot be reached, or does not let us in
+    ├ ArchiveThrottled (75)      the bucket asks us to slow down
     ├ BackendError (1)           carries where: account, server, folder, uid, operation
     │ ├ TemporaryError           retried with backoff
     │ │ ├ ConnectionLost (5)
@@ -70,9 +72,23 @@ class ConfigError(ArchiverError):
 
 
 class ArchiveNotWritable(ArchiverError):
-    """The archive path is read-only, full, or not ours."""
+    """The archive path is read-only, full, or not ours; the bucket is not there, or lets us not write."""
 
     exit_code = 8
+
+
+class ArchiveUnreachable(ArchiverError):
+    """The bucket cannot be reached, or refuses our credentials."""
+
+    exit_code = 5
+    what_next = "run again later; what the archive has is not fetched again"
+
+
+class ArchiveThrottled(ArchiverError):
+    """The bucket still asks us to slow down, after we did."""
+
+    exit_code = 75
+    what_next = "run again later, or with fewer [archive.s3] connections; what the archive has is not fetched again"
 
 
 class IntegrityError(ArchiverError):

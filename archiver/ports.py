@@ -67,9 +67,10 @@ class StoreBatch(Protocol):
             IntegrityError: the twin's octets are not there.
         """
 
-    def commit(self) -> None:
-        """Make all of it durable and seen at its place. Interrupted at any point, nothing half-written is
-        seen at a final name; what is there may be put again."""
+    def commit(self) -> Sequence[Fact]:
+        """Make all of it durable and seen at its place; returns what is to be recorded of where it lies, for stores
+        where a placement alone does not tell. Interrupted at any point, nothing half-written is seen at a final
+        name; what is there may be put again."""
 
     def abandon(self) -> None:
         """Drop what was not committed."""

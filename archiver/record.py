@@ -173,13 +173,14 @@ class Batch:
     def flush(self) -> None:
         """Make everything lasting. After an error nothing of it is recorded and `abandon` is due."""
         self._write_held()
+        placed: Sequence[Fact] = ()
         if self._bytes is not None:
-            self._bytes.commit()
+            placed = self._bytes.commit()
             self._bytes = None
         if self._moves:
             self.move(self._moves)
             self._moves = []
-        facts, self._facts = self._facts, []
+        facts, self._facts = [*placed, *self._facts], []
         self.recorder.write(facts)
         if self._messages:
             self.progress(Stored(self._messages, self._octets))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -149,6 +150,36 @@ def _search(criteria: str) -> str:
     return criteria
 
 
+def _bucket(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+        raise ValueError("must be a bucket's name alone: 3 to 63 of a-z, 0-9, dot and hyphen")
+    return name
+
+
+def _key_prefix(prefix: str) -> str:
+    if prefix and not re.fullmatch(r"[A-Za-z0-9!_.*'()=+@-]+(/[A-Za-z0-9!_.*'()=+@-]+)*", prefix):
+        raise ValueError('must be letters, digits and !_.*\'()=+@- with "/" between levels, as in "mail/archive"')
+    if any(level.strip(".") == "" for level in prefix.split("/")) and prefix:
+        raise ValueError("must not have a level of dots alone")
+    return prefix
+
+
+def _endpoint(url: str) -> str:
+    """NOTE: the message does not show the value: a URL may hold a password."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError('must be the address alone, as in "https://s3.example.org:9000"')
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user or a password; credentials come by boto3's own chain")
+    return url.rstrip("/")
+
+
+def _word(text: str) -> str:
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be one word of ASCII")
+    return text
+
+
 LocalPath = Annotated[Path, BeforeValidator(_path)]
 Globs = Annotated[tuple[Annotated[str, AfterValidator(_glob)], ...], Field(strict=False)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
@@ -193,12 +224,67 @@ class DestinationSettings(ServerSettings):
     prefix: Annotated[str, AfterValidator(_prefix)] = ""
 
 
+class ObjectLock(Table):
+    """How the messages and the journal are locked in the bucket: nobody removes them for `days` days."""
+
+    mode: Literal["GOVERNANCE", "COMPLIANCE"]
+    days: Annotated[int, Field(ge=1, le=36500)]
+    legal_hold: bool = False
+
+
+class S3Settings(Table):
+    """Which bucket, how to reach it, and how objects are kept there. Credentials come by boto3's own chain.
+
+    `checksums` "auto" sends ours where the endpoint takes them; `client` "auto" takes the faster one where it is
+    installed and can do what is asked for. `single_writer` is a person's word that one machine alone works on this
+    archive, for endpoints where no lock can hold between machines. `attempts` is of one request.
+    """
+
+    bucket: Annotated[str, AfterValidator(_bucket)]
+    prefix: Annotated[str, AfterValidator(_key_prefix)] = ""
+    layout: Literal["objects", "packs"] = "objects"
+    endpoint_url: Annotated[str, AfterValidator(_endpoint)] | None = None
+    region: Annotated[str, AfterValidator(_word)] | None = None
+    profile: Annotated[str, AfterValidator(_word)] | None = None
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    ca_file: LocalPath | None = None
+    checksums: Literal["auto", "when_supported", "when_required"] = "auto"
+    storage_class: Annotated[str, AfterValidator(_word)] | None = None
+    sse: Literal["AES256", "aws:kms", "customer"] | None = None
+    kms_key: Annotated[str, AfterValidator(_word)] | None = None
+    customer_key: Annotated[SecretReference, BeforeValidator(_reference)] | None = None
+    tags: Mapping[str, str] = Field(default={}, max_length=10)
+    object_lock: ObjectLock | None = None
+    create_bucket: bool = False
+    single_writer: bool = False
+    client: Literal["auto", "boto3"] = "auto"
+    connections: Annotated[int, Field(ge=1, le=256)] = 16
+    connect_timeout: Seconds = 10.0
+    read_timeout: Seconds = 60.0
+    attempts: Annotated[int, Field(ge=1, le=100)] = 8
+
+    @model_validator(mode="after")
+    def _keys_go_with_their_encryption(self) -> S3Settings:
+        if self.kms_key is not None and self.sse != "aws:kms":
+            raise ValueError('kms_key goes with sse = "aws:kms" alone')
+        if (self.customer_key is not None) != (self.sse == "customer"):
+            raise ValueError('customer_key and sse = "customer" go together')
+        return self
+
+
 class ArchiveSettings(Table):
     """Where the archive is and how sure a write must be."""
 
     path: LocalPath
-    store: Literal["maildir"] = "maildir"
+    store: Literal["maildir", "s3"] = "maildir"
     durability: Literal["batch", "file", "none"] = "batch"
+    s3: S3Settings | None = None
+
+    @model_validator(mode="after")
+    def _a_bucket_for_s3_alone(self) -> ArchiveSettings:
+        if (self.s3 is not None) != (self.store == "s3"):
+            raise ValueError('store = "s3" and the table [archive.s3] go together')
+        return self
 
 
 class FolderRules(Table):
@@ -239,6 +325,8 @@ class AccountFile(Table):
 TABLES: Mapping[str, type[BaseModel]] = {
     "source": ServerSettings,
     "archive": ArchiveSettings,
+    "archive.s3": S3Settings,
+    "archive.s3.object_lock": ObjectLock,
     "destination": DestinationSettings,
     "folders": FolderRules,
     "messages": MessageRules,
