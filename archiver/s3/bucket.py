@@ -25,8 +25,8 @@ asked for, storage class, tags, encryption and lock; the "journal" is as locked 
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """What the endpoint says of an object. `modified` and `asked`, the moment of this answer, are seconds since 1970
-    by the endpoint's own clock, so that their difference needs no clock of ours."""
+    """What the endpoint says of an object. `modified`, and `asked`, the moment of this answer, are seconds since
+    1970 by the endpoint's own clock, so that their difference needs no clock of ours."""
 
     key: str
     size: int

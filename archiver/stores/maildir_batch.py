@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from archiver.errors import IntegrityError
+from archiver.facts import Fact
 from archiver.model import Body, Placement
 from archiver.stores.durable import Writing, create_file, set_time, sync_file_system, sync_paths, write_all
 from archiver.stores.maildir_format import PRESENT, base_name, folder_name
@@ -68,10 +70,11 @@ class MaildirBatch:
         except FileNotFoundError as error:
             raise IntegrityError(f"{error.filename}: moved while it was read") from error
 
-    def commit(self) -> None:
-        """Sync, rename to `cur`, sync the directories. A second call without a put between does nothing."""
+    def commit(self) -> Sequence[Fact]:
+        """Sync, rename to `cur`, sync the directories. A second call without a put between does nothing. A
+        placement tells where its file is, so there is nothing more to record."""
         if not self._written:
-            return
+            return ()
         with self._writing:
             if self._tree.durability == "batch" and not sync_file_system(f"{self._tree.root}/{PRESENT}"):
                 sync_paths(self._written)
@@ -87,6 +90,7 @@ class MaildirBatch:
                 touched.add(os.path.dirname(final))
             self._tree.sync(touched)
         self._written.clear()
+        return ()
 
     def abandon(self) -> None:
         """Remove from `tmp` what was not committed."""
