@@ -57,14 +57,15 @@ class MailSource(MailReader, Protocol):
 class StoreBatch(Protocol):
     """Messages made durable together. One thread, many messages, one `commit`."""
 
-    def put(self, placement: Placement, body: Body) -> None:
-        """Write the octets where they are not yet seen. Takes over `body.spool`."""
+    def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
+        """Write the octets where they are not yet seen. Takes over `body.spool`. `twin` is a committed place of the
+        same octets that arrived at the same second: a store may use it, where it is what it should be."""
 
     def link(self, placement: Placement, twin: Placement) -> None:
         """The octets at `twin`, already committed, also at `placement`.
 
         Raises:
-            IntegrityError: the twin's octets are not there.
+            IntegrityError: the twin's octets are not there. A store that asks far away says so in `commit`.
         """
 
     def commit(self) -> Sequence[Fact]:
@@ -73,13 +74,15 @@ class StoreBatch(Protocol):
         name; what is there may be put again."""
 
     def abandon(self) -> None:
-        """Drop what was not committed."""
+        """Drop what was not committed. A bucket may keep octets that no fact will name; they are used when the
+        message is put again."""
 
 
 class MessageStore(Protocol):
     """The bytes of an account. No call deletes a message.
 
-    Raises (all): ArchiveNotWritable when the disk is full or read-only.
+    Raises (all): ArchiveNotWritable when the disk is full or read-only; ArchiveUnreachable, ArchiveThrottled when
+    the store is a bucket that does not answer.
     """
 
     def batch(self) -> StoreBatch:
@@ -93,11 +96,17 @@ class MessageStore(Protocol):
         """
 
     def open(self, placement: Placement) -> BinaryIO:
-        """The message's octets.
+        """The message's octets, from the first to the last; they may come from far away and not be seekable.
 
         Raises:
             IntegrityError: not there.
         """
+
+    def foresee(self, placements: Sequence[Placement]) -> None:
+        """The calling thread opens these next, in this order. Told again, what it foresaw before is forgotten."""
+
+    def spool(self) -> BinaryIO:
+        """A new, private, empty local file (with a `name`) for a message too large for memory."""
 
     def found(self) -> Iterator[tuple[str, str]]:
         """Every file of the store as (directory-relative path, name), vanished ones too, tmp leftovers not."""

@@ -216,20 +216,7 @@ class Batch:
         twins = self.catalog.twins({body.digest for _, body in self._held})
         batch = self._open()
         for placement, body in self._held:
-            twin = twins.get((body.digest, placement.arrived))
-            if twin is None or not _linked(batch, placement, twin):
-                batch.put(placement, body)
-            elif body.spool is not None:
-                body.spool.unlink(missing_ok=True)
+            batch.put(placement, body, twins.get((body.digest, placement.arrived)))
         self.progress(Received(len(self._held), sum(body.size for _, body in self._held)))
         self._held = []
         self._held_octets = 0
-
-
-def _linked(batch: StoreBatch, placement: Placement, twin: Placement) -> bool:
-    """Whether the store could use the octets it has. A twin that is not what it should be is no twin."""
-    try:
-        batch.link(placement, twin)
-    except IntegrityError:
-        return False
-    return True

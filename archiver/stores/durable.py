@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from archiver.errors import ArchiveNotWritable
 
@@ -68,6 +68,17 @@ def create_file(path: str) -> int:
     except FileExistsError:
         os.unlink(path)
         descriptor = os.open(path, flags, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)
+    return descriptor
+
+
+def private_file(path: str) -> BinaryIO:
+    """A new, empty file to write and read, private whatever the umask."""
+    return open(path, "x+b", opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
     os.fchmod(descriptor, FILE_MODE)
     return descriptor
 

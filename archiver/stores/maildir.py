@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from archiver.errors import IntegrityError
 from archiver.model import Placement
-from archiver.stores.durable import FILE_MODE, Durability, Writing
+from archiver.stores.durable import Durability, Writing, private_file
 from archiver.stores.maildir_batch import MaildirBatch
 from archiver.stores.maildir_format import (
     FOLDER_FILE,
@@ -108,6 +108,9 @@ class MaildirStore:
         except FileNotFoundError:
             return open(self.locate(placement), "rb")
 
+    def foresee(self, placements: Sequence[Placement]) -> None:
+        """A disk reads ahead by itself."""
+
     def locate(self, placement: Placement) -> str:
         """The path of the message's file, under whatever flags and in whichever tree it is.
 
@@ -175,14 +178,8 @@ class MaildirStore:
         name = f"{directory}/{SPOOL_PREFIX}{secrets.token_hex(8)}{SPOOL_SUFFIX}"
         with self._writing:
             self._tree.make_directory(SPOOL)
-            return open(name, "x+b", opener=_private)
+            return private_file(name)
 
 
 def _present(directory: str) -> str:
     return f"{PRESENT}/{directory}" if directory else PRESENT
-
-
-def _private(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
-    os.fchmod(descriptor, FILE_MODE)  # whatever the umask
-    return descriptor

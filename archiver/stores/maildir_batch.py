@@ -33,8 +33,13 @@ class MaildirBatch:
         #: What is written: path in tmp → its placement, and whether it is a second name of a file.
         self._written: dict[str, tuple[Placement, bool]] = {}
 
-    def put(self, placement: Placement, body: Body) -> None:
-        """Write the octets to the folder's `tmp`. Takes over `body.spool`. Put twice, the last one counts."""
+    def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
+        """Write the octets to the folder's `tmp`, or link them to those of a `twin`. Takes over `body.spool`. Put
+        twice, the last one counts."""
+        if twin is not None and self._linked(placement, twin):
+            if body.spool is not None:
+                _unlink(str(body.spool))
+            return
         with self._writing:
             temporary = self._temporary(placement)
             if body.octets is not None:
@@ -62,6 +67,14 @@ class MaildirBatch:
                 _unlink(temporary)
                 raise IntegrityError(f"{self._tree.expected(twin)}: is not as long as it was stored")
             self._written[temporary] = (placement, True)
+
+    def _linked(self, placement: Placement, twin: Placement) -> bool:
+        """A twin that is not what it should be is no twin."""
+        try:
+            self.link(placement, twin)
+        except IntegrityError:
+            return False
+        return True
 
     def _link_elsewhere(self, twin: Placement, temporary: str, placement: Placement) -> None:
         """The twin is not where it should be: somebody, or another connection of this run, moved it."""

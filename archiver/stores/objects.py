@@ -1,0 +1,220 @@
+"""The store in a bucket: each message is one object, named by the digest of its octets and written once.
+
+Folders, flags and what vanished are facts, not keys: a message that is in ten folders, or comes in twenty runs, is
+one object, and nothing that happens to it at the server ever touches the object again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import BinaryIO
+
+from archiver.errors import IntegrityError
+from archiver.facts import Fact
+from archiver.model import Body, Digest, Placement
+from archiver.s3.bucket import Bucket, Octets
+from archiver.stores.durable import Writing, private_file
+from archiver.stores.read_ahead import ReadAhead
+
+MESSAGES = "messages/"
+SPOOL = "spool"
+
+_REMEMBERED = 200_000  # digests known to be there: 64 octets each
+
+
+def message_key(digest: Digest) -> str:
+    """The key of a message, relative to the account's place in the bucket."""
+    return f"{MESSAGES}{digest[:2]}/{digest}.eml"
+
+
+class ObjectStore:
+    """A MessageStore in `bucket`; what is too large for memory is spooled below `path`, which is local.
+
+    `connections` objects are on their way at once. Threads may share it; a fork has connections of its own.
+    """
+
+    def __init__(self, bucket: Bucket, path: Path, connections: int) -> None:
+        self._bucket = bucket
+        self._path = path
+        self._connections = connections
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._making = threading.Lock()
+        self._there: set[Digest] = set()
+        self._ahead = ReadAhead(self._submit, self._read)
+
+    def batch(self) -> ObjectBatch:
+        """Begin a batch."""
+        return ObjectBatch(self._submit, self.write, self.require)
+
+    def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
+        """Nothing moves: flags, and whether a message is present, are facts alone."""
+
+    def open(self, placement: Placement) -> BinaryIO:
+        """The message's octets, as they arrive; not seekable.
+
+        Raises:
+            IntegrityError: not there.
+        """
+        return self._ahead.take(placement) or self._read(placement)
+
+    def foresee(self, placements: Sequence[Placement]) -> None:
+        """These are opened next, in this order: small ones are fetched side by side while the first are used."""
+        self._ahead.expect(placements)
+
+    def found(self) -> Iterator[tuple[str, str]]:
+        """(`messages/ab`, object name) of every message."""
+        for each in self._bucket.list(MESSAGES):
+            directory, _, name = each.key.rpartition("/")
+            yield directory, name
+
+    def place(self, placement: Placement) -> str:
+        """The message's URL."""
+        return self._bucket.place(message_key(placement.digest))
+
+    def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
+        """Nothing is half-written in a bucket, and nothing is where it should not be.
+
+        Objects without a fact tell no folder and no UID. They are found again by their digest when the message is
+        put again; `gc` removes what nobody claims.
+        """
+        with Writing(str(self._path)):
+            for leftover in (self._path / SPOOL).glob("*"):
+                leftover.unlink(missing_ok=True)
+        return iter(())
+
+    def reserve(self, directory: str, keywords: Sequence[str]) -> None:
+        """Keywords are facts."""
+
+    def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
+        """So are names."""
+
+    def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
+        """No server serves a bucket."""
+
+    def subscribe(self, directories: Sequence[str]) -> None:
+        """Subscriptions are facts."""
+
+    def spool(self) -> BinaryIO:
+        """A new, private, empty local file for a message too large for memory."""
+        directory = self._path / SPOOL
+        with Writing(str(directory)):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            return private_file(str(directory / secrets.token_hex(8)))
+
+    def write(self, digest: Digest, size: int, octets: Octets, *, likely: bool = False) -> None:
+        """Have the message there, durable on return; `likely`: so it is, and looking costs less than sending it.
+
+        Raises:
+            IntegrityError: an object of that name is there and is not that message.
+        """
+        key = message_key(digest)
+        if digest in self._there:
+            return
+        if likely and (facts := self._bucket.look(key)) is not None and facts.size == size:
+            self._remember(digest)
+            return
+        if not self._bucket.create(key, octets, digest, "message"):
+            facts = self._bucket.look(key)
+            if facts is None or facts.size != size:
+                held = "nothing" if facts is None else f"{facts.size} octets"
+                raise IntegrityError(
+                    f"{self._bucket.place(key)}: holds {held} in place of the message's {size}",
+                    hint="`archiver verify` lists what is damaged, `archiver repair` fetches it again",
+                )
+        self._remember(digest)
+
+    def require(self, placement: Placement) -> None:
+        """
+        Raises:
+            IntegrityError: the message's octets are not there.
+        """
+        if placement.digest in self._there:
+            return
+        facts = self._bucket.look(message_key(placement.digest))
+        if facts is None or facts.size != placement.size:
+            raise IntegrityError(
+                f"{self.place(placement)}: its octets are not in the bucket",
+                hint="`archiver verify` lists what is missing, `archiver repair` fetches it again",
+            )
+        self._remember(placement.digest)
+
+    def _read(self, placement: Placement) -> BinaryIO:
+        return self._bucket.read(message_key(placement.digest))
+
+    def _remember(self, digest: Digest) -> None:
+        if len(self._there) < _REMEMBERED:
+            self._there.add(digest)
+
+    def _submit(self, work: Callable[[], None]) -> Future[None]:
+        with self._making:
+            if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
+                self._pool = os.getpid(), ThreadPoolExecutor(self._connections, "bucket")
+            return self._pool[1].submit(work)
+
+
+class ObjectBatch:
+    """Messages on their way into the bucket. Each is sent as soon as it is put, while the next are fetched."""
+
+    def __init__(
+        self,
+        submit: Callable[[Callable[[], None]], Future[None]],
+        write: Callable[..., None],
+        require: Callable[[Placement], None],
+    ) -> None:
+        self._submit = submit
+        self._write = write
+        self._require = require
+        self._under_way: dict[Digest, Future[None]] = {}
+        self._required: set[Digest] = set()
+
+    def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
+        """Begin to send the octets. With a `twin` they are likely there, which is looked at first."""
+        if body.digest in self._under_way and body.digest not in self._required:
+            _unlink(body.spool)
+            return
+
+        def send() -> None:
+            octets = body.octets if body.octets is not None else body.spool
+            assert octets is not None
+            self._write(body.digest, body.size, octets, likely=twin is not None)
+            _unlink(body.spool)
+
+        self._under_way[body.digest] = self._submit(send)
+        self._required.discard(body.digest)
+
+    def link(self, placement: Placement, twin: Placement) -> None:
+        """The octets have to be there already; whether they are is told by `commit`."""
+        if twin.digest not in self._under_way:
+            self._under_way[twin.digest] = self._submit(lambda: self._require(twin))
+            self._required.add(twin.digest)
+
+    def commit(self) -> Sequence[Fact]:
+        """Wait until all of it is there. The digest names the object, so there is nothing more to record.
+
+        Raises:
+            IntegrityError: a linked message's octets are not there.
+            ArchiverError: something could not be sent; what else was under way has come to its end.
+        """
+        under_way = list(self._under_way.values())
+        wait(under_way)
+        self._under_way.clear()
+        for each in under_way:
+            each.result()
+        return ()
+
+    def abandon(self) -> None:
+        """Send no more. What was sent stays: it is what its name says, and is used when it is put again."""
+        for each in self._under_way.values():
+            each.cancel()
+        wait(list(self._under_way.values()))
+        self._under_way.clear()
+
+
+def _unlink(spool: Path | None) -> None:
+    if spool is not None:
+        spool.unlink(missing_ok=True)
