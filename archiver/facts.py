@@ -25,7 +25,7 @@ from archiver.copy_facts import (
     TargetStateFact,
     UnsentFact,
 )
-from archiver.model import Digest, Flags
+from archiver.model import Digest, Flags, Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,8 @@ class StoredFact:
 
     `matched` is how it was known without a download: "emailid", "headers", "returned" (it had vanished under the
     same UID); None if fetched.
-    `server_size` is RFC822.SIZE; `internaldate` the server's text or None.
+    `server_size` is RFC822.SIZE; `internaldate` the server's text or None. `headers` may be None where those of its
+    digest are in the journal already, and in journals from before 0.3.0.
     """
 
     kind: ClassVar[str] = "stored"
@@ -94,6 +95,27 @@ class StoredFact:
     emailid: str | None
     matched: str | None
     at: str
+    headers: Headers | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadersFact:
+    """The headers of all messages of a digest, read from octets that were stored before headers were kept."""
+
+    kind: ClassVar[str] = "headers"
+    digest: Digest
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class PackedFact:
+    """These messages lie in the pack whose octets have that digest and size, each as a frame: its digest, the
+    frame's offset and length. Of several frames of a message the newest counts."""
+
+    kind: ClassVar[str] = "packed"
+    pack: Digest
+    size: int
+    frames: tuple[tuple[Digest, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +195,8 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     FolderFact,
     EpochFact,
     StoredFact,
+    HeadersFact,
+    PackedFact,
     FlagsFact,
     VanishedFact,
     QuarantinedFact,
@@ -194,8 +218,9 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
 
 _KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in get_args(Fact)}
 _FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _KINDS.values()}
+_OF_HEADERS = tuple(field.name for field in fields(Headers))
 _TUPLES = frozenset({"path", "uids", "repaired"})
-_PAIRS = "messages"
+_ROWS = frozenset({"messages", "frames"})
 _SETS = frozenset({"flags", "attributes", "source_flags", "lost"})
 _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
 
@@ -209,6 +234,8 @@ def fact_to_json(fact: Fact) -> str:
             value = value.decode("latin-1")
         elif value.__class__ is frozenset:
             value = sorted(value)
+        elif value.__class__ is Headers:
+            value = {each: getattr(value, each) for each in _OF_HEADERS}
         record[name] = value
     return _encode(record)
 
@@ -226,8 +253,11 @@ def fact_from_json(line: str) -> Fact:
             record[name] = tuple(record[name])
         for name in record.keys() & _SETS:
             record[name] = frozenset(record[name])
-        if isinstance(record.get(_PAIRS), list):
-            record[_PAIRS] = tuple((epoch, uid) for epoch, uid in record[_PAIRS])
+        for name in record.keys() & _ROWS:
+            if isinstance(record[name], list):  # a state's `messages` are a number
+                record[name] = tuple(tuple(row) for row in record[name])
+        if record.get("headers") is not None:
+            record["headers"] = Headers(**record["headers"])
         if "raw" in record:
             record["raw"] = record["raw"].encode("latin-1")
         fact: Fact = cls(**record)

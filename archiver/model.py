@@ -166,6 +166,30 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """Where a message lies in a pack: `length` octets from `offset` on, in the form of the pack's format. `pack` is
+    the digest of the pack's own octets."""
+
+    pack: Digest
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What a search asks a message's header for, decoded as far as it can be and cut to a bounded length.
+
+    `sender` is From, `recipients` are To, Cc and Bcc, one after the other; "" where the message names none. `sent`
+    is Date in UTC, `2026-01-05T01:30:00Z`, or None where it tells no time. No text holds a control character.
+    """
+
+    sender: str
+    recipients: str
+    subject: str
+    sent: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class KnownFolder:
     """A folder as the catalog knows it."""
 

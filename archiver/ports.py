@@ -18,6 +18,7 @@ from archiver.model import (
     Digest,
     Flags,
     Folder,
+    Frame,
     KnownEpoch,
     KnownFolder,
     Listed,
@@ -187,6 +188,16 @@ class Catalog(Protocol):
 
     def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
         """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch."""
+
+    def by_digest(self) -> Iterator[Placement]:
+        """All messages of all epochs, present and vanished, ordered by their digests: for stores that name objects
+        so. Messages of equal octets are next to each other."""
+
+    def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
+        """Where those of these messages that lie in packs do so."""
+
+    def packs(self) -> Iterator[tuple[Digest, int]]:
+        """Digest and size of every pack, by digest."""
 
     def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
         """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, to compare with a server's."""

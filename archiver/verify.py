@@ -190,6 +190,7 @@ def difference(catalog: Catalog, rebuilt: Catalog) -> str | None:
         ("the folders", lambda each: each.folders()),
         ("the epochs", lambda each: each.epochs()),
         ("the quarantine", lambda each: each.quarantined()),
+        ("the packs", lambda each: list(each.packs())),
     )
     for what, ask in asked:
         if ask(catalog) != ask(rebuilt):

@@ -32,7 +32,10 @@ from archiver.catalogs.schema import (
     EPOCH,
     FLAG_CHANGE,
     FOLDER,
+    FRAME,
+    HEADER,
     MESSAGE,
+    PACK,
     PASS,
     PRESENCE_CHANGE,
     QUARANTINE,
@@ -45,6 +48,8 @@ from archiver.facts import (
     Fact,
     FlagsFact,
     FolderFact,
+    HeadersFact,
+    PackedFact,
     PassFact,
     QuarantinedFact,
     ReleasedFact,
@@ -53,6 +58,7 @@ from archiver.facts import (
     StoredFact,
     VanishedFact,
 )
+from archiver.model import Digest, Headers
 
 
 def apply_facts(connection: Connection, segment: Segment) -> None:
@@ -187,6 +193,7 @@ def _stored(connection: Connection, segment: Segment, facts: Sequence[StoredFact
     send(connection, _RECORD_RETURN, returns)
     send(connection, _UPSERT_MESSAGE, [_row(segment.run, fact) for fact in facts])
     send(connection, _UNQUARANTINE, messages)
+    _set_headers(connection, [(fact.digest, fact.headers) for fact in facts if fact.headers is not None])
 
 
 def _row(run: str, fact: StoredFact) -> dict[str, object]:
@@ -209,6 +216,52 @@ def _row(run: str, fact: StoredFact) -> dict[str, object]:
         "vanished_run": None,
         "vanished_at": None,
     }
+
+
+_header = upsert(HEADER)
+_UPSERT_HEADER = _header.on_conflict_do_update(
+    index_elements=[HEADER.c.digest],
+    set_={column.name: _header.excluded[column.name] for column in HEADER.c if not column.primary_key},
+)
+
+
+def _headers(connection: Connection, _segment: Segment, facts: Sequence[HeadersFact]) -> None:
+    _set_headers(connection, [(fact.digest, fact.headers) for fact in facts])
+
+
+def _set_headers(connection: Connection, known: Sequence[tuple[Digest, Headers]]) -> None:
+    rows = [
+        {
+            "digest": digest,
+            "sender": text(headers.sender),
+            "recipients": text(headers.recipients),
+            "subject": text(headers.subject),
+            "sent": text(headers.sent),
+        }
+        for digest, headers in known
+    ]
+    if rows:
+        send(connection, _UPSERT_HEADER, rows)
+
+
+_pack = upsert(PACK)
+_UPSERT_PACK = _pack.on_conflict_do_update(index_elements=[PACK.c.digest], set_={"size": _pack.excluded["size"]})
+_frame = upsert(FRAME)
+_UPSERT_FRAME = _frame.on_conflict_do_update(
+    index_elements=[FRAME.c.digest],
+    set_={column.name: _frame.excluded[column.name] for column in FRAME.c if not column.primary_key},
+)
+
+
+def _packed(connection: Connection, _segment: Segment, facts: Sequence[PackedFact]) -> None:
+    send(connection, _UPSERT_PACK, [{"digest": fact.pack, "size": fact.size} for fact in facts])
+    frames = [
+        {"digest": digest, "pack": fact.pack, "offset": offset, "length": length}
+        for fact in facts
+        for digest, offset, length in fact.frames
+    ]
+    if frames:
+        send(connection, _UPSERT_FRAME, frames)
 
 
 _CHANGED_FLAGS = and_(_THIS_MESSAGE, MESSAGE.c.flags != bindparam("now"))
@@ -336,6 +389,8 @@ _EFFECTS: Mapping[type[Fact], Callable[[Connection, Segment, Sequence[Any]], Non
     FolderFact: _folders,
     EpochFact: _epochs,
     StoredFact: _stored,
+    HeadersFact: _headers,
+    PackedFact: _packed,
     FlagsFact: _flags,
     VanishedFact: _vanished,
     QuarantinedFact: _quarantined,

@@ -134,6 +134,35 @@ FLAG_CHANGE = _history(
 )
 PRESENCE_CHANGE = _history("presence_change", Column("present", Boolean, nullable=False))
 
+HEADER = Table(
+    "header",
+    METADATA,
+    Column("digest", Text, primary_key=True),
+    Column("sender", Text, nullable=False),
+    Column("recipients", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("sent", Text),
+    # One B-tree that a search reads through.
+    sqlite_with_rowid=False,
+)
+
+PACK = Table(
+    "pack",
+    METADATA,
+    Column("digest", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+)
+
+FRAME = Table(
+    "frame",
+    METADATA,
+    Column("digest", Text, primary_key=True),
+    Column("pack", ForeignKey("pack.digest"), nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 QUARANTINE = Table(
     "quarantine",
     METADATA,
@@ -275,7 +304,11 @@ def _add_destinations(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE step ADD COLUMN seconds FLOAT"))
 
 
-MIGRATIONS: Sequence[Migration] = (_add_destinations,)
+def _add_headers_and_packs(connection: Connection) -> None:
+    METADATA.create_all(connection, tables=(HEADER, PACK, FRAME))
+
+
+MIGRATIONS: Sequence[Migration] = (_add_destinations, _add_headers_and_packs)
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""
 

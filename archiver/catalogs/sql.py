@@ -25,8 +25,10 @@ from archiver.catalogs.schema import (
     DESTINATION,
     EPOCH,
     FOLDER,
+    FRAME,
     MESSAGE,
     MIGRATIONS,
+    PACK,
     PASS,
     QUARANTINE,
     SEGMENT,
@@ -42,6 +44,7 @@ from archiver.model import (
     Flags,
     Folder,
     FolderState,
+    Frame,
     KnownEpoch,
     KnownFolder,
     Numbers,
@@ -158,6 +161,30 @@ class SqlCatalog:
                     for row in connection.execute(statement, execution_options=STREAM):
                         yield placement(row, sets)
 
+    def by_digest(self) -> Iterator[Placement]:
+        """All messages of all epochs, present and vanished, ordered by their digests. As of `placements`, the state
+        at the first item holds to the last."""
+        sets = FlagSets()
+        with self._database.reading() as connection:
+            for row in connection.execute(_BY_DIGEST, execution_options=STREAM):
+                yield placement(row, sets)
+
+    def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
+        """Where those of these messages that lie in packs do so."""
+        columns = (FRAME.c.digest, FRAME.c.pack, FRAME.c.offset, FRAME.c.length)
+        with self._database.reading() as connection:
+            return {
+                digest: Frame(pack, offset, length)
+                for part in parts(FRAME.c.digest, digests)
+                for digest, pack, offset, length in connection.execute(select(*columns).where(part))
+            }
+
+    def packs(self) -> Iterator[tuple[Digest, int]]:
+        """Digest and size of every pack, by digest. As of `placements`, the state at the first item holds."""
+        every = select(PACK.c.digest, PACK.c.size).order_by(PACK.c.digest)
+        with self._database.reading() as connection:
+            yield from map(tuple, connection.execute(every, execution_options=STREAM))
+
     def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
         """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, vanished ones too."""
         sets = FlagSets()
@@ -224,6 +251,7 @@ _RECORDED = (MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.internaldate, MESSAGE.c.s
 
 
 _PLACED = of_messages(*PLACE)
+_BY_DIGEST = _PLACED.order_by(MESSAGE.c.digest, MESSAGE.c.epoch, MESSAGE.c.uid)
 _CANDIDATES = of_messages(*PLACE, *_RECORDED, MESSAGE.c.message_id, MESSAGE.c.header_digest)
 
 

@@ -14,6 +14,7 @@ from archiver.facts import (
     Fact,
     FlagsFact,
     FolderFact,
+    PackedFact,
     PassFact,
     QuarantinedFact,
     ReleasedFact,
@@ -27,6 +28,7 @@ from archiver.model import (
     Digest,
     Folder,
     FolderState,
+    Frame,
     KnownEpoch,
     KnownFolder,
     Placement,
@@ -99,6 +101,9 @@ class CatalogContract:
         assert catalog.next_numbers() == (1, 1, {}, 1, 1)
         assert catalog.known(1) == {}
         assert list(catalog.placements()) == []
+        assert list(catalog.by_digest()) == []
+        assert catalog.frames([digest_of("")]) == {}
+        assert list(catalog.packs()) == []
         assert catalog.attributes(1, [1]) == {}
         assert catalog.twins([digest_of("")]) == {}
         assert catalog.candidates([1]) == []
@@ -306,6 +311,35 @@ class CatalogContract:
         assert list(catalog.placements(1, uids=[])) == []
         assert [place.uid for place in catalog.placements(1, uids=range(2000, 0, -1))] == list(range(1, 2001))
 
+    def test_placements_by_digest_are_of_all_epochs(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, WORK, FIRST, OF_WORK, *map(stored, range(1, 100)), VanishedFact(1, (7,), AT))
+        apply(catalog, EpochFact(3, 2, 8, 1, "uidvalidity", AT), stored(3, epoch=2), stored(7, epoch=3))
+
+        found = list(catalog.by_digest())
+
+        assert [place.digest for place in found] == sorted(place.digest for place in found)
+        assert len(found) == 101
+        assert [place for place in found if place.uid in (3, 7)] == sorted(
+            [
+                placement(3),
+                placement(3, ".Work", present=False),
+                placement(7, present=False),
+                replace(placement(7, ".Work"), uidvalidity=8),  # the later epoch
+            ],
+            key=lambda place: place.digest,
+        )
+
+    @pytest.mark.parametrize("ask", ["placements", "by_digest"])
+    def test_facts_may_be_applied_while_all_are_read(self, catalog: Catalog, ask: str) -> None:
+        apply(catalog, INBOX, FIRST, *map(stored, range(1, 6001)))
+        reading = getattr(catalog, ask)()
+
+        read = [next(reading)]
+        apply(catalog, VanishedFact(1, tuple(range(1, 6001)), LATER))
+        read.extend(reading)
+
+        assert sorted(read, key=lambda place: place.uid) == [placement(uid) for uid in range(1, 6001)]
+
     def test_facts_may_be_applied_while_placements_are_read(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, *map(stored, range(1, 6001)))
         reading = catalog.placements(1)
@@ -376,6 +410,45 @@ class CatalogContract:
                 Twin(placement(2, ".Work"), "<2@example.org>", digest_of("header 2")),
             ),
         ]
+
+    # Packs
+
+    def test_messages_in_packs(self, catalog: Catalog) -> None:
+        one, two = digest_of("pack one"), digest_of("pack two")
+        first, second, third, loose = (digest_of(f"message {uid}") for uid in range(1, 5))
+        apply(
+            catalog,
+            PackedFact(two, 90, ((third, 0, 90),)),
+            PackedFact(one, 300, ((first, 0, 100), (second, 100, 150))),
+        )
+
+        assert catalog.frames([first, third, loose]) == {first: Frame(one, 0, 100), third: Frame(two, 0, 90)}
+        assert list(catalog.packs()) == sorted([(one, 300), (two, 90)])
+
+    def test_a_pack_told_again_is_fine(self, catalog: Catalog) -> None:
+        fact = PackedFact(digest_of("pack"), 300, ((digest_of("message 1"), 2**40, 100),))
+        apply(catalog, fact, fact)
+
+        apply(catalog, fact)
+
+        assert catalog.frames([digest_of("message 1")]) == {digest_of("message 1"): Frame(fact.pack, 2**40, 100)}
+        assert list(catalog.packs()) == [(fact.pack, 300)]
+
+    def test_the_newest_frame_of_a_message_counts(self, catalog: Catalog) -> None:
+        message = digest_of("message 1")
+        apply(catalog, *(PackedFact(digest_of(name), 9, ((message, 3, 4),)) for name in ("old", "newer")))
+        assert catalog.frames([message])[message].pack == digest_of("newer")
+
+        apply(catalog, PackedFact(digest_of("newest"), 9, ((message, 5, 6),)))
+
+        assert catalog.frames([message]) == {message: Frame(digest_of("newest"), 5, 6)}
+        assert len(list(catalog.packs())) == 3
+
+    def test_frames_of_very_many(self, catalog: Catalog) -> None:
+        digests = [digest_of(f"message {uid}") for uid in range(3000)]
+        apply(catalog, PackedFact(digest_of("pack"), 1, tuple((digest, 0, 1) for digest in digests[:2000])))
+
+        assert catalog.frames(digests).keys() == set(digests[:2000])
 
     # Quarantine
 

@@ -8,12 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.facts import Fact, FlagsFact, FolderFact, VanishedFact, fact_from_json, fact_to_json
+from archiver.facts import (
+    Fact,
+    FlagsFact,
+    FolderFact,
+    HeadersFact,
+    PackedFact,
+    StoredFact,
+    VanishedFact,
+    fact_from_json,
+    fact_to_json,
+)
+from archiver.model import Digest, Headers
+from tests.contracts.catalog import stored
 
 # Undecodable octets are kept as lone surrogates (PEP 383).
 undecodable = st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF, categories=["Cs"])
 texts = st.text(st.characters(exclude_categories=["Cs"]) | undecodable, max_size=20)
 numbers = st.integers(0, 2**63 - 1)
+headers = st.builds(Headers, texts, texts, texts, st.none() | texts)
 BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "int": numbers,
     "int | None": st.none() | numbers,
@@ -27,6 +40,9 @@ BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "frozenset[str]": st.frozensets(texts, max_size=4),
     "tuple[str, ...]": st.lists(texts, max_size=4).map(tuple),
     "tuple[int, ...]": st.lists(numbers, max_size=4).map(tuple),
+    "Headers": headers,
+    "Headers | None": st.none() | headers,
+    "tuple[tuple[Digest, int, int], ...]": st.lists(st.tuples(texts, numbers, numbers), max_size=4).map(tuple),
     "tuple[tuple[int, int], ...]": st.lists(st.tuples(numbers, numbers), max_size=4).map(tuple),
 }
 KINDS = get_args(Fact)
@@ -59,9 +75,11 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "epoch",
         "flags",
         "folder",
+        "headers",
         "intent",
         "mapped",
         "marked",
+        "packed",
         "pass",
         "quarantined",
         "reflagged",
@@ -108,10 +126,33 @@ def test_the_types_come_back_too() -> None:
                 r'"attributes":[],"subscribed":true,"listed":true,"at":"2026-11-23T07:00:00Z"}'
             ),
         ),
+        (
+            HeadersFact(Digest("ab"), Headers("Zoë <z@example.org>", "", "Hi", None)),
+            (
+                r'{"fact":"headers","digest":"ab","headers":{"sender":"Zo\u00eb <z@example.org>","recipients":"",'
+                r'"subject":"Hi","sent":null}}'
+            ),
+        ),
+        (
+            PackedFact(Digest("ab"), 300, ((Digest("01"), 0, 100), (Digest("02"), 100, 150))),
+            '{"fact":"packed","pack":"ab","size":300,"frames":[["01",0,100],["02",100,150]]}',
+        ),
     ],
 )
 def test_the_line_is_the_specified_one(fact: Fact, line: str) -> None:
     assert fact_to_json(fact) == line
+
+
+def test_a_stored_message_of_an_older_journal_has_no_headers() -> None:
+    line = fact_to_json(stored(1))
+    older = line.replace(',"headers":null', "")
+    assert older != line
+
+    fact = fact_from_json(older)
+
+    assert isinstance(fact, StoredFact)
+    assert fact == stored(1)
+    assert fact.headers is None
 
 
 @pytest.mark.parametrize(
@@ -129,6 +170,9 @@ def test_the_line_is_the_specified_one(fact: Fact, line: str) -> None:
         '{"fact":"flags","epoch":1,"uid":1,"flags":7,"at":""}',
         '{"fact":"flags","epoch":1,"uid":1,"flags":[],"at":"","more":1}',
         '{"fact":"folder","raw":"\\u0100"}',
+        '{"fact":"headers","digest":"ab","headers":{"sender":""}}',
+        '{"fact":"headers","digest":"ab","headers":"Subject"}',
+        '{"fact":"packed","pack":"ab","size":1,"frames":[7]}',
     ],
 )
 def test_anything_else_is_no_fact(line: str) -> None:

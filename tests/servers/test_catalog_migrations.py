@@ -1,0 +1,130 @@
+"""How an older catalog becomes a newer one: it is just like a new one, and keeps what it knows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, insert, text
+
+from archiver.catalogs.schema import (
+    COPY,
+    DESTINATION,
+    FRAME,
+    HEADER,
+    INTENT,
+    MAPPED,
+    META,
+    METADATA,
+    MIGRATIONS,
+    PACK,
+    REFUSAL,
+    TARGET,
+)
+from archiver.catalogs.sql import SqlCatalog
+from archiver.facts import PackedFact
+from archiver.model import Frame, Headers
+from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
+from tests.contracts.copies import ACCOUNT, THERE, copied
+
+LATER_TABLES = {
+    1: {table.name for table in (DESTINATION, MAPPED, TARGET, COPY, INTENT, REFUSAL, HEADER, PACK, FRAME)},
+    2: {table.name for table in (HEADER, PACK, FRAME)},
+}
+"""The tables that a catalog of a version does not have yet."""
+
+
+@pytest.fixture(params=sorted(LATER_TABLES))
+def version(request: pytest.FixtureRequest) -> int:
+    found: int = request.param
+    return found
+
+
+@pytest.fixture
+def older(tmp_path: Path, version: int) -> Path:
+    """A catalog of an older version with a message in it."""
+    path = tmp_path / "older.sqlite"
+    engine = create_engine(f"sqlite:///{path}")
+    tables = [table for table in METADATA.sorted_tables if table.name not in LATER_TABLES[version]]
+    with engine.begin() as connection:
+        METADATA.create_all(connection, tables=tables)
+        if version < 2:
+            connection.execute(text("ALTER TABLE step DROP COLUMN seconds"))
+        row = "INSERT INTO step (run, step, result, at) VALUES ('R0', 'archive', '{}', '2026-11-22T07:00:00Z')"
+        connection.execute(text(row))
+        connection.execute(insert(META).values(key="schema_version", value=str(version)))
+    engine.dispose()
+    known = SqlCatalog(path, migrations=MIGRATIONS[: version - 1])
+    apply(known, INBOX, FIRST, stored(1), run="R0")
+    known.close()
+    return path
+
+
+@pytest.fixture
+def migrated(older: Path) -> Iterator[SqlCatalog]:
+    catalog = SqlCatalog(older)
+    yield catalog
+    catalog.close()
+
+
+def schema_of(path: Path) -> dict[str, object]:
+    """All tables with their columns, keys and indices, and the version."""
+    with closing(sqlite3.connect(path)) as connection:
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found: dict[str, object] = {
+            name: {
+                pragma: sorted(connection.execute(f"PRAGMA {pragma}({name})").fetchall())
+                for pragma in ("table_info", "foreign_key_list", "index_list")
+            }
+            for name in names
+        }
+        indices = "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
+        found["indices"] = connection.execute(indices).fetchall()
+        found["version"] = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall()
+        return found
+
+
+def test_an_older_catalog_becomes_just_like_a_new_one(older: Path, version: int, tmp_path: Path) -> None:
+    assert not LATER_TABLES[version] & schema_of(older).keys()
+    for path in (older, tmp_path / "new.sqlite"):
+        catalog = SqlCatalog(path)
+        catalog.last_segment()
+        catalog.close()
+
+    assert schema_of(older) == schema_of(tmp_path / "new.sqlite")
+    assert schema_of(older)["version"] == [(str(1 + len(MIGRATIONS)),)]
+
+
+def test_it_keeps_what_it_knows(migrated: SqlCatalog) -> None:
+    assert migrated.known(1) == {1: SEEN}
+    assert migrated.ledger().step_result("R0", "archive") == "{}"
+
+
+def test_it_learns_of_destinations(migrated: SqlCatalog) -> None:
+    copies = migrated.at_destinations()
+    assert copies.destination(THERE.host, THERE.user) is None
+
+    apply(migrated, *(fact for fact in ACCOUNT if fact not in (INBOX, FIRST)), stored(2), copied(1))
+
+    assert copies.claimed(1) == {1001: True}
+    assert [each.key for each in copies.pending(1, [1], after=(0, 0), limit=9)] == [(1, 2)]
+    migrated.ledger().complete_step("R1", "archive", "{}", AT, 1.5)
+    assert migrated.ledger().timings("R1") == {"archive": 1.5}
+
+
+def test_it_learns_of_headers_and_packs(migrated: SqlCatalog) -> None:
+    frame = Frame(digest_of("pack"), 0, 99)
+    headers = Headers("Zoë <zoe@example.org>", "", "Hello", None)
+
+    apply(
+        migrated,
+        replace(stored(2), headers=headers),
+        PackedFact(frame.pack, 99, ((stored(1).digest, frame.offset, frame.length),)),
+    )
+
+    assert migrated.known(1) == {1: SEEN, 2: SEEN}
+    assert migrated.frames([stored(1).digest, stored(2).digest]) == {stored(1).digest: frame}
