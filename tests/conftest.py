@@ -10,10 +10,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.servers import moto_server, s3_endpoint
+from tests.servers import radosgw as ceph
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.corpora import CorpusMessage, corpus_messages
 from tests.servers.courier import Courier
@@ -21,6 +24,8 @@ from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.servers.faultproxy import FaultProxy
 from tests.servers.pymap_server import PymapServer
+from tests.servers.radosgw import RadosGateway
+from tests.servers.s3_endpoint import Endpoint
 from tests.servers.scripted import ScriptedFolder, ScriptedServer
 
 
@@ -132,6 +137,58 @@ def proxy() -> Iterator[Callable[..., FaultProxy]]:
 
 
 @pytest.fixture(scope="session")
+def radosgw(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[RadosGateway]:
+    """One radosgw for the whole run, all its workers; take a `radosgw.http.fresh_bucket()`."""
+    _require(ceph.missing())
+    own = tmp_path_factory.getbasetemp()
+    with ceph.shared(own if worker_id == "master" else own.parent) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Endpoint]:
+    """An in-process S3 server that checks neither signatures nor checksums; take a `moto.fresh_bucket()`."""
+    with moto_server.serving() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["radosgw over http", "radosgw over https", "moto"])
+def s3(request: pytest.FixtureRequest) -> Endpoint:
+    """One after the other: what must hold has to hold on each."""
+    endpoint: Endpoint
+    if request.param == "moto":
+        endpoint = request.getfixturevalue("moto")
+    else:
+        gateway: RadosGateway = request.getfixturevalue("radosgw")
+        endpoint = gateway.https if request.param.endswith("https") else gateway.http
+    return endpoint
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Callable[[Endpoint], None]:
+    """Let what runs from now on, in this process and in those it starts, find a user's credentials: `aws(s3)`."""
+
+    def give(endpoint: Endpoint) -> None:
+        for name, value in endpoint.environment().items():
+            monkeypatch.setenv(name, value)
+
+    return give
+
+
+@pytest.fixture
+def aws_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """The same by a file with a profile of that name: `aws_profile(archive=s3)`; returns the file."""
+
+    def give(**endpoints: Endpoint) -> Path:
+        credentials = tmp_path / "aws-credentials"
+        credentials.write_text("\n".join(endpoint.profile(name) for name, endpoint in endpoints.items()))
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+        return credentials
+
+    return give
+
+
+@pytest.fixture(scope="session")
 def corpora() -> list[CorpusMessage]:
     """The messages of the public corpora. They are not part of the project: where they are absent the tests that
     ask for them are reported as not run, in CI too."""
@@ -144,8 +201,9 @@ def corpora() -> list[CorpusMessage]:
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing may find the configuration of whoever runs the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch, s3_endpoint.no_credentials(home / "aws"):
+        patch.setenv("HOME", str(home))
         for name in ("LUIGI_CONFIG_PATH", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
             patch.delenv(name, raising=False)
         yield

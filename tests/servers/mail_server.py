@@ -107,7 +107,7 @@ class MailServer(ABC):
 
     def _start(self) -> None:
         for _ in range(_STARTS):
-            self.port, self.tls_port = _free_port(), _free_port()
+            self.port, self.tls_port = free_port(), free_port()
             self._launch()
             if self._answers():
                 return
@@ -282,7 +282,8 @@ def living(session: int) -> list[int]:
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on right now."""
     while True:
         port = random.SystemRandom().choice(_PORTS)
         with socket.socket() as probe:
