@@ -268,13 +268,15 @@ def fact_from_json(line: str) -> Fact:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A complete, numbered file of facts of one run; `previous` is the digest of the file before it."""
+    """A complete, numbered file of facts of one run; `previous` is the digest of the file before it, `fence` the
+    number of the lease it was written under, where an archive has one."""
 
     number: int
     run: str
     previous: Digest
     digest: Digest
     facts: Sequence[Fact]
+    fence: int | None = None
 
     @property
     def name(self) -> str:

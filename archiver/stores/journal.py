@@ -8,27 +8,28 @@ only then given its own name: what is seen there is complete.
 from __future__ import annotations
 
 import errno
-import gzip
-import hashlib
-import json
 import os
 import re
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
-from archiver.facts import Fact, Segment, fact_from_json, fact_to_json
+from archiver.errors import ArchiveNotWritable, IntegrityError
+from archiver.facts import Fact, Segment
 from archiver.model import Digest
-
-FORMAT = "archiver-journal/1"
+from archiver.stores.journal_format import (
+    RESTORE,
+    digest_of,
+    missing,
+    parsed,
+    require_known,
+    require_next,
+    segment_of,
+)
 
 _NAME = re.compile(r"(\d{8,})-(.+)\.jsonl\.gz")
-_RUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,99}")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
-_RESTORE = "restore the journal from a backup"
 
 
 class FileJournal:
@@ -54,14 +55,9 @@ class FileJournal:
             ArchiveNotWritable: the disk is full, read-only or not ours; nothing was appended.
             ConfigError: the run id cannot be part of a file name.
         """
-        if not _RUN.fullmatch(run):
-            raise ConfigError("run id", [f"{run!r}: use letters, digits and . _ : + - only, at most 100"])
-        number, previous = after[0] + 1, after[1]
-        octets = _compressed(number, run, previous, facts)
-        digest = Digest(hashlib.sha256(octets).hexdigest())
-        segment = Segment(number, run, previous, digest, tuple(facts))
+        segment, octets = segment_of(run, facts, after)
         with self._appending:
-            self._refuse_taken(number)
+            self._refuse_taken(segment.number)
             try:
                 self._write(segment.name, octets)
             except OSError as error:
@@ -82,17 +78,20 @@ class FileJournal:
             ConfigError: a newer archiver wrote it.
         """
         number, previous = after
+        fence: int | None = None
         files = self._files()
         if number:
             if number not in files:
-                raise IntegrityError(f"{self._directory}: segment {number} is missing", hint=_RESTORE)
-            _require_digest(self._directory / files[number], previous)
+                raise missing(str(self._directory), number)
+            path = self._directory / files[number]
+            require_known(str(path), digest_of(_octets(path)), previous)
         for found in sorted(other for other in files if other > number):
             number += 1
             if found != number:
-                raise IntegrityError(f"{self._directory}: segment {number} is missing", hint=_RESTORE)
-            segment = _parsed(self._directory / files[found], number, previous)
-            previous = segment.digest
+                raise missing(str(self._directory), number)
+            segment = _segment(self._directory / files[found], number)
+            require_next(str(self._directory / segment.name), segment, previous, fence)
+            previous, fence = segment.digest, segment.fence
             yield segment
 
     def _files(self) -> dict[int, str]:
@@ -102,7 +101,7 @@ class FileJournal:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
-            raise IntegrityError(f"{self._directory}: {error.strerror}", hint=_RESTORE) from error
+            raise IntegrityError(f"{self._directory}: {error.strerror}", hint=RESTORE) from error
         files: dict[int, str] = {}
         for name in names:
             if match := _NAME.fullmatch(name):
@@ -171,62 +170,15 @@ def _taken(path: Path) -> IntegrityError:
     )
 
 
-def _compressed(number: int, run: str, previous: Digest, facts: Sequence[Fact]) -> bytes:
-    """A segment's octets: the same ones for the same facts."""
-    header = json.dumps({"format": FORMAT, "number": number, "run": run, "previous": previous})
-    lines = "\n".join([header, *map(fact_to_json, facts), ""])
-    # zlib writes 0 as the time in a gzip header (RFC 1952 section 2.3).
-    return zlib.compress(lines.encode("ascii"), level=2, wbits=31)
-
-
-def _octets(path: Path) -> tuple[bytes, Digest]:
+def _octets(path: Path) -> bytes:
     try:
-        octets = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise IntegrityError(f"{path}: {error.strerror}", hint=_RESTORE) from error
-    return octets, Digest(hashlib.sha256(octets).hexdigest())
+        raise IntegrityError(f"{path}: {error.strerror}", hint=RESTORE) from error
 
 
-def _require_digest(path: Path, digest: Digest) -> None:
-    if _octets(path)[1] != digest:
-        raise IntegrityError(
-            f"{path}: is not the segment that the catalog knows",
-            hint="the catalog is of another journal, or the file was changed: restore it, or use archiver rebuild",
-        )
-
-
-def _parsed(path: Path, number: int, previous: Digest) -> Segment:
-    octets, digest = _octets(path)
-    try:
-        first, *lines = gzip.decompress(octets).decode("ascii").removesuffix("\n").split("\n")
-        header = json.loads(first)
-        form, run = header["format"], header["run"]
-        if form != FORMAT:
-            raise _other_format(path, form)
-        if (header["number"], f"{number:08d}-{run}.jsonl.gz") != (number, path.name):
-            raise ValueError("its header does not agree with its name")
-        if header["previous"] != previous:
-            raise ValueError("it does not follow from the segment before it")
-        facts = tuple(map(fact_from_json, lines))
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error) as error:
-        raise IntegrityError(f"{path}: {_reason(error)}", hint=_RESTORE) from error
-    return Segment(number, run, previous, digest, facts)
-
-
-def _other_format(path: Path, form: object) -> ConfigError | ValueError:
-    """What a newer archiver wrote is not damaged."""
-    if isinstance(form, str) and re.fullmatch(r"archiver-journal/\d{1,6}", form):
-        return ConfigError(
-            str(path),
-            [f"the journal has the format {form}, this archiver knows {FORMAT}"],
-            hint=f"install a mail-archiver that knows {form}",
-        )
-    return ValueError(f"format {form!r}, expected {FORMAT!r}")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, (OSError, EOFError, zlib.error)):
-        return f"not a complete gzip file ({error})"
-    if isinstance(error, (KeyError, TypeError)):
-        return "not a segment of a journal"
-    return str(error)
+def _segment(path: Path, number: int) -> Segment:
+    segment = parsed(str(path), _octets(path), number)
+    if segment.name != path.name:
+        raise IntegrityError(f"{path}: its header does not agree with its name", hint=RESTORE)
+    return segment
