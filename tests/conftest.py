@@ -26,6 +26,7 @@ from tests.servers.faultproxy import FaultProxy
 from tests.servers.pymap_server import PymapServer
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
+from tests.servers.s3_proxy import S3Proxy
 from tests.servers.scripted import ScriptedFolder, ScriptedServer
 
 
@@ -162,6 +163,17 @@ def s3(request: pytest.FixtureRequest) -> Endpoint:
         gateway: RadosGateway = request.getfixturevalue("radosgw")
         endpoint = gateway.https if request.param.endswith("https") else gateway.http
     return endpoint
+
+
+@pytest.fixture
+def s3_proxy() -> Iterator[Callable[..., S3Proxy]]:
+    """Start proxies that count and break requests: `s3_proxy(radosgw.http, latency=0.02)`."""
+    with ExitStack() as stack:
+
+        def start(behind: Endpoint, **settings: Any) -> S3Proxy:
+            return stack.enter_context(S3Proxy(behind, **settings))
+
+        yield start
 
 
 @pytest.fixture

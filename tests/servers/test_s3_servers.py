@@ -9,18 +9,34 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, SSLError
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    SSLError,
+)
 
 from tests.servers import radosgw as ceph
 from tests.servers.mail_server import living, wait
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
+from tests.servers.s3_faults import CLOCK_OFF, SLOW_DOWN, Answer, Fault, Flip, Meanwhile, Reset, Stall, parse
+from tests.servers.s3_proxy import S3Proxy
+
+BIG = bytes(range(256)) * 4096  # 1 MiB
+Proxy = Callable[..., S3Proxy]
 
 
 def code(error: pytest.ExceptionInfo[ClientError]) -> str:
@@ -172,3 +188,182 @@ class TestRadosGateway:
             alone.client.list_buckets()
         with ceph.shared(tmp_path) as another:
             assert another.http.client.list_buckets()["Buckets"] == []
+
+
+@pytest.fixture(params=["radosgw", "moto"])
+def behind(request: pytest.FixtureRequest) -> Endpoint:
+    """What the proxies stand before, in turn."""
+    found = request.getfixturevalue(request.param)
+    endpoint: Endpoint = found if request.param == "moto" else found.http
+    return endpoint
+
+
+def attempts(endpoint: Endpoint, **options: object) -> Any:
+    """A client that tries again, and does not wait for long."""
+    return boto3.session.Session().client(
+        "s3", endpoint_url=endpoint.url, region_name=endpoint.region, aws_access_key_id=endpoint.access_key,
+        aws_secret_access_key=endpoint.secret_key, config=Config(s3={"addressing_style": "path"}, **options),
+    )  # fmt: skip
+
+
+class TestS3Proxy:
+    def test_all_passes_and_is_counted(self, behind: Endpoint, s3_proxy: Proxy) -> None:
+        proxy = s3_proxy(behind)
+        through = proxy.endpoint
+        bucket = through.fresh_bucket()
+        through.put(bucket, "a/ä b+c%", BIG)
+        through.put(bucket, "empty", b"")
+        assert through.contents(bucket) == {"a/ä b+c%": BIG, "empty": b""}
+        assert behind.contents(bucket) == through.contents(bucket)
+        through.head(bucket, "empty")
+        through.client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "empty"}]})
+        assert proxy.counts == {
+            "CreateBucket": 1, "PutObject": 2, "ListObjectsV2": 2, "GetObject": 4, "HeadObject": 1,
+            "DeleteObjects": 1,
+        }  # fmt: skip
+        assert [each.key for each in proxy.requests if each.kind == "PutObject"] == ["a/ä b+c%", "empty"]
+        assert proxy.octets["up"] > len(BIG)
+        assert proxy.octets["down"] > 2 * len(BIG)
+
+    def test_multipart_uploads_pass(self, behind: Endpoint, s3_proxy: Proxy, tmp_path: Path) -> None:
+        proxy = s3_proxy(behind)
+        bucket = proxy.endpoint.fresh_bucket()
+        (tmp_path / "big").write_bytes(BIG * 17)
+        proxy.endpoint.client.upload_file(str(tmp_path / "big"), bucket, "big")
+        assert behind.get(bucket, "big") == BIG * 17
+        assert proxy.counts["UploadPart"] == 3
+        assert proxy.counts["CreateMultipartUpload"] == proxy.counts["CompleteMultipartUpload"] == 1
+
+    def test_connections_are_kept(self, radosgw: RadosGateway, s3_proxy: Proxy) -> None:
+        proxy = s3_proxy(radosgw.http)
+        bucket = proxy.endpoint.fresh_bucket()
+        for number in range(20):
+            proxy.endpoint.put(bucket, str(number), b"x")
+        assert proxy.connections == 1
+
+    @pytest.mark.parametrize(
+        ("fault", "told"),
+        [
+            (SLOW_DOWN, (503, "SlowDown", None)),
+            (Answer(503, "SlowDown", retry_after=7), (503, "SlowDown", "7")),
+            (CLOCK_OFF, (403, "RequestTimeTooSkewed", None)),
+        ],
+    )
+    def test_it_answers_itself(
+        self, radosgw: RadosGateway, s3_proxy: Proxy, fault: Answer, told: tuple[int, str, str | None]
+    ) -> None:
+        proxy = s3_proxy(radosgw.http)
+        bucket = proxy.endpoint.fresh_bucket()
+        proxy.on("PutObject", fault, skip=1)
+        proxy.endpoint.put(bucket, "first", b"x")
+        with pytest.raises(ClientError) as refused:
+            proxy.endpoint.put(bucket, "second", b"x")
+        said = refused.value.response["ResponseMetadata"]
+        assert (said["HTTPStatusCode"], code(refused), said["HTTPHeaders"].get("retry-after")) == told
+        proxy.endpoint.put(bucket, "third", b"x")
+        assert radosgw.http.keys(bucket) == ["first", "third"]
+
+    @pytest.mark.parametrize(
+        ("fault", "written"),
+        [(Reset("request"), []), (Reset("upload"), []), (Reset("upload", 500_000), []), (Reset("answer"), ["key"])],
+    )
+    def test_a_put_is_reset_and_was_done_or_not(
+        self, behind: Endpoint, s3_proxy: Proxy, fault: Fault, written: list[str]
+    ) -> None:
+        proxy = s3_proxy(behind)
+        bucket = behind.fresh_bucket()
+        proxy.on("PutObject", fault)
+        with pytest.raises(ConnectionClosedError):
+            proxy.endpoint.put(bucket, "key", BIG)
+        assert (behind.keys(bucket), proxy.faults) == (written, 1)
+
+    def test_after_a_lost_answer_the_next_attempt_finds_it_there(
+        self, radosgw: RadosGateway, s3_proxy: Proxy
+    ) -> None:
+        proxy = s3_proxy(radosgw.http)
+        bucket = radosgw.http.fresh_bucket()
+        proxy.on("PutObject", Reset("answer"))
+        client = attempts(proxy.endpoint, retries={"total_max_attempts": 2})
+        with pytest.raises(ClientError) as refused:
+            client.put_object(Bucket=bucket, Key="key", Body=b"x", IfNoneMatch="*")
+        assert (code(refused), proxy.counts["PutObject"]) == ("PreconditionFailed", 2)
+
+    def test_a_download_is_reset(self, behind: Endpoint, s3_proxy: Proxy) -> None:
+        proxy = s3_proxy(behind)
+        bucket = behind.fresh_bucket()
+        behind.put(bucket, "key", BIG)
+        proxy.on(lambda request: request.key == "key", Reset("download", 500_000))
+        body = proxy.endpoint.client.get_object(Bucket=bucket, Key="key")["Body"]
+        with pytest.raises((BotoCoreError, OSError)):
+            body.read()
+        body.close()
+
+    @pytest.mark.parametrize("fault", [Stall("request"), Stall("upload", 500_000), Stall("answer")])
+    def test_it_stalls(self, radosgw: RadosGateway, s3_proxy: Proxy, fault: Fault) -> None:
+        proxy = s3_proxy(radosgw.http)
+        bucket = radosgw.http.fresh_bucket()
+        proxy.on("PutObject", fault)
+        with pytest.raises(ReadTimeoutError):
+            attempts(proxy.endpoint, read_timeout=0.3, retries={"total_max_attempts": 1}).put_object(
+                Bucket=bucket, Key="key", Body=BIG
+            )
+        assert radosgw.http.keys(bucket) == (["key"] if fault == Stall("answer") else [])
+
+    def test_an_octet_is_altered(self, radosgw: RadosGateway, s3_proxy: Proxy) -> None:
+        proxy = s3_proxy(radosgw.http)
+        bucket = radosgw.http.fresh_bucket()
+        proxy.on("PutObject", Flip("upload", 70_000))
+        with pytest.raises(ClientError) as refused:
+            proxy.endpoint.put(bucket, "key", BIG)
+        assert code(refused) == "XAmzContentSHA256Mismatch"
+        radosgw.http.put(bucket, "key", BIG)
+        proxy.on("GetObject", Flip("download", 70_000))
+        altered = proxy.endpoint.get(bucket, "key")
+        assert [at for at, octet in enumerate(altered) if octet != BIG[at]] == [70_000]
+
+    def test_something_happens_between_two_requests(self, radosgw: RadosGateway, s3_proxy: Proxy) -> None:
+        proxy = s3_proxy(radosgw.http)
+        bucket = radosgw.http.fresh_bucket()
+        proxy.on("PutObject", Meanwhile(lambda: radosgw.http.put(bucket, "key", b"another's")))
+        with pytest.raises(ClientError) as refused:
+            proxy.endpoint.client.put_object(Bucket=bucket, Key="key", Body=b"x", IfNoneMatch="*")
+        assert code(refused) == "PreconditionFailed"
+
+    def test_chance_is_the_same_each_time(self, moto: Endpoint, s3_proxy: Proxy) -> None:
+        def failed() -> list[int]:
+            proxy = s3_proxy(moto)
+            proxy.at_random(7, 0.5, SLOW_DOWN, Reset("request"))
+            numbers = []
+            for number in range(20):
+                try:
+                    proxy.endpoint.client.list_buckets()
+                except (ClientError, BotoCoreError):
+                    numbers.append(number)
+            return numbers
+
+        first = failed()
+        assert 0 < len(first) < 20
+        assert failed() == first
+
+    def test_latency_is_paid_by_each_request(self, radosgw: RadosGateway, s3_proxy: Proxy) -> None:
+        proxy = s3_proxy(radosgw.http)
+        bucket = proxy.endpoint.fresh_bucket()
+        proxy.latency = 0.1
+        began = time.monotonic()
+        proxy.endpoint.keys(bucket)
+        proxy.endpoint.keys(bucket)
+        assert 0.2 <= time.monotonic() - began < 1
+
+    @pytest.mark.parametrize(
+        ("line", "kind"),
+        [
+            ("GET / HTTP/1.1", "ListBuckets"),
+            ("GET /bucket?list-type=2&prefix=a%2Fb HTTP/1.1", "ListObjectsV2"),
+            ("POST /bucket?delete HTTP/1.1", "DeleteObjects"),
+            ("PUT /bucket/a/b?partNumber=1&uploadId=x HTTP/1.1", "UploadPart"),
+            ("DELETE /bucket/a/b?uploadId=x HTTP/1.1", "AbortMultipartUpload"),
+            ("PATCH /bucket/a HTTP/1.1", "PATCH object"),
+        ],
+    )
+    def test_kinds_of_requests(self, line: str, kind: str) -> None:
+        assert parse(1, line, {}).kind == kind
