@@ -7,9 +7,10 @@ called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
+from archiver.audit import Audited
 from archiver.destination_ports import Copies, MailReader
 from archiver.facts import ArchiveFact, Fact, Segment
 from archiver.model import (
@@ -79,6 +80,23 @@ class StoreBatch(Protocol):
         message is put again."""
 
 
+class Rows(Protocol):
+    """What the catalog says is in a store, in the orders that stores look in; a Catalog is one. Each call walks
+    anew."""
+
+    def placements(self) -> Iterator[Placement]:
+        """All messages, those of an epoch next to each other."""
+
+    def by_digest(self) -> Iterator[Placement]:
+        """All messages, by digest."""
+
+    def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
+        """Where those of these messages that lie in packs do so."""
+
+    def packs(self) -> Iterator[tuple[Digest, int]]:
+        """Digest and size of every pack, by digest."""
+
+
 class MessageStore(Protocol):
     """The bytes of an account. No call deletes a message.
 
@@ -115,10 +133,13 @@ class MessageStore(Protocol):
     def place(self, placement: Placement) -> str:
         """Where the message's octets should lie, relative to the store, whether they are there or not."""
 
-    def strays(self, expected: Iterable[Placement]) -> Iterator[tuple[str, str]]:
-        """(path relative to the store, reason) of all that lies where no message of `expected` should be, when
-        nobody writes. `expected` are all messages, those of an epoch next to each other; it is used up before the
-        last item comes. Changes nothing."""
+    def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
+        """Look at every message of `rows` once, in whatever order: that it is there with its size, and its octets
+        where `reads` says so, which is the same for equal octets. Between them comes what lies where nothing of the
+        archive should, and what is damaged of the store's own. Nobody writes meanwhile; changes nothing.
+
+        What is wrong with one message is told and stops nothing.
+        """
 
     def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
         """After a crash: bring every message to its expected place, clear leftovers of unfinished writes, and

@@ -50,7 +50,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Messages' octets were read again."""
+    """Messages were looked at again, and this many octets of them read."""
 
     messages: int
     octets: int

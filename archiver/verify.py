@@ -7,39 +7,47 @@ store, and the catalog with one that was made anew from the journal. It changes 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from archiver.audit import Damage, Looked, Stray
 from archiver.errors import IntegrityError
 from archiver.model import Digest, Placement
 from archiver.ports import Catalog, Journal, MessageStore
 from archiver.progress import Planned, Progress, Verified
 
-_READ_OCTETS = 1 << 20
 _TELL_MESSAGES, _TELL_OCTETS = 500, 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A share of the messages, 0 < `share` <= 1. The same `seed` chooses the same messages."""
+    """A share of the messages, 0 < `share` <= 1: equal octets together. The same `seed` chooses the same ones."""
 
     share: float
     seed: str
 
     def takes(self, placement: Placement) -> bool:
         """Whether this message is one of them."""
-        name = (
-            f"{self.seed}\n{placement.directory}\n{placement.uidvalidity}\n{placement.generation}\n{placement.uid}"
-        )
-        drawn = hashlib.blake2b(name.encode("utf-8", "backslashreplace"), digest_size=8).digest()
+        drawn = hashlib.blake2b(f"{self.seed}\n{placement.digest}".encode(), digest_size=8).digest()
         return int.from_bytes(drawn) < self.share * 2**64
+
+
+def every(_: Placement) -> bool:
+    """Reads all octets."""
+    return True
+
+
+def none(_: Placement) -> bool:
+    """Reads no octets: that all are there, with their sizes, is looked at all the same."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be. `folder` is the true name; a file that no row expects has only its
-    path and the reason."""
+    """Something that is not as it should be. `folder` is the true name; what is no message of the archive has only
+    its path and the reason."""
 
     path: str
     reason: str
@@ -78,20 +86,20 @@ class VerifyStep:
     """What the step needs.
 
     `rebuilt` is a catalog made from the journal alone, to compare with; None: the journal is only read through.
-    `sample` chooses whose octets are read; that all are there, with their size, is always looked at.
-    `check_stop` raises when the run is to end.
+    `reads` chooses whose octets are read, the same for equal ones. `check_stop` raises when the run is to end.
     """
 
     store: MessageStore
     journal: Journal
     catalog: Catalog
     rebuilt: Catalog | None
-    sample: Sample | None
+    reads: Callable[[Placement], bool]
     progress: Progress
     check_stop: Callable[[], None]
     _names: Mapping[str, str] = field(default_factory=dict)
     _missing: list[Finding] = field(default_factory=list)
     _damaged: list[Finding] = field(default_factory=list)
+    _strays: list[Finding] = field(default_factory=list)
 
     def run(self) -> VerifyResult:
         """Look at everything, whatever is found on the way.
@@ -101,15 +109,15 @@ class VerifyStep:
         """
         self._names = {each.directory: each.folder.name for each in self.catalog.folders().values()}
         journal = self._journal_problem()
-        strays = tuple(Finding(path, reason) for path, reason in self.store.strays(self._counted()))
-        messages, checked, octets = self._read_all()
+        self._plan()
+        messages, checked, octets = self._audit()
         return VerifyResult(
             messages=messages,
             checked=checked,
             octets=octets,
-            missing=tuple(self._missing),
-            damaged=tuple(self._damaged),
-            strays=strays,
+            missing=tuple(sorted(self._missing, key=_by_folder)),
+            damaged=tuple(sorted(self._damaged, key=_by_folder)),
+            strays=tuple(self._strays),
             journal=journal,
             catalog=None if self.rebuilt is None or journal else difference(self.catalog, self.rebuilt),
         )
@@ -133,54 +141,51 @@ class VerifyStep:
             " of another journal" if last[0] == known[0] else ""
         )
 
-    def _counted(self) -> Iterator[Placement]:
-        """All rows; what there is to do is told when they were all given."""
+    def _plan(self) -> None:
         messages = octets = 0
         for placement in self.catalog.placements():
-            if self.sample is None or self.sample.takes(placement):
-                messages += 1
-                octets += placement.size
-            yield placement
+            messages += 1
+            octets += placement.size if self.reads(placement) else 0
         self.progress(Planned(messages, octets))
 
-    def _read_all(self) -> tuple[int, int, int]:
+    def _audit(self) -> tuple[int, int, int]:
+        """How many messages were looked at, how many of them read, and their octets."""
         messages = checked = octets = 0
         told = (0, 0)
-        for placement in self.catalog.placements():
-            self.check_stop()
-            messages += 1
-            read = self.sample is None or self.sample.takes(placement)
-            self._look_at(placement, read=read)
-            if read:
-                checked += 1
-                octets += placement.size
-                if checked - told[0] >= _TELL_MESSAGES or octets - told[1] >= _TELL_OCTETS:
-                    self.progress(Verified(checked - told[0], octets - told[1]))
-                    told = (checked, octets)
-        self.progress(Verified(checked - told[0], octets - told[1]))
+        with closing(self.store.audit(self.catalog, self.reads)) as audit:
+            for each in audit:
+                self.check_stop()
+                if not isinstance(each, Looked):
+                    self._found_beside(each)
+                    continue
+                self._found(each)
+                messages += 1
+                if each.read:
+                    checked += 1
+                    octets += each.placement.size
+                if messages - told[0] >= _TELL_MESSAGES or octets - told[1] >= _TELL_OCTETS:
+                    self.progress(Verified(messages - told[0], octets - told[1]))
+                    told = (messages, octets)
+        self.progress(Verified(messages - told[0], octets - told[1]))
         return messages, checked, octets
 
-    def _look_at(self, placement: Placement, *, read: bool) -> None:
-        try:
-            with self.store.open(placement) as file:
-                size = file.seek(0, 2)
-                if size != placement.size:
-                    self._found(self._damaged, placement, f"has {size} octets, was stored with {placement.size}")
-                elif read:
-                    file.seek(0)
-                    sha256 = hashlib.sha256()
-                    while octets := file.read(_READ_OCTETS):
-                        sha256.update(octets)
-                    if sha256.hexdigest() != placement.digest:
-                        self._found(self._damaged, placement, f"its octets have the digest {sha256.hexdigest()}")
-        except IntegrityError:
-            self._found(self._missing, placement, "its octets are not in the store")
-        except OSError as error:
-            self._found(self._damaged, placement, f"cannot be read: {error.strerror or error}")
+    def _found(self, looked: Looked) -> None:
+        if (fault := looked.fault) is None:
+            return
+        place = looked.placement
+        folder = self._names.get(place.directory)
+        findings = self._missing if fault.kind == "missing" else self._damaged
+        findings.append(Finding(self.store.place(place), fault.reason, folder, place.uid, place.digest))
 
-    def _found(self, findings: list[Finding], placement: Placement, reason: str) -> None:
-        folder = self._names.get(placement.directory)
-        findings.append(Finding(self.store.place(placement), reason, folder, placement.uid, placement.digest))
+    def _found_beside(self, found: Stray | Damage) -> None:
+        findings = self._strays if isinstance(found, Stray) else self._damaged
+        findings.append(Finding(found.path, found.reason))
+
+
+def _by_folder(finding: Finding) -> tuple[bool, bool, str, int]:
+    """A bucket is looked through by digest; people look by folder."""
+    folder = finding.folder
+    return folder is None, folder != "INBOX", folder or "", finding.uid or 0
 
 
 def difference(catalog: Catalog, rebuilt: Catalog) -> str | None:

@@ -314,9 +314,12 @@ def verify(
         str | None, typer.Option("--sample", metavar="SHARE", help="Read only a share of the messages, as in 5%.")
     ] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Fetch every copy from the destination and compare its octets, too.")
+        bool,
+        typer.Option(
+            "--deep", help="Read all octets: of every copy at the destination, of every object in a bucket."
+        ),
     ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Contact no server: the archive alone.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Contact no mail server: the archive alone.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -329,13 +332,19 @@ def verify(
     (line ends, blanks in headers) is compared without that, and it is said. What the destination's user changed or
     removed there is told, and is no difference.
 
-    The source is not contacted. With --sample only that share of the archive is read, others every day; that all
-    files are there is looked at anyway. Exit code 4 for differences, 6 for an archive that lost something.
+    On a disk all octets are read. In a bucket one listing tells whether every object is there with its size, and
+    nothing is downloaded: a flipped octet is found only where octets are read, with --deep or --sample. With
+    --sample only that share of the archive is read, others every day; that all of it is there is looked at anyway.
+
+    Each finding is named by folder and UID: missing, damaged, or a stray, which is a file or an object that no
+    message accounts for. `archiver repair` mends the first two. The source is not contacted. Exit code 4 for
+    differences and strays, 6 for an archive that lost something.
 
     \b
       archiver verify configs/
       archiver verify configs/ --sample 5%     every night; all within some weeks
       archiver verify configs/alice.toml --deep
+      archiver verify configs/alice.toml --deep --offline     all of the archive, nothing of the destination
     """
     from pipelines.commands.upkeep import verify_archives
     from pipelines.upkeep import VerifyOptions

@@ -13,12 +13,13 @@ from typing import Any
 
 from archiver.config import Settings
 from archiver.errors import ArchiverError, IntegrityError, worst
+from archiver.model import Placement
 from archiver.names import printable
 from archiver.progress import Noted
 from archiver.rebuild import replay_journal, require_no_loss, restore_store
 from archiver.record import Recorder
 from archiver.replay.comparing import DestinationCheck
-from archiver.verify import Finding, Sample, VerifyResult, VerifyStep
+from archiver.verify import Finding, Sample, VerifyResult, VerifyStep, every, none
 from archiver.wiring import Archive, install_catalog, locked, open_archive, scratch_catalog, utc_now
 from archiver.wiring_replay import (
     check_to_record,
@@ -67,9 +68,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """How closely to look. `sample` is the share of messages whose octets are read from the archive (0.05), None
-    for all: chosen anew every day, the same ones on one day. `deep`: the octets that the destination gives back are
-    compared too; `offline`: no server is contacted."""
+    """How closely to look. `sample` is the share of messages whose octets are read from the archive (0.05), chosen
+    anew every day, the same ones on one day. None: all from a disk, and none from a bucket unless `deep`, which is
+    also that the octets that the destination gives back are compared. `offline`: no mail server is contacted."""
 
     sample: float | None = None
     deep: bool = False
@@ -89,8 +90,7 @@ def _verify(settings: Settings, options: VerifyOptions, listener: Listener) -> V
         STOP.check()
         tell(Began(_VERIFY))
         with open_archive(settings) as archive, locked(settings, _VERIFY):
-            chosen = None if options.sample is None else Sample(options.sample, utc_now()[:10])
-            result = _verified(archive, chosen, tell)
+            result = _verified(archive, options, tell)
             message, code = _summary(result), result.exit_code
             if options.offline or destination_number(archive) is None:
                 return VerifyOutcome(settings, result, code, message)
@@ -109,11 +109,18 @@ def _verify(settings: Settings, options: VerifyOptions, listener: Listener) -> V
     return VerifyOutcome(settings, result, worst((code, there.exit_code)), message, there)
 
 
-def _verified(archive: Archive, sample: Sample | None, tell: Tell) -> VerifyResult:
+def octets_to_read(settings: Settings, sample: float | None, *, deep: bool) -> Callable[[Placement], bool]:
+    """Whose octets are read: those of a sample, or all, where they are near or it was asked for."""
+    if sample is not None:
+        return Sample(sample, utc_now()[:10]).takes
+    return every if deep or settings.archive.s3 is None else none
+
+
+def _verified(archive: Archive, options: VerifyOptions, tell: Tell) -> VerifyResult:
     _catch_up(archive)
     with scratch_catalog(archive, _VERIFY) as scratch:
         rebuilt = None
-        if sample is None:
+        if options.sample is None:
             try:
                 replay_journal(archive.journal, scratch, STOP.check)
                 rebuilt = scratch
@@ -124,7 +131,7 @@ def _verified(archive: Archive, sample: Sample | None, tell: Tell) -> VerifyResu
             journal=archive.journal,
             catalog=archive.catalog,
             rebuilt=rebuilt,
-            sample=sample,
+            reads=octets_to_read(archive.settings, options.sample, deep=options.deep),
             progress=tell,
             check_stop=STOP.check,
         )
@@ -143,8 +150,10 @@ def _catch_up(archive: Archive) -> None:
 def _summary(result: VerifyResult) -> str:
     """What was found, and what next."""
     read = f"{result.checked} of {result.messages} messages read, {result.octets / 1e6:.1f} MB"
+    if result.messages and not result.checked:
+        read = f"{result.messages} messages looked for, sizes compared, octets not read (--deep reads them)"
     if result.exit_code == 0:
-        return f"{read}: all is as it was stored"
+        return f"{read}: " + ("all is as it was stored" if result.checked else "all are there")
     found = []
     for name in ("missing", "damaged", "strays"):
         if findings := getattr(result, name):

@@ -27,19 +27,17 @@ class MemoryBucket:
 
     def create(self, key: str, octets: Octets, digest: Digest, purpose: Purpose) -> bool:
         self._begin("create", key)
-        assert isinstance(octets, bytes)
         with self._lock:
             is_new = key not in self.objects
             if is_new:
-                self.objects[key] = (octets, self.now)
+                self.objects[key] = (_read(octets), self.now)
         self.after("create", key)
         return is_new
 
     def replace(self, key: str, octets: Octets, digest: Digest, purpose: Purpose) -> None:
         self._begin("replace", key)
-        assert isinstance(octets, bytes)
         with self._lock:
-            self.objects[key] = (octets, self.now)
+            self.objects[key] = (_read(octets), self.now)
         self.after("replace", key)
 
     def look(self, key: str) -> ObjectFacts | None:
@@ -76,6 +74,10 @@ class MemoryBucket:
     def _facts(self, key: str) -> ObjectFacts:
         content, modified = self.objects[key]
         return ObjectFacts(key, len(content), modified, self.now)
+
+
+def _read(octets: Octets) -> bytes:
+    return octets if isinstance(octets, bytes) else octets.read_bytes()
 
 
 def lost(request: str, under: str, times: int = 1) -> Callable[[str, str], None]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from archiver.audit import Audited
 from archiver.errors import IntegrityError
 from archiver.model import Placement
+from archiver.ports import Rows
 from archiver.stores.durable import Durability, Writing, private_file
+from archiver.stores.maildir_audit import audit
 from archiver.stores.maildir_batch import MaildirBatch
 from archiver.stores.maildir_format import (
     FOLDER_FILE,
@@ -37,7 +40,6 @@ from archiver.stores.maildir_settle import (
     clear_leftovers,
     rename,
 )
-from archiver.stores.maildir_strays import strays
 from archiver.stores.maildir_tree import MaildirTree
 
 _CHUNK = 1000
@@ -129,9 +131,9 @@ class MaildirStore:
         """The path of the message's file relative to the archive, as it should be."""
         return os.path.relpath(self._tree.expected(placement), self._tree.root)
 
-    def strays(self, expected: Iterable[Placement]) -> Iterator[tuple[str, str]]:
-        """(path relative to the archive, reason) of every file that is not the expected one of a message."""
-        return strays(self._tree, expected)
+    def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
+        """Every file that is not the expected one of a message, then every message."""
+        return audit(self._tree, rows, reads, self.open)
 
     def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
         """Bring messages to their expected places and clear leftovers, before returning; then yield what was not

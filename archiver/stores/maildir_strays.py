@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
+from archiver.audit import NOBODYS
 from archiver.model import Placement
 from archiver.stores.maildir_format import (
     CONTROL_FILES,
@@ -25,7 +26,6 @@ from archiver.stores.maildir_tree import MaildirTree
 _OWN = frozenset({"cur", "new", "tmp", "maildirfolder", *CONTROL_FILES})
 _OF_OTHERS = (".", "dovecot")  # .notmuch, .mbsyncstate, dovecot.index
 
-_NOBODYS = "no message of the archive belongs here"
 _RENAMED = "a message of the archive, but under another name than recorded"
 
 _Expected = Mapping[str, Mapping[str, str]]
@@ -69,7 +69,7 @@ def _among_messages(tree: MaildirTree, name: str, expected: _Expected) -> Iterat
         base, colon, info = file.partition(":")
         if sub != "cur" or here.get(base) != colon + info:
             known = any(base in names for names in expected.values())
-            found.append((f"{name}/{sub}/{file}", _RENAMED if known else _NOBODYS))
+            found.append((f"{name}/{sub}/{file}", _RENAMED if known else NOBODYS))
     yield from sorted(found)
 
 
@@ -79,4 +79,4 @@ def _beside_messages(tree: MaildirTree, name: str) -> Iterator[tuple[str, str]]:
         return
     for entry in sorted(os.listdir(path)):
         if entry not in _OWN and not entry.startswith(_OF_OTHERS):
-            yield f"{name}/{entry}", _NOBODYS
+            yield f"{name}/{entry}", NOBODYS

@@ -9,27 +9,27 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+from archiver.audit import Audited
 from archiver.errors import IntegrityError
 from archiver.facts import Fact
 from archiver.model import Body, Digest, Placement
+from archiver.ports import Rows
 from archiver.s3.bucket import Bucket, Octets
 from archiver.stores.durable import Writing, private_file
+from archiver.stores.keys import MESSAGES, message_key
+from archiver.stores.objects_audit import audit_elsewhere, audit_objects
 from archiver.stores.read_ahead import ReadAhead
 
-MESSAGES = "messages/"
 SPOOL = "spool"
 
+T = TypeVar("T")
+
 _REMEMBERED = 200_000  # digests known to be there: 64 octets each
-
-
-def message_key(digest: Digest) -> str:
-    """The key of a message, relative to the account's place in the bucket."""
-    return f"{MESSAGES}{digest[:2]}/{digest}.eml"
 
 
 class ObjectStore:
@@ -75,6 +75,11 @@ class ObjectStore:
     def place(self, placement: Placement) -> str:
         """The message's URL."""
         return self._bucket.place(message_key(placement.digest))
+
+    def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
+        """One listing beside the rows in the order of digests; octets are read as far as `reads` says."""
+        yield from audit_objects(self._bucket, rows.by_digest(), reads, self._submit, 2 * self._connections)
+        yield from audit_elsewhere(self._bucket)
 
     def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
         """Nothing is half-written in a bucket, and nothing is where it should not be.
@@ -150,7 +155,7 @@ class ObjectStore:
         if len(self._there) < _REMEMBERED:
             self._there.add(digest)
 
-    def _submit(self, work: Callable[[], None]) -> Future[None]:
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
         with self._making:
             if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
                 self._pool = os.getpid(), ThreadPoolExecutor(self._connections, "bucket")

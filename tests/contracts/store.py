@@ -7,17 +7,19 @@ anew, as the next run would.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from archiver.audit import Looked, Stray
 from archiver.errors import IntegrityError
+from archiver.facts import PackedFact
 from archiver.message import body_of
-from archiver.model import Placement
+from archiver.model import Digest, Frame, Placement
 from archiver.ports import MessageStore
 
 NOON = 1577966400
@@ -50,8 +52,50 @@ def read(store: MessageStore, placement: Placement) -> bytes:
 HELLO = b"Subject: hello\r\n\r\nworld\r\n"
 
 
+def octets_of(uid: int) -> bytes:
+    return b"Subject: %d\r\n\r\n" % uid + b"x" * uid
+
+
+def places_of(count: int) -> list[Placement]:
+    """Messages 1 to `count` of one folder, each of other octets."""
+    return [placement_of(octets_of(uid), uid, ".Audited") for uid in range(1, count + 1)]
+
+
+@dataclass
+class RowsOf:
+    """A catalog's rows for an audit."""
+
+    messages: list[Placement]
+    framed: dict[Digest, Frame] = field(default_factory=dict)
+    packed: dict[Digest, int] = field(default_factory=dict)
+
+    def placements(self) -> Iterator[Placement]:
+        return iter(self.messages)
+
+    def by_digest(self) -> Iterator[Placement]:
+        return iter(sorted(self.messages, key=lambda each: each.digest))
+
+    def frames(self, digests: Collection[Digest]) -> dict[Digest, Frame]:
+        return {digest: self.framed[digest] for digest in digests if digest in self.framed}
+
+    def packs(self) -> Iterator[tuple[Digest, int]]:
+        return iter(sorted(self.packed.items()))
+
+
 class StoreContract:
     """What steps rely on."""
+
+    def rows(self, store: MessageStore, *messages: tuple[Placement, bytes]) -> RowsOf:
+        """Commit messages, and what the catalog then says."""
+        batch = store.batch()
+        for placement, octets in messages:
+            batch.put(placement, body_of(octets))
+        rows = RowsOf([placement for placement, _ in messages])
+        for fact in batch.commit():
+            assert isinstance(fact, PackedFact)
+            rows.packed[fact.pack] = fact.size
+            rows.framed |= {digest: Frame(fact.pack, offset, length) for digest, offset, length in fact.frames}
+        return rows
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
@@ -69,14 +113,13 @@ class StoreContract:
         assert read(open_store(), place) == HELLO
         assert list(store.found())
 
-    def test_what_is_abandoned_is_gone(self, store: MessageStore) -> None:
+    def test_what_is_abandoned_is_not_committed_and_may_be_put_again(self, store: MessageStore) -> None:
         batch = store.batch()
         batch.put(placement_of(HELLO, 1), body_of(HELLO))
         batch.abandon()
-        batch.commit()
-        assert list(store.found()) == []
-        with pytest.raises(IntegrityError):
-            store.open(placement_of(HELLO, 1))
+        assert batch.commit() == ()
+        put(store, (placement_of(HELLO, 1), HELLO))
+        assert read(store, placement_of(HELLO, 1)) == HELLO
 
     def test_an_empty_batch_commits(self, store: MessageStore) -> None:
         store.batch().commit()
@@ -129,8 +172,13 @@ class StoreContract:
         assert list(open_store().settle([one, two])) == []
 
     def test_a_link_to_nothing_is_an_integrity_error(self, store: MessageStore) -> None:
+        def linked() -> None:
+            batch = store.batch()
+            batch.link(placement_of(HELLO, 1), placement_of(HELLO, 2, ".Sent"))
+            batch.commit()
+
         with pytest.raises(IntegrityError):
-            store.batch().link(placement_of(HELLO, 1), placement_of(HELLO, 2, ".Sent"))
+            linked()
 
     def test_a_message_that_is_not_there_is_an_integrity_error(self, store: MessageStore) -> None:
         with pytest.raises(IntegrityError):
@@ -192,11 +240,36 @@ class StoreContract:
         assert list(open_store().settle([new])) == []
         assert read(open_store(), new) == HELLO
 
-    def test_settling_clears_unfinished_writes(self, open_store: OpenStore) -> None:
-        batch = open_store().batch()
-        batch.put(placement_of(HELLO, 1), body_of(HELLO))
-        assert list(open_store().settle([])) == []
-        assert list(open_store().found()) == []
+    def test_an_audit_looks_at_every_message_once(self, open_store: OpenStore) -> None:
+        places = places_of(8)
+        rows = self.rows(open_store(), *((place, octets_of(place.uid)) for place in places))
+        for reads in (True, False):
+            audited = list(open_store().audit(rows, lambda _, reads=reads: reads))
+            assert [each for each in audited if not isinstance(each, Looked)] == []
+            looked = [each for each in audited if isinstance(each, Looked)]
+            assert [(each.read, each.fault) for each in looked] == [(reads, None)] * 8
+            assert sorted(each.placement.uid for each in looked) == list(range(1, 9))
+
+    def test_an_audit_finds_what_is_missing_and_goes_on(self, open_store: OpenStore) -> None:
+        places = places_of(8)
+        rows = self.rows(
+            open_store(), *((place, octets_of(place.uid)) for place in places if place.uid not in (3, 5))
+        )
+        rows.messages = places
+        for reads in (True, False):
+            audited = list(open_store().audit(rows, lambda _, reads=reads: reads))
+            faults = {
+                each.placement.uid: each.fault and each.fault.kind for each in audited if isinstance(each, Looked)
+            }
+            assert faults == {uid: "missing" if uid in (3, 5) else None for uid in range(1, 9)}
+
+    def test_an_audit_finds_what_no_row_names(self, open_store: OpenStore) -> None:
+        places = places_of(3)
+        rows = self.rows(open_store(), *((place, octets_of(place.uid)) for place in places))
+        rows.messages = [places[0], places[2]]
+        audited = list(open_store().audit(rows, lambda _: True))
+        assert [type(each) for each in audited if not isinstance(each, Looked)] == [Stray]
+        assert [each.fault for each in audited if isinstance(each, Looked)] == [None, None]
 
     def test_control_files_are_written_any_number_of_times(self, open_store: OpenStore) -> None:
         place = placement_of(HELLO, 1, ".Sent", flags=["b"])

@@ -63,6 +63,20 @@ def files(path: Path) -> list[str]:
 
 
 class TestOnDisk:
+    def test_what_is_abandoned_is_gone(self, store: MaildirStore) -> None:
+        batch = store.batch()
+        batch.put(placement_of(HELLO, 1), body_of(HELLO))
+        batch.abandon()
+        batch.commit()
+        assert list(store.found()) == []
+        with pytest.raises(IntegrityError):
+            store.open(placement_of(HELLO, 1))
+
+    def test_settling_clears_unfinished_writes(self, store: MaildirStore, path: Path) -> None:
+        store.batch().put(placement_of(HELLO, 1), body_of(HELLO))
+        assert list(MaildirStore(path).settle([])) == []
+        assert files(path) == []
+
     def test_names_and_places(self, store: MaildirStore, path: Path) -> None:
         store.reserve(".Sent", ["NonJunk", "$Forwarded"])
         digest = body_of(HELLO).digest[:16]
