@@ -190,6 +190,18 @@ class StateFact:
     size: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FenceFact:
+    """A machine went on where another one, which may only be asleep, did not give its lease back: from here on the
+    journal is written under the lease `fence`."""
+
+    kind: ClassVar[str] = "fence"
+    fence: int
+    host: str
+    run: str
+    at: str
+
+
 Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     ArchiveFact,
     FolderFact,
@@ -203,6 +215,7 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     ReleasedFact,
     PassFact,
     StateFact,
+    FenceFact,
     DestinationFact,
     MappedFact,
     TargetFact,

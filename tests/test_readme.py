@@ -27,7 +27,7 @@ from archiver.replay.likeness import How
 from archiver.replay.repair import REPAIRS
 from archiver.report.document import FORMAT, AtDestination, Failure, Party, RunReport
 from archiver.settings import TABLES
-from archiver.stores import journal_format
+from archiver.stores import journal_format, lease
 from pipelines.cli import EXIT_CODES, app
 from pipelines.tasks import ArchiveAccount
 
@@ -211,6 +211,7 @@ def test_the_runbook_names_exit_codes_of_the_command_line() -> None:
 def test_the_formats_have_the_versions_of_the_code() -> None:
     versions = {row[0]: row[1] for row in rows(FORMATS.split("\n## Words\n")[0])}
     assert versions["journal"] == f"`{journal_format.FORMAT}`"
+    assert versions["lease"] == f"`{lease.FORMAT}`"
     assert versions["catalog"] == f"schema version {1 + len(schema.MIGRATIONS)}"
     assert versions["report"] == f"`{FORMAT}`"
 

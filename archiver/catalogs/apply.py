@@ -46,6 +46,7 @@ from archiver.facts import (
     ArchiveFact,
     EpochFact,
     Fact,
+    FenceFact,
     FlagsFact,
     FolderFact,
     HeadersFact,
@@ -384,6 +385,10 @@ def _states(connection: Connection, segment: Segment, facts: Sequence[StateFact]
     connection.execute(_SET_STATE, rows)
 
 
+def _fences(_connection: Connection, _segment: Segment, _facts: Sequence[FenceFact]) -> None:
+    """Nothing: what counts is that its segment has its number."""
+
+
 _EFFECTS: Mapping[type[Fact], Callable[[Connection, Segment, Sequence[Any]], None]] = {
     ArchiveFact: _archive,
     FolderFact: _folders,
@@ -397,5 +402,6 @@ _EFFECTS: Mapping[type[Fact], Callable[[Connection, Segment, Sequence[Any]], Non
     ReleasedFact: _released,
     PassFact: _passes,
     StateFact: _states,
+    FenceFact: _fences,
     **COPY_EFFECTS,
 }

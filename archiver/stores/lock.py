@@ -7,8 +7,11 @@ held share it, so an orphan of a killed parent keeps others out for as long as i
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +60,19 @@ def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[None]:
             del _held[file]
     finally:
         os.close(descriptor)
+
+
+def lock_place(path: Path) -> str:
+    """Names the lock file of the archive at `path`, on this machine since it was started, and nothing else: not a
+    copy of the archive, nor another machine's view of the same files, where this kernel's locks do not hold."""
+    file = path.resolve() / "lock"
+    facts = file.stat()
+    try:
+        machine = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:  # not Linux
+        machine = f"{socket.gethostname()} {uuid.getnode()}"
+    words = "\n".join([machine, str(facts.st_dev), str(facts.st_ino), str(file)])
+    return hashlib.sha256(os.fsencode(words)).hexdigest()
 
 
 def _let_go_of_others(file: Path) -> None:

@@ -73,6 +73,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "copied",
         "destination",
         "epoch",
+        "fence",
         "flags",
         "folder",
         "headers",
