@@ -15,6 +15,7 @@ The map of the house; imports point down only, and a linter keeps it so:
     imap  plan  folder_map         the wire · pure decisions: what to fetch, which folder goes where
     report  settings               the report · an account file's shape
     ports  destination_ports       what a step needs
+    headers              what a header says, for people
     audit  flags  names  message  uidset  progress  refusals    pure: the words' small print
     facts  copy_facts  copies  model  errors               the words
 

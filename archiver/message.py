@@ -11,16 +11,16 @@ import calendar
 import hashlib
 import re
 from datetime import date
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
+from typing import BinaryIO
 
 from archiver.model import Body, Digest
 
 #: A header block is kept up to here.
 HEADER_OCTETS = 1 << 20
 
+_PIECE = 1 << 16
 _PLACEHOLDER = "Retrieval using the IMAP4 protocol failed for the following"
 #: Why such a message is not taken for the one that was asked for.
 PLACEHOLDER_GIVEN = "the server gave a placeholder instead of the message"
@@ -89,6 +89,14 @@ def body_of(octets: bytes) -> Body:
 def header_block(octets: bytes) -> bytes:
     """The octets up to and with the first blank line, at most `HEADER_OCTETS`; all, where there is none."""
     return octets[: _header_end(octets) or HEADER_OCTETS]
+
+
+def read_header(file: BinaryIO) -> bytes:
+    """The header block of a message that was opened; reads little more than that."""
+    octets = b""
+    while len(octets) < HEADER_OCTETS and not _header_end(octets) and (piece := file.read(_PIECE)):
+        octets += piece
+    return header_block(octets)
 
 
 def _header_end(octets: bytes) -> int:
@@ -203,30 +211,20 @@ _FIRST_SECOND = (date(1, 1, 1).toordinal() - date(1970, 1, 1).toordinal()) * 864
 _LAST_SECOND = (date(9999, 12, 31).toordinal() - date(1970, 1, 1).toordinal()) * 86400 + 86399
 
 
-def readable(value: str | None) -> str | None:
-    """A field's value with its encoded words (RFC 2047) decoded, as far as they can be; for people."""
-    if value is None or "=?" not in value:
-        return value
-    try:
-        return _escaped(str(make_header(decode_header(value))))
-    except (HeaderParseError, LookupError, ValueError):
-        return value
-
-
 def arrived_of(internaldate: str | None, header: bytes) -> int:
     """When a message arrived, in seconds since 1970: its INTERNALDATE, else the date of the topmost Received,
     else Date, else 0."""
     seconds = internaldate_seconds(internaldate)
     if seconds is None:
-        seconds = _date_seconds((header_value(header, "Received") or "").rpartition(";")[2])
+        seconds = date_seconds((header_value(header, "Received") or "").rpartition(";")[2])
     if seconds is None:
-        seconds = _date_seconds(header_value(header, "Date") or "")
+        seconds = date_seconds(header_value(header, "Date") or "")
     return seconds or 0
 
 
-def _date_seconds(text: str) -> int | None:
-    """The date of RFC 5322, as the standard library reads it; it raises on some bad ones."""
-    try:
+def date_seconds(text: str) -> int | None:
+    """The date of RFC 5322 in seconds since 1970, as the standard library reads it; None where it names no time."""
+    try:  # it raises on some bad ones
         parsed = parsedate_tz(text[:200])
         return int(mktime_tz(parsed)) if parsed and parsed[0] >= 1 else None
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from archiver.facts import StoredFact
-from archiver.message import HEADER_OCTETS, header_digest, message_id
+from archiver.headers import headers_of
+from archiver.message import header_digest, message_id, read_header
 from archiver.model import Attributes, KnownEpoch, Placement
 from archiver.ports import MessageStore
 
@@ -50,7 +51,7 @@ def adopted(
     """The fact of an orphan; `attributes` is what the server says of it, None where it cannot be asked."""
     seen = attributes or Attributes(placement.uid, placement.flags)
     with store.open(placement) as file:
-        header = file.read(HEADER_OCTETS)
+        header = read_header(file)
     return StoredFact(
         epoch=epoch.number,
         uid=placement.uid,
@@ -66,4 +67,5 @@ def adopted(
         emailid=seen.emailid,
         matched=None,
         at=now(),
+        headers=headers_of(header),
     )

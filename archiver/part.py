@@ -20,6 +20,7 @@ from archiver.errors import (
     Throttled,
 )
 from archiver.facts import PassFact, QuarantinedFact, ReleasedFact, StoredFact
+from archiver.headers import headers_of
 from archiver.message import (
     PLACEHOLDER_GIVEN,
     arrived_of,
@@ -190,6 +191,7 @@ class Part:
             emailid=attributes.emailid,
             matched=None,
             at=self._context.now(),
+            headers=headers_of(body.header),
         )
         self._batch.stored(fact, surveyed.placement(fact), body)
 

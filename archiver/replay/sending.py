@@ -24,7 +24,8 @@ from archiver.errors import (
 )
 from archiver.facts import Fact
 from archiver.flags import respelled
-from archiver.message import HEADER_OCTETS, header_value, readable
+from archiver.headers import readable
+from archiver.message import HEADER_OCTETS, header_value
 from archiver.model import Attributes
 from archiver.names import printable
 from archiver.progress import Noted, Sent
@@ -332,7 +333,8 @@ def refusal_of(
             header = file.read(HEADER_OCTETS)
     except IntegrityError:
         pass  # then it is refused for that
-    date, subject = (readable(header_value(header, name)) for name in ("Date", "Subject"))
+    values = (header_value(header, name) for name in ("Date", "Subject"))
+    date, subject = (None if value is None else readable(value) for value in values)
     epoch, uid = outgoing.key
     said = f" ({reply})" if reply else ""
     context.progress(Noted(f'folder "{printable(target.job.name)}": a message is refused: {reason}{said}'))
