@@ -1,0 +1,173 @@
+"""Writing an object: one PutObject, with as strong a net under it as the endpoint takes.
+
+Which nets an endpoint knows is found out by the first object that it takes, for no answer says so beforehand: a
+checksum it has not learnt may be refused as a wrong argument, a missing length or even a missing permission.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO, Literal
+
+from archiver.errors import ArchiveNotWritable, IntegrityError
+from archiver.model import Digest
+from archiver.s3.bucket import Octets, Purpose
+from archiver.s3.clients import DIGEST, md5_of, sha256_of
+from archiver.s3.endpoint import Endpoint, pause
+from archiver.s3.failures import Refusal, not_s3, refused
+from archiver.s3.keeping import CustomerKey, asked_for, customer_key_parameters
+from archiver.settings import S3Settings
+
+Integrity = Literal["sha256", "md5", "none"]
+"""What goes with an object beside its signature (which holds its digest, too), for the endpoint to compare what
+arrives with: our digest as the object's checksum, the MD5 of what is sent, or nothing."""
+
+_INTEGRITIES: dict[str, tuple[Integrity, ...]] = {
+    "auto": ("sha256", "md5", "none"),
+    "when_supported": ("sha256",),
+    "when_required": ("md5", "none"),
+}
+_IN_MEMORY = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How objects are written: with which checksum, and whether the endpoint itself keeps what is there already."""
+
+    integrity: Integrity
+    conditional: bool = True
+
+
+def weaker(manner: Manner, refusal: Refusal, settings: S3Settings) -> Manner | None:
+    """What to try after this refusal. The condition is given up only where the endpoint says that it has not learnt
+    something, and comes back with the next weaker checksum if that was not it."""
+    if manner.conditional and refusal.unknown_here:
+        return Manner(manner.integrity, conditional=False)
+    rest = _INTEGRITIES[settings.checksums]
+    rest = rest[rest.index(manner.integrity) + 1 :]
+    return Manner(rest[0]) if rest else None
+
+
+def doubtful(refusal: Refusal) -> bool:
+    """Whether a refusal may be of the checksum or the condition, whatever it says."""
+    return refusal.status in (400, 403, 405, 411, 501) and not refusal.clear
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What is to be written, and where: its whole key, and its place for people."""
+
+    key: str
+    where: str
+    octets: Octets
+    digest: Digest
+    purpose: Purpose
+
+
+class Writer:
+    """Writes objects into the bucket of `endpoint`. Threads may share it. `is_there` looks whether an object is."""
+
+    def __init__(
+        self, endpoint: Endpoint, customer_key: CustomerKey | None, is_there: Callable[[Object], bool]
+    ) -> None:
+        self._endpoint, self._settings = endpoint, endpoint.settings
+        self._customer_key, self._is_there = customer_key, is_there
+        self._settling = threading.Lock()
+        self._proven = False
+        self.manner = Manner(_INTEGRITIES[self._settings.checksums][0])
+
+    def write(self, thing: Object, *, once: bool) -> bool:
+        """Write it; False if it is there and was to be written once.
+
+        Raises:
+            IntegrityError: the octets are not those of the digest, as the endpoint noticed.
+        """
+        manner, first, attempt = self.manner, None, 1
+        while True:
+            answer = self._put(thing, manner, once)
+            if not isinstance(answer, Refusal):
+                self._settle(manner, answer)
+                return answer
+            first = first or answer
+            if answer.damaged:
+                _require_digest(thing)
+            other = None if self._proven or not doubtful(answer) else weaker(manner, answer, self._settings)
+            if other is not None:
+                manner = other
+            elif answer.damaged and attempt < self._settings.attempts:
+                pause(attempt)
+                attempt += 1
+            else:
+                raise refused(first, thing.where, self._settings, time.time())
+
+    def _put(self, thing: Object, manner: Manner, once: bool) -> bool | Refusal:
+        if once and not manner.conditional and self._is_there(thing):
+            return False
+        asked = asked_for(self._settings, thing.purpose, datetime.now(UTC))
+        asked |= customer_key_parameters(self._customer_key, thing.where)
+        if once and manner.conditional:
+            asked["IfNoneMatch"] = "*"
+        with _body(thing) as body:
+            asked |= _checksum(body, thing.digest, manner.integrity)
+            answer = self._endpoint.ask(
+                "put_object",
+                thing.where,
+                lambda refusal: doubtful(refusal) or refusal.status == 412,
+                Bucket=self._settings.bucket,
+                Key=thing.key,
+                Body=body,
+                **asked,
+                **{DIGEST: thing.digest},
+            )
+        if isinstance(answer, Refusal):
+            return False if answer.status == 412 and "IfNoneMatch" in asked else answer
+        if not answer.get("ETag"):
+            raise not_s3(thing.where, self._settings)
+        return True
+
+    def _settle(self, manner: Manner, written: bool) -> None:
+        """The first object that an endpoint takes decides; whoever tried at the same time follows."""
+        with self._settling:
+            if written and not self._proven:
+                self.manner, self._proven = manner, True
+
+
+@contextmanager
+def _body(thing: Object) -> Iterator[bytes | BinaryIO]:
+    """What is sent: small files as octets, in one piece with the request's head."""
+    if isinstance(thing.octets, bytes):
+        yield thing.octets
+        return
+    try:
+        with open(thing.octets, "rb") as file:
+            yield file.read() if os.fstat(file.fileno()).st_size <= _IN_MEMORY else file
+    except OSError as error:
+        raise ArchiveNotWritable(
+            f"{thing.octets}: {error.strerror or error}", hint="fix the disk or its permissions, and run again"
+        ) from error
+
+
+def _checksum(body: bytes | BinaryIO, digest: Digest, integrity: Integrity) -> dict[str, object]:
+    if integrity == "sha256":
+        return {"ChecksumSHA256": base64.b64encode(bytes.fromhex(digest)).decode("ascii")}
+    if integrity == "md5":
+        return {"ContentMD5": md5_of(body)}
+    return {}
+
+
+def _require_digest(thing: Object) -> None:
+    """What the endpoint takes for damage on the way may have been wrong before."""
+    with _body(thing) as body:
+        found = sha256_of(body)
+    if found != thing.digest:
+        raise IntegrityError(
+            f"{thing.where}: what was to be written are not the octets of its digest",
+            hint="look for a damaged disk or memory, and run again",
+        )
