@@ -6,13 +6,12 @@ one object, and nothing that happens to it at the server ever touches the object
 
 from __future__ import annotations
 
-import os
+import io
 import secrets
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from archiver.audit import Audited
 from archiver.errors import IntegrityError
@@ -23,11 +22,10 @@ from archiver.s3.bucket import Bucket, Octets
 from archiver.stores.durable import Writing, private_file
 from archiver.stores.keys import MESSAGES, message_key
 from archiver.stores.objects_audit import audit_elsewhere, audit_objects
-from archiver.stores.read_ahead import ReadAhead
+from archiver.stores.read_ahead import SMALL_OCTETS, ReadAhead, Request
+from archiver.stores.threads import Threads
 
 SPOOL = "spool"
-
-T = TypeVar("T")
 
 _REMEMBERED = 200_000  # digests known to be there: 64 octets each
 
@@ -42,14 +40,13 @@ class ObjectStore:
         self._bucket = bucket
         self._path = path
         self._connections = connections
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
-        self._making = threading.Lock()
+        self.threads = Threads(connections)
         self._there: set[Digest] = set()
-        self._ahead = ReadAhead(self._submit, self._read)
+        self._ahead = ReadAhead(self.threads)
 
     def batch(self) -> ObjectBatch:
         """Begin a batch."""
-        return ObjectBatch(self._submit, self.write, self.require)
+        return ObjectBatch(self.threads, self.write, self.require)
 
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
         """Nothing moves: flags, and whether a message is present, are facts alone."""
@@ -60,11 +57,22 @@ class ObjectStore:
         Raises:
             IntegrityError: not there.
         """
-        return self._ahead.take(placement) or self._read(placement)
+        octets = self._ahead.take(placement.digest)
+        return self.read(placement) if octets is None else io.BytesIO(octets)
 
     def foresee(self, placements: Sequence[Placement]) -> None:
         """These are opened next, in this order: small ones are fetched side by side while the first are used."""
-        self._ahead.expect(placements)
+        self._ahead.expect(map(self.request, filter(is_small, placements)))
+
+    def request(self, placement: Placement) -> Request:
+        """What fetches a small message."""
+
+        def fetch() -> dict[Digest, bytes]:
+            with self.read(placement) as file:
+                # NOTE: an object that is larger than it should be is not read into memory whole.
+                return {placement.digest: file.read(placement.size + 1)}
+
+        return Request({placement.digest: placement.size}, fetch)
 
     def found(self) -> Iterator[tuple[str, str]]:
         """(`messages/ab`, object name) of every message."""
@@ -78,7 +86,7 @@ class ObjectStore:
 
     def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
         """One listing beside the rows in the order of digests; octets are read as far as `reads` says."""
-        yield from audit_objects(self._bucket, rows.by_digest(), reads, self._submit, 2 * self._connections)
+        yield from audit_objects(self._bucket, rows.by_digest(), reads, self.threads.submit, 2 * self._connections)
         yield from audit_elsewhere(self._bucket)
 
     def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
@@ -123,14 +131,7 @@ class ObjectStore:
         if likely and (facts := self._bucket.look(key)) is not None and facts.size == size:
             self._remember(digest)
             return
-        if not self._bucket.create(key, octets, digest, "message"):
-            facts = self._bucket.look(key)
-            if facts is None or facts.size != size:
-                held = "nothing" if facts is None else f"{facts.size} octets"
-                raise IntegrityError(
-                    f"{self._bucket.place(key)}: holds {held} in place of the message's {size}",
-                    hint="`archiver verify` lists what is damaged, `archiver repair` fetches it again",
-                )
+        create_once(self._bucket, key, octets, digest, size)
         self._remember(digest)
 
     def require(self, placement: Placement) -> None:
@@ -148,18 +149,35 @@ class ObjectStore:
             )
         self._remember(placement.digest)
 
-    def _read(self, placement: Placement) -> BinaryIO:
+    def read(self, placement: Placement) -> BinaryIO:
+        """The message's octets, foreseen or not."""
         return self._bucket.read(message_key(placement.digest))
 
     def _remember(self, digest: Digest) -> None:
         if len(self._there) < _REMEMBERED:
             self._there.add(digest)
 
-    def _submit(self, work: Callable[[], T]) -> Future[T]:
-        with self._making:
-            if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
-                self._pool = os.getpid(), ThreadPoolExecutor(self._connections, "bucket")
-            return self._pool[1].submit(work)
+
+def is_small(placement: Placement) -> bool:
+    """Whether it may be held in memory with others."""
+    return placement.size <= SMALL_OCTETS
+
+
+def create_once(bucket: Bucket, key: str, octets: Octets, digest: Digest, size: int) -> None:
+    """Have an object there that is named by its digest, durable on return; fine if it is there.
+
+    Raises:
+        IntegrityError: an object of that name is there and has another size.
+    """
+    if bucket.create(key, octets, digest, "message"):
+        return
+    facts = bucket.look(key)
+    if facts is None or facts.size != size:
+        held = "nothing" if facts is None else f"{facts.size} octets"
+        raise IntegrityError(
+            f"{bucket.place(key)}: holds {held} in place of the {size} it is named for",
+            hint="`archiver verify` lists what is damaged, `archiver repair` fetches it again",
+        )
 
 
 class ObjectBatch:
@@ -167,11 +185,11 @@ class ObjectBatch:
 
     def __init__(
         self,
-        submit: Callable[[Callable[[], None]], Future[None]],
+        threads: Threads,
         write: Callable[..., None],
         require: Callable[[Placement], None],
     ) -> None:
-        self._submit = submit
+        self._threads = threads
         self._write = write
         self._require = require
         self._under_way: dict[Digest, Future[None]] = {}
@@ -180,22 +198,22 @@ class ObjectBatch:
     def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
         """Begin to send the octets. With a `twin` they are likely there, which is looked at first."""
         if body.digest in self._under_way and body.digest not in self._required:
-            _unlink(body.spool)
+            unlink(body.spool)
             return
 
         def send() -> None:
             octets = body.octets if body.octets is not None else body.spool
             assert octets is not None
             self._write(body.digest, body.size, octets, likely=twin is not None)
-            _unlink(body.spool)
+            unlink(body.spool)
 
-        self._under_way[body.digest] = self._submit(send)
+        self._under_way[body.digest] = self._threads.submit(send)
         self._required.discard(body.digest)
 
     def link(self, placement: Placement, twin: Placement) -> None:
         """The octets have to be there already; whether they are is told by `commit`."""
         if twin.digest not in self._under_way:
-            self._under_way[twin.digest] = self._submit(lambda: self._require(twin))
+            self._under_way[twin.digest] = self._threads.submit(lambda: self._require(twin))
             self._required.add(twin.digest)
 
     def commit(self) -> Sequence[Fact]:
@@ -220,6 +238,7 @@ class ObjectBatch:
         self._under_way.clear()
 
 
-def _unlink(spool: Path | None) -> None:
+def unlink(spool: Path | None) -> None:
+    """Remove a spool file, if there is one."""
     if spool is not None:
         spool.unlink(missing_ok=True)

@@ -41,16 +41,23 @@ class _Reading:
 
 
 def audit_objects(
-    bucket: Bucket, rows: Iterator[Placement], reads: Callable[[Placement], bool], submit: Submit, ahead: int
+    bucket: Bucket,
+    rows: Iterator[Placement],
+    reads: Callable[[Placement], bool],
+    submit: Submit,
+    ahead: int,
+    elsewhere: Callable[[str], bool] = lambda key: False,
 ) -> Generator[Audited, None, None]:
     """Every message of `rows`, which come by digest, and every object below `messages/` that none of them names. An
-    object is read once, however many messages it is; `ahead` of them are on their way."""
+    object is read once, however many messages it is; `ahead` of them are on their way. `elsewhere` says of a key
+    that its message is one of the archive, which has it in another place, too."""
     reading: deque[_Reading] = deque()
     try:
         for facts, placements in _side_by_side(bucket.list(MESSAGES), rows):
             if not placements:
                 assert facts is not None
-                yield Stray(bucket.place(facts.key), f"{NOBODYS}; there since {since(facts)}")
+                if not elsewhere(facts.key):
+                    yield Stray(bucket.place(facts.key), f"{NOBODYS}; there since {since(facts)}")
             elif facts is not None and facts.size == placements[0].size and reads(placements[0]):
                 reading.append(_Reading(placements, submit(_reader(bucket, placements[0]))))
             else:

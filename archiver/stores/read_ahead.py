@@ -6,76 +6,100 @@ something else is foreseen, so memory stays bounded whatever callers do.
 
 from __future__ import annotations
 
-import io
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, field
 
-from archiver.model import Digest, Placement
+from archiver.model import Digest
+from archiver.stores.threads import Threads
 
 SMALL_OCTETS = 1 << 20
 AHEAD_OCTETS = 16 << 20
-AHEAD_MESSAGES = 64
+AHEAD_REQUESTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Messages that one request fetches, each with its size in octets. What `fetch` leaves out could not be had."""
+
+    sizes: Mapping[Digest, int]
+    fetch: Callable[[], Mapping[Digest, bytes]]
+
+
+class ReadAhead:
+    """What is foreseen by each thread, at most AHEAD_OCTETS of it in memory, or one request's.
+
+    A fetch that fails is simply made again by whoever opens the message, and fails there.
+    """
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        self._mine = threading.local()
+
+    def expect(self, requests: Iterable[Request]) -> None:
+        """These are wanted next by this thread, in this order; what it foresaw before is forgotten. `requests` is
+        read a little at a time, in the thread that calls `expect` and `take`."""
+        self._mine.ahead = _Ahead(self._threads, iter(requests))
+        self._mine.ahead.fill()
+
+    def take(self, digest: Digest) -> bytes | None:
+        """The message, if it was foreseen and could be fetched; each once."""
+        ahead: _Ahead | None = getattr(self._mine, "ahead", None)
+        return ahead.take(digest) if ahead else None
+
+
+class _Ahead:
+    """One thread's; only `_Fetch.content` is written by another."""
+
+    def __init__(self, threads: Threads, waiting: Iterator[Request]) -> None:
+        self._threads = threads
+        self._waiting = waiting
+        self._next = next(waiting, None)
+        self._fetches: dict[Digest, _Fetch] = {}
+        self._requests = 0
+        self._octets = 0
+
+    def fill(self) -> None:
+        while (request := self._next) is not None and self._requests < AHEAD_REQUESTS:
+            octets = sum(request.sizes.values())
+            if self._requests and self._octets + octets > AHEAD_OCTETS:
+                return
+            self._begin(request)
+            self._next = next(self._waiting, None)
+
+    def _begin(self, request: Request) -> None:
+        new = [digest for digest in request.sizes if digest not in self._fetches]
+        if not new:
+            return
+        fetch = _Fetch(request, len(new))
+        fetch.done = self._threads.submit(fetch.run)
+        self._requests += 1
+        for digest in new:
+            self._fetches[digest] = fetch
+            self._octets += request.sizes[digest]
+
+    def take(self, digest: Digest) -> bytes | None:
+        fetch = self._fetches.pop(digest, None)
+        if fetch is None or fetch.done is None:
+            return None
+        failed = fetch.done.exception()
+        self._octets -= fetch.request.sizes[digest]
+        fetch.left -= 1
+        self._requests -= not fetch.left
+        octets = None if failed else fetch.content.pop(digest, None)
+        self.fill()
+        return octets
 
 
 @dataclass(slots=True)
 class _Fetch:
-    octets: int
+    """`left`: how many messages of it are not taken yet."""
+
+    request: Request
+    left: int
     done: Future[None] | None = None
-    content: bytes = b""
+    content: dict[Digest, bytes] = field(default_factory=dict)
 
-
-class ReadAhead:
-    """What is foreseen by each thread, at most AHEAD_OCTETS of it in memory.
-
-    `submit` runs something on another thread, `read` opens a message. A fetch that fails is simply made again by
-    whoever opens the message, and fails there.
-    """
-
-    def __init__(
-        self, submit: Callable[[Callable[[], None]], Future[None]], read: Callable[[Placement], BinaryIO]
-    ) -> None:
-        self._submit = submit
-        self._read = read
-        self._mine = threading.local()
-
-    def expect(self, placements: Sequence[Placement]) -> None:
-        """These are opened next by this thread, in this order; what it foresaw before is forgotten."""
-        self._mine.waiting = deque(each for each in placements if each.size <= SMALL_OCTETS)
-        self._mine.fetches = {}
-        self._mine.octets = 0
-        self._fill()
-
-    def take(self, placement: Placement) -> BinaryIO | None:
-        """The message, if it was foreseen and could be fetched; each once."""
-        fetches: dict[Digest, _Fetch] = getattr(self._mine, "fetches", {})
-        fetch = fetches.pop(placement.digest, None)
-        if fetch is None or fetch.done is None:
-            return None
-        failed = fetch.done.exception()
-        self._mine.octets -= fetch.octets
-        self._fill()
-        return None if failed else io.BytesIO(fetch.content)
-
-    def _fill(self) -> None:
-        waiting: deque[Placement] = self._mine.waiting
-        fetches: dict[Digest, _Fetch] = self._mine.fetches
-        while waiting and len(fetches) < AHEAD_MESSAGES:
-            if fetches and self._mine.octets + waiting[0].size > AHEAD_OCTETS:
-                return
-            placement = waiting.popleft()
-            if placement.digest not in fetches:
-                fetches[placement.digest] = fetch = _Fetch(placement.size)
-                self._mine.octets += placement.size
-                fetch.done = self._submit(self._fetching(fetch, placement))
-
-    def _fetching(self, fetch: _Fetch, placement: Placement) -> Callable[[], None]:
-        def work() -> None:
-            with self._read(placement) as file:
-                # NOTE: an object that is larger than it should be is not read into memory whole.
-                fetch.content = file.read(placement.size + 1)
-
-        return work
+    def run(self) -> None:
+        self.content = dict(self.request.fetch())

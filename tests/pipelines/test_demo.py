@@ -235,7 +235,7 @@ def test_the_journal_reader_of_the_documentation_reads_its_archive(
     toured: tuple[Path, str], tmp_path: Path
 ) -> None:
     documentation = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
-    (reader,) = re.findall(r"```python\n(.*?)```", documentation, re.DOTALL)
+    (reader,) = re.findall(r"read_journal\.py.*?```python\n(.*?)```", documentation, re.DOTALL)
     (tmp_path / "read_journal.py").write_text(reader, encoding="utf-8")
     archive = toured[0] / "archive"
     command = [sys.executable, str(tmp_path / "read_journal.py"), str(archive)]

@@ -1,0 +1,128 @@
+"""The store in a bucket with layout "packs": small messages together in packs, large ones as objects of their own.
+
+A thousand messages are one request in place of a thousand. Which message lies in which pack is a fact like all
+others; a message without such a fact is an object. So an archive may change its layout at any time: what it holds
+is read as it lies, and only new messages go the new way.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import BinaryIO, Protocol
+
+from archiver.audit import Audited
+from archiver.model import Digest, Frame, Placement
+from archiver.ports import Rows
+from archiver.s3.bucket import Bucket
+from archiver.stores.objects import ObjectStore, is_small
+from archiver.stores.pack_batch import PackBatch
+from archiver.stores.pack_objects import PackObjects, octets_of, windows
+from archiver.stores.packs_audit import audit_packs
+from archiver.stores.read_ahead import SMALL_OCTETS, ReadAhead, Request
+
+_LOOKED_UP = 500
+
+
+class KnownPacks(Protocol):
+    """What the store asks the catalog."""
+
+    def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
+        """Where those of these messages that lie in packs do so."""
+
+    def packs(self) -> Iterator[tuple[Digest, int]]:
+        """Digest and size of every pack."""
+
+
+class PackStore:
+    """A MessageStore of packs and objects. Messages smaller than `below` octets are packed; with 0 none is, and the
+    packs there are can still be read. Threads may share it; a fork has connections of its own."""
+
+    def __init__(self, bucket: Bucket, objects: ObjectStore, known: KnownPacks, below: int = SMALL_OCTETS) -> None:
+        self._bucket = bucket
+        self._objects = objects
+        self._known = known
+        self._below = below
+        self._packs = PackObjects(bucket, objects.threads)
+        self._ahead = ReadAhead(objects.threads)
+
+    def batch(self) -> PackBatch:
+        """Begin a batch. What it returns of packs has to be recorded with its messages."""
+        return PackBatch(self._packs, self._objects.batch(), self._known.frames, self._objects.threads, self._below)
+
+    def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
+        """Nothing moves: flags, and whether a message is present, are facts alone."""
+
+    def open(self, placement: Placement) -> BinaryIO:
+        """The message's octets; of a packed one they are those of its digest.
+
+        Raises:
+            IntegrityError: not there, or another message's; names pack and message.
+        """
+        octets = self._ahead.take(placement.digest)
+        if octets is None:
+            frame = self._frame(placement)
+            if frame is None:
+                return self._objects.read(placement)
+            octets = self._packs.read(frame, placement.digest, placement.size)
+        return io.BytesIO(octets)
+
+    def foresee(self, placements: Sequence[Placement]) -> None:
+        """These are opened next, in this order: neighbours in a pack are fetched by one request."""
+        self._ahead.expect(self._requests(filter(is_small, placements)))
+
+    def _requests(self, placements: Iterator[Placement]) -> Iterator[Request]:
+        while some := list(islice(placements, _LOOKED_UP)):
+            order = {each.digest: number for number, each in enumerate(some)}
+            frames = self._known.frames(order.keys())
+            sizes = {each.digest: each.size for each in some if each.digest in frames}
+            wanted = windows({digest: frames[digest] for digest in sizes}, sizes)
+            requests = [_request(self._packs, window, sizes) for window in wanted]
+            requests += [self._objects.request(each) for each in some if each.digest not in frames]
+            yield from sorted(requests, key=lambda request: min(order[digest] for digest in request.sizes))
+
+    def found(self) -> Iterator[tuple[str, str]]:
+        """(`packs/ab`, object name) of every pack, then every message that is an object."""
+        for each in self._packs.listed():
+            directory, _, name = each.key.rpartition("/")
+            yield directory, name
+        yield from self._objects.found()
+
+    def place(self, placement: Placement) -> str:
+        """The pack's URL and the octets there, or the URL of the message's own object."""
+        frame = self._frame(placement)
+        return self._packs.place_in(frame) if frame else self._objects.place(placement)
+
+    def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
+        """The packs by one listing, their messages as they lie there, then those that are objects."""
+        return audit_packs(self._bucket, self._packs, self._objects.threads, rows, reads)
+
+    def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
+        """Look into the packs that no fact names, so that what is in them is used when it is put again."""
+        self._packs.find_orphans({pack for pack, _ in self._known.packs()})
+        return self._objects.settle(expected)
+
+    def reserve(self, directory: str, keywords: Sequence[str]) -> None:
+        """Keywords are facts."""
+
+    def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
+        """So are names."""
+
+    def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
+        """No server serves a bucket."""
+
+    def subscribe(self, directories: Sequence[str]) -> None:
+        """Subscriptions are facts."""
+
+    def spool(self) -> BinaryIO:
+        """A new, private, empty local file for a message too large for memory."""
+        return self._objects.spool()
+
+    def _frame(self, placement: Placement) -> Frame | None:
+        return self._known.frames([placement.digest]).get(placement.digest)
+
+
+def _request(packs: PackObjects, frames: Mapping[Digest, Frame], sizes: Mapping[Digest, int]) -> Request:
+    own = {digest: sizes[digest] for digest in frames}
+    return Request(own, lambda: octets_of(packs.read_window(frames, own)))

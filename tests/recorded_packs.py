@@ -1,0 +1,68 @@
+"""Packs with their records: a PackStore whose batches write journal and catalog, as a run does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from archiver.catalogs.sql import SqlCatalog
+from archiver.facts import Fact
+from archiver.model import Body, Placement
+from archiver.record import Recorder
+from archiver.s3.bucket import Bucket
+from archiver.stores.journal import FileJournal
+from archiver.stores.objects import ObjectStore
+from archiver.stores.pack_batch import PackBatch
+from archiver.stores.packs import PackStore
+from archiver.stores.read_ahead import SMALL_OCTETS
+
+
+class RecordedPacks:
+    """An archive's packs over `bucket`, with journal and catalog below `path`."""
+
+    def __init__(self, bucket: Bucket, path: Path) -> None:
+        path.mkdir(exist_ok=True)
+        self.bucket = bucket
+        self.path = path
+        self.catalog = SqlCatalog(path / "catalog.sqlite")
+        self.recorder = Recorder(FileJournal(path, "none"), self.catalog, "run")
+
+    def open(self, below: int = SMALL_OCTETS) -> RecordingStore:
+        """The store anew, as the next run would."""
+        objects = ObjectStore(self.bucket, self.path, 8)
+        return RecordingStore(self.bucket, objects, self.catalog, self.recorder, below)
+
+
+class RecordingStore(PackStore):
+    """A PackStore that needs nobody to record what its batches return."""
+
+    def __init__(
+        self, bucket: Bucket, objects: ObjectStore, catalog: SqlCatalog, recorder: Recorder, below: int
+    ) -> None:
+        super().__init__(bucket, objects, catalog, below)
+        self.recorder = recorder
+
+    def batch(self) -> RecordingBatch:  # type: ignore[override]
+        return RecordingBatch(super().batch(), self.recorder)
+
+
+class RecordingBatch:
+    """A StoreBatch."""
+
+    def __init__(self, batch: PackBatch, recorder: Recorder) -> None:
+        self.unrecorded = batch
+        self.recorder = recorder
+
+    def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
+        self.unrecorded.put(placement, body, twin)
+
+    def link(self, placement: Placement, twin: Placement) -> None:
+        self.unrecorded.link(placement, twin)
+
+    def abandon(self) -> None:
+        self.unrecorded.abandon()
+
+    def commit(self) -> Sequence[Fact]:
+        facts = self.unrecorded.commit()
+        self.recorder.write(facts)
+        return facts
