@@ -16,9 +16,10 @@ _READ_OCTETS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a message: its octets are not there at all, or are not those that were stored."""
+    """What is wrong with a message: its octets are not there at all, or are not those that were stored. An
+    "endangered" one is whole, in something that is damaged, which is told by itself."""
 
-    kind: Literal["missing", "damaged"]
+    kind: Literal["missing", "damaged", "endangered"]
     reason: str
 
 
@@ -42,8 +43,8 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something of the store's own is not as it was written, apart from what that does to messages: a pack cut
-    short."""
+    """Something of the store's own that is in use and not as it was written, apart from what that does to messages:
+    a pack cut short."""
 
     path: str
     reason: str

@@ -20,6 +20,7 @@ from archiver.model import (
     Flags,
     Folder,
     Frame,
+    Headers,
     KnownEpoch,
     KnownFolder,
     Listed,
@@ -98,7 +99,7 @@ class Rows(Protocol):
 
 
 class MessageStore(Protocol):
-    """The bytes of an account. No call deletes a message.
+    """The bytes of an account. No call deletes a message, and none but `mend` overwrites one.
 
     Raises (all): ArchiveNotWritable when the disk is full or read-only; ArchiveUnreachable, ArchiveThrottled when
     the store is a bucket that does not answer.
@@ -140,6 +141,11 @@ class MessageStore(Protocol):
 
         What is wrong with one message is told and stops nothing.
         """
+
+    def mend(self, damaged: Sequence[Placement]) -> StoreBatch:
+        """Begin a batch that takes the place of whatever lies there for these messages, which are missing or
+        damaged. Only a repair may; what is put has to be theirs. Interrupted, what was there is there still, or it
+        is whole."""
 
     def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
         """After a crash: bring every message to its expected place, clear leftovers of unfinished writes, and
@@ -219,6 +225,9 @@ class Catalog(Protocol):
 
     def packs(self) -> Iterator[tuple[Digest, int]]:
         """Digest and size of every pack, by digest."""
+
+    def headers(self, digests: Collection[Digest]) -> Mapping[Digest, Headers]:
+        """What is known of the headers of these octets."""
 
     def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
         """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, to compare with a server's."""

@@ -170,7 +170,7 @@ class VerifyStep:
         return messages, checked, octets
 
     def _found(self, looked: Looked) -> None:
-        if (fault := looked.fault) is None:
+        if (fault := looked.fault) is None or fault.kind == "endangered":
             return
         place = looked.placement
         folder = self._names.get(place.directory)

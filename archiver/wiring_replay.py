@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -123,7 +124,7 @@ def replay_account(
 
 @dataclass(frozen=True, slots=True)
 class _Persistence:
-    """How a comparison connects, and how long it insists."""
+    """How a connection is made, and how long it insists."""
 
     connect: Callable[[], ImapDestination]
     attempts: int
@@ -141,9 +142,9 @@ def verify_at_destination(
     unlisted: bool = False,
 ) -> DestinationCheck:
     """Compare the archive with what the destination shows; `unlisted`: also where the source lost the folder."""
-    settings = destination_settings(archive.settings)
     number = destination_number(archive)
     if number is None:
+        settings = destination_settings(archive.settings)
         raise ConfigError(
             str(archive.settings.file),
             [f"nothing was replayed to {settings.user} at {settings.host} yet"],
@@ -163,15 +164,17 @@ def verify_at_destination(
         )
         return verifier.run(chosen_folders(archive, unlisted=unlisted))
 
-    address = address_of(settings)
-    persistence = _Persistence(
-        lambda: ImapDestination(address, archive.store.spool), settings.attempts, pause, progress
-    )
-    connection = Connection(persistence)
-    try:
+    with closing(destination_connection(archive, pause=pause, progress=progress)) as connection:
         return connection.insist(compare)
-    finally:
-        connection.close()
+
+
+def destination_connection(archive: Archive, *, pause: Callable[[float], None], progress: Progress) -> Connection:
+    """A connection to the account's destination that is opened when it is first used."""
+    settings = destination_settings(archive.settings)
+    address = address_of(settings)
+    return Connection(
+        _Persistence(lambda: ImapDestination(address, archive.store.spool), settings.attempts, pause, progress)
+    )
 
 
 def replay_to_json(result: ReplayResult) -> str:

@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -31,7 +30,7 @@ EXIT_CODES: dict[int, str] = {
     5: "authentication or connection: refused, or not reached",
     6: "the archive is damaged: bytes are missing or different",
     7: "another run holds the account's lock",
-    8: "the archive or the export cannot be written: disk full, read-only, no permission",
+    8: "the archive cannot be written: disk full, read-only, no permission",
     75: "throttled: the server asks to try later",
     128: "stopped by signal N; what was fetched is kept, run again to go on",
 }
@@ -80,10 +79,6 @@ NewSource = Annotated[
     bool, typer.Option("--new-source", help="Confirm that the account's mail moved to another server or user.")
 ]
 
-AsOf = Annotated[
-    str | None,
-    typer.Option("--as-of", metavar="DATE", help="As it stood then: 2026-11-20, or 2026-11-20T14:00."),
-]
 IncludeVanished = Annotated[
     bool, typer.Option("--include-vanished", help="Send also what is gone from the source: a restore.")
 ]
@@ -94,14 +89,6 @@ ConfirmDeletions = Annotated[
     bool,
     typer.Option("--confirm-deletions", help='Carry out [replay] vanished = "mark" or "expunge" beyond the brake.'),
 ]
-
-
-class Form(StrEnum):
-    """What `export` writes."""
-
-    MAILDIR = "maildir"
-    MBOX = "mbox"
-    EML = "eml"
 
 
 @app.callback(
@@ -366,6 +353,42 @@ def verify(
     return verify_archives(configs, options, _terminal(as_json, quiet, verbose))
 
 
+@app.command(short_help="Fetch again what is missing or damaged in the archive.")
+def repair(
+    configs: Configs,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read all octets to find what is damaged, also of a bucket.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what could be mended, and from where; write nothing.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Find the messages that are missing or damaged in the archives, as `archiver verify` does, and mend them: each
+    is taken from another copy in the archive, from the source, if it still has it under the same UID, or from the
+    destination, where a copy of it is. Octets are accepted only if their SHA-256 is the recorded one, and are read
+    back after they were written. The servers are contacted only when something is to be mended, and not changed.
+
+    What is whole is not touched, nor are files and objects that no message accounts for. On a disk all octets are
+    read to find damage; in a bucket sizes are compared, and octets are read with --deep. With --dry-run the octets
+    are fetched as well, so that it says what could be mended, but nothing is written.
+
+    What no place has any more is listed by folder, UID, date and subject, and ends the command with exit code 6;
+    only a backup has it. A message in quarantine never was in the archive: see `archiver retry`.
+
+    \b
+      archiver repair configs/alice.toml --dry-run
+      archiver repair configs/alice.toml
+      archiver repair configs/ --deep --json >repair.json
+    """
+    from pipelines.commands.upkeep import repair_archives
+    from pipelines.mending import RepairOptions
+
+    return repair_archives(configs, RepairOptions(deep, dry_run), _terminal(as_json, quiet, verbose))
+
+
 @app.command(short_help="Try quarantined messages again, or accept their loss.")
 def retry(
     configs: Configs,
@@ -393,52 +416,6 @@ def retry(
 
     options = Options(retry="accept" if accept else "all")
     return run_configs(configs, _terminal(as_json, quiet, verbose), options, workers=workers)
-
-
-@app.command(short_help="Folders, of now or of then, as a Maildir, as mboxes or as single files.")
-def export(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A new or an empty directory.")],
-    to: Annotated[Form, typer.Option("--to", help="The form.")],
-    folders: Annotated[
-        list[str] | None,
-        typer.Option("--folder", metavar="GLOB", help="Only these folders, as in 'Archive/*'; may be repeated."),
-    ] = None,
-    as_of: AsOf = None,
-    include_vanished: Annotated[
-        bool, typer.Option("--include-vanished", help="Also what is gone from the source, among the others.")
-    ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> int:
-    """Export an account's folders for other programs, octet for octet. No server is contacted, the archive is only
-    read, and a run may be at work meanwhile.
-
-    \b
-      maildir  PATH/Maildir, a Maildir++ that Dovecot, mutt and mbsync read, with flags, dates, UIDs, subscriptions
-      mbox     PATH/Parent/Child.mbox for each folder ("mboxrd"), and an index with flags and dates beside it
-      eml      PATH/Parent/Child/DATE-UID-SUBJECT.eml for each message, and an index.jsonl in each folder
-
-    With --as-of the folders are exported as the archive knew them then: a day means its end in local time, and what
-    a run saw counts from that run on. With --include-vanished also messages that were gone from the source by then,
-    and folders that were.
-
-    Every message's SHA-256 is compared while it is written. A damaged one is left out and listed, and the exit code
-    is 6. PATH/export.json is written last: an export without it is not complete. Nothing that is at PATH is ever
-    overwritten, so an export that was cut off is removed and made again.
-
-    \b
-      archiver export configs/alice.toml /tmp/alice --to maildir
-      archiver export configs/alice.toml /tmp/then --to mbox --as-of 2026-11-20 --folder 'Work*'
-    """
-    from archiver.moment import moment_of
-    from archiver.wiring_export import ExportOptions
-    from pipelines.commands.export import export_archive
-
-    moment = None if as_of is None else moment_of(as_of, "--as-of")
-    options = ExportOptions(to.value, path, folders or ("*",), moment, include_vanished)
-    return export_archive(config, options, _terminal(as_json, quiet, verbose))
 
 
 @app.command(short_help="Make a lost or damaged catalog again.")

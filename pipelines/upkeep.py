@@ -187,7 +187,7 @@ def _advice(result: VerifyResult) -> str:
     if result.journal:
         return "restore the journal from a backup"
     if result.missing or result.damaged:
-        return "restore these files from a backup"
+        return "`archiver repair` fetches them again from wherever they still are"
     if result.catalog:
         return "archiver rebuild makes the catalog again"
     return "the next run takes in what a stopped one left; move away what is not the archive's"

@@ -45,6 +45,9 @@ class RecordingStore(PackStore):
     def batch(self) -> RecordingBatch:  # type: ignore[override]
         return RecordingBatch(super().batch(), self.recorder)
 
+    def mend(self, damaged: Sequence[Placement]) -> RecordingBatch:  # type: ignore[override]
+        return RecordingBatch(super().mend(damaged), self.recorder)
+
 
 class RecordingBatch:
     """A StoreBatch."""

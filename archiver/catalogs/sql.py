@@ -26,6 +26,7 @@ from archiver.catalogs.schema import (
     EPOCH,
     FOLDER,
     FRAME,
+    HEADER,
     MESSAGE,
     MIGRATIONS,
     PACK,
@@ -45,6 +46,7 @@ from archiver.model import (
     Folder,
     FolderState,
     Frame,
+    Headers,
     KnownEpoch,
     KnownFolder,
     Numbers,
@@ -177,6 +179,16 @@ class SqlCatalog:
                 digest: Frame(pack, offset, length)
                 for part in parts(FRAME.c.digest, digests)
                 for digest, pack, offset, length in connection.execute(select(*columns).where(part))
+            }
+
+    def headers(self, digests: Collection[Digest]) -> Mapping[Digest, Headers]:
+        """What is known of the headers of these octets."""
+        columns = (HEADER.c.digest, HEADER.c.sender, HEADER.c.recipients, HEADER.c.subject, HEADER.c.sent)
+        with self._database.reading() as connection:
+            return {
+                digest: Headers(*texts)
+                for part in parts(HEADER.c.digest, digests)
+                for digest, *texts in connection.execute(select(*columns).where(part))
             }
 
     def packs(self) -> Iterator[tuple[Digest, int]]:

@@ -168,7 +168,7 @@ def _next_of_refused(refused: Refused) -> str:
     if refused.accepted:
         return f"{ACCEPTED} that this message is not at the destination"
     if refused.refusal == "damaged":
-        return "`archiver verify` names the file; restore it from a backup, then `archiver retry`"
+        return "`archiver repair` fetches it again from wherever it still is; then `archiver retry`"
     return next((advice(known) for known in REFUSALS if known == refused.refusal), advice("unknown"))
 
 

@@ -135,6 +135,14 @@ class MaildirStore:
         """Every file that is not the expected one of a message, then every message."""
         return audit(self._tree, rows, reads, self.open)
 
+    def mend(self, damaged: Sequence[Placement]) -> MaildirBatch:
+        """A batch whose files are renamed over those that are there, wherever a mail program renamed these to."""
+        try:
+            self.move((each, each) for each in damaged)
+        except IntegrityError:
+            pass  # some are missing
+        return self.batch()
+
     def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
         """Bring messages to their expected places and clear leftovers, before returning; then yield what was not
         expected and is what its name says. Other files are left alone.

@@ -80,5 +80,5 @@ def missing(placement: Placement) -> IntegrityError:
     """The error that names a message without octets."""
     return IntegrityError(
         f"{folder_name(placement)}: message {base_name(placement)} is missing",
-        hint="restore it from a backup; archiver verify lists all that is missing",
+        hint="`archiver verify` lists all that is missing, `archiver repair` fetches it again",
     )

@@ -89,6 +89,14 @@ class ObjectStore:
         yield from audit_objects(self._bucket, rows.by_digest(), reads, self.threads.submit, 2 * self._connections)
         yield from audit_elsewhere(self._bucket)
 
+    def mend(self, damaged: Sequence[Placement]) -> ObjectBatch:
+        """A batch that overwrites objects."""
+
+        def replace(digest: Digest, size: int, octets: Octets, *, likely: bool = False) -> None:
+            self._bucket.replace(message_key(digest), octets, digest, "message")
+
+        return ObjectBatch(self.threads, replace, self.require)
+
     def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
         """Nothing is half-written in a bucket, and nothing is where it should not be.
 

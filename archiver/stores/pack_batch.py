@@ -45,7 +45,8 @@ class _Sent:
 
 class PackBatch:
     """A StoreBatch. `frames` tells where the archive has packed messages already. A message of fewer than `below`
-    octets is packed; any other, and one that is likely an object already, goes to `objects`."""
+    octets is packed; any other, and one that is likely an object already, goes to `objects`. `anew`: nothing that
+    is there is used, and packs are overwritten."""
 
     def __init__(
         self,
@@ -54,12 +55,15 @@ class PackBatch:
         frames: FramesOf,
         threads: Threads,
         below: int,
+        *,
+        anew: bool = False,
     ) -> None:
         self._packs = packs
         self._objects = objects
         self._frames = frames
         self._threads = threads
         self._below = below
+        self._anew = anew
         self._forget()
 
     def _forget(self) -> None:
@@ -127,8 +131,9 @@ class PackBatch:
         """Which of the waiting messages are there already, which become objects, which are packed."""
         waiting, self._waiting, self._waiting_octets = self._waiting, [], 0
         known = self._frames({body.digest for _, body, _ in waiting}) if waiting else {}
-        there = self._packs.holding(known)
-        adopted = self._packs.adopt({body.digest: body.size for _, body, _ in waiting if body.digest not in there})
+        there = set() if self._anew else self._packs.holding(known)
+        unknown = {body.digest: body.size for _, body, _ in waiting if body.digest not in there}
+        adopted = [] if self._anew else self._packs.adopt(unknown)
         self._adopted += adopted
         there.update(digest for fact in adopted for digest, _, _ in fact.frames)
         fresh: list[tuple[Digest, bytes]] = []
@@ -159,7 +164,7 @@ class PackBatch:
         frames = [frame for each in self._compressing for frame in each.frames.result()]
         self._compressing, self._pack_octets = [], 0
         pack = assemble([(digest, size, frame) for (digest, size), frame in zip(sizes, frames, strict=True)])
-        done = self._threads.submit(partial(self._packs.write, pack))
+        done = self._threads.submit(partial(self._packs.rewrite if self._anew else self._packs.write, pack))
         self._sent.append(_Sent(pack.digest, len(pack.octets), pack.entries, done))
 
     def _look_at_links(self) -> None:

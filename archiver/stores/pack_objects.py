@@ -57,6 +57,14 @@ class PackObjects:
         create_once(self._bucket, pack_key(pack.digest), pack.octets, pack.digest, len(pack.octets))
         self._sizes[pack.digest] = len(pack.octets)
 
+    def rewrite(self, pack: Pack) -> None:
+        """Have the pack there whatever is there.
+
+        NOTE: the same messages packed again may well be the pack that is damaged, under its own name.
+        """
+        self._bucket.replace(pack_key(pack.digest), pack.octets, pack.digest, "message")
+        self._sizes[pack.digest] = len(pack.octets)
+
     def read(self, frame: Frame, digest: Digest, size: int) -> bytes:
         """One message, its digest looked at.
 

@@ -98,6 +98,17 @@ class PackStore:
         """The packs by one listing, their messages as they lie there, then those that are objects."""
         return audit_packs(self._bucket, self._packs, self._objects.threads, rows, reads)
 
+    def mend(self, damaged: Sequence[Placement]) -> PackBatch:
+        """A batch that packs anew what lies in packs, and overwrites objects."""
+        return PackBatch(
+            self._packs,
+            self._objects.mend(damaged),
+            self._known.frames,
+            self._objects.threads,
+            below=0,
+            anew=True,
+        )
+
     def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
         """Look into the packs that no fact names, so that what is in them is used when it is put again."""
         self._packs.find_orphans({pack for pack, _ in self._known.packs()})

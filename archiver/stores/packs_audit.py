@@ -49,32 +49,34 @@ def audit_packs(
         return digest is not None and bool(rows.frames([digest]))
 
     known, sizes = dict(rows.packs()), dict[Digest, int]()
-    yield from _audit_listing(bucket, packs, known, sizes)
-    altered = {pack for pack, size in sizes.items() if size != known[pack]}
-    yield from _Reader(packs, threads, sizes, altered).audit(rows, reads)
+    yield from _strays(bucket, packs, known, sizes)
+    reader = _Reader(packs, threads, sizes, {pack for pack, size in sizes.items() if size != known[pack]})
+    yield from reader.audit(rows, reads)
+    for pack in sorted(reader.used):
+        if pack not in sizes:
+            yield Damage(packs.place(pack), "the pack is not in the bucket")
+        elif sizes[pack] != known[pack]:
+            yield Damage(packs.place(pack), f"the pack has {sizes[pack]} octets, was stored with {known[pack]}")
     yield from audit_objects(bucket, _unpacked(rows), reads, threads.submit, _OBJECTS_AHEAD, is_packed)
     yield from audit_elsewhere(bucket)
 
 
-def _audit_listing(
+def _strays(
     bucket: Bucket, packs: PackObjects, known: Mapping[Digest, int], sizes: dict[Digest, int]
-) -> Iterator[Audited]:
-    """Packs that are not as they were recorded; fills `sizes` with those that are there."""
+) -> Iterator[Stray]:
+    """Packs that nobody recorded; fills `sizes` with all others that are there."""
     for facts in packs.listed():
         pack = pack_of_key(facts.key)
         if pack is None or pack not in known:
             yield Stray(bucket.place(facts.key), f"{NOBODYS}; there since {since(facts)}")
-            continue
-        sizes[pack] = facts.size
-        if facts.size != known[pack]:
-            reason = f"the pack has {facts.size} octets, was stored with {known[pack]}"
-            yield Damage(bucket.place(facts.key), reason)
-    for pack in known.keys() - sizes.keys():
-        yield Damage(packs.place(pack), "the pack is not in the bucket")
+        else:
+            sizes[pack] = facts.size
 
 
 class _Reader:
-    """Looks at messages in packs, which are there with those sizes; of `altered` ones enough was told."""
+    """Looks at messages in packs, which are there with those sizes; `altered` ones are not as they were written.
+    `used` gathers the packs that messages are in: one that was repaired by packing its messages anew is in use no
+    more, and nobody cares for what is left of it."""
 
     def __init__(
         self, packs: PackObjects, threads: Threads, sizes: Mapping[Digest, int], altered: set[Digest]
@@ -82,13 +84,16 @@ class _Reader:
         self._packs = packs
         self._threads = threads
         self._sizes = sizes
-        self._indexed = altered
+        self._altered = altered
+        self._indexed = set(altered)
+        self.used: set[Digest] = set()
 
     def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Iterator[Audited]:
         """Every message that is in a pack."""
         placements = rows.placements()
         while chunk := list(islice(placements, _CHUNK)):
             frames = rows.frames({each.digest for each in chunk})
+            self.used.update(frame.pack for frame in frames.values())
             of: dict[Digest, list[Placement]] = {}
             for each in chunk:
                 if each.digest in frames:
@@ -99,6 +104,7 @@ class _Reader:
                 if fault is None and reads(equal[0]):
                     wanted[digest] = frames[digest]
                 else:
+                    fault = fault or self._danger(frames[digest].pack)
                     yield from (Looked(each, reads(each), fault) for each in equal)
             yield from self._read(wanted, of)
 
@@ -110,13 +116,17 @@ class _Reader:
             return Fault("damaged", f"its pack is cut short, to {size} octets")
         return None
 
+    def _danger(self, pack: Digest) -> Fault | None:
+        return Fault("endangered", "its pack is not as it was written") if pack in self._altered else None
+
     def _read(self, frames: Mapping[Digest, Frame], of: Mapping[Digest, Sequence[Placement]]) -> Iterator[Audited]:
         sizes = {digest: of[digest][0].size for digest in frames}
         for found in self._side_by_side(frames, sizes):
             yield from self._index(pack_of(found.frames))
             faults = found.faults.result()
             for digest in found.frames:
-                yield from (Looked(each, True, faults[digest]) for each in of[digest])
+                fault = faults[digest] or self._danger(found.frames[digest].pack)
+                yield from (Looked(each, True, fault) for each in of[digest])
 
     def _side_by_side(self, frames: Mapping[Digest, Frame], sizes: Mapping[Digest, int]) -> Iterator[_Reading]:
         reading: deque[_Reading] = deque()
@@ -150,8 +160,10 @@ class _Reader:
         try:
             self._packs.entries(pack, self._sizes[pack])
         except Unreadable as error:
+            self._altered.add(pack)
             yield Damage(self._packs.place(pack), str(error))
         except (IntegrityError, ArchiveNotWritable) as error:
+            self._altered.add(pack)
             yield Damage(self._packs.place(pack), f"its index cannot be read: {error.message}")
 
 

@@ -1,4 +1,4 @@
-"""`verify` and `rebuild`: what is done to archives without a source."""
+"""`verify`, `repair` and `rebuild`: what is done to archives that are there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from archiver.errors import ConfigError, worst
 from archiver.names import printable
 from pipelines.commands.terminal import Terminal, load_accounts
 from pipelines.display import Display
+from pipelines.mending import RepairOptions, repair_accounts
 from pipelines.stop import STOP
 from pipelines.tables import Row, difference_lines
 from pipelines.upkeep import VerifyOptions, rebuild_account, verify_accounts
@@ -33,6 +34,48 @@ def verify_archives(configs: Sequence[Path], options: VerifyOptions, terminal: T
         for each in results:
             _show(each, terminal)
     return exit_code
+
+
+def repair_archives(configs: Sequence[Path], options: RepairOptions, terminal: Terminal) -> int:
+    """Repair the archives that `configs` name; returns the worst exit code."""
+    accounts = load_accounts(configs, terminal)
+    with _display(terminal, [each.account for each in accounts.settings]) as display:
+        outcomes = repair_accounts(accounts.settings, options, display)
+    results = [each.to_json() for each in outcomes]
+    results += [
+        {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
+        for each in accounts.refused
+    ]
+    exit_code = worst(each["exit_code"] for each in results)
+    document = {"format": "archiver-repair/1", "dry_run": options.dry_run, "accounts": results}
+    terminal.document({**document, "exit_code": exit_code})
+    if not terminal.as_json:
+        for each in results:
+            _show_repair(each, terminal)
+    return exit_code
+
+
+def _show_repair(result: Row, terminal: Terminal) -> None:
+    """What was mended in one account, and what is lost for good."""
+    good = result["exit_code"] == 0
+    if "messages" not in result or (good and terminal.quiet):
+        return
+    out = terminal.out if good or not terminal.quiet else terminal.err
+    for line in result["message"].splitlines():
+        out.say(f"{result['account']}: {printable(line)}", "green" if good else "red")
+    for each in result["mended"][:_SHOWN] if not terminal.quiet else ():
+        out.say(f"  {_name(each)}: from {each['origin']}")
+    if len(result["mended"]) > _SHOWN:
+        out.say(f"  and {len(result['mended']) - _SHOWN:,} more; --json lists them all")
+    for each in result["lost"]:  # all of them: nobody looks for what he was not told
+        what = [each["arrived"], f"{each['size']:,} octets", each["subject"] and f'"{each["subject"]}"']
+        out.say(f"  lost: {_name(each)}, {', '.join(filter(None, what))}: {each['reason']}")
+    for each in result["damage"]:
+        out.say(f"  damaged: {each['path']}: {each['reason']}")
+
+
+def _name(message: Row) -> str:
+    return f'folder "{message["folder"]}", uid {message["uid"]}'
 
 
 def rebuild_archive(config: Path, terminal: Terminal) -> int:

@@ -14,6 +14,7 @@ from archiver.facts import (
     Fact,
     FlagsFact,
     FolderFact,
+    HeadersFact,
     PackedFact,
     PassFact,
     QuarantinedFact,
@@ -29,6 +30,7 @@ from archiver.model import (
     Folder,
     FolderState,
     Frame,
+    Headers,
     KnownEpoch,
     KnownFolder,
     Placement,
@@ -449,6 +451,14 @@ class CatalogContract:
         apply(catalog, PackedFact(digest_of("pack"), 1, tuple((digest, 0, 1) for digest in digests[:2000])))
 
         assert catalog.frames(digests).keys() == set(digests[:2000])
+
+    def test_headers_by_digest(self, catalog: Catalog) -> None:
+        one, two = digest_of("message 1"), digest_of("message 2")
+        headers = Headers("a@x", "b@x, c@x", "On digests", "2026-01-05T01:30:00Z")
+        apply(catalog, HeadersFact(one, headers))
+
+        assert catalog.headers([one, two]) == {one: headers}
+        assert catalog.headers([]) == {}
 
     # Quarantine
 

@@ -20,7 +20,7 @@ from archiver.errors import IntegrityError
 from archiver.facts import PackedFact
 from archiver.message import body_of
 from archiver.model import Digest, Frame, Placement
-from archiver.ports import MessageStore
+from archiver.ports import MessageStore, StoreBatch
 
 NOON = 1577966400
 OpenStore = Callable[[], MessageStore]
@@ -87,15 +87,21 @@ class StoreContract:
 
     def rows(self, store: MessageStore, *messages: tuple[Placement, bytes]) -> RowsOf:
         """Commit messages, and what the catalog then says."""
-        batch = store.batch()
+        rows = RowsOf([placement for placement, _ in messages])
+        self._put(store.batch(), rows, messages)
+        return rows
+
+    def mend(self, store: MessageStore, rows: RowsOf, *messages: tuple[Placement, bytes]) -> None:
+        """Write messages anew; `rows` learn what is to be recorded of it."""
+        self._put(store.mend([placement for placement, _ in messages]), rows, messages)
+
+    def _put(self, batch: StoreBatch, rows: RowsOf, messages: Iterable[tuple[Placement, bytes]]) -> None:
         for placement, octets in messages:
             batch.put(placement, body_of(octets))
-        rows = RowsOf([placement for placement, _ in messages])
         for fact in batch.commit():
             assert isinstance(fact, PackedFact)
             rows.packed[fact.pack] = fact.size
             rows.framed |= {digest: Frame(fact.pack, offset, length) for digest, offset, length in fact.frames}
-        return rows
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
@@ -270,6 +276,28 @@ class StoreContract:
         audited = list(open_store().audit(rows, lambda _: True))
         assert [type(each) for each in audited if not isinstance(each, Looked)] == [Stray]
         assert [each.fault for each in audited if isinstance(each, Looked)] == [None, None]
+
+    def test_what_is_missing_is_mended(self, open_store: OpenStore) -> None:
+        places = places_of(4)
+        rows = self.rows(open_store(), *((place, octets_of(place.uid)) for place in places[:2]))
+        rows.messages = places
+        store = open_store()
+        self.mend(store, rows, *((place, octets_of(place.uid)) for place in places[2:]))
+        for each in (store, open_store()):
+            assert [read(each, place) for place in places] == [octets_of(uid) for uid in range(1, 5)]
+        audited = list(open_store().audit(rows, lambda _: True))
+        assert [each.fault for each in audited if isinstance(each, Looked)] == [None] * 4
+        assert len(audited) == 4
+
+    def test_what_is_whole_may_be_mended_twice(self, open_store: OpenStore) -> None:
+        (place,) = places_of(1)
+        rows = self.rows(open_store(), (place, octets_of(1)))
+        for _ in range(2):
+            self.mend(open_store(), rows, (place, octets_of(1)))
+        assert read(open_store(), place) == octets_of(1)
+        audited = list(open_store().audit(rows, lambda _: True))
+        assert [each.fault for each in audited if isinstance(each, Looked)] == [None]
+        assert len(audited) == 1
 
     def test_control_files_are_written_any_number_of_times(self, open_store: OpenStore) -> None:
         place = placement_of(HELLO, 1, ".Sent", flags=["b"])

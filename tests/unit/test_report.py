@@ -207,7 +207,7 @@ def test_a_refusal_of_a_later_version_comes_with_some_advice() -> None:
 def test_a_damaged_message_is_to_be_restored() -> None:
     (failure,) = refusal_failures([refused("damaged")])
 
-    assert "restore it from a backup" in failure.next
+    assert "`archiver repair`" in failure.next
 
 
 def test_an_accepted_loss_is_still_told() -> None:
