@@ -3,12 +3,15 @@
 The map of the house; imports point down only, and a linter keeps it so:
 
     pipelines            Luigi, the engine, the command line
-    wiring_repair  wiring_replay  wiring    settings become open adapters; the only modules that name them all
+    wiring_repair  wiring_replay  wiring_export    settings become open adapters; the only modules that name them all
+    wiring_past  wiring
     archive  replay  verify  repair  rebuild    the steps: written against ports alone
+    export               folders as files for other programs
     part  dealing        one connection's work, and what is left to do for all of them
     survey               one folder opened: epoch, new, changed, vanished
     record               bytes, then journal, then catalog
     orphans  origins  rematch    what a crash left; where lost octets may be; mail known again in a new epoch
+    past                 what the folders held at a moment, from the journal
     sources  destinations          the adapters: an IMAP server to read, one to write,
     stores  catalogs               a Maildir and its journal, an SQL catalog
     config  credentials            account files; references to secrets
@@ -16,7 +19,7 @@ The map of the house; imports point down only, and a linter keeps it so:
     report  settings               the report · an account file's shape
     ports  destination_ports       what a step needs
     headers              what a header says, for people
-    audit  flags  names  message  uidset  progress  refusals    pure: the words' small print
+    audit  flags  names  message  uidset  moment  progress  refusals    pure: the words' small print
     facts  copy_facts  copies  model  errors               the words
 
 Invariants, each with a test that would fail if it broke: bytes in, bytes out; the source is never changed; a

@@ -57,11 +57,19 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Exported:
+    """Messages were written to an export, or found to be damaged."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """Something a person should know: a retry, a new epoch, a quarantined message."""
 
     text: str
 
 
-Event = Planned | Working | Received | Stored | Sent | Verified | Noted
+Event = Planned | Working | Received | Stored | Sent | Verified | Exported | Noted
 Progress = Callable[[Event], None]

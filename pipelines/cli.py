@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -30,7 +31,7 @@ EXIT_CODES: dict[int, str] = {
     5: "authentication or connection: refused, or not reached",
     6: "the archive is damaged: bytes are missing or different",
     7: "another run holds the account's lock",
-    8: "the archive cannot be written: disk full, read-only, no permission",
+    8: "the archive or the export cannot be written: disk full, read-only, no permission",
     75: "throttled: the server asks to try later",
     128: "stopped by signal N; what was fetched is kept, run again to go on",
 }
@@ -79,6 +80,10 @@ NewSource = Annotated[
     bool, typer.Option("--new-source", help="Confirm that the account's mail moved to another server or user.")
 ]
 
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="DATE", help="As it stood then: 2026-11-20, or 2026-11-20T14:00."),
+]
 IncludeVanished = Annotated[
     bool, typer.Option("--include-vanished", help="Send also what is gone from the source: a restore.")
 ]
@@ -89,6 +94,14 @@ ConfirmDeletions = Annotated[
     bool,
     typer.Option("--confirm-deletions", help='Carry out [replay] vanished = "mark" or "expunge" beyond the brake.'),
 ]
+
+
+class Form(StrEnum):
+    """What `export` writes."""
+
+    MAILDIR = "maildir"
+    MBOX = "mbox"
+    EML = "eml"
 
 
 @app.callback(
@@ -416,6 +429,52 @@ def retry(
 
     options = Options(retry="accept" if accept else "all")
     return run_configs(configs, _terminal(as_json, quiet, verbose), options, workers=workers)
+
+
+@app.command(short_help="Folders, of now or of then, as a Maildir, as mboxes or as single files.")
+def export(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A new or an empty directory.")],
+    to: Annotated[Form, typer.Option("--to", help="The form.")],
+    folders: Annotated[
+        list[str] | None,
+        typer.Option("--folder", metavar="GLOB", help="Only these folders, as in 'Archive/*'; may be repeated."),
+    ] = None,
+    as_of: AsOf = None,
+    include_vanished: Annotated[
+        bool, typer.Option("--include-vanished", help="Also what is gone from the source, among the others.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Export an account's folders for other programs, octet for octet. No server is contacted, the archive is only
+    read, and a run may be at work meanwhile.
+
+    \b
+      maildir  PATH/Maildir, a Maildir++ that Dovecot, mutt and mbsync read, with flags, dates, UIDs, subscriptions
+      mbox     PATH/Parent/Child.mbox for each folder ("mboxrd"), and an index with flags and dates beside it
+      eml      PATH/Parent/Child/DATE-UID-SUBJECT.eml for each message, and an index.jsonl in each folder
+
+    With --as-of the folders are exported as the archive knew them then: a day means its end in local time, and what
+    a run saw counts from that run on. With --include-vanished also messages that were gone from the source by then,
+    and folders that were.
+
+    Every message's SHA-256 is compared while it is written. A damaged one is left out and listed, and the exit code
+    is 6. PATH/export.json is written last: an export without it is not complete. Nothing that is at PATH is ever
+    overwritten, so an export that was cut off is removed and made again.
+
+    \b
+      archiver export configs/alice.toml /tmp/alice --to maildir
+      archiver export configs/alice.toml /tmp/then --to mbox --as-of 2026-11-20 --folder 'Work*'
+    """
+    from archiver.moment import moment_of
+    from archiver.wiring_export import ExportOptions
+    from pipelines.commands.export import export_archive
+
+    moment = None if as_of is None else moment_of(as_of, "--as-of")
+    options = ExportOptions(to.value, path, folders or ("*",), moment, include_vanished)
+    return export_archive(config, options, _terminal(as_json, quiet, verbose))
 
 
 @app.command(short_help="Make a lost or damaged catalog again.")

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from archiver.names import printable
-from archiver.progress import Noted, Planned, Received, Sent, Stored, Verified, Working
+from archiver.progress import Exported, Noted, Planned, Received, Sent, Stored, Verified, Working
 from archiver.report.words import size
 from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, log_line
 
@@ -38,6 +38,7 @@ _DOING = {
     "verify": "verifying",
     "compare": "comparing",
     "rebuild": "rebuilding",
+    "export": "exporting",
 }
 
 
@@ -69,7 +70,12 @@ class Work:
                 self.planned = (self.planned[0] + messages, self.planned[1] + octets)
                 if not self._pace:
                     self._pace.append((now, *self.done))
-            case Received(messages, octets) | Sent(messages, octets) | Verified(messages, octets):
+            case (
+                Received(messages, octets)
+                | Sent(messages, octets)
+                | Verified(messages, octets)
+                | Exported(messages, octets)
+            ):
                 self.done = (self.done[0] + messages, self.done[1] + octets)
                 self._pace.append((now, *self.done))
                 while len(self._pace) > 2 and self._pace[0][0] < now - _PACE_SECONDS:
@@ -165,7 +171,7 @@ class Display:
                 return f'folder "{folder}"'
             case Began() | Planned() if self._verbose:
                 return log_line(event)
-            case Received() | Stored() | Sent() | Verified() if self._is_time_to_log(work, now):
+            case Received() | Stored() | Sent() | Verified() | Exported() if self._is_time_to_log(work, now):
                 work.logged = now
                 return progress_line(work, now)
         return None

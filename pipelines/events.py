@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import TracebackType
+from typing import get_args
 
 from archiver.errors import ArchiverError, ConfigError
 from archiver.names import printable
-from archiver.progress import Event, Noted, Planned, Progress, Received, Sent, Stored, Verified, Working
+from archiver.progress import Event, Exported, Noted, Planned, Progress, Sent, Stored, Verified, Working
 
 log = logging.getLogger("archiver")
 
-_KINDS: dict[str, type] = {cls.__name__: cls for cls in (Planned, Working, Received, Stored, Sent, Verified, Noted)}
+_KINDS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
 _LINE_OCTETS = select.PIPE_BUF  # what a pipe takes in one piece
 _TRACE_LIMIT = 2500
 
@@ -212,6 +213,8 @@ def log_line(event: AnyEvent) -> str | None:
             return f"{messages} messages sent, {octets / 1e6:.1f} MB"
         case Verified(messages, octets):
             return f"{messages} messages verified, {octets / 1e6:.1f} MB"
+        case Exported(messages, octets):
+            return f"{messages} messages exported, {octets / 1e6:.1f} MB"
         case Expected(messages, octets):
             about = f", about {octets / 1e6:.1f} MB" if octets else ""
             return f"about {messages:,} messages to fetch{about}" if messages else None

@@ -67,6 +67,18 @@ def _balance(row: Row) -> Text:
     return _mark(_balances(row))
 
 
+def exported_table(folders: Sequence[Row], totals: Row) -> Table:
+    """An export's folders: what was written, and where to."""
+    names = [name for name in ("messages", "octets", "vanished", "damaged") if totals[name] or name == "messages"]
+    table = plain_table("folder", *names)
+    table.add_column("in", overflow="fold")
+    for each in folders:
+        table.add_row(_text(each["name"]), *(_count(name, each[name]) for name in names), each["place"])
+    if len(folders) > 1:
+        table.add_row(Text("total", style="bold"), *(_count(name, totals[name]) for name in names), "")
+    return table
+
+
 def equation(totals: Row) -> str:
     """The books in one line."""
     terms = [f"{totals['stored']:,} stored"]
@@ -176,8 +188,10 @@ def _mark(good: bool) -> Text:
 def _count(name: str, number: int) -> Text:
     if number == 0:
         return Text("·", style="dim")
-    bad = name in ("quarantined", "refused", "pending", "differences")
-    return Text(size(number) if name == "fetched_bytes" else f"{number:,}", style="yellow" if bad else "")
+    bad = name in ("quarantined", "refused", "pending", "differences", "damaged")
+    return Text(
+        size(number) if name in ("fetched_bytes", "octets") else f"{number:,}", style="yellow" if bad else ""
+    )
 
 
 def accounts_table(accounts: Sequence[Row]) -> Table:

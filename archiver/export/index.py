@@ -1,0 +1,52 @@
+"""What lies beside the messages of an exported folder: a JSON line for the folder, then one for each message.
+
+It has what neither an mbox nor a single file can hold without a header being added: flags, UIDs, dates, digests.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TextIO
+
+from archiver.copies import Outgoing
+from archiver.export.writer import ExportedFolder
+from archiver.message import internaldate_to_send
+from archiver.stores.durable import private_file
+
+FORMAT = "archiver-index/1"
+
+
+def open_index(path: str, folder: ExportedFolder) -> TextIO:
+    """A new index, with the folder's line. Octets of a name are written as Latin-1."""
+    index = io.TextIOWrapper(private_file(path), encoding="ascii", newline="\n")
+    record = {
+        "format": FORMAT,
+        "name": folder.known.folder.raw.decode("latin-1"),
+        "path": folder.known.folder.path,
+        "uidvalidity": folder.epoch.uidvalidity,
+        "uidnext": folder.uidnext,
+    }
+    _write(index, record)
+    return index
+
+
+def add_to(index: TextIO, message: Outgoing, place: dict[str, object]) -> None:
+    """A message's line; `place` tells where it lies."""
+    placement = message.placement
+    record = {
+        **place,
+        "uidvalidity": placement.uidvalidity,
+        "uid": placement.uid,
+        "flags": sorted(placement.flags),
+        "internaldate": internaldate_to_send(message.internaldate, placement.arrived),
+        "size": placement.size,
+        "digest": placement.digest,
+        "message_id": message.message_id,
+        "vanished": not message.present,
+    }
+    _write(index, record)
+
+
+def _write(index: TextIO, record: dict[str, object]) -> None:
+    index.write(json.dumps(record, separators=(",", ":")) + "\n")

@@ -1,0 +1,115 @@
+"""A Maildir++ like the archive's own: messages with their names, flags, dates and UIDs, folders, subscriptions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from archiver.copies import Outgoing
+from archiver.export.writer import ExportedFolder
+from archiver.flags import KEYWORD_LETTERS, LETTERS, is_keyword
+from archiver.model import Body, Placement
+from archiver.names import printable
+from archiver.ports import MessageStore, StoreBatch
+from archiver.progress import Noted, Progress
+
+_BATCH_MESSAGES = 500
+_BATCH_OCTETS = 16 << 20
+
+#: A message above this is never in memory as a whole.
+_LARGE_OCTETS = 1 << 20
+
+
+class MaildirWriter:
+    """An ExportWriter onto an empty store that is a Maildir++.
+
+    A Maildir's folder has 26 keywords. What flags it cannot hold is told to `progress`.
+    """
+
+    def __init__(self, store: MessageStore, progress: Progress) -> None:
+        self._store = store
+        self._progress = progress
+        self._subscribed: list[str] = []
+        self._folder: ExportedFolder | None = None
+        self._batch: StoreBatch | None = None
+        self._messages = self._octets = self._without = 0
+        self._uids: set[int] = set()
+        self._keywords: dict[str, None] = {}
+
+    def begin(self, folder: ExportedFolder) -> str:
+        """Make the folder, with its true name beside its messages."""
+        self._folder, self._uids, self._keywords, self._without = folder, set(), {}, 0
+        known = folder.known
+        self._store.describe(known.directory, known.folder.raw, known.folder.path)
+        if known.folder.subscribed:
+            self._subscribed.append(known.directory)
+        return f"Maildir/{known.directory}".rstrip("/")
+
+    def write(self, message: Outgoing, octets: Iterable[bytes]) -> None:
+        """Write the message; it is seen at the end of its batch."""
+        assert self._folder is not None
+        # NOTE: what is gone from the source stands among the others here, and not in a tree of its own.
+        placement = replace(message.placement, present=True)
+        body = self._body(placement, octets)
+        if self._batch is None:
+            self._batch = self._store.batch()
+        self._batch.put(placement, body)
+        self._count_keywords(placement)
+        if message.key[0] == self._folder.epoch.number:
+            self._uids.add(placement.uid)
+        self._messages += 1
+        self._octets += placement.size
+        if self._messages >= _BATCH_MESSAGES or self._octets >= _BATCH_OCTETS:
+            self._commit()
+
+    def _body(self, placement: Placement, octets: Iterable[bytes]) -> Body:
+        sizes = (placement.digest, placement.size, placement.crlf_size)
+        if placement.size <= _LARGE_OCTETS:
+            return Body(*sizes, header=b"", octets=b"".join(octets))
+        with self._store.spool() as spool:
+            try:
+                for piece in octets:
+                    spool.write(piece)
+            except BaseException:
+                os.unlink(spool.name)
+                raise
+        return Body(*sizes, header=b"", octets=None, spool=Path(spool.name))
+
+    def _count_keywords(self, placement: Placement) -> None:
+        keywords = placement.flags - LETTERS.keys()
+        for keyword in sorted(keywords - self._keywords.keys()):
+            if is_keyword(keyword) and len(self._keywords) < KEYWORD_LETTERS:
+                self._keywords[keyword] = None
+        self._without += not keywords <= self._keywords.keys()
+
+    def _commit(self) -> None:
+        if self._batch is not None:
+            assert self._folder is not None
+            self._store.reserve(self._folder.known.directory, list(self._keywords))
+            self._batch.commit()
+        self._batch = None
+        self._messages = self._octets = 0
+
+    def end(self) -> None:
+        """Show what is left, and write the files from which Dovecot knows the UIDs. Those of an epoch that ended
+        mean nothing there, and get new ones."""
+        assert self._folder is not None
+        self._commit()
+        folder, uids = self._folder, self._uids
+        there = (each for each in folder.placements() if each.uid in uids)
+        self._store.publish(folder.known.directory, (folder.epoch.uidvalidity, folder.uidnext), there)
+        if self._without:
+            words = f"{self._without:,} messages have flags that a Maildir cannot hold; --to eml and mbox list them"
+            self._progress(Noted(f'folder "{printable(folder.name)}": {words}'))
+
+    def close(self) -> None:
+        """Drop what is not seen yet."""
+        if self._batch is not None:
+            self._batch.abandon()
+            self._batch = None
+
+    def finish(self) -> None:
+        """Write the list of subscribed folders."""
+        self._store.subscribe(self._subscribed)

@@ -1,0 +1,27 @@
+"""An archive as it was, wired: a catalog of then beside that of now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from archiver.catalogs.sql import SqlCatalog
+from archiver.past import replay_past
+from archiver.wiring import Archive, scratch_catalog
+
+
+@contextmanager
+def past_catalog(
+    archive: Archive, moment: str | None, word: str, check_stop: Callable[[], None]
+) -> Iterator[SqlCatalog]:
+    """What the folders held at `moment` (None: now), for as long as it is needed; `word` names its file.
+
+    It needs no lock: the journal only grows, and what a run adds meanwhile is not in it.
+
+    Raises:
+        ConfigError: the archive began later.
+        IntegrityError: the journal is damaged.
+    """
+    with scratch_catalog(archive, word) as past:
+        replay_past(archive.journal, past, moment, check_stop)
+        yield past

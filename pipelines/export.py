@@ -1,0 +1,70 @@
+"""The export of one account, without a server and without Luigi."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from archiver.config import Settings
+from archiver.errors import ArchiverError
+from archiver.export.step import ExportResult
+from archiver.wiring import open_archive
+from archiver.wiring_export import ExportOptions, export_account, export_to_record
+from pipelines.events import Began, Listener, failed
+from pipelines.stop import STOP
+
+_EXPORT = "export"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOutcome:
+    """How an export ended. `result` is None where it did not come to its end; `message` is one line for people."""
+
+    settings: Settings
+    options: ExportOptions
+    result: ExportResult | None
+    exit_code: int
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The document for `--json`."""
+        document: dict[str, Any] = {
+            "account": self.settings.account,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "path": str(self.options.path),
+        }
+        return document if self.result is None else document | export_to_record(self.options, self.result)
+
+
+def run_export(settings: Settings, options: ExportOptions, listener: Listener) -> ExportOutcome:
+    """Export an account's archive. Never raises for the account's failure.
+
+    The account's lock is not taken: an export reads, and a run beside it moves messages but removes none.
+    """
+    try:
+        STOP.check()
+        listener(settings.account, Began(_EXPORT))
+        with open_archive(settings) as archive:
+            result = export_account(
+                archive,
+                options,
+                check_stop=STOP.check,
+                progress=lambda event: listener(settings.account, event),
+            )
+    except ArchiverError as error:
+        listener(settings.account, failed(error))
+        return ExportOutcome(settings, options, None, error.exit_code, str(error))
+    return ExportOutcome(settings, options, result, result.exit_code, _summary(options, result))
+
+
+def _summary(options: ExportOptions, result: ExportResult) -> str:
+    messages, octets = (sum(getattr(each, name) for each in result.folders) for name in ("messages", "octets"))
+    then = f", as they stood at {options.moment}" if options.moment else ""
+    done = f"{messages} messages of {len(result.folders)} folders exported, {octets / 1e6:.1f} MB{then}"
+    if result.left_out:
+        gone = "1 folder" if result.left_out == 1 else f"{result.left_out} folders"
+        done += f"; {gone} gone from the source left out (--include-vanished exports them)"
+    if not result.damaged:
+        return done
+    return f"{done}; {len(result.damaged)} damaged ones left out, see `archiver verify`"
