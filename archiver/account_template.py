@@ -69,8 +69,34 @@ password = $password
 
 [archive]
 path = $path
-# store = "maildir"
+# store = "maildir"                       # "maildir", or "s3" with the table [archive.s3]
 # durability = "batch"                    # "batch" (one sync for many messages), "file", or "none"
+
+# The bucket of store = "s3"; "path" above then holds the catalog and the reports alone. Credentials come by boto3's
+# own chain: the environment, ~/.aws, or the machine's role. Take the "#" away from the lines that are needed.
+#[archive.s3]
+#bucket = "mail"
+#prefix = "archive"                       # everything of the account lies below prefix/account/
+#layout = "objects"                       # one object a message, or "packs": small ones together, far fewer requests
+#endpoint_url = "https://s3.example.org"  # for another service than Amazon's
+#region = "eu-central-1"
+#profile = "archive"                      # in ~/.aws
+#addressing_style = "auto"                # "path" or "virtual" forces one
+#ca_file = "ca.pem"
+#checksums = "auto"                       # "when_supported" or "when_required" forces one
+#storage_class = "STANDARD_IA"            # of messages; what is asked for here and below is read back
+#sse = "AES256"                           # or "aws:kms" with kms_key, or "customer" with customer_key
+#kms_key = "arn:aws:kms:..."
+#customer_key = { file = "sse-c.key" }    # 32 octets in base64, by reference like a password
+#tags = { team = "mail" }
+#object_lock = { mode = "GOVERNANCE", days = 3650 }   # or "COMPLIANCE"; and legal_hold = true
+#create_bucket = false
+#single_writer = false                    # your word that one machine alone works on it, where no lock can hold
+#client = "auto"                          # the faster client where it can do what is asked; "boto3" forces that one
+#connections = 16                         # objects under way at once, 1 to 256
+#connect_timeout = 10                     # seconds
+#read_timeout = 60                        # seconds
+#attempts = 8                             # of one request
 
 # Where mail is replayed to; without this table it is only archived. Take the "#" away from all of these lines. The
 # keys are those of [source] and "prefix", a folder that everything goes below.

@@ -31,7 +31,9 @@ from archiver.settings import (
     DestinationSettings,
     FolderRules,
     MessageRules,
+    ObjectLock,
     ReplayRules,
+    S3Settings,
     SecretReference,
     ServerSettings,
     Settings,
@@ -43,6 +45,7 @@ __all__ = [
     "FolderRules",
     "MessageRules",
     "ReplayRules",
+    "S3Settings",
     "SecretReference",
     "ServerSettings",
     "Settings",
@@ -59,6 +62,8 @@ Keys = tuple[int | str, ...]
 NOT_YET: tuple[Keys, ...] = (("archive", "catalog"),)
 NOT_YET_VALUES: dict[Keys, str] = {("source", "protocol"): "pop3"}
 _SERVERS = ("source", "destination")
+_TOP = [name for name in TABLES if "." not in name]
+_NESTED = {"archive.s3.object_lock": ObjectLock.model_fields}
 _REFERENCES = ("password", "customer_key")
 
 EXAMPLES: dict[Keys, str] = {
@@ -286,7 +291,7 @@ def _unknown(keys: Keys) -> str:
         return "is not supported yet in this version; take it out"
     *table, key = keys
     here = ".".join(map(str, table))
-    known = list(TABLES[here].model_fields) if here in TABLES else [each for each in TABLES if "." not in each]
+    known = list(TABLES[here].model_fields) if here in TABLES else list(_NESTED.get(here, _TOP))
     elsewhere = next((name for name, model in TABLES.items() if key in model.model_fields), None)
     if elsewhere:
         return f"does not belong here; write it below [{elsewhere}]"

@@ -326,7 +326,6 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "source": ServerSettings,
     "archive": ArchiveSettings,
     "archive.s3": S3Settings,
-    "archive.s3.object_lock": ObjectLock,
     "destination": DestinationSettings,
     "folders": FolderRules,
     "messages": MessageRules,

@@ -27,16 +27,17 @@ from archiver.model import Folder, FolderStatus, Listed
 from archiver.orphans import Orphans
 from archiver.part import Context
 from archiver.plan import shown_epochs
-from archiver.ports import Spool
+from archiver.ports import Journal, MessageStore, Spool
 from archiver.progress import Noted, Progress
 from archiver.record import Recorder
+from archiver.s3.bucket import Bucket
 from archiver.sources.imap import ImapSource
 from archiver.sources.retrying import RetryingSource
 from archiver.stores.durable import Writing, sync_paths
-from archiver.stores.journal import FileJournal
 from archiver.stores.lock import account_lock
-from archiver.stores.maildir import MaildirStore
+from archiver.stores.objects import SPOOL
 from archiver.survey import Retry
+from archiver.wiring_store import open_store
 
 
 def utc_now() -> str:
@@ -54,9 +55,10 @@ class Archive:
     """An account's archive, open."""
 
     settings: Settings
-    store: MaildirStore
-    journal: FileJournal
+    store: MessageStore
+    journal: Journal
     catalog: SqlCatalog
+    bucket: Bucket | None = None
 
     @property
     def catalog_file(self) -> Path:
@@ -101,17 +103,17 @@ def open_archive(settings: Settings) -> Iterator[Archive]:
         ConfigError: there is none yet.
     """
     path = settings.archive.path
-    if not (path / "catalog.sqlite").exists() and not (path / "journal").is_dir():
-        raise ConfigError(str(path), ["there is no archive here yet"], hint="`archiver run` makes one")
+    if not (path / "catalog.sqlite").exists() and not _own_directory(settings).is_dir():
+        hint = "`archiver run` makes one"
+        if settings.archive.s3 is not None:
+            hint = "`archiver rebuild` makes one here from what is in the bucket; `archiver run` does so too"
+        raise ConfigError(str(path), ["there is no archive here yet"], hint=hint)
     catalog = SqlCatalog(path / "catalog.sqlite")
+    stored = open_store(settings)
     try:
-        yield Archive(
-            settings,
-            MaildirStore(path, settings.archive.durability),
-            FileJournal(path, settings.archive.durability),
-            catalog,
-        )
+        yield Archive(settings, stored.store, stored.journal, catalog, stored.bucket)
     finally:
+        stored.close()
         catalog.close()
 
 
@@ -142,11 +144,16 @@ def make_archive(settings: Settings) -> None:
     path = settings.archive.path
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (path / "journal").mkdir(exist_ok=True, mode=0o700)
+        _own_directory(settings).mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise ArchiveNotWritable(
             f"{path}: {error.strerror}", hint="give this user write access, or change [archive] path"
         ) from error
+
+
+def _own_directory(settings: Settings) -> Path:
+    """What tells an archive's directory from any other: the journal, or where messages for the bucket are spooled."""
+    return settings.archive.path / ("journal" if settings.archive.s3 is None else SPOOL)
 
 
 @contextmanager

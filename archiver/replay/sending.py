@@ -72,6 +72,7 @@ class Sender:
             self._fact(IntentFact(self.target.number, self.since, keys, self.context.now()))
         self.flush()
         self._waiting.extend(groups(sendable, self.target.job.alone))
+        self.context.store.foresee([each.placement for each in sendable])
         try:
             self._work_off()
             self.since = max([self.since, *(uid + 1 for uid in self.claimed)])

@@ -20,7 +20,7 @@ from archiver.config import (
 )
 from archiver.credentials import resolve
 from archiver.errors import ConfigError
-from archiver.settings import TABLES
+from archiver.settings import TABLES, S3Settings
 
 EXAMPLES = Path(__file__).parents[2] / "configs" / "examples"
 
@@ -81,6 +81,7 @@ class TestAnAccount:
             "path": Path("/srv/mail/alice"),
             "store": "maildir",
             "durability": "batch",
+            "s3": None,
         }
         assert (alice.folders.include, alice.folders.exclude) == (("*",), ())
         assert alice.messages.search is None
@@ -285,7 +286,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ('[archive.s3]\nbucket = "b"', "archive.s3: is not supported yet in this version; take it out"),
+            ('catalog = "x"', "archive.catalog: is not supported yet in this version; take it out"),
         ],
     )
     def test_what_is_not_built_yet_is_refused(self, tmp_path: Path, text: str, problem: str) -> None:
@@ -298,8 +299,8 @@ class TestMistakes:
                 f'{SOURCE}protocol = "pop3"{ARCHIVE}',
                 'source.protocol: "pop3" is not supported yet in this version; write "imap"',
             ),
-            (f'{MINIMAL}store = "s3"', 'archive.store: "s3" is not supported yet in this version; write "maildir"'),
-            (f'{MINIMAL}store = "mbox"', 'archive.store: must be "maildir"'),
+            (f'{MINIMAL}store = "s3"', 'archive: store = "s3" and the table [archive.s3] go together'),
+            (f'{MINIMAL}store = "mbox"', 'archive.store: must be "maildir" or "s3"'),
             (f'{MINIMAL}catalog = "x"', "archive.catalog: is not supported yet in this version; take it out"),
             (f"source = 5\n{ARCHIVE}", "source: must be a table: a line [source] with its keys below"),
             (f'{SOURCE}[archive]\npath = ""', "archive.path: must name a file or a folder"),
@@ -325,7 +326,7 @@ class TestMistakes:
             ),
             (f"{SOURCE}read_timeout = inf{ARCHIVE}", "source.read_timeout: must be a finite number"),
             (f"{SOURCE}port = 99.5{ARCHIVE}", "source.port: must be a whole number, without quotes"),
-            (f'{MINIMAL}"a\\nb" = 1', 'archive."a\\nb": is not a key; there are path, store, durability'),
+            (f'{MINIMAL}"a\\nb" = 1', 'archive."a\\nb": is not a key; there are path, store, durability, s3'),
         ],
     )
     def test_say_what_to_write_instead(self, tmp_path: Path, text: str, problem: str) -> None:
@@ -567,16 +568,30 @@ class TestTheTemplate:
 
     def test_shows_every_key_where_it_belongs(self) -> None:
         sections = dict(
-            re.findall(r"^#?\[(\w+)\]\n(.*?)(?=^#?\[|\Z)", template(NewAccount()), re.MULTILINE | re.DOTALL)
+            re.findall(r"^#?\[([\w.]+)\]\n(.*?)(?=^#?\[|\Z)", template(NewAccount()), re.MULTILINE | re.DOTALL)
         )
         shown = {name: set(re.findall(r"^#? ?(\w+) = ", text, re.MULTILINE)) for name, text in sections.items()}
         expected = {name: set(model.model_fields) for name, model in TABLES.items()}
+        expected["archive"] -= {"s3"}
         assert shown == expected | {"destination": {"host", "user", "password", "prefix"}}
 
     def test_is_valid_with_its_destination(self, tmp_path: Path) -> None:
-        alice = load(tmp_path, re.sub(r"^#(?=[\[\w])", "", template(NewAccount()), flags=re.MULTILINE))
+        text = re.sub(r"^#\[archive.s3\]\n(#.*\n)+", "", template(NewAccount()), flags=re.MULTILINE)
+        alice = load(tmp_path, re.sub(r"^#(?=[\[\w])", "", text, flags=re.MULTILINE))
         assert alice.destination is not None
         assert (alice.destination.host, alice.destination.port) == ("imap.example.net", 993)
+
+    @pytest.mark.parametrize("key", [*S3Settings.model_fields])
+    def test_is_valid_with_its_bucket(self, tmp_path: Path, key: str) -> None:
+        needed = {"kms_key": 'sse = "aws:kms"', "customer_key": 'sse = "customer"'}.get(key, "")
+        text = template(NewAccount()).replace('# store = "maildir"', 'store = "s3"')
+        head, table = text.split("#[archive.s3]\n")
+        table, rest = table.split("\n\n", 1)
+        needs = ("#bucket =", f"#{key} =")
+        lines = [line.removeprefix("#") if line.startswith(needs) else line for line in table.splitlines()]
+        alice = load(tmp_path, "\n".join([head, "[archive.s3]", needed, *lines, "", rest]))
+        assert alice.archive.s3 is not None
+        assert key in alice.archive.s3.model_fields_set
 
     @pytest.mark.parametrize(
         "line", [line for line in template(NewAccount()).splitlines() if re.match(r"# (?!fing)\w+ = ", line)]

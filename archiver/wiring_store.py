@@ -1,0 +1,77 @@
+"""An account's store and journal, from its settings: files on a disk, or objects in a bucket.
+
+Both are opened without a look at them, so that a process that forks takes no connection along.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from archiver.config import S3Settings, Settings
+from archiver.credentials import resolve
+from archiver.errors import ConfigError
+from archiver.ports import Journal, MessageStore
+from archiver.s3.bucket import Bucket
+from archiver.s3.opening import open_bucket
+from archiver.stores.bucket_journal import BucketJournal
+from archiver.stores.journal import FileJournal
+from archiver.stores.maildir import MaildirStore
+from archiver.stores.objects import ObjectStore
+
+_KEY_OCTETS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where an account's messages and facts lie; `bucket` is None for a disk."""
+
+    store: MessageStore
+    journal: Journal
+    bucket: Bucket | None
+
+    def close(self) -> None:
+        """Let go of connections; may be called twice."""
+        if self.bucket is not None:
+            self.bucket.close()
+
+
+def open_store(settings: Settings) -> Stored:
+    """The account's store and journal."""
+    archive = settings.archive
+    if archive.s3 is None:
+        store = MaildirStore(archive.path, archive.durability)
+        return Stored(store, FileJournal(archive.path, archive.durability), None)
+    bucket = bucket_of(settings, archive.s3)
+    return Stored(ObjectStore(bucket, archive.path, archive.s3.connections), BucketJournal(bucket), bucket)
+
+
+def bucket_of(settings: Settings, s3: S3Settings) -> Bucket:
+    """The account's place in its bucket; it connects when it is first used."""
+    return open_bucket(s3, settings.account, customer_key_of(s3))
+
+
+def customer_key_of(s3: S3Settings) -> Callable[[], bytes] | None:
+    """The key for SSE-C, looked up once, when it is first needed; None where none is used."""
+    if (reference := s3.customer_key) is None:
+        return None
+
+    @cache
+    def key() -> bytes:
+        text = resolve(reference.kind, reference.value, user=f"bucket {s3.bucket}").reveal()
+        try:
+            octets = base64.b64decode(text, validate=True)
+        except binascii.Error:
+            octets = b""
+        if len(octets) != _KEY_OCTETS:
+            raise ConfigError(
+                "archive.s3.customer_key",
+                ["is not 32 octets in base64"],
+                hint="`openssl rand -base64 32` makes one; keep it safe, nothing is read without it",
+            )
+        return octets
+
+    return key
