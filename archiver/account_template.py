@@ -77,7 +77,7 @@ path = $path
 #[archive.s3]
 #bucket = "mail"
 #prefix = "archive"                       # everything of the account lies below prefix/account/
-#layout = "objects"                       # one object a message, or "packs": small ones together, far fewer requests
+#layout = "objects"                       # one object a message, or "packs": small ones together, fewer requests
 #endpoint_url = "https://s3.example.org"  # for another service than Amazon's
 #region = "eu-central-1"
 #profile = "archive"                      # in ~/.aws

@@ -30,7 +30,7 @@ from archiver.plan import shown_epochs
 from archiver.ports import Journal, MessageStore, Spool
 from archiver.progress import Noted, Progress
 from archiver.record import Recorder
-from archiver.s3.bucket import Bucket
+from archiver.s3.marker import KeepingBucket, prepared
 from archiver.sources.imap import ImapSource
 from archiver.sources.retrying import RetryingSource
 from archiver.stores.durable import Writing, sync_paths
@@ -58,7 +58,7 @@ class Archive:
     store: MessageStore
     journal: Journal
     catalog: SqlCatalog
-    bucket: Bucket | None = None
+    bucket: KeepingBucket | None = None
 
     @property
     def catalog_file(self) -> Path:
@@ -152,8 +152,19 @@ def make_archive(settings: Settings) -> None:
 
 
 def _own_directory(settings: Settings) -> Path:
-    """What tells an archive's directory from any other: the journal, or where messages for the bucket are spooled."""
+    """What tells an archive's directory from any other: its journal, or where mail for the bucket is spooled."""
     return settings.archive.path / ("journal" if settings.archive.s3 is None else SPOOL)
+
+
+def prepare(archive: Archive) -> None:
+    """Before anything is written to a bucket: it does what the account file asks for, or nothing is written.
+
+    Raises:
+        ArchiveNotWritable: there is no such bucket.
+        ConfigError: the endpoint does not do it, by name of what.
+    """
+    if archive.bucket is not None and archive.settings.archive.s3 is not None:
+        prepared(archive.bucket, archive.settings.archive.s3, archive.settings.account)
 
 
 @contextmanager

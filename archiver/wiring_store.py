@@ -15,7 +15,7 @@ from archiver.config import S3Settings, Settings
 from archiver.credentials import resolve
 from archiver.errors import ConfigError
 from archiver.ports import Journal, MessageStore
-from archiver.s3.bucket import Bucket
+from archiver.s3.marker import KeepingBucket
 from archiver.s3.opening import open_bucket
 from archiver.stores.bucket_journal import BucketJournal
 from archiver.stores.journal import FileJournal
@@ -31,7 +31,7 @@ class Stored:
 
     store: MessageStore
     journal: Journal
-    bucket: Bucket | None
+    bucket: KeepingBucket | None
 
     def close(self) -> None:
         """Let go of connections; may be called twice."""
@@ -49,7 +49,7 @@ def open_store(settings: Settings) -> Stored:
     return Stored(ObjectStore(bucket, archive.path, archive.s3.connections), BucketJournal(bucket), bucket)
 
 
-def bucket_of(settings: Settings, s3: S3Settings) -> Bucket:
+def bucket_of(settings: Settings, s3: S3Settings) -> KeepingBucket:
     """The account's place in its bucket; it connects when it is first used."""
     return open_bucket(s3, settings.account, customer_key_of(s3))
 

@@ -35,6 +35,7 @@ from archiver.wiring import (
     locked,
     make_archive,
     open_archive,
+    prepare,
     refused_to_json,
     rules_of,
     settle,
@@ -108,6 +109,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         self._began = time.monotonic()
         make_archive(self.settings)
         with locked(self.settings, self.run_id), open_archive(self.settings) as archive:
+            prepare(archive)
             recorder = Recorder(archive.journal, archive.catalog, self.run_id)
             recorder.catch_up(archive.begin_work)
             yield archive, recorder

@@ -20,7 +20,7 @@ from archiver.rebuild import replay_journal, require_no_loss, restore_store
 from archiver.record import Recorder
 from archiver.replay.comparing import DestinationCheck
 from archiver.verify import Finding, Sample, VerifyResult, VerifyStep, every, none
-from archiver.wiring import Archive, install_catalog, locked, open_archive, scratch_catalog, utc_now
+from archiver.wiring import Archive, install_catalog, locked, make_archive, open_archive, scratch_catalog, utc_now
 from archiver.wiring_replay import (
     check_to_record,
     destination_number,
@@ -226,6 +226,8 @@ def rebuild_account(settings: Settings, listener: Listener) -> RebuildOutcome:
     try:
         STOP.check()
         tell(Began(_REBUILD))
+        if settings.archive.s3 is not None:
+            make_archive(settings)  # the bucket is all that is needed
         with open_archive(settings) as archive, locked(settings, _REBUILD):
             return _rebuilt(archive, tell)
     except ArchiverError as error:
