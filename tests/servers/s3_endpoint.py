@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ _AWS = (
     "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE", "AWS_ROLE_ARN",
     "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )  # fmt: skip
+
+
+_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,9 @@ class Endpoint:
 
     def contents(self, bucket: str, under: str = "") -> dict[str, bytes]:
         """All objects with their octets; equal contents = same state."""
-        return {key: self.get(bucket, key) for key in self.keys(bucket, under)}
+        keys = self.keys(bucket, under)
+        with ThreadPoolExecutor(_CONNECTIONS) as pool:  # radosgw over https takes 40 ms for each
+            return dict(zip(keys, pool.map(lambda key: self.get(bucket, key), keys), strict=True))
 
     def versions(self, bucket: str, under: str = "") -> list[tuple[str, str]]:
         """All versions as (key, version id), the newest of a key first; a delete marker is none."""
@@ -134,7 +140,7 @@ def _client(endpoint: Endpoint) -> Any:
 
     # NOTE: over https boto3 sends its own checksums as a trailer, which radosgw 16 refuses with 411.
     config = Config(
-        s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, max_pool_connections=4,
+        s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, max_pool_connections=_CONNECTIONS,
         request_checksum_calculation="when_required", response_checksum_validation="when_required",
     )  # fmt: skip
     return boto3.session.Session().client(

@@ -1,0 +1,74 @@
+"""The tests' own words for an account whose archive is in a bucket: its file, and what the bucket holds.
+
+What a bucket holds is read by a client that shares nothing with the archiver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from archiver.config import S3Settings, load_account
+from tests.accounts import CATALOG, ArchiveState, Server, account_file, archive_of, archive_state
+from tests.servers.s3_endpoint import Endpoint
+
+
+def bucket_account(
+    directory: Path, server: Server, user: str, endpoint: Endpoint, bucket: str | None = None, /, *,
+    s3: dict[str, Any] | None = None, **keys: Any,
+) -> Path:  # fmt: skip
+    """Write `directory`/USER.toml, whose archive is in `bucket` (a new one); `s3` are keys of [archive.s3]."""
+    table = {
+        "bucket": bucket or endpoint.fresh_bucket(),
+        "endpoint_url": endpoint.url,
+        "region": endpoint.region,
+        "addressing_style": "path",
+        "ca_file": str(endpoint.ca_file) if endpoint.ca_file else None,
+        "attempts": 3,
+        **(s3 or {}),
+    }
+    table = {name: value for name, value in table.items() if value is not None}
+    return account_file(directory, server, user, archive__store="s3", archive__s3=table, **keys)
+
+
+def s3_of(config: Path) -> S3Settings:
+    """The bucket that the account file names."""
+    s3 = load_account(config).archive.s3
+    assert s3 is not None
+    return s3
+
+
+def root_of(config: Path) -> str:
+    """What all keys of the account begin with."""
+    prefix, account = s3_of(config).prefix, load_account(config).account
+    return f"{prefix}/{account}/" if prefix else f"{account}/"
+
+
+def objects_of(config: Path, endpoint: Endpoint) -> dict[str, bytes]:
+    """All objects of the account by their keys below its place."""
+    root = root_of(config)
+    found = endpoint.contents(s3_of(config).bucket, root)
+    return {key.removeprefix(root): octets for key, octets in found.items()}
+
+
+def forget_locally(config: Path) -> None:
+    """Every local file of the archive is lost."""
+    archive = archive_of(config)
+    for path in sorted(archive.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    archive.rmdir()
+
+
+def assert_bucket_whole(config: Path, endpoint: Endpoint) -> ArchiveState:
+    """Nothing lost, nothing twice, nothing altered: the objects are just those that rows name, with their octets.
+    Returns the state of the catalog."""
+    messages = {key: octets for key, octets in objects_of(config, endpoint).items() if key.startswith("messages/")}
+    held = {hashlib.sha256(octets).hexdigest() for octets in messages.values()}
+    assert set(messages) == {f"messages/{digest[:2]}/{digest}.eml" for digest in held}
+    with closing(sqlite3.connect(f"file:{archive_of(config) / CATALOG}?mode=ro", uri=True)) as catalog:
+        named = {row[0] for row in catalog.execute("SELECT digest FROM message")}
+    assert held == named
+    return archive_state(archive_of(config))

@@ -1,0 +1,66 @@
+"""An archive in a bucket: archived, followed, lost and found again, restored; on real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.accounts import account_file, archive_of, archive_state, mails, run
+from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, s3_of
+from tests.servers.dovecot import Dovecot
+from tests.servers.mailbox_generator import SMALL, generate
+from tests.servers.s3_endpoint import Endpoint
+
+
+@pytest.fixture
+def endpoint(s3: Endpoint, aws: Callable[[Endpoint], None]) -> Endpoint:
+    aws(s3)
+    return s3
+
+
+class TestAWholeAccount:
+    """2,000 generated messages in twelve folders."""
+
+    def test_is_as_exact_as_in_a_maildir(
+        self, dovecot: Dovecot, mail_user: str, endpoint: Endpoint, tmp_path: Path
+    ) -> None:
+        tmp_path.chmod(0o755)
+        dovecot.install(mail_user, generate(tmp_path / "home", SMALL).home)
+        on_disk = account_file(tmp_path / "disk", dovecot, mail_user)
+        config = bucket_account(tmp_path / "bucket", dovecot, mail_user, endpoint)
+
+        result = run(config)
+        run(on_disk)
+
+        assert result.balanced
+        state, expected = assert_bucket_whole(config, endpoint), archive_state(archive_of(on_disk))
+        assert (state.messages, state.epochs, state.folders) == (
+            expected.messages,
+            expected.epochs,
+            expected.folders,
+        )
+
+        before = endpoint.keys(s3_of(config).bucket)
+        assert run(config).total("fetched", "vanished") == (0, 0)
+        assert endpoint.keys(s3_of(config).bucket) == before
+
+
+class TestTheBucketAlone:
+    @pytest.fixture
+    def config(self, dovecot: Dovecot, mail_user: str, endpoint: Endpoint, tmp_path: Path) -> Path:
+        dovecot.append_many(mail_user, "INBOX", mails(range(20)))
+        return bucket_account(tmp_path, dovecot, mail_user, endpoint)
+
+    def test_is_enough_to_go_on(
+        self, config: Path, dovecot: Dovecot, mail_user: str, endpoint: Endpoint
+    ) -> None:
+        run(config)
+        before = assert_bucket_whole(config, endpoint)
+        forget_locally(config)
+        dovecot.append_many(mail_user, "INBOX", mails(range(20, 25)))
+
+        assert run(config).total("fetched", "stored") == (5, 25)
+        after = assert_bucket_whole(config, endpoint)
+        assert before.messages.items() <= after.messages.items()
