@@ -53,9 +53,7 @@ class TestTheBucketAlone:
         dovecot.append_many(mail_user, "INBOX", mails(range(20)))
         return bucket_account(tmp_path, dovecot, mail_user, endpoint)
 
-    def test_is_enough_to_go_on(
-        self, config: Path, dovecot: Dovecot, mail_user: str, endpoint: Endpoint
-    ) -> None:
+    def test_is_enough_to_go_on(self, config: Path, dovecot: Dovecot, mail_user: str, endpoint: Endpoint) -> None:
         run(config)
         before = assert_bucket_whole(config, endpoint)
         forget_locally(config)
