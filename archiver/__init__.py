@@ -3,9 +3,9 @@
 The map of the house; imports point down only, and a linter keeps it so:
 
     pipelines            Luigi, the engine, the command line
-    wiring_repair  wiring_replay  wiring_export    settings become open adapters; the only modules that name them all
+    wiring_repair  wiring_replay  wiring_export    settings become open adapters; the only modules that name all
     wiring_past  wiring
-    archive  replay  verify  repair  rebuild    the steps: written against ports alone
+    archive  replay  verify  repair  rebuild  indexing    the steps: written against ports alone
     export               folders as files for other programs
     part  dealing        one connection's work, and what is left to do for all of them
     survey               one folder opened: epoch, new, changed, vanished
@@ -18,9 +18,9 @@ The map of the house; imports point down only, and a linter keeps it so:
     imap  plan  folder_map         the wire · pure decisions: what to fetch, which folder goes where
     report  settings               the report · an account file's shape
     ports  destination_ports       what a step needs
-    headers              what a header says, for people
+    structure  headers             what a message says of itself, for people
     audit  flags  names  message  uidset  moment  progress  refusals    pure: the words' small print
-    facts  copy_facts  copies  model  errors               the words
+    facts  copy_facts  copies  queries  model  errors               the words
 
 Invariants, each with a test that would fail if it broke: bytes in, bytes out; the source is never changed; a
 message is done when its bytes are durable and its row is committed; an archive does not lose mail because a

@@ -8,6 +8,7 @@ much, and some of its forms raise on headers that are common.
 from __future__ import annotations
 
 import binascii
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ _FIELD = re.compile(
     rb"\n(from|to|cc|bcc|subject|date)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)",
     re.IGNORECASE,
 )
+_ANY_FIELD = re.compile(rb"\n([!-9;-~]{1,200})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
+_FIELDS_SHOWN = 1000
 #: An encoded word (RFC 2047 section 2); a language (RFC 2231 section 5) and question marks in its text are taken.
 _WORD = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?\s]{0,20})?\?([BbQq])\?((?:[^?]|\?(?!=)){0,2000})\?=")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -47,6 +50,12 @@ def headers_of(header: bytes) -> Headers:
         subject=_first(found, b"subject")[:TEXT_LENGTH],
         sent=_utc(_first(found, b"date")),
     )
+
+
+def fields_of(header: bytes) -> list[tuple[str, str]]:
+    """Every field of a header block with its value, decoded, in their order; no more than a person can read."""
+    fields = itertools.islice(_ANY_FIELD.finditer(b"\n" + header), _FIELDS_SHOWN)
+    return [(match[1].decode("ascii"), _text(match[2])) for match in fields]
 
 
 def _first(found: dict[bytes, list[bytes]], name: bytes) -> str:

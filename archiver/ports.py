@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from typing import BinaryIO, Protocol
 
 from archiver.audit import Audited
+from archiver.copies import MessageKey
 from archiver.destination_ports import Copies, MailReader
 from archiver.facts import ArchiveFact, Fact, Segment
 from archiver.model import (
@@ -32,6 +33,7 @@ from archiver.model import (
     Tally,
     Twin,
 )
+from archiver.queries import Found, Query, Unindexed
 
 
 class MailSource(MailReader, Protocol):
@@ -244,11 +246,28 @@ class Catalog(Protocol):
     def tallies(self, run: str | None = None) -> Sequence[Tally]:
         """The equation of every listed folder, with the work of `run`."""
 
+    def index(self) -> MessageIndex:
+        """What messages are found by."""
+
     def ledger(self) -> RunLedger:
         """The runs and their steps."""
 
     def at_destinations(self) -> Copies:
         """What is known of destinations."""
+
+
+class MessageIndex(Protocol):
+    """What the messages of a catalog are found by."""
+
+    def find(self, query: Query) -> Sequence[Found]:
+        """The newest messages that are what `query` asks for, by when they arrived. One that is in its folder under
+        a new UID, in a new epoch, is not found under the old one."""
+
+    def unindexed(self, after: MessageKey, limit: int) -> Sequence[Unindexed]:
+        """The next messages after `after`, by epoch and UID, whose headers are not known."""
+
+    def count_unindexed(self) -> int:
+        """How many digests there are whose headers are not known."""
 
 
 class RunLedger(Protocol):

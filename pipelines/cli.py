@@ -320,6 +320,109 @@ def report(
     return show_reports(configs, _terminal(as_json, False, verbose), run_id=_run_id(run_id), open_page=open_page)
 
 
+@app.command(short_help="Find messages by sender, subject, date, size, flags.")
+def search(
+    configs: Configs,
+    folder: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help='Only in these folders, as in "Lists/*"; repeatable.')
+    ] = None,
+    sender: Annotated[str | None, typer.Option("--from", metavar="TEXT", help="Part of the sender.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the recipients: To, Cc, Bcc.")] = None,
+    subject: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the subject.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of any of the three.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Arrived on that day or later, as in 2026-01-05.")
+    ] = None,
+    before: Annotated[str | None, typer.Option(metavar="DATE", help="Arrived before that day.")] = None,
+    larger: Annotated[str | None, typer.Option(metavar="SIZE", help="Larger than this, as in 5M or 300k.")] = None,
+    smaller: Annotated[str | None, typer.Option(metavar="SIZE", help="Smaller than this.")] = None,
+    flag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FLAG", help="Has this flag, as in Seen or $Forwarded; repeatable."),
+    ] = None,
+    unflagged: Annotated[
+        list[str] | None, typer.Option(metavar="FLAG", help="Does not have this flag; repeatable.")
+    ] = None,
+    message_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Its whole Message-ID, with or without <>.")
+    ] = None,
+    vanished: Annotated[bool, typer.Option("--vanished", help="Also what is gone from the source.")] = False,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The newest N messages of each account.", show_default=True)
+    ] = 100,
+    as_json: Json = False,
+) -> int:
+    """Find messages in the archives by their headers: those that are all of what the options say, newest first.
+    What is given as TEXT may be anywhere in the field; case does not count, in any script, and encoded words
+    (RFC 2047) are looked at decoded. Bodies are not searched.
+
+    Dates are of when a message arrived (INTERNALDATE): a year, a month, a day or a minute, in local time. Sizes are
+    octets, in powers of ten. Folders are as in [folders] include: * is any characters, ? is one.
+
+    The last column is what `archiver show` takes: FOLDER/UID, or the beginning of the digest.
+
+    Contacts no mail server. Headers are kept since version 0.3.0. Those of older messages are read from the
+    archive the first time, once, under the account's lock. While another run holds it, the headers of what is not
+    read yet are not looked at, and it is said of how many.
+
+    Exit code 0 also if nothing is found: the question was answered. Scripts look at --json, which lists what was
+    found.
+
+    \b
+      archiver search configs/alice.toml --from bob --since 2025
+      archiver search configs/ --text invoice --larger 1M --folder "INBOX*"
+      archiver search configs/alice.toml --vanished --subject "minutes" --json
+    """
+    from pipelines.commands.asked import Asked
+    from pipelines.commands.search import search_archives
+
+    asked = Asked(
+        folders=tuple(folder or ()),
+        sender=sender,
+        recipients=to,
+        subject=subject,
+        text=text,
+        since=since,
+        before=before,
+        larger=larger,
+        smaller=smaller,
+        flagged=tuple(flag or ()),
+        unflagged=tuple(unflagged or ()),
+        message_id=message_id,
+        vanished=vanished,
+        limit=limit,
+    )
+    return search_archives(configs, asked, _terminal(as_json))
+
+
+@app.command(short_help="One message: its header, where it lies, its parts, its octets.")
+def show(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="FOLDER/UID, or 8 or more hex digits of the digest.")
+    ],
+    raw: Annotated[bool, typer.Option("--raw", help="Write the exact octets to stdout, and nothing else.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Show one message of an archive: its header, decoded; each folder it is in, with its UID, or since when it is
+    gone from there; its date, flags, size and digest; the file it lies in; and the tree of its parts.
+
+    With --raw its octets are written as the server gave them, of whatever size, to be looked at by other programs.
+    They are compared with their digest on the way: exit code 6 if they are not what was stored.
+
+    REF is what `archiver search` prints: INBOX/17, or the beginning of a digest, which names the message wherever
+    it lies. Exit code 2 if there is no such message, or more than one. Contacts no mail server.
+
+    \b
+      archiver show configs/alice.toml INBOX/17
+      archiver show configs/alice.toml 5f2c1a90b3d4e6f7 --raw >message.eml
+      archiver show configs/alice.toml "Lists/dovecot/4" --raw | less
+    """
+    from pipelines.commands.show import show_message
+
+    return show_message(config, reference, _terminal(as_json), raw=raw)
+
+
 @app.command(short_help="Prove that every message is there, octet for octet; at the destination, too.")
 def verify(
     configs: Configs,

@@ -39,6 +39,7 @@ _DOING = {
     "compare": "comparing",
     "rebuild": "rebuilding",
     "export": "exporting",
+    "index": "reading headers",
 }
 
 

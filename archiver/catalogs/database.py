@@ -22,6 +22,7 @@ from sqlalchemy.pool import QueuePool
 
 from archiver.catalogs import schema
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError, Locked
+from archiver.headers import folded
 
 _BUSY_SECONDS = 60
 _BUSY_PAUSE = 0.01
@@ -155,6 +156,7 @@ os.register_at_fork(before=_close_before_fork, after_in_child=_forget_in_child)
 
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    connection.create_function("folded", 1, folded, deterministic=True)
     connection.isolation_level = None  # the driver begins no transactions, `_begin` does
     deadline = time.monotonic() + _BUSY_SECONDS
     for pragma in _PRAGMAS:

@@ -36,6 +36,7 @@ from archiver.catalogs.schema import (
     TARGET,
     Migration,
 )
+from archiver.catalogs.search import SqlMessageIndex
 from archiver.catalogs.tallies import tallies
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts import ArchiveFact, Segment
@@ -253,6 +254,10 @@ class SqlCatalog:
     def at_destinations(self) -> SqlCopies:
         """What is known of destinations."""
         return SqlCopies(self._database)
+
+    def index(self) -> SqlMessageIndex:
+        """What messages are found by."""
+        return SqlMessageIndex(self._database)
 
     def ledger(self) -> SqlRunLedger:
         """The runs and their steps."""

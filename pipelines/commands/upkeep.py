@@ -21,7 +21,7 @@ _SHOWN = 50
 def verify_archives(configs: Sequence[Path], options: VerifyOptions, terminal: Terminal) -> int:
     """Verify the archives that `configs` name; returns the worst exit code."""
     accounts = load_accounts(configs, terminal)
-    with _display(terminal, [each.account for each in accounts.settings]) as display:
+    with progress_display(terminal, [each.account for each in accounts.settings]) as display:
         outcomes = verify_accounts(accounts.settings, options, display)
     results = [each.to_json() for each in outcomes]
     results += [
@@ -39,7 +39,7 @@ def verify_archives(configs: Sequence[Path], options: VerifyOptions, terminal: T
 def repair_archives(configs: Sequence[Path], options: RepairOptions, terminal: Terminal) -> int:
     """Repair the archives that `configs` name; returns the worst exit code."""
     accounts = load_accounts(configs, terminal)
-    with _display(terminal, [each.account for each in accounts.settings]) as display:
+    with progress_display(terminal, [each.account for each in accounts.settings]) as display:
         outcomes = repair_accounts(accounts.settings, options, display)
     results = [each.to_json() for each in outcomes]
     results += [
@@ -83,7 +83,7 @@ def rebuild_archive(config: Path, terminal: Terminal) -> int:
     if config.is_dir():
         raise ConfigError(str(config), ["is a folder; rebuild takes one account file at a time"])
     settings = load_account(config)
-    with _display(terminal, [settings.account]) as display:
+    with progress_display(terminal, [settings.account]) as display:
         outcome = rebuild_account(settings, display)
     result = outcome.to_json()
     terminal.document({"format": "archiver-rebuild/1", **result})
@@ -92,7 +92,8 @@ def rebuild_archive(config: Path, terminal: Terminal) -> int:
     return outcome.exit_code
 
 
-def _display(terminal: Terminal, accounts: Sequence[str]) -> Display:
+def progress_display(terminal: Terminal, accounts: Sequence[str]) -> Display:
+    """What shows the work on these accounts; signals end it cleanly from here on."""
     STOP.install()
     return Display(
         terminal.err,

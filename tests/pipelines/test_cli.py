@@ -24,7 +24,21 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 
 START = Callable[..., ScriptedServer]
-VERBS = ("init", "check", "run", "archive", "replay", "status", "report", "verify", "retry", "rebuild", "demo")
+VERBS = (
+    "init",
+    "check",
+    "run",
+    "archive",
+    "replay",
+    "status",
+    "report",
+    "search",
+    "show",
+    "verify",
+    "retry",
+    "rebuild",
+    "demo",
+)
 FOLDERS = ("INBOX", "Sent", "[bold]mail\\x1b[31m")
 
 

@@ -23,6 +23,7 @@ from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.model import Digest
 from archiver.stores.journal import FileJournal
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, CatalogContract, apply, following, stored
+from tests.contracts.message_index import MessageIndexContract
 from tests.servers.small_disk import fill, make_read_only, mounted
 
 
@@ -45,6 +46,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 class TestSqlCatalog(CatalogContract):
+    pass
+
+
+class TestSqlMessageIndex(MessageIndexContract):
     pass
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from archiver.headers import RECIPIENTS_LENGTH, TEXT_LENGTH, folded, headers_of, readable
 from archiver.message import header_block
 from archiver.model import Headers
-from tests.servers.corpora import CorpusMessage, corpora_directory, corpus_messages
+from tests.servers.corpora import CorpusMessage
 
 
 def test_a_header_as_most_are() -> None:
@@ -132,17 +132,14 @@ def test_nothing_makes_it_raise(header: bytes) -> None:
     assert is_storable(headers_of(header))
 
 
-@pytest.mark.skipif(corpora_directory() is None, reason="no corpora at hand")
-def test_the_headers_of_real_messages() -> None:
-    messages: list[CorpusMessage] = corpus_messages()
-
-    headers = [headers_of(header_block(message.octets)) for message in messages]
+def test_the_headers_of_real_messages(corpora: list[CorpusMessage]) -> None:
+    headers = [headers_of(header_block(message.octets)) for message in corpora]
 
     assert all(map(is_storable, headers))
     assert sum("=?utf-8?" in each.subject.lower() for each in headers) < 3  # broken base64
     # Another parser sees the same fields. It stops at a line that is no field, where we go on.
     for name, field in (("From", "sender"), ("Subject", "subject")):
-        there = [bool(str(message_from_bytes(each.octets)[name] or "").strip()) for each in messages]
+        there = [bool(str(message_from_bytes(each.octets)[name] or "").strip()) for each in corpora]
         here = [bool(getattr(each, field)) for each in headers]
         assert sum(one != other for one, other in zip(there, here, strict=True)) < 0.02 * len(headers)
 

@@ -1,0 +1,94 @@
+"""`search`: messages found by what their headers say, as a table or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from archiver.errors import worst
+from archiver.names import printable
+from archiver.queries import Found
+from archiver.report.words import size
+from pipelines.commands.asked import Asked, wanted
+from pipelines.commands.terminal import Terminal, load_accounts
+from pipelines.commands.upkeep import progress_display
+from pipelines.searching import SearchOutcome, arrived_text, reference_of, search_account
+
+_SENDER_WIDTH, _FLAGS_WIDTH, _REFERENCE_WIDTH = 28, 24, 40
+
+
+def search_archives(configs: Sequence[Path], asked: Asked, terminal: Terminal) -> int:
+    """Tell what is found in the archives of `configs`; returns the worst exit code, 0 where nothing is found."""
+    query = wanted(asked)
+    accounts = load_accounts(configs, terminal)
+    with progress_display(terminal, [each.account for each in accounts.settings]) as display:
+        outcomes = [search_account(settings, query, display) for settings in accounts.settings]
+    results = [each.to_json() for each in outcomes]
+    results += [
+        {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
+        for each in accounts.refused
+    ]
+    exit_code = worst(each["exit_code"] for each in results)
+    terminal.document({"format": "archiver-search/1", "accounts": results, "exit_code": exit_code})
+    for outcome in outcomes:
+        if outcome.message:
+            terminal.problem(f"{outcome.settings.account}: {outcome.message}")
+        if outcome.unindexed:
+            left = f"{outcome.unindexed:,} messages were not looked at by their headers"
+            terminal.warn(f"{outcome.settings.account}: {left}: {outcome.note}")
+    if terminal.tables:
+        _show(outcomes, terminal, several=accounts.several)
+    return exit_code
+
+
+def _show(outcomes: Sequence[SearchOutcome], terminal: Terminal, *, several: bool) -> None:
+    out = terminal.out
+    for outcome in outcomes:
+        if not outcome.found:
+            continue
+        if several:
+            out.say(f"\n{outcome.settings.account}", "bold")
+        out.table(_table(outcome.found))
+        if outcome.more:
+            out.say(f"these are the newest {len(outcome.found):,}, there are more; --limit shows them")
+    found = sum(len(each.found) for each in outcomes)
+    if all(each.message is None for each in outcomes) or found:
+        word = "shown" if any(each.more for each in outcomes) else "found"
+        out.say(f"{found:,} {word}" if found else "nothing found")
+
+
+def _table(found: Sequence[Found]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("arrived", no_wrap=True)
+    table.add_column("from", no_wrap=True, overflow="ellipsis", max_width=_SENDER_WIDTH)
+    table.add_column("subject", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("size", no_wrap=True, justify="right")
+    table.add_column("flags", no_wrap=True, overflow="ellipsis", max_width=_FLAGS_WIDTH)
+    table.add_column("message", overflow="fold", max_width=_REFERENCE_WIDTH)
+    for each in found:
+        headers, place = each.headers, each.placement
+        table.add_row(
+            _local_time(place.arrived),
+            Text(printable(headers.sender) if headers else ""),
+            Text(printable(headers.subject) if headers else ""),
+            size(place.size),
+            Text(_flags(each)),
+            Text(reference_of(each), style="cyan"),
+        )
+    return table
+
+
+def _local_time(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):  # beyond the years of a calendar
+        return arrived_text(seconds)
+
+
+def _flags(found: Found) -> str:
+    gone = [] if found.gone_at is None else [f"gone {found.gone_at[:10]}"]
+    return ", ".join(gone + [printable(flag.removeprefix("\\")) for flag in sorted(found.placement.flags)])
