@@ -6,10 +6,11 @@ import dataclasses
 import io
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from archiver.errors import ArchiveNotWritable, ArchiveUnreachable, IntegrityError
+from archiver.errors import ArchiveNotWritable, ArchiverError, ArchiveUnreachable
 from archiver.model import Digest
 from archiver.names import printable
 from archiver.s3.bucket import Kept, ObjectFacts, Octets, Purpose
@@ -28,7 +29,7 @@ from archiver.s3.reading import ObjectReader
 from archiver.s3.writing import Integrity, Object, Writer
 from archiver.settings import S3Settings
 
-_TAKEN = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+_ELSEWHERE = ("IllegalLocationConstraintException", "InvalidLocationConstraint")
 
 
 class BotoBucket:
@@ -44,9 +45,7 @@ class BotoBucket:
         self._endpoint = Endpoint(settings)
         self._customer_key = customer_key
         self._root = f"{settings.prefix}/{account}/" if settings.prefix else f"{account}/"
-        self._writer = Writer(
-            self._endpoint, customer_key, lambda thing: self.look(thing.key.removeprefix(self._root)) is not None
-        )
+        self._writer = Writer(self._endpoint, self._root, customer_key, self._is_there)
         self._bucket_seen = False
 
     @property
@@ -70,18 +69,14 @@ class BotoBucket:
 
     def look(self, key: str) -> ObjectFacts | None:
         head = self._head(key)
-        if isinstance(head, Refusal):
-            return None
-        return ObjectFacts(
-            key, int(head["ContentLength"]), head["LastModified"].timestamp(), asked_at(head), _etag(head)
+        return (
+            None if isinstance(head, Refusal) else self._facts(key, head, head.get("ContentLength"), asked_at(head))
         )
 
     def read(self, key: str, first: int = 0, octets: int | None = None) -> BinaryIO:
         if octets == 0:
-            if self.look(key) is None:
-                raise IntegrityError(
-                    f"{self.place(key)}: there is no such object", hint="verify says what is missing"
-                )
+            if answer := self._open(key, 0, 0):
+                answer["Body"].close()
             return io.BytesIO()
         last = None if octets is None else first + octets - 1
         reader = ObjectReader(self._endpoint, self.place(key), partial(self._open, key), first, last)
@@ -94,11 +89,11 @@ class BotoBucket:
         while True:
             page = self._ask("list_objects_v2", under, never, **parameters)
             if isinstance(page, Refusal) or "IsTruncated" not in page:
-                raise not_s3(self.place(), self._settings)
+                raise not_s3(self.place(under), self._settings)
             asked, found = asked_at(page), page.get("Contents", ())
             for entry in found:
-                key = entry["Key"].removeprefix(self._root)
-                yield ObjectFacts(key, entry["Size"], entry["LastModified"].timestamp(), asked, _etag(entry))
+                key = str(entry.get("Key", "")).removeprefix(self._root)
+                yield self._facts(key, entry, entry.get("Size"), asked)
             if not page["IsTruncated"]:
                 return
             if token := page.get("NextContinuationToken"):
@@ -107,6 +102,12 @@ class BotoBucket:
                 parameters["StartAfter"] = found[-1]["Key"]
             else:
                 raise ArchiveUnreachable(f"{self.place(under)}: the endpoint's list has no end")
+
+    def _facts(self, key: str, said: Answer, size: int | None, asked: float) -> ObjectFacts:
+        modified = said.get("LastModified")
+        if size is None or not isinstance(modified, datetime):
+            raise not_s3(self.place(key), self._settings)
+        return ObjectFacts(key, size, modified.timestamp(), asked, said.get("ETag"))
 
     def delete(self, keys: Iterable[str]) -> Iterator[Kept]:
         remover = Remover(self._endpoint, lambda key: self.place(key.removeprefix(self._root)))
@@ -124,7 +125,7 @@ class BotoBucket:
         """
         head = self._head(key)
         if isinstance(head, Refusal):
-            raise IntegrityError(f"{self.place(key)}: there is no such object", hint="run again")
+            raise self._refused(head, key)
         tags: Answer | Refusal | None = None
         if self._settings.tags:
             tags = self._ask("get_object_tagging", key, _no_tags, Key=self._root + key)
@@ -145,19 +146,23 @@ class BotoBucket:
         Raises:
             ArchiveNotWritable: no permission, or the name is taken by somebody else.
         """
-        parameters: dict[str, object] = {}
         region = self._endpoint.client(self.place()).meta.region_name
-        # us-east-1 must not be named, any other region has to be; an endpoint of one's own decides itself.
-        if region not in (None, "us-east-1", "aws-global") and self._settings.endpoint_url is None:
-            parameters["CreateBucketConfiguration"] = {"LocationConstraint": region}
+        # us-east-1 must not be named, any other region has to be; some endpoints want it the other way round.
+        named = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        ways: tuple[dict[str, Any], ...] = ({}, named) if region in ("us-east-1", "aws-global") else (named, {})
         if self._settings.object_lock is not None:
-            parameters["ObjectLockEnabledForBucket"] = True
-        answer = self._ask("create_bucket", "", lambda refusal: refusal.code in _TAKEN, **parameters)
+            ways = tuple(way | {"ObjectLockEnabledForBucket": True} for way in ways)
+        answer = self._ask("create_bucket", "", _taken_or_elsewhere, **ways[0])
+        if isinstance(answer, Refusal) and answer.code in _ELSEWHERE:
+            answer = self._ask("create_bucket", "", _taken, **ways[1])
         if isinstance(answer, Refusal) and answer.code == "BucketAlreadyExists":
             raise ArchiveNotWritable(
                 f'{self.place()}: the bucket "{self._settings.bucket}" belongs to somebody else',
                 hint="choose another name for [archive.s3] bucket",
             )
+
+    def _is_there(self, thing: Object) -> bool:
+        return self.look(thing.key.removeprefix(self._root)) is not None
 
     def _head(self, key: str) -> Answer | Refusal:
         """The answer to head_object, or that it is not there."""
@@ -165,25 +170,23 @@ class BotoBucket:
         if not isinstance(head, Refusal):
             self._bucket_seen = True
         elif head.status == 404:
-            self._require_bucket()
+            self._require_bucket(key)
         else:
             # An answer to HEAD has no body that would say why.
             asked = {"Key": self._root + key, "Range": "bytes=0-0", **self._key_parameters()}
             answer = self._ask("get_object", key, lambda refusal: refusal.status == 416, **asked)
             if not isinstance(answer, Refusal):
                 answer["Body"].close()
-            raise refused(head, self.place(key), self._settings, time.time())
+            raise self._refused(head, key)
         return head
 
-    def _require_bucket(self) -> None:
+    def _require_bucket(self, key: str) -> None:
         """An answer to HEAD does not say whether it is the object that is not there or the bucket."""
         if self._bucket_seen:
             return
         answer = self._ask("head_bucket", "", lambda refusal: refusal.status in (403, 404))
         if isinstance(answer, Refusal) and answer.status == 404:
-            raise refused(
-                dataclasses.replace(answer, code="NoSuchBucket"), self.place(), self._settings, time.time()
-            )
+            raise self._refused(dataclasses.replace(answer, code="NoSuchBucket"), key)
         self._bucket_seen = True
 
     def _open(self, key: str, first: int, last: int | None) -> Answer | None:
@@ -201,15 +204,21 @@ class BotoBucket:
     def _key_parameters(self) -> dict[str, object]:
         return customer_key_parameters(self._customer_key, self.place())
 
+    def _refused(self, refusal: Refusal, key: str) -> ArchiverError:
+        return refused(refusal, self.place(key), self._settings, time.time())
+
     def _ask(
         self, operation: str, key: str, expected: Callable[[Refusal], bool] = never, **parameters: object
     ) -> Answer | Refusal:
         return self._endpoint.ask(operation, self.place(key), expected, Bucket=self._settings.bucket, **parameters)
 
 
-def _etag(answer: Answer) -> str | None:
-    etag: str | None = answer.get("ETag")
-    return etag
+def _taken(refusal: Refusal) -> bool:
+    return refusal.code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+
+
+def _taken_or_elsewhere(refusal: Refusal) -> bool:
+    return _taken(refusal) or refusal.code in _ELSEWHERE
 
 
 def _says_nothing(refusal: Refusal) -> bool:

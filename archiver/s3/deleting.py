@@ -7,26 +7,15 @@ marker. There all of a key's versions are removed, the newest first, so that a l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from itertools import islice
 
 from archiver.s3.bucket import Kept
-from archiver.s3.endpoint import Answer, Endpoint, never
-from archiver.s3.failures import Refusal, not_s3, said
+from archiver.s3.endpoint import Answer, Endpoint
+from archiver.s3.failures import Refusal, said
+from archiver.s3.versions import Version, versions_of
 
 _AT_ONCE = 1000  # as many as DeleteObjects takes
-
-
-@dataclass(frozen=True, slots=True)
-class _Version:
-    """A version of a whole key; None in a bucket without them."""
-
-    key: str
-    version: str | None = None
-
-    def parameters(self) -> dict[str, str]:
-        return {"Key": self.key} | ({"VersionId": self.version} if self.version is not None else {})
 
 
 class Remover:
@@ -47,7 +36,7 @@ class Remover:
             if versioned:
                 yield from self._remove_versions(batch)
             else:
-                yield from self._remove([_Version(key) for key in batch])
+                yield from self._remove([Version(key) for key in batch])
 
     def _has_versions(self) -> bool:
         answer = self._endpoint.ask(
@@ -61,36 +50,20 @@ class Remover:
         return answer.get("Status") in ("Enabled", "Suspended")
 
     def _remove_versions(self, keys: Sequence[str]) -> Iterator[Kept]:
-        left = {key: self._versions(key) for key in keys}
+        left = {key: _in_order(versions_of(self._endpoint, key, self._where(key))) for key in keys}
         while round_ := [versions.pop(0) for versions in left.values() if versions]:
             for start in range(0, len(round_), _AT_ONCE):
                 for kept in self._remove(round_[start : start + _AT_ONCE]):
                     left[kept.key].clear()
                     yield kept
 
-    def _versions(self, key: str) -> list[_Version]:
-        """A key's versions, the newest first, and its markers after them: a lock is found before one is removed."""
-        versions: list[_Version] = []
-        markers: list[_Version] = []
-        asked: dict[str, object] = {"Prefix": key}
-        while True:
-            page = self._endpoint.ask("list_object_versions", self._where(key), never, Bucket=self._bucket, **asked)
-            if isinstance(page, Refusal) or "IsTruncated" not in page:
-                raise not_s3(self._where(key), self._endpoint.settings)
-            versions += _of_key(page, "Versions", key)
-            markers += _of_key(page, "DeleteMarkers", key)
-            asked["KeyMarker"] = page.get("NextKeyMarker")
-            if not page["IsTruncated"] or asked["KeyMarker"] != key:  # the keys that follow begin with this one
-                return versions + markers
-            asked["VersionIdMarker"] = page["NextVersionIdMarker"]
-
-    def _remove(self, versions: Sequence[_Version]) -> Iterator[Kept]:
+    def _remove(self, versions: Sequence[Version]) -> Iterator[Kept]:
         left = set(self._refused_together(versions))
         for one in versions:
             if one in left and (reason := self._refused_alone(one)) is not None:
                 yield Kept(one.key, reason)
 
-    def _refused_together(self, versions: Sequence[_Version]) -> Iterator[_Version]:
+    def _refused_together(self, versions: Sequence[Version]) -> Iterator[Version]:
         """Those that are still there; whoever wants to know why asks for each alone."""
         together = [one for one in versions if one.key.isprintable()]  # XML has no words for the other ones
         yield from (one for one in versions if one not in together)
@@ -109,9 +82,9 @@ class Remover:
             yield from together
         else:
             refused = {(error.get("Key"), error.get("VersionId") or None) for error in answer.get("Errors", ())}
-            yield from (one for one in together if {(one.key, one.version), (one.key, None)} & refused)
+            yield from (one for one in together if {(one.key, one.id), (one.key, None)} & refused)
 
-    def _refused_alone(self, one: _Version) -> str | None:
+    def _refused_alone(self, one: Version) -> str | None:
         answer = self._endpoint.ask(
             "delete_object",
             self._where(one.key),
@@ -123,7 +96,7 @@ class Remover:
             return None
         return self._lock(one) or f"may not be deleted ({said(answer)})"
 
-    def _lock(self, one: _Version) -> str | None:
+    def _lock(self, one: Version) -> str | None:
         reasons = []
         retention = self._told("get_object_retention", one).get("Retention", {})
         if until := retention.get("RetainUntilDate"):
@@ -132,11 +105,12 @@ class Remover:
             reasons.append("under a legal hold")
         return " and ".join(reasons) or None
 
-    def _told(self, operation: str, one: _Version) -> Answer:
+    def _told(self, operation: str, one: Version) -> Answer:
         where = self._where(one.key)
         answer = self._endpoint.ask(operation, where, lambda _: True, Bucket=self._bucket, **one.parameters())
         return {} if isinstance(answer, Refusal) else answer
 
 
-def _of_key(page: Answer, kind: str, key: str) -> list[_Version]:
-    return [_Version(key, entry["VersionId"]) for entry in page.get(kind, ()) if entry["Key"] == key]
+def _in_order(versions: Sequence[Version]) -> list[Version]:
+    """The newest first, and the markers last: a lock is met before what hides its object is gone."""
+    return sorted(versions, key=lambda one: one.is_marker)

@@ -82,7 +82,7 @@ class Endpoint:
             if self._client is None or self._process != os.getpid():
                 try:
                     self._client = make_client(self.settings)
-                except BotoCoreError as error:
+                except (BotoCoreError, ValueError) as error:
                     raise unheard(error, where, self.settings) from None
                 self._process = os.getpid()
             return self._client

@@ -78,8 +78,8 @@ class Refusal:
 
     @property
     def clear(self) -> bool:
-        """There can be no other reason than the one it names."""
-        return self.code in _CREDENTIALS_REFUSED or self.code in _CLEAR
+        """No other reason than the named one. A signature may not fit for what a proxy took away."""
+        return self.code in _CLEAR or (self.code in _CREDENTIALS_REFUSED and self.code != "SignatureDoesNotMatch")
 
 
 def refusal_of(error: ClientError) -> Refusal:
@@ -260,7 +260,7 @@ _CREDENTIALS_REFUSED = {
     "AccountProblem": ("the account of these credentials is closed", _CREDENTIALS),
 }
 _SETTINGS_WRONG = (ProfileNotFound, ConfigParseError, NoRegionError, InvalidRegionError, EndpointProviderError,
-                   ParamValidationError, ResponseParserError)  # fmt: skip
+                   ParamValidationError, ResponseParserError, ValueError)  # fmt: skip
 _UNHEARD: tuple[tuple[type[Exception], tuple[str, str | None]], ...] = (
     (NoCredentialsError, ("there are no credentials", _CREDENTIALS)),
     (PartialCredentialsError, ("only half of the credentials is there", _CREDENTIALS)),
@@ -275,6 +275,7 @@ _UNHEARD: tuple[tuple[type[Exception], tuple[str, str | None]], ...] = (
     (EndpointProviderError, ("no endpoint goes with these settings", "correct [archive.s3] region")),
     (ParamValidationError, ("the settings make no request that S3 knows", "correct [archive.s3]")),
     (ResponseParserError, ("{endpoint} answers, but not as S3 does", _ENDPOINT)),
+    (ValueError, ("{endpoint} is no endpoint", "correct [archive.s3] endpoint_url")),
     (ProxyConnectionError, ("the proxy for {endpoint} cannot be reached", "correct the proxy, or run again later")),
     (ConnectTimeoutError, ("{endpoint} does not answer", _UNREACHED)),
     (EndpointConnectionError, ("{endpoint} cannot be reached", _UNREACHED)),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from archiver.errors import ConfigError
 from archiver.s3.bucket import Purpose
@@ -22,7 +22,8 @@ CustomerKey = Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True)
 class KeptAs:
-    """How the endpoint says that an object is kept. None is what it does not say, which is what it does not do."""
+    """How the endpoint says that an object is kept. None is what it does not say, and so does not do; an object of
+    the storage class STANDARD may have none."""
 
     storage_class: str | None = None
     sse: str | None = None
@@ -54,7 +55,7 @@ def asked_for(settings: S3Settings, purpose: Purpose, now: datetime) -> dict[str
         if settings.storage_class is not None:
             asked["StorageClass"] = settings.storage_class
         if settings.tags:
-            asked["Tagging"] = urlencode(settings.tags)
+            asked["Tagging"] = urlencode(settings.tags, quote_via=quote)  # radosgw takes a plus for a plus
     if settings.object_lock is not None and purpose != "control":
         asked["ObjectLockMode"] = settings.object_lock.mode
         asked["ObjectLockRetainUntilDate"] = now + timedelta(days=settings.object_lock.days)

@@ -20,6 +20,7 @@ from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.model import Digest
 from archiver.s3.bucket import Octets, Purpose
 from archiver.s3.clients import DIGEST, md5_of, sha256_of
+from archiver.s3.conditions import Conditions
 from archiver.s3.endpoint import Endpoint, pause
 from archiver.s3.failures import Refusal, not_s3, refused
 from archiver.s3.keeping import CustomerKey, asked_for, customer_key_parameters
@@ -45,14 +46,15 @@ class Manner:
     conditional: bool = True
 
 
-def weaker(manner: Manner, refusal: Refusal, settings: S3Settings) -> Manner | None:
-    """What to try after this refusal. The condition is given up only where the endpoint says that it has not learnt
-    something, and comes back with the next weaker checksum if that was not it."""
+def weaker(manner: Manner, refusal: Refusal, settings: S3Settings, *, proven: bool) -> Manner | None:
+    """What to try after this refusal; `proven`: the endpoint has taken an object with that checksum. The condition
+    is given up only where the endpoint says that it has not learnt something, and comes back with the next weaker
+    checksum if that was not it."""
     if manner.conditional and refusal.unknown_here:
         return Manner(manner.integrity, conditional=False)
     rest = _INTEGRITIES[settings.checksums]
     rest = rest[rest.index(manner.integrity) + 1 :]
-    return Manner(rest[0]) if rest else None
+    return Manner(rest[0]) if rest and not proven else None
 
 
 def doubtful(refusal: Refusal) -> bool:
@@ -72,15 +74,17 @@ class Object:
 
 
 class Writer:
-    """Writes objects into the bucket of `endpoint`. Threads may share it. `is_there` looks whether an object is."""
+    """Writes objects below `root` in the bucket of `endpoint`. Threads may share it. `is_there` looks whether an
+    object is."""
 
     def __init__(
-        self, endpoint: Endpoint, customer_key: CustomerKey | None, is_there: Callable[[Object], bool]
+        self, endpoint: Endpoint, root: str, customer_key: CustomerKey | None, is_there: Callable[[Object], bool]
     ) -> None:
         self._endpoint, self._settings = endpoint, endpoint.settings
         self._customer_key, self._is_there = customer_key, is_there
+        self._conditions = Conditions(endpoint, root)
         self._settling = threading.Lock()
-        self._proven = False
+        self._proven: set[Literal["integrity", "condition"]] = set()
         self.manner = Manner(_INTEGRITIES[self._settings.checksums][0])
 
     def write(self, thing: Object, *, once: bool) -> bool:
@@ -93,19 +97,23 @@ class Writer:
         while True:
             answer = self._put(thing, manner, once)
             if not isinstance(answer, Refusal):
-                self._settle(manner, answer)
+                self._settle(manner, once, answer)
                 return answer
             first = first or answer
             if answer.damaged:
                 _require_digest(thing)
-            other = None if self._proven or not doubtful(answer) else weaker(manner, answer, self._settings)
-            if other is not None:
-                manner = other
-            elif answer.damaged and attempt < self._settings.attempts:
+            if answer.damaged and attempt < self._settings.attempts:
                 pause(attempt)
                 attempt += 1
+            elif other := self._other(manner, answer, once):
+                manner = other
             else:
                 raise refused(first, thing.where, self._settings, time.time())
+
+    def _other(self, manner: Manner, refusal: Refusal, once: bool) -> Manner | None:
+        if not doubtful(refusal) or (once and "condition" in self._proven):
+            return None
+        return weaker(manner, refusal, self._settings, proven="integrity" in self._proven)
 
     def _put(self, thing: Object, manner: Manner, once: bool) -> bool | Refusal:
         if once and not manner.conditional and self._is_there(thing):
@@ -127,16 +135,34 @@ class Writer:
                 **{DIGEST: thing.digest},
             )
         if isinstance(answer, Refusal):
-            return False if answer.status == 412 and "IfNoneMatch" in asked else answer
+            if answer.status != 412 or "IfNoneMatch" not in asked:
+                return answer
+            self._conditions.proven()
+            return False
         if not answer.get("ETag"):
             raise not_s3(thing.where, self._settings)
-        return True
+        version = answer.get("VersionId", "null")
+        return not once or version == "null" or self._came_first(thing, version, manner)
 
-    def _settle(self, manner: Manner, written: bool) -> None:
+    def _came_first(self, thing: Object, version: str, manner: Manner) -> bool:
+        """In a bucket with versions a condition may have been ignored."""
+        if manner.conditional and self._conditions.kept(thing.where):
+            return True
+        with self._settling:
+            self.manner = Manner(manner.integrity, conditional=False)
+            self._proven |= {"integrity", "condition"}
+        return self._conditions.came_first(thing.key, version, thing.where)
+
+    def _settle(self, manner: Manner, once: bool, written: bool) -> None:
         """The first object that an endpoint takes decides; whoever tried at the same time follows."""
         with self._settling:
-            if written and not self._proven:
-                self.manner, self._proven = manner, True
+            if not written:
+                return
+            if "integrity" not in self._proven:
+                self.manner = Manner(manner.integrity, self.manner.conditional)
+            if once and "condition" not in self._proven:
+                self.manner = Manner(self.manner.integrity, manner.conditional)
+            self._proven |= {"integrity", "condition"} if once else {"integrity"}
 
 
 @contextmanager
@@ -156,7 +182,9 @@ def _body(thing: Object) -> Iterator[bytes | BinaryIO]:
 
 def _checksum(body: bytes | BinaryIO, digest: Digest, integrity: Integrity) -> dict[str, object]:
     if integrity == "sha256":
-        return {"ChecksumSHA256": base64.b64encode(bytes.fromhex(digest)).decode("ascii")}
+        # The algorithm's name is what lets an object with a lock pass.
+        checksum = base64.b64encode(bytes.fromhex(digest)).decode("ascii")
+        return {"ChecksumSHA256": checksum, "ChecksumAlgorithm": "SHA256"}
     if integrity == "md5":
         return {"ContentMD5": md5_of(body)}
     return {}

@@ -48,6 +48,8 @@ def keys(bucket: Bucket, under: str = "", after: str = "") -> list[str]:
 class BucketContract:
     """What stores, the journal and the lease rely on."""
 
+    more_than_a_page = 1003
+
     @pytest.fixture
     def open_bucket(self) -> OpenBucket:
         raise NotImplementedError
@@ -178,11 +180,11 @@ class BucketContract:
         assert abs(listed.asked - looked.asked) < 60
 
     def test_more_than_a_page_is_listed_and_deleted(self, bucket: Bucket) -> None:
-        names = [f"n/{number:04}" for number in range(2003)]
+        names = [f"n/{number:04}" for number in range(self.more_than_a_page)]
         with ThreadPoolExecutor(8) as threads:
             assert all(threads.map(lambda name: create(bucket, name, b"x"), names))
         assert keys(bucket, "n/") == names
-        assert keys(bucket, "n/", after="n/0999") == names[1000:]
+        assert keys(bucket, "n/", after="n/0089") == names[90:]
         create(bucket, "stays", b"x")
         assert list(bucket.delete(iter(names))) == []
         assert keys(bucket) == ["stays"]
