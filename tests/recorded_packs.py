@@ -27,9 +27,9 @@ class RecordedPacks:
         self.catalog = SqlCatalog(path / "catalog.sqlite")
         self.recorder = Recorder(FileJournal(path, "none"), self.catalog, "run")
 
-    def open(self, below: int = SMALL_OCTETS) -> RecordingStore:
+    def open(self, below: int = SMALL_OCTETS, connections: int = 8) -> RecordingStore:
         """The store anew, as the next run would."""
-        objects = ObjectStore(self.bucket, self.path, 8)
+        objects = ObjectStore(self.bucket, self.path, connections)
         return RecordingStore(self.bucket, objects, self.catalog, self.recorder, below)
 
 

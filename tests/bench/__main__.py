@@ -1,12 +1,12 @@
-"""`python -m tests.bench [archive | migration]`: how fast, beside others; both without an argument."""
+"""`python -m tests.bench [archive | migration | s3]`: how fast, beside others; all without an argument."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import archiving, migration
+from tests.bench import archiving, buckets, migration
 
-_BENCHMARKS = {"archive": archiving.main, "migration": migration.main}
+_BENCHMARKS = {"archive": archiving.main, "migration": migration.main, "s3": buckets.main}
 
 
 def main(arguments: list[str]) -> int:
