@@ -149,10 +149,10 @@ class MessageStore(Protocol):
         damaged. Only a repair may; what is put has to be theirs. Interrupted, what was there is there still, or it
         is whole."""
 
-    def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
-        """After a crash: bring every message to its expected place, clear leftovers of unfinished writes, and
-        yield what lies in the store without being expected, as far as its name tells a placement whose
-        octets' digest fits (flags from the name)."""
+    def settle(self, rows: Rows) -> Iterator[Placement]:
+        """After a crash: bring every message of `rows` to its place, clear leftovers of unfinished writes, and
+        yield what lies in the store without a row, as far as its name tells a placement whose octets' digest fits
+        (flags from the name)."""
 
     def reserve(self, directory: str, keywords: Sequence[str]) -> None:
         """The folder's keywords in the server's order, said before messages use them; keywords known to the

@@ -50,7 +50,7 @@ def restore_store(store: MessageStore, catalog: Catalog) -> tuple[Placement, ...
 
     Returns the messages without a row that lie in the store whole; the next run adopts them. May be called again.
     """
-    orphans = tuple(store.settle(catalog.placements()))
+    orphans = tuple(store.settle(catalog))
     folders = sorted(catalog.folders().values(), key=lambda each: (each.folder.raw != INBOX, each.folder.raw))
     epochs = catalog.epochs()
     for folder in folders:

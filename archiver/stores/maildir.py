@@ -143,7 +143,7 @@ class MaildirStore:
             pass  # some are missing
         return self.batch()
 
-    def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
+    def settle(self, rows: Rows) -> Iterator[Placement]:
         """Bring messages to their expected places and clear leftovers, before returning; then yield what was not
         expected and is what its name says. Other files are left alone.
 
@@ -152,7 +152,7 @@ class MaildirStore:
         with self._writing:
             clear_leftovers(self._tree)
             settling = Settling(self._tree)
-            settling.place(expected)
+            settling.place(rows.placements())
         return self._unexpected(settling)
 
     def _unexpected(self, settling: Settling) -> Iterator[Placement]:

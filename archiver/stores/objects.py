@@ -97,7 +97,7 @@ class ObjectStore:
 
         return ObjectBatch(self.threads, replace, self.require)
 
-    def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
+    def settle(self, rows: Rows) -> Iterator[Placement]:
         """Nothing is half-written in a bucket, and nothing is where it should not be.
 
         Objects without a fact tell no folder and no UID. They are found again by their digest when the message is

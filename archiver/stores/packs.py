@@ -8,16 +8,16 @@ is read as it lies, and only new messages go the new way.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from archiver.audit import Audited
 from archiver.model import Digest, Frame, Placement
 from archiver.ports import Rows
 from archiver.s3.bucket import Bucket
 from archiver.stores.objects import ObjectStore, is_small
-from archiver.stores.pack_batch import PackBatch
+from archiver.stores.pack_batch import FramesOf, PackBatch
 from archiver.stores.pack_objects import PackObjects, octets_of, windows
 from archiver.stores.packs_audit import audit_packs
 from archiver.stores.read_ahead import SMALL_OCTETS, ReadAhead, Request
@@ -25,31 +25,22 @@ from archiver.stores.read_ahead import SMALL_OCTETS, ReadAhead, Request
 _LOOKED_UP = 500
 
 
-class KnownPacks(Protocol):
-    """What the store asks the catalog."""
-
-    def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
-        """Where those of these messages that lie in packs do so."""
-
-    def packs(self) -> Iterator[tuple[Digest, int]]:
-        """Digest and size of every pack."""
-
-
 class PackStore:
-    """A MessageStore of packs and objects. Messages smaller than `below` octets are packed; with 0 none is, and the
-    packs there are can still be read. Threads may share it; a fork has connections of its own."""
+    """A MessageStore of packs and objects. `frames` tells where the archive has packed messages. Those smaller than
+    `below` octets are packed; with 0 none is, and the packs there are can still be read. Threads may share it; a
+    fork has connections of its own."""
 
-    def __init__(self, bucket: Bucket, objects: ObjectStore, known: KnownPacks, below: int = SMALL_OCTETS) -> None:
+    def __init__(self, bucket: Bucket, objects: ObjectStore, frames: FramesOf, below: int = SMALL_OCTETS) -> None:
         self._bucket = bucket
         self._objects = objects
-        self._known = known
+        self._frames = frames
         self._below = below
         self._packs = PackObjects(bucket, objects.threads)
         self._ahead = ReadAhead(objects.threads)
 
     def batch(self) -> PackBatch:
         """Begin a batch. What it returns of packs has to be recorded with its messages."""
-        return PackBatch(self._packs, self._objects.batch(), self._known.frames, self._objects.threads, self._below)
+        return PackBatch(self._packs, self._objects.batch(), self._frames, self._objects.threads, self._below)
 
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
         """Nothing moves: flags, and whether a message is present, are facts alone."""
@@ -75,7 +66,7 @@ class PackStore:
     def _requests(self, placements: Iterator[Placement]) -> Iterator[Request]:
         while some := list(islice(placements, _LOOKED_UP)):
             order = {each.digest: number for number, each in enumerate(some)}
-            frames = self._known.frames(order.keys())
+            frames = self._frames(order.keys())
             sizes = {each.digest: each.size for each in some if each.digest in frames}
             wanted = windows({digest: frames[digest] for digest in sizes}, sizes)
             requests = [_request(self._packs, window, sizes) for window in wanted]
@@ -103,16 +94,16 @@ class PackStore:
         return PackBatch(
             self._packs,
             self._objects.mend(damaged),
-            self._known.frames,
+            self._frames,
             self._objects.threads,
             below=0,
             anew=True,
         )
 
-    def settle(self, expected: Iterable[Placement]) -> Iterator[Placement]:
+    def settle(self, rows: Rows) -> Iterator[Placement]:
         """Look into the packs that no fact names, so that what is in them is used when it is put again."""
-        self._packs.find_orphans({pack for pack, _ in self._known.packs()})
-        return self._objects.settle(expected)
+        self._packs.find_orphans({pack for pack, _ in rows.packs()})
+        return self._objects.settle(rows)
 
     def reserve(self, directory: str, keywords: Sequence[str]) -> None:
         """Keywords are facts."""
@@ -131,7 +122,7 @@ class PackStore:
         return self._objects.spool()
 
     def _frame(self, placement: Placement) -> Frame | None:
-        return self._known.frames([placement.digest]).get(placement.digest)
+        return self._frames([placement.digest]).get(placement.digest)
 
 
 def _request(packs: PackObjects, frames: Mapping[Digest, Frame], sizes: Mapping[Digest, int]) -> Request:

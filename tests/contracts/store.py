@@ -175,7 +175,7 @@ class StoreContract:
             batch.link(two, one)
             batch.commit()
         assert read(open_store(), two) == HELLO
-        assert list(open_store().settle([one, two])) == []
+        assert list(open_store().settle(RowsOf([one, two]))) == []
 
     def test_a_link_to_nothing_is_an_integrity_error(self, store: MessageStore) -> None:
         def linked() -> None:
@@ -236,14 +236,14 @@ class StoreContract:
         store = open_store()
         put(store, *zip(places, [HELLO, b"", b"x"], strict=True))
         before = sorted(store.found())
-        assert list(open_store().settle(places)) == []
+        assert list(open_store().settle(RowsOf(places))) == []
         assert sorted(open_store().found()) == before
 
     def test_settling_finishes_a_move(self, open_store: OpenStore) -> None:
         old = placement_of(HELLO, 1)
         put(open_store(), (old, HELLO))
         new = replace(old, flags=frozenset(["\\Flagged", "b"]), present=False)
-        assert list(open_store().settle([new])) == []
+        assert list(open_store().settle(RowsOf([new]))) == []
         assert read(open_store(), new) == HELLO
 
     def test_an_audit_looks_at_every_message_once(self, open_store: OpenStore) -> None:
@@ -338,7 +338,7 @@ class StoreContract:
         assert errors == []
         everything = [place for own in places for place in own]
         assert {read(open_store(), place) for place in everything} == {HELLO}
-        assert list(open_store().settle(everything)) == []
+        assert list(open_store().settle(RowsOf(everything))) == []
 
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(octets=st.binary(max_size=2000), uid=st.integers(1, 2**32 - 1), flags=FLAGS, to=FLAGS,

@@ -28,7 +28,7 @@ from archiver.names import directory_of, encode_name, folder_path
 from archiver.stores.durable import Durability
 from archiver.stores.maildir import MaildirStore
 from archiver.stores.maildir_format import base_name, folder_name, parse_base_name, parse_keywords
-from tests.contracts.store import HELLO, NOON, OpenStore, StoreContract, placement_of, put, read
+from tests.contracts.store import HELLO, NOON, OpenStore, RowsOf, StoreContract, placement_of, put, read
 from tests.servers.small_disk import fill, mounted
 
 
@@ -74,7 +74,7 @@ class TestOnDisk:
 
     def test_settling_clears_unfinished_writes(self, store: MaildirStore, path: Path) -> None:
         store.batch().put(placement_of(HELLO, 1), body_of(HELLO))
-        assert list(MaildirStore(path).settle([])) == []
+        assert list(MaildirStore(path).settle(RowsOf([]))) == []
         assert files(path) == []
 
     def test_names_and_places(self, store: MaildirStore, path: Path) -> None:
@@ -202,7 +202,7 @@ class TestKeywords:
         put(MaildirStore(path), (place, HELLO))
         (path / "Maildir/dovecot-keywords").write_bytes(b"garbage\n77 x\n2 c\n\xff\xff 1\n-1 d\n")
         assert read(MaildirStore(path), place) == HELLO
-        assert list(MaildirStore(path).settle([place])) == []
+        assert list(MaildirStore(path).settle(RowsOf([place]))) == []
         assert (path / "Maildir/dovecot-keywords").read_text() == "2 c\n3 a\n4 b\n"
         assert MaildirStore(path).locate(place).endswith(":2,de")
 
@@ -235,7 +235,7 @@ class TestOtherPrograms:
         for place in places[:3]:
             found = store.locate(place)
             os.rename(found, found.replace(":2,S", f":2,F{place.uid}").replace("/cur/", "/new/"))
-        assert list(MaildirStore(path).settle(places)) == []
+        assert list(MaildirStore(path).settle(RowsOf(places))) == []
         assert files(path) == before
 
     def test_what_is_not_ours_is_left_alone_and_found(self, store: MaildirStore, path: Path) -> None:
@@ -243,7 +243,7 @@ class TestOtherPrograms:
         stray = path / "Maildir/cur/1700000000.M1P1.host:2,S"
         stray.write_bytes(b"not ours")
         (path / "Maildir/tmp/1700000000.M1P1.host").write_bytes(b"not ours either")
-        assert list(MaildirStore(path).settle([placement_of(HELLO, 1)])) == []
+        assert list(MaildirStore(path).settle(RowsOf([placement_of(HELLO, 1)]))) == []
         assert ("Maildir/cur", stray.name) in list(store.found())
         assert (path / "Maildir/tmp/1700000000.M1P1.host").exists()
 
@@ -303,14 +303,14 @@ class TestSettle:
         ]
         octets = [HELLO, b"Subject: x\n\n", b"b", b"c", b""]
         put(MaildirStore(path), *zip([known, *orphans], octets, strict=True))
-        found = MaildirStore(path).settle([known])
+        found = MaildirStore(path).settle(RowsOf([known]))
         assert sorted(found, key=lambda place: place.uid) == orphans
 
     def test_an_orphan_lies_where_its_placement_says(self, store: MaildirStore) -> None:
         place = placement_of(HELLO, 1)
         put(store, (place, HELLO))
         os.rename(store.locate(place), f"{Path(store.locate(place)).parent.parent}/new/{base_name(place)}")
-        assert list(store.settle([])) == [place]
+        assert list(store.settle(RowsOf([]))) == [place]
         assert store.locate(place).endswith("/cur/" + base_name(place) + ":2,")
 
     def test_what_is_not_what_its_name_says_is_not_yielded(self, store: MaildirStore, path: Path) -> None:
@@ -319,7 +319,7 @@ class TestSettle:
         one.write_bytes(HELLO.replace(b"world", b"wOrld"))
         two.rename(two.with_name(two.name.replace("S=25", "S=26")))
         before = files(path)
-        assert list(MaildirStore(path).settle([])) == []
+        assert list(MaildirStore(path).settle(RowsOf([]))) == []
         assert files(path) == before
 
     def test_leftovers_of_every_kind_go(self, store: MaildirStore, path: Path) -> None:
@@ -329,34 +329,34 @@ class TestSettle:
         store.spool().close()
         (path / "Maildir/tmp/dovecot-uidlist").write_bytes(b"3 V")
         (path / "spool/notes.txt").write_bytes(b"")
-        assert list(MaildirStore(path).settle([])) == []
+        assert list(MaildirStore(path).settle(RowsOf([]))) == []
         assert files(path) == ["spool/notes.txt"]
 
     def test_two_files_of_one_message_become_one(self, store: MaildirStore, path: Path) -> None:
         place = placement_of(HELLO, 1)
         put(store, (place, HELLO), (replace(place, flags=frozenset(["\\Seen"])), HELLO))
         put(store, (replace(place, flags=frozenset(["\\Seen"])), HELLO))
-        assert list(MaildirStore(path).settle([place])) == []
+        assert list(MaildirStore(path).settle(RowsOf([place]))) == []
         assert files(path) == [f"Maildir/cur/{base_name(place)}:2,"]
 
     def test_a_damaged_second_file_is_kept(self, store: MaildirStore, path: Path) -> None:
         place = placement_of(HELLO, 1)
         put(store, (place, HELLO))
         Path(store.locate(place) + "S").write_bytes(b"damaged")
-        assert list(MaildirStore(path).settle([place])) == []
+        assert list(MaildirStore(path).settle(RowsOf([place]))) == []
         assert (len(files(path)), read(store, place)) == (2, HELLO)
 
     def test_a_copy_of_a_vanished_message_is_not_adopted(self, store: MaildirStore) -> None:
         gone = placement_of(HELLO, 1, present=False)
         put(store, (gone, HELLO), (replace(gone, present=True), HELLO))
-        assert list(store.settle([gone])) == []
+        assert list(store.settle(RowsOf([gone]))) == []
 
     def test_generations_with_equal_names_are_both_kept(self, store: MaildirStore, path: Path) -> None:
         old, new = placement_of(HELLO, 1, present=False), placement_of(HELLO, 1, generation=2)
         put(store, (old, HELLO), (new, HELLO))
         before = files(path)
         for expected in ([old, new], [new, old]):
-            assert list(MaildirStore(path).settle(expected)) == []
+            assert list(MaildirStore(path).settle(RowsOf(expected))) == []
             assert files(path) == before
 
     def test_one_generation_does_not_take_the_file_of_another(self, store: MaildirStore, path: Path) -> None:
@@ -364,7 +364,7 @@ class TestSettle:
         put(store, (here, HELLO))
         before = files(path)
         for expected in ([removed, here], [here, removed]):
-            assert list(MaildirStore(path).settle(expected)) == []
+            assert list(MaildirStore(path).settle(RowsOf(expected))) == []
             assert files(path) == before
 
     def test_a_copy_among_the_present_messages_goes(self, store: MaildirStore, path: Path) -> None:
@@ -373,11 +373,11 @@ class TestSettle:
         put(store, (other, b"other"), (gone, HELLO))
         before = files(path)
         put(store, (copied, HELLO))
-        assert list(MaildirStore(path).settle([gone, other])) == []
+        assert list(MaildirStore(path).settle(RowsOf([gone, other]))) == []
         assert files(path) == before
 
     def test_a_missing_message_is_passed_over(self, store: MaildirStore) -> None:
-        assert list(store.settle([placement_of(HELLO, 1)])) == []
+        assert list(store.settle(RowsOf([placement_of(HELLO, 1)]))) == []
 
 
 class TestControlFiles:
@@ -439,7 +439,7 @@ class TestNotWritable:
             with pytest.raises(ArchiveNotWritable, match="No space left on device"):
                 batch.put(placement_of(large, 2), body_of(large))
             batch.abandon()
-            assert list(MaildirStore(small / "archive").settle([placement_of(HELLO, 1)])) == []
+            assert list(MaildirStore(small / "archive").settle(RowsOf([placement_of(HELLO, 1)]))) == []
             assert [place for place, _ in store.found()] == ["Maildir/cur"]
 
     def test_a_failing_sync_is_no_commit(self, store: MaildirStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -516,9 +516,9 @@ class TestKilled:
                 victim.send_signal(signal.SIGKILL)
             store = MaildirStore(path)
             count = self._assert_whole(store, path)
-            adopted = list(store.settle([]))
+            adopted = list(store.settle(RowsOf([])))
             assert len(adopted) == count
-            assert list(store.settle(adopted)) == []
+            assert list(store.settle(RowsOf(adopted))) == []
             assert not [file for file in files(path) if "/tmp/" in file or file.startswith("spool/")]
             start = max([start, *(place.uid + 1 for place in adopted)])
         assert start > 20

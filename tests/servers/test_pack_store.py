@@ -206,7 +206,7 @@ def test_what_a_crash_left_is_used(place: Place) -> None:
     (pack,) = place.keys("packs/")
     assert [type(each) for each in place.audit([])] == [Stray]
     store = place.archive.open()
-    assert list(store.settle([])) == []
+    assert list(store.settle(place.archive.catalog)) == []
     put(store, *messages[::-1])
     assert place.keys("") == [pack]
     assert [read(place.archive.open(), placement) for placement, _ in messages[::50]] == [

@@ -429,7 +429,7 @@ class TestAfterACrash:
         self.crashed(archive, lost)
         there = set(bucket.objects)
         store = archive.open()
-        assert list(store.settle([place for place, _ in messages])) == []
+        assert list(store.settle(archive.catalog)) == []
         bucket.requests.clear()
         put(store, *lost[::-1])
         assert set(bucket.objects) == there
@@ -443,7 +443,7 @@ class TestAfterACrash:
         lost = small(10)
         self.crashed(archive, lost)
         store = archive.open()
-        store.settle([])
+        store.settle(archive.catalog)
         put(store, *lost[:4], *small(2, first=11))
         assert set(archive.catalog.frames([place.digest for place, _ in lost])) == {
             place.digest for place, _ in lost[:4]
@@ -459,7 +459,7 @@ class TestAfterACrash:
         (orphan,) = set(bucket.objects) - before
         flip(bucket, orphan, at=500)
         store = archive.open()
-        store.settle([])
+        store.settle(archive.catalog)
         put(store, *lost)
         assert [read(archive.open(), place) for place, _ in lost] == [octets for _, octets in lost]
         assert len(bucket.objects) == 3
@@ -481,7 +481,7 @@ class TestAfterACrash:
             bucket.objects[pack_key(Digest(hashlib.sha256(left).hexdigest()))] = (left, modified)
         bucket.objects["packs/notes.txt"] = (b"mine", modified)
         store = archive.open()
-        store.settle([])
+        store.settle(archive.catalog)
         put(store, *small(1, first=77), *lost)
         assert [read(archive.open(), place) for place, _ in lost] == [octets for _, octets in lost]
 
