@@ -109,7 +109,7 @@ def open_archive(settings: Settings) -> Iterator[Archive]:
             hint = "`archiver rebuild` makes one here from what is in the bucket; `archiver run` does so too"
         raise ConfigError(str(path), ["there is no archive here yet"], hint=hint)
     catalog = SqlCatalog(path / "catalog.sqlite")
-    stored = open_store(settings)
+    stored = open_store(settings, catalog.frames)
     try:
         yield Archive(settings, stored.store, stored.journal, catalog, stored.bucket)
     finally:

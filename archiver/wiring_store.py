@@ -21,6 +21,9 @@ from archiver.stores.bucket_journal import BucketJournal
 from archiver.stores.journal import FileJournal
 from archiver.stores.maildir import MaildirStore
 from archiver.stores.objects import ObjectStore
+from archiver.stores.pack_batch import FramesOf
+from archiver.stores.packs import PackStore
+from archiver.stores.read_ahead import SMALL_OCTETS
 
 _KEY_OCTETS = 32
 
@@ -39,14 +42,19 @@ class Stored:
             self.bucket.close()
 
 
-def open_store(settings: Settings) -> Stored:
-    """The account's store and journal."""
+def open_store(settings: Settings, frames: FramesOf) -> Stored:
+    """The account's store and journal; `frames` is the catalog's word for what lies in packs.
+
+    NOTE: in a bucket it is always the store that can read packs. A layout is for new messages alone.
+    """
     archive = settings.archive
     if archive.s3 is None:
         store = MaildirStore(archive.path, archive.durability)
         return Stored(store, FileJournal(archive.path, archive.durability), None)
     bucket = bucket_of(settings, archive.s3)
-    return Stored(ObjectStore(bucket, archive.path, archive.s3.connections), BucketJournal(bucket), bucket)
+    objects = ObjectStore(bucket, archive.path, archive.s3.connections)
+    below = SMALL_OCTETS if archive.s3.layout == "packs" else 0
+    return Stored(PackStore(bucket, objects, frames, below), BucketJournal(bucket), bucket)
 
 
 def bucket_of(settings: Settings, s3: S3Settings) -> KeepingBucket:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import struct
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import zstandard
 
 from archiver.config import S3Settings, load_account
 from tests.accounts import CATALOG, ArchiveState, Server, account_file, archive_of, archive_state
@@ -62,12 +65,27 @@ def forget_locally(config: Path) -> None:
     archive.rmdir()
 
 
+def packed(pack: bytes) -> list[bytes]:
+    """The messages of a pack, as docs/formats.md says where they are."""
+    offset, length, _ = struct.unpack("<QQQ", pack[-72:-48])
+    index = zstandard.decompress(pack[offset : offset + length])
+    places = [entry[1:3] for entry in struct.iter_unpack("<32sQQQ", index)]
+    return [zstandard.decompress(pack[offset : offset + length]) for offset, length in places]
+
+
 def assert_bucket_whole(config: Path, endpoint: Endpoint) -> ArchiveState:
-    """Nothing lost, nothing twice, nothing altered: the objects are just those that rows name, with their octets.
-    Returns the state of the catalog."""
-    messages = {key: octets for key, octets in objects_of(config, endpoint).items() if key.startswith("messages/")}
+    """Nothing lost, nothing altered, nothing that no row names: objects, and what lies in packs. Of the objects
+    there is one for each digest; two connections may put the same octets into packs at the same moment. Returns the
+    state of the catalog."""
+    objects = objects_of(config, endpoint)
+    messages = {key: octets for key, octets in objects.items() if key.startswith("messages/")}
     held = {hashlib.sha256(octets).hexdigest() for octets in messages.values()}
     assert set(messages) == {f"messages/{digest[:2]}/{digest}.eml" for digest in held}
+    for key, octets in objects.items():
+        if key.startswith("packs/"):
+            digest = hashlib.sha256(octets).hexdigest()
+            assert key == f"packs/{digest[:2]}/{digest}.pack"
+            held |= {hashlib.sha256(message).hexdigest() for message in packed(octets)}
     with closing(sqlite3.connect(f"file:{archive_of(config) / CATALOG}?mode=ro", uri=True)) as catalog:
         named = {row[0] for row in catalog.execute("SELECT digest FROM message")}
     assert held == named

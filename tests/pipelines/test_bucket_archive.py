@@ -20,16 +20,23 @@ def endpoint(s3: Endpoint, aws: Callable[[Endpoint], None]) -> Endpoint:
     return s3
 
 
+@pytest.fixture(params=["objects", "packs"])
+def layout(request: pytest.FixtureRequest) -> str:
+    """One after the other."""
+    named: str = request.param
+    return named
+
+
 class TestAWholeAccount:
     """2,000 generated messages in twelve folders."""
 
     def test_is_as_exact_as_in_a_maildir(
-        self, dovecot: Dovecot, mail_user: str, endpoint: Endpoint, tmp_path: Path
+        self, dovecot: Dovecot, mail_user: str, endpoint: Endpoint, layout: str, tmp_path: Path
     ) -> None:
         tmp_path.chmod(0o755)
         dovecot.install(mail_user, generate(tmp_path / "home", SMALL).home)
         on_disk = account_file(tmp_path / "disk", dovecot, mail_user)
-        config = bucket_account(tmp_path / "bucket", dovecot, mail_user, endpoint)
+        config = bucket_account(tmp_path / "bucket", dovecot, mail_user, endpoint, s3={"layout": layout})
 
         result = run(config)
         run(on_disk)
@@ -49,9 +56,9 @@ class TestAWholeAccount:
 
 class TestTheBucketAlone:
     @pytest.fixture
-    def config(self, dovecot: Dovecot, mail_user: str, endpoint: Endpoint, tmp_path: Path) -> Path:
+    def config(self, dovecot: Dovecot, mail_user: str, endpoint: Endpoint, layout: str, tmp_path: Path) -> Path:
         dovecot.append_many(mail_user, "INBOX", mails(range(20)))
-        return bucket_account(tmp_path, dovecot, mail_user, endpoint)
+        return bucket_account(tmp_path, dovecot, mail_user, endpoint, s3={"layout": layout})
 
     def test_is_enough_to_go_on(self, config: Path, dovecot: Dovecot, mail_user: str, endpoint: Endpoint) -> None:
         run(config)
