@@ -183,7 +183,7 @@ class Copies(Protocol):
         """Present messages that were refused; `vanished`: also those that are gone from the source."""
 
     def tallies(self, destination: int, run: str | None) -> Sequence[CopyTally]:
-        """What became of every mapped folder's present messages."""
+        """What became of every mapped folder's present messages, and beside them what `run` brought back."""
 
     def losses(self, destination: int) -> Sequence[Loss]:
         """What the destination altered or does not keep."""

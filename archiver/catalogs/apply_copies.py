@@ -121,11 +121,18 @@ _END_COPY = delete(COPY).where(
 _copy = upsert(COPY)
 _UPSERT_COPY = _copy.on_conflict_do_update(
     index_elements=[COPY.c.target, COPY.c.target_uid],
-    # NOTE: `again` gives a copy to another message of the archive; whether its user removed it stays.
+    # NOTE: `again` gives a copy to another message of the archive; whether its user removed it stays. What is found
+    # out about the copy of the same message later does not make it a copy of that run.
     set_={
-        column.name: _copy.excluded[column.name]
-        for column in COPY.c
-        if not column.primary_key and column.name not in ("removed_at", "removed_by", "marked")
+        **{
+            column.name: _copy.excluded[column.name]
+            for column in COPY.c
+            if not column.primary_key and column.name not in ("removed_at", "removed_by", "marked")
+        },
+        "run": case(
+            (and_(COPY.c.epoch == _copy.excluded.epoch, COPY.c.uid == _copy.excluded.uid), COPY.c.run),
+            else_=_copy.excluded.run,
+        ),
     },
 )
 

@@ -248,10 +248,11 @@ class SqlCopies:
             .select_from(COPY)
             .join(MESSAGE, and_(MESSAGE.c.epoch == COPY.c.epoch, MESSAGE.c.uid == COPY.c.uid))
             .join(EPOCH, EPOCH.c.number == MESSAGE.c.epoch)
+            .join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
             .join(TARGET, TARGET.c.number == COPY.c.target)
+            .join(MAPPED, _goes_there())
             .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), live)
-            .where(COPY.c.run == run, COPY.c.how == "restored")
-            .where(or_(MESSAGE.c.vanished_at.is_not(None), EPOCH.c.ended_at.is_not(None)))
+            .where(COPY.c.run == run, COPY.c.how == "restored", ~IS_PRESENT)
             .group_by(EPOCH.c.folder)
         )
         with self._database.reading() as connection:

@@ -835,12 +835,41 @@ class CopiesContract:
         assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 1, 5, 2, 2, 7)
         assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 6, 2, 2, 7)
 
+    def test_what_is_gone_and_was_restored_stands_beside_the_equation(
+        self, catalog: Catalog, copies: Copies
+    ) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 6)), copied(1), VanishedFact(1, (2, 3, 4, 5), AT))
+        apply(catalog, copied(2, how="restored"), copied(3, how="restored"), copied(4, how="restored"), run="R2")
+        apply(catalog, copied(5, how="restored"), RemovedFact(1, (1004,), "user", LATER), run="R3")
+
+        def restored() -> list[int]:
+            return [tally.restored for run in ("R1", "R2", "R3") for tally in copies.tallies(1, run)[:1]]
+
+        assert copies.tallies(1, "R2")[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 0, 0, restored=2)
+        assert restored() == [0, 2, 1]
+        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
+
+        apply(catalog, SECOND_EPOCH)
+        assert restored() == [0, 2, 1]
+
+        apply(catalog, replace(INTO_INBOX, raw=b"Old", path=("Old",)))
+        assert restored() == [0, 0, 0]
+
     def test_what_was_restored_in_this_run_and_is_back_was_replayed(self, catalog: Catalog, copies: Copies) -> None:
         apply(catalog, *ACCOUNT, stored(1), VanishedFact(1, (1,), AT), copied(1, how="restored"))
-        assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 0)
+        assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 0, restored=1)
 
         apply(catalog, stored(1))
         assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 1, 0, 0, 0, 0)
+
+    def test_a_copy_belongs_to_the_run_that_brought_it(self, catalog: Catalog, copies: Copies) -> None:
+        """Whatever a later run finds out about it. One that a person wants to keep was there all the time."""
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2))
+        apply(catalog, copied(1, likeness="headers"), run="R2")
+        apply(catalog, VanishedFact(1, (2,), LATER), copied(2, how="restored"), run="R2")
+
+        assert list(copies.copies(1)) == [copy(1, likeness="headers"), copy(2, how="restored")]
+        assert copies.tallies(1, "R2")[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
 
     def test_a_folder_without_a_target_waits_as_a_whole(self, catalog: Catalog, copies: Copies) -> None:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, THERE, INTO_INBOX, *map(stored, (1, 2)), stored(3, epoch=2))
