@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from archiver.copies import Appended, MessageKey, Outgoing
+from archiver.copies import Appended, MessageKey, OpenedTarget, Outgoing
 from archiver.copy_facts import CopiedFact, IntentFact, RefusedFact
 from archiver.destination_ports import MailDestination
 from archiver.errors import (
     BackendError,
+    FolderChanged,
     FolderNotFound,
     IntegrityError,
     OverQuota,
@@ -63,7 +64,7 @@ class Sender:
         """Send these, in their order; recorded on return.
 
         Raises:
-            TemporaryError: the outcome of some is unknown; their intents stay.
+            TemporaryError, FolderChanged: the outcome of some is unknown; their intents stay.
             OverQuota, FolderNotFound, PermissionDenied: nothing more can be sent here.
         """
         sendable = [each for each in outgoing if not self._known_too_big(each)]
@@ -186,7 +187,7 @@ class Sender:
         for wait in (0.0, SETTLE_SECONDS):
             if parcels:
                 self.context.pause(wait)
-                self.destination.open(self.target.job.raw)
+                reopened(self.destination, self.target)
                 new = self._shown()
                 found = self._recognise(parcels, new.keys())
                 parcels = [each for each in parcels if each.key not in found]
@@ -239,6 +240,7 @@ class Sender:
         self.target.job.steps += 1
         self.target.job.taken += 1
         self.target.job.blamed = 0
+        self.target.job.alone.discard(parcel.key)
         self._told[0] += 1
         self._told[1] += parcel.letter.size
 
@@ -324,6 +326,19 @@ class Sender:
             job.steps += job.blamed < MOST_BLAMED
 
 
+def reopened(destination: MailDestination, target: Target) -> OpenedTarget:
+    """The folder, opened again.
+
+    Raises:
+        FolderChanged: its UIDVALIDITY is another one now; what is known of its UIDs means nothing any more.
+    """
+    opened = destination.open(target.job.raw)
+    if opened.uidvalidity != target.opened.uidvalidity:
+        reason = f'destination folder "{target.job.name}": UIDVALIDITY changed during the run'
+        raise FolderChanged(reason, hint="the next run matches its messages again")
+    return opened
+
+
 def refusal_of(
     context: ReplayContext, target: Target, outgoing: Outgoing, refusal: str, reason: str, reply: str | None
 ) -> RefusedFact:
@@ -340,6 +355,7 @@ def refusal_of(
     said = f" ({reply})" if reply else ""
     context.progress(Noted(f'folder "{printable(target.job.name)}": a message is refused: {reason}{said}'))
     target.job.refused.add(outgoing.key)
+    target.job.alone.discard(outgoing.key)
     accepted = context.retry == "accept"
     return RefusedFact(target.number, epoch, uid, refusal, reason, reply, date, subject, accepted, context.now())
 

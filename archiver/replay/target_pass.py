@@ -22,7 +22,7 @@ from archiver.copy_facts import (
     UnsentFact,
 )
 from archiver.destination_ports import MailDestination
-from archiver.errors import TemporaryError
+from archiver.errors import FolderChanged, TemporaryError
 from archiver.facts import Fact
 from archiver.flags import respelled
 from archiver.message import internaldate_seconds, same_moment
@@ -33,7 +33,7 @@ from archiver.replay.context import SETTLE_SECONDS, ReplayContext, ReplayJob, Ta
 from archiver.replay.following import DELETED, NO_FLAGS, change_of, grouped
 from archiver.replay.recognise import Recognised, Recogniser, Strangers, octets_of
 from archiver.replay.repair import repairs_for
-from archiver.replay.sending import Sender, refusal_of
+from archiver.replay.sending import Sender, refusal_of, reopened
 
 BATCH_MESSAGES = 500
 BATCH_OCTETS = 32 << 20
@@ -53,16 +53,21 @@ class TargetPass:
     destination: MailDestination
     job: ReplayJob
     _facts: list[Fact] = field(default_factory=list)
+    _left_behind: bool = False
 
     def run(self) -> None:
         """
         Raises:
             TemporaryError: run again on another connection.
             OverQuota: nothing more fits into the account.
-            BackendError: this folder only.
+            BackendError: this folder only; FolderChanged if its UIDs do not stay what they are.
         """
         try:
-            self._run()
+            try:
+                self._run()
+            except FolderChanged:
+                self.job.lost = time.monotonic()
+                self._run()
         except TemporaryError:
             self.job.lost = time.monotonic()
             raise
@@ -119,6 +124,7 @@ class TargetPass:
                 reason = "rewound"
             else:
                 return known.number
+            self._left_behind = bool(self.context.copies.intents(known.number))
             self.context.progress(
                 Noted(
                     f'destination folder "{self.job.name}": its messages have other UIDs now ({reason}); '
@@ -156,10 +162,11 @@ class TargetPass:
         left = self._not_arrived(target, recogniser, self.context.copies.intents(target.number))
         # NOTE: a server may still be busy with what a lost connection brought it. When that was lost is known of
         # connections of this run; those of others were lost before it began. The intents are older than that.
+        # Where their UIDs mean nothing any more it cannot be told which of them are still to come.
         wait = max(self.context.began, self.job.lost) + SETTLE_SECONDS - time.monotonic()
-        if left and wait > 0:
+        if (left or self._left_behind) and wait > 0:
             self.context.pause(wait)
-            opened = self.destination.open(self.job.raw)
+            opened = reopened(self.destination, target)
             left = self._not_arrived(target, recogniser, left)
         unsent = []
         for outgoing in (intent.outgoing for intent in left if intent.outgoing.key not in self.job.refused):
@@ -213,6 +220,7 @@ class TargetPass:
         """What is there already. The flags it shows stand for those that were replayed, so that the archive's own
         are followed from there: of what we appended both ways, of what somebody else did by adding alone."""
         shown = respelled(one.seen.flags or NO_FLAGS, outgoing.placement.flags)
+        self.job.alone.discard(outgoing.key)
         epoch, uid = outgoing.key
         return CopiedFact(
             target=target.number,

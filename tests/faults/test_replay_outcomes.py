@@ -11,7 +11,7 @@ import re
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -190,6 +190,11 @@ def stored_and(end: End) -> Answer:
     return answered
 
 
+def as_exchange(octets: bytes) -> bytes:
+    """Headers and bodies become others."""
+    return b"X-Added: 1\r\n" + octets.replace(b"This is", b"This was") + b"and a last line\r\n"
+
+
 LOSSES = {
     "stored": stored_and(DROP),
     "stored, then silence": stored_and(STALL),
@@ -220,14 +225,11 @@ class TestTheConnectionIsLost:
     def test_where_headers_and_bodies_become_others(self, start: Start, abilities: Abilities) -> None:
         """As Exchange does it. The Message-ID and the date tell; what was altered is told."""
 
-        def rewrite(octets: bytes) -> bytes:
-            return b"X-Added: 1\r\n" + octets.replace(b"This is", b"This was") + b"and a last line\r\n"
-
         migration = start(abilities, [mail(number) for number in range(20)])
-        migration.there.appending = Appending(rewrite=rewrite)
+        migration.there.appending = Appending(rewrite=as_exchange)
         migration.there.on(b"APPEND", at({0, 3, 4}, stored_and(DROP)))
         migration.replay(expect=4)
-        migration.assert_once(rewrite, expect=4)
+        migration.assert_once(as_exchange, expect=4)
 
     def test_and_what_it_brought_is_stored_later(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         """The wait begins with the loss: on a slow line the intent is older than the wait is long."""
@@ -256,6 +258,37 @@ class TestTheConnectionIsLost:
         migration.replay()
         migration.assert_once()
 
+    def test_and_the_folder_has_other_uids_while_it_settles(self, start: Start, abilities: Abilities) -> None:
+        """What is to be seen then was looked for in another folder, so to speak."""
+        migration = start(abilities)
+        migration.there.on(b"APPEND", at({2}, DROP))
+        migration.there.on(b"SELECT", renumbered_at(migration, {2}))
+        migration.replay()
+        migration.assert_once()
+
+    @pytest.mark.parametrize("fate", ["is stored later", "is never stored"])
+    def test_and_the_folder_has_other_uids_and_what_was_sent(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch, fate: str
+    ) -> None:
+        migration = start()
+        monkeypatch.undo()
+        settle_within(monkeypatch, 2.0)
+
+        late: list[threading.Timer] = []
+
+        def renumbered_and_late(_line: bytes, _tag: bytes, session: Session) -> End:
+            migration.inbox.uidvalidity += 1
+            if fate == "is stored later":
+                late.append(threading.Timer(1.0, session.writing.store, [session.appended]))
+                late[0].start()
+            return DROP
+
+        migration.there.on(b"APPEND", renumbered_and_late, times=1)
+        migration.replay()
+        for timer in late:
+            timer.join()
+        migration.assert_once()
+
     def test_while_other_mail_arrives(self, start: Start, abilities: Abilities) -> None:
         others = itertools.count()
         migration = start(abilities)
@@ -266,6 +299,17 @@ class TestTheConnectionIsLost:
         migration.there.on(b"APPEND", at({1, 2, 5, 11}, stored_and(DROP)))
         migration.replay()
         migration.assert_once(others=next(others))
+
+
+def renumbered_at(migration: Migration, times: Container[int]) -> Answer:
+    """INBOX has another UIDVALIDITY when it is opened for the time of these numbers."""
+    opened = itertools.count()
+
+    def answered(line: bytes, _tag: bytes, _session: Session) -> None:
+        if b"INBOX" in line and next(opened) in times:
+            migration.inbox.uidvalidity += 1
+
+    return answered
 
 
 class TestAMessageThatBreaksEveryConnection:
@@ -293,9 +337,10 @@ class TestAMessageThatBreaksEveryConnection:
         migration.replay(expect=3)
         migration.source.folders[b"INBOX"].add(ScriptedMessage(mail(500)))
         run(migration.config, steps="archive")
-        before = len(migration.there.appended)
+        before = len(migration.there.commands)
         migration.replay(expect=3)
-        assert [message.octets for message in migration.there.appended[before:]] == [mail(500)]
+        said = [line for line in migration.there.commands[before:] if line.startswith(b"APPEND")]
+        assert [b"{%d+}" % len(mail(500)) in line for line in said] == [True, False, False, False]
         assert (migration.missing, migration.beside) == ([mail(13)], [])
 
     def test_is_sent_repaired_where_that_is_allowed(self, start: Start, abilities: Abilities) -> None:
@@ -383,10 +428,11 @@ class TestAnswersThatAreNotTrue:
         migration.assert_once(others=len(others))
 
     @pytest.mark.parametrize("rewrite", [bytes, with_final_crlf], ids=["as it is", "rewritten"])
-    def test_an_ok_to_what_is_not_stored(self, start: Start, abilities: Abilities, rewrite: Octets) -> None:
-        """While other mail arrives in its place. It is listed, and arrives when the server is well again."""
+    @pytest.mark.parametrize("abilities", ["all extensions", "without UIDPLUS", "no extensions"])
+    def test_an_ok_to_what_is_not_stored(self, start: Start, abilities: str, rewrite: Octets) -> None:
+        """While other mail of its size arrives in its place. It is listed, and arrives when the server is well."""
         lost = {mail(3), mail(9), account()[-2]}
-        migration = start(abilities)
+        migration = start({**ABILITIES, "no extensions": MINIMAL}[abilities])
         migration.there.appending = Appending(
             rewrite=rewrite,
             loses=lambda message: message.octets in lost,
@@ -422,7 +468,47 @@ class TestAnswersThatAreNotTrue:
         else:
             migration.replay(expect=3)
             migration.inbox.messages.update(late)
+            migration.there.appending = Appending()
             migration.replay()
+        migration.assert_once()
+
+    def test_an_ok_to_what_shows_later_and_otherwise(self, start: Start) -> None:
+        """It is known again as what was sent, though nobody else's mail is taken for it on so little."""
+        late: dict[int, ScriptedMessage] = {}
+
+        def hide(folder: ScriptedFolder, sent: list[Appended]) -> None:
+            if sent[0].octets == mail(0):
+                late[1] = folder.messages.pop(1)
+
+        migration = start(octets=[mail(number) for number in range(10)])
+        migration.there.appending = Appending(after=hide, rewrite=as_exchange)
+        migration.replay(expect=4)
+        migration.inbox.messages.update(late)
+        migration.there.appending = Appending(rewrite=as_exchange)
+        migration.replay(expect=4)
+        migration.assert_once(as_exchange, expect=4)
+
+    @pytest.mark.parametrize("often", [1, 99], ids=["once", "again and again"])
+    def test_an_ok_to_what_is_not_stored_and_then_other_uids(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch, often: int
+    ) -> None:
+        """What is known of the old UIDs is not taken for the new ones'. One folder does not hold up the others."""
+        migration, times = start(), set(range(1, 1 + often))
+        settle_within(monkeypatch, 60.0)  # there always is something left to wait for; a pause is as short as ever
+        migration.source.folders[b"Small"] = ScriptedFolder(2, messages([mail(900)]))
+        run(migration.config, steps="archive")
+        migration.there.appending = Appending(loses=lambda message: message.octets == mail(3))
+        migration.there.on(b"SELECT", renumbered_at(migration, times))
+        reason = migration.replay(expect=3).report["failures"][0]["reason"]
+        if often == 1:
+            assert reason == "the destination answered OK and does not show it"
+            assert migration.missing == [mail(3)]
+        else:
+            assert reason.startswith('destination folder "INBOX": UIDVALIDITY changed during the run')
+        assert (mail(900) in octets_in(migration.there), migration.beside) == (True, [])
+        migration.there.appending = Appending()
+        times.clear()
+        migration.replay()
         migration.assert_once()
 
     def test_half_of_a_command_is_stored_and_all_of_it_refused(self, start: Start) -> None:
