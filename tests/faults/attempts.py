@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -40,6 +41,63 @@ main()
 """
 KILLED_BEFORE_THE_FACTS = ("-c", _KILLED_BEFORE_THE_FACTS)
 """The same program, killed when octets are durable and before their facts are."""
+
+_SIGNALLED_AFTER = """
+import itertools, os, signal, threading
+from archiver.record import Recorder
+
+def signalled_after(count, seconds, number, group):
+    first, moments, begin, write = os.getpid(), itertools.count(), Recorder.__init__, Recorder.write
+    def moment():
+        if next(moments) == count:
+            threading.Timer(seconds, os.killpg if group else os.kill, [first, number]).start()
+    def begun(self, *arguments):
+        moment()
+        begin(self, *arguments)
+    def written(self, facts):
+        if facts:
+            moment()
+        write(self, facts)
+    Recorder.__init__, Recorder.write = begun, written
+
+signalled_after({count}, {seconds}, {number}, {group})
+"""
+
+
+def signalled_after(
+    count: int,
+    seconds: float,
+    number: int = signal.SIGKILL,
+    *,
+    group: bool = False,
+    program: Sequence[str] = SMALL_BATCHES,
+) -> Sequence[str]:
+    """The program, whose first process or whose group gets a signal some seconds after it began to write the
+    `count`th time, 0: when it is about to read its archive.
+
+    Whether it gets that far does not depend on how fast it is; and it does not end before the signal came.
+    """
+    patch = _SIGNALLED_AFTER.format(count=count, seconds=seconds, number=int(number), group=group)
+    return ("-c", patch + program[1])
+
+
+def is_killed(
+    *configs: Path,
+    chance: random.Random,
+    program: Sequence[str],
+    verb: str = "run",
+    options: Sequence[str] = (),
+    group: bool | None = None,
+    within: int = 8,
+) -> bool:
+    """An attempt that is killed at a random moment, a little after it began to write for one of the first `within`
+    times; false if it wrote less often, and ended well. `group`: with all its processes; None: by chance too."""
+    with_all = chance.random() < 0.5 if group is None else group
+    killed = signalled_after(chance.randint(0, within), chance.uniform(0, 0.05), group=with_all, program=program)
+    ended = to_the_end(*configs, program=killed, verb=verb, options=options)
+    assert ended.exit_code in (0, -signal.SIGKILL), ended.output
+    return ended.exit_code != 0
+
 
 _PATIENCE = 30.0
 

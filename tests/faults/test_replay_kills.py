@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
+from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from archiver.replay import sending, target_pass
-from tests.accounts import archive_of, mails, run
-from tests.faults.attempts import Attempt, is_locked, to_the_end, wait_for
+from tests.accounts import CATALOG, archive_of, mails, run
+from tests.faults.attempts import is_killed, is_locked, signalled_after, to_the_end, wait_for
 from tests.faults.replays import (
     SMALL_BATCHES,
     Archived,
@@ -32,7 +35,7 @@ from tests.servers.mailbox_generator import SMALL_FOLDERS, Shape, generate
 from tests.servers.scripted import ScriptedServer
 from tests.servers.wire import Append
 
-KILLS_OF_ONE_SEED = 15
+KILLS_OF_ONE_SEED = 17
 KILLS_IN_A_STATE = 6
 
 
@@ -63,25 +66,25 @@ def assert_nothing_is_left_to_do(config: Path, there: Dovecot, new_user: str) ->
     assert there.dump(new_user) == before
 
 
+def kinds_of_copies(config: Path) -> Counter[str]:
+    """How the copies came to be known: what we sent is not taken for what others brought."""
+    with closing(sqlite3.connect(archive_of(config) / CATALOG)) as catalog:
+        return Counter(row[0] for row in catalog.execute("SELECT how FROM copy"))
+
+
 def test_killed_at_random_moments_of_a_replay(large: Archived, there: Dovecot, tmp_path: Path) -> None:
     """The next attempt follows at once, on what the killed one left there and here."""
-    chance = random.Random(1)
-    kills = rounds = 0
+    chance, kills = random.Random(1), 0
     while kills < KILLS_OF_ONE_SEED:
-        rounds += 1
-        assert rounds <= KILLS_OF_ONE_SEED, "most attempts ended before they could be killed"
-        new_user = there.fresh_user()
-        config = large.config(tmp_path / str(rounds), there, new_user, destination__connections=2)
-        for _ in range(KILLS_OF_ONE_SEED - kills):
-            attempt = Attempt(config, program=SMALL_BATCHES, verb="replay").begun()
-            if attempt.ends_within(chance.uniform(0, 0.4)):
-                assert attempt.end().exit_code == 0
-                break
-            attempt.kill(group=chance.random() < 0.5)
+        new_user, before = there.fresh_user(), kills
+        config = large.config(tmp_path / new_user, there, new_user, destination__connections=2)
+        while kills < KILLS_OF_ONE_SEED and is_killed(config, chance=chance, program=SMALL_BATCHES, verb="replay"):
             kills += 1
+        assert kills > before
         ended = to_the_end(config, program=SMALL_BATCHES, verb="replay")
         assert ended.exit_code == 0, ended.output
         assert mailbox_of(there, new_user) == large.expected
+        assert set(kinds_of_copies(config)) <= {"appended", "found"}
         assert_nothing_is_left_to_do(config, there, new_user)
 
 
@@ -95,20 +98,15 @@ def test_killed_at_random_moments_of_a_run(dovecot: Dovecot, there: Dovecot, tmp
     there.delete(new_user, "Sent", "Archive/2019", "R&D")
     there.expunge(new_user, "INBOX", [each.uid for each in account.messages if each.folder == "INBOX"][::2])
     config = migration(tmp_path / "to", dovecot, user, there, new_user, destination__connections=2)
-    kills = 0
     for change in (lambda: None, lambda: _increment(dovecot, user)):
         change()
-        for _ in range(KILLS_IN_A_STATE):
-            attempt = Attempt(config, program=SMALL_BATCHES).begun()
-            if attempt.ends_within(chance.uniform(0, 0.5)):
-                assert attempt.end().exit_code == 0
-                break
-            attempt.kill(group=chance.random() < 0.5)
+        kills = 0
+        while kills < KILLS_IN_A_STATE and is_killed(config, chance=chance, program=SMALL_BATCHES, within=20):
             kills += 1
+        assert kills > 0
         ended = to_the_end(config, program=SMALL_BATCHES)
         assert ended.exit_code == 0, ended.output
         assert mailbox_of(there, new_user) == mailbox_of(dovecot, user)
-    assert kills >= KILLS_IN_A_STATE
     assert_nothing_is_left_to_do(config, there, new_user)
 
 
@@ -125,6 +123,19 @@ def _increment(server: Dovecot, user: str) -> None:
     server.store_flags(user, "Sent", range(1, 100), ["\\Seen"], mode="-")
 
 
+def test_stopped_by_signals(large: Archived, dovecot: Dovecot, tmp_path: Path) -> None:
+    """Lines are cut while messages are under way; the next attempt goes on behind them."""
+    chance, new_user = random.Random(3), dovecot.fresh_user()
+    config = large.config(tmp_path, dovecot, new_user, destination__connections=2)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        program = signalled_after(chance.randint(5, 10), 0, number, program=SMALL_BATCHES)
+        ended = to_the_end(config, program=program, verb="replay")
+        assert ended.exit_code == 128 + number, ended.output
+    ended = to_the_end(config, program=SMALL_BATCHES, verb="replay")
+    assert ended.exit_code == 0, ended.output
+    assert mailbox_of(dovecot, new_user) == large.expected
+
+
 @pytest.mark.parametrize("group", [False, True], ids=["the parent alone", "the whole group"])
 def test_killed_with_two_accounts_side_by_side(dovecot: Dovecot, tmp_path: Path, group: bool) -> None:
     """Each account is a forked worker. An orphan ends itself and gives the lock back."""
@@ -134,14 +145,13 @@ def test_killed_with_two_accounts_side_by_side(dovecot: Dovecot, tmp_path: Path,
         for config in configs:
             run(config, steps="archive")
         expected = scripted_mailbox(source, as_dovecot)
-    for _ in range(3):
-        attempt = Attempt(*configs, program=SMALL_BATCHES, verb="replay", options=["--workers", "2"]).begun()
-        if attempt.ends_within(chance.uniform(0, 0.5)):
-            assert attempt.end().exit_code == 0
-            break
-        attempt.kill(group=group)
+    two = {"program": SMALL_BATCHES, "verb": "replay", "options": ["--workers", "2"]}
+    kills = 0
+    while kills < 3 and is_killed(*configs, chance=chance, group=group, **two):
+        kills += 1
         wait_for(lambda: not any(is_locked(archive_of(config)) for config in configs), "the orphans to end")
-    ended = to_the_end(*configs, program=SMALL_BATCHES, verb="replay", options=["--workers", "2"])
+    assert kills > 0
+    ended = to_the_end(*configs, **two)
     assert ended.exit_code == 0, ended.output
     for user in new_users:
         assert mailbox_of(dovecot, user) == expected
@@ -228,6 +238,7 @@ class TestKilledWhen:
         killed_at(POINTS[point], config)
         run(config, steps="replay")
         assert mailbox_of(dovecot, new_user) == small.expected
+        assert set(kinds_of_copies(config)) <= {"appended", "found"}
 
     @pytest.mark.parametrize("point", TWICE)
     def test_and_again(self, small: Archived, there: Dovecot, tmp_path: Path, point: str) -> None:
