@@ -3,8 +3,8 @@
 The map of the house; imports point down only, and a linter keeps it so:
 
     pipelines            Luigi, the engine, the command line
-    wiring_repair  wiring_replay  wiring_export    settings become open adapters; the only modules that name all
-    wiring_past  wiring
+    wiring_repair  wiring_replay  wiring_export        settings become open adapters;
+    wiring_past  wiring  wiring_store                  the only modules that name them all
     archive  replay  verify  repair  rebuild  indexing    the steps: written against ports alone
     export               folders as files for other programs
     part  dealing        one connection's work, and what is left to do for all of them
@@ -13,9 +13,10 @@ The map of the house; imports point down only, and a linter keeps it so:
     orphans  origins  rematch    what a crash left; where lost octets may be; mail known again in a new epoch
     past                 what the folders held at a moment, from the journal
     sources  destinations          the adapters: an IMAP server to read, one to write,
-    stores  catalogs               a Maildir and its journal, an SQL catalog
+    stores  catalogs               a Maildir or a bucket with its journal, an SQL catalog
     config  credentials            account files; references to secrets
-    imap  plan  folder_map         the wire · pure decisions: what to fetch, which folder goes where
+    imap  s3                       the wires: a mail server, a bucket
+    plan  folder_map               pure decisions: what to fetch, which folder goes where
     report  settings               the report · an account file's shape
     ports  destination_ports       what a step needs
     structure  headers             what a message says of itself, for people

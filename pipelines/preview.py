@@ -22,6 +22,7 @@ from archiver.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.names import directory_of, printable
 from archiver.plan import expected_fetch, plan_run
 from archiver.wiring import Archive, connect_once, open_archive, rules_of, stranger_to
+from pipelines.preview_bucket import BucketPreview, preview_bucket
 from pipelines.preview_destination import DestinationPreview, preview_destination, server_to_json
 from pipelines.stop import STOP
 
@@ -63,6 +64,7 @@ class Preview:
     skipped: tuple[tuple[str, str], ...] = ()
     error: ArchiverError | None = None
     destination: DestinationPreview | None = None
+    bucket: BucketPreview | None = None
 
     @property
     def exit_code(self) -> int:
@@ -70,13 +72,16 @@ class Preview:
             return self.error.exit_code
         if self.place.problem:
             return 8
+        if self.bucket is not None and self.bucket.error is not None:
+            return self.bucket.error.exit_code
         return self.destination.exit_code if self.destination else 0
 
     @property
     def message(self) -> str | None:
         """What is wrong, for people."""
         there = self.destination.error if self.destination else None
-        return str(self.error or self.place.problem or there or "") or None
+        bucket = self.bucket.error if self.bucket else None
+        return str(self.error or self.place.problem or bucket or there or "") or None
 
     @property
     def totals(self) -> dict[str, int]:
@@ -105,6 +110,7 @@ class Preview:
                 "exists": self.place.exists,
                 "free": self.place.free_octets,
                 "problem": self.place.problem,
+                "bucket": self.bucket and self.bucket.to_json(),
             },
             "folders": [
                 {name: getattr(each, name) for name in FolderPreview.__dataclass_fields__} for each in self.folders
@@ -122,6 +128,7 @@ def preview_accounts(
 
     def look(settings: Settings) -> Preview:
         preview, listed = preview_account(settings, new_source=new_source)
+        preview = replace(preview, bucket=preview_bucket(settings))
         if settings.destination is None or not with_destination:
             return preview
         return replace(preview, destination=preview_destination(settings, listed))
@@ -204,7 +211,7 @@ def _preview(
         to_fetch, octets = expected_fetch(each, known, epochs, held) if reason else (0, 0)
         return FolderPreview(
             name=printable(each.folder.name),
-            directory=f"Maildir/{directories[each.folder.raw]}".rstrip("/."),
+            directory="" if settings.archive.s3 else f"Maildir/{directories[each.folder.raw]}".rstrip("/."),
             messages=each.status.messages if each.status else None,
             size=each.status.size if each.status else None,
             reason=reason,

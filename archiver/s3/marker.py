@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
+from archiver.errors import ConfigError, IntegrityError
 from archiver.model import Digest
 from archiver.s3.bucket import Bucket
 from archiver.s3.keeping import KeptAs, LockOfBucket
@@ -28,6 +28,7 @@ MARKER = "archive.json"
 KEPT = "kept/"
 PROBES = "probe/"
 
+_HOW = ("storage_class", "sse", "kms_key", "tags", "object_lock")
 _RACERS, _ROUNDS = 8, 5
 _DAY = 86_400
 
@@ -112,11 +113,6 @@ def _find_out(bucket: KeepingBucket, settings: S3Settings, account: str, asked: 
     marker = read_marker(bucket)
     if marker is not None and marker.asked == asked:
         return marker
-    if not bucket.has_bucket():
-        raise ArchiveNotWritable(
-            f"{bucket.place()}: there is no such bucket",
-            hint="make it, or let `create_bucket = true` in [archive.s3] do so",
-        )
     _require_lock(bucket, settings)
     _require_kept(bucket, settings, asked)
     marker = Marker(account, asked, is_atomic(bucket), compares(bucket), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
@@ -191,7 +187,15 @@ def _require_kept(bucket: KeepingBucket, settings: S3Settings, asked: str) -> No
     """Write one object as every message is written, and see how it is kept."""
     key = f"{KEPT}{asked}.txt"
     octets = b"An object like every message, to see how the endpoint keeps them.\n"
-    bucket.create(key, octets, _digest(octets), "message")
+    try:
+        bucket.create(key, octets, _digest(octets), "message")
+    except ConfigError as error:
+        names = [name for name in _HOW if getattr(settings, name)]
+        if not names:
+            raise
+        raise ConfigError(
+            error.where, [f"{', '.join(names)}: {each}" for each in error.problems], hint=error.hint
+        ) from error
     problems = list(ignored(settings, bucket.kept_as(key), time.time()))
     if problems:
         _remove(bucket, key)
@@ -204,8 +208,7 @@ def _require_kept(bucket: KeepingBucket, settings: S3Settings, asked: str) -> No
 
 def _asked(settings: S3Settings) -> str:
     """A name for all that decides how objects are kept, and where."""
-    names = ("endpoint_url", "storage_class", "sse", "kms_key", "tags", "object_lock", "checksums")
-    asked = settings.model_dump(mode="json", include=set(names))
+    asked = settings.model_dump(mode="json", include={"endpoint_url", "checksums", *_HOW})
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("ascii")).hexdigest()[:16]
 
 

@@ -81,7 +81,7 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
         out.print()
     shown = result["folders"] if details or terminal.verbose else [f for f in result["folders"] if f["reason"]]
     if shown:
-        out.table(plan_table(shown, directories=details))
+        out.table(plan_table(shown, directories=details and preview.bucket is None))
     if len(shown) < len(result["folders"]):
         out.say(f"{len(result['folders']) - len(shown)} folders unchanged: they need not be opened")
     for each in result["skipped"]:
@@ -144,7 +144,8 @@ def _facts(preview: Preview) -> list[tuple[str, str]]:
     assert server is not None
     state = "is there" if place.exists else "will be made"
     facts = _facts_of(server, pinned=_is_pinned(preview.settings.source))
-    return [*facts, ("archive", f"{place.path} ({state}, {size(place.free_octets)} free)")]
+    facts.append(("archive", f"{place.path} ({state}, {size(place.free_octets)} free)"))
+    return [*facts, *(preview.bucket.facts() if preview.bucket else ())]
 
 
 def _facts_of(server: ServerFacts, *, pinned: bool) -> list[tuple[str, str]]:
@@ -172,7 +173,7 @@ def _estimate(preview: Preview) -> str:
     fetch += f", {size(totals['octets'])}" if totals["octets"] else ""
     if preview.settings.messages.search:
         fetch += f", less what search {preview.settings.messages.search} leaves out"
-    if totals["octets"] > preview.place.free_octets:
+    if totals["octets"] > preview.place.free_octets and preview.bucket is None:
         fetch += f"; but only {size(preview.place.free_octets)} are free at {preview.place.path}"
     return fetch
 
