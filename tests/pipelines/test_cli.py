@@ -25,19 +25,8 @@ from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServ
 
 START = Callable[..., ScriptedServer]
 VERBS = (
-    "init",
-    "check",
-    "run",
-    "archive",
-    "replay",
-    "status",
-    "report",
-    "search",
-    "show",
-    "verify",
-    "retry",
-    "rebuild",
-    "demo",
+    *("init", "check", "run", "archive", "replay", "status", "report", "search", "show"),
+    *("verify", "repair", "retry", "export", "rebuild", "demo"),
 )
 FOLDERS = ("INBOX", "Sent", "[bold]mail\\x1b[31m")
 

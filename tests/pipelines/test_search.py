@@ -18,6 +18,8 @@ import pytest
 
 from pipelines.cli import invoke
 from tests.accounts import PROJECT, account_file, archive_of, archive_state, assert_whole, journal_files, run
+from tests.buckets import bucket_account
+from tests.servers.s3_endpoint import Endpoint
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 
 START = Callable[..., ScriptedServer]
@@ -312,6 +314,28 @@ def test_a_message_that_cannot_be_read_stops_only_itself(archiver: Archiver, old
 
     assert (done.code, "2 found" in done.out) == (0, True)
     assert "1 messages were not looked at by their headers: 1 cannot be read; `archiver verify`" in done.err
+
+
+@pytest.mark.parametrize("layout", ["objects", "packs"])
+def test_an_archive_in_a_bucket_is_searched_and_shown_alike(
+    archiver: Archiver, server: ScriptedServer, s3: Endpoint, aws: Callable[[Endpoint], None], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, layout: str,
+) -> None:  # fmt: skip
+    aws(s3)
+    config = bucket_account(tmp_path, server, "u1", s3, s3={"layout": layout})
+    with monkeypatch.context() as before:
+        before.setattr("archiver.part.headers_of", lambda header: None)
+        run(config)
+
+    done = archiver("search", config, "--text", "bob", "--json")
+
+    assert (done.code, done.references) == (0, ["Work/A/4", "INBOX/2", "INBOX/1"])
+    assert "9 messages are from before headers were kept" in done.err
+    again = archiver("search", config, "--text", "bob", "--json")
+    assert (again.out, again.err) == (done.out, "")
+    parts = archiver("show", config, "INBOX/2", "--json").document["structure"]["parts"]
+    assert [each["type"] for each in parts] == ["text/plain", "image/png"]
+    assert octets_of(config, "INBOX/2") == (0, PHOTOS, "")
 
 
 # -- show --------------------------------------------------------------------------------------------------------
