@@ -580,6 +580,36 @@ def export(
     return export_archive(config, options, _terminal(as_json, quiet, verbose))
 
 
+@app.command(short_help="What killed runs left in buckets: list it, or remove it.")
+def gc(
+    configs: Configs,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove what is listed; without it nothing is changed.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """List what lies in the buckets of archives although no run ever recorded it: messages and packs that a killed
+    run had sent. With --delete remove it.
+
+    Only messages and packs count that no segment of the journal names, from the first one on, and that have been
+    there for seven days by the endpoint's own clock. Younger ones are counted: they are used when their messages
+    are put again. Journal, marker and lease are never touched, nor is anything of another name: `archiver verify`
+    tells of that. What an Object Lock or a legal hold keeps is listed with the reason, and stays.
+
+    The account's lock is held meanwhile. A journal that is damaged or not complete ends it with exit code 6 before
+    anything is removed. A Maildir has nothing to collect.
+
+    \b
+      archiver gc configs/alice.toml
+      archiver gc configs/ --delete
+    """
+    from pipelines.commands.upkeep import collect_garbage
+
+    return collect_garbage(configs, _terminal(as_json, quiet, verbose), delete=delete)
+
+
 @app.command(short_help="Make a lost or damaged catalog again.")
 def rebuild(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],

@@ -1,15 +1,17 @@
-"""`verify`, `repair` and `rebuild`: what is done to archives that are there."""
+"""`verify`, `repair`, `gc` and `rebuild`: what is done to archives that are there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from archiver.config import load_account
 from archiver.errors import ConfigError, worst
 from archiver.names import printable
-from pipelines.commands.terminal import Terminal, load_accounts
+from pipelines.commands.terminal import Accounts, Terminal, load_accounts
 from pipelines.display import Display
+from pipelines.garbage import collect_accounts
 from pipelines.mending import RepairOptions, repair_accounts
 from pipelines.stop import STOP
 from pipelines.tables import Row, difference_lines
@@ -24,10 +26,7 @@ def verify_archives(configs: Sequence[Path], options: VerifyOptions, terminal: T
     with progress_display(terminal, [each.account for each in accounts.settings]) as display:
         outcomes = verify_accounts(accounts.settings, options, display)
     results = [each.to_json() for each in outcomes]
-    results += [
-        {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
-        for each in accounts.refused
-    ]
+    results += _refused(accounts)
     exit_code = worst(each["exit_code"] for each in results)
     terminal.document({"format": "archiver-verify/1", "accounts": results, "exit_code": exit_code})
     if not terminal.as_json:
@@ -42,10 +41,7 @@ def repair_archives(configs: Sequence[Path], options: RepairOptions, terminal: T
     with progress_display(terminal, [each.account for each in accounts.settings]) as display:
         outcomes = repair_accounts(accounts.settings, options, display)
     results = [each.to_json() for each in outcomes]
-    results += [
-        {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
-        for each in accounts.refused
-    ]
+    results += _refused(accounts)
     exit_code = worst(each["exit_code"] for each in results)
     document = {"format": "archiver-repair/1", "dry_run": options.dry_run, "accounts": results}
     terminal.document({**document, "exit_code": exit_code})
@@ -76,6 +72,41 @@ def _show_repair(result: Row, terminal: Terminal) -> None:
 
 def _name(message: Row) -> str:
     return f'folder "{message["folder"]}", uid {message["uid"]}'
+
+
+def collect_garbage(configs: Sequence[Path], terminal: Terminal, *, delete: bool) -> int:
+    """List or remove what no run recorded in the buckets of `configs`; returns the worst exit code."""
+    accounts = load_accounts(configs, terminal)
+    with progress_display(terminal, [each.account for each in accounts.settings]) as display:
+        outcomes = collect_accounts(accounts.settings, display, delete=delete)
+    results = [each.to_json() for each in outcomes]
+    results += _refused(accounts)
+    exit_code = worst(each["exit_code"] for each in results)
+    document = {"format": "archiver-gc/1", "deleted": delete, "accounts": results, "exit_code": exit_code}
+    terminal.document(document)
+    if not terminal.as_json:
+        for each in results:
+            _show_garbage(each, terminal)
+    return exit_code
+
+
+def _show_garbage(result: Row, terminal: Terminal) -> None:
+    if result["exit_code"] != 0 or terminal.quiet:
+        return  # why was logged when it happened
+    terminal.out.say(f"{result['account']}: {printable(result['message'])}", "green")
+    garbage = result.get("garbage", ())
+    for each in garbage[:_SHOWN]:
+        kept = f": had to stay: {each['kept']}" if each["kept"] else ""
+        terminal.out.say(f"  {each['path']}, {each['size']:,} octets, there since {each['since']}{kept}")
+    if len(garbage) > _SHOWN:
+        terminal.out.say(f"  and {len(garbage) - _SHOWN:,} more; --json lists them all")
+
+
+def _refused(accounts: Accounts) -> list[dict[str, Any]]:
+    return [
+        {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
+        for each in accounts.refused
+    ]
 
 
 def rebuild_archive(config: Path, terminal: Terminal) -> int:

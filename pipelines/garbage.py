@@ -1,0 +1,93 @@
+"""Garbage collection: what crashed runs left in buckets is listed, or removed; one account after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from archiver.config import Settings
+from archiver.errors import ArchiverError
+from archiver.garbage import Garbage, GarbageResult
+from archiver.names import printable
+from archiver.record import Recorder
+from archiver.wiring import locked, open_archive
+from archiver.wiring_garbage import collect_garbage
+from pipelines.events import AnyEvent, Began, Listener, failed
+from pipelines.stop import STOP
+
+_GC = "gc"
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageOutcome:
+    """How the gc of one account ended. `result` is None where it could not be done, or where there is no bucket;
+    `message` says why, or what was found."""
+
+    settings: Settings
+    result: GarbageResult | None
+    exit_code: int
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The document for `--json`."""
+        document: dict[str, Any] = {
+            "account": self.settings.account,
+            "exit_code": self.exit_code,
+            "message": self.message,
+        }
+        if (result := self.result) is not None:
+            document["segments"] = result.segments
+            document["garbage"] = [_record(each) for each in result.garbage]
+            document["octets"] = result.octets
+            document["young"] = {"objects": result.young, "octets": result.young_octets}
+        return document
+
+
+def _record(garbage: Garbage) -> dict[str, Any]:
+    return {
+        "path": printable(garbage.place),
+        "size": garbage.size,
+        "since": datetime.fromtimestamp(garbage.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "kept": None if garbage.kept is None else printable(garbage.kept),
+    }
+
+
+def collect_accounts(accounts: Sequence[Settings], listener: Listener, *, delete: bool) -> list[GarbageOutcome]:
+    """List the garbage of each account's bucket, or remove it. Never raises for an account's failure."""
+    return [_collect(settings, listener, delete=delete) for settings in accounts]
+
+
+def _collect(settings: Settings, listener: Listener, *, delete: bool) -> GarbageOutcome:
+    def tell(event: AnyEvent) -> None:
+        listener(settings.account, event)
+
+    try:
+        STOP.check()
+        tell(Began(_GC))
+        with open_archive(settings) as archive, locked(settings, _GC):
+            if archive.bucket is None:
+                return GarbageOutcome(settings, None, 0, "its archive is a Maildir: there is nothing to collect")
+            Recorder(archive.journal, archive.catalog, _GC).catch_up(archive.begin_work)
+            result = collect_garbage(archive, archive.bucket, delete=delete, check_stop=STOP.check, progress=tell)
+    except ArchiverError as error:
+        tell(failed(error))
+        return GarbageOutcome(settings, None, error.exit_code, str(error))
+    return GarbageOutcome(settings, result, 0, _summary(result))
+
+
+def _summary(result: GarbageResult) -> str:
+    words = [f"{result.segments} segments of the journal name all but {len(result.garbage)} old objects"]
+    if not result.garbage:
+        words = [f"{result.segments} segments of the journal name all old objects: nothing to remove"]
+    elif result.deleted:
+        removed = len(result.garbage) - len(result.kept)
+        words.append(f"{removed} removed, {result.octets / 1e6:.1f} MB")
+    else:
+        words.append(f"{result.octets / 1e6:.1f} MB; --delete removes them")
+    if result.kept:
+        words.append(f"{len(result.kept)} had to stay")
+    if result.young:
+        words.append(f"{result.young} more are not a week old ({result.young_octets / 1e6:.1f} MB)")
+    return "; ".join(words)
