@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import islice, zip_longest
 
 from archiver.audit import Damage, Looked, Stray
 from archiver.errors import IntegrityError
@@ -19,6 +19,7 @@ from archiver.ports import Catalog, Journal, MessageStore
 from archiver.progress import Planned, Progress, Verified
 
 _TELL_MESSAGES, _TELL_OCTETS = 500, 64 << 20
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,4 +205,10 @@ def difference(catalog: Catalog, rebuilt: Catalog) -> str | None:
     differing = [one or other for one, other in pairs if one != other][:1]
     if differing and (first := differing[0]):
         return f"the catalog does not say of {first.directory or 'INBOX'}, uid {first.uid} what the journal says"
+    digests = (placement.digest for placement in rebuilt.by_digest())
+    while some := set(islice(digests, _AT_ONCE)):
+        if catalog.headers(some) != rebuilt.headers(some):
+            return "the catalog does not say of the headers of messages what the journal says"
+        if catalog.frames(some) != rebuilt.frames(some):
+            return "the catalog does not say of the places in packs what the journal says"
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import json
 import signal
 import subprocess
@@ -16,7 +17,10 @@ from typing import Any
 
 import pytest
 
+from archiver.catalogs.sql import SqlCatalog
+from archiver.errors import Interrupted
 from pipelines.cli import invoke
+from pipelines.stop import STOP
 from tests.accounts import PROJECT, account_file, archive_of, archive_state, assert_whole, journal_files, run
 from tests.buckets import bucket_account
 from tests.servers.s3_endpoint import Endpoint
@@ -289,6 +293,42 @@ def test_what_was_indexed_is_in_the_journal(archiver: Archiver, older: Path) -> 
     again = archiver("search", older, "--json")
     assert (again.out, again.err) == (found, "")
     assert archive_state(archive_of(older)).messages == before.messages
+    assert archiver("verify", older, "--offline").code == 0
+
+
+def test_indexing_that_is_stopped_goes_on_where_it_was(
+    archiver: Archiver, older: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archiver.indexing._AT_ONCE", 4)
+    with monkeypatch.context() as stopping:
+        looked = itertools.count(1)
+
+        def check() -> None:
+            if next(looked) > 7:
+                raise Interrupted(signal.SIGTERM)
+
+        stopping.setattr(STOP, "check", check)
+        assert archiver("search", older, "--text", "bob").code == 128 + signal.SIGTERM
+
+    done = archiver("search", older, "--text", "bob", "--vanished", "--json")
+
+    assert done.references == ["Work/A/4", "INBOX/2", "INBOX/1"]
+    assert "5 messages are from before headers were kept" in done.err
+
+
+def test_a_crash_between_journal_and_catalog_is_caught_up(
+    archiver: Archiver, older: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as crashing:
+        crashing.setattr(SqlCatalog, "apply", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            archiver("search", older, "--text", "bob")
+    segments = journal_files(archive_of(older))
+
+    done = archiver("search", older, "--text", "bob", "--json")
+
+    assert done.references == ["Work/A/4", "INBOX/1"]
+    assert journal_files(archive_of(older)) == segments
     assert archiver("verify", older, "--offline").code == 0
 
 

@@ -172,6 +172,9 @@ def test_a_damaged_segment_is_named_and_the_messages_are_verified_all_the_same(a
         "DELETE FROM message WHERE uid = 1",
         "UPDATE folder SET listed = 0",
         "UPDATE epoch SET uidnext = 1",
+        "UPDATE header SET subject = 'another'",
+        "DELETE FROM header",
+        "INSERT INTO pack VALUES ('00', 1)",
     ],
 )
 def test_a_catalog_that_does_not_say_what_the_journal_says_is_found_out(account: Path, change: str) -> None:
