@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.accounts import account_file, archive_of, archive_state, mails, run
+from tests.accounts import account_file, archive_of, archive_state, command, mails, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, s3_of
 from tests.servers.dovecot import Dovecot
 from tests.servers.mailbox_generator import SMALL, generate
+from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
 
 
@@ -69,3 +70,43 @@ class TestTheBucketAlone:
         assert run(config).total("fetched", "stored") == (5, 25)
         after = assert_bucket_whole(config, endpoint)
         assert before.messages.items() <= after.messages.items()
+
+
+class TestCheck:
+    def test_only_reads_and_says_what_holds(
+        self,
+        dovecot: Dovecot,
+        mail_user: str,
+        radosgw: RadosGateway,
+        aws: Callable[[Endpoint], None],
+        tmp_path: Path,
+    ) -> None:
+        aws(radosgw.http)
+        config = bucket_account(tmp_path, dovecot, mail_user, radosgw.http)
+        before = command("check", config).output
+        assert "nothing is in it yet" in before
+        assert "not tried yet: the first run finds out" in before
+        assert radosgw.http.keys(s3_of(config).bucket) == []
+
+        run(config)
+        keys = radosgw.http.keys(s3_of(config).bucket)
+        after = command("check", config).output
+        assert "(is there)" in after
+        assert "the endpoint compares what arrives with its digest" in after
+        assert radosgw.http.keys(s3_of(config).bucket) == keys
+
+        found = command("check", config, "--json").report["accounts"][0]["archive"]["bucket"]
+        assert (found["exists"], found["layout"], found["found"]["account"]) == (True, "objects", mail_user)
+
+    def test_says_what_is_wrong_with_the_bucket(
+        self,
+        dovecot: Dovecot,
+        mail_user: str,
+        radosgw: RadosGateway,
+        aws: Callable[[Endpoint], None],
+        tmp_path: Path,
+    ) -> None:
+        aws(radosgw.http)
+        config = bucket_account(tmp_path, dovecot, mail_user, radosgw.http, "no-such-bucket")
+        told = command("check", config, expect=8).output
+        assert 'there is no bucket "no-such-bucket"' in told
