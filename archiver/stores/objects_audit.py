@@ -22,7 +22,7 @@ from archiver.s3.bucket import Bucket, ObjectFacts
 from archiver.stores.keys import MESSAGES, message_key
 
 #: What else an archive has in its place in the bucket: whoever wrote it looks after it.
-_OTHERS = re.compile(r"archive\.json|journal/\d{8,}\.jsonl\.gz|(lease|packs|probe)/.+", re.DOTALL)
+_OTHERS = re.compile(r"archive\.json|journal/\d{8,}\.jsonl\.gz|(kept|lease|packs|probe)/.+", re.DOTALL)
 _LAST = "\U0010ffff"
 
 
