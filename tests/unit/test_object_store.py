@@ -123,7 +123,7 @@ def test_an_object_that_no_row_names_is_a_stray_with_its_age(
 def test_what_an_archive_has_beside_its_messages_is_no_stray_and_all_else_is(
     store: ObjectStore, bucket: MemoryBucket, places: list[Placement]
 ) -> None:
-    own = ["archive.json", "journal/00000001.jsonl.gz", "lease/1", "packs/ab/cd.pack", "probe/x"]
+    own = ["archive.json", "journal/00000001.jsonl.gz", "kept/1.txt", "lease/1", "packs/ab/cd.pack", "probe/x"]
     others = ["0", "archive.json2", "journal/1", "leases", "messages", "messages0", "zz/1"]
     for key in own + others:
         bucket.objects[key] = (b"x", bucket.now)

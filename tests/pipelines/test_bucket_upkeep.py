@@ -1,0 +1,235 @@
+"""`verify`, `repair` and `gc` of an archive in a bucket, on real servers: what is wrong is named and mended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from archiver.config import load_account
+from archiver.message import body_of
+from archiver.stores.keys import message_key
+from pipelines.cli import invoke
+from pipelines.garbage import GarbageOutcome, collect_accounts
+from pipelines.mending import RepairOptions, RepairOutcome, repair_accounts
+from pipelines.upkeep import VerifyOptions, VerifyOutcome, verify_accounts
+from tests.accounts import account_file, archive_of, run
+from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, objects_of, root_of, s3_of
+from tests.servers.s3_endpoint import Endpoint
+from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
+
+START = Callable[..., ScriptedServer]
+
+
+def message(number: int) -> ScriptedMessage:
+    return ScriptedMessage(b"Subject: number %d\r\n\r\n%s\r\n" % (number, b"x" * number))
+
+
+@pytest.fixture
+def endpoint(s3: Endpoint, aws: Callable[[Endpoint], None]) -> Endpoint:
+    aws(s3)
+    return s3
+
+
+@pytest.fixture
+def server(scripted: START) -> ScriptedServer:
+    """Messages 1 to 9 in INBOX, the first three of them in Sent, too."""
+    return scripted(
+        {
+            b"INBOX": ScriptedFolder(7, {uid: message(uid) for uid in range(1, 10)}),
+            b"Sent": ScriptedFolder(8, {uid: message(uid) for uid in range(1, 4)}),
+        }
+    )
+
+
+@pytest.fixture
+def config(server: ScriptedServer, endpoint: Endpoint, tmp_path: Path) -> Path:
+    config = bucket_account(tmp_path, server, "u1", endpoint, source__attempts=1)
+    run(config)
+    return config
+
+
+def key_of(config: Path, uid: int) -> str:
+    """The whole key of the object that holds message `uid`."""
+    return root_of(config) + message_key(body_of(message(uid).octets).digest)
+
+
+def verify(config: Path, *, expect: int = 0, deep: bool = False, sample: float | None = None) -> VerifyOutcome:
+    options = VerifyOptions(sample, deep, offline=True)
+    (outcome,) = verify_accounts([load_account(config)], options, lambda _, __: None)
+    assert outcome.exit_code == expect, outcome.message
+    return outcome
+
+
+def repair(config: Path, *, expect: int = 0, deep: bool = False) -> RepairOutcome:
+    (outcome,) = repair_accounts([load_account(config)], RepairOptions(deep=deep), lambda _, __: None)
+    assert outcome.exit_code == expect, outcome.message
+    return outcome
+
+
+def gc(config: Path, *, expect: int = 0, delete: bool = False) -> GarbageOutcome:
+    (outcome,) = collect_accounts([load_account(config)], lambda _, __: None, delete=delete)
+    assert outcome.exit_code == expect, outcome.message
+    return outcome
+
+
+def found(outcome: VerifyOutcome, kind: str) -> list[tuple[str | None, int | None]]:
+    return [(each.folder, each.uid) for each in getattr(outcome.result, kind)]
+
+
+class TestVerify:
+    def test_of_a_whole_archive(self, config: Path) -> None:
+        assert verify(config).message == (
+            "12 messages looked for, sizes compared, octets not read (--deep reads them): all are there"
+        )
+        assert verify(config, deep=True).message.endswith("messages read, 0.0 MB: all is as it was stored")
+        assert verify(config, sample=1.0).message.startswith("12 of 12 messages read")
+
+    def test_names_a_flipped_octet(self, config: Path, endpoint: Endpoint) -> None:
+        endpoint.flip(s3_of(config).bucket, key_of(config, 2), at=12)
+        verify(config)
+        assert found(verify(config, deep=True, expect=6), "damaged") == [("INBOX", 2), ("Sent", 2)]
+
+    def test_names_a_missing_object_and_one_cut_short(self, config: Path, endpoint: Endpoint) -> None:
+        endpoint.delete(s3_of(config).bucket, key_of(config, 3))
+        endpoint.put(s3_of(config).bucket, key_of(config, 5), b"")
+        outcome = verify(config, expect=6)
+        assert found(outcome, "missing") == [("INBOX", 3), ("Sent", 3)]
+        assert found(outcome, "damaged") == [("INBOX", 5)]
+        assert "`archiver repair` fetches them again" in outcome.message
+
+    def test_names_extra_objects(self, config: Path, endpoint: Endpoint) -> None:
+        keys = [key_of(config, 77), root_of(config) + "note.txt"]
+        for key in keys:
+            endpoint.put(s3_of(config).bucket, key, b"x")
+        result = verify(config, expect=4).result
+        assert result is not None
+        places = [
+            f"s3://{s3_of(config).bucket}/{key}" for key in (key_of(config, 77), root_of(config) + "note.txt")
+        ]
+        assert [each.path for each in result.strays] == places
+        assert all("there since 20" in each.reason for each in result.strays)
+
+    def test_names_an_edited_and_a_missing_segment(self, config: Path, endpoint: Endpoint) -> None:
+        segments = endpoint.keys(s3_of(config).bucket, root_of(config) + "journal/")
+        octets = endpoint.get(s3_of(config).bucket, segments[1])
+        endpoint.flip(s3_of(config).bucket, segments[1], at=len(octets) // 2)
+        result = verify(config, expect=6).result
+        assert result is not None
+        assert segments[1] in (result.journal or "")
+        endpoint.delete(s3_of(config).bucket, segments[1])
+        assert "segment 2 is missing" in verify(config, expect=6).message
+
+
+class TestRepair:
+    def test_mends_objects_and_touches_no_other(self, config: Path, endpoint: Endpoint) -> None:
+        before = objects_of(config, endpoint)
+        endpoint.delete(s3_of(config).bucket, key_of(config, 3))
+        endpoint.flip(s3_of(config).bucket, key_of(config, 2), at=12)
+        assert repair(config, deep=True).result is not None
+        after = objects_of(config, endpoint)
+        assert {key: octets for key, octets in after.items() if key.startswith("messages/")} == {
+            key: octets for key, octets in before.items() if key.startswith("messages/")
+        }
+        verify(config, deep=True)
+        assert_bucket_whole(config, endpoint)
+
+    def test_lists_what_is_lost(self, config: Path, endpoint: Endpoint, server: ScriptedServer) -> None:
+        endpoint.delete(s3_of(config).bucket, key_of(config, 8))
+        del server.folders[b"INBOX"].messages[8]
+        result = repair(config, expect=6).result
+        assert result is not None
+        assert [(each.folder, each.uid, each.subject) for each in result.lost] == [("INBOX", 8, "number 8")]
+
+    def test_works_with_every_local_file_lost(self, config: Path, endpoint: Endpoint) -> None:
+        forget_locally(config)
+        assert invoke(["rebuild", str(config)]) == 0
+        endpoint.delete(s3_of(config).bucket, key_of(config, 3))
+        result = repair(config).result
+        assert result is not None
+        assert sorted((each.folder, each.uid) for each in result.mended) == [("INBOX", 3), ("Sent", 3)]
+        verify(config, deep=True)
+
+
+class TestGc:
+    def test_finds_nothing_in_a_whole_archive(
+        self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        before = objects_of(config, endpoint)
+        result = gc(config, delete=True).result
+        assert result is not None
+        assert (result.garbage, result.young) == ((), 0)
+        after = objects_of(config, endpoint)
+        assert {key: octets for key, octets in after.items() if not key.startswith("lease/")} == {
+            key: octets for key, octets in before.items() if not key.startswith("lease/")
+        }
+
+    def test_removes_what_a_killed_run_left_after_a_week(
+        self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        endpoint.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
+        result = gc(config, delete=True).result
+        assert result is not None
+        assert (result.garbage, result.young, result.young_octets) == ((), 1, 11)
+
+        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        assert "--delete removes them" in gc(config).message
+        assert key_of(config, 77) in endpoint.keys(s3_of(config).bucket)
+        gc(config, delete=True)
+        assert key_of(config, 77) not in endpoint.keys(s3_of(config).bucket)
+        verify(config, deep=True)
+
+    def test_refuses_a_damaged_journal(
+        self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        endpoint.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
+        endpoint.delete(s3_of(config).bucket, endpoint.keys(s3_of(config).bucket, root_of(config) + "journal/")[0])
+        gc(config, delete=True, expect=6)
+        assert key_of(config, 77) in endpoint.keys(s3_of(config).bucket)
+
+
+def test_an_object_lock_is_told(
+    server: ScriptedServer, radosgw: object, aws: Callable[[Endpoint], None], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    endpoint: Endpoint = radosgw.http  # type: ignore[attr-defined]
+    aws(endpoint)
+    monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+    bucket = endpoint.fresh_bucket(lock=True)
+    config = bucket_account(tmp_path, server, "u1", endpoint, bucket)
+    run(config)
+    key = key_of(config, 77)
+    endpoint.client.put_object(Bucket=bucket, Key=key, Body=b"kept", ObjectLockLegalHoldStatus="ON")
+    endpoint.put(bucket, key_of(config, 78), b"left behind")
+    result = gc(config, delete=True).result
+    assert result is not None
+    assert [each.place for each in result.kept] == [f"s3://{bucket}/{key}"]
+    assert endpoint.get(bucket, key) == b"kept"
+    assert key_of(config, 78) not in endpoint.keys(bucket)
+
+
+def test_a_maildir_has_nothing_to_collect(
+    server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = account_file(tmp_path, server, "u1")
+    run(config)
+    assert invoke(["gc", str(config), "--delete"]) == 0
+    assert "its archive is a Maildir: there is nothing to collect" in capsys.readouterr().out
+    assert (archive_of(config) / "journal").is_dir()
+
+
+def test_gc_as_json(
+    config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+    endpoint.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
+    assert invoke(["gc", str(config), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["format"], document["deleted"]) == ("archiver-gc/1", False)
+    (account,) = document["accounts"]
+    assert [(each["size"], each["kept"]) for each in account["garbage"]] == [(11, None)]
+    assert account["octets"] == 11
