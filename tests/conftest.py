@@ -29,6 +29,11 @@ from tests.servers.s3_endpoint import Endpoint
 from tests.servers.s3_proxy import S3Proxy
 from tests.servers.scripted import ScriptedFolder, ScriptedServer
 
+# An assertion that fails in one of these tells its values, as it does in a test's own module.
+pytest.register_assert_rewrite(
+    "tests.accounts", "tests.buckets", "tests.contracts", "tests.exported", "tests.faults", "tests.pipelines"
+)
+
 
 def _require(missing: str | None) -> None:
     if missing is None:

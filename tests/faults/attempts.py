@@ -148,6 +148,11 @@ class Attempt:
             return False
         return True
 
+    def is_idle(self) -> bool:
+        """Whether all its threads wait for something."""
+        stats = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        return all(stat.rpartition(")")[2].split()[0] == "S" for stat in stats)
+
     def signal(self, number: int) -> None:
         """Send a signal to the process that was started, alone."""
         self._process.send_signal(number)
