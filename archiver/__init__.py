@@ -4,7 +4,7 @@ The map of the house; imports point down only, and a linter keeps it so:
 
     pipelines            Luigi, the engine, the command line
     wiring_repair  wiring_replay  wiring_export        settings become open adapters;
-    wiring_past  wiring  wiring_store                  the only modules that name them all
+    wiring_past  wiring  wiring_lease  wiring_store    the only modules that name them all
     archive  replay  verify  repair  rebuild  indexing    the steps: written against ports alone
     export               folders as files for other programs
     part  dealing        one connection's work, and what is left to do for all of them

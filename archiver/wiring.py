@@ -21,7 +21,7 @@ from archiver.catalogs.swap import remove_catalog, swap_catalog
 from archiver.config import ServerSettings, Settings
 from archiver.credentials import resolve
 from archiver.errors import ArchiveNotWritable, ConfigError
-from archiver.facts import ArchiveFact
+from archiver.facts import ArchiveFact, FenceFact
 from archiver.imap.login import ServerAddress
 from archiver.model import Folder, FolderStatus, Listed
 from archiver.orphans import Orphans
@@ -30,13 +30,15 @@ from archiver.plan import shown_epochs
 from archiver.ports import Journal, MessageStore, Spool
 from archiver.progress import Noted, Progress
 from archiver.record import Recorder
-from archiver.s3.marker import KeepingBucket, prepared
+from archiver.s3.marker import KeepingBucket
 from archiver.sources.imap import ImapSource
 from archiver.sources.retrying import RetryingSource
 from archiver.stores.durable import Writing, sync_paths
+from archiver.stores.lease import Lease
 from archiver.stores.lock import account_lock
 from archiver.stores.objects import SPOOL
 from archiver.survey import Retry
+from archiver.wiring_lease import Held, give_back, hold
 from archiver.wiring_store import open_store
 
 
@@ -59,6 +61,18 @@ class Archive:
     journal: Journal
     catalog: SqlCatalog
     bucket: KeepingBucket | None = None
+    lease: Lease | None = None
+
+    def guarded(self, check_stop: Callable[[], None]) -> Callable[[], None]:
+        """`check_stop`, which then also raises Locked when the archive may be another machine's by now."""
+        if (lease := self.lease) is None:
+            return check_stop
+
+        def check() -> None:
+            check_stop()
+            lease.check()
+
+        return check
 
     @property
     def catalog_file(self) -> Path:
@@ -96,25 +110,31 @@ class Archive:
 
 
 @contextmanager
-def open_archive(settings: Settings) -> Iterator[Archive]:
-    """The archive of an account that has one.
+def open_archive(settings: Settings, held: Held | None = None) -> Iterator[Archive]:
+    """The archive of an account that has one; whoever writes to it uses `writing`.
 
     Raises:
         ConfigError: there is none yet.
     """
+    _require_archive(settings)
+    catalog = SqlCatalog(settings.archive.path / "catalog.sqlite")
+    bucket, lease = (held.bucket, held.lease) if held else (None, None)
+    stored = open_store(settings, catalog.frames, bucket, lease)
+    try:
+        yield Archive(settings, stored.store, stored.journal, catalog, stored.bucket, lease)
+    finally:
+        if held is None:
+            stored.close()
+        catalog.close()
+
+
+def _require_archive(settings: Settings) -> None:
     path = settings.archive.path
     if not (path / "catalog.sqlite").exists() and not _own_directory(settings).is_dir():
         hint = "`archiver run` makes one"
         if settings.archive.s3 is not None:
             hint = "`archiver rebuild` makes one here from what is in the bucket; `archiver run` does so too"
         raise ConfigError(str(path), ["there is no archive here yet"], hint=hint)
-    catalog = SqlCatalog(path / "catalog.sqlite")
-    stored = open_store(settings, catalog.frames)
-    try:
-        yield Archive(settings, stored.store, stored.journal, catalog, stored.bucket)
-    finally:
-        stored.close()
-        catalog.close()
 
 
 @contextmanager
@@ -156,23 +176,52 @@ def _own_directory(settings: Settings) -> Path:
     return settings.archive.path / ("journal" if settings.archive.s3 is None else SPOOL)
 
 
-def prepare(archive: Archive) -> None:
-    """Before anything is written to a bucket: it does what the account file asks for, or nothing is written.
-
-    Raises:
-        ArchiveNotWritable: there is no such bucket.
-        ConfigError: the endpoint does not do it, by name of what.
-    """
-    if archive.bucket is not None and archive.settings.archive.s3 is not None:
-        prepared(archive.bucket, archive.settings.archive.s3, archive.settings.account)
+@contextmanager
+def locked(settings: Settings, run: str) -> Iterator[None]:
+    """Hold the account's lock, which the processes of one run share: nobody else on this machine works on it."""
+    holder = {"run": run, "pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()}
+    with account_lock(settings.archive.path, holder) as begins_here:
+        try:
+            yield
+        finally:
+            if begins_here:
+                give_back(settings.archive.path)
 
 
 @contextmanager
-def locked(settings: Settings, run: str) -> Iterator[None]:
-    """Hold the account's lock, which the processes of one run share."""
-    holder = {"run": run, "pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()}
-    with account_lock(settings.archive.path, holder):
-        yield
+def writing(settings: Settings, run: str) -> Iterator[tuple[Archive, Recorder]]:
+    """The archive, kept from all other writers on whatever machine, and caught up with its journal. The lease of
+    one in a bucket is held until the lock that `locked` holds around this is let go of.
+
+    Raises:
+        Locked: another run works on it.
+        ArchiveNotWritable: there is no such bucket.
+        ConfigError: there is no archive yet; or the endpoint does not do what the account file asks for, by name of
+            what, and nothing was written.
+    """
+    _require_archive(settings)
+    with locked(settings, run), open_archive(settings, hold(settings, run, utc_now())) as archive:
+        recorder = Recorder(archive.journal, archive.catalog, run)
+        recorder.catch_up(archive.begin_work)
+        if (lease := archive.lease) is not None and lease.claim_due:
+            recorder.write([FenceFact(lease.fence, socket.gethostname(), run, utc_now())])
+            lease.claimed()
+        yield archive, recorder
+
+
+@contextmanager
+def looking(settings: Settings, run: str) -> Iterator[tuple[Archive, Recorder]]:
+    """The archive, caught up with its journal, for what only looks: nobody on this machine writes to it meanwhile,
+    but other machines may, and nothing need be writable but the catalog. The recorder is not to write.
+
+    Raises:
+        Locked: another run works on it here.
+        ConfigError: there is no archive yet.
+    """
+    with open_archive(settings) as archive, locked(settings, run):
+        recorder = Recorder(archive.journal, archive.catalog, run)
+        recorder.catch_up(archive.begin_work)
+        yield archive, recorder
 
 
 def confirm_identity(archive: Archive, recorder: Recorder, *, new_source: bool) -> None:
@@ -299,7 +348,7 @@ def archive_listed(
         retry=retry,
         accept=accept,
         progress=progress,
-        check_stop=check_stop,
+        check_stop=archive.guarded(check_stop),
         now=utc_now,
         folders=folders,
         epochs=epochs,

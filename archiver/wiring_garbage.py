@@ -30,6 +30,6 @@ def collect_garbage(
             kinds=(Kind(MESSAGES, digest_of_key), Kind(PACKS, pack_of_key)),
             delete=delete,
             progress=progress,
-            check_stop=check_stop,
+            check_stop=archive.guarded(check_stop),
         )
         return step.run()

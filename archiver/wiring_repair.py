@@ -39,7 +39,7 @@ def repair_archive(
             reads=reads,
             begin=archive.begin_work,
             progress=progress,
-            check_stop=check_stop,
+            check_stop=archive.guarded(check_stop),
             dry_run=dry_run,
         )
         result = step.run()

@@ -114,7 +114,7 @@ def replay_account(
         ),
         attempts=settings.attempts,
         pause=pause,
-        check_stop=check_stop,
+        check_stop=archive.guarded(check_stop),
         progress=progress,
         now=utc_now,
     )

@@ -19,6 +19,7 @@ from archiver.s3.boto import BotoBucket
 from archiver.s3.marker import KeepingBucket
 from archiver.stores.bucket_journal import BucketJournal
 from archiver.stores.journal import FileJournal
+from archiver.stores.lease import Lease
 from archiver.stores.maildir import MaildirStore
 from archiver.stores.objects import ObjectStore
 from archiver.stores.pack_batch import FramesOf
@@ -42,8 +43,11 @@ class Stored:
             self.bucket.close()
 
 
-def open_store(settings: Settings, frames: FramesOf) -> Stored:
-    """The account's store and journal; `frames` is the catalog's word for what lies in packs.
+def open_store(
+    settings: Settings, frames: FramesOf, bucket: KeepingBucket | None = None, lease: Lease | None = None
+) -> Stored:
+    """The account's store and journal; `frames` is the catalog's word for what lies in packs. In `bucket`, if it is
+    open already; the journal is written under `lease`.
 
     NOTE: in a bucket it is always the store that can read packs. A layout is for new messages alone.
     """
@@ -51,10 +55,10 @@ def open_store(settings: Settings, frames: FramesOf) -> Stored:
     if archive.s3 is None:
         store = MaildirStore(archive.path, archive.durability)
         return Stored(store, FileJournal(archive.path, archive.durability), None)
-    bucket = bucket_of(settings, archive.s3)
+    bucket = bucket or bucket_of(settings, archive.s3)
     objects = ObjectStore(bucket, archive.path, archive.s3.connections)
     below = SMALL_OCTETS if archive.s3.layout == "packs" else 0
-    return Stored(PackStore(bucket, objects, frames, below), BucketJournal(bucket), bucket)
+    return Stored(PackStore(bucket, objects, frames, below), BucketJournal(bucket, lease), bucket)
 
 
 def bucket_of(settings: Settings, s3: S3Settings) -> KeepingBucket:

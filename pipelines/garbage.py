@@ -11,8 +11,7 @@ from archiver.config import Settings
 from archiver.errors import ArchiverError
 from archiver.garbage import Garbage, GarbageResult
 from archiver.names import printable
-from archiver.record import Recorder
-from archiver.wiring import locked, open_archive
+from archiver.wiring import looking, writing
 from archiver.wiring_garbage import collect_garbage
 from pipelines.events import AnyEvent, Began, Listener, failed
 from pipelines.stop import STOP
@@ -66,10 +65,10 @@ def _collect(settings: Settings, listener: Listener, *, delete: bool) -> Garbage
     try:
         STOP.check()
         tell(Began(_GC))
-        with open_archive(settings) as archive, locked(settings, _GC):
+        opened = writing if delete else looking
+        with opened(settings, _GC) as (archive, _):
             if archive.bucket is None:
                 return GarbageOutcome(settings, None, 0, "its archive is a Maildir: there is nothing to collect")
-            Recorder(archive.journal, archive.catalog, _GC).catch_up(archive.begin_work)
             result = collect_garbage(archive, archive.bucket, delete=delete, check_stop=STOP.check, progress=tell)
     except ArchiverError as error:
         tell(failed(error))

@@ -10,9 +10,8 @@ from typing import Any
 from archiver.config import Settings
 from archiver.errors import ArchiverError
 from archiver.names import printable
-from archiver.record import Recorder
 from archiver.repair import RepairResult
-from archiver.wiring import locked, open_archive
+from archiver.wiring import looking, writing
 from archiver.wiring_repair import repair_archive
 from pipelines.events import AnyEvent, Began, Listener, failed
 from pipelines.stop import STOP
@@ -84,9 +83,8 @@ def _repair(settings: Settings, options: RepairOptions, listener: Listener) -> R
     try:
         STOP.check()
         tell(Began(_REPAIR))
-        with open_archive(settings) as archive, locked(settings, _REPAIR):
-            recorder = Recorder(archive.journal, archive.catalog, _REPAIR)
-            recorder.catch_up(archive.begin_work)
+        opened = looking if options.dry_run else writing
+        with opened(settings, _REPAIR) as (archive, recorder):
             result = repair_archive(
                 archive,
                 recorder,

@@ -17,8 +17,7 @@ from archiver.model import INBOX, KnownFolder
 from archiver.names import matches, printable
 from archiver.progress import Noted
 from archiver.queries import Found, Query
-from archiver.record import Recorder
-from archiver.wiring import Archive, locked, open_archive, prepare
+from archiver.wiring import Archive, open_archive, writing
 from pipelines.events import AnyEvent, Began, Listener
 from pipelines.stop import STOP
 
@@ -104,18 +103,16 @@ def _in_folders(archive: Archive, wanted: Wanted) -> Query | None:
 
 def _index(archive: Archive, tell: Tell) -> str | None:
     """Read the headers that are not known; returns why not all of them are known now, None if they are."""
-    index = archive.catalog.index()
-    missing = index.count_unindexed()
+    missing = archive.catalog.index().count_unindexed()
     if not missing:
         return None
     try:
-        with locked(archive.settings, _INDEX):
+        with writing(archive.settings, _INDEX) as (ours, recorder):
             tell(Began(_INDEX))
             tell(Noted(f"{missing:,} messages are from before headers were kept: reading theirs, once"))
-            prepare(archive)
-            recorder = Recorder(archive.journal, archive.catalog, _INDEX)
-            recorder.catch_up(archive.begin_work)
-            done = index_headers(index, archive.store, recorder, progress=tell, check_stop=STOP.check)
+            done = index_headers(
+                ours.catalog.index(), ours.store, recorder, progress=tell, check_stop=ours.guarded(STOP.check)
+            )
     except Interrupted:
         raise
     except Locked:

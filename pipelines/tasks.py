@@ -32,16 +32,14 @@ from archiver.wiring import (
     confirm_identity,
     listing_from_json,
     listing_to_json,
-    locked,
     make_archive,
-    open_archive,
-    prepare,
     refused_to_json,
     rules_of,
     settle,
     source_of,
     stranger_to,
     utc_now,
+    writing,
 )
 from archiver.wiring_replay import (
     ReplayOptions,
@@ -108,11 +106,8 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         STOP.check()
         self._began = time.monotonic()
         make_archive(self.settings)
-        with locked(self.settings, self.run_id), open_archive(self.settings) as archive:
-            prepare(archive)
-            recorder = Recorder(archive.journal, archive.catalog, self.run_id)
-            recorder.catch_up(archive.begin_work)
-            yield archive, recorder
+        with writing(self.settings, self.run_id) as opened:
+            yield opened
 
     def tell(self, event: Event | Expected) -> None:
         """Progress for our own display and for Luigi's."""

@@ -114,6 +114,7 @@ class Sender:
         made = (each if isinstance(each, Parcel) else self._parcel(each) for each in group)
         parcels = [parcel for parcel in made if parcel is not None]
         if parcels:
+            self.context.check_stop()  # as late as can be: reading them may have taken long
             self._in_flight.append(parcels)
             self.destination.begin_append([parcel.letter for parcel in parcels])
 

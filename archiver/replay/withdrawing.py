@@ -74,6 +74,7 @@ def _take_back(
     facts: list[Fact] = [RemovedFact(number, away, "user", context.now())] if away else []
     uids = tuple(sorted(there))
     if uids:
+        context.check_stop()
         shown = destination.store({(DELETED, NO_FLAGS): uids})
         marked = tuple(uid for uid in uids if shown.get(uid, NO_FLAGS) >= DELETED)
         facts.append(MarkedFact(number, marked, True, context.now()))

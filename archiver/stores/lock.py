@@ -29,8 +29,9 @@ _held: dict[Path, _Held] = {}
 
 
 @contextmanager
-def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[None]:
-    """Hold the lock of the archive at `path`; free within a process, and its forks, that hold it already.
+def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[bool]:
+    """Hold the lock of the archive at `path`; free within a process, and its forks, that hold it already. Yields
+    whether this process did not: what else it has of the archive ends with this block.
 
     `holder` (run, pid, since, host) is written into the file for whoever finds it locked.
 
@@ -39,10 +40,16 @@ def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[None]:
         ArchiveNotWritable: the lock file cannot be written.
     """
     file = path.resolve() / "lock"
-    if file in _held:
-        if os.getpid() != _held[file].process:
-            _let_go_of_others(file)
-        yield
+    if (held := _held.get(file)) is not None:
+        if os.getpid() == held.process:
+            yield False
+            return
+        _let_go_of_others(file)
+        _held[file] = held._replace(process=os.getpid())
+        try:
+            yield True
+        finally:
+            _held[file] = held
         return
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -55,7 +62,7 @@ def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[None]:
         _say(descriptor, holder)
         _held[file] = _Held(descriptor, os.getpid())
         try:
-            yield
+            yield True
         finally:
             del _held[file]
     finally:

@@ -1,0 +1,84 @@
+"""The lease of an account whose archive is in a bucket, kept by this process between the steps of a run.
+
+The kernel's lock comes first: it tells that nobody else on this machine works on the archive. A process that was
+forked takes a lease of its own, since neither connections nor threads come along.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from archiver.config import Settings
+from archiver.errors import ConfigError
+from archiver.s3.marker import KeepingBucket, prepared
+from archiver.stores import lease as leases
+from archiver.stores.bucket_journal import BucketJournal
+from archiver.stores.lease import Claimant, Lease
+from archiver.stores.lock import lock_place
+from archiver.wiring_store import bucket_of
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a process that writes to a bucket has open. `lease` is None where a person's word stands for it."""
+
+    bucket: KeepingBucket
+    lease: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    process: int
+    held: Held
+    open: ExitStack
+
+
+_kept: dict[Path, _Kept] = {}
+
+
+def hold(settings: Settings, run: str, since: str) -> Held | None:
+    """The bucket, ready to be written to, and its lease, until `give_back`; None for an archive on a disk.
+
+    NOTE: the account's kernel lock has to be held.
+
+    Raises:
+        Locked: another machine holds the archive.
+        ConfigError: the endpoint does not do what the account file asks for, or no lock can hold there.
+    """
+    s3, path = settings.archive.s3, settings.archive.path.resolve()
+    if s3 is None:
+        return None
+    if (kept := _kept.get(path)) is not None and kept.process == os.getpid():
+        return kept.held
+    with ExitStack() as stack:
+        bucket = bucket_of(settings, s3)
+        stack.callback(bucket.close)
+        marker = prepared(bucket, s3, settings.account)
+        held = Held(bucket, None)
+        if not s3.single_writer:
+            _require_atomic(settings, atomic=marker.atomic)
+            claimant = Claimant(run, socket.gethostname(), os.getpid(), lock_place(path), since)
+            lease = leases.take(bucket, claimant, BucketJournal(bucket).last_fence, ttl=leases.TTL)
+            held = Held(bucket, stack.enter_context(leases.kept(lease)))
+        _kept[path] = _Kept(os.getpid(), held, stack.pop_all())
+    return held
+
+
+def give_back(path: Path) -> None:
+    """Give back what this process holds of the archive at `path`; fine if it holds nothing."""
+    kept = _kept.pop(path.resolve(), None)
+    if kept is not None and kept.process == os.getpid():
+        kept.open.close()
+
+
+def _require_atomic(settings: Settings, *, atomic: bool) -> None:
+    if not atomic:
+        raise ConfigError(
+            str(settings.file),
+            ["the endpoint lets two machines write the same object at once, so no lock holds between machines"],
+            hint="if one machine alone works on this archive, say so: [archive.s3] single_writer = true",
+        )
