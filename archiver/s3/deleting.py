@@ -42,7 +42,7 @@ class Remover:
         answer = self._endpoint.ask(
             "get_bucket_versioning",
             self._where(""),
-            lambda refusal: refusal.unknown_here or refusal.status in (400, 403),
+            lambda refusal: refusal.unknown_here or (refusal.status in (400, 403) and not refusal.clear),
             Bucket=self._bucket,
         )
         if isinstance(answer, Refusal):

@@ -28,7 +28,7 @@ Answer = Mapping[str, Any]
 BROKEN = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 """How a connection breaks that boto3 does not wrap."""
 
-_COLLISIONS = ("ConditionalRequestConflict", "OperationAborted")
+_COLLISIONS = ("ConditionalRequestConflict", "OperationAborted", "409")  # an answer to HEAD has no words
 _LONGEST_WAIT = 20.0
 
 

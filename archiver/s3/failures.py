@@ -78,8 +78,8 @@ class Refusal:
 
     @property
     def clear(self) -> bool:
-        """No other reason than the named one. A signature may not fit for what a proxy took away."""
-        return self.code in _CLEAR or (self.code in _CREDENTIALS_REFUSED and self.code != "SignatureDoesNotMatch")
+        """It can mean only what it says: it is not about this object, nor about how it was asked for."""
+        return self.code in _CLEAR or self.code in _CREDENTIALS_REFUSED or self.code in _OTHER_REGION
 
 
 def refusal_of(error: ClientError) -> Refusal:
@@ -125,10 +125,14 @@ def refused(refusal: Refusal, where: str, settings: S3Settings, now: float) -> A
         return ArchiveUnreachable(
             f"{where}: its storage class has to be restored before it can be read", hint="restore it, and run again"
         )
-    if status == 404 and code in ("NoSuchKey", "404", "NoSuchVersion"):
+    if status == 404 and code.isdigit() and refusal.operation != "HeadObject":
+        return not_s3(where, settings)
+    if status == 404 and code in ("NoSuchKey", "NoSuchVersion", "404"):
         return IntegrityError(f"{where}: there is no such object", hint="verify says what else is missing")
     if status >= 500 and not refusal.unknown_here:
-        return ArchiveUnreachable(f"{where}: the endpoint failed ({said(refusal)})")
+        # S3 names its errors. A web server's page with the status 200 is such a 500, too, as boto3 tells it.
+        hint = None if not code.isdigit() else "run again later; if it stays, correct [archive.s3] endpoint_url"
+        return ArchiveUnreachable(f"{where}: the endpoint failed ({said(refusal)})", hint=hint)
     if status in (401, 403):
         return ArchiveNotWritable(
             f"{where}: may not {_verb(refusal.operation)} ({said(refusal)})",
@@ -169,8 +173,8 @@ def _about_settings(refusal: Refusal, where: str, settings: S3Settings) -> Archi
         return ConfigError(where, [f"the endpoint has no storage class {settings.storage_class}"])
     if code.startswith("KMS."):
         return ConfigError(where, [f"the KMS key cannot be used ({said(refusal)})"], hint="correct kms_key")
-    if code in ("InvalidBucketName", "IllegalLocationConstraintException"):
-        return ConfigError(where, [f"the endpoint does not take that bucket or region ({said(refusal)})"])
+    if code == "InvalidBucketName":
+        return ConfigError(where, [f"the endpoint does not take that bucket's name ({said(refusal)})"])
     return None
 
 
@@ -248,7 +252,8 @@ _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "StorageFu
          "TooManyBuckets", "XMinioAdminBucketQuotaExceeded"}  # fmt: skip
 _DAMAGED = {"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
 _CLEAR = {"RequestTimeTooSkewed", "NoSuchBucket", "InvalidBucketName", "InvalidStorageClass", *_FULL}
-_OTHER_REGION = {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "InvalidRegion"}
+_OTHER_REGION = {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "InvalidRegion",
+                 "IllegalLocationConstraintException"}  # fmt: skip
 _CREDENTIALS_REFUSED = {
     "InvalidAccessKeyId": ("the endpoint does not know that access key", _CREDENTIALS),
     "InvalidClientTokenId": ("the endpoint does not know that access key", _CREDENTIALS),

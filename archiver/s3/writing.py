@@ -58,8 +58,10 @@ def weaker(manner: Manner, refusal: Refusal, settings: S3Settings, *, proven: bo
 
 
 def doubtful(refusal: Refusal) -> bool:
-    """Whether a refusal may be of the checksum or the condition, whatever it says."""
-    return refusal.status in (400, 403, 405, 411, 501) and not refusal.clear
+    """Whether a refusal may be of the checksum or the condition, whatever it says. A signature does not fit, too,
+    where a proxy took a header away."""
+    unclear = not refusal.clear or refusal.code == "SignatureDoesNotMatch"
+    return refusal.status in (400, 403, 405, 411, 501) and unclear
 
 
 @dataclass(frozen=True, slots=True)
