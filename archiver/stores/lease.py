@@ -146,26 +146,29 @@ class Lease:
             self._told, self._trouble = began, ""
 
     def keep(self) -> None:
-        """Renew it until `end` is called or it is lost; for a thread of its own."""
+        """Renew it until `end` is called, and give it back then; for a thread of its own.
+
+        NOTE: not earlier, also if it is lost. Something may still be under way that began when it held.
+        """
         pause = self._words.ttl / 4
-        while not self._ended.wait(pause) and self._lost is None:
+        while not self._ended.wait(pause):
             try:
                 self.renew()
                 pause = self._words.ttl / 4
             except ArchiverError as error:
                 self._trouble = f" (the last try: {error.message})"
                 pause = self._words.ttl / 24
+        self.release()
 
     def end(self) -> None:
-        """It is renewed no more."""
+        """Nothing is written under it any more."""
         self._ended.set()
 
     def release(self) -> None:
         """Give it back, so that the next one need not wait until it runs out. Where the endpoint does not answer it
         is left to run out; never raises.
 
-        NOTE: not while it is renewed, which would take it again. And not before its claim is written: whoever comes
-        next has to know that one is due.
+        NOTE: not before its claim is written: whoever comes next has to know that one is due.
         """
         if not self.claim_due:
             with contextlib.suppress(ArchiverError):
@@ -214,7 +217,8 @@ def take(
 
 @contextmanager
 def kept(lease: Lease) -> Iterator[Lease]:
-    """A lease renewed by a thread of its own while it is used, and given back then."""
+    """A lease renewed by a thread of its own while it is used, and given back then; an endpoint that does not
+    answer holds nobody up for long."""
     thread = threading.Thread(target=lease.keep, name=f"lease-{lease.fence}", daemon=True)
     thread.start()
     try:
@@ -222,8 +226,6 @@ def kept(lease: Lease) -> Iterator[Lease]:
     finally:
         lease.end()
         thread.join(_LAST_REQUEST)
-        if not thread.is_alive():
-            lease.release()
 
 
 def _require_free(bucket: Bucket, newest: ObjectFacts, before: Written, claimant: Claimant) -> None:

@@ -44,8 +44,9 @@ class TestBucketJournal(JournalContract):
         return BucketJournal(opened(s3, s3.fresh_bucket()))
 
 
-def test_of_many_who_append_at_once_one_gets_each_number(s3: Endpoint, opened: Open) -> None:
-    name = s3.fresh_bucket()
+@pytest.mark.parametrize("lock", [False, True], ids=["plain bucket", "bucket with Object Lock"])
+def test_of_many_who_append_at_once_one_gets_each_number(s3: Endpoint, opened: Open, lock: bool) -> None:
+    name = s3.fresh_bucket(lock=lock)
     writers = [BucketJournal(opened(s3, name)) for _ in range(4)]
     after, written = NOTHING, list[Segment]()
     for turn in range(10):

@@ -385,15 +385,40 @@ def test_a_thread_renews_it_and_ends_with_it() -> None:
 
 
 def test_a_thread_that_cannot_renew_says_why_in_the_end() -> None:
-    bucket = MemoryBucket()
+    bucket, tries = MemoryBucket(), threading.Semaphore(0)
     claimant = Claimant("run", "here", 1, "place", SINCE)
-    lease = take(bucket, claimant, lambda: 0, ttl=0.5)
-    bucket.before = lost("replace", "lease/", times=1000)
 
-    lease.keep()
+    def fail(request: str, key: str) -> None:
+        tries.release()
+        raise ArchiveUnreachable("the endpoint is down")
 
-    with pytest.raises(Locked, match="the answer was lost"):
-        lease.check()
+    clock = [0.0]
+    lease = take(bucket, claimant, lambda: 0, ttl=0.5, clock=lambda: tuple(clock))
+    bucket.before = fail
+    with kept(lease):
+        for _ in range(2):
+            assert tries.acquire(timeout=30)
+        clock[0] = 1.0
+
+        with pytest.raises(Locked, match=r"not renewed for 1 s.*the endpoint is down"):
+            lease.check()
+
+
+def test_an_endpoint_that_does_not_answer_holds_up_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket, stalled, over = MemoryBucket(), threading.Event(), threading.Event()
+    claimant = Claimant("run", "here", 1, "place", SINCE)
+    monkeypatch.setattr("archiver.stores.lease._LAST_REQUEST", 0.1)
+
+    def stall(request: str, key: str) -> None:
+        stalled.set()
+        over.wait(30)
+
+    with kept(take(bucket, claimant, lambda: 0)):
+        bucket.before = stall
+
+    assert stalled.wait(30)
+    assert not over.is_set()
+    over.set()
 
 
 def test_a_place_is_one_lock_file_on_one_machine(tmp_path: Path) -> None:
