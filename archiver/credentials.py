@@ -39,8 +39,9 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
 
-def resolve(kind: str, value: str | tuple[str, ...], *, user: str) -> Secret:
-    """The secret of `user` that a reference means, exactly as it is: blanks, quotes and backslashes are kept.
+def resolve(kind: str, value: str | tuple[str, ...], *, user: str, what: str = "password") -> Secret:
+    """The secret of `user` that a reference means, exactly as it is: blanks, quotes and backslashes are kept. `what`
+    is its name for people.
 
     kind "env": the whole value of the variable. "file" and "command" (an argv, run without a shell and
     without input for at most 60 seconds): the first line without its line end. "keyring": the password of
@@ -49,7 +50,7 @@ def resolve(kind: str, value: str | tuple[str, ...], *, user: str) -> Secret:
     Raises:
         ConfigError: nothing there, it is empty, it is not UTF-8 text, or the program failed.
     """
-    where = f"password of {user}"
+    where = f"{what} of {user}"
     match kind, value:
         case "env", str(name):
             octets = _from_env(name, where)

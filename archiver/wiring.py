@@ -367,7 +367,7 @@ def rules_of(settings: Settings) -> Rules:
 
 def settle(archive: Archive, progress: Progress) -> Orphans:
     """After a run that did not end well: bring the store to what the catalog says, keep what it left."""
-    progress(Noted("the last run did not end well: looking through the store"))
+    progress(Noted("what the last run left may not be as the catalog says: looking through the store"))
     return Orphans(archive.store.settle(archive.catalog))
 
 

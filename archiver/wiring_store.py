@@ -73,7 +73,7 @@ def customer_key_of(s3: S3Settings) -> Callable[[], bytes] | None:
 
     @cache
     def key() -> bytes:
-        text = resolve(reference.kind, reference.value, user=f"bucket {s3.bucket}").reveal()
+        text = resolve(reference.kind, reference.value, user=f"bucket {s3.bucket}", what="customer_key").reveal()
         try:
             octets = base64.b64decode(text, validate=True)
         except binascii.Error:

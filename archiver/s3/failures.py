@@ -138,6 +138,12 @@ def refused(refusal: Refusal, where: str, settings: S3Settings, now: float) -> A
             f"{where}: may not {_verb(refusal.operation)} ({said(refusal)})",
             hint="give these credentials that permission on the bucket, and run again",
         )
+    if settings.sse == "customer" and refusal.operation in ("GetObject", "HeadObject"):
+        return ConfigError(
+            where,
+            [f"cannot be read ({said(refusal)})"],
+            hint="[archive.s3] customer_key has to be the key it was written with",
+        )
     return ConfigError(
         where,
         [f"the endpoint does not take a {refusal.operation} ({said(refusal)})"],
