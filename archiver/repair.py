@@ -7,19 +7,18 @@ What is whole is never touched, nor is anything that no message accounts for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 
 from archiver.audit import Damage, Fault, Looked, fault_in
+from archiver.auditing import look_through
 from archiver.errors import BackendError, ConfigError, IntegrityError
 from archiver.model import Body, Digest, Headers, Placement
 from archiver.origins import Origin, read_body
 from archiver.ports import Catalog, MessageStore
-from archiver.progress import Planned, Progress, Received, Verified
+from archiver.progress import Planned, Progress, Received
 from archiver.record import Recorder
 
 _HELD_MESSAGES, _HELD_OCTETS = 200, 32 << 20
-_TELL_MESSAGES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,24 +110,17 @@ class RepairStep:
         return RepairResult(messages, tuple(self._mended), tuple(self._lost), tuple(unasked), tuple(damage))
 
     def _look(self) -> tuple[int, list[Damage]]:
-        messages = told = 0
+        messages = 0
         damage: list[Damage] = []
-        self.progress(Planned(sum(1 for _ in self.catalog.placements()), 0))
-        with closing(self.store.audit(self.catalog, self.reads)) as audit:
-            for each in audit:
-                self.check_stop()
-                if isinstance(each, Damage):
-                    damage.append(each)
-                if not isinstance(each, Looked):
-                    continue
-                messages += 1
-                if each.fault is not None:
-                    self._wanted.setdefault(each.placement.digest, []).append(each.placement)
-                    self._faults[each.placement.digest] = each.fault
-                if messages - told >= _TELL_MESSAGES:
-                    self.progress(Verified(messages - told, 0))
-                    told = messages
-        self.progress(Verified(messages - told, 0))
+        for each in look_through(self.store, self.catalog, self.reads, self.progress, self.check_stop):
+            if isinstance(each, Damage):
+                damage.append(each)
+            if not isinstance(each, Looked):
+                continue
+            messages += 1
+            if each.fault is not None:
+                self._wanted.setdefault(each.placement.digest, []).append(each.placement)
+                self._faults[each.placement.digest] = each.fault
         broken = list(self._wanted.values())
         self.progress(Planned(sum(map(len, broken)), sum(places[0].size for places in broken)))
         return messages, damage

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 
 from archiver.audit import Damage, Looked, Stray
+from archiver.auditing import look_through
 from archiver.errors import IntegrityError
 from archiver.model import Digest, Placement
 from archiver.ports import Catalog, Journal, MessageStore
-from archiver.progress import Planned, Progress, Verified
+from archiver.progress import Progress
 
-_TELL_MESSAGES, _TELL_OCTETS = 500, 64 << 20
 _AT_ONCE = 1000
 
 
@@ -110,7 +109,6 @@ class VerifyStep:
         """
         self._names = {each.directory: each.folder.name for each in self.catalog.folders().values()}
         journal = self._journal_problem()
-        self._plan()
         messages, checked, octets = self._audit()
         return VerifyResult(
             messages=messages,
@@ -142,32 +140,18 @@ class VerifyStep:
             " of another journal" if last[0] == known[0] else ""
         )
 
-    def _plan(self) -> None:
-        messages = octets = 0
-        for placement in self.catalog.placements():
-            messages += 1
-            octets += placement.size if self.reads(placement) else 0
-        self.progress(Planned(messages, octets))
-
     def _audit(self) -> tuple[int, int, int]:
         """How many messages were looked at, how many of them read, and their octets."""
         messages = checked = octets = 0
-        told = (0, 0)
-        with closing(self.store.audit(self.catalog, self.reads)) as audit:
-            for each in audit:
-                self.check_stop()
-                if not isinstance(each, Looked):
-                    self._found_beside(each)
-                    continue
-                self._found(each)
-                messages += 1
-                if each.read:
-                    checked += 1
-                    octets += each.placement.size
-                if messages - told[0] >= _TELL_MESSAGES or octets - told[1] >= _TELL_OCTETS:
-                    self.progress(Verified(messages - told[0], octets - told[1]))
-                    told = (messages, octets)
-        self.progress(Verified(messages - told[0], octets - told[1]))
+        for each in look_through(self.store, self.catalog, self.reads, self.progress, self.check_stop):
+            if not isinstance(each, Looked):
+                self._found_beside(each)
+                continue
+            self._found(each)
+            messages += 1
+            if each.read:
+                checked += 1
+                octets += each.placement.size
         return messages, checked, octets
 
     def _found(self, looked: Looked) -> None:

@@ -69,7 +69,8 @@ def _collect(settings: Settings, listener: Listener, *, delete: bool) -> Garbage
         with opened(settings, _GC) as (archive, _):
             if archive.bucket is None:
                 return GarbageOutcome(settings, None, 0, "its archive is a Maildir: there is nothing to collect")
-            result = collect_garbage(archive, archive.bucket, delete=delete, check_stop=STOP.check, progress=tell)
+            check_stop = archive.guarded(STOP.check)
+            result = collect_garbage(archive, archive.bucket, delete=delete, check_stop=check_stop, progress=tell)
     except ArchiverError as error:
         tell(failed(error))
         return GarbageOutcome(settings, None, error.exit_code, str(error))

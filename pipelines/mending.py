@@ -90,7 +90,7 @@ def _repair(settings: Settings, options: RepairOptions, listener: Listener) -> R
                 recorder,
                 octets_to_read(settings, None, deep=options.deep),
                 dry_run=options.dry_run,
-                check_stop=STOP.check,
+                check_stop=archive.guarded(STOP.check),
                 pause=STOP.pause,
                 progress=tell,
             )

@@ -31,6 +31,7 @@ def bucket_account(
         "addressing_style": "path",
         "ca_file": str(endpoint.ca_file) if endpoint.ca_file else None,
         "attempts": 3,
+        "single_writer": None if endpoint.atomic else True,
         **(s3 or {}),
     }
     table = {name: value for name, value in table.items() if value is not None}

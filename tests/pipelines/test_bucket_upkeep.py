@@ -11,6 +11,7 @@ import pytest
 from archiver.config import load_account
 from archiver.message import body_of
 from archiver.stores.keys import message_key
+from archiver.stores.pack_format import pack_key
 from pipelines.cli import invoke
 from pipelines.garbage import GarbageOutcome, collect_accounts
 from pipelines.mending import RepairOptions, RepairOutcome, repair_accounts
@@ -121,6 +122,67 @@ class TestVerify:
         assert segments[1] in (result.journal or "")
         endpoint.delete(s3_of(config).bucket, segments[1])
         assert "segment 2 is missing" in verify(config, expect=6).message
+
+
+class TestPacks:
+    """The same with layout "packs": nine messages in one pack or more."""
+
+    @pytest.fixture
+    def config(self, server: ScriptedServer, endpoint: Endpoint, tmp_path: Path) -> Path:
+        config = bucket_account(tmp_path, server, "u1", endpoint, s3={"layout": "packs"}, source__attempts=1)
+        run(config)
+        return config
+
+    @pytest.fixture
+    def pack(self, config: Path, endpoint: Endpoint) -> str:
+        """The whole key of the first pack."""
+        return endpoint.keys(s3_of(config).bucket, root_of(config) + "packs/")[0]
+
+    def test_a_whole_archive(self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        verify(config)
+        verify(config, deep=True)
+        before = endpoint.contents(s3_of(config).bucket, root_of(config) + "packs/")
+        gc(config, delete=True)
+        assert endpoint.contents(s3_of(config).bucket, root_of(config) + "packs/") == before
+
+    def test_a_truncated_pack_is_named_and_mended(self, config: Path, endpoint: Endpoint, pack: str) -> None:
+        octets = endpoint.get(s3_of(config).bucket, pack)
+        endpoint.put(s3_of(config).bucket, pack, octets[: len(octets) // 2])
+        outcome = verify(config, expect=6)
+        assert outcome.result is not None
+        assert f"s3://{s3_of(config).bucket}/{pack}" in [each.path for each in outcome.result.damaged]
+        assert ("INBOX", 9) in found(outcome, "damaged") or ("Sent", 3) in found(outcome, "damaged")
+        repair(config)
+        verify(config, deep=True)
+        assert run(config).total("fetched") == (0,)
+
+    def test_a_missing_pack_is_named_and_mended(self, config: Path, endpoint: Endpoint, pack: str) -> None:
+        endpoint.delete(s3_of(config).bucket, pack)
+        assert found(verify(config, expect=6), "missing")
+        repair(config)
+        verify(config, deep=True)
+
+    def test_a_flipped_octet_is_named_and_mended(self, config: Path, endpoint: Endpoint, pack: str) -> None:
+        endpoint.flip(s3_of(config).bucket, pack, at=24 + 20)
+        verify(config)
+        ((folder, uid), *_) = found(verify(config, expect=6, deep=True), "damaged")
+        assert folder is not None
+        result = repair(config, deep=True).result
+        assert result is not None
+        assert (folder, uid) in [(each.folder, each.uid) for each in result.mended]
+        verify(config, deep=True)
+
+    def test_what_a_killed_run_left_is_collected(
+        self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        left = root_of(config) + pack_key(body_of(b"a pack").digest)
+        endpoint.put(s3_of(config).bucket, left, b"left behind")
+        verify(config, expect=4)
+        gc(config, delete=True)
+        assert left not in endpoint.keys(s3_of(config).bucket)
+        verify(config, deep=True)
 
 
 class TestRepair:

@@ -2,7 +2,8 @@
 
 It checks neither signatures nor Content-MD5 nor a wrong checksum, hands out SSE-C objects without their key and
 lets a COMPLIANCE lock be shortened. It keeps checksums, tags, storage classes and the locks of single puts, and has
-conditional writes. Its own: a put with a lock must bring Content-MD5 or x-amz-sdk-checksum-algorithm.
+conditional writes, of which two at once may both succeed. Its own: a put with a lock must bring Content-MD5 or
+x-amz-sdk-checksum-algorithm.
 """
 
 from __future__ import annotations
@@ -24,6 +25,6 @@ def serving() -> Iterator[Endpoint]:
     server.start()
     try:
         _, port = server.get_host_and_port()
-        yield Endpoint(f"http://127.0.0.1:{port}", "moto", "secret of moto")
+        yield Endpoint(f"http://127.0.0.1:{port}", "moto", "secret of moto", atomic=False)
     finally:
         server.stop()

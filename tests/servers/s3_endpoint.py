@@ -28,13 +28,15 @@ _CONNECTIONS = 16
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where S3 is spoken and as whom. `ca_file` is what a client has to trust for an https `url`."""
+    """Where S3 is spoken and as whom. `ca_file` is what a client has to trust for an https `url`; `atomic`: of
+    writers who create an object at once one wins."""
 
     url: str
     access_key: str
     secret_key: str
     ca_file: Path | None = None
     region: str = "us-east-1"
+    atomic: bool = True
 
     def at(self, url: str) -> Endpoint:
         """The same user at another address: the url of a proxy."""
