@@ -40,8 +40,8 @@ class Secret:
 
 
 def resolve(kind: str, value: str | tuple[str, ...], *, user: str, what: str = "password") -> Secret:
-    """The secret of `user` that a reference means, exactly as it is: blanks, quotes and backslashes are kept. `what`
-    is its name for people.
+    """The secret of `user` that a reference means, exactly as it is: blanks, quotes and backslashes are kept.
+    `what` is its name for people.
 
     kind "env": the whole value of the variable. "file" and "command" (an argv, run without a shell and
     without input for at most 60 seconds): the first line without its line end. "keyring": the password of
