@@ -13,8 +13,10 @@ from archiver.model import INBOX, Digest, KnownEpoch, KnownFolder, Placement
 from archiver.ports import Catalog, Journal, MessageStore
 
 
-def replay_journal(journal: Journal, catalog: Catalog, check_stop: Callable[[], None]) -> int:
-    """Apply the whole journal to a new, empty catalog; returns the number of segments.
+def replay_journal(
+    journal: Journal, catalog: Catalog, check_stop: Callable[[], None], until: int | None = None
+) -> int:
+    """Apply the journal, all of it or up to segment `until`, to a new, empty catalog; returns how many segments.
 
     Raises:
         IntegrityError: a segment is missing or damaged, or there is none at all.
@@ -24,6 +26,8 @@ def replay_journal(journal: Journal, catalog: Catalog, check_stop: Callable[[], 
         check_stop()
         catalog.apply(segment)
         segments += 1
+        if segment.number == until:
+            break
     if not segments:
         raise IntegrityError(
             "the journal is empty, there is nothing to rebuild from", hint="restore it from a backup"

@@ -122,22 +122,25 @@ class VerifyStep:
         )
 
     def _journal_problem(self) -> str | None:
-        """Whether the chain reads through from the first segment to the last one the catalog applied."""
-        last = (0, Digest(""))
+        """Whether the chain reads through from the first segment, by way of the last one the catalog applied. What
+        comes after that one another machine wrote meanwhile."""
+        number, digest = self.catalog.last_segment()
+        last, found = (0, Digest("")), Digest("")
         if self.rebuilt is not None:  # made by reading it through
             last = self.rebuilt.last_segment()
+            found = last[1] if last[0] == number else found
         else:
             try:
                 for segment in self.journal.read(last):
                     self.check_stop()
                     last = (segment.number, segment.digest)
+                    found = segment.digest if segment.number == number else found
             except IntegrityError as error:
                 return str(error)
-        known = self.catalog.last_segment()
-        if last == known:
+        if found == digest:
             return None
-        return f"the journal ends at segment {last[0]}, the catalog at segment {known[0]}" + (
-            " of another journal" if last[0] == known[0] else ""
+        return f"the journal ends at segment {last[0]}, the catalog at segment {number}" + (
+            " of another journal" if last[0] >= number else ""
         )
 
     def _audit(self) -> tuple[int, int, int]:

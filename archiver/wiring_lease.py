@@ -14,6 +14,7 @@ from pathlib import Path
 
 from archiver.config import Settings
 from archiver.errors import ConfigError
+from archiver.s3.bucket import Bucket
 from archiver.s3.marker import KeepingBucket, prepared
 from archiver.stores import lease as leases
 from archiver.stores.bucket_journal import BucketJournal
@@ -73,6 +74,11 @@ def give_back(path: Path) -> None:
     kept = _kept.pop(path.resolve(), None)
     if kept is not None and kept.process == os.getpid():
         kept.open.close()
+
+
+def observed(bucket: Bucket, path: Path) -> tuple[int, bool]:
+    """The number of the newest lease of the archive at `path`, and whether another machine holds it."""
+    return leases.observed(bucket, lock_place(path.resolve()))
 
 
 def _require_atomic(settings: Settings, *, atomic: bool) -> None:

@@ -7,7 +7,7 @@ itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from archiver.record import Recorder
 from archiver.replay.comparing import DestinationCheck
 from archiver.verify import Finding, Sample, VerifyResult, VerifyStep, every, none
 from archiver.wiring import Archive, install_catalog, locked, make_archive, open_archive, scratch_catalog, utc_now
+from archiver.wiring_lease import observed
 from archiver.wiring_replay import (
     check_to_record,
     destination_number,
@@ -117,12 +118,13 @@ def octets_to_read(settings: Settings, sample: float | None, *, deep: bool) -> C
 
 
 def _verified(archive: Archive, options: VerifyOptions, tell: Tell) -> VerifyResult:
-    _catch_up(archive)
+    began = _lease(archive)
+    caught_up = _catch_up(archive)
     with scratch_catalog(archive, _VERIFY) as scratch:
         rebuilt = None
-        if options.sample is None:
+        if caught_up and options.sample is None:
             try:
-                replay_journal(archive.journal, scratch, STOP.check)
+                replay_journal(archive.journal, scratch, STOP.check, archive.catalog.last_segment()[0])
                 rebuilt = scratch
             except IntegrityError:
                 pass  # the step reads the journal too, and says what is wrong with it
@@ -135,16 +137,30 @@ def _verified(archive: Archive, options: VerifyOptions, tell: Tell) -> VerifyRes
             progress=tell,
             check_stop=STOP.check,
         )
-        return step.run()
+        result = step.run()
+    if result.strays and _lease(archive) != began:
+        tell(Noted("another machine works on this archive: what it has not recorded yet is not told as strays"))
+        return replace(result, strays=())
+    return result
 
 
-def _catch_up(archive: Archive) -> None:
-    """A run that was killed may have left a segment that the catalog does not know; that is no difference."""
+def _lease(archive: Archive) -> object:
+    """What stays the same while no other machine writes to the archive, and is never the same while one does."""
+    if archive.bucket is None:
+        return None
+    number, held = observed(archive.bucket, archive.settings.archive.path)
+    return object() if held else number
+
+
+def _catch_up(archive: Archive) -> bool:
+    """A run that was killed may have left a segment that the catalog does not know; that is no difference. False if
+    the journal cannot be read."""
     recorder = Recorder(archive.journal, archive.catalog, _VERIFY)
     try:
         recorder.catch_up(archive.begin_work)
     except IntegrityError:
-        pass  # as above
+        return False  # the step says what is wrong with it
+    return True
 
 
 def _summary(result: VerifyResult) -> str:

@@ -206,7 +206,7 @@ def take(
         newest = max(listed, key=_number, default=None)
         before = None if newest is None else _read(bucket, newest)
         if newest is not None and before is not None:
-            _require_free(bucket, newest, before, claimant)
+            _require_free(bucket, newest, before, claimant.place)
         fence = 1 + (least() if newest is None else _number(newest))
         words = Written(fence, claimant, ttl, released=False)
         if _create(bucket, words):
@@ -228,9 +228,22 @@ def kept(lease: Lease) -> Iterator[Lease]:
         thread.join(_LAST_REQUEST)
 
 
-def _require_free(bucket: Bucket, newest: ObjectFacts, before: Written, claimant: Claimant) -> None:
+def observed(bucket: Bucket, place: str) -> tuple[int, bool]:
+    """The number of the newest lease, 0 for none, and whether another machine holds it; `place` is our own, as of a
+    claimant. Whoever sees the same number twice, not held, knows that nobody wrote in between."""
+    newest = max((each for each in bucket.list(LEASES) if _number(each)), key=_number, default=None)
+    if newest is None:
+        return 0, False
+    try:
+        _require_free(bucket, newest, _read(bucket, newest), place)
+    except Locked:
+        return _number(newest), True
+    return _number(newest), False
+
+
+def _require_free(bucket: Bucket, newest: ObjectFacts, before: Written, place: str) -> None:
     left = before.ttl - (newest.asked - newest.modified)
-    if before.released or before.claimant.place == claimant.place or left < 0:
+    if before.released or before.claimant.place == place or left < 0:
         return
     holder = before.claimant
     who = printable(f"host {holder.host}, run {holder.run}, pid {holder.pid}, since {holder.since}")

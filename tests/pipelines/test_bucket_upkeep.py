@@ -10,14 +10,17 @@ import pytest
 
 from archiver.config import load_account
 from archiver.message import body_of
+from archiver.progress import Planned
 from archiver.stores.keys import message_key
 from archiver.stores.pack_format import pack_key
 from pipelines.cli import invoke
+from pipelines.events import AnyEvent
 from pipelines.garbage import GarbageOutcome, collect_accounts
 from pipelines.mending import RepairOptions, RepairOutcome, repair_accounts
 from pipelines.upkeep import VerifyOptions, VerifyOutcome, verify_accounts
 from tests.accounts import account_file, archive_of, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, objects_of, root_of, s3_of
+from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 
@@ -254,11 +257,37 @@ class TestGc:
         assert key_of(config, 77) in endpoint.keys(s3_of(config).bucket)
 
 
+def test_what_another_machine_writes_meanwhile_is_no_finding(
+    server: ScriptedServer, radosgw: RadosGateway, aws: Callable[[Endpoint], None], tmp_path: Path
+) -> None:
+    aws(radosgw.http)
+    here = bucket_account(tmp_path / "here", server, "u1", radosgw.http)
+    run(here)
+    there = bucket_account(tmp_path / "there", server, "u1", radosgw.http, s3_of(here).bucket)
+    server.folders[b"INBOX"].messages[10] = message(10)
+    ran: list[int] = []
+
+    def meanwhile(_: str, event: AnyEvent) -> None:
+        if isinstance(event, Planned) and not ran:
+            ran.append(run(there).exit_code)
+
+    for deep in (False, True):
+        options = VerifyOptions(deep=deep, offline=True)
+        (outcome,) = verify_accounts([load_account(here)], options, meanwhile)
+        assert (outcome.exit_code, ran) == (0, [0]), outcome.message
+    assert outcome.result is not None
+    assert outcome.result.messages == 13
+
+    endpoint = radosgw.http
+    endpoint.put(s3_of(here).bucket, key_of(here, 77), b"x")
+    assert found(verify(here, expect=4), "strays") == [(None, None)]
+
+
 def test_an_object_lock_is_told(
-    server: ScriptedServer, radosgw: object, aws: Callable[[Endpoint], None], tmp_path: Path,
+    server: ScriptedServer, radosgw: RadosGateway, aws: Callable[[Endpoint], None], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    endpoint: Endpoint = radosgw.http  # type: ignore[attr-defined]
+    endpoint = radosgw.http
     aws(endpoint)
     monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
     bucket = endpoint.fresh_bucket(lock=True)
