@@ -117,14 +117,21 @@ def test_a_run_without_changes_writes_no_segment_and_costs_few_requests(
     assert len(proxy.requests) - len(kept) - len(read) <= 2  # the marker
 
 
+@pytest.mark.parametrize(
+    ("which", "skip"),
+    [("/lease/", 0), ("/journal/", 0), ("/journal/", 5), ("/journal/", 10), ("/lease/", 1)],
+    ids=["lease taken", "first segment", "sixth segment", "eleventh segment", "lease renewed or given back"],
+)
 def test_after_a_kill_the_same_machine_goes_on_at_once(
-    machine: Callable[..., Path], s3: Endpoint, s3_proxy: Callable[..., S3Proxy]
+    machine: Callable[..., Path], s3: Endpoint, s3_proxy: Callable[..., S3Proxy], which: str, skip: int
 ) -> None:
+    """Killed when the endpoint has done it, before the answer."""
     proxy, attempts = s3_proxy(s3), list[Attempt]()
     config = machine("here", proxy.endpoint)
-    at_segment(proxy, 6, attempts, signal.SIGKILL)
+    kill = Meanwhile(lambda: attempts[0].kill(group=True), at="answer")
+    proxy.on(lambda request: request.kind == "PutObject" and which in request.key, kill, skip=skip)
     attempts.append(Attempt(config, program=SHORT_LEASE))
-    assert attempts[0].end().exit_code == -signal.SIGKILL
+    wait_for(lambda: proxy.faults > 0 and not is_locked(archive_of(config)), "its death", 60)
 
     run(config)
 

@@ -166,6 +166,26 @@ def test_a_machine_that_slept_stops_even_if_nobody_took_over(
     assert other.do("take") == "2"
 
 
+def test_a_machine_that_is_alive_keeps_it(
+    radosgw: RadosGateway, machine: Callable[..., Machine], opened: Opened
+) -> None:
+    name = radosgw.http.fresh_bucket()
+    holder, other = machine(radosgw.http, name, "here"), machine(radosgw.http, name, "there")
+    assert holder.do("take") == "1"
+    bucket = opened(radosgw.http, name)
+    first = bucket.look("lease/00000001.json")
+    assert first is not None
+
+    def is_over() -> bool:
+        now = bucket.look("lease/00000001.json")
+        assert other.do("take") == "locked"
+        return now is not None and now.modified - first.modified > 2 * SHORT
+
+    wait(is_over, "two terms of the lease", 60)
+
+    assert holder.do("append") == "1"
+
+
 def test_after_a_kill_the_same_machine_goes_on_at_once(
     radosgw: RadosGateway, machine: Callable[..., Machine], opened: Opened
 ) -> None:
