@@ -17,6 +17,7 @@ from archiver.model import Digest
 from archiver.ports import Journal
 from archiver.progress import Noted, Progress
 from archiver.s3.bucket import Bucket, Kept, ObjectFacts
+from archiver.s3.order import in_order
 
 MIN_AGE_SECONDS = 7 * 86400.0
 
@@ -141,7 +142,7 @@ class GarbageStep:
         """The objects of that kind that the journal does not name: two walks in one order, side by side."""
         named = iter(self.named)
         name = next(named, None)
-        for facts in self.bucket.list(kind.under):
+        for facts in in_order(self.bucket.list(kind.under), self.bucket.place(kind.under)):
             self.check_stop()
             digest = kind.digest_of(facts.key)
             if digest is None:  # not ours: `verify` tells of it, a person decides

@@ -92,7 +92,7 @@ def _verify(settings: Settings, options: VerifyOptions, listener: Listener) -> V
         tell(Began(_VERIFY))
         with open_archive(settings) as archive, locked(settings, _VERIFY):
             result = _verified(archive, options, tell)
-            message, code = _summary(result), result.exit_code
+            message, code = _summary(settings, result), result.exit_code
             if options.offline or destination_number(archive) is None:
                 return VerifyOutcome(settings, result, code, message)
             tell(Began(_COMPARE))
@@ -163,7 +163,7 @@ def _catch_up(archive: Archive) -> bool:
     return True
 
 
-def _summary(result: VerifyResult) -> str:
+def _summary(settings: Settings, result: VerifyResult) -> str:
     """What was found, and what next."""
     read = f"{result.checked} of {result.messages} messages read, {result.octets / 1e6:.1f} MB"
     if result.messages and not result.checked:
@@ -176,7 +176,7 @@ def _summary(result: VerifyResult) -> str:
             first = findings[0]
             found.append(f"{len(findings)} {name} ({printable(first.path)}: {first.reason})")
     found += [problem for problem in (result.journal, result.catalog) if problem]
-    return f"{read}: {', '.join(found)}; {_advice(result)}"
+    return f"{read}: {', '.join(found)}; {_advice(settings, result)}"
 
 
 def _summary_there(settings: Settings, check: DestinationCheck) -> str:
@@ -199,13 +199,15 @@ def _summary_there(settings: Settings, check: DestinationCheck) -> str:
 _COUNTED = ("verified", "differences", "rewritten", "changed", "removed", "refused")
 
 
-def _advice(result: VerifyResult) -> str:
+def _advice(settings: Settings, result: VerifyResult) -> str:
     if result.journal:
         return "restore the journal from a backup"
     if result.missing or result.damaged:
         return "`archiver repair` fetches them again from wherever they still are"
     if result.catalog:
         return "archiver rebuild makes the catalog again"
+    if settings.archive.s3 is not None:
+        return "`archiver gc` lists what killed runs left and may go; all else is not the archive's"
     return "the next run takes in what a stopped one left; move away what is not the archive's"
 
 

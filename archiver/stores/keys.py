@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from archiver.model import Digest
 
 MESSAGES = "messages/"
+
+_MESSAGE = re.compile(r"messages/([0-9a-f]{2})/(\1[0-9a-f]{62})\.eml")
 
 
 def message_key(digest: Digest) -> str:
@@ -14,5 +18,5 @@ def message_key(digest: Digest) -> str:
 
 def digest_of_key(key: str) -> Digest | None:
     """The inverse of `message_key`; None for a key that no message has."""
-    digest = Digest(key.rpartition("/")[2].removesuffix(".eml"))
-    return digest if len(digest) == 64 and key == message_key(digest) else None
+    match = _MESSAGE.fullmatch(key)
+    return Digest(match[2]) if match else None

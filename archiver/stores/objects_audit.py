@@ -19,6 +19,7 @@ from archiver.audit import NOBODYS, NOT_THERE, Audited, Fault, Looked, Stray, fa
 from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.model import Placement
 from archiver.s3.bucket import Bucket, ObjectFacts
+from archiver.s3.order import in_order
 from archiver.stores.keys import MESSAGES, message_key
 
 #: What else an archive has in its place in the bucket: whoever wrote it looks after it.
@@ -53,7 +54,7 @@ def audit_objects(
     that its message is one of the archive, which has it in another place, too."""
     reading: deque[_Reading] = deque()
     try:
-        for facts, placements in _side_by_side(bucket.list(MESSAGES), rows):
+        for facts, placements in _side_by_side(in_order(bucket.list(MESSAGES), bucket.place(MESSAGES)), rows):
             if not placements:
                 assert facts is not None
                 if not elsewhere(facts.key):

@@ -8,6 +8,7 @@ docs/formats.md specifies it to the octet.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _LEVEL = 3
 HEAD = _SKIPPABLE.pack(_SKIPPABLE_MAGIC, len(_NAME)) + _NAME
 TAIL_OCTETS = _TAIL.size
 PACKS = "packs/"
+_PACK = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})\.pack")
 
 
 class Entry(NamedTuple):
@@ -68,8 +70,8 @@ def pack_key(pack: Digest) -> str:
 
 def pack_of_key(key: str) -> Digest | None:
     """The inverse of `pack_key`; None for a key that no pack has."""
-    digest = Digest(key.rpartition("/")[2].removesuffix(".pack"))
-    return digest if len(digest) == 64 and key == pack_key(digest) else None
+    match = _PACK.fullmatch(key)
+    return Digest(match[2]) if match else None
 
 
 def compress(messages: Iterable[bytes]) -> list[bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from pipelines.mending import RepairOptions, RepairOutcome, repair_accounts
 from pipelines.upkeep import VerifyOptions, verify_accounts
 from tests.accounts import account_file, archive_of, archive_state, run
 from tests.faults.replays import migration
+from tests.servers.dovecot import Dovecot
+from tests.servers.mailbox_generator import SMALL, generate
 from tests.servers.scripted import DESTINATION, ScriptedFolder, ScriptedMessage, ScriptedServer
 
 START = Callable[..., ScriptedServer]
@@ -242,6 +246,30 @@ def test_a_destination_that_rewrites_has_other_octets(
     server.stop()
     file_of(config, "Maildir", 3).unlink()
     assert lost(repair(config, expect=6)) == [("INBOX", 3)]
+
+
+def test_a_whole_account_is_mended_from_real_servers_that_are_only_read(
+    dovecot: Dovecot, mail_user: str, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    new_user = dovecot.fresh_user()
+    dovecot.install(mail_user, generate(tmp_path / "home", SMALL).home)
+    config = migration(tmp_path, dovecot, mail_user, dovecot, new_user)
+    run(config)
+    before = archive_state(archive_of(config))
+    dovecot.expunge(mail_user, "INBOX", range(1, 200))
+    source, there = dovecot.dump(mail_user), dovecot.dump(new_user)
+    files = sorted(path for path in archive_of(config).rglob("cur/*") if path.is_file())
+    chosen = random.Random(1).sample(files, 300)
+    for number, path in enumerate(chosen):
+        path.unlink() if number % 2 or not path.stat().st_size else path.write_bytes(b"x" * path.stat().st_size)
+
+    origins = Counter(mended(repair(config)).values())
+
+    assert min(origins["the source"], origins["the destination"]) > 10
+    assert archive_state(archive_of(config)) == before
+    assert verified(config) == 0
+    assert (dovecot.dump(mail_user), dovecot.dump(new_user)) == (source, there)
 
 
 def test_strays_are_left_alone(account: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.errors import IntegrityError, Interrupted
+from archiver.errors import ConfigError, IntegrityError, Interrupted
 from archiver.facts import EpochFact, FolderFact
 from archiver.garbage import MIN_AGE_SECONDS, GarbageResult, GarbageStep, Kind
 from archiver.message import body_of
@@ -187,6 +187,16 @@ def test_an_empty_journal_is_refused(bucket: MemoryBucket, tmp_path: Path) -> No
         collect(archive, delete=True)
     archive.catalog.close()
     assert key_of(1) in bucket.objects
+
+
+def test_a_listing_in_no_order_is_refused(archive: RecordedPacks, bucket: MemoryBucket) -> None:
+    """Walked beside the digests in their order it would make garbage of what is named."""
+    bucket.now += WEEK
+    before, listed = dict(bucket.objects), bucket.list
+    bucket.list = lambda under="", after="": iter(list(listed(under, after))[::-1])  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="in no order"):
+        collect(archive, delete=True)
+    assert bucket.objects == before
 
 
 def test_a_stopped_one_is_gone_on_with(archive: RecordedPacks, bucket: MemoryBucket) -> None:

@@ -10,7 +10,7 @@ import pytest
 from archiver.audit import Fault, Looked, Stray
 from archiver.errors import ArchiveNotWritable
 from archiver.message import body_of
-from archiver.model import Placement
+from archiver.model import Digest, Placement
 from archiver.stores.keys import digest_of_key, message_key
 from archiver.stores.objects import ObjectStore
 from tests.contracts.store import HELLO, OpenStore, RowsOf, StoreContract, octets_of, placement_of, places_of
@@ -159,5 +159,6 @@ def test_messages_are_read_side_by_side_in_bounded_number(
 def test_a_key_tells_its_digest_and_others_tell_none() -> None:
     digest = placement_of(HELLO, 1).digest
     assert digest_of_key(message_key(digest)) == digest
+    assert digest_of_key(message_key(Digest("AB" * 32))) is None
     for key in (f"messages/00/{digest}.eml", f"messages/{digest}.eml", "messages/ab/notes.txt", "journal/1"):
         assert digest_of_key(key) is None
