@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from archiver.archive import Rules, archive_folders, record_folders
 from archiver.catalogs.sql import SqlCatalog
@@ -23,7 +22,7 @@ from archiver.credentials import resolve
 from archiver.errors import ArchiveNotWritable, ConfigError
 from archiver.facts import ArchiveFact, FenceFact
 from archiver.imap.login import ServerAddress
-from archiver.model import Folder, FolderStatus, Listed
+from archiver.model import Listed
 from archiver.orphans import Orphans
 from archiver.part import Context
 from archiver.plan import shown_epochs
@@ -369,46 +368,3 @@ def settle(archive: Archive, progress: Progress) -> Orphans:
     """After a run that did not end well: bring the store to what the catalog says, keep what it left."""
     progress(Noted("what the last run left may not be as the catalog says: looking through the store"))
     return Orphans(archive.store.settle(archive.catalog))
-
-
-def listing_to_json(listed: Sequence[Listed]) -> str:
-    """An enumeration as a step's result; names are written as Latin-1."""
-    return json.dumps([_listed_to_record(each) for each in listed])
-
-
-def _listed_to_record(each: Listed) -> dict[str, Any]:
-    folder, status = each.folder, each.status
-    return {
-        "raw": folder.raw.decode("latin-1"),
-        "path": folder.path,
-        "delimiter": folder.delimiter,
-        "attributes": sorted(folder.attributes),
-        "subscribed": folder.subscribed,
-        "status": status
-        and [status.uidvalidity, status.uidnext, status.messages, status.highestmodseq, status.size],
-    }
-
-
-def listing_from_json(text: str) -> list[Listed]:
-    """The inverse of `listing_to_json`."""
-    listed = []
-    for record in json.loads(text):
-        folder = Folder(
-            raw=record["raw"].encode("latin-1"),
-            path=tuple(record["path"]),
-            delimiter=record["delimiter"],
-            attributes=frozenset(record["attributes"]),
-            subscribed=record["subscribed"],
-        )
-        listed.append(Listed(folder, FolderStatus(*record["status"]) if record["status"] else None))
-    return listed
-
-
-def refused_to_json(refused: Mapping[bytes, str]) -> str:
-    """What `archive_listed` returned as a step's result; names are written as Latin-1."""
-    return json.dumps({raw.decode("latin-1"): reason for raw, reason in refused.items()})
-
-
-def refused_from_json(text: str) -> dict[bytes, str]:
-    """The inverse of `refused_to_json`."""
-    return {name.encode("latin-1"): reason for name, reason in json.loads(text).items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -175,17 +174,6 @@ def destination_connection(archive: Archive, *, pause: Callable[[float], None], 
     return Connection(
         _Persistence(lambda: ImapDestination(address, archive.store.spool), settings.attempts, pause, progress)
     )
-
-
-def replay_to_json(result: ReplayResult) -> str:
-    """A replay's result as a step's."""
-    return json.dumps({"errors": dict(result.errors), "held_back": result.held_back})
-
-
-def replay_from_json(text: str) -> ReplayResult:
-    """The inverse of `replay_to_json`."""
-    record = json.loads(text)
-    return ReplayResult(record["errors"], record["held_back"])
 
 
 def check_to_record(check: DestinationCheck) -> dict[str, Any]:

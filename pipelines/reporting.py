@@ -32,9 +32,10 @@ from archiver.report.document import (
     unreached_failures,
 )
 from archiver.report.page import render_html
-from archiver.wiring import Archive, listing_from_json, open_archive, refused_from_json, utc_now
-from archiver.wiring_replay import check_from_record, chosen_folders, destination_number, replay_from_json
+from archiver.wiring import Archive, open_archive, utc_now
+from archiver.wiring_replay import check_from_record, chosen_folders, destination_number
 from pipelines.events import Ended, emit
+from pipelines.step_results import listing_from_json, refused_from_json, replay_from_json
 
 _STEPS = ("enumerate", "archive", "replay", "verify")
 

@@ -30,10 +30,7 @@ from archiver.wiring import (
     Archive,
     archive_listed,
     confirm_identity,
-    listing_from_json,
-    listing_to_json,
     make_archive,
-    refused_to_json,
     rules_of,
     settle,
     source_of,
@@ -46,11 +43,11 @@ from archiver.wiring_replay import (
     check_to_record,
     destination_settings,
     replay_account,
-    replay_to_json,
     verify_at_destination,
 )
 from pipelines.events import Began, Expected, emit, failed, progress_of
 from pipelines.reporting import end_run
+from pipelines.step_results import listing_from_json, listing_to_json, refused_to_json, replay_to_json
 from pipelines.stop import STOP, end_with_parent
 from pipelines.targets import StepTarget
 
