@@ -40,13 +40,19 @@ class ReadAhead:
     def expect(self, requests: Iterable[Request]) -> None:
         """These are wanted next by this thread, in this order; what it foresaw before is forgotten. `requests` is
         read a little at a time, in the thread that calls `expect` and `take`."""
+        if ahead := self._of_this_thread():
+            ahead.cancel()
         self._mine.ahead = _Ahead(self._threads, iter(requests))
         self._mine.ahead.fill()
 
     def take(self, digest: Digest) -> bytes | None:
         """The message, if it was foreseen and could be fetched; each once."""
-        ahead: _Ahead | None = getattr(self._mine, "ahead", None)
+        ahead = self._of_this_thread()
         return ahead.take(digest) if ahead else None
+
+    def _of_this_thread(self) -> _Ahead | None:
+        ahead: _Ahead | None = getattr(self._mine, "ahead", None)
+        return ahead
 
 
 class _Ahead:
@@ -78,6 +84,12 @@ class _Ahead:
         for digest in new:
             self._fetches[digest] = fetch
             self._octets += request.sizes[digest]
+
+    def cancel(self) -> None:
+        """What is not under way yet is not fetched any more."""
+        for fetch in self._fetches.values():
+            if fetch.done is not None:
+                fetch.done.cancel()
 
     def take(self, digest: Digest) -> bytes | None:
         fetch = self._fetches.pop(digest, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -219,6 +220,25 @@ class TestReading:
             assert read(store, place) == octets
         store.foresee([messages[0][0]])
         assert read(store, messages[1][0]) == messages[1][1]
+
+    def test_what_is_foreseen_no_more_is_not_fetched(self, archive: RecordedPacks, bucket: MemoryBucket) -> None:
+        messages = small(40)
+        put(archive.open(below=0), *messages)
+        store = archive.open(connections=1)
+        bucket.requests.clear()
+        first, others = threading.Event(), threading.Event()
+
+        def wait(request: str, key: str) -> None:
+            first.set()
+            assert others.wait(10)
+
+        bucket.before = wait
+        store.foresee([place for place, _ in messages])
+        assert first.wait(10)
+        store.foresee([messages[30][0]])
+        others.set()
+        assert read(store, messages[30][0]) == messages[30][1]
+        assert bucket.requests["read"] == 2
 
     def test_one_damaged_message_does_not_hurt_its_neighbours(
         self, archive: RecordedPacks, bucket: MemoryBucket
