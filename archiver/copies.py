@@ -39,13 +39,16 @@ class KnownTarget:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message of the archive that a target lacks. `present` is False for one that vanished at the source."""
+    """A message of the archive that a target lacks. `present` is False for one that vanished at the source. Where
+    the placement's flags are those of the past, `followed` are those of now: only what changes in the archive from
+    here on is to be followed."""
 
     key: MessageKey
     placement: Placement
     internaldate: str | None
     message_id: str | None
     present: bool = True
+    followed: Flags | None = None
 
 
 @dataclass(frozen=True, slots=True)

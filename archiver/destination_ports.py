@@ -149,6 +149,13 @@ class Copies(Protocol):
         order of epoch and UID. `vanished`: also those that are gone from the source, each as often as the folder
         held it."""
 
+    def lacking(self, target: int, keys: Collection[MessageKey]) -> Collection[MessageKey]:
+        """Those of these messages, present or not, that have no copy in the target and that its user did not
+        remove."""
+
+    def equal(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
+        """Copies with one of these digests, also those that were seen to be gone."""
+
     def removed(self, destination: int) -> Mapping[int, Collection[int]]:
         """The UIDs of copies that were seen to be gone, by target, ended ones too."""
 

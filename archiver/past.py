@@ -29,9 +29,11 @@ _OF_FOLDERS = ArchiveFact | FolderFact | EpochFact | StateFact
 _OF_MESSAGES = StoredFact | FlagsFact | VanishedFact
 
 
-def replay_past(journal: Journal, catalog: Catalog, moment: str | None, check_stop: Callable[[], None]) -> None:
-    """Apply to a new, empty catalog what the journal tells of folders and messages up to and with `moment` (UTC,
-    ISO 8601; None: all of it).
+def replay_past(
+    journal: Journal, last: int, catalog: Catalog, moment: str | None, check_stop: Callable[[], None]
+) -> None:
+    """Apply to a new, empty catalog what the journal tells, up to the segment `last`, of folders and messages up to
+    and with `moment` (UTC, ISO 8601; None: all of it).
 
     Every fact goes by its own time and not by its place in the journal: connections record side by side, and what
     one of them saw earlier may stand behind what another one saw later. Nothing is known of destinations, of
@@ -43,6 +45,8 @@ def replay_past(journal: Journal, catalog: Catalog, moment: str | None, check_st
     """
     past = _Past(moment)
     for segment in journal.read((0, Digest(""))):
+        if segment.number > last:
+            break
         check_stop()
         catalog.apply(past.of(segment))
     if past.began is None:

@@ -16,12 +16,14 @@ def past_catalog(
 ) -> Iterator[SqlCatalog]:
     """What the folders held at `moment` (None: now), for as long as it is needed; `word` names its file.
 
-    It needs no lock: the journal only grows, and what a run adds meanwhile is not in it.
+    It needs no lock: the journal only grows, and what a run adds meanwhile is not in it. It ends where the
+    archive's own catalog does, which knows where octets lie.
 
     Raises:
         ConfigError: the archive began later.
         IntegrityError: the journal is damaged.
     """
     with scratch_catalog(archive, word) as past:
-        replay_past(archive.journal, past, moment, check_stop)
+        last, _ = archive.catalog.last_segment()
+        replay_past(archive.journal, last, past, moment, check_stop)
         yield past

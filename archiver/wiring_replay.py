@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from archiver.config import DestinationSettings, Settings
 from archiver.copy_facts import DestinationFact
-from archiver.destination_ports import MailDestination
+from archiver.destination_ports import Copies, MailDestination
 from archiver.destinations.imap import ImapDestination
 from archiver.errors import ConfigError
 from archiver.folder_map.mapping import MapRules
 from archiver.model import KnownFolder
 from archiver.names import matches
+from archiver.ports import Catalog
 from archiver.progress import Progress
 from archiver.record import Recorder
+from archiver.replay.as_of import PastCopies
 from archiver.replay.comparing import DestinationCheck, DestinationVerifier, Difference, FolderCheck
 from archiver.replay.connection import Connection
 from archiver.replay.context import ReplayContext, ReplayRulesOfAccount, Retry
 from archiver.replay.step import ReplayResult, replay_folders
 from archiver.wiring import Archive, address_of, no_spool, utc_now
+from archiver.wiring_past import past_catalog
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What the command line asks of a replay."""
+    """What the command line asks of a replay. `moment` (UTC, ISO 8601): the folders as they stood then."""
 
     retry: Retry = "due"
     include_vanished: bool = False
     include_removed: bool = False
     confirm_deletions: bool = False
+    moment: str | None = None
 
 
 def destination_settings(settings: Settings) -> DestinationSettings:
@@ -55,12 +59,15 @@ def map_rules(settings: Settings) -> MapRules:
     return MapRules(settings.folders.rename, destination_settings(settings).prefix)
 
 
-def chosen_folders(archive: Archive, *, unlisted: bool = False) -> list[KnownFolder]:
-    """The folders that the account's rules choose; `unlisted`: also those that the source no longer has."""
+def chosen_folders(
+    archive: Archive, *, unlisted: bool = False, catalog: Catalog | None = None
+) -> list[KnownFolder]:
+    """The folders that the account's rules choose; `unlisted`: also those that the source no longer has. `catalog`:
+    of another one than that of now."""
     rules = archive.settings.folders
     return [
         each
-        for each in archive.catalog.folders().values()
+        for each in (catalog or archive.catalog).folders().values()
         if (each.listed or unlisted)
         and each.folder.selectable
         and matches(each.folder.path, rules.include)
@@ -88,8 +95,36 @@ def replay_account(
     """The replay step over this archive.
 
     Raises:
+        ConfigError: the archive began after the moment that is to be restored.
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
+    with _state(archive, options.moment, check_stop) as then:
+        copies = PastCopies(then, archive.catalog) if then else archive.catalog.at_destinations()
+        context = _context(archive, recorder, options, copies, check_stop, pause, progress)
+        if then is None:
+            folders = chosen_folders(archive, unlisted=options.include_vanished)
+        else:
+            folders = chosen_folders(archive, catalog=then)
+        connections = destination_settings(archive.settings).connections
+        return replay_folders(context, folders, map_rules(archive.settings), connections)
+
+
+def _state(
+    archive: Archive, moment: str | None, check_stop: Callable[[], None]
+) -> AbstractContextManager[Catalog | None]:
+    """The catalog of then; None where that of now is meant."""
+    return nullcontext() if moment is None else past_catalog(archive, moment, "as-of", check_stop)
+
+
+def _context(
+    archive: Archive,
+    recorder: Recorder,
+    options: ReplayOptions,
+    copies: Copies,
+    check_stop: Callable[[], None],
+    pause: Callable[[float], None],
+    progress: Progress,
+) -> ReplayContext:
     settings = destination_settings(archive.settings)
     address = address_of(settings)
     number = destination_number(archive)
@@ -97,17 +132,18 @@ def replay_account(
         fact = recorder.number_destination(DestinationFact(0, settings.host.lower(), settings.user, utc_now()))
         recorder.write([fact])
         number = fact.number
-    context = ReplayContext(
+    return ReplayContext(
         connect=lambda: ImapDestination(address, archive.store.spool),
         store=archive.store,
-        copies=archive.catalog.at_destinations(),
+        copies=copies,
         recorder=recorder,
         destination=number,
         rules=ReplayRulesOfAccount(
             repairs=archive.settings.replay.repair,
             vanished=archive.settings.replay.vanished,
             retry=options.retry,
-            include_vanished=options.include_vanished,
+            # What was there then may be gone from the source now; and nothing is taken away for that.
+            include_vanished=options.include_vanished or options.moment is not None,
             include_removed=options.include_removed,
             confirmed=options.confirm_deletions,
         ),
@@ -117,8 +153,6 @@ def replay_account(
         progress=progress,
         now=utc_now,
     )
-    folders = chosen_folders(archive, unlisted=options.include_vanished)
-    return replay_folders(context, folders, map_rules(archive.settings), settings.connections)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +173,10 @@ def verify_at_destination(
     pause: Callable[[float], None],
     progress: Progress,
     unlisted: bool = False,
+    all_sent: bool = True,
 ) -> DestinationCheck:
-    """Compare the archive with what the destination shows; `unlisted`: also where the source lost the folder."""
+    """Compare the archive with what the destination shows; `unlisted`: also where the source lost the folder;
+    `all_sent`: what was not sent there is a difference, too."""
     number = destination_number(archive)
     if number is None:
         settings = destination_settings(archive.settings)
@@ -160,6 +196,7 @@ def verify_at_destination(
             progress=progress,
             check_stop=check_stop,
             deep=deep,
+            all_sent=all_sent,
         )
         return verifier.run(chosen_folders(archive, unlisted=unlisted))
 

@@ -238,6 +238,7 @@ def replay(
     include_vanished: IncludeVanished = False,
     include_removed: IncludeRemoved = False,
     confirm_deletions: ConfirmDeletions = False,
+    as_of: AsOf = None,
     run_id: RunId = None,
     workers: Workers = None,
     scheduler_url: SchedulerUrl = None,
@@ -257,11 +258,25 @@ def replay(
     With --include-vanished messages come back that were deleted at the source, as after a mailbox was wiped; with
     --include-removed those that were deleted at the destination.
 
+    With --as-of the folders are replayed as the archive knew them then: every message that was in a folder comes,
+    with the flags it had, if it is not there already. Nothing else is done: what is at the destination stays, with
+    the flags it has there, and nothing is deleted or marked, whatever [replay] vanished says. A day means its end
+    in local time. To have the folders of a day and nothing else, replay into an empty mailbox.
+
     \b
       archiver replay configs/alice.toml
       archiver replay configs/alice.toml --include-vanished
+      archiver replay configs/alice.toml --as-of 2026-11-20
     """
-    given = _Given(run_id, scheduler_url, False, include_vanished, include_removed, confirm_deletions)
+    moment = None
+    if as_of is not None:
+        from archiver.moment import moment_of
+
+        if include_vanished or confirm_deletions:
+            other = "--include-vanished" if include_vanished else "--confirm-deletions"
+            raise ConfigError("--as-of", [f"it says what is sent, and {other} something else; give one of them"])
+        moment = moment_of(as_of, "--as-of")
+    given = _Given(run_id, scheduler_url, False, include_vanished, include_removed, confirm_deletions, moment)
     return _run(configs, "replay", given, False, workers, _terminal(as_json, quiet, verbose))
 
 
@@ -690,6 +705,7 @@ class _Given:
     include_vanished: bool = False
     include_removed: bool = False
     confirm_deletions: bool = False
+    as_of: str | None = None
 
 
 def _run(configs: list[Path], steps: Any, given: _Given, dry_run: bool, workers: int | None, terminal: Any) -> int:
@@ -709,6 +725,7 @@ def _run(configs: list[Path], steps: Any, given: _Given, dry_run: bool, workers:
         include_vanished=given.include_vanished,
         include_removed=given.include_removed,
         confirm_deletions=given.confirm_deletions,
+        as_of=given.as_of,
     )
     return run_configs(configs, terminal, options, workers=workers)
 

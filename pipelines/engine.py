@@ -42,7 +42,8 @@ _LUIGI = {
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to run. `steps`: "run" (replay too, where there is a destination), "archive" or "replay"; `retry`: "due",
-    "all" or "accept"; `workers`: accounts side by side."""
+    "all" or "accept"; `workers`: accounts side by side; `as_of`: replay the folders as they stood then (UTC, ISO
+    8601)."""
 
     run_id: str | None = None
     workers: int = 1
@@ -53,6 +54,7 @@ class Options:
     include_vanished: bool = False
     include_removed: bool = False
     confirm_deletions: bool = False
+    as_of: str | None = None
 
 
 @dataclass(slots=True)
@@ -154,6 +156,7 @@ def _task(outcome: Outcome, options: Options) -> AccountTask:
         include_vanished=options.include_vanished,
         include_removed=options.include_removed,
         confirm_deletions=options.confirm_deletions,
+        as_of=options.as_of,
     )
 
 

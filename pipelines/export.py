@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError
+from archiver.errors import ArchiverError, Locked
 from archiver.export.step import ExportResult
-from archiver.wiring import open_archive
+from archiver.record import Recorder
+from archiver.wiring import Archive, locked, open_archive
 from archiver.wiring_export import ExportOptions, export_account, export_to_record
 from pipelines.events import Began, Listener, failed
 from pipelines.stop import STOP
@@ -40,12 +41,13 @@ class ExportOutcome:
 def run_export(settings: Settings, options: ExportOptions, listener: Listener) -> ExportOutcome:
     """Export an account's archive. Never raises for the account's failure.
 
-    The account's lock is not taken: an export reads, and a run beside it moves messages but removes none.
+    The account's lock is not held: an export reads, and a run beside it moves messages but removes none.
     """
     try:
         STOP.check()
         listener(settings.account, Began(_EXPORT))
         with open_archive(settings) as archive:
+            _catch_up(archive)
             result = export_account(
                 archive,
                 options,
@@ -56,6 +58,16 @@ def run_export(settings: Settings, options: ExportOptions, listener: Listener) -
         listener(settings.account, failed(error))
         return ExportOutcome(settings, options, None, error.exit_code, str(error))
     return ExportOutcome(settings, options, result, result.exit_code, _summary(options, result))
+
+
+def _catch_up(archive: Archive) -> None:
+    """A run that was killed may have left a segment that the catalog does not know. One that is at work will see to
+    that itself, and what it has not recorded yet is not exported."""
+    try:
+        with locked(archive.settings, _EXPORT):
+            Recorder(archive.journal, archive.catalog, _EXPORT).catch_up(archive.begin_work)
+    except Locked:
+        pass
 
 
 def _summary(options: ExportOptions, result: ExportResult) -> str:

@@ -48,11 +48,12 @@ def end_run(
     step: str = "",
     with_destination: bool = False,
     include_vanished: bool = False,
+    as_of: str | None = None,
 ) -> None:
     """Write the run's row and its report; called again, it writes them again. Where there is no archive, it
     cannot be written, or it is not ours, there is no report: the error itself says why. `step` is the one that the
     error stopped; `with_destination`: the run was to replay, too; `include_vanished`: also what is gone from the
-    source."""
+    source; `as_of`: it was to replay the folders as they stood then."""
     if isinstance(error, Locked):
         return
     try:
@@ -66,6 +67,7 @@ def end_run(
                 step=step,
                 with_destination=with_destination,
                 include_vanished=include_vanished,
+                as_of=as_of,
             )
             archive.catalog.ledger().finish(run_id, report.status, report.exit_code, report.finished)
             path = write_report(archive.reports / run_id / "report.json", report.to_json())
@@ -83,6 +85,7 @@ def report_of(
     step: str = "",
     with_destination: bool = False,
     include_vanished: bool = False,
+    as_of: str | None = None,
 ) -> RunReport:
     """The run as the ledger has it now."""
     settings, catalog = archive.settings, archive.catalog
@@ -116,10 +119,12 @@ def report_of(
         visited = {each.name for each in tallies if each.visited}
         unfinished = [each.folder.name for each, _ in plan.visit if each.folder.name not in visited]
         failures += unreached_failures(unfinished, f"not reached: {_reason(error)}")
-    at_destination = _at_destination(archive, run_id, include_vanished) if with_destination else None
+    at_destination = None
+    if with_destination:
+        at_destination = _at_destination(archive, run_id, include_vanished or as_of is not None)
     if at_destination is not None:
         tallies += [Tally(name, None, 0, 0, 0, 0) for name in at_destination.gone]
-        failures += _replay_failures(archive, run_id, at_destination)
+        failures += _replay_failures(archive, run_id, at_destination, all_sent=as_of is None)
         if error is not None and step in ("replay", "verify"):
             advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
             failures.append(Failure(None, None, step, printable(_reason(error)), None, advice))
@@ -147,6 +152,7 @@ def report_of(
         source=Party(settings.source.host, settings.source.user),
         destination=at_destination.found if at_destination else None,
         timings={step: timings[step] for step in _STEPS if step in timings},
+        as_of=as_of,
     )
 
 
@@ -189,14 +195,17 @@ def _all_restored(tally: CopyTally) -> CopyTally:
     return CopyTally(tally.folder, tally.name, 0, 0, 0, 0, tally.pending, tally.replayed + tally.restored)
 
 
-def _replay_failures(archive: Archive, run_id: str, there: _There) -> list[Failure]:
-    """What is not at the destination as it should be."""
+def _replay_failures(archive: Archive, run_id: str, there: _There, *, all_sent: bool) -> list[Failure]:
+    """What is not at the destination as it should be; `all_sent`: which is all that the archive has."""
     ledger = archive.catalog.ledger()
     done = ledger.step_result(run_id, "replay")
     result = replay_from_json(done) if done else ReplayResult()
     failures = refusal_failures(there.refused)
     if done:
-        failures += pending_failures(list(there.found.tallies.values()), result.errors)
+        tallies = there.found.tallies.values()
+        failures += pending_failures(
+            [each if all_sent else replace(each, pending=0) for each in tallies], result.errors
+        )
     if result.held_back is not None:
         advice = f"`archiver replay --confirm-deletions` {archive.settings.replay.vanished}s them"
         failures.append(Failure(None, None, "replay", printable(result.held_back), None, advice))

@@ -76,6 +76,9 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     include_vanished = luigi.BoolParameter(default=False, significant=False)
     include_removed = luigi.BoolParameter(default=False, significant=False)
     confirm_deletions = luigi.BoolParameter(default=False, significant=False)
+    as_of = luigi.OptionalStrParameter(
+        default=None, significant=False, description="replay the folders as they stood then (UTC, ISO 8601)"
+    )
 
     step = ""
 
@@ -148,6 +151,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
             step=self.step,
             with_destination=self.replay != "no",
             include_vanished=self.include_vanished,
+            as_of=self.as_of,
         )
 
     def complete_step(self, archive: Archive, result: str) -> None:
@@ -259,6 +263,7 @@ class ReplayFolders(DestinationTask):
                 include_vanished=self.include_vanished,
                 include_removed=self.include_removed,
                 confirm_deletions=self.confirm_deletions,
+                moment=self.as_of,
             )
             result = replay_account(
                 archive, recorder, options, check_stop=STOP.check, pause=STOP.pause, progress=self.tell
@@ -283,7 +288,8 @@ class VerifyAccount(DestinationTask):
                 check_stop=STOP.check,
                 pause=STOP.pause,
                 progress=self.tell,
-                unlisted=self.include_vanished,
+                unlisted=self.include_vanished or self.as_of is not None,
+                all_sent=self.as_of is None,
             )
             self.complete_step(archive, json.dumps(check_to_record(check)))
 

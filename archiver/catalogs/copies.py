@@ -89,6 +89,27 @@ class SqlCopies:
             messages, octets = connection.execute(rows).one()
         return messages, octets
 
+    def lacking(self, target: int, keys: Collection[MessageKey]) -> Collection[MessageKey]:
+        """Those of these messages, present or not, that have no copy in the target and that its user did not
+        remove."""
+        by_epoch: dict[int, list[int]] = {}
+        for epoch, uid in keys:
+            by_epoch.setdefault(epoch, []).append(uid)
+        rows = _uncopied(of_messages(MESSAGE.c.epoch, MESSAGE.c.uid), target)
+        with self._database.reading() as connection:
+            return {
+                (row[0], row[1])
+                for epoch, uids in by_epoch.items()
+                for part in parts(MESSAGE.c.uid, uids)
+                for row in connection.execute(rows.where(MESSAGE.c.epoch == epoch, part))
+            }
+
+    def equal(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
+        """Copies with one of these digests, also those that were seen to be gone."""
+        # NOTE: + 0, so that SQLite looks the digests up and not at all copies of the target.
+        rows = _COPIES.where(COPY.c.target + 0 == target)
+        return self._copies([rows.where(part) for part in parts(MESSAGE.c.digest, digests)])
+
     def removed(self, destination: int) -> Mapping[int, Collection[int]]:
         """The UIDs of copies that were seen to be gone, by target, ended ones too."""
         rows = (
@@ -343,16 +364,18 @@ def _lacking(
     statement: Select[*tuple[Any, ...]], target: int, folders: Collection[int], *, vanished: bool
 ) -> Select[*tuple[Any, ...]]:
     """Of the messages of `folders` those that have no copy in the target, and that its user did not remove."""
+    rows = _uncopied(statement, target).where(EPOCH.c.folder.in_(folders))
+    return rows.where(or_(IS_PRESENT, _nowhere_else()) if vanished else IS_PRESENT)
+
+
+def _uncopied(statement: Select[*tuple[Any, ...]], target: int) -> Select[*tuple[Any, ...]]:
+    """Those of the messages that have no copy in the target, and that its user did not remove."""
     here = and_(COPY.c.target == target, COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid)
     where = (
         select(column).where(TARGET.c.number == target).scalar_subquery()
         for column in (TARGET.c.destination, TARGET.c.raw)
     )
-    return (
-        statement.outerjoin(COPY, here)
-        .where(EPOCH.c.folder.in_(folders), COPY.c.target.is_(None), ~_was_removed(*where))
-        .where(or_(IS_PRESENT, _nowhere_else()) if vanished else IS_PRESENT)
-    )
+    return statement.outerjoin(COPY, here).where(COPY.c.target.is_(None), ~_was_removed(*where))
 
 
 def _was_removed(destination: ColumnElement[Any], raw: ColumnElement[Any]) -> ColumnElement[bool]:

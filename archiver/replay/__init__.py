@@ -8,5 +8,6 @@ removals             folders that the destination's user removed, and what he re
 comparing            every copy compared with what the destination shows
 parcels  recognise   messages made ready and proved; messages known again by their octets
 connection  context  a connection that comes back; what all connections share
+as_of                what a destination lacks of the folders as they stood then
 following  likeness  repair        pure: flags three-way; octets that are alike; octets altered on purpose
 """

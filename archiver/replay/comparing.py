@@ -80,7 +80,8 @@ class DestinationCheck:
 
 @dataclass(slots=True)
 class DestinationVerifier:
-    """What the check needs. `destination` is the number under which the catalog knows it."""
+    """What the check needs. `destination` is the number under which the catalog knows it. `all_sent`: what has no
+    copy there is a difference, too."""
 
     connection: MailDestination
     store: MessageStore
@@ -90,6 +91,7 @@ class DestinationVerifier:
     progress: Progress
     check_stop: Callable[[], None]
     deep: bool = False
+    all_sent: bool = True
 
     def run(self, folders: Sequence[KnownFolder]) -> DestinationCheck:
         """Compare all copies of `folders`, whatever is found on the way."""
@@ -101,14 +103,16 @@ class DestinationVerifier:
             result.folders[printable(folder.folder.name)] = FolderCheck()
             if folder.number in mapped:
                 by_raw.setdefault(mapped[folder.number][0], []).append(folder)
-        self._without_copies(result, [folder for folder in folders if folder.number not in mapped])
+        self._count_refused(result)
+        if self.all_sent:
+            self._without_copies(result, [folder for folder in folders if folder.number not in mapped])
         there = [(targets[raw], here) for raw, here in by_raw.items() if raw in targets]
         for group in self._groups(there):
             self._group(result, group)
         return result
 
     def _without_copies(self, result: DestinationCheck, nowhere: Sequence[KnownFolder]) -> None:
-        """What the destination cannot show: messages not sent yet, folders without a place, what it refused."""
+        """What the destination cannot show: messages not sent yet, folders without a place."""
         pending = {tally.folder: tally.pending for tally in self.copies.tallies(self.destination, None)}
         stored = {tally.name: tally.stored for tally in self.catalog.tallies()}
         missing = {name: f"{count:,} messages" for name, count in pending.items() if count}
@@ -120,6 +124,8 @@ class DestinationVerifier:
             if (check := result.folders.get(printable(name))) is not None:
                 result.differences.append(Difference(printable(name), None, None, NOT_REPLAYED, what, "none"))
                 check.differences += max(pending[name], 1)
+
+    def _count_refused(self, result: DestinationCheck) -> None:
         for refused in self.copies.refused(self.destination):
             if not refused.accepted and (check := result.folders.get(printable(refused.folder))) is not None:
                 check.refused += 1

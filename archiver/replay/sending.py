@@ -218,6 +218,9 @@ class Sender:
         shown = parcel.letter.flags if seen.flags is None else respelled(seen.flags, wanted)
         # Exchange takes \\Flagged only from a STORE: what was sent and is not shown is left to be followed.
         replayed = wanted - (parcel.letter.flags - shown)
+        lost = replayed - shown
+        if parcel.outgoing.followed is not None:  # flags of the past, which nobody follows
+            replayed, lost = parcel.outgoing.followed, wanted - shown
         fact = CopiedFact(
             target=self.target.number,
             target_uid=seen.uid,
@@ -226,7 +229,7 @@ class Sender:
             how="appended" if parcel.outgoing.present else "restored",
             source_flags=replayed,
             flags=shown,
-            lost=replayed - shown,
+            lost=lost,
             size=seen.size,
             repaired=parcel.repaired if one is None else one.repaired,
             sent_digest=parcel.sent_digest if one is None else one.sent_digest,

@@ -218,9 +218,11 @@ class TargetPass:
 
     def _copied(self, target: Target, outgoing: Outgoing, one: Recognised, how: str) -> CopiedFact:
         """What is there already. The flags it shows stand for those that were replayed, so that the archive's own
-        are followed from there: of what we appended both ways, of what somebody else did by adding alone."""
+        are followed from there: of what we appended both ways, of what somebody else did by adding alone. Flags of
+        the past are not followed."""
         shown = respelled(one.seen.flags or NO_FLAGS, outgoing.placement.flags)
         self.job.alone.discard(outgoing.key)
+        replayed = NO_FLAGS if how == "adopted" else shown
         epoch, uid = outgoing.key
         return CopiedFact(
             target=target.number,
@@ -228,7 +230,7 @@ class TargetPass:
             epoch=epoch,
             uid=uid,
             how=how,
-            source_flags=NO_FLAGS if how == "adopted" else shown,
+            source_flags=replayed if outgoing.followed is None else outgoing.followed,
             flags=shown,
             lost=NO_FLAGS,
             size=one.seen.size,

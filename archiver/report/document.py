@@ -74,7 +74,8 @@ class AtDestination:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """A run of one account, ready to be written. `timings` are the seconds that its steps took."""
+    """A run of one account, ready to be written. `timings` are the seconds that its steps took. `as_of` is the
+    moment whose folders it replayed; None: those of now."""
 
     account: str
     run: str
@@ -88,6 +89,7 @@ class RunReport:
     source: Party | None = None
     destination: AtDestination | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    as_of: str | None = None
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -121,6 +123,7 @@ class RunReport:
             "exit_code": self.exit_code,
             "source": None if self.source is None else asdict(self.source),
             "destination": None if self.destination is None else asdict(self.destination.party),
+            "as_of": self.as_of,
             "timings": {step: round(seconds, 3) for step, seconds in self.timings.items()},
             "folders": [{**_folder(each), "destination": self._there(each)} for each in self.folders],
             "skipped": [{"name": printable(folder.name), "reason": reason} for folder, reason in self.skipped],

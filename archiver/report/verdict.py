@@ -53,6 +53,9 @@ def _said(*parts: str) -> list[str]:
 
 def _whole(report: Row) -> str:
     totals, there = report["totals"], report["totals"]["destination"]
+    if report["as_of"] and there is not None:
+        brought = f"{there['replayed'] + there['restored']:,} of them brought in this run"
+        return f"what the folders held at {report['as_of']} is at the destination, {brought}"
     which = "every message on the server"
     which += " that the account's settings ask for" if totals["excluded"] else ""
     octets = f" ({size(totals['stored_bytes'])})" if totals["stored_bytes"] else ""
@@ -100,7 +103,7 @@ def _problems(report: Row) -> list[str]:
         problems.append(f"{counted(len(unfinished), 'folder')} could not be finished")
     elif any(missing(each) or undelivered(each) for each in (*report["folders"], report["totals"])):
         problems.append("not every message is accounted for")
-    if there is not None and there["pending"]:
+    if there is not None and there["pending"] and not report["as_of"]:
         waits = "waits" if there["pending"] == 1 else "wait"
         problems.append(f"{counted(there['pending'], 'message')} still {waits} to be delivered")
     return problems

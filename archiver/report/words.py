@@ -38,7 +38,7 @@ _LISTS = ("folders", "skipped", "failures", "losses", "differences")
 def completed(document: Row) -> dict[str, Any]:
     """The document with every key of this version; what an older one lacks is null, empty or 0. A folder without a
     place at the destination gets one, where all its messages wait."""
-    empty: dict[str, Any] = {"source": None, "destination": None, "timings": {}, "totals": {}}
+    empty: dict[str, Any] = {"source": None, "destination": None, "as_of": None, "timings": {}, "totals": {}}
     found = empty | {name: [] for name in _LISTS} | dict(document)
     found["folders"] = [_counted({"uidvalidity": None, **each}) for each in found["folders"]]
     found["totals"] = _counted(found["totals"])

@@ -158,6 +158,7 @@ def everything(catalog: Catalog) -> dict[str, object]:
             f"claimed {target}": copies.claimed(target),
             f"intents {target}": copies.intents(target),
             f"left over {target}": copies.left_over(target, digests),
+            f"equal {target}": copies.equal(target, digests),
             f"reflagged {target}": copies.reflagged(target),
             f"vanished {target}": copies.vanished(target),
             f"vanished {target} once": copies.vanished(target, twice=False),
@@ -539,6 +540,30 @@ class CopiesContract:
         found = copies.left_over(1, {stored(uid).digest for uid in range(1, 3001)})
 
         assert sorted(each.uid for each in found) == [1000 + uid for uid in uids]
+
+    def test_copies_of_equal_octets_whatever_became_of_them(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(1), copied(2, 20), copied(3, target=2))
+        apply(catalog, VanishedFact(1, (1,), LATER), RemovedFact(1, (20,), "user", LATER))
+        digests = [stored(uid).digest for uid in range(1, 5)]
+
+        assert copies.equal(1, digests) == [copy(2, 20, removed=True), copy(1)]
+        assert copies.equal(1, [stored(3).digest]) == []
+        assert copies.equal(2, [stored(3).digest]) == [copy(3)]
+        assert copies.equal(1, []) == []
+
+    def test_messages_that_lack_a_copy(self, catalog: Catalog, copies: Copies) -> None:
+        """Present or not; what its user removed lacks none, also after the folder got other UIDs there."""
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 7)), *map(copied, range(1, 4)), stored(1, epoch=2))
+        apply(catalog, VanishedFact(1, (1, 4, 5), LATER), RemovedFact(1, (1002,), "user", LATER))
+        messages = [*((1, uid) for uid in range(1, 10)), (2, 1)]
+
+        assert copies.lacking(1, messages) == {(1, 4), (1, 5), (1, 6), (2, 1)}
+        assert copies.lacking(1, [(1, 3), (1, 4)]) == {(1, 4)}
+        assert copies.lacking(1, []) == set()
+        assert copies.lacking(0, messages) == {*((1, uid) for uid in range(1, 7)), (2, 1)}
+
+        apply(catalog, TargetFact(3, 1, b"INBOX", 99, "uidvalidity", LATER))
+        assert copies.lacking(3, messages) == {*((1, uid) for uid in (1, 3, 4, 5, 6)), (2, 1)}
 
     # What the destination's user or a policy took away
 

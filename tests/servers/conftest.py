@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
+
 import pytest
 
+from archiver import wiring
 from tests.servers.dovecot import Dovecot
 
 
@@ -20,3 +24,19 @@ def server(request: pytest.FixtureRequest, dovecot: Dovecot) -> Dovecot:
 def user(server: Dovecot) -> str:
     """A user of `server` whom nobody has used."""
     return server.fresh_user()
+
+
+FIRST_DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def day(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
+    """Sets the archiver's clock to noon of a day, and returns the end of that day."""
+    utc = wiring._utc.__wrapped__
+
+    def set_to(number: int) -> str:
+        noon = int(FIRST_DAY.timestamp()) + 86400 * (number - 1)
+        monkeypatch.setattr(wiring, "_utc", lambda _: utc(noon))
+        return utc(noon + 12 * 3600 - 1)
+
+    return set_to

@@ -6,14 +6,12 @@ import json
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from archiver import wiring
 from archiver.config import load_account
 from archiver.errors import ArchiveNotWritable, ArchiverError
 from archiver.message import internaldate_seconds
@@ -22,18 +20,19 @@ from archiver.wiring import open_archive
 from archiver.wiring_export import FORMS, ExportOptions, Form, export_account
 from pipelines.cli import invoke
 from tests.accounts import account_file, archive_of, archive_state, assert_whole, command, mail, run
+from tests.buckets import bucket_account, forget_locally
 from tests.exported import Held, held
 from tests.servers import small_disk
 from tests.servers.corpora import CorpusMessage
 from tests.servers.dovecot import Dovecot
 from tests.servers.mailbox_generator import TINY, generate
+from tests.servers.s3_endpoint import Endpoint
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.test_archive_served import instants, subscribed
 from tests.servers.test_hostile_names import SLASHED
 
 Scripted = Callable[..., ScriptedServer]
 DATE = "02-Jan-2020 10:00:00 +0000"
-FIRST_DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def nothing() -> None:
@@ -62,19 +61,6 @@ def served(server: ScriptedServer) -> dict[bytes, Counter[Held]]:
 
 def numbered(numbers: Iterable[int], *flags: str) -> dict[int, ScriptedMessage]:
     return {n: ScriptedMessage(mail(n), flags, f"02-Jan-2020 00:{n % 60:02}:00 +0000") for n in numbers}
-
-
-@pytest.fixture
-def day(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
-    """Sets the archiver's clock to noon of a day, and returns the end of that day."""
-    utc = wiring._utc.__wrapped__
-
-    def set_to(number: int) -> str:
-        noon = int(FIRST_DAY.timestamp()) + 86400 * (number - 1)
-        monkeypatch.setattr(wiring, "_utc", lambda _: utc(noon))
-        return utc(noon + 12 * 3600 - 1)
-
-    return set_to
 
 
 @pytest.fixture
@@ -226,7 +212,8 @@ class TestAsItWas:
     def test_is_found_without_a_catalog(self, config: Path, source: ScriptedServer, tmp_path: Path) -> None:
         for file in archive_of(config).glob("catalog.sqlite*"):
             file.unlink()
-        assert export(config, tmp_path / "out") == served(source)
+        assert invoke(["export", str(config), str(tmp_path / "out"), "--to", "mbox", "--quiet"]) == 0
+        assert held(tmp_path / "out") == served(source)
 
     def test_a_date_before_the_archive_began(self, config: Path, tmp_path: Path, capsys: Any) -> None:
         assert invoke(["export", str(config), str(tmp_path / "out"), "--to", "eml", "--as-of", "2001-01-01"]) == 2
@@ -293,6 +280,30 @@ class TestARunBesideIt:
         assert export(file, tmp_path / "out", form, work) == before
         assert len(runs) == 1
         assert_whole(archive_of(file))
+
+
+class TestOutOfABucket:
+    @pytest.mark.parametrize("layout", ["objects", "packs"])
+    def test_it_is_the_same(
+        self, source: ScriptedServer, s3: Endpoint, aws: Callable[[Endpoint], None], layout: str,
+        day: Callable[[int], str], tmp_path: Path,
+    ) -> None:  # fmt: skip
+        """Also of a day before, and with every local file lost."""
+        aws(s3)
+        file = bucket_account(tmp_path, source, "u1", s3, s3={"layout": layout})
+        end = day(1)
+        run(file)
+        first = served(source)
+        day(2)
+        source.folders[b"INBOX"].expunge([1, 2])
+        source.folders[b"INBOX"].mark(3, ())
+        source.folders[b"INBOX"].add(*numbered([30]).values())
+        run(file)
+        forget_locally(file)
+        assert invoke(["rebuild", str(file), "--quiet"]) == 0
+        for form in FORMS:
+            assert export(file, tmp_path / f"{form} now", form) == served(source)
+            assert export(file, tmp_path / f"{form} then", form, moment=end) == first
 
 
 class TestDamage:
