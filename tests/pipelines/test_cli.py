@@ -26,7 +26,7 @@ from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServ
 START = Callable[..., ScriptedServer]
 VERBS = (
     *("init", "check", "run", "archive", "replay", "status", "report", "search", "show"),
-    *("verify", "repair", "retry", "export", "rebuild", "demo"),
+    *("verify", "repair", "retry", "export", "gc", "rebuild", "demo"),
 )
 FOLDERS = ("INBOX", "Sent", "[bold]mail\\x1b[31m")
 
@@ -336,7 +336,7 @@ def test_a_damaged_catalog_is_exit_code_6_and_rebuild_mends_it(archiver: Archive
     assert archiver("run", account, "-q").code == 0
     catalog = archive_of(account) / "catalog.sqlite"
     catalog.write_bytes(b"this is no catalog" * 1000)
-    for verb in ("run", "status", "verify"):
+    for verb in ("run", "status", "verify", "repair"):
         done = archiver(verb, account)
         assert (verb, done.code) == (verb, 6), done.err
         assert "Traceback" not in done.err
@@ -347,7 +347,7 @@ def test_a_damaged_catalog_is_exit_code_6_and_rebuild_mends_it(archiver: Archive
 
 
 def test_every_verb_prints_one_document_and_nothing_else(archiver: Archiver, account: Path) -> None:
-    for verb in ("run", "status", "verify", "retry", "rebuild", "check", "archive"):
+    for verb in ("run", "status", "verify", "repair", "gc", "retry", "rebuild", "check", "archive"):
         done = archiver(verb, account, "--json")
         assert (verb, done.code) == (verb, 0), done.err
         assert done.document["format"].startswith("archiver-")
