@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from archiver.catalogs.swap import remove_catalog
 from archiver.errors import ArchiveNotWritable, ConfigError
 from archiver.export.eml import EmlWriter
 from archiver.export.maildir import MaildirWriter
@@ -27,6 +28,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 FORMAT = "archiver-export/1"
 SUMMARY = "export.json"
 
+_WORD = "export-"
 _COUNTED = ("messages", "octets", "vanished", "damaged")
 
 
@@ -54,7 +56,8 @@ def export_account(
     """
     root = os.path.abspath(options.path)
     _require_room_of_its_own(archive, root)
-    with past_catalog(archive, options.moment, f"export-{os.getpid()}", check_stop) as state:
+    _remove_left_behind(archive)
+    with past_catalog(archive, options.moment, f"{_WORD}{os.getpid()}", check_stop) as state:
         _make(root)
         step = ExportStep(
             state=state,
@@ -113,6 +116,24 @@ def _require_room_of_its_own(archive: Archive, root: str) -> None:
     if taken:
         hint = "give an empty directory, or a new one; an export that was cut off is removed and made again"
         raise ConfigError(root, ["is not empty, and nothing in it is overwritten"], hint=hint)
+
+
+def _remove_left_behind(archive: Archive) -> None:
+    """The catalogs of exports that were killed. Several exports may be at work, each by its own process."""
+    for path in archive.catalog_file.parent.glob(f"{archive.catalog_file.name}.{_WORD}*"):
+        number = path.name.rpartition("-")[2]
+        if number.isdecimal() and not _is_alive(int(number)):
+            remove_catalog(path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _make(root: str) -> None:

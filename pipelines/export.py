@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError, Locked
+from archiver.errors import ArchiverError, Interrupted, Locked
 from archiver.export.step import ExportResult
 from archiver.record import Recorder
 from archiver.wiring import Archive, locked, open_archive
@@ -55,6 +55,8 @@ def run_export(settings: Settings, options: ExportOptions, listener: Listener) -
                 progress=lambda event: listener(settings.account, event),
             )
     except ArchiverError as error:
+        if isinstance(error, Interrupted):
+            error.hint = "remove what was begun, and export again"
         listener(settings.account, failed(error))
         return ExportOutcome(settings, options, None, error.exit_code, str(error))
     return ExportOutcome(settings, options, result, result.exit_code, _summary(options, result))

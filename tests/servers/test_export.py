@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from hashlib import sha256
@@ -19,12 +22,13 @@ from archiver.progress import Event, Exported
 from archiver.wiring import open_archive
 from archiver.wiring_export import FORMS, ExportOptions, Form, export_account
 from pipelines.cli import invoke
-from tests.accounts import account_file, archive_of, archive_state, assert_whole, command, mail, run
+from tests.accounts import PROJECT, account_file, archive_of, archive_state, assert_whole, command, mail, run
 from tests.buckets import bucket_account, forget_locally
 from tests.exported import Held, held
 from tests.servers import small_disk
 from tests.servers.corpora import CorpusMessage
 from tests.servers.dovecot import Dovecot
+from tests.servers.mail_server import wait
 from tests.servers.mailbox_generator import TINY, generate
 from tests.servers.s3_endpoint import Endpoint
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
@@ -280,6 +284,30 @@ class TestARunBesideIt:
         assert export(file, tmp_path / "out", form, work) == before
         assert len(runs) == 1
         assert_whole(archive_of(file))
+
+
+class TestAnEndInBetween:
+    @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+    def test_leaves_what_says_that_it_is_not_complete(
+        self, scripted: Scripted, form: Form, tmp_path: Path, how: signal.Signals
+    ) -> None:
+        """And the next one clears what is left beside the catalog."""
+        messages = {n: ScriptedMessage(mail(n, body="x" * 3000)) for n in range(1, 3000)}
+        server = scripted({b"INBOX": ScriptedFolder(messages=messages)})
+        file = account_file(tmp_path, server, "u1")
+        run(file)
+        before = sorted(path.name for path in archive_of(file).iterdir())
+        words = [sys.executable, "-m", "pipelines", "export", str(file), str(tmp_path / "out"), "--to", form]
+        with subprocess.Popen(words, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as process:
+            wait(lambda: any(path.is_file() for path in (tmp_path / "out").rglob("*")), "the first file")
+            process.send_signal(how)
+            assert process.stderr is not None
+            said = process.stderr.read()
+        assert process.returncode == (130 if how == signal.SIGINT else -9)
+        assert ("remove what was begun, and export again" in said) == (how == signal.SIGINT)
+        assert not (tmp_path / "out" / "export.json").exists()
+        assert export(file, tmp_path / "again", form) == served(server)
+        assert sorted(path.name for path in archive_of(file).iterdir()) == before
 
 
 class TestOutOfABucket:
