@@ -2,25 +2,33 @@
 
 NOTE: radosgw 16 keeps If-None-Match in a plain bucket, and takes it and ignores it in one with versions, and so
 under every Object Lock. There the versions decide: of all that were written for a key, the oldest counts, and
-whoever finds an older one than his own takes his away again.
+whoever finds an older one than his own takes his away again; where it is locked, the older one is put on top of it.
 """
 
 from __future__ import annotations
 
-import secrets
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from archiver.errors import IntegrityError
 from archiver.s3.endpoint import Endpoint
 from archiver.s3.failures import Refusal
 from archiver.s3.versions import Version, versions_of
 
 
-class Conditions:
-    """Whether `endpoint` keeps conditions in a bucket with versions, found out once, with a key below `root`."""
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """The version that counts; `covered`: by ours, which has other octets, and is locked."""
 
-    def __init__(self, endpoint: Endpoint, root: str) -> None:
-        self._endpoint, self._root = endpoint, root
+    version: Version
+    covered: bool
+
+
+class Conditions:
+    """Whether `endpoint` keeps conditions in a bucket with versions, found out once."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         self._finding = threading.Lock()
         self._kept: bool | None = None
 
@@ -28,34 +36,29 @@ class Conditions:
         """The endpoint has refused to write over an object."""
         self._kept = True
 
-    def kept(self, where: str) -> bool:
-        """Whether the second of two conditional writes is refused."""
+    def kept(self, where: str, probe: Mapping[str, object]) -> bool:
+        """Whether the second of two conditional writes is refused; `probe` has the parameters of put_object for a
+        key that nobody has."""
         with self._finding:
             if self._kept is None:
-                self._kept = self._refuses_a_second(where)
+                self._kept = self._refuses_a_second(where, probe)
             return self._kept
 
-    def _refuses_a_second(self, where: str) -> bool:
-        key = f"{self._root}probe/condition-{secrets.token_hex(8)}"
-        asked = {"Bucket": self._endpoint.settings.bucket, "Key": key}
+    def _refuses_a_second(self, where: str, probe: Mapping[str, object]) -> bool:
         answers = [
-            self._endpoint.ask("put_object", where, lambda refusal: refusal.status == 412, **asked, IfNoneMatch="*")
+            self._endpoint.ask("put_object", where, lambda refusal: refusal.status == 412, **probe, IfNoneMatch="*")
             for _ in range(2)
         ]
+        written = {"Bucket": probe["Bucket"], "Key": probe["Key"]}
         for answer in answers:
             if not isinstance(answer, Refusal):
-                self._endpoint.ask(
-                    "delete_object", where, lambda refusal: True, **asked, VersionId=answer["VersionId"]
-                )
+                version = answer["VersionId"]
+                self._endpoint.ask("delete_object", where, lambda _: True, **written, VersionId=version)
         return isinstance(answers[1], Refusal)
 
-    def came_first(self, key: str, version: str, where: str) -> bool:
-        """Whether what was just written is the oldest version there is; if not, it is taken away again.
-
-        Raises:
-            IntegrityError: another one was written at the same time, is different, and lies under ours, which is
-                locked.
-        """
+    def before(self, key: str, version: str, where: str) -> Overtaken | None:
+        """What counts in place of the version that was just written, which is taken away again; None if it is the
+        oldest one that there is."""
         found = versions_of(self._endpoint, key, where)
         hidden = max((one.modified for one in found if one.is_marker and one.modified), default=None)
         alive = [
@@ -65,11 +68,10 @@ class Conditions:
         ]
         ours = next((one for one in alive if one.id == version), None)
         if ours is None or alive[-1] == ours:
-            return True
-        self._withdraw(ours, alive[-1], where)
-        return False
+            return None
+        return Overtaken(alive[-1], covered=not self._withdrawn(ours, where) and ours.etag != alive[-1].etag)
 
-    def _withdraw(self, ours: Version, first: Version, where: str) -> None:
+    def _withdrawn(self, ours: Version, where: str) -> bool:
         answer = self._endpoint.ask(
             "delete_object",
             where,
@@ -77,8 +79,4 @@ class Conditions:
             Bucket=self._endpoint.settings.bucket,
             **ours.parameters(),
         )
-        if isinstance(answer, Refusal) and ours.etag != first.etag:
-            raise IntegrityError(
-                f"{where}: it was written twice at the same time, and the second one is locked (version {ours.id})",
-                hint="one machine at a time may write; remove that version when its lock has ended",
-            )
+        return not isinstance(answer, Refusal)

@@ -7,12 +7,14 @@ checksum it has not learnt may be refused as a wrong argument, a missing length 
 from __future__ import annotations
 
 import base64
+import io
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO, Literal
 
@@ -21,9 +23,11 @@ from archiver.model import Digest
 from archiver.s3.bucket import Octets, Purpose
 from archiver.s3.clients import DIGEST, md5_of, sha256_of
 from archiver.s3.conditions import Conditions
-from archiver.s3.endpoint import Endpoint, pause
+from archiver.s3.endpoint import Answer, Endpoint, never, pause
 from archiver.s3.failures import Refusal, not_s3, refused
 from archiver.s3.keeping import CustomerKey, asked_for, customer_key_parameters
+from archiver.s3.reading import ObjectReader
+from archiver.s3.versions import Version
 from archiver.settings import S3Settings
 
 Integrity = Literal["sha256", "md5", "none"]
@@ -84,7 +88,8 @@ class Writer:
     ) -> None:
         self._endpoint, self._settings = endpoint, endpoint.settings
         self._customer_key, self._is_there = customer_key, is_there
-        self._conditions = Conditions(endpoint, root)
+        self._conditions = Conditions(endpoint)
+        self._root = root
         self._settling = threading.Lock()
         self._proven: set[Literal["integrity", "condition"]] = set()
         self.manner = Manner(_INTEGRITIES[self._settings.checksums][0])
@@ -120,24 +125,17 @@ class Writer:
     def _put(self, thing: Object, manner: Manner, once: bool) -> bool | Refusal:
         if once and not manner.conditional and self._is_there(thing):
             return False
-        asked = asked_for(self._settings, thing.purpose, datetime.now(UTC))
-        asked |= customer_key_parameters(self._customer_key, thing.where)
-        if once and manner.conditional:
-            asked["IfNoneMatch"] = "*"
+        condition = {"IfNoneMatch": "*"} if once and manner.conditional else {}
         with _body(thing) as body:
-            asked |= _checksum(body, thing.digest, manner.integrity)
             answer = self._endpoint.ask(
                 "put_object",
                 thing.where,
                 lambda refusal: doubtful(refusal) or refusal.status == 412,
-                Bucket=self._settings.bucket,
-                Key=thing.key,
-                Body=body,
-                **asked,
-                **{DIGEST: thing.digest},
+                **self._parameters(thing, body, manner.integrity),
+                **condition,
             )
         if isinstance(answer, Refusal):
-            if answer.status != 412 or "IfNoneMatch" not in asked:
+            if answer.status != 412 or not condition:
                 return answer
             self._conditions.proven()
             return False
@@ -146,14 +144,51 @@ class Writer:
         version = answer.get("VersionId", "null")
         return not once or version == "null" or self._came_first(thing, version, manner)
 
+    def _parameters(self, thing: Object, body: bytes | BinaryIO, integrity: Integrity) -> dict[str, object]:
+        return {
+            "Bucket": self._settings.bucket,
+            "Key": thing.key,
+            "Body": body,
+            DIGEST: thing.digest,
+            **asked_for(self._settings, thing.purpose, datetime.now(UTC)),
+            **customer_key_parameters(self._customer_key, thing.where),
+            **_checksum(body, thing.digest, integrity),
+        }
+
     def _came_first(self, thing: Object, version: str, manner: Manner) -> bool:
         """In a bucket with versions a condition may have been ignored."""
-        if manner.conditional and self._conditions.kept(thing.where):
+        if manner.conditional and self._conditions.kept(thing.where, self._probe(thing.where, manner.integrity)):
             return True
         with self._settling:
             self.manner = Manner(manner.integrity, conditional=False)
             self._proven |= {"integrity", "condition"}
-        return self._conditions.came_first(thing.key, version, thing.where)
+        overtaken = self._conditions.before(thing.key, version, thing.where)
+        # NOTE: of a message the octets on top are the right ones, whatever lies below: what a repair wrote over.
+        if overtaken is not None and overtaken.covered and thing.purpose != "message":
+            self._bring_up(thing, overtaken.version)
+        return overtaken is None
+
+    def _probe(self, where: str, integrity: Integrity) -> dict[str, object]:
+        """As a control object is written: an endpoint may refuse one without encryption, or without a checksum."""
+        key = f"{self._root}probe/condition-{secrets.token_hex(8)}"
+        probe = Object(key, where, b"", Digest(sha256_of(b"")), "control")
+        return self._parameters(probe, b"", integrity)
+
+    def _bring_up(self, thing: Object, first: Version) -> None:
+        """Put what was written first on top of ours."""
+
+        def opened(at: int, _: int | None) -> Answer:
+            asked = first.parameters() | ({"Range": f"bytes={at}-"} if at else {})
+            key = customer_key_parameters(self._customer_key, thing.where)
+            answer = self._endpoint.ask(
+                "get_object", thing.where, never, Bucket=self._settings.bucket, **asked, **key
+            )
+            assert not isinstance(answer, Refusal)
+            return answer
+
+        with io.BufferedReader(ObjectReader(self._endpoint, thing.where, opened, 0, None)) as file:
+            octets = file.read()
+        self.write(replace(thing, octets=octets, digest=Digest(sha256_of(octets))), once=False)
 
     def _settle(self, manner: Manner, once: bool, written: bool) -> None:
         """The first object that an endpoint takes decides; whoever tried at the same time follows."""

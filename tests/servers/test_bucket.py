@@ -368,16 +368,43 @@ class TestVersions:
         assert create(bucket, "key", b"third") is False
         assert read(bucket, "key") == b"second"
 
-    def test_two_that_differ_under_a_lock_are_told(
+    def test_what_came_first_is_on_top_also_where_the_second_one_is_locked(
         self, radosgw: RadosGateway, boto: OpenBoto, s3_proxy: Proxy
     ) -> None:
+        """A segment of a machine that was cut off arrives when another one has taken its number."""
         proxy = s3_proxy(radosgw.http)
         bucket, name = locked(radosgw.http, boto)
         other = boto(proxy.endpoint, name, object_lock=LOCK)
+
+        def append(by: BotoBucket, octets: bytes) -> bool:
+            return by.create("journal/1", octets, digest_of(octets), "journal")
+
         assert create(other, "warm") is True
-        proxy.on("PutObject", Meanwhile(lambda: create(bucket, "key", b"first")))
-        with pytest.raises(IntegrityError, match="written twice at the same time"):
-            create(other, "key", b"second")
+        proxy.on("PutObject", Meanwhile(lambda: append(bucket, b"first")))
+        assert append(other, b"second") is False
+        assert read(bucket, "journal/1") == b"first"
+        assert append(bucket, b"third") is False
+
+    def test_a_message_that_was_repaired_under_a_lock_stays_so(self, radosgw: RadosGateway, boto: OpenBoto) -> None:
+        """The oldest version is the damaged one, and the first write of a run may be of this very message."""
+        bucket, name = locked(radosgw.http, boto)
+        radosgw.http.put(name, "alice/key", b"damaged")
+        bucket.replace("key", HELLO, digest_of(HELLO), "message")
+        assert create(boto(radosgw.http, name, object_lock=LOCK), "key") is False
+        assert read(bucket, "key") == HELLO
+
+    def test_the_trial_of_the_condition_is_made_as_objects_are_written(
+        self, moto: Endpoint, boto: OpenBoto, s3_proxy: Proxy
+    ) -> None:
+        """Buckets may refuse what is not encrypted, and those with a default lock what has no checksum."""
+        proxy = s3_proxy(moto)
+        name = moto.fresh_bucket(versioned=True)
+        assert create(boto(proxy.endpoint, name, sse="AES256"), "key") is True
+        written = [each for each in proxy.requests if each.kind == "PutObject"]
+        assert len(written) == 3
+        for each in written:
+            assert each.headers["x-amz-server-side-encryption"] == "AES256"
+            assert "x-amz-checksum-sha256" in each.headers
 
 
 class TestRemoving:
