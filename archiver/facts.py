@@ -192,8 +192,8 @@ class StateFact:
 
 @dataclass(frozen=True, slots=True)
 class FenceFact:
-    """A machine went on where another one, which may only be asleep, did not give its lease back: from here on the
-    journal is written under the lease `fence`."""
+    """A machine went on where another one, which may only be asleep, did not give its lease back, or is about to
+    remove what no segment names: from here on the journal is written under the lease `fence` (0: there is none)."""
 
     kind: ClassVar[str] = "fence"
     fence: int

@@ -202,10 +202,19 @@ def writing(settings: Settings, run: str) -> Iterator[tuple[Archive, Recorder]]:
     with locked(settings, run), open_archive(settings, hold(settings, run, utc_now())) as archive:
         recorder = Recorder(archive.journal, archive.catalog, run)
         recorder.catch_up(archive.begin_work)
-        if (lease := archive.lease) is not None and lease.claim_due:
-            recorder.write([FenceFact(lease.fence, socket.gethostname(), run, utc_now())])
-            lease.claimed()
+        if archive.lease is not None and archive.lease.claim_due:
+            take_number(archive, recorder, run)
         yield archive, recorder
+
+
+def take_number(archive: Archive, recorder: Recorder, run: str) -> None:
+    """Write a segment that says nothing, so that none which is still on its way can come next.
+
+    Raises:
+        IntegrityError: one came already.
+    """
+    fence = archive.lease.fence if archive.lease else 0
+    recorder.write([FenceFact(fence, socket.gethostname(), run, utc_now())])
 
 
 @contextmanager

@@ -6,21 +6,32 @@ from collections.abc import Callable
 
 from archiver.garbage import GarbageResult, GarbageStep, Kind
 from archiver.progress import Progress
+from archiver.record import Recorder
 from archiver.s3.bucket import Bucket
 from archiver.stores.keys import MESSAGES, digest_of_key
 from archiver.stores.named import named_digests
 from archiver.stores.pack_format import PACKS, pack_of_key
-from archiver.wiring import Archive
+from archiver.wiring import Archive, take_number
 
 
 def collect_garbage(
-    archive: Archive, bucket: Bucket, *, delete: bool, check_stop: Callable[[], None], progress: Progress
+    archive: Archive,
+    recorder: Recorder,
+    bucket: Bucket,
+    *,
+    delete: bool,
+    check_stop: Callable[[], None],
+    progress: Progress,
 ) -> GarbageResult:
     """The gc step over this archive, whose catalog has caught up with the journal and whose lock is held.
 
     Raises:
         IntegrityError: the journal is damaged or not complete; nothing was removed.
     """
+    # NOTE: a segment may be there that no listing shows yet, or arrive while we look, and name what would be
+    # removed. An empty journal stays empty: beside it all would be garbage.
+    if delete and archive.catalog.last_segment()[0]:
+        take_number(archive, recorder, "gc")
     with named_digests(archive.settings.archive.path / "gc.scratch") as named:
         step = GarbageStep(
             bucket=bucket,

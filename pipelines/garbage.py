@@ -66,11 +66,13 @@ def _collect(settings: Settings, listener: Listener, *, delete: bool) -> Garbage
         STOP.check()
         tell(Began(_GC))
         opened = writing if delete else looking
-        with opened(settings, _GC) as (archive, _):
+        with opened(settings, _GC) as (archive, recorder):
             if archive.bucket is None:
                 return GarbageOutcome(settings, None, 0, "its archive is a Maildir: there is nothing to collect")
             check_stop = archive.guarded(STOP.check)
-            result = collect_garbage(archive, archive.bucket, delete=delete, check_stop=check_stop, progress=tell)
+            result = collect_garbage(
+                archive, recorder, archive.bucket, delete=delete, check_stop=check_stop, progress=tell
+            )
     except ArchiverError as error:
         tell(failed(error))
         return GarbageOutcome(settings, None, error.exit_code, str(error))

@@ -47,6 +47,12 @@ class Held(Protocol):
             Locked: it may be another machine's by now.
         """
 
+    def doubt(self) -> None:
+        """What a segment became is not known: it may arrive when all else has ended."""
+
+    def claimed(self) -> None:
+        """A segment has been written under it, and its number is taken."""
+
 
 class BucketJournal:
     """The journal of one account's place in a bucket, written under the lease `held`; None where a person's word
@@ -73,7 +79,7 @@ class BucketJournal:
             Locked: it was written under a later lease; or the lease may be another machine's by now.
             ConfigError: the run id cannot be part of a file name.
             ArchiveNotWritable, ArchiveUnreachable, ArchiveThrottled: nothing is known of it; the next run reads it,
-                if it was written after all.
+                if it was written after all. The lease is held in doubt until a number is taken under it.
         """
         fence = self._held.fence if self._held else None
         segment, octets = segment_of(run, facts, after, fence)
@@ -82,12 +88,24 @@ class BucketJournal:
             self._refuse_old_lease(after, fence)
             if self._held:
                 self._held.check()
-            if not self._bucket.create(key, octets, segment.digest, "journal"):
+            if not self._create(key, octets, segment.digest):
                 there = self._octets(key)
                 if digest_of(there) != segment.digest:
                     raise self._taken(segment, there)
+            if self._held:
+                self._held.claimed()
             self._last = segment
         return segment
+
+    def _create(self, key: str, octets: bytes, digest: Digest) -> bool:
+        try:
+            return self._bucket.create(key, octets, digest, "journal")
+        except BaseException:
+            # NOTE: a request that was given up may be held back on its way, and be done minutes later. Whoever
+            # comes next has to take its number first.
+            if self._held:
+                self._held.doubt()
+            raise
 
     def read(self, after: tuple[int, Digest]) -> Iterator[Segment]:
         """The segments after that one, in order, each checked against the chain; a few are fetched ahead.

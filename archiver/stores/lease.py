@@ -89,8 +89,9 @@ def moment() -> Moment:
 class Lease:
     """A lease that was taken. Threads may share it; a fork may not.
 
-    `claim_due`: the lease before it was not given back, so its holder may only be asleep. The next segment of the
-    journal has to be written under this one before anything else is done; `claimed` says that it was.
+    `claim_due`: the lease before it was not given back, so its holder may only be asleep; or what a segment became
+    that was written under this one is not known. The next segment of the journal has to be written under this one
+    before anything else is done; `claimed` says that it was.
     """
 
     def __init__(
@@ -109,6 +110,10 @@ class Lease:
     @property
     def _place(self) -> str:
         return self._bucket.place(_key(self.fence))
+
+    def doubt(self) -> None:
+        """A segment may be on its way, for good or not."""
+        self.claim_due = True
 
     def claimed(self) -> None:
         """The journal's head is ours."""

@@ -228,9 +228,36 @@ class TestGc:
         assert result is not None
         assert (result.garbage, result.young) == ((), 0)
         after = objects_of(config, endpoint)
-        assert {key: octets for key, octets in after.items() if not key.startswith("lease/")} == {
+        own = ("lease/", f"journal/{result.segments:08d}")
+        assert {key: octets for key, octets in after.items() if not key.startswith(own)} == {
             key: octets for key, octets in before.items() if not key.startswith("lease/")
         }
+
+    def test_takes_a_number_before_it_reads_what_the_journal_names(self, config: Path, endpoint: Endpoint) -> None:
+        """A segment that was given up by a run and arrives late cannot name what is being removed."""
+        before = [key for key in objects_of(config, endpoint) if key.startswith("journal/")]
+        gc(config)
+        assert [key for key in objects_of(config, endpoint) if key.startswith("journal/")] == before
+
+        result = gc(config, delete=True).result
+
+        assert result is not None
+        assert result.segments == len(before) + 1
+        assert f"journal/{result.segments:08d}.jsonl.gz" in objects_of(config, endpoint)
+        verify(config, deep=True)
+
+    def test_does_not_begin_a_journal_that_is_empty(
+        self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Beside a journal that names nothing all messages would be garbage."""
+        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        endpoint.delete(s3_of(config).bucket, *endpoint.keys(s3_of(config).bucket, root_of(config) + "journal/"))
+        for file in archive_of(config).glob("catalog.sqlite*"):
+            file.unlink()
+        before = objects_of(config, endpoint)
+        gc(config, delete=True, expect=6)
+        messages = [key for key in before if not key.startswith("lease/")]
+        assert [key for key in objects_of(config, endpoint) if not key.startswith("lease/")] == messages
 
     def test_removes_what_a_killed_run_left_after_a_week(
         self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch

@@ -25,10 +25,17 @@ class Lease:
 
     fence: int
     lost: bool = False
+    claim_due: bool = False
 
     def check(self) -> None:
         if self.lost:
             raise Locked("this machine was away too long")
+
+    def doubt(self) -> None:
+        self.claim_due = True
+
+    def claimed(self) -> None:
+        self.claim_due = False
 
 
 @pytest.fixture
@@ -300,3 +307,28 @@ def test_a_segment_whose_answer_was_lost_is_read_by_the_next_run(
         journal.append("run", facts(2), NOTHING)
 
     assert [segment.facts for segment in BucketJournal(bucket).read(NOTHING)] == [facts(1)]
+
+
+def test_a_segment_that_may_yet_arrive_leaves_its_lease_in_doubt_until_a_number_is_taken(
+    bucket: MemoryBucket,
+) -> None:
+    lease = Lease(7)
+    journal = BucketJournal(bucket, lease)
+    bucket.before = lost("create", "journal/")
+
+    with pytest.raises(ArchiveUnreachable):
+        journal.append("run", facts(1), NOTHING)
+    assert lease.claim_due
+
+    journal.append("run", facts(2), NOTHING)
+    assert not lease.claim_due
+
+
+def test_a_number_that_is_taken_leaves_no_doubt(bucket: MemoryBucket, journal: BucketJournal) -> None:
+    lease = Lease(7)
+    journal.append("another", facts(1), NOTHING)
+
+    with pytest.raises(IntegrityError, match="another has written it already"):
+        BucketJournal(bucket, lease).append("run", facts(2), NOTHING)
+
+    assert not lease.claim_due

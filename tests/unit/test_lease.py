@@ -124,6 +124,18 @@ def test_a_claim_that_was_never_written_stays_due(world: World) -> None:
     assert not world.here.take().claim_due
 
 
+def test_a_lease_in_doubt_is_not_given_back_so_that_the_next_one_claims(world: World) -> None:
+    """A request of a machine that has ended may be done when another one holds the archive."""
+    lease = world.here.take()
+    lease.doubt()
+    lease.release()
+
+    with pytest.raises(Locked):
+        world.there.take()
+    world.passes(TTL + 1)
+    assert world.there.take().claim_due
+
+
 def test_only_the_endpoints_clock_tells_whether_it_ran_out(world: World) -> None:
     world.here.take()
     world.there.clock = [each + 1e6 for each in world.there.clock]
