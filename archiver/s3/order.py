@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from archiver.errors import ConfigError
+from archiver.names import printable
 from archiver.s3.bucket import ObjectFacts
 
 
@@ -23,7 +24,7 @@ def in_order(listing: Iterable[ObjectFacts], place: str) -> Iterator[ObjectFacts
         if facts.key <= last:
             raise ConfigError(
                 place,
-                [f"the endpoint lists objects in no order ({facts.key} after {last})"],
+                [f"the endpoint lists objects in no order ({printable(facts.key)} after {printable(last)})"],
                 hint="use a general purpose bucket; nothing was changed",
             )
         last = facts.key
