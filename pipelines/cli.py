@@ -60,7 +60,8 @@ app = typer.Typer(
     invoke_without_command=True,
     epilog=_EPILOG,
     help="Archive IMAP accounts exactly, incrementally and provably: fetched once, byte for byte, into a Maildir "
-    "that any mail program reads or into a bucket; re-run without fear; verified like a backup; sent to any server.",
+    "that any mail program reads, or into a bucket; re-run without fear; verified like a backup; sent on to any "
+    "server.",
 )
 def archiver(
     context: typer.Context,
