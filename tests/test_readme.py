@@ -165,6 +165,13 @@ def test_links_lead_to_headings_that_are_there(name: str) -> None:
         assert anchor in anchors(DOCUMENTS[Path(target).name if target else name]), (target, anchor)
 
 
+def test_the_examples_of_a_bucket_load_without_a_warning() -> None:
+    (alice,) = [load_account(file) for file in account_files([ROOT / "configs" / "examples" / "bucket"])]
+    assert (alice.source.user, alice.warnings) == ("alice@example.org", ())
+    assert alice.archive.s3 is not None
+    assert (alice.archive.s3.bucket, alice.archive.s3.layout) == ("mail", "packs")
+
+
 def test_the_examples_of_a_migration_load_without_a_warning() -> None:
     fleet = [load_account(file) for file in account_files([ROOT / "configs" / "examples" / "migration"])]
     check_fleet(fleet)
