@@ -74,6 +74,11 @@ def make_client(settings: S3Settings) -> Any:
     return client
 
 
+def credentials_of(client: Any) -> Any:
+    """What a client signs with, renewed when it has to be; its `get_frozen_credentials` gives those of now."""
+    return client._request_signer._credentials
+
+
 def _trusted(settings: S3Settings) -> str | None:
     if settings.ca_file is None:
         return None

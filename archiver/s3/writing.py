@@ -94,6 +94,11 @@ class Writer:
         self._proven: set[Literal["integrity", "condition"]] = set()
         self.manner = Manner(_INTEGRITIES[self._settings.checksums][0])
 
+    @property
+    def settled(self) -> bool:
+        """Whether the endpoint has taken an object that was to be written once, so that `manner` stays as it is."""
+        return self._proven == {"integrity", "condition"}
+
     def write(self, thing: Object, *, once: bool) -> bool:
         """Write it; False if it is there and was to be written once.
 
