@@ -15,8 +15,8 @@ from archiver.config import S3Settings, Settings
 from archiver.credentials import resolve
 from archiver.errors import ConfigError
 from archiver.ports import Journal, MessageStore
-from archiver.s3.boto import BotoBucket
 from archiver.s3.marker import KeepingBucket
+from archiver.s3.opening import open_bucket
 from archiver.stores.bucket_journal import BucketJournal
 from archiver.stores.journal import FileJournal
 from archiver.stores.lease import Lease
@@ -63,7 +63,7 @@ def open_store(
 
 def bucket_of(settings: Settings, s3: S3Settings) -> KeepingBucket:
     """The account's place in its bucket; it connects when it is first used."""
-    return BotoBucket(s3, settings.account, customer_key_of(s3))
+    return open_bucket(s3, settings.account, customer_key_of(s3))
 
 
 def customer_key_of(s3: S3Settings) -> Callable[[], bytes] | None:
