@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from archiver.copies import Appended, Letter
-from archiver.errors import BackendError, ConnectionLost
+from archiver.errors import BackendError, ConnectionLost, IntegrityError
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Session
@@ -124,9 +124,21 @@ class AppendStream:
             self._put(b' (%s) "%s" {%d%s}\r\n' % (flags, date, letter.size, mark))
             if not ahead and not self._go_ahead(command):
                 return
+            self._put_literal(letter)
+        self._put(b"\r\n")
+
+    def _put_literal(self, letter: Letter) -> None:
+        """NOTE: whatever was sent next would be taken for the rest of the message."""
+        try:
             for piece in letter.octets():
                 self._put(piece)
-        self._put(b"\r\n")
+        except IntegrityError as error:
+            self.session.hang_up()
+            lost = f"hung up in the middle of a message: {error.message}"
+            raise ConnectionLost(lost, where=self.session.where) from error
+        except BaseException:
+            self.session.hang_up()
+            raise
 
     def _sends_ahead(self, size: int) -> bool:
         if size > LARGE_OCTETS:

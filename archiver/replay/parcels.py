@@ -13,7 +13,7 @@ from archiver.copies import Letter, MessageKey, OpenedTarget, Outgoing
 from archiver.errors import IntegrityError
 from archiver.flags import sendable
 from archiver.message import date_time, internaldate_seconds, internaldate_to_send, same_moment
-from archiver.model import Digest, Flags
+from archiver.model import Digest, Flags, Placement
 from archiver.ports import MessageStore
 from archiver.replay.recognise import octets_of
 from archiver.replay.repair import repair
@@ -75,7 +75,25 @@ def parcel_of(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> 
     flags = opened.kept(sendable(place.flags))
     if place.size <= LARGE_OCTETS:
         return Parcel(outgoing, Letter(flags, date, place.size, lambda: held), place.crlf_size)
-    return Parcel(outgoing, Letter(flags, date, place.size, lambda: octets_of(store, place)), place.crlf_size)
+    return Parcel(outgoing, Letter(flags, date, place.size, lambda: _proved(store, place)), place.crlf_size)
+
+
+def _proved(store: MessageStore, place: Placement) -> Iterator[bytes]:
+    """The octets in pieces, the last one only when all are what was stored: they are read again for each time they
+    are sent, perhaps over a network, and a literal that is not complete is no message.
+
+    Raises:
+        IntegrityError: they are not.
+    """
+    digest, last = hashlib.sha256(), b""
+    for piece in octets_of(store, place):
+        digest.update(piece)
+        if last:
+            yield last
+        last = piece
+    if digest.hexdigest() != place.digest:
+        raise IntegrityError(f"{store.place(place)}: its octets are not those that were stored")
+    yield last
 
 
 def keywords_of(flags: Flags) -> Flags:
@@ -104,7 +122,7 @@ def repaired_by(store: MessageStore, parcel: Parcel, kinds: Sequence[str]) -> Pa
     names = tuple(kinds)
 
     def octets() -> Iterator[bytes]:
-        return repair(octets_of(store, place), names)
+        return repair(_proved(store, place), names)
 
     digest, size, bare, last = hashlib.sha256(), 0, 0, b""
     for piece in octets():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -15,11 +16,14 @@ import pytest
 from archiver.copies import Appended
 from archiver.destinations.imap import ImapDestination
 from archiver.errors import (
+    ArchiverError,
+    ArchiveUnreachable,
     AuthenticationFailed,
     BackendError,
     ConnectionLost,
     FolderNotFound,
     FolderRefused,
+    IntegrityError,
     MessageRefused,
     PermissionDenied,
     ServerUnavailable,
@@ -479,6 +483,28 @@ class TestLastWords:
 
         with pytest.raises(ConnectionLost, match="this is not IMAP"):
             appended(destination, letter(message(1)))
+
+
+class TestOctetsThatCannotBeHad:
+    @pytest.mark.parametrize("capabilities", [DESTINATION, ("IMAP4rev1", "LITERAL+"), MINIMAL])
+    @pytest.mark.parametrize("error", [IntegrityError("altered"), ArchiveUnreachable("no answer")])
+    def test_leave_no_message_that_what_is_said_next_completes(
+        self, connected: Connected, capabilities: Sequence[str], error: ArchiverError
+    ) -> None:
+        """A goodbye is as long as what is missing of the message."""
+        begun = message(1, octets=300_000)
+
+        def octets() -> Iterator[bytes]:
+            yield begun
+            raise error
+
+        for missing in range(8, 16):
+            server, destination = connected(capabilities)
+            broken = replace(letter(begun), size=len(begun) + missing, octets=octets)
+            with pytest.raises((ConnectionLost, ArchiveUnreachable)):
+                appended(destination, broken)
+            destination.close()
+            assert literals(server) == []
 
 
 class TestFolders:

@@ -115,6 +115,22 @@ def test_a_large_one_is_read_again_each_time() -> None:
     assert max(map(len, made.letter.octets())) < LARGE_OCTETS
 
 
+@pytest.mark.parametrize("kinds", [[], ["nul"]])
+def test_a_large_one_that_is_another_when_it_is_sent_does_not_come_to_its_end(kinds: list[str]) -> None:
+    octets = b"Subject: 1\r\n\r\n" + b"x\0" * LARGE_OCTETS
+    shelf = Shelf(octets)
+    store = cast(MessageStore, shelf)
+    made = parcel_of(store, outgoing(octets), OPEN)
+    made = repaired_by(store, made, kinds) if kinds else made
+    shelf.octets = b"T" + octets[1:]
+
+    given = []
+    with pytest.raises(IntegrityError, match="cur/1: its octets are not those that were stored"):
+        given.extend(made.letter.octets())
+
+    assert sum(map(len, given)) < made.letter.size
+
+
 @pytest.mark.parametrize("found", [b"", MAIL[:-1], MAIL + b"\n", MAIL.replace(b"1", b"2"), b"x" * LARGE_OCTETS * 2])
 def test_what_is_not_what_was_stored_is_not_sent(found: bytes) -> None:
     with pytest.raises(IntegrityError, match="cur/1: its octets are not those that were stored"):
