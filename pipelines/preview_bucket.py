@@ -11,6 +11,7 @@ from typing import Any
 from archiver.config import S3Settings, Settings
 from archiver.errors import ArchiverError
 from archiver.s3.marker import Marker, read_marker
+from archiver.s3.opening import client_of
 from archiver.wiring_store import bucket_of
 
 
@@ -53,7 +54,7 @@ def preview_bucket(settings: Settings) -> BucketPreview | None:
     if (s3 := settings.archive.s3) is None:
         return None
     bucket = bucket_of(settings, s3)
-    preview = BucketPreview(s3, bucket.place(), "boto3")
+    preview = BucketPreview(s3, bucket.place(), client_of(s3))
     try:
         if not bucket.has_bucket() and s3.create_bucket:
             return BucketPreview(s3, preview.place, preview.client, exists=False)

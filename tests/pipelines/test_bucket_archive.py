@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.s3.opening import client_of
 from tests.accounts import account_file, archive_of, archive_state, command, mails, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, s3_of
 from tests.servers.dovecot import Dovecot
@@ -102,6 +103,7 @@ class TestCheck:
 
         found = command("check", config, "--json").report["accounts"][0]["archive"]["bucket"]
         assert (found["exists"], found["layout"], found["found"]["account"]) == (True, "objects", mail_user)
+        assert found["client"] == client_of(s3_of(config))
 
     def test_says_what_is_wrong_with_the_bucket(
         self,
