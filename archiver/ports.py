@@ -124,6 +124,10 @@ class MessageStore(Protocol):
             IntegrityError: not there.
         """
 
+    def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
+        """What is known of them not to be there, and need not be linked; a store where `link` says so at once
+        leaves it to that."""
+
     def foresee(self, placements: Sequence[Placement]) -> None:
         """The calling thread opens these next, in this order. Told again, what it foresaw before is forgotten."""
 

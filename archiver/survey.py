@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from heapq import nlargest
+from itertools import islice
 from typing import Literal
 
 from archiver.errors import FolderChanged, IntegrityError
@@ -330,9 +331,14 @@ class Surveyor:
             self.batch.moved(fact, [(placement, replace(placement, flags=flags))])
 
     def _match_again(self, surveyed: Surveyed, present: set[int]) -> None:
-        """Known messages in a new epoch are linked, not fetched."""
-        for found in known_again(self.source, self.catalog, present, surveyed.wanted, self._usable):
-            self._link(surveyed, found)
+        """Known messages in a new epoch are linked, not fetched, but those whose octets the archive lost."""
+        matches = known_again(self.source, self.catalog, present, surveyed.wanted, self._usable)
+        while some := list(islice(matches, BATCH_MESSAGES)):
+            lacking = self.store.lacking([each.twin.placement for each in some])
+            for found in some:
+                # NOTE: a match may be one of a message that another one of them took.
+                if found.seen.uid in surveyed.wanted and found.twin.placement.digest not in lacking:
+                    self._link(surveyed, found)
 
     def _usable(self, placement: Placement) -> bool:
         """Mail that is not where the server shows it now: vanished, of an ended or ending epoch, of a folder

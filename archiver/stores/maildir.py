@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from archiver.audit import Audited
 from archiver.errors import IntegrityError
-from archiver.model import Placement
+from archiver.model import Digest, Placement
 from archiver.ports import Rows
 from archiver.stores.durable import Durability, Writing, private_file
 from archiver.stores.maildir_audit import audit
@@ -109,6 +109,10 @@ class MaildirStore:
             return open(self._tree.expected(placement), "rb")
         except FileNotFoundError:
             return open(self.locate(placement), "rb")
+
+    def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
+        """A link tells at once."""
+        return ()
 
     def foresee(self, placements: Sequence[Placement]) -> None:
         """A disk reads ahead by itself."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,6 +60,12 @@ class ObjectStore:
         """
         octets = self._ahead.take(placement.digest)
         return self.read(placement) if octets is None else io.BytesIO(octets)
+
+    def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
+        """Those that are not there with their size, looked for side by side."""
+        looks = {each.digest: self.threads.submit(partial(self.require, each)) for each in placements}
+        wait(looks.values())
+        return {digest for digest, look in looks.items() if _is_lacking(look)}
 
     def foresee(self, placements: Sequence[Placement]) -> None:
         """These are opened next, in this order: small ones are fetched side by side while the first are used."""
@@ -164,6 +171,14 @@ class ObjectStore:
     def _remember(self, digest: Digest) -> None:
         if len(self._there) < _REMEMBERED:
             self._there.add(digest)
+
+
+def _is_lacking(look: Future[None]) -> bool:
+    try:
+        look.result()
+    except IntegrityError:
+        return True
+    return False
 
 
 def is_small(placement: Placement) -> bool:

@@ -8,7 +8,7 @@ is read as it lies, and only new messages go the new way.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import BinaryIO
 
@@ -58,6 +58,12 @@ class PackStore:
                 return self._objects.read(placement)
             octets = self._packs.read(frame, placement.digest, placement.size)
         return io.BytesIO(octets)
+
+    def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
+        """Those whose packs are not there, or are cut short, and those whose objects are not."""
+        frames = self._frames({each.digest for each in placements})
+        objects = self._objects.lacking([each for each in placements if each.digest not in frames])
+        return {*objects, *frames.keys()} - self._packs.holding(frames)
 
     def foresee(self, placements: Sequence[Placement]) -> None:
         """These are opened next, in this order: neighbours in a pack are fetched by one request."""

@@ -186,6 +186,12 @@ class StoreContract:
         with pytest.raises(IntegrityError):
             linked()
 
+    def test_what_may_be_linked_is_not_lacking(self, store: MessageStore) -> None:
+        one, lost = placement_of(HELLO, 1), placement_of(HELLO + b"lost", 2)
+        put(store, (one, HELLO))
+        assert set(store.lacking([one, lost])) <= {lost.digest}
+        assert set(store.lacking([])) == set()
+
     def test_a_message_that_is_not_there_is_an_integrity_error(self, store: MessageStore) -> None:
         with pytest.raises(IntegrityError):
             store.open(placement_of(HELLO, 1))

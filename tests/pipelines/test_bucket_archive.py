@@ -67,6 +67,23 @@ class TestTheBucketAlone:
         dovecot.append_many(mail_user, "INBOX", mails(range(20)))
         return bucket_account(tmp_path, dovecot, mail_user, endpoint, s3={"layout": layout})
 
+    def test_fetches_in_a_new_epoch_what_it_lost(
+        self, config: Path, dovecot: Dovecot, mail_user: str, endpoint: Endpoint
+    ) -> None:
+        """Known messages are linked there; one that the bucket lost stops none of the others."""
+        run(config)
+        bucket = s3_of(config).bucket
+        lost = next(key for key in endpoint.keys(bucket) if "/messages/" in key or "/packs/" in key)
+        endpoint.delete(bucket, lost)
+        dovecot.bump_uidvalidity(mail_user, "INBOX")
+
+        result = run(config)
+
+        assert result.balanced
+        assert result.total("stored") == (20,)
+        assert result.total("fetched") == ((20,) if "/packs/" in lost else (1,))
+        assert_bucket_whole(config, endpoint)
+
     def test_is_enough_to_go_on(self, config: Path, dovecot: Dovecot, mail_user: str, endpoint: Endpoint) -> None:
         run(config)
         before = assert_bucket_whole(config, endpoint)
