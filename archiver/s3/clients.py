@@ -11,11 +11,14 @@ import base64
 import hashlib
 import ssl
 import threading
+from functools import cache
 from typing import Any, BinaryIO
 
 import boto3
 import botocore.auth
 import botocore.handlers
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import SSLError
 
@@ -60,7 +63,7 @@ def make_client(settings: S3Settings) -> Any:
     )
     # NOTE: making sessions is not thread-safe.
     with _making:
-        session = boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
+        session = _session(settings)
         client = session.client(
             "s3", endpoint_url=settings.endpoint_url, verify=_trusted(settings) or None, config=config
         )
@@ -77,6 +80,20 @@ def make_client(settings: S3Settings) -> Any:
 def credentials_of(client: Any) -> Any:
     """What a client signs with, renewed when it has to be; its `get_frozen_credentials` gives those of now."""
     return client._request_signer._credentials
+
+
+def _session(settings: S3Settings) -> boto3.session.Session:
+    """A session that shares what describes the services, 8 MB that are read from files, with all others."""
+    session = botocore.session.Session()
+    session.register_component("data_loader", _loader())
+    return boto3.session.Session(
+        botocore_session=session, profile_name=settings.profile, region_name=settings.region
+    )
+
+
+@cache
+def _loader() -> botocore.loaders.Loader:
+    return botocore.loaders.create_loader()
 
 
 def _trusted(settings: S3Settings) -> str | None:
