@@ -7,6 +7,7 @@ depends on it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import secrets
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from archiver.errors import ConfigError, IntegrityError
+from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.model import Digest
 from archiver.s3.bucket import Bucket
 from archiver.s3.keeping import KeptAs, LockOfBucket
@@ -122,7 +123,11 @@ def _find_out(bucket: KeepingBucket, settings: S3Settings, account: str, asked: 
 
 
 def is_atomic(bucket: Bucket) -> bool:
-    """Whether a write that is to happen only once does, however many try at the same time."""
+    """Whether a write that is to happen only once does, however many try at the same time.
+
+    NOTE: a race that nobody won tells nothing. The answer to the winner was lost, and when it tried again the
+    object was there.
+    """
     keys = [f"{PROBES}{secrets.token_hex(8)}" for _ in range(_ROUNDS)]
 
     def race(key: str, number: int) -> bool:
@@ -131,11 +136,8 @@ def is_atomic(bucket: Bucket) -> bool:
 
     try:
         with ThreadPoolExecutor(_RACERS) as pool:
-            for key in keys:
-                won = list(pool.map(race, [key] * _RACERS, range(_RACERS)))
-                if sum(won) != 1:
-                    return False
-        return True
+            won = [sum(pool.map(race, [key] * _RACERS, range(_RACERS))) for key in keys]
+        return max(won) == 1
     finally:
         _remove(bucket, *keys)
 
@@ -196,7 +198,11 @@ def _require_kept(bucket: KeepingBucket, settings: S3Settings, asked: str) -> No
         raise ConfigError(
             error.where, [f"{', '.join(names)}: {each}" for each in error.problems], hint=error.hint
         ) from error
-    problems = list(ignored(settings, bucket.kept_as(key), time.time()))
+    try:
+        problems = list(ignored(settings, bucket.kept_as(key), time.time()))
+    except ArchiverError:
+        _remove(bucket, key)
+        raise
     if problems:
         _remove(bucket, key)
         raise ConfigError(
@@ -214,8 +220,9 @@ def _asked(settings: S3Settings) -> str:
 
 def _remove(bucket: Bucket, *keys: str) -> None:
     """What cannot be removed is a few octets below our own place."""
-    for _ in bucket.delete(keys):
-        pass
+    with contextlib.suppress(ArchiverError):
+        for _ in bucket.delete(keys):
+            pass
 
 
 def _digest(octets: bytes) -> Digest:

@@ -144,6 +144,17 @@ class TestProbes:
         assert is_atomic(MemoryBucket())
         assert not is_atomic(Careless())
 
+    def test_an_answer_that_was_lost_is_no_proof_against_an_endpoint(self) -> None:
+        class Forgetful(MemoryBucket):
+            lost = False
+
+            def create(self, *arguments: Any) -> bool:
+                told = super().create(*arguments) and self.lost
+                self.lost = True
+                return told
+
+        assert is_atomic(Forgetful())
+
 
 def test_a_marker_that_is_none_is_not_overwritten(gateway: Endpoint) -> None:
     settings = settings_of(gateway, gateway.fresh_bucket())
