@@ -99,7 +99,7 @@ def _from_file(path: str, where: str) -> bytes:
         if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
             log.warning("%s: other users can read %s; `chmod 600` keeps it private", where, path)
         return _first_line(octets)
-    raise ConfigError(where, [problem])
+    raise ConfigError(where, [problem], hint="name a file that is there, and that this user may read")
 
 
 def _from_command(command: tuple[str, ...], where: str) -> bytes:

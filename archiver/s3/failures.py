@@ -138,11 +138,13 @@ def refused(refusal: Refusal, where: str, settings: S3Settings, now: float) -> A
             f"{where}: may not {_verb(refusal.operation)} ({said(refusal)})",
             hint="give these credentials that permission on the bucket, and run again",
         )
-    if settings.sse == "customer" and refusal.operation in ("GetObject", "HeadObject"):
+    if refusal.operation in ("GetObject", "HeadObject") and (
+        settings.sse == "customer" or "Server Side Encryption" in refusal.message
+    ):
         return ConfigError(
             where,
             [f"cannot be read ({said(refusal)})"],
-            hint="[archive.s3] customer_key has to be the key it was written with",
+            hint="[archive.s3] sse and customer_key have to be those it was written with",
         )
     return ConfigError(
         where,
