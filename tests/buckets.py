@@ -5,10 +5,14 @@ What a bucket holds is read by a client that shares nothing with the archiver.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import sqlite3
 import struct
+from collections import defaultdict
 from contextlib import closing
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import zstandard
 
 from archiver.config import S3Settings, load_account
 from tests.accounts import CATALOG, ArchiveState, Server, account_file, archive_of, archive_state
+from tests.faults.attempts import wait_for
 from tests.servers.s3_endpoint import Endpoint
 
 
@@ -66,6 +71,30 @@ def forget_locally(config: Path) -> None:
     archive.rmdir()
 
 
+def lease_has_run_out(config: Path, endpoint: Endpoint) -> None:
+    """As if the machine that held the archive had not renewed its lease for long: it may be taken over."""
+    leases = [key for key in objects_of(config, endpoint) if key.startswith("lease/")]
+    if leases:
+        key = root_of(config) + max(leases)
+        lease = json.loads(endpoint.get(s3_of(config).bucket, key))
+        octets = json.dumps(lease | {"ttl": 1e-6}).encode()
+        endpoint.put(s3_of(config).bucket, key, octets)
+        wait_for(lambda: _is_of_an_earlier_second(endpoint, s3_of(config).bucket, key), "the next second there")
+
+
+def _is_of_an_earlier_second(endpoint: Endpoint, bucket: str, key: str) -> bool:
+    """By the endpoint's clock, which tells whole seconds."""
+    head = endpoint.head(bucket, key)
+    told = head["ResponseMetadata"]["HTTPHeaders"]
+    return parsedate_to_datetime(told["date"]) > parsedate_to_datetime(told["last-modified"])
+
+
+def facts_of(config: Path, endpoint: Endpoint) -> list[dict[str, Any]]:
+    """The facts of the journal in the bucket, in their order."""
+    segments = sorted(each for each in objects_of(config, endpoint).items() if each[0].startswith("journal/"))
+    return [json.loads(line) for _, octets in segments for line in gzip.decompress(octets).splitlines()[1:]]
+
+
 def packed(pack: bytes) -> list[bytes]:
     """The messages of a pack, as docs/formats.md says where they are."""
     offset, length, _ = struct.unpack("<QQQ", pack[-72:-48])
@@ -91,3 +120,21 @@ def assert_bucket_whole(config: Path, endpoint: Endpoint) -> ArchiveState:
         named = {row[0] for row in catalog.execute("SELECT digest FROM message")}
     assert held == named
     return archive_state(archive_of(config))
+
+
+def assert_nothing_altered(config: Path, endpoint: Endpoint) -> None:
+    """In a bucket with versions: what is kept for ever was never removed, and never overwritten by anything else.
+
+    NOTE: radosgw ignores If-None-Match there. A writer that finds itself the second takes its version away again;
+    one that is killed before leaves it, with the same octets.
+    """
+    root, bucket = root_of(config), s3_of(config).bucket
+    kept = tuple(f"{root}{place}/" for place in ("messages", "packs", "journal"))
+    versions = defaultdict[str, list[str]](list)
+    for key, version in endpoint.versions(bucket, root):
+        if key.startswith(kept):
+            versions[key].append(version)
+    for key, ids in versions.items():
+        read = [endpoint.client.get_object(Bucket=bucket, Key=key, VersionId=each)["Body"].read() for each in ids]
+        assert len(set(read)) == 1
+    assert set(versions) == {key for key in endpoint.keys(bucket, root) if key.startswith(kept)}

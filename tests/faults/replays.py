@@ -43,11 +43,16 @@ SMALL_BATCHES = ("-c", _SMALL_BATCHES)
 
 def migration(directory: Path, source: Server, user: str, there: Server, new_user: str, **keys: Any) -> Path:
     """An account file from `user` at `source` to `new_user` at `there`."""
+    return account_file(directory, source, user, **{**destination(directory, there, new_user), **keys})
+
+
+def destination(directory: Path, there: Server, new_user: str) -> dict[str, Any]:
+    """The keys of an account file that is replayed to `new_user` at `there`."""
     password = directory / "new.password"
     directory.mkdir(parents=True, exist_ok=True)
     password.write_text("pw\n")
     password.chmod(0o600)
-    destination = {
+    return {
         "destination__host": there.host,
         "destination__port": there.port,
         "destination__tls": "off",
@@ -55,7 +60,6 @@ def migration(directory: Path, source: Server, user: str, there: Server, new_use
         "destination__password": {"file": str(password)},
         "destination__attempts": 4,
     }
-    return account_file(directory, source, user, **{**destination, **keys})
 
 
 def mailbox(folders: Mapping[bytes, ServedFolder]) -> Mailbox:
