@@ -73,9 +73,8 @@ def forget_locally(config: Path) -> None:
 
 def lease_has_run_out(config: Path, endpoint: Endpoint) -> None:
     """As if the machine that held the archive had not renewed its lease for long: it may be taken over."""
-    leases = [key for key in objects_of(config, endpoint) if key.startswith("lease/")]
-    if leases:
-        key = root_of(config) + max(leases)
+    if leases := endpoint.keys(s3_of(config).bucket, f"{root_of(config)}lease/"):
+        key = max(leases)
         lease = json.loads(endpoint.get(s3_of(config).bucket, key))
         octets = json.dumps(lease | {"ttl": 1e-6}).encode()
         endpoint.put(s3_of(config).bucket, key, octets)
@@ -91,8 +90,8 @@ def _is_of_an_earlier_second(endpoint: Endpoint, bucket: str, key: str) -> bool:
 
 def facts_of(config: Path, endpoint: Endpoint) -> list[dict[str, Any]]:
     """The facts of the journal in the bucket, in their order."""
-    segments = sorted(each for each in objects_of(config, endpoint).items() if each[0].startswith("journal/"))
-    return [json.loads(line) for _, octets in segments for line in gzip.decompress(octets).splitlines()[1:]]
+    segments = endpoint.contents(s3_of(config).bucket, f"{root_of(config)}journal/")
+    return [json.loads(line) for octets in segments.values() for line in gzip.decompress(octets).splitlines()[1:]]
 
 
 def packed(pack: bytes) -> list[bytes]:
