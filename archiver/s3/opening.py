@@ -19,6 +19,8 @@ def beyond_fast(settings: S3Settings) -> str | None:
         return "a customer_key is beyond the faster client"
     if settings.addressing_style == "virtual" and settings.endpoint_url is not None:
         return 'addressing_style = "virtual" at an endpoint of one\'s own is beyond the faster client'
+    if settings.checksums == "when_required":
+        return 'checksums = "when_required" is beyond the faster client'  # which sends no MD5
     if any(" " in tag for pair in settings.tags.items() for tag in pair):
         return "a space in tags is beyond the faster client"  # which sends a plus, and radosgw takes it for one
     return None

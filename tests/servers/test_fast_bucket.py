@@ -162,7 +162,7 @@ class TestWhichClient:
     @pytest.mark.parametrize(
         ("others", "word"),
         [({"client": "boto3"}, "boto3"), ({"object_lock": ObjectLock(mode="COMPLIANCE", days=1)}, "object_lock"),
-         ({"tags": {"kind": "old mail"}}, "tags"),
+         ({"tags": {"kind": "old mail"}}, "tags"), ({"checksums": "when_required"}, "checksums"),
          ({"sse": "customer", "customer_key": {"env": "KEY"}}, "customer_key"),
          ({"addressing_style": "virtual", "endpoint_url": "https://s3.example.org"}, "addressing_style")],
     )  # fmt: skip
