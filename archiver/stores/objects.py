@@ -24,6 +24,7 @@ from archiver.stores.durable import Writing, private_file
 from archiver.stores.keys import MESSAGES, message_key
 from archiver.stores.objects_audit import audit_elsewhere, audit_objects
 from archiver.stores.read_ahead import SMALL_OCTETS, ReadAhead, Request
+from archiver.stores.spooled import sendable, unlink
 from archiver.stores.threads import Threads
 
 SPOOL = "spool"
@@ -225,9 +226,7 @@ class ObjectBatch:
             return
 
         def send() -> None:
-            octets = body.octets if body.octets is not None else body.spool
-            assert octets is not None
-            self._write(body.digest, body.size, octets, likely=twin is not None)
+            self._write(body.digest, body.size, sendable(placement, body), likely=twin is not None)
             unlink(body.spool)
 
         self._under_way[body.digest] = self._threads.submit(send)
@@ -243,7 +242,8 @@ class ObjectBatch:
         """Wait until all of it is there. The digest names the object, so there is nothing more to record.
 
         Raises:
-            IntegrityError: a linked message's octets are not there.
+            IntegrityError: a linked message's octets are not there, or the local disk gave back others than were
+                spooled.
             ArchiverError: something could not be sent; what else was under way has come to its end.
         """
         under_way = list(self._under_way.values())
@@ -259,9 +259,3 @@ class ObjectBatch:
             each.cancel()
         wait(list(self._under_way.values()))
         self._under_way.clear()
-
-
-def unlink(spool: Path | None) -> None:
-    """Remove a spool file, if there is one."""
-    if spool is not None:
-        spool.unlink(missing_ok=True)

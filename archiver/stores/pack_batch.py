@@ -14,9 +14,10 @@ from functools import partial
 from archiver.errors import IntegrityError
 from archiver.facts import Fact, PackedFact
 from archiver.model import Body, Digest, Frame, Placement
-from archiver.stores.objects import ObjectBatch, unlink
+from archiver.stores.objects import ObjectBatch
 from archiver.stores.pack_format import Entry, assemble, compress
 from archiver.stores.pack_objects import PackObjects
+from archiver.stores.spooled import octets_of, unlink
 from archiver.stores.threads import Threads
 
 PACK_OCTETS = 8 << 20
@@ -80,6 +81,7 @@ class PackBatch:
         """Take the octets; a pack that is full is sent. Takes over `body.spool`.
 
         Raises:
+            IntegrityError: the local disk gave back other octets than were spooled.
             ArchiverError: a pack could not be sent.
         """
         if body.digest in self._seen:
@@ -144,7 +146,7 @@ class PackBatch:
             elif body.digest not in known and (twin is not None or body.size >= self._below):
                 self._objects.put(placement, body, twin)
             else:
-                fresh.append((body.digest, _octets(body)))
+                fresh.append((body.digest, octets_of(placement, body)))
         if fresh:
             self._compress(fresh)
 
@@ -178,12 +180,3 @@ class PackBatch:
                     f"{self._packs.place_in(frames[digest])}: message {digest}: its pack is not in the bucket",
                     hint="`archiver verify` lists what is missing, `archiver repair` fetches it again",
                 )
-
-
-def _octets(body: Body) -> bytes:
-    if body.octets is not None:
-        return body.octets
-    assert body.spool is not None
-    octets = body.spool.read_bytes()
-    unlink(body.spool)
-    return octets

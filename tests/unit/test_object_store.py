@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from archiver.audit import Fault, Looked, Stray
-from archiver.errors import ArchiveNotWritable
+from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.message import body_of
 from archiver.model import Digest, Placement
 from archiver.stores.keys import digest_of_key, message_key
@@ -162,3 +163,22 @@ def test_a_key_tells_its_digest_and_others_tell_none() -> None:
     assert digest_of_key(message_key(Digest("AB" * 32))) is None
     for key in (f"messages/00/{digest}.eml", f"messages/{digest}.eml", "messages/ab/notes.txt", "journal/1"):
         assert digest_of_key(key) is None
+
+
+def test_what_the_disk_gave_back_otherwise_is_not_sent(
+    store: ObjectStore, bucket: MemoryBucket, tmp_path: Path
+) -> None:
+    """Not every endpoint compares what arrives."""
+    spool, place = tmp_path / "spooled", placement_of(HELLO, 3, ".Sent")
+    body = replace(body_of(HELLO), octets=None, spool=spool)
+    spool.write_bytes(HELLO[:-1] + b"?")
+    batch = store.batch()
+    batch.put(place, body)
+    with pytest.raises(IntegrityError, match=r'folder "\.Sent", uid 3.*damaged disk'):
+        batch.commit()
+    assert bucket.objects == {}
+
+    spool.write_bytes(HELLO)
+    batch.put(place, body)
+    batch.commit()
+    assert (bucket.objects[message_key(place.digest)][0], spool.exists()) == (HELLO, False)

@@ -154,6 +154,26 @@ class TestPacking:
         put(store, *messages)
         assert [read(archive.open(), place) for place, _ in messages] == [octets for _, octets in messages]
 
+    def test_what_the_disk_gave_back_otherwise_is_not_packed(
+        self, archive: RecordedPacks, bucket: MemoryBucket, tmp_path: Path
+    ) -> None:
+        spool = tmp_path / "spooled"
+        (place, octets), other = small(2)
+        spool.write_bytes(octets)
+        batch = archive.open().batch()
+        batch.put(place, replace(body_of(octets), octets=None, spool=spool))
+        batch.commit()
+        assert (read(archive.open(), place), spool.exists()) == (octets, False)
+
+        place, octets = other
+        spool.write_bytes(octets[:-1] + b"?")
+        batch = archive.open().batch()
+        batch.put(place, replace(body_of(octets), octets=None, spool=spool))
+        with pytest.raises(IntegrityError, match=r'folder "INBOX", uid 2.*damaged disk'):
+            batch.commit()
+        batch.abandon()
+        assert len(keys(bucket)) == 1
+
 
 class TestLayouts:
     """A message is a frame or an object, as it was when it came; only new ones go the new way."""
