@@ -3,11 +3,13 @@
 A run that was killed leaves objects and packs that nobody recorded. They do no harm, and are used when their
 messages are put again, so they are given a week. What a segment named once stays for ever, whatever was recorded
 later: the archive as of a past date may need it.
+
+A journal that was lost and begun anew is whole, and names next to nothing. What looks like that waits for a person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,11 +36,14 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Objects that are named by a digest: the beginning of their keys, which are in the order of digests, and the
-    digest in a key, None for one of another form."""
+    """Objects that are named by a digest: what people call them, the beginning of their keys, which are in the
+    order of digests, and the digest in a key, None for one of another form. `few` of them may go, whatever share of
+    all they are."""
 
+    name: str
     under: str
     digest_of: Callable[[str], Digest | None]
+    few: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,13 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class GarbageResult:
-    """`garbage` is what may be removed, or was; what of it had to stay says in `kept` why. `young` are the objects
-    that no segment names either, but not for long, with their octets."""
+    """`garbage` is what may be removed, or was, if `deleted`; what of it had to stay says in `kept` why.
+    `held_back`: why nothing is removed until a person confirms it. `young` are the objects that no segment names
+    either, but not for long, with their octets."""
 
     segments: int
     deleted: bool
+    held_back: str | None = None
     garbage: tuple[Garbage, ...] = ()
     young: int = 0
     young_octets: int = 0
@@ -73,17 +80,50 @@ class GarbageResult:
         return tuple(each for each in self.garbage if each.kept is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is of a kind: how many objects, and those that no segment names, for a week (`old`) or not."""
+
+    kind: Kind
+    listed: int
+    old: Sequence[ObjectFacts]
+    young: int = 0
+    young_octets: int = 0
+
+
+def over_the_brake(found: Sequence[Found], began: float) -> str | None:
+    """Why removing that needs a person's word, for people; None if it does not. `began`: when the first segment of
+    the journal was written.
+
+    A run writes to the journal before it sends a message, so what was there before is of another journal. Where
+    objects are younger than they were, having been copied to another bucket, much of a kind tells: more than a few
+    and more than a quarter. A killed run leaves less, for most of that is put again, and named, by the next one.
+    """
+    early = sum(facts.modified < began for each in found for facts in each.old)
+    if early:
+        return f"{early} of {sum(each.listed for each in found)} objects are not named and older than the journal"
+    for each in found:
+        much = len(each.old)
+        if much > each.kind.few and much * 4 > each.listed:
+            limit = f"being more than {each.kind.few} and more than a quarter"
+            return f"{much} of {each.listed} {each.kind.name} are not named, {limit}"
+    return None
+
+
 @dataclass(slots=True)
 class GarbageStep:
     """What the step needs. `named` is empty; `last` is number and digest of the last segment the catalog applied,
-    when it had caught up. Nobody else may write meanwhile. Without `delete` nothing is removed."""
+    when it had caught up; `began` is when the first one was written, by the endpoint's clock. Nobody else may write
+    meanwhile. Without `delete` nothing is removed, nor beyond the brake without `confirmed`."""
 
     bucket: Bucket
     journal: Journal
     last: tuple[int, Digest]
+    began: float
     named: Named
     kinds: tuple[Kind, ...]
     delete: bool
+    confirmed: bool
     progress: Progress
     check_stop: Callable[[], None]
 
@@ -95,16 +135,12 @@ class GarbageStep:
         """
         segments = self._read_journal()
         self.progress(Noted(f"{segments} segments of the journal read; looking through the bucket"))
-        old: list[ObjectFacts] = []
-        young = young_octets = 0
-        for kind in self.kinds:
-            for facts in self._unnamed(kind):
-                if facts.asked - facts.modified >= MIN_AGE_SECONDS:
-                    old.append(facts)
-                else:
-                    young, young_octets = young + 1, young_octets + facts.size
+        found = [self._find(kind) for kind in self.kinds]
+        old = [facts for each in found for facts in each.old]
+        held_back = None if self.confirmed else over_the_brake(found, self.began)
         kept: dict[str, Kept] = {}
-        if self.delete:
+        deleted = self.delete and held_back is None
+        if deleted:
             for each in self.bucket.delete(self._going(old)):
                 kept[each.key] = each
         garbage = tuple(
@@ -116,7 +152,8 @@ class GarbageStep:
             )
             for facts in old
         )
-        return GarbageResult(segments, self.delete, garbage, young, young_octets)
+        young, young_octets = sum(each.young for each in found), sum(each.young_octets for each in found)
+        return GarbageResult(segments, deleted, held_back, garbage, young, young_octets)
 
     def _going(self, old: Iterable[ObjectFacts]) -> Iterator[str]:
         for facts in old:
@@ -138,8 +175,21 @@ class GarbageStep:
             )
         return last[0]
 
-    def _unnamed(self, kind: Kind) -> Iterator[ObjectFacts]:
-        """The objects of that kind that the journal does not name: two walks in one order, side by side."""
+    def _find(self, kind: Kind) -> Found:
+        listed = young = young_octets = 0
+        old: list[ObjectFacts] = []
+        for facts, is_named in self._walk(kind):
+            listed += 1
+            if is_named:
+                continue
+            if facts.asked - facts.modified >= MIN_AGE_SECONDS:
+                old.append(facts)
+            else:
+                young, young_octets = young + 1, young_octets + facts.size
+        return Found(kind, listed, old, young, young_octets)
+
+    def _walk(self, kind: Kind) -> Iterator[tuple[ObjectFacts, bool]]:
+        """The objects of that kind, and whether the journal names them: two walks in one order, side by side."""
         named = iter(self.named)
         name = next(named, None)
         for facts in in_order(self.bucket.list(kind.under), self.bucket.place(kind.under)):
@@ -149,8 +199,7 @@ class GarbageStep:
                 continue
             while name is not None and name < digest:
                 name = next(named, None)
-            if name != digest:
-                yield facts
+            yield facts, name == digest
 
 
 def _digests(fact: Fact) -> Iterator[Digest]:

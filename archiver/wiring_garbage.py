@@ -8,10 +8,13 @@ from archiver.garbage import GarbageResult, GarbageStep, Kind
 from archiver.progress import Progress
 from archiver.record import Recorder
 from archiver.s3.bucket import Bucket
+from archiver.stores.bucket_journal import journal_key
 from archiver.stores.keys import MESSAGES, digest_of_key
 from archiver.stores.named import named_digests
 from archiver.stores.pack_format import PACKS, pack_of_key
 from archiver.wiring import Archive, take_number
+
+KINDS = (Kind("messages", MESSAGES, digest_of_key, few=50), Kind("packs", PACKS, pack_of_key, few=5))
 
 
 def collect_garbage(
@@ -20,10 +23,12 @@ def collect_garbage(
     bucket: Bucket,
     *,
     delete: bool,
+    confirmed: bool,
     check_stop: Callable[[], None],
     progress: Progress,
 ) -> GarbageResult:
     """The gc step over this archive, whose catalog has caught up with the journal and whose lock is held.
+    `confirmed`: a person's word that much may go.
 
     Raises:
         IntegrityError: the journal is damaged or not complete; nothing was removed.
@@ -32,14 +37,17 @@ def collect_garbage(
     # removed. An empty journal stays empty: beside it all would be garbage.
     if delete and archive.catalog.last_segment()[0]:
         take_number(archive, recorder, "gc")
+    first = bucket.look(journal_key(1))
     with named_digests(archive.settings.archive.path / "gc.scratch") as named:
         step = GarbageStep(
             bucket=bucket,
             journal=archive.journal,
             last=archive.catalog.last_segment(),
+            began=first.modified if first else 0.0,  # without it the journal is refused when it is read
             named=named,
-            kinds=(Kind(MESSAGES, digest_of_key), Kind(PACKS, pack_of_key)),
+            kinds=KINDS,
             delete=delete,
+            confirmed=confirmed,
             progress=progress,
             check_stop=archive.guarded(check_stop),
         )

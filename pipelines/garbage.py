@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError
+from archiver.errors import ArchiverError, Incomplete
 from archiver.garbage import Garbage, GarbageResult
 from archiver.names import printable
 from archiver.wiring import looking, writing
@@ -38,6 +38,8 @@ class GarbageOutcome:
         }
         if (result := self.result) is not None:
             document["segments"] = result.segments
+            document["deleted"] = result.deleted
+            document["held_back"] = result.held_back
             document["garbage"] = [_record(each) for each in result.garbage]
             document["octets"] = result.octets
             document["young"] = {"objects": result.young, "octets": result.young_octets}
@@ -53,12 +55,15 @@ def _record(garbage: Garbage) -> dict[str, Any]:
     }
 
 
-def collect_accounts(accounts: Sequence[Settings], listener: Listener, *, delete: bool) -> list[GarbageOutcome]:
-    """List the garbage of each account's bucket, or remove it. Never raises for an account's failure."""
-    return [_collect(settings, listener, delete=delete) for settings in accounts]
+def collect_accounts(
+    accounts: Sequence[Settings], listener: Listener, *, delete: bool, confirmed: bool = False
+) -> list[GarbageOutcome]:
+    """List the garbage of each account's bucket, or remove it, beyond the brake only if `confirmed`. Never raises
+    for an account's failure."""
+    return [_collect(settings, listener, delete=delete, confirmed=confirmed) for settings in accounts]
 
 
-def _collect(settings: Settings, listener: Listener, *, delete: bool) -> GarbageOutcome:
+def _collect(settings: Settings, listener: Listener, *, delete: bool, confirmed: bool) -> GarbageOutcome:
     def tell(event: AnyEvent) -> None:
         listener(settings.account, event)
 
@@ -71,18 +76,29 @@ def _collect(settings: Settings, listener: Listener, *, delete: bool) -> Garbage
                 return GarbageOutcome(settings, None, 0, "its archive is a Maildir: there is nothing to collect")
             check_stop = archive.guarded(STOP.check)
             result = collect_garbage(
-                archive, recorder, archive.bucket, delete=delete, check_stop=check_stop, progress=tell
+                archive,
+                recorder,
+                archive.bucket,
+                delete=delete,
+                confirmed=confirmed,
+                check_stop=check_stop,
+                progress=tell,
             )
     except ArchiverError as error:
         tell(failed(error))
         return GarbageOutcome(settings, None, error.exit_code, str(error))
-    return GarbageOutcome(settings, result, 0, _summary(result))
+    exit_code = Incomplete.exit_code if result.held_back else 0
+    return GarbageOutcome(settings, result, exit_code, _summary(result))
 
 
 def _summary(result: GarbageResult) -> str:
     words = [f"{result.segments} segments of the journal name all but {len(result.garbage)} old objects"]
     if not result.garbage:
         words = [f"{result.segments} segments of the journal name all old objects: nothing to remove"]
+    elif result.held_back:
+        words.append(f"nothing is removed: {result.held_back}; so does a journal look that was lost and begun anew")
+        look = "look at docs/damage-runbook.md first"
+        words.append(f"{look}; --delete --confirm-deletions removes them ({result.octets / 1e6:.1f} MB)")
     elif result.deleted:
         removed = len(result.garbage) - len(result.kept)
         words.append(f"{removed} removed, {result.octets / 1e6:.1f} MB")

@@ -74,11 +74,17 @@ def _name(message: Row) -> str:
     return f'folder "{message["folder"]}", uid {message["uid"]}'
 
 
-def collect_garbage(configs: Sequence[Path], terminal: Terminal, *, delete: bool) -> int:
-    """List or remove what no run recorded in the buckets of `configs`; returns the worst exit code."""
+def collect_garbage(configs: Sequence[Path], terminal: Terminal, *, delete: bool, confirmed: bool) -> int:
+    """List or remove what no run recorded in the buckets of `configs`; returns the worst exit code.
+
+    Raises:
+        ConfigError: what is not to be removed was confirmed.
+    """
+    if confirmed and not delete:
+        raise ConfigError("archiver gc", ["--confirm-deletions goes with --delete"])
     accounts = load_accounts(configs, terminal)
     with progress_display(terminal, [each.account for each in accounts.settings]) as display:
-        outcomes = collect_accounts(accounts.settings, display, delete=delete)
+        outcomes = collect_accounts(accounts.settings, display, delete=delete, confirmed=confirmed)
     results = [each.to_json() for each in outcomes]
     results += _refused(accounts)
     exit_code = worst(each["exit_code"] for each in results)
@@ -91,15 +97,18 @@ def collect_garbage(configs: Sequence[Path], terminal: Terminal, *, delete: bool
 
 
 def _show_garbage(result: Row, terminal: Terminal) -> None:
-    if result["exit_code"] != 0 or terminal.quiet:
-        return  # why was logged when it happened
-    terminal.out.say(f"{result['account']}: {printable(result['message'])}", "green")
+    good = result["exit_code"] == 0
+    told = not good and "garbage" not in result  # why was logged when it happened
+    if told or (good and terminal.quiet):
+        return
+    out = terminal.out if good or not terminal.quiet else terminal.err
+    out.say(f"{result['account']}: {printable(result['message'])}", "green" if good else "red")
     garbage = result.get("garbage", ())
     for each in garbage[:_SHOWN]:
         kept = f": had to stay: {each['kept']}" if each["kept"] else ""
-        terminal.out.say(f"  {each['path']}, {each['size']:,} octets, there since {each['since']}{kept}")
+        out.say(f"  {each['path']}, {each['size']:,} octets, there since {each['since']}{kept}")
     if len(garbage) > _SHOWN:
-        terminal.out.say(f"  and {len(garbage) - _SHOWN:,} more; --json lists them all")
+        out.say(f"  and {len(garbage) - _SHOWN:,} more; --json lists them all")
 
 
 def _refused(accounts: Accounts) -> list[dict[str, Any]]:

@@ -96,6 +96,9 @@ def gc(
     delete: Annotated[
         bool, typer.Option("--delete", help="Remove what is listed; without it nothing is changed.")
     ] = False,
+    confirm_deletions: Annotated[
+        bool, typer.Option("--confirm-deletions", help="Remove it, however much it is.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -108,6 +111,11 @@ def gc(
     are put again. Journal, marker and lease are never touched, nor is anything of another name: `archiver verify`
     tells of that. What an Object Lock or a legal hold keeps is listed with the reason, and stays.
 
+    A brake stops what looks like a journal that was lost and begun anew, which does not name the archive's own
+    messages: where something is older than the journal, or where more than 50 messages (or 5 packs) and more than a
+    quarter of all would go, nothing is removed, it says so, and ends with exit code 3. --confirm-deletions is a
+    person's word that it is meant.
+
     The account's lock is held meanwhile. A journal that is damaged or not complete ends it with exit code 6 before
     anything is removed. A Maildir has nothing to collect.
 
@@ -117,7 +125,8 @@ def gc(
     """
     from pipelines.commands.upkeep import collect_garbage
 
-    return collect_garbage(configs, terminal_of(as_json, quiet, verbose), delete=delete)
+    terminal = terminal_of(as_json, quiet, verbose)
+    return collect_garbage(configs, terminal, delete=delete, confirmed=confirm_deletions)
 
 
 def rebuild(

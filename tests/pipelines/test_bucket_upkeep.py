@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -73,8 +75,9 @@ def repair(config: Path, *, expect: int = 0, deep: bool = False) -> RepairOutcom
     return outcome
 
 
-def gc(config: Path, *, expect: int = 0, delete: bool = False) -> GarbageOutcome:
-    (outcome,) = collect_accounts([load_account(config)], lambda _, __: None, delete=delete)
+def gc(config: Path, *, expect: int = 0, delete: bool = False, confirmed: bool = False) -> GarbageOutcome:
+    accounts = [load_account(config)]
+    (outcome,) = collect_accounts(accounts, lambda _, __: None, delete=delete, confirmed=confirmed)
     assert outcome.exit_code == expect, outcome.message
     return outcome
 
@@ -274,6 +277,45 @@ class TestGc:
         assert key_of(config, 77) not in endpoint.keys(s3_of(config).bucket)
         verify(config, deep=True)
 
+    def test_waits_for_a_person_where_the_journal_was_lost_and_begun_anew(
+        self,
+        config: Path,
+        endpoint: Endpoint,
+        server: ScriptedServer,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """It names what the source still has. Of what it has no more nobody else has a copy."""
+        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        bucket = s3_of(config).bucket
+        forget_locally(config)
+        endpoint.delete(bucket, *endpoint.keys(bucket, root_of(config) + "journal/"))
+        del server.folders[b"INBOX"].messages[9]
+        time.sleep(1.1)  # objects are dated to the second
+        run(config)
+        assert "1 of 9 objects are not named and older than the journal" in gc(config, expect=3).message
+        assert "--confirm-deletions" in gc(config, delete=True, expect=3).message
+        assert key_of(config, 9) in endpoint.keys(bucket)
+
+        assert invoke(["gc", str(config), "--confirm-deletions"]) == 2
+        capsys.readouterr()
+        assert invoke(["gc", str(config), "--delete"]) == 3
+        shown = capsys.readouterr().out
+        assert "nothing is removed" in shown
+        assert key_of(config, 9) in shown
+        assert invoke(["gc", str(config), "--delete", "--confirm-deletions"]) == 0
+        assert key_of(config, 9) not in endpoint.keys(bucket)
+        verify(config, deep=True)
+
+    def test_no_message_is_older_than_the_journal(self, config: Path, endpoint: Endpoint) -> None:
+        bucket, root = s3_of(config).bucket, root_of(config)
+
+        def modified(under: str) -> list[datetime]:
+            listed = endpoint.client.list_objects_v2(Bucket=bucket, Prefix=root + under)["Contents"]
+            return [each["LastModified"] for each in listed]
+
+        assert modified("journal/00000001")[0] <= min(modified("messages/"))
+
     def test_refuses_a_damaged_journal(
         self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -350,4 +392,4 @@ def test_gc_as_json(
     assert (document["format"], document["deleted"]) == ("archiver-gc/1", False)
     (account,) = document["accounts"]
     assert [(each["size"], each["kept"]) for each in account["garbage"]] == [(11, None)]
-    assert account["octets"] == 11
+    assert (account["octets"], account["deleted"], account["held_back"]) == (11, False, None)

@@ -10,13 +10,14 @@ import pytest
 
 from archiver.errors import ConfigError, IntegrityError, Interrupted
 from archiver.facts import EpochFact, FolderFact
-from archiver.garbage import MIN_AGE_SECONDS, GarbageResult, GarbageStep, Kind
+from archiver.garbage import MIN_AGE_SECONDS, Found, GarbageResult, GarbageStep, Kind, over_the_brake
 from archiver.message import body_of
-from archiver.s3.bucket import Kept
+from archiver.s3.bucket import Kept, ObjectFacts
 from archiver.stores.journal import FileJournal
-from archiver.stores.keys import MESSAGES, digest_of_key, message_key
+from archiver.stores.keys import message_key
 from archiver.stores.named import named_digests
-from archiver.stores.pack_format import PACKS, pack_key, pack_of_key
+from archiver.stores.pack_format import PACKS, pack_key
+from archiver.wiring_garbage import KINDS
 from tests.contracts.store import placement_of
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
@@ -55,16 +56,23 @@ def archive(bucket: MemoryBucket, tmp_path: Path) -> Iterator[RecordedPacks]:
 
 
 def collect(
-    archive: RecordedPacks, *, delete: bool = False, check_stop: Callable[[], None] = lambda: None
+    archive: RecordedPacks,
+    *,
+    delete: bool = False,
+    confirmed: bool = False,
+    began: float = 0.0,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> GarbageResult:
     with named_digests(archive.path / "scratch") as named:
         step = GarbageStep(
             bucket=archive.bucket,
             journal=FileJournal(archive.path, "none"),
             last=archive.catalog.last_segment(),
+            began=began,
             named=named,
-            kinds=(Kind(MESSAGES, digest_of_key), Kind(PACKS, pack_of_key)),
+            kinds=KINDS,
             delete=delete,
+            confirmed=confirmed,
             progress=lambda _: None,
             check_stop=check_stop,
         )
@@ -187,6 +195,65 @@ def test_an_empty_journal_is_refused(bucket: MemoryBucket, tmp_path: Path) -> No
         collect(archive, delete=True)
     archive.catalog.close()
     assert key_of(1) in bucket.objects
+
+
+def test_what_is_older_than_the_journal_waits_for_a_person(archive: RecordedPacks, bucket: MemoryBucket) -> None:
+    """The journal was lost and begun anew: one mail that has gone from the source since is one too many."""
+    began = bucket.now
+    octets, modified = bucket.objects[key_of(6)]
+    bucket.objects[key_of(6)] = (octets, modified - 1)
+    bucket.now += WEEK
+    before = dict(bucket.objects)
+    for delete in (False, True):
+        result = collect(archive, delete=delete, began=began)
+        assert result.held_back == "1 of 5 objects are not named and older than the journal"
+        assert (len(result.garbage), result.deleted, bucket.objects) == (2, False, before)
+    result = collect(archive, delete=True, confirmed=True, began=began)
+    assert (result.held_back, result.deleted, key_of(6) in bucket.objects) == (None, True, False)
+
+
+def test_much_of_all_waits_for_a_person_although_it_is_younger_than_the_journal(
+    archive: RecordedPacks, bucket: MemoryBucket
+) -> None:
+    """Copied to another bucket all objects are as young as the copy."""
+    for number in range(50):
+        bucket.objects[message_key(body_of(b"%d" % number).digest)] = (b"x", bucket.now)
+    bucket.now += WEEK
+    before = dict(bucket.objects)
+    result = collect(archive, delete=True)
+    assert result.held_back == "51 of 53 messages are not named, being more than 50 and more than a quarter"
+    assert bucket.objects == before
+    collect(archive, delete=True, confirmed=True)
+    assert [key for key in bucket.objects if key in (key_of(3), key_of(4))] == [key_of(3), key_of(4)]
+    assert len(bucket.objects) == 3
+
+
+def found(kind: Kind, unnamed: int, listed: int) -> Found:
+    return Found(kind, listed, [ObjectFacts(f"{number}", 1, 100.0, 100.0 + WEEK) for number in range(unnamed)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "unnamed", "listed", "held"),
+    [
+        ("messages", 300, 2300, False),  # a first run was killed, and much of its mail was deleted at the source
+        ("messages", 300, 1200, False),
+        ("messages", 300, 1199, True),
+        ("messages", 50, 50, False),  # of a mailbox that was emptied
+        ("messages", 51, 51, True),
+        ("messages", 2000, 2000, True),
+        ("packs", 5, 5, False),
+        ("packs", 6, 24, False),
+        ("packs", 6, 23, True),
+        ("packs", 40, 40, True),
+        ("packs", 0, 0, False),
+    ],
+)
+def test_how_much_is_much(kind: str, unnamed: int, listed: int, held: bool) -> None:
+    (of,) = [each for each in KINDS if each.name == kind]
+    others = [found(each, 0, 100_000) for each in KINDS if each is not of]
+    assert (over_the_brake([found(of, unnamed, listed), *others], began=100.0) is not None) == held
+    early = over_the_brake([found(of, unnamed, listed), *others], began=101.0)
+    assert (early is not None) == (unnamed > 0)
 
 
 def test_a_listing_in_no_order_is_refused(archive: RecordedPacks, bucket: MemoryBucket) -> None:
