@@ -136,15 +136,16 @@ class Batch:
         ):
             self.flush()
 
-    def linked(self, fact: StoredFact, placement: Placement, twin: Placement) -> None:
-        """A message whose octets the archive holds at `twin`.
-
-        Raises:
-            IntegrityError: it does not, after all; nothing was recorded.
-        """
-        self._open().link(placement, twin)
+    def linked(self, fact: StoredFact, placement: Placement, twin: Placement) -> bool:
+        """A message whose octets the archive holds at `twin`; False if it does not, after all, and nothing was
+        recorded."""
+        try:
+            self._open().link(placement, twin)
+        except IntegrityError:
+            return False
         self.fact(fact)
-        self._flush_if_full()
+        self._flush_if_full()  # NOTE: what goes wrong here is of the whole batch, and ends it
+        return True
 
     def moved(self, fact: Fact, moves: Sequence[tuple[Placement, Placement]]) -> None:
         """Messages that change their place because of `fact`."""

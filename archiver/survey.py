@@ -347,11 +347,9 @@ class Surveyor:
 
     def _link(self, surveyed: Surveyed, found: Match) -> None:
         fact = self._known_again(surveyed.epoch, found.seen, found.twin, found.how)
-        try:
-            self.batch.linked(fact, surveyed.placement(fact), found.twin.placement)
-        except IntegrityError:
-            return  # its octets are not where they should be; it stays wanted and is fetched
-        surveyed.wanted.discard(found.seen.uid)
+        if self.batch.linked(fact, surveyed.placement(fact), found.twin.placement):
+            surveyed.wanted.discard(found.seen.uid)
+        # else its octets are not where they should be; it stays wanted and is fetched
 
     def _known_again(self, epoch: KnownEpoch, seen: Attributes, twin: Twin, how: str) -> StoredFact:
         return StoredFact(
