@@ -12,6 +12,7 @@ import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -72,9 +73,7 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
     """Archive accounts, `options.workers` side by side, and say how each ended. Never raises for an account's
     failure; after a signal, accounts not begun end with its exit code."""
     configure_luigi()
-    # A batch holds thousands of small values; looking through all modules again and again costs a tenth of a run.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    _tune_collector()
     outcomes = {each.account: Outcome(each, _run_id(each, options)) for each in accounts}
     locks = {each.account: ExitStack() for each in accounts}
 
@@ -102,6 +101,13 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
             outcome.exit_code = 1
             outcome.message = "the worker died without a word; run again to go on where it stopped"
     return list(outcomes.values())
+
+
+@cache  # what is garbage when it is frozen is never collected: once, when there is little
+def _tune_collector() -> None:
+    """A batch holds thousands of small values: looking through all modules each time costs a tenth of a run."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def configure_luigi() -> None:
