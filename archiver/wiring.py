@@ -122,8 +122,7 @@ def open_archive(settings: Settings, held: Held | None = None) -> Iterator[Archi
     try:
         yield Archive(settings, stored.store, stored.journal, catalog, stored.bucket, lease)
     finally:
-        if held is None:
-            stored.close()
+        stored.close(keep_bucket=held is not None)
         catalog.close()
 
 

@@ -25,6 +25,7 @@ from archiver.stores.objects import ObjectStore
 from archiver.stores.pack_batch import FramesOf
 from archiver.stores.packs import PackStore
 from archiver.stores.read_ahead import SMALL_OCTETS
+from archiver.stores.threads import Threads
 
 _KEY_OCTETS = 32
 
@@ -36,10 +37,13 @@ class Stored:
     store: MessageStore
     journal: Journal
     bucket: KeepingBucket | None
+    threads: Threads | None = None
 
-    def close(self) -> None:
-        """Let go of connections; may be called twice."""
-        if self.bucket is not None:
+    def close(self, *, keep_bucket: bool = False) -> None:
+        """Let go of threads, and of connections unless somebody else has the bucket; may be called twice."""
+        if self.threads is not None:
+            self.threads.close()
+        if self.bucket is not None and not keep_bucket:
             self.bucket.close()
 
 
@@ -58,7 +62,8 @@ def open_store(
     bucket = bucket or bucket_of(settings, archive.s3)
     objects = ObjectStore(bucket, archive.path, archive.s3.connections)
     below = SMALL_OCTETS if archive.s3.layout == "packs" else 0
-    return Stored(PackStore(bucket, objects, frames, below), BucketJournal(bucket, lease), bucket)
+    packs = PackStore(bucket, objects, frames, below)
+    return Stored(packs, BucketJournal(bucket, lease), bucket, objects.threads)
 
 
 def bucket_of(settings: Settings, s3: S3Settings) -> KeepingBucket:

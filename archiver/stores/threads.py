@@ -28,3 +28,11 @@ class Threads:
             if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
                 self._pool = os.getpid(), ThreadPoolExecutor(self._count, "bucket")
             return self._pool[1].submit(work)
+
+    def close(self) -> None:
+        """Let them end, when what they are at is done; what they have not begun is not done. Fine if called twice;
+        work that comes later has new ones."""
+        with self._making:
+            pool, self._pool = self._pool, None
+        if pool is not None and pool[0] == os.getpid():
+            pool[1].shutdown(cancel_futures=True)
