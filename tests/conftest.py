@@ -193,6 +193,14 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Callable[[Endpoint], None]:
 
 
 @pytest.fixture
+def gateway(radosgw: RadosGateway, aws: Callable[[Endpoint], None]) -> Endpoint:
+    """The radosgw over http, with its owner's credentials, for whole archives: what differs between endpoints is
+    tried where buckets and stores are."""
+    aws(radosgw.http)
+    return radosgw.http
+
+
+@pytest.fixture
 def aws_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
     """The same by a file with a profile of that name: `aws_profile(archive=s3)`; returns the file."""
 

@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from archiver.message import body_of
 from archiver.model import Placement
 from archiver.record import BATCH_MESSAGES
-from archiver.s3.boto import BotoBucket
+from archiver.s3.opening import open_bucket
 from archiver.settings import S3Settings
 from archiver.stores.read_ahead import SMALL_OCTETS
 from tests.recorded_packs import RecordedPacks
@@ -67,10 +67,10 @@ def bare_loop(messages: Messages, count: int, threads: int) -> None:
         list(pool.map(put, range(0, count, count // threads)))
 
 
-def store(messages: Messages, count: int, below: int) -> None:
+def store(messages: Messages, count: int, below: int, client: Literal["auto", "boto3"] = "boto3") -> None:
     """The archive's store with journal and catalog, in batches, as the connections of a run write it."""
-    settings = S3Settings(bucket=os.environ["BENCH_BUCKET"], endpoint_url=os.environ["BENCH_URL"])
-    bucket = BotoBucket(settings, "alice", None)
+    settings = S3Settings(bucket=os.environ["BENCH_BUCKET"], endpoint_url=os.environ["BENCH_URL"], client=client)
+    bucket = open_bucket(settings, "alice", None)
     with tempfile.TemporaryDirectory(prefix="archiver-bench-") as directory:
         archive = RecordedPacks(bucket, Path(directory))
         opened = archive.open(below, connections=THREADS)
@@ -98,12 +98,14 @@ WAYS: Mapping[str, Callable[[Messages, int], None]] = {
     "put_object": lambda messages, count: bare_loop(messages, count, 1),
     f"put_object, {THREADS} threads": lambda messages, count: bare_loop(messages, count, THREADS),
     "objects": lambda messages, count: store(messages, count, 0),
+    "objects, fast-s3": lambda messages, count: store(messages, count, 0, "auto"),
     "packs": lambda messages, count: store(messages, count, SMALL_OCTETS),
 }
 
 
 def counted() -> Sequence[object]:
-    """Grows by one with each request that boto3 sends."""
+    """Grows by one with each request that boto3 sends, and with each that obstore is asked for."""
+    import obstore
     from botocore.httpsession import URLLib3Session
 
     sent: list[object] = []
@@ -113,7 +115,14 @@ def counted() -> Sequence[object]:
         sent.append(None)
         return send(self, request)
 
+    put: Any = obstore.put
+
+    def count_put(*arguments: Any, **keys: Any) -> Any:
+        sent.append(None)
+        return put(*arguments, **keys)
+
     URLLib3Session.send = count
+    obstore.put = count_put
     return sent
 
 

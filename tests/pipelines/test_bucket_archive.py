@@ -16,12 +16,6 @@ from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
 
 
-@pytest.fixture
-def endpoint(s3: Endpoint, aws: Callable[[Endpoint], None]) -> Endpoint:
-    aws(s3)
-    return s3
-
-
 @pytest.fixture(params=["objects", "packs"])
 def layout(request: pytest.FixtureRequest) -> str:
     """One after the other."""
@@ -29,52 +23,52 @@ def layout(request: pytest.FixtureRequest) -> str:
     return named
 
 
-def held_in(config: Path, endpoint: Endpoint) -> list[str]:
+def held_in(config: Path, gateway: Endpoint) -> list[str]:
     """The keys of the bucket, without the leases: each run has one of its own."""
-    return [key for key in endpoint.keys(s3_of(config).bucket) if "/lease/" not in key]
+    return [key for key in gateway.keys(s3_of(config).bucket) if "/lease/" not in key]
 
 
 class TestAWholeAccount:
     """2,000 generated messages in twelve folders."""
 
     def test_is_as_exact_as_in_a_maildir(
-        self, dovecot: Dovecot, mail_user: str, endpoint: Endpoint, layout: str, tmp_path: Path
+        self, dovecot: Dovecot, mail_user: str, gateway: Endpoint, layout: str, tmp_path: Path
     ) -> None:
         tmp_path.chmod(0o755)
         dovecot.install(mail_user, generate(tmp_path / "home", SMALL).home)
         on_disk = account_file(tmp_path / "disk", dovecot, mail_user)
-        config = bucket_account(tmp_path / "bucket", dovecot, mail_user, endpoint, s3={"layout": layout})
+        config = bucket_account(tmp_path / "bucket", dovecot, mail_user, gateway, s3={"layout": layout})
 
         result = run(config)
         run(on_disk)
 
         assert result.balanced
-        state, expected = assert_bucket_whole(config, endpoint), archive_state(archive_of(on_disk))
+        state, expected = assert_bucket_whole(config, gateway), archive_state(archive_of(on_disk))
         assert (state.messages, state.epochs, state.folders) == (
             expected.messages,
             expected.epochs,
             expected.folders,
         )
 
-        before = held_in(config, endpoint)
+        before = held_in(config, gateway)
         assert run(config).total("fetched", "vanished") == (0, 0)
-        assert held_in(config, endpoint) == before
+        assert held_in(config, gateway) == before
 
 
 class TestTheBucketAlone:
     @pytest.fixture
-    def config(self, dovecot: Dovecot, mail_user: str, endpoint: Endpoint, layout: str, tmp_path: Path) -> Path:
+    def config(self, dovecot: Dovecot, mail_user: str, gateway: Endpoint, layout: str, tmp_path: Path) -> Path:
         dovecot.append_many(mail_user, "INBOX", mails(range(20)))
-        return bucket_account(tmp_path, dovecot, mail_user, endpoint, s3={"layout": layout})
+        return bucket_account(tmp_path, dovecot, mail_user, gateway, s3={"layout": layout})
 
     def test_fetches_in_a_new_epoch_what_it_lost(
-        self, config: Path, dovecot: Dovecot, mail_user: str, endpoint: Endpoint
+        self, config: Path, dovecot: Dovecot, mail_user: str, gateway: Endpoint
     ) -> None:
         """Known messages are linked there; one that the bucket lost stops none of the others."""
         run(config)
         bucket = s3_of(config).bucket
-        lost = next(key for key in endpoint.keys(bucket) if "/messages/" in key or "/packs/" in key)
-        endpoint.delete(bucket, lost)
+        lost = next(key for key in gateway.keys(bucket) if "/messages/" in key or "/packs/" in key)
+        gateway.delete(bucket, lost)
         dovecot.bump_uidvalidity(mail_user, "INBOX")
 
         result = run(config)
@@ -82,16 +76,16 @@ class TestTheBucketAlone:
         assert result.balanced
         assert result.total("stored") == (20,)
         assert result.total("fetched") == ((20,) if "/packs/" in lost else (1,))
-        assert_bucket_whole(config, endpoint)
+        assert_bucket_whole(config, gateway)
 
-    def test_is_enough_to_go_on(self, config: Path, dovecot: Dovecot, mail_user: str, endpoint: Endpoint) -> None:
+    def test_is_enough_to_go_on(self, config: Path, dovecot: Dovecot, mail_user: str, gateway: Endpoint) -> None:
         run(config)
-        before = assert_bucket_whole(config, endpoint)
+        before = assert_bucket_whole(config, gateway)
         forget_locally(config)
         dovecot.append_many(mail_user, "INBOX", mails(range(20, 25)))
 
         assert run(config).total("fetched", "stored") == (5, 25)
-        after = assert_bucket_whole(config, endpoint)
+        after = assert_bucket_whole(config, gateway)
         assert before.messages.items() <= after.messages.items()
 
 

@@ -34,12 +34,6 @@ def message(number: int) -> ScriptedMessage:
 
 
 @pytest.fixture
-def endpoint(s3: Endpoint, aws: Callable[[Endpoint], None]) -> Endpoint:
-    aws(s3)
-    return s3
-
-
-@pytest.fixture
 def server(scripted: START) -> ScriptedServer:
     """Messages 1 to 9 in INBOX, the first three of them in Sent, too."""
     return scripted(
@@ -51,8 +45,8 @@ def server(scripted: START) -> ScriptedServer:
 
 
 @pytest.fixture
-def config(server: ScriptedServer, endpoint: Endpoint, tmp_path: Path) -> Path:
-    config = bucket_account(tmp_path, server, "u1", endpoint, source__attempts=1)
+def config(server: ScriptedServer, gateway: Endpoint, tmp_path: Path) -> Path:
+    config = bucket_account(tmp_path, server, "u1", gateway, source__attempts=1)
     run(config)
     return config
 
@@ -94,23 +88,23 @@ class TestVerify:
         assert verify(config, deep=True).message.endswith("messages read, 0.0 MB: all is as it was stored")
         assert verify(config, sample=1.0).message.startswith("12 of 12 messages read")
 
-    def test_names_a_flipped_octet(self, config: Path, endpoint: Endpoint) -> None:
-        endpoint.flip(s3_of(config).bucket, key_of(config, 2), at=12)
+    def test_names_a_flipped_octet(self, config: Path, gateway: Endpoint) -> None:
+        gateway.flip(s3_of(config).bucket, key_of(config, 2), at=12)
         verify(config)
         assert found(verify(config, deep=True, expect=6), "damaged") == [("INBOX", 2), ("Sent", 2)]
 
-    def test_names_a_missing_object_and_one_cut_short(self, config: Path, endpoint: Endpoint) -> None:
-        endpoint.delete(s3_of(config).bucket, key_of(config, 3))
-        endpoint.put(s3_of(config).bucket, key_of(config, 5), b"")
+    def test_names_a_missing_object_and_one_cut_short(self, config: Path, gateway: Endpoint) -> None:
+        gateway.delete(s3_of(config).bucket, key_of(config, 3))
+        gateway.put(s3_of(config).bucket, key_of(config, 5), b"")
         outcome = verify(config, expect=6)
         assert found(outcome, "missing") == [("INBOX", 3), ("Sent", 3)]
         assert found(outcome, "damaged") == [("INBOX", 5)]
         assert "`archiver repair` fetches them again" in outcome.message
 
-    def test_names_extra_objects(self, config: Path, endpoint: Endpoint) -> None:
+    def test_names_extra_objects(self, config: Path, gateway: Endpoint) -> None:
         keys = [key_of(config, 77), root_of(config) + "note.txt"]
         for key in keys:
-            endpoint.put(s3_of(config).bucket, key, b"x")
+            gateway.put(s3_of(config).bucket, key, b"x")
         result = verify(config, expect=4).result
         assert result is not None
         places = [
@@ -119,14 +113,14 @@ class TestVerify:
         assert [each.path for each in result.strays] == places
         assert all("there since 20" in each.reason for each in result.strays)
 
-    def test_names_an_edited_and_a_missing_segment(self, config: Path, endpoint: Endpoint) -> None:
-        segments = endpoint.keys(s3_of(config).bucket, root_of(config) + "journal/")
-        octets = endpoint.get(s3_of(config).bucket, segments[1])
-        endpoint.flip(s3_of(config).bucket, segments[1], at=len(octets) // 2)
+    def test_names_an_edited_and_a_missing_segment(self, config: Path, gateway: Endpoint) -> None:
+        segments = gateway.keys(s3_of(config).bucket, root_of(config) + "journal/")
+        octets = gateway.get(s3_of(config).bucket, segments[1])
+        gateway.flip(s3_of(config).bucket, segments[1], at=len(octets) // 2)
         result = verify(config, expect=6).result
         assert result is not None
         assert segments[1] in (result.journal or "")
-        endpoint.delete(s3_of(config).bucket, segments[1])
+        gateway.delete(s3_of(config).bucket, segments[1])
         assert "segment 2 is missing" in verify(config, expect=6).message
 
 
@@ -134,27 +128,27 @@ class TestPacks:
     """The same with layout "packs": nine messages in one pack or more."""
 
     @pytest.fixture
-    def config(self, server: ScriptedServer, endpoint: Endpoint, tmp_path: Path) -> Path:
-        config = bucket_account(tmp_path, server, "u1", endpoint, s3={"layout": "packs"}, source__attempts=1)
+    def config(self, server: ScriptedServer, gateway: Endpoint, tmp_path: Path) -> Path:
+        config = bucket_account(tmp_path, server, "u1", gateway, s3={"layout": "packs"}, source__attempts=1)
         run(config)
         return config
 
     @pytest.fixture
-    def pack(self, config: Path, endpoint: Endpoint) -> str:
+    def pack(self, config: Path, gateway: Endpoint) -> str:
         """The whole key of the first pack."""
-        return endpoint.keys(s3_of(config).bucket, root_of(config) + "packs/")[0]
+        return gateway.keys(s3_of(config).bucket, root_of(config) + "packs/")[0]
 
-    def test_a_whole_archive(self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_whole_archive(self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
         verify(config)
         verify(config, deep=True)
-        before = endpoint.contents(s3_of(config).bucket, root_of(config) + "packs/")
+        before = gateway.contents(s3_of(config).bucket, root_of(config) + "packs/")
         gc(config, delete=True)
-        assert endpoint.contents(s3_of(config).bucket, root_of(config) + "packs/") == before
+        assert gateway.contents(s3_of(config).bucket, root_of(config) + "packs/") == before
 
-    def test_a_truncated_pack_is_named_and_mended(self, config: Path, endpoint: Endpoint, pack: str) -> None:
-        octets = endpoint.get(s3_of(config).bucket, pack)
-        endpoint.put(s3_of(config).bucket, pack, octets[: len(octets) // 2])
+    def test_a_truncated_pack_is_named_and_mended(self, config: Path, gateway: Endpoint, pack: str) -> None:
+        octets = gateway.get(s3_of(config).bucket, pack)
+        gateway.put(s3_of(config).bucket, pack, octets[: len(octets) // 2])
         outcome = verify(config, expect=6)
         assert outcome.result is not None
         assert f"s3://{s3_of(config).bucket}/{pack}" in [each.path for each in outcome.result.damaged]
@@ -163,14 +157,14 @@ class TestPacks:
         verify(config, deep=True)
         assert run(config).total("fetched") == (0,)
 
-    def test_a_missing_pack_is_named_and_mended(self, config: Path, endpoint: Endpoint, pack: str) -> None:
-        endpoint.delete(s3_of(config).bucket, pack)
+    def test_a_missing_pack_is_named_and_mended(self, config: Path, gateway: Endpoint, pack: str) -> None:
+        gateway.delete(s3_of(config).bucket, pack)
         assert found(verify(config, expect=6), "missing")
         repair(config)
         verify(config, deep=True)
 
-    def test_a_flipped_octet_is_named_and_mended(self, config: Path, endpoint: Endpoint, pack: str) -> None:
-        endpoint.flip(s3_of(config).bucket, pack, at=24 + 20)
+    def test_a_flipped_octet_is_named_and_mended(self, config: Path, gateway: Endpoint, pack: str) -> None:
+        gateway.flip(s3_of(config).bucket, pack, at=24 + 20)
         verify(config)
         ((folder, uid), *_) = found(verify(config, expect=6, deep=True), "damaged")
         assert folder is not None
@@ -180,41 +174,41 @@ class TestPacks:
         verify(config, deep=True)
 
     def test_what_a_killed_run_left_is_collected(
-        self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+        self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
         left = root_of(config) + pack_key(body_of(b"a pack").digest)
-        endpoint.put(s3_of(config).bucket, left, b"left behind")
+        gateway.put(s3_of(config).bucket, left, b"left behind")
         verify(config, expect=4)
         gc(config, delete=True)
-        assert left not in endpoint.keys(s3_of(config).bucket)
+        assert left not in gateway.keys(s3_of(config).bucket)
         verify(config, deep=True)
 
 
 class TestRepair:
-    def test_mends_objects_and_touches_no_other(self, config: Path, endpoint: Endpoint) -> None:
-        before = objects_of(config, endpoint)
-        endpoint.delete(s3_of(config).bucket, key_of(config, 3))
-        endpoint.flip(s3_of(config).bucket, key_of(config, 2), at=12)
+    def test_mends_objects_and_touches_no_other(self, config: Path, gateway: Endpoint) -> None:
+        before = objects_of(config, gateway)
+        gateway.delete(s3_of(config).bucket, key_of(config, 3))
+        gateway.flip(s3_of(config).bucket, key_of(config, 2), at=12)
         assert repair(config, deep=True).result is not None
-        after = objects_of(config, endpoint)
+        after = objects_of(config, gateway)
         assert {key: octets for key, octets in after.items() if key.startswith("messages/")} == {
             key: octets for key, octets in before.items() if key.startswith("messages/")
         }
         verify(config, deep=True)
-        assert_bucket_whole(config, endpoint)
+        assert_bucket_whole(config, gateway)
 
-    def test_lists_what_is_lost(self, config: Path, endpoint: Endpoint, server: ScriptedServer) -> None:
-        endpoint.delete(s3_of(config).bucket, key_of(config, 8))
+    def test_lists_what_is_lost(self, config: Path, gateway: Endpoint, server: ScriptedServer) -> None:
+        gateway.delete(s3_of(config).bucket, key_of(config, 8))
         del server.folders[b"INBOX"].messages[8]
         result = repair(config, expect=6).result
         assert result is not None
         assert [(each.folder, each.uid, each.subject) for each in result.lost] == [("INBOX", 8, "number 8")]
 
-    def test_works_with_every_local_file_lost(self, config: Path, endpoint: Endpoint) -> None:
+    def test_works_with_every_local_file_lost(self, config: Path, gateway: Endpoint) -> None:
         forget_locally(config)
         assert invoke(["rebuild", str(config)]) == 0
-        endpoint.delete(s3_of(config).bucket, key_of(config, 3))
+        gateway.delete(s3_of(config).bucket, key_of(config, 3))
         result = repair(config).result
         assert result is not None
         assert sorted((each.folder, each.uid) for each in result.mended) == [("INBOX", 3), ("Sent", 3)]
@@ -223,64 +217,64 @@ class TestRepair:
 
 class TestGc:
     def test_finds_nothing_in_a_whole_archive(
-        self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+        self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
-        before = objects_of(config, endpoint)
+        before = objects_of(config, gateway)
         result = gc(config, delete=True).result
         assert result is not None
         assert (result.garbage, result.young) == ((), 0)
-        after = objects_of(config, endpoint)
+        after = objects_of(config, gateway)
         own = ("lease/", f"journal/{result.segments:08d}")
         assert {key: octets for key, octets in after.items() if not key.startswith(own)} == {
             key: octets for key, octets in before.items() if not key.startswith("lease/")
         }
 
-    def test_takes_a_number_before_it_reads_what_the_journal_names(self, config: Path, endpoint: Endpoint) -> None:
+    def test_takes_a_number_before_it_reads_what_the_journal_names(self, config: Path, gateway: Endpoint) -> None:
         """A segment that was given up by a run and arrives late cannot name what is being removed."""
-        before = [key for key in objects_of(config, endpoint) if key.startswith("journal/")]
+        before = [key for key in objects_of(config, gateway) if key.startswith("journal/")]
         gc(config)
-        assert [key for key in objects_of(config, endpoint) if key.startswith("journal/")] == before
+        assert [key for key in objects_of(config, gateway) if key.startswith("journal/")] == before
 
         result = gc(config, delete=True).result
 
         assert result is not None
         assert result.segments == len(before) + 1
-        assert f"journal/{result.segments:08d}.jsonl.gz" in objects_of(config, endpoint)
+        assert f"journal/{result.segments:08d}.jsonl.gz" in objects_of(config, gateway)
         verify(config, deep=True)
 
     def test_does_not_begin_a_journal_that_is_empty(
-        self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+        self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Beside a journal that names nothing all messages would be garbage."""
         monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
-        endpoint.delete(s3_of(config).bucket, *endpoint.keys(s3_of(config).bucket, root_of(config) + "journal/"))
+        gateway.delete(s3_of(config).bucket, *gateway.keys(s3_of(config).bucket, root_of(config) + "journal/"))
         for file in archive_of(config).glob("catalog.sqlite*"):
             file.unlink()
-        before = objects_of(config, endpoint)
+        before = objects_of(config, gateway)
         gc(config, delete=True, expect=6)
         messages = [key for key in before if not key.startswith("lease/")]
-        assert [key for key in objects_of(config, endpoint) if not key.startswith("lease/")] == messages
+        assert [key for key in objects_of(config, gateway) if not key.startswith("lease/")] == messages
 
     def test_removes_what_a_killed_run_left_after_a_week(
-        self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+        self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        endpoint.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
+        gateway.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
         result = gc(config, delete=True).result
         assert result is not None
         assert (result.garbage, result.young, result.young_octets) == ((), 1, 11)
 
         monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
         assert "--delete removes them" in gc(config).message
-        assert key_of(config, 77) in endpoint.keys(s3_of(config).bucket)
+        assert key_of(config, 77) in gateway.keys(s3_of(config).bucket)
         gc(config, delete=True)
-        assert key_of(config, 77) not in endpoint.keys(s3_of(config).bucket)
+        assert key_of(config, 77) not in gateway.keys(s3_of(config).bucket)
         verify(config, deep=True)
 
     def test_waits_for_a_person_where_the_journal_was_lost_and_begun_anew(
         self,
         config: Path,
-        endpoint: Endpoint,
+        gateway: Endpoint,
         server: ScriptedServer,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
@@ -289,13 +283,13 @@ class TestGc:
         monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
         bucket = s3_of(config).bucket
         forget_locally(config)
-        endpoint.delete(bucket, *endpoint.keys(bucket, root_of(config) + "journal/"))
+        gateway.delete(bucket, *gateway.keys(bucket, root_of(config) + "journal/"))
         del server.folders[b"INBOX"].messages[9]
         time.sleep(1.1)  # objects are dated to the second
         run(config)
         assert "1 of 9 objects are not named and older than the journal" in gc(config, expect=3).message
         assert "--confirm-deletions" in gc(config, delete=True, expect=3).message
-        assert key_of(config, 9) in endpoint.keys(bucket)
+        assert key_of(config, 9) in gateway.keys(bucket)
 
         assert invoke(["gc", str(config), "--confirm-deletions"]) == 2
         capsys.readouterr()
@@ -304,26 +298,26 @@ class TestGc:
         assert "nothing is removed" in shown
         assert key_of(config, 9) in shown
         assert invoke(["gc", str(config), "--delete", "--confirm-deletions"]) == 0
-        assert key_of(config, 9) not in endpoint.keys(bucket)
+        assert key_of(config, 9) not in gateway.keys(bucket)
         verify(config, deep=True)
 
-    def test_no_message_is_older_than_the_journal(self, config: Path, endpoint: Endpoint) -> None:
+    def test_no_message_is_older_than_the_journal(self, config: Path, gateway: Endpoint) -> None:
         bucket, root = s3_of(config).bucket, root_of(config)
 
         def modified(under: str) -> list[datetime]:
-            listed = endpoint.client.list_objects_v2(Bucket=bucket, Prefix=root + under)["Contents"]
+            listed = gateway.client.list_objects_v2(Bucket=bucket, Prefix=root + under)["Contents"]
             return [each["LastModified"] for each in listed]
 
         assert modified("journal/00000001")[0] <= min(modified("messages/"))
 
     def test_refuses_a_damaged_journal(
-        self, config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+        self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
-        endpoint.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
-        endpoint.delete(s3_of(config).bucket, endpoint.keys(s3_of(config).bucket, root_of(config) + "journal/")[0])
+        gateway.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
+        gateway.delete(s3_of(config).bucket, gateway.keys(s3_of(config).bucket, root_of(config) + "journal/")[0])
         gc(config, delete=True, expect=6)
-        assert key_of(config, 77) in endpoint.keys(s3_of(config).bucket)
+        assert key_of(config, 77) in gateway.keys(s3_of(config).bucket)
 
 
 def test_what_another_machine_writes_meanwhile_is_no_finding(
@@ -347,8 +341,7 @@ def test_what_another_machine_writes_meanwhile_is_no_finding(
     assert outcome.result is not None
     assert outcome.result.messages == 13
 
-    endpoint = radosgw.http
-    endpoint.put(s3_of(here).bucket, key_of(here, 77), b"x")
+    radosgw.http.put(s3_of(here).bucket, key_of(here, 77), b"x")
     assert found(verify(here, expect=4), "strays") == [(None, None)]
 
 
@@ -356,20 +349,20 @@ def test_an_object_lock_is_told(
     server: ScriptedServer, radosgw: RadosGateway, aws: Callable[[Endpoint], None], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    endpoint = radosgw.http
-    aws(endpoint)
+    gateway = radosgw.http
+    aws(gateway)
     monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
-    bucket = endpoint.fresh_bucket(lock=True)
-    config = bucket_account(tmp_path, server, "u1", endpoint, bucket)
+    bucket = gateway.fresh_bucket(lock=True)
+    config = bucket_account(tmp_path, server, "u1", gateway, bucket)
     run(config)
     key = key_of(config, 77)
-    endpoint.client.put_object(Bucket=bucket, Key=key, Body=b"kept", ObjectLockLegalHoldStatus="ON")
-    endpoint.put(bucket, key_of(config, 78), b"left behind")
+    gateway.client.put_object(Bucket=bucket, Key=key, Body=b"kept", ObjectLockLegalHoldStatus="ON")
+    gateway.put(bucket, key_of(config, 78), b"left behind")
     result = gc(config, delete=True).result
     assert result is not None
     assert [each.place for each in result.kept] == [f"s3://{bucket}/{key}"]
-    assert endpoint.get(bucket, key) == b"kept"
-    assert key_of(config, 78) not in endpoint.keys(bucket)
+    assert gateway.get(bucket, key) == b"kept"
+    assert key_of(config, 78) not in gateway.keys(bucket)
 
 
 def test_a_maildir_has_nothing_to_collect(
@@ -383,10 +376,10 @@ def test_a_maildir_has_nothing_to_collect(
 
 
 def test_gc_as_json(
-    config: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
-    endpoint.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
+    gateway.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
     assert invoke(["gc", str(config), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["format"], document["deleted"]) == ("archiver-gc/1", False)

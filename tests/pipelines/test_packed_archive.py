@@ -28,8 +28,8 @@ from tests.servers.mailbox_generator import SMALL_FOLDERS, Shape, generate
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
 
-SHAPE = Shape(400, 1500, 1.0, SMALL_FOLDERS, 60_000)
-KILLS = 7
+SHAPE = Shape(200, 1500, 1.0, SMALL_FOLDERS, 60_000)
+KILLS = 4
 MAIL = ("messages/", "packs/")
 
 
@@ -87,7 +87,7 @@ def test_what_came_in_one_layout_is_not_stored_again_in_the_other(
 
 
 class TestAWholeAccount:
-    """400 generated messages in all their folders."""
+    """200 generated messages in all their folders."""
 
     @pytest.fixture
     def config(self, dovecot: Dovecot, mail_user: str, endpoint: Endpoint, tmp_path: Path) -> Path:
@@ -166,10 +166,9 @@ class TestAWholeAccount:
         found = command("verify", config, "--deep", expect=6)
         assert key in found.output
         command("repair", config, "--deep")
-        command("verify", config, "--deep")
         forget_locally(config)
         command("rebuild", config)
-        assert command("verify", config, "--deep", "--json").exit_code == 0
+        command("verify", config, "--deep")
         assert len(messages) <= sum(known_packs(config).values()) == len(set(_digests(config)))
         assert len(expected.messages) == len(_digests(config))
 

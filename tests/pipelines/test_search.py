@@ -358,11 +358,10 @@ def test_a_message_that_cannot_be_read_stops_only_itself(archiver: Archiver, old
 
 @pytest.mark.parametrize("layout", ["objects", "packs"])
 def test_an_archive_in_a_bucket_is_searched_and_shown_alike(
-    archiver: Archiver, server: ScriptedServer, s3: Endpoint, aws: Callable[[Endpoint], None], tmp_path: Path,
+    archiver: Archiver, server: ScriptedServer, gateway: Endpoint, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, layout: str,
 ) -> None:  # fmt: skip
-    aws(s3)
-    config = bucket_account(tmp_path, server, "u1", s3, s3={"layout": layout})
+    config = bucket_account(tmp_path, server, "u1", gateway, s3={"layout": layout})
     with monkeypatch.context() as before:
         before.setattr("archiver.part.headers_of", lambda header: None)
         run(config)

@@ -313,12 +313,11 @@ class TestAnEndInBetween:
 class TestOutOfABucket:
     @pytest.mark.parametrize("layout", ["objects", "packs"])
     def test_it_is_the_same(
-        self, source: ScriptedServer, s3: Endpoint, aws: Callable[[Endpoint], None], layout: str,
+        self, source: ScriptedServer, gateway: Endpoint, layout: str,
         day: Callable[[int], str], tmp_path: Path,
     ) -> None:  # fmt: skip
         """Also of a day before, and with every local file lost."""
-        aws(s3)
-        file = bucket_account(tmp_path, source, "u1", s3, s3={"layout": layout})
+        file = bucket_account(tmp_path, source, "u1", gateway, s3={"layout": layout})
         end = day(1)
         run(file)
         first = served(source)

@@ -17,7 +17,6 @@ from archiver.s3.keeping import KeptAs
 from archiver.s3.marker import MARKER, compares, ignored, is_atomic, prepared, read_marker
 from archiver.settings import ObjectLock, S3Settings
 from tests.memory_bucket import MemoryBucket
-from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
 
 
@@ -30,12 +29,6 @@ def _every_process_finds_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 def endpoint(s3: Endpoint, aws: Callable[[Endpoint], None]) -> Endpoint:
     aws(s3)
     return s3
-
-
-@pytest.fixture
-def gateway(radosgw: RadosGateway, aws: Callable[[Endpoint], None]) -> Endpoint:
-    aws(radosgw.http)
-    return radosgw.http
 
 
 def settings_of(endpoint: Endpoint, bucket: str, **keys: Any) -> S3Settings:
