@@ -17,7 +17,7 @@ demo: $(VENV)/.demo ## archive a sample account into demo/ and move it to a seco
 
 test: $(VENV)/.dev ## all tests; installs the test servers where it may
 	.ci/install-servers
-	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS)
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.dev ## formatting, style, types, and who may import whom
 	$(VENV)/bin/ruff format --check .
