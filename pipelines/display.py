@@ -25,6 +25,7 @@ from archiver.progress import Exported, Noted, Planned, Received, Sent, Stored, 
 from archiver.report.words import size
 from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, log_line
 
+_LEAST_PACE_SECONDS = 0.1
 _TICK_SECONDS = 0.25
 _LOG_SECONDS = 5.0
 _PACE_SECONDS = 15.0
@@ -91,8 +92,8 @@ class Work:
         return messages, max(self.expected[1], self.planned[1], self.done[1])
 
     def pace(self, now: float) -> tuple[float, float]:
-        """Messages and octets per second of late."""
-        if not self._pace or now <= self._pace[0][0]:
+        """Messages and octets per second of late; none where a moment is all that was seen."""
+        if not self._pace or now < self._pace[0][0] + _LEAST_PACE_SECONDS:
             return 0.0, 0.0
         since, messages, octets = self._pace[0]
         return (self.done[0] - messages) / (now - since), (self.done[1] - octets) / (now - since)
@@ -247,7 +248,9 @@ def works_table(works: Sequence[Work], width: int, now: float) -> Table:
 def progress_line(work: Work, now: float) -> str:
     """How far an account is, for a log."""
     left = work.seconds_left(now)
-    parts = [f"{work.done[0]} of {work.total[0]} messages", size(work.done[1]), f"{size(work.pace(now)[1])}/s"]
+    parts = [f"{work.done[0]} of {work.total[0]} messages", size(work.done[1])]
+    if pace := work.pace(now)[1]:
+        parts.append(f"{size(pace)}/s")
     return ", ".join(parts + ([f"{duration(left)} left"] if left is not None else []))
 
 

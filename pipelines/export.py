@@ -75,7 +75,8 @@ def _catch_up(archive: Archive) -> None:
 def _summary(options: ExportOptions, result: ExportResult) -> str:
     messages, octets = (sum(getattr(each, name) for each in result.folders) for name in ("messages", "octets"))
     then = f", as they stood at {options.moment}" if options.moment else ""
-    done = f"{messages} messages of {len(result.folders)} folders exported, {octets / 1e6:.1f} MB{then}"
+    folders = "1 folder" if len(result.folders) == 1 else f"{len(result.folders)} folders"
+    done = f"{messages} messages of {folders} exported, {octets / 1e6:.1f} MB{then}"
     if result.left_out:
         gone = "1 folder" if result.left_out == 1 else f"{result.left_out} folders"
         done += f"; {gone} gone from the source left out (--include-vanished exports them)"

@@ -19,6 +19,7 @@ from pipelines.commands.upkeep import progress_display
 from pipelines.searching import SearchOutcome, arrived_text, reference_of, search_account
 
 _SENDER_WIDTH, _FLAGS_WIDTH, _REFERENCE_WIDTH = 28, 24, 40
+_LEAST_REST = 24
 
 
 def search_archives(configs: Sequence[Path], asked: Asked, terminal: Terminal) -> int:
@@ -52,7 +53,7 @@ def _show(outcomes: Sequence[SearchOutcome], terminal: Terminal, *, several: boo
             continue
         if several:
             out.say(f"\n{outcome.settings.account}", "bold")
-        out.table(_table(outcome.found))
+        out.table(_table(outcome.found, out.width))
         if outcome.more:
             out.say(f"these are the newest {len(outcome.found):,}, there are more; --limit shows them")
     found = sum(len(each.found) for each in outcomes)
@@ -61,25 +62,38 @@ def _show(outcomes: Sequence[SearchOutcome], terminal: Terminal, *, several: boo
         out.say(f"{found:,} {word}" if found else "nothing found")
 
 
-def _table(found: Sequence[Found]) -> Table:
+def _table(found: Sequence[Found], width: int) -> Table:
+    """The reference is never cut, since `show` takes it; what is for reading alone shares the rest of `width`."""
+    rows = [_cells(each) for each in found]
+    arrived, sender, subject, octets, flags, reference = (
+        max(map(len, column)) for column in zip(*rows, strict=True)
+    )
+    reference = max(min(reference, _REFERENCE_WIDTH), len("message"))
+    rest = max(_LEAST_REST, width - arrived - max(octets, len("size")) - reference - 2 * len(rows[0]))
+    flags = max(min(flags, _FLAGS_WIDTH, rest // 4), len("flags"))
+    sender = max(min(sender, _SENDER_WIDTH, max(rest // 3, rest - flags - subject)), len("from"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("arrived", no_wrap=True)
-    table.add_column("from", no_wrap=True, overflow="ellipsis", max_width=_SENDER_WIDTH)
-    table.add_column("subject", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("size", no_wrap=True, justify="right")
-    table.add_column("flags", no_wrap=True, overflow="ellipsis", max_width=_FLAGS_WIDTH)
-    table.add_column("message", overflow="fold", max_width=_REFERENCE_WIDTH)
-    for each in found:
-        headers, place = each.headers, each.placement
-        table.add_row(
-            _local_time(place.arrived),
-            Text(printable(headers.sender) if headers else ""),
-            Text(printable(headers.subject) if headers else ""),
-            size(place.size),
-            Text(_flags(each)),
-            Text(reference_of(each), style="cyan"),
-        )
+    table.add_column("arrived", no_wrap=True, min_width=arrived)
+    table.add_column("from", no_wrap=True, overflow="ellipsis", width=sender)
+    table.add_column("subject", no_wrap=True, overflow="ellipsis", max_width=rest - sender - flags)
+    table.add_column("size", no_wrap=True, justify="right", min_width=octets)
+    table.add_column("flags", no_wrap=True, overflow="ellipsis", width=flags)
+    table.add_column("message", overflow="fold", width=reference)
+    for *cells, last in rows:
+        table.add_row(*map(Text, cells), Text(last, style="cyan"))
     return table
+
+
+def _cells(found: Found) -> tuple[str, ...]:
+    headers, place = found.headers, found.placement
+    return (
+        _local_time(place.arrived),
+        printable(headers.sender) if headers else "",
+        printable(headers.subject) if headers else "",
+        size(place.size),
+        _flags(found),
+        reference_of(found),
+    )
 
 
 def _local_time(seconds: int) -> str:

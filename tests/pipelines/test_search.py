@@ -484,3 +484,19 @@ def test_a_reference_that_names_two_messages(archiver: Archiver, server: Scripte
 def test_show_takes_one_account_and_one_form(archiver: Archiver, account: Path) -> None:
     assert archiver("show", account.parent, "INBOX/1").code == 2
     assert "contradict" in archiver("show", account, "INBOX/1", "--raw", "--json").err
+
+
+def test_the_reference_is_whole_on_a_narrow_terminal(
+    archiver: Archiver, server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`show` takes it; what is too long for the line is the subject."""
+    monkeypatch.setenv("COLUMNS", "80")
+    long = b"From: %s@example.org\r\nSubject: %s\r\n\r\nx\r\n" % (b"someone" * 9, b"word " * 60)
+    server.folders[b"INBOX"].add(ScriptedMessage(long, ("\\Seen", "\\Answered", "$Forwarded", "a-long-keyword")))
+    config = account_file(tmp_path, server, "u1")
+    run(config)
+    (row,) = (line for line in archiver("search", config, "--from", "someone").out.splitlines() if "some" in line)
+    uid = max(server.folders[b"INBOX"].messages)
+    assert row.split()[-1] == f"INBOX/{uid}"
+    assert f"{len(long)} B" in row
+    assert len(row) <= 80
