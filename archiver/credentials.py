@@ -1,6 +1,7 @@
 """References to secrets become secrets, late and in one place.
 
-A secret is read when a connection needs it and lives in a `Secret`, which shows itself as ***. Messages name
+A secret is read when a connection needs it and lives in a `Secret`, which shows itself as ***. From then on
+`secrecy` removes it from whatever a server or a library says. Messages name
 the reference (a variable, a file, a program, a service) and the user, and never what was found there; they are
 raised outside of `except`, so that no error underneath, which may hold the octets, hangs on as their context.
 """
@@ -14,6 +15,7 @@ import subprocess
 from typing import NoReturn
 
 from archiver.errors import ConfigError
+from archiver.secrecy import keep_secret
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,9 @@ def resolve(kind: str, value: str | tuple[str, ...], *, user: str, what: str = "
             source = f'the keyring entry "{service}"'
         case _:
             raise ConfigError(where, [f'"{kind}" is not a kind of reference'])
-    return Secret(_text(octets, source, where))
+    text = _text(octets, source, where)
+    keep_secret(text, user)
+    return Secret(text)
 
 
 def _text(octets: bytes, source: str, where: str) -> str:

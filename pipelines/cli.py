@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from archiver.errors import ArchiverError, ConfigError
+from archiver.secrecy import redacted
 from pipelines.verbs import accounts, messages, proving, steps
 
 #: What the exit code says; with several accounts the worst counts.
@@ -124,7 +125,7 @@ def invoke(arguments: Sequence[str]) -> int:
         return _fail(error, as_json)
     except BaseException as error:
         if as_json and not isinstance(error, SystemExit):
-            _print_error(f"unexpected error: {error!r}", None, 1)
+            _print_error(redacted(f"unexpected error: {error!r}"), None, 1)
         raise
     return int(code or 0)
 

@@ -21,6 +21,7 @@ from typing import get_args
 from archiver.errors import ArchiverError, ConfigError
 from archiver.names import printable
 from archiver.progress import Event, Exported, Noted, Planned, Progress, Sent, Stored, Verified, Working
+from archiver.secrecy import redacted
 
 log = logging.getLogger("archiver")
 
@@ -149,7 +150,7 @@ def emit(account: str, event: AnyEvent) -> None:
 def _harmless(event: AnyEvent) -> AnyEvent:
     match event:
         case Noted(text):
-            return Noted(printable(text))
+            return Noted(printable(redacted(text)))
         case Working(folder):
             return Working(printable(folder))
         case _:
@@ -176,7 +177,7 @@ class _Forward(logging.Handler):
         self._listener = listener
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
+        text = redacted(record.getMessage())
         if _channel is not None:
             _channel.send("", Noted(printable(text)))
         else:
@@ -191,9 +192,9 @@ def progress_of(account: str) -> Progress:
 def failed(error: BaseException) -> Failed:
     """The event of an error; one that nobody foresaw is a bug and keeps its traceback."""
     if not isinstance(error, ArchiverError):
-        trace = "\n".join(map(printable, "".join(traceback.format_exception(error)).splitlines()))
-        return Failed(printable(f"unexpected error: {error!r}"), 1, trace[-_TRACE_LIMIT:])
-    text = str(error)  # NOTE: a ConfigError has a line for every mistake, and no words of a server
+        trace = "\n".join(map(printable, redacted("".join(traceback.format_exception(error))).splitlines()))
+        return Failed(printable(redacted(f"unexpected error: {error!r}")), 1, trace[-_TRACE_LIMIT:])
+    text = redacted(str(error))  # NOTE: a ConfigError has a line for every mistake, and no words of a server
     return Failed(text if isinstance(error, ConfigError) else printable(text), error.exit_code)
 
 

@@ -32,6 +32,7 @@ from archiver.report.document import (
     unreached_failures,
 )
 from archiver.report.page import render_html
+from archiver.secrecy import redacted
 from archiver.wiring import Archive, open_archive, utc_now
 from archiver.wiring_replay import check_from_record, chosen_folders, destination_number
 from pipelines.events import Ended, emit
@@ -213,7 +214,7 @@ def _replay_failures(archive: Archive, run_id: str, there: _There, *, all_sent: 
 
 
 def _reason(error: BaseException) -> str:
-    return error.message if isinstance(error, ArchiverError) else f"unexpected error: {error!r}"
+    return error.message if isinstance(error, ArchiverError) else redacted(f"unexpected error: {error!r}")
 
 
 def write_report(path: Path, document: dict[str, Any]) -> Path:

@@ -99,7 +99,7 @@ class ImapDestination:
         # NOTE: older servers say in words alone that it is there; then it can be opened.
         if self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)").ok:
             return
-        said = self._session.without_secrets(reply.status + b" " + reply.text)
+        said = reply.status + b" " + reply.text
         error = error_of(said, self._session.where, FolderRefused)
         # NOTE: "Too many mailboxes" looks like a throttle and will not pass.
         if isinstance(error, ServerUnavailable) or classify(said) == "throttled":
@@ -242,7 +242,7 @@ class ImapDestination:
             for step, reply in zip(some, self._session.flight(*commands), strict=True):
                 if reply.ok:
                     continue
-                said = self._session.without_secrets(reply.status + b" " + reply.text)
+                said = reply.status + b" " + reply.text
                 error = error_of(said, self._session.where)
                 # NOTE: "Too many user flags in mailbox" (Cyrus) will not pass.
                 if isinstance(error, TemporaryError) and classify(said) != "flags":

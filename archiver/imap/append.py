@@ -17,7 +17,7 @@ from typing import NoReturn
 from archiver.copies import Appended, Letter
 from archiver.errors import BackendError, ConnectionLost, IntegrityError
 from archiver.imap.listing import Abilities
-from archiver.imap.replies import error_of, printable
+from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import Session
 from archiver.imap.tokens import quote
 from archiver.uidset import parse_uid_ranges
@@ -93,7 +93,7 @@ class AppendStream:
     def _error(self, reply: bytes) -> BackendError | None:
         if reply[:2].upper() == b"OK":
             return None
-        return error_of(self.session.without_secrets(reply), self.session.where)
+        return error_of(reply, self.session.where)
 
     def _appenduid(self, reply: bytes) -> tuple[int, tuple[int, ...]] | None:
         """Nobody vouches for the UIDs of a server that does not offer UIDPLUS."""
@@ -191,8 +191,7 @@ class AppendStream:
             return False
         if go_ahead and tag[:1] == b"+":
             return True
-        said = printable(self.session.without_secrets(response.text)[:80])
-        raise ConnectionLost(f"this is not IMAP: {said}", where=self.session.where)
+        raise not_imap(response.text, self.session.where)
 
 
 def _appenduid(reply: bytes) -> tuple[int, tuple[int, ...]] | None:

@@ -130,7 +130,7 @@ class FetchStream:
                 self._flying.remove(window)
                 yield from self._finished(window, text)
             elif tag != b"*":
-                self._lost(printable(response.text[:80]))
+                self._lost(printable(response.text, 80))
 
     def _response(self, read_body: BodyReader) -> Response:
         try:
@@ -196,7 +196,6 @@ class FetchStream:
         if not left:
             return
         ok = text[:2].upper() == b"OK"
-        text = self.session.without_secrets(text)
         if not ok:
             error = error_of(text, self.session.where)
             # Exchange says in words alone that the session is useless; a code may be about the message (Yahoo).

@@ -77,7 +77,7 @@ def server_facts(
     """The facts of a logged-in session; `wanted` are the capabilities that make a difference to us."""
     greeting = session.welcome if isinstance(session.welcome, bytes) else b""
     return ServerFacts(
-        greeting=printable(greeting.removeprefix(b"* OK").strip()[:200]),
+        greeting=printable(greeting.removeprefix(b"* OK"), 200),
         capabilities=capabilities,
         tls=_tls_facts(session._imap.sock),
         wanted=wanted,

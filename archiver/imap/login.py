@@ -30,12 +30,13 @@ from archiver.errors import (
 from archiver.imap.line import secure
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Reply, Session
-from archiver.imap.tokens import quote
+from archiver.secrecy import keep_secret
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where a server is and how to log in. `password` is called when it is needed, and its result not kept.
+    """Where a server is and how to log in. `password` is called for each connection, and its result is kept
+    out of all texts.
 
     Timeouts in seconds. `fingerprint` is the SHA-256 of the certificate in lower-case hex, in place of a CA.
     """
@@ -67,6 +68,8 @@ def connect(address: ServerAddress) -> tuple[Session, frozenset[str]]:
         ServerUnavailable, ConnectionLost, Throttled: worth another attempt.
     """
     where = Where(server=address.server)
+    # Before the server says its first word: it may know our password from the connection before.
+    keep_secret(address.password(), address.user)
     session = _open(address, where)
     try:
         if address.tls == "starttls":
@@ -203,7 +206,6 @@ def _log_in(session: Session, address: ServerAddress, where: Where) -> frozenset
         )
     user, password = address.user.encode(), address.password().encode()
     message = base64.b64encode(b"\0%b\0%b" % (user, password))  # RFC 4616; any characters in a password
-    session.secrets = (message, (quote(password) or b"")[1:-1], password)
     if plain:
         reply = _authenticate_plain(session, message, initial="SASL-IR" in offered)
     else:

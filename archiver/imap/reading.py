@@ -13,7 +13,7 @@ from itertools import count, islice
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, ServerUnavailable
 from archiver.imap.fetch import FetchStream, read_header
 from archiver.imap.listing import Abilities
-from archiver.imap.replies import error_of, printable
+from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import BodyReader, Reply, Session
 from archiver.imap.tokens import Response, is_fetch, parse_fetch, parse_search
 from archiver.model import Attributes, Fetched, Undelivered
@@ -131,8 +131,7 @@ class FolderReader:
                 if is_fetch(response.text):
                     yield response
                 elif not response.text.startswith((tag + b" ", b"* ")):
-                    said = printable(self._session.without_secrets(response.text)[:80])
-                    raise ConnectionLost(f"this is not IMAP: {said}", where=self._session.where)
+                    raise not_imap(response.text, self._session.where)
                 elif response.text.startswith(tag + b" "):
                     finished = True
                     text = response.text[len(tag) + 1 :]
@@ -140,7 +139,6 @@ class FolderReader:
                         self._identity_refused = True
                         yield from self._fetch(uid_set, items.replace(item, b""), body_reader)
                     elif text[:2].upper() != b"OK":
-                        text = self._session.without_secrets(text)
                         raise error_of(text, self._session.where, ServerUnavailable)
                     return
         except GeneratorExit:

@@ -20,6 +20,10 @@ from archiver.errors import (
     Throttled,
     Where,
 )
+from archiver.secrecy import without_secrets
+
+_SHOWN = 300
+_READ = 4096  # octets; what stands behind them is not shown, whatever is removed before
 
 _CODE = re.compile(rb"\A(?:NO|BAD|BYE|OK|PREAUTH)?\s*\[([A-Z0-9-]+)", re.IGNORECASE)
 _BACKOFF = re.compile(rb"Backoff Time:\s*(\d+)\s*milliseconds", re.IGNORECASE)
@@ -68,9 +72,20 @@ def response_code(text: bytes) -> bytes | None:
     return found[1].upper() if found else None
 
 
-def printable(text: bytes) -> str:
-    """A server's words for people: one line, control characters and broken UTF-8 escaped, at most 300 long."""
-    return names.printable(text.decode("utf-8", "backslashreplace").strip())[:300]
+def printable(text: bytes, longest: int = _SHOWN) -> str:
+    """A server's words for people: one line without our secrets, control characters and broken UTF-8 escaped, at
+    most `longest` characters.
+
+    NOTE: the only way from a server's octets to a text of ours. Octets that are cut before they come here may hold
+    the beginning of a secret.
+    """
+    words = without_secrets(text[:_READ]).decode("utf-8", "backslashreplace")
+    return names.printable(words.strip())[:longest]
+
+
+def not_imap(text: bytes, where: Where) -> ConnectionLost:
+    """The error for a line that is none of the protocol's."""
+    return ConnectionLost(f"this is not IMAP: {printable(text, 80)}", where=where)
 
 
 def error_of(text: bytes, where: Where, otherwise: type[BackendError] = MessageRefused) -> BackendError:

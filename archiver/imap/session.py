@@ -18,7 +18,7 @@ from imapclient import IMAPClient, SocketTimeout
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
 from archiver.imap.line import Line
-from archiver.imap.replies import error_of, printable
+from archiver.imap.replies import error_of, not_imap
 from archiver.imap.tokens import Response, number, parse_vanished, quote
 from archiver.model import Body
 
@@ -61,8 +61,7 @@ class Reply:
 class Session(IMAPClient):  # type: ignore[misc]
     """A connection to an IMAP server. Belongs to one thread.
 
-    `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED). `secrets` are taken out
-    of the server's words before they become an error's: a server may say our own line again.
+    `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED).
     """
 
     def __init__(
@@ -73,7 +72,6 @@ class Session(IMAPClient):  # type: ignore[misc]
         self.bodies: list[Body] = []
         self._next_tag = 0
         self._kept = 0
-        self.secrets: tuple[bytes, ...] = ()
         super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
         # NOTE: imapclient sets debug to 5, and imaplib then formats every line, passwords and messages too.
         self._imap.debug = 0
@@ -212,8 +210,7 @@ class Session(IMAPClient):  # type: ignore[misc]
             if what == b"EXISTS":
                 exists = number(words[0], _MOST_MESSAGES)
                 if exists is None:
-                    said = printable(self.without_secrets(text)[:80])
-                    raise ConnectionLost(f"this is not IMAP: {said}", where=self.where)
+                    raise not_imap(text, self.where)
                 self.exists = exists
             elif what == b"EXPUNGE":
                 self.exists = max(0, self.exists - 1)
@@ -222,14 +219,8 @@ class Session(IMAPClient):  # type: ignore[misc]
             if vanished and not vanished[0]:
                 self.exists = max(0, self.exists - len(vanished[1]))
         elif words and words[0].upper() == b"BYE" and self._imap.state != "LOGOUT":
-            raise error_of(self.without_secrets(text[2:]), self.where, ConnectionLost)
+            raise error_of(text[2:], self.where, ConnectionLost)
         return response
-
-    def without_secrets(self, text: bytes) -> bytes:
-        """A server's words without our own password, should it say our line again."""
-        for secret in filter(None, self.secrets):
-            text = text.replace(secret, b"***")
-        return text
 
     def collect(
         self, tags: Sequence[bytes], untagged: list[Response] | None = None, answers: Sequence[bytes] = ()
@@ -251,8 +242,7 @@ class Session(IMAPClient):  # type: ignore[misc]
             elif tag == b"*":
                 self._keep(response, untagged)
             elif tag != b"+":
-                said = printable(self.without_secrets(response.text)[:80])
-                raise ConnectionLost(f"this is not IMAP: {said}", where=self.where)
+                raise not_imap(response.text, self.where)
             elif (answer := next(left, None)) is not None:
                 self.send_octets(answer + b"\r\n")
         return [replies[tag] for tag in tags]
@@ -276,7 +266,7 @@ class Session(IMAPClient):  # type: ignore[misc]
     def required(self, reply: Reply, otherwise: type[BackendError] = MessageRefused) -> list[Response]:
         """The untagged responses of a reply that must be OK."""
         if not reply.ok:
-            raise error_of(self.without_secrets(reply.status + b" " + reply.text), self.where, otherwise)
+            raise error_of(reply.status + b" " + reply.text, self.where, otherwise)
         return reply.untagged
 
     def hang_up(self) -> None:

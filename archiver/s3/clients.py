@@ -23,6 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import SSLError
 
 from archiver.errors import ConfigError
+from archiver.secrecy import keep_secret
 from archiver.settings import S3Settings
 
 DIGEST = "_digest"
@@ -70,6 +71,7 @@ def make_client(settings: S3Settings) -> Any:
     events = client.meta.events
     # It costs a round trip for each object, and answers of old proxies that nobody expects.
     events.unregister("before-call.s3", botocore.handlers.add_expect_header)
+    events.register("before-sign.s3", _keep_keys)
     events.register("before-parameter-build.s3.PutObject", _remember_digest)
     events.register_first("choose-signer.s3.PutObject", _sign_over_digest)
     events.register("before-call.s3.DeleteObjects", _with_md5)
@@ -108,6 +110,14 @@ def _trusted(settings: S3Settings) -> str | None:
             hint="name a file of PEM certificates",
         ) from error
     return str(settings.ca_file)
+
+
+def _keep_keys(request_signer: Any, **_: object) -> None:
+    """An endpoint or a library may repeat them. They are looked up for the signature right after this anyway."""
+    if (credentials := request_signer._credentials) is not None:
+        now = credentials.get_frozen_credentials()
+        for secret in filter(None, (now.secret_key, now.token)):
+            keep_secret(secret)
 
 
 def _remember_digest(params: dict[str, Any], context: dict[str, Any], **_: object) -> None:

@@ -43,6 +43,7 @@ from archiver.errors import (
     IntegrityError,
 )
 from archiver.names import printable
+from archiver.secrecy import redacted
 from archiver.settings import S3Settings
 
 _CREDENTIALS = "name credentials in the environment, in ~/.aws, or [archive.s3] profile"
@@ -86,12 +87,12 @@ def refusal_of(error: ClientError) -> Refusal:
     answer = error.response
     told: Mapping[str, Any] = answer.get("Error", {})
     meta: Mapping[str, Any] = answer.get("ResponseMetadata", {})
-    details = {name: str(value) for name, value in told.items() if name not in ("Code", "Message")}
+    details = {name: redacted(str(value)) for name, value in told.items() if name not in ("Code", "Message")}
     return Refusal(
         error.operation_name,
-        str(told.get("Code") or meta.get("HTTPStatusCode", "")),
+        redacted(str(told.get("Code") or "")) or str(meta.get("HTTPStatusCode", "")),
         int(meta.get("HTTPStatusCode", 0)),
-        str(told.get("Message") or ""),
+        redacted(str(told.get("Message") or "")),
         dict(meta.get("HTTPHeaders", {})),
         details,
     )

@@ -1,0 +1,168 @@
+"""What must never be read: every text of a server or a library passes through here before it becomes ours.
+
+A server may repeat anything: our LOGIN line in an answer to FETCH, half of it in a BYE, the base64 of an
+AUTHENTICATE. So the code that gets a secret registers it (`keep_secret`), and the code that turns somebody else's
+octets into an error, an event, a fact or a log line removes every registered secret (`without_secrets`).
+
+A secret is found as it is, in quotes, in base64 at any place within what was encoded, folded over lines, and cut
+off at either end of the text. A short one could be part of any sentence. So one below 8 octets counts only as a
+word of its own, and one below 4 only behind its user's name, as in `LOGIN alice a`.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import string
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+
+_MARK = b"***"
+_WORD_BELOW = 8
+_BEHIND_USER_BELOW = 4
+_LEAST_PIECE = 6  # of a secret that is cut off; less of it is a word of a sentence
+_LEAST_CORE = 5
+_FOLDED_BELOW = 400  # octets; a token is longer, and its pattern would be slow
+_MOST_SECRETS = 200  # a process that works through thousands of accounts has done with the first ones
+
+_FOLD = rb"(?:\r?\n[ \t]*)?"
+_BLANK = rb"[ \t\r\n]*"
+_BASE64 = rb"[A-Za-z0-9+/_-]"
+_BASE64_OCTETS = (string.ascii_letters + string.digits + "+/_-=").encode()
+
+_Rule = tuple[re.Pattern[bytes], bytes]
+
+
+class _Secret:
+    """One secret's rules, made once. `ends` are its forms that are recognised when they are cut off."""
+
+    def __init__(self, secret: bytes, user: bytes) -> None:
+        quoted = secret.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+        forms = sorted({secret, quoted}, key=len, reverse=True)
+        messages = [
+            base64.b64encode(before + b"\0" + user + b"\0" + secret) for before in ((b"", user) if user else ())
+        ]
+        self.length = len(secret)
+        self._rules: list[_Rule] = [*_encoded(secret, messages), *_plain(forms, len(secret))]
+        self._ends = [*messages, base64.b64encode(secret), *forms] if len(secret) >= _WORD_BELOW else messages
+        self._forms, self._cores = forms, tuple(core for form in forms for core in _cores(form))
+        self._behind: re.Pattern[bytes] | None = None
+        if user:
+            behind = rb"%s[\"']?[\s:,/=]+[\"']?" % re.escape(user)
+            for form in map(re.escape, forms):
+                self._rules.append((re.compile(rb"(?i)(%s)%s(?![A-Za-z0-9])" % (behind, form)), rb"\1***"))
+            self._behind = re.compile(rb"(?i)" + behind)
+
+    def without(self, text: bytes) -> bytes:
+        for pattern, mark in self._rules:
+            text = pattern.sub(mark, text)
+        for core in self._cores:
+            text = _without_run(text, core)
+        for form in self._ends:
+            text = _without_pieces(text, form)
+        return self._without_beginning(text)
+
+    def _without_beginning(self, text: bytes) -> bytes:
+        """A server that cuts our line short says the beginning of the password behind the user, however little."""
+        for found in self._behind.finditer(text) if self._behind is not None else ():
+            rest = text[found.end() :].rstrip(b".\"' \r\n").lower()
+            if rest and any(form.lower().startswith(rest) for form in self._forms):
+                return text[: found.end()] + _MARK
+        return text
+
+
+def _encoded(secret: bytes, messages: list[bytes]) -> Iterator[_Rule]:
+    """The secret in base64: alone, and as SASL's messages."""
+    for message in messages:
+        yield re.compile(_spread(message.rstrip(b"="), _BLANK) + rb"={0,2}"), _MARK
+    alone = base64.b64encode(secret)
+    yield re.compile(rb"(?<!%s)%s(?!%s|=)" % (_BASE64, re.escape(alone), _BASE64)), _MARK
+
+
+def _cores(secret: bytes) -> Iterator[re.Pattern[bytes]]:
+    """What of the secret is the same in base64 wherever it stands within what was encoded."""
+    for offset in range(3) if len(secret) >= _BEHIND_USER_BELOW else ():
+        first, last = -(-offset * 8 // 6), (offset + len(secret)) * 8 // 6
+        core = base64.b64encode(b"\0" * offset + secret)[first:last]
+        if len(core) >= _LEAST_CORE:
+            for each in {core, core.translate(bytes.maketrans(b"+/", b"-_"))}:
+                yield re.compile(_spread(each, _BLANK))
+
+
+def _without_run(text: bytes, core: re.Pattern[bytes]) -> bytes:
+    """The text without the whole words of base64 that hold `core`."""
+    start = 0
+    while (found := core.search(text, start)) is not None:
+        first = len(text[: found.start()].rstrip(_BASE64_OCTETS))
+        text = text[:first] + _MARK + text[found.end() :].lstrip(_BASE64_OCTETS)
+        start = first + len(_MARK)
+    return text
+
+
+def _plain(forms: list[bytes], length: int) -> Iterator[_Rule]:
+    if length < _BEHIND_USER_BELOW:
+        return
+    for form in forms:
+        pattern = _spread(form, _FOLD)
+        if length < _WORD_BELOW:
+            pattern = rb"(?<![A-Za-z0-9])" + pattern + rb"(?![A-Za-z0-9])"
+        yield re.compile(rb"(?i:" + pattern + rb")"), _MARK
+
+
+def _spread(form: bytes, between: bytes) -> bytes:
+    """A pattern for octets with something between any two of them."""
+    if len(form) >= _FOLDED_BELOW:
+        return re.escape(form)
+    return between.join(re.escape(bytes([octet])) for octet in form)
+
+
+def _without_pieces(text: bytes, form: bytes) -> bytes:
+    """The text without a piece of `form` that is cut off at its end, or was at its beginning."""
+    end, beginning = text.rstrip(b".\"'= \r\n"), text.lstrip(b".\"' \r\n")
+    for length in range(min(len(form) - 1, len(end)), _LEAST_PIECE - 1, -1):
+        if end.endswith(form[:length]):
+            text = end[:-length] + _MARK
+            break
+    for length in range(min(len(form) - 1, len(beginning)), _LEAST_PIECE - 1, -1):
+        if beginning.startswith(form[-length:]):
+            return _MARK + text.lstrip(b".\"' \r\n")[length:]
+    return text
+
+
+_kept: OrderedDict[tuple[bytes, bytes], _Secret] = OrderedDict()
+_rules: tuple[_Secret, ...] = ()
+_changing = threading.Lock()
+
+
+def keep_secret(secret: str | bytes, user: str = "") -> None:
+    """From here on no text of this process or its forks shows this secret. `user` is whose it is, where it is sent
+    beside a name. May be called again for the same one."""
+    global _rules
+    octets = secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogateescape")
+    key = (octets, user.encode("utf-8", "surrogateescape"))
+    if not octets:
+        return
+    with _changing:
+        if key in _kept:
+            _kept.move_to_end(key)
+            return
+        _kept[key] = _Secret(*key)
+        while len(_kept) > _MOST_SECRETS:
+            _kept.popitem(last=False)
+        # One that is a part of another comes after it, else the rest of the other would be left.
+        _rules = tuple(sorted(_kept.values(), key=lambda each: -each.length))
+
+
+def without_secrets(text: bytes) -> bytes:
+    """Somebody else's words with `***` for each registered secret."""
+    for secret in _rules:
+        text = secret.without(text)
+    return text
+
+
+def redacted(text: str) -> str:
+    """The same for text."""
+    if not _rules:
+        return text
+    return without_secrets(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
