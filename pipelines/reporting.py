@@ -25,6 +25,7 @@ from archiver.report.document import (
     Party,
     RunReport,
     folder_failures,
+    gap_failures,
     judge,
     pending_failures,
     quarantine_failures,
@@ -129,6 +130,10 @@ def report_of(
         if error is not None and step in ("replay", "verify"):
             advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
             failures.append(Failure(None, None, step, printable(_reason(error)), None, advice))
+    if error is None:
+        found = at_destination.found if at_destination else None
+        explained = {each.folder for each in failures if each.uid is None}
+        failures += gap_failures(tallies, found, chosen, explained, all_sent=as_of is None)
     code = None
     if error is not None:
         code = error.exit_code if isinstance(error, ArchiverError) else 1

@@ -7,7 +7,7 @@ where it should be. The exit code follows from the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -220,10 +220,9 @@ def folder_failures(tallies: Sequence[Tally]) -> list[Failure]:
     by it: either nothing changed there, or it is among those not reached."""
     failures = []
     for tally in tallies:
-        missing = tally.on_server - tally.stored - tally.excluded - tally.quarantined
-        if not tally.visited or (tally.error is None and missing == 0):
+        if not tally.visited or (tally.error is None and tally.balanced):
             continue
-        reason = printable(tally.error or f"{missing} messages are not accounted for")
+        reason = printable(tally.error or f"{_unaccounted(tally)} messages are not accounted for")
         failures.append(
             Failure(
                 printable(tally.name), None, "fetch", reason, None, "run again; what is there is not fetched twice"
@@ -235,6 +234,53 @@ def folder_failures(tallies: Sequence[Tally]) -> list[Failure]:
 def unreached_failures(names: Sequence[str], reason: str) -> list[Failure]:
     """Folders the run did not get to."""
     return [Failure(printable(name), None, "fetch", printable(reason), None, "run again") for name in names]
+
+
+def gap_failures(
+    tallies: Sequence[Tally],
+    at: AtDestination | None,
+    chosen: Collection[str],
+    explained: Collection[str | None],
+    *,
+    all_sent: bool,
+) -> list[Failure]:
+    """What the books of a run that nothing stopped lack, and no other failure explains: the net under every report
+    that would say `complete`.
+
+    `chosen` are the names of the folders that the source listed and the account's rules choose; none where the run
+    did not ask the source. `explained` folders, in the form for people, have a failure already. `all_sent`: all that
+    the archive has was to be sent.
+    """
+    found = [
+        Failure(printable(name), None, "fetch", "the run did not open this folder", None, "run again")
+        for name in sorted(set(chosen) - {each.name for each in tallies})
+    ]
+    for tally in tallies:
+        if chosen and not tally.balanced:
+            reason = f"{_unaccounted(tally)} messages are not accounted for"
+            found.append(Failure(printable(tally.name), None, "fetch", reason, None, "run again"))
+        if at is not None and all_sent:
+            found += _gap_there(tally, at.tallies.get(tally.name))
+    return [each for each in found if each.folder not in explained]
+
+
+def _unaccounted(tally: Tally) -> int:
+    return tally.on_server - tally.stored - tally.excluded - tally.quarantined
+
+
+def _gap_there(tally: Tally, there: CopyTally | None) -> Iterator[Failure]:
+    name, again = printable(tally.name), "run again; what is there is not sent again"
+    if there is None:
+        if tally.stored:
+            yield Failure(name, None, "replay", "the folder has no place at the destination", None, again)
+        return
+    terms = (there.replayed, there.already_there, there.refused, there.removed, there.pending)
+    missing = tally.stored - sum(terms)
+    if missing:
+        yield Failure(name, None, "replay", f"{missing:,} messages are not accounted for there", None, again)
+    if there.pending:
+        reason = f"{there.pending:,} messages are not at the destination yet"
+        yield Failure(name, None, "replay", reason, None, again)
 
 
 def judge(

@@ -19,6 +19,7 @@ from archiver.report.document import (
     RunReport,
     Status,
     folder_failures,
+    gap_failures,
     judge,
     pending_failures,
     quarantine_failures,
@@ -291,6 +292,62 @@ def test_folders_that_were_not_reached_are_failures() -> None:
         ("a", "why", "run again"),
         (PRINTED, "why", "run again"),
     ]
+
+
+# The net under `complete`
+
+
+ALL_THERE = replace(INBOX_THERE, already_there=4, pending=0)
+
+
+def gaps(*tallies: Tally, chosen: Sequence[str] = (), there: Sequence[CopyTally] | None = None) -> list[Failure]:
+    found = None if there is None else AtDestination(PARTY, {each.folder: each for each in there})
+    return gap_failures(tallies, found, chosen, (), all_sent=True)
+
+
+def test_books_that_balance_have_no_gap() -> None:
+    assert gaps(INBOX, WORK, chosen=["INBOX", WORK.name], there=[ALL_THERE, WORK_THERE]) == []
+
+
+def test_a_chosen_folder_that_no_book_knows_is_a_gap() -> None:
+    (gap,) = gaps(INBOX, chosen=["INBOX", "Never opened"])
+
+    assert (gap.folder, gap.step, gap.reason) == ("Never opened", "fetch", "the run did not open this folder")
+
+
+def test_a_folder_left_alone_that_did_not_balance_before_is_a_gap() -> None:
+    """It stands where its last pass left it, so nobody opens it again and nobody else would say so."""
+    unvisited = replace(INBOX, stored=INBOX.stored - 1, visited=False)
+
+    assert folder_failures([unvisited]) == []
+    (gap,) = gaps(unvisited, chosen=["INBOX"])
+    assert gap.reason == "1 messages are not accounted for"
+
+
+def test_a_run_that_did_not_ask_the_source_does_not_judge_it() -> None:
+    assert gaps(replace(INBOX, stored=INBOX.stored - 1), there=None) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [
+        ([], "the folder has no place at the destination"),
+        ([replace(ALL_THERE, already_there=2, pending=2)], "2 messages are not at the destination yet"),
+        ([replace(ALL_THERE, already_there=1)], "3 messages are not accounted for there"),
+        ([replace(ALL_THERE, already_there=5)], "-1 messages are not accounted for there"),
+    ],
+)
+def test_what_the_destination_lacks_without_a_reason_is_a_gap(there: Sequence[CopyTally], reason: str) -> None:
+    (gap,) = gaps(INBOX, there=there)
+
+    assert (gap.folder, gap.step) == ("INBOX", "replay")
+    assert gap.reason == reason
+
+
+def test_a_gap_that_another_failure_explains_is_told_once() -> None:
+    unbalanced = replace(INBOX, stored=INBOX.stored - 1)
+
+    assert gap_failures([unbalanced], None, ["INBOX"], {"INBOX"}, all_sent=True) == []
 
 
 # The verdict
