@@ -102,8 +102,9 @@ def report_of(
         search=None,
         waiting=(),
     )
-    chosen = {each.folder.name for each in [*(each for each, _ in plan.visit), *plan.unchanged]}
-    tallies = [each for each in catalog.tallies(run_id) if each.name in chosen or not listed]
+    asked = {each.folder.name for each in [*(each for each, _ in plan.visit), *plan.unchanged]}
+    chosen = asked if listed else {each.folder.name for each in chosen_folders(archive)}
+    tallies = [each for each in catalog.tallies(run_id) if each.name in chosen]
     tallies.sort(key=lambda each: (each.name != "INBOX", each.name))
     if error is not None:  # what was not reached stands as the listing said, not as some run before left it
         there = {each.folder.name: each.status.messages for each, _ in plan.visit if each.status}
@@ -111,7 +112,7 @@ def report_of(
             each if each.visited else replace(each, on_server=there.get(each.name, each.on_server))
             for each in tallies
         ]
-    quarantined = [each for each in catalog.quarantined() if each.folder in chosen or not listed]
+    quarantined = [each for each in catalog.quarantined() if each.folder in chosen]
     failures = folder_failures(tallies) + quarantine_failures(quarantined)
     refused = refused_from_json(catalog.ledger().step_result(run_id, "archive") or "{}")
     for each in listed:
@@ -133,7 +134,7 @@ def report_of(
     if error is None:
         found = at_destination.found if at_destination else None
         explained = {each.folder for each in failures if each.uid is None}
-        failures += gap_failures(tallies, found, chosen, explained, all_sent=as_of is None)
+        failures += gap_failures(tallies, found, asked, explained, all_sent=as_of is None)
     code = None
     if error is not None:
         code = error.exit_code if isinstance(error, ArchiverError) else 1

@@ -239,7 +239,7 @@ def unreached_failures(names: Sequence[str], reason: str) -> list[Failure]:
 def gap_failures(
     tallies: Sequence[Tally],
     at: AtDestination | None,
-    chosen: Collection[str],
+    asked: Collection[str],
     explained: Collection[str | None],
     *,
     all_sent: bool,
@@ -247,16 +247,16 @@ def gap_failures(
     """What the books of a run that nothing stopped lack, and no other failure explains: the net under every report
     that would say `complete`.
 
-    `chosen` are the names of the folders that the source listed and the account's rules choose; none where the run
-    did not ask the source. `explained` folders, in the form for people, have a failure already. `all_sent`: all that
-    the archive has was to be sent.
+    `asked` are the names of the folders that the source listed and the account's rules choose; none where the run
+    did not ask the source. `explained` folders, in the form for people, have a failure already. `all_sent`: all of
+    the archive was to be sent.
     """
     found = [
         Failure(printable(name), None, "fetch", "the run did not open this folder", None, "run again")
-        for name in sorted(set(chosen) - {each.name for each in tallies})
+        for name in sorted(set(asked) - {each.name for each in tallies})
     ]
     for tally in tallies:
-        if chosen and not tally.balanced:
+        if asked and not tally.balanced:
             reason = f"{_unaccounted(tally)} messages are not accounted for"
             found.append(Failure(printable(tally.name), None, "fetch", reason, None, "run again"))
         if at is not None and all_sent:

@@ -300,17 +300,17 @@ def test_folders_that_were_not_reached_are_failures() -> None:
 ALL_THERE = replace(INBOX_THERE, already_there=4, pending=0)
 
 
-def gaps(*tallies: Tally, chosen: Sequence[str] = (), there: Sequence[CopyTally] | None = None) -> list[Failure]:
+def gaps(*tallies: Tally, asked: Sequence[str] = (), there: Sequence[CopyTally] | None = None) -> list[Failure]:
     found = None if there is None else AtDestination(PARTY, {each.folder: each for each in there})
-    return gap_failures(tallies, found, chosen, (), all_sent=True)
+    return gap_failures(tallies, found, asked, (), all_sent=True)
 
 
 def test_books_that_balance_have_no_gap() -> None:
-    assert gaps(INBOX, WORK, chosen=["INBOX", WORK.name], there=[ALL_THERE, WORK_THERE]) == []
+    assert gaps(INBOX, WORK, asked=["INBOX", WORK.name], there=[ALL_THERE, WORK_THERE]) == []
 
 
 def test_a_chosen_folder_that_no_book_knows_is_a_gap() -> None:
-    (gap,) = gaps(INBOX, chosen=["INBOX", "Never opened"])
+    (gap,) = gaps(INBOX, asked=["INBOX", "Never opened"])
 
     assert (gap.folder, gap.step, gap.reason) == ("Never opened", "fetch", "the run did not open this folder")
 
@@ -320,7 +320,7 @@ def test_a_folder_left_alone_that_did_not_balance_before_is_a_gap() -> None:
     unvisited = replace(INBOX, stored=INBOX.stored - 1, visited=False)
 
     assert folder_failures([unvisited]) == []
-    (gap,) = gaps(unvisited, chosen=["INBOX"])
+    (gap,) = gaps(unvisited, asked=["INBOX"])
     assert gap.reason == "1 messages are not accounted for"
 
 
