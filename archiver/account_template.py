@@ -109,6 +109,8 @@ path = $path
 [folders]
 # include = ["*"]                         # folder names with "/" between levels; * stands for anything
 # exclude = ["Junk", "Public/*"]
+# whole = ["INBOX"]                       # folders that show all they have although these are exactly 1,000,
+#                                         # 2,000, 5,000 or 10,000 messages: there providers cut what they show
 # rename = { "Sent Items" = "Sent" }      # names at the source = names at the destination
 
 [messages]

@@ -21,11 +21,13 @@ from archiver.survey import Retry
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which folders an account archives, and over how many connections. `include` and `exclude` are globs."""
+    """Which folders an account archives, and over how many connections. `include` and `exclude` are globs, and so
+    is `whole`, the folders that a person calls whole whatever number of messages they show."""
 
     include: Sequence[str]
     exclude: Sequence[str]
     connections: int
+    whole: Sequence[str] = ()
 
 
 def plan_archive(
@@ -43,6 +45,7 @@ def plan_archive(
         catalog.epochs(),
         include=rules.include,
         exclude=rules.exclude,
+        whole=rules.whole,
         search=search,
         waiting=due,
     )

@@ -166,7 +166,8 @@ class ReleasedFact:
 @dataclass(frozen=True, slots=True)
 class PassFact:
     """What this run saw in a folder: the terms of the equation that only the server knows. `error` is what kept
-    it from being finished."""
+    it from being finished. `shown`: the server probably shows only a part of the folder, so many messages; the rest
+    of `on_server` are messages that it showed before. None: it shows all of them."""
 
     kind: ClassVar[str] = "pass"
     epoch: int
@@ -174,6 +175,7 @@ class PassFact:
     excluded: int
     error: str | None
     at: str
+    shown: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

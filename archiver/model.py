@@ -215,7 +215,9 @@ class FolderState:
 class KnownEpoch:
     """A folder under one UIDVALIDITY. `generation` counts the times a server reused a UIDVALIDITY for other
     mail. `state` is None until a pass over it was complete. `foreign`: it is of a source that was the archive's
-    before, so its UIDs mean nothing at the one of now. `failed`: so did the newest pass over it."""
+    before, so its UIDs mean nothing at the one of now. `failed`: so did the newest pass over it. `hidden`: its last
+    good pass found that the server shows only a part of the folder, and not so many messages that it showed before;
+    None: it shows all of them."""
 
     number: int
     folder: int
@@ -224,6 +226,7 @@ class KnownEpoch:
     state: FolderState | None = None
     foreign: bool = False
     failed: bool = False
+    hidden: int | None = None
 
 
 class Numbers(NamedTuple):
@@ -264,7 +267,8 @@ class Quarantined:
 @dataclass(frozen=True, slots=True)
 class Tally:
     """One folder's terms of the equation and this run's work, in messages and octets. `visited`: the run opened it
-    and closed its books; else the terms are those of the last run that did."""
+    and closed its books; else the terms are those of the last run that did. `shown`: the server probably shows only
+    a part of the folder, so many messages; `on_server` are then also those that it showed before."""
 
     name: str
     uidvalidity: int | None
@@ -279,6 +283,7 @@ class Tally:
     error: str | None = None
     visited: bool = True
     stored_bytes: int = 0
+    shown: int | None = None
 
     @property
     def balanced(self) -> bool:

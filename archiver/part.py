@@ -43,7 +43,8 @@ class Context:
 
     `connect(extra)` makes a source that connects when it is first used, an `extra` one at once or not at all;
     `check_stop` raises when the run is to end; `now` is UTC in ISO 8601; `retry` says which quarantined messages
-    are tried, `accept` that a person takes what the server gives; `shown` are the epochs the server still shows;
+    are tried, `accept` that a person takes what the server gives; `whole` are globs of the folders that a person
+    calls whole, whatever number of messages they show; `shown` are the epochs the server still shows;
     `orphans` are octets that a crashed run left without facts; `refused` gathers why folders could not be opened.
     """
 
@@ -52,6 +53,7 @@ class Context:
     catalog: Catalog
     recorder: Recorder
     search: str | None
+    whole: Sequence[str]
     retry: Retry
     accept: bool
     progress: Progress
@@ -82,7 +84,9 @@ class Part:
             progress=context.progress,
             now=context.now,
             search=context.search,
+            whole=context.whole,
             retry=context.retry,
+            accept=context.accept,
             shown=context.shown,
             orphans=context.orphans,
             rematch=any(epoch.state is not None for epoch in context.epochs.values()),
@@ -242,7 +246,12 @@ class Part:
         known = surveyed.known
         self._batch.fact(
             PassFact(
-                surveyed.epoch.number, surveyed.on_server - surveyed.gone, surveyed.excluded, surveyed.error, now
+                surveyed.epoch.number,
+                surveyed.on_server - surveyed.gone,
+                surveyed.excluded,
+                surveyed.error,
+                now,
+                None if surveyed.shown is None else surveyed.shown - surveyed.gone,
             )
         )
         if surveyed.error is not None:

@@ -23,6 +23,7 @@ from archiver.model import (
     Twin,
 )
 from archiver.names import matches
+from archiver.window import is_window
 
 #: A quarantined message is tried again in this many runs after the one that met it.
 RETRY_RUNS = 3
@@ -41,12 +42,14 @@ def plan_run(
     *,
     include: Sequence[str],
     exclude: Sequence[str],
+    whole: Sequence[str] = (),
     search: str | None,
     waiting: Collection[int],
 ) -> Plan:
     """Deal the listed folders into those to visit, those unchanged, and those left out, each with its reason.
 
-    `include` and `exclude` are globs over decoded paths with "/" between levels; what is excluded wins.
+    `include` and `exclude` are globs over decoded paths with "/" between levels; what is excluded wins. `whole` are
+    those of folders that a person calls whole, whatever number of messages they show.
     `waiting` are the epochs with quarantined messages due for another try.
     """
     visit: list[tuple[Listed, str]] = []
@@ -60,6 +63,8 @@ def plan_run(
         folder = known.get(each.folder.raw)
         epoch = epochs.get(folder.number) if folder else None
         reason = visit_reason(each.status, epoch, search=search, waiting=waiting)
+        if reason is None and epoch is not None:
+            reason = _window_reason(each, epoch, matches(each.folder.path, whole))
         if reason:
             visit.append((each, reason))
         else:
@@ -106,6 +111,15 @@ def visit_reason(
     # NOTE: a server put back to a snapshot and given as many other messages since can show all three unchanged.
     if status.size is not None and status.size != state.size:
         return "its size changed, or was not known"
+    return None
+
+
+def _window_reason(listed: Listed, epoch: KnownEpoch, is_whole: bool) -> str | None:
+    """Why a folder that did not change has to be opened: whether it shows all of its messages is judged anew."""
+    if epoch.hidden is not None and is_whole:
+        return "[folders] whole says that it shows all of its messages"
+    if epoch.hidden is None and not is_whole and listed.status and is_window([listed.status.messages]):
+        return f"it shows exactly {listed.status.messages:,} messages: probably a part of it"
     return None
 
 

@@ -288,10 +288,12 @@ class ArchiveSettings(Table):
 
 
 class FolderRules(Table):
-    """Globs over decoded folder names with "/" between levels; what is excluded wins."""
+    """Globs over decoded folder names with "/" between levels; what is excluded wins. `whole` are the folders that
+    show all of their messages, although their number is one at which providers cut."""
 
     include: Annotated[Globs, Field(min_length=1)] = ("*",)
     exclude: Globs = ()
+    whole: Globs = ()
     #: Source name → destination name, both with "/" between levels; children follow their parent.
     rename: Mapping[FolderName, FolderName] = Field(default={})
 

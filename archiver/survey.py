@@ -6,14 +6,15 @@ view. It ends with the UIDs whose octets have to be fetched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from itertools import islice
 from typing import Literal
 
+from archiver.absence import Absence
 from archiver.errors import FolderChanged, IntegrityError
-from archiver.facts import EpochFact, FlagsFact, ReleasedFact, StateFact, StoredFact, VanishedFact
+from archiver.facts import EpochFact, FlagsFact, StateFact, StoredFact, VanishedFact
 from archiver.message import HEADER_OCTETS, header_digest, message_id
 from archiver.model import (
     Attributes,
@@ -27,6 +28,7 @@ from archiver.model import (
     Resume,
     Twin,
 )
+from archiver.names import matches
 from archiver.orphans import Orphans, adopted
 from archiver.plan import (
     PROBED,
@@ -40,6 +42,7 @@ from archiver.ports import Catalog, MailSource, MessageStore
 from archiver.progress import Noted, Progress
 from archiver.record import BATCH_MESSAGES, Batch, Recorder
 from archiver.rematch import Match, known_again
+from archiver.window import window_words
 
 Retry = Literal["due", "all"]
 
@@ -48,7 +51,8 @@ Retry = Literal["due", "all"]
 class Surveyed:
     """A folder's survey: what is on the server, what of it is wanted, where the pass began.
 
-    `on_server` and `gone` count messages; `wanted` are UIDs to fetch.
+    `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `shown`: the server probably shows only a
+    part of the folder, so many messages; those of `on_server` beyond them it showed before.
     """
 
     listed: Listed
@@ -61,6 +65,7 @@ class Surveyed:
     state: StateFact
     quarantined: frozenset[int] = frozenset()
     gone: int = 0
+    shown: int | None = None
     slices_left: int = 0
     error: str | None = None
 
@@ -84,7 +89,8 @@ class Surveyor:
     """Surveys folders over one connection; its facts go into that connection's batch.
 
     `shown` are the epochs the server still shows (`plan.shown_epochs`): mail of others, or mail that vanished, may
-    be known again in a new epoch. `orphans` are octets that a crashed run left without facts. `rematch` is False
+    be known again in a new epoch. `whole` are globs of the folders that a person calls whole. `accept`: a person
+    accepts what waits in quarantine. `orphans` are octets that a crashed run left without facts. `rematch` is False
     while the archive is new.
     """
 
@@ -96,7 +102,9 @@ class Surveyor:
     progress: Progress
     now: Callable[[], str]
     search: str | None
+    whole: Sequence[str]
     retry: Retry
+    accept: bool
     shown: frozenset[tuple[str, int]]
     orphans: Orphans
     rematch: bool
@@ -121,10 +129,18 @@ class Surveyor:
             held = {uid: known_flags[uid] for uid in known_flags.keys() & present}
             known_flags |= self._take_back(epoch, {uid: seen[uid] for uid in seen.keys() - known_flags.keys()})
         matching = present if self.search is None else self.source.uids(self.search) & present
-        matching |= self._left_here(known, epoch, present)
+        absence = Absence(
+            known, epoch, self.catalog, self.batch, self.now, is_whole=matches(known.folder.path, self.whole)
+        )
+        at_window = absence.at_window(listed, opened, present)
+        kept = self._left_here(known, epoch, present, at_window=at_window)
+        matching |= kept & present
         waiting = self.catalog.quarantined(epoch.number)
-        self._vanish(known, epoch, known_flags.keys() - present)
-        self._release(epoch, {each.uid for each in waiting} - present)
+        hidden = absence.conclude(known_flags.keys(), waiting, present, at_window=at_window, accept=self.accept)
+        hidden |= kept - present
+        is_part = at_window or bool(hidden)
+        if is_part:
+            self.progress(Noted(window_words(known.folder.name, len(present), len(hidden))))
         if epoch.state is not None or known_flags:
             self._follow_flags(known, epoch, opened, held)
         quarantined = frozenset(each.uid for each in waiting if each.uid in present)
@@ -135,11 +151,12 @@ class Surveyor:
             known=known,
             epoch=epoch,
             opened=opened,
-            on_server=len(present),
+            on_server=len(present) + len(hidden),
             excluded=len(present - matching - known_flags.keys() - quarantined),
             wanted=wanted,
             state=self._state(listed, epoch, opened),
             quarantined=quarantined,
+            shown=len(present) if is_part else None,
         )
         if epoch.state is None and self.rematch and wanted:
             self._match_again(surveyed, present)
@@ -271,37 +288,26 @@ class Surveyor:
             self.orphans.adopt(placement)
         return [adopted(self.store, epoch, placement, None, self.now) for placement in left.values()]
 
-    def _left_here(self, known: KnownFolder, epoch: KnownEpoch, present: set[int]) -> set[int]:
+    def _left_here(self, known: KnownFolder, epoch: KnownEpoch, present: set[int], *, at_window: bool) -> set[int]:
         """What a crashed run left of this folder. Those on the server are wanted, whatever the filter says now,
-        and cost no download; those that are gone from it are kept as vanished."""
+        and cost no download; those that are gone from it are kept as vanished, and those that may only be hidden as
+        if they were present. The UIDs of all that did not vanish."""
         left = self._unrecorded(known, epoch)
         for placement in [left[uid] for uid in left.keys() - present]:
             self.orphans.adopt(placement)
-            self.batch.fact(adopted(self.store, epoch, placement, None, self.now))
-            gone = replace(placement, generation=epoch.generation, present=False)
-            self.batch.moved(VanishedFact(epoch.number, (placement.uid,), self.now()), [(placement, gone)])
-        return left.keys() & present
+            fact = adopted(self.store, epoch, placement, None, self.now)
+            place = replace(placement, generation=epoch.generation, present=at_window)
+            if at_window:
+                self.batch.moved(fact, [(placement, place)])
+            else:
+                self.batch.fact(fact)
+                self.batch.moved(VanishedFact(epoch.number, (placement.uid,), self.now()), [(placement, place)])
+        return set(left) if at_window else left.keys() & present
 
     def _unrecorded(self, known: KnownFolder, epoch: KnownEpoch) -> dict[int, Placement]:
         left = self.orphans.of(known.directory, epoch)
         recorded = self.catalog.attributes(epoch.number, left) if left else {}
         return {uid: placement for uid, placement in left.items() if uid not in recorded}
-
-    def _vanish(self, known: KnownFolder, epoch: KnownEpoch, gone: Iterable[int]) -> None:
-        uids = tuple(sorted(gone))
-        for start in range(0, len(uids), BATCH_MESSAGES):
-            some = uids[start : start + BATCH_MESSAGES]
-            moves = [
-                (each, replace(each, present=False))
-                for each in self.catalog.placements(epoch.number, uids=some)
-                if each.present
-            ]
-            self.batch.moved(VanishedFact(epoch.number, some, self.now()), moves)
-
-    def _release(self, epoch: KnownEpoch, gone: Iterable[int]) -> None:
-        uids = tuple(sorted(gone))
-        if uids:
-            self.batch.fact(ReleasedFact(epoch.number, uids, self.now()))
 
     def _follow_flags(
         self, known: KnownFolder, epoch: KnownEpoch, opened: Opened, held: Mapping[int, Flags]

@@ -352,6 +352,7 @@ def archive_listed(
         catalog=archive.catalog,
         recorder=recorder,
         search=settings.messages.search,
+        whole=settings.folders.whole,
         retry=retry,
         accept=accept,
         progress=progress,
@@ -369,7 +370,9 @@ def archive_listed(
 
 def rules_of(settings: Settings) -> Rules:
     """Which folders an account archives."""
-    return Rules(settings.folders.include, settings.folders.exclude, settings.source.connections)
+    return Rules(
+        settings.folders.include, settings.folders.exclude, settings.source.connections, settings.folders.whole
+    )
 
 
 def settle(archive: Archive, progress: Progress) -> Orphans:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from archiver.config import Settings
 from archiver.errors import ArchiverError, ConnectionLost
 from archiver.imap.introduction import ServerFacts
 from archiver.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
-from archiver.names import directory_of, printable
+from archiver.names import directory_of, matches, printable
 from archiver.plan import expected_fetch, plan_run
+from archiver.report.document import Notice, window_notice
+from archiver.window import may_be_part
 from archiver.wiring import Archive, connect_once, open_archive, rules_of, stranger_to
 from pipelines.preview_bucket import BucketPreview, preview_bucket
 from pipelines.preview_destination import DestinationPreview, preview_destination, server_to_json
@@ -65,6 +67,7 @@ class Preview:
     error: ArchiverError | None = None
     destination: DestinationPreview | None = None
     bucket: BucketPreview | None = None
+    notices: tuple[Notice, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -116,6 +119,7 @@ class Preview:
                 {name: getattr(each, name) for name in FolderPreview.__dataclass_fields__} for each in self.folders
             ],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
+            "notices": [asdict(each) for each in self.notices],
             "totals": self.totals,
             "destination": self.destination and self.destination.to_json(),
         }
@@ -180,7 +184,9 @@ def _look(settings: Settings) -> tuple[ServerFacts, Sequence[Listed]]:
 def _plan_anew(settings: Settings, listed: Sequence[Listed]) -> Plan:
     rules = rules_of(settings)
     search = settings.messages.search
-    return plan_run(listed, {}, {}, include=rules.include, exclude=rules.exclude, search=search, waiting=())
+    return plan_run(
+        listed, {}, {}, include=rules.include, exclude=rules.exclude, whole=rules.whole, search=search, waiting=()
+    )
 
 
 def _compared(
@@ -225,7 +231,25 @@ def _preview(
         server,
         folders=tuple(folder(each) for each in listed if each.folder.raw in chosen),
         skipped=tuple((printable(each.name), why) for each, why in plan.skip),
+        notices=tuple(
+            notice
+            for each in listed
+            if each.folder.raw in chosen
+            for notice in _of_window(settings, each, known, epochs)
+        ),
     )
+
+
+def _of_window(
+    settings: Settings, listed: Listed, known: Mapping[bytes, KnownFolder], epochs: Mapping[int, KnownEpoch]
+) -> Iterator[Notice]:
+    """What is to be said of a folder of which the server probably shows only a part."""
+    shown = listed.status.messages if listed.status is not None else 0
+    folder = known.get(listed.folder.raw)
+    epoch = epochs.get(folder.number) if folder is not None else None
+    hidden = epoch.hidden or 0 if epoch is not None else 0
+    if may_be_part(shown, hidden) and not matches(listed.folder.path, settings.folders.whole):
+        yield window_notice(printable(listed.folder.name), shown, hidden)
 
 
 def _directories(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder]) -> dict[bytes, str]:

@@ -31,6 +31,7 @@ from archiver.report.document import (
     quarantine_failures,
     refusal_failures,
     unreached_failures,
+    window_notices,
 )
 from archiver.report.page import render_html
 from archiver.secrecy import redacted
@@ -160,6 +161,7 @@ def report_of(
         destination=at_destination.found if at_destination else None,
         timings={step: timings[step] for step in _STEPS if step in timings},
         as_of=as_of,
+        notices=window_notices(tallies),
     )
 
 

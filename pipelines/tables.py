@@ -260,6 +260,11 @@ def failure_lines(failures: Sequence[Row]) -> Iterable[str]:
         yield f"  → {printable(advice)}"
 
 
+def notice_lines(notices: Sequence[Row]) -> Iterable[str]:
+    """What a person should know although nothing failed."""
+    return (f"note: {printable(each['text'])}" for each in notices)
+
+
 def _places(group: Sequence[Row]) -> str:
     """The folders of a group, with the UIDs in them."""
     uids: dict[str, list[str]] = {}

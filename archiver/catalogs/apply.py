@@ -362,6 +362,7 @@ def _passes(connection: Connection, segment: Segment, facts: Sequence[PassFact])
             "excluded": fact.excluded,
             "error": text(fact.error),
             "at": fact.at,
+            "shown": fact.shown,
         }
         for fact in facts
     ]

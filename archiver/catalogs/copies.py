@@ -19,6 +19,7 @@ from archiver.catalogs.schema import (
     INTENT,
     MAPPED,
     MESSAGE,
+    PASS,
     REFUSAL,
     STEP,
     TARGET,
@@ -35,6 +36,7 @@ from archiver.copies import (
     TargetState,
 )
 from archiver.model import Digest
+from archiver.window import WINDOWS
 
 
 class SqlCopies:
@@ -178,7 +180,8 @@ class SqlCopies:
 
     def vanished(self, target: int, *, twice: bool = True) -> Sequence[Copy]:
         """Copies that we appended whose message is gone from the source, seen so by two complete archive steps, and
-        whose epoch still is the folder's."""
+        whose epoch still is the folder's. NOTE: not where the folder shows a number at which providers cut: what
+        was taken for deleted there before that was known may have been hidden."""
         # Times have seconds: of one second those count that are no earlier run's.
         afterwards = tuple_(STEP.c.at, STEP.c.run) >= tuple_(MESSAGE.c.vanished_at, MESSAGE.c.vanished_run)
         seen = select(func.count()).where(STEP.c.step == "archive", afterwards).scalar_subquery()
@@ -189,7 +192,15 @@ class SqlCopies:
             MESSAGE.c.vanished_at.is_not(None),
             EPOCH.c.ended_at.is_(None),
         )
-        return self._copies([rows.where(seen >= 2) if twice else rows])
+        is_part = (
+            select(func.coalesce(PASS.c.shown.in_(WINDOWS), False))
+            .where(PASS.c.epoch == EPOCH.c.number, PASS.c.error.is_(None))
+            .order_by(PASS.c.segment.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        sure = and_(seen >= 2, ~func.coalesce(is_part, False))
+        return self._copies([rows.where(sure) if twice else rows])
 
     def copies(self, target: int, *, removed: bool = False) -> Iterator[Copy]:
         """All copies of present messages, and of those that were brought back, that were not seen to be gone, in

@@ -187,6 +187,7 @@ PASS = Table(
     Column("excluded", BigInteger, nullable=False),
     Column("error", Text),
     Column("at", Text, nullable=False),
+    Column("shown", BigInteger),
     Index("ix_pass_newest", "epoch", "segment"),
 )
 
@@ -308,7 +309,12 @@ def _add_headers_and_packs(connection: Connection) -> None:
     METADATA.create_all(connection, tables=(HEADER, PACK, FRAME))
 
 
-MIGRATIONS: Sequence[Migration] = (_add_destinations, _add_headers_and_packs)
+def _add_what_harm_showed(connection: Connection) -> None:
+    """Version 4: what is needed to tell mail that was deleted from mail that is not shown."""
+    connection.execute(text("ALTER TABLE pass ADD COLUMN shown BIGINT"))
+
+
+MIGRATIONS: Sequence[Migration] = (_add_destinations, _add_headers_and_packs, _add_what_harm_showed)
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""
 

@@ -116,14 +116,27 @@ class SqlCatalog:
             newest_error = (
                 select(PASS.c.error).where(PASS.c.epoch == EPOCH.c.number).order_by(PASS.c.segment.desc())
             )
+            newest_hidden = (
+                select(PASS.c.on_server - PASS.c.shown)
+                .where(PASS.c.epoch == EPOCH.c.number, PASS.c.error.is_(None))
+                .order_by(PASS.c.segment.desc())
+            )
             current = select(
                 EPOCH,
                 (EPOCH.c.source != CURRENT_SOURCE).label("foreign"),
                 newest_error.limit(1).scalar_subquery().is_not(None).label("failed"),
+                newest_hidden.limit(1).scalar_subquery().label("hidden"),
             )
             return {
                 row.folder: KnownEpoch(
-                    row.number, row.folder, row.uidvalidity, row.generation, _state(row), row.foreign, row.failed
+                    number=row.number,
+                    folder=row.folder,
+                    uidvalidity=row.uidvalidity,
+                    generation=row.generation,
+                    state=_state(row),
+                    foreign=row.foreign,
+                    failed=row.failed,
+                    hidden=row.hidden,
                 )
                 for row in connection.execute(current.where(EPOCH.c.ended_at.is_(None)))
             }

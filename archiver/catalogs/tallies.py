@@ -40,6 +40,7 @@ def tallies(connection: Connection, run: str | None) -> Sequence[Tally]:
             error=seen.error if seen else None,
             visited=seen is not None and run in (None, seen.run),
             stored_bytes=held.stored_bytes if held else 0,
+            shown=seen.shown if seen else None,
         )
 
     return [tally(folder) for folder in connection.execute(_FOLDERS)]
@@ -73,9 +74,9 @@ def _counts(connection: Connection, statement: Select[int, int]) -> dict[int, in
     return {row[0]: row[1] for row in connection.execute(statement)}
 
 
-def _passes(connection: Connection, run: str | None) -> dict[int, Row[int, int, int, str | None, str]]:
+def _passes(connection: Connection, run: str | None) -> dict[int, Row[int, int, int, str | None, str, int | None]]:
     """The pass that counts for each epoch: that of `run`, else the newest."""
-    columns = (PASS.c.epoch, PASS.c.on_server, PASS.c.excluded, PASS.c.error, PASS.c.run)
+    columns = (PASS.c.epoch, PASS.c.on_server, PASS.c.excluded, PASS.c.error, PASS.c.run, PASS.c.shown)
     newest = select(PASS.c.epoch, func.max(PASS.c.segment).label("segment")).group_by(PASS.c.epoch).subquery()
     latest = select(*columns).join(newest, and_(newest.c.epoch == PASS.c.epoch, newest.c.segment == PASS.c.segment))
     found = {row.epoch: row for row in connection.execute(latest)}

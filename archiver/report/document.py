@@ -16,6 +16,7 @@ from archiver.model import Folder, Quarantined, Tally
 from archiver.names import printable
 from archiver.refusals import REFUSALS, advice
 from archiver.uidset import format_uid_set
+from archiver.window import window_words
 
 FORMAT = "archiver-report/1"
 Status = Literal["complete", "incomplete", "failed"]
@@ -50,6 +51,17 @@ class Failure:
     next: str
     date: str | None = None
     subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a person should know of a folder although nothing failed. `kind` is "window": the server probably shows
+    only a part of it, `count` messages."""
+
+    folder: str
+    kind: Literal["window"]
+    count: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,7 @@ class RunReport:
     destination: AtDestination | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     as_of: str | None = None
+    notices: Sequence[Notice] = ()
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -129,13 +142,14 @@ class RunReport:
             "skipped": [{"name": printable(folder.name), "reason": reason} for folder, reason in self.skipped],
             "totals": self.totals,
             "failures": [asdict(each) for each in self.failures],
+            "notices": [asdict(each) for each in self.notices],
             "losses": [_loss(each) for each in self.destination.losses] if self.destination else [],
             "differences": list(self.destination.differences) if self.destination else [],
         }
 
 
 def _folder(tally: Tally) -> Mapping[str, object]:
-    named = {"name": printable(tally.name), "uidvalidity": tally.uidvalidity}
+    named = {"name": printable(tally.name), "uidvalidity": tally.uidvalidity, "shown": tally.shown}
     return named | {name: getattr(tally, name) for name in _COUNTS}
 
 
@@ -148,6 +162,20 @@ def _loss(loss: Loss) -> Mapping[str, object]:
         "count": len(loss.uids),
         "uids": uids,
     }
+
+
+def window_notices(tallies: Sequence[Tally]) -> list[Notice]:
+    """Folders of which the server probably shows only a part."""
+    return [
+        window_notice(printable(each.name), each.shown, each.on_server - each.shown)
+        for each in tallies
+        if each.shown is not None
+    ]
+
+
+def window_notice(name: str, shown: int, hidden: int) -> Notice:
+    """A folder that shows `shown` messages, and no longer `hidden` that we hold."""
+    return Notice(name, "window", shown, window_words(name, shown, hidden))
 
 
 def refusal_failures(refused: Sequence[Refused]) -> list[Failure]:

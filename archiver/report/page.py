@@ -51,6 +51,7 @@ def render_html(document: Mapping[str, Any]) -> str:
         of_more_reasons=sum(len(group.failures) for group in reasons[_GROUPS:]),
         losses=_cut(report["losses"]),
         differences=_cut(report["differences"]),
+        notices=_cut(report["notices"]),
         skipped=_cut(report["skipped"]),
         bars=_bars(report["folders"]),
     )

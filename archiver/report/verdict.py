@@ -18,6 +18,7 @@ _ENDS = {
     8: "the archive could not be written: the disk is full or read-only",
     75: "the server asked to try later",
 }
+_NOTICES = 3
 _UNREACHED = "not reached: "
 
 
@@ -40,7 +41,8 @@ def verdict(report: Row) -> Verdict:
         held = there["replayed"] + there["already_there"] if there else report["totals"]["stored"]
         amount = f"{counted(held, 'message')} in {counted(len(report['folders']), 'folder')}"
         if not lost:
-            return Verdict("good", f"Everything is there: {amount}", _said(_whole(report), *aside))
+            all_there = "Everything that the server shows is there" if _cut_off(report) else "Everything is there"
+            return Verdict("good", f"{all_there}: {amount}", _said(_whole(report), *aside))
         accepted = (f"{each}; this was accepted" for each in lost)
         return Verdict("good", f"Everything that could be had is there: {amount}", _said(*accepted, *aside))
     headline = "; ".join(problems[:2]) or "Something is missing"
@@ -56,7 +58,7 @@ def _whole(report: Row) -> str:
     if report["as_of"] and there is not None:
         brought = f"{there['replayed'] + there['restored']:,} of them brought in this run"
         return f"what the folders held at {report['as_of']} is at the destination, {brought}"
-    which = "every message on the server"
+    which = "every message that the server shows" if _cut_off(report) else "every message on the server"
     which += " that the account's settings ask for" if totals["excluded"] else ""
     octets = f" ({size(totals['stored_bytes'])})" if totals["stored_bytes"] else ""
     if there is None:
@@ -66,6 +68,11 @@ def _whole(report: Row) -> str:
     delivered += [f"{there['verified']:,} compared and equal"] if there["verified"] else []
     told = f": {', '.join(delivered)}" if delivered else ""
     return f"{which} is in the archive{octets} and at the destination{told}"
+
+
+def _cut_off(report: Row) -> bool:
+    """Whether the server probably shows only a part of a folder."""
+    return any(each["kind"] == "window" for each in report["notices"])
 
 
 def _held(report: Row) -> str:
@@ -121,6 +128,9 @@ def _left_aside(report: Row) -> list[str]:
         )
     if there is not None and there["restored"]:
         aside.append(f"{counted(there['restored'], 'message')} gone from the source and brought back in this run")
+    aside += [each["text"] for each in report["notices"][:_NOTICES]]
+    if len(report["notices"]) > _NOTICES:
+        aside.append(f"{counted(len(report['notices']) - _NOTICES, 'more folder')} like that are listed")
     if report["losses"]:
         aside.append("the destination could not keep everything as it was; what it altered is listed")
     return aside

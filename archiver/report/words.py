@@ -32,7 +32,7 @@ _DELIVERY = (
     "verified",
     "differences",
 )
-_LISTS = ("folders", "skipped", "failures", "losses", "differences")
+_LISTS = ("folders", "skipped", "failures", "notices", "losses", "differences")
 
 
 def completed(document: Row) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def completed(document: Row) -> dict[str, Any]:
     place at the destination gets one, where all its messages wait."""
     empty: dict[str, Any] = {"source": None, "destination": None, "as_of": None, "timings": {}, "totals": {}}
     found = empty | {name: [] for name in _LISTS} | dict(document)
-    found["folders"] = [_counted({"uidvalidity": None, **each}) for each in found["folders"]]
+    found["folders"] = [_counted({"uidvalidity": None, "shown": None, **each}) for each in found["folders"]]
     found["totals"] = _counted(found["totals"])
     there = found["totals"]["destination"]
     for each in found["folders"] if there is not None else []:

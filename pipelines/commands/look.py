@@ -15,7 +15,7 @@ from pipelines.commands.terminal import Accounts, Terminal, load_accounts
 from pipelines.preview import Preview, preview_accounts
 from pipelines.preview_destination import DestinationPreview
 from pipelines.stop import STOP
-from pipelines.tables import Row, map_table, plain_table, plan_table
+from pipelines.tables import Row, map_table, notice_lines, plain_table, plan_table
 
 
 def check_accounts(configs: Sequence[Path], terminal: Terminal) -> int:
@@ -53,6 +53,8 @@ def _look(
         if accounts.several:
             terminal.out.table(_summary(results))
     for preview in previews:
+        for notice in preview.notices if accounts.several and not terminal.verbose else ():
+            terminal.warn(f"{preview.settings.account}: {notice.text}")
         if preview.message:
             terminal.problem(f"{preview.settings.account}: {preview.message}")
     return exit_code
@@ -88,6 +90,8 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
         out.say(f"left out: {each['name']}: {each['reason']}")
     if preview.error is None:
         out.say(_estimate(preview))
+    for line in notice_lines(result["notices"]):
+        out.say(line, "yellow")
     if preview.destination is not None:
         _show_destination(preview.destination, terminal, details=details)
         if (to_send := _to_send(preview)) is not None:

@@ -24,6 +24,7 @@ from pipelines.tables import (
     failure_lines,
     folders_table,
     loss_lines,
+    notice_lines,
     status_text,
 )
 
@@ -137,7 +138,8 @@ def _show_lists(report: Row, terminal: Terminal) -> None:
         out.say(f"{counted(len(failures), 'failure')}:", "yellow")
         for line in failure_lines(failures):
             out.say(line)
-    for line in (*difference_lines(report["differences"]), *loss_lines(report["losses"])):
+    texts = (*difference_lines(report["differences"]), *loss_lines(report["losses"]))
+    for line in (*notice_lines(report["notices"]), *texts):
         out.say(line)
     skipped = report["skipped"] if terminal.verbose else report["skipped"][:_SHOWN]
     for each in skipped:

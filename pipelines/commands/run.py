@@ -26,6 +26,7 @@ from pipelines.tables import (
     failure_lines,
     folders_table,
     loss_lines,
+    notice_lines,
     status_text,
 )
 
@@ -138,7 +139,11 @@ def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -
     out.print(line, soft_wrap=True)
     if document["failures"]:
         _show_failures(result, terminal)
-    for text in (*loss_lines(document["losses"]), *difference_lines(document["differences"])):
+    for text in (
+        *notice_lines(document["notices"]),
+        *loss_lines(document["losses"]),
+        *difference_lines(document["differences"]),
+    ):
         out.say(text)
 
 

@@ -11,11 +11,11 @@ from archiver.config import Settings
 from archiver.errors import ArchiverError, ConfigError, worst
 from archiver.model import Quarantined, Tally
 from archiver.names import printable
-from archiver.report.document import refusal_failures
+from archiver.report.document import refusal_failures, window_notices
 from archiver.wiring import Archive, open_archive
 from archiver.wiring_replay import chosen_folders, destination_number
 from pipelines.commands.terminal import Terminal, load_accounts
-from pipelines.tables import equation, failure_lines, fleet_table, folders_table, runs_table
+from pipelines.tables import equation, failure_lines, fleet_table, folders_table, notice_lines, runs_table
 
 _SUMMED = ("on_server", "stored", "excluded", "quarantined")
 _SUMMED_THERE = ("copied", "refused", "removed", "pending")
@@ -74,6 +74,7 @@ def _held(archive: Archive) -> dict[str, Any]:
         "folders": [_folder(each) for each in tallies],
         "totals": {name: sum(getattr(each, name) for each in tallies) for name in _SUMMED},
         "quarantined": [_quarantined(each) for each in quarantined],
+        "notices": [asdict(each) for each in window_notices(tallies)],
         "destination": there,
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
@@ -111,7 +112,8 @@ def _there(archive: Archive) -> dict[str, Any] | None:
 def _folder(tally: Tally) -> dict[str, Any]:
     counts = {name: getattr(tally, name) for name in _SUMMED}
     error = None if tally.error is None else printable(tally.error)
-    return {"name": printable(tally.name), "uidvalidity": tally.uidvalidity, **counts, "error": error}
+    named = {"name": printable(tally.name), "uidvalidity": tally.uidvalidity, "shown": tally.shown}
+    return {**named, **counts, "error": error}
 
 
 def _quarantined(each: Quarantined) -> dict[str, Any]:
@@ -137,6 +139,8 @@ def _show(result: dict[str, Any], terminal: Terminal, *, runs: bool) -> None:
     for each in result["folders"]:
         if each["error"]:
             out.say(f'folder "{each["name"]}": {printable(each["error"])}', "yellow")
+    for line in notice_lines(result["notices"]):
+        out.say(line, "yellow")
     _show_quarantine(result, terminal)
     if there is not None and there["refused"]:
         out.say(f"{len(there['refused'])} refused by {there['server']}:", "yellow")

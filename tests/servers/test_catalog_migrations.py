@@ -34,8 +34,12 @@ from tests.contracts.copies import ACCOUNT, THERE, copied
 LATER_TABLES = {
     1: {table.name for table in (DESTINATION, MAPPED, TARGET, COPY, INTENT, REFUSAL, HEADER, PACK, FRAME)},
     2: {table.name for table in (HEADER, PACK, FRAME)},
+    3: set(),
 }
 """The tables that a catalog of a version does not have yet."""
+
+LATER_COLUMNS = {4: [("pass", "shown")]}
+"""The columns that came with a version, and not with their table."""
 
 
 @pytest.fixture(params=sorted(LATER_TABLES))
@@ -54,6 +58,9 @@ def older(tmp_path: Path, version: int) -> Path:
         METADATA.create_all(connection, tables=tables)
         if version < 2:
             connection.execute(text("ALTER TABLE step DROP COLUMN seconds"))
+        for later, columns in LATER_COLUMNS.items():
+            for table, column in columns if version < later else ():
+                connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
         row = "INSERT INTO step (run, step, result, at) VALUES ('R0', 'archive', '{}', '2026-11-22T07:00:00Z')"
         connection.execute(text(row))
         connection.execute(insert(META).values(key="schema_version", value=str(version)))
