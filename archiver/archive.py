@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from archiver.dealing import Dealing
+from archiver.dealing import Dealing, Member
 from archiver.errors import BackendError
 from archiver.facts import FolderFact, StoredFact
 from archiver.model import Folder, KnownFolder, Listed, Placement, Plan
@@ -61,16 +61,16 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
     chosen = [each.folder for each in (*(each for each, _ in plan.visit), *plan.unchanged)]
     context.store.subscribe([context.folders[each.raw].directory for each in chosen if each.subscribed])
 
-    def work_off(dealing: Dealing, extra: bool) -> None:
+    def work_off(member: Member, extra: bool) -> None:
         try:
-            source = context.connect(extra)
+            source = context.connect(extra, member.leave)
         except BackendError as error:
-            if not extra:
+            if not member.leave():
                 raise
             # Servers allow only so many connections of a user; the first one does all the work, if need be.
             context.progress(Noted(f"{error.reason}: going on with one connection less"))
             return
-        part = Part(context, dealing, source)
+        part = Part(context, member, source)
         try:
             part.work_off()
         finally:

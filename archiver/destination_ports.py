@@ -48,7 +48,8 @@ class MailReader(Protocol):
         """The messages, streamed: exactly one outcome for each of `uids`, in any order.
 
         A message comes only when its octets are complete. One message's failure is an Undelivered, never an
-        exception. After TemporaryError the UIDs without an outcome may be asked again.
+        exception. After TemporaryError the UIDs without an outcome may be asked again. One with `breaks` may come
+        when it is asked for by itself.
         """
 
 

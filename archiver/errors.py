@@ -11,6 +11,7 @@ and give the exit code without a traceback. Anything else is a bug and keeps its
     ├ BackendError (1)           carries where: account, server, folder, uid, operation
     │ ├ TemporaryError           retried with backoff
     │ │ ├ ConnectionLost (5)
+    │ │ │ └ NothingDelivered     it broke at every message that was asked for
     │ │ ├ Throttled (75)         honours the server's hint
     │ │ └ ServerUnavailable (5)
     │ └ PermanentError
@@ -164,6 +165,10 @@ class ConnectionLost(TemporaryError):
     """The connection broke, stalled, or spoke something that is not the protocol."""
 
     exit_code = 5
+
+
+class NothingDelivered(ConnectionLost):
+    """The connection broke at every message that was asked for, and none was delivered."""
 
 
 class Throttled(TemporaryError):

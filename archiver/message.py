@@ -24,6 +24,8 @@ _PIECE = 1 << 16
 _PLACEHOLDER = "Retrieval using the IMAP4 protocol failed for the following"
 #: Why such a message is not taken for the one that was asked for.
 PLACEHOLDER_GIVEN = "the server gave a placeholder instead of the message"
+#: How the reason begins where the connection broke at a message; catalogs and journals hold it.
+BROKE = "the connection broke "
 _MESSAGE_ID_LENGTH = 998  # a line of RFC 5322; an index of a database takes little more
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _INTERNALDATE = re.compile(
@@ -236,3 +238,8 @@ def is_placeholder(header: bytes) -> bool:
     if _PLACEHOLDER[:32].encode("ascii") not in header:
         return False
     return (header_value(header, "Subject") or "").startswith(_PLACEHOLDER)
+
+
+def broke(times: int) -> str:
+    """Why a message is in quarantine at which the connection broke so often."""
+    return f"{BROKE}{'once' if times == 1 else f'{times} times'} at it"

@@ -137,12 +137,14 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """A message the source did not deliver. `gone`: it was expunged meanwhile, which is no failure."""
+    """A message the source did not deliver. `gone`: it was expunged meanwhile, which is no failure. `breaks`: so
+    often the connection broke at it; asked for by itself it may come."""
 
     uid: int
     reason: str
     server_reply: str | None = None
     gone: bool = False
+    breaks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from archiver.errors import (
     FolderNotFound,
     IntegrityError,
     PermanentError,
+    ServerUnavailable,
 )
 from archiver.message import BodyBuilder
 from archiver.model import Body, Digest, Fetched, Folder, KnownEpoch, KnownFolder, Placement
@@ -101,8 +102,10 @@ class AtSource:
             if known.number in uids:
                 try:
                     self._folder(known.folder, self.epochs[known.number], uids[known.number], wanted, deliver)
-                except PermanentError as error:
-                    if isinstance(error, AuthenticationFailed | ConnectionRefused):
+                except (PermanentError, ServerUnavailable) as error:
+                    of_folder = error.where is not None and error.where.folder is not None
+                    of_account = isinstance(error, ServerUnavailable) and not of_folder
+                    if of_account or isinstance(error, AuthenticationFailed | ConnectionRefused):
                         raise
                     self.progress(Noted(str(error)))
 
@@ -172,9 +175,16 @@ class AtDestination:
 def _fetch(reader: MailReader, uids: Mapping[int, Digest], wanted: Wanted, deliver: Deliver) -> None:
     """Fetch one of the UIDs of each digest that is still wanted."""
     once = {digest: uid for uid, digest in uids.items() if digest in wanted}
+    alone: list[int] = []
     for outcome in reader.fetch(sorted(once.values())) if once else ():
         if isinstance(outcome, Fetched):
             deliver(outcome.body)
+        elif outcome.breaks:
+            alone.append(outcome.uid)
+    for uid in alone:
+        for outcome in reader.fetch([uid]):
+            if isinstance(outcome, Fetched):
+                deliver(outcome.body)
 
 
 def read_body(file: BinaryIO, size: int, spool: Spool) -> Body:

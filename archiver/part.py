@@ -1,7 +1,7 @@
 """One connection's work: survey folders, fetch slices, keep the batch, close a folder's books.
 
-Every folder's failure is its own; a failure of the connection or the login is the account's, and goes up after
-what was gathered is lasting.
+Every folder's failure is its own. A failure of the connection or the login is the account's, if no other connection
+is at work that can go on, and goes up after what was gathered is lasting.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from archiver.dealing import Dealing, Job, Slice
+from archiver.dealing import Job, Member, Slice
 from archiver.errors import (
     AuthenticationFailed,
     BackendError,
@@ -17,6 +17,7 @@ from archiver.errors import (
     ConnectionRefused,
     FolderChanged,
     Interrupted,
+    NothingDelivered,
     Throttled,
 )
 from archiver.facts import PassFact, QuarantinedFact, ReleasedFact, StoredFact
@@ -24,6 +25,7 @@ from archiver.headers import headers_of
 from archiver.message import (
     PLACEHOLDER_GIVEN,
     arrived_of,
+    broke,
     header_digest,
     is_placeholder,
     message_id,
@@ -41,14 +43,15 @@ from archiver.survey import Retry, Surveyed, Surveyor, same_folder
 class Context:
     """What the connections of one account share.
 
-    `connect(extra)` makes a source that connects when it is first used, an `extra` one at once or not at all;
-    `check_stop` raises when the run is to end; `now` is UTC in ISO 8601; `retry` says which quarantined messages
-    are tried, `accept` that a person takes what the server gives; `whole` are globs of the folders that a person
-    calls whole, whatever number of messages they show; `shown` are the epochs the server still shows;
-    `orphans` are octets that a crashed run left without facts; `refused` gathers why folders could not be opened.
+    `connect(extra, leave)` makes a source that connects when it is first used, an `extra` one at once or not at
+    all; `leave` is that of the connection's `Member`; `check_stop` raises when the run is to end; `now` is UTC in
+    ISO 8601; `retry` says which quarantined messages are tried, `accept` that a person takes what the server gives;
+    `whole` are globs of the folders that a person calls whole, whatever number of messages they show; `shown` are
+    the epochs the server still shows; `orphans` are octets that a crashed run left without facts; `refused` gathers
+    why folders could not be opened.
     """
 
-    connect: Callable[[bool], MailSource]
+    connect: Callable[[bool, Callable[[], bool]], MailSource]
     store: MessageStore
     catalog: Catalog
     recorder: Recorder
@@ -69,9 +72,10 @@ class Context:
 class Part:
     """One connection. Belongs to one thread."""
 
-    def __init__(self, context: Context, dealing: Dealing, source: MailSource) -> None:
+    def __init__(self, context: Context, member: Member, source: MailSource) -> None:
         self._context = context
-        self._dealing = dealing
+        self._member = member
+        self._dealing = member.dealing
         self._source = source
         self._batch = Batch(context.recorder, context.store, context.catalog, context.progress)
         self._folder: Folder | None = None
@@ -96,7 +100,7 @@ class Part:
         """Jobs until none is left; then, or when the connection or a signal ends it, what was gathered is made
         lasting. Other failures (a full disk) leave it to the next run."""
         try:
-            while (job := self._next_job()) is not None:
+            while not self._member.left and (job := self._next_job()) is not None:
                 try:
                     self._context.check_stop()
                     self._do(job)
@@ -123,21 +127,38 @@ class Part:
     def _do(self, job: Job) -> None:
         folder = job.folder if isinstance(job, Listed) else job.surveyed.listed.folder
         self._context.progress(Working(folder.name))
+        left = [] if isinstance(job, Listed) else list(job.uids)
         try:
             if isinstance(job, Listed):
                 self._survey(job)
+            elif job.alone:
+                self._fetch_alone(job)
             else:
-                self._fetch(job)
+                self._fetch(job, left)
         except BackendError as error:
-            if _stops_account(error):
+            # NOTE: where only what failed before is left to ask for, nothing else can prove that the server works.
+            leftover = isinstance(job, Slice) and job.last and isinstance(error, NothingDelivered)
+            if leftover or not _stops_account(error):
+                self._end_folder(job, error)
+            elif self._member.leave():
+                self._give_back(job if isinstance(job, Listed) else replace(job, uids=left), error)
+            else:
                 self._end_folder(job, error)
                 raise
-            self._end_folder(job, error)
+
+    def _give_back(self, job: Job, error: BackendError) -> None:
+        """The others go on with it. NOTE: what was done of it is made lasting first, since whoever finishes it
+        closes the folder's books."""
+        self._finish()
+        self._dealing.give_back(job, error)
+        self._context.progress(Noted(f"{error.message}: going on with one connection less"))
 
     def _survey(self, listed: Listed) -> None:
         known = self._context.folders[listed.folder.raw]
         self._folder = None
-        surveyed = self._surveyor.survey(listed, known, self._context.epochs.get(known.number))
+        again = self._dealing.is_surveyed_again(listed)  # it may have begun an epoch
+        epochs = self._context.catalog.epochs() if again else self._context.epochs
+        surveyed = self._surveyor.survey(listed, known, epochs.get(known.number))
         self._folder = listed.folder
         self._context.store.describe(known.directory, known.folder.raw, known.folder.path)
         if surveyed.wanted:
@@ -145,24 +166,67 @@ class Part:
         else:
             self._batch.then(lambda: self._complete(surveyed))
 
-    def _fetch(self, job: Slice) -> None:
+    def _fetch(self, job: Slice, left: list[int]) -> None:
+        """A slice; what has no outcome yet stays in `left`."""
         surveyed = job.surveyed
+        self._open(surveyed)
+        left[:] = self._adopt(surveyed, job.uids)
+        waiting = dict.fromkeys(left)
+        try:
+            for outcome in self._source.fetch(list(waiting)):
+                if isinstance(outcome, Undelivered) and outcome.breaks:
+                    self._dealing.add_alone(surveyed, outcome.uid, outcome.breaks)
+                    del waiting[outcome.uid]
+                else:
+                    del waiting[self._outcome(surveyed, outcome)]
+                self._context.check_stop()
+                if self._dealing.failure is not None:
+                    return
+        finally:
+            left[:] = waiting
+        self._batch.then(lambda: self._slice_lasting(surveyed))
+
+    def _fetch_alone(self, job: Slice) -> None:
+        """A message at which the connection broke, in this run or an earlier one."""
+        surveyed, (uid,) = job.surveyed, job.uids
+        if self._dealing.alone_is_in_vain:
+            if job.breaks:
+                self._undelivered(surveyed, Undelivered(uid, broke(job.breaks)))
+        else:
+            self._open(surveyed)
+            for outcome in self._asked_alone(uid):
+                if isinstance(outcome, Undelivered) and outcome.breaks:
+                    self._dealing.came_alone(came=False)
+                    breaks = job.breaks + outcome.breaks
+                    self._undelivered(surveyed, Undelivered(uid, broke(breaks), outcome.server_reply))
+                else:
+                    self._dealing.came_alone(came=True)
+                    self._outcome(surveyed, outcome)
+        self._batch.then(lambda: self._slice_lasting(surveyed))
+
+    def _asked_alone(self, uid: int) -> Iterator[Fetched | Undelivered]:
+        try:
+            yield from self._source.fetch([uid])
+        except NothingDelivered as error:
+            yield Undelivered(uid, error.reason, error.reason, breaks=1)
+
+    def _open(self, surveyed: Surveyed) -> None:
         if self._folder != surveyed.listed.folder:
             self._folder = None
             same_folder(surveyed, self._source.open(surveyed.listed.folder))
             self._folder = surveyed.listed.folder
-        uids = self._adopt(surveyed, job.uids)
-        for outcome in self._source.fetch(uids):
-            if not isinstance(outcome, Fetched):
-                self._undelivered(surveyed, outcome)
-            elif self._nobody_accepted(surveyed, outcome):
-                self._undelivered(surveyed, Undelivered(outcome.attributes.uid, PLACEHOLDER_GIVEN))
-            else:
-                self._store(surveyed, outcome)
-            self._context.check_stop()
-            if self._dealing.failure is not None:
-                return
-        self._batch.then(lambda: self._slice_lasting(surveyed))
+
+    def _outcome(self, surveyed: Surveyed, outcome: Fetched | Undelivered) -> int:
+        """Into the batch; the UID."""
+        if not isinstance(outcome, Fetched):
+            self._undelivered(surveyed, outcome)
+            return outcome.uid
+        uid = outcome.attributes.uid
+        if self._nobody_accepted(surveyed, outcome):
+            self._undelivered(surveyed, Undelivered(uid, PLACEHOLDER_GIVEN))
+        else:
+            self._store(surveyed, outcome)
+        return uid
 
     def _accepts(self, surveyed: Surveyed, uid: int) -> bool:
         """A person accepts what waits in quarantine, not what this run is the first to meet."""

@@ -15,7 +15,7 @@ from typing import Literal
 from archiver.absence import Absence
 from archiver.errors import FolderChanged, IntegrityError
 from archiver.facts import EpochFact, FlagsFact, StateFact, StoredFact, VanishedFact
-from archiver.message import HEADER_OCTETS, header_digest, message_id
+from archiver.message import BROKE, HEADER_OCTETS, header_digest, message_id
 from archiver.model import (
     Attributes,
     Flags,
@@ -51,8 +51,10 @@ Retry = Literal["due", "all"]
 class Surveyed:
     """A folder's survey: what is on the server, what of it is wanted, where the pass began.
 
-    `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `shown`: the server probably shows only a
-    part of the folder, so many messages; those of `on_server` beyond them it showed before.
+    `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `quarantined` are those on the server that
+    wait in quarantine, `breaking` those of them at which a connection broke; `newest_known` is the highest UID that
+    the archive has or that waits in quarantine. `shown`: the server probably shows only a part of the folder, so
+    many messages; those of `on_server` beyond them it showed before.
     """
 
     listed: Listed
@@ -64,6 +66,8 @@ class Surveyed:
     wanted: set[int]
     state: StateFact
     quarantined: frozenset[int] = frozenset()
+    breaking: frozenset[int] = frozenset()
+    newest_known: int = 0
     gone: int = 0
     shown: int | None = None
     slices_left: int = 0
@@ -157,6 +161,8 @@ class Surveyor:
             state=self._state(listed, epoch, opened),
             quarantined=quarantined,
             shown=len(present) if is_part else None,
+            breaking=frozenset(each.uid for each in waiting if each.reason.startswith(BROKE)),
+            newest_known=max([*known_flags, *quarantined], default=0),
         )
         if epoch.state is None and self.rematch and wanted:
             self._match_again(surveyed, present)

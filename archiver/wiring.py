@@ -274,15 +274,17 @@ def source_of(
     accept: bool = False,
     attempts: int | None = None,
     address: ServerAddress | None = None,
+    leave: Callable[[], bool] = lambda: False,
 ) -> RetryingSource:
     """The account's source; it connects when it is first used. `accept` takes placeholders for messages; an
-    `address` may be shared, so that its password is looked up once."""
+    `address` may be shared, so that its password is looked up once. `leave` is that of `RetryingSource`."""
     address = address or address_of(settings.source)
 
     def connect(*, cautious: bool) -> ImapSource:
         return ImapSource(address, spool, cautious=cautious, accept=accept)
 
-    return RetryingSource(connect, attempts=attempts or settings.source.attempts, pause=pause, progress=progress)
+    attempts = attempts or settings.source.attempts
+    return RetryingSource(connect, attempts=attempts, pause=pause, progress=progress, leave=leave)
 
 
 def connect_once(settings: Settings, *, cautious: bool = False) -> ImapSource:
@@ -337,9 +339,10 @@ def archive_listed(
     settings = archive.settings
     address = address_of(settings.source)
 
-    def connect(extra: bool) -> RetryingSource:
+    def connect(extra: bool, leave: Callable[[], bool]) -> RetryingSource:
+        spool = archive.store.spool
         source = source_of(
-            settings, archive.store.spool, pause=pause, progress=progress, accept=accept, address=address
+            settings, spool, pause=pause, progress=progress, accept=accept, address=address, leave=leave
         )
         if extra:
             source.connect_now()

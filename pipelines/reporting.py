@@ -32,6 +32,7 @@ from archiver.report.document import (
     refusal_failures,
     unreached_failures,
     window_notices,
+    with_unreached,
 )
 from archiver.report.page import render_html
 from archiver.secrecy import redacted
@@ -106,23 +107,18 @@ def report_of(
     asked = {each.folder.name for each in [*(each for each, _ in plan.visit), *plan.unchanged]}
     chosen = asked if listed else {each.folder.name for each in chosen_folders(archive)}
     tallies = [each for each in catalog.tallies(run_id) if each.name in chosen]
-    tallies.sort(key=lambda each: (each.name != "INBOX", each.name))
-    if error is not None:  # what was not reached stands as the listing said, not as some run before left it
-        there = {each.folder.name: each.status.messages for each, _ in plan.visit if each.status}
-        tallies = [
-            each if each.visited else replace(each, on_server=there.get(each.name, each.on_server))
-            for each in tallies
-        ]
     quarantined = [each for each in catalog.quarantined() if each.folder in chosen]
     failures = folder_failures(tallies) + quarantine_failures(quarantined)
     refused = refused_from_json(catalog.ledger().step_result(run_id, "archive") or "{}")
-    for each in listed:
-        if each.folder.raw in refused:
-            failures += unreached_failures([each.folder.name], refused[each.folder.raw])
+    unreached = {each.folder.name: refused[each.folder.raw] for each in listed if each.folder.raw in refused}
+    visited = {each.name for each in tallies if each.visited} | unreached.keys()
     if error is not None:
-        visited = {each.name for each in tallies if each.visited}
         unfinished = [each.folder.name for each, _ in plan.visit if each.folder.name not in visited]
-        failures += unreached_failures(unfinished, f"not reached: {_reason(error)}")
+        unreached |= dict.fromkeys(unfinished, f"not reached: {_reason(error)}")
+    for name, reason in unreached.items():
+        failures += unreached_failures([name], reason)
+    tallies = with_unreached(tallies, [each for each, _ in plan.visit], unreached)
+    tallies.sort(key=lambda each: (each.name != "INBOX", each.name))
     at_destination = None
     if with_destination:
         at_destination = _at_destination(archive, run_id, include_vanished or as_of is not None)

@@ -7,6 +7,7 @@ time, and a large one goes to a spool file.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from archiver.errors import ArchiveNotWritable, ConnectionLost, ServerUnavailable, Throttled
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.session import BodyReader, Session
-from archiver.imap.tokens import Response, is_fetch, parse_fetch
+from archiver.imap.tokens import Response, is_fetch, number, parse_fetch
 from archiver.message import PLACEHOLDER_GIVEN, BodyBuilder, is_placeholder
 from archiver.model import Attributes, Body, Fetched, Undelivered
 from archiver.ports import Spool
@@ -26,6 +27,7 @@ IN_FLIGHT = 4  # commands sent ahead of the one being read
 LINE_OCTETS = 900  # UW and Yahoo take about 1,000 octets a line
 SPOOL_OCTETS = 1 << 20  # a message above this goes to a spool file
 _PIECE = 256 << 10
+_UID = re.compile(rb"[( ]UID (\d+)", re.IGNORECASE)
 
 
 def body_reader(spool: Spool) -> BodyReader:
@@ -137,9 +139,18 @@ class FetchStream:
             return self.session.read_response(read_body)
         except BaseException as error:
             self._discard_bodies()  # the connection may break behind the literal
+            self._blame()
             if isinstance(error, ConnectionLost | ServerUnavailable):  # the server may say why it hangs up
                 error.where = replace(self.session.where, uid=self.current, operation="fetch")
             raise
+
+    def _blame(self) -> None:
+        """The message whose octets were being read, where the server said its UID before them: rows may come in any
+        order."""
+        said = _UID.search(self.session.reading)
+        uid = number(said[1]) if said else None
+        if any(uid in window.pending for window in self._flying):
+            self.current = uid
 
     def _send_ahead(self) -> None:
         while self._queue and len(self._flying) < IN_FLIGHT:

@@ -61,7 +61,8 @@ class Reply:
 class Session(IMAPClient):  # type: ignore[misc]
     """A connection to an IMAP server. Belongs to one thread.
 
-    `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED).
+    `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED). `reading` is what was
+    said before the literal of a message that is being read, or at which the connection broke.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         self.where = where
         self.exists = 0
         self.bodies: list[Body] = []
+        self.reading = b""
         self._next_tag = 0
         self._kept = 0
         super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
@@ -167,6 +169,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         """The next response, whole. With a `body_reader`, literals behind `BODY[...]` go to it: their marks
         then index `bodies`, which is emptied first."""
         self.bodies.clear()
+        self.reading = b""
         line = self._read_text()
         if not line.endswith(b"}\r\n") or _STATUS.match(line):
             if len(line) > _TEXT_LIMIT and not _NUMBERS.match(line):
@@ -184,6 +187,7 @@ class Session(IMAPClient):  # type: ignore[misc]
             text += line[: line.rindex(b"{")].removesuffix(b"~")
             if body_reader and not self.bodies and text.rstrip().endswith(b"]"):
                 text += b"\0%d\0" % len(self.bodies)
+                self.reading = text
                 self.bodies.append(body_reader(size, self))
             elif size > left:
                 raise ConnectionLost(f"a literal of {size} octets where none belongs", where=self.where)

@@ -8,11 +8,11 @@ where it should be. The exit code follows from the same numbers.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from archiver.copies import CopyTally, Loss, Refused
-from archiver.model import Folder, Quarantined, Tally
+from archiver.model import Folder, Listed, Quarantined, Tally
 from archiver.names import printable
 from archiver.refusals import REFUSALS, advice
 from archiver.uidset import format_uid_set
@@ -150,7 +150,8 @@ class RunReport:
 
 def _folder(tally: Tally) -> Mapping[str, object]:
     named = {"name": printable(tally.name), "uidvalidity": tally.uidvalidity, "shown": tally.shown}
-    return named | {name: getattr(tally, name) for name in _COUNTS}
+    counts = {name: getattr(tally, name) for name in _COUNTS}
+    return named | counts | {"error": tally.error and printable(tally.error)}
 
 
 def _loss(loss: Loss) -> Mapping[str, object]:
@@ -309,6 +310,20 @@ def _gap_there(tally: Tally, there: CopyTally | None) -> Iterator[Failure]:
     if there.pending:
         reason = f"{there.pending:,} messages are not at the destination yet"
         yield Failure(name, None, "replay", reason, None, again)
+
+
+def with_unreached(tallies: Sequence[Tally], listed: Sequence[Listed], reasons: Mapping[str, str]) -> list[Tally]:
+    """The folders of a report, also those that the run did not reach, by name with the reason: they stand as the
+    listing said, not as some run before left them, with what the archive holds of them. An error of a run before
+    says nothing about this one."""
+    there = {each.folder.name: each.status for each in listed}
+    known = {each.name: each if each.visited else replace(each, error=None) for each in tallies}
+    for name, reason in reasons.items():
+        status = there.get(name)
+        folder = known.get(name) or Tally(name, status.uidvalidity if status else None, 0, 0, 0, 0, visited=False)
+        on_server = status.messages if status else folder.on_server
+        known[name] = replace(folder, on_server=on_server, error=reason)
+    return list(known.values())
 
 
 def judge(

@@ -40,7 +40,8 @@ def completed(document: Row) -> dict[str, Any]:
     place at the destination gets one, where all its messages wait."""
     empty: dict[str, Any] = {"source": None, "destination": None, "as_of": None, "timings": {}, "totals": {}}
     found = empty | {name: [] for name in _LISTS} | dict(document)
-    found["folders"] = [_counted({"uidvalidity": None, "shown": None, **each}) for each in found["folders"]]
+    told: dict[str, Any] = {"uidvalidity": None, "shown": None, "error": None}
+    found["folders"] = [_counted(told | dict(each)) for each in found["folders"]]
     found["totals"] = _counted(found["totals"])
     there = found["totals"]["destination"]
     for each in found["folders"] if there is not None else []:

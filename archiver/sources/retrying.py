@@ -1,24 +1,36 @@
 """A source that reconnects: wraps a `MailSource`, goes on at the same message, within bounded attempts.
 
 It connects at its first use, so that an idle connection is never opened. A message at which the connection
-breaks again and again is set aside, so that it cannot stop the others.
+breaks is set aside, so that it cannot stop the others.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from archiver.errors import ConnectionLost, FolderChanged, TemporaryError, Throttled
+from archiver.errors import (
+    ConnectionLost,
+    FolderChanged,
+    NothingDelivered,
+    ServerUnavailable,
+    TemporaryError,
+    Throttled,
+    Where,
+)
+from archiver.message import broke
 from archiver.model import Attributes, Fetched, Folder, Listed, Opened, Resume, Undelivered
+from archiver.names import printable
 from archiver.ports import MailSource
 from archiver.progress import Noted, Progress
 
 T = TypeVar("T")
 
-_BREAKS_AT_ONE_MESSAGE = 3
-_SET_ASIDE_IN_A_ROW = 3
+_TRIES_ALONE = 2  # of a message that is asked for by itself; the second one on a connection that did nothing else
+_BREAKS_BEFORE_A_JUMP = 2
+_LONGEST_PAUSE_AT_A_MESSAGE = 2.0
 _LONGEST_THROTTLE_SECONDS = 300
 
 
@@ -35,20 +47,71 @@ class Connect(Protocol):
     def __call__(self, *, cautious: bool) -> Connection: ...
 
 
+@dataclass(slots=True)
+class _Breaks:
+    """How often the connection broke at messages, and when that is too often.
+
+    Every message that is delivered pays for a part of a break, a large one for a whole one: a line that breaks now
+    and then may do so for ever, but a folder full of damaged messages cannot hold up all others. A break after a
+    long silence costs as much time as several others and counts as several. While nothing was delivered at all the
+    patience is short, and ends: then it is not the messages that are to blame.
+    """
+
+    in_a_row: int = 0
+    delivered: bool = False
+    _debt: float = 0.0
+    _most: float = 12.0
+
+    def add(self, seconds: float) -> None:
+        """It broke, after so many seconds without a message."""
+        self.in_a_row += 1
+        self._debt += 1 + seconds // 60
+
+    def pay(self, octets: int) -> None:
+        """A message was delivered."""
+        self.in_a_row, self.delivered = 0, True
+        self._debt = max(0.0, self._debt - min(1.0, max(0.2, octets / (1 << 20))))
+        self._most = max(40.0, self._debt + 6)
+
+    @property
+    def nothing_works(self) -> bool:
+        """Whether this cannot be the fault of single messages."""
+        return not self.delivered and self._debt >= 24
+
+    @property
+    def too_many(self) -> bool:
+        """Whether what is asked for now has to be left for another run."""
+        return self._debt >= self._most
+
+    def give_up_here(self) -> None:
+        """What was asked for is left; what is asked for next gets a few tries of its own."""
+        self._most = self._debt + 6
+
+
 class RetryingSource:
     """Implements `ports.MailSource` over connections that may be lost.
 
     `attempts` without progress are made before an error goes up. `pause(seconds)` waits, and raises when the
-    run is to end.
+    run is to end. `leave()` says that other connections go on with the work, so that this one need not wait for a
+    server that wants fewer of them; once it said so, this source is not used any more.
     """
 
     def __init__(
-        self, connect: Connect, *, attempts: int, pause: Callable[[float], None], progress: Progress
+        self,
+        connect: Connect,
+        *,
+        attempts: int,
+        pause: Callable[[float], None],
+        progress: Progress,
+        leave: Callable[[], bool] = lambda: False,
     ) -> None:
         self._connect = connect
         self._attempts = attempts
         self._pause = pause
         self._progress = progress
+        self._leave = leave
+        self._breaks = _Breaks()
+        self._server: str | None = None
         self._source: Connection | None = None
         self._talking = False
         self._folder: Folder | None = None
@@ -116,29 +179,50 @@ class RetryingSource:
                 self._failed(error)
 
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
-        left = dict.fromkeys(uids)
-        breaks: Counter[int] = Counter()
-        aside = 0
-        while left:
+        """As the port says. A message at which the connection broke is set aside at once, and the others are asked
+        for without it; one that is asked for by itself gets a second try. After breaks one behind the other the
+        search goes on elsewhere, so that a damaged stretch holds up as little as possible.
+
+        Raises:
+            ServerUnavailable: about this folder alone: the connection broke at too many messages in a row.
+        """
+        tries = _TRIES_ALONE if len(uids) == 1 else 1
+        stretches = [sorted(set(uids))]
+        broken = 0
+        while stretches:
+            stretches.sort(key=len)
+            left = dict.fromkeys(stretches.pop())
+            since = time.monotonic()
             try:
                 for outcome in self._streamed(self._reopened().fetch(list(left))):
                     uid = outcome.attributes.uid if isinstance(outcome, Fetched) else outcome.uid
                     del left[uid]
-                    self._failures = aside = 0
+                    self._failures = 0
+                    if isinstance(outcome, Fetched):
+                        self._breaks.pay(outcome.body.size)
                     yield outcome
-                return
+                    since = time.monotonic()
+                continue
             except TemporaryError as error:
                 suspect = error.where.uid if error.where else None
-                if suspect in left:
-                    breaks[suspect] += 1
-                    if breaks[suspect] >= _BREAKS_AT_ONE_MESSAGE and aside < _SET_ASIDE_IN_A_ROW:
-                        aside += 1
-                        self._failures = 0
-                        del left[suspect]
-                        yield Undelivered(
-                            suspect, f"the connection broke {breaks[suspect]} times at it", error.reason
-                        )
-                self._failed(error)
+                if suspect is None or suspect not in left or isinstance(error, Throttled):
+                    self._failed(error)
+                    stretches.append(list(left))
+                    continue
+                broken += 1
+                in_a_row = broken if len(uids) == 1 else self._breaks.in_a_row + 1
+                self._broke(error, suspect, time.monotonic() - since, in_a_row)
+                said = error.reason
+            if broken >= tries or self._breaks.too_many:
+                del left[suspect]
+                yield Undelivered(suspect, broke(broken), said, breaks=broken)
+                broken = 0
+            rest = list(left)
+            if rest and self._breaks.too_many:
+                self._given_up(len(rest) + sum(map(len, stretches)))
+            jump = self._breaks.in_a_row % _BREAKS_BEFORE_A_JUMP == 0
+            middle = len(rest) // 2 if jump else 0
+            stretches += [part for part in (rest[:middle], rest[middle:]) if part]
 
     def close(self) -> None:
         source, self._source = self._source, None
@@ -183,16 +267,48 @@ class RetryingSource:
                 self._failures = 0
                 return result
 
-    def _failed(self, error: TemporaryError) -> None:
-        """Drop the connection and wait, or give up by raising `error`."""
+    def _broke(self, error: TemporaryError, uid: int, seconds: float, in_a_row: int) -> None:
+        """The connection broke at a message, which is set aside: that is progress, as long as messages are to
+        blame. Raises `error` if they cannot be."""
+        self._drop()
+        self._failures = 0
+        self._server = error.where.server if error.where else None
+        self._breaks.add(seconds)
+        if not self._breaks.delivered and self._breaks.in_a_row > 1 and self._leave():
+            raise error
+        if self._breaks.nothing_works:
+            raise NothingDelivered(
+                f"{error.reason}, at every message that was asked for",
+                where=error.where and replace(error.where, uid=None),
+            )
+        delay = min(0.25 * 2.0 ** (in_a_row - 1), _LONGEST_PAUSE_AT_A_MESSAGE)
+        self._progress(Noted(f"{error.message}, at uid {uid}; going on in {delay:g} seconds"))
+        self._pause(delay)
+
+    def _given_up(self, left: int) -> None:
+        """The folder, or this part of it, is left for another run."""
+        folder, count = self._folder, self._breaks.in_a_row
+        self._breaks.give_up_here()
+        raise ServerUnavailable(
+            f"the connection broke at {count} messages one after the other; {left} more are left for the next run",
+            where=Where(self._server, printable(folder.name) if folder else None, operation="fetch"),
+        )
+
+    def _drop(self) -> None:
         source, self._source = self._source, None
         self._talking = False
         if source is not None:
             source.hang_up()
         self._pause(0)  # an end that was asked for is no failure of the server
+
+    def _failed(self, error: TemporaryError) -> None:
+        """Drop the connection and wait, or give up by raising `error`."""
+        self._drop()
         self._failures += 1
         delay = min(0.25 * 4 ** (self._failures - 1), 30.0)
         if isinstance(error, Throttled):
+            if self._leave():
+                raise error
             delay = error.delay_seconds if error.delay_seconds is not None else 4 * delay
         if self._failures >= self._attempts or delay > _LONGEST_THROTTLE_SECONDS:
             raise error
