@@ -99,12 +99,13 @@ path = $path
 #attempts = 8                             # of one request
 
 # Where mail is replayed to; without this table it is only archived. Take the "#" away from all of these lines. The
-# keys are those of [source] and "prefix", a folder that everything goes below.
+# keys are those of [source], "prefix", a folder that everything goes below, and "shared".
 #[destination]
 #host = "imap.example.net"
 #user = "alice@example.net"
 #password = { env = "ALICE_NEW_PASSWORD" }
 #prefix = ""
+#shared = false                           # true: other accounts of ours may fill the same folders of this mailbox
 
 [folders]
 # include = ["*"]                         # folder names with "/" between levels; * stands for anything

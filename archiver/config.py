@@ -52,6 +52,7 @@ __all__ = [
     "account_files",
     "check_fleet",
     "load_account",
+    "written_destination",
 ]
 
 DEFAULTS = "defaults.toml"
@@ -89,8 +90,7 @@ def load_account(path: Path) -> Settings:
     """
     file = path.absolute()
     account = file.stem
-    over = _read(file)
-    under = _read(file.with_name(DEFAULTS), optional=True)
+    over, under = _read_both(file)
     tree = _named({"source": {}, "archive": {}} | _merge(under, over), account)
     found = list(_contradictions(tree))
     checked = None
@@ -113,6 +113,17 @@ def load_account(path: Path) -> Settings:
         replay=checked.replay,
         warnings=tuple(_all_warnings(checked)),
     )
+
+
+def written_destination(path: Path) -> Tree | None:
+    """The [destination] of an account file that has mistakes, as it is written; None if it has no such table.
+
+    Raises:
+        ConfigError: the file, or the defaults under it, cannot be read at all.
+    """
+    over, under = _read_both(path)
+    table = _named(_merge(under, over), path.stem).get("destination")
+    return table if isinstance(table, dict) else None
 
 
 def account_files(paths: Sequence[Path]) -> list[Path]:
@@ -191,6 +202,11 @@ def _read(file: Path, *, optional: bool = False) -> Tree:
     raise ConfigError(str(file), [problem])
 
 
+def _read_both(file: Path) -> tuple[Tree, Tree]:
+    """An account file, and the defaults of its folder."""
+    return _read(file), _read(file.with_name(DEFAULTS), optional=True)
+
+
 def _merge(under: Tree, over: Tree) -> Tree:
     merged = under | over
     for key in under.keys() & over.keys():
@@ -231,9 +247,23 @@ def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
                     yield (table, key), 'contradicts tls = "off", which has no certificates; remove one of them'
         if "ca_file" in server and "fingerprint" in server:
             yield (table, "fingerprint"), "contradicts ca_file: it pins one certificate in place of any authority"
+    if (vanished := _deletes_in_a_shared_mailbox(tree)) is not None:
+        problem = (
+            f'contradicts [replay] vanished = "{vanished}": a copy in a shared mailbox may be the only one of '
+            'another account; write "keep", or give each account its own prefix in place of shared = true'
+        )
+        yield ("destination", "shared"), problem
     if _same_account(tree.get("source"), tree.get("destination")):
         problem = "is the source: mail is not replayed onto the account it comes from; name another host or user"
         yield ("destination", "host"), problem
+
+
+def _deletes_in_a_shared_mailbox(tree: Tree) -> str | None:
+    """What becomes of copies in a mailbox that others of our accounts fill, where that is not to keep them."""
+    destination, replay = tree.get("destination"), tree.get("replay")
+    if not isinstance(destination, dict) or not isinstance(replay, dict) or destination.get("shared") is not True:
+        return None
+    return next((policy for policy in ("mark", "expunge") if replay.get("vanished") == policy), None)
 
 
 def _same_account(source: object, destination: object) -> bool:

@@ -69,8 +69,9 @@ class CopiedFact:
     but not which run brought it, if it stays the same message's.
 
     `how`: "appended" (APPEND was answered with OK), "found" (after an unknown outcome), "adopted" (somebody else
-    put it there), "again" (the copy of a message that is the same one under another UID), "restored" (appended,
-    or left there, after it vanished at the source, because a person asked).
+    put it there, or another account of ours counts on it, too), "again" (the copy of a message that is the same
+    one under another UID), "restored" (appended, or left there, after it vanished at the source, because a person
+    asked).
     `source_flags` are the archive's flags that were replayed, `flags` what the destination said afterwards, `lost`
     those it does not keep. `size` is its RFC822.SIZE. `repaired` names what was altered before sending, and
     `sent_digest` is then the digest of what was sent. `dated` is false if it does not keep the INTERNALDATE.

@@ -219,9 +219,11 @@ class ServerSettings(Table):
 
 
 class DestinationSettings(ServerSettings):
-    """Where an account is replayed to; everything goes below the folder `prefix`, "" is the top."""
+    """Where an account is replayed to; everything goes below the folder `prefix`, "" is the top. `shared` is a
+    person's word that other accounts of ours may fill the same folders of this mailbox."""
 
     prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    shared: bool = False
 
 
 class ObjectLock(Table):

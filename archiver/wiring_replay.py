@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from archiver.config import DestinationSettings, Settings
@@ -24,18 +25,21 @@ from archiver.replay.connection import Connection
 from archiver.replay.context import ReplayContext, ReplayRulesOfAccount, Retry
 from archiver.replay.step import ReplayResult, replay_folders
 from archiver.wiring import Archive, address_of, no_spool, utc_now
+from archiver.wiring_others import AccountsBeside
 from archiver.wiring_past import past_catalog
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What the command line asks of a replay. `moment` (UTC, ISO 8601): the folders as they stood then."""
+    """What the command line asks of a replay. `moment` (UTC, ISO 8601): the folders as they stood then. `beside`:
+    files of other accounts that the command works on."""
 
     retry: Retry = "due"
     include_vanished: bool = False
     include_removed: bool = False
     confirm_deletions: bool = False
     moment: str | None = None
+    beside: tuple[Path, ...] = ()
 
 
 def destination_settings(settings: Settings) -> DestinationSettings:
@@ -138,6 +142,7 @@ def _context(
         copies=copies,
         recorder=recorder,
         destination=number,
+        others=AccountsBeside(archive.settings, options.beside),
         rules=ReplayRulesOfAccount(
             repairs=archive.settings.replay.repair,
             vanished=archive.settings.replay.vanished,

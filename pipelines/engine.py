@@ -21,6 +21,7 @@ from luigi.execution_summary import LuigiStatusCode
 
 from archiver.config import Settings
 from archiver.errors import ArchiverError
+from archiver.sharing import sharing_among
 from archiver.wiring import locked, make_archive, open_archive
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
 from pipelines.stop import STOP
@@ -92,8 +93,8 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
         listener(account, event)
 
     with Channel(listen):
-        for wave in _waves(accounts):
-            _build([outcomes[each.account] for each in wave], options, locks)
+        for wave in _waves(_kept_apart(accounts, options)):
+            _build([outcomes[each.account] for each in wave], options, locks, accounts)
             for each in wave:
                 release(each.account)
     for outcome in outcomes.values():
@@ -121,14 +122,30 @@ def configure_luigi() -> None:
     logging.getLogger("luigi-interface").setLevel(logging.CRITICAL)
 
 
+def _kept_apart(accounts: Sequence[Settings], options: Options) -> Sequence[Settings]:
+    """The accounts without those that would fill one mailbox unasked, which end here, before anything is
+    touched."""
+    if options.steps == "archive":
+        return accounts
+    sharing = sharing_among(accounts)
+    for each in accounts:
+        if (refusal := sharing[each.file].refusal) is not None:
+            emit(each.account, failed(refusal))
+    return [each for each in accounts if sharing[each.file].refusal is None]
+
+
 def _waves(accounts: Sequence[Settings]) -> Iterator[Sequence[Settings]]:
     for start in range(0, len(accounts), _WAVE):
         yield accounts[start : start + _WAVE]
 
 
-def _build(wave: Sequence[Outcome], options: Options, locks: Mapping[str, ExitStack]) -> None:
+def _build(
+    wave: Sequence[Outcome], options: Options, locks: Mapping[str, ExitStack], accounts: Sequence[Settings]
+) -> None:
     """One wave. With one worker everything runs in this process; forked workers share the locks."""
-    tasks = [_task(outcome, options) for outcome in wave if _begin(outcome, locks[outcome.settings.account])]
+    tasks = [
+        _task(outcome, options, accounts) for outcome in wave if _begin(outcome, locks[outcome.settings.account])
+    ]
     if not tasks:
         return
     where = {"scheduler_url": options.scheduler_url} if options.scheduler_url else {"local_scheduler": True}
@@ -146,8 +163,9 @@ def _build(wave: Sequence[Outcome], options: Options, locks: Mapping[str, ExitSt
             _already_done(outcome)
 
 
-def _task(outcome: Outcome, options: Options) -> AccountTask:
-    """The top of the account's graph."""
+def _task(outcome: Outcome, options: Options, accounts: Sequence[Settings]) -> AccountTask:
+    """The top of the account's graph. A step finds the files beside the account's own; of `accounts`, which are the
+    command's, it is given the others."""
     given = {
         "config": str(outcome.settings.file),
         "run_id": outcome.run_id,
@@ -163,7 +181,15 @@ def _task(outcome: Outcome, options: Options) -> AccountTask:
         include_removed=options.include_removed,
         confirm_deletions=options.confirm_deletions,
         as_of=options.as_of,
+        beside=_elsewhere(outcome.settings, accounts),
     )
+
+
+def _elsewhere(settings: Settings, accounts: Sequence[Settings]) -> tuple[str, ...]:
+    """Files of the command's accounts in other folders, where somebody has to ask them before mail is deleted."""
+    if settings.replay.vanished == "keep":
+        return ()
+    return tuple(str(each.file) for each in accounts if each.file.parent != settings.file.parent)
 
 
 def _begin(outcome: Outcome, lock: ExitStack) -> bool:

@@ -16,12 +16,14 @@ from typing import Any
 
 from archiver.archive import plan_archive
 from archiver.config import Settings
-from archiver.errors import ArchiverError, ConnectionLost
+from archiver.errors import ArchiverError, ConfigError, ConnectionLost, worst
 from archiver.imap.introduction import ServerFacts
 from archiver.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.names import directory_of, matches, printable
+from archiver.neighbours import sharing_of
 from archiver.plan import expected_fetch, plan_run
 from archiver.report.document import Notice, window_notice
+from archiver.sharing import Sharing
 from archiver.window import may_be_part
 from archiver.wiring import Archive, connect_once, open_archive, rules_of, stranger_to
 from pipelines.preview_bucket import BucketPreview, preview_bucket
@@ -68,9 +70,21 @@ class Preview:
     destination: DestinationPreview | None = None
     bucket: BucketPreview | None = None
     notices: tuple[Notice, ...] = ()
+    sharing: Sharing | None = None
+
+    @property
+    def refusal(self) -> ConfigError | None:
+        """Why a run would not even begin this account beside the others."""
+        return self.sharing.refusal if self.sharing and self.destination else None
 
     @property
     def exit_code(self) -> int:
+        if self.refusal is not None:
+            return worst((self.refusal.exit_code, self._found))
+        return self._found
+
+    @property
+    def _found(self) -> int:
         if self.error is not None:
             return self.error.exit_code
         if self.place.problem:
@@ -84,7 +98,8 @@ class Preview:
         """What is wrong, for people."""
         there = self.destination.error if self.destination else None
         bucket = self.bucket.error if self.bucket else None
-        return str(self.error or self.place.problem or bucket or there or "") or None
+        found = str(self.error or self.place.problem or bucket or there or "")
+        return "\n".join(filter(None, [str(self.refusal or ""), found])) or None
 
     @property
     def totals(self) -> dict[str, int]:
@@ -106,6 +121,7 @@ class Preview:
             "exit_code": self.exit_code,
             "message": self.message,
             "warnings": list(self.settings.warnings),
+            "shares": self.sharing and self.sharing.to_json(),
             "server": server
             and {"address": f"{self.settings.source.host}:{self.settings.source.port}", **server_to_json(server)},
             "archive": {
@@ -137,8 +153,9 @@ def preview_accounts(
             return preview
         return replace(preview, destination=preview_destination(settings, listed))
 
+    sharing = sharing_of(accounts)
     with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="look") as pool:
-        return list(pool.map(look, accounts))
+        return [replace(each, sharing=sharing[each.settings.file]) for each in pool.map(look, accounts)]
 
 
 def preview_account(settings: Settings, *, new_source: bool = False) -> tuple[Preview, Sequence[Folder]]:

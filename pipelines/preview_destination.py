@@ -6,13 +6,14 @@ One connection, one attempt at a login, and nothing changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from archiver.config import Settings
 from archiver.copies import DestinationFolders
 from archiver.errors import ArchiverError
 from archiver.folder_map.mapping import FolderMap
+from archiver.folder_map.not_ours import Held, NotOurs, not_ours
 from archiver.imap.introduction import ServerFacts
 from archiver.model import Folder, KnownFolder
 from archiver.names import printable
@@ -35,7 +36,8 @@ class FolderPlace:
 @dataclass(frozen=True, slots=True)
 class DestinationPreview:
     """What a look at a destination found; `error` is what ended it. `free_octets` and `append_limit` are None
-    where there is no limit or the server does not tell. `held` copies are there already."""
+    where there is no limit or the server does not tell. `held` copies are there already, and beside them mail that
+    is `not_ours`, None where nobody could look."""
 
     settings: Settings
     server: ServerFacts | None = None
@@ -44,6 +46,7 @@ class DestinationPreview:
     free_octets: int | None = None
     append_limit: int | None = None
     held: int = 0
+    not_ours: NotOurs | None = None
     error: ArchiverError | None = None
 
     @property
@@ -64,6 +67,7 @@ class DestinationPreview:
             "free": self.free_octets,
             "append_limit": self.append_limit,
             "held": self.held,
+            "not_ours": self.not_ours and asdict(self.not_ours),
             "folders": [{name: getattr(each, name) for name in names} for each in self.folders],
             "warnings": list(self.warnings),
         }
@@ -93,27 +97,28 @@ def preview_destination(settings: Settings, folders: Sequence[Folder]) -> Destin
             free = connection.free_octets()
         finally:
             connection.close()
-        known, recorded, held = _known(settings, folders)
+        known, recorded, held, holding = _known(settings, folders)
+        strangers = not_ours(listed, holding, map_rules(settings).prefix)
         folder_map = map_of(known, listed, map_rules(settings), recorded)
-        return _preview(settings, server, listed, folder_map, free, held)
+        return _preview(settings, server, listed, folder_map, free, held, strangers)
     except ArchiverError as error:
         return DestinationPreview(settings, server, error=error)
 
 
-def _known(settings: Settings, folders: Sequence[Folder]) -> tuple[list[KnownFolder], Recorded, int]:
-    """The folders with their numbers, where the archive has them; their recorded places, and how many copies are at
-    the destination."""
+def _known(settings: Settings, folders: Sequence[Folder]) -> tuple[list[KnownFolder], Recorded, int, Held]:
+    """The folders with their numbers, where the archive has them; their recorded places, how many copies of present
+    messages are at the destination, and how many copies at all in each folder."""
     known = [KnownFolder(-number, folder, "") for number, folder in enumerate(folders, 1)]
     if not (settings.archive.path / "catalog.sqlite").exists():
-        return known, {}, 0
+        return known, {}, 0, {}
     with open_archive(settings) as archive:
         numbers = {raw: each.number for raw, each in archive.catalog.folders().items()}
         known = [KnownFolder(numbers.get(each.folder.raw, each.number), each.folder, "") for each in known]
         if (number := destination_number(archive)) is None:
-            return known, {}, 0
+            return known, {}, 0, {}
         copies = archive.catalog.at_destinations()
         held = sum(each.replayed + each.already_there for each in copies.tallies(number, None))
-        return known, copies.mapped(number), held
+        return known, copies.mapped(number), held, copies.holding(number)
 
 
 def _preview(
@@ -123,6 +128,7 @@ def _preview(
     folder_map: FolderMap,
     free: int | None,
     held: int,
+    strangers: NotOurs,
 ) -> DestinationPreview:
     folders = tuple(
         FolderPlace(
@@ -134,4 +140,4 @@ def _preview(
         for each in folder_map.folders
     )
     warnings = tuple(map(printable, folder_map.warnings))
-    return DestinationPreview(settings, server, folders, warnings, free, listed.append_limit, held)
+    return DestinationPreview(settings, server, folders, warnings, free, listed.append_limit, held, strangers)

@@ -22,6 +22,7 @@ from archiver.replay.step import ReplayResult
 from archiver.report.document import (
     AtDestination,
     Failure,
+    Notice,
     Party,
     RunReport,
     folder_failures,
@@ -124,7 +125,7 @@ def report_of(
         at_destination = _at_destination(archive, run_id, include_vanished or as_of is not None)
     if at_destination is not None:
         tallies += [Tally(name, None, 0, 0, 0, 0) for name in at_destination.gone]
-        failures += _replay_failures(archive, run_id, at_destination, all_sent=as_of is None)
+        failures += _replay_failures(archive, at_destination, all_sent=as_of is None)
         if error is not None and step in ("replay", "verify"):
             advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
             failures.append(Failure(None, None, step, printable(_reason(error)), None, advice))
@@ -157,7 +158,7 @@ def report_of(
         destination=at_destination.found if at_destination else None,
         timings={step: timings[step] for step in _STEPS if step in timings},
         as_of=as_of,
-        notices=window_notices(tallies),
+        notices=[*window_notices(tallies), *(at_destination.notices if at_destination else ())],
     )
 
 
@@ -166,6 +167,13 @@ class _There:
     found: AtDestination
     refused: Sequence[Refused]
     gone: Sequence[str]  # folders which the source no longer has and of which something was brought back
+    result: ReplayResult | None = None  # what the step left; None: it did not come to its end
+
+    @property
+    def notices(self) -> list[Notice]:
+        """Of what was left to other accounts."""
+        left = self.result.left if self.result else ()
+        return [Notice(each.folder, "shared", each.count, printable(each.text)) for each in left]
 
 
 def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _There | None:
@@ -192,7 +200,9 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     )
     refused = copies.refused(number, vanished=include_vanished)
     gone = [each.folder for each in tallies if each.restored and not chosen[each.folder]]
-    return _There(found, [each for each in refused if each.folder in chosen], gone)
+    done = archive.catalog.ledger().step_result(run_id, "replay")
+    result = replay_from_json(done) if done else None
+    return _There(found, [each for each in refused if each.folder in chosen], gone, result)
 
 
 def _all_restored(tally: CopyTally) -> CopyTally:
@@ -200,19 +210,17 @@ def _all_restored(tally: CopyTally) -> CopyTally:
     return CopyTally(tally.folder, tally.name, 0, 0, 0, 0, tally.pending, tally.replayed + tally.restored)
 
 
-def _replay_failures(archive: Archive, run_id: str, there: _There, *, all_sent: bool) -> list[Failure]:
+def _replay_failures(archive: Archive, there: _There, *, all_sent: bool) -> list[Failure]:
     """What is not at the destination as it should be; `all_sent`: which is all that the archive has."""
-    ledger = archive.catalog.ledger()
-    done = ledger.step_result(run_id, "replay")
-    result = replay_from_json(done) if done else ReplayResult()
-    failures = refusal_failures(there.refused)
-    if done:
+    failures, result = refusal_failures(there.refused), there.result
+    if result is not None:
         tallies = there.found.tallies.values()
         failures += pending_failures(
             [each if all_sent else replace(each, pending=0) for each in tallies], result.errors
         )
-    if result.held_back is not None:
-        advice = f"`archiver replay --confirm-deletions` {archive.settings.replay.vanished}s them"
+    if result is not None and result.held_back is not None:
+        confirming = f"`archiver replay --confirm-deletions` {archive.settings.replay.vanished}s them"
+        advice = result.advice or confirming
         failures.append(Failure(None, None, "replay", printable(result.held_back), None, advice))
     return failures
 

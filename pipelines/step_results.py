@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from archiver.model import Folder, FolderStatus, Listed
+from archiver.replay.sparing import LeftToOthers
 from archiver.replay.step import ReplayResult
 
 
@@ -55,10 +57,13 @@ def refused_from_json(text: str) -> dict[bytes, str]:
 
 def replay_to_json(result: ReplayResult) -> str:
     """A replay's result as a step's."""
-    return json.dumps({"errors": dict(result.errors), "held_back": result.held_back})
+    record = {"errors": dict(result.errors), "held_back": result.held_back}
+    return json.dumps(record | {"advice": result.advice, "left": [asdict(each) for each in result.left]})
 
 
 def replay_from_json(text: str) -> ReplayResult:
     """The inverse of `replay_to_json`."""
     record = json.loads(text)
-    return ReplayResult(record["errors"], record["held_back"])
+    # NOTE: what an older version left says neither.
+    left = [LeftToOthers(**each) for each in record.get("left", ())]
+    return ReplayResult(record["errors"], record["held_back"], record.get("advice"), left)

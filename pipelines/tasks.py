@@ -79,6 +79,9 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     as_of = luigi.OptionalStrParameter(
         default=None, significant=False, description="replay the folders as they stood then (UTC, ISO 8601)"
     )
+    beside = luigi.ListParameter(
+        default=(), significant=False, description="further account files whose mail is not deleted"
+    )
 
     step = ""
 
@@ -264,6 +267,7 @@ class ReplayFolders(DestinationTask):
                 include_removed=self.include_removed,
                 confirm_deletions=self.confirm_deletions,
                 moment=self.as_of,
+                beside=tuple(map(Path, self.beside)),
             )
             result = replay_account(
                 archive, recorder, options, check_stop=STOP.check, pause=STOP.pause, progress=self.tell

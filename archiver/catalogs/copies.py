@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select, tuple_
 
 from archiver.catalogs.database import Database
+from archiver.catalogs.holding import holding
 from archiver.catalogs.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
 from archiver.catalogs.schema import (
     COPY,
@@ -64,6 +65,11 @@ class SqlCopies:
         current = select(TARGET).where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None))
         with self._database.reading() as connection:
             return {row.raw: _target(row) for row in connection.execute(current)}
+
+    def holding(self, destination: int) -> Mapping[bytes, tuple[int, int]]:
+        """UIDVALIDITY and number of our copies in each current target, by its raw name."""
+        with self._database.reading() as connection:
+            return holding(connection, destination)
 
     def pending(
         self, target: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
-from archiver.copies import KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
+from archiver.copies import Copy, KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
 from archiver.destination_ports import Copies, MailDestination
 from archiver.errors import IntegrityError
 from archiver.model import Attributes, FolderStatus
@@ -25,6 +25,29 @@ SETTLE_SECONDS = 5.0
 MOST_BLAMED = 10
 
 Retry = Literal["due", "all", "accept"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing may be deleted at a destination, and what a person can do about it."""
+
+    reason: str
+    advice: str
+
+
+class OtherAccounts(Protocol):
+    """Other accounts of ours that may count on mail at the same destination."""
+
+    def hold(self) -> Hold | None:
+        """Why nothing may be deleted there, as far as the account files tell; None if they tell nothing of the
+        kind."""
+
+    def claimed(self, raw: bytes, uidvalidity: int, copies: Sequence[Copy]) -> Mapping[int, str]:
+        """Which of these copies in that folder are another account's, too: UIDs and the names of accounts.
+
+        Raises:
+            ArchiverError: the archive of an account that is replayed to this mailbox cannot tell.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +128,7 @@ class ReplayContext:
     copies: Copies
     recorder: Recorder
     destination: int
+    others: OtherAccounts
     rules: ReplayRulesOfAccount
     attempts: int
     pause: Callable[[float], None]

@@ -27,6 +27,7 @@ from archiver.replay.connection import Connection
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
 from archiver.replay.placing import place_folders
 from archiver.replay.removals import forget_removed, gone_folders
+from archiver.replay.sparing import LeftToOthers, Spared, spare
 from archiver.replay.target_pass import TargetPass
 from archiver.replay.withdrawing import withdraw
 
@@ -34,10 +35,13 @@ from archiver.replay.withdrawing import withdraw
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
     """What could not be done, beside the messages that were refused: reasons by the folder's name, and why
-    deletions were not carried out, None if nothing stopped them."""
+    deletions were not carried out, None if nothing stopped them. `advice` is what a person can do about the
+    latter, None where his word is enough (--confirm-deletions). `left` is what was left to other accounts."""
 
     errors: Mapping[str, str] = field(default_factory=dict)
     held_back: str | None = None
+    advice: str | None = None
+    left: Sequence[LeftToOthers] = ()
 
 
 def replay_folders(
@@ -67,15 +71,16 @@ def replay_folders(
         due = [job for job in jobs if _is_due(context, job)]
         _work_off(context, due, connections, connection)
         failed = any(job.error is not None for job in due)
-        held_back = None
+        spared, held_back = Spared(), None
         if not (errors or failed or context.rules.include_vanished) and context.rules.vanished != "keep":
-            held_back = withdraw(context, connection, jobs)
+            spared = spare(context, [job.known for job in jobs if job.known is not None])
+            held_back = spared.held_back or withdraw(context, connection, jobs)
         errors |= {job.name: job.error for job in jobs if job.error is not None}
     finally:
         connection.close()
     if context.damage is not None:
         raise context.damage
-    return ReplayResult(errors, held_back)
+    return ReplayResult(errors, held_back, spared.advice, spared.left)
 
 
 def _jobs(

@@ -56,10 +56,11 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Notice:
     """What a person should know of a folder although nothing failed. `kind` is "window": the server probably shows
-    only a part of it, `count` messages."""
+    only a part of it, `count` messages; or "shared": `count` copies in that folder of the destination stayed,
+    because another account counts on them."""
 
     folder: str
-    kind: Literal["window"]
+    kind: Literal["window", "shared"]
     count: int
     text: str
 

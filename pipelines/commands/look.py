@@ -7,10 +7,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from archiver.config import ServerSettings
+from archiver.config import ServerSettings, Settings
 from archiver.errors import worst
+from archiver.folder_map.not_ours import NotOurs
 from archiver.imap.introduction import ServerFacts
 from archiver.report.words import size
+from pipelines.commands.sharing import tell_sharing
 from pipelines.commands.terminal import Accounts, Terminal, load_accounts
 from pipelines.preview import Preview, preview_accounts
 from pipelines.preview_destination import DestinationPreview
@@ -52,6 +54,8 @@ def _look(
                 _show(preview, result, terminal, details=details)
         if accounts.several:
             terminal.out.table(_summary(results))
+    sharing = [preview.sharing for preview in previews if preview.sharing]
+    tell_sharing(sharing, terminal, with_destination=with_destination)
     for preview in previews:
         for notice in preview.notices if accounts.several and not terminal.verbose else ():
             terminal.warn(f"{preview.settings.account}: {notice.text}")
@@ -94,6 +98,8 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
         out.say(line, "yellow")
     if preview.destination is not None:
         _show_destination(preview.destination, terminal, details=details)
+        if preview.sharing is not None and preview.sharing.note is not None:
+            out.say(preview.sharing.note)
         if (to_send := _to_send(preview)) is not None:
             out.say(to_send)
 
@@ -122,6 +128,18 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
         out.say(f"{len(there['folders']) - len(shown)} folders are there under their own names")
     for warning in preview.warnings:
         out.say(f"note: {warning}", "yellow")
+    if preview.not_ours is not None:
+        out.say(_not_ours(preview.not_ours, preview.settings))
+
+
+def _not_ours(found: NotOurs, settings: Settings) -> str:
+    """How much mail of others the destination holds."""
+    text = f"destination: {found.messages:,} messages there are not ours"
+    if settings.destination is not None and settings.destination.prefix:
+        text += f', {found.below_prefix:,} of them below "{settings.destination.prefix}"'
+    if found.untold:
+        text += f"; {found.untold:,} folders do not tell how many they hold"
+    return text
 
 
 def _to_send(preview: Preview) -> str | None:
@@ -184,7 +202,7 @@ def _estimate(preview: Preview) -> str:
 
 def _summary(results: Sequence[Row]) -> Table:
     with_destination = any(each.get("destination") for each in results)
-    titles_there = ("there already", "room there") if with_destination else ()
+    titles_there = ("there already", "not ours", "room there") if with_destination else ()
     table = plain_table("account", "", "folders", "messages", "to fetch", "octets", *titles_there, left=2)
     for each in results:
         totals, there = each.get("totals") or {}, each.get("destination")
@@ -202,7 +220,13 @@ def _summary(results: Sequence[Row]) -> Table:
 
 
 def _there(there: Row | None, columns: int) -> list[str]:
-    """How many copies a destination holds, and its room; empty where there is none, or it could not be asked."""
+    """How many copies a destination holds, how many messages of others, and its room; empty where there is none,
+    or it could not be asked."""
     if not columns or there is None or there["server"] is None:
         return [""] * columns
-    return [f"{there['held']:,}", "" if there["free"] is None else size(there["free"])]
+    strangers = there["not_ours"]
+    return [
+        f"{there['held']:,}",
+        "" if strangers is None else f"{strangers['messages']:,}",
+        "" if there["free"] is None else size(there["free"]),
+    ]

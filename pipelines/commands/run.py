@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from archiver.errors import worst
+from archiver.neighbours import sharing_of
 from archiver.progress import Noted
 from archiver.report.document import ACCEPTED
 from archiver.wiring_replay import destination_settings
+from pipelines.commands.sharing import tell_sharing
 from pipelines.commands.terminal import Refused, Terminal, load_accounts
 from pipelines.display import Display
 from pipelines.engine import Options, Outcome, run_accounts
@@ -50,6 +52,8 @@ def run_configs(
     if options.steps == "replay":
         for settings in accounts.settings:
             destination_settings(settings)
+    sharing = sharing_of(accounts.settings)
+    tell_sharing(sharing.values(), terminal, with_destination=options.steps != "archive")
     options = replace(options, workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))))
     STOP.install()
     display = Display(

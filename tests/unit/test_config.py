@@ -511,6 +511,17 @@ password = {{ env = "NEW" }}
         assert alice.folders.rename == {"Sent Items": "Sent"}
         assert (alice.replay.vanished, alice.replay.repair) == ("mark", ("nul",))
 
+    def test_may_be_shared_by_accounts_that_delete_nothing(self, tmp_path: Path) -> None:
+        there = load(tmp_path, self.TEXT + "shared = true").destination
+        assert there is not None
+        assert there.shared
+        for policy in ("mark", "expunge"):
+            (problem,) = problems(tmp_path, f'{self.TEXT}shared = true\n[replay]\nvanished = "{policy}"')
+            assert problem.startswith(
+                f'destination.shared: contradicts [replay] vanished = "{policy}": a copy in a'
+            )
+            assert load(tmp_path, f'{self.TEXT}shared = false\n[replay]\nvanished = "{policy}"').destination
+
     @pytest.mark.parametrize("port", ["", "port = 143"])
     def test_is_not_the_source(self, tmp_path: Path, port: str) -> None:
         host, user = 'host = "new.example.net"', 'user = "alice"'
@@ -573,7 +584,7 @@ class TestTheTemplate:
         shown = {name: set(re.findall(r"^#? ?(\w+) = ", text, re.MULTILINE)) for name, text in sections.items()}
         expected = {name: set(model.model_fields) for name, model in TABLES.items()}
         expected["archive"] -= {"s3"}
-        assert shown == expected | {"destination": {"host", "user", "password", "prefix"}}
+        assert shown == expected | {"destination": {"host", "user", "password", "prefix", "shared"}}
 
     def test_is_valid_with_its_destination(self, tmp_path: Path) -> None:
         text = re.sub(r"^#\[archive.s3\]\n(#.*\n)+", "", template(NewAccount()), flags=re.MULTILINE)

@@ -1,0 +1,84 @@
+"""What another account's catalog says of messages at a destination. It is read as it lies there: not made, not
+upgraded to this version, and nothing is written."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from archiver.catalogs.schema import MIGRATIONS
+from archiver.errors import ArchiverError, IntegrityError
+from archiver.model import Digest
+
+_IN_LIST = 500
+_BUSY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A copy that an account has at a destination and did not see go: of a message with this digest, sent to this
+    host and user as they were written then."""
+
+    host: str
+    user: str
+    uid: int
+    digest: Digest
+
+
+def claims(catalog: Path, raw: bytes, uidvalidity: int, uids: Collection[int]) -> Sequence[Claim]:
+    """What the catalog of another account claims of these UIDs in a folder of that name and UIDVALIDITY, at
+    whatever destination.
+
+    Raises:
+        ArchiverError: it cannot be read, or is of a newer version.
+    """
+    with _opened(catalog) as connection:
+        return list(_claims(connection, raw, uidvalidity, sorted(uids)))
+
+
+def last_segment(catalog: Path) -> int:
+    """The number of the newest segment of the journal that the catalog has applied.
+
+    Raises:
+        ArchiverError: it cannot be read, or is of a newer version.
+    """
+    with _opened(catalog) as connection:
+        (number,) = connection.execute("SELECT coalesce(max(number), 0) FROM segment").fetchone()
+        return int(number)
+
+
+def _claims(connection: sqlite3.Connection, raw: bytes, uidvalidity: int, uids: Sequence[int]) -> Iterator[Claim]:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'copy'").fetchone():
+        return  # of the first version, which knew of no destinations
+    for start in range(0, len(uids), _IN_LIST):
+        some = uids[start : start + _IN_LIST]
+        rows = connection.execute(
+            "SELECT destination.host, destination.user, copy.target_uid, message.digest "
+            "FROM target JOIN destination ON destination.number = target.destination "
+            "JOIN copy ON copy.target = target.number "
+            "JOIN message ON message.epoch = copy.epoch AND message.uid = copy.uid "
+            "WHERE target.raw = ? AND target.uidvalidity = ? AND target.ended_at IS NULL "
+            f"AND copy.removed_at IS NULL AND copy.target_uid IN ({', '.join('?' * len(some))})",
+            (raw, uidvalidity, *some),
+        )
+        yield from (Claim(*row) for row in rows)
+
+
+@contextmanager
+def _opened(catalog: Path) -> Iterator[sqlite3.Connection]:
+    address = f"file:{quote(str(catalog.absolute()))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS)) as connection:
+            connection.execute("BEGIN")
+            (version,) = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() or (
+                0,
+            )
+            if int(version) > 1 + len(MIGRATIONS):
+                raise ArchiverError(f"{catalog}: is of a newer version of this program")
+            yield connection
+    except sqlite3.Error as error:
+        raise IntegrityError(f"{catalog}: {error}") from error

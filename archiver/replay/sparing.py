@@ -1,0 +1,103 @@
+"""What a deletion must leave alone because another account of ours counts on it.
+
+Two accounts may meet in one mailbox: a mail that was sent to both lies there once, brought by one and adopted by
+the other. When it goes from the first one's source it is still the other one's mail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from archiver.copies import Copy, KnownTarget
+from archiver.copy_facts import CopiedFact
+from archiver.errors import ArchiverError
+from archiver.facts import Fact
+from archiver.names import decode_name, printable
+from archiver.progress import Noted
+from archiver.replay.context import ReplayContext
+
+
+@dataclass(frozen=True, slots=True)
+class LeftToOthers:
+    """How many copies in a folder of the destination other accounts count on, and that for people."""
+
+    folder: str
+    count: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """What came of it: why nothing may be deleted and what a person can do about that, None if nothing stops it;
+    and what was left to others."""
+
+    held_back: str | None = None
+    advice: str | None = None
+    left: tuple[LeftToOthers, ...] = ()
+
+
+def spare(context: ReplayContext, targets: Iterable[KnownTarget]) -> Spared:
+    """Look whether other accounts count on copies that are about to be deleted. Those that they do become theirs:
+    they are taken for adopted from now on, and so are never deleted by this account."""
+    due = {target: copies for target in targets if (copies := _due(context, target))}
+    if not due:
+        return Spared()
+    total = sum(map(len, due.values()))
+    try:
+        if (hold := context.others.hold()) is not None:
+            return _held_back(context, total, hold.reason, hold.advice)
+        claimed = {
+            target: context.others.claimed(target.raw, target.uidvalidity, copies) for target, copies in due.items()
+        }
+    except ArchiverError as error:
+        advice = "make that account's archive readable, or move its file to another folder if it is retired"
+        return _held_back(context, total, str(error), advice)
+    left: list[LeftToOthers] = []
+    for target, its in claimed.items():
+        if its:
+            context.recorder.write(_left_to_others(context, target, [c for c in due[target] if c.uid in its]))
+            left.append(_left(target, its))
+            context.progress(Noted(left[-1].text))
+    return Spared(left=tuple(left))
+
+
+def _due(context: ReplayContext, target: KnownTarget) -> Sequence[Copy]:
+    copies = context.copies.vanished(target.number)
+    return [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
+
+
+def _held_back(context: ReplayContext, total: int, reason: str, advice: str) -> Spared:
+    words = "1 copy of a message" if total == 1 else f"{total:,} copies of messages"
+    held_back = f"{words} gone from the source stayed: {reason}"
+    context.progress(Noted(f"{held_back}; {advice}"))
+    return Spared(held_back, advice)
+
+
+def _left_to_others(context: ReplayContext, target: KnownTarget, copies: Sequence[Copy]) -> list[Fact]:
+    return [
+        CopiedFact(
+            target=target.number,
+            target_uid=copy.uid,
+            epoch=copy.key[0],
+            uid=copy.key[1],
+            how="adopted",
+            source_flags=copy.source_flags,
+            flags=copy.flags,
+            lost=copy.lost,
+            size=copy.size,
+            repaired=copy.repaired,
+            sent_digest=copy.sent_digest,
+            dated=copy.dated,
+            likeness=copy.likeness,
+            at=context.now(),
+        )
+        for copy in copies
+    ]
+
+
+def _left(target: KnownTarget, claimed: Mapping[int, str]) -> LeftToOthers:
+    folder = printable(decode_name(target.raw))
+    whose = ", ".join(sorted(set(claimed.values())))
+    words = "1 copy of a message that is" if len(claimed) == 1 else f"{len(claimed):,} copies of messages that are"
+    text = f'destination folder "{folder}": {words} gone from the source stayed, being mail of {whose}, too'
+    return LeftToOthers(folder, len(claimed), text)

@@ -1,0 +1,17 @@
+"""What a person has to hear about accounts that meet in one mailbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from archiver.sharing import Sharing
+from pipelines.commands.terminal import Terminal
+
+
+def tell_sharing(sharing: Iterable[Sharing], terminal: Terminal, *, with_destination: bool) -> None:
+    """Say who shares a mailbox with whom. What is refused is said by whoever refuses it."""
+    for each in sharing:
+        if each.warning:
+            terminal.warn(f"{each.account.file}: {each.warning}")
+        if each.problem and with_destination:
+            terminal.problem(f"{each.account.file}: {each.problem}")

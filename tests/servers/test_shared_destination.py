@@ -1,0 +1,224 @@
+"""Several accounts, one mailbox: refused unless it is meant, and nobody's mail is deleted for another's sake."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver.config import load_account
+from pipelines.cli import invoke
+from pipelines.engine import Options, Outcome, run_accounts
+from pipelines.upkeep import VerifyOptions, verify_accounts
+from tests.accounts import RunResult, archive_of, mail, run
+from tests.faults.replays import migration
+from tests.servers.dovecot import Dovecot
+from tests.servers.wire import Append
+
+BOTH, ALICE, BOB = range(1, 6), range(11, 16), range(21, 26)
+STRANGER = 99
+
+
+@dataclass
+class Office:
+    """Alice and Bob each have mail of their own and mail that was sent to both; both move to one new mailbox."""
+
+    server: Dovecot
+    directory: Path
+    alice: str
+    bob: str
+    team: str
+
+    def account(self, name: str, **keys: Any) -> Path:
+        """The account file of "alice" or "bob"."""
+        user = self.alice if name == "alice" else self.bob
+        archive = {"archive__path": str(self.directory / "archive" / name), "name": name, **keys}
+        return migration(self.directory, self.server, user, self.server, self.team, **archive)
+
+    def numbers(self, folder: bytes = b"INBOX") -> Counter[int]:
+        """Which messages the new mailbox holds in a folder, and how often."""
+        digests = {hashlib.sha256(mail(number)).hexdigest(): number for number in range(100)}
+        return Counter(digests[each.digest] for each in self.server.dump(self.team)[folder].messages.values())
+
+
+@pytest.fixture
+def office(dovecot: Dovecot, tmp_path: Path) -> Office:
+    alice, bob, team = (dovecot.fresh_user() for _ in range(3))
+    for user, own in ((alice, ALICE), (bob, BOB)):
+        dovecot.append_many(user, "INBOX", [Append(mail(number)) for number in (*BOTH, *own)])
+    return Office(dovecot, tmp_path, alice, bob, team)
+
+
+def run_all(configs: Sequence[Path], **options: Any) -> dict[str, Outcome]:
+    """One command for these accounts."""
+    outcomes = run_accounts(list(map(load_account, configs)), Options(**options), lambda *_: None)
+    return {each.settings.account: each for each in outcomes}
+
+
+def failure(result: RunResult) -> str:
+    (only,) = result.report["failures"]
+    assert only["step"] == "replay"
+    return f"{only['reason']}; {only['next']}"
+
+
+class TestOneMailboxForAll:
+    def test_is_named_by_check_and_refused_by_run_before_anything_is_touched(
+        self, office: Office, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        office.server.append(office.team, "INBOX", mail(STRANGER))
+        alice, bob = office.account("alice"), office.account("bob")
+        carol = office.account("carol", destination__user=office.server.fresh_user())
+
+        assert invoke(["check", str(office.directory), "--json"]) == 2
+        checked = {each["account"]: each for each in json.loads(capsys.readouterr().out)["accounts"]}
+        assert {name: each["exit_code"] for name, each in checked.items()} == {"alice": 2, "bob": 2, "carol": 0}
+        assert checked["alice"]["shares"] == {"destination": [str(bob)], "source": []}
+        assert checked["bob"]["shares"] == {"destination": [str(alice)], "source": [str(carol)]}
+        assert f"is filled by {bob}, too; give each its own user or prefix" in checked["alice"]["message"]
+        assert checked["alice"]["destination"]["not_ours"] == {"messages": 1, "below_prefix": 1, "untold": 0}
+
+        assert invoke(["run", str(office.directory), "--dry-run"]) == 2
+        assert invoke(["run", str(office.directory), "--quiet"]) == 2
+        said = capsys.readouterr().err
+        assert f"{alice}: destination: {office.team} at 127.0.0.1 is filled by {bob}, too" in said
+        assert office.numbers() == Counter([STRANGER])
+        assert [path.name for path in (office.directory / "archive").iterdir()] == ["carol"]
+
+    def test_is_filled_by_all_where_all_files_allow_it(
+        self, office: Office, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pair = [office.account(name, destination__shared=True) for name in ("alice", "bob")]
+        outcomes = run_all(pair)
+        assert {each.exit_code for each in outcomes.values()} == {0}
+        assert set(office.numbers()) == {*BOTH, *ALICE, *BOB}
+        assert invoke(["check", str(pair[0])]) == 0
+        told = capsys.readouterr()
+        assert f"is filled by {pair[1]}, too, as shared = true allows" in told.out
+        assert told.err == ""
+
+    def test_is_no_matter_to_what_leaves_it_alone(self, office: Office) -> None:
+        pair = [office.account("alice"), office.account("bob")]
+        assert {each.exit_code for each in run_all(pair, steps="archive").values()} == {0}
+        assert {each.exit_code for each in run_all(pair, steps="replay").values()} == {2}
+        assert office.numbers() == Counter()
+
+    def test_is_named_where_another_command_fills_it(
+        self, office: Office, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        alice, bob = office.account("alice"), office.account("bob")
+        assert invoke(["run", str(alice), "--quiet"]) == 0
+        assert (
+            f"{alice}: destination: {office.team} at 127.0.0.1 is filled by {bob}, too" in capsys.readouterr().err
+        )
+
+    def test_may_be_named_twice_by_one_command(self, office: Office) -> None:
+        alice = office.account("alice")
+        assert invoke(["run", str(alice), str(office.directory), str(alice), "--quiet"]) == 0
+        assert office.numbers() == Counter([*BOTH, *ALICE])
+
+
+class TestWhatAnotherAccountCountsOn:
+    """Alice deletes a mail that was sent to both, and one of her own."""
+
+    def moved(self, office: Office, *, policy: str = "expunge", **bobs: Any) -> tuple[Path, Path]:
+        """Both were replayed one after the other: Bob found Alice's copies there. Then she deletes."""
+        alice = office.account("alice", replay__vanished=policy)
+        bob = office.account("bob", **bobs)
+        run(alice)
+        result = run(bob)
+        assert result.total("destination")[0]["already_there"] == len(BOTH)
+        office.server.expunge(office.alice, "INBOX", [1, 6])
+        run(alice)
+        return alice, bob
+
+    def test_holds_deletions_back_where_the_files_name_one_mailbox(self, office: Office) -> None:
+        alice, bob = self.moved(office, policy="mark", replay__vanished="mark")
+        before = office.server.dump(office.team)
+        told = failure(run(alice, expect=3, confirm_deletions=True))
+        assert told == (
+            f"2 copies of messages gone from the source stayed: {bob} fills the same mailbox; give each account "
+            'its own prefix there, or write vanished = "keep"'
+        )
+        assert office.server.dump(office.team) == before
+        assert run(bob).total("destination")[0]["removed"] == 0
+
+    def test_is_left_to_it_where_the_files_name_the_mailbox_otherwise(self, office: Office) -> None:
+        alice, _ = self.moved(office, destination__host="localhost")
+        result = run(alice, confirm_deletions=True)
+        note = "1 copy of a message that is gone from the source stayed, being mail of bob, too"
+        note = f'destination folder "INBOX": {note}'
+        assert result.report["notices"] == [{"folder": "INBOX", "kind": "shared", "count": 1, "text": note}]
+        assert note in result.output
+        assert office.numbers() == Counter([*BOTH, *ALICE, *BOB]) - Counter([11])
+        assert run(alice, confirm_deletions=True).report["notices"] == []  # said once, and true for ever
+        assert office.numbers() == Counter([*BOTH, *ALICE, *BOB]) - Counter([11])
+        (verified,) = verify_accounts([load_account(alice)], VerifyOptions(deep=True), lambda *_: None)
+        assert verified.exit_code == 0
+
+    def test_is_left_to_it_where_prefixes_came_later(self, office: Office) -> None:
+        alice, bob = self.moved(office)
+        office.account("bob", destination__prefix="Bob")
+        alice = office.account("alice", replay__vanished="expunge", destination__prefix="Alice")
+        run(alice)
+        run(bob)
+        office.server.expunge(office.alice, "INBOX", [2])
+        run(alice)
+        run(alice, confirm_deletions=True)
+        assert office.numbers() == Counter([*BOTH, *ALICE, *BOB])
+        assert office.numbers(b"Alice/INBOX") == Counter([*BOTH, *ALICE]) - Counter([1, 2, 11])
+        assert office.numbers(b"Bob/INBOX") == Counter([*BOTH, *BOB])
+
+    def test_is_not_guessed_where_its_archive_or_its_file_cannot_tell(self, office: Office) -> None:
+        alice = office.account("alice", replay__vanished="expunge", destination__prefix="Alice")
+        bob = office.account("bob", destination__prefix="Bob")
+        run(bob)
+        run(alice)
+        office.server.expunge(office.alice, "INBOX", [2])
+        run(alice)
+        before = office.server.dump(office.team)
+        catalog = archive_of(bob) / "catalog.sqlite"
+        whole = catalog.with_name("whole")
+        for harm in (_damage, Path.unlink, _fall_behind, _outdate_us):
+            shutil.copy(catalog, whole)
+            harm(catalog)
+            assert f"1 copy of a message gone from the source stayed: {catalog}: " in failure(
+                run(alice, expect=3, confirm_deletions=True)
+            )
+            shutil.copy(whole, catalog)
+        catalog.parent.joinpath("journal", LATER).unlink()
+
+        wrong = office.directory / "wrong.toml"
+        this_mailbox = f'[destination]\nhost = "127.0.0.1"\nuser = "{office.team}"\nprefx = "x"\n'
+        for text in ("[destination\n", this_mailbox, "[destination]\nprefx = 'x'\n"):
+            wrong.write_text(text)
+            assert f"stayed: {wrong} has mistakes" in failure(run(alice, expect=3, confirm_deletions=True))
+        assert office.server.dump(office.team) == before
+        for text in (this_mailbox.replace(office.team, "somebody"), '[project]\nname = "no account"\n'):
+            wrong.write_text(text)
+            run(alice, confirm_deletions=True)
+        assert office.numbers(b"Alice/INBOX") == Counter([*BOTH, *ALICE]) - Counter([2])
+
+
+LATER = "99999999-later.jsonl.gz"
+
+
+def _damage(catalog: Path) -> None:
+    catalog.write_bytes(b"no database at all" * 100)
+
+
+def _fall_behind(catalog: Path) -> None:
+    catalog.parent.joinpath("journal", LATER).write_bytes(b"")
+
+
+def _outdate_us(catalog: Path) -> None:
+    with closing(sqlite3.connect(catalog)) as connection, connection:
+        connection.execute("UPDATE meta SET value = '1000' WHERE key = 'schema_version'")
