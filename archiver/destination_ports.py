@@ -31,7 +31,7 @@ class MailReader(Protocol):
         """The UIDs in the open folder, all of them or those an IMAP SEARCH finds.
 
         Raises:
-            ServerUnavailable: the answer does not agree with the number of messages the folder holds.
+            CountsDisagree: the answer does not agree with the number of messages the folder holds.
             MessageRefused: the server does not take the criteria.
         """
 

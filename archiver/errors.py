@@ -14,6 +14,7 @@ and give the exit code without a traceback. Anything else is a bug and keeps its
     │ │ │ └ NothingDelivered     it broke at every message that was asked for
     │ │ ├ Throttled (75)         honours the server's hint
     │ │ └ ServerUnavailable (5)
+    │ │   └ CountsDisagree       the folder's number of messages and the UIDs that are named
     │ └ PermanentError
     │   ├ AuthenticationFailed (5)
     │   ├ ConnectionRefused (5)  nobody listens, no TLS, a certificate that is not trusted
@@ -31,7 +32,7 @@ and give the exit code without a traceback. Anything else is a bug and keeps its
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 
@@ -183,6 +184,18 @@ class ServerUnavailable(TemporaryError):
     """The server says that it cannot answer now."""
 
     exit_code = 5
+
+
+class CountsDisagree(ServerUnavailable):
+    """The server says one number of messages and names another one of UIDs. `named` are all that it named; that
+    others are not among them says nothing about them."""
+
+    what_next = "nothing is taken for vanished; the next run looks again"
+
+    def __init__(self, exists: int, named: Collection[int], *, where: Where | None = None) -> None:
+        super().__init__(f"the server says {exists} messages and names {len(named)}", where=where)
+        self.exists = exists
+        self.named = frozenset(named)
 
 
 class PermanentError(BackendError):

@@ -308,12 +308,13 @@ class Part:
         """All of the folder is lasting: its books, its control files, and last its state."""
         now = self._context.now()
         known = surveyed.known
+        errors = [each for each in (surveyed.disagreement, surveyed.error) if each is not None]
         self._batch.fact(
             PassFact(
                 surveyed.epoch.number,
                 surveyed.on_server - surveyed.gone,
                 surveyed.excluded,
-                surveyed.error,
+                "; ".join(errors) or None,
                 now,
                 None if surveyed.shown is None else surveyed.shown - surveyed.gone,
             )
@@ -324,6 +325,8 @@ class Part:
         if uidnext is None:
             uidnext = max((each.uid for each in self._present(surveyed)), default=0) + 1
         self._context.store.publish(known.directory, (surveyed.epoch.uidvalidity, uidnext), self._present(surveyed))
+        if surveyed.disagreement is not None:
+            return
         # NOTE: as if those that are gone had not been there: if they are all the same, the folder does not stand
         # where this says, and is looked at again.
         self._batch.fact(replace(surveyed.state, messages=surveyed.state.messages - surveyed.gone))

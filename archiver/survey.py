@@ -1,7 +1,8 @@
 """One folder opened: which epoch it is in, what is new, what changed its flags, what vanished.
 
 The survey looks again at everything the plan assumed, because the plan was made from another connection's
-view. It ends with the UIDs whose octets have to be fetched.
+view. It ends with the UIDs whose octets have to be fetched. Where the server's own numbers disagree, what it names
+is fetched, and nothing is concluded from what it does not name.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import islice
 from typing import Literal
 
 from archiver.absence import Absence
-from archiver.errors import FolderChanged, IntegrityError
+from archiver.errors import CountsDisagree, FolderChanged, IntegrityError
 from archiver.facts import EpochFact, FlagsFact, StateFact, StoredFact, VanishedFact
 from archiver.message import BROKE, HEADER_OCTETS, header_digest, message_id
 from archiver.model import (
@@ -54,7 +55,8 @@ class Surveyed:
     `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `quarantined` are those on the server that
     wait in quarantine, `breaking` those of them at which a connection broke; `newest_known` is the highest UID that
     the archive has or that waits in quarantine. `shown`: the server probably shows only a part of the folder, so
-    many messages; those of `on_server` beyond them it showed before.
+    many messages; those of `on_server` beyond them it showed before. `disagreement`: the server's numbers do not
+    agree, so that the folder cannot be complete.
     """
 
     listed: Listed
@@ -70,6 +72,7 @@ class Surveyed:
     newest_known: int = 0
     gone: int = 0
     shown: int | None = None
+    disagreement: str | None = None
     slices_left: int = 0
     error: str | None = None
 
@@ -118,16 +121,17 @@ class Surveyor:
         opened = self.source.open(listed.folder, _resume(epoch), self._question(epoch))
         verdict = judge_epoch(epoch, opened.status)
         known_flags: dict[int, Flags] = {}
+        odd: CountsDisagree | None = None
         if epoch is not None and verdict == "same":
             known_flags = self.catalog.known(epoch.number)
-            present, seen = self._look_again(epoch, opened, known_flags)
+            present, odd, seen = self._look_again(epoch, opened, known_flags)
             if self._other_mail(epoch, seen) or self._other_mail_left(known, epoch, present):
                 verdict = "rewound"
         self.store.reserve(known.directory, opened.keywords)
         if epoch is None or verdict != "same":
             epoch = self._begin_epoch(known, epoch, opened, verdict)
             known_flags, held = {}, {}
-            present = self.source.uids()
+            present, odd = self._all()
         else:
             # NOTE: the flags of those that are back were just seen, and their move waits in the batch.
             held = {uid: known_flags[uid] for uid in known_flags.keys() & present}
@@ -137,11 +141,13 @@ class Surveyor:
             known, epoch, self.catalog, self.batch, self.now, is_whole=matches(known.folder.path, self.whole)
         )
         at_window = absence.at_window(listed, opened, present)
-        kept = self._left_here(known, epoch, present, at_window=at_window)
+        kept = self._left_here(known, epoch, present, may_be_hidden=at_window or odd is not None)
         matching |= kept & present
         waiting = self.catalog.quarantined(epoch.number)
-        hidden = absence.conclude(known_flags.keys(), waiting, present, at_window=at_window, accept=self.accept)
-        hidden |= kept - present
+        hidden: set[int] = set()
+        if odd is None:
+            hidden = absence.conclude(known_flags.keys(), waiting, present, at_window=at_window, accept=self.accept)
+            hidden |= kept - present
         is_part = at_window or bool(hidden)
         if is_part:
             self.progress(Noted(window_words(known.folder.name, len(present), len(hidden))))
@@ -155,7 +161,7 @@ class Surveyor:
             known=known,
             epoch=epoch,
             opened=opened,
-            on_server=len(present) + len(hidden),
+            on_server=len(present) + len(hidden) if odd is None else odd.exists,
             excluded=len(present - matching - known_flags.keys() - quarantined),
             wanted=wanted,
             state=self._state(listed, epoch, opened),
@@ -163,10 +169,20 @@ class Surveyor:
             shown=len(present) if is_part else None,
             breaking=frozenset(each.uid for each in waiting if each.reason.startswith(BROKE)),
             newest_known=max([*known_flags, *quarantined], default=0),
+            disagreement=None if odd is None else str(odd),
         )
+        if odd is not None:
+            self.progress(Noted(str(odd)))
         if epoch.state is None and self.rematch and wanted:
             self._match_again(surveyed, present)
         return surveyed
+
+    def _all(self) -> tuple[set[int], CountsDisagree | None]:
+        """All UIDs that the server names, and whether they cannot be all."""
+        try:
+            return self.source.uids(), None
+        except CountsDisagree as error:
+            return set(error.named), error
 
     def _question(self, epoch: KnownEpoch | None) -> str:
         """What is going to be asked first of the folder, as far as that is known before it is open."""
@@ -191,17 +207,18 @@ class Surveyor:
 
     def _look_again(
         self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]
-    ) -> tuple[set[int], dict[int, Attributes]]:
-        """All UIDs on the server, and how the telling ones among them look now: the newest known ones, since a
-        server that went back in time gives the newest UIDs away first, and those that had vanished and are back."""
+    ) -> tuple[set[int], CountsDisagree | None, dict[int, Attributes]]:
+        """All UIDs on the server, whether it names others than it counts, and how the telling ones among them look
+        now: the newest known ones, since a server that went back in time gives the newest UIDs away first, and
+        those that had vanished and are back."""
         present = self._told(epoch, opened, known)
         if present is not None:
             seen = self._probe(epoch, known, present)
             if len(seen) == min(PROBED, len(known.keys() & present)):
-                return present, seen
+                return present, None, seen
             # Messages that should be there, or should be gone, are not: what QRESYNC told is not to be trusted.
-        present = self.source.uids()
-        return present, self._probe(epoch, known, present)
+        present, odd = self._all()
+        return present, odd, self._probe(epoch, known, present)
 
     def _told(self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]) -> set[int] | None:
         """All UIDs on the server by what QRESYNC told: only the new ones are asked for. None if it was not asked,
@@ -294,7 +311,9 @@ class Surveyor:
             self.orphans.adopt(placement)
         return [adopted(self.store, epoch, placement, None, self.now) for placement in left.values()]
 
-    def _left_here(self, known: KnownFolder, epoch: KnownEpoch, present: set[int], *, at_window: bool) -> set[int]:
+    def _left_here(
+        self, known: KnownFolder, epoch: KnownEpoch, present: set[int], *, may_be_hidden: bool
+    ) -> set[int]:
         """What a crashed run left of this folder. Those on the server are wanted, whatever the filter says now,
         and cost no download; those that are gone from it are kept as vanished, and those that may only be hidden as
         if they were present. The UIDs of all that did not vanish."""
@@ -302,13 +321,13 @@ class Surveyor:
         for placement in [left[uid] for uid in left.keys() - present]:
             self.orphans.adopt(placement)
             fact = adopted(self.store, epoch, placement, None, self.now)
-            place = replace(placement, generation=epoch.generation, present=at_window)
-            if at_window:
+            place = replace(placement, generation=epoch.generation, present=may_be_hidden)
+            if may_be_hidden:
                 self.batch.moved(fact, [(placement, place)])
             else:
                 self.batch.fact(fact)
                 self.batch.moved(VanishedFact(epoch.number, (placement.uid,), self.now()), [(placement, place)])
-        return set(left) if at_window else left.keys() & present
+        return set(left) if may_be_hidden else left.keys() & present
 
     def _unrecorded(self, known: KnownFolder, epoch: KnownEpoch) -> dict[int, Placement]:
         left = self.orphans.of(known.directory, epoch)

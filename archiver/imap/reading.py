@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count, islice
 
-from archiver.errors import BackendError, ConnectionLost, MessageRefused, ServerUnavailable
+from archiver.errors import BackendError, ConnectionLost, CountsDisagree, MessageRefused, ServerUnavailable
 from archiver.imap.fetch import FetchStream, read_header
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
@@ -47,15 +47,12 @@ class FolderReader:
         if len(found) == self._session.exists:
             return found
         # NOTE: a SEARCH cut short must not look like "these are all": mail would seem to have vanished.
+        shown = found
         if self._session.exists:
-            found = self._believed(each.uid for each in self._rows("1:*", b"(UID)"))
-        if len(found) != self._session.exists:
-            raise ServerUnavailable(
-                f"the folder holds {self._session.exists} messages, but the server names {len(found)} UIDs",
-                where=self._session.where,
-                hint="nothing is taken for vanished; the next run looks again",
-            )
-        return found
+            shown = self._believed(each.uid for each in self._rows("1:*", b"(UID)"))
+        if len(shown) != self._session.exists:
+            raise CountsDisagree(self._session.exists, shown | found, where=self._session.where)
+        return shown
 
     def search_command(self, criteria: str) -> bytes:
         """The command that looks for `criteria`."""

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from archiver.errors import (
     ConnectionLost,
+    CountsDisagree,
     FolderChanged,
     NothingDelivered,
     ServerUnavailable,
@@ -115,6 +116,7 @@ class RetryingSource:
         self._source: Connection | None = None
         self._talking = False
         self._folder: Folder | None = None
+        self._folder_again = False
         self._uidvalidity: int | None = None
         self._cautious = False
         self._failures = 0
@@ -147,6 +149,10 @@ class RetryingSource:
         return result
 
     def uids(self, criteria: str | None = None) -> set[int]:
+        try:
+            return self._insist(lambda: self._reopened().uids(criteria))
+        except CountsDisagree:  # mail may have come or gone meanwhile: the folder opened anew tells
+            self._folder_again = self._folder is not None
         return self._insist(lambda: self._reopened().uids(criteria))
 
     def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
@@ -245,9 +251,10 @@ class RetryingSource:
 
     def _reopened(self) -> Connection:
         """The connection, with the folder open that was open on the one before."""
-        fresh = self._source is None
+        fresh = self._source is None or self._folder_again
         source = self._connected()
         if fresh and self._folder is not None:
+            self._folder_again = False
             status = source.open(self._folder).status
             if status.uidvalidity != self._uidvalidity:
                 raise FolderChanged(
@@ -261,6 +268,8 @@ class RetryingSource:
         while True:
             try:
                 result = operation()
+            except CountsDisagree:
+                raise
             except TemporaryError as error:
                 self._failed(error)
             else:
