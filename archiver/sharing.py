@@ -5,9 +5,10 @@ address or an international name is spelled; users without regard to case, since
 "alice" and a needless question does less harm than a missed one. The port does not count: 143 and 993 lead to one
 mailbox.
 
-Two destinations in one mailbox are *told apart* by their prefixes if neither is the other nor lies below it. An
-empty prefix is above all others: a folder of that account may have just that name. What no file tells (two names
-of one host, two logins of one mailbox) is not known here."""
+Two destinations in one mailbox are *told apart* by their prefixes if these are not the same. One may lie below the
+other, as that of an old account that becomes a folder of a new one. Whether they meet in a folder all the same is
+known when both were replayed. What no file tells (two names of one host, two logins of one mailbox) is not known
+here. """
 
 from __future__ import annotations
 
@@ -50,10 +51,8 @@ def _host(host: str) -> str:
 
 
 def are_told_apart(one: DestinationSettings, other: DestinationSettings) -> bool:
-    """Whether two accounts cannot have a folder in common there, by their prefixes."""
-    these, those = _levels(one.prefix), _levels(other.prefix)
-    shared = min(len(these), len(those))
-    return these[:shared] != those[:shared]
+    """Whether two accounts are meant for different folders of one mailbox."""
+    return _levels(one.prefix) != _levels(other.prefix)
 
 
 def _levels(prefix: str) -> tuple[str, ...]:
@@ -65,7 +64,7 @@ def _levels(prefix: str) -> tuple[str, ...]:
 
 
 def fill_one(one: Settings, other: Settings) -> bool:
-    """Whether both accounts are replayed to the same folders of one mailbox."""
+    """Whether both accounts are meant for the same folders of one mailbox."""
     here, there = one.destination, other.destination
     if here is None or there is None or mailbox_of(here) != mailbox_of(there):
         return False

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from archiver.catalogs.claims import claims, last_segment
+from archiver.catalogs.claims import claims, fillers, last_segment
 from archiver.config import load_account, written_destination
 from archiver.copies import Copy
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
+from archiver.names import decode_name, printable
 from archiver.neighbours import Neighbours, neighbours_of
 from archiver.replay.context import Hold
 from archiver.settings import Settings
@@ -41,7 +42,7 @@ class AccountsBeside:
                     wrong.append(file)
         return Neighbours(tuple(settings), tuple(wrong))
 
-    def hold(self) -> Hold | None:
+    def hold(self, raws: Iterable[bytes]) -> Hold | None:
         if wrong := [file for file in self._beside.wrong if self._may_fill_it(file)]:
             reason = f"{wrong[0]} has mistakes, so nobody knows whether that account fills the same mailbox"
             return Hold(reason, "`archiver check` names the mistakes; correct them, or move the file elsewhere")
@@ -50,6 +51,11 @@ class AccountsBeside:
             return Hold(reason, 'give each account its own prefix there, or write vanished = "keep"')
         for each in self._of_this_mailbox():
             _require_caught_up(each)
+        for raw in raws:
+            if meeting := [each for each in self._of_this_mailbox() if self._is_filled_by(each, raw)]:
+                folder = printable(decode_name(raw))
+                reason = f'{named(meeting)} {"fills" if len(meeting) == 1 else "fill"} the folder "{folder}", too'
+                return Hold(reason, 'give the folder another place with rename, or write vanished = "keep"')
         return None
 
     def claimed(self, raw: bytes, uidvalidity: int, copies: Sequence[Copy]) -> Mapping[int, str]:
@@ -74,6 +80,10 @@ class AccountsBeside:
                     found[claim.uid] = each.account
         return found
 
+    def _is_filled_by(self, other: Settings, raw: bytes) -> bool:
+        catalog = _catalog(other)
+        return catalog.exists() and any(mailbox(*each) == self._mailbox for each in fillers(catalog, raw))
+
     def _may_fill_it(self, wrong: Path) -> bool:
         """Whether a file with mistakes may be that of an account which is replayed to this mailbox."""
         try:
@@ -93,7 +103,7 @@ class AccountsBeside:
         return mailbox_of(self._settings.destination)
 
     def _of_this_mailbox(self) -> Iterator[Settings]:
-        """Other accounts that are replayed to it, to other folders by their prefixes."""
+        """Other accounts that are replayed to it."""
         for each in self._beside.settings:
             if each.destination is not None and mailbox_of(each.destination) == self._mailbox:
                 yield each

@@ -40,6 +40,25 @@ def claims(catalog: Path, raw: bytes, uidvalidity: int, uids: Collection[int]) -
         return list(_claims(connection, raw, uidvalidity, sorted(uids)))
 
 
+def fillers(catalog: Path, raw: bytes) -> Sequence[tuple[str, str]]:
+    """The hosts and users at which the account of this catalog fills a folder of that name.
+
+    Raises:
+        ArchiverError: it cannot be read, or is of a newer version.
+    """
+    with _opened(catalog) as connection:
+        if not _knows_destinations(connection):
+            return []
+        rows = connection.execute(
+            "SELECT destination.host, destination.user FROM mapped "
+            "JOIN destination ON destination.number = mapped.destination "
+            "JOIN folder ON folder.number = mapped.folder AND folder.listed "
+            "WHERE mapped.raw = ?",
+            (raw,),
+        )
+        return [(host, user) for host, user in rows]
+
+
 def last_segment(catalog: Path) -> int:
     """The number of the newest segment of the journal that the catalog has applied.
 
@@ -52,8 +71,8 @@ def last_segment(catalog: Path) -> int:
 
 
 def _claims(connection: sqlite3.Connection, raw: bytes, uidvalidity: int, uids: Sequence[int]) -> Iterator[Claim]:
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'copy'").fetchone():
-        return  # of the first version, which knew of no destinations
+    if not _knows_destinations(connection):
+        return
     for start in range(0, len(uids), _IN_LIST):
         some = uids[start : start + _IN_LIST]
         rows = connection.execute(
@@ -66,6 +85,11 @@ def _claims(connection: sqlite3.Connection, raw: bytes, uidvalidity: int, uids: 
             (raw, uidvalidity, *some),
         )
         yield from (Claim(*row) for row in rows)
+
+
+def _knows_destinations(connection: sqlite3.Connection) -> bool:
+    """The first version did not."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'mapped'").fetchone() is not None
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -38,9 +38,13 @@ class Hold:
 class OtherAccounts(Protocol):
     """Other accounts of ours that may count on mail at the same destination."""
 
-    def hold(self) -> Hold | None:
-        """Why nothing may be deleted there, as far as the account files tell; None if they tell nothing of the
-        kind."""
+    def hold(self, raws: Iterable[bytes]) -> Hold | None:
+        """Why nothing may be deleted there, in the folders of these names: an account file names the same folders,
+        or may do so, or an account is known to fill one of them; None if nothing of the kind is known.
+
+        Raises:
+            ArchiverError: the archive of an account that is replayed to this mailbox cannot tell.
+        """
 
     def claimed(self, raw: bytes, uidvalidity: int, copies: Sequence[Copy]) -> Mapping[int, str]:
         """Which of these copies in that folder are another account's, too: UIDs and the names of accounts.

@@ -44,7 +44,7 @@ def spare(context: ReplayContext, targets: Iterable[KnownTarget]) -> Spared:
         return Spared()
     total = sum(map(len, due.values()))
     try:
-        if (hold := context.others.hold()) is not None:
+        if (hold := context.others.hold([target.raw for target in due])) is not None:
             return _held_back(context, total, hold.reason, hold.advice)
         claimed = {
             target: context.others.claimed(target.raw, target.uidvalidity, copies) for target, copies in due.items()

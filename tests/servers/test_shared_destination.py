@@ -177,6 +177,19 @@ class TestWhatAnotherAccountCountsOn:
         assert office.numbers(b"Alice/INBOX") == Counter([*BOTH, *ALICE]) - Counter([1, 2, 11])
         assert office.numbers(b"Bob/INBOX") == Counter([*BOTH, *BOB])
 
+    def test_holds_deletions_back_in_a_folder_that_both_fill(self, office: Office) -> None:
+        office.server.create(office.alice, "Bob/INBOX")
+        office.server.append_many(office.alice, "Bob/INBOX", [Append(mail(number)) for number in BOTH])
+        alice = office.account("alice", replay__vanished="expunge")
+        bob = office.account("bob", destination__prefix="Bob")
+        assert {each.exit_code for each in run_all([alice]).values()} == {0}
+        assert {each.exit_code for each in run_all([bob]).values()} == {0}
+        office.server.expunge(office.alice, "Bob/INBOX", [1])
+        run(alice)
+        told = failure(run(alice, expect=3, confirm_deletions=True))
+        assert f'1 copy of a message gone from the source stayed: {bob} fills the folder "Bob/INBOX", too' in told
+        assert office.numbers(b"Bob/INBOX") == Counter([*BOTH, *BOB])
+
     def test_is_not_guessed_where_its_archive_or_its_file_cannot_tell(self, office: Office) -> None:
         alice = office.account("alice", replay__vanished="expunge", destination__prefix="Alice")
         bob = office.account("bob", destination__prefix="Bob")

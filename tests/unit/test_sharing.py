@@ -111,8 +111,9 @@ class TestOneDestination:
             ("Old/alice", "Old/bob", True),
             ("alice", "alicia", True),
             ("", "", False),
-            ("", "bob", False),
-            ("Old", "Old/bob", False),
+            ("", "bob", True),  # an old account that becomes a folder of the new one
+            ("Old", "Old/bob", True),
+            ("", "INBOX", False),  # one place at Courier
             ("Old/bob", "old/BOB", False),
             ("Jose\u0301", "Jos\u00e9", False),
             ("INBOX/bob", "bob", False),  # one folder at Courier
@@ -124,7 +125,7 @@ class TestOneDestination:
         assert names(sharing_among(pair))["alice"] == ([] if apart else ["bob"], [], [])
 
     def test_is_refused_with_the_files_named(self, tmp_path: Path) -> None:
-        alice, bob = account(tmp_path, "alice", prefix="Old"), account(tmp_path, "bob")
+        alice, bob = (account(tmp_path, name, prefix="Old") for name in ("alice", "bob"))
         refusal = sharing_among([alice, bob])[alice.file].refusal
         assert isinstance(refusal, ConfigError)
         assert str(refusal) == (
