@@ -15,7 +15,7 @@ import os
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "account_files",
-    "check_fleet",
+    "fleet_conflicts",
     "load_account",
     "written_destination",
 ]
@@ -144,28 +144,29 @@ def account_files(paths: Sequence[Path]) -> list[Path]:
     return list(files)
 
 
-def check_fleet(settings: Sequence[Settings]) -> None:
-    """Accounts that run side by side have names and archives of their own.
-
-    Raises:
-        ConfigError: two share an account name or, links resolved, an archive path.
-    """
-    names: defaultdict[str, list[str]] = defaultdict(list)
-    archives: defaultdict[str, list[str]] = defaultdict(list)
+def fleet_conflicts(settings: Sequence[Settings]) -> Mapping[Path, ConfigError]:
+    """Accounts that run side by side have names and archives of their own: why these do not, by their files. Paths
+    of archives are compared with links resolved."""
+    names: defaultdict[str, list[Path]] = defaultdict(list)
+    archives: defaultdict[str, list[Path]] = defaultdict(list)
     for one in settings:
-        names[one.account].append(str(one.file))
-        archives[os.path.realpath(one.archive.path)].append(str(one.file))
-    problems = [
-        f'{" and ".join(files)} have one account name, "{name}"; rename all but one'
-        for name, files in names.items()
-        if len(files) > 1
-    ] + [
-        f"{' and '.join(files)} have one archive path, {path}; give each its own, with {{account}} in it"
-        for path, files in archives.items()
-        if len(files) > 1
-    ]
-    if problems:
-        raise ConfigError("accounts", problems)
+        names[one.account].append(one.file)
+        archives[os.path.realpath(one.archive.path)].append(one.file)
+    problems: defaultdict[Path, list[str]] = defaultdict(list)
+    for name, files in names.items():
+        for file, others in _each_with_the_others(files):
+            problems[file].append(f'has the account name "{name}", as {others} has; rename all but one')
+    for path, files in archives.items():
+        for file, others in _each_with_the_others(files):
+            problem = f"archive.path: {path} is that of {others}, too; give each its own, with {{account}} in it"
+            problems[file].append(problem)
+    return {file: ConfigError(str(file), found) for file, found in problems.items()}
+
+
+def _each_with_the_others(files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    if len(files) > 1:
+        for file in files:
+            yield file, " and ".join(str(other) for other in files if other != file)
 
 
 def _accounts_in(folder: Path) -> list[Path]:

@@ -8,13 +8,13 @@ mailbox.
 Two destinations in one mailbox are *told apart* by their prefixes if these are not the same. One may lie below the
 other, as that of an old account that becomes a folder of a new one. Whether they meet in a folder all the same is
 known when both were replayed. What no file tells (two names of one host, two logins of one mailbox) is not known
-here. """
+here."""
 
 from __future__ import annotations
 
 import ipaddress
 import unicodedata
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,13 +74,14 @@ def fill_one(one: Settings, other: Settings) -> bool:
 @dataclass(frozen=True, slots=True)
 class Sharing:
     """What one account of a command has in common with others. Those of `destination` are replayed to the same
-    folders of its mailbox by the same command, those of `beside` by another one; those of `source` are fetched
-    from the same mailbox."""
+    folders of its mailbox by the same command, those of `beside` by another one; those of `source` are fetched from
+    the same mailbox; those of `back` bring its mail back to where it came from."""
 
     account: Settings
     destination: tuple[Settings, ...] = ()
     beside: tuple[Settings, ...] = ()
     source: tuple[Settings, ...] = ()
+    back: tuple[Settings, ...] = ()
 
     @property
     def refusal(self) -> ConfigError | None:
@@ -90,11 +91,18 @@ class Sharing:
         return ConfigError(str(self.account.file), [_filled(self.account, self.destination)], hint=_HINT)
 
     @property
-    def problem(self) -> str | None:
+    def problems(self) -> tuple[str, ...]:
         """What is not refused, since it may be meant, but has to be decided by a person."""
-        if not self.beside or _allow_each_other(self.account, self.beside):
-            return None
-        return f"{_filled(self.account, self.beside)}; {_HINT}"
+        found = []
+        if self.beside and not _allow_each_other(self.account, self.beside):
+            found.append(f"{_filled(self.account, self.beside)}; {_HINT}")
+        if self.back:
+            found.append(
+                f"destination: {named(self.back)} {'brings' if len(self.back) == 1 else 'bring'} its mail back to "
+                "the source, so what changes its name or its octets on the way is doubled by every run; leave one "
+                "of them out"
+            )
+        return tuple(found)
 
     @property
     def warning(self) -> str | None:
@@ -152,6 +160,9 @@ def sharing_among(accounts: Sequence[Settings], others: Sequence[Settings] = ())
     outside = {each.file for each in others}
     sources = _grouped(everyone, lambda each: mailbox_of(each.source))
     destinations = _grouped(everyone, lambda each: each.destination and mailbox_of(each.destination))
+    by_source: defaultdict[Mailbox, list[Settings]] = defaultdict(list)
+    for each in everyone:
+        by_source[mailbox_of(each.source)].append(each)
     found = {}
     for each in accounts:
         filled = [other for other in destinations[each.file] if fill_one(each, other)]
@@ -160,8 +171,28 @@ def sharing_among(accounts: Sequence[Settings], others: Sequence[Settings] = ())
             destination=tuple(other for other in filled if other.file not in outside),
             beside=tuple(other for other in filled if other.file in outside),
             source=tuple(sources[each.file]),
+            back=_way_back(each, by_source),
         )
     return found
+
+
+def _way_back(account: Settings, by_source: Mapping[Mailbox, Sequence[Settings]]) -> tuple[Settings, ...]:
+    """The accounts, one after the other, that bring mail from the account's destination to its source."""
+    if account.destination is None:
+        return ()
+    home, first = mailbox_of(account.source), mailbox_of(account.destination)
+    ways: dict[Mailbox, tuple[Settings, ...]] = {first: ()}
+    waiting = deque([first])
+    while waiting:
+        here = waiting.popleft()
+        for each in by_source.get(here, ()):
+            there = mailbox_of(each.destination) if each.destination is not None else here
+            if there == home:
+                return (*ways[here], each)
+            if there not in ways:
+                ways[there] = (*ways[here], each)
+                waiting.append(there)
+    return ()
 
 
 def _grouped(

@@ -13,5 +13,5 @@ def tell_sharing(sharing: Iterable[Sharing], terminal: Terminal, *, with_destina
     for each in sharing:
         if each.warning:
             terminal.warn(f"{each.account.file}: {each.warning}")
-        if each.problem and with_destination:
-            terminal.problem(f"{each.account.file}: {each.problem}")
+        for problem in each.problems if with_destination else ():
+            terminal.problem(f"{each.account.file}: {problem}")

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 
-from archiver.config import Settings, account_files, check_fleet, load_account
+from archiver.config import Settings, account_files, fleet_conflicts, load_account
 from archiver.errors import ConfigError
 from archiver.names import printable
 
@@ -122,7 +122,7 @@ def load_accounts(configs: Sequence[Path], terminal: Terminal) -> Accounts:
     """Load what `configs` name; says what is wrong with those that are refused.
 
     Raises:
-        ConfigError: no account file there, the only one is wrong, or two accounts share an archive.
+        ConfigError: no account file there, or the only one is wrong.
     """
     settings: list[Settings] = []
     refused: list[Refused] = []
@@ -135,7 +135,11 @@ def load_accounts(configs: Sequence[Path], terminal: Terminal) -> Accounts:
                 raise
             refused.append(Refused(file.stem, error))
             terminal.problem(str(error))
-    check_fleet(settings)
+    conflicts = fleet_conflicts(settings)
+    for file, conflict in conflicts.items():
+        refused.append(Refused(file.stem, conflict))
+        terminal.problem(str(conflict))
+    settings = [each for each in settings if each.file not in conflicts]
     for each in settings:
         for warning in each.warnings:
             terminal.warn(f"{each.file}: {warning}")

@@ -120,6 +120,18 @@ class TestOneMailboxForAll:
             f"{alice}: destination: {office.team} at 127.0.0.1 is filled by {bob}, too" in capsys.readouterr().err
         )
 
+    def test_of_two_with_one_archive_both_stop_and_others_go_on(
+        self, office: Office, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        one = str(office.directory / "one")
+        alice = office.account("alice", destination__prefix="Alice", archive__path=one)
+        bob = office.account("bob", destination__prefix="Bob", archive__path=one)
+        office.account("carol")
+        assert invoke(["run", str(office.directory), "--quiet"]) == 2
+        assert f"{alice}: archive.path: {one} is that of {bob}, too; give each its own" in capsys.readouterr().err
+        assert set(office.numbers()) == {*BOTH, *BOB}
+        assert office.server.dump(office.team).keys() == {b"INBOX"}
+
     def test_may_be_named_twice_by_one_command(self, office: Office) -> None:
         alice = office.account("alice")
         assert invoke(["run", str(alice), str(office.directory), str(alice), "--quiet"]) == 0

@@ -15,7 +15,7 @@ from archiver.config import (
     SecretReference,
     Settings,
     account_files,
-    check_fleet,
+    fleet_conflicts,
     load_account,
 )
 from archiver.credentials import resolve
@@ -464,7 +464,7 @@ class TestAFleet:
             account_files([tmp_path / "nowhere"])
 
     def test_of_different_accounts_is_fine(self, tmp_path: Path) -> None:
-        check_fleet([load(tmp_path, MINIMAL, "a.toml"), load(tmp_path, MINIMAL, "b.toml")])
+        assert not fleet_conflicts([load(tmp_path, MINIMAL, "a.toml"), load(tmp_path, MINIMAL, "b.toml")])
 
     def test_may_not_share_names_or_archives(self, tmp_path: Path) -> None:
         one, two = tmp_path / "one", tmp_path / "two"
@@ -475,16 +475,19 @@ class TestAFleet:
         b = load(one, f'{SOURCE}[archive]\npath = "{tmp_path}/link/archive"', "b.toml")
         other_a = load(two, MINIMAL, "a.toml")
 
-        with pytest.raises(ConfigError) as raised:
-            check_fleet([a, b, other_a])
+        taken, next_step = f"archive.path: {one}/archive is that of", "give each its own, with {account} in it"
+        own = load(two, f'{SOURCE}[archive]\npath = "{two}/archive"', "c.toml")
 
-        assert raised.value.problems == (
-            f'{one}/a.toml and {two}/a.toml have one account name, "a"; rename all but one',
-            (
-                f"{one}/a.toml and {one}/b.toml have one archive path, {one}/archive; "
-                "give each its own, with {account} in it"
+        conflicts = fleet_conflicts([a, b, other_a, own])
+
+        assert {file: error.problems for file, error in conflicts.items()} == {
+            a.file: (
+                f'has the account name "a", as {two}/a.toml has; rename all but one',
+                f"{taken} {one}/b.toml, too; {next_step}",
             ),
-        )
+            b.file: (f"{taken} {one}/a.toml, too; {next_step}",),
+            other_a.file: (f'has the account name "a", as {one}/a.toml has; rename all but one',),
+        }
 
 
 class TestADestination:
@@ -616,7 +619,7 @@ class TestTheExamples:
         monkeypatch.setenv("ALICE_PASSWORD", "secret")
         fleet = [load_account(file) for file in account_files([EXAMPLES])]
 
-        check_fleet(fleet)
+        assert not fleet_conflicts(fleet)
 
         assert [(one.account, one.warnings) for one in fleet] == [("alice", ())]
         assert fleet[0].source.host == "imap.example.org"

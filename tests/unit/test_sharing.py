@@ -22,6 +22,7 @@ def account(
     name: str,
     *,
     source: str = "",
+    source_host: str = "imap.example.org",
     host: str = "imap.example.net",
     user: str = "team",
     prefix: str = "",
@@ -32,7 +33,7 @@ def account(
     file = folder / f"{name}.toml"
     file.write_text(f"""
 [source]
-host = "imap.example.org"
+host = "{source_host}"
 user = "{source or name}"
 password = {{ env = "PASSWORD" }}
 [archive]
@@ -155,13 +156,13 @@ class TestOneDestination:
         (tmp_path / "defaults.toml").write_text("")
         found = sharing_of([alice])[alice.file]
         assert (found.destination, found.beside, found.refusal) == ((), (bob,), None)
-        assert found.problem is not None
-        assert str(bob.file) in found.problem
+        (problem,) = found.problems
+        assert problem.startswith(f"destination: team at imap.example.net is filled by {bob.file}, too; give each")
         assert neighbours_of([alice.file]).wrong == (tmp_path / "broken.toml",)
 
     def test_with_a_neighbour_may_be_allowed(self, tmp_path: Path) -> None:
         alice, _ = (account(tmp_path, name, more="shared = true") for name in ("alice", "bob"))
-        assert sharing_of([alice])[alice.file].problem is None
+        assert sharing_of([alice])[alice.file].problems == ()
 
     def test_is_shared_with_a_link_to_the_same_file(self, tmp_path: Path) -> None:
         alice = account(tmp_path, "alice")
@@ -176,6 +177,30 @@ class TestOneSource:
         found = sharing_among([alice, again])[alice.file]
         assert found.refusal is None
         assert found.warning == f"source: a@example.org at imap.example.org is archived by {again.file}, too"
+
+
+class TestACircle:
+    def test_is_told_to_all_that_are_in_it(self, tmp_path: Path) -> None:
+        places = [("a.example", "x"), ("B.example", "x"), ("c.example", "y")]
+        ways = [
+            account(
+                tmp_path, f"way{n}", source=places[n][1], source_host=places[n][0], host=host, user=user.upper()
+            )
+            for n, (host, user) in enumerate((*places[1:], places[0]))
+        ]
+        beside = account(tmp_path, "beside", source="x", source_host="b.example", host="d.example", user="x")
+        found = sharing_among([*ways, beside])
+        assert [found[each.file].back for each in (*ways, beside)] == [
+            (ways[1], ways[2]),
+            (ways[2], ways[0]),
+            (ways[0], ways[1]),
+            (),
+        ]
+        (problem,) = found[ways[0].file].problems
+        assert problem.startswith(
+            f"destination: {ways[1].file} and {ways[2].file} bring its mail back to the source"
+        )
+        assert all(each.back == () for each in sharing_among([*ways[:2], beside]).values())
 
 
 class TestMailThatIsNotOurs:
