@@ -128,11 +128,27 @@ def open_archive(settings: Settings, held: Held | None = None) -> Iterator[Archi
 
 def _require_archive(settings: Settings) -> None:
     path = settings.archive.path
-    if not (path / "catalog.sqlite").exists() and not _own_directory(settings).is_dir():
+    if not _is_there(path / "catalog.sqlite") and not _is_there(_own_directory(settings)):
         hint = "`archiver run` makes one"
         if settings.archive.s3 is not None:
             hint = "`archiver rebuild` makes one here from what is in the bucket; `archiver run` does so too"
         raise ConfigError(str(path), ["there is no archive here yet"], hint=hint)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether the file or folder is there. What cannot be looked at is neither there nor missing.
+
+    Raises:
+        ArchiveNotWritable: this user may not look, or something on the way is no folder.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        hint = "give this user access to the archive, or change [archive] path"
+        raise ArchiveNotWritable(f"{path}: {error.strerror}", hint=hint) from error
+    return True
 
 
 @contextmanager
@@ -164,8 +180,9 @@ def make_archive(settings: Settings) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         _own_directory(settings).mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
+        what = "is not a folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
         raise ArchiveNotWritable(
-            f"{path}: {error.strerror}", hint="give this user write access, or change [archive] path"
+            f"{path}: {what}", hint="give this user write access, or change [archive] path"
         ) from error
 
 

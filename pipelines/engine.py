@@ -20,7 +20,6 @@ import luigi
 from luigi.execution_summary import LuigiStatusCode
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError
 from archiver.sharing import sharing_among
 from archiver.wiring import locked, make_archive, open_archive
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
@@ -101,6 +100,7 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
         if outcome.exit_code is None:
             outcome.exit_code = 1
             outcome.message = "the worker died without a word; run again to go on where it stopped"
+            listener(outcome.settings.account, Failed(outcome.message, outcome.exit_code))
     return list(outcomes.values())
 
 
@@ -200,7 +200,7 @@ def _begin(outcome: Outcome, lock: ExitStack) -> bool:
         lock.enter_context(locked(outcome.settings, outcome.run_id))
         with open_archive(outcome.settings) as archive:
             archive.catalog.ledger().runs()  # one that cannot be read is met here, not in Luigi's look at targets
-    except ArchiverError as error:
+    except Exception as error:
         emit(outcome.settings.account, failed(error))
         return False
     return True
@@ -224,7 +224,7 @@ def _run_id(settings: Settings, options: Options) -> str:
     try:
         with open_archive(settings) as archive:
             taken = {row[0] for row in archive.catalog.ledger().runs()}
-    except ArchiverError:
+    except Exception:
         return name  # it will be met again, and told, when the account begins
     number = 1
     fresh = name

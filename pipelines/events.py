@@ -11,23 +11,22 @@ import logging
 import os
 import select
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import get_args
 
-from archiver.errors import ArchiverError, ConfigError
+from archiver.errors import ConfigError
 from archiver.names import printable
 from archiver.progress import Event, Exported, Noted, Planned, Progress, Sent, Stored, Verified, Working
 from archiver.secrecy import redacted
+from pipelines.failures import UnexpectedError, foreseen
 
 log = logging.getLogger("archiver")
 
 _KINDS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
 _LINE_OCTETS = select.PIPE_BUF  # what a pipe takes in one piece
-_TRACE_LIMIT = 2500
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +190,10 @@ def progress_of(account: str) -> Progress:
 
 def failed(error: BaseException) -> Failed:
     """The event of an error; one that nobody foresaw is a bug and keeps its traceback."""
-    if not isinstance(error, ArchiverError):
-        trace = "\n".join(map(printable, redacted("".join(traceback.format_exception(error))).splitlines()))
-        return Failed(printable(redacted(f"unexpected error: {error!r}")), 1, trace[-_TRACE_LIMIT:])
-    text = redacted(str(error))  # NOTE: a ConfigError has a line for every mistake, and no words of a server
-    return Failed(text if isinstance(error, ConfigError) else printable(text), error.exit_code)
+    known = foreseen(error)
+    text = redacted(str(known))  # NOTE: a ConfigError has a line for every mistake, and no words of a server
+    text = text if isinstance(known, ConfigError) else printable(text)
+    return Failed(text, known.exit_code, known.trace if isinstance(known, UnexpectedError) else "")
 
 
 def log_line(event: AnyEvent) -> str | None:

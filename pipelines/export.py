@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError, Interrupted, Locked
+from archiver.errors import Interrupted, Locked
 from archiver.export.step import ExportResult
 from archiver.record import Recorder
 from archiver.wiring import Archive, locked, open_archive
 from archiver.wiring_export import ExportOptions, export_account, export_to_record
 from pipelines.events import Began, Listener, failed
+from pipelines.failures import foreseen
 from pipelines.stop import STOP
 
 _EXPORT = "export"
@@ -54,7 +55,8 @@ def run_export(settings: Settings, options: ExportOptions, listener: Listener) -
                 check_stop=STOP.check,
                 progress=lambda event: listener(settings.account, event),
             )
-    except ArchiverError as error:
+    except Exception as raised:
+        error = foreseen(raised)
         if isinstance(error, Interrupted):
             error.hint = "remove what was begun, and export again"
         listener(settings.account, failed(error))

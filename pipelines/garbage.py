@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError, Incomplete
+from archiver.errors import Incomplete
 from archiver.garbage import Garbage, GarbageResult
 from archiver.names import printable
 from archiver.wiring import looking, writing
 from archiver.wiring_garbage import collect_garbage
 from pipelines.events import AnyEvent, Began, Listener, failed
+from pipelines.failures import foreseen
 from pipelines.stop import STOP
 
 _GC = "gc"
@@ -84,7 +85,8 @@ def _collect(settings: Settings, listener: Listener, *, delete: bool, confirmed:
                 check_stop=check_stop,
                 progress=tell,
             )
-    except ArchiverError as error:
+    except Exception as raised:
+        error = foreseen(raised)
         tell(failed(error))
         return GarbageOutcome(settings, None, error.exit_code, str(error))
     exit_code = Incomplete.exit_code if result.held_back else 0

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError
 from archiver.names import printable
 from archiver.repair import RepairResult
 from archiver.wiring import looking, writing
 from archiver.wiring_repair import repair_archive
 from pipelines.events import AnyEvent, Began, Listener, failed
+from pipelines.failures import foreseen
 from pipelines.stop import STOP
 from pipelines.upkeep import octets_to_read
 
@@ -94,7 +94,8 @@ def _repair(settings: Settings, options: RepairOptions, listener: Listener) -> R
                 pause=STOP.pause,
                 progress=tell,
             )
-    except ArchiverError as error:
+    except Exception as raised:
+        error = foreseen(raised)
         tell(failed(error))
         return RepairOutcome(settings, None, error.exit_code, str(error))
     return RepairOutcome(settings, result, result.exit_code, _summary(result, options))

@@ -26,6 +26,7 @@ from archiver.report.document import Notice, window_notice
 from archiver.sharing import Sharing
 from archiver.window import may_be_part
 from archiver.wiring import Archive, connect_once, open_archive, rules_of, stranger_to
+from pipelines.failures import logged
 from pipelines.preview_bucket import BucketPreview, preview_bucket
 from pipelines.preview_destination import DestinationPreview, preview_destination, server_to_json
 from pipelines.stop import STOP
@@ -174,8 +175,8 @@ def preview_account(settings: Settings, *, new_source: bool = False) -> tuple[Pr
                 raise stranger
             preview, plan = _compared(archive, place, server, listed)
             return preview, _chosen(plan)
-    except ArchiverError as error:
-        return Preview(settings, place, server, error=error), ()
+    except Exception as error:
+        return Preview(settings, place, server, error=logged(error)), ()
 
 
 def _chosen(plan: Plan) -> list[Folder]:
@@ -281,14 +282,33 @@ def _directories(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder]) -
 
 
 def place_of(path: Path) -> Place:
-    """What can be said of the archive's place without writing there."""
-    exists = path.exists()
-    ground = path
-    while not ground.exists() and ground != ground.parent:
+    """What can be said of the archive's place without writing there. Never raises for what cannot be looked at."""
+    ground, problem = path, None
+    while (found := _looked_at(ground)) is None and ground != ground.parent:
         ground = ground.parent
-    problem = None
-    if not ground.is_dir():
+    if isinstance(found, OSError):
+        problem = f"{ground}: {found.strerror}; give this user access, or change [archive] path"
+    elif ground != path and os.path.lexists(path):
+        problem = f"{path}: is a link that leads nowhere; change [archive] path"
+    elif not ground.is_dir():
         problem = f"{ground}: is not a folder; change [archive] path"
     elif not os.access(ground, os.W_OK | os.X_OK):
         problem = f"{ground}: this user cannot write there; give write access, or change [archive] path"
-    return Place(path, exists, shutil.disk_usage(ground).free, problem)
+    return Place(path, ground == path, _free(ground), problem)
+
+
+def _looked_at(path: Path) -> os.stat_result | OSError | None:
+    """What is there; None if nothing is."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return error
+
+
+def _free(ground: Path) -> int:
+    try:
+        return shutil.disk_usage(ground).free
+    except OSError:
+        return 0

@@ -13,6 +13,7 @@ from archiver.errors import ArchiverError
 from archiver.s3.marker import Marker, read_marker
 from archiver.s3.opening import client_of
 from archiver.wiring_store import bucket_of
+from pipelines.failures import logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,19 @@ def preview_bucket(settings: Settings) -> BucketPreview | None:
     """Look at an account's bucket; None where it has none. Never raises for a bucket's failure."""
     if (s3 := settings.archive.s3) is None:
         return None
-    bucket = bucket_of(settings, s3)
-    preview = BucketPreview(s3, bucket.place(), client_of(s3))
+    try:
+        bucket = bucket_of(settings, s3)
+        preview = BucketPreview(s3, bucket.place(), client_of(s3))
+    except Exception as error:
+        return BucketPreview(s3, f"s3://{s3.bucket}", "", error=logged(error))
     try:
         if not bucket.has_bucket() and s3.create_bucket:
             return BucketPreview(s3, preview.place, preview.client, exists=False)
         marker = read_marker(bucket)
         next(bucket.list("journal/"), None)  # a run has to list it
         return BucketPreview(s3, preview.place, preview.client, marker=marker)
-    except ArchiverError as error:
-        return BucketPreview(s3, preview.place, preview.client, error=error)
+    except Exception as error:
+        return BucketPreview(s3, preview.place, preview.client, error=logged(error))
     finally:
         bucket.close()
 

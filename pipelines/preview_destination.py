@@ -20,6 +20,7 @@ from archiver.names import printable
 from archiver.replay.placing import Recorded, map_of
 from archiver.wiring import open_archive
 from archiver.wiring_replay import destination_number, look_at_destination, map_rules
+from pipelines.failures import logged
 from pipelines.stop import STOP
 
 
@@ -101,8 +102,8 @@ def preview_destination(settings: Settings, folders: Sequence[Folder]) -> Destin
         strangers = not_ours(listed, holding, map_rules(settings).prefix)
         folder_map = map_of(known, listed, map_rules(settings), recorded)
         return _preview(settings, server, listed, folder_map, free, held, strangers)
-    except ArchiverError as error:
-        return DestinationPreview(settings, server, error=error)
+    except Exception as error:
+        return DestinationPreview(settings, server, error=logged(error))
 
 
 def _known(settings: Settings, folders: Sequence[Folder]) -> tuple[list[KnownFolder], Recorded, int, Held]:

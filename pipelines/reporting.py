@@ -77,7 +77,7 @@ def end_run(
             archive.catalog.ledger().finish(run_id, report.status, report.exit_code, report.finished)
             path = write_report(archive.reports / run_id / "report.json", report.to_json())
         emit(settings.account, Ended(report.exit_code, str(path)))
-    except (ArchiverError, OSError):
+    except Exception:
         if error is None:
             raise
 
@@ -126,13 +126,14 @@ def report_of(
     if at_destination is not None:
         tallies += [Tally(name, None, 0, 0, 0, 0) for name in at_destination.gone]
         failures += _replay_failures(archive, at_destination, all_sent=as_of is None)
-        if error is not None and step in ("replay", "verify"):
-            advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
-            failures.append(Failure(None, None, step, printable(_reason(error)), None, advice))
     if error is None:
         found = at_destination.found if at_destination else None
         explained = {each.folder for each in failures if each.uid is None}
         failures += gap_failures(tallies, found, asked, explained, all_sent=as_of is None)
+    at_work_there = at_destination is not None and step in ("replay", "verify")
+    if error is not None and (at_work_there or not failures):
+        advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
+        failures.append(Failure(None, None, step, printable(_reason(error)), None, advice))
     code = None
     if error is not None:
         code = error.exit_code if isinstance(error, ArchiverError) else 1

@@ -19,6 +19,7 @@ from archiver.progress import Noted
 from archiver.queries import Found, Query
 from archiver.wiring import Archive, open_archive, writing
 from pipelines.events import AnyEvent, Began, Listener
+from pipelines.failures import logged
 from pipelines.stop import STOP
 
 _INDEX = "index"
@@ -72,7 +73,8 @@ def search_account(settings: Settings, wanted: Wanted, listener: Listener) -> Se
             query = _in_folders(archive, wanted)
             found = [] if query is None else index.find(replace(query, limit=query.limit + 1))
             left = index.count_unindexed() if note else 0
-    except ArchiverError as error:
+    except Exception as raised:
+        error = logged(raised)
         return SearchOutcome(settings, error.exit_code, str(error))
     limit = wanted.query.limit
     return SearchOutcome(settings, 0, None, found[:limit], len(found) > limit, left, note)

@@ -46,6 +46,7 @@ from archiver.wiring_replay import (
     verify_at_destination,
 )
 from pipelines.events import Began, Expected, emit, failed, progress_of
+from pipelines.failures import foreseen
 from pipelines.reporting import end_run
 from pipelines.step_results import listing_from_json, listing_to_json, refused_to_json, replay_to_json
 from pipelines.stop import STOP, end_with_parent
@@ -164,9 +165,16 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
 
     def on_failure(self, exception: BaseException) -> Any:
         """A failed run has a report too."""
-        emit(self.settings.account, failed(exception))
-        self.end_run(exception)
+        error = foreseen(exception)
+        emit(self.settings.account, failed(error))
+        self.end_run(error)
         return super().on_failure(exception)
+
+
+@AccountTask.event_handler(luigi.Event.BROKEN_TASK)  # type: ignore[untyped-decorator]
+def _broken(task: AccountTask, exception: BaseException) -> None:
+    """Whether a step is done could not be found out: it is not begun, and its account has failed."""
+    emit(task.settings.account, failed(exception))
 
 
 class EnumerateFolders(AccountTask):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError, IntegrityError, worst
+from archiver.errors import IntegrityError, worst
 from archiver.model import Placement
 from archiver.names import printable
 from archiver.progress import Noted
@@ -29,6 +29,7 @@ from archiver.wiring_replay import (
     verify_at_destination,
 )
 from pipelines.events import AnyEvent, Began, Listener, failed
+from pipelines.failures import foreseen
 from pipelines.stop import STOP
 
 _VERIFY, _COMPARE, _REBUILD = "verify", "compare", "rebuild"
@@ -100,10 +101,12 @@ def _verify(settings: Settings, options: VerifyOptions, listener: Listener) -> V
                 there = verify_at_destination(
                     archive, deep=options.deep, check_stop=STOP.check, pause=STOP.pause, progress=tell
                 )
-            except ArchiverError as error:
+            except Exception as raised:
+                error = foreseen(raised)
                 tell(failed(error))
                 return VerifyOutcome(settings, result, worst((code, error.exit_code)), f"{message}\n{error}")
-    except ArchiverError as error:
+    except Exception as raised:
+        error = foreseen(raised)
         tell(failed(error))
         return VerifyOutcome(settings, None, error.exit_code, str(error))
     message += f"\n{_summary_there(settings, there)}"
@@ -248,7 +251,8 @@ def rebuild_account(settings: Settings, listener: Listener) -> RebuildOutcome:
             make_archive(settings)  # the bucket is all that is needed
         with open_archive(settings) as archive, locked(settings, _REBUILD):
             return _rebuilt(archive, tell)
-    except ArchiverError as error:
+    except Exception as raised:
+        error = foreseen(raised)
         tell(failed(error))
         return RebuildOutcome(settings, error.exit_code, str(error))
 

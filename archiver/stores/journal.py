@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from archiver.errors import ArchiveNotWritable, IntegrityError
+from archiver.errors import ArchiveNotWritable, ArchiverError, IntegrityError
 from archiver.facts import Fact, Segment
 from archiver.model import Digest
 from archiver.stores.journal_format import (
@@ -101,7 +101,7 @@ class FileJournal:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
-            raise IntegrityError(f"{self._directory}: {error.strerror}", hint=RESTORE) from error
+            raise _unreadable(self._directory, error) from error
         files: dict[int, str] = {}
         for name in names:
             if match := _NAME.fullmatch(name):
@@ -174,7 +174,14 @@ def _octets(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise IntegrityError(f"{path}: {error.strerror}", hint=RESTORE) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ArchiverError:
+    """What another user may read is not damaged."""
+    if isinstance(error, PermissionError):
+        return ArchiveNotWritable(f"{path}: {error.strerror}", hint="give this user access to it, and run again")
+    return IntegrityError(f"{path}: {error.strerror}", hint=RESTORE)
 
 
 def _segment(path: Path, number: int) -> Segment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from archiver.report.document import FORMAT
 from archiver.report.verdict import verdict
 from archiver.report.words import Row, completed, counted, span
 from pipelines.commands.terminal import Terminal, load_accounts
+from pipelines.failures import logged
 from pipelines.reporting import write_page
 from pipelines.tables import (
     destination_equation,
@@ -56,8 +58,8 @@ def _found(settings: Settings, run_id: str | None, terminal: Terminal, want_page
     try:
         path = _path(settings, run_id)
         document = _read(path)
-    except ArchiverError as error:
-        return _failed(settings.account, error)
+    except Exception as error:
+        return _failed(settings.account, logged(error))
     return {
         "account": settings.account,
         "exit_code": 0,
@@ -82,6 +84,10 @@ def _path(settings: Settings, run_id: str | None) -> Path:
             hint = f"`archiver status {settings.file} --runs` lists all runs"
             raise ConfigError(str(runs), [f"there is no report of the run {run_id}"], hint=hint)
         return path
+    try:
+        os.scandir(runs).close()  # NOTE: glob finds nothing where it may not look, and says nothing
+    except FileNotFoundError:
+        pass  # there is no run yet
     newest = max(runs.glob("*/report.json"), key=lambda path: path.stat().st_mtime_ns, default=None)
     if newest is None:
         hint = f"`archiver run {settings.file}` writes one"

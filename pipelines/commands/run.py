@@ -8,16 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from archiver.errors import worst
+from archiver.errors import ConfigError, worst
 from archiver.neighbours import sharing_of
 from archiver.progress import Noted
 from archiver.report.document import ACCEPTED
 from archiver.wiring_replay import destination_settings
 from pipelines.commands.sharing import tell_sharing
-from pipelines.commands.terminal import Refused, Terminal, load_accounts
+from pipelines.commands.terminal import Accounts, PlainConsole, Refused, Terminal, load_accounts
 from pipelines.display import Display
 from pipelines.engine import Options, Outcome, run_accounts
 from pipelines.events import forward_logs
+from pipelines.reasons import reason_of
 from pipelines.stop import STOP
 from pipelines.tables import (
     accounts_table,
@@ -46,12 +47,11 @@ def run_configs(
     good); returns the worst exit code.
 
     Raises:
-        ConfigError: an account is to be replayed and has no destination.
+        ConfigError: the only account is to be replayed and has no destination.
     """
     accounts = load_accounts(configs, terminal)
     if options.steps == "replay":
-        for settings in accounts.settings:
-            destination_settings(settings)
+        accounts = _with_destination(accounts, terminal)
     sharing = sharing_of(accounts.settings)
     tell_sharing(sharing.values(), terminal, with_destination=options.steps != "archive")
     options = replace(options, workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))))
@@ -82,11 +82,30 @@ def run_configs(
     return exit_code
 
 
+def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:
+    """Those that can be replayed; the others are refused."""
+    settings, refused = [], list(accounts.refused)
+    for each in accounts.settings:
+        try:
+            destination_settings(each)
+        except ConfigError as error:
+            if not accounts.several:
+                raise
+            refused.append(Refused(each.account, error))
+            terminal.problem(str(error))
+        else:
+            settings.append(each)
+    return Accounts(settings, refused)
+
+
 def _result(outcome: Outcome) -> dict[str, Any]:
     """How an account ended, with the numbers of its report. `document` is the whole report."""
     document: dict[str, Any] = {}
-    if outcome.report is not None and outcome.report.exists():
-        document = json.loads(outcome.report.read_text(encoding="utf-8"))
+    try:
+        if outcome.report is not None:
+            document = json.loads(outcome.report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        pass  # somebody has moved it away meanwhile; the exit code was told before
     exit_code = 1 if outcome.exit_code is None else outcome.exit_code
     return {
         "account": outcome.settings.account,
@@ -117,10 +136,12 @@ def _show(results: Sequence[dict[str, Any]], terminal: Terminal) -> None:
     """The tables for people; with --quiet only what needs one of them."""
     several = len(results) > 1
     for each in results:
-        if terminal.tables and each["document"] and (not several or terminal.verbose):
+        if terminal.quiet:
+            _show_trouble(each, terminal)
+        elif each["document"] and (not several or terminal.verbose):
             _show_account(each, terminal, titled=several)
-        elif each["document"].get("failures") and not terminal.as_json:
-            _show_failures(each, terminal)
+        elif each["document"].get("failures"):
+            _show_failures(each, each["document"]["failures"], terminal.out)
     if several and terminal.tables:
         terminal.out.table(accounts_table(results))
 
@@ -142,7 +163,7 @@ def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -
     line.append(f": run {document['run']}, report {result['report']}", style="default")
     out.print(line, soft_wrap=True)
     if document["failures"]:
-        _show_failures(result, terminal)
+        _show_failures(result, document["failures"], out)
     for text in (
         *notice_lines(document["notices"]),
         *loss_lines(document["losses"]),
@@ -151,17 +172,35 @@ def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -
         out.say(text)
 
 
-def _show_failures(result: dict[str, Any], terminal: Terminal) -> None:
-    """What is not in the archive or not at the destination. With --quiet it goes to stderr, like all trouble; what
-    ended the account was said there when it happened."""
-    console = terminal.err if terminal.quiet else terminal.out
-    failures = [each for each in result["document"]["failures"] if each["folder"] is not None or not terminal.quiet]
+def _show_trouble(result: dict[str, Any], terminal: Terminal) -> None:
+    """With --quiet, on stderr: why an account's exit code is not 0. What ended it was said when it happened."""
+    if result["exit_code"] == 0:
+        return
+    document, told = result["document"], result["message"]
+    failures = [
+        each
+        for each in document.get("failures", ())
+        if not each["next"].startswith(ACCEPTED) and not (told or "").startswith(each["reason"])
+    ]
+    if failures:
+        _show_failures(result, failures, terminal.err)
+    for text in difference_lines(document.get("differences") or ()):
+        terminal.err.say(text)
+    if not (failures or told or document.get("differences")):
+        why = reason_of(document) or "`archiver report` tells more"
+        terminal.err.say(
+            f"{result['account']}: {result['status']}, exit code {result['exit_code']}: {why}", "yellow"
+        )
+
+
+def _show_failures(result: dict[str, Any], failures: Sequence[dict[str, Any]], console: PlainConsole) -> None:
+    """What is not in the archive or not at the destination."""
     accepted = [each for each in failures if each["next"].startswith(ACCEPTED)]
     if left := len(failures) - len(accepted):
         console.say(f"{result['account']}: {left:,} not as it should be:", "yellow")
         for line in failure_lines([each for each in failures if each not in accepted]):
             console.say(line)
-    if accepted and not terminal.quiet:
+    if accepted:
         console.say(f"{result['account']}: {len(accepted):,} accepted by a person:")
         for line in failure_lines(accepted):
             console.say(line)

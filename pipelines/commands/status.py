@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,8 @@ from archiver.report.document import refusal_failures, window_notices
 from archiver.wiring import Archive, open_archive
 from archiver.wiring_replay import chosen_folders, destination_number
 from pipelines.commands.terminal import Terminal, load_accounts
+from pipelines.failures import logged
+from pipelines.reasons import reason_of
 from pipelines.tables import equation, failure_lines, fleet_table, folders_table, notice_lines, runs_table
 
 _SUMMED = ("on_server", "stored", "excluded", "quarantined")
@@ -31,6 +34,8 @@ def show_status(configs: Sequence[Path], terminal: Terminal, *, runs: bool) -> i
     for each in results[: len(accounts.settings)]:
         if each["message"]:
             terminal.problem(f"{each['account']}: {each['message']}")
+        elif terminal.quiet and each["exit_code"]:
+            terminal.problem(f"{each['account']}: {_trouble(each)}")
         elif terminal.tables and (runs or terminal.verbose or not accounts.several):
             _show(each, terminal, runs=runs)
     if terminal.tables and accounts.several:
@@ -46,8 +51,8 @@ def _status(settings: Settings) -> dict[str, Any]:
             raise ConfigError(str(path), ["the archive's catalog is not there"], hint=hint)
         with open_archive(settings) as archive:
             return _held(archive)
-    except ArchiverError as error:
-        return _failed(settings.account, error)
+    except Exception as error:
+        return _failed(settings.account, logged(error))
 
 
 def _failed(account: str, error: ArchiverError) -> dict[str, Any]:
@@ -78,9 +83,39 @@ def _held(archive: Archive) -> dict[str, Any]:
         "destination": there,
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
+            | {"reason": _reason(archive, row[0]) if row is runs[-1] and row[3] != "complete" else None}
             for row in reversed(runs)
         ],
     }
+
+
+def _reason(archive: Archive, run_id: str) -> str | None:
+    """Why a run's exit code is not 0, as its report says; None where there is none."""
+    try:
+        return reason_of(json.loads((archive.reports / run_id / "report.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _last_run(last: dict[str, Any]) -> str:
+    ended = f"{last['status']}, exit code {last['exit_code']}" if last["status"] else "did not end"
+    why = f": {last['reason']}" if last["reason"] else ""
+    return f"{last['run']}: {ended}, {last['finished'] or last['started']}{why}"
+
+
+def _trouble(result: dict[str, Any]) -> str:
+    """Why the exit code is not 0, in one line, for --quiet."""
+    words = [f"{len(result['quarantined']):,} in quarantine"] if result["quarantined"] else []
+    if (there := result["destination"]) is not None:
+        totals = there["totals"]
+        words += [
+            f"{totals[name]:,} {name} at {there['server']}" for name in ("refused", "pending") if totals[name]
+        ]
+    unfinished = [each["name"] for each in result["folders"] if each["error"]]
+    words += [f'{len(unfinished):,} folders failed (the first is "{unfinished[0]}")'] if unfinished else []
+    if result["runs"] and result["runs"][0]["status"] != "complete":
+        words.append(f"last run {_last_run(result['runs'][0])}")
+    return "; ".join(words) or "some folders are not complete"
 
 
 def _there(archive: Archive) -> dict[str, Any] | None:
@@ -134,8 +169,7 @@ def _show(result: dict[str, Any], terminal: Terminal, *, runs: bool) -> None:
         out.say(f"at {there['server']}, {there['user']}: {words or 'nothing yet'}")
     if result["runs"]:
         last = result["runs"][0]
-        ended = f"{last['status']}, exit code {last['exit_code']}" if last["status"] else "did not end"
-        out.say(f"last run {last['run']}: {ended}, {last['finished'] or last['started']}")
+        out.say(f"last run {_last_run(last)}")
     for each in result["folders"]:
         if each["error"]:
             out.say(f'folder "{each["name"]}": {printable(each["error"])}', "yellow")

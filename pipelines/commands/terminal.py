@@ -16,8 +16,9 @@ from typing import Any, TextIO
 from rich.console import Console, RenderableType
 
 from archiver.config import Settings, account_files, fleet_conflicts, load_account
-from archiver.errors import ConfigError
+from archiver.errors import ArchiverError
 from archiver.names import printable
+from pipelines.failures import logged
 
 _WIDTH_WITHOUT_TERMINAL = 120
 
@@ -100,10 +101,10 @@ def _is_utf8(console: Console) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An account file with mistakes: its account ends here, others go on."""
+    """An account that cannot be begun, mostly for mistakes in its file: it ends here, others go on."""
 
     account: str
-    error: ConfigError
+    error: ArchiverError
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +131,10 @@ def load_accounts(configs: Sequence[Path], terminal: Terminal) -> Accounts:
     for file in files:
         try:
             settings.append(load_account(file))
-        except ConfigError as error:
+        except Exception as raised:
+            error = logged(raised)
             if len(files) == 1:
-                raise
+                raise error from None
             refused.append(Refused(file.stem, error))
             terminal.problem(str(error))
     conflicts = fleet_conflicts(settings)
