@@ -61,6 +61,7 @@ class Work:
         """Follow one event."""
         match event:
             case Began(step):
+                self.ended = False  # an account that was put back begins again
                 self.doing = _DOING.get(step, step)
                 self.expected = self.planned = self.done = (0, 0)  # each step has work of its own
                 self._pace.clear()

@@ -9,32 +9,49 @@ from __future__ import annotations
 import gc
 import logging
 import multiprocessing
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
-
-import luigi
-from luigi.execution_summary import LuigiStatusCode
+from typing import Any, Literal
 
 from archiver.config import Settings
+from archiver.errors import ArchiverError, Interrupted, Locked
+from archiver.progress import Noted
 from archiver.sharing import sharing_among
 from archiver.wiring import locked, make_archive, open_archive
+from pipelines.apart import luigi
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
+from pipelines.luigid import require_luigid, unreachable
 from pipelines.stop import STOP
 from pipelines.tasks import AccountTask, ArchiveAccount, MigrateAccount, new_run_id
 
 _WAVE = 100
 
+_WORKED_ON = Locked("another worker of this luigid has this account", hint="its report lies where that worker runs")
+_LONGEST_WAIT_SECONDS = 300.0  # for an account that was put back, when nothing else is left to do
+
 _LUIGI = {
-    "core": {"no_configure_logging": "true", "autoload_range": "false"},
+    "core": {
+        "no_configure_logging": "true",
+        "autoload_range": "false",
+        "parallel_scheduling": "false",
+    },
     "worker": {
         "check_complete_on_run": "true",
         "wait_interval": "0.1",
         "wait_jitter": "0",
         "no_install_shutdown_handler": "true",
+        # NOTE: what a luigi.cfg must not say, whoever wrote it: the run would hang, or not end.
+        "cache_task_completion": "false",
+        "keep_alive": "false",
+        "count_uniques": "false",
+        "force_multiprocessing": "false",
+        "timeout": "0",
+        "max_reschedules": "1",
     },
     "scheduler": {"retry_count": "1"},
 }
@@ -60,13 +77,21 @@ class Options:
 
 @dataclass(slots=True)
 class Outcome:
-    """How an account's run ended. `report` is the report's path, `message` why it failed."""
+    """How an account's run ended. `report` is the report's path, `message` why it failed; `again`: in so many
+    seconds another of its `tries` may go well."""
 
     settings: Settings
     run_id: str
     exit_code: int | None = None
     report: Path | None = None
     message: str | None = None
+    again: float | None = None
+    tries: int = 0
+
+    def begin(self) -> None:
+        """Nothing is known of how it ends."""
+        self.tries += 1
+        self.exit_code = self.report = self.message = self.again = None
 
 
 def run_accounts(accounts: Sequence[Settings], options: Options, listener: Listener) -> list[Outcome]:
@@ -75,7 +100,8 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
     configure_luigi()
     _tune_collector()
     outcomes = {each.account: Outcome(each, _run_id(each, options)) for each in accounts}
-    locks = {each.account: ExitStack() for each in accounts}
+    locks: dict[str, ExitStack] = {}
+    put_back: dict[str, tuple[float, Settings]] = {}
 
     def release(account: str) -> None:
         # NOTE: two threads come here, and one of them closes it.
@@ -87,15 +113,26 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
             case Ended(exit_code, report):
                 outcomes[account].exit_code, outcomes[account].report = exit_code, Path(report)
                 release(account)  # the rest of the wave need not keep others out of this account
-            case Failed(message, exit_code):
+            case Failed(message, exit_code, _, again):
                 outcomes[account].exit_code, outcomes[account].message = exit_code, message
+                outcomes[account].again = again
         listener(account, event)
 
-    with Channel(listen):
-        for wave in _waves(_kept_apart(accounts, options)):
-            _build([outcomes[each.account] for each in wave], options, locks, accounts)
-            for each in wave:
-                release(each.account)
+    if options.scheduler_url:
+        require_luigid(options.scheduler_url)
+    with Channel(listen) as channel:
+        waves = deque(_waves(_kept_apart(accounts, options)))
+        while wave := _next(waves, put_back):
+            begun = [outcomes[each.account] for each in wave]
+            for outcome in begun:
+                outcome.begin()
+                locks.setdefault(outcome.settings.account, ExitStack())
+            _build(begun, options, locks, accounts)
+            channel.drain()
+            for outcome in begun:
+                release(outcome.settings.account)
+                if outcome.again is not None and outcome.tries < outcome.settings.source.attempts:
+                    put_back[outcome.settings.account] = (time.monotonic() + outcome.again, outcome.settings)
     for outcome in outcomes.values():
         if outcome.exit_code is None:
             outcome.exit_code = 1
@@ -112,14 +149,23 @@ def _tune_collector() -> None:
 
 
 def configure_luigi() -> None:
-    """Luigi's few settings, in code: users never write a luigi.cfg."""
+    """Luigi's few settings, in code: users never write a luigi.cfg. Of one that a person chose on purpose
+    ([resources]) nothing changes what a task does."""
     config = luigi.configuration.get_config()
+    for task in _tasks(AccountTask):
+        config.remove_section(task.get_task_family())
     for section, values in _LUIGI.items():
         for name, value in values.items():
             config.set(section, name, value)
     # Luigi tells of failures by traceback; ours are one line, and unexpected ones are printed by the engine.
     logging.getLogger("luigi").setLevel(logging.CRITICAL)
     logging.getLogger("luigi-interface").setLevel(logging.CRITICAL)
+
+
+def _tasks(task: Any) -> Iterator[Any]:
+    for each in task.__subclasses__():
+        yield each
+        yield from _tasks(each)
 
 
 def _kept_apart(accounts: Sequence[Settings], options: Options) -> Sequence[Settings]:
@@ -134,6 +180,29 @@ def _kept_apart(accounts: Sequence[Settings], options: Options) -> Sequence[Sett
     return [each for each in accounts if sharing[each.file].refusal is None]
 
 
+def _next(
+    waves: deque[Sequence[Settings]], put_back: dict[str, tuple[float, Settings]]
+) -> Sequence[Settings] | None:
+    """The next wave, with the accounts whose time has come; None if nothing is left that is worth waiting for."""
+    while waves or put_back:
+        now = time.monotonic()
+        due = [settings for when, settings in put_back.values() if when <= now]
+        for each in due:
+            del put_back[each.account]
+        if waves or due:
+            return [*(waves.popleft() if waves else ()), *due]
+        first = min(when for when, _ in put_back.values())
+        if first - now > _LONGEST_WAIT_SECONDS:
+            return None
+        for account, (when, _) in put_back.items():
+            emit(account, Noted(f"put back: tried again in {when - now:.0f} seconds"))
+        try:
+            STOP.pause(first - now)
+        except Interrupted:
+            return None
+    return None
+
+
 def _waves(accounts: Sequence[Settings]) -> Iterator[Sequence[Settings]]:
     for start in range(0, len(accounts), _WAVE):
         yield accounts[start : start + _WAVE]
@@ -143,24 +212,38 @@ def _build(
     wave: Sequence[Outcome], options: Options, locks: Mapping[str, ExitStack], accounts: Sequence[Settings]
 ) -> None:
     """One wave. With one worker everything runs in this process; forked workers share the locks."""
-    tasks = [
-        _task(outcome, options, accounts) for outcome in wave if _begin(outcome, locks[outcome.settings.account])
-    ]
+    tasks = {
+        outcome.settings.account: _task(outcome, options, accounts)
+        for outcome in wave
+        if _begin(outcome, locks[outcome.settings.account])
+    }
     if not tasks:
         return
     where = {"scheduler_url": options.scheduler_url} if options.scheduler_url else {"local_scheduler": True}
     before = set(multiprocessing.active_children())
-    result = luigi.build(
-        tasks,
-        workers=max(1, min(options.workers, len(tasks))),
-        detailed_summary=True,
-        **where,
-    )
+    elsewhere: set[str] = set()
+    try:
+        result = luigi.build(
+            list(tasks.values()),
+            workers=max(1, min(options.workers, len(tasks))),
+            detailed_summary=True,
+            **where,
+        )
+        elsewhere = {
+            str(task.config)
+            for task in luigi.execution_summary._partition_tasks(result.worker)["run_by_other_worker"]
+        }
+    except luigi.rpc.RPCError as error:
+        for outcome in wave:
+            if outcome.exit_code is None:
+                emit(outcome.settings.account, failed(unreachable(options.scheduler_url or "", error)))
     for worker in set(multiprocessing.active_children()) - before:
         worker.join()  # its work is done, but until it is gone it holds the lock
-    if result.status == LuigiStatusCode.SUCCESS:
-        for outcome in wave:
-            _already_done(outcome)
+    for outcome in wave:
+        if outcome.exit_code is None and (task := tasks.get(outcome.settings.account)) is not None:
+            _already_done(outcome, task.step)
+            if outcome.exit_code is None and str(outcome.settings.file) in elsewhere:
+                emit(outcome.settings.account, failed(_WORKED_ON))
 
 
 def _task(outcome: Outcome, options: Options, accounts: Sequence[Settings]) -> AccountTask:
@@ -206,14 +289,17 @@ def _begin(outcome: Outcome, lock: ExitStack) -> bool:
     return True
 
 
-def _already_done(outcome: Outcome) -> None:
-    """The same run id again: everything was done before, so the report of then is the outcome."""
-    if outcome.exit_code is None:
+def _already_done(outcome: Outcome, step: str) -> None:
+    """The same run id again: what was done before is not done again, so the report of then is the outcome."""
+    try:
         with open_archive(outcome.settings) as archive:
-            rows = [row for row in archive.catalog.ledger().runs() if row[0] == outcome.run_id]
-            if rows and rows[0][4] is not None:
+            ledger = archive.catalog.ledger()
+            rows = [row for row in ledger.runs() if row[0] == outcome.run_id]
+            if rows and rows[0][4] is not None and ledger.step_result(outcome.run_id, step) is not None:
                 report = archive.reports / outcome.run_id / "report.json"
                 emit(outcome.settings.account, Ended(rows[0][4], str(report)))
+    except ArchiverError as error:
+        emit(outcome.settings.account, failed(error))
 
 
 def _run_id(settings: Settings, options: Options) -> str:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import get_args
 
-from archiver.errors import ConfigError
+from archiver.errors import ConfigError, Throttled
 from archiver.names import printable
 from archiver.progress import Event, Exported, Noted, Planned, Progress, Sent, Stored, Verified, Working
 from archiver.secrecy import redacted
@@ -26,6 +26,7 @@ from pipelines.failures import UnexpectedError, foreseen
 log = logging.getLogger("archiver")
 
 _KINDS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
+_DRAIN = b"null\n"
 _LINE_OCTETS = select.PIPE_BUF  # what a pipe takes in one piece
 
 
@@ -39,11 +40,12 @@ class Began:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """An account's step failed: the line for people, and the exit code. `trace` is the end of the traceback of
-    an error that nobody foresaw."""
+    an error that nobody foresaw; `again`: in so many seconds it may go well."""
 
     message: str
     exit_code: int
     trace: str = ""
+    again: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Channel:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._failure: BaseException | None = None
+        self._drained = threading.Event()
         self._read, self._write = os.pipe()
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
 
@@ -94,6 +97,12 @@ class Channel:
         if self._failure is not None and error is None:
             raise self._failure
 
+    def drain(self) -> None:
+        """Return when all that was sent before was handed on."""
+        self._drained.clear()
+        os.write(self._write, _DRAIN)
+        self._drained.wait()
+
     def send(self, account: str, event: AnyEvent) -> None:
         """Write one event; called in any process."""
         line = _line(account, event)
@@ -111,6 +120,9 @@ class Channel:
             for line in lines:
                 if line == b"\n":
                     return
+                if line == _DRAIN:
+                    self._drained.set()
+                    continue
                 account, kind, record = json.loads(line)
                 try:
                     self._listener(account, _KINDS[kind](**record))
@@ -193,7 +205,8 @@ def failed(error: BaseException) -> Failed:
     known = foreseen(error)
     text = redacted(str(known))  # NOTE: a ConfigError has a line for every mistake, and no words of a server
     text = text if isinstance(known, ConfigError) else printable(text)
-    return Failed(text, known.exit_code, known.trace if isinstance(known, UnexpectedError) else "")
+    trace = known.trace if isinstance(known, UnexpectedError) else ""
+    return Failed(text, known.exit_code, trace, known.delay_seconds if isinstance(known, Throttled) else None)
 
 
 def log_line(event: AnyEvent) -> str | None:
@@ -217,7 +230,7 @@ def log_line(event: AnyEvent) -> str | None:
         case Expected(messages, octets):
             about = f", about {octets / 1e6:.1f} MB" if octets else ""
             return f"about {messages:,} messages to fetch{about}" if messages else None
-        case Failed(message, _, trace):
+        case Failed(message, _, trace, _):
             return f"{message}\n{trace}" if trace else message
         case _:
             return None

@@ -5,10 +5,9 @@ The same run id again finds its rows and does nothing, or resumes; the next run 
 
 from __future__ import annotations
 
-import luigi
-
 from archiver.config import Settings
 from archiver.wiring import open_archive
+from pipelines.apart import luigi
 
 
 class StepTarget(luigi.Target):  # type: ignore[misc]

@@ -11,15 +11,14 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import luigi
-
 from archiver.archive import plan_archive
 from archiver.config import ServerSettings, Settings, load_account
+from archiver.errors import Throttled
 from archiver.model import Listed
 from archiver.orphans import Orphans
 from archiver.plan import expected_fetch
@@ -45,6 +44,7 @@ from archiver.wiring_replay import (
     replay_account,
     verify_at_destination,
 )
+from pipelines.apart import luigi
 from pipelines.events import Began, Expected, emit, failed, progress_of
 from pipelines.failures import foreseen
 from pipelines.reporting import end_run
@@ -53,12 +53,22 @@ from pipelines.stop import STOP, end_with_parent
 from pipelines.targets import StepTarget
 
 _PARENT = os.getpid()
+_THROTTLE_SECONDS = 60.0  # where the server does not say how long
 _SHOW_SECONDS = 2.0  # with luigid every word of progress is a request
 
 
 def new_run_id() -> str:
     """A run's default name: when it begins, UTC."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def with_time(error: Throttled) -> Throttled:
+    """The error with the time to come back, by this machine's clock."""
+    if error.delay_seconds is None:
+        error.delay_seconds = _THROTTLE_SECONDS
+    then = datetime.now().astimezone() + timedelta(seconds=error.delay_seconds)
+    error.hint = f"try again after {then:%Y-%m-%d %H:%M:%S}, or with fewer `connections`"
+    return error
 
 
 class AccountTask(luigi.Task):  # type: ignore[misc]
@@ -166,6 +176,8 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     def on_failure(self, exception: BaseException) -> Any:
         """A failed run has a report too."""
         error = foreseen(exception)
+        if isinstance(error, Throttled):
+            error = with_time(error)
         emit(self.settings.account, failed(error))
         self.end_run(error)
         return super().on_failure(exception)

@@ -9,7 +9,7 @@ from archiver.destination_ports import MailDestination
 from archiver.errors import TemporaryError, Throttled
 from archiver.progress import Noted, Progress
 
-_LONGEST_THROTTLE_SECONDS = 300
+_LONGEST_THROTTLE_SECONDS = 10  # whoever has other accounts, too, does not wait here
 
 T = TypeVar("T")
 

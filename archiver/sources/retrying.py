@@ -32,7 +32,7 @@ T = TypeVar("T")
 _TRIES_ALONE = 2  # of a message that is asked for by itself; the second one on a connection that did nothing else
 _BREAKS_BEFORE_A_JUMP = 2
 _LONGEST_PAUSE_AT_A_MESSAGE = 2.0
-_LONGEST_THROTTLE_SECONDS = 300
+_LONGEST_THROTTLE_SECONDS = 10  # whoever has other accounts, too, does not wait here
 
 
 class Connection(MailSource, Protocol):

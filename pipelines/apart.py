@@ -1,0 +1,41 @@
+"""Luigi, imported so that no file that happens to lie in the current folder is obeyed.
+
+Luigi reads a `luigi.cfg` of the current folder when it is imported. Some of its settings make a run hang, others
+confirm deletions. What a person chose on purpose is read: LUIGI_CONFIG_PATH, and what lies in /etc/luigi. Under
+the `luigi` command itself nothing is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """In a folder of ours."""
+    try:
+        here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # a folder that cannot be read, or is no longer there, holds no settings
+        yield
+        return
+    if chosen := os.environ.get("LUIGI_CONFIG_PATH"):
+        os.environ["LUIGI_CONFIG_PATH"] = str(Path(chosen).absolute())
+    try:
+        os.chdir(Path(__file__).parent)
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+if "luigi" not in sys.modules:
+    with _elsewhere():
+        import luigi
+else:
+    import luigi
+
+__all__ = ["luigi"]

@@ -1,0 +1,194 @@
+"""A run of several accounts: begun again by its name, put back where a server throttles, at a luigid."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver.config import load_account
+from archiver.replay import connection
+from archiver.sources import retrying
+from pipelines import luigid
+from pipelines.cli import invoke
+from pipelines.engine import Options, Outcome, run_accounts
+from pipelines.events import AnyEvent, Began, Ended, Failed
+from tests.accounts import PROJECT, account_file
+from tests.servers.scripted import DESTINATION, ScriptedFolder, ScriptedMessage, ScriptedServer
+
+Scripted = Callable[..., ScriptedServer]
+
+
+def mail() -> dict[bytes, ScriptedFolder]:
+    folder = ScriptedFolder()
+    folder.add(ScriptedMessage(b"Subject: hello\r\n\r\nhello\r\n"))
+    return {b"INBOX": folder}
+
+
+def account(directory: Path, name: str, server: ScriptedServer, **keys: Any) -> Path:
+    return account_file(
+        directory, server, "u1", name=name, archive__path=str(directory / "archives" / name), **keys
+    )
+
+
+def run_all(configs: list[Path], **options: Any) -> tuple[list[Outcome], list[tuple[str, AnyEvent]]]:
+    told: list[tuple[str, AnyEvent]] = []
+    accounts = [load_account(each) for each in configs]
+    outcomes = run_accounts(accounts, Options(**options), lambda name, event: told.append((name, event)))
+    return outcomes, told
+
+
+class TestTheSameNameAgain:
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_what_was_done_is_reported_as_it_was_and_what_failed_is_tried_again(
+        self, scripted: Scripted, tmp_path: Path, workers: int
+    ) -> None:
+        good, odd, bad = scripted(mail()), scripted(mail()), scripted(mail(), login_reply=b"NO no")
+        odd.folders[b"INBOX"].messages[1].fetch = "nil"
+        servers = {"good": good, "bad": bad, "odd": odd}
+        configs = [account(tmp_path, name, server, source__attempts=1) for name, server in servers.items()]
+
+        first, _ = run_all(configs, run_id="tonight", workers=workers)
+        connections = [server.connections for server in servers.values()]
+        second, _ = run_all(configs, run_id="tonight", workers=workers)
+        bad.login_reply = None
+        third, _ = run_all(configs, run_id="tonight", workers=workers)
+
+        assert [each.exit_code for each in first] == [0, 5, 3]
+        assert [each.exit_code for each in second] == [0, 5, 3]
+        assert [each.exit_code for each in third] == [0, 0, 3]
+        assert [each.report for each in second] == [each.report for each in first]
+        assert [each.message for each in (*second, *third) if each.exit_code in (0, 3)] == [None] * 5
+        assert (good.connections, odd.connections) == (connections[0], connections[2])
+
+    def test_another_step_of_that_name_is_not_what_was_asked_for(self, scripted: Scripted, tmp_path: Path) -> None:
+        there = scripted(writable=True, capabilities=DESTINATION)
+        keys = {"host": there.host, "port": there.port, "tls": "off", "user": "u1"}
+        keys |= {"password": {"file": str(tmp_path / "a.password")}}
+        config = account(tmp_path, "a", scripted(mail()), **{f"destination__{name}": keys[name] for name in keys})
+
+        run_all([config], run_id="tonight", steps="archive")
+        ((outcome,), _) = run_all([config], run_id="tonight")
+
+        assert outcome.exit_code == 0
+        assert len(there.folders[b"INBOX"].messages) == 1
+
+
+class TestThrottled:
+    @pytest.fixture(autouse=True)
+    def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(retrying, "_LONGEST_THROTTLE_SECONDS", 0.05)
+        monkeypatch.setattr(connection, "_LONGEST_THROTTLE_SECONDS", 0.05)
+
+    def order(self, told: list[tuple[str, AnyEvent]]) -> list[str]:
+        words = {Began: "begins", Failed: "fails", Ended: "ends"}
+        return [f"{name} {words[type(event)]}" for name, event in told if type(event) in words]
+
+    @pytest.mark.parametrize("command", [b"LOGIN", b"EXAMINE", b"UID FETCH"])
+    def test_others_go_first_and_then_it_is_tried_again(
+        self, scripted: Scripted, tmp_path: Path, command: bytes
+    ) -> None:
+        slow = scripted(mail())
+        slow.on(command, b"NO [THROTTLED] Suggested Backoff Time: 300 milliseconds", times=1)
+        configs = [account(tmp_path, name, server) for name, server in (("a", slow), ("b", scripted(mail())))]
+
+        outcomes, told = run_all(configs)
+
+        assert [each.exit_code for each in outcomes] == [0, 0]
+        order = self.order(told)
+        assert order.index("a fails") < order.index("b ends") < len(order) - 1 - order[::-1].index("a ends")
+        assert outcomes[0].tries == 2
+
+    def test_one_that_is_put_off_too_long_ends_with_the_time_to_come_back(
+        self, scripted: Scripted, tmp_path: Path
+    ) -> None:
+        slow = scripted(mail())
+        slow.on(b"LIST", b"NO [THROTTLED] Suggested Backoff Time: 3600000 milliseconds")
+        configs = [account(tmp_path, name, server) for name, server in (("a", slow), ("b", scripted(mail())))]
+
+        began = time.monotonic()
+        outcomes, _ = run_all(configs)
+
+        assert [each.exit_code for each in outcomes] == [75, 0]
+        assert re.search(r"try again after \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", outcomes[0].message or "")
+        assert time.monotonic() - began < 60
+
+    def test_one_that_goes_on_being_throttled_ends_after_its_attempts(
+        self, scripted: Scripted, tmp_path: Path
+    ) -> None:
+        slow = scripted(mail())
+        slow.on(b"LIST", b"NO [THROTTLED] Suggested Backoff Time: 100 milliseconds")
+
+        ((outcome,), _) = run_all([account(tmp_path, "a", slow, source__attempts=3)])
+
+        assert (outcome.exit_code, outcome.tries) == (75, 3)
+
+
+class TestLuigid:
+    @pytest.fixture
+    def silent(self) -> Iterator[str]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def test_one_that_is_not_there(
+        self, scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        began = time.monotonic()
+
+        code = invoke(["run", str(account(tmp_path, "a", scripted(mail()))), "--scheduler-url", url])
+
+        said = capsys.readouterr().err
+        assert code == 5
+        assert said.startswith(f"archiver: {url}: luigid does not answer (Connection refused); start luigid")
+        assert said.count("\n") == 1
+        assert time.monotonic() - began < 10
+        assert not (tmp_path / "archives").exists()
+
+    def test_one_that_says_nothing(self, silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(luigid, "_PATIENCE_SECONDS", 0.2)
+
+        with pytest.raises(luigid.SchedulerUnreachable) as caught:
+            luigid.require_luigid(silent)
+
+        assert caught.value.exit_code == 5
+        assert "luigid does not answer (timed out)" in str(caught.value)
+
+    def test_its_password_is_not_told(self, monkeypatch: pytest.MonkeyPatch, silent: str) -> None:
+        monkeypatch.setattr(luigid, "_PATIENCE_SECONDS", 0.2)
+
+        with pytest.raises(luigid.SchedulerUnreachable) as caught:
+            luigid.require_luigid(silent.replace("//", "//someone:opensesame@"))
+
+        assert "opensesame" not in str(caught.value)
+        assert silent in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[worker]\ncache_task_completion=true\nkeep_alive=true\n[ArchiveAccount]\nreplay=only\n",
+        "no settings at all",
+    ],
+)
+def test_a_file_of_luigi_in_the_current_folder_is_not_obeyed(scripted: Scripted, tmp_path: Path, text: str) -> None:
+    config = account(tmp_path, "a", scripted(mail()))
+    (tmp_path / "luigi.cfg").write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipelines", "run", str(config)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "1 on server = 1 stored" in ended.stdout
