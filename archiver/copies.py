@@ -200,3 +200,9 @@ class Appended:
     @property
     def ok(self) -> bool:
         return self.error is None
+
+
+def gone_words(name: str, copies: int) -> str:
+    """What a person should know of a folder that the source no longer has."""
+    some = f"{copies:,} of our copies stay" if copies != 1 else "1 of our copies stays"
+    return f"folder {name} is gone from the source; {some}"

@@ -170,7 +170,8 @@ class Copies(Protocol):
         """Messages whose APPEND has an unknown outcome, in the order of epoch and UID."""
 
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
-        """Copies with one of these digests whose message the source no longer has under that UID."""
+        """Copies with one of these digests whose message the source no longer has under that UID, or in that
+        folder."""
 
     def reflagged(self, target: int, *, after: int = 0, limit: int | None = None) -> Sequence[Copy]:
         """The next `limit` copies after the UID `after` whose message's flags are no longer those that were
@@ -180,8 +181,13 @@ class Copies(Protocol):
         """The next `limit` copies after the UID `after` that show another size than was sent and were not compared
         yet, with their messages, in UID order."""
 
-    def vanished(self, target: int, *, twice: bool = True) -> Sequence[Copy]:
-        """Copies that we appended whose message vanished, seen so by two complete archive steps; or not `twice`."""
+    def vanished(self, target: int, *, twice: bool = True, gone: Collection[int] = ()) -> Sequence[Copy]:
+        """Copies that we appended whose message vanished, or was in one of the folders `gone` and these are no
+        longer at the source; seen so by two complete archive steps, or not `twice`."""
+
+    def stranded(self, destination: int) -> Mapping[int, int]:
+        """How many copies that we appended are there of folders that the source no longer has, by their numbers;
+        without those that a person had brought back."""
 
     def copies(self, target: int, *, removed: bool = False) -> Iterator[Copy]:
         """All copies of present messages, and of those that were brought back, that were not seen to be gone, in

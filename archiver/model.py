@@ -200,6 +200,11 @@ class KnownFolder:
     directory: str
     listed: bool = True
 
+    @property
+    def holds_mail(self) -> bool:
+        """Whether the source still has it as a folder with messages, and not merely as the parent of others."""
+        return self.listed and self.folder.selectable
+
 
 @dataclass(frozen=True, slots=True)
 class FolderState:

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 from archiver.message import internaldate_seconds
 from archiver.model import (
+    INBOX,
     Attributes,
     Digest,
     Folder,
@@ -139,6 +140,32 @@ def shown_epochs(
         elif epoch is not None:
             shown.add((folder.directory, epoch.uidvalidity))
     return frozenset(shown)
+
+
+def gone_folders(
+    known: Iterable[KnownFolder], *, include: Sequence[str], exclude: Sequence[str]
+) -> list[KnownFolder]:
+    """The folders that the source had and no longer has, of those that the rules choose.
+
+    A listing that cannot be believed tells of none: one without INBOX. Nor does one that names folders in another
+    way, as after a move to a server with another namespace: what has another delimiter, or is listed under other
+    octets with the same text, is the same folder.
+    """
+    known = list(known)
+    here = [each for each in known if each.holds_mail]
+    if not here or any(each.folder.raw == INBOX and not each.holds_mail for each in known):
+        return []
+    delimiters = {each.folder.delimiter for each in here if each.folder.raw != INBOX}
+    paths = {each.folder.path for each in here}
+    return [
+        each
+        for each in known
+        if not each.holds_mail
+        and (not delimiters or each.folder.delimiter in delimiters)
+        and each.folder.path not in paths
+        and matches(each.folder.path, include)
+        and not matches(each.folder.path, exclude)
+    ]
 
 
 Doubt = Literal["same", "doubtful", "other"]

@@ -16,6 +16,7 @@ from archiver.errors import ConfigError
 from archiver.folder_map.mapping import MapRules
 from archiver.model import KnownFolder
 from archiver.names import matches
+from archiver.plan import gone_folders
 from archiver.ports import Catalog
 from archiver.progress import Progress
 from archiver.record import Recorder
@@ -77,6 +78,23 @@ def chosen_folders(
         and matches(each.folder.path, rules.include)
         and not matches(each.folder.path, rules.exclude)
     ]
+
+
+def gone_from_source(archive: Archive) -> dict[int, KnownFolder]:
+    """The folders that the account's rules choose and that the source no longer has, by their numbers."""
+    rules = archive.settings.folders
+    gone = gone_folders(archive.catalog.folders().values(), include=rules.include, exclude=rules.exclude)
+    return {each.number: each for each in gone}
+
+
+def stranded_copies(archive: Archive) -> dict[str, int]:
+    """How many copies of ours are at the account's destination of folders that the source no longer has, by their
+    names."""
+    number = destination_number(archive)
+    if number is None:
+        return {}
+    counts, gone = archive.catalog.at_destinations().stranded(number), gone_from_source(archive)
+    return {gone[folder].folder.name: count for folder, count in counts.items() if folder in gone}
 
 
 def destination_number(archive: Archive) -> int | None:
@@ -157,6 +175,7 @@ def _context(
         check_stop=archive.guarded(check_stop),
         progress=progress,
         now=utc_now,
+        gone=gone_from_source(archive),
     )
 
 

@@ -27,6 +27,7 @@ from archiver.report.document import (
     RunReport,
     folder_failures,
     gap_failures,
+    gone_notices,
     judge,
     pending_failures,
     quarantine_failures,
@@ -38,7 +39,7 @@ from archiver.report.document import (
 from archiver.report.page import render_html
 from archiver.secrecy import redacted
 from archiver.wiring import Archive, open_archive, utc_now
-from archiver.wiring_replay import check_from_record, chosen_folders, destination_number
+from archiver.wiring_replay import check_from_record, chosen_folders, destination_number, stranded_copies
 from pipelines.events import Ended, emit
 from pipelines.step_results import listing_from_json, refused_from_json, replay_from_json
 
@@ -159,7 +160,7 @@ def report_of(
         destination=at_destination.found if at_destination else None,
         timings={step: timings[step] for step in _STEPS if step in timings},
         as_of=as_of,
-        notices=[*window_notices(tallies), *(at_destination.notices if at_destination else ())],
+        notices=[*window_notices(tallies), *(_notices_there(archive, at_destination) if at_destination else ())],
     )
 
 
@@ -204,6 +205,10 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     done = archive.catalog.ledger().step_result(run_id, "replay")
     result = replay_from_json(done) if done else None
     return _There(found, [each for each in refused if each.folder in chosen], gone, result)
+
+
+def _notices_there(archive: Archive, there: _There) -> list[Notice]:
+    return [*gone_notices(stranded_copies(archive)), *there.notices]
 
 
 def _all_restored(tally: CopyTally) -> CopyTally:

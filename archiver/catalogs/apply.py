@@ -59,7 +59,7 @@ from archiver.facts import (
     StoredFact,
     VanishedFact,
 )
-from archiver.model import Digest, Headers
+from archiver.model import UNSELECTABLE, Digest, Headers
 
 
 def apply_facts(connection: Connection, segment: Segment) -> None:
@@ -103,11 +103,15 @@ def _archive(connection: Connection, _segment: Segment, facts: Sequence[ArchiveF
 _folder = upsert(FOLDER)
 _UPSERT_FOLDER = _folder.on_conflict_do_update(
     index_elements=[FOLDER.c.number],
-    set_={name: _folder.excluded[name] for name in ("path", "delimiter", "attributes", "subscribed", "listed")},
+    set_={name: _folder.excluded[name] for name in ("path", "delimiter", "attributes", "subscribed", "listed")}
+    | {
+        name: case((_folder.excluded.gone_at.is_(None), None), else_=func.coalesce(FOLDER.c[name], given))
+        for name, given in (("gone_at", _folder.excluded.gone_at), ("gone_run", _folder.excluded.gone_run))
+    },
 )
 
 
-def _folders(connection: Connection, _segment: Segment, facts: Sequence[FolderFact]) -> None:
+def _folders(connection: Connection, segment: Segment, facts: Sequence[FolderFact]) -> None:
     rows = [
         {
             "number": fact.number,
@@ -119,10 +123,13 @@ def _folders(connection: Connection, _segment: Segment, facts: Sequence[FolderFa
             "subscribed": fact.subscribed,
             "listed": fact.listed,
             "first_seen": fact.at,
+            "gone_at": fact.at if is_gone else None,
+            "gone_run": segment.run if is_gone else None,
         }
         for fact in facts
+        for is_gone in [not fact.listed or bool(fact.attributes & UNSELECTABLE)]
     ]
-    connection.execute(_UPSERT_FOLDER, rows)
+    send(connection, _UPSERT_FOLDER, rows)
 
 
 _END_EPOCH = (

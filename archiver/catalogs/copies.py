@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select
 
 from archiver.catalogs.database import Database
+from archiver.catalogs.gone import OURS, is_withdrawable, stranded
 from archiver.catalogs.holding import holding
 from archiver.catalogs.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
 from archiver.catalogs.schema import (
@@ -20,9 +21,7 @@ from archiver.catalogs.schema import (
     INTENT,
     MAPPED,
     MESSAGE,
-    PASS,
     REFUSAL,
-    STEP,
     TARGET,
 )
 from archiver.copies import (
@@ -37,7 +36,6 @@ from archiver.copies import (
     TargetState,
 )
 from archiver.model import Digest
-from archiver.window import WINDOWS
 
 
 class SqlCopies:
@@ -155,17 +153,20 @@ class SqlCopies:
             return [Intent(_outgoing(row[:-2], sets), row[-2], row[-1]) for row in connection.execute(rows)]
 
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
-        """Copies with one of these digests whose message the source no longer has under that UID: it vanished, or
-        its epoch ended. The same octets under another UID are then known to be there."""
+        """Copies with one of these digests whose message the source no longer has under that UID, or in that
+        folder: it vanished, its epoch ended, or the folder is gone. The same octets under another UID are then
+        known to be there."""
         # NOTE: + 0, so that SQLite looks the digests up and not at all copies of the target.
-        rows = _COPIES.where(COPY.c.target + 0 == target, ~IS_PRESENT)
+        rows = _COPIES.where(COPY.c.target + 0 == target, or_(~IS_PRESENT, FOLDER.c.gone_at.is_not(None)))
         return self._copies([rows.where(part) for part in parts(MESSAGE.c.digest, digests)])
 
     def reflagged(self, target: int, *, after: int = 0, limit: int | None = None) -> Sequence[Copy]:
         """The next `limit` copies after the UID `after` whose message's flags are no longer those that were
         replayed, or that are marked although their message is there."""
         changed = or_(MESSAGE.c.flags != COPY.c.source_flags, COPY.c.marked)
-        rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), _IS_WANTED, changed)
+        # NOTE: not of a folder that the source no longer has: a mark of ours there is meant.
+        wanted = or_(and_(IS_PRESENT, FOLDER.c.gone_at.is_(None)), COPY.c.how == "restored")
+        rows = _COPIES.where(COPY.c.target == target, COPY.c.removed_at.is_(None), wanted, changed)
         return self._copies([rows.where(COPY.c.target_uid > after).limit(limit)])
 
     def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Copy, Outgoing]]:
@@ -184,29 +185,17 @@ class SqlCopies:
                 (_copy(row[:columns], sets), _outgoing(row[columns:], sets)) for row in connection.execute(rows)
             ]
 
-    def vanished(self, target: int, *, twice: bool = True) -> Sequence[Copy]:
-        """Copies that we appended whose message is gone from the source, seen so by two complete archive steps, and
-        whose epoch still is the folder's. NOTE: not where the folder shows a number at which providers cut: what
-        was taken for deleted there before that was known may have been hidden."""
-        # Times have seconds: of one second those count that are no earlier run's.
-        afterwards = tuple_(STEP.c.at, STEP.c.run) >= tuple_(MESSAGE.c.vanished_at, MESSAGE.c.vanished_run)
-        seen = select(func.count()).where(STEP.c.step == "archive", afterwards).scalar_subquery()
-        rows = _COPIES.where(
-            COPY.c.target == target,
-            COPY.c.removed_at.is_(None),
-            COPY.c.how.in_(("appended", "found", "again")),
-            MESSAGE.c.vanished_at.is_not(None),
-            EPOCH.c.ended_at.is_(None),
-        )
-        is_part = (
-            select(func.coalesce(PASS.c.shown.in_(WINDOWS), False))
-            .where(PASS.c.epoch == EPOCH.c.number, PASS.c.error.is_(None))
-            .order_by(PASS.c.segment.desc())
-            .limit(1)
-            .scalar_subquery()
-        )
-        sure = and_(seen >= 2, ~func.coalesce(is_part, False))
-        return self._copies([rows.where(sure) if twice else rows])
+    def vanished(self, target: int, *, twice: bool = True, gone: Collection[int] = ()) -> Sequence[Copy]:
+        """Copies that we appended whose message vanished, or was in one of the folders `gone` and these are no
+        longer at the source; seen so by two complete archive steps, or not `twice`."""
+        rows = _COPIES.where(COPY.c.target == target, OURS, EPOCH.c.ended_at.is_(None))
+        return self._copies([rows.where(is_withdrawable(gone, twice=twice))])
+
+    def stranded(self, destination: int) -> Mapping[int, int]:
+        """How many copies that we appended are there of folders that the source no longer has, by their numbers;
+        without those that a person had brought back."""
+        with self._database.reading() as connection:
+            return stranded(connection, destination)
 
     def copies(self, target: int, *, removed: bool = False) -> Iterator[Copy]:
         """All copies of present messages, and of those that were brought back, that were not seen to be gone, in

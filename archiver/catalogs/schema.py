@@ -67,6 +67,9 @@ FOLDER = Table(
     Column("subscribed", Boolean, nullable=False),
     Column("listed", Boolean, nullable=False),
     Column("first_seen", Text, nullable=False),
+    # Since when it holds no mail at the source, because it is no longer listed or cannot be opened; NULL: it does.
+    Column("gone_at", Text),
+    Column("gone_run", Text),
 )
 
 EPOCH = Table(
@@ -312,6 +315,13 @@ def _add_headers_and_packs(connection: Connection) -> None:
 def _add_what_harm_showed(connection: Connection) -> None:
     """Version 4: what is needed to tell mail that was deleted from mail that is not shown."""
     connection.execute(text("ALTER TABLE pass ADD COLUMN shown BIGINT"))
+    connection.execute(text("ALTER TABLE folder ADD COLUMN gone_at TEXT"))
+    connection.execute(text("ALTER TABLE folder ADD COLUMN gone_run TEXT"))
+    # Since when is not known here, so it counts from the newest archive step; without one, from ever.
+    newest = "(SELECT {} FROM step WHERE step = 'archive' ORDER BY at DESC, run DESC LIMIT 1)"
+    moment = ", ".join(f"gone_{name} = coalesce({newest.format(name)}, '')" for name in ("at", "run"))
+    gone = "NOT listed OR attributes LIKE '%noselect\"%' OR attributes LIKE '%nonexistent\"%'"
+    connection.execute(text(f"UPDATE folder SET {moment} WHERE {gone}"))
 
 
 MIGRATIONS: Sequence[Migration] = (_add_destinations, _add_headers_and_packs, _add_what_harm_showed)

@@ -102,8 +102,10 @@ def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -
     order: list[str] = [name for name in ("id", "namespace", "enable", "list", "lsub") if name in commands]
     replies = dict(zip(order, session.flight(*(commands[name] for name in order)), strict=True))
     rows = _rows(replies["list"])
-    if not rows and not cautious:  # LIST-EXTENDED that is advertised and not there (strato.de), or refused
-        replies["list"] = session.flight(b'LIST "" "*"')[0]
+    # LIST-EXTENDED that is advertised and not there (strato.de), or refused, at once or after some of the folders.
+    if not (rows and replies["list"].ok) and not cautious:
+        told, replies["list"] = replies["list"], session.flight(b'LIST "" "*"')[0]
+        replies["list"].untagged[:0] = told.untagged
         rows = _rows(replies["list"])
     if not rows:
         session.required(replies["list"], ServerUnavailable)

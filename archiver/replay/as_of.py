@@ -130,9 +130,9 @@ class PastCopies:
         """None: flags are left alone."""
         return ()
 
-    def vanished(self, target: int, *, twice: bool = True) -> Sequence[Copy]:
+    def vanished(self, target: int, *, twice: bool = True, gone: Collection[int] = ()) -> Sequence[Copy]:
         """Copies of messages that were there then and vanished since: they are to stay."""
-        copies = self._now.vanished(target, twice=twice)
+        copies = self._now.vanished(target, twice=twice, gone=gone)
         of_then = self._there_then(copy.key for copy in copies)
         return [copy for copy in copies if copy.key in of_then]
 
@@ -152,6 +152,9 @@ class PastCopies:
 
     def equal(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
         return self._now.equal(target, digests)
+
+    def stranded(self, destination: int) -> Mapping[int, int]:
+        return self._now.stranded(destination)
 
     def removed(self, destination: int) -> Mapping[int, Collection[int]]:
         return self._now.removed(destination)

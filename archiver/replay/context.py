@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from archiver.copies import Copy, KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
 from archiver.destination_ports import Copies, MailDestination
 from archiver.errors import IntegrityError
-from archiver.model import Attributes, FolderStatus
+from archiver.model import Attributes, FolderStatus, KnownFolder
 from archiver.plan import RETRY_RUNS
 from archiver.ports import MessageStore
 from archiver.progress import Progress
@@ -124,7 +124,8 @@ class ReplayContext:
     `connect` logs in; `pause(seconds)` waits and `check_stop` looks, both raise when the run is to end; `now` is
     UTC in ISO 8601. `refused` are the messages refused in earlier runs, known once the folders have their places.
     `append_limit` is known once the destination was listed. `damage` is something missing in the archive that
-    stopped nobody. `began` is when the step did, on the monotonic clock.
+    stopped nobody. `gone` are the folders of the archive that the source no longer has, by their numbers. `began`
+    is when the step did, on the monotonic clock.
     """
 
     connect: Callable[[], MailDestination]
@@ -139,6 +140,7 @@ class ReplayContext:
     check_stop: Callable[[], None]
     progress: Progress
     now: Callable[[], str]
+    gone: Mapping[int, KnownFolder] = field(default_factory=dict)
     refused: Mapping[MessageKey, Refused] = field(default_factory=dict)
     append_limit: int | None = None
     damage: IntegrityError | None = None

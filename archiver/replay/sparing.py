@@ -62,7 +62,7 @@ def spare(context: ReplayContext, targets: Iterable[KnownTarget]) -> Spared:
 
 
 def _due(context: ReplayContext, target: KnownTarget) -> Sequence[Copy]:
-    copies = context.copies.vanished(target.number)
+    copies = context.copies.vanished(target.number, gone=context.gone)
     return [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
 
 

@@ -29,7 +29,7 @@ from archiver.replay.placing import place_folders
 from archiver.replay.removals import forget_removed, gone_folders
 from archiver.replay.sparing import LeftToOthers, Spared, spare
 from archiver.replay.target_pass import TargetPass
-from archiver.replay.withdrawing import withdraw
+from archiver.replay.withdrawing import stranded_jobs, tell_of_gone, withdraw
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,10 @@ def replay_folders(
         failed = any(job.error is not None for job in due)
         spared, held_back = Spared(), None
         if not (errors or failed or context.rules.include_vanished) and context.rules.vanished != "keep":
+            jobs += stranded_jobs(context, jobs)
             spared = spare(context, [job.known for job in jobs if job.known is not None])
             held_back = spared.held_back or withdraw(context, connection, jobs)
+        tell_of_gone(context)
         errors |= {job.name: job.error for job in jobs if job.error is not None}
     finally:
         connection.close()
@@ -121,7 +123,7 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
     here = (job.status.uidvalidity, job.status.uidnext, job.status.messages)
     if here != (job.known.uidvalidity, state.uidnext, state.messages):
         return True
-    if context.rules.include_vanished and context.copies.vanished(number, twice=False):
+    if context.rules.include_vanished and context.copies.vanished(number, twice=False, gone=context.gone):
         return True
     return bool(context.copies.intents(number) or context.copies.reflagged(number, limit=1))
 

@@ -365,7 +365,7 @@ class TargetPass:
     def _keep_vanished(self, target: Target) -> None:
         """Copies whose messages are gone from the source, which a person wants to have: without our mark, and none
         that a later run takes away."""
-        copies = self.context.copies.vanished(target.number, twice=False)
+        copies = self.context.copies.vanished(target.number, twice=False, gone=self.context.gone)
         marked = tuple(copy.uid for copy in copies if copy.marked)
         if marked:
             self.destination.store({(NO_FLAGS, DELETED): marked})

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from archiver.copies import Copy
+from archiver.copies import Copy, gone_words
 from archiver.copy_facts import MarkedFact, RemovedFact
 from archiver.destination_ports import MailDestination
 from archiver.errors import FolderNotFound, MessageRefused, PermissionDenied
 from archiver.facts import Fact
+from archiver.model import KnownFolder
+from archiver.names import printable
 from archiver.progress import Noted
 from archiver.replay.connection import Connection
 from archiver.replay.context import ReplayContext, ReplayJob
@@ -23,7 +25,7 @@ def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[Repl
     held: dict[bytes, int] = {}
     for job in jobs:
         if job.known is not None:
-            copies = context.copies.vanished(job.known.number)
+            copies = context.copies.vanished(job.known.number, gone=context.gone)
             gone[job.raw] = [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
             held[job.raw] = sum(context.copies.claimed(job.known.number).values())
     total = sum(map(len, gone.values()))
@@ -43,6 +45,33 @@ def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[Repl
                 job.error = str(error)
                 context.progress(Noted(job.error))
     return reason
+
+
+def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[ReplayJob]:
+    """The folders there that hold mail of folders which the source no longer has, and of no others."""
+    targets, recorded = context.copies.targets(context.destination), context.copies.mapped(context.destination)
+    known = {job.raw for job in jobs}
+    found: dict[bytes, list[KnownFolder]] = {}
+    for number, folder in context.gone.items():
+        if number in recorded and recorded[number][0] in targets and recorded[number][0] not in known:
+            found.setdefault(recorded[number][0], []).append(folder)
+    return [
+        ReplayJob(
+            raw=raw,
+            name=printable(", ".join(each.folder.name for each in folders)),
+            folders=tuple(each.number for each in folders),
+            status=None,
+            known=targets[raw],
+        )
+        for raw, folders in found.items()
+    ]
+
+
+def tell_of_gone(context: ReplayContext) -> None:
+    """Which folders are gone from the source while copies of ours stay."""
+    for number, copies in context.copies.stranded(context.destination).items():
+        if number in context.gone:
+            context.progress(Noted(gone_words(printable(context.gone[number].folder.name), copies)))
 
 
 def _held_back(braking: Sequence[ReplayJob], gone: Mapping[bytes, Sequence[Copy]]) -> str | None:

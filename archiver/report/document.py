@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from archiver.copies import CopyTally, Loss, Refused
+from archiver.copies import CopyTally, Loss, Refused, gone_words
 from archiver.model import Folder, Listed, Quarantined, Tally
 from archiver.names import printable
 from archiver.refusals import REFUSALS, advice
@@ -56,11 +56,11 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Notice:
     """What a person should know of a folder although nothing failed. `kind` is "window": the server probably shows
-    only a part of it, `count` messages; or "shared": `count` copies in that folder of the destination stayed,
-    because another account counts on them."""
+    only a part of it, `count` messages; "gone": the source no longer has it, and `count` of our copies stay; or
+    "shared": `count` copies in that folder of the destination stayed, because another account counts on them."""
 
     folder: str
-    kind: Literal["window", "shared"]
+    kind: Literal["window", "gone", "shared"]
     count: int
     text: str
 
@@ -172,6 +172,14 @@ def window_notices(tallies: Sequence[Tally]) -> list[Notice]:
         window_notice(printable(each.name), each.shown, each.on_server - each.shown)
         for each in tallies
         if each.shown is not None
+    ]
+
+
+def gone_notices(stranded: Mapping[str, int]) -> list[Notice]:
+    """Folders that the source no longer has, by their names, with the copies of ours that stay."""
+    return [
+        Notice(name, "gone", count, gone_words(name, count))
+        for name, count in ((printable(folder), count) for folder, count in sorted(stranded.items()))
     ]
 
 

@@ -12,9 +12,9 @@ from archiver.config import Settings
 from archiver.errors import ArchiverError, ConfigError, worst
 from archiver.model import Quarantined, Tally
 from archiver.names import printable
-from archiver.report.document import refusal_failures, window_notices
+from archiver.report.document import gone_notices, refusal_failures, window_notices
 from archiver.wiring import Archive, open_archive
-from archiver.wiring_replay import chosen_folders, destination_number
+from archiver.wiring_replay import chosen_folders, destination_number, stranded_copies
 from pipelines.commands.terminal import Terminal, load_accounts
 from pipelines.failures import logged
 from pipelines.reasons import reason_of
@@ -79,7 +79,7 @@ def _held(archive: Archive) -> dict[str, Any]:
         "folders": [_folder(each) for each in tallies],
         "totals": {name: sum(getattr(each, name) for each in tallies) for name in _SUMMED},
         "quarantined": [_quarantined(each) for each in quarantined],
-        "notices": [asdict(each) for each in window_notices(tallies)],
+        "notices": [asdict(each) for each in (*window_notices(tallies), *gone_notices(stranded_copies(archive)))],
         "destination": there,
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))

@@ -151,6 +151,7 @@ def everything(catalog: Catalog) -> dict[str, object]:
             f"refused {destination}": copies.refused(destination),
             f"refused {destination}, vanished": copies.refused(destination, vanished=True),
             f"losses {destination}": copies.losses(destination),
+            f"stranded {destination}": copies.stranded(destination),
         }
         answers |= {f"tallies {destination} {run}": copies.tallies(destination, run) for run in (None, "R1", "R2")}
     for target in range(1, 7):
@@ -162,6 +163,7 @@ def everything(catalog: Catalog) -> dict[str, object]:
             f"reflagged {target}": copies.reflagged(target),
             f"vanished {target}": copies.vanished(target),
             f"vanished {target} once": copies.vanished(target, twice=False),
+            f"gone {target}": copies.vanished(target, gone=[1, 2]),
             f"newest {target}": copies.newest(target, 3),
             f"copies {target}": list(copies.copies(target)),
         }
@@ -760,6 +762,39 @@ class CopiesContract:
 
         assert copies.vanished(1) == []
 
+    @pytest.mark.parametrize("lost", [{"listed": False}, {"attributes": frozenset({"\\noselect"})}])
+    def test_a_copy_of_a_folder_that_is_gone_is_withdrawn_after_two_complete_archive_steps(
+        self, catalog: Catalog, copies: Copies, lost: dict[str, Any]
+    ) -> None:
+        apply(catalog, *ACCOUNT, *(stored(uid, epoch=2) for uid in range(1, 5)))
+        ways = ("appended", "adopted", "restored", "again")
+        apply(catalog, *(copied(uid, epoch=2, target=2, how=how) for uid, how in enumerate(ways, 1)))
+        catalog.ledger().complete_step("R0", "archive", "{}", AT)
+        gone = replace(WORK, at=LATER, **lost)
+        apply(catalog, gone, run="R1")
+        apply(catalog, replace(gone, subscribed=True, at="2026-11-26T07:00:00Z"), run="R3")
+        seen = []
+        for run in ("R1", "R2"):
+            catalog.ledger().complete_step(run, "archive", "{}", LATER)
+            seen.append([each.key for each in copies.vanished(2, gone=[2])])
+
+        assert seen == [[], [(2, 1), (2, 4)]]
+        assert (copies.vanished(2), copies.vanished(2, gone=[1])) == ([], [])
+        assert (copies.stranded(1), copies.stranded(2)) == ({2: 2}, {})
+        assert [each.key for each in copies.left_over(2, [digest_of("message 1")])] == [(2, 1)]
+
+        apply(catalog, WORK)
+        assert (copies.vanished(2, twice=False, gone=[2]), copies.stranded(1)) == ([], {})
+        assert copies.left_over(2, [digest_of("message 1")]) == []
+
+    def test_a_mark_on_a_copy_of_a_folder_that_is_gone_is_meant(self, catalog: Catalog, copies: Copies) -> None:
+        apply(catalog, *ACCOUNT, stored(1, epoch=2), copied(1, epoch=2, target=2), replace(WORK, listed=False))
+        apply(catalog, MarkedFact(2, (1001,), True, LATER))
+        assert copies.reflagged(2) == []
+
+        apply(catalog, WORK)
+        assert [each.uid for each in copies.reflagged(2)] == [1001]
+
     # Refusals
 
     def test_a_refused_message(self, catalog: Catalog, copies: Copies) -> None:
@@ -1029,7 +1064,7 @@ def _any_facts(chance: random.Random, count: int) -> Iterable[Fact]:
         uid = chance.choice([*messages[epoch], 99])
         near = [chance.randint(1, 12) for _ in range(chance.randint(1, 3))]
         flags, said = chance.choice(flag_sets), chance.choice(flag_sets)
-        match chance.randint(0, 13):
+        match chance.randint(0, 14):
             case 0 | 1 | 2:
                 uid = len(messages[epoch]) + 1
                 messages[epoch].append(uid)
@@ -1061,6 +1096,8 @@ def _any_facts(chance: random.Random, count: int) -> Iterable[Fact]:
                 epochs += 1
                 current[folder], messages[epochs] = epochs, []
                 yield EpochFact(epochs, folder, 100 + epochs, 1, "uidvalidity", AT)
+            case 14 if chance.random() < 0.3:
+                yield replace((INBOX, WORK)[folder - 1], listed=chance.random() < 0.5)
             case 13 if chance.random() < 0.2:
                 number_of_targets += 1
                 raw = chance.choice(list(targets))

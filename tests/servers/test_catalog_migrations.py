@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, insert, text
 
 from archiver.catalogs.schema import (
     COPY,
@@ -18,8 +17,6 @@ from archiver.catalogs.schema import (
     HEADER,
     INTENT,
     MAPPED,
-    META,
-    METADATA,
     MIGRATIONS,
     PACK,
     REFUSAL,
@@ -38,7 +35,10 @@ LATER_TABLES = {
 }
 """The tables that a catalog of a version does not have yet."""
 
-LATER_COLUMNS = {4: [("pass", "shown")]}
+LATER_COLUMNS = {
+    2: [("step", "seconds")],
+    4: [("pass", "shown"), ("folder", "gone_at"), ("folder", "gone_run")],
+}
 """The columns that came with a version, and not with their table."""
 
 
@@ -50,24 +50,20 @@ def version(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def older(tmp_path: Path, version: int) -> Path:
-    """A catalog of an older version with a message in it."""
+    """A catalog of an older version with a message in it: a new one without what came later."""
     path = tmp_path / "older.sqlite"
-    engine = create_engine(f"sqlite:///{path}")
-    tables = [table for table in METADATA.sorted_tables if table.name not in LATER_TABLES[version]]
-    with engine.begin() as connection:
-        METADATA.create_all(connection, tables=tables)
-        if version < 2:
-            connection.execute(text("ALTER TABLE step DROP COLUMN seconds"))
-        for later, columns in LATER_COLUMNS.items():
-            for table, column in columns if version < later else ():
-                connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
-        row = "INSERT INTO step (run, step, result, at) VALUES ('R0', 'archive', '{}', '2026-11-22T07:00:00Z')"
-        connection.execute(text(row))
-        connection.execute(insert(META).values(key="schema_version", value=str(version)))
-    engine.dispose()
-    known = SqlCatalog(path, migrations=MIGRATIONS[: version - 1])
+    known = SqlCatalog(path)
     apply(known, INBOX, FIRST, stored(1), run="R0")
     known.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table in LATER_TABLES[version]:
+            connection.execute(f"DROP TABLE {table}")
+        for later, columns in LATER_COLUMNS.items():
+            for table, column in columns if version < later else ():
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        row = "INSERT INTO step (run, step, result, at) VALUES ('R0', 'archive', '{}', '2026-11-22T07:00:00Z')"
+        connection.execute(row)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))
     return path
 
 
@@ -135,3 +131,15 @@ def test_it_learns_of_headers_and_packs(migrated: SqlCatalog) -> None:
 
     assert migrated.known(1) == {1: SEEN, 2: SEEN}
     assert migrated.frames([stored(1).digest, stored(2).digest]) == {stored(1).digest: frame}
+
+
+def test_it_learns_since_when_a_folder_is_gone(older: Path) -> None:
+    """The newest archive step counts as the first that saw it."""
+    with closing(sqlite3.connect(older)) as connection, connection:
+        connection.execute("UPDATE folder SET listed = 0")
+    catalog = SqlCatalog(older)
+    catalog.last_segment()
+    catalog.close()
+    with closing(sqlite3.connect(older)) as connection:
+        gone = connection.execute("SELECT gone_at, gone_run FROM folder").fetchall()
+    assert gone == [("2026-11-22T07:00:00Z", "R0")]

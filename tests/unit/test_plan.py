@@ -21,6 +21,7 @@ from archiver.model import (
 )
 from archiver.plan import (
     doubt_same,
+    gone_folders,
     groups_of,
     header_key,
     identity_key,
@@ -100,6 +101,36 @@ class TestWhichFoldersAreOpened:
             ("Junk", "in [folders] exclude"),
             ("Lists", "it holds no messages itself (\\Noselect)"),
         ]
+
+
+class TestWhichFoldersAreGone:
+    INBOX = KnownFolder(1, Folder(b"INBOX", ("INBOX",), "/"), "")
+    LISTED = KnownFolder(2, folder("A"), ".A")
+    GONE = KnownFolder(3, folder("B"), ".B", listed=False)
+
+    def gone(
+        self, *known: KnownFolder, include: Collection[str] = ("*",), exclude: Collection[str] = ()
+    ) -> list[int]:
+        return [each.number for each in gone_folders(known, include=[*include], exclude=[*exclude])]
+
+    def test_those_that_are_not_listed_or_hold_no_messages_any_more(self) -> None:
+        parent = KnownFolder(4, folder("C", "\\noselect"), ".C")
+        assert self.gone(self.INBOX, self.LISTED, self.GONE, parent) == [3, 4]
+        assert self.gone(self.INBOX, self.GONE) == [3]
+
+    def test_none_by_a_listing_that_cannot_be_believed(self) -> None:
+        assert self.gone(self.GONE) == []
+        assert self.gone(replace(self.INBOX, listed=False), self.LISTED, self.GONE) == []
+
+    def test_none_that_is_named_in_another_way_now(self) -> None:
+        dotted = KnownFolder(4, replace(folder("D"), delimiter="."), ".D")
+        assert self.gone(self.INBOX, dotted, self.GONE) == []
+        elsewhere = KnownFolder(5, replace(folder("B"), raw=b"INBOX/B"), ".INBOX/B")
+        assert self.gone(self.INBOX, self.LISTED, elsewhere, self.GONE) == []
+
+    def test_none_that_the_rules_leave_out(self) -> None:
+        assert self.gone(self.INBOX, self.LISTED, self.GONE, exclude=["B"]) == []
+        assert self.gone(self.INBOX, self.LISTED, self.GONE, include=["A", "INBOX"]) == []
 
 
 class TestWhichEpochItIs:
