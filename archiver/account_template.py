@@ -71,6 +71,7 @@ password = $password
 path = $path
 # store = "maildir"                       # "maildir", or "s3" with the table [archive.s3]
 # durability = "batch"                    # "batch" (one sync for many messages), "file", or "none"
+# must_exist = false                      # true: no run begins an archive here, as when the disk is not mounted
 
 # The bucket of store = "s3"; "path" above then holds the catalog and the reports alone. Credentials come by boto3's
 # own chain: the environment, ~/.aws, or the machine's role. Take the "#" away from the lines that are needed.

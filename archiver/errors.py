@@ -6,6 +6,7 @@ and give the exit code without a traceback. Anything else is a bug and keeps its
     ArchiverError (1)
     ├ ConfigError (2)            every mistake of the file at once
     ├ ArchiveNotWritable (8)
+    │ └ ArchiveMissing           there was an archive, or has to be one, and none is there
     ├ ArchiveUnreachable (5)     the bucket cannot be reached, or does not let us in
     ├ ArchiveThrottled (75)      the bucket asks us to slow down
     ├ BackendError (1)           carries where: account, server, folder, uid, operation
@@ -77,6 +78,10 @@ class ArchiveNotWritable(ArchiverError):
     """The archive path is read-only, full, or not ours; the bucket is not there, or lets us not write."""
 
     exit_code = 8
+
+
+class ArchiveMissing(ArchiveNotWritable):
+    """No archive is where the account's should be: a disk that is not mounted, a folder that was moved."""
 
 
 class ArchiveUnreachable(ArchiverError):

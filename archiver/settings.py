@@ -275,11 +275,12 @@ class S3Settings(Table):
 
 
 class ArchiveSettings(Table):
-    """Where the archive is and how sure a write must be."""
+    """Where the archive is and how sure a write must be. `must_exist`: no run begins one."""
 
     path: LocalPath
     store: Literal["maildir", "s3"] = "maildir"
     durability: Literal["batch", "file", "none"] = "batch"
+    must_exist: bool = False
     s3: S3Settings | None = None
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from archiver.catalogs.sql import SqlCatalog
 from archiver.catalogs.swap import remove_catalog, swap_catalog
 from archiver.config import ServerSettings, Settings
 from archiver.credentials import resolve
-from archiver.errors import ArchiveNotWritable, ConfigError
+from archiver.errors import ConfigError
 from archiver.facts import ArchiveFact, FenceFact
 from archiver.imap.login import ServerAddress
 from archiver.model import Listed
@@ -32,12 +32,12 @@ from archiver.record import Recorder
 from archiver.s3.marker import KeepingBucket
 from archiver.sources.imap import ImapSource
 from archiver.sources.retrying import RetryingSource
-from archiver.stores.durable import Writing, sync_paths
+from archiver.stores.durable import Writing, private_file, sync_paths
 from archiver.stores.lease import Lease
 from archiver.stores.lock import account_lock
-from archiver.stores.objects import SPOOL
 from archiver.survey import Retry
 from archiver.wiring_lease import Held, give_back, hold
+from archiver.wiring_note import CATALOG, Begin, require_archive, why_not_begin, why_not_this
 from archiver.wiring_store import open_store
 
 
@@ -53,12 +53,15 @@ def _utc(second: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An account's archive, open."""
+    """An account's archive, open. `catalog_file` is the catalog's, whether it is there or not; `is_copy`: it is a
+    copy, in a directory of its own, since the archive cannot be written to."""
 
     settings: Settings
     store: MessageStore
     journal: Journal
     catalog: SqlCatalog
+    catalog_file: Path
+    is_copy: bool = False
     bucket: KeepingBucket | None = None
     lease: Lease | None = None
 
@@ -73,10 +76,11 @@ class Archive:
 
         return check
 
-    @property
-    def catalog_file(self) -> Path:
-        """The catalog's file, whether it is there or not."""
-        return self.settings.archive.path / "catalog.sqlite"
+    def spool(self) -> BinaryIO:
+        """A new, private, empty file for a message too large for memory."""
+        if self.is_copy:
+            return private_file(str(self.catalog_file.with_name(f"{uuid.uuid4().hex}.spool")))
+        return self.store.spool()
 
     @property
     def reports(self) -> Path:
@@ -97,6 +101,8 @@ class Archive:
 
         NOTE: it is said beside the store. A catalog may be replaced by that of last week, and clocks go back.
         """
+        if self.is_copy:
+            return  # what is done to a copy of the catalog is gone with it
         with Writing(str(self._unsettled)):
             self._unsettled.touch(mode=0o600)
             if self.settings.archive.durability != "none":
@@ -104,51 +110,31 @@ class Archive:
 
     def end_work(self) -> None:
         """All that was begun is recorded; the store is as the catalog says."""
+        if self.is_copy:
+            return
         with Writing(str(self._unsettled)):
             self._unsettled.unlink(missing_ok=True)
 
 
 @contextmanager
-def open_archive(settings: Settings, held: Held | None = None) -> Iterator[Archive]:
-    """The archive of an account that has one; whoever writes to it uses `writing`.
+def open_archive(settings: Settings, held: Held | None = None, *, copy: Path | None = None) -> Iterator[Archive]:
+    """The archive of an account that has one, with its own catalog or with a `copy` of it. Whoever writes to it
+    uses `writing`, whoever only reads `open_for_reading`.
 
     Raises:
         ConfigError: there is none yet.
     """
-    _require_archive(settings)
-    catalog = SqlCatalog(settings.archive.path / "catalog.sqlite")
+    require_archive(settings)
+    file = copy or settings.archive.path / CATALOG
+    catalog = SqlCatalog(file)
     bucket, lease = (held.bucket, held.lease) if held else (None, None)
     stored = open_store(settings, catalog.frames, bucket, lease)
     try:
-        yield Archive(settings, stored.store, stored.journal, catalog, stored.bucket, lease)
+        is_copy = copy is not None
+        yield Archive(settings, stored.store, stored.journal, catalog, file, is_copy, stored.bucket, lease)
     finally:
         stored.close(keep_bucket=held is not None)
         catalog.close()
-
-
-def _require_archive(settings: Settings) -> None:
-    path = settings.archive.path
-    if not _is_there(path / "catalog.sqlite") and not _is_there(_own_directory(settings)):
-        hint = "`archiver run` makes one"
-        if settings.archive.s3 is not None:
-            hint = "`archiver rebuild` makes one here from what is in the bucket; `archiver run` does so too"
-        raise ConfigError(str(path), ["there is no archive here yet"], hint=hint)
-
-
-def _is_there(path: Path) -> bool:
-    """Whether the file or folder is there. What cannot be looked at is neither there nor missing.
-
-    Raises:
-        ArchiveNotWritable: this user may not look, or something on the way is no folder.
-    """
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        hint = "give this user access to the archive, or change [archive] path"
-        raise ArchiveNotWritable(f"{path}: {error.strerror}", hint=hint) from error
-    return True
 
 
 @contextmanager
@@ -173,24 +159,6 @@ def install_catalog(archive: Archive, word: str) -> Path | None:
     return aside if swap_catalog(current.with_name(f"{current.name}.{word}"), current, aside) else None
 
 
-def make_archive(settings: Settings) -> None:
-    """Make the archive's directory, private; fine if it is there."""
-    path = settings.archive.path
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _own_directory(settings).mkdir(exist_ok=True, mode=0o700)
-    except OSError as error:
-        what = "is not a folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
-        raise ArchiveNotWritable(
-            f"{path}: {what}", hint="give this user write access, or change [archive] path"
-        ) from error
-
-
-def _own_directory(settings: Settings) -> Path:
-    """What tells an archive's directory from any other: its journal, or where mail for the bucket is spooled."""
-    return settings.archive.path / ("journal" if settings.archive.s3 is None else SPOOL)
-
-
 @contextmanager
 def locked(settings: Settings, run: str) -> Iterator[None]:
     """Hold the account's lock, which the processes of one run share: nobody else on this machine works on it."""
@@ -204,23 +172,37 @@ def locked(settings: Settings, run: str) -> Iterator[None]:
 
 
 @contextmanager
-def writing(settings: Settings, run: str) -> Iterator[tuple[Archive, Recorder]]:
+def writing(settings: Settings, run: str, begin: Begin = "never") -> Iterator[tuple[Archive, Recorder]]:
     """The archive, kept from all other writers on whatever machine, and caught up with its journal. The lease of
-    one in a bucket is held until the lock that `locked` holds around this is let go of.
+    one in a bucket is held until the lock that `locked` holds around this is let go of. `begin` says whether its
+    journal may be empty.
 
     Raises:
         Locked: another run works on it.
         ArchiveNotWritable: there is no such bucket.
+        ArchiveMissing: the journal is empty, or of another archive than the account's.
         ConfigError: there is no archive yet; or the endpoint does not do what the account file asks for, by name of
             what, and nothing was written.
     """
-    _require_archive(settings)
-    with locked(settings, run), open_archive(settings, hold(settings, run, utc_now())) as archive:
+    require_archive(settings)
+    with locked(settings, run), open_archive(settings, hold(settings, run, utc_now(), begin)) as archive:
         recorder = Recorder(archive.journal, archive.catalog, run)
         recorder.catch_up(archive.begin_work)
+        _require_own(archive, begin)
         if archive.lease is not None and archive.lease.claim_due:
             take_number(archive, recorder, run)
         yield archive, recorder
+
+
+def _require_own(archive: Archive, begin: Begin) -> None:
+    """
+    Raises:
+        ArchiveMissing, ConfigError: the archive is empty and may not be, or is not the account's.
+    """
+    identity, settings = archive.catalog.identity(), archive.settings
+    reason = why_not_begin(settings, begin) if identity is None else why_not_this(settings, identity, begin)
+    if reason is not None:
+        raise reason
 
 
 def take_number(archive: Archive, recorder: Recorder, run: str) -> None:
@@ -231,21 +213,6 @@ def take_number(archive: Archive, recorder: Recorder, run: str) -> None:
     """
     fence = archive.lease.fence if archive.lease else 0
     recorder.write([FenceFact(fence, socket.gethostname(), run, utc_now())])
-
-
-@contextmanager
-def looking(settings: Settings, run: str) -> Iterator[tuple[Archive, Recorder]]:
-    """The archive, caught up with its journal, for what only looks: nobody on this machine writes to it meanwhile,
-    but other machines may, and nothing need be writable but the catalog. The recorder is not to write.
-
-    Raises:
-        Locked: another run works on it here.
-        ConfigError: there is no archive yet.
-    """
-    with open_archive(settings) as archive, locked(settings, run):
-        recorder = Recorder(archive.journal, archive.catalog, run)
-        recorder.catch_up(archive.begin_work)
-        yield archive, recorder
 
 
 def confirm_identity(archive: Archive, recorder: Recorder, *, new_source: bool) -> None:

@@ -20,6 +20,7 @@ from archiver.stores import lease as leases
 from archiver.stores.bucket_journal import BucketJournal
 from archiver.stores.lease import Claimant, Lease
 from archiver.stores.lock import lock_place
+from archiver.wiring_note import Begin, why_not_begin
 from archiver.wiring_store import bucket_of
 
 
@@ -41,14 +42,16 @@ class _Kept:
 _kept: dict[Path, _Kept] = {}
 
 
-def hold(settings: Settings, run: str, since: str) -> Held | None:
-    """The bucket, ready to be written to, and its lease, until `give_back`; None for an archive on a disk.
+def hold(settings: Settings, run: str, since: str, begin: Begin) -> Held | None:
+    """The bucket, ready to be written to, and its lease, until `give_back`; None for an archive on a disk. `begin`
+    says whether there may be no archive in it yet.
 
     NOTE: the account's kernel lock has to be held.
 
     Raises:
         Locked: another machine holds the archive.
         ConfigError: the endpoint does not do what the account file asks for, or no lock can hold there.
+        ArchiveMissing: nothing is in the bucket, and nothing is to be begun there; nothing was written.
     """
     s3, path = settings.archive.s3, settings.archive.path.resolve()
     if s3 is None:
@@ -58,7 +61,7 @@ def hold(settings: Settings, run: str, since: str) -> Held | None:
     with ExitStack() as stack:
         bucket = bucket_of(settings, s3)
         stack.callback(bucket.close)
-        marker = prepared(bucket, s3, settings.account)
+        marker = prepared(bucket, s3, settings.account, lambda: _require_begun(settings, bucket, begin))
         held = Held(bucket, None)
         if not s3.single_writer:
             _require_atomic(settings, atomic=marker.atomic)
@@ -79,6 +82,12 @@ def give_back(path: Path) -> None:
 def observed(bucket: Bucket, path: Path) -> tuple[int, bool]:
     """The number of the newest lease of the archive at `path`, and whether another machine holds it."""
     return leases.observed(bucket, lock_place(path.resolve()))
+
+
+def _require_begun(settings: Settings, bucket: KeepingBucket, begin: Begin) -> None:
+    reason = why_not_begin(settings, begin)
+    if reason is not None and not (bucket.has_bucket() and any(bucket.list("journal/"))):
+        raise reason
 
 
 def _require_atomic(settings: Settings, *, atomic: bool) -> None:

@@ -52,7 +52,7 @@ def _origins(
     archive: Archive, stack: ExitStack, pause: Callable[[float], None], progress: Progress
 ) -> list[Origin]:
     source = stack.enter_context(
-        closing(source_of(archive.settings, archive.store.spool, pause=pause, progress=progress))
+        closing(source_of(archive.settings, archive.spool, pause=pause, progress=progress))
     )
     catalog = archive.catalog
     origins: list[Origin] = [

@@ -155,7 +155,7 @@ def _context(
         recorder.write([fact])
         number = fact.number
     return ReplayContext(
-        connect=lambda: ImapDestination(address, archive.store.spool),
+        connect=lambda: ImapDestination(address, archive.spool),
         store=archive.store,
         copies=copies,
         recorder=recorder,
@@ -233,7 +233,7 @@ def destination_connection(archive: Archive, *, pause: Callable[[float], None], 
     settings = destination_settings(archive.settings)
     address = address_of(settings)
     return Connection(
-        _Persistence(lambda: ImapDestination(address, archive.store.spool), settings.attempts, pause, progress)
+        _Persistence(lambda: ImapDestination(address, archive.spool), settings.attempts, pause, progress)
     )
 
 

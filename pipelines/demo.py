@@ -23,7 +23,7 @@ _MARKER_TEXT = """\
 This folder was made by `archiver demo`. The next demo in it clears configs and archive, and makes them anew.
 """
 _OURS = (MARKER, "configs", "archive")
-_OURS_IN_CONFIGS = ("demo.toml", "source.password", "destination.password", "password")  # the last by older ones
+_OURS_IN_CONFIGS = ("demo.toml", "demo.archive", "source.password", "destination.password", "password")
 
 _ACCOUNT_FILE = """\
 # The account of the demo. A real one has tls = "implicit", which is the default, and no ports.

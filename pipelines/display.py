@@ -23,7 +23,7 @@ from rich.text import Text
 from archiver.names import printable
 from archiver.progress import Exported, Noted, Planned, Received, Sent, Stored, Verified, Working
 from archiver.report.words import size
-from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, log_line
+from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, log_line
 
 _LEAST_PACE_SECONDS = 0.1
 _TICK_SECONDS = 0.25
@@ -161,7 +161,7 @@ class Display:
     def _text(self, work: Work, event: AnyEvent, now: float) -> str | None:
         """The log line an event is worth, if any."""
         match event:
-            case Failed():
+            case Failed() | Important():
                 return log_line(event)
             case _ if self._quiet:
                 return None

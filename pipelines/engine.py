@@ -22,7 +22,8 @@ from archiver.config import Settings
 from archiver.errors import ArchiverError, Interrupted, Locked
 from archiver.progress import Noted
 from archiver.sharing import sharing_among
-from archiver.wiring import locked, make_archive, open_archive
+from archiver.wiring import locked, open_archive
+from archiver.wiring_note import make_archive
 from pipelines.apart import luigi
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
 from pipelines.luigid import require_luigid, unreachable
@@ -68,6 +69,7 @@ class Options:
     scheduler_url: str | None = None
     retry: str = "due"
     new_source: bool = False
+    new_archive: bool = False
     steps: Literal["run", "archive", "replay"] = "run"
     include_vanished: bool = False
     include_removed: bool = False
@@ -213,9 +215,9 @@ def _build(
 ) -> None:
     """One wave. With one worker everything runs in this process; forked workers share the locks."""
     tasks = {
-        outcome.settings.account: _task(outcome, options, accounts)
+        outcome.settings.account: top
         for outcome in wave
-        if _begin(outcome, locks[outcome.settings.account])
+        if _begin(outcome, top := _task(outcome, options, accounts), locks[outcome.settings.account])
     }
     if not tasks:
         return
@@ -254,6 +256,7 @@ def _task(outcome: Outcome, options: Options, accounts: Sequence[Settings]) -> A
         "run_id": outcome.run_id,
         "retry": options.retry,
         "new_source": options.new_source,
+        "new_archive": options.new_archive,
     }
     if options.steps == "archive" or (options.steps == "run" and outcome.settings.destination is None):
         return ArchiveAccount(**given)
@@ -275,11 +278,11 @@ def _elsewhere(settings: Settings, accounts: Sequence[Settings]) -> tuple[str, .
     return tuple(str(each.file) for each in accounts if each.file.parent != settings.file.parent)
 
 
-def _begin(outcome: Outcome, lock: ExitStack) -> bool:
+def _begin(outcome: Outcome, task: AccountTask, lock: ExitStack) -> bool:
     """Whether the account can be begun. Its lock is held from here to the run's end."""
     try:
         STOP.check()
-        make_archive(outcome.settings)
+        make_archive(outcome.settings, task.begin)
         lock.enter_context(locked(outcome.settings, outcome.run_id))
         with open_archive(outcome.settings) as archive:
             archive.catalog.ledger().runs()  # one that cannot be read is met here, not in Luigi's look at targets

@@ -64,8 +64,15 @@ class Ended:
     report: str
 
 
-AnyEvent = Event | Began | Expected | Failed | Ended
-_KINDS |= {cls.__name__: cls for cls in (Began, Expected, Failed, Ended)}
+@dataclass(frozen=True, slots=True)
+class Important:
+    """Something that a person has to hear, also with --quiet, although nothing failed."""
+
+    text: str
+
+
+AnyEvent = Event | Began | Expected | Failed | Ended | Important
+_KINDS |= {cls.__name__: cls for cls in (Began, Expected, Failed, Ended, Important)}
 Listener = Callable[[str, AnyEvent], None]
 
 
@@ -155,13 +162,16 @@ def emit(account: str, event: AnyEvent) -> None:
         return
     text = log_line(event)
     if text:
-        log.log(logging.ERROR if isinstance(event, Failed) else logging.INFO, "%s: %s", account, text)
+        level = logging.ERROR if isinstance(event, Failed) else logging.INFO
+        log.log(logging.WARNING if isinstance(event, Important) else level, "%s: %s", account, text)
 
 
 def _harmless(event: AnyEvent) -> AnyEvent:
     match event:
         case Noted(text):
             return Noted(printable(redacted(text)))
+        case Important(text):
+            return Important(printable(redacted(text)))
         case Working(folder):
             return Working(printable(folder))
         case _:
@@ -214,7 +224,7 @@ def log_line(event: AnyEvent) -> str | None:
     match event:
         case Began(step):
             return f"{step} begins"
-        case Noted(text):
+        case Noted(text) | Important(text):
             return text
         case Planned(messages, octets):
             about = f", about {octets / 1e6:.1f} MB" if octets else ""

@@ -9,8 +9,9 @@ from archiver.config import Settings
 from archiver.errors import Interrupted, Locked
 from archiver.export.step import ExportResult
 from archiver.record import Recorder
-from archiver.wiring import Archive, locked, open_archive
+from archiver.wiring import Archive, locked
 from archiver.wiring_export import ExportOptions, export_account, export_to_record
+from archiver.wiring_reading import open_for_reading
 from pipelines.events import Began, Listener, failed
 from pipelines.failures import foreseen
 from pipelines.stop import STOP
@@ -47,7 +48,7 @@ def run_export(settings: Settings, options: ExportOptions, listener: Listener) -
     try:
         STOP.check()
         listener(settings.account, Began(_EXPORT))
-        with open_archive(settings) as archive:
+        with open_for_reading(settings) as archive:
             _catch_up(archive)
             result = export_account(
                 archive,
@@ -66,7 +67,10 @@ def run_export(settings: Settings, options: ExportOptions, listener: Listener) -
 
 def _catch_up(archive: Archive) -> None:
     """A run that was killed may have left a segment that the catalog does not know. One that is at work will see to
-    that itself, and what it has not recorded yet is not exported."""
+    that itself, and what it has not recorded yet is not exported. A copy of the catalog is nobody else's."""
+    if archive.is_copy:
+        Recorder(archive.journal, archive.catalog, _EXPORT).catch_up(archive.begin_work)
+        return
     try:
         with locked(archive.settings, _EXPORT):
             Recorder(archive.journal, archive.catalog, _EXPORT).catch_up(archive.begin_work)

@@ -11,9 +11,10 @@ from archiver.config import Settings
 from archiver.errors import Incomplete
 from archiver.garbage import Garbage, GarbageResult
 from archiver.names import printable
-from archiver.wiring import looking, writing
+from archiver.wiring import writing
 from archiver.wiring_garbage import collect_garbage
-from pipelines.events import AnyEvent, Began, Listener, failed
+from archiver.wiring_reading import looking
+from pipelines.events import AnyEvent, Began, Important, Listener, failed
 from pipelines.failures import foreseen
 from pipelines.stop import STOP
 
@@ -71,8 +72,8 @@ def _collect(settings: Settings, listener: Listener, *, delete: bool, confirmed:
     try:
         STOP.check()
         tell(Began(_GC))
-        opened = writing if delete else looking
-        with opened(settings, _GC) as (archive, recorder):
+        look = looking(settings, _GC, lambda text: tell(Important(text)))
+        with writing(settings, _GC) if delete else look as (archive, recorder):
             if archive.bucket is None:
                 return GarbageOutcome(settings, None, 0, "its archive is a Maildir: there is nothing to collect")
             check_stop = archive.guarded(STOP.check)

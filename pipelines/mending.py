@@ -10,9 +10,10 @@ from typing import Any
 from archiver.config import Settings
 from archiver.names import printable
 from archiver.repair import RepairResult
-from archiver.wiring import looking, writing
+from archiver.wiring import writing
+from archiver.wiring_reading import looking
 from archiver.wiring_repair import repair_archive
-from pipelines.events import AnyEvent, Began, Listener, failed
+from pipelines.events import AnyEvent, Began, Important, Listener, failed
 from pipelines.failures import foreseen
 from pipelines.stop import STOP
 from pipelines.upkeep import octets_to_read
@@ -83,8 +84,8 @@ def _repair(settings: Settings, options: RepairOptions, listener: Listener) -> R
     try:
         STOP.check()
         tell(Began(_REPAIR))
-        opened = looking if options.dry_run else writing
-        with opened(settings, _REPAIR) as (archive, recorder):
+        look = looking(settings, _REPAIR, lambda text: tell(Important(text)))
+        with look if options.dry_run else writing(settings, _REPAIR) as (archive, recorder):
             result = repair_archive(
                 archive,
                 recorder,

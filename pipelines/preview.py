@@ -25,7 +25,9 @@ from archiver.plan import expected_fetch, plan_run
 from archiver.report.document import Notice, window_notice
 from archiver.sharing import Sharing
 from archiver.window import may_be_part
-from archiver.wiring import Archive, connect_once, open_archive, rules_of, stranger_to
+from archiver.wiring import Archive, connect_once, rules_of, stranger_to
+from archiver.wiring_note import has_archive, place_of_archive, why_not_begin
+from archiver.wiring_reading import open_for_reading
 from pipelines.failures import logged
 from pipelines.preview_bucket import BucketPreview, preview_bucket
 from pipelines.preview_destination import DestinationPreview, preview_destination, server_to_json
@@ -59,6 +61,14 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """There is no archive yet at `place`; `problem` is why a run does not begin one."""
+
+    place: str
+    problem: ArchiverError | None
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
     """What a look at an account found; `error` is what ended it."""
 
@@ -72,6 +82,7 @@ class Preview:
     bucket: BucketPreview | None = None
     notices: tuple[Notice, ...] = ()
     sharing: Sharing | None = None
+    beginning: Beginning | None = None
 
     @property
     def refusal(self) -> ConfigError | None:
@@ -88,7 +99,7 @@ class Preview:
     def _found(self) -> int:
         if self.error is not None:
             return self.error.exit_code
-        if self.place.problem:
+        if self.place.problem or (self.beginning and self.beginning.problem):
             return 8
         if self.bucket is not None and self.bucket.error is not None:
             return self.bucket.error.exit_code
@@ -99,7 +110,8 @@ class Preview:
         """What is wrong, for people."""
         there = self.destination.error if self.destination else None
         bucket = self.bucket.error if self.bucket else None
-        found = str(self.error or self.place.problem or bucket or there or "")
+        begin = self.beginning.problem if self.beginning else None
+        found = str(self.error or begin or self.place.problem or bucket or there or "")
         return "\n".join(filter(None, [str(self.refusal or ""), found])) or None
 
     @property
@@ -128,6 +140,7 @@ class Preview:
             "archive": {
                 "path": str(self.place.path),
                 "exists": self.place.exists,
+                "begun": self.beginning is None,
                 "free": self.place.free_octets,
                 "problem": self.place.problem,
                 "bucket": self.bucket and self.bucket.to_json(),
@@ -143,13 +156,20 @@ class Preview:
 
 
 def preview_accounts(
-    accounts: Sequence[Settings], *, new_source: bool = False, with_destination: bool = True
+    accounts: Sequence[Settings],
+    *,
+    new_source: bool = False,
+    new_archive: bool = False,
+    with_destination: bool = True,
 ) -> list[Preview]:
     """Look at accounts, some side by side, and at their destinations. Never raises for an account's failure."""
 
     def look(settings: Settings) -> Preview:
         preview, listed = preview_account(settings, new_source=new_source)
         preview = replace(preview, bucket=preview_bucket(settings))
+        if not _is_begun(settings, preview.bucket):
+            reason = why_not_begin(settings, "confirmed" if new_archive else "first")
+            preview = replace(preview, beginning=Beginning(place_of_archive(settings), reason))
         if settings.destination is None or not with_destination:
             return preview
         return replace(preview, destination=preview_destination(settings, listed))
@@ -157,6 +177,16 @@ def preview_accounts(
     sharing = sharing_of(accounts)
     with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="look") as pool:
         return [replace(each, sharing=sharing[each.settings.file]) for each in pool.map(look, accounts)]
+
+
+def _is_begun(settings: Settings, bucket: BucketPreview | None) -> bool:
+    """Whether there is an archive, as far as could be seen."""
+    if bucket is not None:
+        return bucket.is_begun or bucket.error is not None
+    try:
+        return has_archive(settings)
+    except ArchiverError:
+        return True  # why it cannot be seen is told by whoever opens it
 
 
 def preview_account(settings: Settings, *, new_source: bool = False) -> tuple[Preview, Sequence[Folder]]:
@@ -169,7 +199,7 @@ def preview_account(settings: Settings, *, new_source: bool = False) -> tuple[Pr
         if not (settings.archive.path / "catalog.sqlite").exists():
             plan = _plan_anew(settings, listed)
             return _preview(settings, place, server, listed, plan, {}, {}, {}), _chosen(plan)
-        with open_archive(settings) as archive:
+        with open_for_reading(settings) as archive:
             stranger = stranger_to(archive)
             if stranger is not None and not new_source:
                 raise stranger

@@ -19,13 +19,15 @@ from pipelines.failures import logged
 @dataclass(frozen=True, slots=True)
 class BucketPreview:
     """What was found: `place` is the account's URL there, `exists` whether the bucket is; `marker` is None where
-    nothing was ever written, `client` says how objects are sent. `error` is what ended it."""
+    nothing was ever written, `client` says how objects are sent. `is_begun`: there is an archive. `error` is what
+    ended it."""
 
     settings: S3Settings
     place: str
     client: str
     exists: bool = True
     marker: Marker | None = None
+    is_begun: bool = False
     error: ArchiverError | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -63,8 +65,8 @@ def preview_bucket(settings: Settings) -> BucketPreview | None:
         if not bucket.has_bucket() and s3.create_bucket:
             return BucketPreview(s3, preview.place, preview.client, exists=False)
         marker = read_marker(bucket)
-        next(bucket.list("journal/"), None)  # a run has to list it
-        return BucketPreview(s3, preview.place, preview.client, marker=marker)
+        is_begun = any(bucket.list("journal/"))  # which a run has to list
+        return BucketPreview(s3, preview.place, preview.client, marker=marker, is_begun=is_begun)
     except Exception as error:
         return BucketPreview(s3, preview.place, preview.client, error=logged(error))
     finally:

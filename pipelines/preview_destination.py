@@ -18,7 +18,7 @@ from archiver.imap.introduction import ServerFacts
 from archiver.model import Folder, KnownFolder
 from archiver.names import printable
 from archiver.replay.placing import Recorded, map_of
-from archiver.wiring import open_archive
+from archiver.wiring_reading import open_for_reading
 from archiver.wiring_replay import destination_number, look_at_destination, map_rules
 from pipelines.failures import logged
 from pipelines.stop import STOP
@@ -112,7 +112,7 @@ def _known(settings: Settings, folders: Sequence[Folder]) -> tuple[list[KnownFol
     known = [KnownFolder(-number, folder, "") for number, folder in enumerate(folders, 1)]
     if not (settings.archive.path / "catalog.sqlite").exists():
         return known, {}, 0, {}
-    with open_archive(settings) as archive:
+    with open_for_reading(settings) as archive:
         numbers = {raw: each.number for raw, each in archive.catalog.folders().items()}
         known = [KnownFolder(numbers.get(each.folder.raw, each.number), each.folder, "") for each in known]
         if (number := destination_number(archive)) is None:

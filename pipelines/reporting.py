@@ -13,7 +13,7 @@ from typing import Any
 
 from archiver.config import Settings
 from archiver.copies import CopyTally, Refused
-from archiver.errors import ArchiverError, ConfigError, Locked
+from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, Locked
 from archiver.model import Tally
 from archiver.names import printable
 from archiver.plan import plan_run
@@ -64,7 +64,8 @@ def end_run(
         return
     try:
         with open_archive(settings) as archive:
-            if isinstance(error, ConfigError) and archive.catalog.ledger().step_result(run_id, "archive") is None:
+            refused = isinstance(error, (ConfigError, ArchiveMissing))
+            if refused and archive.catalog.ledger().step_result(run_id, "archive") is None:
                 return  # it kept the run from doing anything
             report = report_of(
                 archive,
@@ -161,6 +162,7 @@ def report_of(
         timings={step: timings[step] for step in _STEPS if step in timings},
         as_of=as_of,
         notices=[*window_notices(tallies), *(_notices_there(archive, at_destination) if at_destination else ())],
+        began_archive=catalog.begun_by() == run_id,
     )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +16,8 @@ from archiver.model import INBOX, KnownFolder
 from archiver.names import matches, printable
 from archiver.progress import Noted
 from archiver.queries import Found, Query
-from archiver.wiring import Archive, open_archive, writing
+from archiver.wiring import Archive, writing
+from archiver.wiring_reading import existing_archive
 from pipelines.events import AnyEvent, Began, Listener
 from pipelines.failures import logged
 from pipelines.stop import STOP
@@ -78,20 +78,6 @@ def search_account(settings: Settings, wanted: Wanted, listener: Listener) -> Se
         return SearchOutcome(settings, error.exit_code, str(error))
     limit = wanted.query.limit
     return SearchOutcome(settings, 0, None, found[:limit], len(found) > limit, left, note)
-
-
-@contextmanager
-def existing_archive(settings: Settings) -> Iterator[Archive]:
-    """The archive of an account, with its catalog.
-
-    Raises:
-        ConfigError: one of them is not there.
-    """
-    with open_archive(settings) as archive:
-        if not archive.catalog_file.exists():
-            hint = "`archiver rebuild` makes it again from the journal"
-            raise ConfigError(str(settings.archive.path), ["the archive's catalog is not there"], hint=hint)
-        yield archive
 
 
 def _in_folders(archive: Archive, wanted: Wanted) -> Query | None:

@@ -29,7 +29,6 @@ from archiver.wiring import (
     Archive,
     archive_listed,
     confirm_identity,
-    make_archive,
     rules_of,
     settle,
     source_of,
@@ -37,6 +36,7 @@ from archiver.wiring import (
     utc_now,
     writing,
 )
+from archiver.wiring_note import Begin, leave_note, make_archive, note_file, place_of_archive
 from archiver.wiring_replay import (
     ReplayOptions,
     check_to_record,
@@ -45,7 +45,7 @@ from archiver.wiring_replay import (
     verify_at_destination,
 )
 from pipelines.apart import luigi
-from pipelines.events import Began, Expected, emit, failed, progress_of
+from pipelines.events import Began, Expected, Important, emit, failed, progress_of
 from pipelines.failures import foreseen
 from pipelines.reporting import end_run
 from pipelines.step_results import listing_from_json, listing_to_json, refused_to_json, replay_to_json
@@ -78,6 +78,9 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     run_id = luigi.Parameter(default=new_run_id(), description="names the run; the same one resumes")
     retry = luigi.ChoiceParameter(choices=["due", "all", "accept"], default="due", significant=False)
     new_source = luigi.BoolParameter(default=False, significant=False)
+    new_archive = luigi.BoolParameter(
+        default=False, significant=False, description="begin an archive even where another one should be"
+    )
     replay = luigi.ChoiceParameter(
         choices=["no", "yes", "only"],
         default="no",
@@ -109,6 +112,13 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         """Connections to the server, where Luigi's [resources] sets a limit for it ("imap:HOST")."""
         return limited(self.settings.source)
 
+    @property
+    def begin(self) -> Begin:
+        """Whether there may be no archive yet. A replay alone has nothing to begin one with."""
+        if self.replay == "only":
+            return "never"
+        return "confirmed" if self.new_archive else "first"
+
     def before(self, task: type[AccountTask]) -> AccountTask:
         """The step that has to be done first, of the same run."""
         return task(**self.param_kwargs)
@@ -119,8 +129,8 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         end_with_parent(_PARENT)
         STOP.check()
         self._began = time.monotonic()
-        make_archive(self.settings)
-        with writing(self.settings, self.run_id) as opened:
+        make_archive(self.settings, self.begin)
+        with writing(self.settings, self.run_id, self.begin) as opened:
             yield opened
 
     def tell(self, event: Event | Expected) -> None:
@@ -198,7 +208,9 @@ class EnumerateFolders(AccountTask):
         account = self.settings.account
         emit(account, Began(self.step))
         with self.opened() as (archive, recorder):
+            is_new = archive.catalog.identity() is None
             confirm_identity(archive, recorder, new_source=self.new_source)
+            tell_beginning(archive, is_new=is_new)
             ledger = archive.catalog.ledger()
             ledger.begin(self.run_id, utc_now())
             source = source_of(self.settings, archive.store.spool, pause=STOP.pause, progress=progress_of(account))
@@ -326,6 +338,18 @@ class MigrateAccount(ArchiveAccount):
 
     def requires(self) -> AccountTask:
         return self.before(VerifyAccount)
+
+
+def tell_beginning(archive: Archive, *, is_new: bool) -> None:
+    """Say that an archive was begun, and note beside the account file which one is the account's."""
+    settings, identity = archive.settings, archive.catalog.identity()
+    is_noted = identity is not None and leave_note(settings, identity)
+    if is_new:
+        text = f"began a new archive at {place_of_archive(settings)}"
+        if not is_noted and not settings.archive.must_exist:
+            text += f"; {note_file(settings)} cannot be written, so set [archive] must_exist = true now: else a run"
+            text += " begins another one when this one is not there"
+        emit(settings.account, Important(text))
 
 
 def limited(server: ServerSettings) -> dict[str, int]:

@@ -20,15 +20,17 @@ from archiver.rebuild import replay_journal, require_no_loss, restore_store
 from archiver.record import Recorder
 from archiver.replay.comparing import DestinationCheck
 from archiver.verify import Finding, Sample, VerifyResult, VerifyStep, every, none
-from archiver.wiring import Archive, install_catalog, locked, make_archive, open_archive, scratch_catalog, utc_now
+from archiver.wiring import Archive, install_catalog, locked, open_archive, scratch_catalog, utc_now
 from archiver.wiring_lease import observed
+from archiver.wiring_note import make_archive
+from archiver.wiring_reading import locked_for_reading, open_for_reading
 from archiver.wiring_replay import (
     check_to_record,
     destination_number,
     destination_settings,
     verify_at_destination,
 )
-from pipelines.events import AnyEvent, Began, Listener, failed
+from pipelines.events import AnyEvent, Began, Important, Listener, failed
 from pipelines.failures import foreseen
 from pipelines.stop import STOP
 
@@ -91,7 +93,10 @@ def _verify(settings: Settings, options: VerifyOptions, listener: Listener) -> V
     try:
         STOP.check()
         tell(Began(_VERIFY))
-        with open_archive(settings) as archive, locked(settings, _VERIFY):
+        with (
+            open_for_reading(settings) as archive,
+            locked_for_reading(settings, _VERIFY, lambda text: tell(Important(text))),
+        ):
             result = _verified(archive, options, tell)
             message, code = _summary(settings, result), result.exit_code
             if options.offline or destination_number(archive) is None:
@@ -248,7 +253,7 @@ def rebuild_account(settings: Settings, listener: Listener) -> RebuildOutcome:
         STOP.check()
         tell(Began(_REBUILD))
         if settings.archive.s3 is not None:
-            make_archive(settings)  # the bucket is all that is needed
+            make_archive(settings, "never")  # the bucket is all that is needed
         with open_archive(settings) as archive, locked(settings, _REBUILD):
             return _rebuilt(archive, tell)
     except Exception as raised:

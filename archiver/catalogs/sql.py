@@ -104,6 +104,11 @@ class SqlCatalog:
             row = connection.execute(select(*columns).order_by(ARCHIVE.c.id.desc()).limit(1)).first()
         return None if row is None else ArchiveFact(**row._mapping)
 
+    def begun_by(self) -> str | None:
+        """The run that began the archive; None when new."""
+        with self._database.reading() as connection:
+            return connection.scalar(select(SEGMENT.c.run).where(SEGMENT.c.number == 1))
+
     def folders(self) -> Mapping[bytes, KnownFolder]:
         """All folders ever seen, by their raw name."""
         with self._database.reading() as connection:

@@ -88,7 +88,7 @@ class AtDestination:
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """A run of one account, ready to be written. `timings` are the seconds that its steps took. `as_of` is the
-    moment whose folders it replayed; None: those of now."""
+    moment whose folders it replayed; None: those of now. `began_archive`: there was no archive before it."""
 
     account: str
     run: str
@@ -104,6 +104,7 @@ class RunReport:
     timings: Mapping[str, float] = field(default_factory=dict)
     as_of: str | None = None
     notices: Sequence[Notice] = ()
+    began_archive: bool = False
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -138,6 +139,7 @@ class RunReport:
             "source": None if self.source is None else asdict(self.source),
             "destination": None if self.destination is None else asdict(self.destination.party),
             "as_of": self.as_of,
+            "began_archive": self.began_archive,
             "timings": {step: round(seconds, 3) for step, seconds in self.timings.items()},
             "folders": [{**_folder(each), "destination": self._there(each)} for each in self.folders],
             "skipped": [{"name": printable(folder.name), "reason": reason} for folder, reason in self.skipped],

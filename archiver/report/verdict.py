@@ -119,7 +119,7 @@ def _problems(report: Row) -> list[str]:
 def _left_aside(report: Row) -> list[str]:
     """What is not there and need not be."""
     totals, there = report["totals"], report["totals"]["destination"]
-    aside = []
+    aside = ["this run began the archive: there was none before"] if report["began_archive"] else []
     if totals["excluded"]:
         aside.append(f"{counted(totals['excluded'], 'message')} left out, as the account's settings ask")
     if there is not None and there["removed"]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -91,8 +91,11 @@ def read_marker(bucket: Bucket) -> Marker | None:
         ) from error
 
 
-def prepared(bucket: KeepingBucket, settings: S3Settings, account: str) -> Marker:
-    """The bucket, ready to be written to as the settings ask; does nothing where that was found out before.
+def prepared(
+    bucket: KeepingBucket, settings: S3Settings, account: str, before_first: Callable[[], None] = lambda: None
+) -> Marker:
+    """The bucket, ready to be written to as the settings ask; does nothing where that was found out before. Where
+    nothing says that it was ever written to, `before_first` is called first and may raise.
 
     Raises:
         ArchiveNotWritable: there is no such bucket.
@@ -101,18 +104,23 @@ def prepared(bucket: KeepingBucket, settings: S3Settings, account: str) -> Marke
     asked = _asked(settings)
     if (marker := _found_out.get((bucket.place(), asked))) is not None:
         return marker
-    marker = _found_out[bucket.place(), asked] = _find_out(bucket, settings, account, asked)
+    marker = _found_out[bucket.place(), asked] = _find_out(bucket, settings, account, asked, before_first)
     return marker
 
 
 _found_out: dict[tuple[str, str], Marker] = {}  # a run has several steps in one process
 
 
-def _find_out(bucket: KeepingBucket, settings: S3Settings, account: str, asked: str) -> Marker:
+def _find_out(
+    bucket: KeepingBucket, settings: S3Settings, account: str, asked: str, before_first: Callable[[], None]
+) -> Marker:
     if settings.create_bucket and not bucket.has_bucket():
+        before_first()
         bucket.make_bucket()
     marker = read_marker(bucket)
-    if marker is not None and marker.asked == asked:
+    if marker is None:
+        before_first()
+    elif marker.asked == asked:
         return marker
     _require_lock(bucket, settings)
     _require_kept(bucket, settings, asked)

@@ -69,6 +69,33 @@ def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[bool]:
         os.close(descriptor)
 
 
+@contextmanager
+def reader_lock(path: Path) -> Iterator[str | None]:
+    """Keep whoever writes to the archive at `path` out, for a reader who cannot write there; other readers may
+    come. Yields why that cannot be done, None if it was.
+
+    Raises:
+        Locked: somebody holds the lock; the message says who.
+    """
+    file = path.resolve() / "lock"
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        yield f"{file}: {error.strerror}"
+        return
+    try:
+        problem = None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _locked(file, descriptor) from error
+        except OSError as error:
+            problem = f"{file}: {error.strerror}"
+        yield problem
+    finally:
+        os.close(descriptor)
+
+
 def lock_place(path: Path) -> str:
     """Names the lock file of the archive at `path`, on this machine since it was started, and nothing else: not a
     copy of the archive, nor another machine's view of the same files, where this kernel's locks do not hold."""
@@ -92,9 +119,17 @@ def _lock(descriptor: int, file: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise Locked(
-            f"{file}: another run holds the lock ({_read(descriptor)})", hint="wait for it to end, or stop it"
-        ) from error
+        raise _locked(file, descriptor) from error
+
+
+def _locked(file: Path, descriptor: int) -> Locked:
+    hint = "wait for it to end, or stop it"
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return Locked(f"{file}: another run holds the lock ({_read(descriptor)})", hint=hint)
+    # NOTE: who could share it met readers alone, and these could not write into the file who they are.
+    return Locked(f"{file}: a user who only reads the archive holds the lock, as `archiver verify` does", hint=hint)
 
 
 def _read(descriptor: int) -> str:

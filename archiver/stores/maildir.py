@@ -104,11 +104,13 @@ class MaildirStore:
 
         Raises:
             IntegrityError: not there.
+            ArchiveNotWritable: this user may not read it.
         """
-        try:
-            return open(self._tree.expected(placement), "rb")
-        except FileNotFoundError:
-            return open(self.locate(placement), "rb")
+        with self._writing:
+            try:
+                return open(self._tree.expected(placement), "rb")
+            except FileNotFoundError:
+                return open(self.locate(placement), "rb")
 
     def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
         """A link tells at once."""
@@ -137,7 +139,8 @@ class MaildirStore:
 
     def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
         """Every file that is not the expected one of a message, then every message."""
-        return audit(self._tree, rows, reads, self.open)
+        with self._writing:
+            yield from audit(self._tree, rows, reads, self.open)
 
     def mend(self, damaged: Sequence[Placement]) -> MaildirBatch:
         """A batch whose files are renamed over those that are there, wherever a mail program renamed these to."""

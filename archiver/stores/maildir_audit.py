@@ -36,5 +36,7 @@ def _fault(placement: Placement, read: bool, locate: Callable[[Placement], Binar
             return fault_in(file, placement) if read else None
     except IntegrityError:
         return NOT_THERE
+    except PermissionError:
+        raise  # that this user may not read it is no damage
     except OSError as error:
         return Fault("damaged", f"cannot be read: {error.strerror or error}")

@@ -16,8 +16,10 @@ import typer
 
 from archiver.account_template import NewAccount, template
 from archiver.config import load_account
-from archiver.errors import ArchiveNotWritable, ConfigError
+from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.settings import SecretReference, Tls
+from archiver.wiring import open_archive
+from archiver.wiring_note import has_archive, leave_note, place_of_archive
 
 _KINDS = ("env", "file", "command", "keyring")
 _ASKED = {
@@ -52,9 +54,13 @@ def init_account(file: Path, answers: Answers, *, force: bool, as_json: bool) ->
     asking = sys.stdin.isatty() and not as_json
     account = _asked(answers, file.stem) if asking else _given(answers)
     _write(file, template(account))
+    found = _archive_there(file)
     if as_json:
-        typer.echo(json.dumps({"format": "archiver-init/1", "file": str(file), "account": file.stem}, indent=1))
+        document = {"format": "archiver-init/1", "file": str(file), "account": file.stem, "archive": found}
+        typer.echo(json.dumps(document, indent=1))
     else:
+        if found is not None:
+            typer.echo(f"there is an archive at {found} already; runs go on with it")
         typer.echo(f"{file} is written. Next: `archiver check {shlex.quote(str(file))}` logs in and looks.")
     return 0
 
@@ -126,6 +132,22 @@ def _write(file: Path, text: str) -> None:
             os.replace(draft, file)
     except OSError as error:
         raise ArchiveNotWritable(f"{file}: {error.strerror}", hint="give this user write access there") from error
+
+
+def _archive_there(file: Path) -> str | None:
+    """Where the account's archive is, if it is there: then it is noted that it belongs to this account."""
+    try:
+        settings = load_account(file.absolute())
+        if not has_archive(settings):
+            return None
+        with open_archive(settings) as archive:
+            identity = archive.catalog.identity()
+    except ArchiverError:
+        return None  # whoever uses the account is told what is wrong
+    if identity is None or identity.account != settings.account:
+        return None
+    leave_note(settings, identity)
+    return place_of_archive(settings)
 
 
 def _check(draft: Path, file: Path) -> None:

@@ -22,12 +22,14 @@ from pipelines.tables import Row, map_table, notice_lines, plain_table, plan_tab
 
 def check_accounts(configs: Sequence[Path], terminal: Terminal) -> int:
     """Log in to the accounts that `configs` name and tell what was found; returns the worst exit code."""
-    return _look(configs, terminal, "archiver-check/1", details=True, new_source=False, with_destination=True)
+    return _look(configs, terminal, "archiver-check/1", details=True, with_destination=True)
 
 
-def plan_accounts(configs: Sequence[Path], terminal: Terminal, *, new_source: bool, with_destination: bool) -> int:
+def plan_accounts(
+    configs: Sequence[Path], terminal: Terminal, *, new_source: bool, new_archive: bool, with_destination: bool
+) -> int:
     """Print the plan of a run and do nothing else; returns the worst exit code."""
-    kinds = {"new_source": new_source, "with_destination": with_destination}
+    kinds = {"new_source": new_source, "new_archive": new_archive, "with_destination": with_destination}
     return _look(configs, terminal, "archiver-plan/1", details=False, **kinds)
 
 
@@ -37,12 +39,15 @@ def _look(
     name: str,
     *,
     details: bool,
-    new_source: bool,
     with_destination: bool,
+    new_source: bool = False,
+    new_archive: bool = False,
 ) -> int:
     accounts = load_accounts(configs, terminal)
     STOP.install()
-    previews = preview_accounts(accounts.settings, new_source=new_source, with_destination=with_destination)
+    previews = preview_accounts(
+        accounts.settings, new_source=new_source, new_archive=new_archive, with_destination=with_destination
+    )
     if STOP.signal is not None:
         STOP.check()
     results = [preview.to_json() for preview in previews] + _refused(accounts)
@@ -92,6 +97,8 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
         out.say(f"{len(result['folders']) - len(shown)} folders unchanged: they need not be opened")
     for each in result["skipped"]:
         out.say(f"left out: {each['name']}: {each['reason']}")
+    if preview.beginning is not None and preview.beginning.problem is None:
+        out.say(f"no archive yet at {preview.beginning.place}: the first run begins one")
     if preview.error is None:
         out.say(_estimate(preview))
     for line in notice_lines(result["notices"]):

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError, ConfigError, worst
+from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, worst
 from archiver.names import printable
 from archiver.report.document import FORMAT
 from archiver.report.verdict import verdict
 from archiver.report.words import Row, completed, counted, span
+from archiver.wiring_note import has_archive, why_not_begin
 from pipelines.commands.terminal import Terminal, load_accounts
 from pipelines.failures import logged
 from pipelines.reporting import write_page
@@ -90,6 +91,8 @@ def _path(settings: Settings, run_id: str | None) -> Path:
         pass  # there is no run yet
     newest = max(runs.glob("*/report.json"), key=lambda path: path.stat().st_mtime_ns, default=None)
     if newest is None:
+        if not has_archive(settings) and isinstance(reason := why_not_begin(settings, "never"), ArchiveMissing):
+            raise reason
         hint = f"`archiver run {settings.file}` writes one"
         raise ConfigError(str(runs), ["there is no report yet"], hint=hint)
     return newest

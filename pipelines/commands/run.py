@@ -114,6 +114,7 @@ def _result(outcome: Outcome) -> dict[str, Any]:
         "status": document.get("status") or ("failed" if exit_code else "complete"),
         "report": str(outcome.report) if document else None,
         "message": outcome.message,
+        "began_archive": document.get("began_archive", False),
         "totals": document.get("totals"),
         "document": document,
     }
@@ -127,6 +128,7 @@ def _refused(refused: Refused) -> dict[str, Any]:
         "status": "failed",
         "report": None,
         "message": str(refused.error),
+        "began_archive": False,
         "totals": None,
         "document": {},
     }

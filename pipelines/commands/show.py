@@ -22,8 +22,9 @@ from archiver.queries import Found
 from archiver.report.words import size
 from archiver.structure import Part, Structure, structure_of
 from archiver.wiring import Archive
+from archiver.wiring_reading import existing_archive
 from pipelines.commands.terminal import Terminal
-from pipelines.searching import arrived_text, existing_archive, found_to_record, resolve
+from pipelines.searching import arrived_text, found_to_record, resolve
 from pipelines.tables import plain_table
 
 _READ_OCTETS = 1 << 20

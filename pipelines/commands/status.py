@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError, ConfigError, worst
+from archiver.errors import ArchiverError, worst
 from archiver.model import Quarantined, Tally
 from archiver.names import printable
 from archiver.report.document import gone_notices, refusal_failures, window_notices
-from archiver.wiring import Archive, open_archive
+from archiver.wiring import Archive
+from archiver.wiring_note import why_not_begin
+from archiver.wiring_reading import existing_archive
 from archiver.wiring_replay import chosen_folders, destination_number, stranded_copies
 from pipelines.commands.terminal import Terminal, load_accounts
 from pipelines.failures import logged
@@ -44,12 +46,10 @@ def show_status(configs: Sequence[Path], terminal: Terminal, *, runs: bool) -> i
 
 
 def _status(settings: Settings) -> dict[str, Any]:
-    path = settings.archive.path
     try:
-        if not (path / "catalog.sqlite").exists() and (path / "journal").is_dir():
-            hint = "`archiver rebuild` makes it again from the journal"
-            raise ConfigError(str(path), ["the archive's catalog is not there"], hint=hint)
-        with open_archive(settings) as archive:
+        with existing_archive(settings) as archive:
+            if archive.catalog.identity() is None and (reason := why_not_begin(settings, "never")) is not None:
+                raise reason
             return _held(archive)
     except Exception as error:
         return _failed(settings.account, logged(error))

@@ -31,6 +31,10 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; fetch n
 NewSource = Annotated[
     bool, typer.Option("--new-source", help="Confirm that the account's mail moved to another server or user.")
 ]
+NewArchive = Annotated[
+    bool,
+    typer.Option("--new-archive", help="Confirm that an archive may begin here, or that this is another one."),
+]
 
 AsOf = Annotated[
     str | None,

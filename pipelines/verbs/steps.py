@@ -17,6 +17,7 @@ from pipelines.verbs.options import (
     IncludeRemoved,
     IncludeVanished,
     Json,
+    NewArchive,
     NewSource,
     Quiet,
     RunId,
@@ -35,6 +36,7 @@ def run(
     workers: Workers = None,
     scheduler_url: SchedulerUrl = None,
     new_source: NewSource = False,
+    new_archive: NewArchive = False,
     confirm_deletions: ConfirmDeletions = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -52,6 +54,10 @@ def run(
     server stays in the archive. Messages that cannot be had, or that the destination refuses, are listed, tried
     again in the next runs, and end the run with exit code 3.
 
+    The first run begins an archive and says so. From then on a file beside the account file (alice.archive) says
+    that there is one, and a run that does not find it ends with exit code 8, as when a disk is not mounted;
+    --new-archive begins another one all the same.
+
     \b
       archiver run configs/alice.toml          one account
       archiver run configs/                    all accounts of a folder
@@ -59,7 +65,7 @@ def run(
       archiver run configs/ --quiet            for cron: speaks only of trouble
       archiver run configs/ --json >run.json   for programs
     """
-    given = _Given(run_id, scheduler_url, new_source, confirm_deletions=confirm_deletions)
+    given = _Given(run_id, scheduler_url, new_source, confirm_deletions=confirm_deletions, new_archive=new_archive)
     return _run(configs, "run", given, dry_run, workers, terminal_of(as_json, quiet, verbose))
 
 
@@ -70,6 +76,7 @@ def archive(
     workers: Workers = None,
     scheduler_url: SchedulerUrl = None,
     new_source: NewSource = False,
+    new_archive: NewArchive = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -79,7 +86,7 @@ def archive(
     \b
       archiver archive configs/alice.toml
     """
-    given = _Given(run_id, scheduler_url, new_source)
+    given = _Given(run_id, scheduler_url, new_source, new_archive=new_archive)
     return _run(configs, "archive", given, dry_run, workers, terminal_of(as_json, quiet, verbose))
 
 
@@ -169,6 +176,7 @@ class _Given:
     include_removed: bool = False
     confirm_deletions: bool = False
     as_of: str | None = None
+    new_archive: bool = False
 
 
 def _run(configs: list[Path], steps: Any, given: _Given, dry_run: bool, workers: int | None, terminal: Any) -> int:
@@ -176,7 +184,13 @@ def _run(configs: list[Path], steps: Any, given: _Given, dry_run: bool, workers:
     if dry_run:
         from pipelines.commands.look import plan_accounts
 
-        return plan_accounts(configs, terminal, new_source=given.new_source, with_destination=steps == "run")
+        return plan_accounts(
+            configs,
+            terminal,
+            new_source=given.new_source,
+            new_archive=given.new_archive,
+            with_destination=steps == "run",
+        )
     from pipelines.commands.run import run_configs
     from pipelines.engine import Options
 
@@ -184,6 +198,7 @@ def _run(configs: list[Path], steps: Any, given: _Given, dry_run: bool, workers:
         run_id=run_id,
         scheduler_url=given.scheduler_url,
         new_source=given.new_source,
+        new_archive=given.new_archive,
         steps=steps,
         include_vanished=given.include_vanished,
         include_removed=given.include_removed,

@@ -26,6 +26,21 @@ def mounted(directory: Path, size: str = "1m") -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
+@contextmanager
+def read_only_view(directory: Path, at: Path) -> Iterator[Path]:
+    """The directory once more at `at`, where nobody can write, whatever goes on in `directory` itself."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a directory twice")
+    at.mkdir()
+    if subprocess.run(["mount", "--bind", str(directory), str(at)], capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a directory twice")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(at)], check=True)
+        yield at
+    finally:
+        subprocess.run(["umount", "--lazy", str(at)], check=True)
+
+
 def fill(directory: Path, *, spare: int = 0) -> Path:
     """Fill the disk up to `spare` octets; the file that fills it."""
     ballast = directory / "ballast"

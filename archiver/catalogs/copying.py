@@ -1,0 +1,111 @@
+"""A copy of a catalog that this user cannot write to, for whoever only reads.
+
+SQLite makes files beside a database in WAL mode even to read it, and a catalog may have to be brought up to date
+first. Neither can be done on a snapshot or as another user, and a run may be at work there meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+from archiver.errors import ArchiveNotWritable, ArchiverError, IntegrityError, Locked
+
+_BESIDE = ("", "-wal", "-shm")
+_TRIES, _PAUSE = 5, 0.2
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+def is_writable(path: Path) -> bool:
+    """Whether this user can work on the catalog at `path`, with the files that SQLite keeps beside it.
+
+    NOTE: root may write whatever the permissions say, but not on a read-only file system, nor an immutable file.
+    """
+    there = [file for file in map(path.with_name, (path.name + suffix for suffix in _BESIDE)) if file.exists()]
+    return all(os.access(each, os.W_OK) for each in (path.parent, *there))
+
+
+def copy_catalog(path: Path, copy: Path) -> None:
+    """Copy the catalog at `path` to `copy`, as it was at one moment, whoever writes to it; nothing where there is
+    none. Nothing is written beside `path`.
+
+    Raises:
+        ArchiveNotWritable: this user cannot read it, or there is no room for the copy.
+        IntegrityError: it is damaged.
+        Locked: somebody writes to it all the time.
+    """
+    if not path.exists():
+        return
+    if not os.access(path, os.R_OK):
+        raise ArchiveNotWritable(
+            f"{path}: this user cannot read it", hint="give this user read access, or run as the user who owns it"
+        )
+    for _ in range(_TRIES):
+        if _backed_up(path, copy) or _copied(path, copy):
+            return
+        time.sleep(_PAUSE)
+    raise Locked(f"{path}: it changed again and again while it was copied", hint="try again when the run has ended")
+
+
+def _backed_up(path: Path, copy: Path) -> bool:
+    """By SQLite itself, which can do so if whoever writes has made the files beside it, or left them."""
+    copy.unlink(missing_ok=True)
+    try:
+        uri = f"file:{quote(os.fspath(path))}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            return False
+        raise _worded(path, copy, error, code) from error
+    return True
+
+
+def _worded(path: Path, copy: Path, error: sqlite3.Error, code: int) -> ArchiverError:
+    if code in _NO_ROOM:
+        return _no_room(path, copy)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
+        return Locked(f"{path}: {error}", hint="try again when the run has ended")
+    return IntegrityError(f"{path}: {error}", hint="archiver rebuild makes the catalog again from the journal")
+
+
+def _no_room(path: Path, copy: Path) -> ArchiveNotWritable:
+    octets = path.stat().st_size
+    problem = f"{copy.parent}: the catalog, {octets:,} octets, cannot be copied there to be read"
+    return ArchiveNotWritable(problem, hint="make room, or set TMPDIR to a directory that has some")
+
+
+def _copied(path: Path, copy: Path) -> bool:
+    """File by file; False if anything changed meanwhile. Who writes to it has the `-shm` there from the beginning
+    to the end, so where there is none nobody does."""
+    before = _state(path)
+    try:
+        for suffix in ("", "-wal"):
+            target = copy.with_name(copy.name + suffix)
+            target.unlink(missing_ok=True)
+            if before[suffix] is not None:
+                shutil.copyfile(path.with_name(path.name + suffix), target)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _no_room(path, copy) from error
+    return _state(path) == before
+
+
+def _state(path: Path) -> dict[str, tuple[int, ...] | None]:
+    """What tells whether the catalog changed."""
+    states: dict[str, tuple[int, ...] | None] = {}
+    for suffix in _BESIDE:
+        try:
+            facts = path.with_name(path.name + suffix).stat()
+        except FileNotFoundError:
+            states[suffix] = None
+        else:
+            states[suffix] = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    return states
