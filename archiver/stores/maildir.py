@@ -38,9 +38,9 @@ from archiver.stores.maildir_settle import (
     SPOOL_SUFFIX,
     Settling,
     clear_leftovers,
-    rename,
 )
 from archiver.stores.maildir_tree import MaildirTree
+from archiver.stores.moving import Moves
 
 _CHUNK = 1000
 
@@ -71,33 +71,30 @@ class MaildirStore:
         pairs = iter(moves)
         missing: IntegrityError | None = None
         listing = Listing(self._tree, steady=True)
-        touched: set[str] = set()
+        moves_made = Moves(self._tree)
         with self._writing:
             try:
                 while chunk := list(islice(pairs, _CHUNK)):
                     self._tree.reserve_for(new for _, new in chunk)
                     for old, new in chunk:
                         try:
-                            touched.update(map(os.path.dirname, self._move(old, new, listing)))
+                            self._move(old, new, listing, moves_made)
                         except IntegrityError as error:
                             missing = missing or error
+                    moves_made.settle()
             finally:
-                self._tree.sync(touched)
+                moves_made.settle()
         if missing is not None:
             raise missing
 
-    def _move(self, old: Placement, new: Placement, listing: Listing) -> tuple[str, ...]:
-        """Move one message; the paths that changed."""
+    def _move(self, old: Placement, new: Placement, listing: Listing, moves: Moves) -> None:
         self._tree.made(folder_name(new))
         source, target = self._tree.expected(old), self._tree.expected(new)
         try:
-            rename(source, target)
+            moves.move(source, target)
         except FileNotFoundError:
-            if os.path.lexists(target):
-                return ()
-            source = listing.find(old)  # which looks in both trees, so also where `new` is
-            rename(source, target)
-        return source, target
+            if not os.path.lexists(target):
+                moves.move(listing.find(old), target)  # which looks in both trees, so also where `new` is
 
     def open(self, placement: Placement) -> BinaryIO:
         """The message's octets, wherever a mail program renamed the file to.

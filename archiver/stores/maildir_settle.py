@@ -24,6 +24,7 @@ from archiver.stores.maildir_format import (
 )
 from archiver.stores.maildir_listing import Names, names_of, path_of
 from archiver.stores.maildir_tree import MaildirTree
+from archiver.stores.moving import Moves
 
 _CHUNK = 1000
 _READ_OCTETS = 1 << 20
@@ -68,7 +69,7 @@ class Settling:
                 self._again.setdefault((name, base), []).append(rest)
         #: (folder, base name) of a second file of a message → where its expected one lies.
         self._elsewhere: dict[tuple[str, str], str] = {}
-        self._touched: set[str] = set()
+        self._moves = Moves(tree)
 
     def place(self, expected: Iterable[Placement]) -> None:
         """Bring every message that is in one of the trees to its expected place; durable on return."""
@@ -80,7 +81,7 @@ class Settling:
         # NOTE: after all others: what lies in the other tree may be the same message of another generation.
         for placement in elsewhere:
             self._bring(placement)
-        self._tree.sync(self._touched)
+        self._moves.settle()
 
     def _place(self, placement: Placement) -> bool:
         """Bring a message of the expected folder to its name; False if it is not in that folder."""
@@ -119,8 +120,7 @@ class Settling:
 
     def _rename(self, source: str, target: str, name: str) -> None:
         self._tree.made(name)
-        rename(source, target)
-        self._touched.update((os.path.dirname(source), os.path.dirname(target)))
+        self._moves.move(source, target)
 
     def unexpected(self) -> Iterator[Placement]:
         """What lies in the store without being expected and is what its name says, now at its own place."""
@@ -132,8 +132,8 @@ class Settling:
                 elif placement := self._adoptable(name, base, rest):
                     target = self._tree.expected(placement)
                     if path != target:
-                        rename(path, target)
-                        self._tree.sync({os.path.dirname(path), os.path.dirname(target)})
+                        self._moves.move(path, target)
+                        self._moves.settle()
                     yield placement
 
     def _adoptable(self, name: str, base: str, rest: str) -> Placement | None:
@@ -161,11 +161,15 @@ class Settling:
 
 
 def _drop_copy(path: str, expected: str, name: str) -> None:
-    """A message of an ended epoch that a crashed run linked among the present ones and could not record: it will be
-    matched again. Only equal octets are removed."""
-    if not name.startswith(PRESENT) or not os.path.lexists(expected):
+    """A message that was on its way between the trees and has both names; or one of an ended epoch that a crashed
+    run linked among the present ones and could not record: it will be matched again. Only equal octets are removed.
+    """
+    if not os.path.lexists(expected):
         return
-    if body_of_file(path).digest == body_of_file(expected).digest:
+    is_equal = os.path.samefile(path, expected)
+    if not is_equal and name.startswith(PRESENT):
+        is_equal = body_of_file(path).digest == body_of_file(expected).digest
+    if is_equal:
         os.unlink(path)
 
 
@@ -176,11 +180,3 @@ def body_of_file(path: str) -> Body:
         while chunk := file.read(_READ_OCTETS):
             builder.feed(chunk)
     return builder.body()
-
-
-def rename(source: str, target: str) -> None:
-    """Rename a message's file, also where both are names of one file already."""
-    os.rename(source, target)
-    # NOTE: a rename between two names of one file does nothing, says POSIX.
-    if source != target and os.path.lexists(source):
-        os.unlink(source)

@@ -285,6 +285,7 @@ def test_a_server_cannot_paint_or_forge_the_terminal(archiver: Archiver, account
 
 
 def test_quiet_says_nothing_when_all_is_well(archiver: Archiver, account: Path) -> None:
+    assert "began a new archive" in archiver("run", account, "--quiet").err
     for verb in ("check", "run", "status", "verify", "retry"):
         done = archiver(verb, account, "--quiet")
         assert (verb, done.code, done.out, done.err) == (verb, 0, "", "")

@@ -81,6 +81,7 @@ class TestAnAccount:
             "path": Path("/srv/mail/alice"),
             "store": "maildir",
             "durability": "batch",
+            "must_exist": False,
             "s3": None,
         }
         assert (alice.folders.include, alice.folders.exclude) == (("*",), ())
@@ -326,7 +327,10 @@ class TestMistakes:
             ),
             (f"{SOURCE}read_timeout = inf{ARCHIVE}", "source.read_timeout: must be a finite number"),
             (f"{SOURCE}port = 99.5{ARCHIVE}", "source.port: must be a whole number, without quotes"),
-            (f'{MINIMAL}"a\\nb" = 1', 'archive."a\\nb": is not a key; there are path, store, durability, s3'),
+            (
+                f'{MINIMAL}"a\\nb" = 1',
+                'archive."a\\nb": is not a key; there are path, store, durability, must_exist, s3',
+            ),
         ],
     )
     def test_say_what_to_write_instead(self, tmp_path: Path, text: str, problem: str) -> None:
