@@ -17,8 +17,9 @@ from archiver.export.mbox import MboxWriter
 from archiver.export.step import ExportResult, ExportStep
 from archiver.export.writer import ExportWriter
 from archiver.progress import Progress
-from archiver.stores.durable import make_directory, private_file, sync_file_system
+from archiver.stores.durable import make_directory, private_file, sync_paths, sync_tree
 from archiver.stores.maildir import MaildirStore
+from archiver.stores.syncing import WatchedFileSystem, watched
 from archiver.wiring import Archive, utc_now
 from archiver.wiring_past import past_catalog
 
@@ -59,6 +60,7 @@ def export_account(
     _remove_left_behind(archive)
     with past_catalog(archive, options.moment, f"{_WORD}{os.getpid()}", check_stop) as state:
         _make(root)
+        file_system = watched(root)
         step = ExportStep(
             state=state,
             catalog=archive.catalog,
@@ -72,7 +74,8 @@ def export_account(
         result = step.run()
         identity = state.identity()
     whose = {"account": archive.settings.account, "archive_id": identity.archive_id if identity else None}
-    _complete(root, {"format": FORMAT, **whose, "exported_at": utc_now(), **export_to_record(options, result)})
+    summary = {"format": FORMAT, **whose, "exported_at": utc_now(), **export_to_record(options, result)}
+    _complete(root, file_system, summary)
     return result
 
 
@@ -144,22 +147,20 @@ def _make(root: str) -> None:
         raise ArchiveNotWritable(f"{root}: {error.strerror}", hint="choose another place") from error
 
 
-def _complete(root: str, summary: dict[str, Any]) -> None:
+def _complete(root: str, file_system: WatchedFileSystem | None, summary: dict[str, Any]) -> None:
     """Bring all of it to the disk, then write the summary."""
     try:
         spool = os.path.join(root, "spool")
         if os.path.isdir(spool):
             os.rmdir(spool)
-        _sync(root)
+        if file_system is not None:
+            file_system.sync()
+        else:
+            sync_tree(root)
         with private_file(os.path.join(root, SUMMARY)) as file:
             file.write(json.dumps(summary, indent=1).encode("ascii") + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        _sync(root)
+        sync_paths([root, os.path.dirname(root)])
     except OSError as error:
         raise ArchiveNotWritable(f"{root}: {error.strerror}", hint="remove it, and export again") from error
-
-
-def _sync(root: str) -> None:
-    if not sync_file_system(root):
-        os.sync()

@@ -38,6 +38,7 @@ from archiver.report.document import (
 )
 from archiver.report.page import render_html
 from archiver.secrecy import redacted
+from archiver.stores.durable import sync_paths
 from archiver.wiring import Archive, open_archive, utc_now
 from archiver.wiring_replay import check_from_record, chosen_folders, destination_number, stranded_copies
 from pipelines.events import Ended, emit
@@ -238,12 +239,14 @@ def _reason(error: BaseException) -> str:
 
 
 def write_report(path: Path, document: dict[str, Any]) -> Path:
-    """Write a report for programs, and beside it the page for people. The page is the last to be written, so one
-    that is older than its report is not of it."""
+    """Write a report for programs, and beside it the page for people; durable on return. The page is the last to be
+    written, so one that is older than its report is not of it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     encoder = json.JSONEncoder(indent=1, ensure_ascii=False)
     _write(path, chain(encoder.iterencode(document), ["\n"]))
     write_page(path, document)
+    runs = path.parent.parent
+    sync_paths([os.fspath(each) for each in (path.parent, runs, runs.parent)])
     return path
 
 
@@ -260,6 +263,8 @@ def _write(path: Path, text: Iterable[str]) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.writelines(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
         os.unlink(name)

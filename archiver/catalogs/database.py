@@ -23,6 +23,7 @@ from sqlalchemy.pool import QueuePool
 from archiver.catalogs import schema
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError, Locked
 from archiver.headers import folded
+from archiver.mounts import MOUNTS, kind_of
 
 _BUSY_SECONDS = 60
 _BUSY_PAUSE = 0.01
@@ -189,42 +190,19 @@ def _create_private(path: Path) -> None:
         raise ArchiveNotWritable(f"{path}: {error.strerror}", hint="fix the permissions or free space") from error
 
 
-def refuse_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
+def refuse_network(path: Path, mounts: Path = MOUNTS) -> None:
     """SQLite's locks and shared memory do not work between hosts.
 
     Raises:
         ConfigError: `path` lies on a network file system.
     """
-    try:
-        table = mounts.read_text(errors="surrogateescape")
-    except OSError:
-        return
-    kind = file_system_of(path.absolute().resolve(), table)
+    kind = kind_of(path, mounts)
     if kind in _NETWORK or kind in _NETWORK_FUSE:
         raise ConfigError(
             str(path),
             [f"lies on a network file system ({kind}), where SQLite is not safe"],
             hint="set archive.path to a local directory",
         )
-
-
-def file_system_of(path: Path, mountinfo: str) -> str | None:
-    """The type of the file system that holds an absolute path, by proc(5) mountinfo; the newest mount counts."""
-    best, kind = -1, None
-    for line in mountinfo.splitlines():
-        before, separator, after = line.partition(" - ")
-        if not separator:
-            continue
-        mounted = Path(_unescaped(before.split(" ")[4]))
-        if path.is_relative_to(mounted) and len(mounted.parts) >= best:
-            best, kind = len(mounted.parts), after.split(" ")[0]
-    return kind
-
-
-def _unescaped(text: str) -> str:
-    for octal in ("040", "011", "012", "134"):
-        text = text.replace("\\" + octal, chr(int(octal, 8)))
-    return text
 
 
 def _translated(path: Path, error: DBAPIError) -> ArchiverError | None:

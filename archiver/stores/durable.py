@@ -6,7 +6,6 @@ final name was complete before it got there.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from collections.abc import Iterable
@@ -138,18 +137,7 @@ def sync_paths(paths: Iterable[str]) -> None:
             os.close(descriptor)
 
 
-def sync_file_system(directory: str) -> bool:
-    """Sync all that was written to the file system `directory` is on; False where the system cannot."""
-    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if syncfs is None:
-        return False
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if syncfs(descriptor) == 0:
-            return True
-        number = ctypes.get_errno()
-    finally:
-        os.close(descriptor)
-    if number in _NO_SYNC:
-        return False
-    raise OSError(number, os.strerror(number), directory)
+def sync_tree(directory: str) -> None:
+    """fsync every file and directory below `directory`, the deepest first, and itself."""
+    for here, _, files in os.walk(directory, topdown=False):
+        sync_paths([*(f"{here}/{name}" for name in sorted(files)), here])

@@ -191,6 +191,7 @@ class MaildirStore:
         directory = f"{self._tree.root}/{SPOOL}"
         name = f"{directory}/{SPOOL_PREFIX}{secrets.token_hex(8)}{SPOOL_SUFFIX}"
         with self._writing:
+            self._tree.watched()  # before what is written there becomes a message's file
             self._tree.make_directory(SPOOL)
             return private_file(name)
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from archiver.errors import IntegrityError
 from archiver.facts import Fact
 from archiver.model import Body, Placement
-from archiver.stores.durable import Writing, create_file, set_time, sync_file_system, sync_paths, write_all
-from archiver.stores.maildir_format import PRESENT, base_name, folder_name
+from archiver.stores.durable import Writing, create_file, set_time, sync_paths, write_all
+from archiver.stores.maildir_format import base_name, folder_name
 from archiver.stores.maildir_listing import Listing
 from archiver.stores.maildir_tree import MaildirTree
+from archiver.stores.syncing import WatchedFileSystem
 
 _COPY_OCTETS = 1 << 20
 
@@ -29,7 +30,8 @@ class MaildirBatch:
         self._tree = tree
         self._listing = listing
         self._writing = Writing(tree.root)
-        self._sync_each = tree.durability == "file"
+        self._watched: WatchedFileSystem | None = None
+        self._sync_each = False
         #: What is written: path in tmp → its placement, and whether it is a second name of a file.
         self._written: dict[str, tuple[Placement, bool]] = {}
 
@@ -89,8 +91,8 @@ class MaildirBatch:
         if not self._written:
             return ()
         with self._writing:
-            if self._tree.durability == "batch" and not sync_file_system(f"{self._tree.root}/{PRESENT}"):
-                sync_paths(self._written)
+            if self._watched is not None:
+                self._watched.sync()
             # Lists of keywords are durable before a file name uses them.
             self._tree.reserve_for(placement for placement, _ in self._written.values())
             touched = set()
@@ -112,6 +114,9 @@ class MaildirBatch:
         self._written.clear()
 
     def _temporary(self, placement: Placement) -> str:
+        # NOTE: before the file is written: later it could not be told that its pages were lost.
+        self._watched = self._tree.watched()
+        self._sync_each = self._watched is None and self._tree.durability != "none"
         return f"{self._tree.made(folder_name(placement)).tmp}/{base_name(placement)}"
 
     def _create(self, temporary: str, placement: Placement, octets: bytes) -> None:

@@ -22,6 +22,7 @@ from archiver.stores.maildir_format import (
     format_keywords,
     parse_keywords,
 )
+from archiver.stores.syncing import WatchedFileSystem, watched
 
 
 class MaildirFolder:
@@ -123,6 +124,19 @@ class MaildirTree:
         self._folders: dict[str, MaildirFolder] = {}
         self._unsynced: set[str] = set()
         self._lock = threading.Lock()
+        self._watched: WatchedFileSystem | None = None
+        self._is_watching = False
+
+    def watched(self) -> WatchedFileSystem | None:
+        """The file system that messages are written to, from before the first one on; None where each file is
+        synced by itself, or none is."""
+        with self._lock:
+            if not self._is_watching:
+                if self.durability == "batch":
+                    self.make_directory(PRESENT)
+                    self._watched = watched(f"{self.root}/{PRESENT}")
+                self._is_watching = True
+            return self._watched
 
     def folder(self, name: str) -> MaildirFolder:
         """The folder of that relative directory, whether it exists or not."""

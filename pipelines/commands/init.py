@@ -18,6 +18,7 @@ from archiver.account_template import NewAccount, template
 from archiver.config import load_account
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.settings import SecretReference, Tls
+from archiver.stores.durable import sync_paths
 from archiver.wiring import open_archive
 from archiver.wiring_note import has_archive, leave_note, place_of_archive
 
@@ -128,8 +129,11 @@ def _write(file: Path, text: str) -> None:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as out:
                 out.write(text)
+                out.flush()
+                os.fsync(out.fileno())
             _check(draft, file)
             os.replace(draft, file)
+            sync_paths([os.fspath(file.absolute().parent)])
     except OSError as error:
         raise ArchiveNotWritable(f"{file}: {error.strerror}", hint="give this user write access there") from error
 

@@ -157,14 +157,6 @@ class TestAReadOnlyMedium:
         assert command("verify", config, "--offline")["checked"] == 8
         assert command("export", config, account.root / "out", "--to", "mbox")["totals"]["messages"] == 8
 
-    def test_is_read_with_a_catalog_of_an_earlier_version(self, account: Account, command: Command) -> None:
-        with closing(sqlite3.connect(account.archive / CATALOG)) as catalog:
-            for table in ("header", "frame", "pack"):
-                catalog.execute(f"DROP TABLE {table}")
-            catalog.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
-            catalog.commit()
-        assert stored(command("status", account.read())) == 5
-
     def test_can_be_exported_as_of_a_past_day(self, account: Account, command: Command) -> None:
         out = account.root / "out"
         command("export", account.read(), out, "--to", "eml", "--as-of", "2999-01-01")

@@ -41,7 +41,7 @@ class TestMaildirStore(StoreContract):
 class TestMaildirStoreWithoutSyncfs(StoreContract):
     @pytest.fixture
     def open_store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenStore:
-        monkeypatch.setattr("archiver.stores.maildir_batch.sync_file_system", lambda _: False)
+        monkeypatch.setattr("archiver.stores.syncing.reports_losses", lambda _: False)
         return lambda: MaildirStore(tmp_path / "archive")
 
 
@@ -441,17 +441,6 @@ class TestNotWritable:
             batch.abandon()
             assert list(MaildirStore(small / "archive").settle(RowsOf([placement_of(HELLO, 1)]))) == []
             assert [place for place, _ in store.found()] == ["Maildir/cur"]
-
-    def test_a_failing_sync_is_no_commit(self, store: MaildirStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(_: str) -> bool:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-        monkeypatch.setattr("archiver.stores.maildir_batch.sync_file_system", fail)
-        batch = store.batch()
-        batch.put(placement_of(HELLO, 1), body_of(HELLO))
-        with pytest.raises(ArchiveNotWritable):
-            batch.commit()
-        assert list(store.found()) == []
 
     def test_a_file_in_the_way(self, path: Path) -> None:
         path.write_bytes(b"")

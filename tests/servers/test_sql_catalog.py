@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from archiver.catalogs.database import file_system_of, refuse_network
+from archiver.catalogs.database import refuse_network
 from archiver.catalogs.schema import MIGRATIONS
 from archiver.catalogs.sql import SqlCatalog
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.model import Digest
+from archiver.mounts import file_system_of
 from archiver.stores.journal import FileJournal
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, CatalogContract, apply, following, stored
 from tests.contracts.message_index import MessageIndexContract
