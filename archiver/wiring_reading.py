@@ -10,7 +10,7 @@ from pathlib import Path
 
 from archiver.catalogs.copying import copy_catalog, is_writable
 from archiver.config import Settings
-from archiver.errors import ConfigError, IntegrityError
+from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError
 from archiver.record import Recorder
 from archiver.stores.lock import reader_lock
 from archiver.wiring import Archive, locked, open_archive
@@ -21,8 +21,8 @@ Tell = Callable[[str], None]
 
 @contextmanager
 def open_for_reading(settings: Settings) -> Iterator[Archive]:
-    """The archive of an account that has one. Where this user cannot write to its catalog, a copy of it stands for
-    it, in a directory of its own and caught up with the journal, and nothing in the archive is touched.
+    """The archive of an account that has one. Where this user cannot write to its catalog, or the disk is full, a
+    copy of it, in a directory of its own and caught up with the journal, stands for it; the archive is not touched.
 
     Raises:
         ArchiveMissing, ConfigError: there is none, or another one than the account's.
@@ -30,7 +30,7 @@ def open_for_reading(settings: Settings) -> Iterator[Archive]:
     """
     require_archive(settings)
     file = settings.archive.path / CATALOG
-    if is_writable(file):
+    if _is_usable(settings, file):
         with open_archive(settings) as archive:
             _require_own(archive)
             yield archive
@@ -43,6 +43,21 @@ def open_for_reading(settings: Settings) -> Iterator[Archive]:
                 _catch_up(archive)
             _require_own(archive)
             yield archive
+
+
+def _is_usable(settings: Settings, file: Path) -> bool:
+    """Whether SQLite can work on the catalog; whatever else is wrong with it is told by whoever uses it."""
+    if not is_writable(file):
+        return False
+    if file.exists():
+        try:
+            with open_archive(settings) as archive:
+                archive.catalog.last_segment()
+        except ArchiveNotWritable:
+            return False
+        except ArchiverError:
+            pass
+    return True
 
 
 def _catch_up(archive: Archive) -> None:

@@ -6,6 +6,7 @@ first. Neither can be done on a snapshot or as another user, and a run may be at
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -18,7 +19,10 @@ from archiver.errors import ArchiveNotWritable, ArchiverError, IntegrityError, L
 
 _BESIDE = ("", "-wal", "-shm")
 _TRIES, _PAUSE = 5, 0.2
-_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+#: SQLite cannot have its files beside the catalog, or has no room for them or for the copy.
+_NOT_ITSELF = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 
 
 def is_writable(path: Path) -> bool:
@@ -61,15 +65,13 @@ def _backed_up(path: Path, copy: Path) -> bool:
             source.backup(target)
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        if code in _NOT_ITSELF:
             return False
-        raise _worded(path, copy, error, code) from error
+        raise _worded(path, error, code) from error
     return True
 
 
-def _worded(path: Path, copy: Path, error: sqlite3.Error, code: int) -> ArchiverError:
-    if code in _NO_ROOM:
-        return _no_room(path, copy)
+def _worded(path: Path, error: sqlite3.Error, code: int) -> ArchiverError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return Locked(f"{path}: {error}", hint="try again when the run has ended")
     return IntegrityError(f"{path}: {error}", hint="archiver rebuild makes the catalog again from the journal")
@@ -94,7 +96,9 @@ def _copied(path: Path, copy: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise _no_room(path, copy) from error
+        if error.errno in _NO_ROOM:
+            raise _no_room(path, copy) from error
+        raise ArchiveNotWritable(f"{path}: {error.strerror}", hint="check the disk") from error
     return _state(path) == before
 
 

@@ -141,5 +141,8 @@ def _read(descriptor: int) -> str:
 
 
 def _say(descriptor: int, holder: dict[str, Any]) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    except OSError:
+        pass  # a full disk: it is locked all the same

@@ -20,8 +20,10 @@ import pytest
 
 from pipelines.cli import invoke
 from tests.accounts import CATALOG, PROJECT, account_file, archive_of, mails, run
+from tests.buckets import bucket_account
 from tests.servers import small_disk
 from tests.servers.dovecot import Dovecot
+from tests.servers.radosgw import RadosGateway
 
 Command = Callable[..., dict[str, Any]]
 READING = [
@@ -183,6 +185,17 @@ class TestAReadOnlyMedium:
         assert "set TMPDIR" in said
 
 
+def test_a_full_disk_is_read(dovecot: Dovecot, mail_user: str, command: Command, tmp_path: Path) -> None:
+    dovecot.append_many(mail_user, "INBOX", mails(range(5)))
+    with small_disk.mounted(tmp_path / "disk", "3m") as disk:
+        config = account_file(tmp_path, dovecot, mail_user, archive__path=str(disk / "archive"))
+        run(config)
+        small_disk.fill(disk)
+        for verb, *options in READING:
+            command(verb, config, *options)
+        command("export", config, tmp_path / "out", "--to", "eml")
+
+
 @pytest.mark.usefixtures("view")
 class TestBesideARun:
     @pytest.fixture
@@ -253,3 +266,19 @@ def test_another_user_reads_what_he_may_read(dovecot: Dovecot, mail_user: str) -
         (account.archive / CATALOG).chmod(0o600)
         code, said = read(lines[:1])
         assert (code, "this user cannot read it" in said) == (8, True), said
+
+
+def test_what_is_local_of_an_archive_in_a_bucket_may_be_read_only(
+    dovecot: Dovecot, mail_user: str, gateway: RadosGateway, command: Command, tmp_path: Path
+) -> None:
+    dovecot.append_many(mail_user, "INBOX", mails(range(5)))
+    home = tmp_path / "home"
+    home.mkdir()
+    config = bucket_account(tmp_path, dovecot, mail_user, gateway, archive__path=str(home / "archive"))
+    run(config)
+    with small_disk.read_only_view(home, tmp_path / "view"):
+        config.write_text(config.read_text().replace(str(home), str(tmp_path / "view")))
+        assert stored(command("status", config)) == 5
+        assert command("verify", config, "--offline", "--deep")["checked"] == 5
+        assert command("gc", config)["exit_code"] == 0
+        assert command("export", config, tmp_path / "out", "--to", "eml")["totals"]["messages"] == 5
