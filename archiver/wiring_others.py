@@ -4,13 +4,14 @@ read."""
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from archiver.catalogs.claims import claims, fillers, last_segment
 from archiver.config import load_account, written_destination
-from archiver.copies import Copy
+from archiver.copies import Copy, KnownTarget
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.names import decode_name, printable
 from archiver.neighbours import Neighbours, neighbours_of
@@ -58,16 +59,16 @@ class AccountsBeside:
                 return Hold(reason, 'give the folder another place with rename, or write vanished = "keep"')
         return None
 
-    def claimed(self, raw: bytes, uidvalidity: int, copies: Sequence[Copy]) -> Mapping[int, str]:
-        ours = {copy.uid: copy for copy in copies}
-        here, own = self._mailbox, _catalog(self._settings).resolve()
+    def claimed(self, copies: Mapping[KnownTarget, Sequence[Copy]]) -> Mapping[KnownTarget, Mapping[int, str]]:
+        found: defaultdict[KnownTarget, dict[int, str]] = defaultdict(dict)
+        ours = {target: {copy.uid: copy for copy in its} for target, its in copies.items()}
+        own = _catalog(self._settings).resolve()
         theirs = {each.file for each in self._of_this_mailbox()}
-        found: dict[int, str] = {}
         for each in self._beside.settings:
             if not _catalog(each).exists() or _catalog(each).resolve() == own:
                 continue
             try:
-                claimed = claims(_catalog(each), raw, uidvalidity, ours.keys())
+                claimed = claims(_catalog(each), {target: uids.keys() for target, uids in ours.items()})
             except ArchiverError:
                 if each.file in theirs:
                     raise
@@ -75,9 +76,9 @@ class AccountsBeside:
             for claim in claimed:
                 # NOTE: one mailbox may have two names. Then the folder, the UIDVALIDITY, the UID and the octets
                 # are the same; of two mailboxes that were made at the same second all of that is not.
-                is_here = mailbox(claim.host, claim.user) == here
-                if is_here or claim.digest == ours[claim.uid].digest:
-                    found[claim.uid] = each.account
+                is_here = mailbox(claim.host, claim.user) == self._mailbox
+                if is_here or claim.digest == ours[claim.target][claim.uid].digest:
+                    found[claim.target][claim.uid] = each.account
         return found
 
     def _is_filled_by(self, other: Settings, raw: bytes) -> bool:

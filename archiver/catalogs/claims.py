@@ -4,13 +4,14 @@ upgraded to this version, and nothing is written."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from archiver.catalogs.schema import MIGRATIONS
+from archiver.copies import KnownTarget
 from archiver.errors import ArchiverError, IntegrityError
 from archiver.model import Digest
 
@@ -20,24 +21,27 @@ _BUSY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A copy that an account has at a destination and did not see go: of a message with this digest, sent to this
-    host and user as they were written then."""
+    """A copy that an account has at a destination and did not see go, in what we know as `target`: of a message
+    with this digest, sent to this host and user as they were written then."""
 
+    target: KnownTarget
     host: str
     user: str
     uid: int
     digest: Digest
 
 
-def claims(catalog: Path, raw: bytes, uidvalidity: int, uids: Collection[int]) -> Sequence[Claim]:
-    """What the catalog of another account claims of these UIDs in a folder of that name and UIDVALIDITY, at
+def claims(catalog: Path, uids: Mapping[KnownTarget, Collection[int]]) -> Sequence[Claim]:
+    """What the catalog of another account claims of these UIDs in folders of those names and UIDVALIDITYs, at
     whatever destination.
 
     Raises:
         ArchiverError: it cannot be read, or is of a newer version.
     """
     with _opened(catalog) as connection:
-        return list(_claims(connection, raw, uidvalidity, sorted(uids)))
+        if not _knows_destinations(connection):
+            return []
+        return [claim for target, its in uids.items() for claim in _claims(connection, target, sorted(its))]
 
 
 def fillers(catalog: Path, raw: bytes) -> Sequence[tuple[str, str]]:
@@ -70,9 +74,7 @@ def last_segment(catalog: Path) -> int:
         return int(number)
 
 
-def _claims(connection: sqlite3.Connection, raw: bytes, uidvalidity: int, uids: Sequence[int]) -> Iterator[Claim]:
-    if not _knows_destinations(connection):
-        return
+def _claims(connection: sqlite3.Connection, target: KnownTarget, uids: Sequence[int]) -> Iterator[Claim]:
     for start in range(0, len(uids), _IN_LIST):
         some = uids[start : start + _IN_LIST]
         rows = connection.execute(
@@ -82,9 +84,9 @@ def _claims(connection: sqlite3.Connection, raw: bytes, uidvalidity: int, uids: 
             "JOIN message ON message.epoch = copy.epoch AND message.uid = copy.uid "
             "WHERE target.raw = ? AND target.uidvalidity = ? AND target.ended_at IS NULL "
             f"AND copy.removed_at IS NULL AND copy.target_uid IN ({', '.join('?' * len(some))})",
-            (raw, uidvalidity, *some),
+            (target.raw, target.uidvalidity, *some),
         )
-        yield from (Claim(*row) for row in rows)
+        yield from (Claim(target, *row) for row in rows)
 
 
 def _knows_destinations(connection: sqlite3.Connection) -> bool:

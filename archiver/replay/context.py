@@ -46,8 +46,9 @@ class OtherAccounts(Protocol):
             ArchiverError: the archive of an account that is replayed to this mailbox cannot tell.
         """
 
-    def claimed(self, raw: bytes, uidvalidity: int, copies: Sequence[Copy]) -> Mapping[int, str]:
-        """Which of these copies in that folder are another account's, too: UIDs and the names of accounts.
+    def claimed(self, copies: Mapping[KnownTarget, Sequence[Copy]]) -> Mapping[KnownTarget, Mapping[int, str]]:
+        """Which of these copies are another account's, too: UIDs and the names of accounts. Targets with none are
+        left out.
 
         Raises:
             ArchiverError: the archive of an account that is replayed to this mailbox cannot tell.

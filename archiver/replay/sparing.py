@@ -46,18 +46,15 @@ def spare(context: ReplayContext, targets: Iterable[KnownTarget]) -> Spared:
     try:
         if (hold := context.others.hold([target.raw for target in due])) is not None:
             return _held_back(context, total, hold.reason, hold.advice)
-        claimed = {
-            target: context.others.claimed(target.raw, target.uidvalidity, copies) for target, copies in due.items()
-        }
+        claimed = context.others.claimed(due)
     except ArchiverError as error:
         advice = "make that account's archive readable, or move its file to another folder if it is retired"
         return _held_back(context, total, str(error), advice)
     left: list[LeftToOthers] = []
     for target, its in claimed.items():
-        if its:
-            context.recorder.write(_left_to_others(context, target, [c for c in due[target] if c.uid in its]))
-            left.append(_left(target, its))
-            context.progress(Noted(left[-1].text))
+        context.recorder.write(_left_to_others(context, target, [c for c in due[target] if c.uid in its]))
+        left.append(_left(target, its))
+        context.progress(Noted(left[-1].text))
     return Spared(left=tuple(left))
 
 
