@@ -20,6 +20,7 @@ and give the exit code without a traceback. Anything else is a bug and keeps its
     │   ├ AuthenticationFailed (5)
     │   ├ ConnectionRefused (5)  nobody listens, no TLS, a certificate that is not trusted
     │   ├ OverQuota (3)          the destination is full; resumable
+    │   ├ Unanswered (5)         the destination answers no APPEND in time
     │   ├ FolderNotFound
     │   ├ FolderRefused          the destination does not want a folder of that name
     │   ├ PermissionDenied
@@ -168,9 +169,14 @@ class TemporaryError(BackendError):
 
 
 class ConnectionLost(TemporaryError):
-    """The connection broke, stalled, or spoke something that is not the protocol."""
+    """The connection broke, stalled, or spoke something that is not the protocol.
+
+    `silence` is how many seconds the server said nothing, 0 if the connection ended for another reason. NOTE: a
+    silent server may still be at work on what it was sent, and finish it long after we hung up.
+    """
 
     exit_code = 5
+    silence: float = 0.0
 
 
 class NothingDelivered(ConnectionLost):
@@ -224,6 +230,13 @@ class OverQuota(PermanentError):
 
     exit_code = 3
     what_next = "make room at the destination and run again; what is there is not sent again"
+
+
+class Unanswered(PermanentError):
+    """The destination answers no APPEND in time, and does not show what was sent."""
+
+    exit_code = 5
+    what_next = "raise [destination] read_timeout and run again; what arrives meanwhile is found and not sent again"
 
 
 class FolderRefused(PermanentError):

@@ -12,6 +12,7 @@ import io
 import os
 import socket
 import ssl
+import time
 import weakref
 from typing import Any
 
@@ -19,6 +20,11 @@ _open: dict[int, weakref.ref[socket.socket]] = {}
 _cut = False
 
 _PIECE = 4 << 20  # nobody reads more at once
+#: The least pace of a connection, in either direction. A modem of 1,200 baud has twenty times as much.
+OCTETS_A_MINUTE = 300
+
+_LATE = 10  # timeouts that may pass until a command is done, beside the time that its octets may take
+_SENT_AT_ONCE = 16 << 10
 _GREETING = 64 << 10  # what a server may say while imaplib listens, which keeps all of it
 _RESPONSE = 100  # what keeping a response costs besides its own octets
 
@@ -88,6 +94,62 @@ def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSo
     return secured
 
 
+class TooSlow(TimeoutError):
+    """The other side never falls silent, but sends or takes fewer than `OCTETS_A_MINUTE`."""
+
+
+class _Wire(io.RawIOBase):
+    """What is read from a socket. Only the time is measured in which we wait for octets.
+
+    A line or a literal that has begun has to go on at the least pace, and may be late by the socket's timeout. All
+    that follows a command has to keep that pace too, and may be late by many timeouts: a server that works on
+    something long says a word now and then.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._waited = self._octets = 0.0
+        self._waited_for_unit = self._octets_of_unit = 0.0
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def after_a_command(self) -> None:
+        """What comes now is measured anew."""
+        self._waited = self._octets = 0.0
+
+    def at_a_unit(self) -> None:
+        """A line or a literal is to be read; until its first octet comes, only the timeout counts."""
+        self._waited_for_unit = self._octets_of_unit = 0.0
+        self._begun = False
+
+    def readinto(self, buffer: Any) -> int | None:
+        began = time.monotonic()
+        try:
+            count = self._sock.recv_into(buffer)
+        except BlockingIOError:
+            return None  # asked not to wait
+        waited = time.monotonic() - began
+        self._waited += waited
+        self._octets += count
+        if self._begun:
+            self._waited_for_unit += waited
+        self._octets_of_unit += count
+        self._begun = True
+        limit = self._sock.gettimeout() or 0.0
+        if limit and (
+            _is_too_slow(self._octets_of_unit, self._waited_for_unit, limit)
+            or _is_too_slow(self._octets, self._waited, _LATE * limit)
+        ):
+            raise TooSlow
+        return count
+
+
+def _is_too_slow(octets: float, seconds: float, late: float) -> bool:
+    return seconds > late + 60 * octets / OCTETS_A_MINUTE
+
+
 class Line(imaplib.IMAP4):
     """imaplib's connection over a line of ours; with `tls`, encrypted from its first octet."""
 
@@ -120,8 +182,40 @@ class Line(imaplib.IMAP4):
             raise self.abort("its greeting does not come to an end")
         super()._append_untagged(typ, dat)  # type: ignore[misc]  # typeshed does not list it
 
+    def open(self, host: str = "", port: int = 143, timeout: float | None = None) -> None:
+        """Connect; for imaplib."""
+        self.host, self.port = host, port
+        self.speak_over(self._create_socket(timeout or 0.0))
+
+    def speak_over(self, sock: socket.socket) -> None:
+        """Read from and write to this socket from now on."""
+        self.sock = sock
+        self._wire = _Wire(sock)
+        self.file = io.BufferedReader(self._wire)
+
+    def send(self, data: Any) -> None:
+        """All of it, at the least pace.
+
+        NOTE: not `sendall`, whose timeout is for all of it: a quarter of a megabyte takes long over a slow line.
+        """
+        octets, sent, waited = memoryview(data), 0, 0.0
+        limit = self.sock.gettimeout() or 0.0
+        while sent < len(octets):
+            began = time.monotonic()
+            sent += self.sock.send(octets[sent : sent + _SENT_AT_ONCE])
+            waited += time.monotonic() - began
+            if limit and _is_too_slow(sent, waited, limit):
+                raise TooSlow
+        self._wire.after_a_command()
+
+    def readline(self) -> bytes:
+        """A line with its end; without one at the end."""
+        self._wire.at_a_unit()
+        return super().readline()
+
     def read(self, size: int) -> bytes:
         """At most `size` octets; fewer at the end."""
+        self._wire.at_a_unit()
         if size > _PIECE:  # imaplib asks for whatever a server announces, and memory is taken before it is filled
             raise self.abort(f"a literal of {size} octets where none belongs")
         return super().read(size)

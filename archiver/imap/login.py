@@ -169,12 +169,12 @@ def _start_tls(session: Session, address: ServerAddress, where: Where) -> None:
     if early:
         raise ConnectionRefused("the server sent data before TLS began", where=where)
     try:
-        wire.sock = secure(wire.sock, _tls_context(address), address.host)
+        secured = secure(wire.sock, _tls_context(address), address.host)
     except ssl.SSLError as error:
         raise _tls_error(error, where) from error
     except OSError as error:
         raise ConnectionLost(f"connection lost while TLS began: {error}", where=where) from error
-    wire.file = wire.sock.makefile("rb")
+    wire.speak_over(secured)
     session._starttls_done = True
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from imapclient import IMAPClient, SocketTimeout
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
-from archiver.imap.line import Line
+from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.tokens import Response, number, parse_vanished, quote
 from archiver.model import Body
@@ -108,6 +108,8 @@ class Session(IMAPClient):  # type: ignore[misc]
         """Put octets on the wire."""
         try:
             self._imap.send(octets)
+        except TimeoutError as error:
+            raise self._silent(error) from error
         except (OSError, imaplib.IMAP4.error) as error:
             raise ConnectionLost(f"connection lost while sending: {error}", where=self.where) from error
 
@@ -142,9 +144,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         try:
             line: bytes = self._imap.readline()
         except TimeoutError as error:
-            raise ConnectionLost(
-                f"the server was silent for {self._timeout.read:g} seconds", where=self.where
-            ) from error
+            raise self._silent(error) from error
         except (OSError, imaplib.IMAP4.error, ValueError) as error:
             raise ConnectionLost(f"connection lost: {error}", where=self.where) from error
         if not line.endswith(b"\n"):
@@ -156,14 +156,20 @@ class Session(IMAPClient):  # type: ignore[misc]
         try:
             octets: bytes = self._imap.read(size)
         except TimeoutError as error:
-            raise ConnectionLost(
-                f"the server was silent for {self._timeout.read:g} seconds", where=self.where
-            ) from error
+            raise self._silent(error) from error
         except (OSError, imaplib.IMAP4.error, ValueError) as error:
             raise ConnectionLost(f"connection lost: {error}", where=self.where) from error
         if len(octets) != size:
             raise ConnectionLost("the connection ended in the middle of a message", where=self.where)
         return octets
+
+    def _silent(self, error: TimeoutError) -> ConnectionLost:
+        said = f"the server was silent for {self._timeout.read:g} seconds"
+        if isinstance(error, TooSlow):
+            said = f"the server sends or takes fewer than {OCTETS_A_MINUTE} octets a minute"
+        lost = ConnectionLost(said, where=self.where)
+        lost.silence = self._timeout.read
+        return lost
 
     def read_response(self, body_reader: BodyReader | None = None) -> Response:
         """The next response, whole. With a `body_reader`, literals behind `BODY[...]` go to it: their marks

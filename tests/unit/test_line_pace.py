@@ -1,0 +1,110 @@
+"""The least pace of a connection, on a clock that is told how long each octet takes."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from archiver.imap import line
+from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
+
+LIMIT = 120.0
+
+
+class Slow:
+    """A socket that gives `octets`, so many at once and after so many seconds each time, or takes as many."""
+
+    def __init__(self, octets: bytes, at_once: int, seconds: float) -> None:
+        self.octets, self.at_once, self.seconds, self.now = octets, at_once, seconds, 0.0
+
+    def gettimeout(self) -> float:
+        return LIMIT
+
+    def recv_into(self, buffer: Any) -> int:
+        self.now += self.seconds
+        piece, self.octets = self.octets[: self.at_once], self.octets[self.at_once :]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def send(self, octets: memoryview) -> int:
+        self.now += self.seconds
+        return min(len(octets), self.at_once)
+
+
+def over(sock: Slow, monkeypatch: pytest.MonkeyPatch) -> Line:
+    monkeypatch.setattr(line.time, "monotonic", lambda: sock.now)
+    found: Line = Line.__new__(Line)
+    found.speak_over(sock)  # type: ignore[arg-type]
+    return found
+
+
+def for_ever(wire: Line) -> None:
+    while True:
+        wire.readline()
+
+
+@pytest.mark.parametrize("literal", [False, True])
+def test_an_octet_a_second_ends(monkeypatch: pytest.MonkeyPatch, literal: bool) -> None:
+    sock = Slow(b"x" * 100_000, 1, 1.0)
+    with pytest.raises(TooSlow):
+        over(sock, monkeypatch).read(100_000) if literal else over(sock, monkeypatch).readline()
+    assert sock.now < 2 * LIMIT
+
+
+@pytest.mark.parametrize(("at_once", "seconds"), [(1, 60 / OCTETS_A_MINUTE), (100, 1.0), (1000, 100.0)])
+def test_a_slow_line_does_not(monkeypatch: pytest.MonkeyPatch, at_once: int, seconds: float) -> None:
+    sock = Slow(b"x" * 20_000, at_once, seconds)
+    assert len(over(sock, monkeypatch).read(20_000)) == 20_000
+
+
+def test_a_server_that_says_a_word_now_and_then_has_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty minutes; each command anew."""
+    word = b"* OK Hang in there..\r\n"
+    sock = Slow(word * 10_000, len(word), 30.0)
+    wire = over(sock, monkeypatch)
+    for _ in range(3):
+        wire.send(b"A1 UID SEARCH ALL\r\n")
+        began = sock.now
+        for _ in range(38):
+            assert wire.readline() == word
+        assert sock.now - began >= 19 * 60
+    wire.send(b"A2 NOOP\r\n")
+    began = sock.now
+    with pytest.raises(TooSlow):
+        for_ever(wire)
+    assert sock.now - began < 25 * 60
+
+
+def test_answers_that_come_late_are_no_trickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for each command, of few octets, just in time."""
+    word = b"A1 OK APPEND completed\r\n"
+    sock = Slow(word * 100, len(word), LIMIT - 1)
+    wire = over(sock, monkeypatch)
+    for _ in range(100):
+        wire.send(b"A1 APPEND\r\n")
+        assert wire.readline() == word
+
+
+def test_what_is_sent_has_the_same_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message of four megabytes over a modem takes its time; an octet a second is too slow."""
+    over(Slow(b"", 1_000, 1.0), monkeypatch).send(bytes(4 << 20))
+    with pytest.raises(TooSlow):
+        over(Slow(b"", 1, 1.0), monkeypatch).send(bytes(4 << 20))
+
+
+def test_a_real_socket_is_read_to_its_end() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        here.settimeout(5)
+        found: Line = Line.__new__(Line)
+        found.speak_over(here)
+        there.sendall(b"* OK\r\n1234567890")
+        there.shutdown(socket.SHUT_WR)
+        assert (found.readline(), found.read(4), found.read(100), found.readline()) == (
+            b"* OK\r\n",
+            b"1234",
+            b"567890",
+            b"",
+        )
