@@ -90,6 +90,32 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A message that was taken for unsent `times` times and has a copy now. Another one of it, should it come late,
+    has a UID from `uidnext` on and one of `sizes`; and its INTERNALDATE, if the destination is `dated`, which means
+    that it keeps them. `flags` are those the copy showed."""
+
+    outgoing: Outgoing
+    uidnext: int
+    times: int
+    sizes: frozenset[int]
+    dated: bool
+    flags: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A message of ours that came late, beside the `copy` of that UID; None if that one is gone. `certain`: octets,
+    date and flags were just what we sent."""
+
+    uid: int
+    key: MessageKey
+    copy: int | None
+    flags: Flags
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A message that a destination refused, for the report and for another try."""
 
@@ -124,7 +150,8 @@ class CopyTally:
 @dataclass(frozen=True, slots=True)
 class Loss:
     """What a destination altered or does not keep of a folder's messages: `kind` is "flags", "internaldate",
-    "repaired" or "rewritten", `detail` names it, `uids` are the archive's."""
+    "repaired" or "rewritten", `detail` names it, `uids` are the archive's. Of kind "twin" are messages that it
+    stored twice; `detail` are the UIDs of the second ones there."""
 
     folder: str
     kind: str

@@ -97,11 +97,33 @@ class CopiedFact:
 
 @dataclass(frozen=True, slots=True)
 class UnsentFact:
-    """Intents of which nothing arrived, as (epoch, uid)."""
+    """Intents of which nothing arrived, as (epoch, uid).
+
+    `attempted` are those that may have reached the server all the same, as (epoch, uid, uidnext): if one of them is
+    stored after all, it has a UID from there on. Lines of before version 0.4 do not say it.
+    """
 
     kind: ClassVar[str] = "unsent"
     target: int
     messages: tuple[tuple[int, int], ...]
+    at: str
+    attempted: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TwinFact:
+    """A message of ours that came late: it was taken for unsent, sent again, and now it is there beside its copy.
+
+    `flags` are those it shows; `certain` if its octets, its date and its flags are just what we sent.
+    """
+
+    kind: ClassVar[str] = "twin"
+    target: int
+    target_uid: int
+    epoch: int
+    uid: int
+    flags: Flags
+    certain: bool
     at: str
 
 
@@ -141,7 +163,7 @@ class ReflaggedFact:
 
 @dataclass(frozen=True, slots=True)
 class RemovedFact:
-    """Copies were seen to be gone from the destination: `by` its "user", or expunged by us, by "policy"."""
+    """Copies or twins were seen to be gone from the destination: `by` its "user", or by us, by "policy"."""
 
     kind: ClassVar[str] = "removed"
     target: int

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from archiver.copies import (
     Appended,
+    Attempt,
     Copy,
     CopyTally,
     DestinationFolders,
@@ -19,6 +20,7 @@ from archiver.copies import (
     OpenedTarget,
     Outgoing,
     Refused,
+    Twin,
 )
 from archiver.errors import FolderRefused
 from archiver.model import Attributes, Digest, Fetched, Flags, Undelivered
@@ -169,6 +171,12 @@ class Copies(Protocol):
     def intents(self, target: int) -> Sequence[Intent]:
         """Messages whose APPEND has an unknown outcome, in the order of epoch and UID."""
 
+    def attempts(self, target: int) -> Sequence[Attempt]:
+        """Messages that have a copy and may be stored once more: an APPEND before that was never answered."""
+
+    def twins(self, target: int) -> Sequence[Twin]:
+        """Messages that were stored once more, and that were not seen to be gone, in UID order."""
+
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
         """Copies with one of these digests whose message the source no longer has under that UID, or in that
         folder."""
@@ -200,4 +208,4 @@ class Copies(Protocol):
         """What became of every mapped folder's present messages, and beside them what `run` brought back."""
 
     def losses(self, destination: int) -> Sequence[Loss]:
-        """What the destination altered or does not keep."""
+        """What the destination altered or does not keep, and what it stored twice."""

@@ -23,6 +23,7 @@ from archiver.copy_facts import (
     RemovedFact,
     TargetFact,
     TargetStateFact,
+    TwinFact,
     UnsentFact,
 )
 from archiver.model import Digest, Flags, Headers
@@ -224,6 +225,7 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     IntentFact,
     CopiedFact,
     UnsentFact,
+    TwinFact,
     RefusedFact,
     ReflaggedFact,
     RemovedFact,
@@ -235,7 +237,7 @@ _KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in get_args(Fact)}
 _FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _KINDS.values()}
 _OF_HEADERS = tuple(field.name for field in fields(Headers))
 _TUPLES = frozenset({"path", "uids", "repaired"})
-_ROWS = frozenset({"messages", "frames"})
+_ROWS = frozenset({"messages", "frames", "attempted"})
 _SETS = frozenset({"flags", "attributes", "source_flags", "lost"})
 _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
 

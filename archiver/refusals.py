@@ -25,6 +25,7 @@ Refusal = Literal[
     "date",
     "folder",
     "empty",
+    "silent",
     "unknown",
 ]
 """The reason in one word. "throttled" and "over-quota" are of the destination and will be met by the next message
@@ -246,6 +247,10 @@ _WORDS: dict[Refusal, tuple[str, str]] = {
     "empty": (
         "the destination takes no message without an octet",
         "there is nothing to send; accept it with `archiver retry --accept`",
+    ),
+    "silent": (
+        "the destination did not answer in time",
+        "raise `[destination] read_timeout`, then `archiver retry`; if it arrives late, the next run finds it",
     ),
     "unknown": (
         "the destination does not say why",

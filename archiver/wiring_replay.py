@@ -176,6 +176,7 @@ def _context(
         progress=progress,
         now=utc_now,
         gone=gone_from_source(archive),
+        read_timeout=settings.read_timeout,
     )
 
 

@@ -149,6 +149,7 @@ _LOST = {
     "flags": "the destination does not keep the flags {detail}",
     "internaldate": "the destination does not keep the INTERNALDATE",
     "repaired": "a repaired copy was sent ({detail})",
+    "twin": "came twice; a slow answer was taken for none, and the first one came late (UIDs there: {detail})",
     "rewritten": "the destination writes {detail} in its own way",
 }
 

@@ -10,10 +10,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, or_, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal_column, or_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from archiver.catalogs.schema import COPY, DESTINATION, INTENT, MAPPED, REFUSAL, TARGET
+from archiver.catalogs.schema import ATTEMPT, COPY, DESTINATION, INTENT, MAPPED, REFUSAL, TARGET, TWIN
 from archiver.catalogs.sending import flags_to_text, send, text
 from archiver.copy_facts import (
     CopiedFact,
@@ -26,6 +26,7 @@ from archiver.copy_facts import (
     RemovedFact,
     TargetFact,
     TargetStateFact,
+    TwinFact,
     UnsentFact,
 )
 from archiver.facts import Segment
@@ -118,6 +119,7 @@ _END_COPY = delete(COPY).where(
     COPY.c.uid == bindparam("of_uid"),
     COPY.c.target_uid != bindparam("but"),
 )
+_END_TWIN = delete(TWIN).where(TWIN.c.target == bindparam("of_target"), TWIN.c.target_uid == bindparam("of_uid"))
 _copy = upsert(COPY)
 _UPSERT_COPY = _copy.on_conflict_do_update(
     index_elements=[COPY.c.target, COPY.c.target_uid],
@@ -164,8 +166,25 @@ def _copied(connection: Connection, segment: Segment, facts: Sequence[CopiedFact
         for fact in facts
     ]
     send(connection, _UPSERT_COPY, rows)
+    send(connection, _END_TWIN, [{"of_target": fact.target, "of_uid": fact.target_uid} for fact in facts])
     send(connection, _END_INTENT, keys)
     send(connection, _END_REFUSAL, keys)
+
+
+_attempt = upsert(ATTEMPT)
+_UPSERT_ATTEMPT = _attempt.on_conflict_do_update(
+    index_elements=[ATTEMPT.c.target, ATTEMPT.c.epoch, ATTEMPT.c.uid],
+    set_={
+        "uidnext": func.min(ATTEMPT.c.uidnext, _attempt.excluded.uidnext),
+        "times": literal_column("attempt.times + 1"),  # no parameter, so that many rows go in one call
+        "at": _attempt.excluded.at,
+    },
+)
+_twin = upsert(TWIN)
+_UPSERT_TWIN = _twin.on_conflict_do_update(
+    index_elements=[TWIN.c.target, TWIN.c.target_uid],
+    set_={column.name: _twin.excluded[column.name] for column in TWIN.c if not column.primary_key},
+)
 
 
 def _unsent(connection: Connection, _segment: Segment, facts: Sequence[UnsentFact]) -> None:
@@ -176,6 +195,29 @@ def _unsent(connection: Connection, _segment: Segment, facts: Sequence[UnsentFac
     ]
     if rows:
         send(connection, _END_INTENT, rows)
+    attempts = [
+        {"target": fact.target, "epoch": epoch, "uid": uid, "uidnext": uidnext, "times": 1, "at": fact.at}
+        for fact in facts
+        for epoch, uid, uidnext in fact.attempted
+    ]
+    if attempts:
+        send(connection, _UPSERT_ATTEMPT, attempts)
+
+
+def _twins(connection: Connection, _segment: Segment, facts: Sequence[TwinFact]) -> None:
+    rows = [
+        {
+            "target": fact.target,
+            "target_uid": fact.target_uid,
+            "epoch": fact.epoch,
+            "uid": fact.uid,
+            "flags": flags_to_text(fact.flags),
+            "certain": int(fact.certain),
+            "at": fact.at,
+        }
+        for fact in facts
+    ]
+    send(connection, _UPSERT_TWIN, rows)
 
 
 _refusal = upsert(REFUSAL)
@@ -255,6 +297,7 @@ def _removed(connection: Connection, _segment: Segment, facts: Sequence[RemovedF
     the source, it is sent again. What the destination's user removed is remembered, so that it is not."""
     for fact in facts:
         rows = [{"of_target": fact.target, "of_uid": uid} for uid in fact.uids]
+        send(connection, _END_TWIN, rows)
         if fact.by == "policy":
             send(connection, _FORGET, rows)
         else:
@@ -292,6 +335,7 @@ COPY_EFFECTS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], 
     IntentFact: _intents,
     CopiedFact: _copied,
     UnsentFact: _unsent,
+    TwinFact: _twins,
     RefusedFact: _refused,
     ReflaggedFact: _reflagged,
     RemovedFact: _removed,

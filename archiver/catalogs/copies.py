@@ -24,7 +24,9 @@ from archiver.catalogs.schema import (
     REFUSAL,
     TARGET,
 )
+from archiver.catalogs.twins import attempts, twins, twins_listed
 from archiver.copies import (
+    Attempt,
     Copy,
     CopyTally,
     Intent,
@@ -34,6 +36,7 @@ from archiver.copies import (
     Outgoing,
     Refused,
     TargetState,
+    Twin,
 )
 from archiver.model import Digest
 
@@ -151,6 +154,16 @@ class SqlCopies:
         sets = FlagSets()
         with self._database.reading() as connection:
             return [Intent(_outgoing(row[:-2], sets), row[-2], row[-1]) for row in connection.execute(rows)]
+
+    def attempts(self, target: int) -> Sequence[Attempt]:
+        """Messages that have a copy and may be stored once more."""
+        with self._database.reading() as connection:
+            return attempts(connection, target)
+
+    def twins(self, target: int) -> Sequence[Twin]:
+        """Messages that were stored once more and that were not seen to be gone, in UID order."""
+        with self._database.reading() as connection:
+            return twins(connection, target)
 
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
         """Copies with one of these digests whose message the source no longer has under that UID, or in that
@@ -293,7 +306,8 @@ class SqlCopies:
             ]
 
     def losses(self, destination: int) -> Sequence[Loss]:
-        """What the destination altered or does not keep, of present messages, gathered by folder and kind."""
+        """What the destination altered or does not keep, of present messages, and what it stored twice; gathered by
+        folder and kind."""
         odd = or_(COPY.c.lost != "[]", COPY.c.repaired != "", ~COPY.c.dated, COPY.c.likeness.in_(_REWRITTEN))
         rows = (
             of_messages(FOLDER.c.path, COPY.c.uid, COPY.c.lost, COPY.c.repaired, COPY.c.dated, COPY.c.likeness)
@@ -310,7 +324,8 @@ class SqlCopies:
                 folder = "/".join(json.loads(path))
                 for kind, detail in _losses_of(lost, repaired, dated, likeness):
                     found.setdefault((folder, kind, detail), []).append(uid)
-        return [Loss(*what, tuple(uids)) for what, uids in found.items()]
+            twice = twins_listed(connection, destination)
+        return [*twice, *(Loss(*what, tuple(uids)) for what, uids in found.items())]
 
     def _copies(self, statements: Sequence[Select[*tuple[Any, ...]]]) -> Sequence[Copy]:
         sets = FlagSets()

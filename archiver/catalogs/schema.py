@@ -278,6 +278,29 @@ REFUSAL = Table(
     Column("last_run", Text),
 )
 
+ATTEMPT = Table(
+    "attempt",
+    METADATA,
+    Column("target", ForeignKey("target.number"), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    _given("uid"),
+    Column("uidnext", BigInteger, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
+TWIN = Table(
+    "twin",
+    METADATA,
+    Column("target", ForeignKey("target.number"), primary_key=True),
+    _given("target_uid"),
+    Column("epoch", BigInteger, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("flags", Text, nullable=False),
+    Column("certain", Boolean, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
 RUN = Table(
     "run",
     METADATA,
@@ -313,7 +336,9 @@ def _add_headers_and_packs(connection: Connection) -> None:
 
 
 def _add_what_harm_showed(connection: Connection) -> None:
-    """Version 4: what is needed to tell mail that was deleted from mail that is not shown."""
+    """Version 4: what is needed to tell mail that was deleted from mail that is not shown, and mail that a slow
+    destination stored twice."""
+    METADATA.create_all(connection, tables=(ATTEMPT, TWIN))
     connection.execute(text("ALTER TABLE pass ADD COLUMN shown BIGINT"))
     connection.execute(text("ALTER TABLE folder ADD COLUMN gone_at TEXT"))
     connection.execute(text("ALTER TABLE folder ADD COLUMN gone_run TEXT"))

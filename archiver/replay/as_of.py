@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from archiver.copies import Copy, CopyTally, Intent, KnownTarget, Loss, MessageKey, Outgoing, Refused
+from archiver.copies import Attempt, Copy, CopyTally, Intent, KnownTarget, Loss, MessageKey, Outgoing, Refused, Twin
 from archiver.destination_ports import Copies
 from archiver.model import Digest
 from archiver.ports import Catalog
@@ -121,6 +121,12 @@ class PastCopies:
         return [each for each in refused if each.key in of_then]
 
     # -- what is there already, and stays as it is -----------------------------------------------------------
+
+    def attempts(self, target: int) -> Sequence[Attempt]:
+        return self._now.attempts(target)
+
+    def twins(self, target: int) -> Sequence[Twin]:
+        return self._now.twins(target)
 
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
         """None: which copy stands for which message was decided when the whole folder was looked at."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -10,6 +11,7 @@ from archiver.errors import TemporaryError, Throttled
 from archiver.progress import Noted, Progress
 
 _LONGEST_THROTTLE_SECONDS = 10  # whoever has other accounts, too, does not wait here
+_ATTEMPTS_BESIDE = 2
 
 T = TypeVar("T")
 
@@ -30,11 +32,50 @@ class Persistence(Protocol):
     def progress(self) -> Progress: ...
 
 
-class Connection:
-    """One connection at a time. Belongs to one thread."""
+class Crew:
+    """The connections of an account that are at work. One that a limit strikes leaves the work to the others:
+    servers count sessions, and some tell only after the login, whichever they choose. The first one is there to the
+    end."""
 
-    def __init__(self, context: Persistence) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._beside = 0
+        self._first_struck = False
+
+    def join(self) -> None:
+        """One more is at work beside the first."""
+        with self._lock:
+            self._beside += 1
+
+    def leave(self) -> None:
+        """One of those is done."""
+        with self._lock:
+            self._beside -= 1
+
+    def leaves_to_others(self, *, first: bool) -> bool:
+        """Whether one that was struck can leave the work to others; it has left then."""
+        with self._lock:
+            if self._alone(first=first):
+                return False
+            self._first_struck = self._first_struck or first
+            return True
+
+    def alone(self, *, first: bool) -> bool:
+        """Whether the rest of the work is left to this one."""
+        with self._lock:
+            return self._alone(first=first)
+
+    def _alone(self, *, first: bool) -> bool:
+        return self._beside == 0 if first else self._first_struck and self._beside == 1
+
+
+class Connection:
+    """One connection at a time. Belongs to one thread. It insists while it is `alone`; beside others it tries once
+    more, and not if it is throttled."""
+
+    def __init__(self, context: Persistence, alone: Callable[[], bool] = lambda: True) -> None:
         self._context = context
+        self.alone = alone
         self._destination: MailDestination | None = None
         self._failures = 0
 
@@ -67,6 +108,8 @@ class Connection:
         delay = min(0.25 * 4 ** (self._failures - 1), 30.0)
         if isinstance(error, Throttled):
             delay = error.delay_seconds if error.delay_seconds is not None else 4 * delay
+        if (isinstance(error, Throttled) or self._failures >= _ATTEMPTS_BESIDE) and not self.alone():
+            raise error
         if self._failures >= self._context.attempts or delay > _LONGEST_THROTTLE_SECONDS:
             raise error
         attempt = f"attempt {self._failures + 1} of {self._context.attempts} in {delay:g} seconds"

@@ -17,6 +17,7 @@ from archiver.ports import MessageStore
 from archiver.progress import Progress
 from archiver.record import Recorder
 from archiver.replay.likeness import Likeness
+from archiver.replay.pace import Pace
 
 #: How long an APPEND may take to show after its connection was lost, in seconds.
 SETTLE_SECONDS = 5.0
@@ -75,11 +76,18 @@ class ReplayJob:
     """A folder of the destination that is to be brought up to date from `folders` of the archive (their numbers).
 
     `status` is what the destination listed; None where it was just made or does not tell. `messages` of `octets`
-    have no copy there yet. `steps` grows with whatever is got done, and `lost` is when its connection was lost, on
-    the monotonic clock. `looked_at` are messages there that were fetched and are nobody's copy yet.
+    have no copy there yet. `steps` grows with whatever is got done. `looked_at` are messages there that were
+    fetched and are nobody's copy yet.
+
+    `look_until` is how long something that a lost connection brought may still arrive, on the monotonic clock;
+    `settled`: what an earlier run left is known. After a `silence` of so many seconds the folder is looked at for
+    `again` times as long. `silences` counts those at a message that was sent by itself, and `unanswered` messages
+    in a row were set aside for that. `doubtful`: some may be stored twice, as they were taken for unsent.
 
     `taken` counts the messages that were taken in this run. `put_off` says how many these were when a message was
     refused for the first time; `waited_for` are those for whose sake a pause was made.
+
+    `alone_at_work` tells whether no other connection is at work, so that a limit is none on their number.
 
     `breaks` counts how often the connection broke at a message that was sent by itself, which those of `alone` are,
     and `said` is what the server said then. Those of `mended` are sent repaired after that; `blamed` messages in a
@@ -95,7 +103,14 @@ class ReplayJob:
     messages: int = 0
     octets: int = 0
     steps: int = 0
-    lost: float = 0.0
+    look_until: float = 0.0
+    settled: bool = False
+    silence: float = 0.0
+    again: int = 0
+    silences: Counter[MessageKey] = field(default_factory=Counter)
+    unanswered: int = 0
+    doubtful: bool = False
+    alone_at_work: Callable[[], bool] = lambda: True
     looked_at: dict[int, tuple[Attributes, Likeness]] = field(default_factory=dict)
     taken: int = 0
     put_off: dict[MessageKey, int] = field(default_factory=dict)
@@ -126,7 +141,8 @@ class ReplayContext:
     UTC in ISO 8601. `refused` are the messages refused in earlier runs, known once the folders have their places.
     `append_limit` is known once the destination was listed. `damage` is something missing in the archive that
     stopped nobody. `gone` are the folders of the archive that the source no longer has, by their numbers. `began`
-    is when the step did, on the monotonic clock.
+    is when the step did, on the monotonic clock. After `read_timeout` seconds without a word the destination counts
+    as silent; `pace` is how fast it takes mail.
     """
 
     connect: Callable[[], MailDestination]
@@ -146,6 +162,11 @@ class ReplayContext:
     append_limit: int | None = None
     damage: IntegrityError | None = None
     began: float = field(default_factory=time.monotonic)
+    read_timeout: float = 120.0
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pace = Pace(self.read_timeout)
 
     @property
     def repairs(self) -> Collection[str]:

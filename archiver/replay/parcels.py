@@ -15,6 +15,8 @@ from archiver.flags import sendable
 from archiver.message import date_time, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.model import Digest, Flags, Placement
 from archiver.ports import MessageStore
+from archiver.refusals import Refusal
+from archiver.replay.pace import Pace
 from archiver.replay.recognise import octets_of
 from archiver.replay.repair import repair
 
@@ -154,3 +156,36 @@ def groups(outgoing: Iterable[Outgoing], alone: Collection[MessageKey]) -> Itera
         octets += size
     if group:
         yield group
+
+
+def within(group: Sequence[Outgoing | Parcel], pace: Pace) -> int:
+    """How many messages of a group go out together at this pace; at least one."""
+    octets = 0
+    for count, each in enumerate(group):
+        octets += each.letter.size if isinstance(each, Parcel) else each.placement.size
+        if count and (count >= pace.messages or octets > pace.octets):
+            return count
+    return len(group)
+
+
+def forms_of(parcel: Parcel, refusal: Refusal) -> Sequence[str]:
+    """In which forms to try a message that was refused, in this order. Many servers answer a date or a keyword that
+    they do not like with a syntax error (Courier, iCloud); one that names a cause names one at a time, so what was
+    left out before stays left out."""
+    wanted, sent = parcel.outgoing.placement.flags, parcel.letter.flags
+    keywords = bool(keywords_of(wanted))
+    old = parcel.outgoing.placement.arrived < 0
+    match refusal:
+        case "flags":
+            date = "" if parcel.dated else ", 1970"
+            return (f"no keywords{date}", f"no flags{date}")
+        case "date" if wanted and not sent:
+            return ("no flags, 1970",)
+        case "date" if keywords and not keywords_of(sent):
+            return ("no keywords, 1970",)
+        case "date":
+            return ("1970",)
+        case "unknown":
+            return (*["1970"] * old, *["no keywords"] * keywords, *["no keywords, 1970"] * (old and keywords))
+        case _:
+            return ()

@@ -6,8 +6,9 @@ assumed: after a lost connection `target_pass` looks at what arrived.
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from archiver.copies import Appended, MessageKey, OpenedTarget, Outgoing
@@ -15,6 +16,7 @@ from archiver.copy_facts import CopiedFact, IntentFact, RefusedFact
 from archiver.destination_ports import MailDestination
 from archiver.errors import (
     BackendError,
+    ConnectionLost,
     FolderChanged,
     FolderNotFound,
     IntegrityError,
@@ -31,8 +33,9 @@ from archiver.model import Attributes
 from archiver.names import printable
 from archiver.progress import Noted, Sent
 from archiver.refusals import Features, Refusal, classify, describe, features_of, suspect
+from archiver.replay.arrivals import certain_uids, rewritten
 from archiver.replay.context import MOST_BLAMED, SETTLE_SECONDS, ReplayContext, Target
-from archiver.replay.parcels import Parcel, groups, in_form, keywords_of, parcel_of, repaired_by
+from archiver.replay.parcels import Parcel, forms_of, groups, in_form, parcel_of, repaired_by, within
 from archiver.replay.recognise import Recognised, Recogniser, octets_of
 from archiver.replay.repair import repairs_for
 
@@ -56,6 +59,8 @@ class Sender:
     _facts: list[Fact] = field(default_factory=list)
     _waiting: deque[list[Outgoing] | list[Parcel]] = field(default_factory=deque)
     _in_flight: deque[list[Parcel]] = field(default_factory=deque)
+    _begun: deque[float] = field(default_factory=deque)
+    _heard: float = 0.0
     _taken: list[tuple[list[Parcel], Appended]] = field(default_factory=list)
     _refused: list[tuple[list[Parcel], Appended]] = field(default_factory=list)
     _told: list[int] = field(default_factory=lambda: [0, 0])
@@ -94,11 +99,25 @@ class Sender:
             while self._waiting or self._in_flight:
                 self.context.check_stop()
                 while self._waiting and len(self._in_flight) < self._most_in_flight():
-                    self._begin(self._waiting.popleft())
+                    self._begin(self._next_group())
                 if self._in_flight:
                     commands = self.destination.end_append()
+                    self._measure(self._in_flight[0], self._begun.popleft())
                     self._answered(self._in_flight.popleft(), commands)
             self._account_for()
+
+    def _next_group(self) -> list[Outgoing] | list[Parcel]:
+        """What waits longest, no more of it than the destination answers in good time."""
+        group = self._waiting.popleft()
+        count = within(group, self.context.pace)
+        if count < len(group):
+            self._waiting.appendleft(group[count:])
+        return group[:count]
+
+    def _measure(self, group: Sequence[Parcel], begun: float) -> None:
+        now, before = time.monotonic(), max(begun, self._heard)
+        self._heard = now
+        self.context.pace.answered(len(group), sum(parcel.letter.size for parcel in group), now - before)
 
     def _tell(self) -> None:
         messages, octets = self._told
@@ -117,6 +136,7 @@ class Sender:
             self.context.check_stop()  # as late as can be: reading them may have taken long
             self._in_flight.append(parcels)
             self.destination.begin_append([parcel.letter for parcel in parcels])
+            self._begun.append(time.monotonic())
 
     def _parcel(self, outgoing: Outgoing) -> Parcel | None:
         try:
@@ -146,7 +166,7 @@ class Sender:
         sent = [parcel for some, _ in taken for parcel in some]
         new = self._shown(taken=0 if refused else len(sent))
         told = self._told_uids(taken)
-        certain = _certain(sent, told, new, complete=not refused)
+        certain = certain_uids(sent, told, new, complete=not refused)
         unsure = [parcel for parcel in sent if parcel.key not in certain]
         others = [parcel for some, _ in refused for parcel in some]
         found = self._recognise([*unsure, *others], new.keys() - certain.values())
@@ -193,7 +213,7 @@ class Sender:
                 found = self._recognise(parcels, new.keys())
                 parcels = [each for each in parcels if each.key not in found]
                 left = [uid for uid in sorted(new) if uid not in self.claimed]
-                if _rewritten(parcels, [new[uid] for uid in left]):
+                if rewritten(parcels, [new[uid] for uid in left]):
                     for parcel, uid in zip(parcels, left, strict=True):
                         self._copied(parcel, new[uid])
                     parcels = []
@@ -243,7 +263,7 @@ class Sender:
         self.restored += not parcel.outgoing.present
         self.target.job.steps += 1
         self.target.job.taken += 1
-        self.target.job.blamed = 0
+        self.target.job.blamed = self.target.job.unanswered = self.target.job.again = 0
         self.target.job.alone.discard(parcel.key)
         self._told[0] += 1
         self._told[1] += parcel.letter.size
@@ -253,6 +273,8 @@ class Sender:
         error = command.error
         assert error is not None
         refusal = classify(command.reply)
+        if isinstance(error, Throttled) and not self.target.job.alone_at_work():
+            raise error  # perhaps a limit on connections; one that is alone finds out what it means
         if refusal == "throttled" and not self._is_its_own(parcel, error):
             raise error if isinstance(error, TemporaryError) else Throttled(error.reason, where=error.where)
         if refusal == "over-quota":
@@ -286,7 +308,7 @@ class Sender:
     def _in_another_form(self, parcel: Parcel, refusal: Refusal) -> Parcel | None:
         """What may be taken in place of what was refused; None if nothing is left to try."""
         opened = self.target.opened
-        form = next((form for form in _forms(parcel, refusal) if form not in parcel.tried), None)
+        form = next((form for form in forms_of(parcel, refusal) if form not in parcel.tried), None)
         if form is not None:
             return in_form(parcel, opened, form)
         features = self._features(parcel)
@@ -321,11 +343,17 @@ class Sender:
         itself, and one at which it breaks again and again is refused. Coming closer to it is something got done."""
         job = self.target.job
         keys = {parcel.key for group in self._in_flight for parcel in group}
+        silent = isinstance(error, ConnectionLost) and error.silence > 0
+        if keys and silent:
+            self.context.pace.silent(len(keys))
+        if not (self.appended or job.alone_at_work()):
+            job.alone |= keys
+            return  # a limit of this connection, perhaps: nothing was taken over it
         if keys - job.alone:
             job.alone |= keys
             job.steps += 1
         if len(keys) == 1:
-            job.breaks.update(keys)
+            (job.silences if silent else job.breaks).update(keys)
             job.said = error.server_reply
             job.steps += job.blamed < MOST_BLAMED
 
@@ -362,61 +390,6 @@ def refusal_of(
     target.job.alone.discard(outgoing.key)
     accepted = context.retry == "accept"
     return RefusedFact(target.number, epoch, uid, refusal, reason, reply, date, subject, accepted, context.now())
-
-
-def _certain(
-    sent: Sequence[Parcel], told: Mapping[MessageKey, int], new: Mapping[int, Attributes], *, complete: bool
-) -> dict[MessageKey, int]:
-    """Which of the new messages must be which of those that were taken, as far as it needs no octets to tell: UIDs
-    follow the order of sending, and the server told some. `complete`: nothing was sent beside these."""
-    if complete and len(new) == len(sent):
-        in_order = dict(zip((parcel.key for parcel in sent), sorted(new), strict=True))
-        if told == in_order or (told.items() <= in_order.items() and _may_be(sent, new, in_order)):
-            return in_order
-    # NOTE: where one of the UIDs cannot be true, none is believed: others may fit by chance.
-    ascending = list(told.values()) == sorted(set(told.values()))
-    return dict(told) if ascending and _may_be(sent, new, told) else {}
-
-
-def _may_be(sent: Sequence[Parcel], new: Mapping[int, Attributes], uids: Mapping[MessageKey, int]) -> bool:
-    """Whether these UIDs show the sizes and dates that were sent. Mail that is delivered has the date of now."""
-    return all(
-        uid in new and parcel.fits(new[uid].size) and parcel.shows_its_date(new[uid].internaldate)
-        for parcel in sent
-        if (uid := uids.get(parcel.key)) is not None
-    )
-
-
-def _forms(parcel: Parcel, refusal: Refusal) -> Sequence[str]:
-    """In which forms to try a message that was refused, in this order. Many servers answer a date or a keyword that
-    they do not like with a syntax error (Courier, iCloud); one that names a cause names one at a time, so what was
-    left out before stays left out."""
-    wanted, sent = parcel.outgoing.placement.flags, parcel.letter.flags
-    keywords = bool(keywords_of(wanted))
-    old = parcel.outgoing.placement.arrived < 0
-    match refusal:
-        case "flags":
-            date = "" if parcel.dated else ", 1970"
-            return (f"no keywords{date}", f"no flags{date}")
-        case "date" if wanted and not sent:
-            return ("no flags, 1970",)
-        case "date" if keywords and not keywords_of(sent):
-            return ("no keywords, 1970",)
-        case "date":
-            return ("1970",)
-        case "unknown":
-            return (*["1970"] * old, *["no keywords"] * keywords, *["no keywords, 1970"] * (old and keywords))
-        case _:
-            return ()
-
-
-def _rewritten(parcels: Sequence[Parcel], seen: Sequence[Attributes]) -> bool:
-    """Whether these are the messages, rewritten beyond recognition: as many, in their order, each with its own
-    date. Mail that somebody delivers meanwhile has the date of now."""
-    return len(parcels) == len(seen) and all(
-        each.internaldate is not None and parcel.shows_its_date(each.internaldate)
-        for parcel, each in zip(parcels, seen, strict=True)
-    )
 
 
 def _of_folder(error: BackendError) -> FolderNotFound:

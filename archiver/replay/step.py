@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from archiver.copies import DestinationFolders
 from archiver.errors import (
@@ -18,18 +19,22 @@ from archiver.errors import (
     ConnectionRefused,
     OverQuota,
     TemporaryError,
+    Unanswered,
 )
 from archiver.folder_map.mapping import MappedFolder, MapRules
 from archiver.model import KnownFolder
 from archiver.names import printable
 from archiver.progress import Noted, Planned
-from archiver.replay.connection import Connection
+from archiver.replay.connection import Connection, Crew
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
 from archiver.replay.placing import place_folders
 from archiver.replay.removals import forget_removed, gone_folders
 from archiver.replay.sparing import LeftToOthers, Spared, spare
 from archiver.replay.target_pass import TargetPass
 from archiver.replay.withdrawing import stranded_jobs, tell_of_gone, withdraw
+
+#: What strikes one of several connections may be a limit on their number.
+_OF_THE_CONNECTION = (TemporaryError, AuthenticationFailed, ConnectionRefused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,9 @@ def replay_folders(
         jobs = _jobs(context, placed, listed)
         due = [job for job in jobs if _is_due(context, job)]
         _work_off(context, due, connections, connection)
+        for job in due:
+            if job.doubtful and job.error is None:
+                _note_twins(context, connection, job)
         failed = any(job.error is not None for job in due)
         spared, held_back = Spared(), None
         if not (errors or failed or context.rules.include_vanished) and context.rules.vanished != "keep":
@@ -136,6 +144,8 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
     """
     waiting = deque(sorted(jobs, key=lambda job: -job.octets))
     failures: list[BaseException] = []
+    crew = Crew()
+    first.alone = partial(crew.alone, first=True)
 
     def work(connection: Connection) -> None:
         try:
@@ -144,24 +154,32 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
                     job = waiting.popleft()
                 except IndexError:
                     return
-                _pass(context, connection, job)
+                job.alone_at_work = connection.alone
+                try:
+                    _pass(context, connection, job)
+                except _OF_THE_CONNECTION as error:
+                    if not crew.leaves_to_others(first=connection is first):
+                        raise
+                    connection.drop()
+                    waiting.appendleft(job)
+                    context.progress(Noted(f"{error.message}: going on with one connection less"))
+                    return
         except BaseException as error:  # NOTE: raised again below, in the calling thread
             failures.append(error)
 
     def work_beside() -> None:
-        connection = Connection(context)
+        connection = Connection(context, partial(crew.alone, first=False))
         try:
             connection.get()
         except BackendError as error:
             # Servers allow only so many connections of a user; the first one does all the work, if need be.
             context.progress(Noted(f"{error.reason}: going on with one connection less"))
-            return
         except BaseException as error:
             failures.append(error)
-            return
-        try:
+        else:
             work(connection)
         finally:
+            crew.leave()
             connection.close()
 
     # A folder costs about as many round trips as a login, however little there is to do in it.
@@ -169,20 +187,29 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
     together = min(connections, len(jobs), worth)
     threads = [threading.Thread(target=work_beside, name=f"replay-{number}") for number in range(2, 1 + together)]
     for thread in threads:
+        crew.join()
         thread.start()
     work(first)
     for thread in threads:
         thread.join()
+    if waiting and not failures:  # what somebody gave back when the others had just ended
+        work(first)
     if failures:
         raise failures[0]
 
 
+def _note_twins(context: ReplayContext, connection: Connection, job: ReplayJob) -> None:
+    """What a slow server stored twice may have come after its folder's pass."""
+    connection.insist(lambda destination: TargetPass(context, destination, job).note_twins())
+
+
 def _pass(context: ReplayContext, connection: Connection, job: ReplayJob) -> None:
-    """One folder. Its failure is its own; a failure of the connection, the login or the quota is the account's."""
+    """One folder. Its failure is its own; a failure of the connection, the login or the quota is the account's, and
+    so is a server that answers nothing."""
     try:
         connection.insist(lambda destination: TargetPass(context, destination, job).run(), lambda: job.steps)
     except BackendError as error:
-        if isinstance(error, OverQuota | AuthenticationFailed | ConnectionRefused):
+        if isinstance(error, OverQuota | AuthenticationFailed | ConnectionRefused | Unanswered):
             raise
         # A server that hangs up on message after message may like those of other folders.
         if isinstance(error, TemporaryError) and job.blamed < MOST_BLAMED:

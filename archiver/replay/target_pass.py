@@ -10,16 +10,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from archiver.copies import Copy, Intent, KnownTarget, MessageKey, OpenedTarget, Outgoing
+from archiver.copies import Copy, KnownTarget, MessageKey, OpenedTarget, Outgoing
 from archiver.copy_facts import (
     CopiedFact,
     MarkedFact,
     ReflaggedFact,
-    RefusedFact,
     RemovedFact,
     TargetFact,
     TargetStateFact,
-    UnsentFact,
 )
 from archiver.destination_ports import MailDestination
 from archiver.errors import FolderChanged, TemporaryError
@@ -28,21 +26,17 @@ from archiver.flags import respelled
 from archiver.message import internaldate_seconds, same_moment
 from archiver.model import Flags
 from archiver.progress import Noted, Working
-from archiver.refusals import REFUSALS, classify, describe, features_of, suspect
 from archiver.replay.context import SETTLE_SECONDS, ReplayContext, ReplayJob, Target
 from archiver.replay.following import DELETED, NO_FLAGS, change_of, grouped
-from archiver.replay.recognise import Recognised, Recogniser, Strangers, octets_of
-from archiver.replay.repair import repairs_for
-from archiver.replay.sending import Sender, refusal_of, reopened
+from archiver.replay.recognise import Recogniser, Strangers
+from archiver.replay.sending import Sender
+from archiver.replay.settling import Settling, copied, lost
+from archiver.replay.twins import note_twins
 
 BATCH_MESSAGES = 500
 BATCH_OCTETS = 32 << 20
 
-_BREAKS_AT_ONE_MESSAGE = 3
 _NEWEST = 20
-
-#: Why a server may hang up on a message and take the next one.
-_OF_A_MESSAGE = frozenset(REFUSALS) - {"over-quota", "throttled", "folder", "unknown"}
 
 
 @dataclass(slots=True)
@@ -53,7 +47,10 @@ class TargetPass:
     destination: MailDestination
     job: ReplayJob
     _facts: list[Fact] = field(default_factory=list)
-    _left_behind: bool = False
+    _settling: Settling = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._settling = Settling(self.context, self.destination, self.job)
 
     def run(self) -> None:
         """
@@ -66,10 +63,10 @@ class TargetPass:
             try:
                 self._run()
             except FolderChanged:
-                self.job.lost = time.monotonic()
+                self.job.look_until = max(self.job.look_until, time.monotonic() + SETTLE_SECONDS)
                 self._run()
-        except TemporaryError:
-            self.job.lost = time.monotonic()
+        except TemporaryError as error:
+            lost(self.job, error)
             raise
 
     def _run(self) -> None:
@@ -79,7 +76,7 @@ class TargetPass:
         target = Target(self.job, self._target(opened), opened)
         copies = self.context.copies
         recogniser = Recogniser(self.destination, self.context, self.job)
-        opened = self._settle(target, recogniser)
+        opened = self._settling.settle(target, recogniser)
         claimed = copies.claimed(target.number)
         present = self._present(opened, claimed)
         if present is not None:
@@ -100,6 +97,15 @@ class TargetPass:
             )
             self._fact(state)
         self._flush()
+        note_twins(self.context, self.destination, target, recogniser)
+
+    def note_twins(self) -> None:
+        """Look once more for what a slow server stored twice; the folder's pass is complete."""
+        opened = self.destination.open(self.job.raw)
+        if self.job.known is not None and opened.uidvalidity == self.job.known.uidvalidity:
+            recogniser = Recogniser(self.destination, self.context, self.job)
+            target = Target(self.job, self.job.known.number, opened)
+            note_twins(self.context, self.destination, target, recogniser)
 
     def _moved(self, opened: OpenedTarget) -> bool:
         state = self.job.known.state if self.job.known else None
@@ -124,7 +130,7 @@ class TargetPass:
                 reason = "rewound"
             else:
                 return known.number
-            self._left_behind = bool(self.context.copies.intents(known.number))
+            self._settling.left_behind = bool(self.context.copies.intents(known.number))
             self.context.progress(
                 Noted(
                     f'destination folder "{self.job.name}": its messages have other UIDs now ({reason}); '
@@ -152,93 +158,6 @@ class TargetPass:
             and not same_moment(internaldate_seconds(seen.internaldate), copy.arrived)
             for seen in self.destination.scan(newest)
             if (copy := newest.get(seen.uid)) is not None
-        )
-
-    # -- what an earlier run left ----------------------------------------------------------------------------
-
-    def _settle(self, target: Target, recogniser: Recogniser) -> OpenedTarget:
-        """Find out what became of messages whose APPEND was not answered. The folder as it is afterwards."""
-        opened = target.opened
-        left = self._not_arrived(target, recogniser, self.context.copies.intents(target.number))
-        # NOTE: a server may still be busy with what a lost connection brought it. When that was lost is known of
-        # connections of this run; those of others were lost before it began. The intents are older than that.
-        # Where their UIDs mean nothing any more it cannot be told which of them are still to come.
-        wait = max(self.context.began, self.job.lost) + SETTLE_SECONDS - time.monotonic()
-        if (left or self._left_behind) and wait > 0:
-            self.context.pause(wait)
-            opened = reopened(self.destination, target)
-            left = self._not_arrived(target, recogniser, left)
-        unsent = []
-        for outgoing in (intent.outgoing for intent in left if intent.outgoing.key not in self.job.refused):
-            blamed = self._blamed(target, outgoing)
-            if blamed is not None:
-                self._fact(blamed)
-                self.job.blamed += 1
-            else:
-                unsent.append(outgoing.key)
-        if unsent:
-            self._fact(UnsentFact(target.number, tuple(unsent), self.context.now()))
-        self._flush()
-        return opened
-
-    def _blamed(self, target: Target, outgoing: Outgoing) -> RefusedFact | None:
-        """The refusal of a message at which the connection breaks again and again, if no repair may help."""
-        job, key = self.job, outgoing.key
-        if job.breaks[key] < _BREAKS_AT_ONE_MESSAGE:
-            return None
-        features = features_of(octets_of(self.context.store, outgoing.placement))
-        refusal = classify(job.said or "")
-        if refusal not in _OF_A_MESSAGE:
-            refusal = suspect(features)
-        kinds = repairs_for(refusal, features, self.context.repairs)
-        if kinds and key not in job.mended:
-            job.mended[key] = kinds
-            del job.breaks[key]
-            return None
-        reason = f"the connection broke {_BREAKS_AT_ONE_MESSAGE} times at it"
-        if refusal != "unknown":
-            reason += f"; probably: {describe(refusal)}"
-        return refusal_of(self.context, target, outgoing, refusal, reason, job.said)
-
-    def _not_arrived(self, target: Target, recogniser: Recogniser, intents: Sequence[Intent]) -> Sequence[Intent]:
-        """Those of `intents` that are not to be seen; the others are recorded."""
-        if not intents:
-            return intents
-        shown = self.destination.shown(min(intent.uidnext for intent in intents))
-        claimed = self.context.copies.claimed(target.number)
-        found = recogniser.sent([intent.outgoing for intent in intents], shown.keys() - claimed.keys())
-        for intent in intents:
-            if (one := found.get(intent.outgoing.key)) is not None:
-                how = "found" if intent.outgoing.present else "restored"
-                self._fact(self._copied(target, intent.outgoing, one, how))
-                self.job.steps += 1
-                self.job.blamed = 0
-        self._flush()
-        return [intent for intent in intents if intent.outgoing.key not in found]
-
-    def _copied(self, target: Target, outgoing: Outgoing, one: Recognised, how: str) -> CopiedFact:
-        """What is there already. The flags it shows stand for those that were replayed, so that the archive's own
-        are followed from there: of what we appended both ways, of what somebody else did by adding alone. Flags of
-        the past are not followed."""
-        shown = respelled(one.seen.flags or NO_FLAGS, outgoing.placement.flags)
-        self.job.alone.discard(outgoing.key)
-        replayed = NO_FLAGS if how == "adopted" else shown
-        epoch, uid = outgoing.key
-        return CopiedFact(
-            target=target.number,
-            target_uid=one.seen.uid,
-            epoch=epoch,
-            uid=uid,
-            how=how,
-            source_flags=replayed if outgoing.followed is None else outgoing.followed,
-            flags=shown,
-            lost=NO_FLAGS,
-            size=one.seen.size,
-            repaired=one.repaired,
-            sent_digest=one.sent_digest,
-            dated=same_moment(internaldate_seconds(one.seen.internaldate), outgoing.placement.arrived),
-            likeness=one.how,
-            at=self.context.now(),
         )
 
     # -- what is to be sent ----------------------------------------------------------------------------------
@@ -358,7 +277,8 @@ class TargetPass:
         adopted = recogniser.brought(wanted, uids)
         for outgoing in wanted:
             if (one := adopted.get(outgoing.key)) is not None:
-                self._fact(self._copied(target, outgoing, one, "adopted"))
+                self.job.alone.discard(outgoing.key)
+                self._fact(copied(target, outgoing, one, "adopted", self.context.now()))
                 sender.claimed.add(one.seen.uid)
         return [each for each in pending if each.key not in adopted]
 

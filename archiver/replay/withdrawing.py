@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from archiver.copies import Copy, gone_words
+from archiver.copies import Copy, Twin, gone_words
 from archiver.copy_facts import MarkedFact, RemovedFact
 from archiver.destination_ports import MailDestination
 from archiver.errors import FolderNotFound, MessageRefused, PermissionDenied
@@ -16,31 +16,38 @@ from archiver.progress import Noted
 from archiver.replay.connection import Connection
 from archiver.replay.context import ReplayContext, ReplayJob
 from archiver.replay.following import DELETED, NO_FLAGS, over_the_brake
+from archiver.replay.twins import certain_twins, expunge_twins
 
 
 def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[ReplayJob]) -> str | None:
     """Carry out the policy for copies whose messages vanished at the source, but for folders beyond the brake; why
     something was held back. A folder where it cannot be done has that as its error."""
     gone: dict[bytes, Sequence[Copy]] = {}
+    twins: dict[bytes, Sequence[Twin]] = {}
     held: dict[bytes, int] = {}
     for job in jobs:
         if job.known is not None:
             copies = context.copies.vanished(job.known.number, gone=context.gone)
+            twins[job.raw] = certain_twins(context, job)
             gone[job.raw] = [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
             held[job.raw] = sum(context.copies.claimed(job.known.number).values())
-    total = sum(map(len, gone.values()))
+    counts = {raw: len(gone[raw]) + len(twins[raw]) for raw in gone}
+    total = sum(counts.values())
     if not total:
         return None
-    braking = [job for job in jobs if over_the_brake(len(gone.get(job.raw, ())), held.get(job.raw, 0))]
+    braking = [job for job in jobs if over_the_brake(counts.get(job.raw, 0), held.get(job.raw, 0))]
     if over_the_brake(total, sum(held.values())):
         braking = list(jobs)
-    reason = None if context.rules.confirmed else _held_back(braking, gone)
+    reason = None if context.rules.confirmed else _held_back(braking, counts)
     if reason is not None:
         context.progress(Noted(f"{reason}; --confirm-deletions {context.rules.vanished}s them"))
     for job in jobs:
-        if gone.get(job.raw) and (context.rules.confirmed or job not in braking):
+        if counts.get(job.raw) and (context.rules.confirmed or job not in braking):
             try:
-                connection.insist(partial(_take_back, context, job, gone[job.raw]))
+                if gone[job.raw]:
+                    connection.insist(partial(_take_back, context, job, gone[job.raw]))
+                if twins[job.raw]:
+                    connection.insist(partial(expunge_twins, context, job, twins[job.raw]))
             except (FolderNotFound, PermissionDenied, MessageRefused) as error:
                 job.error = str(error)
                 context.progress(Noted(job.error))
@@ -74,8 +81,8 @@ def tell_of_gone(context: ReplayContext) -> None:
             context.progress(Noted(gone_words(printable(context.gone[number].folder.name), copies)))
 
 
-def _held_back(braking: Sequence[ReplayJob], gone: Mapping[bytes, Sequence[Copy]]) -> str | None:
-    left = [(job.name, len(gone[job.raw])) for job in braking if gone.get(job.raw)]
+def _held_back(braking: Sequence[ReplayJob], counts: Mapping[bytes, int]) -> str | None:
+    left = [(job.name, counts[job.raw]) for job in braking if counts.get(job.raw)]
     if not left:
         return None
     copies = sum(count for _, count in left)

@@ -31,6 +31,7 @@ _LOSSES = {
     "internaldate": "The date of arrival was not kept",
     "repaired": "Sent in a repaired form, which the destination takes",
     "rewritten": "The destination rewrote the header",
+    "twin": "Stored twice: the first one came late, after it had been sent again (its UIDs there)",
 }
 
 T = TypeVar("T")

@@ -131,7 +131,12 @@ def _left_aside(report: Row) -> list[str]:
     aside += [each["text"] for each in report["notices"][:_NOTICES]]
     if len(report["notices"]) > _NOTICES:
         aside.append(f"{counted(len(report['notices']) - _NOTICES, 'more folder')} like that are listed")
-    if report["losses"]:
+    twins = sum(each["count"] for each in report["losses"] if each["kind"] == "twin")
+    if twins:
+        stands = "stands" if twins == 1 else "stand"
+        why = "the destination was slow, and they were sent again; they are listed"
+        aside.append(f"{counted(twins, 'message')} {stands} there twice: {why}")
+    if any(each["kind"] != "twin" for each in report["losses"]):
         aside.append("the destination could not keep everything as it was; what it altered is listed")
     return aside
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from archiver.copies import (
+    Attempt,
     Copy,
     CopyTally,
     Intent,
@@ -20,6 +21,7 @@ from archiver.copies import (
     Outgoing,
     Refused,
     TargetState,
+    Twin,
 )
 from archiver.copy_facts import (
     CopiedFact,
@@ -32,6 +34,7 @@ from archiver.copy_facts import (
     RemovedFact,
     TargetFact,
     TargetStateFact,
+    TwinFact,
     UnsentFact,
 )
 from archiver.destination_ports import Copies
@@ -158,6 +161,8 @@ def everything(catalog: Catalog) -> dict[str, object]:
         answers |= {
             f"claimed {target}": copies.claimed(target),
             f"intents {target}": copies.intents(target),
+            f"attempts {target}": copies.attempts(target),
+            f"twins {target}": copies.twins(target),
             f"left over {target}": copies.left_over(target, digests),
             f"equal {target}": copies.equal(target, digests),
             f"reflagged {target}": copies.reflagged(target),
@@ -649,6 +654,35 @@ class CopiesContract:
 
         assert copies.intents(1) == [Intent(outgoing(1, present=False), 50, AT)]
 
+    # Twins
+
+    def test_what_was_taken_for_unsent_and_has_a_copy_now(self, catalog: Catalog, copies: Copies) -> None:
+        """Each time that it was sent and not to be seen counts, and the lowest UID."""
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(1), copied(3))
+
+        for uidnext in (70, 40, 60):
+            apply(catalog, UnsentFact(1, about([1, 2, 3]), AT, tuple((*key, uidnext) for key in about([1, 2]))))
+
+        assert copies.attempts(1) == [Attempt(outgoing(1), 40, 3, frozenset({101, 201}), True, SEEN)]
+        assert copies.attempts(2) == []
+
+    def test_twins_are_listed_until_they_are_gone(self, catalog: Catalog, copies: Copies) -> None:
+        """Whoever removed them; one that became another message's copy is none any more."""
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), *map(copied, (1, 2)))
+        late = [TwinFact(1, 90 + n, 1, uid, SEEN, n % 2 == 0, AT) for n, uid in enumerate((1, 1, 2, 2))]
+
+        apply(catalog, *late, RemovedFact(1, (1002,), "user", AT))
+
+        first, second = Twin(90, (1, 1), 1001, SEEN, True), Twin(91, (1, 1), 1001, SEEN, False)
+        third, last = Twin(92, (1, 2), None, SEEN, True), Twin(93, (1, 2), None, SEEN, False)
+        assert copies.twins(1) == [first, second, third, last]
+        assert copies.losses(1) == [Loss("INBOX", "twin", "90:93", (1, 1, 2, 2))]
+
+        apply(catalog, RemovedFact(1, (90,), "user", AT), RemovedFact(1, (91,), "policy", AT), copied(3, 92))
+
+        assert copies.twins(1) == [last]
+        assert copies.losses(1) == [Loss("INBOX", "twin", "93", (2,))]
+
     # Flags
 
     def test_copies_whose_messages_have_other_flags_now(self, catalog: Catalog, copies: Copies) -> None:
@@ -1078,7 +1112,9 @@ def _any_facts(chance: random.Random, count: int) -> Iterable[Fact]:
             case 7 if uid != 99:
                 yield IntentFact(target, near[0], about(sorted({uid, *messages[epoch][:2]}), epoch), AT)
             case 8:
-                yield UnsentFact(target, about(near, epoch), AT)
+                attempted = tuple((*key, near[0]) for key in about(near, epoch) if chance.random() < 0.5)
+                yield UnsentFact(target, about(near, epoch), AT, attempted)
+                yield TwinFact(target, near[-1], epoch, uid, flags, chance.random() < 0.5, AT)
             case 9:
                 yield ReflaggedFact(target, near[0], flags, said, flags - said, AT)
             case 10:

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from archiver.message import internaldate_seconds
+from archiver.replay import sending, settling, target_pass
 from tests.accounts import Server, account_file, archive_of, mail, run
 from tests.servers.mail_server import MailServer
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
@@ -29,16 +32,25 @@ Mailbox = dict[bytes, Counter[Message]]
 
 _SMALL_BATCHES = """
 from archiver import record
-from archiver.replay import parcels, sending, target_pass
+from archiver.replay import parcels, sending, settling, target_pass
 from pipelines.cli import main
 assert (record.BATCH_MESSAGES, target_pass.BATCH_MESSAGES, parcels.GROUP_MESSAGES) == (1000, 500, 100)
-assert sending.SETTLE_SECONDS == target_pass.SETTLE_SECONDS == 5
+assert sending.SETTLE_SECONDS == settling.SETTLE_SECONDS == target_pass.SETTLE_SECONDS == 5
+assert settling.AGAIN == 1
 record.BATCH_MESSAGES, target_pass.BATCH_MESSAGES, parcels.GROUP_MESSAGES = 25, 25, 5
-sending.SETTLE_SECONDS = target_pass.SETTLE_SECONDS = 0.3
+sending.SETTLE_SECONDS = settling.SETTLE_SECONDS = target_pass.SETTLE_SECONDS = 0.2
+settling.AGAIN = 0.001
 main()
 """
 SMALL_BATCHES = ("-c", _SMALL_BATCHES)
 """The program, with twenty times as many moments at which something is sent or becomes lasting."""
+
+
+def settle_within(monkeypatch: pytest.MonkeyPatch, seconds: float, *, again: float = 0.001) -> None:
+    """What may still arrive is looked for so long; after a silence for `again` times as long beside that."""
+    for module in (sending, settling, target_pass):
+        monkeypatch.setattr(module, "SETTLE_SECONDS", seconds)
+    monkeypatch.setattr(settling, "AGAIN", again)
 
 
 def migration(directory: Path, source: Server, user: str, there: Server, new_user: str, **keys: Any) -> Path:

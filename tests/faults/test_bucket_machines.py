@@ -215,6 +215,7 @@ def destination_keys(directory: Path, there: Dovecot, new_user: str) -> dict[str
         "destination__user": new_user,
         "destination__password": {"file": str(directory / "unused" / "new.password")},
         "destination__connections": 1,
+        "destination__read_timeout": 3.0,  # what another machine had under way is looked for as long
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from archiver.config import load_account
-from archiver.replay import parcels, sending, target_pass
+from archiver.replay import parcels
 from archiver.wiring_export import ExportOptions
 from pipelines.engine import Options, run_accounts
 from pipelines.export import run_export
@@ -22,7 +22,7 @@ from tests.accounts import ArchiveState, account_file, archive_of, archive_state
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally
 from tests.exported import held as exported
 from tests.faults.attempts import Attempt
-from tests.faults.replays import destination, mailbox_of, scripted_mailbox
+from tests.faults.replays import destination, mailbox_of, scripted_mailbox, settle_within
 from tests.servers.dovecot import Dovecot
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
@@ -51,8 +51,7 @@ class Ended(NamedTuple):
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small groups and short pauses at the destination."""
     monkeypatch.setattr(parcels, "GROUP_MESSAGES", 10)
-    for module in (sending, target_pass):
-        monkeypatch.setattr(module, "SETTLE_SECONDS", 0.1)
+    settle_within(monkeypatch, 0.1)
 
 
 @pytest.fixture

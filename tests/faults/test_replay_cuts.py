@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from archiver.replay import parcels, sending, target_pass
+from archiver.replay import parcels, target_pass
 from pipelines.stop import STOP
 from tests.accounts import run
 from tests.faults.attempts import wait_for
-from tests.faults.replays import Archived, Mailbox, archived, mailbox_of, odd_account
+from tests.faults.replays import Archived, Mailbox, archived, mailbox_of, odd_account, settle_within
 from tests.servers.faultproxy import Direction, FaultProxy
 from tests.servers.mail_server import MailServer
 
@@ -36,8 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small groups and short pauses."""
     monkeypatch.setattr(parcels, "GROUP_MESSAGES", 4)
     monkeypatch.setattr(target_pass, "BATCH_MESSAGES", 10)
-    for module in (sending, target_pass):
-        monkeypatch.setattr(module, "SETTLE_SECONDS", SETTLE)
+    settle_within(monkeypatch, SETTLE)
     pause = STOP.pause
     monkeypatch.setattr(STOP, "pause", lambda seconds: pause(seconds if seconds <= SETTLE else 0.05))
 

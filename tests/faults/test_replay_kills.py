@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from archiver.replay import sending, target_pass
 from tests.accounts import CATALOG, archive_of, mails, run
 from tests.faults.attempts import is_killed, is_locked, signalled_after, to_the_end, wait_for
 from tests.faults.replays import (
@@ -29,6 +28,7 @@ from tests.faults.replays import (
     migration,
     odd_account,
     scripted_mailbox,
+    settle_within,
 )
 from tests.servers.dovecot import Dovecot
 from tests.servers.mailbox_generator import SMALL_FOLDERS, Shape, generate
@@ -225,8 +225,7 @@ def killed_at(point: str, config: Path, *options: str) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not to be seen is not waited for long, in this process too."""
-    for module in (sending, target_pass):
-        monkeypatch.setattr(module, "SETTLE_SECONDS", 0.3)
+    settle_within(monkeypatch, 0.2)
 
 
 @pytest.mark.usefixtures("quick")

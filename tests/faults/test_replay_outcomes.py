@@ -21,7 +21,7 @@ import pytest
 from archiver.replay import parcels, sending, step, target_pass
 from pipelines.stop import STOP
 from tests.accounts import RunResult, archive_of, mail, run
-from tests.faults.replays import Mailbox, archived, migration, scripted_mailbox
+from tests.faults.replays import Mailbox, archived, migration, scripted_mailbox, settle_within
 from tests.servers.scripted import (
     DESTINATION,
     DROP,
@@ -135,11 +135,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     settle_within(monkeypatch, 0.01)
     pause = STOP.pause
     monkeypatch.setattr(STOP, "pause", lambda seconds: pause(min(seconds, 0.01)))
-
-
-def settle_within(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for module in (sending, target_pass):
-        monkeypatch.setattr(module, "SETTLE_SECONDS", seconds)
 
 
 @pytest.fixture(params=ABILITIES)
@@ -258,9 +253,12 @@ class TestTheConnectionIsLost:
         migration.replay()
         migration.assert_once()
 
-    def test_and_the_folder_has_other_uids_while_it_settles(self, start: Start, abilities: Abilities) -> None:
+    def test_and_the_folder_has_other_uids_while_it_settles(
+        self, start: Start, abilities: Abilities, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """What is to be seen then was looked for in another folder, so to speak."""
         migration = start(abilities)
+        settle_within(monkeypatch, 60.0)  # it always has to wait; a pause is as short as ever
         migration.there.on(b"APPEND", at({2}, DROP))
         migration.there.on(b"SELECT", renumbered_at(migration, {2}))
         migration.replay()

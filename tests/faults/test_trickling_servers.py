@@ -63,7 +63,8 @@ def test_the_run_ends(
     server = there if side == "destination" else source
     server.on(command, lambda *said: drips(*said) if trickles else None)
     began = time.monotonic()
-    told = run(config, expect=5)
+    told = run(config, expect=None)
+    assert told.exit_code in (3, 5)
     assert time.monotonic() - began < 60
     assert "octets a minute" in told.output
     trickles.clear()

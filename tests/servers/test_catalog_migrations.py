@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from archiver.catalogs.schema import (
+    ATTEMPT,
     COPY,
     DESTINATION,
     FRAME,
@@ -21,6 +22,7 @@ from archiver.catalogs.schema import (
     PACK,
     REFUSAL,
     TARGET,
+    TWIN,
 )
 from archiver.catalogs.sql import SqlCatalog
 from archiver.facts import PackedFact
@@ -29,9 +31,12 @@ from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, st
 from tests.contracts.copies import ACCOUNT, THERE, copied
 
 LATER_TABLES = {
-    1: {table.name for table in (DESTINATION, MAPPED, TARGET, COPY, INTENT, REFUSAL, HEADER, PACK, FRAME)},
-    2: {table.name for table in (HEADER, PACK, FRAME)},
-    3: set(),
+    1: {
+        *(table.name for table in (DESTINATION, MAPPED, TARGET, COPY, INTENT, REFUSAL, HEADER, PACK, FRAME)),
+        *(table.name for table in (ATTEMPT, TWIN)),
+    },
+    2: {table.name for table in (HEADER, PACK, FRAME, ATTEMPT, TWIN)},
+    3: {table.name for table in (ATTEMPT, TWIN)},
 }
 """The tables that a catalog of a version does not have yet."""
 

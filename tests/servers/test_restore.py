@@ -15,8 +15,8 @@ import pytest
 from pipelines.cli import invoke
 from tests.accounts import RunResult, archive_of, mail, run
 from tests.buckets import bucket_account, forget_locally
-from tests.faults.replays import Mailbox, mailbox_of, migration
-from tests.faults.test_replay_outcomes import settle_within, stored_and
+from tests.faults.replays import Mailbox, mailbox_of, migration, settle_within
+from tests.faults.test_replay_outcomes import stored_and
 from tests.servers.dovecot import Dovecot
 from tests.servers.s3_endpoint import Endpoint
 from tests.servers.scripted import DESTINATION, DROP, Appending, ScriptedFolder, ScriptedServer

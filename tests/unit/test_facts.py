@@ -43,6 +43,7 @@ BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "Headers": headers,
     "Headers | None": st.none() | headers,
     "tuple[tuple[Digest, int, int], ...]": st.lists(st.tuples(texts, numbers, numbers), max_size=4).map(tuple),
+    "tuple[tuple[int, int, int], ...]": st.lists(st.tuples(numbers, numbers, numbers), max_size=4).map(tuple),
     "tuple[tuple[int, int], ...]": st.lists(st.tuples(numbers, numbers), max_size=4).map(tuple),
 }
 KINDS = get_args(Fact)
@@ -91,6 +92,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "stored",
         "target",
         "target_state",
+        "twin",
         "unsent",
         "vanished",
     ]

@@ -1,0 +1,56 @@
+"""How fast a destination takes mail, and what follows from it: the size of a group, and when to look again.
+
+Pure, but for a few numbers that are remembered. Nothing here decides whether a message arrived.
+"""
+
+from __future__ import annotations
+
+import math
+
+#: A group is to be answered within this part of the time after which a server counts as silent.
+_SHARE = 0.25
+
+#: What the first group holds at most, as long as nothing is known of the server.
+FIRST_MESSAGES = 10
+FIRST_OCTETS = 1 << 20
+
+_GROWTH = 10
+_LOOK_SECONDS = 10.0
+_FEWEST_LOOKS = 4
+_SHORT_SECONDS = 5.0
+
+
+class Pace:
+    """The pace of one destination, shared by its connections. `limit` is the time in seconds after which it counts
+    as silent."""
+
+    def __init__(self, limit: float) -> None:
+        self._wanted = _SHARE * limit
+        self._slow = 2 * self._wanted
+        self.messages = FIRST_MESSAGES
+        self.octets = FIRST_OCTETS
+
+    def answered(self, messages: int, octets: int, seconds: float) -> None:
+        """A group was answered so long after it was sent.
+
+        A group that is small already and answered in time is not made smaller: a server may need its time for each
+        command, whatever is in it.
+        """
+        ratio = self._wanted / max(seconds, 1e-3)
+        if messages <= FIRST_MESSAGES and self._wanted < seconds <= self._slow:
+            return
+        self.messages = max(1, min(int(messages * ratio), _GROWTH * max(messages, self.messages)))
+        # NOTE: small messages say little of how many octets the server could take: the limit falls slowly.
+        self.octets = max(int(octets * ratio), self.octets // 2, 1)
+
+    def silent(self, messages: int) -> None:
+        """So many messages were not answered in time."""
+        self.messages = max(1, min(self.messages, messages) // 4)
+
+
+def pauses(seconds: float) -> list[float]:
+    """Pauses that together last so long, with a look after each; none if nothing is left of it."""
+    if seconds <= 0:
+        return []
+    looks = 1 if seconds <= _SHORT_SECONDS else max(_FEWEST_LOOKS, math.ceil(seconds / _LOOK_SECONDS))
+    return [seconds / looks] * looks

@@ -1,0 +1,258 @@
+"""A destination that takes its time with an APPEND: silence is no broken line, and every message arrives once."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.accounts import RunResult, mail, run
+from tests.faults.attempts import to_the_end
+from tests.faults.replays import SMALL_BATCHES, migration, settle_within
+from tests.servers.scripted import (
+    DESTINATION,
+    MINIMAL,
+    STALL,
+    After,
+    End,
+    ScriptedFolder,
+    ScriptedMessage,
+    ScriptedServer,
+    Session,
+)
+
+LIMIT = 0.3
+"""After so many seconds without a word a destination counts as silent."""
+
+ABILITIES = {
+    "all extensions": DESTINATION,
+    "without UIDPLUS": tuple(word for word in DESTINATION if word != "UIDPLUS"),
+    "one message a command": tuple(word for word in DESTINATION if word != "MULTIAPPEND"),
+    "no extensions": MINIMAL,
+}
+
+Answer = Callable[[bytes, bytes, Session], "bytes | After | End | None"]
+
+
+class Slow:
+    """A migration to a server whose APPENDs are answered by `answer`."""
+
+    def __init__(self, config: Path, source: ScriptedServer, there: ScriptedServer) -> None:
+        self.config, self.source, self.there = config, source, there
+
+    def replay(self, expect: int = 0) -> RunResult:
+        return run(self.config, steps="replay", expect=expect)
+
+    def twice(self) -> int:
+        """How many messages stand there beyond those of the source; none is missing."""
+        here, held = (
+            Counter(each.octets for folder in server.folders.values() for each in folder.messages.values())
+            for server in (self.source, self.there)
+        )
+        assert here - held == Counter()
+        return (held - here).total()
+
+    def appends(self) -> int:
+        return sum(line.startswith(b"APPEND") for line in self.there.commands)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle_within(monkeypatch, 0.2, again=1.0)
+
+
+@pytest.fixture
+def start(scripted: Callable[..., ScriptedServer], tmp_path: Path) -> Callable[..., Slow]:
+    def started(
+        count: int, answer: Answer | End | None, abilities: tuple[str, ...] = DESTINATION, **keys: Any
+    ) -> Slow:
+        letters = {
+            uid: ScriptedMessage(mail(uid), ("\\Seen",), f"{uid % 28 + 1:02}-Mar-2021 10:15:{uid % 60:02} +0530")
+            for uid in range(1, count + 1)
+        }
+        source = scripted({b"INBOX": ScriptedFolder(1, letters)})
+        there = scripted({b"INBOX": ScriptedFolder(7)}, capabilities=abilities, writable=True, users={"u2": "pw"})
+        keys = {"destination__read_timeout": LIMIT, "destination__connections": 1, **keys}
+        config = migration(tmp_path, source, "u1", there, "u2", **keys)
+        run(config, steps="archive")
+        if answer is not None:
+            there.on(b"APPEND", answer)
+        return Slow(config, source, there)
+
+    return started
+
+
+def after(seconds: float, *, each: bool = False, times: int = 1_000_000) -> Answer:
+    """The messages are stored after so long, or after so long for each of them; then the answer."""
+    commands = itertools.count()
+
+    def answered(_line: bytes, _tag: bytes, session: Session) -> None:
+        if next(commands) < times:
+            threading.Event().wait(seconds * (len(session.appended) if each else 1))
+
+    return answered
+
+
+class TestEveryMessageTakesItsTime:
+    @pytest.mark.parametrize("abilities", ["all extensions", "no extensions"])
+    def test_groups_are_as_large_as_the_server_can_answer(self, start: Callable[..., Slow], abilities: str) -> None:
+        slow = start(40, after(0.02, each=True), ABILITIES[abilities])
+        told = slow.replay()
+        assert (slow.twice(), "silent" in told.output) == (0, False)
+
+    def test_a_fast_server_gets_large_groups(self, start: Callable[..., Slow]) -> None:
+        slow = start(400, None, destination__read_timeout=120)
+        slow.replay()
+        assert (slow.twice(), slow.appends()) == (0, 6)
+
+
+class TestAnAnswerThatComesLate:
+    @pytest.mark.parametrize("abilities", ABILITIES)
+    def test_is_waited_for_as_long_again(self, start: Callable[..., Slow], abilities: str) -> None:
+        """Nothing is sent before that, and nothing again."""
+        slow = start(11, after(1.7 * LIMIT, times=1), ABILITIES[abilities])
+        slow.replay()
+        assert slow.twice() == 0
+        slow.replay()
+        assert slow.twice() == 0
+
+    def test_what_still_arrives_is_waited_for(self, start: Callable[..., Slow]) -> None:
+        """One by one, for much longer than one silence."""
+
+        def one_by_one(_line: bytes, tag: bytes, session: Session) -> bytes:
+            for each in session.appended:
+                threading.Event().wait(0.4 * LIMIT)
+                session.writing.store([each])
+            return tag + b" OK stored\r\n"
+
+        slow = start(8, one_by_one)
+        slow.replay()
+        assert slow.twice() == 0
+
+    def test_the_suspects_alone_are_sent_again(self, start: Callable[..., Slow]) -> None:
+        """Of a command that a server stored by half before it went silent."""
+
+        def half(_line: bytes, _tag: bytes, session: Session) -> End:
+            session.writing.store(session.appended[: len(session.appended) // 2])
+            return STALL
+
+        slow = start(10, None)
+        slow.there.on(b"APPEND", half, times=1)
+        slow.replay()
+        assert slow.twice() == 0
+        assert slow.appends() == 6
+
+    def test_and_the_run_was_killed_meanwhile(self, start: Callable[..., Slow]) -> None:
+        """The next run knows of no silence, and waits as if there had been one."""
+        slow = start(5, None, destination__read_timeout=2.0)
+
+        def late(_line: bytes, _tag: bytes, session: Session) -> End:
+            threading.Timer(1.5, session.writing.store, [session.appended]).start()
+            return STALL
+
+        slow.there.on(b"APPEND", late, times=1)
+        killed = ("-c", KILLED + SMALL_BATCHES[1])
+        assert to_the_end(slow.config, program=killed, verb="replay").exit_code == -signal.SIGKILL
+        slow.replay()
+        assert slow.twice() == 0
+
+
+KILLED = """
+import os, signal
+from archiver.destinations.imap import ImapDestination
+begin = ImapDestination.begin_append
+def killed(self, letters):
+    begin(self, letters)
+    os.kill(os.getpid(), signal.SIGKILL)
+ImapDestination.begin_append = killed
+"""
+
+
+class TestNoAnswerAtAll:
+    def test_ends_the_run_and_names_the_limit(self, start: Callable[..., Slow]) -> None:
+        """Nobody is told that a repaired copy would help."""
+        well = threading.Event()
+        slow = start(12, lambda _, __, ___: None if well.is_set() else STALL)
+        told = slow.replay(expect=5)
+        assert slow.there.folders[b"INBOX"].messages == {}
+        silent = [each for each in told.report["failures"] if each["uid"] is not None]
+        assert [each["reason"] for each in silent] == 2 * ["no answer within 0.3 seconds, and it is not to be seen"]
+        assert all("read_timeout" in each["next"] for each in silent)
+        assert "repair" not in str(told.report)
+        assert any("read_timeout" in each["next"] for each in told.report["failures"] if each["uid"] is None)
+        well.set()
+        slow.replay()
+        assert slow.twice() == 0
+
+    def test_to_one_message(self, start: Callable[..., Slow]) -> None:
+        """The others arrive; what was not answered is found when it shows."""
+        held: list[Any] = []
+
+        def silent(_line: bytes, _tag: bytes, session: Session) -> End | None:
+            if not any(mail(3) in each.octets for each in session.appended):
+                return None
+            held.append(session.appended)
+            return STALL
+
+        slow = start(6, silent, destination__attempts=2)
+        told = slow.replay(expect=3)
+        assert [each["uid"] for each in told.report["failures"]] == [3]
+        assert len(held) == 3
+        slow.there.folders[b"INBOX"].add(
+            ScriptedMessage(mail(3), ("\\Seen",), slow.source.folders[b"INBOX"].messages[3].internaldate)
+        )
+        slow.replay()
+        assert (slow.twice(), len(held)) == (0, 3)
+
+
+class TestATwinThatComesLate:
+    """What was taken for unsent and sent again is stored after all."""
+
+    @pytest.fixture
+    def doubled(self, start: Callable[..., Slow]) -> Slow:
+        """A mailbox in which message 2 stands twice, and a neighbour's that only looks like one of ours."""
+        unheard: list[Any] = []
+
+        def lost(_line: bytes, _tag: bytes, session: Session) -> End:
+            unheard.extend(session.appended)
+            return STALL
+
+        slow = start(12, None, destination__read_timeout=LIMIT)
+        slow.there.on(b"APPEND", lost, times=1)
+        slow.replay()
+        assert slow.twice() == 0
+        inbox = slow.there.folders[b"INBOX"]
+        inbox.add(*(ScriptedMessage(each.octets, each.flags, each.internaldate) for each in unheard[1:2]))
+        inbox.add(ScriptedMessage(unheard[2].octets, (), "28-Nov-2026 10:00:00 +0000"))
+        return slow
+
+    def test_is_listed(self, doubled: Slow) -> None:
+        told = doubled.replay()
+        (twin,) = [each for each in told.report["losses"] if each["kind"] == "twin"]
+        assert (twin["folder"], twin["count"], twin["uids"], twin["detail"]) == ("INBOX", 1, "2", "13")
+        again = doubled.replay()
+        assert again.report["losses"] == told.report["losses"]
+        assert doubled.twice() == 2
+
+    def test_is_taken_away_where_that_is_allowed(self, doubled: Slow) -> None:
+        """Within the limit of deletions; what is not ours stays."""
+        text = doubled.config.read_text().replace("[archive]", '[replay]\nvanished = "expunge"\n\n[archive]')
+        doubled.config.write_text(text)
+        told = doubled.replay()
+        assert 13 not in doubled.there.folders[b"INBOX"].messages
+        assert (doubled.twice(), told.report["losses"]) == (1, [])
+        assert doubled.replay().report["losses"] == []
+
+    def test_is_left_where_its_user_touched_it(self, doubled: Slow) -> None:
+        doubled.there.folders[b"INBOX"].mark(13, ("\\Seen", "\\Answered"))
+        text = doubled.config.read_text().replace("[archive]", '[replay]\nvanished = "expunge"\n\n[archive]')
+        doubled.config.write_text(text)
+        assert [each["detail"] for each in doubled.replay().report["losses"]] == ["13"]
+        doubled.there.folders[b"INBOX"].expunge([13])
+        assert doubled.replay().report["losses"] == []
