@@ -12,7 +12,7 @@ from archiver.model import Folder, KnownFolder, Listed, Placement, Plan
 from archiver.names import directory_of
 from archiver.orphans import adopted
 from archiver.part import Context, Part
-from archiver.plan import RETRY_RUNS, plan_run
+from archiver.plan import is_due, plan_run
 from archiver.ports import Catalog
 from archiver.progress import Noted
 from archiver.record import Recorder
@@ -34,11 +34,7 @@ def plan_archive(
     catalog: Catalog, listed: Sequence[Listed], rules: Rules, *, search: str | None, retry: Retry
 ) -> Plan:
     """What `archive_folders` would do."""
-    due = {
-        each.epoch
-        for each in catalog.quarantined()
-        if retry == "all" or (not each.accepted and each.tries <= RETRY_RUNS)
-    }
+    due = {each.epoch for each in catalog.quarantined() if retry == "all" or is_due(each)}
     return plan_run(
         listed,
         catalog.folders(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from archiver.errors import BackendError, IntegrityError
 from archiver.model import Folder, Listed
@@ -29,13 +29,15 @@ _ALONE_IN_VAIN = 15
 @dataclass(frozen=True, slots=True)
 class Slice:
     """Some of a folder's wanted UIDs. One that is `last` waits until all others are done; one that is `alone` is a
-    message at which a connection broke, in this run `breaks` times."""
+    message at which a connection broke, in this run `breaks` times. One that was `put_off` was refused as a
+    whole."""
 
     surveyed: Surveyed
     uids: list[int]
     last: bool = False
     alone: bool = False
     breaks: int = 0
+    put_off: bool = False
 
 
 Job = Listed | Slice
@@ -58,13 +60,15 @@ class Member:
 @dataclass(slots=True)
 class Dealing:
     """The jobs of one account. `work_off(member, extra)` is what a connection does; each `extra` one has a thread
-    of its own. `damage` is something missing in the archive that stopped nobody."""
+    of its own. `damage` is something missing in the archive that stopped nobody; `delivered`: the source gave a
+    message since one of its folders gave none."""
 
     connections: int
     progress: Progress
     work_off: Callable[[Member, bool], None]
     failure: BaseException | None = None
     damage: IntegrityError | None = None
+    delivered: bool = False
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _surveys: deque[Listed] = field(default_factory=deque)
     _slices: deque[Slice] = field(default_factory=deque)
@@ -189,6 +193,12 @@ class Dealing:
         with self._changed:
             surveyed.slices_left += 1
             self._last.append(Slice(surveyed, [uid], last=True, alone=True, breaks=breaks))
+
+    def put_off(self, job: Slice) -> None:
+        """A slice of which the server gave nothing: when all else is done it is known whether it gives anything."""
+        with self._changed:
+            self.delivered = False
+            self._last.append(replace(job, last=True, put_off=True))
 
     def came_alone(self, *, came: bool) -> None:
         """Whether a message that was asked for by itself came."""

@@ -14,6 +14,7 @@ and give the exit code without a traceback. Anything else is a bug and keeps its
     │ │ ├ ConnectionLost (5)
     │ │ │ └ NothingDelivered     it broke at every message that was asked for
     │ │ ├ Throttled (75)         honours the server's hint
+    │ │ ├ AllRefused             of a folder; of the account, where nothing else is given either
     │ │ └ ServerUnavailable (5)
     │ │   └ CountsDisagree       the folder's number of messages and the UIDs that are named
     │ └ PermanentError
@@ -184,11 +185,17 @@ class NothingDelivered(ConnectionLost):
 
 
 class Throttled(TemporaryError):
-    """The server asks us to slow down; `delay_seconds` is its own hint, if it gave one."""
+    """The server asks us to slow down; `delay_seconds` is its own hint, if it gave one. `again_at` is when another
+    attempt is worth while, UTC, ISO 8601, once somebody read a clock."""
 
     exit_code = 75
     what_next = "run again later, or with fewer `connections`; what the archive has is not fetched again"
     delay_seconds: float | None = None
+    again_at: str | None = None
+
+
+class AllRefused(TemporaryError):
+    """The server refuses each message of a folder that was asked for, and gives no other one of it."""
 
 
 class ServerUnavailable(TemporaryError):

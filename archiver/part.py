@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from archiver.dealing import Job, Member, Slice
 from archiver.errors import (
+    AllRefused,
     AuthenticationFailed,
     BackendError,
     ConnectionLost,
@@ -18,6 +19,8 @@ from archiver.errors import (
     FolderChanged,
     Interrupted,
     NothingDelivered,
+    PermanentError,
+    ServerUnavailable,
     Throttled,
 )
 from archiver.facts import PassFact, QuarantinedFact, ReleasedFact, StoredFact
@@ -37,6 +40,8 @@ from archiver.ports import Catalog, MailSource, MessageStore
 from archiver.progress import Noted, Progress, Working
 from archiver.record import Batch, Recorder
 from archiver.survey import Retry, Surveyed, Surveyor, same_folder
+
+_ALL_REFUSED_SECONDS = 3600.0  # a server that gives nothing at all and does not say for how long
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,8 @@ class Part:
                 self._fetch_alone(job)
             else:
                 self._fetch(job, left)
+        except AllRefused as error:
+            self._all_refused(replace(job, uids=left) if isinstance(job, Slice) else job, error)
         except BackendError as error:
             # NOTE: where only what failed before is left to ask for, nothing else can prove that the server works.
             leftover = isinstance(job, Slice) and job.last and isinstance(error, NothingDelivered)
@@ -145,6 +152,38 @@ class Part:
             else:
                 self._end_folder(job, error)
                 raise
+
+    def _all_refused(self, job: Job, error: AllRefused) -> None:
+        """The folder, or the account: what else is fetched meanwhile tells. Nothing of it is blamed on messages."""
+        if isinstance(job, Slice) and not job.put_off:
+            self._batch.flush()  # NOTE: as in `_give_back`: somebody else may finish it
+            self._dealing.put_off(job)
+            return
+        others = self._dealing.delivered or self._another_folder_gives(job)
+        self._end_folder(job, error)
+        if not others:
+            limit = Throttled(error.reason, where=error.where, server_reply=error.server_reply)
+            limit.delay_seconds = _ALL_REFUSED_SECONDS
+            raise limit
+
+    def _another_folder_gives(self, job: Job) -> bool:
+        """Whether a message that the archive has of another folder can still be read."""
+        here = job.folder if isinstance(job, Listed) else job.surveyed.listed.folder
+        epochs = self._context.catalog.epochs()
+        for known in self._context.folders.values():
+            epoch = epochs.get(known.number)
+            if known.folder == here or epoch is None or epoch.foreign:
+                continue
+            uids = self._context.catalog.known(epoch.number)
+            if not uids:
+                continue
+            self._folder = None
+            try:
+                self._source.open(known.folder)
+                return next(iter(self._source.headers([max(uids)])), None) is not None
+            except (PermanentError, ServerUnavailable):
+                return False
+        return False
 
     def _give_back(self, job: Job, error: BackendError) -> None:
         """The others go on with it. NOTE: what was done of it is made lasting first, since whoever finishes it
@@ -222,6 +261,7 @@ class Part:
             self._undelivered(surveyed, outcome)
             return outcome.uid
         uid = outcome.attributes.uid
+        self._dealing.delivered = True
         if self._nobody_accepted(surveyed, outcome):
             self._undelivered(surveyed, Undelivered(uid, PLACEHOLDER_GIVEN))
         else:

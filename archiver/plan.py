@@ -9,6 +9,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from archiver.limits import limits_reading
 from archiver.message import internaldate_seconds
 from archiver.model import (
     INBOX,
@@ -21,6 +22,7 @@ from archiver.model import (
     Listed,
     Placement,
     Plan,
+    Quarantined,
     Twin,
 )
 from archiver.names import matches
@@ -34,6 +36,14 @@ PROBED = 20
 
 _SLICE_OCTETS = 32 << 20
 _SLICE_UIDS = (100, 2000)
+
+
+def is_due(quarantined: Quarantined) -> bool:
+    """Whether a plain run tries the message again. A limit was never its fault, so then the tries do not count."""
+    if quarantined.accepted:
+        return False
+    reply = (quarantined.server_reply or "").encode()
+    return quarantined.tries <= RETRY_RUNS or (b"[UNAVAILABLE]" not in reply and limits_reading(reply))
 
 
 def plan_run(

@@ -33,10 +33,10 @@ from archiver.names import matches
 from archiver.orphans import Orphans, adopted
 from archiver.plan import (
     PROBED,
-    RETRY_RUNS,
     Verdict,
     doubt_left,
     doubt_same,
+    is_due,
     judge_epoch,
 )
 from archiver.ports import Catalog, MailSource, MessageStore
@@ -192,9 +192,7 @@ class Surveyor:
         return "ALL" if state.filter is not None or self.search is not None else f"UID {state.uidnext}:*"
 
     def _due(self, quarantined: Quarantined) -> bool:
-        if self.retry == "all":
-            return True
-        return not quarantined.accepted and quarantined.tries <= RETRY_RUNS
+        return self.retry == "all" or is_due(quarantined)
 
     def _state(self, listed: Listed, epoch: KnownEpoch, opened: Opened) -> StateFact:
         status = opened.status

@@ -13,7 +13,7 @@ from typing import Any
 
 from archiver.config import Settings
 from archiver.copies import CopyTally, Refused
-from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, Locked
+from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, Locked, Throttled
 from archiver.model import Tally
 from archiver.names import printable
 from archiver.plan import plan_run
@@ -164,6 +164,7 @@ def report_of(
         as_of=as_of,
         notices=[*window_notices(tallies), *(_notices_there(archive, at_destination) if at_destination else ())],
         began_archive=catalog.begun_by() == run_id,
+        again_at=error.again_at if isinstance(error, Throttled) else None,
     )
 
 

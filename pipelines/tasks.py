@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def with_time(error: Throttled) -> Throttled:
     """The error with the time to come back, by this machine's clock."""
     if error.delay_seconds is None:
         error.delay_seconds = _THROTTLE_SECONDS
-    then = datetime.now().astimezone() + timedelta(seconds=error.delay_seconds)
+    then = datetime.now().astimezone() + timedelta(seconds=ceil(error.delay_seconds))
+    error.again_at = then.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     error.hint = f"try again after {then:%Y-%m-%d %H:%M:%S}, or with fewer `connections`"
     return error
 

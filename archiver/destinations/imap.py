@@ -100,7 +100,7 @@ class ImapDestination:
         if self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)").ok:
             return
         said = reply.status + b" " + reply.text
-        error = error_of(said, self._session.where, FolderRefused)
+        error = error_of(said, self._session.where, FolderRefused, writing=True)
         # NOTE: "Too many mailboxes" looks like a throttle and will not pass.
         if isinstance(error, ServerUnavailable) or classify(said) == "throttled":
             raise error
@@ -243,7 +243,7 @@ class ImapDestination:
                 if reply.ok:
                     continue
                 said = reply.status + b" " + reply.text
-                error = error_of(said, self._session.where)
+                error = error_of(said, self._session.where, writing=True)
                 # NOTE: "Too many user flags in mailbox" (Cyrus) will not pass.
                 if isinstance(error, TemporaryError) and classify(said) != "flags":
                     raise error

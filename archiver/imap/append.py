@@ -93,7 +93,7 @@ class AppendStream:
     def _error(self, reply: bytes) -> BackendError | None:
         if reply[:2].upper() == b"OK":
             return None
-        return error_of(reply, self.session.where)
+        return error_of(reply, self.session.where, writing=True)
 
     def _appenduid(self, reply: bytes) -> tuple[int, tuple[int, ...]] | None:
         """Nobody vouches for the UIDs of a server that does not offer UIDPLUS."""

@@ -1,8 +1,9 @@
 """The fetch stream: messages as they come off the wire, several windows of UIDs in flight.
 
 What arrives is one outcome for each UID, whatever the server does: rows in any order, rows nobody asked for,
-an OK without the message, a NO for a whole range because of one message in it. Memory holds one message at a
-time, and a large one goes to a spool file.
+an OK without the message, a NO for a whole range because of one message in it. A refused message is to blame only
+if another one is given; else it is the server that gives none. Memory holds one message at a time, and a large one
+goes to a spool file.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from archiver.errors import ArchiveNotWritable, ConnectionLost, ServerUnavailable, Throttled
+from archiver.errors import AllRefused, ArchiveNotWritable, ConnectionLost, ServerUnavailable, Throttled
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.session import BodyReader, Session
 from archiver.imap.tokens import Response, is_fetch, number, parse_fetch
@@ -23,10 +24,13 @@ from archiver.ports import Spool
 from archiver.uidset import format_uid_set
 
 WINDOW = 100  # UIDs asked by one command; a refusal costs log2 of it
-IN_FLIGHT = 4  # commands sent ahead of the one being read
+IN_FLIGHT = 4  # commands sent ahead of the one being read, once something was given
 LINE_OCTETS = 900  # UW and Yahoo take about 1,000 octets a line
 SPOOL_OCTETS = 1 << 20  # a message above this goes to a spool file
 _PIECE = 256 << 10
+# Until another message is asked for to see whether any is given: messages refused by themselves, and commands.
+_REFUSED_IN_A_ROW = 3
+_IN_VAIN = 6
 _UID = re.compile(rb"[( ]UID (\d+)", re.IGNORECASE)
 
 
@@ -89,14 +93,19 @@ class FetchStream:
     """One fetch of many UIDs on an open folder.
 
     `current` is the UID whose row was being read last: when the connection breaks there more than once, the
-    message is to blame. `accept` takes a placeholder for the message, as a person asked.
+    message is to blame. `accept` takes a placeholder for the message, as a person asked. `given`: this connection
+    gave messages already; until it does, one command is sent at a time.
     """
 
     session: Session
     items: bytes
     spool: Spool
     accept: bool = False
+    given: bool = False
     current: int | None = None
+    _refused: dict[int, Undelivered] = field(default_factory=dict)
+    _in_vain: int = 0
+    _newest_given: int | None = None
     _queue: deque[_Window] = field(default_factory=deque)
     _flying: deque[_Window] = field(default_factory=deque)
 
@@ -104,6 +113,7 @@ class FetchStream:
         """One outcome for each of `uids`.
 
         Raises:
+            AllRefused: no message of the folder is given.
             TemporaryError: what has no outcome yet may be asked again on a new connection.
         """
         ordered = sorted(uids)
@@ -112,7 +122,11 @@ class FetchStream:
         )
         read_body = body_reader(self.spool)
         idle = 0
-        while self._queue or self._flying:
+        while self._queue or self._flying or self._refused:
+            if not self._flying and (self._in_doubt or not self._queue):
+                self._require_another()
+                yield from self._blamed()
+                continue
             self._send_ahead()
             self.current = next((uid for window in self._flying for uid in window.pending), None)
             response = self._response(read_body)
@@ -122,6 +136,9 @@ class FetchStream:
             if is_fetch(response.text):
                 for outcome in self._row(response):
                     idle = 0
+                    if isinstance(outcome, Fetched):
+                        self.given, self._newest_given = True, outcome.attributes.uid
+                        yield from self._blamed()
                     yield outcome
                 continue
             tag, _, text = response.text.partition(b" ")
@@ -152,8 +169,47 @@ class FetchStream:
         if any(uid in window.pending for window in self._flying):
             self.current = uid
 
+    @property
+    def _in_doubt(self) -> bool:
+        """Whether so much was refused since a message was given that perhaps none is given any more."""
+        alone = len(self._refused) >= (_REFUSED_IN_A_ROW if self.given else 1)
+        return alone or self._in_vain >= _IN_VAIN
+
+    def _blamed(self) -> Iterator[Undelivered]:
+        """Another message was given, so what was refused is the fault of those messages."""
+        refused, self._refused, self._in_vain = self._refused, {}, 0
+        yield from refused.values()
+
+    def _require_another(self) -> None:
+        """Ask for an octet of another message of the folder; nothing is in flight."""
+        places = [b"UID FETCH %d" % self._newest_given] if self._newest_given else []
+        last = self.session.exists
+        numbers = (1, last, (last + 1) // 2, (last + 3) // 4, (3 * last + 3) // 4)
+        places += [b"FETCH %d" % number for number in dict.fromkeys(numbers) if number]
+        refusal: bytes | None = None
+        for place in places:
+            (reply,) = self.session.flight(place + b" (UID BODY.PEEK[]<0.1>)")
+            rows = [parse_fetch(each) for each in reply.untagged if is_fetch(each.text)]
+            named = {row.attributes.uid for row in rows if row.attributes}
+            if any(b"BODY[" in each.text.upper() for each in reply.untagged) and not named & self._refused.keys():
+                self.given = True
+                return
+            if not reply.ok:
+                refusal = reply.status + b" " + reply.text
+                if isinstance(error := error_of(refusal, self.session.where), Throttled):
+                    raise error
+        if refusal is None or (self._alone_in_folder() and response_code(refusal) != b"UNAVAILABLE"):
+            return  # there is no other message that could have been given
+        said = printable(refusal)
+        raise AllRefused(f"the server gives no message: {said}", where=self.session.where, server_reply=said)
+
+    def _alone_in_folder(self) -> bool:
+        return self.session.exists <= len(self._refused)
+
     def _send_ahead(self) -> None:
-        while self._queue and len(self._flying) < IN_FLIGHT:
+        if self._in_doubt:
+            return
+        while self._queue and len(self._flying) < (IN_FLIGHT if self.given else 1):
             window = self._queue.popleft()
             chunks = list(format_uid_set(window.pending, LINE_OCTETS))
             if len(chunks) > 1:  # a scattered set whose line would be too long
@@ -208,18 +264,23 @@ class FetchStream:
             return
         ok = text[:2].upper() == b"OK"
         if not ok:
+            self._in_vain += 1
             error = error_of(text, self.session.where)
             # Exchange says in words alone that the session is useless; a code may be about the message (Yahoo).
             of_session = isinstance(error, ServerUnavailable) and response_code(text) is None
             if of_session or isinstance(error, Throttled):
                 raise error
         if len(left) > 1:
-            parts = [left[: len(left) // 2], left[len(left) // 2 :]] if not ok else [[uid] for uid in left]
+            # Nothing was given yet: perhaps nothing will be, which a single message tells at once.
+            middle = len(left) // 2 if self.given else 1
+            parts = [left[:middle], left[middle:]] if not ok else [[uid] for uid in left]
             self._queue.extendleft(_Window(dict.fromkeys(part)) for part in reversed(parts))
         elif not window.last_chance:
             self._queue.appendleft(_Window(dict.fromkeys(left), last_chance=True))
-        else:
+        elif ok:
             yield self._given_up(left[0], ok, printable(text))
+        else:
+            self._refused[left[0]] = self._given_up(left[0], ok, printable(text))
 
     def _given_up(self, uid: int, ok: bool, reply: str) -> Undelivered:
         # NOTE: a message that is gone answers like one that cannot be read. Other windows are in flight, so

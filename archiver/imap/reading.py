@@ -38,6 +38,7 @@ class FolderReader:
         self._spool = spool
         self._accept = accept
         self._identity_refused = False
+        self._given = False
         self.ahead: tuple[bytes, Reply] | None = None
 
     def uids(self, criteria: str | None = None) -> set[int]:
@@ -146,12 +147,13 @@ class FolderReader:
 
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
         items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[])" % self._identity_item()
-        stream = FetchStream(self._session, items, self._spool, self._accept)
+        stream = FetchStream(self._session, items, self._spool, self._accept, self._given)
         doubtful: list[Undelivered] = []
         for outcome in stream.messages(uids):
             if isinstance(outcome, Undelivered):
                 doubtful.append(outcome)
             else:
+                self._given = True
                 yield outcome
         bad = {each.uid for each in doubtful if (each.server_reply or "").upper().startswith("BAD")}
         if bad and self._identity_item():

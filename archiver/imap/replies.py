@@ -20,13 +20,15 @@ from archiver.errors import (
     Throttled,
     Where,
 )
+from archiver.limits import asked_to_wait, limits_reading, says_later, says_limit, wait_for
 from archiver.secrecy import without_secrets
 
 _SHOWN = 300
 _READ = 4096  # octets; what stands behind them is not shown, whatever is removed before
 
 _CODE = re.compile(rb"\A(?:NO|BAD|BYE|OK|PREAUTH)?\s*\[([A-Z0-9-]+)", re.IGNORECASE)
-_BACKOFF = re.compile(rb"Backoff Time:\s*(\d+)\s*milliseconds", re.IGNORECASE)
+
+_SESSIONS = re.compile(rb"connections|sessions|logins", re.IGNORECASE)
 
 _BY_CODE: dict[bytes, type[BackendError]] = {
     b"AUTHENTICATIONFAILED": AuthenticationFailed,
@@ -60,9 +62,6 @@ _BY_WORDS: tuple[tuple[bytes, type[BackendError], str | None], ...] = (
         AuthenticationFailed,
         "create an app password at the provider and use it here",
     ),
-    (b"too many", Throttled, "lower `connections`, or close other sessions of this user"),
-    (b"maximum number of connections", Throttled, "lower `connections`, or close other sessions of this user"),
-    (b"request is throttled", Throttled, None),
 )
 
 
@@ -88,25 +87,38 @@ def not_imap(text: bytes, where: Where) -> ConnectionLost:
     return ConnectionLost(f"this is not IMAP: {printable(text, 80)}", where=where)
 
 
-def error_of(text: bytes, where: Where, otherwise: type[BackendError] = MessageRefused) -> BackendError:
-    """The error that a server's refusal means; `otherwise` where neither code nor words tell."""
+def error_of(
+    text: bytes, where: Where, otherwise: type[BackendError] = MessageRefused, *, writing: bool = False
+) -> BackendError:
+    """The error that a server's refusal means; `otherwise` where neither code nor words tell. `writing`: it answers
+    a command that stores something, so that a quota is one of storage."""
     reply = printable(text)
-    backoff = _BACKOFF.search(text)
-    kind = _BY_CODE.get(response_code(text) or b"")
-    hint = None
-    if backoff:
-        kind = Throttled
-    elif kind is None:
-        lowered = text.lower()
-        for words, known, advice in _BY_WORDS:
-            if words in lowered:
-                kind, hint = known, advice
-                break
-    if kind is None:
-        kind = ConnectionLost if text[:3].upper() == b"BYE" else otherwise
+    kind, hint = _kind(text, otherwise, writing=writing)
     if kind is AuthenticationFailed and hint is None:
         hint = "check `user` and the password reference of this server in the account file"
     error = kind(f"the server says: {reply}", where=where, server_reply=reply, hint=hint)
-    if isinstance(error, Throttled) and backoff:
-        error.delay_seconds = int(backoff[1]) / 1000
+    if isinstance(error, Throttled):
+        error.delay_seconds = wait_for(text)
     return error
+
+
+def _kind(text: bytes, otherwise: type[BackendError], *, writing: bool) -> tuple[type[BackendError], str | None]:
+    known = _BY_CODE.get(response_code(text) or b"")
+    if known is None:
+        lowered = text.lower()
+        for words, meant, advice in _BY_WORDS:
+            if words in lowered:
+                return meant, advice
+    # NOTE: "not available" may be said of one message, and its words may ask to try later all the same.
+    passing = known is ServerUnavailable and not (writing and asked_to_wait(text) is None)
+    if (known is None or passing) and says_limit(text):
+        return Throttled, "lower `connections`, or close other sessions of this user" if _SESSIONS.search(
+            text
+        ) else None
+    if known is not None:
+        return known, None
+    if not writing and limits_reading(text):
+        # One folder that asks to be opened later is no limit of the account.
+        of_folder = otherwise is FolderNotFound and says_later(text)
+        return (ServerUnavailable if of_folder else Throttled), None
+    return (ConnectionLost if text[:3].upper() == b"BYE" else otherwise), None

@@ -88,7 +88,8 @@ class AtDestination:
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """A run of one account, ready to be written. `timings` are the seconds that its steps took. `as_of` is the
-    moment whose folders it replayed; None: those of now. `began_archive`: there was no archive before it."""
+    moment whose folders it replayed; None: those of now. `began_archive`: there was no archive before it.
+    `again_at`: when a server that ended it by a limit may be asked again."""
 
     account: str
     run: str
@@ -105,6 +106,7 @@ class RunReport:
     as_of: str | None = None
     notices: Sequence[Notice] = ()
     began_archive: bool = False
+    again_at: str | None = None
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -136,6 +138,7 @@ class RunReport:
             "started": self.started,
             "finished": self.finished,
             "exit_code": self.exit_code,
+            "again_at": self.again_at,
             "source": None if self.source is None else asdict(self.source),
             "destination": None if self.destination is None else asdict(self.destination.party),
             "as_of": self.as_of,

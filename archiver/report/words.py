@@ -38,8 +38,15 @@ _LISTS = ("folders", "skipped", "failures", "notices", "losses", "differences")
 def completed(document: Row) -> dict[str, Any]:
     """The document with every key of this version; what an older one lacks is null, empty or 0. A folder without a
     place at the destination gets one, where all its messages wait."""
-    empty: dict[str, Any] = {"source": None, "destination": None, "as_of": None, "timings": {}, "totals": {}}
-    empty["began_archive"] = False
+    empty: dict[str, Any] = {
+        "source": None,
+        "destination": None,
+        "as_of": None,
+        "again_at": None,
+        "began_archive": False,
+        "timings": {},
+        "totals": {},
+    }
     found = empty | {name: [] for name in _LISTS} | dict(document)
     told: dict[str, Any] = {"uidvalidity": None, "shown": None, "error": None}
     found["folders"] = [_counted(told | dict(each)) for each in found["folders"]]

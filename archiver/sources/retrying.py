@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from archiver.errors import (
+    AllRefused,
     ConnectionLost,
     CountsDisagree,
     FolderChanged,
@@ -190,6 +191,7 @@ class RetryingSource:
         search goes on elsewhere, so that a damaged stretch holds up as little as possible.
 
         Raises:
+            AllRefused: the server gives no message of this folder.
             ServerUnavailable: about this folder alone: the connection broke at too many messages in a row.
         """
         tries = _TRIES_ALONE if len(uids) == 1 else 1
@@ -209,6 +211,8 @@ class RetryingSource:
                     yield outcome
                     since = time.monotonic()
                 continue
+            except AllRefused:
+                raise  # asked again, it would say the same; it may be about this folder alone
             except TemporaryError as error:
                 suspect = error.where.uid if error.where else None
                 if suspect is None or suspect not in left or isinstance(error, Throttled):

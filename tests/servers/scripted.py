@@ -144,6 +144,10 @@ class ScriptedServer:
             handler = lambda _, __, ___: answer  # noqa: E731
         self._scripts.insert(0, _Script(command.upper(), handler, times))
 
+    def forget(self) -> None:
+        """From now on the usual answers."""
+        self._scripts.clear()
+
     def inject(self, command: bytes, *lines: bytes, after: int = 1, times: int | None = None) -> None:
         """Say `lines` unasked (`b"* 5 EXPUNGE"`) after so many rows of the answer to `command`, at the latest
         before its tagged reply."""

@@ -377,6 +377,14 @@ class Session:
             self.row(answer + b"\r\n")
         return b"OK SEARCH completed"
 
+    def do_fetch(self, tag: bytes, arguments: bytes) -> bytes:
+        """Of one message, by its number."""
+        number, _, items = arguments.partition(b" ")
+        uids = self._opened().uids
+        if not number.isdigit() or not 0 < int(number) <= len(uids):
+            raise Refused(b"BAD no such message")
+        return self.do_uid_fetch(tag, b"%d %s" % (uids[int(number) - 1], items))
+
     def do_uid_fetch(self, tag: bytes, arguments: bytes) -> bytes:
         folder, words = self._opened(), tokens(arguments)
         if len(words) < 2 or not isinstance(words[0], bytes):

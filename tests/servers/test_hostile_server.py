@@ -137,8 +137,9 @@ def test_windows_may_be_answered_in_any_order(
 ) -> None:
     """RFC 3501 section 5.5: a server may work on several commands at once."""
     monkeypatch.setattr("archiver.imap.fetch.WINDOW", 1)
-    server = scripted(mailbox(2))
+    server = scripted(mailbox(3))
     source = inbox(server)
+    assert len(list(source.fetch([3]))) == 1  # until something is given, one command is sent at a time
     waiting: list[bytes] = []
 
     def backwards(line: bytes, tag: bytes, _: Connection) -> bytes:

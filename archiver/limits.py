@@ -1,0 +1,57 @@
+"""When a server says that it wants less of us: one reading of its words, whatever answer they stand in.
+
+Providers say it in many ways: in response codes of their own, as a quota that is no quota of storage (Gmail's
+bandwidth), in prose. What a destination says of a message that it does not take is `refusals`.
+"""
+
+from __future__ import annotations
+
+import re
+
+_CODE = re.compile(rb"\[(?:LIMIT|THROTTLED|OVERBANDWIDTH)\b", re.IGNORECASE)
+_STORAGE_ELSEWHERE = re.compile(rb"\[OVERQUOTA\b", re.IGNORECASE)
+_WORDS = re.compile(
+    rb"\btoo many\b|maximum number of connections|throttl(?:ed|ing)|"
+    rb"\bback-?off\b|\bbandwidth\b|\brate limit|\bslow down\b",
+    re.IGNORECASE,
+)
+_LATER = re.compile(rb"\btry (?:again )?later\b", re.IGNORECASE)
+_WAIT = re.compile(
+    rb"(?:backoff time:?|retry after|try again (?:in|after)|wait)\s+(\d{1,9})\s*"
+    rb"(milliseconds?|ms|seconds?|s|minutes?|hours?)\b",
+    re.IGNORECASE,
+)
+_OF_A_DAY = re.compile(rb"\[OVERQUOTA\b|\[OVERBANDWIDTH\b|\bbandwidth\b", re.IGNORECASE)
+_LONG_SECONDS = 3600.0
+_SECONDS = {b"minute": 60.0, b"hour": 3600.0, b"s": 1.0, b"m": 0.001}  # by how the unit begins, the first that fits
+
+
+def says_limit(text: bytes) -> bool:
+    """Whether a reply means that there was too much of something. One about storage is not meant here."""
+    return _CODE.search(text) is not None or _WORDS.search(text) is not None
+
+
+def limits_reading(text: bytes) -> bool:
+    """The same of a reply to a command that stores nothing: whatever quota is exceeded, it is none of storage."""
+    return says_limit(text) or _STORAGE_ELSEWHERE.search(text) is not None or _LATER.search(text) is not None
+
+
+def says_later(text: bytes) -> bool:
+    """Whether a reply only asks to come back: that may be about one folder or one message."""
+    return _LATER.search(text) is not None
+
+
+def wait_for(text: bytes) -> float | None:
+    """The seconds after which the server may be asked again: as it says, or long where it counts octets of hours or
+    days. None: nobody knows."""
+    asked = asked_to_wait(text)
+    return _LONG_SECONDS if asked is None and _OF_A_DAY.search(text) else asked
+
+
+def asked_to_wait(text: bytes) -> float | None:
+    """The seconds after which the server wants to be asked again, if it says so."""
+    found = _WAIT.search(text)
+    if found is None:
+        return None
+    unit = found[2].lower()
+    return int(found[1]) * next(seconds for name, seconds in _SECONDS.items() if unit.startswith(name))
