@@ -38,6 +38,36 @@ class KnownTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where a destination is reached, the host in lower case. `port` is None where it was not recorded."""
+
+    host: str
+    user: str
+    port: int | None
+
+    def __str__(self) -> str:
+        return f"{self.user} at {self.host}" + (f":{self.port}" if self.port is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDestination:
+    """A destination that the catalog knows, by its number and one of its addresses."""
+
+    number: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A message at a destination of which nothing is recorded. `size` is RFC822.SIZE, `arrived` the INTERNALDATE in
+    seconds since 1970."""
+
+    message_id: str | None
+    size: int | None
+    arrived: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A message of the archive that a target lacks. `present` is False for one that vanished at the source. Where
     the placement's flags are those of the past, `followed` are those of now: only what changes in the archive from

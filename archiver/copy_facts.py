@@ -14,12 +14,36 @@ from archiver.model import Digest, Flags
 
 @dataclass(frozen=True, slots=True)
 class DestinationFact:
-    """A destination was met for the first time. `number` is given once; another host or user is another one."""
+    """A destination was met for the first time, under this address. `number` is given once, to a mailbox and not
+    to an address. `port` is None in journals from before 0.4.0."""
 
     kind: ClassVar[str] = "destination"
     number: int
     host: str
     user: str
+    at: str
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReachedFact:
+    """A known destination is reached under this address, too: it shows our copies, or a person said so."""
+
+    kind: ClassVar[str] = "reached"
+    destination: int
+    host: str
+    user: str
+    port: int
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctFact:
+    """A person said that a destination is another mailbox than the archive's source of now, although the two look
+    like one."""
+
+    kind: ClassVar[str] = "distinct"
+    destination: int
     at: str
 
 

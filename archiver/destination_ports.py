@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from archiver.copies import (
+    Address,
     Appended,
     Attempt,
     Copy,
     CopyTally,
     DestinationFolders,
     Intent,
+    KnownDestination,
     KnownTarget,
     Letter,
     LookedAt,
@@ -20,6 +22,7 @@ from archiver.copies import (
     OpenedTarget,
     Outgoing,
     Refused,
+    Stranger,
     Twin,
 )
 from archiver.errors import FolderRefused
@@ -130,11 +133,30 @@ class MailDestination(MailReader, Protocol):
         """Close at once; never raises, may be called twice."""
 
 
+class Destinations(Protocol):
+    """Which destinations the catalog knows, and what they are known by."""
+
+    def at(self, address: Address) -> KnownDestination | None:
+        """The destination that was met under this address last; one whose port is not recorded only where no port
+        of that host and user is. None if it is new."""
+
+    def with_history(self) -> Sequence[KnownDestination]:
+        """The destinations whose folders were opened, each by its newest address, the one met last first."""
+
+    def is_distinct(self, destination: int) -> bool:
+        """Whether a person said that it is another mailbox than the source of now."""
+
+    def known_before(self, destination: int) -> Collection[tuple[bytes, int]]:
+        """The source's folders, as (raw, uidvalidity), that the archive knew before a folder of the destination
+        showed the same UIDVALIDITY."""
+
+    def count_known(self, strangers: Collection[Stranger]) -> int:
+        """How many of these messages are messages of the archive, by Message-ID; by size and INTERNALDATE where
+        they have none."""
+
+
 class Copies(Protocol):
     """What the catalog knows of destinations. A destination, a target and a folder are named by their numbers."""
-
-    def destination(self, host: str, user: str) -> int | None:
-        """The number of a destination; None if it is new."""
 
     def mapped(self, destination: int) -> Mapping[int, tuple[bytes, tuple[str, ...], str]]:
         """(raw, path, rules) of each folder's place at the destination, by the folder's number."""

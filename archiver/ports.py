@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 
 from archiver.audit import Audited
 from archiver.copies import MessageKey
-from archiver.destination_ports import Copies, MailReader
+from archiver.destination_ports import Copies, Destinations, MailReader
 from archiver.facts import ArchiveFact, Fact, Segment
 from archiver.model import (
     Attributes,
@@ -256,8 +256,11 @@ class Catalog(Protocol):
     def ledger(self) -> RunLedger:
         """The runs and their steps."""
 
+    def destinations(self) -> Destinations:
+        """Which destinations are known, and what they are known by."""
+
     def at_destinations(self) -> Copies:
-        """What is known of destinations."""
+        """What destinations hold of the archive."""
 
 
 class MessageIndex(Protocol):

@@ -73,3 +73,7 @@ class Noted:
 
 Event = Planned | Working | Received | Stored | Sent | Verified | Exported | Noted
 Progress = Callable[[Event], None]
+
+
+def silent(_event: Event) -> None:
+    """Progress of which nobody is told."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config import DestinationSettings, Settings
-from archiver.copy_facts import DestinationFact
+from archiver.copies import DestinationFolders
 from archiver.destination_ports import Copies, MailDestination
 from archiver.destinations.imap import ImapDestination
 from archiver.errors import ConfigError
@@ -24,8 +24,10 @@ from archiver.replay.as_of import PastCopies
 from archiver.replay.comparing import DestinationCheck, DestinationVerifier, Difference, FolderCheck
 from archiver.replay.connection import Connection
 from archiver.replay.context import ReplayContext, ReplayRulesOfAccount, Retry
+from archiver.replay.meeting import Word
 from archiver.replay.step import ReplayResult, replay_folders
 from archiver.wiring import Archive, address_of, no_spool, utc_now
+from archiver.wiring_meeting import known_number, meet_destination
 from archiver.wiring_others import AccountsBeside
 from archiver.wiring_past import past_catalog
 
@@ -33,7 +35,8 @@ from archiver.wiring_past import past_catalog
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
     """What the command line asks of a replay. `moment` (UTC, ISO 8601): the folders as they stood then. `beside`:
-    files of other accounts that the command works on."""
+    files of other accounts that the command works on. `word` is what a person says of a destination that is not
+    known."""
 
     retry: Retry = "due"
     include_vanished: bool = False
@@ -41,6 +44,7 @@ class ReplayOptions:
     confirm_deletions: bool = False
     moment: str | None = None
     beside: tuple[Path, ...] = ()
+    word: Word = "ask"
 
 
 def destination_settings(settings: Settings) -> DestinationSettings:
@@ -99,10 +103,7 @@ def stranded_copies(archive: Archive) -> dict[str, int]:
 
 def destination_number(archive: Archive) -> int | None:
     """Under which number the catalog knows the account's destination; None if it does not, or there is none."""
-    settings = archive.settings.destination
-    if settings is None:
-        return None
-    return archive.catalog.at_destinations().destination(settings.host.lower(), settings.user)
+    return known_number(archive.settings, archive.catalog)
 
 
 def replay_account(
@@ -117,7 +118,8 @@ def replay_account(
     """The replay step over this archive.
 
     Raises:
-        ConfigError: the archive began after the moment that is to be restored.
+        ConfigError: the archive began after the moment that is to be restored; or a person has to say first what
+            the destination is.
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
     with _state(archive, options.moment, check_stop) as then:
@@ -128,7 +130,11 @@ def replay_account(
         else:
             folders = chosen_folders(archive, catalog=then)
         connections = destination_settings(archive.settings).connections
-        return replay_folders(context, folders, map_rules(archive.settings), connections)
+
+        def meet(connection: Connection, listed: DestinationFolders) -> int:
+            return meet_destination(archive, recorder, connection, listed, word=options.word, progress=progress)
+
+        return replay_folders(context, folders, map_rules(archive.settings), connections, meet)
 
 
 def _state(
@@ -149,17 +155,11 @@ def _context(
 ) -> ReplayContext:
     settings = destination_settings(archive.settings)
     address = address_of(settings)
-    number = destination_number(archive)
-    if number is None:
-        fact = recorder.number_destination(DestinationFact(0, settings.host.lower(), settings.user, utc_now()))
-        recorder.write([fact])
-        number = fact.number
     return ReplayContext(
         connect=lambda: ImapDestination(address, archive.spool),
         store=archive.store,
         copies=copies,
         recorder=recorder,
-        destination=number,
         others=AccountsBeside(archive.settings, options.beside),
         rules=ReplayRulesOfAccount(
             repairs=archive.settings.replay.repair,

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from archiver.config import Settings
 from archiver.errors import ArchiverError, Interrupted, Locked
 from archiver.progress import Noted
+from archiver.replay.meeting import Word
 from archiver.sharing import sharing_among
 from archiver.wiring import locked, open_archive
 from archiver.wiring_note import make_archive
@@ -61,8 +62,8 @@ _LUIGI = {
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to run. `steps`: "run" (replay too, where there is a destination), "archive" or "replay"; `retry`: "due",
-    "all" or "accept"; `workers`: accounts side by side; `as_of`: replay the folders as they stood then (UTC, ISO
-    8601)."""
+    "all" or "accept"; `destination_is`: what a person says of one that is not known; `workers`: accounts side by
+    side; `as_of`: replay the folders as they stood then (UTC, ISO 8601)."""
 
     run_id: str | None = None
     workers: int = 1
@@ -70,6 +71,7 @@ class Options:
     retry: str = "due"
     new_source: bool = False
     new_archive: bool = False
+    destination_is: Word = "ask"
     steps: Literal["run", "archive", "replay"] = "run"
     include_vanished: bool = False
     include_removed: bool = False
@@ -257,6 +259,7 @@ def _task(outcome: Outcome, options: Options, accounts: Sequence[Settings]) -> A
         "retry": options.retry,
         "new_source": options.new_source,
         "new_archive": options.new_archive,
+        "destination_is": options.destination_is,
     }
     if options.steps == "archive" or (options.steps == "run" and outcome.settings.destination is None):
         return ArchiveAccount(**given)

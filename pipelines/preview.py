@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,18 @@ from archiver.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.names import directory_of, matches, printable
 from archiver.neighbours import sharing_of
 from archiver.plan import expected_fetch, plan_run
-from archiver.report.document import Notice, window_notice
+from archiver.progress import silent
+from archiver.replay.meeting import Word
+from archiver.report.document import Notice, renewed_notices, window_notice
 from archiver.sharing import Sharing
 from archiver.window import may_be_part
-from archiver.wiring import Archive, connect_once, rules_of, stranger_to
+from archiver.wiring import Archive, connect_once, no_spool, rules_of, source_of, stranger_to
+from archiver.wiring_meeting import check_source
 from archiver.wiring_note import has_archive, place_of_archive, why_not_begin
 from archiver.wiring_reading import open_for_reading
 from pipelines.failures import logged
 from pipelines.preview_bucket import BucketPreview, preview_bucket
-from pipelines.preview_destination import DestinationPreview, preview_destination, server_to_json
+from pipelines.preview_destination import AtSource, DestinationPreview, preview_destination, server_to_json
 from pipelines.stop import STOP
 
 _SIDE_BY_SIDE = 8
@@ -160,19 +164,20 @@ def preview_accounts(
     *,
     new_source: bool = False,
     new_archive: bool = False,
+    word: Word = "ask",
     with_destination: bool = True,
 ) -> list[Preview]:
     """Look at accounts, some side by side, and at their destinations. Never raises for an account's failure."""
 
     def look(settings: Settings) -> Preview:
-        preview, listed = preview_account(settings, new_source=new_source)
+        preview, listed = preview_account(settings, new_source=new_source, word=word)
         preview = replace(preview, bucket=preview_bucket(settings))
         if not _is_begun(settings, preview.bucket):
             reason = why_not_begin(settings, "confirmed" if new_archive else "first")
             preview = replace(preview, beginning=Beginning(place_of_archive(settings), reason))
         if settings.destination is None or not with_destination:
             return preview
-        return replace(preview, destination=preview_destination(settings, listed))
+        return replace(preview, destination=preview_destination(settings, listed, word))
 
     sharing = sharing_of(accounts)
     with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="look") as pool:
@@ -189,8 +194,10 @@ def _is_begun(settings: Settings, bucket: BucketPreview | None) -> bool:
         return True  # why it cannot be seen is told by whoever opens it
 
 
-def preview_account(settings: Settings, *, new_source: bool = False) -> tuple[Preview, Sequence[Folder]]:
-    """Look at one account; also its folders that will be archived."""
+def preview_account(
+    settings: Settings, *, new_source: bool = False, word: Word = "ask"
+) -> tuple[Preview, AtSource]:
+    """Look at one account; also what its source listed."""
     place = place_of(settings.archive.path)
     server = None
     try:
@@ -198,15 +205,18 @@ def preview_account(settings: Settings, *, new_source: bool = False) -> tuple[Pr
         server, listed = _look(settings)
         if not (settings.archive.path / "catalog.sqlite").exists():
             plan = _plan_anew(settings, listed)
-            return _preview(settings, place, server, listed, plan, {}, {}, {}), _chosen(plan)
+            return _preview(settings, place, server, listed, plan, {}, {}, {}), AtSource(listed, _chosen(plan))
         with open_for_reading(settings) as archive:
             stranger = stranger_to(archive)
             if stranger is not None and not new_source:
                 raise stranger
+            with closing(source_of(settings, no_spool, pause=STOP.pause, progress=silent, attempts=1)) as source:
+                check = check_source(archive, source, listed, word=word, replays=False, progress=silent)
             preview, plan = _compared(archive, place, server, listed)
-            return preview, _chosen(plan)
+            notices = (*renewed_notices(check.renewed), *preview.notices)
+            return replace(preview, notices=notices), AtSource(listed, _chosen(plan))
     except Exception as error:
-        return Preview(settings, place, server, error=logged(error)), ()
+        return Preview(settings, place, server, error=logged(error)), AtSource((), ())
 
 
 def _chosen(plan: Plan) -> list[Folder]:

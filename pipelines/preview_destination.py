@@ -5,21 +5,24 @@ One connection, one attempt at a login, and nothing changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from archiver.catalogs.sql import SqlCatalog
 from archiver.config import Settings
 from archiver.copies import DestinationFolders
-from archiver.errors import ArchiverError
-from archiver.folder_map.mapping import FolderMap
+from archiver.errors import ArchiverError, ConfigError
 from archiver.folder_map.not_ours import Held, NotOurs, not_ours
 from archiver.imap.introduction import ServerFacts
-from archiver.model import Folder, KnownFolder
+from archiver.model import Folder, KnownFolder, Listed
 from archiver.names import printable
+from archiver.replay.meeting import Word
 from archiver.replay.placing import Recorded, map_of
+from archiver.wiring_meeting import copies_at, known_number, look_at_both, look_at_meeting, words_of
 from archiver.wiring_reading import open_for_reading
-from archiver.wiring_replay import destination_number, look_at_destination, map_rules
+from archiver.wiring_replay import look_at_destination, map_rules
 from pipelines.failures import logged
 from pipelines.stop import STOP
 
@@ -38,7 +41,7 @@ class FolderPlace:
 class DestinationPreview:
     """What a look at a destination found; `error` is what ended it. `free_octets` and `append_limit` are None
     where there is no limit or the server does not tell. `held` copies are there already, and beside them mail that
-    is `not_ours`, None where nobody could look."""
+    is `not_ours`, None where nobody could look; `met` says for people what the mailbox is to the archive."""
 
     settings: Settings
     server: ServerFacts | None = None
@@ -48,6 +51,7 @@ class DestinationPreview:
     append_limit: int | None = None
     held: int = 0
     not_ours: NotOurs | None = None
+    met: str = ""
     error: ArchiverError | None = None
 
     @property
@@ -69,6 +73,7 @@ class DestinationPreview:
             "append_limit": self.append_limit,
             "held": self.held,
             "not_ours": self.not_ours and asdict(self.not_ours),
+            "mailbox": self.met or None,
             "folders": [{name: getattr(each, name) for name in names} for each in self.folders],
             "warnings": list(self.warnings),
         }
@@ -86,51 +91,64 @@ def server_to_json(server: ServerFacts) -> dict[str, Any]:
     }
 
 
-def preview_destination(settings: Settings, folders: Sequence[Folder]) -> DestinationPreview:
-    """Look at the destination of an account that will have these folders. Never raises for its failure."""
-    server = None
+@dataclass(frozen=True, slots=True)
+class AtSource:
+    """What a look at the source found: all that it listed, and the folders that will be archived."""
+
+    listed: Sequence[Listed]
+    chosen: Sequence[Folder]
+
+
+def preview_destination(settings: Settings, source: AtSource, word: Word = "ask") -> DestinationPreview:
+    """Look at the destination of an account with such a source. Never raises for its failure."""
+    found = DestinationPreview(settings)
     try:
         STOP.check()
-        connection = look_at_destination(settings)
-        try:
-            server = connection.facts
+        with closing(look_at_destination(settings)) as connection, _catalog_of(settings) as catalog:
+            found = replace(found, server=connection.facts)
             listed = connection.list_folders()
-            free = connection.free_octets()
-        finally:
-            connection.close()
-        known, recorded, held, holding = _known(settings, folders)
-        strangers = not_ours(listed, holding, map_rules(settings).prefix)
-        folder_map = map_of(known, listed, map_rules(settings), recorded)
-        return _preview(settings, server, listed, folder_map, free, held, strangers)
+            found = replace(found, free_octets=connection.free_octets(), append_limit=listed.append_limit)
+            number = known_number(settings, catalog)
+            try:
+                look_at_both(settings, catalog, source.listed, connection, listed, word, STOP.pause)
+                meeting = look_at_meeting(settings, catalog, connection, listed, word)
+                number = meeting.number
+                found = replace(found, met=words_of(meeting, copies_at(catalog, number)))
+            except ConfigError as error:
+                found = replace(found, error=error)
+            return _compared(found, source.chosen, listed, catalog, number)
     except Exception as error:
-        return DestinationPreview(settings, server, error=logged(error))
+        return replace(found, error=found.error or logged(error))
 
 
-def _known(settings: Settings, folders: Sequence[Folder]) -> tuple[list[KnownFolder], Recorded, int, Held]:
-    """The folders with their numbers, where the archive has them; their recorded places, how many copies of present
-    messages are at the destination, and how many copies at all in each folder."""
-    known = [KnownFolder(-number, folder, "") for number, folder in enumerate(folders, 1)]
+@contextmanager
+def _catalog_of(settings: Settings) -> Iterator[SqlCatalog | None]:
+    """What the account's archive knows; None where there is none."""
     if not (settings.archive.path / "catalog.sqlite").exists():
-        return known, {}, 0, {}
+        yield None
+        return
     with open_for_reading(settings) as archive:
-        numbers = {raw: each.number for raw, each in archive.catalog.folders().items()}
-        known = [KnownFolder(numbers.get(each.folder.raw, each.number), each.folder, "") for each in known]
-        if (number := destination_number(archive)) is None:
-            return known, {}, 0, {}
-        copies = archive.catalog.at_destinations()
-        held = sum(each.replayed + each.already_there for each in copies.tallies(number, None))
-        return known, copies.mapped(number), held, copies.holding(number)
+        yield archive.catalog
 
 
-def _preview(
-    settings: Settings,
-    server: ServerFacts,
+def _compared(
+    preview: DestinationPreview,
+    chosen: Sequence[Folder],
     listed: DestinationFolders,
-    folder_map: FolderMap,
-    free: int | None,
-    held: int,
-    strangers: NotOurs,
+    catalog: SqlCatalog | None,
+    number: int | None,
 ) -> DestinationPreview:
+    """With the map of the folders, and what the destination holds. Folders of the archive keep their numbers."""
+    numbers = {raw: each.number for raw, each in catalog.folders().items()} if catalog else {}
+    known = [KnownFolder(numbers.get(folder.raw, -number), folder, "") for number, folder in enumerate(chosen, 1)]
+    recorded: Recorded = {}
+    holding: Held = {}
+    if catalog is not None and number is not None:
+        recorded = catalog.at_destinations().mapped(number)
+        holding = catalog.at_destinations().holding(number)
+    rules = map_rules(preview.settings)
+    preview = replace(preview, held=copies_at(catalog, number), not_ours=not_ours(listed, holding, rules.prefix))
+    folder_map = map_of(known, listed, rules, recorded)
     folders = tuple(
         FolderPlace(
             name=printable(each.folder.name),
@@ -140,5 +158,4 @@ def _preview(
         )
         for each in folder_map.folders
     )
-    warnings = tuple(map(printable, folder_map.warnings))
-    return DestinationPreview(settings, server, folders, warnings, free, listed.append_limit, held, strangers)
+    return replace(preview, folders=folders, warnings=tuple(map(printable, folder_map.warnings)))

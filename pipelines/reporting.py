@@ -32,6 +32,7 @@ from archiver.report.document import (
     pending_failures,
     quarantine_failures,
     refusal_failures,
+    renewed_notices,
     unreached_failures,
     window_notices,
     with_unreached,
@@ -42,7 +43,7 @@ from archiver.stores.durable import sync_paths
 from archiver.wiring import Archive, open_archive, utc_now
 from archiver.wiring_replay import check_from_record, chosen_folders, destination_number, stranded_copies
 from pipelines.events import Ended, emit
-from pipelines.step_results import listing_from_json, refused_from_json, replay_from_json
+from pipelines.step_results import listing_from_json, refused_from_json, renewed_from_json, replay_from_json
 
 _STEPS = ("enumerate", "archive", "replay", "verify")
 
@@ -162,7 +163,11 @@ def report_of(
         destination=at_destination.found if at_destination else None,
         timings={step: timings[step] for step in _STEPS if step in timings},
         as_of=as_of,
-        notices=[*window_notices(tallies), *(_notices_there(archive, at_destination) if at_destination else ())],
+        notices=[
+            *renewed_notices(renewed_from_json(listing) if listing else 0),
+            *window_notices(tallies),
+            *(_notices_there(archive, at_destination) if at_destination else ()),
+        ],
         began_archive=catalog.begun_by() == run_id,
         again_at=error.again_at if isinstance(error, Throttled) else None,
     )

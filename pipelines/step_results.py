@@ -12,9 +12,10 @@ from archiver.replay.sparing import LeftToOthers
 from archiver.replay.step import ReplayResult
 
 
-def listing_to_json(listed: Sequence[Listed]) -> str:
-    """An enumeration as a step's result; names are written as Latin-1."""
-    return json.dumps([_listed_to_record(each) for each in listed])
+def listing_to_json(listed: Sequence[Listed], renewed: int = 0) -> str:
+    """An enumeration as a step's result, and how many folders are renewed if all of them are; names are written as
+    Latin-1."""
+    return json.dumps({"folders": [_listed_to_record(each) for each in listed], "renewed": renewed})
 
 
 def _listed_to_record(each: Listed) -> dict[str, Any]:
@@ -31,9 +32,10 @@ def _listed_to_record(each: Listed) -> dict[str, Any]:
 
 
 def listing_from_json(text: str) -> list[Listed]:
-    """The inverse of `listing_to_json`."""
+    """The folders of `listing_to_json`."""
     listed = []
-    for record in json.loads(text):
+    result = json.loads(text)
+    for record in result if isinstance(result, list) else result["folders"]:  # a list: begun by 0.3.0
         folder = Folder(
             raw=record["raw"].encode("latin-1"),
             path=tuple(record["path"]),
@@ -43,6 +45,12 @@ def listing_from_json(text: str) -> list[Listed]:
         )
         listed.append(Listed(folder, FolderStatus(*record["status"]) if record["status"] else None))
     return listed
+
+
+def renewed_from_json(text: str) -> int:
+    """How many folders of `listing_to_json` are renewed if all of them are."""
+    result = json.loads(text)
+    return 0 if isinstance(result, list) else int(result["renewed"])
 
 
 def refused_to_json(refused: Mapping[bytes, str]) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 from archiver.archive import plan_archive
 from archiver.config import ServerSettings, Settings, load_account
+from archiver.copy_facts import DistinctFact
 from archiver.errors import Throttled
 from archiver.model import Listed
 from archiver.orphans import Orphans
@@ -37,6 +38,7 @@ from archiver.wiring import (
     utc_now,
     writing,
 )
+from archiver.wiring_meeting import check_source
 from archiver.wiring_note import Begin, leave_note, make_archive, note_file, place_of_archive
 from archiver.wiring_replay import (
     ReplayOptions,
@@ -88,6 +90,12 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         default="no",
         significant=False,
         description='whether the archive is replayed: "only" leaves the source alone',
+    )
+    destination_is = luigi.ChoiceParameter(
+        choices=["ask", "same", "new"],
+        default="ask",
+        significant=False,
+        description="what a destination is that is not known: the same mailbox as before, or a new one",
     )
     include_vanished = luigi.BoolParameter(default=False, significant=False)
     include_removed = luigi.BoolParameter(default=False, significant=False)
@@ -211,16 +219,23 @@ class EnumerateFolders(AccountTask):
         emit(account, Began(self.step))
         with self.opened() as (archive, recorder):
             is_new = archive.catalog.identity() is None
-            confirm_identity(archive, recorder, new_source=self.new_source)
-            tell_beginning(archive, is_new=is_new)
-            ledger = archive.catalog.ledger()
-            ledger.begin(self.run_id, utc_now())
-            source = source_of(self.settings, archive.store.spool, pause=STOP.pause, progress=progress_of(account))
+            if (stranger := stranger_to(archive)) is not None and not self.new_source:
+                raise stranger
+            archive.catalog.ledger().begin(self.run_id, utc_now())
+            tell = progress_of(account)
+            source = source_of(self.settings, archive.store.spool, pause=STOP.pause, progress=tell)
             try:
                 listed = source.list_folders()
+                check = check_source(
+                    archive, source, listed, word=self.destination_is, replays=self.replay != "no", progress=tell
+                )
             finally:
                 source.close()
-            self.complete_step(archive, listing_to_json(listed))
+            confirm_identity(archive, recorder, new_source=self.new_source)
+            tell_beginning(archive, is_new=is_new)
+            if check.distinct is not None:
+                recorder.write([DistinctFact(check.distinct, utc_now())])
+            self.complete_step(archive, listing_to_json(listed, check.renewed))
 
 
 class ArchiveFolders(AccountTask):
@@ -302,6 +317,7 @@ class ReplayFolders(DestinationTask):
                 confirm_deletions=self.confirm_deletions,
                 moment=self.as_of,
                 beside=tuple(map(Path, self.beside)),
+                word=self.destination_is,
             )
             result = replay_account(
                 archive, recorder, options, check_stop=STOP.check, pause=STOP.pause, progress=self.tell

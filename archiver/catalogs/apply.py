@@ -27,6 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from archiver.catalogs.apply_copies import COPY_EFFECTS
+from archiver.catalogs.apply_destinations import DESTINATION_EFFECTS
+from archiver.catalogs.reading import CURRENT_SOURCE
 from archiver.catalogs.schema import (
     ARCHIVE,
     EPOCH,
@@ -137,17 +139,6 @@ _END_EPOCH = (
     .where(EPOCH.c.folder == bindparam("of_folder"), EPOCH.c.ended_at.is_(None))
     .values(ended_at=bindparam("end"))
 )
-
-
-_named = ARCHIVE.alias("named")
-CURRENT_SOURCE = func.coalesce(
-    select(func.min(ARCHIVE.c.id))
-    .join(_named, and_(*(_named.c[name] == ARCHIVE.c[name] for name in ("protocol", "host", "user"))))
-    .where(_named.c.id == select(func.max(ARCHIVE.c.id)).scalar_subquery())
-    .scalar_subquery(),
-    0,
-)
-"""The source of now, by the first row that names it: a source that was left and came back is the same one."""
 
 
 def _epochs(connection: Connection, _segment: Segment, facts: Sequence[EpochFact]) -> None:
@@ -411,5 +402,6 @@ _EFFECTS: Mapping[type[Fact], Callable[[Connection, Segment, Sequence[Any]], Non
     PassFact: _passes,
     StateFact: _states,
     FenceFact: _fences,
+    **DESTINATION_EFFECTS,
     **COPY_EFFECTS,
 }

@@ -13,11 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal_column, or_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from archiver.catalogs.schema import ATTEMPT, COPY, DESTINATION, INTENT, MAPPED, REFUSAL, TARGET, TWIN
+from archiver.catalogs.schema import ATTEMPT, COPY, INTENT, MAPPED, REFUSAL, TARGET, TWIN
 from archiver.catalogs.sending import flags_to_text, send, text
 from archiver.copy_facts import (
     CopiedFact,
-    DestinationFact,
     IntentFact,
     MappedFact,
     MarkedFact,
@@ -30,12 +29,6 @@ from archiver.copy_facts import (
     UnsentFact,
 )
 from archiver.facts import Segment
-
-
-def _destinations(connection: Connection, _segment: Segment, facts: Sequence[DestinationFact]) -> None:
-    names = ("number", "host", "user", "at")
-    connection.execute(insert(DESTINATION), [{name: getattr(fact, name) for name in names} for fact in facts])
-
 
 _mapped = upsert(MAPPED)
 _UPSERT_MAPPED = _mapped.on_conflict_do_update(
@@ -329,7 +322,6 @@ def _states(connection: Connection, _segment: Segment, facts: Sequence[TargetSta
 
 
 COPY_EFFECTS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], None]] = {
-    DestinationFact: _destinations,
     MappedFact: _maps,
     TargetFact: _targets,
     IntentFact: _intents,

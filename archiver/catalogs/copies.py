@@ -15,7 +15,6 @@ from archiver.catalogs.holding import holding
 from archiver.catalogs.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
 from archiver.catalogs.schema import (
     COPY,
-    DESTINATION,
     EPOCH,
     FOLDER,
     INTENT,
@@ -46,12 +45,6 @@ class SqlCopies:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def destination(self, host: str, user: str) -> int | None:
-        """The number of a destination; None if it is new."""
-        its = and_(DESTINATION.c.host == host, DESTINATION.c.user == user)
-        with self._database.reading() as connection:
-            return connection.scalar(select(DESTINATION.c.number).where(its))
 
     def mapped(self, destination: int) -> Mapping[int, tuple[bytes, tuple[str, ...], str]]:
         """(raw, path, rules) of the folder's place at the destination, by the folder's number."""

@@ -9,9 +9,9 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 
-from archiver.catalogs.schema import EPOCH, FOLDER, MESSAGE
+from archiver.catalogs.schema import ARCHIVE, EPOCH, FOLDER, MESSAGE
 from archiver.model import Flags, Placement
 
 _IN_LIST = 500
@@ -39,6 +39,17 @@ PLACE = (
     MESSAGE.c.flags,
     IS_PRESENT.label("present"),
 )
+
+
+_named = ARCHIVE.alias("named")
+CURRENT_SOURCE = func.coalesce(
+    select(func.min(ARCHIVE.c.id))
+    .join(_named, and_(*(_named.c[name] == ARCHIVE.c[name] for name in ("protocol", "host", "user"))))
+    .where(_named.c.id == select(func.max(ARCHIVE.c.id)).scalar_subquery())
+    .scalar_subquery(),
+    0,
+)
+"""The source of now, by the first row that names it: a source that was left and came back is the same one."""
 
 
 def of_messages(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:

@@ -203,6 +203,26 @@ DESTINATION = Table(
     Column("at", Text, nullable=False),
 )
 
+ADDRESS = Table(
+    "address",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("destination", ForeignKey("destination.number"), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    # None where it was not recorded: in journals from before 0.4.0.
+    Column("port", Integer),
+    Column("at", Text, nullable=False),
+)
+
+DISTINCT = Table(
+    "distinct_source",
+    METADATA,
+    Column("destination", ForeignKey("destination.number"), primary_key=True),
+    # As in `epoch`.
+    Column("source", Integer, primary_key=True, autoincrement=False),
+)
+
 MAPPED = Table(
     "mapped",
     METADATA,
@@ -337,7 +357,7 @@ def _add_headers_and_packs(connection: Connection) -> None:
 
 def _add_what_harm_showed(connection: Connection) -> None:
     """Version 4: what is needed to tell mail that was deleted from mail that is not shown, and mail that a slow
-    destination stored twice."""
+    destination stored twice; and where destinations were reached."""
     METADATA.create_all(connection, tables=(ATTEMPT, TWIN))
     connection.execute(text("ALTER TABLE pass ADD COLUMN shown BIGINT"))
     connection.execute(text("ALTER TABLE folder ADD COLUMN gone_at TEXT"))
@@ -347,6 +367,10 @@ def _add_what_harm_showed(connection: Connection) -> None:
     moment = ", ".join(f"gone_{name} = coalesce({newest.format(name)}, '')" for name in ("at", "run"))
     gone = "NOT listed OR attributes LIKE '%noselect\"%' OR attributes LIKE '%nonexistent\"%'"
     connection.execute(text(f"UPDATE folder SET {moment} WHERE {gone}"))
+    METADATA.create_all(connection, tables=(ADDRESS, DISTINCT))
+    names = ("host", "user", "at")
+    known = select(DESTINATION.c.number, *(DESTINATION.c[name] for name in names))
+    connection.execute(insert(ADDRESS).from_select(("destination", *names), known.order_by(DESTINATION.c.number)))
 
 
 MIGRATIONS: Sequence[Migration] = (_add_destinations, _add_headers_and_packs, _add_what_harm_showed)

@@ -15,11 +15,21 @@ from sqlalchemy import Connection, Row, func, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from archiver.catalogs.apply import CURRENT_SOURCE, apply_facts
+from archiver.catalogs.apply import apply_facts
 from archiver.catalogs.copies import SqlCopies
 from archiver.catalogs.database import Database
+from archiver.catalogs.destinations import SqlDestinations
 from archiver.catalogs.ledger import SqlRunLedger
-from archiver.catalogs.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
+from archiver.catalogs.reading import (
+    CURRENT_SOURCE,
+    IS_PRESENT,
+    PLACE,
+    STREAM,
+    FlagSets,
+    of_messages,
+    parts,
+    placement,
+)
 from archiver.catalogs.schema import (
     ARCHIVE,
     DESTINATION,
@@ -269,8 +279,12 @@ class SqlCatalog:
         with self._database.reading() as connection:
             return tallies(connection, run)
 
+    def destinations(self) -> SqlDestinations:
+        """Which destinations are known, and what they are known by."""
+        return SqlDestinations(self._database)
+
     def at_destinations(self) -> SqlCopies:
-        """What is known of destinations."""
+        """What destinations hold of the archive."""
         return SqlCopies(self._database)
 
     def index(self) -> SqlMessageIndex:

@@ -31,7 +31,7 @@ def not_ours(listed: DestinationFolders, held: Held, prefix: str) -> NotOurs:
     NOTE: Gmail shows a message in All Mail that lies in other folders, too. Such a view counts only for what it
     shows beyond all of these.
     """
-    is_below = _below(listed, prefix)
+    is_below = below(listed, prefix)
     told = [(each.folder, each.status) for each in listed.listed if each.folder.selectable and each.status]
     own = [(folder, status) for folder, status in told if not folder.attributes & VIEWS]
     beyond = [(folder, _beyond(status, held.get(folder.raw))) for folder, status in own]
@@ -50,7 +50,8 @@ def _beyond(status: FolderStatus, held: tuple[int, int] | None) -> int:
     return max(0, status.messages - copies)
 
 
-def _below(listed: DestinationFolders, prefix: str) -> Callable[[Folder], bool]:
+def below(listed: DestinationFolders, prefix: str) -> Callable[[Folder], bool]:
+    """Tells whether a folder is an account's prefix or lies below it."""
     names = DestinationNames(listed, ())
     if (place := names.meant(prefix)) is None:
         return lambda folder: True

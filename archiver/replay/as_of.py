@@ -144,9 +144,6 @@ class PastCopies:
 
     # -- as the archive of now knows it ----------------------------------------------------------------------
 
-    def destination(self, host: str, user: str) -> int | None:
-        return self._now.destination(host, user)
-
     def mapped(self, destination: int) -> Mapping[int, tuple[bytes, tuple[str, ...], str]]:
         return self._now.mapped(destination)
 

@@ -138,18 +138,17 @@ class ReplayContext:
     """Shared by all connections of one account.
 
     `connect` logs in; `pause(seconds)` waits and `check_stop` looks, both raise when the run is to end; `now` is
-    UTC in ISO 8601. `refused` are the messages refused in earlier runs, known once the folders have their places.
-    `append_limit` is known once the destination was listed. `damage` is something missing in the archive that
-    stopped nobody. `gone` are the folders of the archive that the source no longer has, by their numbers. `began`
-    is when the step did, on the monotonic clock. After `read_timeout` seconds without a word the destination counts
-    as silent; `pace` is how fast it takes mail.
+    UTC in ISO 8601. `destination` is its number, known once it was met. `refused` are the messages refused in
+    earlier runs, known once the folders have their places. `append_limit` is known once the destination was listed.
+    `damage` is something missing in the archive that stopped nobody. `gone` are the folders of the archive that the
+    source no longer has, by their numbers. `began` is when the step did, on the monotonic clock. After
+    `read_timeout` seconds without a word the destination counts as silent; `pace` is how fast it takes mail.
     """
 
     connect: Callable[[], MailDestination]
     store: MessageStore
     copies: Copies
     recorder: Recorder
-    destination: int
     others: OtherAccounts
     rules: ReplayRulesOfAccount
     attempts: int
@@ -158,6 +157,7 @@ class ReplayContext:
     progress: Progress
     now: Callable[[], str]
     gone: Mapping[int, KnownFolder] = field(default_factory=dict)
+    destination: int = 0
     refused: Mapping[MessageKey, Refused] = field(default_factory=dict)
     append_limit: int | None = None
     damage: IntegrityError | None = None

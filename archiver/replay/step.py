@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -54,17 +54,20 @@ def replay_folders(
     folders: Sequence[KnownFolder],
     rules: MapRules,
     connections: int,
+    meet: Callable[[Connection, DestinationFolders], int],
 ) -> ReplayResult:
-    """Bring the destination up to date with `folders` of the archive.
+    """Bring the destination up to date with `folders` of the archive. `meet` says under which number it is known,
+    from the folders that it lists.
 
     Raises:
-        ConfigError: the folders cannot be mapped; nothing was created.
+        ConfigError: nobody said yet which mailbox it is, or the folders cannot be mapped; nothing was created.
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
     connection = Connection(context)
     errors: dict[str, str] = {}
     try:
         listed = connection.insist(lambda destination: destination.list_folders())
+        context.destination = meet(connection, listed)
         context.append_limit = listed.append_limit
         if context.rules.include_removed:
             forget_removed(context)

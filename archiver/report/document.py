@@ -15,6 +15,7 @@ from archiver.copies import CopyTally, Loss, Refused, gone_words
 from archiver.model import Folder, Listed, Quarantined, Tally
 from archiver.names import printable
 from archiver.refusals import REFUSALS, advice
+from archiver.same_mailbox import renewed_words
 from archiver.uidset import format_uid_set
 from archiver.window import window_words
 
@@ -56,11 +57,12 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Notice:
     """What a person should know of a folder although nothing failed. `kind` is "window": the server probably shows
-    only a part of it, `count` messages; "gone": the source no longer has it, and `count` of our copies stay; or
+    only a part of it, `count` messages; "renewed": it is about no folder, but all of the source's `count` folders
+    have a new UIDVALIDITY; "gone": the source no longer has it, and `count` of our copies stay; or
     "shared": `count` copies in that folder of the destination stayed, because another account counts on them."""
 
     folder: str
-    kind: Literal["window", "gone", "shared"]
+    kind: Literal["window", "renewed", "gone", "shared"]
     count: int
     text: str
 
@@ -178,6 +180,11 @@ def window_notices(tallies: Sequence[Tally]) -> list[Notice]:
         for each in tallies
         if each.shown is not None
     ]
+
+
+def renewed_notices(count: int) -> list[Notice]:
+    """What is to be said if all of so many folders have a new UIDVALIDITY; 0: they have not."""
+    return [Notice("", "renewed", count, renewed_words(count))] if count else []
 
 
 def gone_notices(stranded: Mapping[str, int]) -> list[Notice]:

@@ -11,6 +11,7 @@ from archiver.config import ServerSettings, Settings
 from archiver.errors import worst
 from archiver.folder_map.not_ours import NotOurs
 from archiver.imap.introduction import ServerFacts
+from archiver.replay.meeting import Word
 from archiver.report.words import size
 from pipelines.commands.sharing import tell_sharing
 from pipelines.commands.terminal import Accounts, Terminal, load_accounts
@@ -26,11 +27,17 @@ def check_accounts(configs: Sequence[Path], terminal: Terminal) -> int:
 
 
 def plan_accounts(
-    configs: Sequence[Path], terminal: Terminal, *, new_source: bool, new_archive: bool, with_destination: bool
+    configs: Sequence[Path],
+    terminal: Terminal,
+    *,
+    new_source: bool,
+    new_archive: bool,
+    word: Word,
+    with_destination: bool,
 ) -> int:
     """Print the plan of a run and do nothing else; returns the worst exit code."""
     kinds = {"new_source": new_source, "new_archive": new_archive, "with_destination": with_destination}
-    return _look(configs, terminal, "archiver-plan/1", details=False, **kinds)
+    return _look(configs, terminal, "archiver-plan/1", details=False, word=word, **kinds)
 
 
 def _look(
@@ -42,11 +49,16 @@ def _look(
     with_destination: bool,
     new_source: bool = False,
     new_archive: bool = False,
+    word: Word = "ask",
 ) -> int:
     accounts = load_accounts(configs, terminal)
     STOP.install()
     previews = preview_accounts(
-        accounts.settings, new_source=new_source, new_archive=new_archive, with_destination=with_destination
+        accounts.settings,
+        new_source=new_source,
+        new_archive=new_archive,
+        word=word,
+        with_destination=with_destination,
     )
     if STOP.signal is not None:
         STOP.check()
@@ -123,6 +135,8 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
             facts.add_row(name, text)
         room = "not told" if preview.free_octets is None else f"{size(preview.free_octets)} free"
         limit = preview.append_limit
+        if preview.met:
+            facts.add_row("mailbox", preview.met)
         facts.add_row("room", room + (f", messages up to {size(limit)}" if limit is not None else ""))
         out.table(facts)
         out.print()

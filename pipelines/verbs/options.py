@@ -35,6 +35,18 @@ NewArchive = Annotated[
     bool,
     typer.Option("--new-archive", help="Confirm that an archive may begin here, or that this is another one."),
 ]
+SameDestination = Annotated[
+    bool,
+    typer.Option(
+        "--same-destination", help="Confirm that the destination is the same mailbox as before, elsewhere."
+    ),
+]
+NewDestination = Annotated[
+    bool,
+    typer.Option(
+        "--new-destination", help="Confirm that the destination is the right mailbox, new to this archive."
+    ),
+]
 
 AsOf = Annotated[
     str | None,
@@ -59,6 +71,17 @@ def terminal_of(as_json: bool, quiet: bool = False, verbose: bool = False) -> An
     if quiet and verbose:
         raise ConfigError("archiver", ["--quiet and --verbose contradict each other"])
     return open_terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+def destination_word(same: bool, new: bool) -> Any:
+    """What a person says of the destination (a `Word`).
+
+    Raises:
+        ConfigError: two things at once.
+    """
+    if same and new:
+        raise ConfigError("archiver", ["--same-destination and --new-destination contradict each other"])
+    return "same" if same else "new" if new else "ask"
 
 
 def run_id_of(text: str | None) -> str | None:

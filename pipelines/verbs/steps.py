@@ -18,12 +18,15 @@ from pipelines.verbs.options import (
     IncludeVanished,
     Json,
     NewArchive,
+    NewDestination,
     NewSource,
     Quiet,
     RunId,
+    SameDestination,
     SchedulerUrl,
     Verbose,
     Workers,
+    destination_word,
     run_id_of,
     terminal_of,
 )
@@ -37,6 +40,8 @@ def run(
     scheduler_url: SchedulerUrl = None,
     new_source: NewSource = False,
     new_archive: NewArchive = False,
+    same_destination: SameDestination = False,
+    new_destination: NewDestination = False,
     confirm_deletions: ConfirmDeletions = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -49,6 +54,10 @@ def run(
     An account with a [destination] is then replayed: folders, messages, flags and dates go there from the archive,
     each message once, and every copy is compared with the archive. Run it again and again while people still use
     the old server, and a last time on the night of the move.
+
+    A destination is known by the copies it shows, not by its address. Nothing is sent where the mailbox is not the
+    one of before, where one that this archive never filled is in use already, or where it is the source's own:
+    the run ends with exit code 2 until --same-destination or --new-destination is given, once.
 
     The source is never changed: folders are opened read-only and nothing is marked as read. What is deleted on the
     server stays in the archive. Messages that cannot be had, or that the destination refuses, are listed, tried
@@ -65,7 +74,14 @@ def run(
       archiver run configs/ --quiet            for cron: speaks only of trouble
       archiver run configs/ --json >run.json   for programs
     """
-    given = _Given(run_id, scheduler_url, new_source, confirm_deletions=confirm_deletions, new_archive=new_archive)
+    given = _Given(
+        run_id,
+        scheduler_url,
+        new_source,
+        destination_is=destination_word(same_destination, new_destination),
+        confirm_deletions=confirm_deletions,
+        new_archive=new_archive,
+    )
     return _run(configs, "run", given, dry_run, workers, terminal_of(as_json, quiet, verbose))
 
 
@@ -77,6 +93,7 @@ def archive(
     scheduler_url: SchedulerUrl = None,
     new_source: NewSource = False,
     new_archive: NewArchive = False,
+    new_destination: NewDestination = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -86,7 +103,13 @@ def archive(
     \b
       archiver archive configs/alice.toml
     """
-    given = _Given(run_id, scheduler_url, new_source, new_archive=new_archive)
+    given = _Given(
+        run_id,
+        scheduler_url,
+        new_source,
+        destination_is=destination_word(same=False, new=new_destination),
+        new_archive=new_archive,
+    )
     return _run(configs, "archive", given, dry_run, workers, terminal_of(as_json, quiet, verbose))
 
 
@@ -96,6 +119,8 @@ def replay(
     include_removed: IncludeRemoved = False,
     confirm_deletions: ConfirmDeletions = False,
     as_of: AsOf = None,
+    same_destination: SameDestination = False,
+    new_destination: NewDestination = False,
     run_id: RunId = None,
     workers: Workers = None,
     scheduler_url: SchedulerUrl = None,
@@ -111,6 +136,9 @@ def replay(
     that changed in the archive are followed; what the destination's user changed or deleted there stays as he left
     it. Nothing is deleted there, unless [replay] vanished says so, and then never more than 50 messages or 10 % of
     a folder or the account without --confirm-deletions.
+
+    Into a mailbox that this archive never filled and that is in use already nothing is sent without
+    --new-destination; see `archiver run --help`.
 
     With --include-vanished messages come back that were deleted at the source, as after a mailbox was wiped; with
     --include-removed those that were deleted at the destination.
@@ -133,7 +161,15 @@ def replay(
             other = "--include-vanished" if include_vanished else "--confirm-deletions"
             raise ConfigError("--as-of", [f"it says what is sent, and {other} something else; give one of them"])
         moment = moment_of(as_of, "--as-of")
-    given = _Given(run_id, scheduler_url, False, include_vanished, include_removed, confirm_deletions, moment)
+    given = _Given(
+        run_id,
+        scheduler_url,
+        destination_is=destination_word(same_destination, new_destination),
+        include_vanished=include_vanished,
+        include_removed=include_removed,
+        confirm_deletions=confirm_deletions,
+        as_of=moment,
+    )
     return _run(configs, "replay", given, False, workers, terminal_of(as_json, quiet, verbose))
 
 
@@ -171,7 +207,8 @@ class _Given:
 
     run_id: str | None
     scheduler_url: str | None
-    new_source: bool
+    new_source: bool = False
+    destination_is: Any = "ask"
     include_vanished: bool = False
     include_removed: bool = False
     confirm_deletions: bool = False
@@ -189,6 +226,7 @@ def _run(configs: list[Path], steps: Any, given: _Given, dry_run: bool, workers:
             terminal,
             new_source=given.new_source,
             new_archive=given.new_archive,
+            word=given.destination_is,
             with_destination=steps == "run",
         )
     from pipelines.commands.run import run_configs
@@ -199,6 +237,7 @@ def _run(configs: list[Path], steps: Any, given: _Given, dry_run: bool, workers:
         scheduler_url=given.scheduler_url,
         new_source=given.new_source,
         new_archive=given.new_archive,
+        destination_is=given.destination_is,
         steps=steps,
         include_vanished=given.include_vanished,
         include_removed=given.include_removed,

@@ -11,24 +11,29 @@ from typing import Any
 import pytest
 
 from archiver.copies import (
+    Address,
     Attempt,
     Copy,
     CopyTally,
     Intent,
+    KnownDestination,
     KnownTarget,
     Loss,
     MessageKey,
     Outgoing,
     Refused,
+    Stranger,
     TargetState,
     Twin,
 )
 from archiver.copy_facts import (
     CopiedFact,
     DestinationFact,
+    DistinctFact,
     IntentFact,
     MappedFact,
     MarkedFact,
+    ReachedFact,
     ReflaggedFact,
     RefusedFact,
     RemovedFact,
@@ -39,7 +44,7 @@ from archiver.copy_facts import (
 )
 from archiver.destination_ports import Copies
 from archiver.errors import IntegrityError
-from archiver.facts import EpochFact, Fact, FlagsFact, VanishedFact
+from archiver.facts import ArchiveFact, EpochFact, Fact, FlagsFact, VanishedFact
 from archiver.model import Flags
 from archiver.ports import Catalog
 from tests.contracts.catalog import (
@@ -62,6 +67,7 @@ FLAGGED = frozenset({"\\Flagged"})
 DATE = "17-Jul-1996 02:44:25 -0700"
 
 THERE = DestinationFact(1, "mail.example.net", "alice@example.net", AT)
+HERE = Address("mail.example.net", "alice@example.net", 993)
 INTO_INBOX = MappedFact(1, 1, b"INBOX", ("INBOX",), "rules", AT)
 INTO_WORK = MappedFact(1, 2, b"INBOX.Work.&AP8-", ("Work", "ÿ"), "rules", AT)
 TARGET = TargetFact(1, 1, b"INBOX", 77, "first", AT)
@@ -141,14 +147,21 @@ def keys(found: Iterable[Outgoing]) -> list[MessageKey]:
 def everything(catalog: Catalog) -> dict[str, object]:
     """The answers to every question."""
     copies = catalog.at_destinations()
+    destinations = catalog.destinations()
     answers: dict[str, object] = {
         "destinations": [
-            copies.destination(host, user) for host in ("a", "mail.example.net") for user in ("a", "b")
+            destinations.at(Address(host, user, port))
+            for host in ("mail.example.net", "elsewhere")
+            for user in ("alice@example.net", "bob")
+            for port in (143, 993)
         ],
+        "filled": destinations.with_history(),
     }
     digests = [digest_of(f"message {uid}") for uid in range(30)]
     for destination in (1, 2, 3):
         answers |= {
+            f"distinct {destination}": destinations.is_distinct(destination),
+            f"known before {destination}": destinations.known_before(destination),
             f"mapped {destination}": copies.mapped(destination),
             f"targets {destination}": copies.targets(destination),
             f"refused {destination}": copies.refused(destination),
@@ -186,21 +199,79 @@ class CopiesContract:
         return catalog.at_destinations()
 
     def test_a_new_catalog_knows_no_destination(self, catalog: Catalog, copies: Copies) -> None:
-        assert copies.destination("mail.example.net", "alice@example.net") is None
+        assert catalog.destinations().at(HERE) is None
         assert (copies.work(0, []), copies.work(1, [1])) == ((0, 0), (0, 0))
         asked = everything(catalog)
         assert {name for name, answer in asked.items() if answer and not name.startswith(("work", "dest"))} == set()
 
     # Destinations, maps, targets
 
-    def test_a_destination_is_a_host_and_a_user(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, THERE, replace(THERE, number=2, user="bob"), replace(THERE, number=3, host="elsewhere"))
+    def test_a_destination_is_known_by_its_addresses(self, catalog: Catalog) -> None:
+        other, bob = replace(HERE, host="elsewhere"), replace(HERE, user="bob")
+        apply(
+            catalog,
+            replace(THERE, port=993),
+            replace(THERE, number=2, user="bob", port=993),
+            ReachedFact(1, "elsewhere", HERE.user, 993, AT),
+        )
 
-        assert copies.destination("mail.example.net", "alice@example.net") == 1
-        assert copies.destination("mail.example.net", "bob") == 2
-        assert copies.destination("elsewhere", "alice@example.net") == 3
-        assert copies.destination("elsewhere", "bob") is None
-        assert copies.destination("", "") is None
+        def number(address: Address) -> int | None:
+            known = catalog.destinations().at(address)
+            return known.number if known else None
+
+        assert [number(each) for each in (HERE, bob, other)] == [1, 2, 1]
+        assert [number(replace(each, port=143)) for each in (HERE, bob, other)] == [None, None, None]
+        assert number(replace(other, user="bob")) is None
+        apply(catalog, ReachedFact(2, "elsewhere", HERE.user, 993, AT))
+        assert number(other) == 2  # whoever was met there last
+
+    def test_a_port_that_was_not_recorded_is_any_until_one_is(self, catalog: Catalog) -> None:
+        apply(catalog, THERE)
+        addresses = [replace(HERE, port=port) for port in (143, 993)]
+        expected = KnownDestination(1, replace(HERE, port=None))
+        assert [catalog.destinations().at(each) for each in addresses] == [expected, expected]
+        apply(catalog, ReachedFact(1, HERE.host, HERE.user, 993, AT))
+        assert [catalog.destinations().at(each) for each in addresses] == [None, KnownDestination(1, HERE)]
+
+    def test_the_destination_met_last_is_the_first_with_a_history(self, catalog: Catalog) -> None:
+        apply(catalog, *ACCOUNT, replace(THERE, number=2, user="bob"), replace(THERE, number=3, user="carol"))
+        apply(catalog, TargetFact(3, 2, b"INBOX", 79, "first", AT))
+        filled = catalog.destinations().with_history
+        assert [each.address.user for each in filled()] == ["bob", "alice@example.net"]
+        apply(catalog, ReachedFact(1, "elsewhere", HERE.user, 993, AT))
+        assert filled()[0] == KnownDestination(1, replace(HERE, host="elsewhere"))
+
+    def test_a_person_tells_a_destination_from_one_source(self, catalog: Catalog) -> None:
+        source = ArchiveFact("id", "alice", "imap", "a", "alice", AT)
+        apply(catalog, source, *ACCOUNT, DistinctFact(1, AT), DistinctFact(1, LATER))
+        assert catalog.destinations().is_distinct(1)
+        apply(catalog, replace(source, host="b"))
+        assert not catalog.destinations().is_distinct(1)
+        apply(catalog, source)
+        assert catalog.destinations().is_distinct(1)
+
+    def test_a_folder_that_the_archive_knew_first_is_the_sources_own(self, catalog: Catalog) -> None:
+        apply(catalog, *ACCOUNT, TargetFact(3, 1, b"Old", 7, "first", AT))
+        assert catalog.destinations().known_before(1) == {(INBOX.raw, 7), (WORK.raw, 7)}
+        apply(catalog, replace(OF_WORK, number=9, uidvalidity=78, at=LATER))
+        assert catalog.destinations().known_before(1) == {(INBOX.raw, 7), (WORK.raw, 7)}
+
+    def test_messages_of_the_archive_are_known_elsewhere(self, catalog: Catalog) -> None:
+        named, plain = stored(1), replace(stored(2), message_id=None)
+        apply(catalog, INBOX, FIRST, named, plain)
+        known = [
+            Stranger(named.message_id, None, None),
+            Stranger(None, plain.size, plain.arrived),
+            Stranger(None, plain.crlf_size, plain.arrived),
+        ]
+        unknown = [
+            Stranger("<another@example.org>", named.size, named.arrived),
+            Stranger(None, plain.size, plain.arrived + 1),
+            Stranger(None, plain.size + 1, plain.arrived),
+            Stranger(None, None, plain.arrived),
+        ]
+        assert [catalog.destinations().count_known([each]) for each in (*known, *unknown)] == [1, 1, 1, 0, 0, 0, 0]
+        assert catalog.destinations().count_known([*known, *unknown]) == 3
 
     def test_numbers_are_given_once(self, catalog: Catalog) -> None:
         apply(catalog, *ACCOUNT)

@@ -177,7 +177,7 @@ class Dovecot(MailServer):
         """A logged-in raw connection."""
         return Wire(self.port).login(user, ODD_PASSWORD) if user == ODD_USER else super().wire(user)
 
-    def bump_uidvalidity(self, user: str, folder: str | bytes, *, renumber: bool = False) -> int:
+    def bump_uidvalidity(self, user: str, folder: str | bytes, *, renumber: bool = False, by: int = 1) -> int:
         """Give the folder a new UIDVALIDITY, as after a server's restore; returns it.
 
         Its messages keep their UIDs, or are numbered 1, 2, 3... anew if `renumber`.
@@ -188,7 +188,7 @@ class Dovecot(MailServer):
         head, *rows = (directory / "dovecot-uidlist").read_text().splitlines()
         known = re.search(r"\bV(\d+)", head)
         assert known, head
-        uidvalidity = int(known[1]) + 1
+        uidvalidity = int(known[1]) + by
         head = re.sub(r"\bV\d+", f"V{uidvalidity}", head)
         if renumber:
             rows = [f"{number} {row.split(' ', 1)[1]}" for number, row in enumerate(rows, 1)]

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from archiver.catalogs.schema import (
+    ADDRESS,
     ATTEMPT,
     COPY,
     DESTINATION,
+    DISTINCT,
     FRAME,
     HEADER,
     INTENT,
@@ -25,18 +27,19 @@ from archiver.catalogs.schema import (
     TWIN,
 )
 from archiver.catalogs.sql import SqlCatalog
+from archiver.copies import KnownDestination
 from archiver.facts import PackedFact
 from archiver.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
-from tests.contracts.copies import ACCOUNT, THERE, copied
+from tests.contracts.copies import ACCOUNT, HERE, THERE, copied
 
 LATER_TABLES = {
     1: {
         *(table.name for table in (DESTINATION, MAPPED, TARGET, COPY, INTENT, REFUSAL, HEADER, PACK, FRAME)),
-        *(table.name for table in (ATTEMPT, TWIN)),
+        *(table.name for table in (ATTEMPT, TWIN, ADDRESS, DISTINCT)),
     },
-    2: {table.name for table in (HEADER, PACK, FRAME, ATTEMPT, TWIN)},
-    3: {table.name for table in (ATTEMPT, TWIN)},
+    2: {table.name for table in (HEADER, PACK, FRAME, ATTEMPT, TWIN, ADDRESS, DISTINCT)},
+    3: {table.name for table in (ATTEMPT, TWIN, ADDRESS, DISTINCT)},
 }
 """The tables that a catalog of a version does not have yet."""
 
@@ -114,7 +117,7 @@ def test_it_keeps_what_it_knows(migrated: SqlCatalog) -> None:
 
 def test_it_learns_of_destinations(migrated: SqlCatalog) -> None:
     copies = migrated.at_destinations()
-    assert copies.destination(THERE.host, THERE.user) is None
+    assert migrated.destinations().at(HERE) is None
 
     apply(migrated, *(fact for fact in ACCOUNT if fact not in (INBOX, FIRST)), stored(2), copied(1))
 
@@ -122,6 +125,17 @@ def test_it_learns_of_destinations(migrated: SqlCatalog) -> None:
     assert [each.key for each in copies.pending(1, [1], after=(0, 0), limit=9)] == [(1, 2)]
     migrated.ledger().complete_step("R1", "archive", "{}", AT, 1.5)
     assert migrated.ledger().timings("R1") == {"archive": 1.5}
+
+
+def test_a_destination_keeps_its_address_and_learns_its_port(older: Path, version: int) -> None:
+    if version > 1:
+        with closing(sqlite3.connect(older)) as connection, connection:
+            connection.execute("INSERT INTO destination VALUES (1, ?, ?, ?)", (HERE.host, HERE.user, AT))
+    migrated = SqlCatalog(older)
+    if version == 1:
+        apply(migrated, THERE)
+    assert migrated.destinations().at(HERE) == KnownDestination(1, replace(HERE, port=None))
+    migrated.close()
 
 
 def test_it_learns_of_headers_and_packs(migrated: SqlCatalog) -> None:

@@ -159,7 +159,7 @@ class TestMailThatIsThereAlready:
         others = [Append(mail(n), (), dates([n])[0]) for n in range(900, 910)]
         there.append_many(new_user, "INBOX", [*half, *others])
         config = migration(tmp_path, dovecot, mail_user, there, new_user)
-        result = run(config)
+        result = run(config, destination_is="new")
         assert counts(result, "replayed", "already_there") == (len(messages) - len(half), len(half))
         served = there.dump(new_user)[b"INBOX"].messages
         assert len(served) == len(messages) + len(others)
@@ -178,7 +178,7 @@ class TestMailThatIsThereAlready:
             mail_user, "INBOX", [Append(mail(1), ("\\Seen", "$a")), Append(mail(2), ("\\Answered",))]
         )
         there.append_many(new_user, "INBOX", [Append(mail(1), ("\\Flagged",)), Append(mail(2), ("\\Seen",))])
-        run(migration(tmp_path, dovecot, mail_user, there, new_user))
+        run(migration(tmp_path, dovecot, mail_user, there, new_user), destination_is="new")
         flags = [each.flags - {"\\Recent"} for each in there.dump(new_user)[b"INBOX"].messages.values()]
         assert flags == [{"\\Seen", "\\Flagged", "$a"}, {"\\Answered", "\\Seen"}]
 

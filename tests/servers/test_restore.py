@@ -198,7 +198,7 @@ class TestWhatIsThereAlready:
         account.inbox.expunge([4])
         account.archive()
         account.copies.add(*messages(range(1, 11), "\\Flagged"))
-        result = restore(account)
+        result = restore(account, destination_is="new")
         assert account.numbers() == Counter(range(1, 31))
         assert flags_of(account, 4) == [frozenset({"\\Flagged"})]
         assert there(result, "replayed") == (20,)

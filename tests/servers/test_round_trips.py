@@ -162,7 +162,7 @@ class TestADestination:
         dovecot.record(there)
         assert at_destination(run(config)) == (FOLDERS, FOLDERS)
 
-        list_and_leave, made, subscribed, looks = 2, 4, 4, 3
+        list_and_leave, made, subscribed, looks = 2 * 2, 4, 4, 3  # first it is asked whether it is the source
         sent = 3 * FOLDERS  # opened, appended, looked through
         assert dovecot.flights(there) <= list_and_leave + made + subscribed + sent + looks
 

@@ -146,7 +146,7 @@ class TestWhatAnotherAccountCountsOn:
         alice = office.account("alice", replay__vanished=policy)
         bob = office.account("bob", **bobs)
         run(alice)
-        result = run(bob)
+        result = run(bob, destination_is="new")
         assert result.total("destination")[0]["already_there"] == len(BOTH)
         office.server.expunge(office.alice, "INBOX", [1, 6])
         run(alice)

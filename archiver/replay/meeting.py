@@ -1,0 +1,287 @@
+"""A destination is met: whose mailbox it is, and what the archive knows of it. Nothing is changed there.
+
+A destination is known by what it shows and not by its address: our copies under the UIDs that they got. A new
+address may lead to a known mailbox; then what is recorded of that is taken along. Where looking does not tell, a
+person has to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from archiver.copies import Address, DestinationFolders, KnownDestination, KnownTarget
+from archiver.destination_ports import MailDestination
+from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
+from archiver.model import Listed
+from archiver.names import decode_name, printable
+from archiver.ports import Catalog, MailSource
+from archiver.replay.inside import WELCOME, Place, look_inside, refuse_full
+from archiver.same_mailbox import (
+    FOLDERS,
+    NEWEST,
+    Print,
+    Prints,
+    Resemblance,
+    filled_of,
+    print_of,
+    resemblance,
+    shown_by,
+    suspects,
+)
+
+Word = Literal["ask", "same", "new"]
+"""What a person says of a destination that is not known: nothing, that it is the mailbox that had another address
+before, or that it is another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """How a destination was met: under which number it is known, None if it is new. `address_known` is false where
+    its address is still to be recorded; `distinct`: so is a person's word that it is not the source's mailbox.
+    `before` is where a mailbox that is known under another address was reached."""
+
+    number: int | None
+    address_known: bool = False
+    distinct: bool = False
+    before: Address | None = None
+
+
+@dataclass(slots=True)
+class Meeter:
+    """Looks at the destination of an account."""
+
+    place: Place
+    catalog: Catalog
+    word: Word = "ask"
+
+    def meet(self, destination: MailDestination, listed: DestinationFolders) -> Meeting:
+        """
+        Raises:
+            ConfigError: a person has to say what it is; nothing may be sent before.
+            BackendError: it could not be looked at.
+        """
+        shown = shown_by(listed.listed)
+        known = self.catalog.destinations().at(self.place.address)
+        if known is None:
+            return self._introduced(destination, listed, None)
+        targets = self.catalog.at_destinations().targets(known.number)
+        address_known = known.address.port is not None
+        if not (address_known or targets):
+            return self._introduced(destination, listed, known.number)
+        ours = [raw for raw, target in targets.items() if shown.get(raw) == target.uidvalidity]
+        seen = _without(filled_of(listed.listed), ours if address_known else ())
+        distinct = self._is_not_source(destination, seen, known.number)
+        if not ours and self._is_another(destination, listed, targets, shown):
+            return Meeting(None, distinct=distinct)
+        return Meeting(known.number, address_known, distinct)
+
+    def _introduced(self, destination: MailDestination, listed: DestinationFolders, number: int | None) -> Meeting:
+        """One that was never filled from this address."""
+        recognised = recognise(destination, listed.listed, self.catalog)
+        known, before = recognised.known, self.catalog.destinations().with_history()
+        if known is None and before and self.word == "same":
+            known = before[0]
+        seen = _without(filled_of(listed.listed), recognised.ours)
+        distinct = self._is_not_source(destination, seen, known.number if known else number)
+        if known is not None:
+            return Meeting(known.number, distinct=distinct, before=known.address)
+        if self.word != "new":
+            if before:
+                raise self._unknown(before[0].address)
+            refuse_full(self.place, destination, listed, self.catalog)
+        return Meeting(number, distinct=distinct)
+
+    # -- is it one that was met before -----------------------------------------------------------------------
+
+    def _is_another(
+        self,
+        destination: MailDestination,
+        listed: DestinationFolders,
+        targets: Mapping[bytes, KnownTarget],
+        shown: Mapping[bytes, int],
+    ) -> bool:
+        """Whether an address leads to another mailbox than before. All folders there have other UIDs than ours had:
+        that is a server that was rebuilt, if it still shows mail of ours. A folder that is gone tells nothing.
+
+        Raises:
+            ConfigError: a person has to say so.
+        """
+        copies = self.catalog.at_destinations()
+        if not any(raw in shown and copies.newest(target.number, 1) for raw, target in targets.items()):
+            return False
+        inside = look_inside(destination, listed, self.catalog)
+        if inside.messages <= WELCOME or inside.ours or self.word == "same":
+            return False
+        if self.word == "new":
+            return True
+        problem = f"{self.place.address} shows nothing of what was sent there, but {inside}"
+        hint = "nothing was sent; look where that host leads to, give --same-destination once if it is the same "
+        hint += "mailbox all the same, or --new-destination if it is another one"
+        raise ConfigError(self.place.file, [problem], hint=hint)
+
+    def _unknown(self, before: Address) -> ConfigError:
+        problem = f"{self.place.address} does not show what was sent to {before} before"
+        hint = (
+            "nothing was sent; give --same-destination once if it is the same mailbox all the same (what is known "
+        )
+        hint += "of it is kept), or --new-destination if it is another one (everything is sent)"
+        return ConfigError(self.place.file, [problem], hint=hint)
+
+    # -- is it the source ------------------------------------------------------------------------------------
+
+    def _is_not_source(self, destination: MailDestination, shown: Mapping[bytes, int], number: int | None) -> bool:
+        """Whether a person says now that it is another mailbox than the source, although it looks like that.
+
+        Raises:
+            ConfigError: it looks like the source's, and nobody said that it is not.
+        """
+        if number is not None and self.catalog.destinations().is_distinct(number):
+            return False
+        epochs = self.catalog.epochs()
+        known = {
+            raw: epoch
+            for raw, folder in self.catalog.folders().items()
+            if (epoch := epochs.get(folder.number)) is not None and not epoch.foreign
+        }
+        pairs = suspects({raw: epoch.uidvalidity for raw, epoch in known.items()}, shown)
+        found = _seen(destination, ((there, self._messages_of(known[raw].number)) for raw, there in pairs))
+        if found.proven and self.word != "new":
+            raise one_mailbox(
+                self.place.file, f"the destination, {self.place.address}, is the source's own mailbox", found
+            )
+        return found.proven
+
+    def _messages_of(self, epoch: int) -> Prints:
+        newest = sorted(self.catalog.known(epoch))[-NEWEST:]
+        return {uid: print_of(each) for uid, each in self.catalog.attributes(epoch, newest).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """The destination that a mailbox is known for, by our copies in it; and the folders of it that need not be
+    compared with the source, since they were ours when it was met before. NOTE: whether it is the source was not
+    asked before ports were recorded."""
+
+    known: KnownDestination | None = None
+    ours: Sequence[bytes] = ()
+
+
+def recognise(destination: MailDestination, listed: Sequence[Listed], catalog: Catalog) -> Recognised:
+    """Which of the destinations that were filled before shows itself here."""
+    best, found = Recognised(), Resemblance()
+    for known in catalog.destinations().with_history():
+        targets = catalog.at_destinations().targets(known.number)
+        pairs = suspects({raw: each.uidvalidity for raw, each in targets.items()}, filled_of(listed))
+        seen = _seen(destination, ((there, copies_in(catalog, targets[raw].number)) for raw, there in pairs))
+        if seen.proven and seen.same > found.same:
+            asked = known.address.port is not None
+            best, found = Recognised(known, [there for _, there in pairs] if asked else ()), seen
+    return best
+
+
+def _without(shown: Mapping[bytes, int], raws: Collection[bytes]) -> dict[bytes, int]:
+    return {raw: uidvalidity for raw, uidvalidity in shown.items() if raw not in raws}
+
+
+def one_mailbox(file: str, problem: str, proof: Resemblance) -> ConfigError:
+    """Source and destination are one mailbox; why that is believed, and what is to be done."""
+    names = [f'"{printable(decode_name(raw))}"' for raw in proof.folders[:3]]
+    where = " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]
+    text = f"{problem}: {proof.same} messages in {where} have the same UIDs, sizes and dates at both"
+    hint = (
+        "nothing was changed; correct host and user of [source] or [destination], or give --new-destination once "
+    )
+    hint += "if they are two mailboxes that another program made equal (dsync, a copied disk)"
+    return ConfigError(file, [text], hint=hint)
+
+
+def copies_in(catalog: Catalog, target: int) -> Prints:
+    """The newest copies in a folder of a destination, as it showed them."""
+    newest = catalog.at_destinations().newest(target, NEWEST)
+    return {copy.uid: Print(copy.size, copy.arrived if copy.dated else None) for copy in newest}
+
+
+def _seen(destination: MailDestination, expected: Iterable[tuple[bytes, Prints]]) -> Resemblance:
+    """How far a destination shows what is expected, in the first folders of which anything is."""
+    some: list[tuple[bytes, Prints]] = []
+    for raw, prints in expected:
+        if prints:
+            some.append((raw, prints))
+        if len(some) == FOLDERS:
+            break
+    if not some:
+        return Resemblance()
+    looks = destination.look([(raw, prints.keys()) for raw, prints in some])
+    found = (
+        resemblance(raw, prints, look.seen)
+        for (raw, prints), look in zip(some, looks, strict=True)
+        if look is not None
+    )
+    return sum(found, Resemblance())
+
+
+# -- the source ----------------------------------------------------------------------------------------------
+
+
+def like_destination(
+    source: MailSource, listed: Sequence[Listed], catalog: Catalog, destination: int
+) -> Resemblance:
+    """How far the source shows our own copies at that destination: its name leads there now. A folder that the
+    archive knew before the destination had it is the source's own."""
+    targets = catalog.at_destinations().targets(destination)
+    shown = filled_of(listed)
+    pairs = suspects({raw: target.uidvalidity for raw, target in targets.items()}, shown)
+    if not pairs:
+        return Resemblance()
+    own = catalog.destinations().known_before(destination)
+    fresh = [(raw, here) for raw, here in pairs if (here, shown[here]) not in own]
+    expected = ((here, copies_in(catalog, targets[raw].number)) for raw, here in fresh)
+    return _read(source, listed, expected)
+
+
+def alike(
+    source: MailSource, at_source: Sequence[Listed], destination: MailDestination, shown: Mapping[bytes, int]
+) -> Resemblance:
+    """How far a source and these folders of a destination show the same messages, whatever is recorded of them."""
+    folders = {each.folder.raw: each.folder for each in at_source}
+    expected: list[tuple[bytes, Prints]] = []
+    for here, there in suspects(filled_of(at_source), shown):
+        if len(expected) < FOLDERS:
+            try:
+                source.open(folders[here])
+                newest = sorted(source.uids())[-NEWEST:]
+                expected.append((there, {each.uid: print_of(each) for each in source.scan(newest)}))
+            except (FolderNotFound, PermissionDenied):
+                continue
+    return _seen(destination, expected)
+
+
+def alike_if_new(
+    source: MailSource,
+    at_source: Sequence[Listed],
+    destination: MailDestination,
+    there: DestinationFolders,
+    catalog: Catalog | None,
+) -> Resemblance:
+    """The same of a destination under a new address, as far as it is not one that was met before."""
+    ours = recognise(destination, there.listed, catalog).ours if catalog is not None else ()
+    return alike(source, at_source, destination, _without(filled_of(there.listed), ours))
+
+
+def _read(source: MailSource, listed: Sequence[Listed], expected: Iterable[tuple[bytes, Prints]]) -> Resemblance:
+    folders = {each.folder.raw: each.folder for each in listed}
+    found, looked_into = Resemblance(), 0
+    for raw, prints in expected:
+        if not prints:
+            continue
+        try:
+            source.open(folders[raw])
+            found += resemblance(raw, prints, source.scan(prints.keys()))
+        except (FolderNotFound, PermissionDenied):
+            continue
+        looked_into += 1
+        if looked_into == FOLDERS:
+            break
+    return found
