@@ -204,6 +204,13 @@ def copies_at(catalog: Catalog | None, destination: int | None) -> int:
     return sum(each.replayed + each.already_there for each in catalog.at_destinations().tallies(destination, None))
 
 
+def removed_at(catalog: Catalog | None, destination: int | None) -> int:
+    """How many messages of the archive the destination's user removed; they are not sent again."""
+    if catalog is None or destination is None:
+        return 0
+    return sum(each.removed for each in catalog.at_destinations().tallies(destination, None))
+
+
 def known_number(settings: Settings, catalog: Catalog | None) -> int | None:
     """Under which number the catalog knows the account's destination by its address; None if it does not, or there
     is none."""

@@ -20,7 +20,14 @@ from archiver.model import Folder, KnownFolder, Listed
 from archiver.names import printable
 from archiver.replay.meeting import Word
 from archiver.replay.placing import Recorded, map_of
-from archiver.wiring_meeting import copies_at, known_number, look_at_both, look_at_meeting, words_of
+from archiver.wiring_meeting import (
+    copies_at,
+    known_number,
+    look_at_both,
+    look_at_meeting,
+    removed_at,
+    words_of,
+)
 from archiver.wiring_reading import open_for_reading
 from archiver.wiring_replay import look_at_destination, map_rules
 from pipelines.failures import logged
@@ -40,8 +47,9 @@ class FolderPlace:
 @dataclass(frozen=True, slots=True)
 class DestinationPreview:
     """What a look at a destination found; `error` is what ended it. `free_octets` and `append_limit` are None
-    where there is no limit or the server does not tell. `held` copies are there already, and beside them mail that
-    is `not_ours`, None where nobody could look; `met` says for people what the mailbox is to the archive."""
+    where there is no limit or the server does not tell. `held` copies are there already, `removed` ones were
+    removed by their user, and beside them is mail that is `not_ours`, None where nobody could look; `met` says
+    for people what the mailbox is to the archive."""
 
     settings: Settings
     server: ServerFacts | None = None
@@ -50,6 +58,7 @@ class DestinationPreview:
     free_octets: int | None = None
     append_limit: int | None = None
     held: int = 0
+    removed: int = 0
     not_ours: NotOurs | None = None
     met: str = ""
     error: ArchiverError | None = None
@@ -147,7 +156,12 @@ def _compared(
         recorded = catalog.at_destinations().mapped(number)
         holding = catalog.at_destinations().holding(number)
     rules = map_rules(preview.settings)
-    preview = replace(preview, held=copies_at(catalog, number), not_ours=not_ours(listed, holding, rules.prefix))
+    preview = replace(
+        preview,
+        held=copies_at(catalog, number),
+        removed=removed_at(catalog, number),
+        not_ours=not_ours(listed, holding, rules.prefix),
+    )
     folder_map = map_of(known, listed, rules, recorded)
     folders = tuple(
         FolderPlace(

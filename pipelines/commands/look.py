@@ -168,7 +168,7 @@ def _to_send(preview: Preview) -> str | None:
     there, totals = preview.destination, preview.totals
     if there is None or there.error is not None or preview.error is not None:
         return None
-    messages = max(0, totals["messages"] - there.held)
+    messages = max(0, totals["messages"] - there.held - there.removed)
     if not messages:
         return "nothing is to be sent but what changes"
     octets = totals["size"] * messages // totals["messages"] if totals["messages"] else 0

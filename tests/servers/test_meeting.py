@@ -80,6 +80,7 @@ class TestADestinationUnderAnotherAddress:
         result = run(config)
         assert "the same mailbox as" in result.output
         assert counts(result, "replayed", "already_there", "removed") == (0, 16, 10)
+        assert "nothing is to be sent" in command("check", config).output
         assert held(there, self.new_user)["INBOX"] == 16
 
         assert "the same mailbox as" not in run(config).output
