@@ -1,7 +1,9 @@
 """SIGINT and SIGTERM end a run cleanly: what was gathered is made lasting, then the run stops.
 
-Connections are cut, so that a server that keeps us waiting cannot hold up the end. A second signal of the same
-kind kills, as it would without us.
+Connections to mail servers are cut, so that a server that keeps us waiting cannot hold up the end. Requests to a
+bucket have some seconds to finish the batch, and are cut then. A process that talks to a bucket and does not end
+within ten seconds is ended all the same: a run that was killed goes on where it stopped. A second signal of the
+same kind kills, as it would without us.
 """
 
 from __future__ import annotations
@@ -10,14 +12,18 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from types import FrameType
 
+from archiver.ending import end_requests, has_requests
 from archiver.errors import Interrupted
 from archiver.imap.line import cut_lines
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.1
+_BUCKET_SECONDS = 3.0  # for a bucket to take the batch that is under way
+_END_SECONDS = 9.5  # systemd and people expect ten
 
 
 class Stop:
@@ -32,6 +38,7 @@ class Stop:
         self._owner = os.getpid()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._received)
+        _watch_signals()
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         # NOTE: runs between any two steps of the main thread, so it must not wait for a lock.
@@ -63,6 +70,42 @@ class Stop:
             time.sleep(min(left, _LOOK_SECONDS))
             self.check()
 
+
+def _watch_signals() -> None:
+    """Have a thread that a signal wakes even while the main thread is in a library that does not come back."""
+    global _waking
+    if _waking is not None:
+        return
+    _waking = os.pipe()
+    os.set_blocking(_waking[1], False)
+    signal.set_wakeup_fd(_waking[1], warn_on_full_buffer=False)
+    threading.Thread(target=_end_in_time, args=(_waking[0],), name="end", daemon=True).start()
+
+
+def _end_in_time(woken: int) -> None:
+    """Wait for a signal that asks for an end, and see to it that the end comes."""
+    while (number := os.read(woken, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
+        pass
+    began = time.monotonic()
+    time.sleep(_BUCKET_SECONDS)
+    end_requests(number)
+    time.sleep(max(0.0, began + _END_SECONDS - time.monotonic()))
+    if has_requests():
+        os._exit(128 + number)
+
+
+def _watch_in_child() -> None:
+    global _waking
+    if _waking is not None:
+        for descriptor in _waking:
+            os.close(descriptor)
+        _waking = None
+        _watch_signals()
+
+
+_waking: tuple[int, int] | None = None
+
+os.register_at_fork(after_in_child=_watch_in_child)
 
 STOP = Stop()
 """The one of this process: signals belong to a process, not to a task."""

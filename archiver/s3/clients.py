@@ -23,6 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import SSLError
 
 from archiver.errors import ConfigError
+from archiver.s3.lines import make_cuttable
 from archiver.secrecy import keep_secret
 from archiver.settings import S3Settings
 
@@ -68,6 +69,7 @@ def make_client(settings: S3Settings) -> Any:
         client = session.client(
             "s3", endpoint_url=settings.endpoint_url, verify=_trusted(settings) or None, config=config
         )
+    make_cuttable(client)
     events = client.meta.events
     # It costs a round trip for each object, and answers of old proxies that nobody expects.
     events.unregister("before-call.s3", botocore.handlers.add_expect_header)

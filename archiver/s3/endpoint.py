@@ -19,6 +19,7 @@ import urllib3.exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from archiver import ending
 from archiver.s3.clients import make_client
 from archiver.s3.failures import Refusal, clock_of, refusal_of, refused, unheard
 from archiver.settings import S3Settings
@@ -58,6 +59,7 @@ class Endpoint:
         attempt = 0
         while True:
             attempt += 1
+            ending.check_end()
             try:
                 answer: Answer = getattr(self.client(where), operation)(**parameters)
                 return answer
@@ -103,7 +105,7 @@ def asked_at(answer: Answer) -> float:
 
 def pause(attempt: int) -> None:
     """Wait before another attempt, longer each time, so that many who were hit at once come back one by one."""
-    time.sleep(random.random() * min(2.0 ** (attempt - 1), _LONGEST_WAIT))
+    ending.wait(random.random() * min(2.0 ** (attempt - 1), _LONGEST_WAIT))
 
 
 def _rewind(body: Any) -> None:

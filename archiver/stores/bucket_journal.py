@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from archiver import ending
 from archiver.errors import ArchiverError, IntegrityError, Locked
 from archiver.facts import Fact, Segment
 from archiver.model import Digest
@@ -98,6 +99,7 @@ class BucketJournal:
         return segment
 
     def _create(self, key: str, octets: bytes, digest: Digest) -> bool:
+        ending.check_end()  # before anything is sent, and so before there is any doubt
         try:
             return self._bucket.create(key, octets, digest, "journal")
         except BaseException:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
+from archiver import ending
 from archiver.errors import ArchiverError, IntegrityError, Locked
 from archiver.names import printable
 from archiver.s3.bucket import Bucket, ObjectFacts
@@ -176,7 +177,7 @@ class Lease:
         NOTE: not before its claim is written: whoever comes next has to know that one is due.
         """
         if not self.claim_due:
-            with contextlib.suppress(ArchiverError):
+            with contextlib.suppress(ArchiverError), ending.last_words():
                 self._write(replace(self._words, released=True))
 
     def _write(self, words: Written) -> None:
@@ -230,7 +231,7 @@ def kept(lease: Lease) -> Iterator[Lease]:
         yield lease
     finally:
         lease.end()
-        thread.join(_LAST_REQUEST)
+        thread.join(ending.patience(_LAST_REQUEST))
 
 
 def observed(bucket: Bucket, place: str) -> tuple[int, bool]:

@@ -1,0 +1,106 @@
+"""The end of a process that was asked to stop: for how long requests to a bucket may still go on.
+
+A signal lets what is under way come to its end, for a batch that is nearly written is worth some seconds. When
+these are over, requests that still wait are cut, and no new ones are made, except the last words: the lease is
+given back. So an endpoint that says nothing holds nobody up, and one that answers knows that the archive is free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager
+from typing import Any
+
+from archiver.errors import Interrupted
+
+_LOOK_SECONDS = 0.1
+_LAST_WORDS_SECONDS = 3.0
+_CUT_SECONDS = 1.0
+
+_open: dict[int, weakref.ref[socket.socket]] = {}
+_signal: int | None = None
+_in_use = False
+_speaking = threading.local()
+_waited_for: set[Future[Any]] = set()
+
+
+def end_requests(number: int) -> None:
+    """Cut the requests that are under way and refuse new ones, since the signal `number` asked for an end. Any
+    thread may call it."""
+    global _signal
+    _signal = number
+    for reference in tuple(_open.values()):
+        sock = reference()
+        if sock is None:
+            continue
+        try:
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        except OSError:
+            pass  # not connected yet, or closed already
+
+    time.sleep(_CUT_SECONDS)  # what was cut fails by itself
+    for work in tuple(_waited_for):
+        with contextlib.suppress(InvalidStateError):
+            work.set_exception(Interrupted(number))
+
+
+def abandon(work: Future[Any]) -> None:
+    """Let nobody wait for this work after the end: some requests cannot be cut."""
+    _waited_for.add(work)
+    work.add_done_callback(_waited_for.discard)
+
+
+def has_ended() -> bool:
+    """Whether no new requests may be made."""
+    return _signal is not None
+
+
+def has_requests() -> bool:
+    """Whether this process has ever talked to a bucket."""
+    return _in_use
+
+
+def watch(sock: socket.socket) -> None:
+    """Let this connection be cut."""
+    global _in_use
+    _in_use = True
+    key = id(sock)
+    _open[key] = weakref.ref(sock, lambda _: _open.pop(key, None))
+    check_end()
+
+
+def check_end() -> None:
+    """
+    Raises:
+        Interrupted: no new request may be made.
+    """
+    if _signal is not None and not getattr(_speaking, "last", False):
+        raise Interrupted(_signal)
+
+
+def wait(seconds: float) -> None:
+    """Sleep, but no longer than requests may be made."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and _signal is None:
+        time.sleep(min(left, _LOOK_SECONDS))
+
+
+@contextmanager
+def last_words() -> Iterator[None]:
+    """Requests of this thread that may be made after the end: they are short, and nothing depends on them."""
+    _speaking.last = True
+    try:
+        yield
+    finally:
+        _speaking.last = False
+
+
+def patience(seconds: float) -> float:
+    """How long to wait for something to end: `seconds`, and less when the process has to."""
+    return seconds if _signal is None else min(seconds, _LAST_WORDS_SECONDS)
