@@ -29,12 +29,33 @@ class TargetState:
 
 @dataclass(frozen=True, slots=True)
 class KnownTarget:
-    """A target as the catalog knows it. `state` is None until a pass over it was complete."""
+    """A target as the catalog knows it. `state` is None until a pass over it was complete. `renaming` is the name
+    that we were about to give it, when something stopped us."""
 
     number: int
     raw: bytes
     uidvalidity: int
     state: TargetState | None = None
+    renaming: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A target all of whose copies are of mail that is not in its folder at the source any more, and a folder of
+    the archive that has `equal` of these `left` messages, octet for octet. It holds `held` messages; `complete`:
+    the archive has seen all of it."""
+
+    target: int
+    folder: int
+    equal: int
+    left: int
+    held: int
+    complete: bool
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the folder is the one that was there, under another name."""
+        return 2 * self.equal > self.left or (not self.complete and 2 * self.equal > self.held)
 
 
 @dataclass(frozen=True, slots=True)

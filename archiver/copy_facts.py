@@ -64,7 +64,7 @@ class MappedFact:
 @dataclass(frozen=True, slots=True)
 class TargetFact:
     """A folder of a destination began an epoch of its own; the one before it ended, and what was known of its
-    messages means nothing any more. `reason`: "first", "uidvalidity" or "rewound"."""
+    messages means nothing any more. `reason`: "first", "uidvalidity", "rewound" or "renamed" (by us)."""
 
     kind: ClassVar[str] = "target"
     number: int
@@ -215,4 +215,25 @@ class TargetStateFact:
     target: int
     uidnext: int
     messages: int
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenamingFact:
+    """A folder of a destination is about to be renamed to `raw`, because its folder was renamed at the source.
+    `renamed` ends that."""
+
+    kind: ClassVar[str] = "renaming"
+    target: int
+    raw: bytes
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenamedFact:
+    """A folder of a destination is called `raw` now, or still: where that is the old name, it was not renamed."""
+
+    kind: ClassVar[str] = "renamed"
+    target: int
+    raw: bytes
     at: str

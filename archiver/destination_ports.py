@@ -19,6 +19,7 @@ from archiver.copies import (
     LookedAt,
     Loss,
     MessageKey,
+    Moved,
     OpenedTarget,
     Outgoing,
     Refused,
@@ -88,6 +89,13 @@ class MailDestination(MailReader, Protocol):
     ) -> Iterator[tuple[bytes, FolderRefused | None]]:
         """Make folders, parents first, in few round trips. What becomes of each as it is known: why the server does
         not want it, or None."""
+
+    def rename(self, raw: bytes, to: bytes) -> None:
+        """Rename a folder, and those below it with it; fine if that is done already. No folder is open afterwards.
+
+        Raises:
+            FolderRefused: it was not done.
+        """
 
     def subscribe(self, raws: Collection[bytes]) -> None:
         """Subscribe to folders; one that the server refuses is passed over."""
@@ -214,6 +222,9 @@ class Copies(Protocol):
     def vanished(self, target: int, *, twice: bool = True, gone: Collection[int] = ()) -> Sequence[Copy]:
         """Copies that we appended whose message vanished, or was in one of the folders `gone` and these are no
         longer at the source; seen so by two complete archive steps, or not `twice`."""
+
+    def moved(self, destination: int) -> Sequence[Moved]:
+        """Targets whose mail is in another folder at the source now."""
 
     def stranded(self, destination: int) -> Mapping[int, int]:
         """How many copies that we appended are there of folders that the source no longer has, by their numbers;

@@ -23,6 +23,8 @@ from archiver.copy_facts import (
     ReflaggedFact,
     RefusedFact,
     RemovedFact,
+    RenamedFact,
+    RenamingFact,
     TargetFact,
     TargetStateFact,
     TwinFact,
@@ -235,6 +237,8 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     RemovedFact,
     MarkedFact,
     TargetStateFact,
+    RenamingFact,
+    RenamedFact,
 ]
 
 _KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in get_args(Fact)}

@@ -169,6 +169,7 @@ def _context(
             include_vanished=options.include_vanished or options.moment is not None,
             include_removed=options.include_removed,
             confirmed=options.confirm_deletions,
+            of_now=options.moment is None,
         ),
         attempts=settings.attempts,
         pause=pause,

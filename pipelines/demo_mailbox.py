@@ -35,6 +35,10 @@ class SourceMailbox:
         names = dict.fromkeys([*self._now, *self._gone])
         return {name: [*self._now.get(name, ()), *self._gone.get(name, ())] for name in names}
 
+    def to_be_there(self) -> dict[str, list[Mail]]:
+        """What a destination has where nothing is deleted: every folder of now, with what was expunged from it."""
+        return {name: mails for name, mails in self.ever().items() if name in self._now}
+
     def fill(self) -> None:
         """Put the sample mail there."""
         for folder in FOLDERS:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal_column, or_, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from archiver.catalogs.schema import ATTEMPT, COPY, INTENT, MAPPED, REFUSAL, TARGET, TWIN
@@ -23,6 +23,8 @@ from archiver.copy_facts import (
     ReflaggedFact,
     RefusedFact,
     RemovedFact,
+    RenamedFact,
+    RenamingFact,
     TargetFact,
     TargetStateFact,
     TwinFact,
@@ -321,6 +323,22 @@ def _states(connection: Connection, _segment: Segment, facts: Sequence[TargetSta
     )
 
 
+def _renaming(connection: Connection, _segment: Segment, facts: Sequence[RenamingFact]) -> None:
+    for fact in facts:
+        connection.execute(update(TARGET).where(TARGET.c.number == fact.target).values(renaming=fact.raw))
+
+
+def _renamed(connection: Connection, _segment: Segment, facts: Sequence[RenamedFact]) -> None:
+    """What was known of a folder that had the name before means nothing any more."""
+    for fact in facts:
+        its = select(TARGET.c.destination).where(TARGET.c.number == fact.target).scalar_subquery()
+        others = (TARGET.c.destination == its, TARGET.c.raw == fact.raw, TARGET.c.number != fact.target)
+        end = update(TARGET).where(*others, TARGET.c.ended_at.is_(None))
+        connection.execute(end.values(ended_at=fact.at))
+        now = update(TARGET).where(TARGET.c.number == fact.target)
+        connection.execute(now.values(raw=fact.raw, renaming=None))
+
+
 COPY_EFFECTS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], None]] = {
     MappedFact: _maps,
     TargetFact: _targets,
@@ -333,4 +351,6 @@ COPY_EFFECTS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], 
     RemovedFact: _removed,
     MarkedFact: _marked,
     TargetStateFact: _states,
+    RenamingFact: _renaming,
+    RenamedFact: _renamed,
 }

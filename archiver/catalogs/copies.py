@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select
 
 from archiver.catalogs.database import Database
-from archiver.catalogs.gone import OURS, is_withdrawable, stranded
+from archiver.catalogs.gone import OURS, is_withdrawable, moved, stranded
 from archiver.catalogs.holding import holding
 from archiver.catalogs.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
 from archiver.catalogs.schema import (
@@ -32,6 +32,7 @@ from archiver.copies import (
     KnownTarget,
     Loss,
     MessageKey,
+    Moved,
     Outgoing,
     Refused,
     TargetState,
@@ -196,6 +197,11 @@ class SqlCopies:
         longer at the source; seen so by two complete archive steps, or not `twice`."""
         rows = _COPIES.where(COPY.c.target == target, OURS, EPOCH.c.ended_at.is_(None))
         return self._copies([rows.where(is_withdrawable(gone, twice=twice))])
+
+    def moved(self, destination: int) -> Sequence[Moved]:
+        """Targets whose mail is in another folder at the source now."""
+        with self._database.reading() as connection:
+            return moved(connection, destination)
 
     def stranded(self, destination: int) -> Mapping[int, int]:
         """How many copies that we appended are there of folders that the source no longer has, by their numbers;
@@ -394,9 +400,11 @@ def _uncopied(statement: Select[*tuple[Any, ...]], target: int) -> Select[*tuple
 
 def _was_removed(destination: ColumnElement[Any], raw: ColumnElement[Any]) -> ColumnElement[bool]:
     """The message, which has no copy, was removed by the destination's user before the folder's messages got other
-    UIDs there; it itself, or the one that it was before the source gave it another UID."""
+    UIDs there; it itself, or the one that it was before the source gave it another UID or its folder another name.
+    """
     former, copy = TARGET.alias("former"), COPY.alias("former_copy")
-    old, its_epoch = MESSAGE.alias("old"), EPOCH.alias("its_epoch")
+    old, its_epoch, its_folder = MESSAGE.alias("old"), EPOCH.alias("its_epoch"), FOLDER.alias("its_folder")
+    is_gone = its_folder.c.gone_at.is_not(None)
     removed = (
         select(copy.c.target_uid)
         .join(former, former.c.number == copy.c.target)
@@ -412,10 +420,11 @@ def _was_removed(destination: ColumnElement[Any], raw: ColumnElement[Any]) -> Co
     under_another = (
         removed.join(old, and_(old.c.epoch == copy.c.epoch, old.c.uid == copy.c.uid))
         .join(its_epoch, its_epoch.c.number == old.c.epoch)
+        .join(its_folder, its_folder.c.number == its_epoch.c.folder)
         .where(
             old.c.digest == MESSAGE.c.digest,
-            its_epoch.c.folder == EPOCH.c.folder,
-            or_(old.c.vanished_at.is_not(None), its_epoch.c.ended_at.is_not(None)),
+            or_(its_epoch.c.folder == EPOCH.c.folder, is_gone),
+            or_(old.c.vanished_at.is_not(None), its_epoch.c.ended_at.is_not(None), is_gone),
         )
     )
     return or_(itself.exists(), under_another.exists())
@@ -446,7 +455,7 @@ def _nowhere_else() -> ColumnElement[bool]:
 
 def _target(row: Row[*tuple[Any, ...]]) -> KnownTarget:
     state = None if row.uidnext is None else TargetState(row.uidnext, row.messages)
-    return KnownTarget(row.number, row.raw, row.uidvalidity, state)
+    return KnownTarget(row.number, row.raw, row.uidvalidity, state, row.renaming)
 
 
 def _outgoing(row: Sequence[Any], sets: FlagSets) -> Outgoing:

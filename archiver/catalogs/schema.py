@@ -245,6 +245,8 @@ TARGET = Table(
     Column("ended_at", Text),
     Column("uidnext", BigInteger),
     Column("messages", BigInteger),
+    # The name that it is about to get; NULL: it stays as it is.
+    Column("renaming", LargeBinary),
 )
 
 COPY = Table(
@@ -362,6 +364,9 @@ def _add_what_harm_showed(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE pass ADD COLUMN shown BIGINT"))
     connection.execute(text("ALTER TABLE folder ADD COLUMN gone_at TEXT"))
     connection.execute(text("ALTER TABLE folder ADD COLUMN gone_run TEXT"))
+    if "renaming" not in {column["name"] for column in inspect(connection).get_columns("target")}:
+        # NOTE: a catalog of version 1 just got the table as it is today.
+        connection.execute(text("ALTER TABLE target ADD COLUMN renaming BLOB"))
     # Since when is not known here, so it counts from the newest archive step; without one, from ever.
     newest = "(SELECT {} FROM step WHERE step = 'archive' ORDER BY at DESC, run DESC LIMIT 1)"
     moment = ", ".join(f"gone_{name} = coalesce({newest.format(name)}, '')" for name in ("at", "run"))

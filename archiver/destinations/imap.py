@@ -127,6 +127,27 @@ class ImapDestination:
             return b""
         return b" (USE (\\%s))" % use.removeprefix("\\").capitalize().encode("ascii")
 
+    def rename(self, raw: bytes, to: bytes) -> None:
+        self.open(b"INBOX", readonly=True)  # some servers do not rename a folder that is open
+        self._appends = None
+        self._session.where = Where(self._session.where.server)
+        reply = self._session.command_with_strings(b"RENAME", [raw, to])
+        # NOTE: Courier says OK where there is nothing to be renamed, and one that did it before says NO.
+        if self._is_there(to) and not self._is_there(raw):
+            return
+        said = reply.status + b" " + reply.text
+        error = error_of(said, self._session.where, FolderRefused)
+        if not reply.ok and (isinstance(error, ServerUnavailable) or classify(said) == "throttled"):
+            raise error
+        old, new = (names.printable(names.decode_name(name)) for name in (raw, to))
+        raise FolderRefused(
+            f'the destination does not rename the folder "{old}" to "{new}": {error.reason}',
+            server_reply=error.server_reply,
+        )
+
+    def _is_there(self, raw: bytes) -> bool:
+        return self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)").ok
+
     def subscribe(self, raws: Collection[bytes]) -> None:
         commands = [(b"SUBSCRIBE", raw, b"") for raw in raws]
         for start in range(0, len(commands), _REFUSABLE):

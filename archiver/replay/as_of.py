@@ -11,7 +11,19 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from archiver.copies import Attempt, Copy, CopyTally, Intent, KnownTarget, Loss, MessageKey, Outgoing, Refused, Twin
+from archiver.copies import (
+    Attempt,
+    Copy,
+    CopyTally,
+    Intent,
+    KnownTarget,
+    Loss,
+    MessageKey,
+    Moved,
+    Outgoing,
+    Refused,
+    Twin,
+)
 from archiver.destination_ports import Copies
 from archiver.model import Digest
 from archiver.ports import Catalog
@@ -155,6 +167,9 @@ class PastCopies:
 
     def equal(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
         return self._now.equal(target, digests)
+
+    def moved(self, destination: int) -> Sequence[Moved]:
+        return self._now.moved(destination)
 
     def stranded(self, destination: int) -> Mapping[int, int]:
         return self._now.stranded(destination)

@@ -61,7 +61,7 @@ class ReplayRulesOfAccount:
     """What the account file and the command line ask for. `repairs` may be done to what is refused; `vanished` is
     what becomes of copies whose messages are gone from the source, beyond the brake only if `confirmed`;
     `include_vanished` sends what is gone from the source too, `include_removed` sends again what the destination's
-    user removed."""
+    user removed. `of_now`: the folders as they are, and not as they stood at a moment of the past."""
 
     repairs: Collection[str]
     vanished: VanishedPolicy
@@ -69,6 +69,7 @@ class ReplayRulesOfAccount:
     include_vanished: bool = False
     include_removed: bool = False
     confirmed: bool = False
+    of_now: bool = True
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ from archiver.replay.connection import Connection, Crew
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
 from archiver.replay.placing import place_folders
 from archiver.replay.removals import forget_removed, gone_folders
+from archiver.replay.renaming import follow_renames, settle_renames
 from archiver.replay.sparing import LeftToOthers, Spared, spare
 from archiver.replay.target_pass import TargetPass
 from archiver.replay.withdrawing import stranded_jobs, tell_of_gone, withdraw
@@ -71,7 +72,10 @@ def replay_folders(
         context.append_limit = listed.append_limit
         if context.rules.include_removed:
             forget_removed(context)
+        settle_renames(context, connection)
         gone = set() if context.rules.include_removed else gone_folders(context, connection, listed)
+        if context.rules.of_now:
+            listed = follow_renames(context, connection, listed, folders, rules)
         placed = place_folders(context, connection, listed, folders, rules, errors, gone)
         refused = context.copies.refused(context.destination, vanished=context.rules.include_vanished)
         context.refused = {each.key: each for each in refused}

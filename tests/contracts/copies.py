@@ -20,6 +20,7 @@ from archiver.copies import (
     KnownTarget,
     Loss,
     MessageKey,
+    Moved,
     Outgoing,
     Refused,
     Stranger,
@@ -37,6 +38,8 @@ from archiver.copy_facts import (
     ReflaggedFact,
     RefusedFact,
     RemovedFact,
+    RenamedFact,
+    RenamingFact,
     TargetFact,
     TargetStateFact,
     TwinFact,
@@ -168,6 +171,7 @@ def everything(catalog: Catalog) -> dict[str, object]:
             f"refused {destination}, vanished": copies.refused(destination, vanished=True),
             f"losses {destination}": copies.losses(destination),
             f"stranded {destination}": copies.stranded(destination),
+            f"moved {destination}": copies.moved(destination),
         }
         answers |= {f"tallies {destination} {run}": copies.tallies(destination, run) for run in (None, "R1", "R2")}
     for target in range(1, 7):
@@ -900,6 +904,48 @@ class CopiesContract:
         apply(catalog, WORK)
         assert [each.uid for each in copies.reflagged(2)] == [1001]
 
+    # Renamed folders
+
+    def test_a_target_gets_another_name(self, catalog: Catalog, copies: Copies) -> None:
+        apply(
+            catalog,
+            *ACCOUNT,
+            stored(1, epoch=2),
+            copied(1, epoch=2, target=2),
+            RenamingFact(2, b"INBOX.New", LATER),
+        )
+        raw = OF_WORK_THERE.raw
+        assert copies.targets(1)[raw] == KnownTarget(2, raw, 78, renaming=b"INBOX.New")
+
+        apply(catalog, replace(TARGET, number=3, raw=b"INBOX.New"), RenamedFact(2, b"INBOX.New", LATER))
+        assert copies.targets(1) == {
+            b"INBOX": KnownTarget(1, b"INBOX", 77),
+            b"INBOX.New": KnownTarget(2, b"INBOX.New", 78),
+        }
+        assert copies.claimed(2) == {1001: True}
+
+    def test_where_the_mail_of_a_folder_that_is_gone_is_now(self, catalog: Catalog, copies: Copies) -> None:
+        other = replace(WORK, number=3, raw=b"Other", path=("Other",), directory=".Other")
+        apply(catalog, *ACCOUNT, *(stored(uid, epoch=2) for uid in range(1, 5)), VanishedFact(2, (4,), AT))
+        apply(catalog, *(copied(uid, epoch=2, target=2) for uid in range(1, 5)))
+        apply(catalog, other, EpochFact(3, 3, 9, 1, "first", AT))
+        apply(
+            catalog, *(replace(stored(uid, epoch=3), digest=digest_of(f"message {uid - 10}")) for uid in (11, 12))
+        )
+        assert copies.moved(1) == []
+
+        apply(catalog, replace(WORK, listed=False))
+        (found,) = copies.moved(1)
+        assert found == Moved(2, 3, equal=2, left=3, held=2, complete=False)
+        assert (found.is_same, replace(found, equal=1, held=3).is_same) == (True, False)
+        assert copies.moved(2) == []
+
+        apply(catalog, RemovedFact(2, (1001, 1002), "user", LATER))
+        assert copies.moved(1) == []
+
+        apply(catalog, copied(1, epoch=1, target=2), stored(1))  # mail of a folder that is there
+        assert copies.moved(1) == []
+
     # Refusals
 
     def test_a_refused_message(self, catalog: Catalog, copies: Copies) -> None:
@@ -1169,7 +1215,7 @@ def _any_facts(chance: random.Random, count: int) -> Iterable[Fact]:
         uid = chance.choice([*messages[epoch], 99])
         near = [chance.randint(1, 12) for _ in range(chance.randint(1, 3))]
         flags, said = chance.choice(flag_sets), chance.choice(flag_sets)
-        match chance.randint(0, 14):
+        match chance.randint(0, 15):
             case 0 | 1 | 2:
                 uid = len(messages[epoch]) + 1
                 messages[epoch].append(uid)
@@ -1210,3 +1256,8 @@ def _any_facts(chance: random.Random, count: int) -> Iterable[Fact]:
                 raw = chance.choice(list(targets))
                 targets[raw] = number_of_targets
                 yield TargetFact(number_of_targets, 1, raw, 100 + number_of_targets, "uidvalidity", AT)
+            case 15 if chance.random() < 0.3:
+                old, new = chance.choice(list(targets)), chance.choice([b"New", b"Other", *targets])
+                yield RenamingFact(targets[old], new, AT)
+                yield RenamedFact(targets[old], new, AT)
+                targets[new] = targets.pop(old)

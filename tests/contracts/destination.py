@@ -278,6 +278,34 @@ class DestinationContract:
         listed = {each.folder.raw: each.folder.subscribed for each in destination.list_folders().listed}
         assert [listed[raw] for raw in there.odd_names] == [True] * len(there.odd_names)
 
+    def test_a_folder_is_renamed_with_all_in_it_and_below_it(
+        self, there: There, destination: MailDestination
+    ) -> None:
+        old, new = there.name("Old"), there.name("New")
+        destination.create_all([(old, None)])
+        for name in (old, there.name("Old/below")):
+            destination.create(name, None)
+        there.put(Append(message(1), ("\\Flagged",)), Append(message(2)), folder=old)
+        there.put(Append(message(3)), folder=there.name("Old/below"))
+        kept = there.kept(old)
+        destination.open(old)
+        for _ in range(2):  # the second time it is done already
+            destination.rename(old, new)
+            assert there.kept(new) == kept
+            assert there.digests(there.name("New/below")) == [digest_of(message(3))]
+            assert old not in there.holds()
+        assert destination.open(new).messages == 2
+
+    def test_a_folder_is_not_renamed_where_that_cannot_be(self, there: There, destination: MailDestination) -> None:
+        old, new = there.name("Old"), there.name("New")
+        for name in (old, new):
+            destination.create(name, None)
+        there.put(Append(message(1)), folder=old)
+        for name, to in ((old, new), (there.name("nowhere"), there.name("Other"))):
+            with pytest.raises(FolderRefused):
+                destination.rename(name, to)
+        assert (there.digests(old), there.digests(new)) == ([digest_of(message(1))], [])
+
     def test_folders_are_subscribed(self, there: There, destination: MailDestination) -> None:
         for name in ("Work", "Play"):
             destination.create(there.name(name), None)

@@ -57,14 +57,14 @@ def test_it_says_what_happened(toured: tuple[Path, str]) -> None:
         "✓ 4 messages fetched: those that arrived",
         "✓ 2 messages with new flags",
         "✓ 1 message vanished from the source, kept in the archive",
-        "✓ 9 messages replayed: those that arrived, and the renamed folder's",
+        "✓ 4 messages replayed: those that arrived",
         "✓ 0 messages fetched",
         "✓ 0 messages sent",
         "✓ 39 files in the archive, each with the octets of its message",
-        "✓ 16 folders at the destination",
-        "✓ 39 messages there with the same octets, in the same folder",
-        "✓ 39 of them with the same date of arrival (INTERNALDATE)",
-        "✓ 39 of them with the same flags, too; keywords aside",
+        "✓ 15 folders at the destination",
+        "✓ 34 messages there with the same octets, in the same folder",
+        "✓ 34 of them with the same date of arrival (INTERNALDATE)",
+        "✓ 34 of them with the same flags, too; keywords aside",
         "✓ 4 of them without their keywords, and as many are listed in the report",
         "✓ 0 messages there that are not from the source",
         "✓ 33 messages of the source came back octet for octet",
@@ -109,7 +109,7 @@ def test_three_runs_left_three_reports_that_balance(toured: tuple[Path, str]) ->
     there = [each["destination"] for each in totals]
     assert [(each["replayed"], each["already_there"], each["verified"]) for each in there] == [
         (30, 0, 30),
-        (9, 24, 33),
+        (4, 29, 33),
         (0, 33, 33),
     ]
 

@@ -107,6 +107,22 @@ class Writing:
                 raise Refused(b"NO [USEATTR] not for this folder")
         return [use.decode() for use in parameters[1]]
 
+    def do_rename(self, tag: bytes, arguments: bytes) -> bytes:
+        server, words = self._session.server, tokens(arguments)
+        old, new = (self._session.name([word]) for word in words)
+        with server.changing:
+            self._existing(old)
+            if old.upper() == b"INBOX":
+                raise Refused(b"NO [CANNOT] INBOX stays")
+            if new in server.folders:
+                raise Refused(b"NO [ALREADYEXISTS] it exists")
+            below = old + (server.delimiter or b"/")
+            server.folders = {
+                new + name.removeprefix(old) if name == old or name.startswith(below) else name: each
+                for name, each in server.folders.items()
+            }
+        return b"OK RENAME completed"
+
     def do_delete(self, tag: bytes, arguments: bytes) -> bytes:
         server, name = self._session.server, self._session.name(tokens(arguments))
         with server.changing:

@@ -45,7 +45,7 @@ LATER_TABLES = {
 
 LATER_COLUMNS = {
     2: [("step", "seconds")],
-    4: [("pass", "shown"), ("folder", "gone_at"), ("folder", "gone_run")],
+    4: [("pass", "shown"), ("folder", "gone_at"), ("folder", "gone_run"), ("target", "renaming")],
 }
 """The columns that came with a version, and not with their table."""
 
@@ -64,11 +64,11 @@ def older(tmp_path: Path, version: int) -> Path:
     apply(known, INBOX, FIRST, stored(1), run="R0")
     known.close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        for table in LATER_TABLES[version]:
-            connection.execute(f"DROP TABLE {table}")
         for later, columns in LATER_COLUMNS.items():
             for table, column in columns if version < later else ():
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for table in LATER_TABLES[version]:
+            connection.execute(f"DROP TABLE {table}")
         row = "INSERT INTO step (run, step, result, at) VALUES ('R0', 'archive', '{}', '2026-11-22T07:00:00Z')"
         connection.execute(row)
         connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))

@@ -1,0 +1,240 @@
+"""Folders that were renamed at the source are renamed at the destination: their mail is there already.
+
+Nothing is lost by it, so it is done whatever becomes of vanished mail; but only where all that is in the folder
+there, and below it, is ours. Otherwise the renamed folder is a new one, and the old one stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from archiver.copies import Copy, DestinationFolders, KnownTarget, Moved, OpenedTarget
+from archiver.copy_facts import CopiedFact, MarkedFact, RenamedFact, RenamingFact, TargetFact
+from archiver.destination_ports import MailDestination
+from archiver.errors import FolderNotFound, FolderRefused, PermissionDenied
+from archiver.facts import Fact
+from archiver.folder_map.mapping import MappedFolder, MapRules
+from archiver.message import internaldate_seconds, same_moment
+from archiver.model import INBOX, Attributes, Folder, KnownFolder, Listed
+from archiver.names import decode_name, folder_path, printable
+from archiver.progress import Noted
+from archiver.replay.connection import Connection
+from archiver.replay.context import ReplayContext
+from archiver.replay.placing import map_of
+
+_SPELLINGS = 3  # a name that the destination does not take is tried escaped, as where folders are made
+_ALL = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A target that is to be where the mapped folder goes."""
+
+    target: KnownTarget
+    to: MappedFolder
+
+
+def settle_renames(context: ReplayContext, connection: Connection) -> None:
+    """What became of renames at which an earlier run was stopped."""
+    for raw, target in context.copies.targets(context.destination).items():
+        if target.renaming is None:
+            continue
+        old, new = (connection.insist(partial(_is_there, name)) for name in (raw, target.renaming))
+        if new and not old:
+            _carry_on(context, connection, target, target.renaming)
+        else:
+            context.recorder.write([RenamedFact(target.number, raw, context.now())])
+
+
+def follow_renames(
+    context: ReplayContext,
+    connection: Connection,
+    listed: DestinationFolders,
+    folders: Sequence[KnownFolder],
+    rules: MapRules,
+) -> DestinationFolders:
+    """Rename what was renamed at the source; the destination's folders as they are then."""
+    refused: set[bytes] = set()
+    for _ in range(_SPELLINGS):
+        before = len(refused)
+        moves = _moves(context, listed, folders, rules, refused)
+        while moves:
+            move = moves.pop(0)
+            if (along := _with_those_below(context, move, moves, listed)) is None:
+                continue
+            if not all(connection.insist(partial(_is_ours, context, target)) for target, _ in along):
+                continue
+            if _rename(context, connection, move, along):
+                names = {target.raw: to for target, to in along}
+                listed = replace(listed, listed=[_under(each, names, listed) for each in listed.listed])
+                moves = [each for each in moves if each.target.raw not in names]
+            else:
+                refused.add(move.to.raw)
+        if len(refused) == before:
+            break
+    return listed
+
+
+def _moves(
+    context: ReplayContext,
+    listed: DestinationFolders,
+    folders: Sequence[KnownFolder],
+    rules: MapRules,
+    refused: Collection[bytes],
+) -> list[_Move]:
+    """Which targets go where, parents first."""
+    recorded = context.copies.mapped(context.destination)
+    places = {each.folder.raw: each for each in map_of(folders, listed, rules, recorded, refused).folders}
+    mapped = {each.number: places[each.folder.raw] for each in folders}
+    missing = {number: each for number, each in mapped.items() if not each.exists and each.raw not in refused}
+    if not missing:
+        return []
+    targets = context.copies.targets(context.destination)
+    movable = {
+        targets[each.folder.raw].number: targets[each.folder.raw]
+        for each in listed.listed
+        if each.folder.raw in targets and _is_movable(each.folder)
+    }
+    same = [pair for pair in context.copies.moved(context.destination) if pair.is_same and pair.target in movable]
+    stay = {pair.target for pair in same if _still_goes_there(pair, mapped, movable)}
+    found: dict[int, _Move] = {}
+    taken: set[bytes] = set()
+    for pair in sorted(same, key=lambda pair: (-pair.equal, pair.folder)):
+        place = missing.get(pair.folder)
+        if place is None or pair.target in stay or pair.target in found or place.raw in taken:
+            continue
+        known = targets.get(place.raw)
+        if known is None or not context.copies.claimed(known.number):  # else its user removed it there
+            found[pair.target] = _Move(movable[pair.target], place)
+            taken.add(place.raw)
+    return sorted(found.values(), key=lambda move: len(move.target.raw))
+
+
+def _is_movable(folder: Folder) -> bool:
+    """INBOX and what has a special use are the destination's own."""
+    return folder.selectable and folder.raw != INBOX and folder.special_use is None
+
+
+def _still_goes_there(pair: Moved, mapped: dict[int, MappedFolder], targets: dict[int, KnownTarget]) -> bool:
+    return pair.folder in mapped and mapped[pair.folder].raw == targets[pair.target].raw
+
+
+def _with_those_below(
+    context: ReplayContext, move: _Move, others: Sequence[_Move], listed: DestinationFolders
+) -> list[tuple[KnownTarget, bytes]] | None:
+    """The target and those below it, which a server renames along, with their new names. None where one of these is
+    to stay, or is not ours."""
+    along = [(move.target, move.to.raw)]
+    step = (listed.delimiter or "").encode("utf-8", "surrogatepass")
+    targets = context.copies.targets(context.destination)
+    for each in listed.listed if step else ():
+        raw = each.folder.raw
+        if not raw.startswith(move.target.raw + step):
+            continue
+        to = move.to.raw + raw.removeprefix(move.target.raw)
+        follows = any((other.target.raw, other.to.raw) == (raw, to) for other in others)
+        is_empty = raw in targets and each.status is not None and each.status.messages == 0
+        if follows or is_empty:
+            along.append((targets[raw], to))
+        elif each.folder.selectable:
+            return None
+    return along
+
+
+def _is_ours(context: ReplayContext, target: KnownTarget, destination: MailDestination) -> bool:
+    """Whether a folder holds copies of ours and nothing else, and nothing of ours is still to be found in it."""
+    try:
+        opened = destination.open(target.raw, readonly=True)
+    except (FolderNotFound, PermissionDenied):
+        return False
+    if opened.uidvalidity != target.uidvalidity or context.copies.intents(target.number):
+        return False
+    ours = {uid for uid, is_live in context.copies.claimed(target.number).items() if is_live}
+    return not opened.messages or destination.uids() <= ours
+
+
+def _rename(
+    context: ReplayContext, connection: Connection, move: _Move, along: Sequence[tuple[KnownTarget, bytes]]
+) -> bool:
+    context.check_stop()
+    context.recorder.write([RenamingFact(target.number, to, context.now()) for target, to in along])
+    old, new = (printable(decode_name(raw)) for raw in (move.target.raw, move.to.raw))
+    try:
+        connection.insist(lambda destination: destination.rename(move.target.raw, move.to.raw))
+    except FolderRefused as error:
+        context.recorder.write([RenamedFact(target.number, target.raw, context.now()) for target, _ in along])
+        context.progress(Noted(str(error)))
+        return False
+    for target, to in along:
+        _carry_on(context, connection, target, to)
+    context.progress(Noted(f'destination folder "{old}": renamed to "{new}", as it was at the source'))
+    return True
+
+
+def _carry_on(context: ReplayContext, connection: Connection, target: KnownTarget, to: bytes) -> None:
+    """Record a target's new name. A server may give a renamed folder another UIDVALIDITY and its messages other
+    UIDs (Courier); in the same order they are the same ones."""
+    opened, seen = connection.insist(partial(_look, to))
+    facts: list[Fact] = [RenamedFact(target.number, to, context.now())]
+    copies = sorted(context.copies.newest(target.number, _ALL), key=lambda copy: copy.uid)
+    if opened.uidvalidity != target.uidvalidity and _are_same(copies, seen):
+        begun = TargetFact(0, context.destination, to, opened.uidvalidity, "renamed", context.now())
+        fact = context.recorder.number_target(begun)
+        pairs = list(zip(copies, seen, strict=True))
+        facts += [fact, *(_copied(context, fact.number, copy, each.uid) for copy, each in pairs)]
+        marked = tuple(each.uid for copy, each in pairs if copy.marked)
+        facts += [MarkedFact(fact.number, marked, True, context.now())] if marked else []
+    context.recorder.write(facts)
+
+
+def _look(raw: bytes, destination: MailDestination) -> tuple[OpenedTarget, list[Attributes]]:
+    opened = destination.open(raw, readonly=True)
+    seen = {each.uid: each for each in destination.scan(None)} if opened.messages else {}
+    return opened, [seen[uid] for uid in sorted(seen)]
+
+
+def _are_same(copies: Sequence[Copy], seen: Sequence[Attributes]) -> bool:
+    """Whether a folder shows our copies one by one, by size and date."""
+    return len(copies) == len(seen) and all(
+        each.size in (None, copy.size)
+        and (not copy.dated or same_moment(internaldate_seconds(each.internaldate), copy.arrived))
+        for copy, each in zip(copies, seen, strict=True)
+    )
+
+
+def _copied(context: ReplayContext, target: int, copy: Copy, uid: int) -> CopiedFact:
+    return CopiedFact(
+        target=target,
+        target_uid=uid,
+        epoch=copy.key[0],
+        uid=copy.key[1],
+        how=copy.how,
+        source_flags=copy.source_flags,
+        flags=copy.flags,
+        lost=copy.lost,
+        size=copy.size,
+        repaired=copy.repaired,
+        sent_digest=copy.sent_digest,
+        dated=copy.dated,
+        likeness=copy.likeness,
+        at=context.now(),
+    )
+
+
+def _under(each: Listed, names: dict[bytes, bytes], there: DestinationFolders) -> Listed:
+    """A listed folder under its new name, if it got one; what it shows is asked when it is opened."""
+    raw = names.get(each.folder.raw)
+    if raw is None:
+        return each
+    path = folder_path(raw.removeprefix(there.prefix), there.delimiter)
+    return Listed(replace(each.folder, raw=raw, path=path, subscribed=False))
+
+
+def _is_there(raw: bytes, destination: MailDestination) -> bool:
+    try:
+        destination.open(raw, readonly=True)
+    except FolderNotFound:
+        return False
+    return True
