@@ -152,9 +152,9 @@ def test_the_proof_sees_what_is_not_as_it_should_be(
     told = [line for line in printed.getvalue().splitlines() if line.startswith("✗")]
     assert told == [
         "✗ 38 files in the archive, each with the octets of its message; 39 were expected",
-        "✗ 38 messages there with the same octets, in the same folder; 39 were expected",
-        "✗ 38 of them with the same date of arrival (INTERNALDATE); 39 were expected",
-        "✗ 37 of them with the same flags, too; keywords aside; 39 were expected",
+        "✗ 33 messages there with the same octets, in the same folder; 34 were expected",
+        "✗ 33 of them with the same date of arrival (INTERNALDATE); 34 were expected",
+        "✗ 32 of them with the same flags, too; keywords aside; 34 were expected",
         "✗ 4 of them without their keywords, and as many are listed in the report; 3 were expected",
         "✗ 1 messages there that are not from the source; 0 were expected",
     ]
