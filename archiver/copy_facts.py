@@ -64,7 +64,7 @@ class MappedFact:
 @dataclass(frozen=True, slots=True)
 class TargetFact:
     """A folder of a destination began an epoch of its own; the one before it ended, and what was known of its
-    messages means nothing any more. `reason`: "first", "uidvalidity", "rewound" or "renamed" (by us)."""
+    messages means nothing any more. `reason`: "first", "uidvalidity" or "rewound"."""
 
     kind: ClassVar[str] = "target"
     number: int

@@ -10,14 +10,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from archiver.copies import Copy, DestinationFolders, KnownTarget, Moved, OpenedTarget
-from archiver.copy_facts import CopiedFact, MarkedFact, RenamedFact, RenamingFact, TargetFact
+from archiver.copies import DestinationFolders, KnownTarget, Moved
+from archiver.copy_facts import RenamedFact, RenamingFact
 from archiver.destination_ports import MailDestination
 from archiver.errors import FolderNotFound, FolderRefused, PermissionDenied
-from archiver.facts import Fact
 from archiver.folder_map.mapping import MappedFolder, MapRules
-from archiver.message import internaldate_seconds, same_moment
-from archiver.model import INBOX, Attributes, Folder, KnownFolder, Listed
+from archiver.model import INBOX, Folder, KnownFolder, Listed
 from archiver.names import decode_name, folder_path, printable
 from archiver.progress import Noted
 from archiver.replay.connection import Connection
@@ -25,7 +23,6 @@ from archiver.replay.context import ReplayContext
 from archiver.replay.placing import map_of
 
 _SPELLINGS = 3  # a name that the destination does not take is tried escaped, as where folders are made
-_ALL = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +40,8 @@ def settle_renames(context: ReplayContext, connection: Connection) -> None:
             continue
         old, new = (connection.insist(partial(_is_there, name)) for name in (raw, target.renaming))
         if new and not old:
-            _carry_on(context, connection, target, target.renaming)
-        else:
-            context.recorder.write([RenamedFact(target.number, raw, context.now())])
+            raw = target.renaming
+        context.recorder.write([RenamedFact(target.number, raw, context.now())])
 
 
 def follow_renames(
@@ -167,60 +163,15 @@ def _rename(
         context.recorder.write([RenamedFact(target.number, target.raw, context.now()) for target, _ in along])
         context.progress(Noted(str(error)))
         return False
-    for target, to in along:
-        _carry_on(context, connection, target, to)
+    # NOTE: a server may give it another UIDVALIDITY and its messages other UIDs, in another order (Courier). Then
+    # they are told by their octets when the folder is opened.
+    _record_names(context, along)
     context.progress(Noted(f'destination folder "{old}": renamed to "{new}", as it was at the source'))
     return True
 
 
-def _carry_on(context: ReplayContext, connection: Connection, target: KnownTarget, to: bytes) -> None:
-    """Record a target's new name. A server may give a renamed folder another UIDVALIDITY and its messages other
-    UIDs (Courier); in the same order they are the same ones."""
-    opened, seen = connection.insist(partial(_look, to))
-    facts: list[Fact] = [RenamedFact(target.number, to, context.now())]
-    copies = sorted(context.copies.newest(target.number, _ALL), key=lambda copy: copy.uid)
-    if opened.uidvalidity != target.uidvalidity and _are_same(copies, seen):
-        begun = TargetFact(0, context.destination, to, opened.uidvalidity, "renamed", context.now())
-        fact = context.recorder.number_target(begun)
-        pairs = list(zip(copies, seen, strict=True))
-        facts += [fact, *(_copied(context, fact.number, copy, each.uid) for copy, each in pairs)]
-        marked = tuple(each.uid for copy, each in pairs if copy.marked)
-        facts += [MarkedFact(fact.number, marked, True, context.now())] if marked else []
-    context.recorder.write(facts)
-
-
-def _look(raw: bytes, destination: MailDestination) -> tuple[OpenedTarget, list[Attributes]]:
-    opened = destination.open(raw, readonly=True)
-    seen = {each.uid: each for each in destination.scan(None)} if opened.messages else {}
-    return opened, [seen[uid] for uid in sorted(seen)]
-
-
-def _are_same(copies: Sequence[Copy], seen: Sequence[Attributes]) -> bool:
-    """Whether a folder shows our copies one by one, by size and date."""
-    return len(copies) == len(seen) and all(
-        each.size in (None, copy.size)
-        and (not copy.dated or same_moment(internaldate_seconds(each.internaldate), copy.arrived))
-        for copy, each in zip(copies, seen, strict=True)
-    )
-
-
-def _copied(context: ReplayContext, target: int, copy: Copy, uid: int) -> CopiedFact:
-    return CopiedFact(
-        target=target,
-        target_uid=uid,
-        epoch=copy.key[0],
-        uid=copy.key[1],
-        how=copy.how,
-        source_flags=copy.source_flags,
-        flags=copy.flags,
-        lost=copy.lost,
-        size=copy.size,
-        repaired=copy.repaired,
-        sent_digest=copy.sent_digest,
-        dated=copy.dated,
-        likeness=copy.likeness,
-        at=context.now(),
-    )
+def _record_names(context: ReplayContext, along: Sequence[tuple[KnownTarget, bytes]]) -> None:
+    context.recorder.write([RenamedFact(target.number, to, context.now()) for target, to in along])
 
 
 def _under(each: Listed, names: dict[bytes, bytes], there: DestinationFolders) -> Listed:

@@ -150,7 +150,7 @@ def test_a_connection_that_is_lost_meanwhile(account: Migration, done: bool) -> 
     assert_followed(account, account.run())
 
 
-@pytest.mark.parametrize("before", ["rename", "_carry_on"])
+@pytest.mark.parametrize("before", ["rename", "_record_names"])
 def test_a_run_that_ends_in_the_middle(account: Migration, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
     def stop(*_: object) -> None:
         raise RuntimeError("killed")
@@ -198,4 +198,6 @@ def test_on_real_servers_and_after_a_rebuild(
     old.expunge(user, f"{above}Job", [1])
     for _ in range(2):
         run(config, confirm_deletions=True)
-    assert len(new.dump(new_user)[there_above + b"Job"].messages) == 22  # they are still ours
+    # Courier gives a renamed folder other UIDs, so what is in it was adopted; elsewhere it is still ours.
+    left = 23 if destination == "courier" else 22
+    assert len(new.dump(new_user)[there_above + b"Job"].messages) == left
