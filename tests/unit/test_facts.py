@@ -90,6 +90,8 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "refused",
         "released",
         "removed",
+        "renamed",
+        "renaming",
         "state",
         "stored",
         "target",
