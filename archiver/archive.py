@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from archiver.context import Context
 from archiver.dealing import Dealing, Member
 from archiver.errors import BackendError
 from archiver.facts import FolderFact, StoredFact
 from archiver.model import Folder, KnownFolder, Listed, Placement, Plan
 from archiver.names import directory_of
 from archiver.orphans import adopted
-from archiver.part import Context, Part
+from archiver.part import Part
 from archiver.plan import is_due, plan_run
 from archiver.ports import Catalog
 from archiver.progress import Noted
 from archiver.record import Recorder
-from archiver.survey import Retry
+from archiver.surveyed import Retry
 
 
 @dataclass(frozen=True, slots=True)

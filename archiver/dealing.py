@@ -16,7 +16,7 @@ from archiver.errors import BackendError, IntegrityError
 from archiver.model import Folder, Listed
 from archiver.plan import estimated_octets, slices
 from archiver.progress import Planned, Progress
-from archiver.survey import Surveyed
+from archiver.surveyed import Surveyed
 
 #: Another connection is opened when this much waits, in messages.
 _WORTH_A_CONNECTION = 200

@@ -6,9 +6,10 @@ is at work that can go on, and goes up after what was gathered is lasting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from archiver.context import Context
 from archiver.dealing import Job, Member, Slice
 from archiver.errors import (
     AllRefused,
@@ -33,45 +34,16 @@ from archiver.message import (
     is_placeholder,
     message_id,
 )
-from archiver.model import Fetched, Folder, KnownEpoch, KnownFolder, Listed, Placement, Undelivered
-from archiver.orphans import Orphans, adopted
+from archiver.model import Fetched, Folder, Listed, Placement, Undelivered
+from archiver.orphans import adopted
 from archiver.plan import doubt_left
-from archiver.ports import Catalog, MailSource, MessageStore
-from archiver.progress import Noted, Progress, Working
-from archiver.record import Batch, Recorder
-from archiver.survey import Retry, Surveyed, Surveyor, same_folder
+from archiver.ports import MailSource
+from archiver.progress import Noted, Working
+from archiver.record import Batch
+from archiver.survey import Surveyor
+from archiver.surveyed import Surveyed, same_folder
 
 _ALL_REFUSED_SECONDS = 3600.0  # a server that gives nothing at all and does not say for how long
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the connections of one account share.
-
-    `connect(extra, leave)` makes a source that connects when it is first used, an `extra` one at once or not at
-    all; `leave` is that of the connection's `Member`; `check_stop` raises when the run is to end; `now` is UTC in
-    ISO 8601; `retry` says which quarantined messages are tried, `accept` that a person takes what the server gives;
-    `whole` are globs of the folders that a person calls whole, whatever number of messages they show; `shown` are
-    the epochs the server still shows; `orphans` are octets that a crashed run left without facts; `refused` gathers
-    why folders could not be opened.
-    """
-
-    connect: Callable[[bool, Callable[[], bool]], MailSource]
-    store: MessageStore
-    catalog: Catalog
-    recorder: Recorder
-    search: str | None
-    whole: Sequence[str]
-    retry: Retry
-    accept: bool
-    progress: Progress
-    check_stop: Callable[[], None]
-    now: Callable[[], str]
-    folders: Mapping[bytes, KnownFolder]
-    epochs: Mapping[int, KnownEpoch]
-    shown: frozenset[tuple[str, int]]
-    orphans: Orphans
-    refused: dict[bytes, str]
 
 
 class Part:

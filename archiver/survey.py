@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from itertools import islice
-from typing import Literal
 
 from archiver.absence import Absence
-from archiver.errors import CountsDisagree, FolderChanged, IntegrityError
+from archiver.errors import CountsDisagree, IntegrityError
 from archiver.facts import EpochFact, FlagsFact, StateFact, StoredFact, VanishedFact
 from archiver.message import BROKE, HEADER_OCTETS, header_digest, message_id
 from archiver.model import (
@@ -43,52 +42,8 @@ from archiver.ports import Catalog, MailSource, MessageStore
 from archiver.progress import Noted, Progress
 from archiver.record import BATCH_MESSAGES, Batch, Recorder
 from archiver.rematch import Match, known_again
+from archiver.surveyed import Retry, Surveyed
 from archiver.window import window_words
-
-Retry = Literal["due", "all"]
-
-
-@dataclass(slots=True)
-class Surveyed:
-    """A folder's survey: what is on the server, what of it is wanted, where the pass began.
-
-    `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `quarantined` are those on the server that
-    wait in quarantine, `breaking` those of them at which a connection broke; `newest_known` is the highest UID that
-    the archive has or that waits in quarantine. `shown`: the server probably shows only a part of the folder, so
-    many messages; those of `on_server` beyond them it showed before. `disagreement`: the server's numbers do not
-    agree, so that the folder cannot be complete.
-    """
-
-    listed: Listed
-    known: KnownFolder
-    epoch: KnownEpoch
-    opened: Opened
-    on_server: int
-    excluded: int
-    wanted: set[int]
-    state: StateFact
-    quarantined: frozenset[int] = frozenset()
-    breaking: frozenset[int] = frozenset()
-    newest_known: int = 0
-    gone: int = 0
-    shown: int | None = None
-    disagreement: str | None = None
-    slices_left: int = 0
-    error: str | None = None
-
-    def placement(self, fact: StoredFact) -> Placement:
-        """Where a message of this folder belongs."""
-        return Placement(
-            directory=self.known.directory,
-            uidvalidity=self.epoch.uidvalidity,
-            generation=self.epoch.generation,
-            uid=fact.uid,
-            digest=fact.digest,
-            size=fact.size,
-            crlf_size=fact.crlf_size,
-            arrived=fact.arrived,
-            flags=fact.flags,
-        )
 
 
 @dataclass(slots=True)
@@ -403,16 +358,3 @@ def _resume(epoch: KnownEpoch | None) -> Resume | None:
     if epoch is None or epoch.foreign or epoch.state is None or epoch.state.highestmodseq is None:
         return None
     return Resume(epoch.uidvalidity, epoch.state.highestmodseq)
-
-
-def same_folder(surveyed: Surveyed, opened: Opened) -> None:
-    """A slice opens the folder again; it must still be the one that was surveyed.
-
-    Raises:
-        FolderChanged: it is not.
-    """
-    if opened.status.uidvalidity != surveyed.epoch.uidvalidity:
-        raise FolderChanged(
-            f'folder "{surveyed.known.folder.name}": UIDVALIDITY changed during the run',
-            hint="the next run begins a new epoch",
-        )

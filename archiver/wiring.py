@@ -18,13 +18,13 @@ from archiver.archive import Rules, archive_folders, record_folders
 from archiver.catalogs.sql import SqlCatalog
 from archiver.catalogs.swap import remove_catalog, swap_catalog
 from archiver.config import ServerSettings, Settings
+from archiver.context import Context
 from archiver.credentials import resolve
 from archiver.errors import ConfigError
 from archiver.facts import ArchiveFact, FenceFact
 from archiver.imap.login import ServerAddress
 from archiver.model import Listed
 from archiver.orphans import Orphans
-from archiver.part import Context
 from archiver.plan import shown_epochs
 from archiver.ports import Journal, MessageStore, Spool
 from archiver.progress import Noted, Progress
@@ -35,7 +35,7 @@ from archiver.sources.retrying import RetryingSource
 from archiver.stores.durable import Writing, private_file, sync_paths
 from archiver.stores.lease import Lease
 from archiver.stores.lock import account_lock
-from archiver.survey import Retry
+from archiver.surveyed import Retry
 from archiver.wiring_lease import Held, give_back, hold
 from archiver.wiring_note import CATALOG, Begin, require_archive, why_not_begin, why_not_this
 from archiver.wiring_store import open_store

@@ -26,7 +26,7 @@ from archiver.orphans import Orphans
 from archiver.plan import expected_fetch
 from archiver.progress import Event, Planned, Sent, Stored, Verified, Working
 from archiver.record import Recorder
-from archiver.survey import Retry
+from archiver.surveyed import Retry
 from archiver.wiring import (
     Archive,
     archive_listed,

@@ -1,0 +1,69 @@
+"""What a survey found in a folder, shared by the connections that fetch what it wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from archiver.errors import FolderChanged
+from archiver.facts import StateFact, StoredFact
+from archiver.model import KnownEpoch, KnownFolder, Listed, Opened, Placement
+
+#: Which messages in quarantine are tried: those that a plain run tries, or all.
+Retry = Literal["due", "all"]
+
+
+@dataclass(slots=True)
+class Surveyed:
+    """A folder's survey: what is on the server, what of it is wanted, where the pass began.
+
+    `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `quarantined` are those on the server that
+    wait in quarantine, `breaking` those of them at which a connection broke; `newest_known` is the highest UID that
+    the archive has or that waits in quarantine. `shown`: the server probably shows only a part of the folder, so
+    many messages; those of `on_server` beyond them it showed before. `disagreement`: the server's numbers do not
+    agree, so that the folder cannot be complete.
+    """
+
+    listed: Listed
+    known: KnownFolder
+    epoch: KnownEpoch
+    opened: Opened
+    on_server: int
+    excluded: int
+    wanted: set[int]
+    state: StateFact
+    quarantined: frozenset[int] = frozenset()
+    breaking: frozenset[int] = frozenset()
+    newest_known: int = 0
+    gone: int = 0
+    shown: int | None = None
+    disagreement: str | None = None
+    slices_left: int = 0
+    error: str | None = None
+
+    def placement(self, fact: StoredFact) -> Placement:
+        """Where a message of this folder belongs."""
+        return Placement(
+            directory=self.known.directory,
+            uidvalidity=self.epoch.uidvalidity,
+            generation=self.epoch.generation,
+            uid=fact.uid,
+            digest=fact.digest,
+            size=fact.size,
+            crlf_size=fact.crlf_size,
+            arrived=fact.arrived,
+            flags=fact.flags,
+        )
+
+
+def same_folder(surveyed: Surveyed, opened: Opened) -> None:
+    """A slice opens the folder again; it must still be the one that was surveyed.
+
+    Raises:
+        FolderChanged: it is not.
+    """
+    if opened.status.uidvalidity != surveyed.epoch.uidvalidity:
+        raise FolderChanged(
+            f'folder "{surveyed.known.folder.name}": UIDVALIDITY changed during the run',
+            hint="the next run begins a new epoch",
+        )
