@@ -321,8 +321,7 @@ def test_a_crash_between_journal_and_catalog_is_caught_up(
 ) -> None:
     with monkeypatch.context() as crashing:
         crashing.setattr(SqlCatalog, "apply", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            archiver("search", older, "--text", "bob")
+        assert archiver("search", older, "--text", "bob").code == 1
     segments = journal_files(archive_of(older))
 
     done = archiver("search", older, "--text", "bob", "--json")
