@@ -259,16 +259,18 @@ def source_of(
     attempts: int | None = None,
     address: ServerAddress | None = None,
     leave: Callable[[], bool] = lambda: False,
+    patient: bool = False,
 ) -> RetryingSource:
     """The account's source; it connects when it is first used. `accept` takes placeholders for messages; an
-    `address` may be shared, so that its password is looked up once. `leave` is that of `RetryingSource`."""
+    `address` may be shared, so that its password is looked up once. `leave` and `patient` are those of
+    `RetryingSource`."""
     address = address or address_of(settings.source)
 
     def connect(*, cautious: bool) -> ImapSource:
         return ImapSource(address, spool, cautious=cautious, accept=accept)
 
     attempts = attempts or settings.source.attempts
-    return RetryingSource(connect, attempts=attempts, pause=pause, progress=progress, leave=leave)
+    return RetryingSource(connect, attempts=attempts, pause=pause, progress=progress, leave=leave, patient=patient)
 
 
 def connect_once(settings: Settings, *, cautious: bool = False) -> ImapSource:

@@ -52,7 +52,7 @@ def _origins(
     archive: Archive, stack: ExitStack, pause: Callable[[float], None], progress: Progress
 ) -> list[Origin]:
     source = stack.enter_context(
-        closing(source_of(archive.settings, archive.spool, pause=pause, progress=progress))
+        closing(source_of(archive.settings, archive.spool, pause=pause, progress=progress, patient=True))
     )
     catalog = archive.catalog
     origins: list[Origin] = [
@@ -60,6 +60,8 @@ def _origins(
         AtSource(source, catalog.folders().values(), catalog.epochs(), progress),
     ]
     if (number := destination_number(archive)) is not None:
-        connection = stack.enter_context(closing(destination_connection(archive, pause=pause, progress=progress)))
+        connection = stack.enter_context(
+            closing(destination_connection(archive, pause=pause, progress=progress, patient=True))
+        )
         origins.append(AtDestination(catalog.at_destinations(), number, connection.insist, progress))
     return origins

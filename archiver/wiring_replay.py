@@ -189,6 +189,7 @@ class _Persistence:
     attempts: int
     pause: Callable[[float], None]
     progress: Progress
+    patient: bool
 
 
 def verify_at_destination(
@@ -200,9 +201,10 @@ def verify_at_destination(
     progress: Progress,
     unlisted: bool = False,
     all_sent: bool = True,
+    patient: bool = False,
 ) -> DestinationCheck:
     """Compare the archive with what the destination shows; `unlisted`: also where the source lost the folder;
-    `all_sent`: what was not sent there is a difference, too."""
+    `all_sent`: what was not sent there is a difference, too; `patient`: a server that throttles is waited for."""
     number = destination_number(archive)
     if number is None:
         settings = destination_settings(archive.settings)
@@ -226,16 +228,18 @@ def verify_at_destination(
         )
         return verifier.run(chosen_folders(archive, unlisted=unlisted))
 
-    with closing(destination_connection(archive, pause=pause, progress=progress)) as connection:
+    with closing(destination_connection(archive, pause=pause, progress=progress, patient=patient)) as connection:
         return connection.insist(compare)
 
 
-def destination_connection(archive: Archive, *, pause: Callable[[float], None], progress: Progress) -> Connection:
+def destination_connection(
+    archive: Archive, *, pause: Callable[[float], None], progress: Progress, patient: bool
+) -> Connection:
     """A connection to the account's destination that is opened when it is first used."""
     settings = destination_settings(archive.settings)
     address = address_of(settings)
     return Connection(
-        _Persistence(lambda: ImapDestination(address, archive.spool), settings.attempts, pause, progress)
+        _Persistence(lambda: ImapDestination(address, archive.spool), settings.attempts, pause, progress, patient)
     )
 
 

@@ -104,7 +104,12 @@ def _verify(settings: Settings, options: VerifyOptions, listener: Listener) -> V
             tell(Began(_COMPARE))
             try:
                 there = verify_at_destination(
-                    archive, deep=options.deep, check_stop=STOP.check, pause=STOP.pause, progress=tell
+                    archive,
+                    deep=options.deep,
+                    check_stop=STOP.check,
+                    pause=STOP.pause,
+                    progress=tell,
+                    patient=True,
                 )
             except Exception as raised:
                 error = foreseen(raised)

@@ -10,20 +10,25 @@ from archiver.destination_ports import MailDestination
 from archiver.errors import TemporaryError, Throttled
 from archiver.progress import Noted, Progress
 
-_LONGEST_THROTTLE_SECONDS = 10  # whoever has other accounts, too, does not wait here
+_LONGEST_THROTTLE_SECONDS = 10  # a worker that has other accounts, too, does not wait here
+_PATIENT_THROTTLE_SECONDS = 300
 _ATTEMPTS_BESIDE = 2
 
 T = TypeVar("T")
 
 
 class Persistence(Protocol):
-    """How to connect and how long to insist; a ReplayContext is one. `pause` raises when the run is to end."""
+    """How to connect and how long to insist; a ReplayContext is one. `pause` raises when the run is to end; one
+    that is `patient` waits as long as five minutes for a server that throttles."""
 
     @property
     def connect(self) -> Callable[[], MailDestination]: ...
 
     @property
     def attempts(self) -> int: ...
+
+    @property
+    def patient(self) -> bool: ...
 
     @property
     def pause(self) -> Callable[[float], None]: ...
@@ -108,9 +113,12 @@ class Connection:
         delay = min(0.25 * 4 ** (self._failures - 1), 30.0)
         if isinstance(error, Throttled):
             delay = error.delay_seconds if error.delay_seconds is not None else 4 * delay
+            longest = _PATIENT_THROTTLE_SECONDS if self._context.patient else _LONGEST_THROTTLE_SECONDS
+            if delay > longest:
+                raise error
         if (isinstance(error, Throttled) or self._failures >= _ATTEMPTS_BESIDE) and not self.alone():
             raise error
-        if self._failures >= self._context.attempts or delay > _LONGEST_THROTTLE_SECONDS:
+        if self._failures >= self._context.attempts:
             raise error
         attempt = f"attempt {self._failures + 1} of {self._context.attempts} in {delay:g} seconds"
         self._context.progress(Noted(f"{error.message}; {attempt}"))

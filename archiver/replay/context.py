@@ -170,6 +170,11 @@ class ReplayContext:
         self.pace = Pace(self.read_timeout)
 
     @property
+    def patient(self) -> bool:
+        """Other accounts wait for this worker."""
+        return False
+
+    @property
     def repairs(self) -> Collection[str]:
         return self.rules.repairs
 

@@ -33,7 +33,8 @@ T = TypeVar("T")
 _TRIES_ALONE = 2  # of a message that is asked for by itself; the second one on a connection that did nothing else
 _BREAKS_BEFORE_A_JUMP = 2
 _LONGEST_PAUSE_AT_A_MESSAGE = 2.0
-_LONGEST_THROTTLE_SECONDS = 10  # whoever has other accounts, too, does not wait here
+_LONGEST_THROTTLE_SECONDS = 10  # a worker that has other accounts, too, does not wait here
+_PATIENT_THROTTLE_SECONDS = 300
 
 
 class Connection(MailSource, Protocol):
@@ -95,7 +96,8 @@ class RetryingSource:
 
     `attempts` without progress are made before an error goes up. `pause(seconds)` waits, and raises when the
     run is to end. `leave()` says that other connections go on with the work, so that this one need not wait for a
-    server that wants fewer of them; once it said so, this source is not used any more.
+    server that wants fewer of them; once it said so, this source is not used any more. A `patient` one waits as
+    long as five minutes for a server that throttles; others give up for now, so that other accounts go on.
     """
 
     def __init__(
@@ -106,12 +108,14 @@ class RetryingSource:
         pause: Callable[[float], None],
         progress: Progress,
         leave: Callable[[], bool] = lambda: False,
+        patient: bool = False,
     ) -> None:
         self._connect = connect
         self._attempts = attempts
         self._pause = pause
         self._progress = progress
         self._leave = leave
+        self._patient = patient
         self._breaks = _Breaks()
         self._server: str | None = None
         self._source: Connection | None = None
@@ -323,7 +327,9 @@ class RetryingSource:
             if self._leave():
                 raise error
             delay = error.delay_seconds if error.delay_seconds is not None else 4 * delay
-        if self._failures >= self._attempts or delay > _LONGEST_THROTTLE_SECONDS:
+            if delay > (_PATIENT_THROTTLE_SECONDS if self._patient else _LONGEST_THROTTLE_SECONDS):
+                raise error
+        if self._failures >= self._attempts:
             raise error
         attempt = f"attempt {self._failures + 1} of {self._attempts} in {delay:g} seconds"
         self._progress(Noted(f"{error.message}; {attempt}"))
