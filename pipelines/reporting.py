@@ -33,6 +33,7 @@ from archiver.report.document import (
     quarantine_failures,
     refusal_failures,
     renewed_notices,
+    twin_failures,
     unreached_failures,
     window_notices,
     with_unreached,
@@ -227,7 +228,7 @@ def _all_restored(tally: CopyTally) -> CopyTally:
 
 def _replay_failures(archive: Archive, there: _There, *, all_sent: bool) -> list[Failure]:
     """What is not at the destination as it should be; `all_sent`: which is all that the archive has."""
-    failures, result = refusal_failures(there.refused), there.result
+    failures, result = refusal_failures(there.refused) + twin_failures(there.found.losses), there.result
     if result is not None:
         tallies = there.found.tallies.values()
         failures += pending_failures(

@@ -244,6 +244,24 @@ def pending_failures(tallies: Sequence[CopyTally], errors: Mapping[str, str]) ->
     return failures
 
 
+def twin_failures(losses: Sequence[Loss]) -> list[Failure]:
+    """Every message that stands twice at the destination: doubled mail is nothing to call complete."""
+    return [
+        Failure(
+            folder=printable(each.folder),
+            uid=uid,
+            step="replay",
+            reason="stands twice at the destination: it answered late, and the message had been sent again",
+            server_reply=None,
+            next='delete one of the two there, or let `[replay] vanished = "expunge"` do it; '
+            "a larger [destination] read_timeout prevents it",
+        )
+        for each in losses
+        if each.kind == "twin"
+        for uid in each.uids
+    ]
+
+
 def quarantine_failures(quarantined: Sequence[Quarantined]) -> list[Failure]:
     """Every quarantined message, the accepted ones too."""
     return [

@@ -105,6 +105,9 @@ def _problems(report: Row) -> list[str]:
     found = max(len(report["differences"]), there["differences"] if there else 0)
     if found:
         problems.append(f"{counted(found, 'difference')} found at the destination")
+    if twins := sum(each["count"] for each in report["losses"] if each["kind"] == "twin"):
+        stands = "stands" if twins == 1 else "stand"
+        problems.append(f"{counted(twins, 'message')} {stands} twice at the destination")
     unfinished = {each["folder"] for each in report["failures"] if each["uid"] is None and each["folder"]}
     if unfinished:
         problems.append(f"{counted(len(unfinished), 'folder')} could not be finished")
@@ -131,11 +134,6 @@ def _left_aside(report: Row) -> list[str]:
     aside += [each["text"] for each in report["notices"][:_NOTICES]]
     if len(report["notices"]) > _NOTICES:
         aside.append(f"{counted(len(report['notices']) - _NOTICES, 'more folder')} like that are listed")
-    twins = sum(each["count"] for each in report["losses"] if each["kind"] == "twin")
-    if twins:
-        stands = "stands" if twins == 1 else "stand"
-        why = "the destination was slow, and they were sent again; they are listed"
-        aside.append(f"{counted(twins, 'message')} {stands} there twice: {why}")
     if any(each["kind"] != "twin" for each in report["losses"]):
         aside.append("the destination could not keep everything as it was; what it altered is listed")
     return aside

@@ -232,13 +232,16 @@ class TestATwinThatComesLate:
         inbox.add(ScriptedMessage(unheard[2].octets, (), "28-Nov-2026 10:00:00 +0000"))
         return slow
 
-    def test_is_listed(self, doubled: Slow) -> None:
-        told = doubled.replay()
+    def test_is_listed_until_somebody_deletes_it(self, doubled: Slow) -> None:
+        told = doubled.replay(expect=3)
         (twin,) = [each for each in told.report["losses"] if each["kind"] == "twin"]
         assert (twin["folder"], twin["count"], twin["uids"], twin["detail"]) == ("INBOX", 1, "2", "13")
-        again = doubled.replay()
+        assert [(each["uid"], each["step"]) for each in told.report["failures"]] == [(2, "replay")]
+        again = doubled.replay(expect=3)
         assert again.report["losses"] == told.report["losses"]
         assert doubled.twice() == 2
+        doubled.there.folders[b"INBOX"].expunge([13])
+        assert doubled.replay().report["losses"] == []
 
     def test_is_taken_away_where_that_is_allowed(self, doubled: Slow) -> None:
         """Within the limit of deletions; what is not ours stays."""
@@ -253,6 +256,6 @@ class TestATwinThatComesLate:
         doubled.there.folders[b"INBOX"].mark(13, ("\\Seen", "\\Answered"))
         text = doubled.config.read_text().replace("[archive]", '[replay]\nvanished = "expunge"\n\n[archive]')
         doubled.config.write_text(text)
-        assert [each["detail"] for each in doubled.replay().report["losses"]] == ["13"]
+        assert [each["detail"] for each in doubled.replay(expect=3).report["losses"]] == ["13"]
         doubled.there.folders[b"INBOX"].expunge([13])
         assert doubled.replay().report["losses"] == []
