@@ -39,7 +39,7 @@ class ReachedFact:
 
 @dataclass(frozen=True, slots=True)
 class DistinctFact:
-    """A person said that a destination is another mailbox than the archive's source of now, although the two look
+    """A person said that a destination is another mailbox than the archive's present source, although the two look
     like one."""
 
     kind: ClassVar[str] = "distinct"

@@ -152,7 +152,7 @@ class Destinations(Protocol):
         """The destinations whose folders were opened, each by its newest address, the one met last first."""
 
     def is_distinct(self, destination: int) -> bool:
-        """Whether a person said that it is another mailbox than the source of now."""
+        """Whether a person said that it is another mailbox than the present source."""
 
     def known_before(self, destination: int) -> Collection[tuple[bytes, int]]:
         """The source's folders, as (raw, uidvalidity), that the archive knew before a folder of the destination

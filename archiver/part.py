@@ -158,7 +158,7 @@ class Part:
         return False
 
     def _give_back(self, job: Job, error: BackendError) -> None:
-        """The others go on with it. NOTE: what was done of it is made lasting first, since whoever finishes it
+        """The others go on with it. NOTE: what was done of it is made lasting first, since the one that finishes it
         closes the folder's books."""
         self._finish()
         self._dealing.give_back(job, error)

@@ -126,7 +126,7 @@ def visit_reason(
 
 
 def _window_reason(listed: Listed, epoch: KnownEpoch, is_whole: bool) -> str | None:
-    """Why a folder that did not change has to be opened: whether it shows all of its messages is judged anew."""
+    """Why a folder that did not change has to be opened: whether it shows all of its messages is judged again."""
     if epoch.hidden is not None and is_whole:
         return "[folders] whole says that it shows all of its messages"
     if epoch.hidden is None and not is_whole and listed.status and is_window([listed.status.messages]):

@@ -76,4 +76,4 @@ Progress = Callable[[Event], None]
 
 
 def silent(_event: Event) -> None:
-    """Progress of which nobody is told."""
+    """Progress that nobody sees."""

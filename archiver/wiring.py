@@ -119,7 +119,7 @@ class Archive:
 @contextmanager
 def open_archive(settings: Settings, held: Held | None = None, *, copy: Path | None = None) -> Iterator[Archive]:
     """The archive of an account that has one, with its own catalog or with a `copy` of it. Whoever writes to it
-    uses `writing`, whoever only reads `open_for_reading`.
+    uses `writing`, who only reads `open_for_reading`.
 
     Raises:
         ConfigError: there is none yet.

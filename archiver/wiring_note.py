@@ -82,17 +82,17 @@ def why_not_begin(settings: Settings, begin: Begin) -> ArchiverError | None:
     if begin == "confirmed":
         return None
     place, note = place_of_archive(settings), read_note(settings)
-    anew = f"`archiver run --new-archive {settings.file}` begins a new one"
+    begin_again = f"`archiver run --new-archive {settings.file}` begins a new one"
     if note is not None:
         file = note_file(settings)
         if note.place and note.place != place:
             told = f"{place}: no archive here; {file} says that it is at {note.place}"
-            return ArchiveMissing(told, hint=f"move the archive here, or change [archive] back; {anew}")
+            return ArchiveMissing(told, hint=f"move the archive here, or change [archive] back; {begin_again}")
         since = f" since {note.since[:10]}" if note.since else ""
         told = f"{place}: no archive here; {file} says that there is one{since}"
-        return ArchiveMissing(told, hint=f"is the {_medium(settings)}? {anew}")
+        return ArchiveMissing(told, hint=f"is the {_medium(settings)}? {begin_again}")
     if settings.archive.must_exist:
-        hint = f"is the {_medium(settings)}? No run begins one, since [archive] must_exist is set; {anew}"
+        hint = f"is the {_medium(settings)}? No run begins one, since [archive] must_exist is set; {begin_again}"
         return ArchiveMissing(f"{place}: no archive here", hint=hint)
     if begin == "first":
         return None

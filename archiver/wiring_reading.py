@@ -1,4 +1,4 @@
-"""An archive opened by whoever changes nothing of it, wired: also on a read-only medium, and as another user."""
+"""An archive opened by those who change nothing in it, wired: also on a read-only medium, and as another user."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def open_for_reading(settings: Settings) -> Iterator[Archive]:
 
 
 def _is_usable(settings: Settings, file: Path) -> bool:
-    """Whether SQLite can work on the catalog; whatever else is wrong with it is told by whoever uses it."""
+    """Whether SQLite can work on the catalog; whatever else is wrong with it shows when it is used."""
     if not is_writable(file):
         return False
     if file.exists():
@@ -64,7 +64,7 @@ def _catch_up(archive: Archive) -> None:
     try:
         Recorder(archive.journal, archive.catalog, "read").catch_up(archive.begin_work)
     except IntegrityError:
-        pass  # whoever needs the journal reads it again, and says what is wrong with it
+        pass  # what needs the journal reads it again, and says what is wrong with it
 
 
 def _require_own(archive: Archive) -> None:

@@ -191,7 +191,7 @@ def _is_begun(settings: Settings, bucket: BucketPreview | None) -> bool:
     try:
         return has_archive(settings)
     except ArchiverError:
-        return True  # why it cannot be seen is told by whoever opens it
+        return True  # opening it says why it cannot be seen
 
 
 def preview_account(

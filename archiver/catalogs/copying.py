@@ -1,4 +1,4 @@
-"""A copy of a catalog that this user cannot write to, for whoever only reads.
+"""A copy of a catalog that this user cannot write to, for those who only read.
 
 SQLite makes files beside a database in WAL mode even to read it, and a catalog may have to be brought up to date
 first. Neither can be done on a snapshot or as another user, and a run may be at work there meanwhile.

@@ -49,7 +49,7 @@ CURRENT_SOURCE = func.coalesce(
     .scalar_subquery(),
     0,
 )
-"""The source of now, by the first row that names it: a source that was left and came back is the same one."""
+"""The present source, by the first row that names it: a source that was left and came back is the same one."""
 
 
 def of_messages(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:

@@ -116,7 +116,7 @@ class _Wire(io.RawIOBase):
         return True
 
     def after_a_command(self) -> None:
-        """What comes now is measured anew."""
+        """Begin a new measurement."""
         self._waited = self._octets = 0.0
 
     def at_a_unit(self) -> None:

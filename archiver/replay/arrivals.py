@@ -1,5 +1,6 @@
-"""Which of the messages that a folder shows anew are which of those that were sent, as far as it needs no octets to
-tell. Pure decisions.
+"""Which new messages of a folder are which of those that were sent, as far as that shows without their octets.
+
+Pure decisions.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class RetryingSource:
     def uids(self, criteria: str | None = None) -> set[int]:
         try:
             return self._insist(lambda: self._reopened().uids(criteria))
-        except CountsDisagree:  # mail may have come or gone meanwhile: the folder opened anew tells
+        except CountsDisagree:  # mail may have come or gone meanwhile: opening the folder again tells
             self._folder_again = self._folder is not None
         return self._insist(lambda: self._reopened().uids(criteria))
 

@@ -71,7 +71,7 @@ def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[bool]:
 
 @contextmanager
 def reader_lock(path: Path) -> Iterator[str | None]:
-    """Keep whoever writes to the archive at `path` out, for a reader who cannot write there; other readers may
+    """Keep writers to the archive at `path` out, for a reader who cannot write there; other readers may
     come. Yields why that cannot be done, None if it was.
 
     Raises:

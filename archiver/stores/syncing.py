@@ -1,6 +1,6 @@
 """A whole file system synced at once, with word of what it lost.
 
-What Linux could not write to the disk it forgets, and tells of once: a sync fails if pages were lost since its
+What Linux could not write to the disk it forgets, and reports once: a sync fails if pages were lost since its
 descriptor was opened. So the descriptor is opened before the first write, and kept. One that is opened for the sync
 alone knows nothing of pages that were lost before, and of whom somebody else was told.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from archiver.mounts import kind_of
 
-#: Since when syncfs tells of lost pages at all.
+#: Since when syncfs reports lost pages at all.
 _LINUX = (5, 8)
 
 #: Where it does. NOTE: not overlay or others that lie over another one: the pages are that one's. Not FUSE, whose
@@ -38,7 +38,7 @@ _NOBODY = -1  # a sandbox that forbids the call does so whatever the descriptor
 
 
 def reports_losses(directory: str) -> bool:
-    """Whether syncing the file system of `directory` as a whole tells of pages that were lost."""
+    """Whether syncing the file system of `directory` as a whole reports pages that were lost."""
     release = re.match(r"(\d+)\.(\d+)", platform.release())
     is_new = sys.platform == "linux" and release is not None and (int(release[1]), int(release[2])) >= _LINUX
     return is_new and kind_of(Path(directory)) in _KINDS and sync_descriptor(_NOBODY) == errno.EBADF
@@ -60,7 +60,7 @@ class WatchedFileSystem:
         Raises:
             OSError: it cannot, or pages were lost since this was made, whoever wrote them.
         """
-        # NOTE: one at a time, and never again after an error: whoever syncs next would not be told of it, and may
+        # NOTE: one at a time, and never again after an error: the next sync would not report it, and may
         # have written what was lost.
         with self._lock:
             self._error = self._error or sync_descriptor(self._descriptor)

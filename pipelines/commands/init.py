@@ -147,7 +147,7 @@ def _archive_there(file: Path) -> str | None:
         with open_archive(settings) as archive:
             identity = archive.catalog.identity()
     except ArchiverError:
-        return None  # whoever uses the account is told what is wrong
+        return None  # the first use of the account says what is wrong
     if identity is None or identity.account != settings.account:
         return None
     leave_note(settings, identity)

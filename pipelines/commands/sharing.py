@@ -9,7 +9,7 @@ from pipelines.commands.terminal import Terminal
 
 
 def tell_sharing(sharing: Iterable[Sharing], terminal: Terminal, *, with_destination: bool) -> None:
-    """Say who shares a mailbox with whom. What is refused is said by whoever refuses it."""
+    """Say who shares a mailbox with whom. What is refused is said where it is refused."""
     for each in sharing:
         if each.warning:
             terminal.warn(f"{each.account.file}: {each.warning}")

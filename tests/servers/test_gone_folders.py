@@ -89,7 +89,7 @@ def test_one_that_comes_back_is_as_before(account: Migration) -> None:
     result = account.run(confirm_deletions=True)
     assert (there(result, "already_there", "verified"), notices(result)) == ((55, 55), [])
     lose_work(account)
-    account.run(confirm_deletions=True)  # the count begins anew
+    account.run(confirm_deletions=True)  # the count begins again
     assert account.numbers(b"Work") == Counter(WORK)
     account.run(confirm_deletions=True)
     account.source.folders = {b"INBOX": account.inbox, b"Work": work}
