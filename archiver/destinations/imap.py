@@ -146,7 +146,11 @@ class ImapDestination:
         )
 
     def _is_there(self, raw: bytes) -> bool:
-        return self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)").ok
+        """Whether the destination has a folder. One that it cannot tell about now is not taken for missing."""
+        reply = self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)")
+        if isinstance(error := self._session.refusal(reply, FolderNotFound), TemporaryError):
+            raise error
+        return error is None
 
     def subscribe(self, raws: Collection[bytes]) -> None:
         commands = [(b"SUBSCRIBE", raw, b"") for raw in raws]
@@ -196,7 +200,8 @@ class ImapDestination:
 
     def _uidnext_of_status(self) -> int | None:
         reply = self._session.command_with_name(b"STATUS", self._stream.raw, b" (UIDNEXT UIDVALIDITY MESSAGES)")
-        return next((row[1].uidnext for row in map(parse_status, reply.untagged) if row), None)
+        rows = map(parse_status, reply.untagged) if reply.ok else ()
+        return next((row[1].uidnext for row in rows if row), None)
 
     def look(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> list[LookedAt | None]:
         self._appends = None
@@ -226,7 +231,8 @@ class ImapDestination:
 
     def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:
         if not taken or self._session.exists < self._held + taken:
-            self._session.flight(b"NOOP")
+            # Without the server's OK, that it shows nothing new does not say that nothing arrived.
+            self._session.required(self._session.flight(b"NOOP")[0], ServerUnavailable)
         # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
         rows = self._reader.rows_from(since) if self._session.exists else ()
         shown: dict[int, Attributes] = {}

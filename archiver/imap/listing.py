@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
-from archiver.errors import ServerUnavailable
+from archiver.errors import ServerUnavailable, TemporaryError
 from archiver.imap.session import Reply, Session
 from archiver.imap.tokens import ListRow, parse_list, parse_namespace, parse_status, quote
 from archiver.model import SPECIAL_USES, UNSELECTABLE, Folder, FolderStatus, Listed
@@ -86,7 +86,9 @@ def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -
     """The first flight after login. `cautious`: the plainest LIST alone, for servers that hang up on more.
 
     Raises:
-        ServerUnavailable: no folders at all; that is a failure of the server, never an empty account.
+        ServerUnavailable: no folders at all, or not all of them: the server did not end its list with OK. That is a
+            failure of the server, never an account without those folders.
+        Throttled: the same, because the server asks us to come back later.
     """
     commands = {"list": abilities.list_command, "lsub": b'LSUB "" "*"'}
     if "LIST-EXTENDED" in abilities:
@@ -107,13 +109,14 @@ def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -
         told, replies["list"] = replies["list"], session.flight(b'LIST "" "*"')[0]
         replies["list"].untagged[:0] = told.untagged
         rows = _rows(replies["list"])
+    # NOTE: a folder that is not in the list counts as gone, so a list that broke off is no list.
+    session.required(replies["list"], ServerUnavailable)
     if not rows:
-        session.required(replies["list"], ServerUnavailable)
         raise ServerUnavailable(
             "the server lists no folders; this is never taken for an empty account", where=session.where
         )
     prefix = _personal_prefix(replies)
-    folders = _folders(rows, _subscribed(replies, rows), prefix)
+    folders = _folders(rows, _subscribed(session, replies, rows), prefix)
     rows_of_status = filter(None, map(parse_status, replies["list"].untagged))
     statuses = {canonical_raw(name): status for name, status in rows_of_status}
     listed = [Listed(folder, statuses.get(folder.raw)) for folder in folders]
@@ -157,8 +160,12 @@ def _together(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
     return (one | other) - (UNSELECTABLE - (one & other))
 
 
-def _subscribed(replies: dict[str, Reply], rows: dict[bytes, ListRow]) -> frozenset[bytes]:
+def _subscribed(session: Session, replies: dict[str, Reply], rows: dict[bytes, ListRow]) -> frozenset[bytes]:
+    """The subscribed folders. A server that has no LSUB has no subscriptions; one that asks to come back later is
+    not believed to have none."""
     if "lsub" in replies:
+        if isinstance(error := session.refusal(replies["lsub"]), TemporaryError):
+            raise error
         return frozenset(row.raw for row in _rows(replies["lsub"]).values())
     return frozenset(row.raw for row in rows.values() if "\\subscribed" in row.attributes)
 

@@ -275,9 +275,13 @@ class Session(IMAPClient):  # type: ignore[misc]
 
     def required(self, reply: Reply, otherwise: type[BackendError] = MessageRefused) -> list[Response]:
         """The untagged responses of a reply that must be OK."""
-        if not reply.ok:
-            raise error_of(reply.status + b" " + reply.text, self.where, otherwise)
+        if (error := self.refusal(reply, otherwise)) is not None:
+            raise error
         return reply.untagged
+
+    def refusal(self, reply: Reply, otherwise: type[BackendError] = MessageRefused) -> BackendError | None:
+        """What a reply that is not OK means; None if it is OK."""
+        return None if reply.ok else error_of(reply.status + b" " + reply.text, self.where, otherwise)
 
     def hang_up(self) -> None:
         """Close without a word; for a connection whose thread of talk was lost, or that is to stop at once."""

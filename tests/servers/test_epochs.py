@@ -440,6 +440,13 @@ class TestAServerThatSaysLessThanItHas:
         state = self.unharmed(config, before, run(config, expect=5))
         assert state == before
 
+    def test_a_list_that_breaks_off(self, source: ScriptedServer, config: Path) -> None:
+        before = archive_state(archive_of(config))
+        row = b'* LIST (\\HasNoChildren) "/" INBOX\r\n'
+        source.on(b"LIST", lambda _, tag, __: row + tag + b" NO [SERVERBUG] internal error\r\n")
+        state = self.unharmed(config, before, run(config, expect=5))
+        assert state == before
+
     def test_a_folder_left_out(self, source: ScriptedServer, config: Path) -> None:
         before = archive_state(archive_of(config))
         work = source.folders.pop(b"Work")

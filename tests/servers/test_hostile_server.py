@@ -16,6 +16,7 @@ from archiver.errors import (
     ConnectionLost,
     ConnectionRefused,
     ServerUnavailable,
+    Throttled,
 )
 from archiver.imap import session
 from archiver.imap.login import ServerAddress
@@ -23,7 +24,7 @@ from archiver.message import header_digest
 from archiver.model import Fetched, Folder, Resume, Undelivered
 from archiver.sources.imap import ImapSource
 from archiver.sources.retrying import RetryingSource
-from tests.servers.scripted import DROP, MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.servers.scripted import DROP, FULL, MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.scripted import Session as Connection
 from tests.servers.test_imap_source import address_of, spool_in
 
@@ -330,6 +331,50 @@ def test_an_inbox_spelt_in_two_ways_has_its_status(scripted: Start, connect: Con
     (inbox, _) = connect(server).list_folders()
 
     assert inbox.status is not None
+
+
+@pytest.mark.parametrize("capabilities", [FULL, MINIMAL], ids=["extended", "plain"])
+@pytest.mark.parametrize("cautious", [False, True], ids=["", "cautious"])
+@pytest.mark.parametrize(
+    ("status", "meant"),
+    [
+        (b"NO [SERVERBUG] internal error", ServerUnavailable),
+        (b"BAD what", ServerUnavailable),
+        (b"NO please try again later", Throttled),
+    ],
+)
+def test_a_list_that_breaks_off_is_no_list(
+    scripted: Start,
+    connect: Connect,
+    capabilities: tuple[str, ...],
+    cautious: bool,
+    status: bytes,
+    meant: type[BackendError],
+) -> None:
+    server = scripted(mailbox() | {b"a": ScriptedFolder(2)}, capabilities=capabilities)
+    server.on(b"LIST", rows(b'* LIST () "/" INBOX', status=status))
+
+    with pytest.raises(meant):
+        connect(server, cautious=cautious).list_folders()
+
+
+def test_an_extended_list_that_breaks_off_is_asked_for_in_the_plain_way(scripted: Start, connect: Connect) -> None:
+    server = scripted(mailbox() | {b"a": ScriptedFolder(2)})
+    server.on(b"LIST", rows(b'* LIST () "/" INBOX', status=b"NO [SERVERBUG] internal error"), times=1)
+
+    assert [each.folder.name for each in connect(server).list_folders()] == ["INBOX", "a"]
+
+
+def test_subscriptions_that_cannot_be_told_now_are_not_taken_for_none(scripted: Start, connect: Connect) -> None:
+    server = scripted(mailbox(), capabilities=MINIMAL)
+    server.on(b"LSUB", b"BAD no such command")
+    server.on(b"LSUB", b"NO [UNAVAILABLE] later", times=1)
+
+    with pytest.raises(ServerUnavailable):
+        connect(server).list_folders()
+    (inbox,) = connect(server).list_folders()
+
+    assert not inbox.folder.subscribed
 
 
 def test_a_namespace_that_is_no_level_cuts_no_name(scripted: Start, connect: Connect) -> None:

@@ -573,6 +573,15 @@ class TestFolders:
         with pytest.raises(FolderRefused, match="Mailbox exists"):
             destination.create(b"New", None)
 
+    def test_a_folder_that_cannot_be_asked_for_now_is_not_taken_for_renamed(self, connected: Connected) -> None:
+        folders = {name: ScriptedFolder(1) for name in (b"INBOX", b"Old", b"New")}
+        server, destination = connected(folders=folders)
+        busy = b" NO [UNAVAILABLE] later\r\n"
+        server.on(b"STATUS", lambda line, tag, _: tag + busy if b"Old" in line else None)
+
+        with pytest.raises(ServerUnavailable):
+            destination.rename(b"Old", b"New")
+
     @pytest.mark.parametrize(
         ("reply", "kind"),
         [
@@ -691,6 +700,14 @@ class TestTheOpenFolder:
 
         assert destination.shown(1) == {}
         assert destination.uids() == set()
+
+    def test_a_server_that_cannot_tell_the_news_now_shows_no_lack_of_them(self, connected: Connected) -> None:
+        server, destination = connected(folders={b"INBOX": self.folder()})
+        server.on(b"NOOP", b"NO [SERVERBUG] not now", times=1)
+
+        with pytest.raises(ServerUnavailable):
+            destination.shown(9)
+        assert destination.shown(9) == {}
 
     def test_who_was_told_of_all_does_not_ask_for_news(self, connected: Connected) -> None:
         server, destination = connected(folders={b"INBOX": self.folder()})
