@@ -57,6 +57,7 @@ from pipelines.targets import StepTarget
 
 _PARENT = os.getpid()
 _THROTTLE_SECONDS = 60.0  # where the server does not say how long
+_LONGEST_THROTTLE_SECONDS = 30 * 86_400.0  # whatever a server says
 _SHOW_SECONDS = 2.0  # with luigid every word of progress is a request
 
 
@@ -66,9 +67,10 @@ def new_run_id() -> str:
 
 
 def with_time(error: Throttled) -> Throttled:
-    """The error with the time to come back, by this machine's clock."""
+    """The error with the time to come back, by this machine's clock; at most a month from now."""
     if error.delay_seconds is None:
         error.delay_seconds = _THROTTLE_SECONDS
+    error.delay_seconds = min(error.delay_seconds, _LONGEST_THROTTLE_SECONDS)
     then = datetime.now().astimezone() + timedelta(seconds=ceil(error.delay_seconds))
     error.again_at = then.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     error.hint = f"try again after {then:%Y-%m-%d %H:%M:%S}, or with fewer `connections`"
@@ -194,19 +196,30 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         archive.catalog.ledger().complete_step(self.run_id, self.step, result, utc_now(), seconds)
 
     def on_failure(self, exception: BaseException) -> Any:
-        """A failed run has a report too."""
-        error = foreseen(exception)
-        if isinstance(error, Throttled):
-            error = with_time(error)
-        emit(self.settings.account, failed(error))
-        self.end_run(error)
+        """A failed run has a report too. Never raises: what is raised here would end the run of all accounts."""
+        try:
+            error = foreseen(exception)
+            if isinstance(error, Throttled):
+                error = with_time(error)
+            emit(self.settings.account, failed(error))
+            self.end_run(error)
+        except Exception as another:
+            emit(self.name, failed(another))
         return super().on_failure(exception)
+
+    @property
+    def name(self) -> str:
+        """The account's name; the account file's, where that cannot be read any more."""
+        try:
+            return self.settings.account
+        except Exception:
+            return Path(self.config).stem
 
 
 @AccountTask.event_handler(luigi.Event.BROKEN_TASK)  # type: ignore[untyped-decorator]
 def _broken(task: AccountTask, exception: BaseException) -> None:
     """Whether a step is done could not be found out: it is not begun, and its account has failed."""
-    emit(task.settings.account, failed(exception))
+    emit(task.name, failed(exception))
 
 
 class EnumerateFolders(AccountTask):

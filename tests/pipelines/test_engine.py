@@ -17,7 +17,7 @@ import pytest
 from archiver.config import load_account
 from archiver.replay import connection
 from archiver.sources import retrying
-from pipelines import luigid
+from pipelines import luigid, tasks
 from pipelines.cli import invoke
 from pipelines.engine import Options, Outcome, run_accounts
 from pipelines.events import AnyEvent, Began, Ended, Failed
@@ -120,6 +120,31 @@ class TestThrottled:
         assert [each.exit_code for each in outcomes] == [75, 0]
         assert re.search(r"try again after \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", outcomes[0].message or "")
         assert time.monotonic() - began < 60
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_time_beyond_all_calendars_ends_that_account_alone(
+        self, scripted: Scripted, tmp_path: Path, workers: int
+    ) -> None:
+        slow = scripted(mail(), login_reply=b"NO [LIMIT] Try again in 999999999 hours")
+        configs = [account(tmp_path, name, server) for name, server in (("a", slow), ("b", scripted(mail())))]
+
+        outcomes, _ = run_all(configs, workers=workers)
+
+        assert [each.exit_code for each in outcomes] == [75, 0]
+        assert outcomes[0].report is not None
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_failure_that_cannot_be_reported_ends_that_account_alone(
+        self, scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    ) -> None:
+        bad = scripted(mail(), login_reply=b"NO [THROTTLED] later")
+        configs = [account(tmp_path, name, server) for name, server in (("a", bad), ("b", scripted(mail())))]
+        monkeypatch.setattr(tasks, "with_time", lambda error: 1 / 0)
+
+        outcomes, _ = run_all(configs, workers=workers)
+
+        assert [each.exit_code for each in outcomes] == [1, 0]
+        assert "division by zero" in (outcomes[0].message or "")
 
     def test_one_that_goes_on_being_throttled_ends_after_its_attempts(
         self, scripted: Scripted, tmp_path: Path
