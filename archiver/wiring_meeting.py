@@ -19,7 +19,7 @@ from archiver.ports import Catalog, MailSource
 from archiver.progress import Noted, Progress, silent
 from archiver.record import Recorder
 from archiver.replay.connection import Connection
-from archiver.replay.inside import Place, refuse_full
+from archiver.replay.inside import Others, Place, refuse_full
 from archiver.replay.meeting import (
     Meeter,
     Meeting,
@@ -220,16 +220,20 @@ def known_number(settings: Settings, catalog: Catalog | None) -> int | None:
     return known.number if known else None
 
 
-def _others_fill_it(settings: Settings) -> bool:
-    """Whether other accounts of ours are meant to fill the same mailbox, by what the files say."""
+def _others(settings: Settings) -> Others:
+    """Which account files beside this one name the same mailbox."""
     there = settings.destination
-    if there is None or there.shared:
-        return there is not None
-    beside = (each.destination for each in neighbours_of([settings.file]).settings)
-    return any(each is not None and mailbox_of(each) == mailbox_of(there) for each in beside)
+    assert there is not None
+    beside = [
+        each
+        for each in neighbours_of([settings.file]).settings
+        if each.destination is not None and mailbox_of(each.destination) == mailbox_of(there)
+    ]
+    began = [each for each in beside if (each.archive.path / "catalog.sqlite").exists()]
+    return Others(*([str(each.file) for each in some] for some in (beside, began)))
 
 
 def _place_of(settings: Settings) -> Place:
     there = settings.destination
     assert there is not None
-    return Place(str(settings.file), address_in(there), there.prefix, partial(_others_fill_it, settings))
+    return Place(str(settings.file), address_in(there), there.prefix, there.shared, partial(_others, settings))

@@ -48,8 +48,8 @@ class FolderPlace:
 class DestinationPreview:
     """What a look at a destination found; `error` is what ended it. `free_octets` and `append_limit` are None
     where there is no limit or the server does not tell. `held` copies are there already, `removed` ones were
-    removed by their user, and beside them is mail that is `not_ours`, None where nobody could look; `met` says
-    for people what the mailbox is to the archive."""
+    removed by their user, and beside them is mail that is `not_ours`, None where nobody could look; it is not
+    `compared` where there is no archive yet. `met` says for people what the mailbox is to the archive."""
 
     settings: Settings
     server: ServerFacts | None = None
@@ -60,6 +60,7 @@ class DestinationPreview:
     held: int = 0
     removed: int = 0
     not_ours: NotOurs | None = None
+    compared: bool = True
     met: str = ""
     error: ArchiverError | None = None
 
@@ -161,6 +162,7 @@ def _compared(
         held=copies_at(catalog, number),
         removed=removed_at(catalog, number),
         not_ours=not_ours(listed, holding, rules.prefix),
+        compared=catalog is not None,
     )
     folder_map = map_of(known, listed, rules, recorded)
     folders = tuple(

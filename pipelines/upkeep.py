@@ -22,6 +22,7 @@ from archiver.replay.comparing import DestinationCheck
 from archiver.verify import Finding, Sample, VerifyResult, VerifyStep, every, none
 from archiver.wiring import Archive, install_catalog, locked, open_archive, scratch_catalog, utc_now
 from archiver.wiring_lease import observed
+from archiver.wiring_meeting import address_in
 from archiver.wiring_note import make_archive
 from archiver.wiring_reading import locked_for_reading, open_for_reading
 from archiver.wiring_replay import (
@@ -99,8 +100,10 @@ def _verify(settings: Settings, options: VerifyOptions, listener: Listener) -> V
         ):
             result = _verified(archive, options, tell)
             message, code = _summary(settings, result), result.exit_code
-            if options.offline or destination_number(archive) is None:
+            if options.offline or settings.destination is None:
                 return VerifyOutcome(settings, result, code, message)
+            if destination_number(archive) is None:
+                return VerifyOutcome(settings, result, code, f"{message}\n{_not_compared(archive)}")
             tell(Began(_COMPARE))
             try:
                 there = verify_at_destination(
@@ -207,6 +210,14 @@ def _summary_there(settings: Settings, check: DestinationCheck) -> str:
     if counts["refused"]:
         words.append(f"{counts['refused']} more are not there, since it refused them")
     return "; ".join(words)
+
+
+def _not_compared(archive: Archive) -> str:
+    """Why nothing is compared at a destination that the archive does not know."""
+    there = address_in(destination_settings(archive.settings))
+    if archive.catalog.destinations().with_history():
+        return f"the destination, {there}, is not known to this archive: not compared (a run finds out what it is)"
+    return f"nothing was replayed to {there} yet: not compared"
 
 
 _COUNTED = ("verified", "differences", "rewritten", "changed", "removed", "refused")

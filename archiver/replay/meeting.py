@@ -17,7 +17,7 @@ from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
 from archiver.model import Listed
 from archiver.names import decode_name, printable
 from archiver.ports import Catalog, MailSource
-from archiver.replay.inside import WELCOME, Place, look_inside, refuse_full
+from archiver.replay.inside import Place, look_inside, refuse_full
 from archiver.same_mailbox import (
     FOLDERS,
     NEWEST,
@@ -73,7 +73,7 @@ class Meeter:
         ours = [raw for raw, target in targets.items() if shown.get(raw) == target.uidvalidity]
         seen = _without(filled_of(listed.listed), ours if address_known else ())
         distinct = self._is_not_source(destination, seen, known.number)
-        if not ours and self._is_another(destination, listed, targets, shown):
+        if self._is_another(destination, listed, known.number, targets, ours):
             return Meeting(None, distinct=distinct)
         return Meeting(known.number, address_known, distinct)
 
@@ -99,27 +99,51 @@ class Meeter:
         self,
         destination: MailDestination,
         listed: DestinationFolders,
+        number: int,
         targets: Mapping[bytes, KnownTarget],
-        shown: Mapping[bytes, int],
+        ours: Collection[bytes],
     ) -> bool:
-        """Whether an address leads to another mailbox than before. All folders there have other UIDs than ours had:
-        that is a server that was rebuilt, if it still shows mail of ours. A folder that is gone tells nothing.
+        """Whether an address leads to another mailbox than before. No folder with copies stands there as we left
+        it: its user tidied up, or the server was rebuilt, if it shows mail of ours all the same, wherever.
 
         Raises:
             ConfigError: a person has to say so.
         """
         copies = self.catalog.at_destinations()
-        if not any(raw in shown and copies.newest(target.number, 1) for raw, target in targets.items()):
+        if any(copies.newest(targets[raw].number, 1) for raw in ours):
+            return False
+        lost = {raw: target for raw, target in targets.items() if copies.newest(target.number, 1)}
+        if self.word != "ask":
+            return self.word == "new" and bool(lost or (targets and not ours))
+        # NOTE: what is asked here has to be remembered by the run that follows. It records what a folder held that
+        # is gone, and looks into one that is renewed, but only if mail goes there.
+        shown, mapped = shown_by(listed.listed), {raw for raw, _, _ in copies.mapped(number).values()}
+        hidden = {raw: target for raw, target in lost.items() if raw not in shown}
+        if not hidden and mapped.isdisjoint(lost):
+            return False
+        if self._stands_unlisted(destination, hidden):
             return False
         inside = look_inside(destination, listed, self.catalog)
-        if inside.messages <= WELCOME or inside.ours or self.word == "same":
+        if inside.is_ours:
             return False
-        if self.word == "new":
-            return True
-        problem = f"{self.place.address} shows nothing of what was sent there, but {inside}"
+        what = f", but {inside}" if inside.messages else ": it is empty"
+        problem = f"{self.place.address} shows nothing of what was sent there{what}"
         hint = "nothing was sent; look where that host leads to, give --same-destination once if it is the same "
-        hint += "mailbox all the same, or --new-destination if it is another one"
+        hint += (
+            "mailbox all the same (what was deleted there stays deleted), or --new-destination if it is another "
+        )
+        hint += "one (everything is sent)"
         raise ConfigError(self.place.file, [problem], hint=hint)
+
+    def _stands_unlisted(self, destination: MailDestination, hidden: Mapping[bytes, KnownTarget]) -> bool:
+        """Whether a folder that is not listed is there all the same, as we left it: a list may be cut short."""
+        if not (some := list(hidden.items())[:FOLDERS]):
+            return False
+        looks = destination.look([(raw, copies_in(self.catalog, target.number).keys()) for raw, target in some])
+        return any(
+            look is not None and look.uidvalidity == target.uidvalidity
+            for (_, target), look in zip(some, looks, strict=True)
+        )
 
     def _unknown(self, before: Address) -> ConfigError:
         problem = f"{self.place.address} does not show what was sent to {before} before"

@@ -150,14 +150,16 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
     for warning in preview.warnings:
         out.say(f"note: {warning}", "yellow")
     if preview.not_ours is not None:
-        out.say(_not_ours(preview.not_ours, preview.settings))
+        out.say(_not_ours(preview.not_ours, preview.settings, compared=preview.compared))
 
 
-def _not_ours(found: NotOurs, settings: Settings) -> str:
+def _not_ours(found: NotOurs, settings: Settings, *, compared: bool) -> str:
     """How much mail of others the destination holds."""
     text = f"destination: {found.messages:,} messages there are not ours"
     if settings.destination is not None and settings.destination.prefix:
         text += f', {found.below_prefix:,} of them below "{settings.destination.prefix}"'
+    if found.messages and not compared:
+        text += "; without an archive it cannot be told whether they are the account's own"
     if found.untold:
         text += f"; {found.untold:,} folders do not tell how many they hold"
     return text

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from archiver.config import load_account
+from archiver.replay.inside import Inside
 from pipelines.preview import Preview, preview_accounts
 from tests.accounts import archive_of, archive_state, command, mail, mails, run
 from tests.faults.replays import migration
@@ -157,7 +158,7 @@ class TestAMailboxInUse:
         there.expunge(self.new_user, "INBOX", range(1, 29))
         run(config)
         archive_of(config).rename(archive_of(config).with_name("not mounted"))
-        assert "all of which are in this archive" in run(config, expect=2, new_archive=True).output
+        assert "2 messages that are all in this archive" in run(config, expect=2, new_archive=True).output
         refused(config, "holds 2 messages", "the archive that did is missing")
         assert held(there, self.new_user)["INBOX"] == 2
 
@@ -189,6 +190,154 @@ def test_a_name_that_leads_to_another_mailbox_now_is_a_question(
     assert held(plain_dovecot, user) == {"INBOX": 21}
     assert counts(run(config, destination_is="new"), "replayed") == (4,)
     assert counts(run(config), "replayed", "already_there") == (0, 4)
+
+
+class TestNothingOfOursStandsAsItWasLeft:
+    """The address leads elsewhere, or the mailbox was made again."""
+
+    @pytest.fixture
+    def config(self, scripted: Callable[..., ScriptedServer], tmp_path: Path) -> Path:
+        """An account whose mail, 25 messages, was all sent to Work."""
+        self.source = scripted({b"INBOX": ScriptedFolder(5), b"Work": filled(6, range(40, 65))})
+        self.there = scripted({b"INBOX": ScriptedFolder(7)}, writable=True)
+        config = migration(tmp_path, self.source, "u1", self.there, "u1")
+        run(config)
+        return config
+
+    @property
+    def holds(self) -> dict[bytes, int]:
+        return {raw: len(folder.messages) for raw, folder in self.there.folders.items()}
+
+    @pytest.mark.parametrize(
+        ("uidvalidity", "count", "words"),
+        [(7, 0, "it is empty"), (777, 1, "1 message that this"), (7, 60, "60 messages that this")],
+    )
+    def test_is_a_question_whatever_is_there(self, config: Path, uidvalidity: int, count: int, words: str) -> None:
+        self.there.folders = {b"INBOX": filled(uidvalidity, range(100, 100 + count))}
+        refused(config, "shows nothing of what was sent there", words, "--new-destination")
+        assert self.holds == {b"INBOX": count}
+        assert counts(run(config, destination_is="new"), "replayed", "removed") == (25, 0)
+        self.source.folders[b"Work"].add(message(70))
+        assert counts(run(config), "replayed", "already_there", "removed") == (1, 25, 0)
+        assert self.holds == {b"INBOX": count, b"Work": 26}
+
+    def test_mail_that_colleagues_got_too_proves_nothing(self, config: Path) -> None:
+        self.there.folders = {b"INBOX": filled(777, [40, 41, *range(100, 125)])}
+        refused(config, "27 messages, of which 2 are in this archive, too")
+
+    def test_a_user_who_deletes_the_only_folder_is_asked_about_once(self, config: Path) -> None:
+        del self.there.folders[b"Work"]
+        refused(config, "it is empty")
+        assert counts(run(config, destination_is="same"), "replayed", "removed") == (0, 25)
+        self.source.folders[b"Work"].add(message(70))
+        assert checked(config).exit_code == 0
+        assert counts(run(config), "replayed", "removed") == (1, 25)
+
+    def test_what_the_user_deleted_is_sent_to_another_mailbox_on_a_persons_word(self, config: Path) -> None:
+        """Also where all of it counts as removed since a run that took the mailbox for the same."""
+        self.there.folders = {b"INBOX": ScriptedFolder(777)}
+        run(config, destination_is="same")
+        self.there.folders = {b"INBOX": ScriptedFolder(778)}
+        assert counts(run(config, destination_is="new"), "replayed", "removed") == (25, 0)
+
+    @pytest.mark.parametrize("raw", [b"Job", b"Work"])
+    def test_a_folder_that_was_renamed_or_rebuilt_shows_our_mail(self, config: Path, raw: bytes) -> None:
+        work = self.there.folders.pop(b"Work")
+        self.there.folders[raw] = ScriptedFolder(99, work.messages)
+        assert checked(config).exit_code == 0
+        assert counts(run(config), "replayed") == (0,)
+        assert self.holds == {b"INBOX": 0, raw: 25}
+
+
+class TestMailOfOursInAMailboxThatThisArchiveNeverFilled:
+    @pytest.fixture
+    def begin(self, scripted: Callable[..., ScriptedServer], tmp_path: Path) -> Callable[..., Path]:
+        def begin(there: ScriptedFolder, name: str = "a", numbers: range = range(1, 31), **keys: Any) -> Path:
+            self.there = scripted({b"INBOX": there}, writable=True)
+            return self.beside(scripted, tmp_path, name, numbers, **keys)
+
+        self.scripted, self.folder = scripted, tmp_path
+        return begin
+
+    def beside(
+        self, scripted: Callable[..., ScriptedServer], folder: Path, name: str, numbers: range, **keys: Any
+    ) -> Path:
+        source = scripted({b"INBOX": filled(5, numbers)})
+        keys = {"name": name, "archive__path": str(folder / "archives" / name), **keys}
+        return migration(folder, source, "u1", self.there, "u1", **keys)
+
+    @pytest.mark.parametrize("there", [[30, 99], [26, 27, 28, 29, 30]])
+    def test_a_handful_is_delivered_to_both_or_was_a_try(
+        self, begin: Callable[..., Path], there: list[int]
+    ) -> None:
+        config, ours = begin(filled(7, there)), sum(number <= 30 for number in there)
+        text = f"{len(there)} messages there are not ours; without an archive it cannot be told whether they are"
+        assert text in " ".join(command("check", config).output.split())
+        assert counts(run(config), "replayed", "already_there") == (30 - ours, ours)
+
+    def test_more_than_that_is_a_question(self, begin: Callable[..., Path]) -> None:
+        config = begin(filled(7, range(25, 31)))
+        words = "holds 6 messages that are all in this archive, too", "new mail goes to both servers"
+        assert all(word in run(config, expect=2).output for word in words)
+
+    def test_little_is_left_of_what_a_missing_archive_brought(self, begin: Callable[..., Path]) -> None:
+        there = filled(7, range(1, 31))
+        there.expunge(range(1, 30))
+        there.add(*(message(number) for number in range(100, 103)))
+        assert "4 messages, of which 1 is in this archive, too" in run(begin(there), expect=2).output
+        assert len(self.there.folders[b"INBOX"].messages) == 4
+
+    @pytest.mark.parametrize("shared", [True, False])
+    def test_an_account_beside_it_may_have_brought_it(self, begin: Callable[..., Path], shared: bool) -> None:
+        keys = {"destination__shared": True} if shared else {}
+        run(begin(ScriptedFolder(7), "a", destination__prefix="" if shared else "Old", **keys))
+        prefix = {} if shared else {"destination__prefix": "Old/INBOX"}
+        other = self.beside(self.scripted, self.folder, "b", range(11, 31), **prefix, **keys)
+        if shared:
+            assert counts(run(other), "replayed", "already_there") == (0, 20)
+            assert len(self.there.folders[b"INBOX"].messages) == 30
+            archives = self.folder / "archives"
+            archives.rename(archives.with_name("not mounted"))
+            assert "the archive that did is missing" in run(other, expect=2, new_archive=True).output
+        else:
+            output = run(other, expect=2).output
+            assert f"probably {self.folder / 'a.toml'} did, which goes to the same mailbox" in output
+
+
+@pytest.mark.parametrize(
+    ("inside", "is_in_use", "words"),
+    [
+        (Inside(20, 20, 0), False, "20 messages that this archive does not know"),
+        (Inside(21, 21, None), True, "21 messages"),
+        (Inside(1, 1, 1), False, "1 message that is in this archive, too"),
+        (Inside(1, 1, 1, gone=5), False, "1 message that is in this archive, too"),
+        (Inside(1, 1, 1, gone=6), True, "1 message that is in this archive, too"),
+        (Inside(5, 5, 2, gone=15), False, "5 messages, of which 2 are in this archive, too"),
+        (Inside(5, 5, 2, gone=16), True, "5 messages, of which 2 are in this archive, too"),
+        (Inside(12, 12, 6), False, "12 messages, of which 6 are in this archive, too"),
+        (Inside(6, 6, 6), True, "6 messages that are all in this archive, too"),
+        (Inside(900, 200, 1), True, "900 messages (1 of the newest 200 is in this archive, too)"),
+    ],
+)
+def test_what_is_inside_decides_whether_a_person_is_asked(inside: Inside, is_in_use: bool, words: str) -> None:
+    assert (inside.is_in_use, str(inside)) == (is_in_use, words)
+
+
+def test_verify_says_why_it_compares_nothing(scripted: Callable[..., ScriptedServer], tmp_path: Path) -> None:
+    source = scripted({b"INBOX": filled(5, [1])})
+    there = scripted({b"INBOX": ScriptedFolder(7)}, writable=True)
+    config = migration(tmp_path, source, "u1", there, "u1")
+    run(config, steps="archive")
+    at = f"u1 at 127.0.0.1:{there.port}"
+    assert f"nothing was replayed to {at} yet: not compared" in " ".join(command("verify", config).output.split())
+    run(config)
+    elsewhere = migration(tmp_path, source, "u1", there, "u1", destination__host="localhost")
+    output = " ".join(command("verify", elsewhere).output.split())
+    assert f"u1 at localhost:{there.port}, is not known to this archive: not compared" in output
+
+
+def filled(uidvalidity: int, numbers: Iterable[int]) -> ScriptedFolder:
+    return ScriptedFolder(uidvalidity, {uid: message(number) for uid, number in enumerate(numbers, 1)})
 
 
 class TestSourceAndDestinationAreOneMailbox:
