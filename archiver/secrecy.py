@@ -4,6 +4,9 @@ A server may repeat anything: our LOGIN line in an answer to FETCH, half of it i
 AUTHENTICATE. So the code that gets a secret registers it (`keep_secret`), and the code that turns somebody else's
 octets into an error, an event, a fact or a log line removes every registered secret (`without_secrets`).
 
+A process may know hundreds of secrets, and a text has hardly ever one in it. So the texts are first looked through
+for pieces (`_Index`) of which a text that has to be changed holds at least one.
+
 A secret is found as it is, in quotes, in base64 at any place within what was encoded, folded over lines, and cut
 off at either end of the text. A short one could be part of any sentence. So one below 8 octets counts only as a
 word of its own, and one below 4 only behind its user's name, as in `LOGIN alice a`.
@@ -17,12 +20,14 @@ import string
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cached_property
 
 _MARK = b"***"
 _WORD_BELOW = 8
 _BEHIND_USER_BELOW = 4
 _LEAST_PIECE = 6  # of a secret that is cut off; less of it is a word of a sentence
 _LEAST_CORE = 5
+_GRAM = 6  # octets by which the pieces are looked up
 _FOLDED_BELOW = 400  # octets; a token is longer, and its pattern would be slow
 _MOST_SECRETS = 200  # a process that works through thousands of accounts has done with the first ones
 
@@ -46,7 +51,10 @@ class _Secret:
         self.length = len(secret)
         self._rules: list[_Rule] = [*_encoded(secret, messages), *_plain(forms, len(secret))]
         self._ends = [*messages, base64.b64encode(secret), *forms] if len(secret) >= _WORD_BELOW else messages
-        self._forms, self._cores = forms, tuple(core for form in forms for core in _cores(form))
+        self._forms = forms
+        self._cores = tuple(re.compile(_spread(core, _BLANK)) for form in forms for core in _cores(form))
+        #: Without one of these pieces, as `_bare` shows a text, no rule finds anything in it.
+        self.pieces = frozenset(map(_bare, _pieces(forms, messages, user)))
         self._behind: re.Pattern[bytes] | None = None
         if user:
             behind = rb"%s[\"']?[\s:,/=]+[\"']?" % re.escape(user)
@@ -80,14 +88,30 @@ def _encoded(secret: bytes, messages: list[bytes]) -> Iterator[_Rule]:
     yield re.compile(rb"(?<!%s)%s(?!%s|=)" % (_BASE64, re.escape(alone), _BASE64)), _MARK
 
 
-def _cores(secret: bytes) -> Iterator[re.Pattern[bytes]]:
+def _bare(text: bytes) -> bytes:
+    """A text as no folding and no case changes it."""
+    return text.translate(None, b" \t\r\n").lower()
+
+
+def _pieces(forms: list[bytes], messages: list[bytes], user: bytes) -> Iterator[bytes]:
+    """What a text holds, a piece at least, in which a rule of a secret finds something: the secret, its beginning
+    or its end, as it is or in base64, or its user's name."""
+    for whole in (*forms, *messages, base64.b64encode(forms[-1])):
+        yield whole[:_LEAST_PIECE]
+        yield whole[-_LEAST_PIECE:]
+    for form in forms:
+        yield from _cores(form)
+    if user:
+        yield user
+
+
+def _cores(secret: bytes) -> Iterator[bytes]:
     """What of the secret is the same in base64 wherever it stands within what was encoded."""
     for offset in range(3) if len(secret) >= _BEHIND_USER_BELOW else ():
         first, last = -(-offset * 8 // 6), (offset + len(secret)) * 8 // 6
         core = base64.b64encode(b"\0" * offset + secret)[first:last]
         if len(core) >= _LEAST_CORE:
-            for each in {core, core.translate(bytes.maketrans(b"+/", b"-_"))}:
-                yield re.compile(_spread(each, _BLANK))
+            yield from {core, core.translate(bytes.maketrans(b"+/", b"-_"))}
 
 
 def _without_run(text: bytes, core: re.Pattern[bytes]) -> bytes:
@@ -130,15 +154,41 @@ def _without_pieces(text: bytes, form: bytes) -> bytes:
     return text
 
 
+class _Index:
+    """Which of many secrets a text may hold, found in one pass over the text."""
+
+    def __init__(self, secrets: tuple[_Secret, ...]) -> None:
+        self.secrets = secrets
+
+    @cached_property
+    def _grams(self) -> dict[int, dict[bytes, list[tuple[bytes, int]]]]:
+        """By length, what pieces begin with: the pieces, and of which secrets they are."""
+        found: dict[int, dict[bytes, list[tuple[bytes, int]]]] = {}
+        for number, secret in enumerate(self.secrets):
+            for piece in secret.pieces:
+                gram = piece[:_GRAM]
+                found.setdefault(len(gram), {}).setdefault(gram, []).append((piece, number))
+        return found
+
+    def possible(self, text: bytes) -> list[_Secret]:
+        """Those that have to be looked for, in their order."""
+        bare, found = _bare(text), set[int]()
+        for length, grams in self._grams.items():
+            here = {bare[at : at + length] for at in range(len(bare) - length + 1)}
+            for gram in here & grams.keys():
+                found.update(number for piece, number in grams[gram] if piece in bare)
+        return [self.secrets[number] for number in sorted(found)]
+
+
 _kept: OrderedDict[tuple[bytes, bytes], _Secret] = OrderedDict()
-_rules: tuple[_Secret, ...] = ()
+_index = _Index(())
 _changing = threading.Lock()
 
 
 def keep_secret(secret: str | bytes, user: str = "") -> None:
     """From here on no text of this process or its forks shows this secret. `user` is whose it is, where it is sent
     beside a name. May be called again for the same one."""
-    global _rules
+    global _index
     octets = secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogateescape")
     key = (octets, user.encode("utf-8", "surrogateescape"))
     if not octets:
@@ -151,18 +201,18 @@ def keep_secret(secret: str | bytes, user: str = "") -> None:
         while len(_kept) > _MOST_SECRETS:
             _kept.popitem(last=False)
         # One that is a part of another comes after it, else the rest of the other would be left.
-        _rules = tuple(sorted(_kept.values(), key=lambda each: -each.length))
+        _index = _Index(tuple(sorted(_kept.values(), key=lambda each: -each.length)))
 
 
 def without_secrets(text: bytes) -> bytes:
     """Somebody else's words with `***` for each registered secret."""
-    for secret in _rules:
+    for secret in _index.possible(text):
         text = secret.without(text)
     return text
 
 
 def redacted(text: str) -> str:
     """The same for text."""
-    if not _rules:
+    if not _index.secrets:
         return text
     return without_secrets(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 
 import pytest
 from botocore.exceptions import ClientError
@@ -16,7 +17,7 @@ from archiver.settings import S3Settings
 
 @pytest.fixture(autouse=True)
 def no_other_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrecy, "_rules", ())
+    monkeypatch.setattr(secrecy, "_index", secrecy._Index(()))
     monkeypatch.setattr(secrecy, "_kept", type(secrecy._kept)())
 
 
@@ -104,7 +105,7 @@ def test_thousands_of_accounts_do_not_make_it_slow() -> None:
     for number in range(3 * secrecy._MOST_SECRETS):
         keep_secret(f"correct-horse-{number:06}")
 
-    assert len(secrecy._rules) == secrecy._MOST_SECRETS
+    assert len(secrecy._index.secrets) == secrecy._MOST_SECRETS
     assert redacted(f"correct-horse-{3 * secrecy._MOST_SECRETS - 1:06}") == "***"
 
 
@@ -120,3 +121,61 @@ def test_the_keys_of_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert said(refusal) == "Odd, HTTP 418: neither *** nor ***"
     assert refusal.details == {"Region": "***"}
+
+
+class TestManySecrets:
+    """A text is looked through once for all of them, and nothing is missed by that."""
+
+    SECRETS = (
+        "correct-horse",
+        ODD,
+        "pa ss  wd",
+        "short12",
+        "abc",
+        "x",
+        "   ",
+        "ÿüöä12345",
+        "A" * 500,
+        "s3cr3t\r\n.",
+    )
+
+    def test_only_those_are_tried_that_a_text_may_hold(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(20):
+            keep_secret(f"{number:03}correct-horse-{number}", f"user-{number:03}@example.org")
+        tried: list[int] = []
+        rules = secrecy._Secret.without
+        monkeypatch.setattr(
+            secrecy._Secret, "without", lambda self, text: tried.append(self.length) or rules(self, text)
+        )
+
+        assert redacted('folder "INBOX", uid 12: the server says: NO not now' * 80)
+        assert tried == []
+        assert redacted("LOGIN user-007@example.org 007corr") == "LOGIN user-007@example.org ***"
+        assert len(tried) == 1
+
+    def test_whatever_the_rules_find_is_found(self) -> None:
+        chance = random.Random(3)
+        for secret in self.SECRETS:
+            for user in ("", "alice", "a b"):
+                keep_secret(secret, user)
+        octets = [each.encode() for each in self.SECRETS]
+        coded = [base64.b64encode(b"\0" * at + each + b"more") for each in octets for at in range(3)]
+        coded += [base64.b64encode(before + b"\0alice\0" + each) for each in octets for before in (b"", b"alice")]
+        parts = [*octets, *coded, b"alice ", b"A B: ", b"LOGIN ", b'"', b"\r\n ", b" ", b"=", b".", b"words"]
+        changed = 0
+        for _ in range(200):
+            text = b"".join(chance.choices(parts, k=chance.randrange(1, 4)))
+            if chance.random() < 0.5:
+                text = text[chance.randrange(len(text)) :]
+            if chance.random() < 0.5:
+                text = text[: chance.randrange(len(text) + 1)]
+            if text and chance.random() < 0.3:
+                fold = chance.randrange(len(text))
+                text = text[:fold] + b"\r\n " + text[fold:]
+            text = text.upper() if chance.random() < 0.2 else text
+            expected = text
+            for secret in secrecy._index.secrets:
+                expected = secret.without(expected)
+            assert without_secrets(text) == expected
+            changed += expected != text
+        assert changed > 50
