@@ -26,7 +26,9 @@ class Moves:
         #: The names that go when the new ones are durable, in the order in which they were given up.
         self._leaving: dict[str, None] = {}
         self._entered: set[str] = set()
-        self._left: set[str] = set()
+        #: Of renames from one directory to another: those that they came from, and those that they went to.
+        self._renamed_from: set[str] = set()
+        self._renamed_to: set[str] = set()
 
     def move(self, source: str, target: str) -> None:
         """Move a file; done before, or half done, is fine.
@@ -35,13 +37,18 @@ class Moves:
             FileNotFoundError: it is not at `source`.
         """
         old, new = os.path.dirname(source), os.path.dirname(target)
-        self._entered.add(new)
         self._leaving.pop(target, None)
-        if old == new or self._tree.durability == "none" or not self._linked(source, target):
+        if old == new:
             _rename(source, target)
-            self._left.add(old)
+        elif self._tree.durability == "none" or not self._linked(source, target):
+            if new in self._renamed_from or old in self._renamed_to:
+                self.settle()  # NOTE: else there may be no order of syncs in which every new name comes first
+            _rename(source, target)
+            self._renamed_from.add(old)
+            self._renamed_to.add(new)
         else:
             self._leaving[source] = None
+        self._entered.add(new)
 
     def _linked(self, source: str, target: str) -> bool:
         """Give the file its new name, too; False where that is another file's, or the system knows no links."""
@@ -55,8 +62,9 @@ class Moves:
 
     def settle(self) -> None:
         """Make all of it durable, the new names before the old ones go."""
-        self._tree.sync(self._entered)
-        changed = self._left - self._entered
+        self._tree.sync(self._entered - self._renamed_from)
+        self._tree.sync(self._entered & self._renamed_from)
+        changed = self._renamed_from - self._entered
         for source in self._leaving:
             try:
                 os.unlink(source)
@@ -66,7 +74,8 @@ class Moves:
         self._tree.sync(changed)
         self._leaving.clear()
         self._entered.clear()
-        self._left.clear()
+        self._renamed_from.clear()
+        self._renamed_to.clear()
 
 
 def _rename(source: str, target: str) -> None:

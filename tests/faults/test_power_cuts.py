@@ -13,6 +13,8 @@ import pytest
 from archiver.model import Placement
 from archiver.stores.durable import Durability
 from archiver.stores.maildir import MaildirStore
+from archiver.stores.maildir_tree import MaildirTree
+from archiver.stores.moving import Moves
 from tests.contracts.store import RowsOf, octets_of, placement_of, put, read
 from tests.faults.literal_disk import LiteralDisk
 
@@ -92,6 +94,26 @@ def test_messages_that_come_and_go_at_once(store: MaildirStore, cuts: Cutting) -
     lost = cuts(lambda: store.move(moves), "Maildir")
     assert lost == [] or not knows_links()
     held(store, PRESENT[:4] + VANISHED[4:])
+
+
+def test_without_links_a_directory_is_synced_after_those_that_its_messages_went_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    tree = MaildirTree(tmp_path, "batch")
+    monkeypatch.setattr(tree, "sync", lambda names: synced.extend(sorted(map(os.path.basename, names))))
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links")))
+    for name in ("a/1", "b/2", "b/3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "c").mkdir()
+    moves = Moves(tree)
+
+    for source, target in (("b/3", "b/3S"), ("b/2", "c/2"), ("a/1", "b/1")):
+        moves.move(str(tmp_path / source), str(tmp_path / target))
+    moves.settle()
+
+    assert synced == ["c", "b", "b", "a"]
 
 
 def test_messages_that_settling_brings_home(
