@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,10 +12,13 @@ from pathlib import Path
 from archiver.catalogs.copying import copy_catalog, is_writable
 from archiver.config import Settings
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError
+from archiver.names import printable
 from archiver.record import Recorder
 from archiver.stores.lock import reader_lock
 from archiver.wiring import Archive, locked, open_archive
 from archiver.wiring_note import CATALOG, require_archive, why_not_this
+
+log = logging.getLogger(__name__)
 
 Tell = Callable[[str], None]
 
@@ -63,8 +67,10 @@ def _is_usable(settings: Settings, file: Path) -> bool:
 def _catch_up(archive: Archive) -> None:
     try:
         Recorder(archive.journal, archive.catalog, "read").catch_up(archive.begin_work)
-    except IntegrityError:
-        pass  # what needs the journal reads it again, and says what is wrong with it
+    except IntegrityError as error:
+        # What needs the journal reads it again, and fails. The others show what they can.
+        reason = printable(str(error))
+        log.warning("%s: %s; what changed later is not shown", archive.settings.account, reason)
 
 
 def _require_own(archive: Archive) -> None:

@@ -169,11 +169,16 @@ class TestAReadOnlyMedium:
         message.write_bytes(b"x" * message.stat().st_size)
         assert command("verify", account.read(), "--offline", expect=6)["damaged"]
 
-    def test_a_damaged_journal_is_told(self, account: Account, command: Command) -> None:
+    def test_a_damaged_journal_is_told(
+        self, account: Account, command: Command, caplog: pytest.LogCaptureFixture
+    ) -> None:
         segment = max((account.archive / "journal").iterdir())
         segment.write_bytes(segment.read_bytes()[:-5])
         config = account.read()
         assert stored(command("status", config)) == 5
+        (line,) = [each.getMessage() for each in caplog.records]
+        assert segment.name in line
+        assert line.endswith("what changed later is not shown")
         assert command("verify", config, "--offline", expect=6)["journal"]
 
     def test_without_room_for_a_copy_says_where_it_is_lacking(
