@@ -128,6 +128,8 @@ class Display:
         self._quiet, self._verbose = quiet, verbose
         self._stopping = stopping
         self._told_stop = False
+        #: With --quiet: failures after which the account may be tried again, and when they happened.
+        self._held: dict[str, tuple[datetime, str]] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="display", daemon=True)
@@ -148,6 +150,9 @@ class Display:
         with self._lock:
             self._tell_stop()
             self._end_live()
+            for account, (at, text) in self._held.items():
+                self._log(account, text, "red", at)
+            self._held.clear()
 
     def __call__(self, account: str, event: AnyEvent) -> None:
         now = time.monotonic()
@@ -155,7 +160,11 @@ class Display:
             work = self._works.setdefault(account, Work(account))
             work.take(event, now)
             text = self._text(work, event, now)
-            if text:
+            if isinstance(event, Began | Failed):
+                self._held.pop(account, None)  # it was tried again, and only how that ends counts
+            if self._quiet and text and isinstance(event, Failed) and event.again is not None:
+                self._held[account] = (datetime.now(), text)
+            elif text:
                 self._log(account, text, "red" if isinstance(event, Failed) else None)
 
     def _text(self, work: Work, event: AnyEvent, now: float) -> str | None:
@@ -182,8 +191,8 @@ class Display:
     def _is_time_to_log(self, work: Work, now: float) -> bool:
         return self._live is None and now - work.logged >= _LOG_SECONDS
 
-    def _log(self, account: str, text: str, style: str | None = None) -> None:
-        stamp = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+    def _log(self, account: str, text: str, style: str | None = None, at: datetime | None = None) -> None:
+        stamp = (at or datetime.now()).strftime("%Y-%m-%d %H:%M:%S")
         name = f"{account}: " if account else ""
         for line in text.splitlines():
             plain = Text(f"{stamp} {name}{printable(line)}", style=style or "")

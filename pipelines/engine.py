@@ -195,16 +195,30 @@ def _next(
             del put_back[each.account]
         if waves or due:
             return [*(waves.popleft() if waves else ()), *due]
-        first = min(when for when, _ in put_back.values())
-        if first - now > _LONGEST_WAIT_SECONDS:
+        waited_for = _waited_for(put_back, now)
+        if not waited_for:
             return None
-        for account, (when, _) in put_back.items():
+        for account, when in waited_for:
             emit(account, Noted(f"put back: tried again in {when - now:.0f} seconds"))
         try:
-            STOP.pause(first - now)
-        except Interrupted:
+            STOP.pause(waited_for[0][1] - now)
+        except Interrupted as error:
+            for account, _ in waited_for:
+                emit(account, failed(error))
             return None
     return None
+
+
+def _waited_for(put_back: Mapping[str, tuple[float, Settings]], now: float) -> list[tuple[str, float]]:
+    """The accounts that will be tried again although nothing else is left to do, and when, the first one first."""
+    found: list[tuple[str, float]] = []
+    before = now
+    for account, (when, _) in sorted(put_back.items(), key=lambda each: each[1][0]):
+        if when - before > _LONGEST_WAIT_SECONDS:
+            break
+        found.append((account, when))
+        before = when
+    return found
 
 
 def _waves(accounts: Sequence[Settings]) -> Iterator[Sequence[Settings]]:

@@ -80,14 +80,15 @@ def exported_table(folders: Sequence[Row], totals: Row) -> Table:
 
 
 def equation(totals: Row) -> str:
-    """The books in one line."""
+    """The books in one line; an equation only where it is true."""
     terms = [f"{totals['stored']:,} stored"]
     terms += [f"{totals[name]:,} {name}" for name in ("excluded", "quarantined") if totals[name]]
     missing = totals["on_server"] - totals["stored"] - totals["excluded"] - totals["quarantined"]
     if missing > 0:
         terms.append(f"{missing:,} not archived yet")
-    unseen = "; not all of it was looked at" if missing < 0 else ""
-    return f"{totals['on_server']:,} on server = {' + '.join(terms)}{unseen}"
+    if missing < 0:
+        return f"{totals['on_server']:,} on server, {', '.join(terms)}; not all of it was looked at"
+    return f"{totals['on_server']:,} on server = {' + '.join(terms)}"
 
 
 _THERE = ("replayed", "already_there", "refused", "removed", "pending", "restored", "verified", "differences")

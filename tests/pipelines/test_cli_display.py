@@ -12,7 +12,7 @@ from rich.console import Console
 
 from archiver.progress import Noted, Planned, Received, Stored, Working
 from pipelines.display import Display, Work, duration, progress_line, size
-from pipelines.events import AnyEvent, Channel, Ended, Expected, Failed, emit
+from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, emit
 from pipelines.tables import equation, failure_lines, folders_table, plan_table
 
 
@@ -155,6 +155,8 @@ def test_books_that_do_not_balance_are_seen() -> None:
     folders = [row("INBOX", on_server=5, stored=3)]
     assert "✗" in shown(folders_table(folders, folders[0], work=True, every=True))
     assert equation(folders[0]) == "5 on server = 3 stored + 2 not archived yet"
+    seen = row("x", on_server=6, stored=10, excluded=1)
+    assert equation(seen) == "6 on server, 10 stored, 1 excluded; not all of it was looked at"
 
 
 def test_of_many_folders_only_the_eventful_ones_are_shown() -> None:
@@ -213,3 +215,27 @@ def test_a_listener_that_fails_stops_nobody_and_is_told() -> None:
 
     with pytest.raises(ZeroDivisionError):
         talk()
+
+
+class TestAFailureThatMayPass:
+    """With --quiet it is told when it was the last word on its account."""
+
+    FAILED = Failed("throttled; try again after 12:00", 75, again=60.0)
+
+    @pytest.mark.parametrize(
+        ("events", "told"),
+        [
+            ((FAILED, Ended(75, "r"), Began("enumerate"), Ended(0, "r")), []),
+            ((FAILED, Ended(75, "r"), Began("enumerate"), FAILED), ["a: throttled; try again after 12:00"]),
+            ((FAILED, Ended(75, "r")), ["a: throttled; try again after 12:00"]),
+            ((FAILED, Failed("stopped by signal 15", 143)), ["a: stopped by signal 15"]),
+        ],
+        ids=["it passed", "it did not", "it was not tried again", "it was ended"],
+    )
+    def test_is_told_at_the_end(self, events: tuple[AnyEvent, ...], told: list[str]) -> None:
+        console = Console(file=io.StringIO(), width=200)
+        with Display(console, ["a"], live=False, quiet=True, verbose=False, stopping=lambda: None) as display:
+            for event in events:
+                display("a", event)
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert [line.split(" ", 2)[2] for line in lines] == told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from typing import Any
 import pytest
 
 from archiver.config import load_account
+from archiver.progress import Noted
 from archiver.replay import connection
 from archiver.sources import retrying
-from pipelines import luigid, tasks
+from pipelines import engine, luigid, tasks
 from pipelines.cli import invoke
 from pipelines.engine import Options, Outcome, run_accounts
 from pipelines.events import AnyEvent, Began, Ended, Failed
@@ -120,6 +122,24 @@ class TestThrottled:
         assert [each.exit_code for each in outcomes] == [75, 0]
         assert re.search(r"try again after \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", outcomes[0].message or "")
         assert time.monotonic() - began < 60
+
+    def test_a_signal_ends_the_wait_for_those_that_would_be_tried_again(
+        self, scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limits = {"soon": 60_000, "tomorrow": 86_400_000}
+        replies = {name: b"NO [THROTTLED] Backoff Time: %d milliseconds" % wait for name, wait in limits.items()}
+        configs = [account(tmp_path, name, scripted(mail(), login_reply=replies[name])) for name in limits]
+        told: list[str] = []
+
+        def listen(name: str, event: AnyEvent) -> None:
+            if isinstance(event, Noted) and event.text.startswith("put back"):
+                told.append(name)
+                monkeypatch.setattr(engine.STOP, "signal", signal.SIGTERM)
+
+        outcomes = run_accounts([load_account(each) for each in configs], Options(), listen)
+
+        assert [each.exit_code for each in outcomes] == [143, 75]
+        assert told == ["soon"]
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_a_time_beyond_all_calendars_ends_that_account_alone(
