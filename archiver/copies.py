@@ -41,9 +41,9 @@ class KnownTarget:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A target all of whose copies are of mail that is not in its folder at the source any more, and a folder of
-    the archive that has `equal` of these `left` messages, octet for octet. It holds `held` messages; `complete`:
-    the archive has seen all of it."""
+    """A target all of whose copies are of mail that is not in its folder at the source any more, or whose folder
+    goes elsewhere, and a folder of the archive that has `equal` of these `left` messages, octet for octet. It holds
+    `held` messages; `complete`: the archive has seen all of it."""
 
     target: int
     folder: int

@@ -221,10 +221,12 @@ class Copies(Protocol):
 
     def vanished(self, target: int, *, twice: bool = True, gone: Collection[int] = ()) -> Sequence[Copy]:
         """Copies that we appended whose message vanished, or was in one of the folders `gone` and these are no
-        longer at the source; seen so by two complete archive steps, or not `twice`."""
+        longer at the source. `twice`: those that may be withdrawn, being seen so by two complete archive steps, and
+        without those with the octets of a message that is at the source, is to be at the destination and has no
+        copy there."""
 
     def moved(self, destination: int) -> Sequence[Moved]:
-        """Targets whose mail is in another folder at the source now."""
+        """Targets that are not where the folders that have their mail now go, by what was recorded."""
 
     def stranded(self, destination: int) -> Mapping[int, int]:
         """How many copies that we appended are there of folders that the source no longer has, by their numbers;

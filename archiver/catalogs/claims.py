@@ -22,7 +22,8 @@ _BUSY_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A copy that an account has at a destination and did not see go, in what we know as `target`: of a message
-    with this digest, sent to this host and user as they were written then."""
+    with this digest, at a destination that was reached at this host and user, as they were written then. One that
+    was reached at several is a claim for each."""
 
     target: KnownTarget
     host: str
@@ -45,7 +46,7 @@ def claims(catalog: Path, uids: Mapping[KnownTarget, Collection[int]]) -> Sequen
 
 
 def fillers(catalog: Path, raw: bytes) -> Sequence[tuple[str, str]]:
-    """The hosts and users at which the account of this catalog fills a folder of that name.
+    """The hosts and users at which the account of this catalog fills a folder of that name, or once did.
 
     Raises:
         ArchiverError: it cannot be read, or is of a newer version.
@@ -54,8 +55,8 @@ def fillers(catalog: Path, raw: bytes) -> Sequence[tuple[str, str]]:
         if not _knows_destinations(connection):
             return []
         rows = connection.execute(
-            "SELECT destination.host, destination.user FROM mapped "
-            "JOIN destination ON destination.number = mapped.destination "
+            "SELECT DISTINCT met.host, met.user FROM mapped "
+            f"JOIN {_addresses(connection)} AS met ON met.destination = mapped.destination "
             "JOIN folder ON folder.number = mapped.folder AND folder.listed "
             "WHERE mapped.raw = ?",
             (raw,),
@@ -78,8 +79,8 @@ def _claims(connection: sqlite3.Connection, target: KnownTarget, uids: Sequence[
     for start in range(0, len(uids), _IN_LIST):
         some = uids[start : start + _IN_LIST]
         rows = connection.execute(
-            "SELECT destination.host, destination.user, copy.target_uid, message.digest "
-            "FROM target JOIN destination ON destination.number = target.destination "
+            "SELECT DISTINCT met.host, met.user, copy.target_uid, message.digest "
+            f"FROM target JOIN {_addresses(connection)} AS met ON met.destination = target.destination "
             "JOIN copy ON copy.target = target.number "
             "JOIN message ON message.epoch = copy.epoch AND message.uid = copy.uid "
             "WHERE target.raw = ? AND target.uidvalidity = ? AND target.ended_at IS NULL "
@@ -92,6 +93,14 @@ def _claims(connection: sqlite3.Connection, target: KnownTarget, uids: Sequence[
 def _knows_destinations(connection: sqlite3.Connection) -> bool:
     """The first version did not."""
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'mapped'").fetchone() is not None
+
+
+def _addresses(connection: sqlite3.Connection) -> str:
+    """Where destinations were reached: a mailbox gets other addresses in its life, and each of them counts. Up to
+    version 3 only the first one is known."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'address'").fetchone() is not None:
+        return "address"
+    return "(SELECT number AS destination, host, user FROM destination)"
 
 
 @contextmanager

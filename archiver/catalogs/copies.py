@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select
 
 from archiver.catalogs.database import Database
-from archiver.catalogs.gone import OURS, is_withdrawable, moved, stranded
+from archiver.catalogs.gone import OURS, is_needed, is_withdrawable, moved, stranded
 from archiver.catalogs.holding import holding
 from archiver.catalogs.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
 from archiver.catalogs.schema import (
@@ -194,12 +194,14 @@ class SqlCopies:
 
     def vanished(self, target: int, *, twice: bool = True, gone: Collection[int] = ()) -> Sequence[Copy]:
         """Copies that we appended whose message vanished, or was in one of the folders `gone` and these are no
-        longer at the source; seen so by two complete archive steps, or not `twice`."""
+        longer at the source. `twice`: those that may be withdrawn, being seen so by two complete archive steps, and
+        without what the destination has of a message that is at the source."""
         rows = _COPIES.where(COPY.c.target == target, OURS, EPOCH.c.ended_at.is_(None))
-        return self._copies([rows.where(is_withdrawable(gone, twice=twice))])
+        rows = rows.where(is_withdrawable(gone, twice=twice))
+        return self._copies([rows.where(~is_needed(target)) if twice else rows])
 
     def moved(self, destination: int) -> Sequence[Moved]:
-        """Targets whose mail is in another folder at the source now."""
+        """Targets that are not where the folders that have their mail now go, by what was recorded."""
         with self._database.reading() as connection:
             return moved(connection, destination)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, tuple_
 
 from archiver.catalogs.reading import of_messages
-from archiver.catalogs.schema import COPY, EPOCH, FOLDER, MESSAGE, PASS, STEP, TARGET
+from archiver.catalogs.schema import COPY, EPOCH, FOLDER, MAPPED, MESSAGE, PASS, STEP, TARGET
 from archiver.copies import Moved
 from archiver.window import WINDOWS
 
@@ -59,19 +60,60 @@ def stranded(connection: Connection, destination: int) -> Mapping[int, int]:
     return {row[0]: row[1] for row in connection.execute(rows)}
 
 
+def is_needed(target: int) -> ColumnElement[bool]:
+    """The message has the octets of one that is at the source, is to be at the target's destination, and is not:
+    it moved, say, and was refused where it is now. Then the copy of what is gone is all that is there of it."""
+    other, epoch, folder = MESSAGE.alias("other"), EPOCH.alias("its_epoch"), FOLDER.alias("its_folder")
+    copy, its_target = COPY.alias("its_copy"), TARGET.alias("its_target")
+    destination = select(TARGET.c.destination).where(TARGET.c.number == target).scalar_subquery()
+    is_there = (
+        select(copy.c.target_uid)
+        .join(its_target, its_target.c.number == copy.c.target)
+        .where(copy.c.epoch == other.c.epoch, copy.c.uid == other.c.uid, copy.c.removed_at.is_(None))
+        .where(its_target.c.destination == destination, its_target.c.ended_at.is_(None))
+        .exists()
+    )
+    return (
+        select(other.c.uid)
+        .join(epoch, epoch.c.number == other.c.epoch)
+        .join(folder, folder.c.number == epoch.c.folder)
+        .join(MAPPED, and_(MAPPED.c.folder == folder.c.number, MAPPED.c.destination == destination))
+        .where(other.c.digest == MESSAGE.c.digest, other.c.vanished_at.is_(None), epoch.c.ended_at.is_(None))
+        .where(folder.c.gone_at.is_(None), ~is_there)
+        .correlate(MESSAGE)
+        .exists()
+    )
+
+
 def moved(connection: Connection, destination: int) -> list[Moved]:
-    """Targets all of whose copies are of mail that is not in its folder at the source any more, with the folders
-    that have it now."""
+    """Targets that are not where the folders of their copies go, with the folders that have their mail now. The
+    message of each copy is no longer in its folder; or it is, and the folder goes elsewhere, as where a run was cut
+    after it followed a rename that was undone before the next one."""
     is_there = MESSAGE.c.vanished_at.is_(None)
-    is_left = and_(is_there, or_(EPOCH.c.ended_at.is_not(None), FOLDER.c.gone_at.is_not(None)))
     stays = and_(is_there, EPOCH.c.ended_at.is_(None), FOLDER.c.gone_at.is_(None))
+    goes_here = and_(MAPPED.c.folder == FOLDER.c.number, MAPPED.c.destination == destination)
+    is_astray = and_(stays, func.coalesce(MAPPED.c.raw != TARGET.c.raw, False))
     of_target = and_(COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid, COPY.c.removed_at.is_(None))
     current = and_(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None))
-    count = (func.sum(case((condition, 1), else_=0)) for condition in (is_left, stays))
-    copies = of_messages(COPY.c.target, *count).join(COPY, of_target).join(TARGET, TARGET.c.number == COPY.c.target)
-    rows = connection.execute(copies.where(current).group_by(COPY.c.target)).all()
-    left = {target: number for target, number, others in rows if number and not others}
-    if not left:
+    conditions = (and_(is_there, ~stays), is_astray, and_(stays, ~is_astray))
+    count = (func.sum(case((condition, 1), else_=0)) for condition in conditions)
+    copies = of_messages(COPY.c.target, FOLDER.c.number, *count).join(COPY, of_target)
+    copies = copies.join(TARGET, TARGET.c.number == COPY.c.target).outerjoin(MAPPED, goes_here).where(current)
+    left: Counter[int] = Counter()
+    homes: defaultdict[int, set[int]] = defaultdict(set)
+    stay: set[int] = set()
+    for target, its_folder, gone, astray, staying in connection.execute(
+        copies.group_by(COPY.c.target, FOLDER.c.number)
+    ):
+        left[target] += gone + astray
+        if astray:
+            homes[target].add(its_folder)
+        if staying:
+            stay.add(target)
+    movable = {
+        target for target, number in left.items() if number and target not in stay and len(homes[target]) < 2
+    }
+    if not movable:
         return []
     message, epoch, folder = MESSAGE.alias("other"), EPOCH.alias("its_epoch"), FOLDER.alias("its_folder")
     now = and_(message.c.vanished_at.is_(None), epoch.c.ended_at.is_(None), folder.c.gone_at.is_(None))
@@ -81,10 +123,11 @@ def moved(connection: Connection, destination: int) -> list[Moved]:
         .join(message, message.c.digest == MESSAGE.c.digest)
         .join(epoch, epoch.c.number == message.c.epoch)
         .join(folder, folder.c.number == epoch.c.folder)
-        .where(COPY.c.target.in_(left), is_left, now)
+        .where(COPY.c.target.in_(movable), is_there, now)
         .group_by(COPY.c.target, epoch.c.number)
     )
-    found = connection.execute(equal).all()
+    # NOTE: what the account's rules moved elsewhere stays where it was, and is no other folder's mail.
+    found = [row for row in connection.execute(equal).all() if homes[row[0]] <= {row[1]}]
     counted = of_messages(EPOCH.c.folder, func.count()).where(EPOCH.c.folder.in_({row[1] for row in found}), stays)
     held = {row[0]: row[1] for row in connection.execute(counted.group_by(EPOCH.c.folder))}
     return [Moved(row[0], row[1], row[2], left[row[0]], held[row[1]], row[3] is not None) for row in found]

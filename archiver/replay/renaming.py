@@ -1,19 +1,20 @@
 """Folders that were renamed at the source are renamed at the destination: their mail is there already.
 
 Nothing is lost by it, so it is done whatever becomes of vanished mail; but only where all that is in the folder
-there, and below it, is ours. Otherwise the renamed folder is a new one, and the old one stays as it is.
+there, and below it, is ours and no other account counts on it. Otherwise, and where the destination refuses, the
+renamed folder is a new one, and the old one stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from archiver.copies import DestinationFolders, KnownTarget, Moved
 from archiver.copy_facts import RenamedFact, RenamingFact
 from archiver.destination_ports import MailDestination
-from archiver.errors import FolderNotFound, FolderRefused, PermissionDenied
+from archiver.errors import ArchiverError, FolderNotFound, FolderRefused, PermissionDenied
 from archiver.folder_map.mapping import MappedFolder, MapRules
 from archiver.model import INBOX, Folder, KnownFolder, Listed
 from archiver.names import decode_name, folder_path, printable
@@ -21,8 +22,6 @@ from archiver.progress import Noted
 from archiver.replay.connection import Connection
 from archiver.replay.context import ReplayContext
 from archiver.replay.placing import map_of
-
-_SPELLINGS = 3  # a name that the destination does not take is tried escaped, as where folders are made
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +51,20 @@ def follow_renames(
     rules: MapRules,
 ) -> DestinationFolders:
     """Rename what was renamed at the source; the destination's folders as they are then."""
-    refused: set[bytes] = set()
-    for _ in range(_SPELLINGS):
-        before = len(refused)
-        moves = _moves(context, listed, folders, rules, refused)
-        while moves:
-            move = moves.pop(0)
-            if (along := _with_those_below(context, move, moves, listed)) is None:
-                continue
-            if not all(connection.insist(partial(_is_ours, context, target)) for target, _ in along):
-                continue
-            if _rename(context, connection, move, along):
-                names = {target.raw: to for target, to in along}
-                listed = replace(listed, listed=[_under(each, names, listed) for each in listed.listed])
-                moves = [each for each in moves if each.target.raw not in names]
-            else:
-                refused.add(move.to.raw)
-        if len(refused) == before:
-            break
+    moves = _moves(context, listed, folders, rules)
+    while moves:
+        move = moves.pop(0)
+        if (along := _with_those_below(context, move, moves, listed)) is None:
+            continue
+        if not all(connection.insist(partial(_is_ours, context, target)) for target, _ in along):
+            continue
+        if (reason := _why_not_ours_alone(context, along)) is not None:
+            old, new = (printable(decode_name(raw)) for raw in (move.target.raw, move.to.raw))
+            context.progress(Noted(f'destination folder "{old}": not renamed to "{new}": {reason}'))
+        elif _rename(context, connection, move, along):
+            names = {target.raw: to for target, to in along}
+            listed = replace(listed, listed=[_under(each, names, listed) for each in listed.listed])
+            moves = [each for each in moves if each.target.raw not in names]
     return listed
 
 
@@ -78,13 +73,12 @@ def _moves(
     listed: DestinationFolders,
     folders: Sequence[KnownFolder],
     rules: MapRules,
-    refused: Collection[bytes],
 ) -> list[_Move]:
     """Which targets go where, parents first."""
     recorded = context.copies.mapped(context.destination)
-    places = {each.folder.raw: each for each in map_of(folders, listed, rules, recorded, refused).folders}
+    places = {each.folder.raw: each for each in map_of(folders, listed, rules, recorded).folders}
     mapped = {each.number: places[each.folder.raw] for each in folders}
-    missing = {number: each for number, each in mapped.items() if not each.exists and each.raw not in refused}
+    missing = {number: each for number, each in mapped.items() if not each.exists}
     if not missing:
         return []
     targets = context.copies.targets(context.destination)
@@ -149,6 +143,23 @@ def _is_ours(context: ReplayContext, target: KnownTarget, destination: MailDesti
         return False
     ours = {uid for uid, is_live in context.copies.claimed(target.number).items() if is_live}
     return not opened.messages or destination.uids() <= ours
+
+
+def _why_not_ours_alone(context: ReplayContext, along: Sequence[tuple[KnownTarget, bytes]]) -> str | None:
+    """Why these folders stay where they are: another account fills them, or counts on mail in them, or may do so.
+    It would not find its mail under the new name, and would take it for removed."""
+    live = {
+        target: context.copies.newest(target.number, len(context.copies.claimed(target.number)))
+        for target, _ in along
+    }
+    try:
+        if (hold := context.others.hold([raw for target, to in along for raw in (target.raw, to)])) is not None:
+            return hold.reason
+        claimed = context.others.claimed(live)
+    except ArchiverError as error:
+        return str(error)
+    accounts = sorted({account for its in claimed.values() for account in its.values()})
+    return f"mail in it is mail of {', '.join(accounts)}, too" if accounts else None
 
 
 def _rename(

@@ -35,7 +35,9 @@ def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[Repl
     total = sum(counts.values())
     if not total:
         return None
-    braking = [job for job in jobs if over_the_brake(counts.get(job.raw, 0), held.get(job.raw, 0))]
+    # A folder that is gone is all of itself: its copies are measured by the account alone.
+    single = {raw: counts[raw] - sum(copy.folder in context.gone for copy in gone[raw]) for raw in gone}
+    braking = [job for job in jobs if over_the_brake(single.get(job.raw, 0), held.get(job.raw, 0))]
     if over_the_brake(total, sum(held.values())):
         braking = list(jobs)
     reason = None if context.rules.confirmed else _held_back(braking, counts)

@@ -862,6 +862,24 @@ class CopiesContract:
         assert copies.vanished(1) == [copy(1), copy(2, how="found"), copy(4, how="again")]
         assert copies.vanished(2) == []
 
+    def test_a_copy_stays_while_it_is_all_that_is_there_of_a_message(
+        self, catalog: Catalog, copies: Copies
+    ) -> None:
+        """A message moved to another folder, and was not taken there yet."""
+        moved = replace(stored(8, epoch=2), digest=stored(1).digest)
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), moved, VanishedFact(1, (1, 2), AT))
+        for run in ("R1", "R2"):
+            catalog.ledger().complete_step(run, "archive", "{}", LATER)
+        assert [each.uid for each in copies.vanished(1)] == [1002]
+        assert [each.uid for each in copies.vanished(1, twice=False)] == [1001, 1002]
+
+        apply(catalog, copied(8, epoch=2, target=2))
+        assert [each.uid for each in copies.vanished(1)] == [1001, 1002]
+        apply(catalog, RemovedFact(2, (1008,), "policy", LATER))
+        assert [each.uid for each in copies.vanished(1)] == [1002]
+        apply(catalog, VanishedFact(2, (8,), LATER))
+        assert [each.uid for each in copies.vanished(1)] == [1001, 1002]
+
     def test_nothing_of_an_ended_epoch_is_withdrawn(self, catalog: Catalog, copies: Copies) -> None:
         apply(
             catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), VanishedFact(1, (1,), AT), SECOND_EPOCH
@@ -943,7 +961,25 @@ class CopiesContract:
         apply(catalog, RemovedFact(2, (1001, 1002), "user", LATER))
         assert copies.moved(1) == []
 
-        apply(catalog, copied(1, epoch=1, target=2), stored(1))  # mail of a folder that is there
+    def test_a_target_with_mail_of_a_folder_that_is_there_is_moved_to_its_place_alone(
+        self, catalog: Catalog, copies: Copies
+    ) -> None:
+        """As where a run was cut after it followed a rename that was undone before the next one."""
+        other = replace(WORK, number=3, raw=b"Other", path=("Other",), directory=".Other")
+        apply(
+            catalog, *ACCOUNT, *(stored(uid, epoch=2) for uid in (1, 2)), other, EpochFact(3, 3, 9, 1, "first", AT)
+        )
+        apply(catalog, *(replace(stored(uid + 10, epoch=3), digest=stored(uid).digest) for uid in (1, 2)))
+        apply(catalog, *(copied(uid, epoch=2, target=2) for uid in (1, 2)))
+        assert copies.moved(1) == []
+
+        apply(catalog, RenamedFact(2, b"INBOX.New", LATER))
+        expected = Moved(2, 2, equal=2, left=2, held=2, complete=False)
+        assert copies.moved(1) == [expected]
+        apply(catalog, copied(11, 1002, epoch=3, target=2), replace(other, listed=False))  # one was handed on
+        assert copies.moved(1) == [expected]
+
+        apply(catalog, stored(1), copied(1, 1009, target=2))
         assert copies.moved(1) == []
 
     # Refusals

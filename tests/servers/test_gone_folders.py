@@ -60,6 +60,22 @@ def test_its_copies_go_in_the_second_run_if_a_person_confirms(account: Migration
     assert there(account.run(), "already_there", "verified", "differences") == (30, 30, 0)
 
 
+def test_a_small_part_of_the_account_goes_without_a_word(account: Migration) -> None:
+    """Of a folder that is gone every copy goes, so the account alone tells whether these are many."""
+    account.source.folders = {**account.source.folders, b"Few": folder(8, messages(range(80, 86)))}
+    account.run()
+    account.source.folders = {name: each for name, each in account.source.folders.items() if name != b"Few"}
+    assert notices(account.run()) == ["folder Few is gone from the source; 6 of our copies stay"]
+    account.inbox.expunge([1, 2, 3, 4])  # more than a tenth of a folder that is there
+    account.run()
+    assert (account.numbers(b"Few"), len(account.numbers())) == (Counter(), 30)
+    (failure,) = account.run(expect=3).report["failures"]
+    assert (
+        '4 copies of messages that are gone from the source stayed, being more than 50 or 10 %: "INBOX"'
+        in (failure["reason"])
+    )
+
+
 def test_they_are_marked_once(account: Migration) -> None:
     account.keys["replay__vanished"] = "mark"
     lose_work(account)

@@ -13,7 +13,7 @@ from tests.accounts import RunResult, command, mail, run
 from tests.faults.replays import migration
 from tests.servers.mail_server import MailServer
 from tests.servers.scripted import DESTINATION, DROP, Appending, End, ScriptedServer, Session
-from tests.servers.test_replay_following import Migration, folder, messages, there
+from tests.servers.test_replay_following import Migration, about, folder, messages, there
 from tests.servers.wire import Append
 
 WORK = range(40, 65)
@@ -138,6 +138,18 @@ def test_a_destination_that_refuses_it_gets_a_new_folder(account: Migration) -> 
     assert held(account) == {b"Work": 25, b"Work/old": 5, b"Job": 25, b"Job/old": 5}
 
 
+@pytest.mark.parametrize("new", [b"Q.1", b"Jo&AOk-b"])
+def test_a_rename_that_is_refused_once_garbles_no_name(account: Migration, new: bytes) -> None:
+    account.there.on(b"RENAME", b"NO [CANNOT] not this name", times=1)
+    rename(account, b"Work", new)
+    for _ in range(2):
+        result = account.run()
+        assert held(account) == {b"Work": 25, new: 25, new + b"/old": 5}
+        assert {each["text"] for each in result.report["notices"]} == {
+            "folder Work is gone from the source; 25 of our copies stay"
+        }
+
+
 @pytest.mark.parametrize("done", [True, False])
 def test_a_connection_that_is_lost_meanwhile(account: Migration, done: bool) -> None:
     def cut(line: bytes, tag: bytes, session: Session) -> End:
@@ -163,6 +175,34 @@ def test_a_run_that_ends_in_the_middle(account: Migration, monkeypatch: pytest.M
             killed.setattr(renaming, before, stop)
         account.run(expect=1)
     assert_followed(account, account.run())
+
+
+def test_one_that_is_undone_after_a_run_that_was_cut(account: Migration) -> None:
+    account.keys |= {"replay__vanished": "expunge", "destination__attempts": 1}
+    rename(account)
+    account.there.on(b"SELECT", DROP, times=1)
+    account.run(expect=5)
+    assert held(account) == {b"Job": 25, b"Job/old": 5}
+    rename(account, b"Job", b"Work")
+    for _ in range(3):
+        result = account.run(confirm_deletions=True)
+        assert held(account) == {b"Work": 25, b"Work/old": 5}
+        assert there(result, "replayed", "already_there", "verified") == (0, 60, 60)
+
+
+def test_a_copy_stays_while_its_message_is_refused_under_the_new_name(account: Migration) -> None:
+    account.keys["replay__vanished"] = "expunge"
+    account.there.folders[b"Work"].add(*messages([90]))  # so it is not renamed
+    rename(account)
+    account.there.appending.refuse = about(42)
+    for _ in range(2):
+        result = account.run(expect=3, confirm_deletions=True)
+    assert (account.numbers(b"Work"), account.numbers(b"Job")) == (Counter([42, 90]), Counter(WORK) - Counter([42]))
+    (notice,) = result.report["notices"]
+    assert notice["text"] == "folder Work is gone from the source; 1 of our copies stays"
+    account.there.appending.refuse = lambda _: None
+    account.run(retry="all", confirm_deletions=True)
+    assert (account.numbers(b"Work"), account.numbers(b"Job")) == (Counter([90]), Counter(WORK))
 
 
 PREFIXES = {"courier": "INBOX."}

@@ -7,7 +7,7 @@ import json
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,13 @@ from pipelines.upkeep import VerifyOptions, verify_accounts
 from tests.accounts import RunResult, archive_of, mail, run
 from tests.faults.replays import migration
 from tests.servers.dovecot import Dovecot
+from tests.servers.scripted import DESTINATION, ScriptedServer
+from tests.servers.test_replay_following import folder, messages
 from tests.servers.wire import Append
 
 BOTH, ALICE, BOB = range(1, 6), range(11, 16), range(21, 26)
 STRANGER = 99
+WORK = range(40, 45)
 
 
 @dataclass
@@ -195,7 +198,7 @@ class TestWhatAnotherAccountCountsOn:
         alice = office.account("alice", replay__vanished="expunge")
         bob = office.account("bob", destination__prefix="Bob")
         assert {each.exit_code for each in run_all([alice]).values()} == {0}
-        assert {each.exit_code for each in run_all([bob]).values()} == {0}
+        assert {each.exit_code for each in run_all([bob], destination_is="new").values()} == {0}
         office.server.expunge(office.alice, "Bob/INBOX", [1])
         run(alice)
         told = failure(run(alice, expect=3, confirm_deletions=True))
@@ -231,6 +234,79 @@ class TestWhatAnotherAccountCountsOn:
             wrong.write_text(text)
             run(alice, confirm_deletions=True)
         assert office.numbers(b"Alice/INBOX") == Counter([*BOTH, *ALICE]) - Counter([2])
+
+
+@dataclass
+class Pair:
+    """Two accounts that fill one mailbox and meet in its folder Old/Work, which the second one calls Work."""
+
+    first: ScriptedServer
+    second: ScriptedServer
+    there: ScriptedServer
+    directory: Path
+
+    def config(self, name: str, **keys: Any) -> Path:
+        source = self.first if name == "first" else self.second
+        archive = {"name": name, "archive__path": str(self.directory / "archive" / name), **keys}
+        return migration(self.directory, source, "u1", self.there, "u1", **archive)
+
+    def both(self, **keys: Any) -> tuple[Path, Path]:
+        return (
+            self.config("first", replay__vanished="expunge", **keys),
+            self.config("second", destination__prefix="Old", **keys),
+        )
+
+    def held(self) -> dict[bytes, int]:
+        return {name: len(each.messages) for name, each in self.there.folders.items() if each.messages}
+
+
+@pytest.fixture
+def pair(scripted: Callable[..., ScriptedServer], tmp_path: Path) -> Pair:
+    return Pair(
+        scripted({b"INBOX": folder(5, messages(range(1, 31))), b"Old/Work": folder(6, messages(WORK))}),
+        scripted({b"INBOX": folder(15, messages(range(60, 63))), b"Work": folder(16, messages(WORK))}),
+        scripted({b"INBOX": folder(7)}, capabilities=DESTINATION, writable=True),
+        tmp_path,
+    )
+
+
+class TestAFolderOfTwoAccounts:
+    def test_is_not_renamed_for_one_of_them(self, pair: Pair) -> None:
+        first, second = pair.both()
+        run(first)
+        run(second, destination_is="new")
+        pair.first.folders = {b"Job" if n == b"Old/Work" else n: each for n, each in pair.first.folders.items()}
+        result = run(first)
+        assert f'"Old/Work": not renamed to "Job": {second} fills the folder "Old/Work", too' in result.output
+        assert pair.held() == {b"INBOX": 30, b"Old/Work": 5, b"Old/INBOX": 3, b"Job": 5}
+        (notice,) = result.report["notices"]
+        assert notice["text"] == "folder Old/Work is gone from the source; 5 of our copies stay"
+        counts = run(second).total("destination")[0]
+        assert (counts["already_there"], counts["removed"], counts["verified"]) == (8, 0, 8)
+
+    def test_is_not_renamed_where_the_archive_of_the_other_one_cannot_tell(self, pair: Pair) -> None:
+        first, second = pair.both()
+        run(first)
+        run(second, destination_is="new")
+        _damage(archive_of(second) / "catalog.sqlite")
+        pair.first.folders = {b"Job" if n == b"Old/Work" else n: each for n, each in pair.first.folders.items()}
+        assert '"Old/Work": not renamed to "Job": ' in run(first).output
+        assert pair.held()[b"Old/Work"] == 5
+
+    def test_is_known_as_such_at_every_address_of_the_mailbox(self, pair: Pair) -> None:
+        first, second = pair.both()
+        run(first)
+        run(second, destination_is="new")
+        first, second = pair.both(destination__host="localhost")
+        run(first)
+        run(second)
+        pair.first.folders[b"Old/Work"].expunge([1, 2])
+        run(first)
+        told = failure(run(first, expect=3, confirm_deletions=True))
+        assert (
+            f'2 copies of messages gone from the source stayed: {second} fills the folder "Old/Work", too' in told
+        )
+        assert pair.held()[b"Old/Work"] == 5
 
 
 LATER = "99999999-later.jsonl.gz"
