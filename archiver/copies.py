@@ -144,7 +144,8 @@ class Intent:
 class Attempt:
     """A message that was taken for unsent `times` times and has a copy now. Another one of it, should it come late,
     has a UID from `uidnext` on and one of `sizes`; and its INTERNALDATE, if the destination is `dated`, which means
-    that it keeps them. `flags` are those the copy showed."""
+    that it keeps them. `flags` are those the copy showed. It was taken for unsent last `at`; `silent` tells whether
+    the server said nothing then."""
 
     outgoing: Outgoing
     uidnext: int
@@ -152,12 +153,14 @@ class Attempt:
     sizes: frozenset[int]
     dated: bool
     flags: Flags
+    at: str
+    silent: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """A message of ours that came late, beside the `copy` of that UID; None if that one is gone. `certain`: octets,
-    date and flags were just what we sent."""
+    """A message of ours that came late, beside the `copy` of that UID; None if that one is gone. `certain`:
+    nobody but us can have brought it."""
 
     uid: int
     key: MessageKey

@@ -124,7 +124,9 @@ class UnsentFact:
     """Intents of which nothing arrived, as (epoch, uid).
 
     `attempted` are those that may have reached the server all the same, as (epoch, uid, uidnext): if one of them is
-    stored after all, it has a UID from there on. Lines of before version 0.4 do not say it.
+    stored after all, it has a UID from there on. `silent`: the server said nothing when they were on the wire;
+    it is false where the connection was lost for another reason, or where that is not known. Lines of before
+    version 0.4 say neither.
     """
 
     kind: ClassVar[str] = "unsent"
@@ -132,13 +134,25 @@ class UnsentFact:
     messages: tuple[tuple[int, int], ...]
     at: str
     attempted: tuple[tuple[int, int, int], ...] = ()
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SettledFact:
+    """Attempts that were looked after for long enough, as (epoch, uid): another such message is no twin."""
+
+    kind: ClassVar[str] = "settled"
+    target: int
+    messages: tuple[tuple[int, int], ...]
+    at: str
 
 
 @dataclass(frozen=True, slots=True)
 class TwinFact:
     """A message of ours that came late: it was taken for unsent, sent again, and now it is there beside its copy.
 
-    `flags` are those it shows; `certain` if its octets, its date and its flags are just what we sent.
+    `flags` are those it shows; `certain` if its octets, its date and its flags are just what we sent, and the run
+    in which the server fell silent saw it within the hour: later it may be a copy that somebody made there.
     """
 
     kind: ClassVar[str] = "twin"

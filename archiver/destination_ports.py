@@ -118,6 +118,10 @@ class MailDestination(MailReader, Protocol):
     def end_append(self) -> Sequence[Appended]:
         """Wait for the answers to the oldest group that was begun, in the order of its messages."""
 
+    @property
+    def unanswered(self) -> Sequence[Letter]:
+        """Of the letters given to `begin_append` those that may be on the wire, and of which nothing was heard."""
+
     def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:
         """What the open folder shows now, from the UID `since` on. `taken` messages were appended since it was last
         asked, all with success: where the server told meanwhile that the folder holds as many more, it is not asked

@@ -25,6 +25,7 @@ from archiver.copy_facts import (
     RemovedFact,
     RenamedFact,
     RenamingFact,
+    SettledFact,
     TargetFact,
     TargetStateFact,
     TwinFact,
@@ -166,6 +167,11 @@ def _copied(connection: Connection, segment: Segment, facts: Sequence[CopiedFact
     send(connection, _END_REFUSAL, keys)
 
 
+_END_ATTEMPT = delete(ATTEMPT).where(
+    ATTEMPT.c.target == bindparam("of_target"),
+    ATTEMPT.c.epoch == bindparam("of_epoch"),
+    ATTEMPT.c.uid == bindparam("of_uid"),
+)
 _attempt = upsert(ATTEMPT)
 _UPSERT_ATTEMPT = _attempt.on_conflict_do_update(
     index_elements=[ATTEMPT.c.target, ATTEMPT.c.epoch, ATTEMPT.c.uid],
@@ -173,6 +179,7 @@ _UPSERT_ATTEMPT = _attempt.on_conflict_do_update(
         "uidnext": func.min(ATTEMPT.c.uidnext, _attempt.excluded.uidnext),
         "times": literal_column("attempt.times + 1"),  # no parameter, so that many rows go in one call
         "at": _attempt.excluded.at,
+        "silent": _attempt.excluded.silent,
     },
 )
 _twin = upsert(TWIN)
@@ -191,12 +198,30 @@ def _unsent(connection: Connection, _segment: Segment, facts: Sequence[UnsentFac
     if rows:
         send(connection, _END_INTENT, rows)
     attempts = [
-        {"target": fact.target, "epoch": epoch, "uid": uid, "uidnext": uidnext, "times": 1, "at": fact.at}
+        {
+            "target": fact.target,
+            "epoch": epoch,
+            "uid": uid,
+            "uidnext": uidnext,
+            "times": 1,
+            "at": fact.at,
+            "silent": int(fact.silent),
+        }
         for fact in facts
         for epoch, uid, uidnext in fact.attempted
     ]
     if attempts:
         send(connection, _UPSERT_ATTEMPT, attempts)
+
+
+def _settled(connection: Connection, _segment: Segment, facts: Sequence[SettledFact]) -> None:
+    rows = [
+        {"of_target": fact.target, "of_epoch": epoch, "of_uid": uid}
+        for fact in facts
+        for epoch, uid in fact.messages
+    ]
+    if rows:
+        send(connection, _END_ATTEMPT, rows)
 
 
 def _twins(connection: Connection, _segment: Segment, facts: Sequence[TwinFact]) -> None:
@@ -345,6 +370,7 @@ COPY_EFFECTS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], 
     IntentFact: _intents,
     CopiedFact: _copied,
     UnsentFact: _unsent,
+    SettledFact: _settled,
     TwinFact: _twins,
     RefusedFact: _refused,
     ReflaggedFact: _reflagged,

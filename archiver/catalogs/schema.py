@@ -309,6 +309,7 @@ ATTEMPT = Table(
     Column("uidnext", BigInteger, nullable=False),
     Column("times", Integer, nullable=False),
     Column("at", Text, nullable=False),
+    Column("silent", Boolean, nullable=False),
 )
 
 TWIN = Table(

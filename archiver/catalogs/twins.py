@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, exists, or_, select
 
 from archiver.catalogs.reading import PLACE, FlagSets, of_messages, placement
 from archiver.catalogs.schema import ATTEMPT, COPY, FOLDER, MAPPED, MESSAGE, TARGET, TWIN
@@ -22,7 +22,8 @@ def attempts(connection: Connection, target: int) -> Sequence[Attempt]:
     rows = (
         of_messages(
             MESSAGE.c.epoch, *PLACE, MESSAGE.c.internaldate, MESSAGE.c.message_id,
-            ATTEMPT.c.uidnext, ATTEMPT.c.times, COPY.c.size, COPY.c.dated, COPY.c.flags,
+            ATTEMPT.c.uidnext, ATTEMPT.c.times, ATTEMPT.c.at, ATTEMPT.c.silent,
+            COPY.c.size, COPY.c.dated, COPY.c.flags,
         )
         .join(ATTEMPT, and_(ATTEMPT.c.epoch == MESSAGE.c.epoch, ATTEMPT.c.uid == MESSAGE.c.uid))
         .join(COPY, its_copy)
@@ -36,9 +37,9 @@ def attempts(connection: Connection, target: int) -> Sequence[Attempt]:
 def _attempt(row: Row[*tuple[Any, ...]], sets: FlagSets) -> Attempt:
     place = placement(row[1:11], sets)
     outgoing = Outgoing((row[0], place.uid), place, row[11], row[12], place.present)
-    uidnext, times, size, dated, flags = row[13:]
+    uidnext, times, at, silent, size, dated, flags = row[13:]
     sizes = frozenset({place.size, place.crlf_size, *([] if size is None else [size])})
-    return Attempt(outgoing, uidnext, times, sizes, bool(dated), sets[flags])
+    return Attempt(outgoing, uidnext, times, sizes, bool(dated), sets[flags], at, bool(silent))
 
 
 def twins(connection: Connection, target: int) -> Sequence[Twin]:
@@ -62,9 +63,17 @@ def twins(connection: Connection, target: int) -> Sequence[Twin]:
 
 
 def twins_listed(connection: Connection, destination: int) -> Sequence[Loss]:
-    """The twins of a destination, for its report: a line for each folder."""
+    """The twins of a destination, for its report: a line for each folder. The last of its message is none."""
+    others = COPY.alias(), TWIN.alias()
+    copies, twins = (
+        exists()
+        .where(other.c.target == TWIN.c.target, other.c.epoch == TWIN.c.epoch, other.c.uid == TWIN.c.uid)
+        .where(other.c.target_uid != TWIN.c.target_uid)
+        for other in others
+    )
     rows = (
         of_messages(FOLDER.c.path, TWIN.c.uid, TWIN.c.target_uid)
+        .where(or_(copies.where(others[0].c.removed_at.is_(None)), twins))
         .join(TWIN, and_(TWIN.c.epoch == MESSAGE.c.epoch, TWIN.c.uid == MESSAGE.c.uid))
         .join(TARGET, TARGET.c.number == TWIN.c.target)
         .join(MAPPED, and_(MAPPED.c.destination == TARGET.c.destination, MAPPED.c.folder == FOLDER.c.number))

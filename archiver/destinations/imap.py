@@ -229,6 +229,10 @@ class ImapDestination:
     def end_append(self) -> Sequence[Appended]:
         return self._stream.end()
 
+    @property
+    def unanswered(self) -> Sequence[Letter]:
+        return self._appends.unanswered if self._appends else ()
+
     def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:
         if not taken or self._session.exists < self._held + taken:
             # Without the server's OK, that it shows nothing new does not say that nothing arrived.

@@ -33,10 +33,10 @@ _MOST_APPENDED = 10_000
 
 @dataclass(slots=True)
 class _Command:
-    """A command in flight, with `count` letters in it."""
+    """A command in flight, with these letters in it."""
 
     tag: bytes
-    count: int
+    letters: Sequence[Letter]
     reply: bytes | None = None
 
 
@@ -55,6 +55,12 @@ class AppendStream:
     def most_in_flight(self) -> int:
         """A server that wants to be asked before each literal gets one group at a time."""
         return 2 if "LITERAL+" in self.abilities else 1
+
+    @property
+    def unanswered(self) -> list[Letter]:
+        """What was sent, at least in part, and not answered yet."""
+        commands = (command for group in self._groups for command in group if command.reply is None)
+        return [letter for command in commands for letter in command.letters]
 
     def begin(self, letters: Sequence[Letter]) -> None:
         """Send a group."""
@@ -85,7 +91,7 @@ class AppendStream:
             self._hear(go_ahead=False)
         self._groups.popleft()
         return [
-            Appended(each.count, self._appenduid(each.reply), each.reply, self._error(each.reply))
+            Appended(len(each.letters), self._appenduid(each.reply), each.reply, self._error(each.reply))
             for each in group
             if each.reply is not None
         ]
@@ -99,15 +105,15 @@ class AppendStream:
         """Nobody vouches for the UIDs of a server that does not offer UIDPLUS."""
         return _appenduid(reply) if "UIDPLUS" in self.abilities else None
 
-    def _tagged(self, group: list[_Command], count: int) -> bytes:
+    def _tagged(self, group: list[_Command], letters: Sequence[Letter]) -> bytes:
         tag = self.session.new_tag()
-        group.append(_Command(tag, count))
+        group.append(_Command(tag, letters))
         return tag + b" "
 
     def _append(self, group: list[_Command], letters: Sequence[Letter]) -> None:
         """One command. A server that refuses it half-way is not sent the rest."""
         name = quote(self.raw)
-        self._put(self._tagged(group, len(letters)) + b"APPEND")
+        self._put(self._tagged(group, letters) + b"APPEND")
         command = group[-1]
         if name is None:
             self._put(b" {%d}\r\n" % len(self.raw))

@@ -95,7 +95,10 @@ def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSo
 
 
 class TooSlow(TimeoutError):
-    """The other side never falls silent, but sends or takes fewer than `OCTETS_A_MINUTE`."""
+    """The other side never falls silent, but sends or takes fewer than `OCTETS_A_MINUTE`. `undone` is how many
+    seconds it was waited for a command that is not done yet, 0 where a line or a literal came to a halt."""
+
+    undone: float = 0.0
 
 
 class _Wire(io.RawIOBase):
@@ -138,11 +141,12 @@ class _Wire(io.RawIOBase):
         self._octets_of_unit += count
         self._begun = True
         limit = self._sock.gettimeout() or 0.0
-        if limit and (
-            _is_too_slow(self._octets_of_unit, self._waited_for_unit, limit)
-            or _is_too_slow(self._octets, self._waited, _LATE * limit)
-        ):
+        if limit and _is_too_slow(self._octets_of_unit, self._waited_for_unit, limit):
             raise TooSlow
+        if limit and _is_too_slow(self._octets, self._waited, _LATE * limit):
+            error = TooSlow()
+            error.undone = self._waited
+            raise error
         return count
 
 

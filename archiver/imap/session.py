@@ -167,6 +167,10 @@ class Session(IMAPClient):  # type: ignore[misc]
         said = f"the server was silent for {self._timeout.read:g} seconds"
         if isinstance(error, TooSlow):
             said = f"the server sends or takes fewer than {OCTETS_A_MINUTE} octets a minute"
+            if error.undone:
+                said = (
+                    f"a command was not answered within {error.undone:.0f} seconds: {said}, such as words to wait"
+                )
         lost = ConnectionLost(said, where=self.where)
         lost.silence = self._timeout.read
         return lost

@@ -72,6 +72,15 @@ class ReplayRulesOfAccount:
     of_now: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A message whose APPEND was not answered: when it was `sent`, on the monotonic clock, and whether the server
+    was `silent` then; otherwise the connection was lost for another reason."""
+
+    sent: float
+    silent: bool
+
+
 @dataclass(slots=True)
 class ReplayJob:
     """A folder of the destination that is to be brought up to date from `folders` of the archive (their numbers).
@@ -84,6 +93,9 @@ class ReplayJob:
     `settled`: what an earlier run left is known. After a `silence` of so many seconds the folder is looked at for
     `again` times as long. `silences` counts those at a message that was sent by itself, and `unanswered` messages
     in a row were set aside for that. `doubtful`: some may be stored twice, as they were taken for unsent.
+    `under_way` are the messages that were on the wire when a connection was lost, as long as it is not known what
+    became of them. `left_behind`: the messages there got other UIDs while some were under way, so that nobody can
+    tell which of them are still to come.
 
     `taken` counts the messages that were taken in this run. `put_off` says how many these were when a message was
     refused for the first time; `waited_for` are those for whose sake a pause was made.
@@ -111,6 +123,8 @@ class ReplayJob:
     silences: Counter[MessageKey] = field(default_factory=Counter)
     unanswered: int = 0
     doubtful: bool = False
+    under_way: dict[MessageKey, UnderWay] = field(default_factory=dict)
+    left_behind: bool = False
     alone_at_work: Callable[[], bool] = lambda: True
     looked_at: dict[int, tuple[Attributes, Likeness]] = field(default_factory=dict)
     taken: int = 0
@@ -142,7 +156,8 @@ class ReplayContext:
     UTC in ISO 8601. `destination` is its number, known once it was met. `refused` are the messages refused in
     earlier runs, known once the folders have their places. `append_limit` is known once the destination was listed.
     `damage` is something missing in the archive that stopped nobody. `gone` are the folders of the archive that the
-    source no longer has, by their numbers. `began` is when the step did, on the monotonic clock. After
+    source no longer has, by their numbers. `began` is when the step did, on the monotonic clock, and `started` is
+    the same as `now` gives it. After
     `read_timeout` seconds without a word the destination counts as silent; `pace` is how fast it takes mail.
     """
 
@@ -165,8 +180,10 @@ class ReplayContext:
     began: float = field(default_factory=time.monotonic)
     read_timeout: float = 120.0
     pace: Pace = field(init=False)
+    started: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.started = self.now()
         self.pace = Pace(self.read_timeout)
 
     @property

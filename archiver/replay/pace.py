@@ -29,6 +29,15 @@ class Pace:
         self._slow = 2 * self._wanted
         self.messages = FIRST_MESSAGES
         self.octets = FIRST_OCTETS
+        self.slowest = 0.0
+        self._answers = False
+        self._was_silent = False
+
+    @property
+    def steady(self) -> bool:
+        """Whether a second group may be sent before the first one is answered: groups were answered so far, and
+        always in time. NOTE: a server takes one after the other, so the second is answered twice as late."""
+        return self._answers and not self._was_silent
 
     def answered(self, messages: int, octets: int, seconds: float) -> None:
         """A group was answered so long after it was sent.
@@ -36,6 +45,7 @@ class Pace:
         A group that is small already and answered in time is not made smaller: a server may need its time for each
         command, whatever is in it.
         """
+        self._answers = True
         ratio = self._wanted / max(seconds, 1e-3)
         if messages <= FIRST_MESSAGES and self._wanted < seconds <= self._slow:
             return
@@ -45,7 +55,12 @@ class Pace:
 
     def silent(self, messages: int) -> None:
         """So many messages were not answered in time."""
+        self._was_silent = True
         self.messages = max(1, min(self.messages, messages) // 4)
+
+    def late(self, seconds: float) -> None:
+        """After a silence a message was found, so long after it had been sent; `slowest` is the longest time."""
+        self.slowest = max(self.slowest, seconds)
 
 
 def pauses(seconds: float) -> list[float]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from archiver.copies import Appended, MessageKey, OpenedTarget, Outgoing
-from archiver.copy_facts import CopiedFact, IntentFact, RefusedFact
+from archiver.copy_facts import CopiedFact, IntentFact, RefusedFact, UnsentFact
 from archiver.destination_ports import MailDestination
 from archiver.errors import (
     BackendError,
@@ -34,7 +34,7 @@ from archiver.names import printable
 from archiver.progress import Noted, Sent
 from archiver.refusals import Features, Refusal, classify, describe, features_of, suspect
 from archiver.replay.arrivals import certain_uids, rewritten
-from archiver.replay.context import MOST_BLAMED, SETTLE_SECONDS, ReplayContext, Target
+from archiver.replay.context import MOST_BLAMED, SETTLE_SECONDS, ReplayContext, Target, UnderWay
 from archiver.replay.parcels import Parcel, forms_of, groups, in_form, parcel_of, repaired_by, within
 from archiver.replay.recognise import Recognised, Recogniser, octets_of
 from archiver.replay.repair import repairs_for
@@ -126,8 +126,9 @@ class Sender:
             self.context.progress(Sent(messages, octets))
 
     def _most_in_flight(self) -> int:
-        """One where a message is to be found that breaks connections."""
-        return 1 if self.target.job.alone else self.destination.most_in_flight
+        """One where a message is to be found that breaks connections, and where the pace is not known."""
+        careful = self.target.job.alone or not self.context.pace.steady
+        return 1 if careful else self.destination.most_in_flight
 
     def _begin(self, group: list[Outgoing] | list[Parcel]) -> None:
         made = (each if isinstance(each, Parcel) else self._parcel(each) for each in group)
@@ -135,8 +136,8 @@ class Sender:
         if parcels:
             self.context.check_stop()  # as late as can be: reading them may have taken long
             self._in_flight.append(parcels)
+            self._begun.append(time.monotonic())  # before, as some servers are waited for in between
             self.destination.begin_append([parcel.letter for parcel in parcels])
-            self._begun.append(time.monotonic())
 
     def _parcel(self, outgoing: Outgoing) -> Parcel | None:
         try:
@@ -344,6 +345,7 @@ class Sender:
         job = self.target.job
         keys = {parcel.key for group in self._in_flight for parcel in group}
         silent = isinstance(error, ConnectionLost) and error.silence > 0
+        self._note_under_way(silent)
         if keys and silent:
             self.context.pace.silent(len(keys))
         if not (self.appended or job.alone_at_work()):
@@ -356,6 +358,17 @@ class Sender:
             (job.silences if silent else job.breaks).update(keys)
             job.said = error.server_reply
             job.steps += job.blamed < MOST_BLAMED
+
+    def _note_under_way(self, silent: bool) -> None:
+        """What was on the wire when the connection was lost, and what was not: its intent ends."""
+        unanswered = {id(letter) for letter in self.destination.unanswered}
+        unsent = [each.key for group in self._waiting for each in group]
+        for group, begun in zip(self._in_flight, self._begun, strict=True):
+            for parcel in group:
+                if id(parcel.letter) in unanswered:
+                    self.target.job.under_way[parcel.key] = UnderWay(begun, silent)
+        if unsent:
+            self._fact(UnsentFact(self.target.number, tuple(unsent), self.context.now()))
 
 
 def reopened(destination: MailDestination, target: Target) -> OpenedTarget:

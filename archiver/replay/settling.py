@@ -7,7 +7,7 @@ after we gave up. So after a silence the folder is looked at for as long again, 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from archiver.copies import Intent, MessageKey, OpenedTarget, Outgoing
@@ -40,25 +40,26 @@ _TOLD_SECONDS = 10.0
 _OF_A_MESSAGE = frozenset(REFUSALS) - {"over-quota", "throttled", "folder", "silent", "unknown"}
 
 
-def lost(job: ReplayJob, error: TemporaryError) -> None:
-    """The connection broke: until when what it brought may still arrive."""
+def lost(context: ReplayContext, job: ReplayJob, error: TemporaryError) -> None:
+    """The connection broke: until when what it brought may still arrive. A server that took longer before may do so
+    again."""
     silence = error.silence if isinstance(error, ConnectionLost) else 0.0
     if silence:
         job.silence = max(job.silence, silence)
         job.again = min(2 * job.again, _MOST_AGAIN) if job.again else 1
-    job.look_until = max(job.look_until, time.monotonic() + AGAIN * job.again * silence + SETTLE_SECONDS)
+    may_take = max(silence, context.pace.slowest) if silence else 0.0
+    job.look_until = max(job.look_until, time.monotonic() + AGAIN * job.again * may_take + SETTLE_SECONDS)
 
 
 @dataclass(slots=True)
 class Settling:
-    """Settles one folder, which is open at `destination`. `left_behind`: its messages got other UIDs while some
-    were under way, so that nobody can tell which of them are still to come."""
+    """Settles one folder, which is open at `destination`."""
 
     context: ReplayContext
     destination: MailDestination
     job: ReplayJob
-    left_behind: bool = False
     _looked_at: set[int] | None = None
+    _took: float = 0.0
     _facts: list[Fact] = field(default_factory=list)
 
     def settle(self, target: Target, recogniser: Recogniser) -> OpenedTarget:
@@ -74,19 +75,29 @@ class Settling:
         until = self.job.look_until
         if not self.job.settled:
             until = max(until, self.context.began + AGAIN * self.context.read_timeout + SETTLE_SECONDS)
+        if self._took:
+            until = max(until, self._later())
         waits = pauses(until - time.monotonic())
-        if (left or self.left_behind) and sum(waits) > _TOLD_SECONDS:
+        if (left or self.job.left_behind) and sum(waits) > _TOLD_SECONDS:
             words = f"looking for what may still arrive, for {sum(waits):.0f} seconds at most"
             self.context.progress(Noted(f'destination folder "{self.job.name}": {words}'))
-        while waits and (left or self.left_behind):
+        while waits and (left or self.job.left_behind):
             self.context.pause(waits.pop())
             opened = reopened(self.destination, target)
             before, left = len(left), self._not_arrived(target, recogniser, left)
             if len(left) < before:  # it is still at work
-                waits = max(waits, pauses(AGAIN * self.job.silence + SETTLE_SECONDS), key=sum)
+                waits = max(waits, pauses(self._later() - time.monotonic()), key=sum)
         self._declare(target, left)
         self.job.settled = True
         return opened
+
+    def _later(self) -> float:
+        """Until when to look for the rest after something was found: where that came late, for as long again as it
+        took since it was sent, also if this connection breaks. A server takes one group after the other."""
+        until = time.monotonic() + AGAIN * self._took + SETTLE_SECONDS
+        if self._took:
+            self.job.look_until = max(self.job.look_until, until)
+        return until
 
     def _declare(self, target: Target, left: Sequence[Intent]) -> None:
         """What was not sent, and what is to blame for a lost connection."""
@@ -103,14 +114,21 @@ class Settling:
             else:
                 unsent.append(intent)
         if unsent:
-            # NOTE: which of them an earlier run had under way is not known.
-            suspects = [each for each in unsent if not self.job.settled or each.outgoing.key in self.job.alone]
-            attempted = tuple((*each.outgoing.key, each.uidnext) for each in suspects)
-            keys = tuple(each.outgoing.key for each in unsent)
-            self._fact(UnsentFact(target.number, keys, self.context.now(), attempted))
-            self.job.doubtful |= bool(attempted)
+            # NOTE: which of them an earlier run had under way is not known, nor whether there was a silence.
+            under_way = self.job.under_way
+            suspects = [each for each in unsent if not self.job.settled or each.outgoing.key in under_way]
+            silent = {key for key, each in under_way.items() if each.silent}
+            for was_silent in (True, False):
+                some = [each for each in suspects if (each.outgoing.key in silent) == was_silent]
+                attempted = tuple((*each.outgoing.key, each.uidnext) for each in some)
+                keys = tuple(each.outgoing.key for each in unsent if (each.outgoing.key in silent) == was_silent)
+                if keys:
+                    self._fact(UnsentFact(target.number, keys, self.context.now(), attempted, was_silent))
+            self.job.doubtful |= bool(suspects)
         self._flush()
         self.job.silence = 0.0
+        self.job.left_behind = False
+        self.job.under_way.clear()
         if self.job.unanswered >= _MOST_SILENT:
             reason = f'destination folder "{self.job.name}": no APPEND was answered within {self._limit} seconds'
             raise Unanswered(f"{reason}, and none of what was sent is to be seen")
@@ -160,6 +178,7 @@ class Settling:
         if new == self._looked_at:
             return intents
         found = recogniser.sent([intent.outgoing for intent in intents], new)
+        self._note_late(found)
         self._looked_at = new - {one.seen.uid for one in found.values()}
         for intent in intents:
             if (one := found.get(intent.outgoing.key)) is not None:
@@ -170,6 +189,16 @@ class Settling:
                 self.job.blamed = self.job.unanswered = self.job.again = 0
         self._flush()
         return [intent for intent in intents if intent.outgoing.key not in found]
+
+    def _note_late(self, found: Collection[MessageKey]) -> None:
+        """How long these took that were under way in a silence; one in an earlier run took as long as the first."""
+        under_way = [each for key in found if (each := self.job.under_way.pop(key, None)) is not None]
+        took = max((time.monotonic() - each.sent for each in under_way if each.silent), default=0.0)
+        if took:
+            self.context.pace.late(took)
+        elif found and self._looked_at is not None and not self.job.settled:
+            took = self.context.read_timeout
+        self._took = max(self._took, took)
 
     def _fact(self, fact: Fact) -> None:
         self._facts.append(fact)

@@ -31,7 +31,7 @@ from archiver.replay.following import DELETED, NO_FLAGS, change_of, grouped
 from archiver.replay.recognise import Recogniser, Strangers
 from archiver.replay.sending import Sender
 from archiver.replay.settling import Settling, copied, lost
-from archiver.replay.twins import note_twins
+from archiver.replay.twins import end_attempts, note_twins
 
 BATCH_MESSAGES = 500
 BATCH_OCTETS = 32 << 20
@@ -47,10 +47,6 @@ class TargetPass:
     destination: MailDestination
     job: ReplayJob
     _facts: list[Fact] = field(default_factory=list)
-    _settling: Settling = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._settling = Settling(self.context, self.destination, self.job)
 
     def run(self) -> None:
         """
@@ -66,17 +62,18 @@ class TargetPass:
                 self.job.look_until = max(self.job.look_until, time.monotonic() + SETTLE_SECONDS)
                 self._run()
         except TemporaryError as error:
-            lost(self.job, error)
+            lost(self.context, self.job, error)
             raise
 
     def _run(self) -> None:
         self.context.check_stop()
+        began = self.context.now()
         self.context.progress(Working(self.job.name))
         opened = self.destination.open(self.job.raw)
         target = Target(self.job, self._target(opened), opened)
         copies = self.context.copies
         recogniser = Recogniser(self.destination, self.context, self.job)
-        opened = self._settling.settle(target, recogniser)
+        opened = Settling(self.context, self.destination, self.job).settle(target, recogniser)
         claimed = copies.claimed(target.number)
         present = self._present(opened, claimed)
         if present is not None:
@@ -98,6 +95,7 @@ class TargetPass:
             self._fact(state)
         self._flush()
         note_twins(self.context, self.destination, target, recogniser)
+        end_attempts(self.context, target, began)
 
     def note_twins(self) -> None:
         """Look once more for what a slow server stored twice; the folder's pass is complete."""
@@ -130,7 +128,7 @@ class TargetPass:
                 reason = "rewound"
             else:
                 return known.number
-            self._settling.left_behind = bool(self.context.copies.intents(known.number))
+            self.job.left_behind |= bool(self.context.copies.intents(known.number))
             self.context.progress(
                 Noted(
                     f'destination folder "{self.job.name}": its messages have other UIDs now ({reason}); '

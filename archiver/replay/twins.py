@@ -1,7 +1,9 @@
-"""Twins: messages of ours that a slow destination stored after all, when they had been sent again.
+"""Twins: messages of ours that a destination stored after all, when they had been sent again.
 
 They are told from everybody else's mail by what an attempt left in the journal: the octets, the INTERNALDATE, and
-the UID from which on it would be stored. What its user copied or delivered himself is no twin.
+the UID from which on it would be stored. A copy that its user makes in the same folder shows all of these, too.
+Time alone tells: what the server had to store is there soon. So an attempt ends after some hours; and only what
+showed in the very run in which the server fell silent, soon after, is certain enough to be taken away.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from archiver.copies import Attempt, MessageKey, Twin
-from archiver.copy_facts import RemovedFact, TwinFact
+from archiver.copy_facts import RemovedFact, SettledFact, TwinFact
 from archiver.destination_ports import MailDestination
 from archiver.errors import ArchiverError
 from archiver.facts import Fact
@@ -22,6 +25,12 @@ from archiver.replay.context import ReplayContext, ReplayJob, Target
 from archiver.replay.following import DELETED, NO_FLAGS
 from archiver.replay.recognise import Recognised, Recogniser
 
+#: What is stored later than this after an attempt is no twin of ours, for all that we can know.
+_WINDOW_SECONDS = 6 * 3600
+
+#: What shows up within this time after a silence is certain to be ours.
+_CERTAIN_SECONDS = 3600
+
 _RECENT = frozenset({"\\Recent"})
 
 
@@ -29,11 +38,10 @@ def note_twins(
     context: ReplayContext, destination: MailDestination, target: Target, recogniser: Recogniser
 ) -> None:
     """Look for twins in the folder that is open, and record them. What a message without a copy is, is no twin."""
-    attempts = context.copies.attempts(target.number)
-    if not attempts:
+    attempts, known = context.copies.attempts(target.number), context.copies.twins(target.number)
+    if not (attempts or known):
         return
-    known = context.copies.twins(target.number)
-    shown = destination.shown(min(each.uidnext for each in attempts))
+    shown = destination.shown(min([*(each.uidnext for each in attempts), *(twin.uid for twin in known)]))
     new = shown.keys() - context.copies.claimed(target.number).keys() - {twin.uid for twin in known}
     left = Counter({each.outgoing.key: each.times for each in attempts})
     left.subtract(twin.key for twin in known)
@@ -47,12 +55,27 @@ def note_twins(
             new.discard(one.seen.uid)
             if one.seen.uid >= by_key[key].uidnext:
                 left[key] -= 1
-                facts.append(_twin(target, by_key[key], one, context.now()))
+                facts.append(_twin(context, target, by_key[key], one))
     context.recorder.write(facts)
     if late := sum(isinstance(each, TwinFact) for each in facts):
         words = "a message was" if late == 1 else f"{late:,} messages were"
-        words += " stored twice: a slow answer had been taken for none"
+        words += " stored twice: the first one came after it had been sent again"
         context.progress(Noted(f'destination folder "{target.job.name}": {words}'))
+
+
+def end_attempts(context: ReplayContext, target: Target, began: str) -> None:
+    """The pass that `began` then is complete: what was sent hours before has shown, if it ever does."""
+    over = [
+        each.outgoing.key
+        for each in context.copies.attempts(target.number)
+        if _seconds(each.at, began) >= _WINDOW_SECONDS
+    ]
+    if over:
+        context.recorder.write([SettledFact(target.number, tuple(over), context.now())])
+
+
+def _seconds(since: str, until: str) -> float:
+    return (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
 
 
 def _candidates(
@@ -74,10 +97,13 @@ def _may_be(attempt: Attempt, seen: Attributes) -> bool:
     return not attempt.dated or same_moment(internaldate_seconds(seen.internaldate), sent)
 
 
-def _twin(target: Target, attempt: Attempt, one: Recognised, at: str) -> TwinFact:
+def _twin(context: ReplayContext, target: Target, attempt: Attempt, one: Recognised) -> TwinFact:
+    at = context.now()
     flags = (one.seen.flags or NO_FLAGS) - _RECENT
     epoch, uid = attempt.outgoing.key
-    certain = one.how == "exact" and attempt.dated and flags == attempt.flags - _RECENT
+    as_sent = one.how == "exact" and attempt.dated and flags == attempt.flags - _RECENT
+    soon = attempt.at >= context.started and _seconds(attempt.at, at) <= _CERTAIN_SECONDS
+    certain = as_sent and attempt.silent and soon
     return TwinFact(target.number, one.seen.uid, epoch, uid, flags, certain, at)
 
 
@@ -90,7 +116,9 @@ def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[Twin]:
     twins = [twin for twin in context.copies.twins(number) if twin.certain and twin.copy is not None]
     if not twins:
         return ()
-    copies = {copy.uid: copy for copy in context.copies.copies(number)}
+    # NOTE: their messages may be gone from the source by now.
+    vanished = context.copies.vanished(number, twice=False, gone=context.gone)
+    copies = {copy.uid: copy for some in (context.copies.copies(number), vanished) for copy in some}
     like_copies = [replace(copies[twin.copy], uid=twin.uid) for twin in twins if twin.copy in copies]
     try:
         if context.others.hold([job.raw]) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from archiver.copies import Copy, Twin, gone_words
@@ -18,42 +18,71 @@ from archiver.replay.context import ReplayContext, ReplayJob
 from archiver.replay.following import DELETED, NO_FLAGS, over_the_brake
 from archiver.replay.twins import certain_twins, expunge_twins
 
+_COPIES = ("copy of a message that is gone from the source", "copies of messages that are gone from the source")
+_TWINS = (
+    "message that the destination had stored twice (the message itself is not gone)",
+    "messages that the destination had stored twice (the messages themselves are not gone)",
+)
+
 
 def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[ReplayJob]) -> str | None:
     """Carry out the policy for copies whose messages vanished at the source, but for folders beyond the brake; why
     something was held back. A folder where it cannot be done has that as its error."""
     gone: dict[bytes, Sequence[Copy]] = {}
-    twins: dict[bytes, Sequence[Twin]] = {}
+    twins: dict[bytes, Sequence[Twin]] = {}  # of copies that stay
+    along: dict[bytes, Sequence[Twin]] = {}  # of copies that go
     held: dict[bytes, int] = {}
     for job in jobs:
         if job.known is not None:
             copies = context.copies.vanished(job.known.number, gone=context.gone)
-            twins[job.raw] = certain_twins(context, job)
             gone[job.raw] = [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
+            going = {copy.uid for copy in gone[job.raw]}
+            certain = certain_twins(context, job)
+            twins[job.raw] = [twin for twin in certain if twin.copy not in going]
+            along[job.raw] = [twin for twin in certain if twin.copy in going]
             held[job.raw] = sum(context.copies.claimed(job.known.number).values())
-    counts = {raw: len(gone[raw]) + len(twins[raw]) for raw in gone}
-    total = sum(counts.values())
-    if not total:
-        return None
-    # A folder that is gone is all of itself: its copies are measured by the account alone.
-    single = {raw: counts[raw] - sum(copy.folder in context.gone for copy in gone[raw]) for raw in gone}
-    braking = [job for job in jobs if over_the_brake(single.get(job.raw, 0), held.get(job.raw, 0))]
-    if over_the_brake(total, sum(held.values())):
-        braking = list(jobs)
-    reason = None if context.rules.confirmed else _held_back(braking, counts)
-    if reason is not None:
-        context.progress(Noted(f"{reason}; --confirm-deletions {context.rules.vanished}s them"))
+    copies_held, copies_stay = _braked(context, jobs, gone, held, _COPIES)
+    twins_held, twins_stay = _braked(context, jobs, twins, held, _TWINS)
     for job in jobs:
-        if counts.get(job.raw) and (context.rules.confirmed or job not in braking):
+        some = [] if job.raw in copies_stay else gone.get(job.raw, ())
+        second = [] if job.raw in twins_stay else [*twins.get(job.raw, ())]
+        if some:
+            second += along[job.raw]
+        if some or second:
             try:
-                if gone[job.raw]:
-                    connection.insist(partial(_take_back, context, job, gone[job.raw]))
-                if twins[job.raw]:
-                    connection.insist(partial(expunge_twins, context, job, twins[job.raw]))
+                # NOTE: twins go first. One whose copy is gone already stays, as it is the last of its message.
+                if second:
+                    connection.insist(partial(expunge_twins, context, job, second))
+                if some:
+                    connection.insist(partial(_take_back, context, job, some))
             except (FolderNotFound, PermissionDenied, MessageRefused) as error:
                 job.error = str(error)
                 context.progress(Noted(job.error))
-    return reason
+    return "; ".join(filter(None, (copies_held, twins_held))) or None
+
+
+def _braked(
+    context: ReplayContext,
+    jobs: Sequence[ReplayJob],
+    due: Mapping[bytes, Sequence[Copy | Twin]],
+    held: Mapping[bytes, int],
+    words: tuple[str, str],
+) -> tuple[str | None, Collection[bytes]]:
+    """Why some of what is due to be deleted stays, and the folders where it does; told to the person."""
+    counts = {raw: len(some) for raw, some in due.items()}
+    # A folder that is gone is all of itself: its copies are measured by the account alone.
+    single = {
+        raw: sum(isinstance(each, Twin) or each.folder not in context.gone for each in some)
+        for raw, some in due.items()
+    }
+    braking = [job for job in jobs if over_the_brake(single.get(job.raw, 0), held.get(job.raw, 0))]
+    if over_the_brake(sum(counts.values()), sum(held.values())):
+        braking = list(jobs)
+    reason = None if context.rules.confirmed else _held_back(braking, counts, words)
+    if reason is None:
+        return None, ()
+    context.progress(Noted(f"{reason}; --confirm-deletions {context.rules.vanished}s them"))
+    return reason, {job.raw for job in braking}
 
 
 def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[ReplayJob]:
@@ -83,14 +112,13 @@ def tell_of_gone(context: ReplayContext) -> None:
             context.progress(Noted(gone_words(printable(context.gone[number].folder.name), copies)))
 
 
-def _held_back(braking: Sequence[ReplayJob], counts: Mapping[bytes, int]) -> str | None:
+def _held_back(braking: Sequence[ReplayJob], counts: Mapping[bytes, int], words: tuple[str, str]) -> str | None:
     left = [(job.name, counts[job.raw]) for job in braking if counts.get(job.raw)]
     if not left:
         return None
     copies = sum(count for _, count in left)
     names = ", ".join(f'"{name}"' for name, _ in left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-    words = "copy of a message that is" if copies == 1 else "copies of messages that are"
-    return f"{copies} {words} gone from the source stayed, being more than 50 or 10 %: {names}"
+    return f"{copies} {words[copies > 1]} stayed, being more than 50 or 10 %: {names}"
 
 
 def _take_back(

@@ -251,10 +251,10 @@ def twin_failures(losses: Sequence[Loss]) -> list[Failure]:
             folder=printable(each.folder),
             uid=uid,
             step="replay",
-            reason="stands twice at the destination: it answered late, and the message had been sent again",
+            reason="stands twice at the destination: it came late, and the message had been sent again",
             server_reply=None,
-            next='delete one of the two there, or let `[replay] vanished = "expunge"` do it; '
-            "a larger [destination] read_timeout prevents it",
+            next='delete one of the two there (`[replay] vanished = "expunge"` does it where that is certain); '
+            "where the destination is slow, a larger [destination] read_timeout prevents it",
         )
         for each in losses
         if each.kind == "twin"

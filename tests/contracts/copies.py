@@ -40,6 +40,7 @@ from archiver.copy_facts import (
     RemovedFact,
     RenamedFact,
     RenamingFact,
+    SettledFact,
     TargetFact,
     TargetStateFact,
     TwinFact,
@@ -738,8 +739,15 @@ class CopiesContract:
         for uidnext in (70, 40, 60):
             apply(catalog, UnsentFact(1, about([1, 2, 3]), AT, tuple((*key, uidnext) for key in about([1, 2]))))
 
-        assert copies.attempts(1) == [Attempt(outgoing(1), 40, 3, frozenset({101, 201}), True, SEEN)]
+        known = Attempt(outgoing(1), 40, 3, frozenset({101, 201}), True, SEEN, AT, False)
+        assert copies.attempts(1) == [known]
         assert copies.attempts(2) == []
+
+        apply(catalog, UnsentFact(1, about([1]), LATER, tuple((*key, 90) for key in about([1])), silent=True))
+        assert copies.attempts(1) == [replace(known, times=4, at=LATER, silent=True)]
+
+        apply(catalog, SettledFact(1, about([1, 3]), LATER))
+        assert copies.attempts(1) == []
 
     def test_twins_are_listed_until_they_are_gone(self, catalog: Catalog, copies: Copies) -> None:
         """Whoever removed them; one that became another message's copy is none any more."""
@@ -756,7 +764,7 @@ class CopiesContract:
         apply(catalog, RemovedFact(1, (90,), "user", AT), RemovedFact(1, (91,), "policy", AT), copied(3, 92))
 
         assert copies.twins(1) == [last]
-        assert copies.losses(1) == [Loss("INBOX", "twin", "93", (2,))]
+        assert copies.losses(1) == []  # it is the last of its message
 
     # Flags
 
@@ -1266,7 +1274,9 @@ def _any_facts(chance: random.Random, count: int) -> Iterable[Fact]:
                 yield IntentFact(target, near[0], about(sorted({uid, *messages[epoch][:2]}), epoch), AT)
             case 8:
                 attempted = tuple((*key, near[0]) for key in about(near, epoch) if chance.random() < 0.5)
-                yield UnsentFact(target, about(near, epoch), AT, attempted)
+                yield UnsentFact(target, about(near, epoch), AT, attempted, chance.random() < 0.5)
+                if chance.random() < 0.1:
+                    yield SettledFact(target, about(near, epoch), AT)
                 yield TwinFact(target, near[-1], epoch, uid, flags, chance.random() < 0.5, AT)
             case 9:
                 yield ReflaggedFact(target, near[0], flags, said, flags - said, AT)

@@ -7,16 +7,19 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from archiver.replay import twins, withdrawing
 from tests.accounts import RunResult, mail, run
 from tests.faults.attempts import to_the_end
 from tests.faults.replays import SMALL_BATCHES, migration, settle_within
 from tests.servers.scripted import (
     DESTINATION,
+    DROP,
     MINIMAL,
     STALL,
     After,
@@ -109,7 +112,7 @@ class TestEveryMessageTakesItsTime:
     def test_a_fast_server_gets_large_groups(self, start: Callable[..., Slow]) -> None:
         slow = start(400, None, destination__read_timeout=120)
         slow.replay()
-        assert (slow.twice(), slow.appends()) == (0, 6)
+        assert (slow.twice(), slow.appends()) == (0, 5)
 
 
 class TestAnAnswerThatComesLate:
@@ -119,6 +122,13 @@ class TestAnAnswerThatComesLate:
         slow = start(11, after(1.7 * LIMIT, times=1), ABILITIES[abilities])
         slow.replay()
         assert slow.twice() == 0
+        slow.replay()
+        assert slow.twice() == 0
+
+    @pytest.mark.parametrize(("abilities", "count"), [("all extensions", 11), ("one message a command", 3)])
+    def test_and_so_is_the_next(self, start: Callable[..., Slow], abilities: str, count: int) -> None:
+        """Every command takes so long, and a server takes one after the other."""
+        slow = start(count, after(1.7 * LIMIT), ABILITIES[abilities])
         slow.replay()
         assert slow.twice() == 0
 
@@ -216,46 +226,119 @@ class TestATwinThatComesLate:
 
     @pytest.fixture
     def doubled(self, start: Callable[..., Slow]) -> Slow:
-        """A mailbox in which message 2 stands twice, and a neighbour's that only looks like one of ours."""
+        """A mailbox in which message 2 stands twice, as UID 11, and a neighbour's that only looks like one of
+        ours."""
         unheard: list[Any] = []
 
-        def lost(_line: bytes, _tag: bytes, session: Session) -> End:
-            unheard.extend(session.appended)
-            return STALL
+        def late(_line: bytes, _tag: bytes, session: Session) -> End | None:
+            if not unheard:
+                unheard.extend(session.appended)
+                return STALL
+            if any(mail(12) in each.octets for each in session.appended):
+                session.writing.store(unheard[1:2])
+            return None
 
-        slow = start(12, None, destination__read_timeout=LIMIT)
-        slow.there.on(b"APPEND", lost, times=1)
-        slow.replay()
-        assert slow.twice() == 0
+        slow = start(12, late)
+        slow.replay(expect=3)
+        assert slow.twice() == 1
         inbox = slow.there.folders[b"INBOX"]
-        inbox.add(*(ScriptedMessage(each.octets, each.flags, each.internaldate) for each in unheard[1:2]))
         inbox.add(ScriptedMessage(unheard[2].octets, (), "28-Nov-2026 10:00:00 +0000"))
         return slow
+
+    def allow(self, slow: Slow) -> None:
+        text = slow.config.read_text().replace("[archive]", '[replay]\nvanished = "expunge"\n\n[archive]')
+        slow.config.write_text(text)
 
     def test_is_listed_until_somebody_deletes_it(self, doubled: Slow) -> None:
         told = doubled.replay(expect=3)
         (twin,) = [each for each in told.report["losses"] if each["kind"] == "twin"]
-        assert (twin["folder"], twin["count"], twin["uids"], twin["detail"]) == ("INBOX", 1, "2", "13")
+        assert (twin["folder"], twin["count"], twin["uids"], twin["detail"]) == ("INBOX", 1, "2", "11")
         assert [(each["uid"], each["step"]) for each in told.report["failures"]] == [(2, "replay")]
         again = doubled.replay(expect=3)
         assert again.report["losses"] == told.report["losses"]
         assert doubled.twice() == 2
-        doubled.there.folders[b"INBOX"].expunge([13])
+        doubled.there.folders[b"INBOX"].expunge([11])
+        assert doubled.replay().report["losses"] == []
+
+    def test_is_listed_no_longer_than_there_are_two(self, doubled: Slow) -> None:
+        doubled.there.folders[b"INBOX"].expunge([2])
         assert doubled.replay().report["losses"] == []
 
     def test_is_taken_away_where_that_is_allowed(self, doubled: Slow) -> None:
         """Within the limit of deletions; what is not ours stays."""
-        text = doubled.config.read_text().replace("[archive]", '[replay]\nvanished = "expunge"\n\n[archive]')
-        doubled.config.write_text(text)
+        self.allow(doubled)
         told = doubled.replay()
-        assert 13 not in doubled.there.folders[b"INBOX"].messages
+        assert 11 not in doubled.there.folders[b"INBOX"].messages
         assert (doubled.twice(), told.report["losses"]) == (1, [])
         assert doubled.replay().report["losses"] == []
 
     def test_is_left_where_its_user_touched_it(self, doubled: Slow) -> None:
-        doubled.there.folders[b"INBOX"].mark(13, ("\\Seen", "\\Answered"))
-        text = doubled.config.read_text().replace("[archive]", '[replay]\nvanished = "expunge"\n\n[archive]')
-        doubled.config.write_text(text)
-        assert [each["detail"] for each in doubled.replay(expect=3).report["losses"]] == ["13"]
-        doubled.there.folders[b"INBOX"].expunge([13])
+        doubled.there.folders[b"INBOX"].mark(11, ("\\Seen", "\\Answered"))
+        self.allow(doubled)
+        assert [each["detail"] for each in doubled.replay(expect=3).report["losses"]] == ["11"]
+        doubled.there.folders[b"INBOX"].expunge([11])
         assert doubled.replay().report["losses"] == []
+
+    def test_goes_with_its_copy(self, doubled: Slow) -> None:
+        """The message is deleted at the source."""
+        self.allow(doubled)
+        doubled.source.folders[b"INBOX"].expunge([2])
+        for _ in range(2):
+            run(doubled.config, steps="archive")
+        assert doubled.replay().report["losses"] == []
+        assert {2, 11} & doubled.there.folders[b"INBOX"].messages.keys() == set()
+
+    def test_is_not_counted_as_gone_from_the_source(self, doubled: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The limit of deletions holds for each of the two kinds, and says which it is."""
+        monkeypatch.setattr(withdrawing, "over_the_brake", lambda count, _held: count > 0)
+        self.allow(doubled)
+        told = doubled.replay(expect=3).output
+        assert "1 message that the destination had stored twice (the message itself is not gone) stayed" in told
+        assert "gone from the source stayed" not in told
+        assert 11 in doubled.there.folders[b"INBOX"].messages
+
+
+class TestACopyThatSomebodyMadeThere:
+    """It has the octets, the flags and the date of ours, and is never taken away."""
+
+    @pytest.fixture
+    def cut(self, start: Callable[..., Slow]) -> Callable[..., Slow]:
+        """A mailbox to which the first APPEND was cut off in an earlier run, or was not answered, and nothing of it
+        arrived."""
+
+        def started(end: End, abilities: str = "all extensions") -> Slow:
+            slow = start(12, None, ABILITIES[abilities], destination__attempts=1, replay__vanished="expunge")
+            slow.there.on(b"APPEND", end, times=1)
+            slow.replay(expect=5)
+            slow.replay()
+            assert slow.twice() == 0
+            return slow
+
+        return started
+
+    def copy(self, slow: Slow, number: int) -> None:
+        inbox = slow.there.folders[b"INBOX"]
+        inbox.add(*(replace(each) for each in list(inbox.messages.values()) if mail(number) in each.octets))
+
+    @pytest.mark.parametrize("abilities", ["all extensions", "no extensions"])
+    def test_of_what_was_not_on_the_wire(self, cut: Callable[..., Slow], abilities: str) -> None:
+        slow = cut(DROP, abilities)
+        self.copy(slow, 12)
+        assert (slow.replay().report["losses"], slow.twice()) == ([], 1)
+
+    @pytest.mark.parametrize("end", [DROP, STALL])
+    def test_of_what_was(self, cut: Callable[..., Slow], end: End) -> None:
+        """Nobody can tell whose it is, so it is listed."""
+        slow = cut(end)
+        self.copy(slow, 1)
+        for _ in range(2):
+            assert [each["uids"] for each in slow.replay(expect=3).report["losses"]] == ["1"]
+        assert slow.twice() == 1
+
+    def test_long_after(self, cut: Callable[..., Slow], monkeypatch: pytest.MonkeyPatch) -> None:
+        slow = cut(STALL)
+        monkeypatch.setattr(twins, "_WINDOW_SECONDS", 0)
+        slow.there.folders[b"INBOX"].add(ScriptedMessage(b"Subject: lunch\r\n\r\nAt one?\r\n"))
+        slow.replay()
+        self.copy(slow, 1)
+        assert (slow.replay().report["losses"], slow.twice()) == ([], 2)

@@ -92,6 +92,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "removed",
         "renamed",
         "renaming",
+        "settled",
         "state",
         "stored",
         "target",

@@ -54,6 +54,23 @@ def test_after_a_silence_groups_are_smaller() -> None:
     assert pace.messages == 25
 
 
+def test_a_second_group_is_sent_ahead_where_all_were_answered_in_time() -> None:
+    pace = Pace(LIMIT)
+    assert not pace.steady
+    pace.answered(10, 1000, 0.1)
+    assert pace.steady
+    pace.silent(10)
+    pace.answered(10, 1000, 0.1)
+    assert not pace.steady
+
+
+def test_the_longest_answer_is_remembered() -> None:
+    pace = Pace(LIMIT)
+    for seconds in (150.0, 130.0):
+        pace.late(seconds)
+    assert pace.slowest == 150.0
+
+
 @pytest.mark.parametrize(
     ("seconds", "looks"), [(-1.0, 0), (0.0, 0), (0.5, 1), (5.0, 1), (8.0, 4), (65.0, 7), (125.0, 13), (485.0, 49)]
 )
