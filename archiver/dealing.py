@@ -26,18 +26,19 @@ _WORTH_A_CONNECTION = 200
 _ALONE_IN_VAIN = 15
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Slice:
     """Some of a folder's wanted UIDs. One that is `last` waits until all others are done; one that is `alone` is a
-    message at which a connection broke, in this run `breaks` times. One that was `put_off` was refused as a
-    whole."""
+    message at which a connection broke, in this run `breaks` times. One that was `put_off` so often was refused
+    as a whole, last to the connection `refused_to`."""
 
     surveyed: Surveyed
     uids: list[int]
     last: bool = False
     alone: bool = False
     breaks: int = 0
-    put_off: bool = False
+    put_off: int = 0
+    refused_to: Member | None = None
 
 
 Job = Listed | Slice
@@ -60,15 +61,13 @@ class Member:
 @dataclass(slots=True)
 class Dealing:
     """The jobs of one account. `work_off(member, extra)` is what a connection does; each `extra` one has a thread
-    of its own. `damage` is something missing in the archive that stopped nobody; `delivered`: the source gave a
-    message since one of its folders gave none."""
+    of its own. `damage` is something missing in the archive that stopped nobody."""
 
     connections: int
     progress: Progress
     work_off: Callable[[Member, bool], None]
     failure: BaseException | None = None
     damage: IntegrityError | None = None
-    delivered: bool = False
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _surveys: deque[Listed] = field(default_factory=deque)
     _slices: deque[Slice] = field(default_factory=deque)
@@ -132,12 +131,12 @@ class Dealing:
         with self._changed:
             return listed.folder.raw in self._surveyed_again
 
-    def next_job(self, current: Folder | None, *, wait: bool) -> Job | None:
+    def next_job(self, current: Folder | None, member: Member, *, wait: bool) -> Job | None:
         """The next job, slices of the folder that is open first; None when there is nothing. With `wait`, not
         before the jobs of other connections are done, which may leave more, or one has failed."""
         with self._changed:
             while self.failure is None:
-                job = self._take(current)
+                job = self._take(current, member)
                 if job is not None:
                     self._busy += 1
                     return job
@@ -146,14 +145,14 @@ class Dealing:
                 self._changed.wait()
             return None
 
-    def _take(self, current: Folder | None) -> Job | None:
-        for waiting in (self._slices, deque[Slice]() if self._surveys else self._last):
-            for job in waiting:
-                if job.surveyed.listed.folder == current:
-                    waiting.remove(job)
-                    return job
-            if waiting:
-                return waiting.popleft()
+    def _take(self, current: Folder | None, member: Member) -> Job | None:
+        """NOTE: what was refused to one connection is left to those that are busy: they may be given it."""
+        last = [each for each in self._last if each.refused_to is not member or not self._busy]
+        for waiting, some in ((self._slices, list(self._slices)), (self._last, [] if self._surveys else last)):
+            if some:
+                job = next((each for each in some if each.surveyed.listed.folder == current), some[0])
+                waiting.remove(job)
+                return job
         return self._surveys.popleft() if self._surveys else None
 
     def done(self) -> None:
@@ -194,11 +193,16 @@ class Dealing:
             surveyed.slices_left += 1
             self._last.append(Slice(surveyed, [uid], last=True, alone=True, breaks=breaks))
 
-    def put_off(self, job: Slice) -> None:
-        """A slice of which the server gave nothing: when all else is done it is known whether it gives anything."""
+    def put_off(self, job: Slice, member: Member) -> None:
+        """A slice of which the server gave this connection nothing: when all else is done it is known whether it
+        gives anything."""
         with self._changed:
-            self.delivered = False
-            self._last.append(replace(job, last=True, put_off=True))
+            self._last.append(replace(job, last=True, put_off=job.put_off + 1, refused_to=member))
+
+    def again(self, job: Slice) -> None:
+        """A slice of which the connection is to try the rest."""
+        with self._changed:
+            (self._last if job.last else self._slices).appendleft(job)
 
     def came_alone(self, *, came: bool) -> None:
         """Whether a message that was asked for by itself came."""

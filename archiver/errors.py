@@ -186,16 +186,22 @@ class NothingDelivered(ConnectionLost):
 
 class Throttled(TemporaryError):
     """The server asks us to slow down; `delay_seconds` is its own hint, if it gave one. `again_at` is when another
-    attempt is worth while, UTC, ISO 8601, once somebody read a clock."""
+    attempt is worth while, UTC, ISO 8601, once somebody read a clock. One that is not `certain` was read from words
+    that may be about one message or one folder. `may_put_back`: this run may try the account again."""
 
     exit_code = 75
     what_next = "run again later, or with fewer `connections`; what the archive has is not fetched again"
     delay_seconds: float | None = None
     again_at: str | None = None
+    certain: bool = True
+    may_put_back: bool = True
 
 
 class AllRefused(TemporaryError):
-    """The server refuses each message of a folder that was asked for, and gives no other one of it."""
+    """The server refuses each message of a folder that was asked for, and gives no other one of it. `refused` are
+    the UIDs that were asked for by themselves."""
+
+    refused: Collection[int] = ()
 
 
 class ServerUnavailable(TemporaryError):

@@ -22,7 +22,13 @@ _WAIT = re.compile(
     re.IGNORECASE,
 )
 _OF_A_DAY = re.compile(rb"\[OVERQUOTA\b|\[OVERBANDWIDTH\b|\bbandwidth\b", re.IGNORECASE)
+_CREDENTIALS = re.compile(
+    rb"credential|password|passwd|authenticat|\buser ?name\b|login (?:failed|failure)", re.IGNORECASE
+)
+_QUOTED = re.compile(rb'"[^"]*"|(?<!\w)\'[^\']*\'(?!\w)')
+_STATUS = re.compile(rb"\s*(?:(?:NO|BAD|BYE)\b)?\s*(?:\[[^]]*\])?", re.IGNORECASE)
 _LONG_SECONDS = 3600.0
+_LONGEST_SECONDS = 7 * 86400.0  # whoever says more means never; no calendar has to hold it
 _SECONDS = {b"minute": 60.0, b"hour": 3600.0, b"s": 1.0, b"m": 0.001}  # by how the unit begins, the first that fits
 
 
@@ -36,9 +42,27 @@ def limits_reading(text: bytes) -> bool:
     return says_limit(text) or _STORAGE_ELSEWHERE.search(text) is not None or _LATER.search(text) is not None
 
 
-def says_later(text: bytes) -> bool:
-    """Whether a reply only asks to come back: that may be about one folder or one message."""
-    return _LATER.search(text) is not None
+def certainly_limits(text: bytes) -> bool:
+    """Whether a code says it, or words together with a time to wait. Other words may be about one message, one
+    folder or a wrong password."""
+    if _CODE.search(text) or _STORAGE_ELSEWHERE.search(text):
+        return True
+    return _WORDS.search(text) is not None and asked_to_wait(text) is not None
+
+
+def is_about_credentials(text: bytes) -> bool:
+    """Whether a refused login names what it was refused for: trying again would lock the user out."""
+    return _CREDENTIALS.search(text) is not None
+
+
+def without_names(text: bytes, name: bytes = b"") -> bytes:
+    """A reply without the names it may repeat, which can be any words: what is quoted, and `name`."""
+    found = _STATUS.match(text)
+    begin = found.end() if found else 0
+    words = _QUOTED.sub(b"", text[begin:])
+    if name:
+        words = re.sub(rb"(?<!\w)" + re.escape(name) + rb"(?!\w)", b"", words, flags=re.IGNORECASE)
+    return text[:begin] + words
 
 
 def wait_for(text: bytes) -> float | None:
@@ -54,4 +78,5 @@ def asked_to_wait(text: bytes) -> float | None:
     if found is None:
         return None
     unit = found[2].lower()
-    return int(found[1]) * next(seconds for name, seconds in _SECONDS.items() if unit.startswith(name))
+    seconds = int(found[1]) * next(each for name, each in _SECONDS.items() if unit.startswith(name))
+    return min(seconds, _LONGEST_SECONDS)

@@ -23,6 +23,7 @@ HEADER_OCTETS = 1 << 20
 _PIECE = 1 << 16
 _PLACEHOLDER = "Retrieval using the IMAP4 protocol failed for the following"
 #: Why such a message is not taken for the one that was asked for.
+REFUSED = "the server refuses to give the message"
 PLACEHOLDER_GIVEN = "the server gave a placeholder instead of the message"
 #: How the reason begins where the connection broke at a message; catalogs and journals hold it.
 BROKE = "the connection broke "

@@ -20,22 +20,18 @@ from archiver.errors import (
     FolderChanged,
     Interrupted,
     NothingDelivered,
-    PermanentError,
-    ServerUnavailable,
     Throttled,
 )
-from archiver.facts import PassFact, QuarantinedFact, ReleasedFact, StoredFact
-from archiver.headers import headers_of
+from archiver.facts import PassFact, QuarantinedFact, ReleasedFact
 from archiver.message import (
     PLACEHOLDER_GIVEN,
-    arrived_of,
+    REFUSED,
     broke,
-    header_digest,
     is_placeholder,
-    message_id,
 )
 from archiver.model import Fetched, Folder, Listed, Placement, Undelivered
 from archiver.orphans import adopted
+from archiver.others import Others
 from archiver.plan import doubt_left
 from archiver.ports import MailSource
 from archiver.progress import Noted, Working
@@ -43,7 +39,8 @@ from archiver.record import Batch
 from archiver.survey import Surveyor
 from archiver.surveyed import Surveyed, same_folder
 
-_ALL_REFUSED_SECONDS = 3600.0  # a server that gives nothing at all and does not say for how long
+_ROUNDS_REFUSED = 1  # more of one slice in one run: each blames a few messages
+_ALL_REFUSED_SECONDS = 3600.0  # of a server that gives nothing at all
 
 
 class Part:
@@ -56,6 +53,8 @@ class Part:
         self._source = source
         self._batch = Batch(context.recorder, context.store, context.catalog, context.progress)
         self._folder: Folder | None = None
+        self._gave = False  # since all of a slice was refused
+        self._others = Others(context, source)
         self._surveyor = Surveyor(
             source=source,
             store=context.store,
@@ -95,10 +94,10 @@ class Part:
 
     def _next_job(self) -> Job | None:
         """The next job; what was gathered is made lasting before waiting for one."""
-        job = self._dealing.next_job(self._folder, wait=False)
+        job = self._dealing.next_job(self._folder, self._member, wait=False)
         if job is None:
             self._batch.flush()
-            job = self._dealing.next_job(self._folder, wait=True)
+            job = self._dealing.next_job(self._folder, self._member, wait=True)
         return job
 
     def _do(self, job: Job) -> None:
@@ -114,48 +113,66 @@ class Part:
                 self._fetch(job, left)
         except AllRefused as error:
             self._all_refused(replace(job, uids=left) if isinstance(job, Slice) else job, error)
+        except NothingDelivered as error:
+            self._nothing_came(replace(job, uids=left) if isinstance(job, Slice) else job, error)
         except BackendError as error:
-            # NOTE: where only what failed before is left to ask for, nothing else can prove that the server works.
-            leftover = isinstance(job, Slice) and job.last and isinstance(error, NothingDelivered)
-            if leftover or not _stops_account(error):
-                self._end_folder(job, error)
-            elif self._member.leave():
-                self._give_back(job if isinstance(job, Listed) else replace(job, uids=left), error)
-            else:
-                self._end_folder(job, error)
-                raise
+            self._failed(job if isinstance(job, Listed) else replace(job, uids=left), error)
+
+    def _failed(self, job: Job, error: BackendError) -> None:
+        """The folder's failure, or the account's if no other connection can go on."""
+        # NOTE: the source may have left on its own, because of an error that names a folder.
+        of_folder = not (self._member.left or _stops_account(error))
+        if not (of_folder or self._member.left) and isinstance(error, Throttled) and not error.certain:
+            of_folder = self._others.give(job) is True  # the server's words were about this folder alone
+            self._folder = None
+        if of_folder:
+            self._end_folder(job, error)
+        elif self._member.leave():
+            self._give_back(job, error)
+        else:
+            self._end_folder(job, error)
+            raise error
 
     def _all_refused(self, job: Job, error: AllRefused) -> None:
-        """The folder, or the account: what else is fetched meanwhile tells. Nothing of it is blamed on messages."""
-        if isinstance(job, Slice) and not job.put_off:
-            self._batch.flush()  # NOTE: as in `_give_back`: somebody else may finish it
-            self._dealing.put_off(job)
+        """Blame the messages that were refused alone, where another folder gives some or a person accepts their
+        loss; else it is a limit of the account."""
+        if not isinstance(job, Slice):
+            self._failed(job, error)
             return
-        others = self._dealing.delivered or self._another_folder_gives(job)
-        self._end_folder(job, error)
-        if not others:
+        self._batch.flush()  # NOTE: as in `_give_back`: somebody else may finish it
+        gave, self._gave = self._gave, False
+        if not job.put_off:
+            self._dealing.put_off(job, self._member)
+            return
+        self._folder = None
+        # NOTE: what other connections are given shows nothing: servers limit single ones.
+        if not (gave or self._others.give(job) or self._context.accept):
             limit = Throttled(error.reason, where=error.where, server_reply=error.server_reply)
             limit.delay_seconds = _ALL_REFUSED_SECONDS
-            raise limit
+            self._failed(job, limit)
+            return
+        for uid in error.refused:
+            self._undelivered(job.surveyed, Undelivered(uid, REFUSED, error.server_reply))
+        rest = replace(job, uids=[uid for uid in job.uids if uid not in error.refused])
+        if not rest.uids:
+            self._batch.then(lambda: self._slice_lasting(job.surveyed))
+        elif self._context.accept or job.put_off <= _ROUNDS_REFUSED:
+            self._dealing.put_off(rest, self._member)
+        else:
+            self._end_folder(rest, error)
 
-    def _another_folder_gives(self, job: Job) -> bool:
-        """Whether a message that the archive has of another folder can still be read."""
-        here = job.folder if isinstance(job, Listed) else job.surveyed.listed.folder
-        epochs = self._context.catalog.epochs()
-        for known in self._context.folders.values():
-            epoch = epochs.get(known.number)
-            if known.folder == here or epoch is None or epoch.foreign:
-                continue
-            uids = self._context.catalog.known(epoch.number)
-            if not uids:
-                continue
-            self._folder = None
-            try:
-                self._source.open(known.folder)
-                return next(iter(self._source.headers([max(uids)])), None) is not None
-            except (PermanentError, ServerUnavailable):
-                return False
-        return False
+    def _nothing_came(self, job: Job, error: NothingDelivered) -> None:
+        """The connection broke at the first messages: those are to blame if another one is given."""
+        given = self._others.give(job, here=True)
+        self._folder = None
+        if given is False or not isinstance(job, Slice):
+            self._failed(job, error)
+        elif given:
+            self._dealing.again(job)
+        else:  # there is no other message
+            for uid in job.uids:
+                self._dealing.add_alone(job.surveyed, uid, 1)
+            self._batch.then(lambda: self._slice_lasting(job.surveyed))
 
     def _give_back(self, job: Job, error: BackendError) -> None:
         """The others go on with it. NOTE: what was done of it is made lasting first, since the one that finishes it
@@ -200,13 +217,16 @@ class Part:
     def _fetch_alone(self, job: Slice) -> None:
         """A message at which the connection broke, in this run or an earlier one."""
         surveyed, (uid,) = job.surveyed, job.uids
-        if self._dealing.alone_is_in_vain:
+        if not self._adopt(surveyed, [uid]):
+            pass  # a crashed run has its octets
+        elif self._dealing.alone_is_in_vain:
             if job.breaks:
                 self._undelivered(surveyed, Undelivered(uid, broke(job.breaks)))
         else:
             self._open(surveyed)
-            for outcome in self._asked_alone(uid):
+            for outcome in list(self._asked_alone(uid)):
                 if isinstance(outcome, Undelivered) and outcome.breaks:
+                    self._require_another(job, outcome)
                     self._dealing.came_alone(came=False)
                     breaks = job.breaks + outcome.breaks
                     self._undelivered(surveyed, Undelivered(uid, broke(breaks), outcome.server_reply))
@@ -214,6 +234,17 @@ class Part:
                     self._dealing.came_alone(came=True)
                     self._outcome(surveyed, outcome)
         self._batch.then(lambda: self._slice_lasting(surveyed))
+
+    def _require_another(self, job: Slice, outcome: Undelivered) -> None:
+        """Blame a message for a break only if the server gives another one now.
+
+        Raises:
+            ConnectionLost: it does not.
+        """
+        given = self._others.give(job, here=True)
+        self._folder = None
+        if given is False:
+            raise ConnectionLost(f"{outcome.server_reply or outcome.reason}, and no other message comes")
 
     def _asked_alone(self, uid: int) -> Iterator[Fetched | Undelivered]:
         try:
@@ -233,7 +264,7 @@ class Part:
             self._undelivered(surveyed, outcome)
             return outcome.uid
         uid = outcome.attributes.uid
-        self._dealing.delivered = True
+        self._gave = True
         if self._nobody_accepted(surveyed, outcome):
             self._undelivered(surveyed, Undelivered(uid, PLACEHOLDER_GIVEN))
         else:
@@ -255,25 +286,8 @@ class Part:
         return True
 
     def _store(self, surveyed: Surveyed, fetched: Fetched) -> None:
-        attributes, body = fetched.attributes, fetched.body
-        fact = StoredFact(
-            epoch=surveyed.epoch.number,
-            uid=attributes.uid,
-            digest=body.digest,
-            size=body.size,
-            crlf_size=body.crlf_size,
-            server_size=attributes.size,
-            internaldate=attributes.internaldate,
-            arrived=arrived_of(attributes.internaldate, body.header),
-            flags=attributes.flags or frozenset(),
-            message_id=message_id(body.header),
-            header_digest=header_digest(body.header),
-            emailid=attributes.emailid,
-            matched=None,
-            at=self._context.now(),
-            headers=headers_of(body.header),
-        )
-        self._batch.stored(fact, surveyed.placement(fact), body)
+        fact = surveyed.stored_fact(fetched, self._context.now())
+        self._batch.stored(fact, surveyed.placement(fact), fetched.body)
 
     def _undelivered(self, surveyed: Surveyed, outcome: Undelivered) -> None:
         number = surveyed.epoch.number
@@ -299,6 +313,8 @@ class Part:
         """Octets that a crashed run made durable are not fetched again, only what it could not record."""
         left = self._context.orphans.of(surveyed.known.directory, surveyed.epoch)
         here = {uid: left[uid] for uid in uids if uid in left}
+        if here:
+            self._open(surveyed)
         done: set[int] = set()
         for attributes in self._source.scan(list(here)) if here else ():
             placement = here.get(attributes.uid)

@@ -55,6 +55,13 @@ class MailSource(MailReader, Protocol):
             FolderChanged: on reconnecting, its UIDVALIDITY is not the one that was opened.
         """
 
+    def gives(self, uid: int) -> bool:
+        """Whether the server gives an octet of this message of the open folder.
+
+        Raises:
+            TemporaryError: the connection ends, or the server says that it is a limit.
+        """
+
     def close(self) -> None:
         """Log out; never raises, may be called twice."""
 

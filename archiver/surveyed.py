@@ -7,7 +7,9 @@ from typing import Literal
 
 from archiver.errors import FolderChanged
 from archiver.facts import StateFact, StoredFact
-from archiver.model import KnownEpoch, KnownFolder, Listed, Opened, Placement
+from archiver.headers import headers_of
+from archiver.message import arrived_of, header_digest, message_id
+from archiver.model import Fetched, KnownEpoch, KnownFolder, Listed, Opened, Placement
 
 #: Which messages in quarantine are tried: those that a plain run tries, or all.
 Retry = Literal["due", "all"]
@@ -40,6 +42,27 @@ class Surveyed:
     disagreement: str | None = None
     slices_left: int = 0
     error: str | None = None
+
+    def stored_fact(self, fetched: Fetched, at: str) -> StoredFact:
+        """What is recorded of a message that came."""
+        attributes, body = fetched.attributes, fetched.body
+        return StoredFact(
+            epoch=self.epoch.number,
+            uid=attributes.uid,
+            digest=body.digest,
+            size=body.size,
+            crlf_size=body.crlf_size,
+            server_size=attributes.size,
+            internaldate=attributes.internaldate,
+            arrived=arrived_of(attributes.internaldate, body.header),
+            flags=attributes.flags or frozenset(),
+            message_id=message_id(body.header),
+            header_digest=header_digest(body.header),
+            emailid=attributes.emailid,
+            matched=None,
+            at=at,
+            headers=headers_of(body.header),
+        )
 
     def placement(self, fact: StoredFact) -> Placement:
         """Where a message of this folder belongs."""

@@ -216,7 +216,8 @@ def failed(error: BaseException) -> Failed:
     text = redacted(str(known))  # NOTE: a ConfigError has a line for every mistake, and no words of a server
     text = text if isinstance(known, ConfigError) else printable(text)
     trace = known.trace if isinstance(known, UnexpectedError) else ""
-    return Failed(text, known.exit_code, trace, known.delay_seconds if isinstance(known, Throttled) else None)
+    again = known.delay_seconds if isinstance(known, Throttled) and known.may_put_back else None
+    return Failed(text, known.exit_code, trace, again)
 
 
 def log_line(event: AnyEvent) -> str | None:

@@ -28,6 +28,7 @@ from archiver.imap.reading import ATTRIBUTES, FolderReader
 from archiver.imap.replies import error_of, response_code
 from archiver.imap.session import Reply
 from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status, quote
+from archiver.limits import without_names
 from archiver.model import Attributes, Fetched, Flags, Undelivered
 from archiver.ports import Spool
 from archiver.refusals import classify
@@ -100,9 +101,9 @@ class ImapDestination:
         if self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)").ok:
             return
         said = reply.status + b" " + reply.text
-        error = error_of(said, self._session.where, FolderRefused, writing=True)
+        error = error_of(said, self._session.where, FolderRefused, writing=True, name=raw)
         # NOTE: "Too many mailboxes" looks like a throttle and will not pass.
-        if isinstance(error, ServerUnavailable) or classify(said) == "throttled":
+        if isinstance(error, ServerUnavailable) or classify(without_names(said, raw)) == "throttled":
             raise error
         raise _refused(error.reason, error.server_reply, raw)
 
@@ -136,8 +137,9 @@ class ImapDestination:
         if self._is_there(to) and not self._is_there(raw):
             return
         said = reply.status + b" " + reply.text
-        error = error_of(said, self._session.where, FolderRefused)
-        if not reply.ok and (isinstance(error, ServerUnavailable) or classify(said) == "throttled"):
+        error = error_of(said, self._session.where, FolderRefused, name=to)
+        words = without_names(without_names(said, raw), to)
+        if not reply.ok and (isinstance(error, ServerUnavailable) or classify(words) == "throttled"):
             raise error
         old, new = (names.printable(names.decode_name(name)) for name in (raw, to))
         raise FolderRefused(

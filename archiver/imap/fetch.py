@@ -18,7 +18,7 @@ from archiver.errors import AllRefused, ArchiveNotWritable, ConnectionLost, Serv
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.session import BodyReader, Session
 from archiver.imap.tokens import Response, is_fetch, number, parse_fetch
-from archiver.message import PLACEHOLDER_GIVEN, BodyBuilder, is_placeholder
+from archiver.message import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, is_placeholder
 from archiver.model import Attributes, Body, Fetched, Undelivered
 from archiver.ports import Spool
 from archiver.uidset import format_uid_set
@@ -31,6 +31,7 @@ _PIECE = 256 << 10
 # Until another message is asked for to see whether any is given: messages refused by themselves, and commands.
 _REFUSED_IN_A_ROW = 3
 _IN_VAIN = 6
+_LIMITS_SAID = 3  # other messages of which the server's words say a limit, until it is believed
 _UID = re.compile(rb"[( ]UID (\d+)", re.IGNORECASE)
 
 
@@ -105,6 +106,7 @@ class FetchStream:
     current: int | None = None
     _refused: dict[int, Undelivered] = field(default_factory=dict)
     _in_vain: int = 0
+    _said_limit: bool = False
     _newest_given: int | None = None
     _queue: deque[_Window] = field(default_factory=deque)
     _flying: deque[_Window] = field(default_factory=deque)
@@ -173,11 +175,11 @@ class FetchStream:
     def _in_doubt(self) -> bool:
         """Whether so much was refused since a message was given that perhaps none is given any more."""
         alone = len(self._refused) >= (_REFUSED_IN_A_ROW if self.given else 1)
-        return alone or self._in_vain >= _IN_VAIN
+        return alone or self._in_vain >= _IN_VAIN or self._said_limit
 
     def _blamed(self) -> Iterator[Undelivered]:
         """Another message was given, so what was refused is the fault of those messages."""
-        refused, self._refused, self._in_vain = self._refused, {}, 0
+        refused, self._refused, self._in_vain, self._said_limit = self._refused, {}, 0, False
         yield from refused.values()
 
     def _require_another(self) -> None:
@@ -187,6 +189,7 @@ class FetchStream:
         numbers = (1, last, (last + 1) // 2, (last + 3) // 4, (3 * last + 3) // 4)
         places += [b"FETCH %d" % number for number in dict.fromkeys(numbers) if number]
         refusal: bytes | None = None
+        limits = 0
         for place in places:
             (reply,) = self.session.flight(place + b" (UID BODY.PEEK[]<0.1>)")
             rows = [parse_fetch(each) for each in reply.untagged if is_fetch(each.text)]
@@ -197,11 +200,16 @@ class FetchStream:
             if not reply.ok:
                 refusal = reply.status + b" " + reply.text
                 if isinstance(error := error_of(refusal, self.session.where), Throttled):
-                    raise error
+                    limits += 1
+                    # Words alone may be about one message; of a message that is known to be good they are not.
+                    if error.certain or limits >= min(_LIMITS_SAID, len(places)) or place.startswith(b"UID"):
+                        raise error
         if refusal is None or (self._alone_in_folder() and response_code(refusal) != b"UNAVAILABLE"):
             return  # there is no other message that could have been given
         said = printable(refusal)
-        raise AllRefused(f"the server gives no message: {said}", where=self.session.where, server_reply=said)
+        none = AllRefused(f"the server gives no message: {said}", where=self.session.where, server_reply=said)
+        none.refused = frozenset(self._refused)
+        raise none
 
     def _alone_in_folder(self) -> bool:
         return self.session.exists <= len(self._refused)
@@ -268,8 +276,9 @@ class FetchStream:
             error = error_of(text, self.session.where)
             # Exchange says in words alone that the session is useless; a code may be about the message (Yahoo).
             of_session = isinstance(error, ServerUnavailable) and response_code(text) is None
-            if of_session or isinstance(error, Throttled):
+            if of_session or (isinstance(error, Throttled) and error.certain):
                 raise error
+            self._said_limit = self._said_limit or (isinstance(error, Throttled) and len(left) > 1)
         if len(left) > 1:
             # Nothing was given yet: perhaps nothing will be, which a single message tells at once.
             middle = len(left) // 2 if self.given else 1
@@ -285,7 +294,7 @@ class FetchStream:
     def _given_up(self, uid: int, ok: bool, reply: str) -> Undelivered:
         # NOTE: a message that is gone answers like one that cannot be read. Other windows are in flight, so
         # it is not asked here: whoever called looks afterwards which of them the folder still has.
-        reason = "the server answered OK without the message" if ok else "the server refuses to give the message"
+        reason = "the server answered OK without the message" if ok else REFUSED
         return Undelivered(uid, reason, server_reply=reply)
 
     def _discard_bodies(self) -> None:

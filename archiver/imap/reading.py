@@ -10,7 +10,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count, islice
 
-from archiver.errors import BackendError, ConnectionLost, CountsDisagree, MessageRefused, ServerUnavailable
+from archiver.errors import (
+    BackendError,
+    ConnectionLost,
+    CountsDisagree,
+    MessageRefused,
+    ServerUnavailable,
+    Throttled,
+)
 from archiver.imap.fetch import FetchStream, read_header
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
@@ -144,6 +151,15 @@ class FolderReader:
                 while not finished:
                     finished = self._session.read_response(body_reader).text.startswith(tag + b" ")
             raise
+
+    def gives(self, uid: int) -> bool:
+        """Whether the server gives an octet of this message."""
+        (reply,) = self._session.flight(b"UID FETCH %d (UID BODY.PEEK[]<0.1>)" % uid)
+        if not reply.ok:
+            error = error_of(reply.status + b" " + reply.text, self._session.where)
+            if isinstance(error, Throttled) and error.certain:
+                raise error
+        return any(is_fetch(each.text) and b"BODY[" in each.text.upper() for each in reply.untagged)
 
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
         items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[])" % self._identity_item()

@@ -20,7 +20,15 @@ from archiver.errors import (
     Throttled,
     Where,
 )
-from archiver.limits import asked_to_wait, limits_reading, says_later, says_limit, wait_for
+from archiver.limits import (
+    asked_to_wait,
+    certainly_limits,
+    is_about_credentials,
+    limits_reading,
+    says_limit,
+    wait_for,
+    without_names,
+)
 from archiver.secrecy import without_secrets
 
 _SHOWN = 300
@@ -88,17 +96,26 @@ def not_imap(text: bytes, where: Where) -> ConnectionLost:
 
 
 def error_of(
-    text: bytes, where: Where, otherwise: type[BackendError] = MessageRefused, *, writing: bool = False
+    text: bytes,
+    where: Where,
+    otherwise: type[BackendError] = MessageRefused,
+    *,
+    writing: bool = False,
+    name: bytes = b"",
 ) -> BackendError:
     """The error that a server's refusal means; `otherwise` where neither code nor words tell. `writing`: it answers
-    a command that stores something, so that a quota is one of storage."""
+    a command that stores something, so that a quota is one of storage. `name` is the folder's, as the command named
+    it: what a name says is no word of the server's."""
     reply = printable(text)
-    kind, hint = _kind(text, otherwise, writing=writing)
+    said = without_names(without_names(text, name), (where.folder or "").encode())
+    kind, hint = _kind(said, otherwise, writing=writing)
     if kind is AuthenticationFailed and hint is None:
         hint = "check `user` and the password reference of this server in the account file"
     error = kind(f"the server says: {reply}", where=where, server_reply=reply, hint=hint)
     if isinstance(error, Throttled):
-        error.delay_seconds = wait_for(text)
+        error.delay_seconds = wait_for(said)
+        error.certain = certainly_limits(said)
+        error.may_put_back = error.certain or otherwise is not AuthenticationFailed
     return error
 
 
@@ -109,6 +126,8 @@ def _kind(text: bytes, otherwise: type[BackendError], *, writing: bool) -> tuple
         for words, meant, advice in _BY_WORDS:
             if words in lowered:
                 return meant, advice
+        if otherwise is AuthenticationFailed and is_about_credentials(text) and not certainly_limits(text):
+            return AuthenticationFailed, None
     # NOTE: "not available" may be said of one message, and its words may ask to try later all the same.
     passing = known is ServerUnavailable and not (writing and asked_to_wait(text) is None)
     if (known is None or passing) and says_limit(text):
@@ -117,8 +136,7 @@ def _kind(text: bytes, otherwise: type[BackendError], *, writing: bool) -> tuple
         ) else None
     if known is not None:
         return known, None
-    if not writing and limits_reading(text):
-        # One folder that asks to be opened later is no limit of the account.
-        of_folder = otherwise is FolderNotFound and says_later(text)
-        return (ServerUnavailable if of_folder else Throttled), None
+    # One folder that asks to be opened later is no limit of the account, and the next run opens it.
+    if not writing and limits_reading(text) and (otherwise is not FolderNotFound or certainly_limits(text)):
+        return Throttled, None
     return (ConnectionLost if text[:3].upper() == b"BYE" else otherwise), None

@@ -137,6 +137,9 @@ class ImapSource:
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         return self._reader.headers(uids, field)
 
+    def gives(self, uid: int) -> bool:
+        return self._reader.gives(uid)
+
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
         return self._reader.fetch(uids)
 

@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _TRIES_ALONE = 2  # of a message that is asked for by itself; the second one on a connection that did nothing else
 _BREAKS_BEFORE_A_JUMP = 2
+_BREAKS_BEFORE_A_DOUBT = 2  # of the server, while nothing was delivered
 _LONGEST_PAUSE_AT_A_MESSAGE = 2.0
 _LONGEST_THROTTLE_SECONDS = 10  # a worker that has other accounts, too, does not wait here
 _PATIENT_THROTTLE_SECONDS = 300
@@ -56,8 +57,8 @@ class _Breaks:
 
     Every message that is delivered pays for a part of a break, a large one for a whole one: a line that breaks now
     and then may do so for ever, but a folder full of damaged messages cannot hold up all others. A break after a
-    long silence costs as much time as several others and counts as several. While nothing was delivered at all the
-    patience is short, and ends: then it is not the messages that are to blame.
+    long silence costs as much time as several others and counts as several. While nothing was delivered at all, it
+    is in doubt whether messages are to blame.
     """
 
     in_a_row: int = 0
@@ -78,8 +79,8 @@ class _Breaks:
 
     @property
     def nothing_works(self) -> bool:
-        """Whether this cannot be the fault of single messages."""
-        return not self.delivered and self._debt >= 24
+        """Whether this may not be the fault of single messages: nothing was delivered that shows it."""
+        return not self.delivered and self._debt >= _BREAKS_BEFORE_A_DOUBT
 
     @property
     def too_many(self) -> bool:
@@ -237,6 +238,19 @@ class RetryingSource:
             jump = self._breaks.in_a_row % _BREAKS_BEFORE_A_JUMP == 0
             middle = len(rest) // 2 if jump else 0
             stretches += [part for part in (rest[:middle], rest[middle:]) if part]
+
+    def gives(self, uid: int) -> bool:
+        """As the port says, in a single attempt; a connection that breaks gives nothing."""
+        try:
+            given = self._reopened().gives(uid)
+        except TemporaryError as error:
+            self._drop()
+            if isinstance(error, Throttled) and error.certain:
+                raise
+            return False
+        if given:
+            self._breaks.delivered, self._failures = True, 0
+        return given
 
     def close(self) -> None:
         source, self._source = self._source, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -136,3 +137,47 @@ def test_folders_that_were_not_reached_stand_in_the_report_as_they_are(scripted:
     assert errors["INBOX"] is None
     assert "the server closed the connection" in errors["Known"]
     assert errors["New"].startswith("not reached: ")
+
+
+@pytest.mark.parametrize("count", [1, 3, 50])
+def test_an_outage_of_all_messages_blames_none_and_new_mail_comes_afterwards(
+    scripted: Start, tmp_path: Path, count: int
+) -> None:
+    server = scripted({b"INBOX": folder(10), b"Other": folder(5)})
+    config = account_file(tmp_path, server, "u1", source__attempts=2)
+    run(config)
+    server.folders[b"INBOX"].add(*(ScriptedMessage(b"Subject: new %d\r\n\r\n" % each) for each in range(count)))
+    server.on(b"UID FETCH", lambda line, *_: DROP if b"BODY" in line else None)
+    before = server.connections
+    for _ in range(2):
+        assert run(config, expect=5).total("stored", "quarantined") == (15, 0)
+    assert server.connections - before <= 20
+    server.forget()
+    assert run(config).total("stored", "quarantined") == (15 + count, 0)
+    assert_whole(archive_of(config))
+
+
+def test_a_message_that_broke_and_that_a_crashed_run_stored_is_not_stored_twice(
+    scripted: Start, tmp_path: Path
+) -> None:
+    """The crash was behind its octets and before the record of them; its flags change meanwhile."""
+    server = scripted({b"INBOX": folder(4, [2])})
+    config = account_file(tmp_path, server, "u1", source__connections=1)
+    run(config, expect=3)
+    archive = archive_of(config)
+    shutil.copytree(archive / "journal", tmp_path / "journal")
+    shutil.copy(archive / "catalog.sqlite", tmp_path / "catalog")
+    server.folders[b"INBOX"].messages[2].fetch = ""
+    run(config)
+    shutil.rmtree(archive / "journal")
+    shutil.copytree(tmp_path / "journal", archive / "journal")
+    for file in archive.glob("catalog.sqlite*"):
+        file.unlink()
+    shutil.copy(tmp_path / "catalog", archive / "catalog.sqlite")
+    (archive / "unsettled").touch()
+    server.folders[b"INBOX"].messages[2].flags = ("\\Seen",)
+    before = bodies(server)
+    assert run(config).total("stored", "quarantined") == (4, 0)
+    assert bodies(server) == before
+    assert len(list(archive.glob("Maildir/cur/*"))) == 4
+    assert_whole(archive)
