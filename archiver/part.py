@@ -125,12 +125,11 @@ class Part:
         if not (of_folder or self._member.left) and isinstance(error, Throttled) and not error.certain:
             of_folder = self._others.give(job) is True  # the server's words were about this folder alone
             self._folder = None
-        if of_folder:
-            self._end_folder(job, error)
-        elif self._member.leave():
+        if not of_folder and self._member.leave():
             self._give_back(job, error)
-        else:
-            self._end_folder(job, error)
+            return
+        self._end_folder(job, error)
+        if not of_folder:
             raise error
 
     def _all_refused(self, job: Job, error: AllRefused) -> None:
