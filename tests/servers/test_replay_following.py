@@ -139,7 +139,7 @@ class TestDeletionsAreMirrored:
     def test_what_others_brought_is_never_withdrawn(self, account: Migration) -> None:
         account.keys["replay__vanished"] = "expunge"
         account.copies.add(*messages([3]))
-        account.run()
+        account.run(destination_is="new")
         account.inbox.uidvalidity = 99
         account.run()
         account.inbox.expunge([3])
