@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config import Settings
-from archiver.errors import ArchiverError, worst
+from archiver.errors import ArchiveMissing, ArchiverError, worst
 from archiver.model import Quarantined, Tally
 from archiver.names import printable
 from archiver.report.document import gone_notices, refusal_failures, window_notices
@@ -48,7 +48,9 @@ def show_status(configs: Sequence[Path], terminal: Terminal, *, runs: bool) -> i
 def _status(settings: Settings) -> dict[str, Any]:
     try:
         with existing_archive(settings) as archive:
-            if archive.catalog.identity() is None and (reason := why_not_begin(settings, "never")) is not None:
+            reason = why_not_begin(settings, "never") if archive.catalog.identity() is None else None
+            # A first run that was not let in left no mail here, but its reason.
+            if isinstance(reason, ArchiveMissing) or (reason and not archive.catalog.ledger().runs()):
                 raise reason
             return _held(archive)
     except Exception as error:
