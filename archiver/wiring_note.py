@@ -21,6 +21,7 @@ from archiver.stores.objects import SPOOL
 FORMAT = "archiver-note/1"
 SUFFIX = ".archive"
 CATALOG = "catalog.sqlite"
+_HINT = "give this user access to the archive, or change [archive] path"
 
 Begin = Literal["never", "first", "confirmed"]
 """Whether an archive may be begun: "never"; "first": where none is known; "confirmed": a person says that the place
@@ -132,8 +133,15 @@ def require_archive(settings: Settings) -> None:
 
 
 def has_archive(settings: Settings) -> bool:
-    """Whether something of an archive is at its path; of one in a bucket, what is local of it."""
-    return _is_there(settings.archive.path / CATALOG) or _is_there(_own_directory(settings))
+    """Whether something of an archive is at its path; of one in a bucket, what is local of it.
+
+    Raises:
+        ArchiveNotWritable: this user may not look, or the path is no folder.
+    """
+    path = settings.archive.path
+    if _is_there(path) and not path.is_dir():
+        raise ArchiveNotWritable(f"{path}: is not a folder", hint=_HINT)
+    return _is_there(path / CATALOG) or _is_there(_own_directory(settings))
 
 
 def _is_there(path: Path) -> bool:
@@ -147,8 +155,7 @@ def _is_there(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        hint = "give this user access to the archive, or change [archive] path"
-        raise ArchiveNotWritable(f"{path}: {error.strerror}", hint=hint) from error
+        raise ArchiveNotWritable(f"{path}: {error.strerror}", hint=_HINT) from error
     return True
 
 
