@@ -94,7 +94,7 @@ class TestTheBucket:
         for verb in ("run", "verify"):
             told(config, 8, f'there is no bucket "{bucket}"; ', verb=verb)
         s3.client.create_bucket(Bucket=bucket)
-        told(config, 6, "journal/: segment", "is missing; restore the journal from a backup")
+        told(config, 8, f"s3://{bucket}/u1: no archive here; ", "is the bucket named, with the right prefix?")
         assert rows(config, "SELECT * FROM message") == before
         assert not any("/messages/" in key or "/journal/" in key for key in s3.keys(bucket))
         for key, octets in held.items():

@@ -262,7 +262,7 @@ def older(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """An account whose journal knows no headers, with a vanished message."""
     config = account_file(tmp_path, server, "u1")
     with monkeypatch.context() as before:
-        before.setattr("archiver.part.headers_of", lambda header: None)
+        before.setattr("archiver.surveyed.headers_of", lambda header: None)
         run(config)
     del server.folders[b"INBOX"].messages[2]
     server.folders[b"INBOX"].vanished[2] = 2
@@ -362,7 +362,7 @@ def test_an_archive_in_a_bucket_is_searched_and_shown_alike(
 ) -> None:  # fmt: skip
     config = bucket_account(tmp_path, server, "u1", gateway, s3={"layout": layout})
     with monkeypatch.context() as before:
-        before.setattr("archiver.part.headers_of", lambda header: None)
+        before.setattr("archiver.surveyed.headers_of", lambda header: None)
         run(config)
 
     done = archiver("search", config, "--text", "bob", "--json")
