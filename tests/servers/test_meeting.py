@@ -175,10 +175,21 @@ def test_a_prefix_does_not_make_somebody_elses_mailbox_ones_own(
     assert held(dovecot, new_user) == {"INBOX": 21}
 
 
+def fresh_on_both(one: Dovecot, other: Dovecot) -> str:
+    """A user of two servers whom nobody has used on either."""
+    here, there = one.fresh_user(), other.fresh_user()
+    while here != there:
+        if int(here[1:]) < int(there[1:]):
+            here = one.fresh_user()
+        else:
+            there = other.fresh_user()
+    return here
+
+
 def test_a_name_that_leads_to_another_mailbox_now_is_a_question(
     dovecot: Dovecot, plain_dovecot: Dovecot, proxy: Callable[..., FaultProxy], tmp_path: Path
 ) -> None:
-    line, user = proxy(dovecot.port), "u31"
+    line, user = proxy(dovecot.port), fresh_on_both(dovecot, plain_dovecot)
     source = dovecot.fresh_user()
     dovecot.append_many(source, "INBOX", mails(range(3)))
     config = migration(tmp_path, dovecot, source, line, user)
@@ -388,7 +399,7 @@ class TestSourceAndDestinationAreOneMailbox:
 def test_the_destinations_name_leads_to_the_source_now(
     dovecot: Dovecot, plain_dovecot: Dovecot, proxy: Callable[..., FaultProxy], tmp_path: Path
 ) -> None:
-    line, user = proxy(plain_dovecot.port), "u34"
+    line, user = proxy(plain_dovecot.port), fresh_on_both(dovecot, plain_dovecot)
     dovecot.append_many(user, "INBOX", mails(range(7)))
     made_earlier(dovecot, user, "INBOX")
     config = migration(tmp_path, dovecot, user, line, user)
