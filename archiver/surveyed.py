@@ -85,8 +85,9 @@ def same_folder(surveyed: Surveyed, opened: Opened) -> None:
     Raises:
         FolderChanged: it is not.
     """
-    if opened.status.uidvalidity != surveyed.epoch.uidvalidity:
+    before, now = surveyed.epoch.uidvalidity, opened.status.uidvalidity
+    if now != before:
         raise FolderChanged(
-            f'folder "{surveyed.known.folder.name}": UIDVALIDITY changed during the run',
+            f'folder "{surveyed.known.folder.name}": UIDVALIDITY changed from {before} to {now} during the run',
             hint="the next run begins a new epoch",
         )

@@ -370,7 +370,10 @@ class TestMailThatVanished:
         config = account_file(tmp_path, server, "u1", source__connections=1, source__attempts=1)
         run(config)
         inbox.messages |= serving([5, 6], modseq=10) | {7: ScriptedMessage(mail(7), modseq=10, fetch="bye")}
+        left = [None, None]  # logins before the server lets nobody in any more
+        server.on(b"LOGIN", lambda _line, _tag, _session: left.pop() if left else DROP)
         run(config, expect=5)
+        left.extend([None] * 100)
         for uid in (5, 6, 7):
             del inbox.messages[uid]
         assert run(config).total("vanished") == (2,)
