@@ -7,6 +7,7 @@ where it should be. The exit code follows from the same numbers.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -323,11 +324,13 @@ def gap_failures(
         Failure(printable(name), None, "fetch", "the run did not open this folder", None, "run again")
         for name in sorted(set(asked) - {each.name for each in tallies})
     ]
+    # NOTE: what is at the destination is known by names for people, which two folders may share.
+    named = Counter(each.name for each in tallies)
     for tally in tallies:
         if asked and not tally.balanced:
             reason = f"{_unaccounted(tally)} messages are not accounted for"
             found.append(Failure(printable(tally.name), None, "fetch", reason, None, "run again"))
-        if at is not None and all_sent:
+        if at is not None and all_sent and named[tally.name] == 1:
             found += _gap_there(tally, at.tallies.get(tally.name))
     return [each for each in found if each.folder not in explained]
 
@@ -356,13 +359,19 @@ def with_unreached(tallies: Sequence[Tally], listed: Sequence[Listed], reasons: 
     listing said, not as some run before left them, with what the archive holds of them. An error of a run before
     says nothing about this one."""
     there = {each.folder.name: each.status for each in listed}
-    known = {each.name: each if each.visited else replace(each, error=None) for each in tallies}
+    rows = [each if each.visited else replace(each, error=None) for each in tallies]
+    # NOTE: several folders may show one name to people, so no row stands in the place of another.
+    unvisited = {each.name: place for place, each in enumerate(rows) if not each.visited}
     for name, reason in reasons.items():
-        status = there.get(name)
-        folder = known.get(name) or Tally(name, status.uidvalidity if status else None, 0, 0, 0, 0, visited=False)
-        on_server = status.messages if status else folder.on_server
-        known[name] = replace(folder, on_server=on_server, error=reason)
-    return list(known.values())
+        status, place = there.get(name), unvisited.get(name)
+        uidvalidity = status.uidvalidity if status else None
+        row = Tally(name, uidvalidity, 0, 0, 0, 0, visited=False) if place is None else rows[place]
+        row = replace(row, on_server=status.messages if status else row.on_server, error=reason)
+        if place is None:
+            rows.append(row)
+        else:
+            rows[place] = row
+    return rows
 
 
 def judge(
