@@ -29,7 +29,7 @@ EXIT_CODES: dict[int, str] = {
     5: "authentication or connection: refused, or not reached",
     6: "the archive is damaged: bytes are missing or different",
     7: "another run holds the account's lock",
-    8: "the archive is not there, or cannot be written: disk full, no permission",
+    8: "the archive is missing or cannot be written: disk full, no permission",
     75: "throttled: the server asks to try later",
     128: "stopped by signal N; what was fetched is kept, run again to go on",
 }

@@ -252,7 +252,7 @@ class TestGc:
         for file in archive_of(config).glob("catalog.sqlite*"):
             file.unlink()
         before = objects_of(config, gateway)
-        gc(config, delete=True, expect=6)
+        gc(config, delete=True, expect=8)
         messages = [key for key in before if not key.startswith("lease/")]
         assert [key for key in objects_of(config, gateway) if not key.startswith("lease/")] == messages
 
@@ -286,7 +286,7 @@ class TestGc:
         gateway.delete(bucket, *gateway.keys(bucket, root_of(config) + "journal/"))
         del server.folders[b"INBOX"].messages[9]
         time.sleep(1.1)  # objects are dated to the second
-        run(config)
+        run(config, new_archive=True)
         assert "1 of 9 objects are not named and older than the journal" in gc(config, expect=3).message
         assert "--confirm-deletions" in gc(config, delete=True, expect=3).message
         assert key_of(config, 9) in gateway.keys(bucket)
