@@ -101,15 +101,18 @@ def test_killed_at_random_moments_of_a_run(dovecot: Dovecot, there: Dovecot, tmp
     for change in (lambda: None, lambda: _increment(dovecot, user)):
         change()
         kills = 0
-        while kills < KILLS_IN_A_STATE and is_killed(config, chance=chance, program=SMALL_BATCHES, within=20):
+        while kills < KILLS_IN_A_STATE and is_killed(
+            config, chance=chance, program=SMALL_BATCHES, within=20, options=COPIED
+        ):
             kills += 1
         assert kills > 0
-        ended = to_the_end(config, program=SMALL_BATCHES)
+        ended = to_the_end(config, program=SMALL_BATCHES, options=COPIED)
         assert ended.exit_code == 0, ended.output
         assert mailbox_of(there, new_user) == mailbox_of(dovecot, user)
     assert_nothing_is_left_to_do(config, there, new_user)
 
 
+COPIED = ("--new-destination",)  # two mailboxes that a copy of files made equal
 SHAPE = Shape(250, 1200, 1.0, SMALL_FOLDERS, 20_000)
 
 
