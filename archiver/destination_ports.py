@@ -158,9 +158,8 @@ class Destinations(Protocol):
     def is_distinct(self, destination: int) -> bool:
         """Whether a person said that it is another mailbox than the present source."""
 
-    def known_before(self, destination: int) -> Collection[tuple[bytes, int]]:
-        """The source's folders, as (raw, uidvalidity), that the archive knew before a folder of the destination
-        showed the same UIDVALIDITY."""
+    def known_before(self, destination: int) -> Collection[int]:
+        """The UIDVALIDITYs that the source showed before a folder of the destination did."""
 
     def count_known(self, strangers: Collection[Stranger]) -> int:
         """How many of these messages are messages of the archive, by Message-ID; by size and INTERNALDATE where

@@ -9,7 +9,7 @@ from sqlalchemy import Row, and_, func, select
 
 from archiver.catalogs.database import Database
 from archiver.catalogs.reading import CURRENT_SOURCE, parts
-from archiver.catalogs.schema import ADDRESS, DISTINCT, EPOCH, FOLDER, MESSAGE, TARGET
+from archiver.catalogs.schema import ADDRESS, DISTINCT, EPOCH, MESSAGE, TARGET
 from archiver.copies import Address, KnownDestination, Stranger
 
 
@@ -45,17 +45,16 @@ class SqlDestinations:
         with self._database.reading() as connection:
             return connection.scalar(select(DISTINCT.c.destination).where(said)) is not None
 
-    def known_before(self, destination: int) -> Collection[tuple[bytes, int]]:
-        """The source's folders, as (raw, uidvalidity), that the archive knew before a folder of the destination
-        showed the same UIDVALIDITY: that is chance then, or another program's doing."""
+    def known_before(self, destination: int) -> Collection[int]:
+        """The UIDVALIDITYs that the source showed before a folder of the destination did: that is chance then, or
+        another program's doing. Under which name does not matter, since a renamed folder keeps its own."""
         rows = (
-            select(FOLDER.c.raw, EPOCH.c.uidvalidity)
-            .join(EPOCH, EPOCH.c.folder == FOLDER.c.number)
+            select(EPOCH.c.uidvalidity)
             .join(TARGET, TARGET.c.uidvalidity == EPOCH.c.uidvalidity)
             .where(TARGET.c.destination == destination, EPOCH.c.began_at <= TARGET.c.began_at)
         )
         with self._database.reading() as connection:
-            return {(row[0], row[1]) for row in connection.execute(rows)}
+            return set(connection.scalars(rows))
 
     def count_known(self, strangers: Collection[Stranger]) -> int:
         """How many of these messages are messages of the archive, by Message-ID; by size and INTERNALDATE where

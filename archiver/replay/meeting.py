@@ -252,15 +252,15 @@ def _seen(destination: MailDestination, expected: Iterable[tuple[bytes, Prints]]
 def like_destination(
     source: MailSource, listed: Sequence[Listed], catalog: Catalog, destination: int
 ) -> Resemblance:
-    """How far the source shows our own copies at that destination: its name leads there now. A folder that the
-    archive knew before the destination had it is the source's own."""
+    """How far the source shows our own copies at that destination: its name leads there now. A folder whose
+    UIDVALIDITY the archive knew before the destination showed it is the source's own."""
     targets = catalog.at_destinations().targets(destination)
     shown = filled_of(listed)
     pairs = suspects({raw: target.uidvalidity for raw, target in targets.items()}, shown)
     if not pairs:
         return Resemblance()
     own = catalog.destinations().known_before(destination)
-    fresh = [(raw, here) for raw, here in pairs if (here, shown[here]) not in own]
+    fresh = [(raw, here) for raw, here in pairs if shown[here] not in own]
     expected = ((here, copies_in(catalog, targets[raw].number)) for raw, here in fresh)
     return _read(source, listed, expected)
 

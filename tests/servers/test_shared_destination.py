@@ -58,6 +58,7 @@ def office(dovecot: Dovecot, tmp_path: Path) -> Office:
     alice, bob, team = (dovecot.fresh_user() for _ in range(3))
     for user, own in ((alice, ALICE), (bob, BOB)):
         dovecot.append_many(user, "INBOX", [Append(mail(number)) for number in (*BOTH, *own)])
+        dovecot.bump_uidvalidity(user, "INBOX", by=-10_000)  # mailboxes are not made in one and the same second
     return Office(dovecot, tmp_path, alice, bob, team)
 
 
