@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from archiver.catalog_port import Catalog
 from archiver.facts import QuarantinedFact, ReleasedFact, VanishedFact
 from archiver.model import KnownEpoch, KnownFolder, Listed, Opened, Quarantined
-from archiver.ports import Catalog
 from archiver.record import BATCH_MESSAGES, Batch
 from archiver.window import hidden_among, is_window
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from archiver.catalog_port import Catalog
 from archiver.context import Context
 from archiver.dealing import Dealing, Member
 from archiver.errors import BackendError
@@ -14,7 +15,6 @@ from archiver.names import directory_of
 from archiver.orphans import adopted
 from archiver.part import Part
 from archiver.plan import is_due, plan_run
-from archiver.ports import Catalog
 from archiver.progress import Noted
 from archiver.record import Recorder
 from archiver.surveyed import Retry

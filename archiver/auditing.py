@@ -7,8 +7,8 @@ from contextlib import closing
 
 from archiver.audit import Audited, Looked
 from archiver.model import Placement
-from archiver.ports import MessageStore, Rows
 from archiver.progress import Planned, Progress, Verified
+from archiver.store_port import MessageStore, Rows
 
 _TELL_MESSAGES, _TELL_OCTETS = 500, 64 << 20
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from archiver.catalog_port import Catalog
 from archiver.model import KnownEpoch, KnownFolder
 from archiver.orphans import Orphans
-from archiver.ports import Catalog, MailSource, MessageStore
 from archiver.progress import Progress
 from archiver.record import Recorder
+from archiver.source_port import MailSource
+from archiver.store_port import MessageStore
 from archiver.surveyed import Retry
 
 

@@ -158,7 +158,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
+class LateTwin:
     """A message of ours that came late, beside the `copy` of that UID; None if that one is gone. `certain`:
     nobody but us can have brought it."""
 

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from archiver.errors import IntegrityError
 from archiver.facts import Fact, HeadersFact, PackedFact, StoredFact
+from archiver.journal_port import Journal
 from archiver.model import Digest
-from archiver.ports import Journal
 from archiver.progress import Noted, Progress
 from archiver.s3.bucket import Bucket, Kept, ObjectFacts
 from archiver.s3.order import in_order

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from archiver.catalog_port import MessageIndex
 from archiver.errors import IntegrityError
 from archiver.facts import HeadersFact
 from archiver.headers import headers_of
 from archiver.message import read_header
 from archiver.model import Headers, Placement
-from archiver.ports import MessageIndex, MessageStore
 from archiver.progress import Planned, Progress, Verified
 from archiver.record import Recorder
+from archiver.store_port import MessageStore
 
 _AT_ONCE = 1000
 

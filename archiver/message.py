@@ -10,6 +10,7 @@ from __future__ import annotations
 import calendar
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import date
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
@@ -35,6 +36,10 @@ _INTERNALDATE = re.compile(
 #: A field's value with its folded lines (RFC 5322 section 2.2.3), blanks before the colon allowed (section 4.5).
 _VALUE = re.compile(rb"[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
+
+
+Spool = Callable[[], BinaryIO]
+"""Opens a new, private, empty spool file (with a `name`) on the archive's own file system."""
 
 
 class BodyBuilder:

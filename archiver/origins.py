@@ -12,8 +12,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from archiver.catalog_port import Catalog, Copies
 from archiver.copies import KnownTarget
-from archiver.destination_ports import Copies, MailDestination, MailReader
+from archiver.destination_port import MailDestination
 from archiver.errors import (
     ArchiveNotWritable,
     AuthenticationFailed,
@@ -23,10 +24,12 @@ from archiver.errors import (
     PermanentError,
     ServerUnavailable,
 )
-from archiver.message import BodyBuilder
+from archiver.message import BodyBuilder, Spool
 from archiver.model import Body, Digest, Fetched, Folder, KnownEpoch, KnownFolder, Placement
-from archiver.ports import Catalog, MailSource, MessageStore, Spool
 from archiver.progress import Noted, Progress, Working
+from archiver.reader_port import MailReader
+from archiver.source_port import MailSource
+from archiver.store_port import MessageStore
 
 _IN_MEMORY_OCTETS = 1 << 20
 _PIECE_OCTETS = 1 << 20

@@ -12,7 +12,7 @@ from archiver.facts import StoredFact
 from archiver.headers import headers_of
 from archiver.message import header_digest, message_id, read_header
 from archiver.model import Attributes, KnownEpoch, Placement
-from archiver.ports import MessageStore
+from archiver.store_port import MessageStore
 
 
 class Orphans:

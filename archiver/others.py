@@ -8,7 +8,7 @@ from archiver.context import Context
 from archiver.dealing import Job
 from archiver.errors import ConnectionLost, PermanentError, ServerUnavailable, TemporaryError, Throttled
 from archiver.model import Listed
-from archiver.ports import MailSource
+from archiver.source_port import MailSource
 
 _FOLDERS = 3
 _LARGE = 10_000  # messages; the UIDs of a larger folder that the archive does not know are not asked for

@@ -33,9 +33,9 @@ from archiver.model import Fetched, Folder, Listed, Placement, Undelivered
 from archiver.orphans import adopted
 from archiver.others import Others
 from archiver.plan import doubt_left
-from archiver.ports import MailSource
 from archiver.progress import Noted, Working
 from archiver.record import Batch
+from archiver.source_port import MailSource
 from archiver.survey import Surveyor
 from archiver.surveyed import Surveyed, same_folder
 

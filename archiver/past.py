@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from archiver.catalog_port import Catalog
 from archiver.copies import MessageKey, Outgoing
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts import (
@@ -22,8 +23,8 @@ from archiver.facts import (
     StoredFact,
     VanishedFact,
 )
+from archiver.journal_port import Journal
 from archiver.model import Digest, Placement
-from archiver.ports import Catalog, Journal
 
 _OF_FOLDERS = ArchiveFact | FolderFact | EpochFact | StateFact
 _OF_MESSAGES = StoredFact | FlagsFact | VanishedFact

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from archiver.catalog_port import Catalog
 from archiver.errors import IntegrityError
+from archiver.journal_port import Journal
 from archiver.model import INBOX, Digest, KnownEpoch, KnownFolder, Placement
-from archiver.ports import Catalog, Journal, MessageStore
+from archiver.store_port import MessageStore
 
 
 def replay_journal(

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from archiver.catalog_port import Catalog
 from archiver.copy_facts import DestinationFact, TargetFact
 from archiver.errors import IntegrityError
 from archiver.facts import EpochFact, Fact, FolderFact, StoredFact
+from archiver.journal_port import Journal
 from archiver.model import Body, Placement
-from archiver.ports import Catalog, Journal, MessageStore, StoreBatch
 from archiver.progress import Progress, Received, Stored
+from archiver.store_port import MessageStore, StoreBatch
 
 BATCH_MESSAGES = 1000
 BATCH_OCTETS = 32 << 20

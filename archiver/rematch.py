@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from archiver.catalog_port import Catalog
 from archiver.message import header_digest, internaldate_seconds, message_id
 from archiver.model import Attributes, Placement, Twin
 from archiver.plan import groups_of, header_key, identity_key, unique_twins
-from archiver.ports import Catalog, MailSource
+from archiver.source_port import MailSource
 
 _MATCHED_AT_ONCE = 10_000
 

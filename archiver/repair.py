@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from archiver.audit import Damage, Fault, Looked, fault_in
 from archiver.auditing import look_through
+from archiver.catalog_port import Catalog
 from archiver.errors import BackendError, ConfigError, IntegrityError
 from archiver.model import Body, Digest, Headers, Placement
 from archiver.origins import Origin, read_body
-from archiver.ports import Catalog, MessageStore
 from archiver.progress import Planned, Progress, Received
 from archiver.record import Recorder
+from archiver.store_port import MessageStore
 
 _HELD_MESSAGES, _HELD_OCTETS = 200, 32 << 20
 

@@ -13,6 +13,7 @@ from heapq import nlargest
 from itertools import islice
 
 from archiver.absence import Absence
+from archiver.catalog_port import Catalog
 from archiver.errors import CountsDisagree, IntegrityError
 from archiver.facts import EpochFact, FlagsFact, StateFact, StoredFact, VanishedFact
 from archiver.message import BROKE, HEADER_OCTETS, header_digest, message_id
@@ -38,10 +39,11 @@ from archiver.plan import (
     is_due,
     judge_epoch,
 )
-from archiver.ports import Catalog, MailSource, MessageStore
 from archiver.progress import Noted, Progress
 from archiver.record import BATCH_MESSAGES, Batch, Recorder
 from archiver.rematch import Match, known_again
+from archiver.source_port import MailSource
+from archiver.store_port import MessageStore
 from archiver.surveyed import Retry, Surveyed
 from archiver.window import window_words
 

@@ -13,10 +13,12 @@ from itertools import islice, zip_longest
 
 from archiver.audit import Damage, Looked, Stray
 from archiver.auditing import look_through
+from archiver.catalog_port import Catalog
 from archiver.errors import IntegrityError
+from archiver.journal_port import Journal
 from archiver.model import Digest, Placement
-from archiver.ports import Catalog, Journal, MessageStore
 from archiver.progress import Progress
+from archiver.store_port import MessageStore
 
 _AT_ONCE = 1000
 

@@ -23,15 +23,17 @@ from archiver.credentials import resolve
 from archiver.errors import ConfigError
 from archiver.facts import ArchiveFact, FenceFact
 from archiver.imap.login import ServerAddress
+from archiver.journal_port import Journal
+from archiver.message import Spool
 from archiver.model import Listed
 from archiver.orphans import Orphans
 from archiver.plan import shown_epochs
-from archiver.ports import Journal, MessageStore, Spool
 from archiver.progress import Noted, Progress
 from archiver.record import Recorder
 from archiver.s3.marker import KeepingBucket
 from archiver.sources.imap import ImapSource
 from archiver.sources.retrying import RetryingSource
+from archiver.store_port import MessageStore
 from archiver.stores.durable import Writing, private_file, sync_paths
 from archiver.stores.lease import Lease
 from archiver.stores.lock import account_lock

@@ -7,15 +7,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
+from archiver.catalog_port import Catalog
 from archiver.config import DestinationSettings, Settings
 from archiver.copies import Address, DestinationFolders
 from archiver.copy_facts import DestinationFact, DistinctFact, ReachedFact
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.destinations.imap import ImapDestination
 from archiver.errors import BackendError, ConfigError
 from archiver.model import Listed
 from archiver.neighbours import neighbours_of
-from archiver.ports import Catalog, MailSource
 from archiver.progress import Noted, Progress, silent
 from archiver.record import Recorder
 from archiver.replay.connection import Connection
@@ -30,6 +30,7 @@ from archiver.replay.meeting import (
 )
 from archiver.same_mailbox import Resemblance, renewed
 from archiver.sharing import mailbox_of
+from archiver.source_port import MailSource
 from archiver.wiring import Archive, address_of, no_spool, source_of, utc_now
 
 

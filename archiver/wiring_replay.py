@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from archiver.catalog_port import Catalog, Copies
 from archiver.config import DestinationSettings, Settings
 from archiver.copies import DestinationFolders
-from archiver.destination_ports import Copies, MailDestination
+from archiver.destination_port import MailDestination
 from archiver.destinations.imap import ImapDestination
 from archiver.errors import ConfigError
 from archiver.folder_map.mapping import MapRules
 from archiver.model import KnownFolder
 from archiver.names import matches
 from archiver.plan import gone_folders
-from archiver.ports import Catalog
 from archiver.progress import Progress
 from archiver.record import Recorder
 from archiver.replay.as_of import PastCopies

@@ -14,9 +14,10 @@ from functools import cache
 from archiver.config import S3Settings, Settings
 from archiver.credentials import resolve
 from archiver.errors import ConfigError
-from archiver.ports import Journal, MessageStore
+from archiver.journal_port import Journal
 from archiver.s3.marker import KeepingBucket
 from archiver.s3.opening import open_bucket
+from archiver.store_port import MessageStore
 from archiver.stores.bucket_journal import BucketJournal
 from archiver.stores.journal import FileJournal
 from archiver.stores.lease import Lease

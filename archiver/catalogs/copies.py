@@ -30,13 +30,13 @@ from archiver.copies import (
     CopyTally,
     Intent,
     KnownTarget,
+    LateTwin,
     Loss,
     MessageKey,
     Moved,
     Outgoing,
     Refused,
     TargetState,
-    Twin,
 )
 from archiver.model import Digest
 
@@ -154,7 +154,7 @@ class SqlCopies:
         with self._database.reading() as connection:
             return attempts(connection, target)
 
-    def twins(self, target: int) -> Sequence[Twin]:
+    def twins(self, target: int) -> Sequence[LateTwin]:
         """Messages that were stored once more and that were not seen to be gone, in UID order."""
         with self._database.reading() as connection:
             return twins(connection, target)

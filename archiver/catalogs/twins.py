@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, and_, exists, or_, select
 
 from archiver.catalogs.reading import PLACE, FlagSets, of_messages, placement
 from archiver.catalogs.schema import ATTEMPT, COPY, FOLDER, MAPPED, MESSAGE, TARGET, TWIN
-from archiver.copies import Attempt, Loss, Outgoing, Twin
+from archiver.copies import Attempt, LateTwin, Loss, Outgoing
 from archiver.uidset import format_uid_set
 
 _LINE = 10_000_000
@@ -42,7 +42,7 @@ def _attempt(row: Row[*tuple[Any, ...]], sets: FlagSets) -> Attempt:
     return Attempt(outgoing, uidnext, times, sizes, bool(dated), sets[flags], at, bool(silent))
 
 
-def twins(connection: Connection, target: int) -> Sequence[Twin]:
+def twins(connection: Connection, target: int) -> Sequence[LateTwin]:
     """Twins that were not seen to be gone, in UID order. Their message's copy counts while it is there."""
     its_copy = and_(
         COPY.c.target == TWIN.c.target,
@@ -57,7 +57,7 @@ def twins(connection: Connection, target: int) -> Sequence[Twin]:
         .order_by(TWIN.c.target_uid)
     )
     return [
-        Twin(uid, (epoch, message), copy, frozenset(json.loads(flags)), bool(certain))
+        LateTwin(uid, (epoch, message), copy, frozenset(json.loads(flags)), bool(certain))
         for uid, epoch, message, copy, flags, certain in connection.execute(rows)
     ]
 

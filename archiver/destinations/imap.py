@@ -29,8 +29,8 @@ from archiver.imap.replies import error_of, response_code
 from archiver.imap.session import Reply
 from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status, quote
 from archiver.limits import without_names
+from archiver.message import Spool
 from archiver.model import Attributes, Fetched, Flags, Undelivered
-from archiver.ports import Spool
 from archiver.refusals import classify
 from archiver.uidset import format_uid_set
 

@@ -12,8 +12,8 @@ from archiver.export.writer import ExportedFolder
 from archiver.flags import KEYWORD_LETTERS, LETTERS, is_keyword
 from archiver.model import Body, Placement
 from archiver.names import printable
-from archiver.ports import MessageStore, StoreBatch
 from archiver.progress import Noted, Progress
+from archiver.store_port import MessageStore, StoreBatch
 
 _BATCH_MESSAGES = 500
 _BATCH_OCTETS = 16 << 20

@@ -11,14 +11,15 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from archiver.catalog_port import Catalog
 from archiver.copies import Outgoing
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.export.writer import ExportedFolder, ExportWriter
 from archiver.model import INBOX, KnownEpoch, KnownFolder, Placement
 from archiver.names import matches, printable
 from archiver.past import places_now
-from archiver.ports import Catalog, MessageStore
 from archiver.progress import Exported, Planned, Progress, Working
+from archiver.store_port import MessageStore
 
 _BATCH = 500
 _PIECE = 256 << 10

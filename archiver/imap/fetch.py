@@ -18,9 +18,8 @@ from archiver.errors import AllRefused, ArchiveNotWritable, ConnectionLost, Serv
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.session import BodyReader, Session
 from archiver.imap.tokens import Response, is_fetch, number, parse_fetch
-from archiver.message import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, is_placeholder
+from archiver.message import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, Spool, is_placeholder
 from archiver.model import Attributes, Body, Fetched, Undelivered
-from archiver.ports import Spool
 from archiver.uidset import format_uid_set
 
 WINDOW = 100  # UIDs asked by one command; a refusal costs log2 of it

@@ -23,8 +23,8 @@ from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import BodyReader, Reply, Session
 from archiver.imap.tokens import Response, is_fetch, parse_fetch, parse_search
+from archiver.message import Spool
 from archiver.model import Attributes, Fetched, Undelivered
-from archiver.ports import Spool
 from archiver.uidset import format_uid_set
 
 #: What is asked of messages where their octets are not.

@@ -11,22 +11,21 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from archiver.catalog_port import Catalog, Copies
 from archiver.copies import (
     Attempt,
     Copy,
     CopyTally,
     Intent,
     KnownTarget,
+    LateTwin,
     Loss,
     MessageKey,
     Moved,
     Outgoing,
     Refused,
-    Twin,
 )
-from archiver.destination_ports import Copies
 from archiver.model import Digest
-from archiver.ports import Catalog
 
 _BATCH = 500
 _FIRST: MessageKey = (0, 0)
@@ -137,7 +136,7 @@ class PastCopies:
     def attempts(self, target: int) -> Sequence[Attempt]:
         return self._now.attempts(target)
 
-    def twins(self, target: int) -> Sequence[Twin]:
+    def twins(self, target: int) -> Sequence[LateTwin]:
         return self._now.twins(target)
 
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:

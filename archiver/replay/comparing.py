@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from archiver.catalog_port import Catalog, Copies
 from archiver.copies import Copy, KnownTarget, LookedAt
-from archiver.destination_ports import Copies, MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import FolderNotFound
 from archiver.flags import respelled
 from archiver.message import internaldate_seconds, same_moment
 from archiver.model import Attributes, Fetched, KnownFolder, Placement
 from archiver.names import printable
-from archiver.ports import Catalog, MessageStore
 from archiver.progress import Planned, Progress, Verified, Working
 from archiver.replay.likeness import LikenessBuilder, compare
 from archiver.replay.recognise import likeness_of_fetched, octets_of
 from archiver.replay.repair import repair
+from archiver.store_port import MessageStore
 
 _WINDOW = 2000
 _DEEP_WINDOW = 200

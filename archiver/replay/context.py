@@ -8,16 +8,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from archiver.catalog_port import Copies
 from archiver.copies import Copy, KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
-from archiver.destination_ports import Copies, MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import IntegrityError
 from archiver.model import Attributes, FolderStatus, KnownFolder
 from archiver.plan import RETRY_RUNS
-from archiver.ports import MessageStore
 from archiver.progress import Progress
 from archiver.record import Recorder
 from archiver.replay.likeness import Likeness
 from archiver.replay.pace import Pace
+from archiver.store_port import MessageStore
 
 #: How long an APPEND may take to show after its connection was lost, in seconds.
 SETTLE_SECONDS = 5.0

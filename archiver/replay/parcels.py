@@ -14,11 +14,11 @@ from archiver.errors import IntegrityError
 from archiver.flags import sendable
 from archiver.message import date_time, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.model import Digest, Flags, Placement
-from archiver.ports import MessageStore
 from archiver.refusals import Refusal
 from archiver.replay.pace import Pace
 from archiver.replay.recognise import octets_of
 from archiver.replay.repair import repair
+from archiver.store_port import MessageStore
 
 GROUP_MESSAGES = 100
 GROUP_OCTETS = 4 << 20

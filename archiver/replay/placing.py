@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from archiver.copies import DestinationFolders
 from archiver.copy_facts import MappedFact
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import ConfigError, FolderRefused
 from archiver.facts import Fact
 from archiver.folder_map.mapping import FolderMap, MappedFolder, MapRules, map_folders

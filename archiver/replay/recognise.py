@@ -11,15 +11,15 @@ from itertools import combinations
 from typing import Literal
 
 from archiver.copies import MessageKey, Outgoing
-from archiver.destination_ports import MailReader
 from archiver.errors import IntegrityError
 from archiver.message import internaldate_seconds, message_id
 from archiver.model import Attributes, Digest, Fetched, Placement
-from archiver.ports import MessageStore
+from archiver.reader_port import MailReader
 from archiver.refusals import features_of
 from archiver.replay.context import ReplayContext, ReplayJob
 from archiver.replay.likeness import How, Likeness, LikenessBuilder, compare, likeness_of, match
 from archiver.replay.repair import REPAIRS, repair, repairs_for
+from archiver.store_port import MessageStore
 
 _PIECE = 256 << 10
 

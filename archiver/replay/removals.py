@@ -11,7 +11,7 @@ from functools import partial
 
 from archiver.copies import DestinationFolders, KnownTarget
 from archiver.copy_facts import RemovedFact, TargetStateFact
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import FolderNotFound
 from archiver.facts import Fact
 from archiver.names import decode_name, printable

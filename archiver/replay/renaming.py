@@ -13,7 +13,7 @@ from functools import partial
 
 from archiver.copies import DestinationFolders, KnownTarget, Moved
 from archiver.copy_facts import RenamedFact, RenamingFact
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import ArchiverError, FolderNotFound, FolderRefused, PermissionDenied
 from archiver.folder_map.mapping import MappedFolder, MapRules
 from archiver.model import INBOX, Folder, KnownFolder, Listed

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from archiver.copies import Appended, MessageKey, OpenedTarget, Outgoing
 from archiver.copy_facts import CopiedFact, IntentFact, RefusedFact, UnsentFact
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import (
     BackendError,
     ConnectionLost,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from archiver.copies import Intent, MessageKey, OpenedTarget, Outgoing
 from archiver.copy_facts import CopiedFact, IntentFact, RefusedFact, UnsentFact
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import ConnectionLost, TemporaryError, Unanswered
 from archiver.facts import Fact
 from archiver.flags import respelled

@@ -19,7 +19,7 @@ from archiver.copy_facts import (
     TargetFact,
     TargetStateFact,
 )
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import FolderChanged, TemporaryError
 from archiver.facts import Fact
 from archiver.flags import respelled

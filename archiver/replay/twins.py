@@ -13,9 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from archiver.copies import Attempt, MessageKey, Twin
+from archiver.copies import Attempt, LateTwin, MessageKey
 from archiver.copy_facts import RemovedFact, SettledFact, TwinFact
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import ArchiverError
 from archiver.facts import Fact
 from archiver.message import internaldate_seconds, same_moment
@@ -107,7 +107,7 @@ def _twin(context: ReplayContext, target: Target, attempt: Attempt, one: Recogni
     return TwinFact(target.number, one.seen.uid, epoch, uid, flags, certain, at)
 
 
-def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[Twin]:
+def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[LateTwin]:
     """Those that may be taken away: beyond doubt ours, beside the copy of their message, and of no use to another
     account. Where that cannot be told they stay, and are listed."""
     if job.known is None or context.rules.vanished != "expunge":
@@ -131,7 +131,7 @@ def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[Twin]:
 
 
 def expunge_twins(
-    context: ReplayContext, job: ReplayJob, twins: Collection[Twin], destination: MailDestination
+    context: ReplayContext, job: ReplayJob, twins: Collection[LateTwin], destination: MailDestination
 ) -> None:
     """Remove twins that are still as they were when they were found, as long as their copies are there."""
     assert job.known is not None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
-from archiver.copies import Copy, Twin, gone_words
+from archiver.copies import Copy, LateTwin, gone_words
 from archiver.copy_facts import MarkedFact, RemovedFact
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import FolderNotFound, MessageRefused, PermissionDenied
 from archiver.facts import Fact
 from archiver.model import KnownFolder
@@ -29,8 +29,8 @@ def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[Repl
     """Carry out the policy for copies whose messages vanished at the source, but for folders beyond the brake; why
     something was held back. A folder where it cannot be done has that as its error."""
     gone: dict[bytes, Sequence[Copy]] = {}
-    twins: dict[bytes, Sequence[Twin]] = {}  # of copies that stay
-    along: dict[bytes, Sequence[Twin]] = {}  # of copies that go
+    twins: dict[bytes, Sequence[LateTwin]] = {}  # of copies that stay
+    along: dict[bytes, Sequence[LateTwin]] = {}  # of copies that go
     held: dict[bytes, int] = {}
     for job in jobs:
         if job.known is not None:
@@ -64,7 +64,7 @@ def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[Repl
 def _braked(
     context: ReplayContext,
     jobs: Sequence[ReplayJob],
-    due: Mapping[bytes, Sequence[Copy | Twin]],
+    due: Mapping[bytes, Sequence[Copy | LateTwin]],
     held: Mapping[bytes, int],
     words: tuple[str, str],
 ) -> tuple[str | None, Collection[bytes]]:
@@ -72,7 +72,7 @@ def _braked(
     counts = {raw: len(some) for raw, some in due.items()}
     # A folder that is gone is all of itself: its copies are measured by the account alone.
     single = {
-        raw: sum(isinstance(each, Twin) or each.folder not in context.gone for each in some)
+        raw: sum(isinstance(each, LateTwin) or each.folder not in context.gone for each in some)
         for raw, some in due.items()
     }
     braking = [job for job in jobs if over_the_brake(single.get(job.raw, 0), held.get(job.raw, 0))]

@@ -16,6 +16,7 @@ from archiver.imap.login import ServerAddress, connect
 from archiver.imap.reading import FolderReader
 from archiver.imap.session import Reply
 from archiver.imap.tokens import Response, is_fetch, number, parse_fetch, parse_vanished, quote
+from archiver.message import Spool
 from archiver.model import (
     Attributes,
     Fetched,
@@ -26,7 +27,6 @@ from archiver.model import (
     Resume,
     Undelivered,
 )
-from archiver.ports import Spool
 
 _ITEM = re.compile(rb"\[(UIDVALIDITY|UIDNEXT|HIGHESTMODSEQ) (\d+)\]", re.IGNORECASE)
 _FLAGS = re.compile(rb"\A\* FLAGS \(([^)]*)\)", re.IGNORECASE)

@@ -25,8 +25,8 @@ from archiver.errors import (
 from archiver.message import broke
 from archiver.model import Attributes, Fetched, Folder, Listed, Opened, Resume, Undelivered
 from archiver.names import printable
-from archiver.ports import MailSource
 from archiver.progress import Noted, Progress
+from archiver.source_port import MailSource
 
 T = TypeVar("T")
 

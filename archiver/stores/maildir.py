@@ -17,7 +17,7 @@ from typing import BinaryIO
 from archiver.audit import Audited
 from archiver.errors import IntegrityError
 from archiver.model import Digest, Placement
-from archiver.ports import Rows
+from archiver.store_port import Rows
 from archiver.stores.durable import Durability, Writing, private_file
 from archiver.stores.maildir_audit import audit
 from archiver.stores.maildir_batch import MaildirBatch

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from archiver.audit import NOT_THERE, Audited, Fault, Looked, Stray, fault_in, wrong_size
 from archiver.errors import IntegrityError
 from archiver.model import Placement
-from archiver.ports import Rows
+from archiver.store_port import Rows
 from archiver.stores.maildir_strays import strays
 from archiver.stores.maildir_tree import MaildirTree
 

@@ -18,8 +18,8 @@ from archiver.audit import Audited
 from archiver.errors import IntegrityError
 from archiver.facts import Fact
 from archiver.model import Body, Digest, Placement
-from archiver.ports import Rows
 from archiver.s3.bucket import Bucket, Octets
+from archiver.store_port import Rows
 from archiver.stores.durable import Writing, private_file
 from archiver.stores.keys import MESSAGES, message_key
 from archiver.stores.objects_audit import audit_elsewhere, audit_objects

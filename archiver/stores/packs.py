@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 from archiver.audit import Audited
 from archiver.model import Digest, Frame, Placement
-from archiver.ports import Rows
 from archiver.s3.bucket import Bucket
+from archiver.store_port import Rows
 from archiver.stores.objects import ObjectStore, is_small
 from archiver.stores.pack_batch import FramesOf, PackBatch
 from archiver.stores.pack_objects import PackObjects, octets_of, windows

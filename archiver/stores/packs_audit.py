@@ -17,8 +17,8 @@ from itertools import islice
 from archiver.audit import NOBODYS, NOT_THERE, Audited, Damage, Fault, Looked, Stray
 from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.model import Digest, Frame, Placement
-from archiver.ports import Rows
 from archiver.s3.bucket import Bucket
+from archiver.store_port import Rows
 from archiver.stores.keys import digest_of_key
 from archiver.stores.objects_audit import audit_elsewhere, audit_objects, since
 from archiver.stores.pack_format import TAIL_OCTETS, Unreadable, pack_of_key

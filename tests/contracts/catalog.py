@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from archiver.catalog_port import Catalog
 from archiver.errors import IntegrityError
 from archiver.facts import (
     ArchiveFact,
@@ -38,7 +39,6 @@ from archiver.model import (
     Tally,
     Twin,
 )
-from archiver.ports import Catalog
 
 AT = "2026-11-23T07:00:00Z"
 LATER = "2026-11-24T07:00:00Z"

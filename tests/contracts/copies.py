@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from archiver.catalog_port import Catalog, Copies
 from archiver.copies import (
     Address,
     Attempt,
@@ -18,6 +19,7 @@ from archiver.copies import (
     Intent,
     KnownDestination,
     KnownTarget,
+    LateTwin,
     Loss,
     MessageKey,
     Moved,
@@ -25,7 +27,6 @@ from archiver.copies import (
     Refused,
     Stranger,
     TargetState,
-    Twin,
 )
 from archiver.copy_facts import (
     CopiedFact,
@@ -46,11 +47,9 @@ from archiver.copy_facts import (
     TwinFact,
     UnsentFact,
 )
-from archiver.destination_ports import Copies
 from archiver.errors import IntegrityError
 from archiver.facts import ArchiveFact, EpochFact, Fact, FlagsFact, VanishedFact
 from archiver.model import Flags
-from archiver.ports import Catalog
 from tests.contracts.catalog import (
     AT,
     FIRST,
@@ -756,8 +755,8 @@ class CopiesContract:
 
         apply(catalog, *late, RemovedFact(1, (1002,), "user", AT))
 
-        first, second = Twin(90, (1, 1), 1001, SEEN, True), Twin(91, (1, 1), 1001, SEEN, False)
-        third, last = Twin(92, (1, 2), None, SEEN, True), Twin(93, (1, 2), None, SEEN, False)
+        first, second = LateTwin(90, (1, 1), 1001, SEEN, True), LateTwin(91, (1, 1), 1001, SEEN, False)
+        third, last = LateTwin(92, (1, 2), None, SEEN, True), LateTwin(93, (1, 2), None, SEEN, False)
         assert copies.twins(1) == [first, second, third, last]
         assert copies.losses(1) == [Loss("INBOX", "twin", "90:93", (1, 1, 2, 2))]
 

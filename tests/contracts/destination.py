@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from archiver.copies import Appended, Letter, OpenedTarget
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import (
     AuthenticationFailed,
     BackendError,

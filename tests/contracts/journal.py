@@ -8,8 +8,8 @@ import pytest
 
 from archiver.errors import IntegrityError
 from archiver.facts import Fact, FlagsFact, Segment, VanishedFact
+from archiver.journal_port import Journal
 from archiver.model import Digest
-from archiver.ports import Journal
 
 NOTHING = (0, Digest(""))
 AT = "2026-11-23T07:00:00Z"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from archiver.catalog_port import Catalog
 from archiver.facts import EpochFact, HeadersFact, StoredFact, VanishedFact
 from archiver.model import Headers
-from archiver.ports import Catalog
 from archiver.queries import Found, Query
 from tests.contracts.catalog import FIRST, INBOX, LATER, OF_WORK, WORK, apply, digest_of, placement, stored
 

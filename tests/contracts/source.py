@@ -14,7 +14,7 @@ import pytest
 from archiver.errors import FolderNotFound, MessageRefused
 from archiver.message import body_of, header_block, internaldate_seconds
 from archiver.model import Attributes, Fetched, Folder, Resume, Undelivered
-from archiver.ports import MailSource
+from archiver.source_port import MailSource
 from tests.servers.wire import Append, Wire, WireError
 
 DATE = "02-Jan-2020 10:00:00 +0000"

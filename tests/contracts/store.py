@@ -20,7 +20,7 @@ from archiver.errors import IntegrityError
 from archiver.facts import PackedFact
 from archiver.message import body_of
 from archiver.model import Digest, Frame, Placement
-from archiver.ports import MessageStore, StoreBatch
+from archiver.store_port import MessageStore, StoreBatch
 
 NOON = 1577966400
 OpenStore = Callable[[], MessageStore]

@@ -31,7 +31,7 @@ from archiver.errors import (
 )
 from archiver.imap.append import LARGE_OCTETS
 from archiver.imap.login import ServerAddress
-from archiver.ports import Spool
+from archiver.message import Spool
 from archiver.refusals import classify
 from tests.contracts.destination import (
     ODD,

@@ -11,8 +11,9 @@ from typing import BinaryIO
 import pytest
 
 from archiver.imap.login import ServerAddress
-from archiver.ports import MailSource, Spool
+from archiver.message import Spool
 from archiver.progress import Event
+from archiver.source_port import MailSource
 from archiver.sources.imap import ImapSource
 from archiver.sources.retrying import RetryingSource
 from tests.contracts.source import INBOX, Served, SourceContract, fill

@@ -16,7 +16,7 @@ from archiver.errors import ArchiveUnreachable, IntegrityError
 from archiver.facts import PackedFact
 from archiver.message import body_of
 from archiver.model import Digest, Placement
-from archiver.ports import MessageStore
+from archiver.store_port import MessageStore
 from archiver.stores.keys import message_key
 from archiver.stores.pack_batch import PACK_OCTETS
 from archiver.stores.pack_format import TAIL_OCTETS, pack_key

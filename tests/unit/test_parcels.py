@@ -17,7 +17,6 @@ from archiver.copies import MessageKey, OpenedTarget, Outgoing
 from archiver.errors import IntegrityError
 from archiver.message import body_of, date_time, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.model import Digest, Flags, Placement
-from archiver.ports import MessageStore
 from archiver.replay.parcels import (
     EARLIEST,
     GROUP_MESSAGES,
@@ -31,6 +30,7 @@ from archiver.replay.parcels import (
     repaired_by,
 )
 from archiver.replay.repair import REPAIRS
+from archiver.store_port import MessageStore
 from tests.servers.corpora import CorpusMessage
 
 DATE = "05-Feb-1999 10:11:12 +0330"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from archiver.destination_ports import MailDestination
+from archiver.destination_port import MailDestination
 from archiver.errors import ConnectionLost, TemporaryError, Throttled
 from archiver.progress import Event
 from archiver.replay.connection import Connection

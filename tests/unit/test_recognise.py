@@ -12,10 +12,10 @@ from typing import BinaryIO, cast
 import pytest
 
 from archiver.copies import Outgoing
-from archiver.destination_ports import MailReader
 from archiver.errors import IntegrityError
 from archiver.message import body_of, internaldate_seconds, message_id
 from archiver.model import Attributes, Body, Fetched, Placement, Undelivered
+from archiver.reader_port import MailReader
 from archiver.replay.context import ReplayContext, ReplayJob
 from archiver.replay.likeness import likeness_of
 from archiver.replay.recognise import Recognised, Recogniser, Strangers, likeness_of_fetched

@@ -1,4 +1,4 @@
-"""The ports of a replay: reading an open folder, changing a destination, and what the catalog knows of one."""
+"""What a catalog has to be: the facts of the journal, queryable, and which runs there were."""
 
 from __future__ import annotations
 
@@ -7,142 +7,144 @@ from typing import Protocol
 
 from archiver.copies import (
     Address,
-    Appended,
     Attempt,
     Copy,
     CopyTally,
-    DestinationFolders,
     Intent,
     KnownDestination,
     KnownTarget,
-    Letter,
-    LookedAt,
+    LateTwin,
     Loss,
     MessageKey,
     Moved,
-    OpenedTarget,
     Outgoing,
     Refused,
     Stranger,
+)
+from archiver.facts import ArchiveFact, Segment
+from archiver.model import (
+    Attributes,
+    Digest,
+    Flags,
+    Frame,
+    Headers,
+    KnownEpoch,
+    KnownFolder,
+    Numbers,
+    Placement,
+    Quarantined,
+    Tally,
     Twin,
 )
-from archiver.errors import FolderRefused
-from archiver.model import Attributes, Digest, Fetched, Flags, Undelivered
+from archiver.queries import Found, Query, Unindexed
 
 
-class MailReader(Protocol):
-    """Reading the folder that is open."""
+class Catalog(Protocol):
+    """The facts, queryable. `apply` is the only way facts get in."""
 
-    def uids(self, criteria: str | None = None) -> set[int]:
-        """The UIDs in the open folder, all of them or those an IMAP SEARCH finds.
+    def last_segment(self) -> tuple[int, Digest]:
+        """Number and digest of the newest segment applied; (0, "") for none."""
 
-        Raises:
-            CountsDisagree: the answer does not agree with the number of messages the folder holds.
-            MessageRefused: the server does not take the criteria.
-        """
-
-    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
-        """FLAGS, INTERNALDATE and RFC822.SIZE of `uids` (None: all), in any order, each at least once.
-
-        `changed_since`: only those whose modseq is above it (RFC 7162). UIDs that are gone are left out.
-        """
-
-    def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
-        """The header blocks of `uids`, with the blank line, as the server cuts them; or that one field alone."""
-
-    def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
-        """The messages, streamed: exactly one outcome for each of `uids`, in any order.
-
-        A message comes only when its octets are complete. One message's failure is an Undelivered, never an
-        exception. After TemporaryError the UIDs without an outcome may be asked again. One with `breaks` may come
-        when it is asked for by itself.
-        """
-
-
-class MailDestination(MailReader, Protocol):
-    """A server to replay to, one connection. It changes what it is told to change and nothing else."""
-
-    @property
-    def most_in_flight(self) -> int:
-        """How many groups may be begun before the first of them is ended."""
-
-    @property
-    def can_expunge(self) -> bool:
-        """Whether it expunges the messages it is told to and no others (UIDPLUS, RFC 4315)."""
-
-    def list_folders(self) -> DestinationFolders:
-        """All folders with their status, and how new ones are named.
+    def apply(self, segment: Segment) -> None:
+        """Apply a segment's facts and its number in one transaction. A segment applied before is refused.
 
         Raises:
-            ServerUnavailable: the list is empty.
+            IntegrityError: it is not the next one.
         """
 
-    def create(self, raw: bytes, use: str | None) -> None:
-        """Make a folder; fine if it is there. `use` is its special-use, given where the server takes it (RFC 6154).
+    def identity(self) -> ArchiveFact | None:
+        """Whose archive this is; None when new."""
 
-        Raises:
-            FolderRefused: the server does not want a folder of that name.
-        """
+    def folders(self) -> Mapping[bytes, KnownFolder]:
+        """All folders ever seen, by their raw name."""
 
-    def create_all(
-        self, folders: Sequence[tuple[bytes, str | None]]
-    ) -> Iterator[tuple[bytes, FolderRefused | None]]:
-        """Make folders, parents first, in few round trips. What becomes of each as it is known: why the server does
-        not want it, or None."""
+    def epochs(self) -> Mapping[int, KnownEpoch]:
+        """The current epoch of each folder, by folder number; ended ones are not among them."""
 
-    def rename(self, raw: bytes, to: bytes) -> None:
-        """Rename a folder, and those below it with it; fine if that is done already. No folder is open afterwards.
+    def next_numbers(self) -> Numbers:
+        """The numbers that come next."""
 
-        Raises:
-            FolderRefused: it was not done.
-        """
+    def known(self, epoch: int) -> dict[int, Flags]:
+        """The present messages of an epoch: uid → flags. Equal sets of flags are one object."""
 
-    def subscribe(self, raws: Collection[bytes]) -> None:
-        """Subscribe to folders; one that the server refuses is passed over."""
+    def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
+        """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch."""
 
-    def open(self, raw: bytes, *, readonly: bool = False) -> OpenedTarget:
-        """Open a folder; later calls speak of it. Not read-only, it may be changed.
+    def by_digest(self) -> Iterator[Placement]:
+        """All messages of all epochs, present and vanished, ordered by their digests: for stores that name objects
+        so. Messages of equal octets are next to each other."""
 
-        Raises:
-            FolderNotFound, PermissionDenied: this folder only.
-        """
+    def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
+        """Where those of these messages that lie in packs do so."""
 
-    def look(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> Sequence[LookedAt | None]:
-        """What folders show of these UIDs, read-only and in one round trip. None for one that tells nothing in this
-        way: opening it says why. No folder is open afterwards."""
+    def packs(self) -> Iterator[tuple[Digest, int]]:
+        """Digest and size of every pack, by digest."""
 
-    def begin_append(self, letters: Sequence[Letter]) -> None:
-        """Send messages to the open folder, in order, as few commands as the server's abilities allow. Nothing is
-        known of them before `end_append`."""
+    def headers(self, digests: Collection[Digest]) -> Mapping[Digest, Headers]:
+        """What is known of the headers of these octets."""
 
-    def end_append(self) -> Sequence[Appended]:
-        """Wait for the answers to the oldest group that was begun, in the order of its messages."""
+    def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
+        """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, to compare with a server's."""
 
-    @property
-    def unanswered(self) -> Sequence[Letter]:
-        """Of the letters given to `begin_append` those that may be on the wire, and of which nothing was heard."""
+    def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
+        """Committed places of equal octets that arrived at the same second, by (digest, arrived)."""
 
-    def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:
-        """What the open folder shows now, from the UID `since` on. `taken` messages were appended since it was last
-        asked, all with success: where the server told meanwhile that the folder holds as many more, it is not asked
-        for news, and mail of others may be missing.
-        """
+    def candidates(self, sizes: Collection[int]) -> Sequence[tuple[Attributes, Twin]]:
+        """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
 
-    def flags(self, uids: Collection[int]) -> dict[int, Flags]:
-        """The flags the server shows of these; those that are gone are left out."""
+    def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:
+        """What waits in quarantine, of one current epoch or of those of all listed folders."""
 
-    def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:
-        """Add and remove flags: (added, removed) → UIDs. Returns the flags the server shows of them afterwards: a
-        change that it refuses was not made."""
+    def tallies(self, run: str | None = None) -> Sequence[Tally]:
+        """The equation of every listed folder, with the work of `run`."""
 
-    def expunge(self, uids: Collection[int]) -> None:
-        """Remove these messages, which have \\Deleted, and no others."""
+    def index(self) -> MessageIndex:
+        """What messages are found by."""
 
-    def close(self) -> None:
-        """Log out; never raises, may be called twice."""
+    def ledger(self) -> RunLedger:
+        """The runs and their steps."""
 
-    def hang_up(self) -> None:
-        """Close at once; never raises, may be called twice."""
+    def destinations(self) -> Destinations:
+        """Which destinations are known, and what they are known by."""
+
+    def at_destinations(self) -> Copies:
+        """What destinations hold of the archive."""
+
+
+class MessageIndex(Protocol):
+    """What the messages of a catalog are found by."""
+
+    def find(self, query: Query) -> Sequence[Found]:
+        """The newest messages that are what `query` asks for, by when they arrived. One that is in its folder under
+        a new UID, in a new epoch, is not found under the old one."""
+
+    def unindexed(self, after: MessageKey, limit: int) -> Sequence[Unindexed]:
+        """The next messages after `after`, by epoch and UID, whose headers are not known."""
+
+    def count_unindexed(self) -> int:
+        """How many digests there are whose headers are not known."""
+
+
+class RunLedger(Protocol):
+    """Which runs there were, which of their steps are done. Part of the catalog, not of the archive's facts."""
+
+    def begin(self, run: str, at: str) -> None:
+        """A run begins; fine if it did before."""
+
+    def finish(self, run: str, status: str, exit_code: int, at: str) -> None:
+        """A run ended."""
+
+    def runs(self) -> Sequence[tuple[str, str, str | None, str | None, int | None]]:
+        """(run, started, finished, status, exit_code) of all runs, oldest first."""
+
+    def complete_step(self, run: str, step: str, result: str, at: str, seconds: float | None = None) -> None:
+        """A step is done, in so many seconds; `result` is JSON for the steps after it."""
+
+    def timings(self, run: str) -> Mapping[str, float]:
+        """How many seconds the steps of a run took."""
+
+    def step_result(self, run: str, step: str) -> str | None:
+        """The result of a step that is done; None if it is not."""
 
 
 class Destinations(Protocol):
@@ -207,7 +209,7 @@ class Copies(Protocol):
     def attempts(self, target: int) -> Sequence[Attempt]:
         """Messages that have a copy and may be stored once more: an APPEND before that was never answered."""
 
-    def twins(self, target: int) -> Sequence[Twin]:
+    def twins(self, target: int) -> Sequence[LateTwin]:
         """Messages that were stored once more, and that were not seen to be gone, in UID order."""
 
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
