@@ -256,6 +256,10 @@ class Twin:
     header_digest: Digest | None
 
 
+#: A message that was quarantined or refused is tried again in this many runs after the one that met it.
+RETRY_RUNS = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Quarantined:
     """A message that could not be fetched, stored or appended, with the reason and the next step."""

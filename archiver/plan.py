@@ -13,6 +13,7 @@ from archiver.limits import limits_reading
 from archiver.message import internaldate_seconds
 from archiver.model import (
     INBOX,
+    RETRY_RUNS,
     Attributes,
     Digest,
     Folder,
@@ -27,9 +28,6 @@ from archiver.model import (
 )
 from archiver.names import matches
 from archiver.window import is_window
-
-#: A quarantined message is tried again in this many runs after the one that met it.
-RETRY_RUNS = 3
 
 #: How many of the newest known messages are looked at to notice a server that went back in time.
 PROBED = 20

@@ -12,8 +12,7 @@ from archiver.catalog_port import Copies
 from archiver.copies import Copy, KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
 from archiver.destination_port import MailDestination
 from archiver.errors import IntegrityError
-from archiver.model import Attributes, FolderStatus, KnownFolder
-from archiver.plan import RETRY_RUNS
+from archiver.model import RETRY_RUNS, Attributes, FolderStatus, KnownFolder
 from archiver.progress import Progress
 from archiver.record import Recorder
 from archiver.replay.likeness import Likeness
