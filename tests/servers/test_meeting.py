@@ -196,6 +196,7 @@ def test_a_name_that_leads_to_another_mailbox_now_is_a_question(
     run(config)
     line.target = ("127.0.0.1", plain_dovecot.port)
     plain_dovecot.append_many(user, "INBOX", mails(range(100, 121)))
+    made_earlier(plain_dovecot, user, "INBOX")
     dovecot.append(source, "INBOX", mail(3))
     refused(config, "shows nothing of what was sent there", "--same-destination", "--new-destination")
     assert held(plain_dovecot, user) == {"INBOX": 21}
