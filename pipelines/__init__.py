@@ -1,4 +1,20 @@
-"""Luigi's side of the house: tasks, targets, the engine and the command line.
+"""Luigi's side: tasks, targets, the engine, and the command line.
+
+cli          the command line
+work         what verbs without Luigi do
+show         what people see: moving lines, tables, previews
+demo         the demo
+tasks        the static graph of an account
+targets      when a step is complete
+engine       accounts run in waves; one failure stops only its account
+results      what a step leaves for those after it
+reporting    a run's end: its report is written
+events       progress of forked workers, over a pipe
+stop         SIGINT and SIGTERM
+failures     whatever stopped an account, as one of our errors
+reasons      why an exit code is not 0, in one line
+apart        Luigi imported without the luigi.cfg of the current folder
+luigid       whether a central scheduler answers
 
 `luigi --module pipelines ArchiveAccount --config configs/alice.toml` runs the same graph as
 `archiver run configs/alice.toml`.

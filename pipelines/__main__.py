@@ -1,5 +1,5 @@
 """`python -m pipelines` is the `archiver` command."""
 
-from pipelines.cli import main
+from pipelines.cli.main import main
 
 main()

@@ -18,13 +18,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from archiver.config import Settings
+from archiver.account.note import make_archive
+from archiver.account.opening import locked, open_archive
+from archiver.account.sharing import sharing_among
+from archiver.config.load import Settings
 from archiver.errors import ArchiverError, Interrupted, Locked
-from archiver.progress import Noted
+from archiver.events import Noted
 from archiver.replay.meeting import Word
-from archiver.sharing import sharing_among
-from archiver.wiring import locked, open_archive
-from archiver.wiring_note import make_archive
 from pipelines.apart import luigi
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
 from pipelines.luigid import require_luigid, unreachable

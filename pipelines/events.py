@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import get_args
 
+from archiver.config.secrecy import redacted
 from archiver.errors import ConfigError, Throttled
-from archiver.names import printable
-from archiver.progress import Event, Exported, Noted, Planned, Progress, Sent, Stored, Verified, Working
-from archiver.secrecy import redacted
+from archiver.events import Event, Exported, Noted, Planned, Progress, Sent, Stored, Verified, Working
+from archiver.mail.folder_names import printable
 from pipelines.failures import UnexpectedError, foreseen
 
 log = logging.getLogger("archiver")

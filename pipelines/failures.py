@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import traceback
 
+from archiver.config.secrecy import redacted
 from archiver.errors import ArchiveNotWritable, ArchiverError
-from archiver.names import printable
-from archiver.secrecy import redacted
+from archiver.mail.folder_names import printable
 
 log = logging.getLogger("archiver")
 

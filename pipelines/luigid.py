@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from urllib.parse import urlsplit, urlunsplit
 
+from archiver.config.secrecy import keep_secret
 from archiver.errors import ArchiverError, ConfigError
-from archiver.names import printable
-from archiver.secrecy import keep_secret
+from archiver.mail.folder_names import printable
 from pipelines.apart import luigi
 
 _PATIENCE_SECONDS = 5.0

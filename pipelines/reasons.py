@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from archiver.names import printable
+from archiver.mail.folder_names import printable
 from archiver.report.document import ACCEPTED
 
 

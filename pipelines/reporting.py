@@ -11,14 +11,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from archiver.config import Settings
-from archiver.copies import CopyTally, Refused
+from archiver.account.opening import Archive, open_archive, utc_now
+from archiver.account.replay import check_from_record, chosen_folders, destination_number, stranded_copies
+from archiver.archive.plan import plan_run
+from archiver.config.load import Settings
+from archiver.config.secrecy import redacted
 from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, Locked, Throttled
-from archiver.model import Tally
-from archiver.names import printable
-from archiver.plan import plan_run
-from archiver.replay.comparing import NOT_REPLAYED
-from archiver.replay.step import ReplayResult
+from archiver.facts.replica import CopyTally, Refused
+from archiver.mail.folder_names import printable
+from archiver.mail.model import Tally
+from archiver.replay.compare import NOT_REPLAYED
+from archiver.replay.run import ReplayResult
 from archiver.report.document import (
     AtDestination,
     Failure,
@@ -39,12 +42,9 @@ from archiver.report.document import (
     with_unreached,
 )
 from archiver.report.page import render_html
-from archiver.secrecy import redacted
-from archiver.stores.durable import sync_paths
-from archiver.wiring import Archive, open_archive, utc_now
-from archiver.wiring_replay import check_from_record, chosen_folders, destination_number, stranded_copies
+from archiver.storage.files import sync_paths
 from pipelines.events import Ended, emit
-from pipelines.step_results import listing_from_json, refused_from_json, renewed_from_json, replay_from_json
+from pipelines.results import listing_from_json, refused_from_json, renewed_from_json, replay_from_json
 
 _STEPS = ("enumerate", "archive", "replay", "verify")
 

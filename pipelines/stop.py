@@ -16,9 +16,9 @@ import threading
 import time
 from types import FrameType
 
-from archiver.ending import end_requests, has_requests
 from archiver.errors import Interrupted
 from archiver.imap.line import cut_lines
+from archiver.storage.ending import end_requests, has_requests
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.1

@@ -5,8 +5,8 @@ The same run id again finds its rows and does nothing, or resumes; the next run 
 
 from __future__ import annotations
 
-from archiver.config import Settings
-from archiver.wiring import open_archive
+from archiver.account.opening import open_archive
+from archiver.config.load import Settings
 from pipelines.apart import luigi
 
 

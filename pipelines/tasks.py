@@ -17,17 +17,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from archiver.archive import plan_archive
-from archiver.config import ServerSettings, Settings, load_account
-from archiver.copy_facts import DistinctFact
-from archiver.errors import Throttled
-from archiver.model import Listed
-from archiver.orphans import Orphans
-from archiver.plan import expected_fetch
-from archiver.progress import Event, Planned, Sent, Stored, Verified, Working
-from archiver.record import Recorder
-from archiver.surveyed import Retry
-from archiver.wiring import (
+from archiver.account.meeting import check_source
+from archiver.account.note import Begin, leave_note, make_archive, note_file, place_of_archive
+from archiver.account.opening import (
     Archive,
     archive_listed,
     confirm_identity,
@@ -38,20 +30,28 @@ from archiver.wiring import (
     utc_now,
     writing,
 )
-from archiver.wiring_meeting import check_source
-from archiver.wiring_note import Begin, leave_note, make_archive, note_file, place_of_archive
-from archiver.wiring_replay import (
+from archiver.account.replay import (
     ReplayOptions,
     check_to_record,
     destination_settings,
     replay_account,
     verify_at_destination,
 )
+from archiver.archive.plan import expected_fetch
+from archiver.archive.run import plan_archive
+from archiver.archive.scanned import Retry
+from archiver.archive.unrecorded import Orphans
+from archiver.config.load import ServerSettings, Settings, load_account
+from archiver.errors import Throttled
+from archiver.events import Event, Planned, Sent, Stored, Verified, Working
+from archiver.facts.destination import DistinctFact
+from archiver.journal.recorder import Recorder
+from archiver.mail.model import Listed
 from pipelines.apart import luigi
 from pipelines.events import Began, Expected, Important, emit, failed, progress_of
 from pipelines.failures import foreseen
 from pipelines.reporting import end_run
-from pipelines.step_results import listing_from_json, listing_to_json, refused_to_json, replay_to_json
+from pipelines.results import listing_from_json, listing_to_json, refused_to_json, replay_to_json
 from pipelines.stop import STOP, end_with_parent
 from pipelines.targets import StepTarget
 

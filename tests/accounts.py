@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from archiver.config import load_account
+from archiver.config.load import load_account
 from pipelines.engine import Options, run_accounts
 from pipelines.events import log_line
 from tests.servers.wire import Append

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from archiver.errors import ArchiveUnreachable, IntegrityError
-from archiver.model import Digest
-from archiver.s3.bucket import Kept, ObjectFacts, Octets, Purpose
+from archiver.mail.model import Digest
+from archiver.storage.bucket.port import Kept, ObjectFacts, Octets, Purpose
 
 
 class MemoryBucket:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from archiver.catalogs.sql import SqlCatalog
-from archiver.facts import Fact
-from archiver.model import Body, Placement
-from archiver.record import Recorder
-from archiver.s3.bucket import Bucket
-from archiver.stores.journal import FileJournal
-from archiver.stores.objects import ObjectStore
-from archiver.stores.pack_batch import PackBatch
-from archiver.stores.packs import PackStore
-from archiver.stores.read_ahead import SMALL_OCTETS
+from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.facts.archive import Fact
+from archiver.journal.files import FileJournal
+from archiver.journal.recorder import Recorder
+from archiver.mail.model import Body, Placement
+from archiver.storage.bucket.objects import ObjectStore
+from archiver.storage.bucket.pack_batch import PackBatch
+from archiver.storage.bucket.packs import PackStore
+from archiver.storage.bucket.port import Bucket
+from archiver.storage.bucket.prefetch import SMALL_OCTETS
 
 
 class RecordedPacks:

@@ -16,19 +16,20 @@ import typer
 from luigi.cmdline_parser import CmdlineParser
 from pydantic_core import PydanticUndefined
 
-from archiver.catalogs import schema
-from archiver.config import account_files, fleet_conflicts, load_account
-from archiver.copies import CopyTally, Loss
-from archiver.facts import Fact
-from archiver.model import Tally
-from archiver.refusals import REFUSALS
-from archiver.replay.comparing import Difference
-from archiver.replay.likeness import How
-from archiver.replay.repair import REPAIRS
+from archiver.catalog.sqlite import schema
+from archiver.config.load import account_files, fleet_conflicts, load_account
+from archiver.config.settings import TABLES
+from archiver.facts import segment as journal_format
+from archiver.facts.archive import Fact
+from archiver.facts.replica import CopyTally, Loss
+from archiver.mail.fingerprint import How
+from archiver.mail.model import Tally
+from archiver.mail.refusal import REFUSALS
+from archiver.mail.rewrite import REPAIRS
+from archiver.replay.compare import Difference
 from archiver.report.document import FORMAT, AtDestination, Failure, Party, RunReport
-from archiver.settings import TABLES
-from archiver.stores import journal_format, lease
-from pipelines.cli import EXIT_CODES, app
+from archiver.storage.bucket import lease
+from pipelines.cli.main import EXIT_CODES, app
 from pipelines.tasks import ArchiveAccount
 
 ROOT = Path(__file__).parents[1]

@@ -1,8 +1,11 @@
-"""Getting mail out: folders of an archive, of now or of then, as a Maildir++, as mboxes or as single files.
+"""Folders of an archive, as they are or as they were, for other programs.
 
-step                     every message read, proved, and handed to a writer; what is damaged is listed
-maildir  mbox  eml       the writers, one for each form
-index  places            what was written, a line for each message; which folder goes into which file
-mboxrd                   pure: messages in an mbox, quoted so that they come back octet for octet
-writer                   the port: what a step needs of a form
+run        every message read, proved, and given to a writer; what is damaged is listed
+writer     what a form has to be
+maildir    a Maildir++
+mbox       one mbox for each folder (RFC 4155)
+mboxrd     pure: quoting that comes back octet for octet
+eml        one file for each message
+index      a line of JSON for each message beside them
+paths      which folder becomes which file or directory
 """

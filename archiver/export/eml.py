@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import BinaryIO, TextIO
 
-from archiver.copies import Outgoing
 from archiver.export.index import add_to, open_index
-from archiver.export.places import Places, make_directories
+from archiver.export.paths import Places, make_directories
 from archiver.export.writer import ExportedFolder
-from archiver.headers import readable
-from archiver.message import HEADER_OCTETS, date_time, header_block, header_value
-from archiver.stores.durable import private_file, set_time
+from archiver.facts.replica import Outgoing
+from archiver.mail.content import HEADER_OCTETS, date_time, header_block, header_value
+from archiver.mail.headers import readable
+from archiver.storage.files import private_file, set_time
 
 INDEX = "index.jsonl"
 

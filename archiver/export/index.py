@@ -9,10 +9,10 @@ import io
 import json
 from typing import TextIO
 
-from archiver.copies import Outgoing
 from archiver.export.writer import ExportedFolder
-from archiver.message import internaldate_to_send
-from archiver.stores.durable import private_file
+from archiver.facts.replica import Outgoing
+from archiver.mail.content import internaldate_to_send
+from archiver.storage.files import private_file
 
 FORMAT = "archiver-index/1"
 

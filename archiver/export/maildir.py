@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from archiver.copies import Outgoing
+from archiver.events import Noted, Progress
 from archiver.export.writer import ExportedFolder
-from archiver.flags import KEYWORD_LETTERS, LETTERS, is_keyword
-from archiver.model import Body, Placement
-from archiver.names import printable
-from archiver.progress import Noted, Progress
-from archiver.store_port import MessageStore, StoreBatch
+from archiver.facts.replica import Outgoing
+from archiver.mail.flags import KEYWORD_LETTERS, LETTERS, is_keyword
+from archiver.mail.folder_names import printable
+from archiver.mail.model import Body, Placement
+from archiver.storage.port import MessageStore, StoreBatch
 
 _BATCH_MESSAGES = 500
 _BATCH_OCTETS = 16 << 20

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import BinaryIO, TextIO
 
-from archiver.copies import Outgoing
 from archiver.export.index import add_to, open_index
 from archiver.export.mboxrd import quoted, separator
-from archiver.export.places import Places, make_directories
+from archiver.export.paths import Places, make_directories
 from archiver.export.writer import ExportedFolder
-from archiver.message import HEADER_OCTETS, header_block
-from archiver.stores.durable import private_file
+from archiver.facts.replica import Outgoing
+from archiver.mail.content import HEADER_OCTETS, header_block
+from archiver.storage.files import private_file
 
 
 class MboxWriter:

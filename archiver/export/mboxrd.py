@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from archiver.message import date_time, header_value
+from archiver.mail.content import date_time, header_value
 
 _QUOTE = re.compile(rb"(\n>*)(?=From )")
 _MAY_GO_ON = re.compile(rb">*(F(?:r(?:o(?:m)?)?)?)?")

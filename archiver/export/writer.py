@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from archiver.copies import Outgoing
-from archiver.model import KnownEpoch, KnownFolder, Placement
+from archiver.facts.replica import Outgoing
+from archiver.mail.model import KnownEpoch, KnownFolder, Placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from archiver.copies import Appended, Letter
 from archiver.errors import BackendError, ConnectionLost, IntegrityError
+from archiver.facts.replica import Appended, Letter
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import Session
 from archiver.imap.tokens import quote
-from archiver.uidset import parse_uid_ranges
+from archiver.mail.uidset import parse_uid_ranges
 
 #: A message above this waits for the server's go-ahead, so that one that is refused need not be sent.
 LARGE_OCTETS = 4 << 20

@@ -18,9 +18,9 @@ from archiver.errors import AllRefused, ArchiveNotWritable, ConnectionLost, Serv
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.session import BodyReader, Session
 from archiver.imap.tokens import Response, is_fetch, number, parse_fetch
-from archiver.message import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, Spool, is_placeholder
-from archiver.model import Attributes, Body, Fetched, Undelivered
-from archiver.uidset import format_uid_set
+from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, Spool, is_placeholder
+from archiver.mail.model import Attributes, Body, Fetched, Undelivered
+from archiver.mail.uidset import format_uid_set
 
 WINDOW = 100  # UIDs asked by one command; a refusal costs log2 of it
 IN_FLIGHT = 4  # commands sent ahead of the one being read, once something was given

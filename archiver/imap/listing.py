@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from archiver.errors import ServerUnavailable, TemporaryError
 from archiver.imap.session import Reply, Session
 from archiver.imap.tokens import ListRow, parse_list, parse_namespace, parse_status, quote
-from archiver.model import SPECIAL_USES, UNSELECTABLE, Folder, FolderStatus, Listed
-from archiver.names import canonical_raw, folder_path
+from archiver.mail.folder_names import canonical_raw, folder_path
+from archiver.mail.model import SPECIAL_USES, UNSELECTABLE, Folder, FolderStatus, Listed
 
 _ID = b'ID ("name" "mail-archiver")'
 _STATUS_FLIGHT = 50

@@ -19,6 +19,7 @@ from typing import Literal
 from imapclient import SocketTimeout
 from imapclient.exceptions import IMAPClientError
 
+from archiver.config.secrecy import keep_secret
 from archiver.errors import (
     AuthenticationFailed,
     BackendError,
@@ -30,7 +31,6 @@ from archiver.errors import (
 from archiver.imap.line import secure
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Reply, Session
-from archiver.secrecy import keep_secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from archiver import names
+from archiver.config.secrecy import without_secrets
 from archiver.errors import (
     AuthenticationFailed,
     BackendError,
@@ -20,7 +20,7 @@ from archiver.errors import (
     Throttled,
     Where,
 )
-from archiver.limits import (
+from archiver.imap.limits import (
     asked_to_wait,
     certainly_limits,
     is_about_credentials,
@@ -29,7 +29,7 @@ from archiver.limits import (
     wait_for,
     without_names,
 )
-from archiver.secrecy import without_secrets
+from archiver.mail import folder_names
 
 _SHOWN = 300
 _READ = 4096  # octets; what stands behind them is not shown, whatever is removed before
@@ -87,7 +87,7 @@ def printable(text: bytes, longest: int = _SHOWN) -> str:
     the beginning of a secret.
     """
     words = without_secrets(text[:_READ]).decode("utf-8", "backslashreplace")
-    return names.printable(words.strip())[:longest]
+    return folder_names.printable(words.strip())[:longest]
 
 
 def not_imap(text: bytes, where: Where) -> ConnectionLost:

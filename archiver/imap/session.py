@@ -20,7 +20,7 @@ from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.tokens import Response, number, parse_vanished, quote
-from archiver.model import Body
+from archiver.mail.model import Body
 
 # NOTE: imaplib refuses lines over 1,000,000 octets: a SEARCH of some 125,000 messages. Only the module's own
 # name counts. Bounded all the same, so that a hostile server cannot fill the memory with one line.

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from archiver.flags import parse_flags
-from archiver.model import Attributes, FolderStatus
-from archiver.uidset import parse_uid_ranges
+from archiver.mail.flags import parse_flags
+from archiver.mail.model import Attributes, FolderStatus
+from archiver.mail.uidset import parse_uid_ranges
 
 _LIST = re.compile(
     rb'\A\* (?:LIST|LSUB|XLIST) \(([^)]*)\) (NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00) (.*)\Z', re.IGNORECASE | re.DOTALL

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from archiver.catalog_port import Catalog, Copies
-from archiver.copies import (
+from archiver.catalog.port import Catalog, Copies
+from archiver.facts.replica import (
     Attempt,
     Copy,
     CopyTally,
@@ -25,7 +25,7 @@ from archiver.copies import (
     Outgoing,
     Refused,
 )
-from archiver.model import Digest
+from archiver.mail.model import Digest
 
 _BATCH = 500
 _FIRST: MessageKey = (0, 0)

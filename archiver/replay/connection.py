@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from archiver.destination_port import MailDestination
+from archiver.destination.port import MailDestination
 from archiver.errors import TemporaryError, Throttled
-from archiver.progress import Noted, Progress
+from archiver.events import Noted, Progress
 
 _LONGEST_THROTTLE_SECONDS = 10  # a worker that has other accounts, too, does not wait here
 _PATIENT_THROTTLE_SECONDS = 300

@@ -8,16 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from archiver.catalog_port import Copies
-from archiver.copies import Copy, KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
-from archiver.destination_port import MailDestination
+from archiver.catalog.port import Copies
+from archiver.destination.port import MailDestination
 from archiver.errors import IntegrityError
-from archiver.model import RETRY_RUNS, Attributes, FolderStatus, KnownFolder
-from archiver.progress import Progress
-from archiver.record import Recorder
-from archiver.replay.likeness import Likeness
+from archiver.events import Progress
+from archiver.facts.replica import Copy, KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
+from archiver.journal.recorder import Recorder
+from archiver.mail.fingerprint import Likeness
+from archiver.mail.model import RETRY_RUNS, Attributes, FolderStatus, KnownFolder
 from archiver.replay.pace import Pace
-from archiver.store_port import MessageStore
+from archiver.storage.port import MessageStore
 
 #: How long an APPEND may take to show after its connection was lost, in seconds.
 SETTLE_SECONDS = 5.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from archiver.catalog_port import Catalog
-from archiver.copies import Address, DestinationFolders, Stranger
-from archiver.destination_port import MailDestination
+from archiver.catalog.port import Catalog
+from archiver.destination.folder_map.names import VIEWS
+from archiver.destination.folder_map.not_ours import below, not_ours
+from archiver.destination.port import MailDestination
 from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
-from archiver.folder_map.destination_names import VIEWS
-from archiver.folder_map.not_ours import below, not_ours
-from archiver.message import internaldate_seconds, message_id
+from archiver.facts.replica import Address, DestinationFolders, Stranger
+from archiver.mail.content import internaldate_seconds, message_id
 
 #: A mailbox with so many messages may be a new one: providers greet their users.
 WELCOME = 20

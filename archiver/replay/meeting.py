@@ -11,14 +11,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from archiver.catalog_port import Catalog
-from archiver.copies import Address, DestinationFolders, KnownDestination, KnownTarget
-from archiver.destination_port import MailDestination
+from archiver.catalog.port import Catalog
+from archiver.destination.port import MailDestination
 from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
-from archiver.model import Listed
-from archiver.names import decode_name, printable
+from archiver.facts.replica import Address, DestinationFolders, KnownDestination, KnownTarget
+from archiver.mail.folder_names import decode_name, printable
+from archiver.mail.model import Listed
 from archiver.replay.inside import Place, look_inside, refuse_full
-from archiver.same_mailbox import (
+from archiver.source.port import MailSource
+from archiver.source.same_mailbox import (
     FOLDERS,
     NEWEST,
     Print,
@@ -30,7 +31,6 @@ from archiver.same_mailbox import (
     shown_by,
     suspects,
 )
-from archiver.source_port import MailSource
 
 Word = Literal["ask", "same", "new"]
 """What a person says of a destination that is not known: nothing, that it is the mailbox that had another address

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from archiver.copies import DestinationFolders, KnownTarget
-from archiver.copy_facts import RemovedFact, TargetStateFact
-from archiver.destination_port import MailDestination
+from archiver.destination.port import MailDestination
 from archiver.errors import FolderNotFound
-from archiver.facts import Fact
-from archiver.names import decode_name, printable
-from archiver.progress import Noted
+from archiver.events import Noted
+from archiver.facts.archive import Fact
+from archiver.facts.destination import RemovedFact, TargetStateFact
+from archiver.facts.replica import DestinationFolders, KnownTarget
+from archiver.mail.folder_names import decode_name, printable
 from archiver.replay.connection import Connection
 from archiver.replay.context import ReplayContext
 

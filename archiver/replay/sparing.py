@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from archiver.copies import Copy, KnownTarget
-from archiver.copy_facts import CopiedFact
 from archiver.errors import ArchiverError
-from archiver.facts import Fact
-from archiver.names import decode_name, printable
-from archiver.progress import Noted
+from archiver.events import Noted
+from archiver.facts.archive import Fact
+from archiver.facts.destination import CopiedFact
+from archiver.facts.replica import Copy, KnownTarget
+from archiver.mail.folder_names import decode_name, printable
 from archiver.replay.context import ReplayContext
 
 

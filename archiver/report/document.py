@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from archiver.copies import CopyTally, Loss, Refused, gone_words
-from archiver.model import Folder, Listed, Quarantined, Tally
-from archiver.names import printable
-from archiver.refusals import REFUSALS, advice
-from archiver.same_mailbox import renewed_words
-from archiver.uidset import format_uid_set
-from archiver.window import window_words
+from archiver.facts.replica import CopyTally, Loss, Refused, gone_words
+from archiver.mail.folder_names import printable
+from archiver.mail.model import Folder, Listed, Quarantined, Tally
+from archiver.mail.refusal import REFUSALS, advice
+from archiver.mail.uidset import format_uid_set
+from archiver.mail.window import window_words
+from archiver.source.same_mailbox import renewed_words
 
 FORMAT = "archiver-report/1"
 Status = Literal["complete", "incomplete", "failed"]

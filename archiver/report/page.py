@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from archiver.names import printable
+from archiver.mail.folder_names import printable
+from archiver.report.units import Group, Row, completed, counted, groups, is_good, missing, size, span, undelivered
 from archiver.report.verdict import verdict
-from archiver.report.words import Group, Row, completed, counted, groups, is_good, missing, size, span, undelivered
 
 LISTED = 1_000
 """So many rows of one kind the page lists, of failures so many for one reason; report.json has them all."""

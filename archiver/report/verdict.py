@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from archiver.report.words import Row, counted, missing, size, undelivered
+from archiver.report.units import Row, counted, missing, size, undelivered
 
 _ENDS = {
     1: "an unexpected error stopped it",

@@ -19,12 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-from archiver.message import body_of
-from archiver.model import Placement
-from archiver.record import BATCH_MESSAGES
-from archiver.s3.opening import open_bucket
-from archiver.settings import S3Settings
-from archiver.stores.read_ahead import SMALL_OCTETS
+from archiver.config.settings import S3Settings
+from archiver.journal.recorder import BATCH_MESSAGES
+from archiver.mail.content import body_of
+from archiver.mail.model import Placement
+from archiver.storage.bucket.prefetch import SMALL_OCTETS
+from archiver.storage.s3.open import open_bucket
 from tests.recorded_packs import RecordedPacks
 
 THREADS = 16

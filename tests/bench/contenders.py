@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.bench.measured import Measured, measured
 from tests.servers.dovecot import PASSWORD
 
-ARCHIVER = (sys.executable, "-c", "from pipelines.cli import main; main()", "run")
+ARCHIVER = (sys.executable, "-c", "from pipelines.cli.main import main; main()", "run")
 """The installed command, without a need to be installed."""
 
 _MBSYNC = """\

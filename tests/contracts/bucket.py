@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archiver.errors import IntegrityError
-from archiver.model import Digest
-from archiver.s3.bucket import Bucket
+from archiver.mail.model import Digest
+from archiver.storage.bucket.port import Bucket
 
 OpenBucket = Callable[..., Bucket]
 

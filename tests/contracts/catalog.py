@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from archiver.catalog_port import Catalog
+from archiver.catalog.port import Catalog
 from archiver.errors import IntegrityError
-from archiver.facts import (
+from archiver.facts.archive import (
     ArchiveFact,
     EpochFact,
     Fact,
@@ -25,7 +25,7 @@ from archiver.facts import (
     StoredFact,
     VanishedFact,
 )
-from archiver.model import (
+from archiver.mail.model import (
     Attributes,
     Digest,
     Folder,

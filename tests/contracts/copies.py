@@ -10,25 +10,10 @@ from typing import Any
 
 import pytest
 
-from archiver.catalog_port import Catalog, Copies
-from archiver.copies import (
-    Address,
-    Attempt,
-    Copy,
-    CopyTally,
-    Intent,
-    KnownDestination,
-    KnownTarget,
-    LateTwin,
-    Loss,
-    MessageKey,
-    Moved,
-    Outgoing,
-    Refused,
-    Stranger,
-    TargetState,
-)
-from archiver.copy_facts import (
+from archiver.catalog.port import Catalog, Copies
+from archiver.errors import IntegrityError
+from archiver.facts.archive import ArchiveFact, EpochFact, Fact, FlagsFact, VanishedFact
+from archiver.facts.destination import (
     CopiedFact,
     DestinationFact,
     DistinctFact,
@@ -47,9 +32,24 @@ from archiver.copy_facts import (
     TwinFact,
     UnsentFact,
 )
-from archiver.errors import IntegrityError
-from archiver.facts import ArchiveFact, EpochFact, Fact, FlagsFact, VanishedFact
-from archiver.model import Flags
+from archiver.facts.replica import (
+    Address,
+    Attempt,
+    Copy,
+    CopyTally,
+    Intent,
+    KnownDestination,
+    KnownTarget,
+    LateTwin,
+    Loss,
+    MessageKey,
+    Moved,
+    Outgoing,
+    Refused,
+    Stranger,
+    TargetState,
+)
+from archiver.mail.model import Flags
 from tests.contracts.catalog import (
     AT,
     FIRST,

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from archiver.copies import Appended, Letter, OpenedTarget
-from archiver.destination_port import MailDestination
+from archiver.destination.port import MailDestination
 from archiver.errors import (
     AuthenticationFailed,
     BackendError,
@@ -23,8 +22,9 @@ from archiver.errors import (
     FolderRefused,
     PermissionDenied,
 )
-from archiver.message import internaldate_seconds
-from archiver.model import Fetched, Flags
+from archiver.facts.replica import Appended, Letter, OpenedTarget
+from archiver.mail.content import internaldate_seconds
+from archiver.mail.model import Fetched, Flags
 from tests.servers.faultproxy import FaultProxy
 from tests.servers.served import ServedFolder, dump
 from tests.servers.wire import DATE, Append, Wire, append, wire_name

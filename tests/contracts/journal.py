@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from archiver.errors import IntegrityError
-from archiver.facts import Fact, FlagsFact, Segment, VanishedFact
-from archiver.journal_port import Journal
-from archiver.model import Digest
+from archiver.facts.archive import Fact, FlagsFact, Segment, VanishedFact
+from archiver.journal.port import Journal
+from archiver.mail.model import Digest
 
 NOTHING = (0, Digest(""))
 AT = "2026-11-23T07:00:00Z"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from archiver.catalog_port import Catalog
-from archiver.facts import EpochFact, HeadersFact, StoredFact, VanishedFact
-from archiver.model import Headers
-from archiver.queries import Found, Query
+from archiver.catalog.port import Catalog
+from archiver.facts.archive import EpochFact, HeadersFact, StoredFact, VanishedFact
+from archiver.facts.query import Found, Query
+from archiver.mail.model import Headers
 from tests.contracts.catalog import FIRST, INBOX, LATER, OF_WORK, WORK, apply, digest_of, placement, stored
 
 ALICE = Headers("Alice Müller <alice@example.org>", "bob@example.org", "Lunch 100%", "2026-01-05T01:30:00Z")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import pytest
 
 from archiver.errors import FolderNotFound, MessageRefused
-from archiver.message import body_of, header_block, internaldate_seconds
-from archiver.model import Attributes, Fetched, Folder, Resume, Undelivered
-from archiver.source_port import MailSource
+from archiver.mail.content import body_of, header_block, internaldate_seconds
+from archiver.mail.model import Attributes, Fetched, Folder, Resume, Undelivered
+from archiver.source.port import MailSource
 from tests.servers.wire import Append, Wire, WireError
 
 DATE = "02-Jan-2020 10:00:00 +0000"

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.audit import Looked, Stray
 from archiver.errors import IntegrityError
-from archiver.facts import PackedFact
-from archiver.message import body_of
-from archiver.model import Digest, Frame, Placement
-from archiver.store_port import MessageStore, StoreBatch
+from archiver.facts.archive import PackedFact
+from archiver.mail.content import body_of
+from archiver.mail.model import Digest, Frame, Placement
+from archiver.storage.audit import Looked, Stray
+from archiver.storage.port import MessageStore, StoreBatch
 
 NOON = 1577966400
 OpenStore = Callable[[], MessageStore]

@@ -17,10 +17,10 @@ from tests.accounts import PROJECT
 
 ARCHIVER = ("-m", "pipelines")
 _SMALL_BATCHES = """
-from archiver import record
-from pipelines.cli import main
-assert record.BATCH_MESSAGES == 1000
-record.BATCH_MESSAGES = 25
+from archiver.journal import recorder
+from pipelines.cli.main import main
+assert recorder.BATCH_MESSAGES == 1000
+recorder.BATCH_MESSAGES = 25
 main()
 """
 SMALL_BATCHES = ("-c", _SMALL_BATCHES)
@@ -28,9 +28,9 @@ SMALL_BATCHES = ("-c", _SMALL_BATCHES)
 
 _KILLED_BEFORE_THE_FACTS = """
 import os, signal
-from archiver.facts import StoredFact
-from archiver.record import Recorder
-from pipelines.cli import main
+from archiver.facts.archive import StoredFact
+from archiver.journal.recorder import Recorder
+from pipelines.cli.main import main
 write = Recorder.write
 def killed(self, facts):
     if any(isinstance(fact, StoredFact) for fact in facts):
@@ -44,7 +44,7 @@ KILLED_BEFORE_THE_FACTS = ("-c", _KILLED_BEFORE_THE_FACTS)
 
 _SIGNALLED_AFTER = """
 import itertools, os, signal, threading
-from archiver.record import Recorder
+from archiver.journal.recorder import Recorder
 
 def signalled_after(count, seconds, number, group):
     first, moments, begin, write = os.getpid(), itertools.count(), Recorder.__init__, Recorder.write

@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
-from archiver.message import internaldate_seconds
-from archiver.replay import sending, settling, target_pass
+from archiver.mail.content import internaldate_seconds
+from archiver.replay import sync_folder
+from archiver.replay.send import append as appending
+from archiver.replay.send import resolve
 from tests.accounts import Server, account_file, archive_of, mail, run
 from tests.servers.mail_server import MailServer
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
@@ -31,15 +33,17 @@ Mailbox = dict[bytes, Counter[Message]]
 """The messages of each folder that holds any, by its raw name."""
 
 _SMALL_BATCHES = """
-from archiver import record
-from archiver.replay import parcels, sending, settling, target_pass
-from pipelines.cli import main
-assert (record.BATCH_MESSAGES, target_pass.BATCH_MESSAGES, parcels.GROUP_MESSAGES) == (1000, 500, 100)
-assert sending.SETTLE_SECONDS == settling.SETTLE_SECONDS == target_pass.SETTLE_SECONDS == 5
-assert settling.AGAIN == 1
-record.BATCH_MESSAGES, target_pass.BATCH_MESSAGES, parcels.GROUP_MESSAGES = 25, 25, 5
-sending.SETTLE_SECONDS = settling.SETTLE_SECONDS = target_pass.SETTLE_SECONDS = 0.2
-settling.AGAIN = 0.001
+from archiver.journal import recorder
+from archiver.replay import sync_folder
+from archiver.replay.send import append as appending
+from archiver.replay.send import prepare, resolve
+from pipelines.cli.main import main
+assert (recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES) == (1000, 500, 100)
+assert appending.SETTLE_SECONDS == resolve.SETTLE_SECONDS == sync_folder.SETTLE_SECONDS == 5
+assert resolve.AGAIN == 1
+recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES = 25, 25, 5
+appending.SETTLE_SECONDS = resolve.SETTLE_SECONDS = sync_folder.SETTLE_SECONDS = 0.2
+resolve.AGAIN = 0.001
 main()
 """
 SMALL_BATCHES = ("-c", _SMALL_BATCHES)
@@ -48,9 +52,9 @@ SMALL_BATCHES = ("-c", _SMALL_BATCHES)
 
 def settle_within(monkeypatch: pytest.MonkeyPatch, seconds: float, *, again: float = 0.001) -> None:
     """What may still arrive is looked for so long; after a silence for `again` times as long beside that."""
-    for module in (sending, settling, target_pass):
+    for module in (appending, resolve, sync_folder):
         monkeypatch.setattr(module, "SETTLE_SECONDS", seconds)
-    monkeypatch.setattr(settling, "AGAIN", again)
+    monkeypatch.setattr(resolve, "AGAIN", again)
 
 
 def migration(directory: Path, source: Server, user: str, there: Server, new_user: str, **keys: Any) -> Path:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from archiver.config.settings import S3Settings
 from archiver.errors import ArchiverError, ArchiveThrottled, ArchiveUnreachable, IntegrityError
-from archiver.s3.boto import BotoBucket
-from archiver.settings import S3Settings
+from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.bucket import create, digest_of, keys, read
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from archiver.config import load_account
+from archiver.config.load import load_account
 from tests.accounts import archive_of, mails, run
 from tests.buckets import assert_bucket_whole, bucket_account, objects_of, root_of, s3_of
 from tests.faults.attempts import Attempt, Ended, is_locked, wait_for
@@ -23,13 +23,14 @@ from tests.servers.s3_faults import Meanwhile, Request
 from tests.servers.s3_proxy import S3Proxy
 
 _SHORT_LEASE = """
-from archiver import record
-from archiver.replay import parcels, target_pass
-from archiver.stores import lease
-from pipelines.cli import main
-assert (lease.TTL, record.BATCH_MESSAGES, parcels.GROUP_MESSAGES) == (120, 1000, 100)
+from archiver.journal import recorder
+from archiver.replay import sync_folder
+from archiver.replay.send import prepare
+from archiver.storage.bucket import lease
+from pipelines.cli.main import main
+assert (lease.TTL, recorder.BATCH_MESSAGES, prepare.GROUP_MESSAGES) == (120, 1000, 100)
 lease.TTL = 6.0
-record.BATCH_MESSAGES, target_pass.BATCH_MESSAGES, parcels.GROUP_MESSAGES = 10, 10, 5
+recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES = 10, 10, 5
 main()
 """
 SHORT_LEASE = ("-c", _SHORT_LEASE)

@@ -19,7 +19,7 @@ from tests.servers.s3_faults import SLOW_DOWN, Fault, Request, Stall
 from tests.servers.s3_proxy import S3Proxy, Which
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 
-SOON = ("-c", "from pipelines import stop; stop._BUCKET_SECONDS = 0.5; from pipelines.cli import main; main()")
+SOON = ("-c", "from pipelines import stop; stop._BUCKET_SECONDS = 0.5; from pipelines.cli.main import main; main()")
 """The program, with less time for the batch that is under way."""
 
 Proxied = Callable[..., S3Proxy]

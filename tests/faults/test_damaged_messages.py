@@ -19,7 +19,7 @@ Start = Callable[..., ScriptedServer]
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archiver.sources.retrying._LONGEST_PAUSE_AT_A_MESSAGE", 0.0)
+    monkeypatch.setattr("archiver.source.retry._LONGEST_PAUSE_AT_A_MESSAGE", 0.0)
 
 
 def folder(count: int, bad: Iterable[int] = ()) -> ScriptedFolder:

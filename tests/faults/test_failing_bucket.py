@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from archiver.config import load_account
-from archiver.replay import parcels
-from archiver.wiring_export import ExportOptions
+from archiver.account.export import ExportOptions
+from archiver.config.load import load_account
+from archiver.replay.send import prepare
 from pipelines.engine import Options, run_accounts
-from pipelines.export import run_export
-from pipelines.upkeep import VerifyOptions, rebuild_account, verify_accounts
+from pipelines.work.export import run_export
+from pipelines.work.verify import VerifyOptions, rebuild_account, verify_accounts
 from tests.accounts import ArchiveState, account_file, archive_of, archive_state, mail, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally
 from tests.exported import held as exported
@@ -50,7 +50,7 @@ class Ended(NamedTuple):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small groups and short pauses at the destination."""
-    monkeypatch.setattr(parcels, "GROUP_MESSAGES", 10)
+    monkeypatch.setattr(prepare, "GROUP_MESSAGES", 10)
     settle_within(monkeypatch, 0.1)
 
 

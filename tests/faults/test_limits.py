@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.limits import asked_to_wait, limits_reading, says_limit
+from archiver.imap.limits import asked_to_wait, limits_reading, says_limit
 from tests.accounts import RunResult, account_file, archive_of, assert_whole, command, run
 from tests.servers.scripted import FULL, MINIMAL, End, ScriptedFolder, ScriptedMessage, ScriptedServer, Session
 

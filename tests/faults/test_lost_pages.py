@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from archiver.errors import ArchiveNotWritable
-from archiver.export.step import ExportStep
-from archiver.message import body_of
-from archiver.stores import syncing
-from archiver.stores.maildir import MaildirStore
-from archiver.stores.syncing import WatchedFileSystem, reports_losses
-from pipelines.cli import invoke
+from archiver.export.run import ExportStep
+from archiver.mail.content import body_of
+from archiver.storage import syncing
+from archiver.storage.maildir.store import MaildirStore
+from archiver.storage.syncing import WatchedFileSystem, reports_losses
+from pipelines.cli.main import invoke
 from tests.accounts import account_file, archive_of, mails, run
 from tests.contracts.store import HELLO, placement_of, put
 from tests.servers.dovecot import Dovecot

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from archiver.model import Placement
-from archiver.stores.durable import Durability
-from archiver.stores.maildir import MaildirStore
-from archiver.stores.maildir_tree import MaildirTree
-from archiver.stores.moving import Moves
+from archiver.mail.model import Placement
+from archiver.storage.files import Durability
+from archiver.storage.maildir.moving import Moves
+from archiver.storage.maildir.store import MaildirStore
+from archiver.storage.maildir.tree import MaildirTree
 from tests.contracts.store import RowsOf, octets_of, placement_of, put, read
 from tests.faults.literal_disk import LiteralDisk
 

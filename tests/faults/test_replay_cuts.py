@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.replay import parcels, target_pass
+from archiver.replay import sync_folder
+from archiver.replay.send import prepare
 from pipelines.stop import STOP
 from tests.accounts import run
 from tests.faults.attempts import wait_for
@@ -34,8 +35,8 @@ IMPATIENT = {
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small groups and short pauses."""
-    monkeypatch.setattr(parcels, "GROUP_MESSAGES", 4)
-    monkeypatch.setattr(target_pass, "BATCH_MESSAGES", 10)
+    monkeypatch.setattr(prepare, "GROUP_MESSAGES", 4)
+    monkeypatch.setattr(sync_folder, "BATCH_MESSAGES", 10)
     settle_within(monkeypatch, SETTLE)
     pause = STOP.pause
     monkeypatch.setattr(STOP, "pause", lambda seconds: pause(seconds if seconds <= SETTLE else 0.05))
@@ -57,8 +58,8 @@ def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     directory, new_user = tmp_path_factory.mktemp("undisturbed"), server.fresh_user()
     archive = archived(directory, odd_account(8))
     with FaultProxy((server.host, server.port), keep=True) as through, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parcels, "GROUP_MESSAGES", 4)
-        patch.setattr(target_pass, "BATCH_MESSAGES", 10)
+        patch.setattr(prepare, "GROUP_MESSAGES", 4)
+        patch.setattr(sync_folder, "BATCH_MESSAGES", 10)
         run(archive.config(directory / "to", through, new_user, destination__connections=1), steps="replay")
         record = {way: bytes(octets) for way, octets in through.record.items()}
     return Undisturbed(server, archive, mailbox_of(server, new_user), record)

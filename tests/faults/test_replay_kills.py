@@ -162,10 +162,10 @@ def test_killed_with_two_accounts_side_by_side(dovecot: Dovecot, tmp_path: Path,
 
 _KILLED = """
 import itertools, os, signal
-from archiver import copy_facts
-from archiver.catalogs.sql import SqlCatalog
-from archiver.destinations.imap import ImapDestination
-from archiver.record import Recorder
+from archiver.facts import destination as copy_facts
+from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.destination.imap import ImapDestination
+from archiver.journal.recorder import Recorder
 
 def killed(nth, owner, name, when, fact=None):
     call, calls = getattr(owner, name), itertools.count(1)

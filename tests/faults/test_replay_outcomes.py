@@ -18,7 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from archiver.replay import parcels, sending, step, target_pass
+from archiver.replay import run as replay_run
+from archiver.replay import sync_folder
+from archiver.replay.send import append as appending
+from archiver.replay.send import prepare
 from pipelines.stop import STOP
 from tests.accounts import RunResult, archive_of, mail, run
 from tests.faults.replays import Mailbox, archived, migration, scripted_mailbox, settle_within
@@ -130,8 +133,8 @@ def octets_in(server: ScriptedServer) -> Counter[bytes]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small groups and short pauses."""
-    monkeypatch.setattr(parcels, "GROUP_MESSAGES", 4)
-    monkeypatch.setattr(target_pass, "BATCH_MESSAGES", 15)
+    monkeypatch.setattr(prepare, "GROUP_MESSAGES", 4)
+    monkeypatch.setattr(sync_folder, "BATCH_MESSAGES", 15)
     settle_within(monkeypatch, 0.01)
     pause = STOP.pause
     monkeypatch.setattr(STOP, "pause", lambda seconds: pause(min(seconds, 0.01)))
@@ -351,7 +354,7 @@ class TestAMessageThatBreaksEveryConnection:
 
     def test_and_many_others_stop_their_folder_alone(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whatever is to blame there: what can be done is done."""
-        for module in (sending, step):
+        for module in (appending, replay_run):
             monkeypatch.setattr(module, "MOST_BLAMED", 2)
         migration = start()
         migration.source.folders[b"Small"] = ScriptedFolder(2, messages([mail(900)]))

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from archiver.replay import twins, withdrawing
+from archiver.replay import deletions
+from archiver.replay.send import twins
 from tests.accounts import RunResult, mail, run
 from tests.faults.attempts import to_the_end
 from tests.faults.replays import SMALL_BATCHES, migration, settle_within
@@ -175,7 +176,7 @@ class TestAnAnswerThatComesLate:
 
 KILLED = """
 import os, signal
-from archiver.destinations.imap import ImapDestination
+from archiver.destination.imap import ImapDestination
 begin = ImapDestination.begin_append
 def killed(self, letters):
     begin(self, letters)
@@ -290,7 +291,7 @@ class TestATwinThatComesLate:
 
     def test_is_not_counted_as_gone_from_the_source(self, doubled: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
         """The limit of deletions holds for each of the two kinds, and says which it is."""
-        monkeypatch.setattr(withdrawing, "over_the_brake", lambda count, _held: count > 0)
+        monkeypatch.setattr(deletions, "over_the_brake", lambda count, _held: count > 0)
         self.allow(doubled)
         told = doubled.replay(expect=3).output
         assert "1 message that the destination had stored twice (the message itself is not gone) stayed" in told

@@ -16,7 +16,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from pipelines.cli import invoke
+from pipelines.cli.main import invoke
 from tests.accounts import PROJECT, command
 
 _VERSION_3 = 0x20080522  # capset(2)

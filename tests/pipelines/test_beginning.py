@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import invoke
+from pipelines.cli.main import invoke
 from tests.accounts import PROJECT, account_file, archive_of, archive_state, mails, report, run
 from tests.buckets import bucket_account, forget_locally, objects_of, s3_of
 from tests.servers.dovecot import Dovecot
@@ -120,7 +120,7 @@ class TestTheFirstRun:
         text = (
             "import os, sys, pipelines.tasks as tasks\n"
             f"tasks.{moment} = lambda *_, **__: os.kill(os.getpid(), 9)\n"
-            f"from pipelines.cli import main; sys.argv[1:] = ['run', {str(config)!r}]; main()"
+            f"from pipelines.cli.main import main; sys.argv[1:] = ['run', {str(config)!r}]; main()"
         )
         died = subprocess.run([sys.executable, "-c", text], cwd=PROJECT, capture_output=True, check=False)
         assert died.returncode == -9

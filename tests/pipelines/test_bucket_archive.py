@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.s3.opening import client_of
+from archiver.storage.s3.open import client_of
 from tests.accounts import account_file, archive_of, archive_state, command, mails, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, s3_of
 from tests.servers.dovecot import Dovecot

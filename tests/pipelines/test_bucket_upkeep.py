@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from archiver.config import load_account
-from archiver.message import body_of
-from archiver.progress import Planned
-from archiver.stores.keys import message_key
-from archiver.stores.pack_format import pack_key
-from pipelines.cli import invoke
+from archiver.config.load import load_account
+from archiver.events import Planned
+from archiver.mail.content import body_of
+from archiver.storage.bucket.keys import message_key
+from archiver.storage.bucket.pack_format import pack_key
+from pipelines.cli.main import invoke
 from pipelines.events import AnyEvent
-from pipelines.garbage import GarbageOutcome, collect_accounts
-from pipelines.mending import RepairOptions, RepairOutcome, repair_accounts
-from pipelines.upkeep import VerifyOptions, VerifyOutcome, verify_accounts
+from pipelines.work.gc import GarbageOutcome, collect_accounts
+from pipelines.work.repair import RepairOptions, RepairOutcome, repair_accounts
+from pipelines.work.verify import VerifyOptions, VerifyOutcome, verify_accounts
 from tests.accounts import account_file, archive_of, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, objects_of, root_of, s3_of
 from tests.servers.radosgw import RadosGateway
@@ -139,7 +139,7 @@ class TestPacks:
         return gateway.keys(s3_of(config).bucket, root_of(config) + "packs/")[0]
 
     def test_a_whole_archive(self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
         verify(config)
         verify(config, deep=True)
         before = gateway.contents(s3_of(config).bucket, root_of(config) + "packs/")
@@ -176,7 +176,7 @@ class TestPacks:
     def test_what_a_killed_run_left_is_collected(
         self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
         left = root_of(config) + pack_key(body_of(b"a pack").digest)
         gateway.put(s3_of(config).bucket, left, b"left behind")
         verify(config, expect=4)
@@ -219,7 +219,7 @@ class TestGc:
     def test_finds_nothing_in_a_whole_archive(
         self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
         before = objects_of(config, gateway)
         result = gc(config, delete=True).result
         assert result is not None
@@ -247,7 +247,7 @@ class TestGc:
         self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Beside a journal that names nothing all messages would be garbage."""
-        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
         gateway.delete(s3_of(config).bucket, *gateway.keys(s3_of(config).bucket, root_of(config) + "journal/"))
         for file in archive_of(config).glob("catalog.sqlite*"):
             file.unlink()
@@ -264,7 +264,7 @@ class TestGc:
         assert result is not None
         assert (result.garbage, result.young, result.young_octets) == ((), 1, 11)
 
-        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
         assert "--delete removes them" in gc(config).message
         assert key_of(config, 77) in gateway.keys(s3_of(config).bucket)
         gc(config, delete=True)
@@ -280,7 +280,7 @@ class TestGc:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         """It names what the source still has. Of what it has no more nobody else has a copy."""
-        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
         bucket = s3_of(config).bucket
         forget_locally(config)
         gateway.delete(bucket, *gateway.keys(bucket, root_of(config) + "journal/"))
@@ -313,7 +313,7 @@ class TestGc:
     def test_refuses_a_damaged_journal(
         self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+        monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
         gateway.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
         gateway.delete(s3_of(config).bucket, gateway.keys(s3_of(config).bucket, root_of(config) + "journal/")[0])
         gc(config, delete=True, expect=6)
@@ -351,7 +351,7 @@ def test_an_object_lock_is_told(
 ) -> None:  # fmt: skip
     gateway = radosgw.http
     aws(gateway)
-    monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+    monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
     bucket = gateway.fresh_bucket(lock=True)
     config = bucket_account(tmp_path, server, "u1", gateway, bucket)
     run(config)
@@ -378,7 +378,7 @@ def test_a_maildir_has_nothing_to_collect(
 def test_gc_as_json(
     config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("archiver.garbage.MIN_AGE_SECONDS", -60.0)
+    monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
     gateway.put(s3_of(config).bucket, key_of(config, 77), b"left behind")
     assert invoke(["gc", str(config), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from archiver.config import load_account
+from archiver.config.load import load_account
 from archiver.errors import SEVERITY
-from pipelines.cli import EXIT_CODES, invoke
+from pipelines.cli.main import EXIT_CODES, invoke
 from tests.accounts import PROJECT, account_file, archive_of, assert_whole
 from tests.servers.dovecot import Dovecot
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
@@ -130,7 +130,7 @@ def test_help_does_not_wait_for_what_only_a_run_needs() -> None:
     heavy = {"luigi", "sqlalchemy", "boto3", "imapclient", "jinja2", "rich"}
     script = f"""
 import sys
-from pipelines.cli import invoke
+from pipelines.cli.main import invoke
 for line in (["--help"], ["run", "--help"], ["--version"]):
     assert invoke(line) == 0
 sys.exit(repr({heavy!r} & set(sys.modules)) if {heavy!r} & set(sys.modules) else 0)
@@ -368,7 +368,7 @@ def test_an_unexpected_error_shows_its_traceback_and_exits_1(account: Path, tmp_
     script = f"""
 import sys
 import pipelines.tasks
-from pipelines.cli import main
+from pipelines.cli.main import main
 def broken(*arguments, **options):
     return 1 / 0
 pipelines.tasks.archive_listed = broken

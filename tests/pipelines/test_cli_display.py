@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from archiver.progress import Noted, Planned, Received, Stored, Working
-from pipelines.display import Display, Work, duration, progress_line, size
+from archiver.events import Noted, Planned, Received, Stored, Working
 from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, emit
-from pipelines.tables import equation, failure_lines, folders_table, plan_table
+from pipelines.show.display import Display, Work, duration, progress_line, size
+from pipelines.show.tables import equation, failure_lines, folders_table, plan_table
 
 
 def row(name: str, **counts: int) -> dict[str, Any]:

@@ -17,13 +17,13 @@ import pytest
 from rich.console import Console
 
 from archiver.errors import ConfigError
-from pipelines import demo
-from pipelines.cli import invoke
-from pipelines.demo import MARKER, clear, run_demo
-from pipelines.demo_mail import RENAMED, USER, Mail
-from pipelines.demo_mailbox import SourceMailbox
-from pipelines.demo_server import SampleServer
-from pipelines.demo_tour import Tour
+from pipelines.cli.main import invoke
+from pipelines.demo import run as demo
+from pipelines.demo.mail import RENAMED, USER, Mail
+from pipelines.demo.mailbox import SourceMailbox
+from pipelines.demo.run import MARKER, clear, run_demo
+from pipelines.demo.server import SampleServer
+from pipelines.demo.tour import Tour
 from tests.servers.pymap_server import PymapServer
 
 ROOT = Path(__file__).parents[2]

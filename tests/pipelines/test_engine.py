@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from archiver.config import load_account
-from archiver.progress import Noted
+from archiver.config.load import load_account
+from archiver.events import Noted
 from archiver.replay import connection
-from archiver.sources import retrying
+from archiver.source import retry as retrying
 from pipelines import engine, luigid, tasks
-from pipelines.cli import invoke
+from pipelines.cli.main import invoke
 from pipelines.engine import Options, Outcome, run_accounts
 from pipelines.events import AnyEvent, Began, Ended, Failed
 from tests.accounts import PROJECT, account_file

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from archiver.config import load_account
-from pipelines.cli import invoke
-from pipelines.mending import RepairOptions, RepairOutcome, repair_accounts
-from pipelines.upkeep import VerifyOptions, verify_accounts
+from archiver.config.load import load_account
+from pipelines.cli.main import invoke
+from pipelines.work.repair import RepairOptions, RepairOutcome, repair_accounts
+from pipelines.work.verify import VerifyOptions, verify_accounts
 from tests.accounts import account_file, archive_of, archive_state, run
 from tests.faults.replays import migration
 from tests.servers.dovecot import Dovecot

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.commands.run import _show_trouble
-from pipelines.commands.terminal import open_terminal
+from pipelines.cli.run import _show_trouble
+from pipelines.cli.terminal import open_terminal
 from pipelines.reasons import reason_of
 from tests.accounts import account_file, run
 from tests.faults.unprivileged import run_lines

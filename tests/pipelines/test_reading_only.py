@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cli import invoke
+from pipelines.cli.main import invoke
 from tests.accounts import CATALOG, PROJECT, account_file, archive_of, mails, run
 from tests.buckets import bucket_account
 from tests.servers import small_disk
@@ -247,7 +247,7 @@ NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root to be another user")
 def test_another_user_reads_what_he_may_read(dovecot: Dovecot, mail_user: str) -> None:
     program = (
-        "import json, sys; from pipelines.cli import invoke\n"
+        "import json, sys; from pipelines.cli.main import invoke\n"
         "sys.exit(max(invoke([*line, '--json']) for line in json.loads(sys.argv[1])))"
     )
     with tempfile.TemporaryDirectory() as name:

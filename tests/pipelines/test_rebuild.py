@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.config import load_account
-from pipelines.upkeep import RebuildOutcome, VerifyOptions, rebuild_account, verify_accounts
+from archiver.config.load import load_account
+from pipelines.work.verify import RebuildOutcome, VerifyOptions, rebuild_account, verify_accounts
 from tests.accounts import (
     CATALOG,
     account_file,

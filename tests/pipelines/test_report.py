@@ -14,7 +14,7 @@ import pytest
 
 from archiver.report.page import render_html
 from pipelines import reporting
-from pipelines.cli import invoke
+from pipelines.cli.main import invoke
 from tests.accounts import account_file, archive_of, run
 from tests.reports import HOSTILE, document, failed, folder, many_folders, one_folder, with_everything, with_text
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from archiver.catalogs.sql import SqlCatalog
+from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.errors import Interrupted
-from pipelines.cli import invoke
+from pipelines.cli.main import invoke
 from pipelines.stop import STOP
 from tests.accounts import PROJECT, account_file, archive_of, archive_state, assert_whole, journal_files, run
 from tests.buckets import bucket_account
@@ -262,7 +262,7 @@ def older(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """An account whose journal knows no headers, with a vanished message."""
     config = account_file(tmp_path, server, "u1")
     with monkeypatch.context() as before:
-        before.setattr("archiver.surveyed.headers_of", lambda header: None)
+        before.setattr("archiver.archive.scanned.headers_of", lambda header: None)
         run(config)
     del server.folders[b"INBOX"].messages[2]
     server.folders[b"INBOX"].vanished[2] = 2
@@ -299,7 +299,7 @@ def test_what_was_indexed_is_in_the_journal(archiver: Archiver, older: Path) -> 
 def test_indexing_that_is_stopped_goes_on_where_it_was(
     archiver: Archiver, older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archiver.indexing._AT_ONCE", 4)
+    monkeypatch.setattr("archiver.upkeep.index_headers._AT_ONCE", 4)
     with monkeypatch.context() as stopping:
         looked = itertools.count(1)
 
@@ -362,7 +362,7 @@ def test_an_archive_in_a_bucket_is_searched_and_shown_alike(
 ) -> None:  # fmt: skip
     config = bucket_account(tmp_path, server, "u1", gateway, s3={"layout": layout})
     with monkeypatch.context() as before:
-        before.setattr("archiver.surveyed.headers_of", lambda header: None)
+        before.setattr("archiver.archive.scanned.headers_of", lambda header: None)
         run(config)
 
     done = archiver("search", config, "--text", "bob", "--json")

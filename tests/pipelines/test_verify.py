@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from archiver.config import load_account
+from archiver.config.load import load_account
 from pipelines.events import AnyEvent
-from pipelines.upkeep import VerifyOptions, VerifyOutcome, verify_accounts
+from pipelines.work.verify import VerifyOptions, VerifyOutcome, verify_accounts
 from tests.accounts import CATALOG, account_file, archive_of, archive_state, journal_files, run
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 

@@ -12,13 +12,13 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from archiver.config.settings import S3Settings
 from archiver.errors import ArchiverError, Locked
-from archiver.facts import FenceFact
-from archiver.model import Digest
-from archiver.s3.boto import BotoBucket
-from archiver.settings import S3Settings
-from archiver.stores.bucket_journal import BucketJournal
-from archiver.stores.lease import Claimant, Lease, kept, take
+from archiver.facts.archive import FenceFact
+from archiver.journal.bucket import BucketJournal
+from archiver.mail.model import Digest
+from archiver.storage.bucket.lease import Claimant, Lease, kept, take
+from archiver.storage.s3.bucket import BotoBucket
 
 AT = "2026-11-24T07:00:00Z"
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from archiver.config.settings import ObjectLock, S3Settings
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
-from archiver.model import Digest
-from archiver.s3.boto import BotoBucket
-from archiver.s3.keeping import KeptAs, LockOfBucket
-from archiver.settings import ObjectLock, S3Settings
+from archiver.mail.model import Digest
+from archiver.storage.bucket.object_settings import KeptAs, LockOfBucket
+from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.bucket import HELLO, BucketContract, OpenBucket, create, digest_of, keys, read
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint

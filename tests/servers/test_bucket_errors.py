@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from archiver.config.settings import S3Settings
 from archiver.errors import (
     ArchiveNotWritable,
     ArchiverError,
@@ -23,8 +24,7 @@ from archiver.errors import (
     ConfigError,
     IntegrityError,
 )
-from archiver.s3.boto import BotoBucket
-from archiver.settings import S3Settings
+from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.bucket import HELLO, create, digest_of, keys, read
 from tests.servers.canned import canned, error
 from tests.servers.certificates import Certificates

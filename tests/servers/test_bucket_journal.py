@@ -9,11 +9,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from archiver.config.settings import S3Settings
 from archiver.errors import ArchiverError, IntegrityError
-from archiver.facts import Segment
-from archiver.s3.boto import BotoBucket
-from archiver.settings import S3Settings
-from archiver.stores.bucket_journal import BucketJournal
+from archiver.facts.archive import Segment
+from archiver.journal.bucket import BucketJournal
+from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.journal import NOTHING, JournalContract, end_of, facts, filled
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint

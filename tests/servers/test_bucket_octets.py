@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from archiver.config import load_account
-from archiver.wiring_export import ExportOptions
-from pipelines.export import run_export
+from archiver.account.export import ExportOptions
+from archiver.config.load import load_account
+from pipelines.work.export import run_export
 from tests.accounts import mail, report, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, lease_has_run_out, objects_of
 from tests.exported import held as exported

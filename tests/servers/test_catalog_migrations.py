@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.catalogs.schema import (
+from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.catalog.sqlite.schema import (
     ADDRESS,
     ATTEMPT,
     COPY,
@@ -26,10 +27,9 @@ from archiver.catalogs.schema import (
     TARGET,
     TWIN,
 )
-from archiver.catalogs.sql import SqlCatalog
-from archiver.copies import KnownDestination
-from archiver.facts import PackedFact
-from archiver.model import Frame, Headers
+from archiver.facts.archive import PackedFact
+from archiver.facts.replica import KnownDestination
+from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
 from tests.contracts.copies import ACCOUNT, HERE, THERE, copied
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from archiver.config import load_account
+from archiver.account.export import FORMS, ExportOptions, Form, export_account
+from archiver.account.opening import open_archive
+from archiver.config.load import load_account
 from archiver.errors import ArchiveNotWritable, ArchiverError
-from archiver.message import internaldate_seconds
-from archiver.progress import Event, Exported
-from archiver.wiring import open_archive
-from archiver.wiring_export import FORMS, ExportOptions, Form, export_account
-from pipelines.cli import invoke
+from archiver.events import Event, Exported
+from archiver.mail.content import internaldate_seconds
+from pipelines.cli.main import invoke
 from tests.accounts import PROJECT, account_file, archive_of, archive_state, assert_whole, command, mail, run
 from tests.buckets import bucket_account, forget_locally
 from tests.exported import Held, held

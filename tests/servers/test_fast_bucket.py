@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("obstore", reason="obstore: not installed (the extra fast-s3)")
 
+from archiver.config.settings import ObjectLock, S3Settings
 from archiver.errors import IntegrityError
-from archiver.s3.boto import BotoBucket
-from archiver.s3.fast import FastBucket
-from archiver.s3.opening import beyond_fast, client_of, open_bucket
-from archiver.settings import ObjectLock, S3Settings
+from archiver.storage.s3.bucket import BotoBucket
+from archiver.storage.s3.fast import FastBucket
+from archiver.storage.s3.open import beyond_fast, client_of, open_bucket
 from tests.contracts.bucket import HELLO, BucketContract, OpenBucket, create, digest_of, keys, read
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint

@@ -20,10 +20,10 @@ from archiver.errors import (
 )
 from archiver.imap import session
 from archiver.imap.login import ServerAddress
-from archiver.message import header_digest
-from archiver.model import Fetched, Folder, Resume, Undelivered
-from archiver.sources.imap import ImapSource
-from archiver.sources.retrying import RetryingSource
+from archiver.mail.content import header_digest
+from archiver.mail.model import Fetched, Folder, Resume, Undelivered
+from archiver.source.imap import ImapSource
+from archiver.source.retry import RetryingSource
 from tests.servers.scripted import DROP, FULL, MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.scripted import Session as Connection
 from tests.servers.test_imap_source import address_of, spool_in
@@ -239,7 +239,7 @@ def test_rows_that_bring_nothing_are_not_read_for_ever(scripted: Start, inbox: C
 def test_a_number_of_messages_that_cannot_be(
     scripted: Start, inbox: Connect, monkeypatch: pytest.MonkeyPatch, exists: bytes, found: bytes
 ) -> None:
-    monkeypatch.setattr("archiver.imap.reading._MOST_UIDS", 10_000)
+    monkeypatch.setattr("archiver.imap.folder._MOST_UIDS", 10_000)
     server = scripted(mailbox())
     server.inject(b"EXAMINE", b"* %b EXISTS" % exists, after=99)
     server.on(b"UID SEARCH", rows(found))

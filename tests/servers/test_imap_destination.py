@@ -13,8 +13,7 @@ from typing import BinaryIO
 
 import pytest
 
-from archiver.copies import Appended
-from archiver.destinations.imap import ImapDestination
+from archiver.destination.imap import ImapDestination
 from archiver.errors import (
     ArchiverError,
     ArchiveUnreachable,
@@ -29,10 +28,11 @@ from archiver.errors import (
     ServerUnavailable,
     Throttled,
 )
+from archiver.facts.replica import Appended
 from archiver.imap.append import LARGE_OCTETS
 from archiver.imap.login import ServerAddress
-from archiver.message import Spool
-from archiver.refusals import classify
+from archiver.mail.content import Spool
+from archiver.mail.refusal import classify
 from tests.contracts.destination import (
     ODD,
     PASSWORD,

@@ -10,12 +10,12 @@ from typing import BinaryIO
 
 import pytest
 
+from archiver.events import Event
 from archiver.imap.login import ServerAddress
-from archiver.message import Spool
-from archiver.progress import Event
-from archiver.source_port import MailSource
-from archiver.sources.imap import ImapSource
-from archiver.sources.retrying import RetryingSource
+from archiver.mail.content import Spool
+from archiver.source.imap import ImapSource
+from archiver.source.port import MailSource
+from archiver.source.retry import RetryingSource
 from tests.contracts.source import INBOX, Served, SourceContract, fill
 from tests.servers.dovecot import Dovecot
 from tests.servers.faultproxy import FaultProxy

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
-from archiver.facts import fact_to_json
-from archiver.stores.journal import FileJournal
+from archiver.facts.archive import fact_to_json
+from archiver.journal.files import FileJournal
 from tests.contracts.journal import NOTHING, JournalContract, end_of, facts, filled
 from tests.servers.small_disk import fill, make_read_only, mounted
 
@@ -109,7 +109,7 @@ def test_a_run_id_cannot_leave_the_journal(journal: FileJournal) -> None:
 KILLED_WHILE_PUBLISHING = """
 import os, signal, sys
 from pathlib import Path
-from archiver.stores.journal import FileJournal
+from archiver.journal.files import FileJournal
 os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 FileJournal(Path(sys.argv[1])).append("run", (), (0, ""))
 """
@@ -130,7 +130,7 @@ def test_killed_before_publishing_leaves_no_segment(tmp_path: Path, journal: Fil
 KILLED_WHILE_RENAMING = """
 import errno, os, signal, sys
 from pathlib import Path
-from archiver.stores.journal import FileJournal
+from archiver.journal.files import FileJournal
 def refused(*_):
     raise OSError(errno.EPERM, "Operation not permitted")
 os.link = refused

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 
 import pytest
 
+from archiver.config.settings import S3Settings
 from archiver.errors import Locked
-from archiver.facts import Segment
-from archiver.s3.boto import BotoBucket
-from archiver.settings import S3Settings
-from archiver.stores.bucket_journal import BucketJournal
-from archiver.stores.lease import Claimant, kept, take
+from archiver.facts.archive import Segment
+from archiver.journal.bucket import BucketJournal
+from archiver.storage.bucket.lease import Claimant, kept, take
+from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.journal import NOTHING
 from tests.servers.mail_server import wait
 from tests.servers.radosgw import RadosGateway

@@ -22,12 +22,12 @@ from typing import ClassVar
 import pytest
 
 from archiver.errors import ArchiveNotWritable, IntegrityError
-from archiver.message import body_of
-from archiver.model import Placement
-from archiver.names import directory_of, encode_name, folder_path
-from archiver.stores.durable import Durability
-from archiver.stores.maildir import MaildirStore
-from archiver.stores.maildir_format import base_name, folder_name, parse_base_name, parse_keywords
+from archiver.mail.content import body_of
+from archiver.mail.folder_names import directory_of, encode_name, folder_path
+from archiver.mail.model import Placement
+from archiver.storage.files import Durability
+from archiver.storage.maildir.format import base_name, folder_name, parse_base_name, parse_keywords
+from archiver.storage.maildir.store import MaildirStore
 from tests.contracts.store import HELLO, NOON, OpenStore, RowsOf, StoreContract, placement_of, put, read
 from tests.servers.small_disk import fill, mounted
 
@@ -41,7 +41,7 @@ class TestMaildirStore(StoreContract):
 class TestMaildirStoreWithoutSyncfs(StoreContract):
     @pytest.fixture
     def open_store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenStore:
-        monkeypatch.setattr("archiver.stores.syncing.reports_losses", lambda _: False)
+        monkeypatch.setattr("archiver.storage.syncing.reports_losses", lambda _: False)
         return lambda: MaildirStore(tmp_path / "archive")
 
 
@@ -458,10 +458,10 @@ _VICTIM = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from archiver.stores.maildir import MaildirStore
+from archiver.storage.maildir.store import MaildirStore
 from tests.servers.small_disk import fill, mounted
 from tests.contracts.store import placement_of
-from archiver.message import body_of
+from archiver.mail.content import body_of
 
 store = MaildirStore(Path(sys.argv[1]), durability=sys.argv[2])
 print("ready", flush=True)

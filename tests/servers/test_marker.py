@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
+from archiver.config.settings import ObjectLock, S3Settings
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
-from archiver.s3 import marker
-from archiver.s3.boto import BotoBucket
-from archiver.s3.keeping import KeptAs
-from archiver.s3.marker import MARKER, compares, ignored, is_atomic, prepared, read_marker
-from archiver.settings import ObjectLock, S3Settings
+from archiver.storage.bucket import probe
+from archiver.storage.bucket.object_settings import KeptAs
+from archiver.storage.bucket.probe import MARKER, compares, ignored, is_atomic, prepared, read_marker
+from archiver.storage.s3.bucket import BotoBucket
 from tests.memory_bucket import MemoryBucket
 from tests.servers.s3_endpoint import Endpoint
 
 
 @pytest.fixture(autouse=True)
 def _every_process_finds_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marker, "_found_out", {})
+    monkeypatch.setattr(probe, "_found_out", {})
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def settings_of(endpoint: Endpoint, bucket: str, **keys: Any) -> S3Settings:
     )  # fmt: skip
 
 
-def prepare(settings: S3Settings, key: bytes | None = None) -> marker.Marker:
+def prepare(settings: S3Settings, key: bytes | None = None) -> probe.Marker:
     return prepared(BotoBucket(settings, "alice", None if key is None else lambda: key), settings, "alice")
 
 
@@ -49,7 +49,7 @@ class TestABucket:
         assert read_marker(bucket) is None
 
         first = prepared(bucket, settings, "alice")
-        monkeypatch.setattr(marker, "_found_out", {})
+        monkeypatch.setattr(probe, "_found_out", {})
         again = prepared(bucket, settings, "alice")
 
         assert first == again == read_marker(bucket)

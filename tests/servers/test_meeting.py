@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from archiver.config import load_account
+from archiver.config.load import load_account
 from archiver.replay.inside import Inside
-from pipelines.preview import Preview, preview_accounts
+from pipelines.show.preview import Preview, preview_accounts
 from tests.accounts import archive_of, archive_state, command, mail, mails, run
 from tests.faults.replays import migration
 from tests.servers.dovecot import Dovecot
@@ -474,9 +474,9 @@ def test_an_archive_of_a_version_that_recorded_no_port_goes_on(
     for name, there, host in (("two", new_user, "127.0.0.1"), ("one", user, "localhost")):
         config = migration(tmp_path / name, dovecot, user, dovecot, there, destination__host=host)
         with monkeypatch.context() as before:
-            before.setattr("archiver.same_mailbox.Resemblance.proven", False)
+            before.setattr("archiver.source.same_mailbox.Resemblance.proven", False)
             before.setattr("archiver.replay.meeting.refuse_full", lambda *_: None)
-            before.setattr("archiver.wiring_meeting.DestinationFact", without_port)
+            before.setattr("archiver.account.meeting.DestinationFact", without_port)
             run(config)
         if there == user:
             refused(config, "is the source's own mailbox")
@@ -486,6 +486,6 @@ def test_an_archive_of_a_version_that_recorded_no_port_goes_on(
 
 
 def without_port(number: int, host: str, user: str, at: str, _port: int) -> Any:
-    from archiver.copy_facts import DestinationFact
+    from archiver.facts.destination import DestinationFact
 
     return DestinationFact(number, host, user, at)

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from archiver.audit import Audited, Damage, Looked, Stray
+from archiver.config.settings import S3Settings
 from archiver.errors import IntegrityError
-from archiver.message import BodyBuilder, body_of
-from archiver.model import Body, Placement
-from archiver.s3.boto import BotoBucket
-from archiver.settings import S3Settings
-from archiver.stores.pack_format import TAIL_OCTETS, pack_key
-from archiver.stores.read_ahead import SMALL_OCTETS
+from archiver.mail.content import BodyBuilder, body_of
+from archiver.mail.model import Body, Placement
+from archiver.storage.audit import Audited, Damage, Looked, Stray
+from archiver.storage.bucket.pack_format import TAIL_OCTETS, pack_key
+from archiver.storage.bucket.prefetch import SMALL_OCTETS
+from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.store import (
     OpenStore,
     RowsOf,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.replay import renaming
+from archiver.replay import rename_folders
 from tests.accounts import RunResult, command, mail, run
 from tests.faults.replays import migration
 from tests.servers.mail_server import MailServer
@@ -170,9 +170,9 @@ def test_a_run_that_ends_in_the_middle(account: Migration, monkeypatch: pytest.M
     rename(account)
     with monkeypatch.context() as killed:
         if before == "rename":
-            killed.setattr("archiver.destinations.imap.ImapDestination.rename", stop)
+            killed.setattr("archiver.destination.imap.ImapDestination.rename", stop)
         else:
-            killed.setattr(renaming, before, stop)
+            killed.setattr(rename_folders, before, stop)
         account.run(expect=1)
     assert_followed(account, account.run())
 

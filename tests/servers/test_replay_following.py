@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from archiver.config import load_account
-from pipelines.upkeep import VerifyOptions, VerifyOutcome, verify_accounts
+from archiver.config.load import load_account
+from pipelines.work.verify import VerifyOptions, VerifyOutcome, verify_accounts
 from tests.accounts import RunResult, mail, run
 from tests.faults.replays import migration
 from tests.servers.scripted import (

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cli import invoke
+from pipelines.cli.main import invoke
 from tests.accounts import RunResult, archive_of, mail, run
 from tests.buckets import bucket_account, forget_locally
 from tests.faults.replays import Mailbox, mailbox_of, migration, settle_within

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from archiver.config import load_account
-from pipelines.cli import invoke
+from archiver.config.load import load_account
+from pipelines.cli.main import invoke
 from pipelines.engine import Options, Outcome, run_accounts
-from pipelines.upkeep import VerifyOptions, verify_accounts
+from pipelines.work.verify import VerifyOptions, verify_accounts
 from tests.accounts import RunResult, archive_of, mail, run
 from tests.faults.replays import migration
 from tests.servers.dovecot import Dovecot

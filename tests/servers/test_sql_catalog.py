@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from archiver.catalogs.database import refuse_network
-from archiver.catalogs.schema import MIGRATIONS
-from archiver.catalogs.sql import SqlCatalog
+from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.catalog.sqlite.database import refuse_network
+from archiver.catalog.sqlite.schema import MIGRATIONS
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
-from archiver.model import Digest
-from archiver.mounts import file_system_of
-from archiver.stores.journal import FileJournal
+from archiver.journal.files import FileJournal
+from archiver.mail.model import Digest
+from archiver.storage.mounts import file_system_of
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, CatalogContract, apply, following, stored
 from tests.contracts.message_index import MessageIndexContract
 from tests.servers.small_disk import fill, make_read_only, mounted
@@ -296,7 +296,7 @@ def test_threads_write_and_read_at_once(catalog: SqlCatalog) -> None:
 
 BEGIN_RUNS = """
 import sys
-from archiver.catalogs.sql import SqlCatalog
+from archiver.catalog.sqlite.catalog import SqlCatalog
 catalog = SqlCatalog(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.read()
@@ -358,8 +358,8 @@ KILL_AT_STATEMENT = """
 import os, signal, sys
 from sqlalchemy import Engine, event
 from tests.contracts.catalog import AT, apply, failed, stored
-from archiver.catalogs.sql import SqlCatalog
-from archiver.facts import FlagsFact, VanishedFact
+from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.facts.archive import FlagsFact, VanishedFact
 catalog = SqlCatalog(sys.argv[1])
 left = [int(sys.argv[2])]
 def count(*_):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from archiver.catalogs.sql import SqlCatalog
-from archiver.facts import Fact
-from archiver.model import Digest
-from archiver.stores.journal import FileJournal
+from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.facts.archive import Fact
+from archiver.journal.files import FileJournal
+from archiver.mail.model import Digest
 from tests.contracts.catalog import SEEN, following, stored
 from tests.contracts.copies import ACCOUNT, CopiesContract, copied, everything, refused
 

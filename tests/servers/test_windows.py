@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.facts import PassFact
+from archiver.facts.archive import PassFact
 from tests.accounts import command, mail, run
 from tests.faults.replays import migration
 from tests.servers.dovecot import Dovecot
@@ -108,7 +108,7 @@ def test_an_older_archive_that_took_it_for_deleted_loses_no_copy(
     account: Migration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
-        before.setattr("archiver.window.WINDOWS", ())
+        before.setattr("archiver.mail.window.WINDOWS", ())
         scroll(account, 1, 5)
         assert account.run().folder()["vanished"] == 5
     for _ in range(2):

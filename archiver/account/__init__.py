@@ -1,0 +1,17 @@
+"""An account file's settings become open adapters: the only modules that name them all.
+
+opening       source, store, journal and catalog of an account
+store         a store and a journal, on a disk or in a bucket
+note          which archive is the account's, and whether one may be begun
+lease         the lease of an archive in a bucket, held by this process
+reading       an archive that is only read, also on a read-only medium
+past          an archive as it was
+replay        an account's destination
+meeting       whether source and destination are the mailboxes they were
+sharing       pure: which accounts meet in one mailbox
+neighbours    account files in the same folder that nobody named
+others        other accounts at the same destination
+repair        where lost octets may still be
+export        a writer, into a directory of its own
+gc            garbage collection in a bucket
+"""

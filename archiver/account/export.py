@@ -1,0 +1,166 @@
+"""An export, wired: the writer of the form that was asked for, into a directory that is nobody else's."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from archiver.account.opening import Archive, utc_now
+from archiver.account.past import past_catalog
+from archiver.catalog.sqlite.swap import remove_catalog
+from archiver.errors import ArchiveNotWritable, ConfigError
+from archiver.events import Progress
+from archiver.export.eml import EmlWriter
+from archiver.export.maildir import MaildirWriter
+from archiver.export.mbox import MboxWriter
+from archiver.export.run import ExportResult, ExportStep
+from archiver.export.writer import ExportWriter
+from archiver.storage.files import make_directory, private_file, sync_paths, sync_tree
+from archiver.storage.maildir.store import MaildirStore
+from archiver.storage.syncing import WatchedFileSystem, watched
+
+Form = Literal["maildir", "mbox", "eml"]
+
+FORMS: tuple[Form, ...] = get_args(Form)
+FORMAT = "archiver-export/1"
+SUMMARY = "export.json"
+
+_WORD = "export-"
+_COUNTED = ("messages", "octets", "vanished", "damaged")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What is exported, and how. `moment` (UTC, ISO 8601): as the folders stood then; None: now. `folders` are
+    globs; `vanished`: also what was gone from the source."""
+
+    form: Form
+    path: Path
+    folders: Sequence[str] = ("*",)
+    moment: str | None = None
+    vanished: bool = False
+
+
+def export_account(
+    archive: Archive, options: ExportOptions, *, check_stop: Callable[[], None], progress: Progress
+) -> ExportResult:
+    """Export an archive. The summary is written last: where it is, the export is complete and on the disk.
+
+    Raises:
+        ConfigError: the path is not an empty directory of its own, no such folder, or the archive began later.
+        ArchiveNotWritable: the export cannot be written; what was written so far is left there.
+        IntegrityError: the journal is damaged. A damaged message is in the result.
+    """
+    root = os.path.abspath(options.path)
+    _require_room_of_its_own(archive, root)
+    _remove_left_behind(archive)
+    with past_catalog(archive, options.moment, f"{_WORD}{os.getpid()}", check_stop) as state:
+        _make(root)
+        file_system = watched(root)
+        step = ExportStep(
+            state=state,
+            catalog=archive.catalog,
+            store=archive.store,
+            writer=_writer(options.form, root, progress),
+            include=options.folders,
+            vanished=options.vanished,
+            progress=progress,
+            check_stop=check_stop,
+        )
+        result = step.run()
+        identity = state.identity()
+    whose = {"account": archive.settings.account, "archive_id": identity.archive_id if identity else None}
+    summary = {"format": FORMAT, **whose, "exported_at": utc_now(), **export_to_record(options, result)}
+    _complete(root, file_system, summary)
+    return result
+
+
+def export_to_record(options: ExportOptions, result: ExportResult) -> dict[str, Any]:
+    """What was exported, as JSON."""
+    return {
+        "to": options.form,
+        "as_of": options.moment,
+        "include_vanished": options.vanished,
+        "folders": [asdict(each) for each in result.folders],
+        "totals": {name: sum(getattr(each, name) for each in result.folders) for name in _COUNTED},
+        "left_out": result.left_out,
+        "damaged": [asdict(each) for each in result.damaged],
+    }
+
+
+def _writer(form: Form, root: str, progress: Progress) -> ExportWriter:
+    match form:
+        case "maildir":
+            # Made durable at once when all of it is there.
+            return MaildirWriter(MaildirStore(Path(root), "none"), progress)
+        case "mbox":
+            return MboxWriter(root)
+        case "eml":
+            return EmlWriter(root)
+
+
+def _require_room_of_its_own(archive: Archive, root: str) -> None:
+    """
+    Raises:
+        ConfigError: something is there, or it is within the archive.
+    """
+    if Path(os.path.realpath(root)).is_relative_to(os.path.realpath(archive.settings.archive.path)):
+        raise ConfigError(root, ["lies within the archive"], hint="export to another place")
+    try:
+        taken = bool(os.listdir(root))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(root, [str(error.strerror)], hint="give an empty directory, or a new one") from error
+    if taken:
+        hint = "give an empty directory, or a new one; an export that was cut off is removed and made again"
+        raise ConfigError(root, ["is not empty, and nothing in it is overwritten"], hint=hint)
+
+
+def _remove_left_behind(archive: Archive) -> None:
+    """The catalogs of exports that were killed. Several exports may be at work, each by its own process."""
+    for path in archive.catalog_file.parent.glob(f"{archive.catalog_file.name}.{_WORD}*"):
+        number = path.name.rpartition("-")[2]
+        if number.isdecimal() and not _is_alive(int(number)):
+            remove_catalog(path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _make(root: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(root), exist_ok=True)
+        make_directory(root)
+    except OSError as error:
+        raise ArchiveNotWritable(f"{root}: {error.strerror}", hint="choose another place") from error
+
+
+def _complete(root: str, file_system: WatchedFileSystem | None, summary: dict[str, Any]) -> None:
+    """Bring all of it to the disk, then write the summary."""
+    try:
+        spool = os.path.join(root, "spool")
+        if os.path.isdir(spool):
+            os.rmdir(spool)
+        if file_system is not None:
+            file_system.sync()
+        else:
+            sync_tree(root)
+        with private_file(os.path.join(root, SUMMARY)) as file:
+            file.write(json.dumps(summary, indent=1).encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        sync_paths([root, os.path.dirname(root)])
+    except OSError as error:
+        raise ArchiveNotWritable(f"{root}: {error.strerror}", hint="remove it, and export again") from error

@@ -1,0 +1,54 @@
+"""Garbage collection, wired: the step over an archive in a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from archiver.account.opening import Archive, take_number
+from archiver.events import Progress
+from archiver.journal.bucket import journal_key
+from archiver.journal.recorder import Recorder
+from archiver.storage.bucket.keys import MESSAGES, digest_of_key
+from archiver.storage.bucket.pack_format import PACKS, pack_of_key
+from archiver.storage.bucket.port import Bucket
+from archiver.storage.named_digests import named_digests
+from archiver.upkeep.gc import GarbageResult, GarbageStep, Kind
+
+KINDS = (Kind("messages", MESSAGES, digest_of_key, few=50), Kind("packs", PACKS, pack_of_key, few=5))
+
+
+def collect_garbage(
+    archive: Archive,
+    recorder: Recorder,
+    bucket: Bucket,
+    *,
+    delete: bool,
+    confirmed: bool,
+    check_stop: Callable[[], None],
+    progress: Progress,
+) -> GarbageResult:
+    """The gc step over this archive, whose catalog has caught up with the journal and whose lock is held.
+    `confirmed`: a person's word that much may go.
+
+    Raises:
+        IntegrityError: the journal is damaged or not complete; nothing was removed.
+    """
+    # NOTE: a segment may be there that no listing shows yet, or arrive while we look, and name what would be
+    # removed. An empty journal stays empty: beside it all would be garbage.
+    if delete and archive.catalog.last_segment()[0]:
+        take_number(archive, recorder, "gc")
+    first = bucket.look(journal_key(1))
+    with named_digests(archive.catalog_file.with_name("gc.scratch")) as named:
+        step = GarbageStep(
+            bucket=bucket,
+            journal=archive.journal,
+            last=archive.catalog.last_segment(),
+            began=first.modified if first else 0.0,  # without it the journal is refused when it is read
+            named=named,
+            kinds=KINDS,
+            delete=delete,
+            confirmed=confirmed,
+            progress=progress,
+            check_stop=archive.guarded(check_stop),
+        )
+        return step.run()

@@ -1,0 +1,233 @@
+"""Source and destination met, wired: whether each is the mailbox that it was, and neither is the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+
+from archiver.account.neighbours import neighbours_of
+from archiver.account.opening import Archive, address_of, no_spool, source_of, utc_now
+from archiver.account.sharing import mailbox_of
+from archiver.catalog.port import Catalog
+from archiver.config.load import DestinationSettings, Settings
+from archiver.destination.imap import ImapDestination
+from archiver.destination.port import MailDestination
+from archiver.errors import BackendError, ConfigError
+from archiver.events import Noted, Progress, silent
+from archiver.facts.destination import DestinationFact, DistinctFact, ReachedFact
+from archiver.facts.replica import Address, DestinationFolders
+from archiver.journal.recorder import Recorder
+from archiver.mail.model import Listed
+from archiver.replay.connection import Connection
+from archiver.replay.inside import Others, Place, refuse_full
+from archiver.replay.meeting import Meeter, Meeting, Word, alike_if_new, like_destination, one_mailbox
+from archiver.source.port import MailSource
+from archiver.source.same_mailbox import Resemblance, renewed
+
+
+def address_in(settings: DestinationSettings) -> Address:
+    """Where an account file says that its destination is."""
+    return Address(settings.host.lower(), settings.user, settings.port)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCheck:
+    """What a source was found to be: how many folders it has if all are `renewed`, and the number of a destination
+    that looks like it and of which a person says that it is not."""
+
+    renewed: int = 0
+    distinct: int | None = None
+
+
+def check_source(
+    archive: Archive,
+    source: MailSource,
+    listed: Sequence[Listed],
+    *,
+    word: Word,
+    replays: bool,
+    progress: Progress,
+) -> SourceCheck:
+    """Look whether the source, which listed these folders, is the destination's mailbox. Nothing was changed
+    before, at neither side nor in the archive. A destination that is not known yet is logged in to, if the run
+    `replays`.
+
+    Raises:
+        ConfigError: they are one, and nobody said that they are not.
+    """
+    count = renewed(listed, archive.catalog.folders(), archive.catalog.epochs())
+    settings = archive.settings.destination
+    if settings is None:
+        return SourceCheck(count)
+    destinations = archive.catalog.destinations()
+    known, found = destinations.at(address_in(settings)), Resemblance()
+    if known is None and replays:
+        found = _met_both(source, listed, settings, archive.catalog, progress)
+    elif known is not None and not destinations.is_distinct(known.number):
+        found = like_destination(source, listed, archive.catalog, known.number)
+    if found.proven and word != "new":
+        raise _are_one(archive.settings, settings, found)
+    return SourceCheck(count, known.number if known and found.proven else None)
+
+
+def _met_both(
+    source: MailSource,
+    listed: Sequence[Listed],
+    settings: DestinationSettings,
+    catalog: Catalog,
+    progress: Progress,
+) -> Resemblance:
+    try:
+        with closing(ImapDestination(address_of(settings), no_spool)) as there:
+            return alike_if_new(source, listed, there, there.list_folders(), catalog)
+    except BackendError as error:
+        # The archive can be brought up to date all the same, and nothing is sent before it is looked at again.
+        progress(Noted(str(error)))
+        return Resemblance()
+
+
+def _are_one(settings: Settings, there: DestinationSettings, proof: Resemblance) -> ConfigError:
+    here = f"{settings.source.user} at {settings.source.host}:{settings.source.port}"
+    problem = f"the source, {here}, is the mailbox of the destination, {address_in(there)}"
+    return one_mailbox(str(settings.file), problem, proof)
+
+
+def look_at_both(
+    settings: Settings,
+    catalog: Catalog | None,
+    listed: Sequence[Listed],
+    destination: MailDestination,
+    there: DestinationFolders,
+    word: Word,
+    pause: Callable[[float], None],
+) -> None:
+    """What `check_source` would find out about a destination that is not known yet, where both sides are logged in
+    to anyway; the source, once more, only if they look like one.
+
+    Raises:
+        ConfigError: they are one, and nobody said that they are not.
+    """
+    at = settings.destination
+    if (
+        at is None
+        or word == "new"
+        or (catalog is not None and catalog.destinations().at(address_in(at)) is not None)
+    ):
+        return
+    with closing(source_of(settings, no_spool, pause=pause, progress=silent, attempts=1)) as source:
+        found = alike_if_new(source, listed, destination, there, catalog)
+    if found.proven:
+        raise _are_one(settings, at, found)
+
+
+def look_at_meeting(
+    settings: Settings,
+    catalog: Catalog | None,
+    destination: MailDestination,
+    listed: DestinationFolders,
+    word: Word,
+) -> Meeting:
+    """How a run would meet the destination; nothing is recorded. `catalog` is None where there is no archive yet.
+
+    Raises:
+        ConfigError: a person has to say first what it is.
+    """
+    if catalog is not None:
+        return Meeter(_place_of(settings), catalog, word).meet(destination, listed)
+    if word != "new":
+        refuse_full(_place_of(settings), destination, listed, None)
+    return Meeting(None)
+
+
+def words_of(meeting: Meeting, held: int) -> str:
+    """What a destination is to the archive, for people."""
+    if meeting.number is None:
+        return "new: nothing was sent there yet"
+    if meeting.before is not None:
+        return f"the same as {meeting.before} before, {held:,} copies known"
+    return f"known, {held:,} copies"
+
+
+def meet_destination(
+    archive: Archive,
+    recorder: Recorder,
+    connection: Connection,
+    listed: DestinationFolders,
+    *,
+    word: Word,
+    progress: Progress,
+) -> int:
+    """The number of the destination that listed these folders; what was found out is recorded.
+
+    Raises:
+        ConfigError: a person has to say first what it is.
+        BackendError: it could not be looked at.
+    """
+    meeter = Meeter(_place_of(archive.settings), archive.catalog, word)
+    address = meeter.place.address
+    meeting = connection.insist(lambda destination: meeter.meet(destination, listed))
+    if meeting.before is not None and meeting.number is not None:
+        held = copies_at(archive.catalog, meeting.number)
+        progress(Noted(f"{address}: the same mailbox as {meeting.before} before, {held:,} copies known"))
+    return _record(recorder, address, meeting)
+
+
+def _record(recorder: Recorder, address: Address, meeting: Meeting) -> int:
+    """Record how a destination was met; returns its number."""
+    facts: list[DestinationFact | ReachedFact | DistinctFact] = []
+    at, number = utc_now(), meeting.number
+    port = address.port or 0
+    if number is None:
+        fact = recorder.number_destination(DestinationFact(0, address.host, address.user, at, port))
+        number = fact.number
+        facts.append(fact)
+    elif not meeting.address_known:
+        facts.append(ReachedFact(number, address.host, address.user, port, at))
+    if meeting.distinct:
+        facts.append(DistinctFact(number, at))
+    recorder.write(facts)
+    return number
+
+
+def copies_at(catalog: Catalog | None, destination: int | None) -> int:
+    """How many messages of the archive a destination holds, as far as is recorded."""
+    if catalog is None or destination is None:
+        return 0
+    return sum(each.replayed + each.already_there for each in catalog.at_destinations().tallies(destination, None))
+
+
+def removed_at(catalog: Catalog | None, destination: int | None) -> int:
+    """How many messages of the archive the destination's user removed; they are not sent again."""
+    if catalog is None or destination is None:
+        return 0
+    return sum(each.removed for each in catalog.at_destinations().tallies(destination, None))
+
+
+def known_number(settings: Settings, catalog: Catalog | None) -> int | None:
+    """Under which number the catalog knows the account's destination by its address; None if it does not, or there
+    is none."""
+    if settings.destination is None or catalog is None:
+        return None
+    known = catalog.destinations().at(address_in(settings.destination))
+    return known.number if known else None
+
+
+def _others(settings: Settings) -> Others:
+    """Which account files beside this one name the same mailbox."""
+    there = settings.destination
+    assert there is not None
+    beside = [
+        each
+        for each in neighbours_of([settings.file]).settings
+        if each.destination is not None and mailbox_of(each.destination) == mailbox_of(there)
+    ]
+    began = [each for each in beside if (each.archive.path / "catalog.sqlite").exists()]
+    return Others(*([str(each.file) for each in some] for some in (beside, began)))
+
+
+def _place_of(settings: Settings) -> Place:
+    there = settings.destination
+    assert there is not None
+    return Place(str(settings.file), address_in(there), there.prefix, there.shared, partial(_others, settings))

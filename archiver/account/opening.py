@@ -1,0 +1,372 @@
+"""Settings become open adapters; the only module that names them all."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from archiver.account.lease import Held, give_back, hold
+from archiver.account.note import CATALOG, Begin, require_archive, why_not_begin, why_not_this
+from archiver.account.store import open_store
+from archiver.archive.context import Context
+from archiver.archive.plan import shown_epochs
+from archiver.archive.run import Rules, archive_folders, record_folders
+from archiver.archive.scanned import Retry
+from archiver.archive.unrecorded import Orphans
+from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.catalog.sqlite.swap import remove_catalog, swap_catalog
+from archiver.config.load import ServerSettings, Settings
+from archiver.config.secrets import resolve
+from archiver.errors import ConfigError
+from archiver.events import Noted, Progress
+from archiver.facts.archive import ArchiveFact, FenceFact
+from archiver.imap.login import ServerAddress
+from archiver.journal.port import Journal
+from archiver.journal.recorder import Recorder
+from archiver.mail.content import Spool
+from archiver.mail.model import Listed
+from archiver.source.imap import ImapSource
+from archiver.source.retry import RetryingSource
+from archiver.storage.bucket.lease import Lease
+from archiver.storage.bucket.probe import KeepingBucket
+from archiver.storage.files import Writing, private_file, sync_paths
+from archiver.storage.port import MessageStore
+from archiver.storage.run_lock import account_lock
+
+
+def utc_now() -> str:
+    """The time, UTC, ISO 8601 with seconds."""
+    return _utc(int(time.time()))
+
+
+@lru_cache(maxsize=1)  # asked for every message, and the same for thousands of them
+def _utc(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An account's archive, open. `catalog_file` is the catalog's, whether it is there or not; `is_copy`: it is a
+    copy, in a directory of its own, since the archive cannot be written to."""
+
+    settings: Settings
+    store: MessageStore
+    journal: Journal
+    catalog: SqlCatalog
+    catalog_file: Path
+    is_copy: bool = False
+    bucket: KeepingBucket | None = None
+    lease: Lease | None = None
+
+    def guarded(self, check_stop: Callable[[], None]) -> Callable[[], None]:
+        """`check_stop`, which then also raises Locked when the archive may be another machine's by now."""
+        if (lease := self.lease) is None:
+            return check_stop
+
+        def check() -> None:
+            check_stop()
+            lease.check()
+
+        return check
+
+    def spool(self) -> BinaryIO:
+        """A new, private, empty file for a message too large for memory."""
+        if self.is_copy:
+            return private_file(str(self.catalog_file.with_name(f"{uuid.uuid4().hex}.spool")))
+        return self.store.spool()
+
+    @property
+    def reports(self) -> Path:
+        """Where reports of runs lie."""
+        return self.settings.archive.path / "runs"
+
+    @property
+    def _unsettled(self) -> Path:
+        return self.settings.archive.path / "unsettled"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the store is as the catalog says: whatever worked on it came to its good end."""
+        return not self._unsettled.exists()
+
+    def begin_work(self) -> None:
+        """From here on the store may not be as the catalog says; durable on return, fine if it was said before.
+
+        NOTE: it is said beside the store. A catalog may be replaced by that of last week, and clocks go back.
+        """
+        if self.is_copy:
+            return  # what is done to a copy of the catalog is gone with it
+        with Writing(str(self._unsettled)):
+            self._unsettled.touch(mode=0o600)
+            if self.settings.archive.durability != "none":
+                sync_paths([str(self.settings.archive.path)])
+
+    def end_work(self) -> None:
+        """All that was begun is recorded; the store is as the catalog says."""
+        if self.is_copy:
+            return
+        with Writing(str(self._unsettled)):
+            self._unsettled.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_archive(settings: Settings, held: Held | None = None, *, copy: Path | None = None) -> Iterator[Archive]:
+    """The archive of an account that has one, with its own catalog or with a `copy` of it. Whoever writes to it
+    uses `writing`, who only reads `open_for_reading`.
+
+    Raises:
+        ConfigError: there is none yet.
+    """
+    require_archive(settings)
+    file = copy or settings.archive.path / CATALOG
+    catalog = SqlCatalog(file)
+    bucket, lease = (held.bucket, held.lease) if held else (None, None)
+    stored = open_store(settings, catalog.frames, bucket, lease)
+    try:
+        is_copy = copy is not None
+        yield Archive(settings, stored.store, stored.journal, catalog, file, is_copy, stored.bucket, lease)
+    finally:
+        stored.close(keep_bucket=held is not None)
+        catalog.close()
+
+
+@contextmanager
+def scratch_catalog(archive: Archive, word: str) -> Iterator[SqlCatalog]:
+    """A new, empty catalog beside the archive's own, for as long as it is needed."""
+    path = archive.catalog_file.with_name(f"{archive.catalog_file.name}.{word}")
+    remove_catalog(path)
+    catalog = SqlCatalog(path)
+    try:
+        yield catalog
+    finally:
+        catalog.close()
+        remove_catalog(path)
+
+
+def install_catalog(archive: Archive, word: str) -> Path | None:
+    """Put the scratch catalog `word` in the place of the archive's own; returns where that is now, if there was
+    one. Both are closed on return, and opened again when they are used."""
+    current = archive.catalog_file
+    archive.catalog.close()
+    aside = current.with_name(f"{current.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    return aside if swap_catalog(current.with_name(f"{current.name}.{word}"), current, aside) else None
+
+
+@contextmanager
+def locked(settings: Settings, run: str) -> Iterator[None]:
+    """Hold the account's lock, which the processes of one run share: nobody else on this machine works on it."""
+    holder = {"run": run, "pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()}
+    with account_lock(settings.archive.path, holder) as begins_here:
+        try:
+            yield
+        finally:
+            if begins_here:
+                give_back(settings.archive.path)
+
+
+@contextmanager
+def writing(settings: Settings, run: str, begin: Begin = "never") -> Iterator[tuple[Archive, Recorder]]:
+    """The archive, kept from all other writers on whatever machine, and caught up with its journal. The lease of
+    one in a bucket is held until the lock that `locked` holds around this is let go of. `begin` says whether its
+    journal may be empty.
+
+    Raises:
+        Locked: another run works on it.
+        ArchiveNotWritable: there is no such bucket.
+        ArchiveMissing: the journal is empty, or of another archive than the account's.
+        ConfigError: there is no archive yet; or the endpoint does not do what the account file asks for, by name of
+            what, and nothing was written.
+    """
+    require_archive(settings)
+    with locked(settings, run), open_archive(settings, hold(settings, run, utc_now(), begin)) as archive:
+        recorder = Recorder(archive.journal, archive.catalog, run)
+        recorder.catch_up(archive.begin_work)
+        _require_own(archive, begin)
+        if archive.lease is not None and archive.lease.claim_due:
+            take_number(archive, recorder, run)
+        yield archive, recorder
+
+
+def _require_own(archive: Archive, begin: Begin) -> None:
+    """
+    Raises:
+        ArchiveMissing, ConfigError: the archive is empty and may not be, or is not the account's.
+    """
+    identity, settings = archive.catalog.identity(), archive.settings
+    reason = why_not_begin(settings, begin) if identity is None else why_not_this(settings, identity, begin)
+    if reason is not None:
+        raise reason
+
+
+def take_number(archive: Archive, recorder: Recorder, run: str) -> None:
+    """Write a segment that says nothing, so that none which is still on its way can come next.
+
+    Raises:
+        IntegrityError: one came already.
+    """
+    fence = archive.lease.fence if archive.lease else 0
+    recorder.write([FenceFact(fence, socket.gethostname(), run, utc_now())])
+
+
+def confirm_identity(archive: Archive, recorder: Recorder, *, new_source: bool) -> None:
+    """The archive belongs to one account and one source; another one is refused until a person confirms it.
+
+    Raises:
+        ConfigError: the archive holds another account's mail.
+    """
+    identity = archive.catalog.identity()
+    stranger = stranger_to(archive)
+    if stranger is None and identity is not None:
+        return
+    if stranger is not None and not new_source:
+        raise stranger
+    source = archive.settings.source
+    here = (archive.settings.account, source.protocol, source.host, source.user)
+    archive_id = identity.archive_id if identity else uuid.uuid4().hex
+    recorder.write([ArchiveFact(archive_id, *here, at=utc_now())])
+
+
+def stranger_to(archive: Archive) -> ConfigError | None:
+    """Why the account file and the archive do not belong together; None if they do, or the archive is new."""
+    settings, identity = archive.settings, archive.catalog.identity()
+    if identity is None:
+        return None
+    source = settings.source
+    here = (settings.account, source.protocol, source.host, source.user)
+    there = (identity.account, identity.protocol, identity.host, identity.user)
+    if there == here:
+        return None
+    problem = f"the archive at {settings.archive.path} belongs to account {there[0]} ({there[3]} at {there[2]}), "
+    problem += f"this file names account {here[0]} ({here[3]} at {here[2]})"
+    hint = "change [archive] path, or give --new-source if it is the same mail on a new server"
+    return ConfigError(str(settings.file), [problem], hint=hint)
+
+
+def source_of(
+    settings: Settings,
+    spool: Spool,
+    *,
+    pause: Callable[[float], None],
+    progress: Progress,
+    accept: bool = False,
+    attempts: int | None = None,
+    address: ServerAddress | None = None,
+    leave: Callable[[], bool] = lambda: False,
+    patient: bool = False,
+) -> RetryingSource:
+    """The account's source; it connects when it is first used. `accept` takes placeholders for messages; an
+    `address` may be shared, so that its password is looked up once. `leave` and `patient` are those of
+    `RetryingSource`."""
+    address = address or address_of(settings.source)
+
+    def connect(*, cautious: bool) -> ImapSource:
+        return ImapSource(address, spool, cautious=cautious, accept=accept)
+
+    attempts = attempts or settings.source.attempts
+    return RetryingSource(connect, attempts=attempts, pause=pause, progress=progress, leave=leave, patient=patient)
+
+
+def connect_once(settings: Settings, *, cautious: bool = False) -> ImapSource:
+    """A single attempt at a logged-in connection, for a look that fetches no message."""
+    return ImapSource(address_of(settings.source), no_spool, cautious=cautious)
+
+
+def no_spool() -> BinaryIO:
+    """A look at a server fetches no messages."""
+    raise RuntimeError("a look at a server needs no spool")
+
+
+def address_of(server: ServerSettings) -> ServerAddress:
+    """Where a server is and how to log in; the password is looked up once, when it is first needed."""
+
+    @cache  # one `command` for all connections of a run
+    def password() -> str:
+        return resolve(server.password.kind, server.password.value, user=server.user).reveal()
+
+    return ServerAddress(
+        host=server.host,
+        port=server.port,
+        user=server.user,
+        password=password,
+        tls=server.tls,
+        ca_file=server.ca_file,
+        fingerprint=server.fingerprint,
+        client_cert=server.client_cert,
+        login=server.login,
+        connect_timeout=server.connect_timeout,
+        read_timeout=server.read_timeout,
+    )
+
+
+def archive_listed(
+    archive: Archive,
+    recorder: Recorder,
+    listed: Sequence[Listed],
+    orphans: Orphans,
+    *,
+    check_stop: Callable[[], None],
+    pause: Callable[[float], None],
+    progress: Progress,
+    retry: Retry = "due",
+    accept: bool = False,
+) -> Mapping[bytes, str]:
+    """The archive step over this archive; why folders could not be opened that it never held, by raw name.
+
+    Raises:
+        ArchiverError: the account could not be finished; what was done so far is recorded.
+    """
+    settings = archive.settings
+    address = address_of(settings.source)
+
+    def connect(extra: bool, leave: Callable[[], bool]) -> RetryingSource:
+        spool = archive.store.spool
+        source = source_of(
+            settings, spool, pause=pause, progress=progress, accept=accept, address=address, leave=leave
+        )
+        if extra:
+            source.connect_now()
+        return source
+
+    folders, epochs = record_folders(listed, archive.catalog, recorder, utc_now()), archive.catalog.epochs()
+    context = Context(
+        connect=connect,
+        store=archive.store,
+        catalog=archive.catalog,
+        recorder=recorder,
+        search=settings.messages.search,
+        whole=settings.folders.whole,
+        retry=retry,
+        accept=accept,
+        progress=progress,
+        check_stop=archive.guarded(check_stop),
+        now=utc_now,
+        folders=folders,
+        epochs=epochs,
+        shown=shown_epochs(listed, folders, epochs),
+        orphans=orphans,
+        refused={},
+    )
+    archive_folders(context, listed, rules_of(settings))
+    return context.refused
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Which folders an account archives."""
+    return Rules(
+        settings.folders.include, settings.folders.exclude, settings.source.connections, settings.folders.whole
+    )
+
+
+def settle(archive: Archive, progress: Progress) -> Orphans:
+    """After a run that did not end well: bring the store to what the catalog says, keep what it left."""
+    progress(Noted("what the last run left may not be as the catalog says: looking through the store"))
+    return Orphans(archive.store.settle(archive.catalog))

@@ -1,0 +1,138 @@
+"""The other accounts that an account may meet at its destination, wired: their files, and their catalogs, only
+read."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from archiver.account.neighbours import Neighbours, neighbours_of
+from archiver.account.sharing import Mailbox, fill_one, mailbox, mailbox_of, named
+from archiver.catalog.sqlite.claims import claims, fillers, last_segment
+from archiver.config.load import load_account, written_destination
+from archiver.config.settings import Settings
+from archiver.errors import ArchiverError, ConfigError, IntegrityError
+from archiver.facts.replica import Copy, KnownTarget
+from archiver.mail.folder_names import decode_name, printable
+from archiver.replay.context import Hold
+
+_SEGMENT = re.compile(r"(\d{8,})-.+\.jsonl\.gz")
+
+
+class AccountsBeside:
+    """Implements `OtherAccounts` for one account: those of the folder in which its file lies, and `more` files that
+    the same command works on. Files elsewhere, and archives on other machines, are not known here."""
+
+    def __init__(self, settings: Settings, more: Iterable[Path] = ()) -> None:
+        self._settings = settings
+        self._more = tuple(more)
+
+    @cached_property
+    def _beside(self) -> Neighbours:
+        found = neighbours_of([self._settings.file])
+        known = {self._settings.file, *(each.file for each in found.settings), *found.wrong}
+        settings, wrong = list(found.settings), list(found.wrong)
+        for file in self._more:
+            if file not in known:
+                try:
+                    settings.append(load_account(file))
+                except ConfigError:
+                    wrong.append(file)
+        return Neighbours(tuple(settings), tuple(wrong))
+
+    def hold(self, raws: Iterable[bytes]) -> Hold | None:
+        if wrong := [file for file in self._beside.wrong if self._may_fill_it(file)]:
+            reason = f"{wrong[0]} has mistakes, so nobody knows whether that account fills the same mailbox"
+            return Hold(reason, "`archiver check` names the mistakes; correct them, or move the file elsewhere")
+        if meeting := [each for each in self._beside.settings if fill_one(self._settings, each)]:
+            reason = f"{named(meeting)} {'fills' if len(meeting) == 1 else 'fill'} the same mailbox"
+            return Hold(reason, 'give each account its own prefix there, or write vanished = "keep"')
+        for each in self._of_this_mailbox():
+            _require_caught_up(each)
+        for raw in raws:
+            if meeting := [each for each in self._of_this_mailbox() if self._is_filled_by(each, raw)]:
+                folder = printable(decode_name(raw))
+                reason = f'{named(meeting)} {"fills" if len(meeting) == 1 else "fill"} the folder "{folder}", too'
+                return Hold(reason, 'give the folder another place with rename, or write vanished = "keep"')
+        return None
+
+    def claimed(self, copies: Mapping[KnownTarget, Sequence[Copy]]) -> Mapping[KnownTarget, Mapping[int, str]]:
+        found: defaultdict[KnownTarget, dict[int, str]] = defaultdict(dict)
+        ours = {target: {copy.uid: copy for copy in its} for target, its in copies.items()}
+        own = _catalog(self._settings).resolve()
+        theirs = {each.file for each in self._of_this_mailbox()}
+        for each in self._beside.settings:
+            if not _catalog(each).exists() or _catalog(each).resolve() == own:
+                continue
+            try:
+                claimed = claims(_catalog(each), {target: uids.keys() for target, uids in ours.items()})
+            except ArchiverError:
+                if each.file in theirs:
+                    raise
+                continue  # the archive of another mailbox, as far as the files tell
+            for claim in claimed:
+                # NOTE: one mailbox may have two names. Then the folder, the UIDVALIDITY, the UID and the octets
+                # are the same; of two mailboxes that were made at the same second all of that is not.
+                is_here = mailbox(claim.host, claim.user) == self._mailbox
+                if is_here or claim.digest == ours[claim.target][claim.uid].digest:
+                    found[claim.target][claim.uid] = each.account
+        return found
+
+    def _is_filled_by(self, other: Settings, raw: bytes) -> bool:
+        catalog = _catalog(other)
+        return catalog.exists() and any(mailbox(*each) == self._mailbox for each in fillers(catalog, raw))
+
+    def _may_fill_it(self, wrong: Path) -> bool:
+        """Whether a file with mistakes may be that of an account which is replayed to this mailbox."""
+        try:
+            destination = written_destination(wrong)
+        except ConfigError:
+            return True
+        if destination is None:
+            return False
+        host, user = destination.get("host"), destination.get("user")
+        if not isinstance(host, str) or not isinstance(user, str):
+            return True
+        return mailbox(host, user) == self._mailbox
+
+    @property
+    def _mailbox(self) -> Mailbox:
+        assert self._settings.destination is not None
+        return mailbox_of(self._settings.destination)
+
+    def _of_this_mailbox(self) -> Iterator[Settings]:
+        """Other accounts that are replayed to it."""
+        for each in self._beside.settings:
+            if each.destination is not None and mailbox_of(each.destination) == self._mailbox:
+                yield each
+
+
+def _catalog(settings: Settings) -> Path:
+    return settings.archive.path / "catalog.sqlite"
+
+
+def _require_caught_up(settings: Settings) -> None:
+    """
+    Raises:
+        ArchiverError: the catalog does not know all that its journal says; or it is not here, and the journal is.
+    """
+    catalog = _catalog(settings)
+    if not catalog.exists():
+        if settings.archive.s3 is not None or catalog.with_name("journal").is_dir():
+            raise IntegrityError(f"{catalog}: is not here, so nobody knows which mail {settings.account} counts on")
+        return  # an account that was never run counts on nothing
+    newest = max((int(found[1]) for found in _segments(settings)), default=0)
+    if newest > last_segment(catalog):
+        raise IntegrityError(f"{catalog}: does not know yet what its journal says; run {settings.account} once")
+
+
+def _segments(settings: Settings) -> Iterator[re.Match[str]]:
+    directory = settings.archive.path / "journal"
+    try:
+        names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    except OSError as error:
+        raise IntegrityError(f"{directory}: cannot be read: {error.strerror}") from None
+    return filter(None, map(_SEGMENT.fullmatch, names))

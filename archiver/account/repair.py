@@ -1,0 +1,67 @@
+"""Repair, wired: where an account's lost octets may still be, and the step over its archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+
+from archiver.account.opening import Archive, source_of
+from archiver.account.replay import destination_connection, destination_number
+from archiver.events import Progress
+from archiver.journal.recorder import Recorder
+from archiver.mail.model import Placement
+from archiver.upkeep.repair import RepairResult, RepairStep
+from archiver.upkeep.repair_sources import AtDestination, AtSource, Origin, OtherCopies
+
+
+def repair_archive(
+    archive: Archive,
+    recorder: Recorder,
+    reads: Callable[[Placement], bool],
+    *,
+    dry_run: bool,
+    check_stop: Callable[[], None],
+    pause: Callable[[float], None],
+    progress: Progress,
+) -> RepairResult:
+    """The repair step over this archive. Servers are contacted when they are first needed.
+
+    Raises:
+        ArchiverError: the catalog cannot be read, or the store not written; what was mended before stays so.
+    """
+    was_settled = archive.is_settled
+    with ExitStack() as stack:
+        step = RepairStep(
+            store=archive.store,
+            catalog=archive.catalog,
+            recorder=recorder,
+            origins=_origins(archive, stack, pause, progress),
+            reads=reads,
+            begin=archive.begin_work,
+            progress=progress,
+            check_stop=archive.guarded(check_stop),
+            dry_run=dry_run,
+        )
+        result = step.run()
+    if was_settled:  # else the next run still has to look through the store
+        archive.end_work()
+    return result
+
+
+def _origins(
+    archive: Archive, stack: ExitStack, pause: Callable[[float], None], progress: Progress
+) -> list[Origin]:
+    source = stack.enter_context(
+        closing(source_of(archive.settings, archive.spool, pause=pause, progress=progress, patient=True))
+    )
+    catalog = archive.catalog
+    origins: list[Origin] = [
+        OtherCopies(archive.store, catalog),
+        AtSource(source, catalog.folders().values(), catalog.epochs(), progress),
+    ]
+    if (number := destination_number(archive)) is not None:
+        connection = stack.enter_context(
+            closing(destination_connection(archive, pause=pause, progress=progress, patient=True))
+        )
+        origins.append(AtDestination(catalog.at_destinations(), number, connection.insist, progress))
+    return origins

@@ -1,0 +1,83 @@
+"""Mail known again in a new epoch, without a download.
+
+A new UIDVALIDITY or a renamed folder shows old mail under new UIDs. It is the same only by the server's own
+identity, or if Message-ID, size, INTERNALDATE and header digest are present and unique on both sides; otherwise it
+is fetched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from archiver.archive.plan import groups_of, header_key, identity_key, unique_twins
+from archiver.catalog.port import Catalog
+from archiver.mail.content import header_digest, internaldate_seconds, message_id
+from archiver.mail.model import Attributes, Placement, Twin
+from archiver.source.port import MailSource
+
+_MATCHED_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A message as the server shows it now, the archive's message it is, and how that is known."""
+
+    seen: Attributes
+    twin: Twin
+    how: Literal["emailid", "headers"]
+
+
+def known_again(
+    source: MailSource,
+    catalog: Catalog,
+    present: set[int],
+    wanted: set[int],
+    usable: Callable[[Placement], bool],
+) -> Iterator[Match]:
+    """What of `wanted` in the open folder the archive has. `present` are all its UIDs: what is unique must be so
+    among all. `usable`: whether a place of the archive is one that the server no longer shows. Whoever takes a
+    match takes its UID out of `wanted`.
+    """
+    seen = {each.uid: each for each in source.scan(present) if each.size is not None}
+    for sizes in groups_of(Counter(each.size for each in seen.values()), _MATCHED_AT_ONCE):
+        yield from _of_sizes(
+            source, catalog, {uid: each for uid, each in seen.items() if each.size in sizes}, wanted, usable
+        )
+
+
+def _of_sizes(
+    source: MailSource,
+    catalog: Catalog,
+    seen: Mapping[int, Attributes],
+    wanted: set[int],
+    usable: Callable[[Placement], bool],
+) -> Iterator[Match]:
+    """Match all messages of some sizes. Size belongs to every key, so what is unique among them is unique."""
+    candidates = catalog.candidates({each.size for each in seen.values() if each.size is not None})
+    may_be = [usable(twin.placement) for _, twin in candidates]
+    if not any(may_be):
+        return
+    by_identity = unique_twins([(identity_key(each), twin) for each, twin in candidates], may_be)
+    for uid in sorted(wanted & seen.keys()):
+        identity = identity_key(seen[uid])
+        if identity is not None and identity in by_identity:
+            yield Match(seen[uid], by_identity[identity], "emailid")
+    by_header = unique_twins(
+        [(header_key(each, twin.message_id, twin.header_digest), twin) for each, twin in candidates], may_be
+    )
+    sized = {(key.size, key.instant) for key in by_header if key is not None}
+    alike = [uid for uid, each in seen.items() if (each.size, internaldate_seconds(each.internaldate)) in sized]
+    if not wanted & set(alike):
+        return
+    keys = {
+        each.uid: header_key(seen[each.uid], message_id(header), header_digest(header))
+        for each, header in source.headers(alike)
+        if each.uid in seen
+    }
+    times = Counter(keys.values())
+    for uid, key in sorted(keys.items()):
+        if key is not None and key in by_header and times[key] == 1 and uid in wanted:
+            yield Match(seen[uid], by_header[key], "headers")

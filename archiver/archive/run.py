@@ -1,0 +1,136 @@
+"""The archive step: from a list of folders to an archive that holds them, over several connections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from archiver.archive.context import Context
+from archiver.archive.plan import is_due, plan_run
+from archiver.archive.queue import Dealing, Member
+from archiver.archive.scanned import Retry
+from archiver.archive.unrecorded import adopted
+from archiver.archive.worker import Part
+from archiver.catalog.port import Catalog
+from archiver.errors import BackendError
+from archiver.events import Noted
+from archiver.facts.archive import FolderFact, StoredFact
+from archiver.journal.recorder import Recorder
+from archiver.mail.folder_names import directory_of
+from archiver.mail.model import Folder, KnownFolder, Listed, Placement, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which folders an account archives, and over how many connections. `include` and `exclude` are globs, and so
+    is `whole`, the folders that a person calls whole whatever number of messages they show."""
+
+    include: Sequence[str]
+    exclude: Sequence[str]
+    connections: int
+    whole: Sequence[str] = ()
+
+
+def plan_archive(
+    catalog: Catalog, listed: Sequence[Listed], rules: Rules, *, search: str | None, retry: Retry
+) -> Plan:
+    """What `archive_folders` would do."""
+    due = {each.epoch for each in catalog.quarantined() if retry == "all" or is_due(each)}
+    return plan_run(
+        listed,
+        catalog.folders(),
+        catalog.epochs(),
+        include=rules.include,
+        exclude=rules.exclude,
+        whole=rules.whole,
+        search=search,
+        waiting=due,
+    )
+
+
+def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) -> None:
+    """Archive what is new of the listed folders. `context` has the folders that `record_folders` gave.
+
+    Raises:
+        ArchiverError: the account could not be finished; what was done so far is recorded.
+    """
+    plan = plan_archive(context.catalog, listed, rules, search=context.search, retry=context.retry)
+    chosen = [each.folder for each in (*(each for each, _ in plan.visit), *plan.unchanged)]
+    context.store.subscribe([context.folders[each.raw].directory for each in chosen if each.subscribed])
+
+    def work_off(member: Member, extra: bool) -> None:
+        try:
+            source = context.connect(extra, member.leave)
+        except BackendError as error:
+            if not member.leave():
+                raise
+            # Servers allow only so many connections of a user; the first one does all the work, if need be.
+            context.progress(Noted(f"{error.reason}: going on with one connection less"))
+            return
+        part = Part(context, member, source)
+        try:
+            part.work_off()
+        finally:
+            part.close()
+
+    Dealing(rules.connections, context.progress, work_off).run(each for each, _ in plan.visit)
+    adopt_left(context)
+
+
+def adopt_left(context: Context) -> None:
+    """What a crashed run left of folders that this one did not open: nobody says that it vanished."""
+    numbers = {folder.directory: folder.number for folder in context.catalog.folders().values()}
+    epochs = context.catalog.epochs()
+    facts: list[StoredFact] = []
+    moves: list[tuple[Placement, Placement]] = []
+    for placement in context.orphans.left():
+        epoch = epochs.get(numbers.get(placement.directory, 0))
+        if epoch is None or placement.uid not in context.orphans.of(placement.directory, epoch):
+            continue
+        if context.catalog.attributes(epoch.number, [placement.uid]):
+            continue
+        facts.append(adopted(context.store, epoch, placement, None, context.now))
+        moves.append((placement, replace(placement, generation=epoch.generation, present=True)))
+    context.store.move(moves)
+    context.recorder.write(facts)
+
+
+def record_folders(
+    listed: Sequence[Listed], catalog: Catalog, recorder: Recorder, at: str
+) -> dict[bytes, KnownFolder]:
+    """Record folders that are new, that changed their attributes, and that are no longer listed. A folder's
+    directory is given once, in the order of raw names, and never changes."""
+    known = dict(catalog.folders())
+    taken = {each.directory for each in known.values()}
+    facts: list[FolderFact] = []
+    for folder in sorted((each.folder for each in listed), key=lambda folder: folder.raw):
+        before = known.get(folder.raw)
+        if before is not None and before.listed and before.folder == folder:
+            continue
+        directory = before.directory if before else directory_of(folder.path, folder.raw, taken)
+        taken.add(directory)
+        fact = _folder_fact(before.number if before else 0, folder, directory, listed=True, at=at)
+        if before is None:
+            fact = recorder.number_folder(fact)
+        known[folder.raw] = KnownFolder(fact.number, folder, directory, True)
+        facts.append(fact)
+    here = {each.folder.raw for each in listed}
+    for raw, before in known.items():
+        if before.listed and raw not in here:
+            facts.append(_folder_fact(before.number, before.folder, before.directory, listed=False, at=at))
+    recorder.write(facts)
+    return {raw: folder for raw, folder in known.items() if raw in here}
+
+
+def _folder_fact(number: int, folder: Folder, directory: str, *, listed: bool, at: str) -> FolderFact:
+    return FolderFact(
+        number=number,
+        raw=folder.raw,
+        path=folder.path,
+        delimiter=folder.delimiter,
+        directory=directory,
+        attributes=folder.attributes,
+        subscribed=folder.subscribed,
+        listed=listed,
+        at=at,
+    )

@@ -1,0 +1,93 @@
+"""What a survey found in a folder, shared by the connections that fetch what it wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from archiver.errors import FolderChanged
+from archiver.facts.archive import StateFact, StoredFact
+from archiver.mail.content import arrived_of, header_digest, message_id
+from archiver.mail.headers import headers_of
+from archiver.mail.model import Fetched, KnownEpoch, KnownFolder, Listed, Opened, Placement
+
+#: Which messages in quarantine are tried: those that a plain run tries, or all.
+Retry = Literal["due", "all"]
+
+
+@dataclass(slots=True)
+class Surveyed:
+    """A folder's survey: what is on the server, what of it is wanted, where the pass began.
+
+    `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `quarantined` are those on the server that
+    wait in quarantine, `breaking` those of them at which a connection broke; `newest_known` is the highest UID that
+    the archive has or that waits in quarantine. `shown`: the server probably shows only a part of the folder, so
+    many messages; those of `on_server` beyond them it showed before. `disagreement`: the server's numbers do not
+    agree, so that the folder cannot be complete.
+    """
+
+    listed: Listed
+    known: KnownFolder
+    epoch: KnownEpoch
+    opened: Opened
+    on_server: int
+    excluded: int
+    wanted: set[int]
+    state: StateFact
+    quarantined: frozenset[int] = frozenset()
+    breaking: frozenset[int] = frozenset()
+    newest_known: int = 0
+    gone: int = 0
+    shown: int | None = None
+    disagreement: str | None = None
+    slices_left: int = 0
+    error: str | None = None
+
+    def stored_fact(self, fetched: Fetched, at: str) -> StoredFact:
+        """What is recorded of a message that came."""
+        attributes, body = fetched.attributes, fetched.body
+        return StoredFact(
+            epoch=self.epoch.number,
+            uid=attributes.uid,
+            digest=body.digest,
+            size=body.size,
+            crlf_size=body.crlf_size,
+            server_size=attributes.size,
+            internaldate=attributes.internaldate,
+            arrived=arrived_of(attributes.internaldate, body.header),
+            flags=attributes.flags or frozenset(),
+            message_id=message_id(body.header),
+            header_digest=header_digest(body.header),
+            emailid=attributes.emailid,
+            matched=None,
+            at=at,
+            headers=headers_of(body.header),
+        )
+
+    def placement(self, fact: StoredFact) -> Placement:
+        """Where a message of this folder belongs."""
+        return Placement(
+            directory=self.known.directory,
+            uidvalidity=self.epoch.uidvalidity,
+            generation=self.epoch.generation,
+            uid=fact.uid,
+            digest=fact.digest,
+            size=fact.size,
+            crlf_size=fact.crlf_size,
+            arrived=fact.arrived,
+            flags=fact.flags,
+        )
+
+
+def same_folder(surveyed: Surveyed, opened: Opened) -> None:
+    """A slice opens the folder again; it must still be the one that was surveyed.
+
+    Raises:
+        FolderChanged: it is not.
+    """
+    before, now = surveyed.epoch.uidvalidity, opened.status.uidvalidity
+    if now != before:
+        raise FolderChanged(
+            f'folder "{surveyed.known.folder.name}": UIDVALIDITY changed from {before} to {now} during the run',
+            hint="the next run begins a new epoch",
+        )

@@ -1,0 +1,220 @@
+"""The SQLite file of a catalog: private, local, durable at every commit, and its troubles in our errors.
+
+What is particular to SQLite is here alone: how transactions begin, which file systems will do, and what its
+result codes mean to a person.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from archiver.catalog.sqlite import schema
+from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError, Locked
+from archiver.mail.headers import folded
+from archiver.storage.mounts import MOUNTS, kind_of
+
+_BUSY_SECONDS = 60
+_BUSY_PAUSE = 0.01
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA cache_size = -8192",
+)
+
+_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gfs2", "ocfs2"})
+_NETWORK_FUSE = frozenset({"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.ceph"})
+
+_NOT_WRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT}
+_OCCUPIED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
+
+
+class Database:
+    """Transactions on one SQLite file, from any thread. Nothing is opened before the first one.
+
+    Writers of one process wait for each other here, those of other processes for up to a minute. Readers see the
+    state at their beginning and stop nobody. After `close`, or in a forked child, it is opened anew.
+    """
+
+    def __init__(self, path: Path, migrations: Sequence[schema.Migration] = schema.MIGRATIONS) -> None:
+        self.path = path
+        self._migrations = migrations
+        self._forget()
+        _ALL.add(self)
+
+    def _forget(self) -> None:
+        self._engine: Engine | None = None
+        self._opening = threading.Lock()
+        self._writing = threading.Lock()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads.
+
+        Raises:
+            ConfigError, IntegrityError, ArchiveNotWritable, Locked: it cannot be opened or read.
+        """
+        with self._translating(), self._opened().begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that may write; it is durable when the block ends, undone when the block raises.
+
+        Raises:
+            ConfigError, IntegrityError, ArchiveNotWritable, Locked: nothing was written.
+        """
+        with (
+            self._translating(),
+            self._writing,
+            self._opened().execution_options(writing=True).begin() as connection,
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Close the file; may be called twice. A reader still at work keeps its own connection."""
+        with self._opening:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
+    def _opened(self) -> Engine:
+        with self._opening:
+            if self._engine is None:
+                engine = self._prepared()
+                try:
+                    self._upgrade(engine)
+                except BaseException:
+                    engine.dispose()
+                    raise
+                self._engine = engine
+            return self._engine
+
+    def _prepared(self) -> Engine:
+        refuse_network(self.path)
+        _create_private(self.path)
+        engine = create_engine(
+            URL.create("sqlite+pysqlite", database=str(self.path)),
+            poolclass=QueuePool,
+            max_overflow=-1,
+            connect_args={"check_same_thread": False, "timeout": _BUSY_SECONDS},
+        )
+        event.listen(engine, "connect", _configure)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def _upgrade(self, engine: Engine) -> None:
+        with engine.begin() as connection:
+            if schema.version_of(connection) == 1 + len(self._migrations):
+                return
+        more = True
+        while more:
+            with engine.execution_options(writing=True).begin() as connection:
+                more = schema.step_up(connection, str(self.path), self._migrations)
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if (translated := _translated(self.path, error)) is not None:
+                raise translated from error
+            raise
+
+
+_ALL: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _close_before_fork() -> None:
+    # NOTE: SQLite's locks do not survive a fork, though its memory believes so: a file that is open in the parent
+    # must not even be closed in the child.
+    for database in list(_ALL):
+        database.close()
+
+
+def _forget_in_child() -> None:
+    # Locks that other threads of the parent held would never be released here.
+    for database in list(_ALL):
+        database._forget()
+
+
+os.register_at_fork(before=_close_before_fork, after_in_child=_forget_in_child)
+
+
+def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    connection.create_function("folded", 1, folded, deterministic=True)
+    connection.isolation_level = None  # the driver begins no transactions, `_begin` does
+    deadline = time.monotonic() + _BUSY_SECONDS
+    for pragma in _PRAGMAS:
+        while True:
+            try:
+                connection.execute(pragma).close()
+                break
+            except sqlite3.OperationalError as error:
+                # NOTE: nobody waits for another who turns to WAL just now, whatever busy_timeout says.
+                if error.sqlite_errorcode not in _OCCUPIED or time.monotonic() > deadline:
+                    raise
+                time.sleep(_BUSY_PAUSE)
+
+
+def _begin(connection: Connection) -> None:
+    # One that reads first and writes later would fail beside another writer, so a writer says so at once.
+    writing = connection.get_execution_options().get("writing")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _create_private(path: Path) -> None:
+    """Make the file before SQLite does, readable by nobody else; `-wal` and `-shm` take after it."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        # NOTE: never open an existing one: closing it would drop the locks that SQLite holds in this process.
+        pass
+    except OSError as error:
+        raise ArchiveNotWritable(f"{path}: {error.strerror}", hint="fix the permissions or free space") from error
+
+
+def refuse_network(path: Path, mounts: Path = MOUNTS) -> None:
+    """SQLite's locks and shared memory do not work between hosts.
+
+    Raises:
+        ConfigError: `path` lies on a network file system.
+    """
+    kind = kind_of(path, mounts)
+    if kind in _NETWORK or kind in _NETWORK_FUSE:
+        raise ConfigError(
+            str(path),
+            [f"lies on a network file system ({kind}), where SQLite is not safe"],
+            hint="set archive.path to a local directory",
+        )
+
+
+def _translated(path: Path, error: DBAPIError) -> ArchiverError | None:
+    """What SQLite's result code (sqlite.org/rescode.html) means to a person; None if it was not foreseen."""
+    extended = getattr(error.orig, "sqlite_errorcode", None)
+    if extended is None:
+        return None
+    code, what = extended & 0xFF, f"{path}: {error.orig}"
+    if code in _DAMAGED or extended in _UNREADABLE:
+        return IntegrityError(what, hint="archiver rebuild makes the catalog again from the journal")
+    if code in _NOT_WRITABLE or code == sqlite3.SQLITE_IOERR:
+        return ArchiveNotWritable(what, hint="free space or fix the permissions, and run again")
+    if code in _OCCUPIED:
+        return Locked(what, hint="another process has been writing to it for over a minute")
+    return None

@@ -1,0 +1,72 @@
+"""Reading messages' rows: the columns that tell a place, and how they become values.
+
+Rows are taken by position: there may be millions of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, select
+
+from archiver.catalog.sqlite.schema import ARCHIVE, EPOCH, FOLDER, MESSAGE
+from archiver.mail.model import Flags, Placement
+
+_IN_LIST = 500
+STREAM = {"yield_per": 2000}
+
+
+class FlagSets(dict[str, Flags]):
+    """Sets of flags by their text, so that equal ones are one object."""
+
+    def __missing__(self, text: str) -> Flags:
+        flags = self[text] = frozenset(json.loads(text))
+        return flags
+
+
+IS_PRESENT = and_(MESSAGE.c.vanished_at.is_(None), EPOCH.c.ended_at.is_(None))
+PLACE = (
+    FOLDER.c.directory,
+    EPOCH.c.uidvalidity,
+    EPOCH.c.generation,
+    MESSAGE.c.uid,
+    MESSAGE.c.digest,
+    MESSAGE.c.size,
+    MESSAGE.c.crlf_size,
+    MESSAGE.c.arrived,
+    MESSAGE.c.flags,
+    IS_PRESENT.label("present"),
+)
+
+
+_named = ARCHIVE.alias("named")
+CURRENT_SOURCE = func.coalesce(
+    select(func.min(ARCHIVE.c.id))
+    .join(_named, and_(*(_named.c[name] == ARCHIVE.c[name] for name in ("protocol", "host", "user"))))
+    .where(_named.c.id == select(func.max(ARCHIVE.c.id)).scalar_subquery())
+    .scalar_subquery(),
+    0,
+)
+"""The present source, by the first row that names it: a source that was left and came back is the same one."""
+
+
+def of_messages(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
+    joined = select(*columns).select_from(MESSAGE).join(EPOCH, EPOCH.c.number == MESSAGE.c.epoch)
+    return joined.join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
+
+
+def parts(column: ColumnElement[Any], values: Collection[Any]) -> Iterator[ColumnElement[bool]]:
+    """`column` is one of `values`, as conditions of a bounded length, in ascending order."""
+    ordered = sorted(set(values))
+    for start in range(0, len(ordered), _IN_LIST):
+        yield column.in_(ordered[start : start + _IN_LIST])
+
+
+def placement(row: Sequence[Any], sets: FlagSets) -> Placement:
+    """From the columns of `PLACE`, by position: there may be millions of them."""
+    directory, uidvalidity, generation, uid, digest, size, crlf_size, arrived, flags, present = row
+    return Placement(
+        directory, uidvalidity, generation, uid, digest, size, crlf_size, arrived, sets[flags], present
+    )

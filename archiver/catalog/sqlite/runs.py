@@ -1,0 +1,56 @@
+"""Which runs there were and which of their steps are done: in the catalog's database, not in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from archiver.catalog.sqlite.database import Database
+from archiver.catalog.sqlite.schema import RUN, STEP
+
+
+class SqlRunLedger:
+    """The runs in a catalog's database; each call is a transaction of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, run: str, at: str) -> None:
+        """A run begins; what is recorded of it stays if it did before."""
+        with self._database.writing() as connection:
+            connection.execute(upsert(RUN).values(run=run, started=at).on_conflict_do_nothing())
+
+    def finish(self, run: str, status: str, exit_code: int, at: str) -> None:
+        """A run ended; a later end of the same run counts."""
+        end = {"finished": at, "status": status, "exit_code": exit_code}
+        statement = upsert(RUN).values(run=run, started=at, **end)
+        with self._database.writing() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=[RUN.c.run], set_=end))
+
+    def runs(self) -> Sequence[tuple[str, str, str | None, str | None, int | None]]:
+        """(run, started, finished, status, exit_code) of all runs, oldest first."""
+        columns = (RUN.c.run, RUN.c.started, RUN.c.finished, RUN.c.status, RUN.c.exit_code)
+        with self._database.reading() as connection:
+            rows = connection.execute(select(*columns).order_by(RUN.c.started, RUN.c.run))
+            return [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
+
+    def complete_step(self, run: str, step: str, result: str, at: str, seconds: float | None = None) -> None:
+        """A step is done, in so many seconds; `result` is JSON for the steps after it. Done again, the later result
+        counts."""
+        done = {"result": result, "at": at, "seconds": seconds}
+        statement = upsert(STEP).values(run=run, step=step, **done)
+        with self._database.writing() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=[STEP.c.run, STEP.c.step], set_=done))
+
+    def timings(self, run: str) -> Mapping[str, float]:
+        """How many seconds the steps of a run took."""
+        rows = select(STEP.c.step, STEP.c.seconds).where(STEP.c.run == run, STEP.c.seconds.is_not(None))
+        with self._database.reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(rows)}
+
+    def step_result(self, run: str, step: str) -> str | None:
+        """The result of a step that is done; None if it is not."""
+        with self._database.reading() as connection:
+            return connection.scalar(select(STEP.c.result).where(STEP.c.run == run, STEP.c.step == step))

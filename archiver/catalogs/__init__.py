@@ -1,1 +1,0 @@
-"""The facts of an archive in a database, where they can be asked for."""

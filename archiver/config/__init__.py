@@ -1,0 +1,8 @@
+"""Account files (TOML), and the secrets they refer to.
+
+settings    the keys as frozen values, with their checks
+load        files and defaults.toml read; all mistakes of a file reported at once
+template    the commented file that `archiver init` writes
+secrets     references resolved when a connection needs them: file, environment, command, keyring
+secrecy     removes every known secret from texts of servers and libraries
+"""

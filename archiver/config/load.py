@@ -1,0 +1,380 @@
+"""Account files: TOML in, frozen settings out, every mistake of a file at once.
+
+An admin who edits a file over a slow connection wants all mistakes in one go, each with the key and what to
+write instead. So the shape is checked by pydantic, which does not stop at the first error, contradictions are
+looked for in the same pass, and both are worded here. Secrets are never in a file: only references to them,
+which `archiver.config.secrets` resolves when a connection needs them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from archiver.config.settings import (
+    PORTS,
+    TABLES,
+    AccountFile,
+    ArchiveSettings,
+    DestinationSettings,
+    FolderRules,
+    MessageRules,
+    ObjectLock,
+    ReplayRules,
+    S3Settings,
+    SecretReference,
+    ServerSettings,
+    Settings,
+)
+from archiver.errors import ConfigError
+
+__all__ = [
+    "ArchiveSettings",
+    "DestinationSettings",
+    "FolderRules",
+    "MessageRules",
+    "ReplayRules",
+    "S3Settings",
+    "SecretReference",
+    "ServerSettings",
+    "Settings",
+    "account_files",
+    "fleet_conflicts",
+    "load_account",
+    "written_destination",
+]
+
+DEFAULTS = "defaults.toml"
+Tree = dict[str, Any]
+Keys = tuple[int | str, ...]
+
+#: What is planned and not built: refused in so many words, never silently ignored.
+NOT_YET: tuple[Keys, ...] = (("archive", "catalog"),)
+NOT_YET_VALUES: dict[Keys, str] = {("source", "protocol"): "pop3"}
+_SERVERS = ("source", "destination")
+_TOP = [name for name in TABLES if "." not in name]
+_NESTED = {"archive.s3.object_lock": ObjectLock.model_fields}
+_REFERENCES = ("password", "customer_key")
+
+EXAMPLES: dict[Keys, str] = {
+    ("source", "host"): 'host = "imap.example.org"',
+    ("source", "user"): 'user = "alice@example.org"',
+    ("source", "password"): 'password = { env = "ALICE_PASSWORD" }',
+    ("destination", "host"): 'host = "imap.example.net"',
+    ("destination", "user"): 'user = "alice@example.net"',
+    ("destination", "password"): 'password = { env = "ALICE_NEW_PASSWORD" }',
+    ("archive", "path"): 'path = "/srv/mail-archive/{account}"',
+    ("archive", "s3", "bucket"): 'bucket = "mail"',
+}
+
+
+def load_account(path: Path) -> Settings:
+    """Read an account file over the `defaults.toml` of its folder.
+
+    Tables are merged key by key and the account's value wins; a password reference is taken as a whole.
+    A symbolic link is an account of its own, named by the link.
+
+    Raises:
+        ConfigError: with every mistake found; none of its text is taken from a password.
+    """
+    file = path.absolute()
+    account = file.stem
+    over, under = _read_both(file)
+    tree = _named({"source": {}, "archive": {}} | _merge(under, over), account)
+    found = list(_contradictions(tree))
+    checked = None
+    try:
+        checked = AccountFile.model_validate(tree, context={"folder": file.parent})
+    except ValidationError as error:
+        found += [(one["loc"], _wording(one)) for one in error.errors(include_url=False)]
+    problems = [*_name_problems(file), *(_line(keys, text, under, over) for keys, text in found)]
+    # NOTE: raised out here, so that pydantic's error, which holds the values, is not its context.
+    if checked is None or problems:
+        raise ConfigError(str(file), problems)
+    return Settings(
+        account=account,
+        file=file,
+        source=checked.source,
+        archive=checked.archive,
+        folders=checked.folders,
+        messages=checked.messages,
+        destination=checked.destination,
+        replay=checked.replay,
+        warnings=tuple(_all_warnings(checked)),
+    )
+
+
+def written_destination(path: Path) -> Tree | None:
+    """The [destination] of an account file that has mistakes, as it is written; None if it has no such table.
+
+    Raises:
+        ConfigError: the file, or the defaults under it, cannot be read at all.
+    """
+    over, under = _read_both(path)
+    table = _named(_merge(under, over), path.stem).get("destination")
+    return table if isinstance(table, dict) else None
+
+
+def account_files(paths: Sequence[Path]) -> list[Path]:
+    """The account files that `paths` name, each once: a file is itself, a folder its *.toml, sorted.
+
+    Raises:
+        ConfigError: a path is not there, or a folder holds no account file.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found = _accounts_in(path)
+        elif path.exists() or path.is_symlink():
+            found = [path]
+        else:
+            raise ConfigError(str(path), ["no such file or folder"])
+        files.update((file.parent.resolve() / file.name, None) for file in found)
+    return list(files)
+
+
+def fleet_conflicts(settings: Sequence[Settings]) -> Mapping[Path, ConfigError]:
+    """Accounts that run side by side have names and archives of their own: why these do not, by their files. Paths
+    of archives are compared with links resolved."""
+    names: defaultdict[str, list[Path]] = defaultdict(list)
+    archives: defaultdict[str, list[Path]] = defaultdict(list)
+    for one in settings:
+        names[one.account].append(one.file)
+        archives[os.path.realpath(one.archive.path)].append(one.file)
+    problems: defaultdict[Path, list[str]] = defaultdict(list)
+    for name, files in names.items():
+        for file, others in _each_with_the_others(files):
+            problems[file].append(f'has the account name "{name}", as {others} has; rename all but one')
+    for path, files in archives.items():
+        for file, others in _each_with_the_others(files):
+            problem = f"archive.path: {path} is that of {others}, too; give each its own, with {{account}} in it"
+            problems[file].append(problem)
+    return {file: ConfigError(str(file), found) for file, found in problems.items()}
+
+
+def _each_with_the_others(files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    if len(files) > 1:
+        for file in files:
+            yield file, " and ".join(str(other) for other in files if other != file)
+
+
+def _accounts_in(folder: Path) -> list[Path]:
+    try:
+        found = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix == ".toml"
+            and path.name != DEFAULTS
+            and not path.name.startswith(".")  # what editors leave beside a file
+            and not path.is_dir()
+        )
+    except OSError as error:
+        raise ConfigError(str(folder), [f"cannot be listed: {error.strerror}"]) from None
+    if not found:
+        hint = f"`archiver init {folder / 'NAME.toml'}` writes one"
+        raise ConfigError(str(folder), ["no account files (*.toml) in this folder"], hint=hint)
+    return found
+
+
+def _read(file: Path, *, optional: bool = False) -> Tree:
+    try:
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        if optional and not file.is_symlink():
+            return {}
+        problem = "no such file"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 (octet {error.start + 1}); save it as UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        problem = f"is not TOML: {error}"
+    raise ConfigError(str(file), [problem])
+
+
+def _read_both(file: Path) -> tuple[Tree, Tree]:
+    """An account file, and the defaults of its folder."""
+    return _read(file), _read(file.with_name(DEFAULTS), optional=True)
+
+
+def _merge(under: Tree, over: Tree) -> Tree:
+    merged = under | over
+    for key in under.keys() & over.keys():
+        # A reference is one thing: { env } in the defaults and { file } in the account are not both meant.
+        if isinstance(under[key], dict) and isinstance(over[key], dict) and key not in _REFERENCES:
+            merged[key] = _merge(under[key], over[key])
+    return merged
+
+
+def _named(value: Any, account: str) -> Any:
+    """`value` with {account} replaced in all strings."""
+    if isinstance(value, str):
+        return value.replace("{account}", account)
+    if isinstance(value, dict):
+        return {key: _named(item, account) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_named(item, account) for item in value]
+    return value
+
+
+def _name_problems(file: Path) -> Iterator[str]:
+    if file.suffix != ".toml":
+        yield 'an account file\'s name ends in ".toml"; rename it'
+    if file.stem.lower() == "defaults":
+        yield "holds the defaults of its folder and is no account; name an account file or the folder"
+    elif not re.fullmatch(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]*", file.stem):
+        yield "the file's name is the account's: use ASCII letters, digits and . _ - @ + only, not . or - first"
+
+
+def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
+    for table in _SERVERS:
+        server = tree.get(table)
+        if not isinstance(server, dict):
+            continue
+        if server.get("tls") == "off":
+            for key in ("ca_file", "fingerprint", "client_cert"):
+                if key in server:
+                    yield (table, key), 'contradicts tls = "off", which has no certificates; remove one of them'
+        if "ca_file" in server and "fingerprint" in server:
+            yield (table, "fingerprint"), "contradicts ca_file: it pins one certificate in place of any authority"
+    if (vanished := _deletes_in_a_shared_mailbox(tree)) is not None:
+        problem = (
+            f'contradicts [replay] vanished = "{vanished}": a copy in a shared mailbox may be the only one of '
+            'another account; write "keep", or give each account its own prefix in place of shared = true'
+        )
+        yield ("destination", "shared"), problem
+    if _same_account(tree.get("source"), tree.get("destination")):
+        problem = "is the source: mail is not replayed onto the account it comes from; name another host or user"
+        yield ("destination", "host"), problem
+
+
+def _deletes_in_a_shared_mailbox(tree: Tree) -> str | None:
+    """What becomes of copies in a mailbox that others of our accounts fill, where that is not to keep them."""
+    destination, replay = tree.get("destination"), tree.get("replay")
+    if not isinstance(destination, dict) or not isinstance(replay, dict) or destination.get("shared") is not True:
+        return None
+    return next((policy for policy in ("mark", "expunge") if replay.get("vanished") == policy), None)
+
+
+def _same_account(source: object, destination: object) -> bool:
+    """Whether both tables name one login at one server. Its usual ports are one server."""
+    if not isinstance(source, dict) or not isinstance(destination, dict):
+        return False
+    one, other = (
+        (
+            str(table.get("host", "")).rstrip(".").lower(),
+            str(table.get("user", "")),
+            "usual" if (port := _port(table)) in PORTS.values() else port,
+        )
+        for table in (source, destination)
+    )
+    return one == other and one[0] != ""
+
+
+def _port(table: Tree) -> object:
+    return table.get("port", PORTS.get(str(table.get("tls", "implicit")), PORTS["implicit"]))
+
+
+def _wording(error: ErrorDetails) -> str:
+    """A shape error in our words: what to write instead."""
+    keys, limits = error["loc"], error.get("ctx", {})
+    match error["type"]:
+        case "missing":
+            return f"is missing; write {EXAMPLES.get(keys, 'it')}"
+        case "extra_forbidden":
+            return _unknown(keys)
+        case "value_error":
+            return str(limits["error"])
+        case "literal_error":
+            choices = limits["expected"].replace("'", '"')
+            if error["input"] == NOT_YET_VALUES.get(keys):
+                return f'"{error["input"]}" is not supported yet in this version; write {choices}'
+            return f"must be {choices}"
+        case "model_type":
+            return f"must be a table: a line [{_dotted(keys)}] with its keys below"
+        case "string_type":
+            return "must be a string, in quotes"
+        case "int_type" | "float_type":
+            return f"must be a {'whole ' if error['type'] == 'int_type' else ''}number, without quotes"
+        case "tuple_type":
+            return 'must be a list, as in ["Junk", "Public/*"]'
+        case "path_type" | "is_instance_of":
+            return "must be the path of a file or folder, in quotes"
+        case "too_short":
+            return "must not be empty, or nothing would be archived"
+        case _:
+            return error["msg"].replace("Input should", "must")
+
+
+def _unknown(keys: Keys) -> str:
+    if keys in NOT_YET:
+        return "is not supported yet in this version; take it out"
+    *table, key = keys
+    here = ".".join(map(str, table))
+    known = list(TABLES[here].model_fields) if here in TABLES else list(_NESTED.get(here, _TOP))
+    elsewhere = next((name for name, model in TABLES.items() if key in model.model_fields), None)
+    if elsewhere:
+        return f"does not belong here; write it below [{elsewhere}]"
+    close = difflib.get_close_matches(str(key), known, n=1)
+    if close:
+        return f'is not a key; did you mean "{close[0]}"?'
+    return f"is not a key; there are {', '.join(known)}"
+
+
+def _all_warnings(checked: AccountFile) -> Iterator[str]:
+    yield from _warnings("source", checked.source)
+    if checked.destination is not None:
+        yield from _warnings("destination", checked.destination)
+
+
+def _warnings(table: str, server: ServerSettings) -> Iterator[str]:
+    if server.tls == "off" and not _loopback(server.host):
+        yield f'{table}.tls: "off" sends the password and all mail to {server.host} readable by anyone on the way'
+    if server.port == PORTS["implicit"] and server.tls != "implicit":
+        yield f'{table}.port: 993 usually wants tls = "implicit", not "{server.tls}"'
+    if server.port == PORTS["starttls"] and server.tls == "implicit":
+        yield f'{table}.port: 143 usually wants tls = "starttls", not "implicit"'
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _line(keys: Keys, text: str, under: Tree, over: Tree) -> str:
+    """One problem: the key, where it was written if not in the account's own file, what to write instead."""
+    inherited = _holds(under, keys) and not _holds(over, keys)
+    return f"{_dotted(keys)}{f' (from {DEFAULTS})' if inherited else ''}: {text}"
+
+
+def _holds(tree: Any, keys: Keys) -> bool:
+    for key in keys:
+        if isinstance(tree, dict) and key in tree:
+            tree = tree[key]
+        else:
+            return isinstance(tree, list)
+    return True
+
+
+def _dotted(keys: Keys) -> str:
+    dotted = ""
+    for key in keys:
+        if isinstance(key, int):
+            dotted += f", item {key + 1}"
+        else:
+            bare = re.fullmatch(r"[A-Za-z0-9_-]+", key)
+            dotted += ("." if dotted else "") + (key if bare else json.dumps(key))
+    return dotted

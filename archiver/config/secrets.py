@@ -1,0 +1,151 @@
+"""References to secrets become secrets, late and in one place.
+
+A secret is read when a connection needs it and lives in a `Secret`, which shows itself as ***. From then on
+`secrecy` removes it from whatever a server or a library says. Messages name
+the reference (a variable, a file, a program, a service) and the user, and never what was found there; they are
+raised outside of `except`, so that no error underneath, which may hold the octets, hangs on as their context.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import subprocess
+from typing import NoReturn
+
+from archiver.config.secrecy import keep_secret
+from archiver.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+COMMAND_TIMEOUT_SECONDS = 60
+
+
+class Secret:
+    """A password or token; only `reveal` shows it. It cannot be pickled, so that no task carries it along."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The secret itself, for the wire alone."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
+
+def resolve(kind: str, value: str | tuple[str, ...], *, user: str, what: str = "password") -> Secret:
+    """The secret of `user` that a reference means, exactly as it is: blanks, quotes and backslashes are kept.
+    `what` is its name for people.
+
+    kind "env": the whole value of the variable. "file" and "command" (an argv, run without a shell and
+    without input for at most 60 seconds): the first line without its line end. "keyring": the password of
+    `user` under that service. Each call looks anew, so that a changed password is found.
+
+    Raises:
+        ConfigError: nothing there, it is empty, it is not UTF-8 text, or the program failed.
+    """
+    where = f"{what} of {user}"
+    match kind, value:
+        case "env", str(name):
+            octets = _from_env(name, where)
+            source = f"the environment variable {name}"
+        case "file", str(path):
+            octets = _from_file(path, where)
+            source = path
+        case "command", (program, *_):
+            octets = _from_command(tuple(value), where)
+            source = f"what {program} prints"
+        case "keyring", str(service):
+            octets = _from_keyring(service, user, where)
+            source = f'the keyring entry "{service}"'
+        case _:
+            raise ConfigError(where, [f'"{kind}" is not a kind of reference'])
+    text = _text(octets, source, where)
+    keep_secret(text, user)
+    return Secret(text)
+
+
+def _text(octets: bytes, source: str, where: str) -> str:
+    if not octets:
+        raise ConfigError(where, [f"{source} is empty"])
+    try:
+        text = octets.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ConfigError(where, [f"{source} is not UTF-8 text"])
+    return text
+
+
+def _from_env(name: str, where: str) -> bytes:
+    octets = os.environb.get(os.fsencode(name))
+    if octets is None:
+        raise ConfigError(where, [f"the environment variable {name} is not set"], hint="export it before the run")
+    return octets
+
+
+def _from_file(path: str, where: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            octets = file.readline()
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+    else:
+        if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            log.warning("%s: other users can read %s; `chmod 600` keeps it private", where, path)
+        return _first_line(octets)
+    raise ConfigError(where, [problem], hint="name a file that is there, and that this user may read")
+
+
+def _from_command(command: tuple[str, ...], where: str) -> bytes:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=COMMAND_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        problem = f"did not end within {COMMAND_TIMEOUT_SECONDS} seconds"
+    except OSError as error:
+        problem = f"cannot be run: {error.strerror}"
+    else:
+        if done.returncode == 0:
+            return _first_line(done.stdout)
+        problem = f"ended with status {done.returncode}"
+        if done.returncode < 0:
+            problem = f"was killed by signal {-done.returncode}"
+    raise ConfigError(where, [f"{command[0]} {problem}"], hint="run it by hand, as the same user, to see why")
+
+
+def _from_keyring(service: str, user: str, where: str) -> bytes:
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        problem = "the keyring library is not installed"
+        raise ConfigError(where, [problem], hint="pip install 'mail-archiver[keyring]'") from None
+    try:
+        found: str | None = keyring.get_password(service, user)
+    except KeyringError as error:
+        problem = f'the keyring could not be asked for "{service}": {type(error).__name__}'
+    else:
+        if found is not None:
+            return found.encode("utf-8", "surrogatepass")
+        problem = f'the keyring has nothing under "{service}" for this user'
+    raise ConfigError(where, [problem], hint=f"`keyring set {service} {user}` stores it")
+
+
+def _first_line(octets: bytes) -> bytes:
+    return octets.partition(b"\n")[0].removesuffix(b"\r")

@@ -1,0 +1,252 @@
+"""Which folder of the archive goes into which folder of a destination.
+
+Pure decisions over what the destination listed, so that a dry run prints the map that a replay follows. No two
+folders go into one unless a rule says so, and a folder that has been replayed stays where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from archiver.destination.folder_map.choices import Choice, Chooser, MapRules, source_path
+from archiver.destination.folder_map.names import VIEWS, DestinationNames, Levels
+from archiver.destination.folder_map.special_use import folded
+from archiver.facts.replica import DestinationFolders
+from archiver.mail.folder_names import canonical_raw, encode_name
+from archiver.mail.model import INBOX, Folder
+
+__all__ = ["FolderMap", "MapRules", "MappedFolder", "describe_map", "map_folders"]
+
+Choices = Mapping[bytes, Choice]
+
+
+@dataclass(frozen=True, slots=True)
+class MappedFolder:
+    """A folder of the archive, and where it goes: `raw` on the wire, `path` for people.
+
+    `exists`: it is there already and can be opened. `use`: the special-use to create it with, None where it has
+    none or is there. `why` it has another name, for people; "" where it has the same.
+    """
+
+    folder: Folder
+    raw: bytes
+    path: tuple[str, ...]
+    exists: bool
+    use: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FolderMap:
+    """All folders, INBOX first. `problems` say what makes the map unusable and what to do about it."""
+
+    folders: tuple[MappedFolder, ...]
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def map_folders(
+    folders: Iterable[Folder],
+    destination: DestinationFolders,
+    rules: MapRules,
+    *,
+    recorded: Mapping[bytes, bytes] = {},
+    unnameable: Container[bytes] = (),
+) -> FolderMap:
+    """The map of `folders`, whatever their order. Never raises.
+
+    `recorded` says where folders went under the same rules before: they stay there. `unnameable` are names that the
+    destination refused to create: folders that would have got them get a more cautious spelling.
+    """
+    sources = {each.raw: each for each in sorted(folders, key=_order, reverse=True)}
+    names = DestinationNames(destination, unnameable)
+    kept = {raw: there for raw, there in recorded.items() if there not in unnameable}
+    chooser = Chooser(sources.values(), names, rules, kept)
+    choices = _Placing(sources.values(), chooser, names).choices()
+    uses = {choices[raw].place.raw: use for raw, use in chooser.uses.items() if not names.has_use(use)}
+    mapped = tuple(_mapped(choices[raw], names, uses) for raw in sorted(choices, key=_inbox_first))
+    problems = (*_empty(chooser), *_clashes(choices), *_views(mapped, names))
+    return FolderMap(mapped, problems, (*_unused(chooser), *_look_alikes(mapped, names)))
+
+
+def describe_map(folder_map: FolderMap) -> list[tuple[str, str, str, str]]:
+    """Source name, destination name, "exists" or "create", and why; names are raw, not fit for a terminal."""
+    return [
+        (each.folder.name, "/".join(each.path), "exists" if each.exists else "create", each.why)
+        for each in folder_map.folders
+    ]
+
+
+def _mapped(choice: Choice, names: DestinationNames, uses: Mapping[bytes, str]) -> MappedFolder:
+    place, listed = choice.place, names.listed.get(choice.place.raw)
+    exists = listed is not None and listed.selectable
+    reasons = list(filter(None, (choice.why, *place.notes)))
+    if not reasons:
+        reasons = [
+            "follows its parent" if len(place.path) == len(choice.folder.path) else "there are no levels there"
+        ]
+    why = ", ".join(reasons) if place.path != choice.folder.path else ""
+    return MappedFolder(choice.folder, place.raw, place.path, exists, None if exists else uses.get(place.raw), why)
+
+
+class _Placing:
+    """Places all folders, then lets those that are in another's way have their next choice, until none has."""
+
+    def __init__(self, sources: Iterable[Folder], chooser: Chooser, names: DestinationNames) -> None:
+        # Parents before their children, since these follow.
+        self._sources = sorted(sources, key=lambda each: (len(source_path(each)), each.raw))
+        self._lengths = sorted({len(source_path(each)) for each in self._sources}, reverse=True)
+        self._chooser = chooser
+        self._names = names
+        self._yielded: dict[bytes, int] = {}
+        self._attempts: dict[bytes, int] = {}
+
+    def choices(self) -> Choices:
+        choices = self._placed()
+        while self._make_way(choices):
+            choices = self._placed()
+        return choices
+
+    def _placed(self) -> Choices:
+        choices: dict[bytes, Choice] = {}
+        by_path: dict[Levels, list[Choice]] = {}
+        for folder in self._sources:
+            attempt = self._attempts.get(folder.raw, 0)
+            options = list(self._chooser.options(folder, self._parent(folder, by_path), attempt))
+            choice = options[min(self._yielded.get(folder.raw, 0), len(options) - 1)]
+            choices[folder.raw] = choice
+            by_path.setdefault(source_path(folder), []).append(choice)
+        return choices
+
+    def _parent(self, folder: Folder, by_path: Mapping[Levels, Sequence[Choice]]) -> Choice | None:
+        """The nearest folder above. Of several whose names decode alike, the one whose octets `folder` has."""
+        path = source_path(folder)
+        for length in self._lengths:
+            above = by_path.get(path[:length]) if length < len(path) else None
+            if above:
+                step = (folder.delimiter or "").encode("utf-8", "surrogatepass")
+                return next((each for each in above if folder.raw.startswith(each.folder.raw + step)), above[0])
+        return None
+
+    def _make_way(self, choices: Choices) -> bool:
+        """Whether a folder that is in another's way has another choice. Guesses yield first, then special-use to
+        what was replayed before, then of two names that decode alike the one that is spelled oddly."""
+        crowds = _crowds(choices)
+        yielding = [each for crowd in crowds for each in crowd if each.kind == "guess"]
+        if not yielding:
+            parts = [part for crowd in crowds for part in _unasked(crowd)]
+            late = [part for part in parts if any(each.kind == "recorded" for each in part)]
+            yielding = [each for part in late for each in part if each.kind == "announced"]
+        for each in yielding:
+            self._yielded[each.folder.raw] = self._yielded.get(each.folder.raw, 0) + 1
+        if yielding:
+            return True
+        namesakes = [each for crowd in crowds for part in _unasked(crowd) for each in _namesakes(part)]
+        taken = {each.place.raw for each in choices.values()}
+        for each in namesakes:
+            self._distinguish(each, taken)
+        return bool(namesakes)
+
+    def _distinguish(self, choice: Choice, taken: set[bytes]) -> None:
+        """Give a folder a name with an ending of its own that nobody has: names may be made after our digests."""
+        raw = choice.folder.raw
+        for attempt in count(self._attempts.get(raw, 0) + 1):
+            place = self._names.place(choice.above, choice.levels, raw, attempt)
+            if place.raw not in taken:
+                break
+        taken.add(place.raw)
+        self._attempts[raw] = attempt
+
+
+def _crowds(choices: Choices) -> list[list[Choice]]:
+    """The folders that go into one, where these are several."""
+    by_place: dict[bytes, list[Choice]] = {}
+    for raw in sorted(choices, key=_inbox_first):
+        by_place.setdefault(canonical_raw(choices[raw].place.raw), []).append(choices[raw])
+    return [crowd for crowd in by_place.values() if len(crowd) > 1]
+
+
+def _unasked(crowd: Iterable[Choice]) -> list[list[Choice]]:
+    """Those of a crowd that nobody asked to put together. A rule asks for what it names to join whatever is there,
+    and so for one folder; two that go by one rule (children with names alike) are not meant to meet."""
+    by_rule: dict[str | None, list[Choice]] = {}
+    for each in crowd:
+        by_rule.setdefault(each.rule, []).append(each)
+    return [part for part in by_rule.values() if len(part) > 1]
+
+
+def _namesakes(part: Sequence[Choice]) -> Iterator[Choice]:
+    """Those that must get another name since they decode as one that keeps it."""
+    fixed = [each for each in part if each.kind in ("recorded", "announced")]
+    free = sorted((each for each in part if each.kind in ("asked", "own")), key=lambda each: _oddness(each.folder))
+    keepers = {source_path(each.folder) for each in fixed}
+    for each in free if fixed else free[1:]:
+        if not fixed or source_path(each.folder) in keepers:
+            yield each
+
+
+def _oddness(folder: Folder) -> tuple[bool, bytes]:
+    """Least for the name whose octets are what its text is encoded as."""
+    step = (folder.delimiter or "").encode("utf-8", "surrogatepass")
+    return not folder.raw.endswith(step.join(map(encode_name, folder.path))), folder.raw
+
+
+def _empty(chooser: Chooser) -> Iterator[str]:
+    for key in chooser.empty_rules:
+        yield f'the rule for "{key}" in [folders.rename] names no folder; write one, or take the rule out'
+
+
+def _clashes(choices: Choices) -> Iterator[str]:
+    for crowd in _crowds(choices):
+        for part in _unasked(crowd):
+            names = " and ".join(f'"{each.folder.name}"' for each in part)
+            there = "/".join(part[0].place.path)
+            yield (
+                f'{names} would go into one folder of the destination, "{there}"; give one of them another name in '
+                f'[folders.rename], or put them together on purpose by giving each the name "{there}" there'
+            )
+
+
+def _views(mapped: Iterable[MappedFolder], names: DestinationNames) -> Iterator[str]:
+    for each in mapped:
+        listed = names.listed.get(each.raw)
+        if listed and listed.attributes & VIEWS:
+            yield (
+                f'"{each.folder.name}" would go into "{"/".join(each.path)}" of the destination, which shows mail '
+                "of other folders and holds none itself; leave it out in [folders] exclude, or give it another "
+                "name in [folders.rename]"
+            )
+
+
+def _unused(chooser: Chooser) -> Iterator[str]:
+    for key in chooser.unused_rules:
+        yield f'the rule for "{key}" in [folders.rename] fits no folder of the archive'
+
+
+def _look_alikes(mapped: Sequence[MappedFolder], names: DestinationNames) -> Iterator[str]:
+    """Names that a server which ignores case (Exchange) takes for one."""
+    alike: dict[Levels, set[Levels]] = {}
+    for each in mapped:
+        alike.setdefault(_likeness(each.path), set()).add(each.path)
+    created = {_likeness(each.path) for each in mapped if not each.exists}
+    for folder in names.listed.values():
+        if _likeness(folder.path) in created:
+            alike[_likeness(folder.path)].add(folder.path)
+    for paths in alike.values():
+        if len(paths) > 1:
+            shown = " and ".join(f'"{"/".join(path)}"' for path in sorted(paths))
+            yield f"{shown} differ only in case or in how accents are written; some servers take them for one"
+
+
+def _likeness(path: Levels) -> Levels:
+    return tuple(map(folded, path))
+
+
+def _order(folder: Folder) -> tuple[bytes, Levels, list[str], str, bool]:
+    return folder.raw, folder.path, sorted(folder.attributes), folder.delimiter or "", folder.subscribed
+
+
+def _inbox_first(raw: bytes) -> tuple[bool, bytes]:
+    return raw != INBOX, raw

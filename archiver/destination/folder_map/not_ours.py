@@ -1,0 +1,66 @@
+"""How much mail a destination holds that this account did not bring and did not take for its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from archiver.destination.folder_map.escapes import BETWEEN
+from archiver.destination.folder_map.names import VIEWS, DestinationNames
+from archiver.facts.replica import DestinationFolders
+from archiver.mail.model import Folder, FolderStatus
+
+
+@dataclass(frozen=True, slots=True)
+class NotOurs:
+    """Messages in all folders, and how many of them are below the account's prefix. `untold` folders do not say how
+    many they hold."""
+
+    messages: int
+    below_prefix: int
+    untold: int = 0
+
+
+Held = Mapping[bytes, tuple[int, int]]
+"""UIDVALIDITY and number of our copies in each folder of a destination, by its raw name."""
+
+
+def not_ours(listed: DestinationFolders, held: Held, prefix: str) -> NotOurs:
+    """What the folders hold beyond our copies.
+
+    NOTE: Gmail shows a message in All Mail that lies in other folders, too. Such a view counts only for what it
+    shows beyond all of these.
+    """
+    is_below = below(listed, prefix)
+    told = [(each.folder, each.status) for each in listed.listed if each.folder.selectable and each.status]
+    own = [(folder, status) for folder, status in told if not folder.attributes & VIEWS]
+    beyond = [(folder, _beyond(status, held.get(folder.raw))) for folder, status in own]
+    in_folders = sum(status.messages for _, status in own)
+    in_views = max((status.messages for folder, status in told if folder.attributes & VIEWS), default=0)
+    return NotOurs(
+        messages=sum(count for _, count in beyond) + max(0, in_views - in_folders),
+        below_prefix=sum(count for folder, count in beyond if is_below(folder)),
+        untold=sum(each.status is None for each in listed.listed if each.folder.selectable),
+    )
+
+
+def _beyond(status: FolderStatus, held: tuple[int, int] | None) -> int:
+    """Under another UIDVALIDITY nobody knows our copies before they are matched again."""
+    copies = held[1] if held is not None and held[0] == status.uidvalidity else 0
+    return max(0, status.messages - copies)
+
+
+def below(listed: DestinationFolders, prefix: str) -> Callable[[Folder], bool]:
+    """Tells whether a folder is an account's prefix or lies below it."""
+    names = DestinationNames(listed, ())
+    if (place := names.meant(prefix)) is None:
+        return lambda folder: True
+    top = place.path if listed.delimiter else (place.path[0] + BETWEEN,)
+
+    def is_below(folder: Folder) -> bool:
+        path = names.path_of(folder.raw)
+        if listed.delimiter:
+            return path[: len(top)] == top
+        return path == place.path or path[0].startswith(top[0])
+
+    return is_below

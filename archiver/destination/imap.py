@@ -1,0 +1,339 @@
+"""An IMAP server as a destination: folders are made, messages appended, flags added and removed; nothing else.
+
+One connection. What the server offers is used (MULTIAPPEND, LITERAL+, UIDPLUS, CREATE-SPECIAL-USE), what it lacks
+is done the plain way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from archiver.errors import (
+    FolderNotFound,
+    FolderRefused,
+    PermissionDenied,
+    ServerUnavailable,
+    TemporaryError,
+    Where,
+)
+from archiver.facts.replica import Appended, DestinationFolders, Letter, LookedAt, OpenedTarget
+from archiver.imap.append import AppendStream
+from archiver.imap.capabilities import DESTINATION_CAPABILITIES, ServerFacts, server_facts
+from archiver.imap.folder import ATTRIBUTES, FolderReader
+from archiver.imap.limits import without_names
+from archiver.imap.listing import Abilities, list_everything
+from archiver.imap.login import ServerAddress, connect
+from archiver.imap.replies import error_of, response_code
+from archiver.imap.session import Reply
+from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status, quote
+from archiver.mail import folder_names
+from archiver.mail.content import Spool
+from archiver.mail.flags import parse_flags
+from archiver.mail.model import Attributes, Fetched, Flags, Undelivered
+from archiver.mail.refusal import classify
+from archiver.mail.uidset import format_uid_set
+
+_ITEM = re.compile(rb"\A\* OK \[(UIDVALIDITY|UIDNEXT) (\d+)\]", re.IGNORECASE)
+_PERMANENT = re.compile(rb"\A\* OK \[PERMANENTFLAGS \(([^)]*)\)\]", re.IGNORECASE)
+_READ_ONLY = re.compile(rb"\A\[READ-ONLY\]", re.IGNORECASE)
+_LIMIT = re.compile(r"APPENDLIMIT=(\d+)")
+_QUOTA = re.compile(rb"\A\* QUOTA .*\(([^()]*)\)\s*\Z", re.IGNORECASE)
+_STORAGE = re.compile(rb"STORAGE (\d+) (\d+)", re.IGNORECASE)
+_LINE_OCTETS = 900
+_FLIGHT = 50
+_REFUSABLE = 8  # commands in a flight of which each may be refused: Courier hangs up at the tenth refusal in a row
+
+_StoreStep = tuple[bytes, bytes, Flags]
+"""A set of UIDs, whether flags are added (b"+") or removed (b"-"), and which."""
+
+
+class ImapDestination:
+    """A logged-in connection; implements `destination_ports.MailDestination`. Belongs to one thread."""
+
+    def __init__(self, address: ServerAddress, spool: Spool) -> None:
+        self._session, self.capabilities = connect(address)
+        self._abilities = Abilities(self.capabilities)
+        self._reader = FolderReader(self._session, self._abilities, spool)
+        self._appends: AppendStream | None = None
+        self._held = 0  # what the open folder held when it was last looked through
+
+    @property
+    def facts(self) -> ServerFacts:
+        """What the server said of itself so far."""
+        return server_facts(self._session, self.capabilities, tuple(DESTINATION_CAPABILITIES))
+
+    @property
+    def most_in_flight(self) -> int:
+        return self._stream.most_in_flight
+
+    @property
+    def can_expunge(self) -> bool:
+        return "UIDPLUS" in self._abilities
+
+    def list_folders(self) -> DestinationFolders:
+        prologue = list_everything(self._session, self._abilities, cautious=False)
+        limits = [int(found[1]) for each in self.capabilities if (found := _LIMIT.fullmatch(each))]
+        return DestinationFolders(
+            listed=prologue.folders,
+            prefix=prologue.prefix,
+            delimiter=prologue.delimiter,
+            vendor=prologue.vendor,
+            append_limit=min(limits, default=None),
+        )
+
+    def free_octets(self) -> int | None:
+        """Room for INBOX's quota root (RFC 2087), in octets; None where there is no limit or it is not told."""
+        if "QUOTA" not in self._abilities:
+            return None
+        (reply,) = self._session.flight(b'GETQUOTAROOT "INBOX"')
+        found = [_STORAGE.search(quota[1]) for each in reply.untagged if (quota := _QUOTA.match(each.text))]
+        rooms = [1024 * max(0, int(storage[2]) - int(storage[1])) for storage in found if storage]
+        return min(rooms, default=None)
+
+    def create(self, raw: bytes, use: str | None) -> None:
+        if (how := self._with_use(use)) and self._session.command_with_name(b"CREATE", raw, how).ok:
+            return
+        reply = self._session.command_with_name(b"CREATE", raw)
+        if reply.ok or response_code(reply.status + b" " + reply.text) == b"ALREADYEXISTS":
+            return
+        # NOTE: older servers say in words alone that it is there; then it can be opened.
+        if self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)").ok:
+            return
+        said = reply.status + b" " + reply.text
+        error = error_of(said, self._session.where, FolderRefused, writing=True, name=raw)
+        # NOTE: "Too many mailboxes" looks like a throttle and will not pass.
+        if isinstance(error, ServerUnavailable) or classify(without_names(said, raw)) == "throttled":
+            raise error
+        raise _refused(error.reason, error.server_reply, raw)
+
+    def create_all(
+        self, folders: Sequence[tuple[bytes, str | None]]
+    ) -> Iterator[tuple[bytes, FolderRefused | None]]:
+        for start in range(0, len(folders), _REFUSABLE):
+            some = folders[start : start + _REFUSABLE]
+            made = self._together([(b"CREATE", raw, self._with_use(use)) for raw, use in some])
+            for (raw, use), ok in zip(some, made, strict=True):
+                refused = None
+                try:
+                    if not ok:
+                        self.create(raw, use)
+                except FolderRefused as error:
+                    refused = error
+                    self._session.flight(b"NOOP")
+                yield raw, refused
+
+    def _with_use(self, use: str | None) -> bytes:
+        if not use or "CREATE-SPECIAL-USE" not in self._abilities:
+            return b""
+        return b" (USE (\\%s))" % use.removeprefix("\\").capitalize().encode("ascii")
+
+    def rename(self, raw: bytes, to: bytes) -> None:
+        self.open(b"INBOX", readonly=True)  # some servers do not rename a folder that is open
+        self._appends = None
+        self._session.where = Where(self._session.where.server)
+        reply = self._session.command_with_strings(b"RENAME", [raw, to])
+        # NOTE: Courier says OK where there is nothing to be renamed, and one that did it before says NO.
+        if self._is_there(to) and not self._is_there(raw):
+            return
+        said = reply.status + b" " + reply.text
+        error = error_of(said, self._session.where, FolderRefused, name=to)
+        words = without_names(without_names(said, raw), to)
+        if not reply.ok and (isinstance(error, ServerUnavailable) or classify(words) == "throttled"):
+            raise error
+        old, new = (folder_names.printable(folder_names.decode_name(name)) for name in (raw, to))
+        raise FolderRefused(
+            f'the destination does not rename the folder "{old}" to "{new}": {error.reason}',
+            server_reply=error.server_reply,
+        )
+
+    def _is_there(self, raw: bytes) -> bool:
+        """Whether the destination has a folder. One that it cannot tell about now is not taken for missing."""
+        reply = self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)")
+        if isinstance(error := self._session.refusal(reply, FolderNotFound), TemporaryError):
+            raise error
+        return error is None
+
+    def subscribe(self, raws: Collection[bytes]) -> None:
+        commands = [(b"SUBSCRIBE", raw, b"") for raw in raws]
+        for start in range(0, len(commands), _REFUSABLE):
+            self._together(commands[start : start + _REFUSABLE])
+
+    def _together(self, commands: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
+        """Which of these commands, (before, name, after), are taken. They go in one flight, and after it one that
+        no server refuses; a name that has to be a literal goes by itself."""
+        lines = [(name := quote(raw)) and b"%b %b%b" % (before, name, after) for before, raw, after in commands]
+        replies = iter(self._session.flight(*filter(None, lines), b"NOOP"))
+        return [
+            (next(replies) if line else self._session.command_with_name(*command)).ok
+            for line, command in zip(lines, commands, strict=True)
+        ]
+
+    def open(self, raw: bytes, *, readonly: bool = False) -> OpenedTarget:
+        name = folder_names.printable(folder_names.decode_name(raw))
+        self._session.where = Where(self._session.where.server, name)
+        self._session.exists = 0
+        self._appends = AppendStream(self._session, self._abilities, raw)
+        reply = self._session.command_with_name(b"EXAMINE" if readonly else b"SELECT", raw)
+        self._session.required(reply, FolderNotFound)
+        self._held = self._session.exists
+        if not readonly and _READ_ONLY.match(reply.text):
+            raise PermissionDenied("the destination opens it read-only", where=self._session.where)
+        return self._opened(reply)
+
+    def _opened(self, reply: Reply) -> OpenedTarget:
+        items: dict[bytes, int] = {}
+        permanent: list[str] | None = None
+        for response in reply.untagged:
+            if (item := _ITEM.match(response.text)) and (value := number(item[2])) is not None:
+                items[item[1].upper()] = value
+            elif flags := _PERMANENT.match(response.text):
+                permanent = flags[1].decode("utf-8", "backslashreplace").split()
+        uidnext = items.get(b"UIDNEXT") or self._uidnext_of_status()
+        if uidnext is None:
+            uidnext = max(self._reader.uids(), default=0) + 1
+        return OpenedTarget(
+            uidvalidity=items.get(b"UIDVALIDITY", 0),
+            uidnext=uidnext,
+            messages=self._session.exists,
+            permanent=None if permanent is None else parse_flags(flag for flag in permanent if flag != "\\*"),
+            any_keyword=permanent is None or "\\*" in permanent,
+        )
+
+    def _uidnext_of_status(self) -> int | None:
+        reply = self._session.command_with_name(b"STATUS", self._stream.raw, b" (UIDNEXT UIDVALIDITY MESSAGES)")
+        rows = map(parse_status, reply.untagged) if reply.ok else ()
+        return next((row[1].uidnext for row in rows if row), None)
+
+    def look(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> list[LookedAt | None]:
+        self._appends = None
+        self._session.where = Where(self._session.where.server)
+        asked = [self._lines_to_look(raw, uids) for raw, uids in folders]
+        replies = iter(self._session.flight(*(line for lines in asked for line in lines)))
+        return [_looked_at([next(replies) for _ in lines]) for lines in asked]
+
+    def _lines_to_look(self, raw: bytes, uids: Collection[int]) -> list[bytes]:
+        """No lines for a name that has to be a literal, which waits for the server."""
+        if (name := quote(raw)) is None:
+            return []
+        chunks = format_uid_set(uids, _LINE_OCTETS)
+        return [b"EXAMINE " + name, *(b"UID FETCH %b %b" % (chunk.encode(), ATTRIBUTES) for chunk in chunks)]
+
+    @property
+    def _stream(self) -> AppendStream:
+        if self._appends is None:
+            raise RuntimeError("no folder is open")
+        return self._appends
+
+    def begin_append(self, letters: Sequence[Letter]) -> None:
+        self._stream.begin(letters)
+
+    def end_append(self) -> Sequence[Appended]:
+        return self._stream.end()
+
+    @property
+    def unanswered(self) -> Sequence[Letter]:
+        return self._appends.unanswered if self._appends else ()
+
+    def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:
+        if not taken or self._session.exists < self._held + taken:
+            # Without the server's OK, that it shows nothing new does not say that nothing arrived.
+            self._session.required(self._session.flight(b"NOOP")[0], ServerUnavailable)
+        # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
+        rows = self._reader.rows_from(since) if self._session.exists else ()
+        shown: dict[int, Attributes] = {}
+        for row in rows:
+            if row.uid >= since:
+                shown[row.uid] = shown[row.uid].updated(row) if row.uid in shown else row
+        self._held = self._session.exists
+        return shown
+
+    def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:
+        steps = [
+            (chunk.encode(), sign, flags)
+            for (added, removed), uids in changes.items()
+            for chunk in format_uid_set(uids, _LINE_OCTETS)
+            for sign, flags in ((b"+", added), (b"-", removed))
+            if flags
+        ]
+        refused = self._store(steps)
+        # NOTE: a flag that a server does not take keeps out those beside it.
+        apart = [(chunk, sign, frozenset({flag})) for chunk, sign, flags in refused for flag in sorted(flags)]
+        self._store([step for step in apart if step not in refused])
+        asked = {uid for uids in changes.values() for uid in uids}
+        return self.flags(asked)
+
+    def _store(self, steps: Sequence[_StoreStep]) -> list[_StoreStep]:
+        """Change flags; the steps that were refused."""
+        refused: list[_StoreStep] = []
+        for start in range(0, len(steps), _FLIGHT):
+            some = steps[start : start + _FLIGHT]
+            commands = [
+                b"UID STORE %s %sFLAGS.SILENT (%s)" % (chunk, sign, " ".join(sorted(flags)).encode())
+                for chunk, sign, flags in some
+            ]
+            for step, reply in zip(some, self._session.flight(*commands), strict=True):
+                if reply.ok:
+                    continue
+                said = reply.status + b" " + reply.text
+                error = error_of(said, self._session.where, writing=True)
+                # NOTE: "Too many user flags in mailbox" (Cyrus) will not pass.
+                if isinstance(error, TemporaryError) and classify(said) != "flags":
+                    raise error
+                refused.append(step)
+        return refused
+
+    def flags(self, uids: Collection[int]) -> dict[int, Flags]:
+        """The flags the server shows of these."""
+        shown: dict[int, Flags] = {}
+        commands = [b"UID FETCH %s (UID FLAGS)" % chunk.encode() for chunk in format_uid_set(uids, _LINE_OCTETS)]
+        for start in range(0, len(commands), _FLIGHT):
+            for reply in self._session.flight(*commands[start : start + _FLIGHT]):
+                for response in self._session.required(reply):
+                    row = parse_fetch(response).attributes if is_fetch(response.text) else None
+                    if row is not None and row.flags is not None and row.uid in uids:
+                        shown[row.uid] = row.flags
+        return shown
+
+    def expunge(self, uids: Collection[int]) -> None:
+        if not self.can_expunge:  # a plain EXPUNGE would take other people's mail along
+            raise PermissionDenied("the destination has no UID EXPUNGE", where=self._session.where)
+        for chunk in format_uid_set(uids, _LINE_OCTETS):
+            self._session.required(self._session.flight(b"UID EXPUNGE " + chunk.encode())[0])
+
+    def uids(self, criteria: str | None = None) -> set[int]:
+        return self._reader.uids(criteria)
+
+    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
+        return self._reader.scan(uids, changed_since=changed_since)
+
+    def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
+        return self._reader.headers(uids, field)
+
+    def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
+        return self._reader.fetch(uids)
+
+    def close(self) -> None:
+        self._session.say_goodbye()
+
+    def hang_up(self) -> None:
+        self._session.hang_up()
+
+
+def _looked_at(replies: Sequence[Reply]) -> LookedAt | None:
+    """What EXAMINE and FETCH told, if all of them are good."""
+    if not replies or not all(reply.ok for reply in replies):
+        return None
+    items = [found for each in replies[0].untagged if (found := _ITEM.match(each.text))]
+    told = {found[1].upper(): number(found[2]) for found in items}
+    rows = [parse_fetch(each).attributes for reply in replies[1:] for each in reply.untagged if is_fetch(each.text)]
+    return LookedAt(told.get(b"UIDVALIDITY") or 0, [row for row in rows if row is not None])
+
+
+def _refused(reason: str, reply: str | None, raw: bytes) -> FolderRefused:
+    name = folder_names.printable(folder_names.decode_name(raw))
+    return FolderRefused(
+        f'the destination makes no folder "{name}": {reason}',
+        server_reply=reply,
+        hint="name another one below [folders.rename]",
+    )

@@ -1,1 +1,0 @@
-"""Servers that mail is replayed to."""

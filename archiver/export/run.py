@@ -1,0 +1,192 @@
+"""The export step: every message read, proved octet for octet, and handed to a writer.
+
+What is damaged is listed and left out; everything else is exported. The state to be exported and the archive of now
+are two catalogs: the one says what a folder held, the other where the octets are today.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from archiver.catalog.port import Catalog
+from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
+from archiver.events import Exported, Planned, Progress, Working
+from archiver.export.writer import ExportedFolder, ExportWriter
+from archiver.facts.replica import Outgoing
+from archiver.journal.as_of import places_now
+from archiver.mail.folder_names import matches, printable
+from archiver.mail.model import INBOX, KnownEpoch, KnownFolder, Placement
+from archiver.storage.port import MessageStore
+
+_BATCH = 500
+_PIECE = 256 << 10
+_ATTEMPTS = 3
+
+#: An export is a destination that holds nothing: the catalog knows of no target of this number.
+_NOWHERE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A message that could not be exported, since the archive has not the octets that it stored."""
+
+    folder: str
+    uid: int
+    digest: str
+    reason: str
+
+
+@dataclass(slots=True)
+class FolderCount:
+    """What was exported of a folder, and where to; `vanished` of the messages were gone from the source."""
+
+    name: str
+    place: str
+    messages: int = 0
+    octets: int = 0
+    vanished: int = 0
+    damaged: int = 0
+
+
+@dataclass(slots=True)
+class ExportResult:
+    """What was exported. `left_out` folders were gone from the source."""
+
+    folders: list[FolderCount] = field(default_factory=list)
+    damaged: list[Damage] = field(default_factory=list)
+    left_out: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """6 if the archive lost something."""
+        return 6 if self.damaged else 0
+
+
+@dataclass(slots=True)
+class ExportStep:
+    """What the step needs. `state` is what is exported; `catalog` and `store` are the archive of now. `include` are
+    globs of folders; with `vanished` comes also what was gone from the source, each as often as the folder held it,
+    and folders that were. `check_stop` raises when it is to end."""
+
+    state: Catalog
+    catalog: Catalog
+    store: MessageStore
+    writer: ExportWriter
+    include: Collection[str]
+    vanished: bool
+    progress: Progress
+    check_stop: Callable[[], None]
+    result: ExportResult = field(default_factory=ExportResult)
+
+    def run(self) -> ExportResult:
+        """Export all folders that are asked for.
+
+        Raises:
+            ConfigError: there is no such folder.
+            ArchiveNotWritable: the export cannot be written; what was written so far is left.
+        """
+        folders = self._folders()
+        for known, _ in folders:
+            self.progress(Planned(*self._pending_work(known)))
+        try:
+            for known, epoch in folders:
+                self._folder(known, epoch)
+            self.writer.finish()
+        except OSError as error:
+            where = error.filename if isinstance(error.filename, str) else "the export"
+            raise ArchiveNotWritable(f"{printable(where)}: {error.strerror}", hint=_AGAIN) from error
+        finally:
+            self.writer.close()
+        return self.result
+
+    def _folders(self) -> list[tuple[KnownFolder, KnownEpoch]]:
+        """The folders in the order of their names, INBOX first. One that was never opened holds nothing."""
+        epochs = self.state.epochs()
+        held = [each for each in self.state.folders().values() if each.number in epochs]
+        asked = [each for each in held if matches(each.folder.path, self.include)]
+        if not asked:
+            problem = f"of {len(held)} folders none is called {', '.join(map(printable, self.include))}"
+            raise ConfigError("--folder", [problem], hint="`archiver status` lists them")
+        chosen = [each for each in asked if each.listed or self.vanished]
+        self.result.left_out = len(asked) - len(chosen)
+        chosen.sort(key=lambda each: (each.folder.raw != INBOX, each.folder.path, each.folder.raw))
+        return [(each, epochs[each.number]) for each in chosen]
+
+    def _pending_work(self, known: KnownFolder) -> tuple[int, int]:
+        return self.state.at_destinations().work(_NOWHERE, [known.number], vanished=self.vanished)
+
+    def _folder(self, known: KnownFolder, epoch: KnownEpoch) -> None:
+        self.progress(Working(printable(known.folder.name)))
+        folder = ExportedFolder(known, epoch, self._uidnext(epoch), lambda: self.state.placements(epoch.number))
+        count = FolderCount(printable(known.folder.name), self.writer.begin(folder))
+        self.result.folders.append(count)
+        for batch in self._batches(known):
+            places = places_now(self.catalog, batch)
+            self.store.foresee([places[each.key] for each in batch])
+            for message in batch:
+                self.check_stop()
+                self._message(count, message, places[message.key])
+            self.progress(Exported(len(batch), sum(each.placement.size for each in batch)))
+        self.writer.end()
+
+    def _uidnext(self, epoch: KnownEpoch) -> int:
+        """UIDs that the source gave later are not given to other mail by whoever serves the export."""
+        now = self.catalog.epochs().get(epoch.folder)
+        states = [epoch.state, now.state if now and now.number == epoch.number else None]
+        known = max(self.state.known(epoch.number), default=0) + 1
+        return max([known, *(state.uidnext or 0 for state in states if state is not None)])
+
+    def _batches(self, known: KnownFolder) -> Iterator[Sequence[Outgoing]]:
+        copies, after = self.state.at_destinations(), (0, 0)
+        while batch := copies.pending(_NOWHERE, [known.number], after=after, limit=_BATCH, vanished=self.vanished):
+            after = batch[-1].key
+            yield batch
+
+    def _message(self, count: FolderCount, message: Outgoing, place: Placement) -> None:
+        try:
+            self.writer.write(message, self._proved(message, place))
+        except IntegrityError as error:
+            count.damaged += 1
+            self.result.damaged.append(
+                Damage(count.name, message.placement.uid, message.placement.digest, printable(error.message))
+            )
+            return
+        count.messages += 1
+        count.octets += message.placement.size
+        count.vanished += not message.present
+
+    def _proved(self, message: Outgoing, place: Placement) -> Iterator[bytes]:
+        """The octets in pieces; an error at their end, should they not be those that were stored."""
+        wanted, digest = message.placement, hashlib.sha256()
+        with self._opened(message, place) as file:
+            while piece := _read(file):
+                digest.update(piece)
+                yield piece
+        if digest.hexdigest() != wanted.digest:
+            raise IntegrityError(f"its octets have the digest {digest.hexdigest()}")
+
+    def _opened(self, message: Outgoing, place: Placement) -> BinaryIO:
+        """A run may be at work and move the message meanwhile: then it is asked for again."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self.store.open(place)
+            except (IntegrityError, FileNotFoundError) as error:
+                if attempt == _ATTEMPTS:
+                    raise IntegrityError("its octets are not in the store") from error
+                place = places_now(self.catalog, [message])[message.key]
+            except OSError as error:
+                raise IntegrityError(f"cannot be read: {error.strerror or error}") from error
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _read(file: BinaryIO) -> bytes:
+    try:
+        return file.read(_PIECE)
+    except OSError as error:
+        raise IntegrityError(f"cannot be read: {error.strerror or error}") from error
+
+
+_AGAIN = "make room, or choose another place; remove what is there, and export again"

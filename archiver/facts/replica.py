@@ -1,0 +1,289 @@
+"""The words of a replay: what a destination holds of the archive, and what is to be sent to it.
+
+A *target* is a folder of a destination under one UIDVALIDITY, as an epoch is one of the source. A *copy* is a
+message of the archive in a target; it is known by the UID it got there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from archiver.errors import BackendError
+from archiver.mail.model import Attributes, Digest, Flags, Listed, Placement
+
+MessageKey = tuple[int, int]
+"""A message of the archive: its epoch's number and its UID there."""
+
+VanishedPolicy = Literal["keep", "mark", "expunge"]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetState:
+    """Where the last complete pass left a target, if nobody else changes it."""
+
+    uidnext: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTarget:
+    """A target as the catalog knows it. `state` is None until a pass over it was complete. `renaming` is the name
+    that we were about to give it, when something stopped us."""
+
+    number: int
+    raw: bytes
+    uidvalidity: int
+    state: TargetState | None = None
+    renaming: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A target all of whose copies are of mail that is not in its folder at the source any more, or whose folder
+    goes elsewhere, and a folder of the archive that has `equal` of these `left` messages, octet for octet. It holds
+    `held` messages; `complete`: the archive has seen all of it."""
+
+    target: int
+    folder: int
+    equal: int
+    left: int
+    held: int
+    complete: bool
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the folder is the one that was there, under another name."""
+        return 2 * self.equal > self.left or (not self.complete and 2 * self.equal > self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a destination is reached, the host in lower case. `port` is None where it was not recorded."""
+
+    host: str
+    user: str
+    port: int | None
+
+    def __str__(self) -> str:
+        return f"{self.user} at {self.host}" + (f":{self.port}" if self.port is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDestination:
+    """A destination that the catalog knows, by its number and one of its addresses."""
+
+    number: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A message at a destination of which nothing is recorded. `size` is RFC822.SIZE, `arrived` the INTERNALDATE in
+    seconds since 1970."""
+
+    message_id: str | None
+    size: int | None
+    arrived: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message of the archive that a target lacks. `present` is False for one that vanished at the source. Where
+    the placement's flags are those of the past, `followed` are those of now: only what changes in the archive from
+    here on is to be followed."""
+
+    key: MessageKey
+    placement: Placement
+    internaldate: str | None
+    message_id: str | None
+    present: bool = True
+    followed: Flags | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A message in a target, as recorded. `message_flags` are the archive's flags now, `source_flags` those that
+    were replayed, `flags` what the destination said afterwards, `lost` those it does not keep. `size` is the
+    destination's RFC822.SIZE then; `sent_digest` is None where the true octets were sent. `folder` is the number of
+    the archive's folder."""
+
+    uid: int
+    key: MessageKey
+    how: str
+    digest: Digest
+    sent_size: int
+    sent_crlf_size: int
+    sent_digest: Digest | None
+    size: int | None
+    arrived: int
+    dated: bool
+    message_flags: Flags
+    source_flags: Flags
+    flags: Flags
+    lost: Flags
+    likeness: str | None
+    repaired: tuple[str, ...]
+    removed: bool = False
+    marked: bool = False
+    folder: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A message that was about to be appended when something stopped us. Its copy, if there is one, has a UID from
+    `uidnext` on."""
+
+    outgoing: Outgoing
+    uidnext: int
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A message that was taken for unsent `times` times and has a copy now. Another one of it, should it come late,
+    has a UID from `uidnext` on and one of `sizes`; and its INTERNALDATE, if the destination is `dated`, which means
+    that it keeps them. `flags` are those the copy showed. It was taken for unsent last `at`; `silent` tells whether
+    the server said nothing then."""
+
+    outgoing: Outgoing
+    uidnext: int
+    times: int
+    sizes: frozenset[int]
+    dated: bool
+    flags: Flags
+    at: str
+    silent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LateTwin:
+    """A message of ours that came late, beside the `copy` of that UID; None if that one is gone. `certain`:
+    nobody but us can have brought it."""
+
+    uid: int
+    key: MessageKey
+    copy: int | None
+    flags: Flags
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that a destination refused, for the report and for another try."""
+
+    folder: str
+    target: int
+    key: MessageKey
+    refusal: str
+    reason: str
+    server_reply: str | None
+    date: str | None
+    subject: str | None
+    tries: int
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTally:
+    """A folder's present messages by what became of them at the destination, where the folder is `name`: `replayed`
+    in this run, `already_there` before, `refused`, `removed` by the destination's user, `pending` not yet sent.
+    Beside them `restored`: messages gone from the source that this run brought back."""
+
+    folder: str
+    name: str
+    replayed: int
+    already_there: int
+    refused: int
+    removed: int
+    pending: int
+    restored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a destination altered or does not keep of a folder's messages: `kind` is "flags", "internaldate",
+    "repaired" or "rewritten", `detail` names it, `uids` are the archive's. Of kind "twin" are messages that it
+    stored twice; `detail` are the UIDs of the second ones there."""
+
+    folder: str
+    kind: str
+    detail: str
+    uids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationFolders:
+    """What a destination listed, and how it names folders. Paths are without the personal namespace's prefix, which
+    is `prefix` on the wire (`INBOX.` at Courier). `delimiter` is None where names are flat. `vendor` is its maker
+    in lower case, as far as it tells. `append_limit` is the most octets that it takes in a message (RFC 7889),
+    None where it does not say."""
+
+    listed: Sequence[Listed]
+    prefix: bytes = b""
+    delimiter: str | None = "/"
+    vendor: str | None = None
+    append_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTarget:
+    """A destination's folder, open. `permanent` are the flags it keeps, None: it does not say; with `any_keyword`
+    it takes new keywords too."""
+
+    uidvalidity: int
+    uidnext: int
+    messages: int
+    permanent: Flags | None = None
+    any_keyword: bool = True
+
+    def kept(self, flags: Flags) -> Flags:
+        """Those of `flags` that the folder keeps (PERMANENTFLAGS, RFC 3501 section 7.1)."""
+        if self.permanent is None:
+            return flags
+        known = {flag.lower() for flag in self.permanent}
+        return frozenset(
+            flag for flag in flags if flag.lower() in known or (self.any_keyword and not flag.startswith("\\"))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """A destination's folder as it shows itself, and what it shows of the messages that were asked for."""
+
+    uidvalidity: int
+    seen: Sequence[Attributes]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message as it goes onto the wire. `internaldate` is the 26 characters of RFC 3501's date-time; `octets`
+    opens them anew each time, in pieces that together are `size`."""
+
+    flags: Flags
+    internaldate: str
+    size: int
+    octets: Callable[[], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The answer to one command, which stands for `count` letters: all were taken, or none. `uids` is what
+    APPENDUID said (uidvalidity, uids), unchecked, None where it said nothing. `reply` is the server's own words,
+    and `error` what a refusal would mean if it were about more than the message."""
+
+    count: int
+    uids: tuple[int, tuple[int, ...]] | None
+    reply: bytes
+    error: BackendError | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+def gone_words(name: str, copies: int) -> str:
+    """What a person should know of a folder that the source no longer has."""
+    some = f"{copies:,} of our copies stay" if copies != 1 else "1 of our copies stays"
+    return f"folder {name} is gone from the source; {some}"

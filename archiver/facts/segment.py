@@ -1,0 +1,130 @@
+"""A segment of the journal as octets, and back: what a file and an object of it have in common.
+
+One compressed file of lines. Its header names the digest of the segment before it, so a segment that is lost,
+damaged or foreign is noticed when it is read, wherever it lies.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from archiver.errors import ConfigError, IntegrityError
+from archiver.facts.archive import Fact, Segment, fact_from_json, fact_to_json
+from archiver.mail.model import Digest
+
+FORMAT = "archiver-journal/1"
+RESTORE = "restore the journal from a backup"
+
+_RUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,99}")
+
+
+def segment_of(
+    run: str, facts: Sequence[Fact], after: tuple[int, Digest], fence: int | None = None
+) -> tuple[Segment, bytes]:
+    """The segment that follows `after`, and its octets: the same ones for the same facts.
+
+    Raises:
+        ConfigError: the run id cannot be part of a file name.
+    """
+    if not _RUN.fullmatch(run):
+        raise ConfigError("run id", [f"{run!r}: use letters, digits and . _ : + - only, at most 100"])
+    number, previous = after[0] + 1, after[1]
+    header: dict[str, object] = {"format": FORMAT, "number": number, "run": run, "previous": previous}
+    if fence is not None:
+        header["fence"] = fence
+    lines = "\n".join([json.dumps(header), *map(fact_to_json, facts), ""])
+    # zlib writes 0 as the time in a gzip header (RFC 1952 section 2.3).
+    octets = zlib.compress(lines.encode("ascii"), level=2, wbits=31)
+    return Segment(number, run, previous, digest_of(octets), tuple(facts), fence), octets
+
+
+def digest_of(octets: bytes) -> Digest:
+    """The digest that the next segment names."""
+    return Digest(hashlib.sha256(octets).hexdigest())
+
+
+def parsed(where: str, octets: bytes, number: int) -> Segment:
+    """What the octets at `where`, known there under `number`, say.
+
+    Raises:
+        IntegrityError: they are damaged, or another segment's.
+        ConfigError: a newer archiver wrote them.
+    """
+    try:
+        first, *lines = gzip.decompress(octets).decode("ascii").removesuffix("\n").split("\n")
+        header = json.loads(first)
+        run, previous, fence = _of_header(where, header, number)
+        facts = tuple(map(fact_from_json, lines))
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error) as error:
+        raise IntegrityError(f"{where}: {_reason(error)}", hint=RESTORE) from error
+    return Segment(number, run, previous, digest_of(octets), facts, fence)
+
+
+def require_next(where: str, segment: Segment, previous: Digest, fence: int | None) -> None:
+    """Refuse a segment that does not follow from the one with the digest `previous`, written under `fence`.
+
+    Raises:
+        IntegrityError: it does not.
+    """
+    problem = None
+    if segment.previous != previous:
+        problem = "it does not follow from the segment before it"
+    elif segment.fence is not None and fence is not None and segment.fence < fence:
+        problem = f"it was written under lease {segment.fence}, the segment before it under {fence}"
+    if problem:
+        raise IntegrityError(f"{where}: {problem}", hint=RESTORE)
+
+
+def require_known(where: str, digest: Digest, known: Digest) -> None:
+    """Refuse a segment that is not the one of the digest `known`: a catalog is never continued from another
+    archive's journal, nor from one that went back in time.
+
+    Raises:
+        IntegrityError: it is not.
+    """
+    if digest != known:
+        raise IntegrityError(
+            f"{where}: is not the segment that the catalog knows",
+            hint="the catalog is of another journal, or the file was changed: restore it, or use archiver rebuild",
+        )
+
+
+def missing(journal: str, number: int) -> IntegrityError:
+    """What is to be said of a gap."""
+    return IntegrityError(f"{journal}: segment {number} is missing", hint=RESTORE)
+
+
+def _of_header(where: str, header: dict[str, Any], number: int) -> tuple[str, Digest, int | None]:
+    form, run, fence = header["format"], header["run"], header.get("fence")
+    if form != FORMAT:
+        raise _other_format(where, form)
+    if header["number"] != number or not isinstance(run, str) or not _RUN.fullmatch(run):
+        raise ValueError("its header does not agree with its name")
+    if fence is not None and type(fence) is not int:
+        raise TypeError
+    return run, header["previous"], fence
+
+
+def _other_format(where: str, form: object) -> ConfigError | ValueError:
+    """What a newer archiver wrote is not damaged."""
+    if isinstance(form, str) and re.fullmatch(r"archiver-journal/\d{1,6}", form):
+        return ConfigError(
+            where,
+            [f"the journal has the format {form}, this archiver knows {FORMAT}"],
+            hint=f"install a mail-archiver that knows {form}",
+        )
+    return ValueError(f"format {form!r}, expected {FORMAT!r}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, (OSError, EOFError, zlib.error)):
+        return f"not a complete gzip file ({error})"
+    if isinstance(error, (KeyError, TypeError)):
+        return "not a segment of a journal"
+    return str(error)

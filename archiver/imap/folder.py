@@ -1,0 +1,214 @@
+"""Reading the folder that is open: its UIDs, attributes, headers and messages, as a source and a destination do.
+
+What the server offers is used, what it lacks is done the plain way. Nothing here changes anything: messages are
+read by BODY.PEEK[].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import count, islice
+
+from archiver.errors import (
+    BackendError,
+    ConnectionLost,
+    CountsDisagree,
+    MessageRefused,
+    ServerUnavailable,
+    Throttled,
+)
+from archiver.imap.fetch import FetchStream, read_header
+from archiver.imap.listing import Abilities
+from archiver.imap.replies import error_of, not_imap
+from archiver.imap.session import BodyReader, Reply, Session
+from archiver.imap.tokens import Response, is_fetch, parse_fetch, parse_search
+from archiver.mail.content import Spool
+from archiver.mail.model import Attributes, Fetched, Undelivered
+from archiver.mail.uidset import format_uid_set
+
+#: What is asked of messages where their octets are not.
+ATTRIBUTES = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
+
+_LINE_OCTETS = 900  # UW and Yahoo take about 1,000 octets a line
+_MOST_UIDS = 10_000_000  # a folder of more is not believed, and would not fit into the memory
+_SPARE = 1000  # arrived since the server told how many there are
+
+
+class FolderReader:
+    """Implements `destination_ports.MailReader` on a session. `accept` takes a server's placeholder for the message
+    that it stands for. `ahead` is a search that was sent before it was asked for, and its answer."""
+
+    def __init__(self, session: Session, abilities: Abilities, spool: Spool, *, accept: bool = False) -> None:
+        self._session = session
+        self._abilities = abilities
+        self._spool = spool
+        self._accept = accept
+        self._identity_refused = False
+        self._given = False
+        self.ahead: tuple[bytes, Reply] | None = None
+
+    def uids(self, criteria: str | None = None) -> set[int]:
+        if criteria is not None:
+            return self._believed(self._search(criteria, MessageRefused))
+        found = self._believed(self._search("ALL", ServerUnavailable))
+        if len(found) == self._session.exists:
+            return found
+        # NOTE: a SEARCH cut short must not look like "these are all": mail would seem to have vanished.
+        shown = found
+        if self._session.exists:
+            shown = self._believed(each.uid for each in self._rows("1:*", b"(UID)"))
+        if len(shown) != self._session.exists:
+            raise CountsDisagree(self._session.exists, shown | found, where=self._session.where)
+        return shown
+
+    def search_command(self, criteria: str) -> bytes:
+        """The command that looks for `criteria`."""
+        how = b"UID SEARCH RETURN (ALL) " if "ESEARCH" in self._abilities else b"UID SEARCH "
+        return how + criteria.encode("ascii")
+
+    def _search(self, criteria: str, otherwise: type[MessageRefused | ServerUnavailable]) -> Iterator[int]:
+        command = self.search_command(criteria)
+        ahead, self.ahead = self.ahead, None
+        reply = ahead[1] if ahead and ahead[0] == command else self._session.flight(command)[0]
+        if not reply.ok and otherwise is ServerUnavailable:
+            return (each.uid for each in self._rows("1:*", b"(UID)"))  # Yahoo: SEARCH fails, FETCH works
+        untagged = self._session.required(reply, otherwise)
+        return (uid for response in untagged for uid in parse_search(response))
+
+    def _believed(self, uids: Iterable[int]) -> set[int]:
+        """What a server names, which may be four thousand million UIDs in one short line."""
+        found = set()
+        most = min(2 * self._session.exists + _SPARE, _MOST_UIDS)
+        for number_said, uid in enumerate(uids):
+            found.add(uid)
+            if len(found) > most or number_said > 2 * most:
+                raise ServerUnavailable(
+                    f"the folder holds {self._session.exists} messages, but the server names {len(found)} UIDs",
+                    where=self._session.where,
+                    hint="nothing is taken for vanished; the next run looks again",
+                )
+        return found
+
+    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
+        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s)" % self._identity_item()
+        if changed_since is not None:
+            items += b" (CHANGEDSINCE %d)" % changed_since
+        if uids is None:
+            if self._session.exists:
+                yield from self._rows("1:*", items)
+            return
+        for chunk in format_uid_set(uids, _LINE_OCTETS):
+            yield from self._rows(chunk, items)
+
+    def rows_from(self, uid: int) -> Iterator[Attributes]:
+        """FLAGS, INTERNALDATE and RFC822.SIZE from a UID on; and of the last message, whatever its UID."""
+        return self._rows(f"{uid}:*", ATTRIBUTES)
+
+    def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
+        section = b"HEADER" if field is None else b"HEADER.FIELDS (%s)" % field.encode("ascii")
+        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[%s])" % (self._identity_item(), section)
+        for chunk in format_uid_set(uids, _LINE_OCTETS):
+            for response in self._fetch(chunk, items, read_header):
+                row = parse_fetch(response)
+                if row.has_body and not row.clean:
+                    why = "this is not IMAP: a header's length does not fit what follows it"
+                    raise ConnectionLost(why, where=self._session.where)
+                if row.attributes and row.has_body and row.section.startswith(b"HEADER"):
+                    body = self._session.bodies[row.body].header if isinstance(row.body, int) else row.body
+                    yield row.attributes, body or b""
+
+    def _rows(self, uid_set: str, items: bytes) -> Iterator[Attributes]:
+        for response in self._fetch(uid_set, items):
+            attributes = parse_fetch(response).attributes
+            if attributes:
+                yield attributes
+
+    def _fetch(self, uid_set: str, items: bytes, body_reader: BodyReader | None = None) -> Iterator[Response]:
+        """The rows of one FETCH as they arrive. A caller that stops half-way gets the rest read and dropped."""
+        (tag,) = self._session.send(b"UID FETCH %s %s" % (uid_set.encode(), items))
+        finished = False
+        try:
+            for answers in count():
+                if answers > self._session.patience:
+                    raise ConnectionLost("an answer that does not come to an end", where=self._session.where)
+                response = self._session.read_response(body_reader)
+                if is_fetch(response.text):
+                    yield response
+                elif not response.text.startswith((tag + b" ", b"* ")):
+                    raise not_imap(response.text, self._session.where)
+                elif response.text.startswith(tag + b" "):
+                    finished = True
+                    text = response.text[len(tag) + 1 :]
+                    if text[:3].upper() == b"BAD" and (item := self._identity_item()) and item in items:
+                        self._identity_refused = True
+                        yield from self._fetch(uid_set, items.replace(item, b""), body_reader)
+                    elif text[:2].upper() != b"OK":
+                        raise error_of(text, self._session.where, ServerUnavailable)
+                    return
+        except GeneratorExit:
+            with suppress(BackendError):  # the connection may be gone already
+                while not finished:
+                    finished = self._session.read_response(body_reader).text.startswith(tag + b" ")
+            raise
+
+    def gives(self, uid: int) -> bool:
+        """Whether the server gives an octet of this message."""
+        (reply,) = self._session.flight(b"UID FETCH %d (UID BODY.PEEK[]<0.1>)" % uid)
+        if not reply.ok:
+            error = error_of(reply.status + b" " + reply.text, self._session.where)
+            if isinstance(error, Throttled) and error.certain:
+                raise error
+        return any(is_fetch(each.text) and b"BODY[" in each.text.upper() for each in reply.untagged)
+
+    def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
+        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[])" % self._identity_item()
+        stream = FetchStream(self._session, items, self._spool, self._accept, self._given)
+        doubtful: list[Undelivered] = []
+        for outcome in stream.messages(uids):
+            if isinstance(outcome, Undelivered):
+                doubtful.append(outcome)
+            else:
+                self._given = True
+                yield outcome
+        bad = {each.uid for each in doubtful if (each.server_reply or "").upper().startswith("BAD")}
+        if bad and self._identity_item():
+            self._identity_refused = True
+            yield from self.fetch(sorted(bad))
+            doubtful = [each for each in doubtful if each.uid not in bad]
+        yield from self._told_apart(doubtful)
+
+    def _told_apart(self, doubtful: Sequence[Undelivered]) -> Iterator[Undelivered]:
+        """Which of these the folder still has: a message expunged meanwhile is no failure."""
+        if not doubtful:
+            return
+        wanted = {each.uid for each in doubtful}
+        there: set[int] = set()
+        for chunk in format_uid_set(wanted, _LINE_OCTETS):
+            (reply,) = self._session.flight(b"UID SEARCH UID " + chunk.encode())
+            if not reply.ok:
+                there |= wanted
+                break
+            found = (uid for response in reply.untagged for uid in parse_search(response))
+            there.update(islice(found, len(wanted) + _SPARE))
+            if there >= wanted:
+                break
+            # NOTE: some servers search in an index that does not know all messages.
+            try:
+                there.update(each.uid for each in self._rows(chunk, b"(UID)"))
+            except ServerUnavailable:
+                there |= wanted
+        for each in doubtful:
+            if each.uid in there:
+                yield each
+            else:
+                yield Undelivered(each.uid, "expunged meanwhile", each.server_reply, gone=True)
+
+    def _identity_item(self) -> bytes:
+        """The message's identity across folders, where the server has one: RFC 8474, or Gmail's. One that
+        advertises it and answers BAD is not asked again."""
+        if self._identity_refused:
+            return b""
+        if "X-GM-EXT-1" in self._abilities:
+            return b" X-GM-MSGID"
+        return b" EMAILID" if "OBJECTID" in self._abilities else b""

@@ -1,0 +1,183 @@
+"""The journal as files: one compressed, numbered, never changed file for each batch of facts.
+
+Each file names the digest of the file before it, so a lost, damaged or foreign file is noticed when it is read,
+and the catalog can be rebuilt from `journal/` alone. A file is written under a temporary name, made durable, and
+only then given its own name: what is seen there is complete.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from archiver.errors import ArchiveNotWritable, ArchiverError, IntegrityError
+from archiver.facts.archive import Fact, Segment
+from archiver.facts.segment import RESTORE, digest_of, missing, parsed, require_known, require_next, segment_of
+from archiver.mail.model import Digest
+
+_NAME = re.compile(r"(\d{8,})-(.+)\.jsonl\.gz")
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+
+
+class FileJournal:
+    """The journal of one archive, in `journal/` (0700) below `path`; each segment is one file (0600).
+
+    `durability` "batch" and "file" sync every segment before it is seen; "none" leaves that to the system.
+    Threads may append at once, each to be told by IntegrityError if another took its number; processes are kept
+    apart by the account's lock. A segment interrupted while being written is never seen; what is left of it is
+    removed when it is written again.
+    """
+
+    def __init__(self, path: Path, durability: Literal["batch", "file", "none"] = "batch") -> None:
+        self._path = path
+        self._directory = path / "journal"
+        self._sync = durability != "none"
+        self._appending = threading.Lock()
+
+    def append(self, run: str, facts: Sequence[Fact], after: tuple[int, Digest]) -> Segment:
+        """Write the next segment, durable on return; `after` is number and digest of the last one.
+
+        Raises:
+            IntegrityError: that number exists already, written by whatever run.
+            ArchiveNotWritable: the disk is full, read-only or not ours; nothing was appended.
+            ConfigError: the run id cannot be part of a file name.
+        """
+        segment, octets = segment_of(run, facts, after)
+        with self._appending:
+            self._refuse_taken(segment.number)
+            try:
+                self._write(segment.name, octets)
+            except OSError as error:
+                raise ArchiveNotWritable(
+                    f"{self._directory / segment.name}: {error.strerror}",
+                    hint="free space or fix the permissions, and run again",
+                ) from error
+        return segment
+
+    def read(self, after: tuple[int, Digest]) -> Iterator[Segment]:
+        """The segments after that one, in order, each checked against the chain; one at a time is in memory.
+
+        The file of `after` itself has to be there with that digest, so that a catalog is never continued from
+        another archive's journal, nor from a journal that went back in time.
+
+        Raises:
+            IntegrityError: a segment is missing, damaged, there twice, or does not follow from the one before.
+            ConfigError: a newer archiver wrote it.
+        """
+        number, previous = after
+        fence: int | None = None
+        files = self._files()
+        if number:
+            if number not in files:
+                raise missing(str(self._directory), number)
+            path = self._directory / files[number]
+            require_known(str(path), digest_of(_octets(path)), previous)
+        for found in sorted(other for other in files if other > number):
+            number += 1
+            if found != number:
+                raise missing(str(self._directory), number)
+            segment = _segment(self._directory / files[found], number)
+            require_next(str(self._directory / segment.name), segment, previous, fence)
+            previous, fence = segment.digest, segment.fence
+            yield segment
+
+    def _files(self) -> dict[int, str]:
+        """The files by their numbers; temporary names and what is not ours are left out."""
+        try:
+            names = sorted(os.listdir(self._directory))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise _unreadable(self._directory, error) from error
+        files: dict[int, str] = {}
+        for name in names:
+            if match := _NAME.fullmatch(name):
+                other = files.setdefault(int(match[1]), name)
+                if other != name:
+                    raise IntegrityError(
+                        f"{self._directory / name}: its number is also that of {other}",
+                        hint="two runs wrote at once; keep the one that the file after it names, remove the other",
+                    )
+        return files
+
+    def _refuse_taken(self, number: int) -> None:
+        if taken := self._files().get(number):
+            raise _taken(self._directory / taken)
+
+    def _write(self, name: str, octets: bytes) -> None:
+        if not self._directory.is_dir():
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            self._sync_directory(self._path)
+        temporary = self._directory / f".{name}.tmp"
+        temporary.unlink(missing_ok=True)
+        try:
+            with open(temporary, "xb", opener=_private) as file:
+                file.write(octets)
+                file.flush()
+                if self._sync:
+                    os.fsync(file.fileno())
+            _publish(temporary, self._directory / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._sync_directory(self._directory)
+
+    def _sync_directory(self, directory: Path) -> None:
+        if not self._sync:
+            return
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    """Give a complete file its own name, unless that name is taken."""
+    try:
+        try:
+            os.link(temporary, final)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # NOTE: not claimed by an empty file first, which a crash would leave as a damaged segment. That the
+            # number is free was just looked at, and the account's lock keeps others out.
+            temporary.replace(final)
+    except FileExistsError as error:
+        raise _taken(final) from error
+
+
+def _taken(path: Path) -> IntegrityError:
+    return IntegrityError(
+        f"{path}: that number is in the journal already", hint="is another run active? run again to catch up"
+    )
+
+
+def _octets(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ArchiverError:
+    """What another user may read is not damaged."""
+    if isinstance(error, PermissionError):
+        return ArchiveNotWritable(f"{path}: {error.strerror}", hint="give this user access to it, and run again")
+    return IntegrityError(f"{path}: {error.strerror}", hint=RESTORE)
+
+
+def _segment(path: Path, number: int) -> Segment:
+    segment = parsed(str(path), _octets(path), number)
+    if segment.name != path.name:
+        raise IntegrityError(f"{path}: its header does not agree with its name", hint=RESTORE)
+    return segment

@@ -1,0 +1,27 @@
+"""What a journal has to be: where facts lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from archiver.facts.archive import Fact, Segment
+from archiver.mail.model import Digest
+
+
+class Journal(Protocol):
+    """The append-only copy of the facts beside the bytes."""
+
+    def append(self, run: str, facts: Sequence[Fact], after: tuple[int, Digest]) -> Segment:
+        """Write the next segment, durable on return; `after` is number and digest of the last one.
+
+        Raises:
+            IntegrityError: that number exists already.
+        """
+
+    def read(self, after: tuple[int, Digest]) -> Iterator[Segment]:
+        """The segments after that one, in order, each checked against the chain.
+
+        Raises:
+            IntegrityError: a segment is missing, damaged, or does not follow from the one before.
+        """

@@ -1,0 +1,75 @@
+"""The catalog from the journal and the store alone, and the store brought to what the catalog says.
+
+The journal is read from its first segment on and applied by the code that applied it the first time, so a
+rebuilt catalog is the one that was lost. Which runs there were is not in it: the next run looks through the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from archiver.catalog.port import Catalog
+from archiver.errors import IntegrityError
+from archiver.journal.port import Journal
+from archiver.mail.model import INBOX, Digest, KnownEpoch, KnownFolder, Placement
+from archiver.storage.port import MessageStore
+
+
+def replay_journal(
+    journal: Journal, catalog: Catalog, check_stop: Callable[[], None], until: int | None = None
+) -> int:
+    """Apply the journal, all of it or up to segment `until`, to a new, empty catalog; returns how many segments.
+
+    Raises:
+        IntegrityError: a segment is missing or damaged, or there is none at all.
+    """
+    segments = 0
+    for segment in journal.read((0, Digest(""))):
+        check_stop()
+        catalog.apply(segment)
+        segments += 1
+        if segment.number == until:
+            break
+    if not segments:
+        raise IntegrityError(
+            "the journal is empty, there is nothing to rebuild from", hint="restore it from a backup"
+        )
+    return segments
+
+
+def require_no_loss(rebuilt: Catalog, known: int) -> None:
+    """A journal that lost its end reads through all the same; only what a catalog knew can tell.
+
+    Raises:
+        IntegrityError: segment `known` of the catalog that was there is not in the journal.
+    """
+    last, _ = rebuilt.last_segment()
+    if known > last:
+        raise IntegrityError(
+            f"the journal ends at segment {last}, but the catalog knows segment {known}",
+            hint="restore the journal from a backup, or move the catalog away to go on without what is missing",
+        )
+
+
+def restore_store(store: MessageStore, catalog: Catalog) -> tuple[Placement, ...]:
+    """Bring every message to its place and write each folder's own files anew.
+
+    Returns the messages without a row that lie in the store whole; the next run adopts them. May be called again.
+    """
+    orphans = tuple(store.settle(catalog))
+    folders = sorted(catalog.folders().values(), key=lambda each: (each.folder.raw != INBOX, each.folder.raw))
+    epochs = catalog.epochs()
+    for folder in folders:
+        if folder.number in epochs:  # else it was never opened and has no directory
+            _publish(store, catalog, folder, epochs[folder.number])
+    store.subscribe([each.directory for each in folders if each.listed and each.folder.subscribed])
+    return orphans
+
+
+def _publish(store: MessageStore, catalog: Catalog, folder: KnownFolder, epoch: KnownEpoch) -> None:
+    store.describe(folder.directory, folder.folder.raw, folder.folder.path)
+    uidnext = epoch.state.uidnext if epoch.state else None
+    if uidnext is None:
+        uidnext = max(catalog.known(epoch.number), default=0) + 1
+    present = (each for each in catalog.placements(epoch.number) if each.present)
+    store.publish(folder.directory, (epoch.uidvalidity, uidnext), present)

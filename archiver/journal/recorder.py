@@ -1,0 +1,225 @@
+"""Bytes, then journal, then catalog: the one order in which anything is recorded.
+
+A `Batch` gathers messages and facts and makes them lasting together; the `Recorder` is the only writer of
+journal and catalog. Whatever is cut off in between leaves at worst bytes without facts, never the reverse.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from archiver.catalog.port import Catalog
+from archiver.errors import IntegrityError
+from archiver.events import Progress, Received, Stored
+from archiver.facts.archive import EpochFact, Fact, FolderFact, StoredFact
+from archiver.facts.destination import DestinationFact, TargetFact
+from archiver.journal.port import Journal
+from archiver.mail.model import Body, Placement
+from archiver.storage.port import MessageStore, StoreBatch
+
+BATCH_MESSAGES = 1000
+BATCH_OCTETS = 32 << 20
+BATCH_SECONDS = 20.0
+_HELD_MESSAGES = 64
+_HELD_OCTETS = 4 << 20
+
+
+class Recorder:
+    """Writes facts to the journal and then to the catalog; may be called from several threads."""
+
+    def __init__(self, journal: Journal, catalog: Catalog, run: str) -> None:
+        self._journal = journal
+        self._catalog = catalog
+        self._run = run
+        self._lock = threading.Lock()
+        self._last = catalog.last_segment()
+        self._number()
+
+    def _number(self) -> None:
+        numbers = self._catalog.next_numbers()
+        self._next_folder, self._next_epoch = numbers.folder, numbers.epoch
+        self._next_destination, self._next_target = numbers.destination, numbers.target
+        self._generations = dict(numbers.generations)
+
+    def catch_up(self, behind: Callable[[], None]) -> int:
+        """Apply the segments that the catalog does not know; returns how many. A crash leaves one, a catalog
+        from a backup lacks some, a lost one lacks all. `behind` is called before the first of them is applied."""
+        applied = 0
+        with self._lock:
+            for segment in self._journal.read(self._last):
+                if applied == 0:
+                    behind()
+                self._catalog.apply(segment)
+                self._last = (segment.number, segment.digest)
+                applied += 1
+            if applied:
+                self._number()
+        return applied
+
+    def write(self, facts: Sequence[Fact]) -> None:
+        """Record facts, durable on return. Nothing to record writes nothing."""
+        if not facts:
+            return
+        with self._lock:
+            segment = self._journal.append(self._run, facts, self._last)
+            self._last = (segment.number, segment.digest)
+            self._catalog.apply(segment)
+
+    def number_folder(self, fact: FolderFact) -> FolderFact:
+        """Give a new folder its number."""
+        with self._lock:
+            fact = replace(fact, number=self._next_folder)
+            self._next_folder += 1
+        return fact
+
+    def number_epoch(self, fact: EpochFact) -> EpochFact:
+        """Give a new epoch its number, and its generation among those of the same UIDVALIDITY."""
+        with self._lock:
+            key = (fact.folder, fact.uidvalidity)
+            self._generations[key] = self._generations.get(key, 0) + 1
+            fact = replace(fact, number=self._next_epoch, generation=self._generations[key])
+            self._next_epoch += 1
+        return fact
+
+    def number_destination(self, fact: DestinationFact) -> DestinationFact:
+        """Give a new destination its number."""
+        with self._lock:
+            fact = replace(fact, number=self._next_destination)
+            self._next_destination += 1
+        return fact
+
+    def number_target(self, fact: TargetFact) -> TargetFact:
+        """Give a new epoch of a destination's folder its number."""
+        with self._lock:
+            fact = replace(fact, number=self._next_target)
+            self._next_target += 1
+        return fact
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one connection gathers until it is made lasting together. Belongs to one thread.
+
+    Messages are held for a moment before they are written, so that octets the archive has already are linked
+    and not written again.
+    """
+
+    recorder: Recorder
+    store: MessageStore
+    catalog: Catalog
+    progress: Progress
+    damage: IntegrityError | None = None
+    _bytes: StoreBatch | None = None
+    _held: list[tuple[Placement, Body]] = field(default_factory=list)
+    _held_octets: int = 0
+    _facts: list[Fact] = field(default_factory=list)
+    _moves: list[tuple[Placement, Placement]] = field(default_factory=list)
+    _then: list[Callable[[], None]] = field(default_factory=list)
+    _messages: int = 0
+    _octets: int = 0
+    _began: float = 0.0
+
+    def stored(self, fact: StoredFact, placement: Placement, body: Body) -> None:
+        """A message whose octets were fetched."""
+        self._held.append((placement, body))
+        self._held_octets += body.size if body.octets is not None else 0
+        self._messages += 1
+        self._octets += body.size
+        self.fact(fact)
+        if len(self._held) >= _HELD_MESSAGES or self._held_octets >= _HELD_OCTETS:
+            self._write_held()
+        if (
+            self._messages >= BATCH_MESSAGES
+            or self._octets >= BATCH_OCTETS
+            or time.monotonic() - self._began > BATCH_SECONDS
+        ):
+            self.flush()
+
+    def linked(self, fact: StoredFact, placement: Placement, twin: Placement) -> bool:
+        """A message whose octets the archive holds at `twin`; False if it does not, after all, and nothing was
+        recorded."""
+        try:
+            self._open().link(placement, twin)
+        except IntegrityError:
+            return False
+        self.fact(fact)
+        self._flush_if_full()  # NOTE: what goes wrong here is of the whole batch, and ends it
+        return True
+
+    def moved(self, fact: Fact, moves: Sequence[tuple[Placement, Placement]]) -> None:
+        """Messages that change their place because of `fact`."""
+        self._moves.extend(moves)
+        self.fact(fact)
+        self._flush_if_full()
+
+    def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
+        """Move at once. A message that somebody removed from the archive cannot stop all others for ever: it is
+        kept as `damage`, to be told when everything else is done."""
+        try:
+            self.store.move(moves)
+        except IntegrityError as error:
+            self.damage = self.damage or error
+
+    def fact(self, fact: Fact) -> None:
+        """A fact without octets."""
+        if not self._facts:
+            self._began = time.monotonic()
+        self._facts.append(fact)
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call when all that was given so far is lasting."""
+        self._then.append(callback)
+
+    def flush(self) -> None:
+        """Make everything lasting. After an error nothing of it is recorded and `abandon` is due."""
+        self._write_held()
+        placed: Sequence[Fact] = ()
+        if self._bytes is not None:
+            placed = self._bytes.commit()
+            self._bytes = None
+        if self._moves:
+            self.move(self._moves)
+            self._moves = []
+        facts, self._facts = [*placed, *self._facts], []
+        self.recorder.write(facts)
+        if self._messages:
+            self.progress(Stored(self._messages, self._octets))
+        self._messages = self._octets = 0
+        callbacks, self._then = self._then, []
+        for callback in callbacks:
+            callback()
+
+    def abandon(self) -> None:
+        """Drop what is not lasting; it is fetched again by the next run."""
+        for _, body in self._held:
+            if body.spool is not None:
+                body.spool.unlink(missing_ok=True)
+        self._held = []
+        if self._bytes is not None:
+            self._bytes.abandon()
+            self._bytes = None
+        self._facts, self._moves, self._then = [], [], []
+
+    def _flush_if_full(self) -> None:
+        """NOTE: a folder may change all of its hundred thousand flags in one night."""
+        if max(len(self._facts), len(self._moves)) >= BATCH_MESSAGES:
+            self.flush()
+
+    def _open(self) -> StoreBatch:
+        if self._bytes is None:
+            self._bytes = self.store.batch()
+        return self._bytes
+
+    def _write_held(self) -> None:
+        if not self._held:
+            return
+        twins = self.catalog.twins({body.digest for _, body in self._held})
+        batch = self._open()
+        for placement, body in self._held:
+            batch.put(placement, body, twins.get((body.digest, placement.arrived)))
+        self.progress(Received(len(self._held), sum(body.size for _, body in self._held)))
+        self._held = []
+        self._held_octets = 0

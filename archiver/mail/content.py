@@ -1,0 +1,251 @@
+"""A message's octets and what can be read off them: digest, sizes, header block, dates.
+
+The octets are hashed and counted as they stream by and never parsed on their way to the store. Everything here
+that looks into a header does so afterwards, takes what it finds, and never raises: a broken header cannot fail
+a message.
+"""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import re
+from collections.abc import Callable
+from datetime import date
+from email.utils import mktime_tz, parsedate_tz
+from pathlib import Path
+from typing import BinaryIO
+
+from archiver.mail.model import Body, Digest
+
+#: A header block is kept up to here.
+HEADER_OCTETS = 1 << 20
+
+_PIECE = 1 << 16
+_PLACEHOLDER = "Retrieval using the IMAP4 protocol failed for the following"
+#: Why such a message is not taken for the one that was asked for.
+REFUSED = "the server refuses to give the message"
+PLACEHOLDER_GIVEN = "the server gave a placeholder instead of the message"
+#: How the reason begins where the connection broke at a message; catalogs and journals hold it.
+BROKE = "the connection broke "
+_MESSAGE_ID_LENGTH = 998  # a line of RFC 5322; an index of a database takes little more
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_INTERNALDATE = re.compile(
+    r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4})\s+(\d{1,2}):(\d{2}):(\d{2})(?:\s+([+-])(\d{2})(\d{2}))?\s*", re.ASCII
+)
+#: A field's value with its folded lines (RFC 5322 section 2.2.3), blanks before the colon allowed (section 4.5).
+_VALUE = re.compile(rb"[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+
+
+Spool = Callable[[], BinaryIO]
+"""Opens a new, private, empty spool file (with a `name`) on the archive's own file system."""
+
+
+class BodyBuilder:
+    """Takes a message's octets as they come, chunk after chunk, and tells what they were."""
+
+    __slots__ = ("_bare", "_complete", "_cr", "_hash", "_header", "_size")
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._bare = 0
+        self._cr = False
+        self._header = b""
+        self._complete = False
+
+    def feed(self, chunk: bytes | bytearray | memoryview) -> None:
+        """The next octets; the caller may reuse its buffer afterwards."""
+        octets = chunk if isinstance(chunk, bytes) else bytes(chunk)
+        if not octets:
+            return
+        self._hash.update(octets)
+        self._size += len(octets)
+        self._bare += octets.count(b"\n") - octets.count(b"\r\n")
+        if self._cr and octets[0] == 0x0A:
+            self._bare -= 1  # its CR came with the chunk before
+        self._cr = octets[-1] == 0x0D
+        if not self._complete:
+            self._keep(octets)
+
+    def _keep(self, octets: bytes) -> None:
+        octets = self._header + octets[: HEADER_OCTETS - len(self._header)] if self._header else octets
+        end = _header_end(octets)
+        self._complete = end > 0 or len(octets) >= HEADER_OCTETS
+        self._header = octets[: end or HEADER_OCTETS]
+
+    def body(self, octets: bytes | None = None, spool: Path | None = None) -> Body:
+        """All that was fed, as a value that names where the octets are."""
+        return Body(
+            digest=Digest(self._hash.hexdigest()),
+            size=self._size,
+            crlf_size=self._size + self._bare,
+            header=self._header,
+            octets=octets,
+            spool=spool,
+        )
+
+
+def body_of(octets: bytes) -> Body:
+    """A message in memory."""
+    builder = BodyBuilder()
+    builder.feed(octets)
+    return builder.body(octets=octets)
+
+
+def header_block(octets: bytes) -> bytes:
+    """The octets up to and with the first blank line, at most `HEADER_OCTETS`; all, where there is none."""
+    return octets[: _header_end(octets) or HEADER_OCTETS]
+
+
+def read_header(file: BinaryIO) -> bytes:
+    """The header block of a message that was opened; reads little more than that."""
+    octets = b""
+    while len(octets) < HEADER_OCTETS and not _header_end(octets) and (piece := file.read(_PIECE)):
+        octets += piece
+    return header_block(octets)
+
+
+def _header_end(octets: bytes) -> int:
+    """Where the body begins; 0 if no blank line comes early enough."""
+    if octets.startswith(b"\r\n"):
+        return 2
+    if octets.startswith(b"\n"):
+        return 1
+    crlf = octets.find(b"\n\r\n", 0, HEADER_OCTETS)
+    bare = octets.find(b"\n\n", 0, HEADER_OCTETS if crlf < 0 else crlf + 1)
+    if bare >= 0:
+        return bare + 2
+    return crlf + 3 if crlf >= 0 else 0
+
+
+def header_digest(header: bytes) -> Digest:
+    """The digest of a header block, the same whether its lines end with CRLF or LF and with or without the blank
+    line, which servers differ in."""
+    lines = header_block(header).replace(b"\r\n", b"\n").rstrip(b"\r\n")
+    return Digest(hashlib.sha256(lines).hexdigest())
+
+
+def header_value(header: bytes, name: str) -> str | None:
+    """The first field of that name, unfolded, otherwise as it is (RFC 2047 is not decoded); None if absent.
+
+    Octets that are not UTF-8 and control characters are escaped with a backslash.
+    """
+    value = _field(header, name)
+    return None if value is None else _escaped(value.decode("utf-8", "backslashreplace"))
+
+
+def message_id(header: bytes) -> str | None:
+    """The Message-ID with its angle brackets, where it has them; None if absent or empty."""
+    value = _field(header, "Message-ID")
+    if value is None:
+        return None
+    start = value.find(b"<")
+    end = value.find(b">", start) + 1
+    value = value[start:end] if 0 <= start < end else value
+    text = _escaped(value.decode("ascii", "backslashreplace"))[:_MESSAGE_ID_LENGTH]
+    return None if text in ("", "<>") else text
+
+
+def _field(header: bytes, name: str) -> bytes | None:
+    beginning = b"\n" + name.lower().encode("ascii")
+    lines = b"\n" + header.lower()  # found much faster than by a regular expression that ignores case
+    start = lines.find(beginning)
+    while start >= 0:
+        if match := _VALUE.match(header, start + len(beginning) - 1):
+            return match[1].replace(b"\r\n", b"").replace(b"\n", b"").strip()
+        start = lines.find(beginning, start + 1)
+    return None
+
+
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+def internaldate_seconds(text: str | None) -> int | None:
+    """Seconds since 1970 of an INTERNALDATE (RFC 3501 section 9, date-time); None where it names no time.
+
+    A one-digit day with or without its blank and a missing zone are taken, a leap second is the second before.
+    """
+    match = _INTERNALDATE.fullmatch(text or "")
+    if match is None:
+        return None
+    day, year, hour, minute, second = (int(match[i]) for i in (1, 3, 4, 5, 6))
+    name = match[2].lower()
+    month = _MONTHS.index(name) + 1 if name in _MONTHS else 0
+    if month == 0 or year < 1 or not 1 <= day <= calendar.monthrange(year, month)[1]:
+        return None
+    zone_hours, zone_minutes = int(match[8] or 0), int(match[9] or 0)
+    if hour > 23 or minute > 59 or second > 60 or zone_hours > 23 or zone_minutes > 59:
+        return None
+    offset = (zone_hours * 60 + zone_minutes) * 60
+    seconds = calendar.timegm((year, month, day, hour, minute, min(second, 59)))
+    return seconds + offset if match[7] == "-" else seconds - offset
+
+
+def same_moment(one: int | None, other: int) -> bool:
+    """Whether two moments are the same as far as servers keep them: Dovecot shows one before 1970 as it is or, from
+    its cache, as an unsigned number of 32 bits, which is in the next century. None: it is not told."""
+    return one is None or one == other or (other < 0 and one == other + (1 << 32))
+
+
+_DATE_TIME = re.compile(
+    r"(?: \d|\d\d)-(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)-\d{4} \d\d:\d\d:\d\d [+-]\d{4}", re.ASCII
+)
+
+
+def internaldate_to_send(internaldate: str | None, arrived: int) -> str:
+    """The date-time of an APPEND (RFC 3501 section 9): the source's own text where it is one, else `arrived`.
+
+    NOTE: two columns for the day, which Yandex insists on.
+    """
+    if internaldate is None or internaldate_seconds(internaldate) is None or not _DATE_TIME.fullmatch(internaldate):
+        return date_time(arrived)
+    return internaldate
+
+
+def date_time(seconds: int) -> str:
+    """Seconds since 1970 as a date-time in UTC; one beyond the years 1 to 9999 is the nearest that is not."""
+    moment = min(max(seconds, _FIRST_SECOND), _LAST_SECOND)
+    days, second = divmod(moment, 86400)
+    day = date.fromordinal(date(1970, 1, 1).toordinal() + days)
+    month = _MONTHS[day.month - 1].capitalize()
+    clock = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return f"{day.day:2}-{month}-{day.year:04} {clock} +0000"
+
+
+_FIRST_SECOND = (date(1, 1, 1).toordinal() - date(1970, 1, 1).toordinal()) * 86400
+_LAST_SECOND = (date(9999, 12, 31).toordinal() - date(1970, 1, 1).toordinal()) * 86400 + 86399
+
+
+def arrived_of(internaldate: str | None, header: bytes) -> int:
+    """When a message arrived, in seconds since 1970: its INTERNALDATE, else the date of the topmost Received,
+    else Date, else 0."""
+    seconds = internaldate_seconds(internaldate)
+    if seconds is None:
+        seconds = date_seconds((header_value(header, "Received") or "").rpartition(";")[2])
+    if seconds is None:
+        seconds = date_seconds(header_value(header, "Date") or "")
+    return seconds or 0
+
+
+def date_seconds(text: str) -> int | None:
+    """The date of RFC 5322 in seconds since 1970, as the standard library reads it; None where it names no time."""
+    try:  # it raises on some bad ones
+        parsed = parsedate_tz(text[:200])
+        return int(mktime_tz(parsed)) if parsed and parsed[0] >= 1 else None
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def is_placeholder(header: bytes) -> bool:
+    """Whether this is the message Exchange makes up for one that it cannot deliver."""
+    if _PLACEHOLDER[:32].encode("ascii") not in header:
+        return False
+    return (header_value(header, "Subject") or "").startswith(_PLACEHOLDER)
+
+
+def broke(times: int) -> str:
+    """Why a message is in quarantine at which the connection broke so often."""
+    return f"{BROKE}{'once' if times == 1 else f'{times} times'} at it"

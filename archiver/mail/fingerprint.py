@@ -1,0 +1,220 @@
+"""Whether the octets that a destination gives back are the message that was sent.
+
+Most destinations give back what they got. Some write it in their own way: Dovecot stores NUL as 0x80 and serves
+CRLF for a bare LF; Courier drops bare CRs and ends the last line; Gmail, dbmail and MailEnable move the blanks of
+header fields; many add fields of their own. A likeness is a message's digests in forms that such changes leave
+alone, so that the two can be compared without having both. The octets stream by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from archiver.mail.model import Digest
+
+How = Literal["exact", "line-ends", "headers"]
+"""In what two messages are alike: all octets; all but line ends, bare CRs, NULs and the end of the last line; the
+body, if it counts, and the header fields but for their blanks and for those that servers add."""
+
+K = TypeVar("K", bound=Hashable)
+
+_HEADER_OCTETS = 1 << 20  # a header without an end is cut off here, and the rest is of the body
+_CANONICAL = bytes([0x80, *range(1, 256)])
+_LINES = b"\n" * 4096
+_BLANKS = re.compile(rb"[ \t]+")
+_FOLD = re.compile(rb"\n(?=[ \t])")
+_MESSAGE_ID = b"message-id:"
+
+#: Fields that servers and mail programs add to a message or change in it. Received is not among them.
+_PASSED_OVER = frozenset(
+    b"content-length lines status x-imap x-imapbase x-keywords x-mozilla-keys x-ms-has-attach x-ms-tnef-correlator "
+    b"x-status x-uid x-uidl".split()
+)
+_PASSED_OVER_IF = (b"x-mozilla-status", b"x-ms-exchange-", b"x-pm-")
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """`digest` is of the true octets. `canonical` is of the octets without CRs, with 0x80 for NUL, and without the
+    LFs at the end; `body` is of the same behind the header block. `headers` is of the normal form of the fields:
+    unfolded, names in lower case, one blank for many, none at the ends, those that servers add left out; `identity`
+    is of that of the first Message-ID, None where there is none."""
+
+    digest: Digest
+    canonical: Digest
+    headers: Digest
+    body: Digest
+    identity: Digest | None = None
+
+
+class LikenessBuilder:
+    """Takes a message's octets as they come, chunk after chunk, and tells what they are like."""
+
+    __slots__ = ("_body", "_canonical", "_digest", "_header", "_in_body")
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._canonical = _Ended()
+        self._body = _Ended()
+        self._header = bytearray()
+        self._in_body = False
+
+    def feed(self, chunk: bytes | bytearray | memoryview) -> None:
+        """The next octets; the caller may reuse its buffer afterwards."""
+        octets = bytes(chunk)
+        self._digest.update(octets)
+        octets = octets.translate(_CANONICAL, b"\r")
+        self._canonical.update(octets)
+        self._body.update(octets if self._in_body else self._behind_header(octets))
+
+    def _behind_header(self, octets: bytes) -> bytes:
+        """Keep what is of the header; the rest is of the body."""
+        known = len(self._header)
+        self._header += octets[: _HEADER_OCTETS - known]
+        end = _header_end(self._header, known)
+        if end == 0:
+            return b""
+        self._in_body = True
+        del self._header[end:]
+        return octets[end - known :]
+
+    def likeness(self) -> Likeness:
+        """Of all that was fed."""
+        fields = list(_fields(bytes(self._header)))
+        identity = next((field for field in fields if field.startswith(_MESSAGE_ID)), _MESSAGE_ID)
+        return Likeness(
+            digest=Digest(self._digest.hexdigest()),
+            canonical=self._canonical.digest(),
+            headers=_digest_of(fields),
+            body=self._body.digest(),
+            identity=None if identity == _MESSAGE_ID else _digest_of([identity]),
+        )
+
+
+class _Ended:
+    """The digest of octets without the LFs at their end."""
+
+    __slots__ = ("_hash", "_held")
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._held = 0
+
+    def update(self, octets: bytes) -> None:
+        kept = octets.rstrip(b"\n")
+        if kept:
+            while self._held:
+                lines = _LINES[: self._held]
+                self._hash.update(lines)
+                self._held -= len(lines)
+            self._hash.update(kept)
+        self._held += len(octets) - len(kept)
+
+    def digest(self) -> Digest:
+        return Digest(self._hash.hexdigest())
+
+
+def _header_end(header: bytearray, known: int) -> int:
+    """Where the body begins, if not before the octet `known`; 0 as long as that is not to be seen."""
+    if header.startswith(b"\n"):
+        return 1
+    blank = header.find(b"\n\n", max(0, known - 1))
+    if blank >= 0:
+        return blank + 2
+    return _HEADER_OCTETS if len(header) == _HEADER_OCTETS else 0
+
+
+def likeness_of(chunks: Iterable[bytes]) -> Likeness:
+    """A message in pieces."""
+    builder = LikenessBuilder()
+    for chunk in chunks:
+        builder.feed(chunk)
+    return builder.likeness()
+
+
+def _fields(header: bytes) -> Iterator[bytes]:
+    """The normal form of each field that counts."""
+    for field in _FOLD.sub(b"", header).split(b"\n"):
+        name, colon, value = field.partition(b":")
+        name = name.strip(b" \t").lower()
+        if field and name not in _PASSED_OVER and not name.startswith(_PASSED_OVER_IF):
+            yield name + colon + _BLANKS.sub(b" ", value).strip(b" ")
+
+
+def _digest_of(fields: Iterable[bytes]) -> Digest:
+    return Digest(hashlib.sha256(b"\n".join(fields)).hexdigest())
+
+
+_NO_FIELDS = _digest_of(())
+
+
+def compare(sent: Likeness, found: Likeness) -> How | Literal["other"]:
+    """How the found message is the one that was sent. "headers" needs the same body too."""
+    if sent.digest == found.digest:
+        return "exact"
+    if sent.canonical == found.canonical:
+        return "line-ends"
+    if sent.headers == found.headers and sent.body == found.body:
+        return "headers"
+    return "other"
+
+
+def same_headers(sent: Likeness, found: Likeness) -> bool:
+    """Whether the fields alone are the same, for callers who know by other means which message it must be: some
+    destinations write bodies anew. Messages without fields are not the same."""
+    return sent.headers == found.headers != _NO_FIELDS
+
+
+def match(
+    sent: Sequence[tuple[K, Likeness, int | None]],
+    found: Sequence[tuple[int, Likeness, int | None]],
+    *,
+    headers_alone: bool,
+) -> dict[K, tuple[int, How]]:
+    """Which found message is which of those sent: (key, likeness, instant) against (UID, likeness, instant).
+
+    Each key and each UID is in one pair at most, so two equal messages stay two. The surest pairs are made first:
+    of equal octets, then of equal canonical octets, then of equal fields and body. With `headers_alone` equal
+    fields and an equal, known instant are enough for what is then left, or at last an equal Message-ID and such an
+    instant. Among equals the same instant is preferred, then the order of `sent` and the lower UID.
+    """
+    pairs: dict[K, tuple[int, How]] = {}
+    free = {uid: (likeness, instant) for uid, likeness, instant in sorted(found, key=lambda each: each[0])}
+    for how, key_of in _LEVELS if headers_alone else _LEVELS[:-2]:
+        waiting: dict[Hashable, list[int]] = {}
+        for uid in reversed(free):
+            key = key_of(*free[uid])
+            if key is not None:
+                waiting.setdefault(key, []).append(uid)
+        for name, likeness, instant in sent:
+            uids = waiting.get(key_of(likeness, instant)) if name not in pairs else None
+            if uids:
+                uid = uids.pop()
+                pairs[name] = uid, how
+                del free[uid]
+    return pairs
+
+
+def _fields_and_instant(likeness: Likeness, instant: int | None) -> Hashable:
+    return None if instant is None or likeness.headers == _NO_FIELDS else (likeness.headers, instant)
+
+
+def _identity_and_instant(likeness: Likeness, instant: int | None) -> Hashable:
+    return None if instant is None or likeness.identity is None else (likeness.identity, instant)
+
+
+#: What must be equal, the surest first; the last two are of headers alone.
+_LEVELS: tuple[tuple[How, Callable[[Likeness, int | None], Hashable]], ...] = (
+    ("exact", lambda likeness, instant: (likeness.digest, instant)),
+    ("exact", lambda likeness, _: likeness.digest),
+    ("line-ends", lambda likeness, instant: (likeness.canonical, instant)),
+    ("line-ends", lambda likeness, _: likeness.canonical),
+    ("headers", lambda likeness, instant: (likeness.headers, likeness.body, instant)),
+    ("headers", lambda likeness, _: (likeness.headers, likeness.body)),
+    ("headers", _fields_and_instant),
+    ("headers", _identity_and_instant),
+)

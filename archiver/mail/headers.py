@@ -1,0 +1,143 @@
+"""What a message's header says, for people who look for it: sender, recipients, subject, date.
+
+It is read from the header block after the octets are safe, takes what it finds, and never raises: a broken header
+cannot fail a message. The standard library's parser is not used on the way into the archive: it costs ten times as
+much, and some of its forms raise on headers that are common.
+"""
+
+from __future__ import annotations
+
+import binascii
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from archiver.mail.content import date_seconds
+from archiver.mail.model import Headers
+
+#: What is kept of a sender or a subject, and of all recipients, in characters.
+TEXT_LENGTH = 998
+RECIPIENTS_LENGTH = 4096
+
+# Enough for as many characters in base64 in encoded words, and a bound for what a hostile header can cost.
+_OCTETS_READ = 8192
+_FIELDS = 8  # of To, Cc and Bcc each; RFC 5322 allows one, some senders write several
+#: A field's name and value with its folded lines (RFC 5322 section 2.2.3), blanks before the colon allowed (4.5).
+_FIELD = re.compile(
+    rb"\n(from|to|cc|bcc|subject|date)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)",
+    re.IGNORECASE,
+)
+_ANY_FIELD = re.compile(rb"\n([!-9;-~]{1,200})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
+_FIELDS_SHOWN = 1000
+#: An encoded word (RFC 2047 section 2); a language (RFC 2231 section 5) and question marks in its text are taken.
+_WORD = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?\s]{0,20})?\?([BbQq])\?((?:[^?]|\?(?!=)){0,2000})\?=")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def headers_of(header: bytes) -> Headers:
+    """What a search asks for, from a header block: the first From, Subject and Date, and every To, Cc, Bcc."""
+    found: dict[bytes, list[bytes]] = {}
+    for match in _FIELD.finditer(b"\n" + header):
+        found.setdefault(match[1].lower(), []).append(match[2])
+    recipients = ", ".join(
+        text for name in (b"to", b"cc", b"bcc") for value in found.get(name, ())[:_FIELDS] if (text := _text(value))
+    )
+    return Headers(
+        sender=_first(found, b"from")[:TEXT_LENGTH],
+        recipients=recipients[:RECIPIENTS_LENGTH],
+        subject=_first(found, b"subject")[:TEXT_LENGTH],
+        sent=_utc(_first(found, b"date")),
+    )
+
+
+def fields_of(header: bytes) -> list[tuple[str, str]]:
+    """Every field of a header block with its value, decoded, in their order; no more than a person can read."""
+    fields = itertools.islice(_ANY_FIELD.finditer(b"\n" + header), _FIELDS_SHOWN)
+    return [(match[1].decode("ascii"), _text(match[2])) for match in fields]
+
+
+def _first(found: dict[bytes, list[bytes]], name: bytes) -> str:
+    return _text(found[name][0]) if name in found else ""
+
+
+def _text(value: bytes) -> str:
+    """A field's value as one line of text."""
+    value = value[:_OCTETS_READ]
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("cp1252", "replace")
+    return readable(" ".join(text.split()))
+
+
+def readable(value: str) -> str:
+    """A field's value with its encoded words (RFC 2047) decoded, as far as they can be; for people.
+
+    Control characters, which a word may hide, and lone surrogates are escaped with a backslash.
+    """
+    text = "".join(_pieces(value)) if "=?" in value else value
+    return _CONTROL.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode("ascii")
+
+
+def _pieces(value: str) -> Iterator[str]:
+    """Text and decoded words in turn. Between two words blanks mean nothing (RFC 2047 section 6.2).
+
+    NOTE: neighbours of one charset are decoded together, because many senders cut a character in two.
+    """
+    end, charset, octets = 0, "", b""
+    for match in _WORD.finditer(value):
+        between, word = value[end : match.start()], _octets(match[2], match[3])
+        if word is None:
+            continue  # it stays in the text before the next one
+        is_next = bool(octets) and not between.strip()
+        if not (is_next and match[1].lower() == charset):
+            yield _decoded(octets, charset)
+            yield "" if is_next else between
+            charset, octets = match[1].lower(), b""
+        octets += word
+        end = match.end()
+    yield _decoded(octets, charset)
+    yield value[end:]
+
+
+def _octets(encoding: str, text: str) -> bytes | None:
+    """The octets of an encoded word; None if they cannot be had."""
+    try:
+        encoded = text.encode("utf-8")
+        if encoding in "Qq":
+            return binascii.a2b_qp(encoded, header=True)
+        return binascii.a2b_base64(encoded + b"==")
+    except ValueError:
+        return None
+
+
+def _decoded(octets: bytes, charset: str) -> str:
+    """The text of octets, in the next best charset if theirs is unknown. Blanks of any kind become one."""
+    try:
+        text = octets.decode(charset or "ascii", "replace")
+    except (LookupError, ValueError):
+        text = octets.decode("utf-8", "replace")
+    return re.sub(r"\s+", " ", text)
+
+
+def _utc(text: str) -> str | None:
+    seconds = date_seconds(text) if text else None
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat() + "Z"
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def folded(text: str) -> str:
+    """`text` as it is compared when case does not count, in any script: `STRASSE` finds `Straße`."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

@@ -1,0 +1,180 @@
+"""A message's parts as MIME (RFC 2045, RFC 2046) nests them, for people who look at it.
+
+The octets stream by once, line by line, so that a message of any size costs no memory. Whatever is broken is shown
+as far as it can be understood; nothing is ever decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from email.message import Message
+from email.parser import BytesHeaderParser
+from email.policy import compat32
+from typing import BinaryIO
+
+from archiver.mail.headers import TEXT_LENGTH, readable
+
+_LINE_OCTETS = 1 << 16
+_HEADER_OCTETS = 1 << 18
+_MAX_PARTS, _MAX_DEPTH = 1000, 100
+_AS_THEY_ARE = ("", "7bit", "8bit", "binary")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a message; the first one is the message itself.
+
+    `type` is as in `text/plain`, `encoding` the Content-Transfer-Encoding; None where they are not told. `size` is
+    the octets of its body as they lie there, encoded, with all its `parts`.
+    """
+
+    type: str
+    charset: str | None
+    encoding: str | None
+    filename: str | None
+    size: int
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """All parts. `complete` is False if there are more, or deeper ones, than are told."""
+
+    root: Part
+    complete: bool = True
+
+
+def structure_of(file: BinaryIO) -> Structure:
+    """The parts of a message that was opened, read to its end."""
+    scan = _Scan()
+    for line, at_start in _lines(file):
+        scan.line(line, at_start=at_start)
+    return scan.end()
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Lines with their ends, long ones in pieces; whether each begins a line."""
+    at_start = True
+    while line := file.readline(_LINE_OCTETS):
+        yield line, at_start
+        at_start = line.endswith(b"\n")
+
+
+@dataclass(slots=True)
+class _Open:
+    """A part that is being read."""
+
+    default: str
+    header: bytearray = field(default_factory=bytearray)
+    message: Message = field(default_factory=Message)
+    boundary: bytes | None = None
+    start: int = 0
+    size: int = 0
+    parts: list[_Open] = field(default_factory=list)
+
+    def closed(self) -> Part:
+        told = self.message
+        return Part(
+            type=_told(told.get_content_type) or self.default,
+            charset=_told(told.get_content_charset),
+            encoding=_told(lambda: str(told.get("Content-Transfer-Encoding", "")).strip().lower()),
+            filename=_told(told.get_filename),
+            size=self.size,
+            parts=tuple(part.closed() for part in self.parts),
+        )
+
+
+def _told(ask: Callable[[], object]) -> str | None:
+    """What a broken header tells, which may make the standard library raise."""
+    try:
+        return readable(str(ask() or ""))[:TEXT_LENGTH] or None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+class _Scan:
+    """Where in a message we are: the open parts, from the outermost to the innermost."""
+
+    def __init__(self) -> None:
+        self._open = [_Open("text/plain")]
+        self._root = self._open[0]
+        self._in_header = True
+        self._position = self._line_end = 0
+        self._count = 1
+        self._complete = True
+
+    def line(self, line: bytes, *, at_start: bool) -> None:
+        """The next line, or a piece of a long one."""
+        before, self._position = self._position, self._position + len(line)
+        may_delimit = at_start and line.startswith(b"--")
+        if may_delimit and self._in_header and b":" not in line:
+            self._begin_body(before)  # the blank line is missing
+        is_delimiter = may_delimit and self._is_delimiter(line, before)
+        if self._in_header and not is_delimiter:
+            self._header_line(line, is_blank=at_start and line in (b"\r\n", b"\n"))
+        self._line_end = 2 if line.endswith(b"\r\n") else 1 if line.endswith(b"\n") else 0
+
+    def end(self) -> Structure:
+        """All was read."""
+        if self._in_header:
+            self._begin_body(self._position)
+        self._close_to(0, self._position)
+        return Structure(self._root.closed(), self._complete)
+
+    def _header_line(self, line: bytes, *, is_blank: bool) -> None:
+        header = self._open[-1].header
+        if is_blank:
+            self._begin_body(self._position)
+        elif len(header) < _HEADER_OCTETS:
+            header += line
+
+    def _begin_body(self, position: int) -> None:
+        part = self._open[-1]
+        part.start = position
+        part.message = BytesHeaderParser(policy=compat32).parsebytes(bytes(part.header))
+        part.message.set_default_type(part.default)
+        part.header.clear()
+        self._in_header = False
+        type_ = _told(part.message.get_content_type) or part.default
+        if type_.startswith("multipart/"):
+            boundary = _told(part.message.get_boundary)
+            part.boundary = boundary.rstrip().encode("utf-8", "replace") if boundary else None
+        elif type_ in ("message/rfc822", "message/global"):
+            encoding = str(part.message.get("Content-Transfer-Encoding", "")).strip().lower()
+            if encoding in _AS_THEY_ARE:
+                self._begin_part("text/plain")
+
+    def _begin_part(self, default: str) -> None:
+        if self._count >= _MAX_PARTS or len(self._open) >= _MAX_DEPTH:
+            self._complete = False
+            return
+        part = _Open(default)
+        self._open[-1].parts.append(part)
+        self._open.append(part)
+        self._count += 1
+        self._in_header = True
+
+    def _is_delimiter(self, line: bytes, position: int) -> bool:
+        """Whether the line begins or ends a part of any open multipart (RFC 2046 section 5.1.1)."""
+        bare = line.rstrip()
+        for depth in reversed(range(len(self._open))):
+            boundary = self._open[depth].boundary
+            if boundary is None or bare not in (b"--" + boundary, b"--" + boundary + b"--"):
+                continue
+            if self._in_header:
+                self._begin_body(position)
+            # The line end before a delimiter belongs to it.
+            self._close_to(depth + 1, position - self._line_end)
+            if bare == b"--" + boundary:
+                digest = _told(self._open[depth].message.get_content_type) == "multipart/digest"
+                self._begin_part("message/rfc822" if digest else "text/plain")
+            else:
+                self._open[depth].boundary = None
+            return True
+        return False
+
+    def _close_to(self, depth: int, position: int) -> None:
+        for part in self._open[depth:]:
+            part.size = max(0, position - part.start)
+        del self._open[depth:]

@@ -1,0 +1,37 @@
+"""What reads the messages of one opened folder, of a source or of a destination."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol
+
+from archiver.mail.model import Attributes, Fetched, Undelivered
+
+
+class MailReader(Protocol):
+    """Reading the folder that is open."""
+
+    def uids(self, criteria: str | None = None) -> set[int]:
+        """The UIDs in the open folder, all of them or those an IMAP SEARCH finds.
+
+        Raises:
+            CountsDisagree: the answer does not agree with the number of messages the folder holds.
+            MessageRefused: the server does not take the criteria.
+        """
+
+    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
+        """FLAGS, INTERNALDATE and RFC822.SIZE of `uids` (None: all), in any order, each at least once.
+
+        `changed_since`: only those whose modseq is above it (RFC 7162). UIDs that are gone are left out.
+        """
+
+    def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
+        """The header blocks of `uids`, with the blank line, as the server cuts them; or that one field alone."""
+
+    def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
+        """The messages, streamed: exactly one outcome for each of `uids`, in any order.
+
+        A message comes only when its octets are complete. One message's failure is an Undelivered, never an
+        exception. After TemporaryError the UIDs without an outcome may be asked again. One with `breaks` may come
+        when it is asked for by itself.
+        """

@@ -1,0 +1,117 @@
+"""A repaired copy of a message, sent only after a destination refused the true octets.
+
+The archive keeps the octets as they are; what was altered on the way to a destination is recorded. A repair
+alters as little as it can, leaves a message alone that does not need it, and changes nothing when it is done
+twice. The octets stream by: a line of any length passes in pieces of a few hundred octets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Literal, get_args
+
+from archiver.mail.refusal import LINE_OCTETS, Features, Refusal
+
+Repair = Literal["crlf", "nul", "long-lines"]
+
+REPAIRS: tuple[Repair, ...] = get_args(Repair)
+
+_ONE_CAUSE: dict[Refusal, Repair] = {"bare-lf": "crlf", "nul": "nul", "long-line": "long-lines"}
+_ANY_CAUSE: frozenset[Refusal] = frozenset({"unknown", "invalid-header"})
+
+_DECIDES = LINE_OCTETS + 2  # octets of a line that tell where it is broken
+_LAST_PART = 500  # a blank before this one is too far from the end to break a line at
+_UTF8_OCTETS = 4  # of the longest sequence
+
+
+def repair(chunks: Iterable[bytes], kinds: Collection[str]) -> Iterator[bytes]:
+    """The message with the repairs `kinds` done, in pieces.
+
+    "nul" removes NULs, "crlf" makes a CRLF of each bare LF, "long-lines" breaks lines of more than 998 octets
+    (RFC 5322 section 2.1.1).
+    """
+    # NOTE: NULs go first, since one may stand between the CR and the LF of a pair.
+    if "nul" in kinds:
+        chunks = _without_nul(chunks)
+    if "crlf" in kinds:
+        chunks = _with_crlf(chunks)
+    if "long-lines" in kinds:
+        chunks = _with_short_lines(chunks)
+    return (chunk for chunk in chunks if chunk)
+
+
+def repairs_for(refusal: Refusal, features: Features, allowed: Collection[str]) -> tuple[Repair, ...]:
+    """The allowed repairs that could help and would change something, in the order of `REPAIRS`.
+
+    A refusal that names its cause is repaired by that alone. A server names one cause at a time, so the repaired
+    copy may be refused for another: ask again with the new refusal, and repair by both.
+    """
+    needed: dict[Repair, bool] = {
+        "crlf": features.has_bare_lf,
+        "nul": features.has_nul,
+        "long-lines": features.longest_line > LINE_OCTETS,
+    }
+    helps = REPAIRS if refusal in _ANY_CAUSE else (_ONE_CAUSE.get(refusal),)
+    return tuple(kind for kind in REPAIRS if kind in helps and kind in allowed and needed[kind])
+
+
+def _without_nul(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    return (chunk.replace(b"\0", b"") for chunk in chunks)
+
+
+def _with_crlf(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """NOTE: a bare CR is left alone. Cyrus, which refuses bare LFs, keeps it; Courier drops it; and to make a line
+    end of it would break a line that its author did not."""
+    after_cr = False
+    for chunk in chunks:
+        fixed = chunk.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        yield fixed[1:] if after_cr and chunk.startswith(b"\n") else fixed  # its CR came with the chunk before
+        after_cr = chunk.endswith(b"\r") if chunk else after_cr
+
+
+def _with_short_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    header = True
+    line = b""  # the one that has not ended, shorter than `_DECIDES`
+    for chunk in chunks:
+        *lines, line = (line + chunk).split(b"\n")
+        pieces: list[bytes] = []
+        for ended in lines:
+            rest = _broken(ended, header, pieces, ended=True)
+            pieces += (rest, b"\n")
+            header = header and ended not in (b"", b"\r")
+        line = _broken(line, header, pieces, ended=False)
+        yield b"".join(pieces)
+    pieces = []
+    line = _broken(line, header, pieces, ended=True)
+    yield b"".join(pieces) + line
+
+
+def _broken(line: bytes, header: bool, pieces: list[bytes], *, ended: bool) -> bytes:
+    """Break a line: its pieces with their CRLF go to `pieces`, its last is returned.
+
+    Of a line that has not ended no more is broken off than is certain: its next octets may be its CRLF.
+    """
+    content = len(line) - (line.endswith(b"\r") if ended else 1)
+    start, fold = 0, b""
+    while content - start + len(fold) > LINE_OCTETS:
+        window = fold + line[start : start + _DECIDES - len(fold)]
+        cut, at_blank = _cut(window)
+        pieces += (window[:cut], b"\r\n")
+        start += cut - len(fold)
+        fold = b" " if header and not at_blank else b""
+    return fold + line[start:]
+
+
+def _cut(window: bytes) -> tuple[int, bool]:
+    """Where to break a line that begins with `window`, and whether there is a blank there to begin the next with.
+
+    What follows begins with something else or has it behind the blank, lest a line of nothing but blanks look like
+    the end of the header. Without a blank near enough the break goes between characters, if these are UTF-8.
+    """
+    for cut in range(LINE_OCTETS, _LAST_PART, -1):
+        if window[cut] in b" \t" and window[cut + 1 : cut + 2] not in (b"", b" ", b"\t", b"\r"):
+            return cut, True
+    last = len(window[: LINE_OCTETS + 1].rstrip(b" \t\r")) - 1
+    last = last if last > _LAST_PART else LINE_OCTETS
+    characters = (cut for cut in range(last, last - _UTF8_OCTETS, -1) if window[cut] & 0xC0 != 0x80)
+    return next(characters, last), False

@@ -1,0 +1,305 @@
+"""Proof of a migration: every message that has a copy is compared with what the destination shows of it now.
+
+Read-only. Size, INTERNALDATE and flags are compared for all; with `deep` the octets that the destination gives back
+are, too. What its user did there since is told, and is no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from archiver.catalog.port import Catalog, Copies
+from archiver.destination.port import MailDestination
+from archiver.errors import FolderNotFound
+from archiver.events import Planned, Progress, Verified, Working
+from archiver.facts.replica import Copy, KnownTarget, LookedAt
+from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.fingerprint import LikenessBuilder, compare
+from archiver.mail.flags import respelled
+from archiver.mail.folder_names import printable
+from archiver.mail.model import Attributes, Fetched, KnownFolder, Placement
+from archiver.mail.rewrite import repair
+from archiver.replay.send.match import likeness_of_fetched, octets_of
+from archiver.storage.port import MessageStore
+
+_WINDOW = 2000
+_DEEP_WINDOW = 200
+_FOLDERS = 20
+_REWRITTEN = ("line-ends", "headers")
+
+#: What is different of messages and folders that the destination does not have.
+NOT_REPLAYED = "not replayed"
+
+
+_Folder = tuple[KnownTarget, Sequence[KnownFolder]]
+"""A folder of the destination, and the archive's that go there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What the destination shows otherwise than the archive has it. `destination_uid` is None where there is no
+    copy."""
+
+    folder: str
+    uid: int | None
+    destination_uid: int | None
+    what: str
+    expected: str
+    found: str
+
+
+@dataclass(slots=True)
+class FolderCheck:
+    """One folder: `verified` copies are as they should be. `removed` are gone from the destination, of `changed`
+    its user changed the flags; `rewritten` were compared without what the server writes in another way; `refused`
+    messages the destination did not take, which nobody accepted."""
+
+    verified: int = 0
+    differences: int = 0
+    removed: int = 0
+    changed: int = 0
+    rewritten: int = 0
+    refused: int = 0
+
+
+@dataclass(slots=True)
+class DestinationCheck:
+    """What was found, by the folder's name."""
+
+    deep: bool
+    folders: dict[str, FolderCheck] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        if self.differences:
+            return 4
+        return 3 if any(each.refused for each in self.folders.values()) else 0
+
+
+@dataclass(slots=True)
+class DestinationVerifier:
+    """What the check needs. `destination` is the number under which the catalog knows it. `all_sent`: what has no
+    copy there is a difference, too."""
+
+    connection: MailDestination
+    store: MessageStore
+    catalog: Catalog
+    copies: Copies
+    destination: int
+    progress: Progress
+    check_stop: Callable[[], None]
+    deep: bool = False
+    all_sent: bool = True
+
+    def run(self, folders: Sequence[KnownFolder]) -> DestinationCheck:
+        """Compare all copies of `folders`, whatever is found on the way."""
+        result = DestinationCheck(self.deep)
+        targets = self.copies.targets(self.destination)
+        mapped = self.copies.mapped(self.destination)
+        by_raw: dict[bytes, list[KnownFolder]] = {}
+        for folder in folders:
+            result.folders[printable(folder.folder.name)] = FolderCheck()
+            if folder.number in mapped:
+                by_raw.setdefault(mapped[folder.number][0], []).append(folder)
+        self._count_refused(result)
+        if self.all_sent:
+            self._without_copies(result, [folder for folder in folders if folder.number not in mapped])
+        there = [(targets[raw], here) for raw, here in by_raw.items() if raw in targets]
+        for group in self._groups(there):
+            self._group(result, group)
+        return result
+
+    def _without_copies(self, result: DestinationCheck, nowhere: Sequence[KnownFolder]) -> None:
+        """What the destination cannot show: messages not sent yet, folders without a place."""
+        pending = {tally.folder: tally.pending for tally in self.copies.tallies(self.destination, None)}
+        stored = {tally.name: tally.stored for tally in self.catalog.tallies()}
+        missing = {name: f"{count:,} messages" for name, count in pending.items() if count}
+        for folder in nowhere:
+            name = folder.folder.name
+            pending[name] = stored.get(name, 0)
+            missing[name] = f"the folder with {pending[name]:,} messages"
+        for name, what in missing.items():
+            if (check := result.folders.get(printable(name))) is not None:
+                result.differences.append(Difference(printable(name), None, None, NOT_REPLAYED, what, "none"))
+                check.differences += max(pending[name], 1)
+
+    def _count_refused(self, result: DestinationCheck) -> None:
+        for refused in self.copies.refused(self.destination):
+            if not refused.accepted and (check := result.folders.get(printable(refused.folder))) is not None:
+                check.refused += 1
+
+    def _groups(self, folders: Sequence[_Folder]) -> Iterator[list[_Folder]]:
+        """Folders that are looked at together: those of few copies."""
+        group: list[_Folder] = []
+        left = 0
+        for each in folders:
+            held = sum(self.copies.claimed(each[0].number).values())
+            if group and (self.deep or held > left or len(group) == _FOLDERS):
+                yield group
+                group = []
+            left = (left if group else _WINDOW) - held
+            group.append(each)
+        if group:
+            yield group
+
+    def _group(self, result: DestinationCheck, group: Sequence[_Folder]) -> None:
+        """Look at several folders in one flight. One that does not show all as it should be is opened and looked at
+        by itself: nothing is held against it for what was told in passing."""
+        if len(group) == 1:
+            self._folder(result, *group[0])
+            return
+        self.check_stop()
+        held = [(target, folders, list(self.copies.copies(target.number))) for target, folders in group]
+        told = self.connection.look([(target.raw, [copy.uid for copy in copies]) for target, _, copies in held])
+        for (target, folders, copies), looked in zip(held, told, strict=True):
+            if looked is None or not _all_well(target, copies, looked):
+                self._folder(result, target, folders)
+                continue
+            self.progress(Working(printable(folders[0].folder.name)))
+            octets = sum(copy.sent_size for copy in copies)
+            self.progress(Planned(len(copies), octets))
+            self._compare(result, copies, _names(folders), _by_uid(looked.seen), {})
+            self.progress(Verified(len(copies), octets))
+
+    def _folder(self, result: DestinationCheck, target: KnownTarget, folders: Sequence[KnownFolder]) -> None:
+        self.check_stop()
+        names = _names(folders)
+        first = printable(folders[0].folder.name)
+        self.progress(Working(first))
+        copies = self.copies.copies(target.number)
+        try:
+            opened = self.connection.open(target.raw, readonly=True)
+        except FolderNotFound as error:
+            self._whole(result, first, list(copies), "folder", "the folder", f"nothing ({error.reason})")
+            return
+        if opened.uidvalidity != target.uidvalidity:
+            now = f"UIDVALIDITY {opened.uidvalidity}"
+            self._whole(result, first, list(copies), "folder", f"UIDVALIDITY {target.uidvalidity}", now)
+            return
+        while window := list(islice(copies, _DEEP_WINDOW if self.deep else _WINDOW)):
+            self.check_stop()
+            self.progress(Planned(len(window), sum(copy.sent_size for copy in window)))
+            self._window(result, window, names)
+            self.progress(Verified(len(window), sum(copy.sent_size for copy in window)))
+
+    def _whole(
+        self, result: DestinationCheck, name: str, copies: Sequence[Copy], what: str, expected: str, found: str
+    ) -> None:
+        if copies:
+            result.folders[name].differences += len(copies)
+            result.differences.append(Difference(name, None, None, what, expected, found))
+
+    def _window(self, result: DestinationCheck, window: Sequence[Copy], names: dict[int, str]) -> None:
+        uids = {copy.uid for copy in window}
+        seen = _by_uid(each for each in self.connection.scan(uids) if each.uid in uids)
+        octets = self._octets([copy for copy in window if copy.uid in seen]) if self.deep else {}
+        self._compare(result, window, names, seen, octets)
+
+    def _compare(
+        self,
+        result: DestinationCheck,
+        window: Sequence[Copy],
+        names: Mapping[int, str],
+        seen: Mapping[int, Attributes],
+        octets: Mapping[int, str],
+    ) -> None:
+        for copy in window:
+            if (name := names.get(copy.folder)) is None:
+                continue
+            check = result.folders[name]
+            if copy.uid not in seen:
+                check.removed += 1
+                continue
+            found = list(_differences(copy, seen[copy.uid]))
+            if (how := octets.get(copy.uid)) == "other":
+                found.append(("octets", copy.sent_digest or copy.digest, "other octets"))
+            elif how is not None and how.startswith("not delivered"):
+                found.append(("octets", copy.sent_digest or copy.digest, how))
+            if _was_rewritten(copy, how):
+                check.rewritten += 1
+            if _changed_there(copy, seen[copy.uid]):
+                check.changed += 1
+            check.differences += bool(found)
+            check.verified += not found
+            result.differences += [
+                Difference(name, copy.key[1], copy.uid, what, expected, shown) for what, expected, shown in found
+            ]
+
+    def _octets(self, copies: Sequence[Copy]) -> dict[int, str]:
+        """How the octets that the destination gives back are those that were sent."""
+        wanted = {copy.uid: copy for copy in copies}
+        places = self._places(copies)
+        results: dict[int, str] = {}
+        for outcome in self.connection.fetch(sorted(wanted)):
+            self.check_stop()
+            if not isinstance(outcome, Fetched):
+                if not outcome.gone:
+                    results[outcome.uid] = f"not delivered: {printable(outcome.reason)}"
+                continue
+            copy = wanted[outcome.attributes.uid]
+            found = likeness_of_fetched(outcome)
+            if found.digest == (copy.sent_digest or copy.digest):
+                results[copy.uid] = "exact"
+                continue
+            builder = LikenessBuilder()
+            for piece in repair(octets_of(self.store, places[copy.key]), copy.repaired):
+                builder.feed(piece)
+            results[copy.uid] = compare(builder.likeness(), found)
+        return results
+
+    def _places(self, copies: Sequence[Copy]) -> dict[tuple[int, int], Placement]:
+        by_epoch: dict[int, set[int]] = {}
+        for copy in copies:
+            by_epoch.setdefault(copy.key[0], set()).add(copy.key[1])
+        return {
+            (epoch, place.uid): place
+            for epoch, uids in by_epoch.items()
+            for place in self.catalog.placements(epoch, uids=uids)
+        }
+
+
+def _names(folders: Sequence[KnownFolder]) -> dict[int, str]:
+    return {each.number: printable(each.folder.name) for each in folders}
+
+
+def _by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
+    """Several rows about one message are one."""
+    seen: dict[int, Attributes] = {}
+    for each in rows:
+        seen[each.uid] = seen[each.uid].updated(each) if each.uid in seen else each
+    return seen
+
+
+def _all_well(target: KnownTarget, copies: Sequence[Copy], looked: LookedAt) -> bool:
+    """Whether a folder shows all copies as they should be."""
+    seen = _by_uid(looked.seen)
+    return looked.uidvalidity == target.uidvalidity and all(
+        copy.uid in seen and not any(_differences(copy, seen[copy.uid])) for copy in copies
+    )
+
+
+def _differences(copy: Copy, seen: Attributes) -> Iterator[tuple[str, str, str]]:
+    """(what, expected, found) of what a listing shows."""
+    sizes = {copy.size} if copy.repaired or copy.likeness in _REWRITTEN else {copy.sent_size, copy.sent_crlf_size}
+    if copy.likeness == "other":
+        yield "octets", copy.digest, "the destination altered it when it was appended"
+    elif seen.size is not None and seen.size not in sizes:
+        yield "size", " or ".join(map(str, sorted(size for size in sizes if size is not None))), str(seen.size)
+    if copy.dated and not same_moment(internaldate_seconds(seen.internaldate), copy.arrived):
+        yield "INTERNALDATE", f"{copy.arrived} seconds since 1970", str(seen.internaldate)
+    if seen.flags is not None and copy.message_flags != copy.source_flags:
+        wanted = copy.message_flags - copy.lost
+        shown = respelled(seen.flags, wanted)
+        if shown != wanted:
+            yield "flags", " ".join(sorted(wanted)), " ".join(sorted(shown))
+
+
+def _changed_there(copy: Copy, seen: Attributes) -> bool:
+    return seen.flags is not None and respelled(seen.flags, copy.flags) != copy.flags
+
+
+def _was_rewritten(copy: Copy, how: str | None) -> bool:
+    return copy.likeness in _REWRITTEN or how in _REWRITTEN

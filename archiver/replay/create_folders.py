@@ -1,0 +1,148 @@
+"""Every folder of the archive gets its place at the destination: mapped, made, recorded, subscribed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from archiver.destination.folder_map.mapping import FolderMap, MappedFolder, MapRules, map_folders
+from archiver.destination.port import MailDestination
+from archiver.errors import ConfigError, FolderRefused
+from archiver.events import Noted
+from archiver.facts.archive import Fact
+from archiver.facts.destination import MappedFact
+from archiver.facts.replica import DestinationFolders
+from archiver.mail.model import Folder, KnownFolder
+from archiver.replay.connection import Connection
+from archiver.replay.context import ReplayContext
+
+Recorded = Mapping[int, tuple[bytes, tuple[str, ...], str]]
+"""(raw, path, rules) of a folder's place at the destination, by the folder's number."""
+
+
+def map_of(
+    folders: Sequence[KnownFolder],
+    destination: DestinationFolders,
+    rules: MapRules,
+    recorded: Recorded,
+    unnameable: Collection[bytes] = (),
+) -> FolderMap:
+    """Which folder goes where. What was recorded under the same rules stays.
+
+    Raises:
+        ConfigError: the map cannot be used, with every reason.
+    """
+    same_rules = {
+        each.folder.raw: recorded[each.number][0]
+        for each in folders
+        if each.number in recorded and recorded[each.number][2] == rules_for(each.folder, rules)
+    }
+    folder_map = map_folders(
+        [each.folder for each in folders], destination, rules, recorded=same_rules, unnameable=unnameable
+    )
+    if folder_map.problems:
+        raise ConfigError("[folders]", folder_map.problems)
+    before = {each.folder.raw: recorded[each.number] for each in folders if each.number in recorded}
+    moved = (
+        f'"{each.folder.name}" went into "{"/".join(before[each.folder.raw][1])}" before and goes into '
+        f'"{"/".join(each.path)}" now: all of it is sent there, and what is in the old place stays'
+        for each in folder_map.folders
+        if each.folder.raw in before and before[each.folder.raw][0] != each.raw
+    )
+    return replace(folder_map, warnings=(*folder_map.warnings, *moved))
+
+
+def rules_for(folder: Folder, rules: MapRules) -> str:
+    """The rules that decide about a folder, as text: while they stay the same, so does its place."""
+    matching = [
+        (name, to) for name, to in rules.rename.items() if (folder.name + "/").startswith(name.rstrip("/") + "/")
+    ]
+    return json.dumps([rules.prefix, max(matching, key=lambda rule: len(rule[0]), default=None)])
+
+
+def place_folders(
+    context: ReplayContext,
+    connection: Connection,
+    listed: DestinationFolders,
+    folders: Sequence[KnownFolder],
+    rules: MapRules,
+    errors: dict[str, str],
+    gone: Collection[bytes],
+) -> list[tuple[KnownFolder, MappedFolder]]:
+    """Give every folder its place at the destination: made where it is missing, recorded, subscribed as at the
+    source. Folders that the destination does not want are left out, with the reason in `errors`; those that are
+    `gone` from it too, unless they have mail that was never there."""
+    recorded = context.copies.mapped(context.destination)
+    unnameable: set[bytes] = set()
+    made: set[bytes] = set()
+    left_out = _without_news(context, folders, recorded, gone)
+    folders = [each for each in folders if each.number not in left_out]
+    while True:
+        folder_map = map_of(folders, listed, rules, recorded, unnameable)
+        refused = _create(connection, folder_map, made, unnameable, errors)
+        if not refused:
+            break
+        unnameable |= refused
+    for warning in folder_map.warnings:
+        context.progress(Noted(warning))
+    known = {each.folder.raw: each for each in folders}
+    placed = [(known[each.folder.raw], each) for each in folder_map.folders if each.folder.name not in errors]
+    facts: list[Fact] = [
+        MappedFact(
+            context.destination, folder.number, each.raw, each.path, rules_for(each.folder, rules), context.now()
+        )
+        for folder, each in placed
+        if recorded.get(folder.number) != (each.raw, each.path, rules_for(each.folder, rules))
+    ]
+    context.recorder.write(facts)
+    subscribed = {each.folder.raw for each in listed.listed if each.folder.subscribed}
+    wanted = [each.raw for _, each in placed if each.folder.subscribed and each.raw not in subscribed]
+    connection.insist(lambda destination: destination.subscribe(wanted))
+    return placed
+
+
+def _without_news(
+    context: ReplayContext, folders: Sequence[KnownFolder], recorded: Recorded, gone: Collection[bytes]
+) -> set[int]:
+    """The numbers of the folders that were removed at the destination and have nothing new for it."""
+    targets = context.copies.targets(context.destination)
+    vanished = context.rules.include_vanished
+    return {
+        each.number
+        for each in folders
+        if each.number in recorded
+        and recorded[each.number][0] in gone
+        and not context.copies.work(targets[recorded[each.number][0]].number, [each.number], vanished=vanished)[0]
+    }
+
+
+def _create(
+    connection: Connection,
+    folder_map: FolderMap,
+    made: set[bytes],
+    unnameable: set[bytes],
+    errors: dict[str, str],
+) -> set[bytes]:
+    """Make what is missing, parents first. The names that the destination does not take: once more they are tried
+    escaped."""
+    missing = [each for each in folder_map.folders if not each.exists and each.raw not in made]
+    missing = [each for each in sorted(missing, key=lambda each: each.path) if each.folder.name not in errors]
+    known: dict[bytes, FolderRefused | None] = {}
+
+    def make(destination: MailDestination) -> None:
+        left = {each.raw: each.use for each in missing if each.raw not in known}
+        for raw, refusal in destination.create_all(list(left.items())):
+            known[raw] = refusal
+
+    connection.insist(make, lambda: len(known))
+    made.update(raw for raw, refusal in known.items() if refusal is None)
+    refused: set[bytes] = set()
+    for each in missing:
+        if (refusal := known[each.raw]) is None:
+            continue
+        if each.raw in unnameable:  # its most cautious spelling
+            errors[each.folder.name] = str(refusal)
+        else:
+            refused.add(each.raw)
+    return refused

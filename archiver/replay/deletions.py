@@ -1,0 +1,157 @@
+"""Deletions at a destination, where a person's policy asks for them: of our own copies alone, and with a brake."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+
+from archiver.destination.port import MailDestination
+from archiver.errors import FolderNotFound, MessageRefused, PermissionDenied
+from archiver.events import Noted
+from archiver.facts.archive import Fact
+from archiver.facts.destination import MarkedFact, RemovedFact
+from archiver.facts.replica import Copy, LateTwin, gone_words
+from archiver.mail.folder_names import printable
+from archiver.mail.model import KnownFolder
+from archiver.replay.connection import Connection
+from archiver.replay.context import ReplayContext, ReplayJob
+from archiver.replay.flag_merge import DELETED, NO_FLAGS, over_the_brake
+from archiver.replay.send.twins import certain_twins, expunge_twins
+
+_COPIES = ("copy of a message that is gone from the source", "copies of messages that are gone from the source")
+_TWINS = (
+    "message that the destination had stored twice (the message itself is not gone)",
+    "messages that the destination had stored twice (the messages themselves are not gone)",
+)
+
+
+def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[ReplayJob]) -> str | None:
+    """Carry out the policy for copies whose messages vanished at the source, but for folders beyond the brake; why
+    something was held back. A folder where it cannot be done has that as its error."""
+    gone: dict[bytes, Sequence[Copy]] = {}
+    twins: dict[bytes, Sequence[LateTwin]] = {}  # of copies that stay
+    along: dict[bytes, Sequence[LateTwin]] = {}  # of copies that go
+    held: dict[bytes, int] = {}
+    for job in jobs:
+        if job.known is not None:
+            copies = context.copies.vanished(job.known.number, gone=context.gone)
+            gone[job.raw] = [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
+            going = {copy.uid for copy in gone[job.raw]}
+            certain = certain_twins(context, job)
+            twins[job.raw] = [twin for twin in certain if twin.copy not in going]
+            along[job.raw] = [twin for twin in certain if twin.copy in going]
+            held[job.raw] = sum(context.copies.claimed(job.known.number).values())
+    copies_held, copies_stay = _braked(context, jobs, gone, held, _COPIES)
+    twins_held, twins_stay = _braked(context, jobs, twins, held, _TWINS)
+    for job in jobs:
+        some = [] if job.raw in copies_stay else gone.get(job.raw, ())
+        second = [] if job.raw in twins_stay else [*twins.get(job.raw, ())]
+        if some:
+            second += along[job.raw]
+        if some or second:
+            try:
+                # NOTE: twins go first. One whose copy is gone already stays, as it is the last of its message.
+                if second:
+                    connection.insist(partial(expunge_twins, context, job, second))
+                if some:
+                    connection.insist(partial(_take_back, context, job, some))
+            except (FolderNotFound, PermissionDenied, MessageRefused) as error:
+                job.error = str(error)
+                context.progress(Noted(job.error))
+    return "; ".join(filter(None, (copies_held, twins_held))) or None
+
+
+def _braked(
+    context: ReplayContext,
+    jobs: Sequence[ReplayJob],
+    due: Mapping[bytes, Sequence[Copy | LateTwin]],
+    held: Mapping[bytes, int],
+    words: tuple[str, str],
+) -> tuple[str | None, Collection[bytes]]:
+    """Why some of what is due to be deleted stays, and the folders where it does; told to the person."""
+    counts = {raw: len(some) for raw, some in due.items()}
+    # A folder that is gone is all of itself: its copies are measured by the account alone.
+    single = {
+        raw: sum(isinstance(each, LateTwin) or each.folder not in context.gone for each in some)
+        for raw, some in due.items()
+    }
+    braking = [job for job in jobs if over_the_brake(single.get(job.raw, 0), held.get(job.raw, 0))]
+    if over_the_brake(sum(counts.values()), sum(held.values())):
+        braking = list(jobs)
+    reason = None if context.rules.confirmed else _held_back(braking, counts, words)
+    if reason is None:
+        return None, ()
+    context.progress(Noted(f"{reason}; --confirm-deletions {context.rules.vanished}s them"))
+    return reason, {job.raw for job in braking}
+
+
+def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[ReplayJob]:
+    """The folders there that hold mail of folders which the source no longer has, and of no others."""
+    targets, recorded = context.copies.targets(context.destination), context.copies.mapped(context.destination)
+    known = {job.raw for job in jobs}
+    found: dict[bytes, list[KnownFolder]] = {}
+    for number, folder in context.gone.items():
+        if number in recorded and recorded[number][0] in targets and recorded[number][0] not in known:
+            found.setdefault(recorded[number][0], []).append(folder)
+    return [
+        ReplayJob(
+            raw=raw,
+            name=printable(", ".join(each.folder.name for each in folders)),
+            folders=tuple(each.number for each in folders),
+            status=None,
+            known=targets[raw],
+        )
+        for raw, folders in found.items()
+    ]
+
+
+def tell_of_gone(context: ReplayContext) -> None:
+    """Which folders are gone from the source while copies of ours stay."""
+    for number, copies in context.copies.stranded(context.destination).items():
+        if number in context.gone:
+            context.progress(Noted(gone_words(printable(context.gone[number].folder.name), copies)))
+
+
+def _held_back(braking: Sequence[ReplayJob], counts: Mapping[bytes, int], words: tuple[str, str]) -> str | None:
+    left = [(job.name, counts[job.raw]) for job in braking if counts.get(job.raw)]
+    if not left:
+        return None
+    copies = sum(count for _, count in left)
+    names = ", ".join(f'"{name}"' for name, _ in left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+    return f"{copies} {words[copies > 1]} stayed, being more than 50 or 10 %: {names}"
+
+
+def _take_back(
+    context: ReplayContext, job: ReplayJob, copies: Sequence[Copy], destination: MailDestination
+) -> None:
+    """Mark or expunge copies in one folder; none of anybody else's."""
+    assert job.known is not None
+    if context.rules.vanished == "expunge" and not destination.can_expunge:
+        # NOTE: nothing is marked either: whoever expunges next would take it along.
+        reason = f"{len(copies)} copies of messages that are gone from the source were left"
+        hint = 'the destination cannot expunge them alone; [replay] vanished = "mark" marks them'
+        raise PermissionDenied(f'folder "{job.name}": {reason}', hint=hint)
+    number = job.known.number
+    opened = destination.open(job.raw)
+    if opened.uidvalidity != job.known.uidvalidity:
+        return  # the next run matches its messages again
+    there = set(destination.flags({copy.uid for copy in copies}))
+    away = tuple(sorted({copy.uid for copy in copies} - there))
+    facts: list[Fact] = [RemovedFact(number, away, "user", context.now())] if away else []
+    uids = tuple(sorted(there))
+    if uids:
+        context.check_stop()
+        shown = destination.store({(DELETED, NO_FLAGS): uids})
+        marked = tuple(uid for uid in uids if shown.get(uid, NO_FLAGS) >= DELETED)
+        facts.append(MarkedFact(number, marked, True, context.now()))
+        if marked and context.rules.vanished == "expunge":
+            context.recorder.write(facts)  # first, so that what is gone afterwards is known to be our doing
+            facts = []
+            destination.expunge(marked)
+            left = destination.flags(marked)
+            expunged = tuple(uid for uid in marked if uid not in left)
+            facts.append(RemovedFact(number, expunged, "policy", context.now()))
+        done = "expunged" if context.rules.vanished == "expunge" else "marked as deleted"
+        words = f"{len(marked):,} copies of messages that are gone from the source {done}"
+        context.progress(Noted(f'destination folder "{job.name}": {words}'))
+    context.recorder.write(facts)

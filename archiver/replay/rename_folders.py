@@ -1,0 +1,202 @@
+"""Folders that were renamed at the source are renamed at the destination: their mail is there already.
+
+Nothing is lost by it, so it is done whatever becomes of vanished mail; but only where all that is in the folder
+there, and below it, is ours and no other account counts on it. Otherwise, and where the destination refuses, the
+renamed folder is a new one, and the old one stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from archiver.destination.folder_map.mapping import MappedFolder, MapRules
+from archiver.destination.port import MailDestination
+from archiver.errors import ArchiverError, FolderNotFound, FolderRefused, PermissionDenied
+from archiver.events import Noted
+from archiver.facts.destination import RenamedFact, RenamingFact
+from archiver.facts.replica import DestinationFolders, KnownTarget, Moved
+from archiver.mail.folder_names import decode_name, folder_path, printable
+from archiver.mail.model import INBOX, Folder, KnownFolder, Listed
+from archiver.replay.connection import Connection
+from archiver.replay.context import ReplayContext
+from archiver.replay.create_folders import map_of
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A target that is to be where the mapped folder goes."""
+
+    target: KnownTarget
+    to: MappedFolder
+
+
+def settle_renames(context: ReplayContext, connection: Connection) -> None:
+    """What became of renames at which an earlier run was stopped."""
+    for raw, target in context.copies.targets(context.destination).items():
+        if target.renaming is None:
+            continue
+        old, new = (connection.insist(partial(_is_there, name)) for name in (raw, target.renaming))
+        if new and not old:
+            raw = target.renaming
+        context.recorder.write([RenamedFact(target.number, raw, context.now())])
+
+
+def follow_renames(
+    context: ReplayContext,
+    connection: Connection,
+    listed: DestinationFolders,
+    folders: Sequence[KnownFolder],
+    rules: MapRules,
+) -> DestinationFolders:
+    """Rename what was renamed at the source; the destination's folders as they are then."""
+    moves = _moves(context, listed, folders, rules)
+    while moves:
+        move = moves.pop(0)
+        if (along := _with_those_below(context, move, moves, listed)) is None:
+            continue
+        if not all(connection.insist(partial(_is_ours, context, target)) for target, _ in along):
+            continue
+        if (reason := _why_not_ours_alone(context, along)) is not None:
+            old, new = (printable(decode_name(raw)) for raw in (move.target.raw, move.to.raw))
+            context.progress(Noted(f'destination folder "{old}": not renamed to "{new}": {reason}'))
+        elif _rename(context, connection, move, along):
+            names = {target.raw: to for target, to in along}
+            listed = replace(listed, listed=[_under(each, names, listed) for each in listed.listed])
+            moves = [each for each in moves if each.target.raw not in names]
+    return listed
+
+
+def _moves(
+    context: ReplayContext,
+    listed: DestinationFolders,
+    folders: Sequence[KnownFolder],
+    rules: MapRules,
+) -> list[_Move]:
+    """Which targets go where, parents first."""
+    recorded = context.copies.mapped(context.destination)
+    places = {each.folder.raw: each for each in map_of(folders, listed, rules, recorded).folders}
+    mapped = {each.number: places[each.folder.raw] for each in folders}
+    missing = {number: each for number, each in mapped.items() if not each.exists}
+    if not missing:
+        return []
+    targets = context.copies.targets(context.destination)
+    movable = {
+        targets[each.folder.raw].number: targets[each.folder.raw]
+        for each in listed.listed
+        if each.folder.raw in targets and _is_movable(each.folder)
+    }
+    same = [pair for pair in context.copies.moved(context.destination) if pair.is_same and pair.target in movable]
+    stay = {pair.target for pair in same if _still_goes_there(pair, mapped, movable)}
+    found: dict[int, _Move] = {}
+    taken: set[bytes] = set()
+    for pair in sorted(same, key=lambda pair: (-pair.equal, pair.folder)):
+        place = missing.get(pair.folder)
+        if place is None or pair.target in stay or pair.target in found or place.raw in taken:
+            continue
+        known = targets.get(place.raw)
+        if known is None or not context.copies.claimed(known.number):  # else its user removed it there
+            found[pair.target] = _Move(movable[pair.target], place)
+            taken.add(place.raw)
+    return sorted(found.values(), key=lambda move: len(move.target.raw))
+
+
+def _is_movable(folder: Folder) -> bool:
+    """INBOX and what has a special use are the destination's own."""
+    return folder.selectable and folder.raw != INBOX and folder.special_use is None
+
+
+def _still_goes_there(pair: Moved, mapped: dict[int, MappedFolder], targets: dict[int, KnownTarget]) -> bool:
+    return pair.folder in mapped and mapped[pair.folder].raw == targets[pair.target].raw
+
+
+def _with_those_below(
+    context: ReplayContext, move: _Move, others: Sequence[_Move], listed: DestinationFolders
+) -> list[tuple[KnownTarget, bytes]] | None:
+    """The target and those below it, which a server renames along, with their new names. None where one of these is
+    to stay, or is not ours."""
+    along = [(move.target, move.to.raw)]
+    step = (listed.delimiter or "").encode("utf-8", "surrogatepass")
+    targets = context.copies.targets(context.destination)
+    for each in listed.listed if step else ():
+        raw = each.folder.raw
+        if not raw.startswith(move.target.raw + step):
+            continue
+        to = move.to.raw + raw.removeprefix(move.target.raw)
+        follows = any((other.target.raw, other.to.raw) == (raw, to) for other in others)
+        is_empty = raw in targets and each.status is not None and each.status.messages == 0
+        if follows or is_empty:
+            along.append((targets[raw], to))
+        elif each.folder.selectable:
+            return None
+    return along
+
+
+def _is_ours(context: ReplayContext, target: KnownTarget, destination: MailDestination) -> bool:
+    """Whether a folder holds copies of ours and nothing else, and nothing of ours is still to be found in it."""
+    try:
+        opened = destination.open(target.raw, readonly=True)
+    except (FolderNotFound, PermissionDenied):
+        return False
+    if opened.uidvalidity != target.uidvalidity or context.copies.intents(target.number):
+        return False
+    ours = {uid for uid, is_live in context.copies.claimed(target.number).items() if is_live}
+    return not opened.messages or destination.uids() <= ours
+
+
+def _why_not_ours_alone(context: ReplayContext, along: Sequence[tuple[KnownTarget, bytes]]) -> str | None:
+    """Why these folders stay where they are: another account fills them, or counts on mail in them, or may do so.
+    It would not find its mail under the new name, and would take it for removed."""
+    live = {
+        target: context.copies.newest(target.number, len(context.copies.claimed(target.number)))
+        for target, _ in along
+    }
+    try:
+        if (hold := context.others.hold([raw for target, to in along for raw in (target.raw, to)])) is not None:
+            return hold.reason
+        claimed = context.others.claimed(live)
+    except ArchiverError as error:
+        return str(error)
+    accounts = sorted({account for its in claimed.values() for account in its.values()})
+    return f"mail in it is mail of {', '.join(accounts)}, too" if accounts else None
+
+
+def _rename(
+    context: ReplayContext, connection: Connection, move: _Move, along: Sequence[tuple[KnownTarget, bytes]]
+) -> bool:
+    context.check_stop()
+    context.recorder.write([RenamingFact(target.number, to, context.now()) for target, to in along])
+    old, new = (printable(decode_name(raw)) for raw in (move.target.raw, move.to.raw))
+    try:
+        connection.insist(lambda destination: destination.rename(move.target.raw, move.to.raw))
+    except FolderRefused as error:
+        context.recorder.write([RenamedFact(target.number, target.raw, context.now()) for target, _ in along])
+        context.progress(Noted(str(error)))
+        return False
+    # NOTE: a server may give it another UIDVALIDITY and its messages other UIDs, in another order (Courier). Then
+    # they are told by their octets when the folder is opened.
+    _record_names(context, along)
+    context.progress(Noted(f'destination folder "{old}": renamed to "{new}", as it was at the source'))
+    return True
+
+
+def _record_names(context: ReplayContext, along: Sequence[tuple[KnownTarget, bytes]]) -> None:
+    context.recorder.write([RenamedFact(target.number, to, context.now()) for target, to in along])
+
+
+def _under(each: Listed, names: dict[bytes, bytes], there: DestinationFolders) -> Listed:
+    """A listed folder under its new name, if it got one; what it shows is asked when it is opened."""
+    raw = names.get(each.folder.raw)
+    if raw is None:
+        return each
+    path = folder_path(raw.removeprefix(there.prefix), there.delimiter)
+    return Listed(replace(each.folder, raw=raw, path=path, subscribed=False))
+
+
+def _is_there(raw: bytes, destination: MailDestination) -> bool:
+    try:
+        destination.open(raw, readonly=True)
+    except FolderNotFound:
+        return False
+    return True

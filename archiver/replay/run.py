@@ -1,0 +1,225 @@
+"""The replay step: from the archive onto a destination, over several connections; the source is not asked.
+
+The map of the folders is made and checked before anything is created. Then every folder that needs it gets one
+pass, on one connection at a time. Deletions come last, and only if everything else went well.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from archiver.destination.folder_map.mapping import MappedFolder, MapRules
+from archiver.errors import (
+    AuthenticationFailed,
+    BackendError,
+    ConnectionRefused,
+    OverQuota,
+    TemporaryError,
+    Unanswered,
+)
+from archiver.events import Noted, Planned
+from archiver.facts.replica import DestinationFolders
+from archiver.mail.folder_names import printable
+from archiver.mail.model import KnownFolder
+from archiver.replay.connection import Connection, Crew
+from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
+from archiver.replay.create_folders import place_folders
+from archiver.replay.deletions import stranded_jobs, tell_of_gone, withdraw
+from archiver.replay.removals import forget_removed, gone_folders
+from archiver.replay.rename_folders import follow_renames, settle_renames
+from archiver.replay.sparing import LeftToOthers, Spared, spare
+from archiver.replay.sync_folder import TargetPass
+
+#: What strikes one of several connections may be a limit on their number.
+_OF_THE_CONNECTION = (TemporaryError, AuthenticationFailed, ConnectionRefused)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What could not be done, beside the messages that were refused: reasons by the folder's name, and why
+    deletions were not carried out, None if nothing stopped them. `advice` is what a person can do about the
+    latter, None where his word is enough (--confirm-deletions). `left` is what was left to other accounts."""
+
+    errors: Mapping[str, str] = field(default_factory=dict)
+    held_back: str | None = None
+    advice: str | None = None
+    left: Sequence[LeftToOthers] = ()
+
+
+def replay_folders(
+    context: ReplayContext,
+    folders: Sequence[KnownFolder],
+    rules: MapRules,
+    connections: int,
+    meet: Callable[[Connection, DestinationFolders], int],
+) -> ReplayResult:
+    """Bring the destination up to date with `folders` of the archive. `meet` says under which number it is known,
+    from the folders that it lists.
+
+    Raises:
+        ConfigError: nobody said yet which mailbox it is, or the folders cannot be mapped; nothing was created.
+        ArchiverError: the account could not be finished; what was done so far is recorded.
+    """
+    connection = Connection(context)
+    errors: dict[str, str] = {}
+    try:
+        listed = connection.insist(lambda destination: destination.list_folders())
+        context.destination = meet(connection, listed)
+        context.append_limit = listed.append_limit
+        if context.rules.include_removed:
+            forget_removed(context)
+        settle_renames(context, connection)
+        gone = set() if context.rules.include_removed else gone_folders(context, connection, listed)
+        if context.rules.of_now:
+            listed = follow_renames(context, connection, listed, folders, rules)
+        placed = place_folders(context, connection, listed, folders, rules, errors, gone)
+        refused = context.copies.refused(context.destination, vanished=context.rules.include_vanished)
+        context.refused = {each.key: each for each in refused}
+        jobs = _jobs(context, placed, listed)
+        due = [job for job in jobs if _is_due(context, job)]
+        _work_off(context, due, connections, connection)
+        for job in due:
+            if job.doubtful and job.error is None:
+                _note_twins(context, connection, job)
+        failed = any(job.error is not None for job in due)
+        spared, held_back = Spared(), None
+        if not (errors or failed or context.rules.include_vanished) and context.rules.vanished != "keep":
+            jobs += stranded_jobs(context, jobs)
+            spared = spare(context, [job.known for job in jobs if job.known is not None])
+            held_back = spared.held_back or withdraw(context, connection, jobs)
+        tell_of_gone(context)
+        errors |= {job.name: job.error for job in jobs if job.error is not None}
+    finally:
+        connection.close()
+    if context.damage is not None:
+        raise context.damage
+    return ReplayResult(errors, held_back, spared.advice, spared.left)
+
+
+def _jobs(
+    context: ReplayContext,
+    placed: Sequence[tuple[KnownFolder, MappedFolder]],
+    listed: DestinationFolders,
+) -> list[ReplayJob]:
+    statuses = {each.folder.raw: each.status for each in listed.listed}
+    targets = context.copies.targets(context.destination)
+    sources: dict[bytes, list[KnownFolder]] = {}
+    for folder, each in placed:
+        sources.setdefault(each.raw, []).append(folder)
+    return [
+        ReplayJob(
+            raw=raw,
+            name=printable(", ".join(folder.folder.name for folder in here)),
+            folders=tuple(folder.number for folder in here),
+            status=statuses.get(raw),
+            known=targets.get(raw),
+        )
+        for raw, here in sources.items()
+    ]
+
+
+def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
+    """Whether a folder has to be opened. One that stands where our last pass left it, and of which nothing is
+    waiting, need not."""
+    number = job.known.number if job.known else 0
+    job.messages, job.octets = context.copies.work(number, job.folders, vanished=context.rules.include_vanished)
+    not_due = sum(each.target == number and not context.is_due(key) for key, each in context.refused.items())
+    job.messages = max(0, job.messages - not_due)
+    if job.messages:
+        context.progress(Planned(job.messages, job.octets))
+        return True
+    state = job.known.state if job.known else None
+    if job.known is None or state is None or job.status is None:
+        return True
+    here = (job.status.uidvalidity, job.status.uidnext, job.status.messages)
+    if here != (job.known.uidvalidity, state.uidnext, state.messages):
+        return True
+    if context.rules.include_vanished and context.copies.vanished(number, twice=False, gone=context.gone):
+        return True
+    return bool(context.copies.intents(number) or context.copies.reflagged(number, limit=1))
+
+
+def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: int, first: Connection) -> None:
+    """All jobs, the largest first, over at most `connections` connections.
+
+    Raises:
+        ArchiverError: the first failure of the account, after all connections ended.
+    """
+    waiting = deque(sorted(jobs, key=lambda job: -job.octets))
+    failures: list[BaseException] = []
+    crew = Crew()
+    first.alone = partial(crew.alone, first=True)
+
+    def work(connection: Connection) -> None:
+        try:
+            while not failures:
+                try:
+                    job = waiting.popleft()
+                except IndexError:
+                    return
+                job.alone_at_work = connection.alone
+                try:
+                    _pass(context, connection, job)
+                except _OF_THE_CONNECTION as error:
+                    if not crew.leaves_to_others(first=connection is first):
+                        raise
+                    connection.drop()
+                    waiting.appendleft(job)
+                    context.progress(Noted(f"{error.message}: going on with one connection less"))
+                    return
+        except BaseException as error:  # NOTE: raised again below, in the calling thread
+            failures.append(error)
+
+    def work_beside() -> None:
+        connection = Connection(context, partial(crew.alone, first=False))
+        try:
+            connection.get()
+        except BackendError as error:
+            # Servers allow only so many connections of a user; the first one does all the work, if need be.
+            context.progress(Noted(f"{error.reason}: going on with one connection less"))
+        except BaseException as error:
+            failures.append(error)
+        else:
+            work(connection)
+        finally:
+            crew.leave()
+            connection.close()
+
+    # A folder costs about as many round trips as a login, however little there is to do in it.
+    worth = 1 + max(sum(job.messages for job in jobs) // 200, len(jobs) // 4)
+    together = min(connections, len(jobs), worth)
+    threads = [threading.Thread(target=work_beside, name=f"replay-{number}") for number in range(2, 1 + together)]
+    for thread in threads:
+        crew.join()
+        thread.start()
+    work(first)
+    for thread in threads:
+        thread.join()
+    if waiting and not failures:  # what somebody gave back when the others had just ended
+        work(first)
+    if failures:
+        raise failures[0]
+
+
+def _note_twins(context: ReplayContext, connection: Connection, job: ReplayJob) -> None:
+    """What a slow server stored twice may have come after its folder's pass."""
+    connection.insist(lambda destination: TargetPass(context, destination, job).note_twins())
+
+
+def _pass(context: ReplayContext, connection: Connection, job: ReplayJob) -> None:
+    """One folder. Its failure is its own; a failure of the connection, the login or the quota is the account's, and
+    so is a server that answers nothing."""
+    try:
+        connection.insist(lambda destination: TargetPass(context, destination, job).run(), lambda: job.steps)
+    except BackendError as error:
+        if isinstance(error, OverQuota | AuthenticationFailed | ConnectionRefused | Unanswered):
+            raise
+        # A server that hangs up on message after message may like those of other folders.
+        if isinstance(error, TemporaryError) and job.blamed < MOST_BLAMED:
+            raise
+        job.error = str(error)
+        context.progress(Noted(str(error)))

@@ -1,0 +1,191 @@
+"""Which messages in a destination's folder are messages of the archive: the octets it gives back decide.
+
+Asked after an APPEND of unknown outcome, and of mail that somebody else brought there before us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Literal
+
+from archiver.errors import IntegrityError
+from archiver.facts.replica import MessageKey, Outgoing
+from archiver.mail.content import internaldate_seconds, message_id
+from archiver.mail.fingerprint import How, Likeness, LikenessBuilder, compare, likeness_of, match
+from archiver.mail.model import Attributes, Digest, Fetched, Placement
+from archiver.mail.reader import MailReader
+from archiver.mail.refusal import features_of
+from archiver.mail.rewrite import REPAIRS, repair, repairs_for
+from archiver.replay.context import ReplayContext, ReplayJob
+from archiver.storage.port import MessageStore
+
+_PIECE = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A message at the destination that is one of the archive's, and in what the two are alike; "other" where
+    headers alone tell. `repaired` is what was altered before it was sent, and `sent_digest` the digest of that."""
+
+    seen: Attributes
+    how: How | Literal["other"]
+    repaired: tuple[str, ...] = ()
+    sent_digest: Digest | None = None
+
+
+def octets_of(store: MessageStore, placement: Placement) -> Iterator[bytes]:
+    """A message's octets in pieces.
+
+    Raises:
+        IntegrityError: they are not there.
+    """
+    with store.open(placement) as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+class Recogniser:
+    """Looks at the job's folder, which is open at `reader`. What was fetched once is not fetched again, not even
+    over another connection."""
+
+    def __init__(self, reader: MailReader, context: ReplayContext, job: ReplayJob) -> None:
+        self._reader = reader
+        self._context = context
+        self._job = job
+
+    def sent(self, outgoing: Sequence[Outgoing], uids: Collection[int]) -> dict[MessageKey, Recognised]:
+        """Which of `outgoing`, which we sent in one form or another, are which of `uids`; each is used once."""
+        pairing = self._pairing(outgoing, uids)
+        pairing.add(pairing.left, headers_alone=False)
+        self._repaired(pairing, REPAIRS)
+        pairing.add(pairing.left, headers_alone=True)
+        return self._paired(pairing)
+
+    def brought(self, outgoing: Sequence[Outgoing], uids: Collection[int]) -> dict[MessageKey, Recognised]:
+        """Which of `outgoing` are which of `uids`, whoever brought them; repaired as far as we may do that."""
+        pairing = self._pairing(outgoing, uids)
+        pairing.add(pairing.left, headers_alone=False)
+        self._repaired(pairing, self._context.repairs)
+        return self._paired(pairing)
+
+    def compared(self, pairs: Mapping[int, Outgoing]) -> dict[int, How | Literal["other"]]:
+        """In what these UIDs are the messages that they must be; one that is not delivered is left out."""
+        self._fetch(pairs.keys())
+        return {
+            uid: compare(likeness, self._job.looked_at.pop(uid)[1])
+            for uid, outgoing in pairs.items()
+            if uid in self._job.looked_at and (likeness := self._likeness(outgoing)) is not None
+        }
+
+    def _pairing(self, outgoing: Sequence[Outgoing], uids: Collection[int]) -> _Pairing:
+        if not outgoing or not uids:
+            return _Pairing({}, {})
+        self._fetch(uids)
+        looked_at = self._job.looked_at
+        sent = {each.key: (each, likeness) for each in outgoing if (likeness := self._likeness(each)) is not None}
+        return _Pairing(sent, {uid: looked_at[uid] for uid in uids if uid in looked_at})
+
+    def _repaired(self, pairing: _Pairing, allowed: Collection[str]) -> None:
+        """What was altered before it was sent is as sure as what was not."""
+        for key, (outgoing, _) in pairing.left.items() if pairing.free else ():
+            kinds = repairs_for("unknown", features_of(self._octets(outgoing)), allowed)
+            for some in (each for count in range(len(kinds)) for each in combinations(sorted(kinds), count + 1)):
+                likeness = likeness_of(repair(self._octets(outgoing), some))
+                pairing.add({key: (outgoing, likeness)}, headers_alone=False, repaired=some)
+
+    def _paired(self, pairing: _Pairing) -> dict[MessageKey, Recognised]:
+        for one in pairing.found.values():
+            del self._job.looked_at[one.seen.uid]  # nobody asks for it again
+        return pairing.found
+
+    def _octets(self, outgoing: Outgoing) -> Iterator[bytes]:
+        return octets_of(self._context.store, outgoing.placement)
+
+    def _likeness(self, outgoing: Outgoing) -> Likeness | None:
+        """None where the archive lost the message's octets."""
+        try:
+            return likeness_of(self._octets(outgoing))
+        except IntegrityError as error:
+            self._context.damaged(error)
+            return None
+
+    def _fetch(self, uids: Collection[int]) -> None:
+        for outcome in self._reader.fetch(sorted(uid for uid in uids if uid not in self._job.looked_at)):
+            self._context.check_stop()
+            if isinstance(outcome, Fetched):
+                self._job.looked_at[outcome.attributes.uid] = (outcome.attributes, likeness_of_fetched(outcome))
+                self._job.steps += 1
+
+
+@dataclass(slots=True)
+class _Pairing:
+    """Messages of the archive, those at the destination that are `free`, and the pairs that were `found`."""
+
+    sent: dict[MessageKey, tuple[Outgoing, Likeness]]
+    free: dict[int, tuple[Attributes, Likeness]]
+    found: dict[MessageKey, Recognised] = field(default_factory=dict)
+
+    @property
+    def left(self) -> dict[MessageKey, tuple[Outgoing, Likeness]]:
+        return {key: each for key, each in self.sent.items() if key not in self.found}
+
+    def add(
+        self,
+        sent: Mapping[MessageKey, tuple[Outgoing, Likeness]],
+        *,
+        headers_alone: bool,
+        repaired: tuple[str, ...] = (),
+    ) -> None:
+        """Pair these, if they have no partner, with those that are free."""
+        pairs = match(
+            [(key, like, each.placement.arrived) for key, (each, like) in sent.items() if key not in self.found],
+            [(uid, like, internaldate_seconds(seen.internaldate)) for uid, (seen, like) in self.free.items()],
+            headers_alone=headers_alone,
+        )
+        for key, (uid, _) in pairs.items():
+            (seen, found), (_, like) = self.free.pop(uid), sent[key]
+            self.found[key] = Recognised(seen, compare(like, found), repaired, like.digest if repaired else None)
+
+
+def likeness_of_fetched(fetched: Fetched) -> Likeness:
+    """What a message is like that came over the wire; its spool file is removed."""
+    builder = LikenessBuilder()
+    body = fetched.body
+    if body.spool is None:
+        builder.feed(body.octets or b"")
+        return builder.likeness()
+    try:
+        with body.spool.open("rb") as file:
+            while piece := file.read(_PIECE):
+                builder.feed(piece)
+    finally:
+        body.spool.unlink(missing_ok=True)
+    return builder.likeness()
+
+
+class Strangers:
+    """Mail in a destination's folder that nobody claimed, by what makes it a candidate: its Message-ID, or its size
+    if it has none."""
+
+    def __init__(self, reader: MailReader, uids: Collection[int]) -> None:
+        # NOTE: hashes, as a folder may hold hundreds of thousands; the octets decide in the end.
+        self._by_message_id: dict[int, list[int]] = {}
+        self._by_size: dict[int, list[int]] = {}
+        for attributes, header in reader.headers(uids, "MESSAGE-ID") if uids else ():
+            name = message_id(header)
+            if attributes.uid not in uids:
+                continue
+            if name is not None:
+                self._by_message_id.setdefault(hash(name), []).append(attributes.uid)
+            elif attributes.size is not None:
+                self._by_size.setdefault(attributes.size, []).append(attributes.uid)
+
+    def candidates(self, outgoing: Outgoing) -> set[int]:
+        """The UIDs that may be this message; the digest decides. Two different Message-IDs are two messages."""
+        place = outgoing.placement
+        found = {*self._by_size.get(place.size, ()), *self._by_size.get(place.crlf_size, ())}
+        if outgoing.message_id is not None:
+            found.update(self._by_message_id.get(hash(outgoing.message_id), ()))
+        return found

@@ -1,0 +1,191 @@
+"""Messages made ready for the wire: read from the store, proved to be what was stored, put into groups.
+
+A message whose octets are not what was recorded is never sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from archiver.errors import IntegrityError
+from archiver.facts.replica import Letter, MessageKey, OpenedTarget, Outgoing
+from archiver.mail.content import date_time, internaldate_seconds, internaldate_to_send, same_moment
+from archiver.mail.flags import sendable
+from archiver.mail.model import Digest, Flags, Placement
+from archiver.mail.refusal import Refusal
+from archiver.mail.rewrite import repair
+from archiver.replay.pace import Pace
+from archiver.replay.send.match import octets_of
+from archiver.storage.port import MessageStore
+
+GROUP_MESSAGES = 100
+GROUP_OCTETS = 4 << 20
+
+#: A message above this is a group by itself and is never in memory as a whole.
+LARGE_OCTETS = 1 << 20
+
+#: The second of January 1970: for the very first moment Cyrus and Courier take the time of now.
+EARLIEST = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message of the archive, ready to be sent. `repaired` says what was altered, `sent_digest` is the digest of
+    the altered octets; `dated` is false where another date than the message's own is sent. `tried` are the forms in
+    which it was refused already."""
+
+    outgoing: Outgoing
+    letter: Letter
+    crlf_size: int
+    repaired: tuple[str, ...] = ()
+    sent_digest: Digest | None = None
+    dated: bool = True
+    tried: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> MessageKey:
+        return self.outgoing.key
+
+    def fits(self, size: int | None) -> bool:
+        """Whether a destination that shows this RFC822.SIZE may hold just the octets that were sent."""
+        return size is None or size in (self.letter.size, self.crlf_size)
+
+    def shows_its_date(self, internaldate: str | None) -> bool:
+        """Whether a destination's INTERNALDATE is the moment that was sent."""
+        sent = internaldate_seconds(self.letter.internaldate)
+        return sent is None or same_moment(internaldate_seconds(internaldate), sent)
+
+
+def parcel_of(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> Parcel:
+    """Make a message ready.
+
+    Raises:
+        IntegrityError: its octets are missing, or are not those that were stored.
+    """
+    place = outgoing.placement
+    date = internaldate_to_send(outgoing.internaldate, place.arrived)
+    digest = hashlib.sha256()
+    held: list[bytes] = []
+    for piece in octets_of(store, place):
+        digest.update(piece)
+        if place.size <= LARGE_OCTETS:
+            held.append(piece)
+    if digest.hexdigest() != place.digest:
+        raise IntegrityError(f"{store.place(place)}: its octets are not those that were stored")
+    flags = opened.kept(sendable(place.flags))
+    if place.size <= LARGE_OCTETS:
+        return Parcel(outgoing, Letter(flags, date, place.size, lambda: held), place.crlf_size)
+    return Parcel(outgoing, Letter(flags, date, place.size, lambda: _proved(store, place)), place.crlf_size)
+
+
+def _proved(store: MessageStore, place: Placement) -> Iterator[bytes]:
+    """The octets in pieces, the last one only when all are what was stored: they are read again for each time they
+    are sent, perhaps over a network, and a literal that is not complete is no message.
+
+    Raises:
+        IntegrityError: they are not.
+    """
+    digest, last = hashlib.sha256(), b""
+    for piece in octets_of(store, place):
+        digest.update(piece)
+        if last:
+            yield last
+        last = piece
+    if digest.hexdigest() != place.digest:
+        raise IntegrityError(f"{store.place(place)}: its octets are not those that were stored")
+    yield last
+
+
+def keywords_of(flags: Flags) -> Flags:
+    """Those of `flags` that are no system flags."""
+    return frozenset(flag for flag in flags if not flag.startswith("\\"))
+
+
+def in_form(parcel: Parcel, opened: OpenedTarget, form: str) -> Parcel:
+    """The same in another form, which is tried once: "no keywords", "no flags", "1970" (the earliest date that
+    every server takes), one of those with this ("no keywords, 1970"), or "as it is"."""
+    place = parcel.outgoing.placement
+    flags = opened.kept(sendable(place.flags))
+    date = internaldate_to_send(parcel.outgoing.internaldate, place.arrived)
+    if "no flags" in form:
+        flags = frozenset()
+    elif "no keywords" in form:
+        flags -= keywords_of(flags)
+    dated = "1970" not in form
+    letter = replace(parcel.letter, flags=flags, internaldate=date if dated else date_time(EARLIEST))
+    return replace(parcel, letter=letter, dated=dated, tried=parcel.tried | {form})
+
+
+def repaired_by(store: MessageStore, parcel: Parcel, kinds: Sequence[str]) -> Parcel:
+    """The same with its octets repaired, always from the true ones."""
+    place = parcel.outgoing.placement
+    names = tuple(kinds)
+
+    def octets() -> Iterator[bytes]:
+        return repair(_proved(store, place), names)
+
+    digest, size, bare, last = hashlib.sha256(), 0, 0, b""
+    for piece in octets():
+        digest.update(piece)
+        size += len(piece)
+        bare += piece.count(b"\n") - (last + piece).count(b"\r\n")
+        last = piece[-1:] if piece[-1:] == b"\r" else b""
+    letter = replace(parcel.letter, size=size, octets=octets)
+    return replace(
+        parcel, letter=letter, crlf_size=size + bare, repaired=names, sent_digest=Digest(digest.hexdigest())
+    )
+
+
+def groups(outgoing: Iterable[Outgoing], alone: Collection[MessageKey]) -> Iterator[list[Outgoing]]:
+    """Deal messages into groups of a bounded size, in their order. Large ones, and those of `alone`, are by
+    themselves."""
+    group: list[Outgoing] = []
+    octets = 0
+    for each in outgoing:
+        size = each.placement.size
+        single = size > LARGE_OCTETS or each.key in alone
+        if group and (single or len(group) >= GROUP_MESSAGES or octets + size > GROUP_OCTETS):
+            yield group
+            group, octets = [], 0
+        if single:
+            yield [each]
+            continue
+        group.append(each)
+        octets += size
+    if group:
+        yield group
+
+
+def within(group: Sequence[Outgoing | Parcel], pace: Pace) -> int:
+    """How many messages of a group go out together at this pace; at least one."""
+    octets = 0
+    for count, each in enumerate(group):
+        octets += each.letter.size if isinstance(each, Parcel) else each.placement.size
+        if count and (count >= pace.messages or octets > pace.octets):
+            return count
+    return len(group)
+
+
+def forms_of(parcel: Parcel, refusal: Refusal) -> Sequence[str]:
+    """In which forms to try a message that was refused, in this order. Many servers answer a date or a keyword that
+    they do not like with a syntax error (Courier, iCloud); one that names a cause names one at a time, so what was
+    left out before stays left out."""
+    wanted, sent = parcel.outgoing.placement.flags, parcel.letter.flags
+    keywords = bool(keywords_of(wanted))
+    old = parcel.outgoing.placement.arrived < 0
+    match refusal:
+        case "flags":
+            date = "" if parcel.dated else ", 1970"
+            return (f"no keywords{date}", f"no flags{date}")
+        case "date" if wanted and not sent:
+            return ("no flags, 1970",)
+        case "date" if keywords and not keywords_of(sent):
+            return ("no keywords, 1970",)
+        case "date":
+            return ("1970",)
+        case "unknown":
+            return (*["1970"] * old, *["no keywords"] * keywords, *["no keywords, 1970"] * (old and keywords))
+        case _:
+            return ()

@@ -1,0 +1,233 @@
+"""What became of messages whose APPEND was not answered: looked for before anything else is sent.
+
+A server that says nothing is not a broken line: it may be scanning, or wait for a lock, and store the message long
+after we gave up. So after a silence the folder is looked at for as long again, and longer each time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from archiver.destination.port import MailDestination
+from archiver.errors import ConnectionLost, TemporaryError, Unanswered
+from archiver.events import Noted
+from archiver.facts.archive import Fact
+from archiver.facts.destination import CopiedFact, IntentFact, RefusedFact, UnsentFact
+from archiver.facts.replica import Intent, MessageKey, OpenedTarget, Outgoing
+from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.flags import respelled
+from archiver.mail.model import Flags
+from archiver.mail.refusal import REFUSALS, classify, describe, features_of, suspect
+from archiver.mail.rewrite import repairs_for
+from archiver.replay.context import SETTLE_SECONDS, ReplayContext, ReplayJob, Target
+from archiver.replay.flag_merge import NO_FLAGS
+from archiver.replay.pace import pauses
+from archiver.replay.send.append import refusal_of, reopened
+from archiver.replay.send.match import Recognised, Recogniser, octets_of
+
+#: After a silence the folder is looked at for this many times as long again.
+AGAIN = 1.0
+
+_MOST_AGAIN = 4
+_BREAKS_AT_ONE_MESSAGE = 3
+_SILENCES_AT_ONE_MESSAGE = 2
+_MOST_SILENT = 2  # messages in a row that a server did not answer, each sent by itself
+_TOLD_SECONDS = 10.0
+
+#: Why a server may hang up on a message and take the next one.
+_OF_A_MESSAGE = frozenset(REFUSALS) - {"over-quota", "throttled", "folder", "silent", "unknown"}
+
+
+def lost(context: ReplayContext, job: ReplayJob, error: TemporaryError) -> None:
+    """The connection broke: until when what it brought may still arrive. A server that took longer before may do so
+    again."""
+    silence = error.silence if isinstance(error, ConnectionLost) else 0.0
+    if silence:
+        job.silence = max(job.silence, silence)
+        job.again = min(2 * job.again, _MOST_AGAIN) if job.again else 1
+    may_take = max(silence, context.pace.slowest) if silence else 0.0
+    job.look_until = max(job.look_until, time.monotonic() + AGAIN * job.again * may_take + SETTLE_SECONDS)
+
+
+@dataclass(slots=True)
+class Settling:
+    """Settles one folder, which is open at `destination`."""
+
+    context: ReplayContext
+    destination: MailDestination
+    job: ReplayJob
+    _looked_at: set[int] | None = None
+    _took: float = 0.0
+    _facts: list[Fact] = field(default_factory=list)
+
+    def settle(self, target: Target, recogniser: Recogniser) -> OpenedTarget:
+        """Find out what became of messages whose APPEND was not answered. The folder as it is afterwards.
+
+        Raises:
+            Unanswered: the server answers nothing, whatever it is sent.
+        """
+        opened = target.opened
+        left = self._not_arrived(target, recogniser, self.context.copies.intents(target.number))
+        # NOTE: when a connection of this run was lost is known. Those of an earlier run were lost before this one
+        # began, perhaps in the middle of a silence.
+        until = self.job.look_until
+        if not self.job.settled:
+            until = max(until, self.context.began + AGAIN * self.context.read_timeout + SETTLE_SECONDS)
+        if self._took:
+            until = max(until, self._later())
+        waits = pauses(until - time.monotonic())
+        if (left or self.job.left_behind) and sum(waits) > _TOLD_SECONDS:
+            words = f"looking for what may still arrive, for {sum(waits):.0f} seconds at most"
+            self.context.progress(Noted(f'destination folder "{self.job.name}": {words}'))
+        while waits and (left or self.job.left_behind):
+            self.context.pause(waits.pop())
+            opened = reopened(self.destination, target)
+            before, left = len(left), self._not_arrived(target, recogniser, left)
+            if len(left) < before:  # it is still at work
+                waits = max(waits, pauses(self._later() - time.monotonic()), key=sum)
+        self._declare(target, left)
+        self.job.settled = True
+        return opened
+
+    def _later(self) -> float:
+        """Until when to look for the rest after something was found: where that came late, for as long again as it
+        took since it was sent, also if this connection breaks. A server takes one group after the other."""
+        until = time.monotonic() + AGAIN * self._took + SETTLE_SECONDS
+        if self._took:
+            self.job.look_until = max(self.job.look_until, until)
+        return until
+
+    def _declare(self, target: Target, left: Sequence[Intent]) -> None:
+        """What was not sent, and what is to blame for a lost connection."""
+        unsent: list[Intent] = []
+        for intent in left:
+            key = intent.outgoing.key
+            if key in self.job.refused:
+                continue
+            if (blamed := self._blamed(target, intent.outgoing)) is not None:
+                self._fact(blamed)
+                self.job.blamed += 1
+            elif self._was_unanswered(key):
+                self._set_aside(target, intent)
+            else:
+                unsent.append(intent)
+        if unsent:
+            # NOTE: which of them an earlier run had under way is not known, nor whether there was a silence.
+            under_way = self.job.under_way
+            suspects = [each for each in unsent if not self.job.settled or each.outgoing.key in under_way]
+            silent = {key for key, each in under_way.items() if each.silent}
+            for was_silent in (True, False):
+                some = [each for each in suspects if (each.outgoing.key in silent) == was_silent]
+                attempted = tuple((*each.outgoing.key, each.uidnext) for each in some)
+                keys = tuple(each.outgoing.key for each in unsent if (each.outgoing.key in silent) == was_silent)
+                if keys:
+                    self._fact(UnsentFact(target.number, keys, self.context.now(), attempted, was_silent))
+            self.job.doubtful |= bool(suspects)
+        self._flush()
+        self.job.silence = 0.0
+        self.job.left_behind = False
+        self.job.under_way.clear()
+        if self.job.unanswered >= _MOST_SILENT:
+            reason = f'destination folder "{self.job.name}": no APPEND was answered within {self._limit} seconds'
+            raise Unanswered(f"{reason}, and none of what was sent is to be seen")
+
+    @property
+    def _limit(self) -> str:
+        return f"{self.context.read_timeout:g}"
+
+    def _was_unanswered(self, key: MessageKey) -> bool:
+        """Whether a message was sent by itself often enough without an answer; once, after another one was."""
+        return self.job.silences[key] >= (1 if self.job.unanswered else _SILENCES_AT_ONE_MESSAGE)
+
+    def _set_aside(self, target: Target, intent: Intent) -> None:
+        """A message that is not answered is not sent again in this run. Its intent stays: should it show later, it
+        is found."""
+        reason = f"no answer within {self._limit} seconds, and it is not to be seen"
+        self._fact(refusal_of(self.context, target, intent.outgoing, "silent", reason, None))
+        self._fact(IntentFact(target.number, intent.uidnext, (intent.outgoing.key,), self.context.now()))
+        del self.job.silences[intent.outgoing.key]
+        self.job.unanswered += 1
+
+    def _blamed(self, target: Target, outgoing: Outgoing) -> RefusedFact | None:
+        """The refusal of a message at which the connection breaks again and again, if no repair may help."""
+        job, key = self.job, outgoing.key
+        if job.breaks[key] < _BREAKS_AT_ONE_MESSAGE:
+            return None
+        features = features_of(octets_of(self.context.store, outgoing.placement))
+        refusal = classify(job.said or "")
+        if refusal not in _OF_A_MESSAGE:
+            refusal = suspect(features)
+        kinds = repairs_for(refusal, features, self.context.repairs)
+        if kinds and key not in job.mended:
+            job.mended[key] = kinds
+            del job.breaks[key]
+            return None
+        reason = f"the connection broke {_BREAKS_AT_ONE_MESSAGE} times at it"
+        if refusal != "unknown":
+            reason += f"; probably: {describe(refusal)}"
+        return refusal_of(self.context, target, outgoing, refusal, reason, job.said)
+
+    def _not_arrived(self, target: Target, recogniser: Recogniser, intents: Sequence[Intent]) -> Sequence[Intent]:
+        """Those of `intents` that are not to be seen; the others are recorded."""
+        if not intents:
+            return intents
+        shown = self.destination.shown(min(intent.uidnext for intent in intents))
+        new = shown.keys() - self.context.copies.claimed(target.number).keys()
+        if new == self._looked_at:
+            return intents
+        found = recogniser.sent([intent.outgoing for intent in intents], new)
+        self._note_late(found)
+        self._looked_at = new - {one.seen.uid for one in found.values()}
+        for intent in intents:
+            if (one := found.get(intent.outgoing.key)) is not None:
+                how = "found" if intent.outgoing.present else "restored"
+                self.job.alone.discard(intent.outgoing.key)
+                self._fact(copied(target, intent.outgoing, one, how, self.context.now()))
+                self.job.steps += 1
+                self.job.blamed = self.job.unanswered = self.job.again = 0
+        self._flush()
+        return [intent for intent in intents if intent.outgoing.key not in found]
+
+    def _note_late(self, found: Collection[MessageKey]) -> None:
+        """How long these took that were under way in a silence; one in an earlier run took as long as the first."""
+        under_way = [each for key in found if (each := self.job.under_way.pop(key, None)) is not None]
+        took = max((time.monotonic() - each.sent for each in under_way if each.silent), default=0.0)
+        if took:
+            self.context.pace.late(took)
+        elif found and self._looked_at is not None and not self.job.settled:
+            took = self.context.read_timeout
+        self._took = max(self._took, took)
+
+    def _fact(self, fact: Fact) -> None:
+        self._facts.append(fact)
+
+    def _flush(self) -> None:
+        facts, self._facts = self._facts, []
+        self.context.recorder.write(facts)
+
+
+def copied(target: Target, outgoing: Outgoing, one: Recognised, how: str, at: str) -> CopiedFact:
+    """What is there already. The flags it shows stand for those that were replayed, so that the archive's own are
+    followed from there: of what we appended both ways, of what somebody else did by adding alone. Flags of the past
+    are not followed."""
+    shown: Flags = respelled(one.seen.flags or NO_FLAGS, outgoing.placement.flags)
+    replayed = NO_FLAGS if how == "adopted" else shown
+    epoch, uid = outgoing.key
+    return CopiedFact(
+        target=target.number,
+        target_uid=one.seen.uid,
+        epoch=epoch,
+        uid=uid,
+        how=how,
+        source_flags=replayed if outgoing.followed is None else outgoing.followed,
+        flags=shown,
+        lost=NO_FLAGS,
+        size=one.seen.size,
+        repaired=one.repaired,
+        sent_digest=one.sent_digest,
+        dated=same_moment(internaldate_seconds(one.seen.internaldate), outgoing.placement.arrived),
+        likeness=one.how,
+        at=at,
+    )

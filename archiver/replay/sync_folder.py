@@ -1,0 +1,358 @@
+"""One folder of a destination brought up to date: opened, understood, filled, its flags followed.
+
+Everything the plan assumed is looked at again. A pass that was cut off is simply made again: what became of it is
+found out before anything else is sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from archiver.destination.port import MailDestination
+from archiver.errors import FolderChanged, TemporaryError
+from archiver.events import Noted, Working
+from archiver.facts.archive import Fact
+from archiver.facts.destination import (
+    CopiedFact,
+    MarkedFact,
+    ReflaggedFact,
+    RemovedFact,
+    TargetFact,
+    TargetStateFact,
+)
+from archiver.facts.replica import Copy, KnownTarget, MessageKey, OpenedTarget, Outgoing
+from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.flags import respelled
+from archiver.mail.model import Flags
+from archiver.replay.context import SETTLE_SECONDS, ReplayContext, ReplayJob, Target
+from archiver.replay.flag_merge import DELETED, NO_FLAGS, change_of, grouped
+from archiver.replay.send.append import Sender
+from archiver.replay.send.match import Recogniser, Strangers
+from archiver.replay.send.resolve import Settling, copied, lost
+from archiver.replay.send.twins import end_attempts, note_twins
+
+BATCH_MESSAGES = 500
+BATCH_OCTETS = 32 << 20
+
+_NEWEST = 20
+
+
+@dataclass(slots=True)
+class TargetPass:
+    """One pass over one folder, on one connection."""
+
+    context: ReplayContext
+    destination: MailDestination
+    job: ReplayJob
+    _facts: list[Fact] = field(default_factory=list)
+
+    def run(self) -> None:
+        """
+        Raises:
+            TemporaryError: run again on another connection.
+            OverQuota: nothing more fits into the account.
+            BackendError: this folder only; FolderChanged if its UIDs do not stay what they are.
+        """
+        try:
+            try:
+                self._run()
+            except FolderChanged:
+                self.job.look_until = max(self.job.look_until, time.monotonic() + SETTLE_SECONDS)
+                self._run()
+        except TemporaryError as error:
+            lost(self.context, self.job, error)
+            raise
+
+    def _run(self) -> None:
+        self.context.check_stop()
+        began = self.context.now()
+        self.context.progress(Working(self.job.name))
+        opened = self.destination.open(self.job.raw)
+        target = Target(self.job, self._target(opened), opened)
+        copies = self.context.copies
+        recogniser = Recogniser(self.destination, self.context, self.job)
+        opened = Settling(self.context, self.destination, self.job).settle(target, recogniser)
+        claimed = copies.claimed(target.number)
+        present = self._present(opened, claimed)
+        if present is not None:
+            self._follow_removals(target, claimed, present)
+            claimed = copies.claimed(target.number)
+        sender = Sender(self.context, self.destination, target, recogniser, set(claimed), opened.uidnext)
+        self._send(target, sender, recogniser, (present or set()) - claimed.keys())
+        if self.context.rules.include_vanished:
+            self._keep_vanished(target)
+        if sender.restored:
+            words = f"{sender.restored:,} messages that are gone from the source were brought back"
+            self.context.progress(Noted(f'destination folder "{self.job.name}": {words}'))
+        self.follow_flags(target)
+        if sender.appended or self._moved(opened):
+            self._look_closer(target, recogniser)
+            state = TargetStateFact(
+                target.number, sender.since, opened.messages + sender.appended, self.context.now()
+            )
+            self._fact(state)
+        self._flush()
+        note_twins(self.context, self.destination, target, recogniser)
+        end_attempts(self.context, target, began)
+
+    def note_twins(self) -> None:
+        """Look once more for what a slow server stored twice; the folder's pass is complete."""
+        opened = self.destination.open(self.job.raw)
+        if self.job.known is not None and opened.uidvalidity == self.job.known.uidvalidity:
+            recogniser = Recogniser(self.destination, self.context, self.job)
+            target = Target(self.job, self.job.known.number, opened)
+            note_twins(self.context, self.destination, target, recogniser)
+
+    def _moved(self, opened: OpenedTarget) -> bool:
+        state = self.job.known.state if self.job.known else None
+        return state is None or (state.uidnext, state.messages) != (opened.uidnext, opened.messages)
+
+    # -- which epoch of the folder it is ---------------------------------------------------------------------
+
+    def _target(self, opened: OpenedTarget) -> int:
+        """The number under which the folder is known. UIDs that the server gives again mean other mail."""
+        known = self.job.known
+        reason = "first"
+        if known is not None:
+            claimed = self.context.copies.claimed(known.number)
+            highest = max(claimed, default=0)
+            if known.uidvalidity != opened.uidvalidity:
+                reason = "uidvalidity"
+            elif (
+                opened.uidnext <= highest
+                or (known.state is not None and opened.uidnext < known.state.uidnext)
+                or (self._moved(opened) and self._are_other_mail(known.number))
+            ):
+                reason = "rewound"
+            else:
+                return known.number
+            self.job.left_behind |= bool(self.context.copies.intents(known.number))
+            self.context.progress(
+                Noted(
+                    f'destination folder "{self.job.name}": its messages have other UIDs now ({reason}); '
+                    "they are matched again, and what is there is not sent again"
+                )
+            )
+        fact = self.context.recorder.number_target(
+            TargetFact(0, self.context.destination, self.job.raw, opened.uidvalidity, reason, self.context.now())
+        )
+        self._fact(fact)
+        self._flush()
+        self.job.known = KnownTarget(fact.number, self.job.raw, opened.uidvalidity)
+        self.job.looked_at.clear()
+        return fact.number
+
+    def _are_other_mail(self, target: int) -> bool:
+        """Whether a server that was put back to an older state gave the UIDs of our newest copies again, which does
+        not show in UIDNEXT once as much mail has come. NOTE: another size alone is told by servers that count
+        differently from one day to the next, another date alone by one whose files were copied."""
+        newest = {copy.uid: copy for copy in self.context.copies.newest(target, _NEWEST)}
+        return any(
+            copy.dated
+            and copy.size is not None
+            and seen.size not in (None, copy.size)
+            and not same_moment(internaldate_seconds(seen.internaldate), copy.arrived)
+            for seen in self.destination.scan(newest)
+            if (copy := newest.get(seen.uid)) is not None
+        )
+
+    # -- what is to be sent ----------------------------------------------------------------------------------
+
+    def _present(self, opened: OpenedTarget, claimed: Mapping[int, bool]) -> set[int] | None:
+        """The UIDs that are there; None where the folder stands as we left it, and nobody need ask.
+
+        NOTE: mail that an earlier pass took for nobody's is looked at again: what it is a copy of may have come to
+        the archive since, out of quarantine or by other rules.
+        """
+        if opened.messages == 0:
+            return set()
+        has_strangers = self.job.messages > 0 and opened.messages != sum(claimed.values())
+        return self.destination.uids() if has_strangers or self._moved(opened) else None
+
+    def _follow_removals(self, target: Target, claimed: Mapping[int, bool], present: set[int]) -> None:
+        """What is gone was removed by its user. What was taken for that and is there is a copy as before: its
+        folder was away for a while."""
+        copies, now = self.context.copies, self.context.now()
+        gone = {uid for uid, live in claimed.items() if live} - present
+        back = {uid for uid, live in claimed.items() if not live} & present
+        if gone:
+            by = "policy" if self.context.rules.include_removed else "user"
+            self._fact(RemovedFact(target.number, tuple(sorted(gone)), by, now))
+        if back:
+            self._fact(RemovedFact(target.number, tuple(sorted(back)), "policy", now))
+            for copy in copies.copies(target.number, removed=True):
+                if copy.uid in back:
+                    how = "restored" if copy.how == "restored" else "again"
+                    self._fact(self._transferred(target, copy.key, copy, how))
+        self._flush()
+
+    def _send(self, target: Target, sender: Sender, recogniser: Recogniser, unknown: set[int]) -> None:
+        strangers: Strangers | None = None
+        for pending in self._pending(target):
+            left = self._again(target, pending)
+            if left and unknown:
+                strangers = strangers or Strangers(self.destination, unknown)
+                left = self._adopt(target, left, sender, recogniser, strangers)
+            self._flush()
+            for batch in _batches(left):
+                sender.send(batch)
+        sender.flush()
+
+    def _pending(self, target: Target) -> Iterator[list[Outgoing]]:
+        """What is to be sent; last what was refused in an earlier run, so that it holds up nothing else."""
+        retried = any(each.target == target.number for each in self.context.refused.values())
+        for again in (False, True) if retried else (False,):
+            after: MessageKey = (0, 0)
+            while pending := self.context.copies.pending(
+                target.number,
+                self.job.folders,
+                after=after,
+                limit=BATCH_MESSAGES,
+                vanished=self.context.rules.include_vanished,
+            ):
+                self.context.check_stop()
+                after = pending[-1].key
+                yield [
+                    each
+                    for each in pending
+                    if (each.key in self.context.refused) == again
+                    and each.key not in self.job.refused
+                    and self.context.is_due(each.key)
+                ]
+
+    def _again(self, target: Target, pending: list[Outgoing]) -> list[Outgoing]:
+        """Messages whose octets are in the folder already under a UID that the source no longer has: after a new
+        UIDVALIDITY there, or when a message was moved away and back."""
+        if not pending:
+            return pending
+        left_over: dict[str, list[Copy]] = {}
+        copies = self.context.copies.left_over(target.number, {each.placement.digest for each in pending})
+        for copy in sorted(copies, key=lambda copy: copy.removed):  # those that are there first
+            left_over.setdefault(copy.digest, []).append(copy)
+        still = []
+        for outgoing in pending:
+            equal = left_over.get(outgoing.placement.digest)
+            if not equal or not outgoing.present:
+                still.append(outgoing)
+                continue
+            self._fact(self._transferred(target, outgoing.key, equal.pop(0), "again"))
+        return still
+
+    def _transferred(self, target: Target, key: MessageKey, copy: Copy, how: str) -> CopiedFact:
+        """A copy that is known from now on as that of `key`. What somebody else put there stays his."""
+        epoch, uid = key
+        return CopiedFact(
+            target=target.number,
+            target_uid=copy.uid,
+            epoch=epoch,
+            uid=uid,
+            how="adopted" if copy.how == "adopted" else how,
+            source_flags=copy.source_flags,
+            flags=copy.flags,
+            lost=copy.lost,
+            size=copy.size,
+            repaired=copy.repaired,
+            sent_digest=copy.sent_digest,
+            dated=copy.dated,
+            likeness=copy.likeness,
+            at=self.context.now(),
+        )
+
+    def _adopt(
+        self,
+        target: Target,
+        pending: list[Outgoing],
+        sender: Sender,
+        recogniser: Recogniser,
+        strangers: Strangers,
+    ) -> list[Outgoing]:
+        """Messages that somebody else brought there are taken for what they are."""
+        candidates = {each.key: strangers.candidates(each) - sender.claimed for each in pending}
+        wanted = [each for each in pending if candidates[each.key]]
+        uids = set().union(*candidates.values()) if candidates else set()
+        adopted = recogniser.brought(wanted, uids)
+        for outgoing in wanted:
+            if (one := adopted.get(outgoing.key)) is not None:
+                self.job.alone.discard(outgoing.key)
+                self._fact(copied(target, outgoing, one, "adopted", self.context.now()))
+                sender.claimed.add(one.seen.uid)
+        return [each for each in pending if each.key not in adopted]
+
+    def _keep_vanished(self, target: Target) -> None:
+        """Copies whose messages are gone from the source, which a person wants to have: without our mark, and none
+        that a later run takes away."""
+        copies = self.context.copies.vanished(target.number, twice=False, gone=self.context.gone)
+        marked = tuple(copy.uid for copy in copies if copy.marked)
+        if marked:
+            self.destination.store({(NO_FLAGS, DELETED): marked})
+            self._fact(MarkedFact(target.number, marked, False, self.context.now()))
+        for copy in copies:
+            self._fact(self._transferred(target, copy.key, copy, "restored"))
+        self._flush()
+
+    def _look_closer(self, target: Target, recogniser: Recogniser) -> None:
+        """Copies that show another size than was sent are read back."""
+        after = 0
+        while doubtful := self.context.copies.doubtful(target.number, after=after, limit=BATCH_MESSAGES):
+            self.context.check_stop()
+            after = doubtful[-1][0].uid
+            likeness = recogniser.compared({copy.uid: outgoing for copy, outgoing in doubtful})
+            for copy, _ in doubtful:
+                if copy.uid in likeness:
+                    fact = self._transferred(target, copy.key, copy, copy.how)
+                    self._fact(replace(fact, likeness=likeness[copy.uid]))
+            self._flush()
+
+    # -- flags -----------------------------------------------------------------------------------------------
+
+    def follow_flags(self, target: Target) -> None:
+        """Replay flags that changed in the archive since; onto adopted mail, the archive's for the first time."""
+        after = 0
+        while copies := self.context.copies.reflagged(target.number, after=after, limit=BATCH_MESSAGES):
+            self.context.check_stop()
+            after = copies[-1].uid
+            self._follow(target, copies)
+            self._flush()
+            self.job.steps += 1
+
+    def _follow(self, target: Target, copies: Sequence[Copy]) -> None:
+        spelling = {copy.uid: copy.message_flags | copy.source_flags for copy in copies}
+        now = _respelled(self.destination.flags(spelling.keys()), spelling)
+        there = [copy for copy in copies if copy.uid in now]
+        changes = {copy.uid: change_of(copy, now[copy.uid], target.opened) for copy in there}
+        groups = grouped(changes)
+        shown = now | (_respelled(self.destination.store(groups), spelling) if groups else {})
+        for copy in there:
+            flags = shown[copy.uid]
+            change = changes[copy.uid]
+            lost = change.lost | (copy.message_flags & (copy.lost | change.added) - flags)
+            self._fact(ReflaggedFact(target.number, copy.uid, copy.message_flags, flags, lost, self.context.now()))
+        unmarked = tuple(copy.uid for copy in there if copy.marked)
+        if unmarked:
+            self._fact(MarkedFact(target.number, unmarked, False, self.context.now()))
+
+    def _fact(self, fact: Fact) -> None:
+        self._facts.append(fact)
+
+    def _flush(self) -> None:
+        facts, self._facts = self._facts, []
+        self.context.recorder.write(facts)
+
+
+def _respelled(shown: Mapping[int, Flags], spelling: Mapping[int, Flags]) -> dict[int, Flags]:
+    return {uid: respelled(flags, spelling[uid]) for uid, flags in shown.items()}
+
+
+def _batches(outgoing: Sequence[Outgoing]) -> list[list[Outgoing]]:
+    """Messages that share an intent: after a lost connection, as many octets are looked at again."""
+    batches: list[list[Outgoing]] = []
+    octets = BATCH_OCTETS
+    for each in outgoing:
+        octets += each.placement.size
+        if octets > BATCH_OCTETS:
+            batches.append([])
+            octets = each.placement.size
+        batches[-1].append(each)
+    return batches

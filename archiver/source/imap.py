@@ -1,0 +1,142 @@
+"""An IMAP server as a source: what it offers is used, what it lacks is done the plain way.
+
+The source is never changed: folders are opened by EXAMINE, messages read by BODY.PEEK[].
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+from archiver.errors import FolderNotFound, Where
+from archiver.imap.capabilities import ServerFacts, server_facts
+from archiver.imap.folder import FolderReader
+from archiver.imap.listing import Abilities, list_everything
+from archiver.imap.login import ServerAddress, connect
+from archiver.imap.session import Reply
+from archiver.imap.tokens import Response, is_fetch, number, parse_fetch, parse_vanished, quote
+from archiver.mail import folder_names
+from archiver.mail.content import Spool
+from archiver.mail.model import Attributes, Fetched, Folder, FolderStatus, Listed, Opened, Resume, Undelivered
+
+_ITEM = re.compile(rb"\[(UIDVALIDITY|UIDNEXT|HIGHESTMODSEQ) (\d+)\]", re.IGNORECASE)
+_FLAGS = re.compile(rb"\A\* FLAGS \(([^)]*)\)", re.IGNORECASE)
+_CLOSED = re.compile(rb"\A\* OK \[CLOSED\]", re.IGNORECASE)
+
+
+class ImapSource:
+    """A logged-in connection; implements `ports.MailSource`. Belongs to one thread.
+
+    `cautious` leaves out what some servers hang up on: ID, NAMESPACE, ENABLE, extended LIST. `accept` takes a
+    server's placeholder for the message it stands for.
+    """
+
+    def __init__(
+        self, address: ServerAddress, spool: Spool, *, cautious: bool = False, accept: bool = False
+    ) -> None:
+        self._session, capabilities = connect(address)
+        self._abilities = Abilities(frozenset() if cautious else capabilities)
+        self._cautious = cautious
+        self._reader = FolderReader(self._session, self._abilities, spool, accept=accept)
+        self._enabled: bool | None = None
+        self.capabilities = capabilities
+
+    @property
+    def facts(self) -> ServerFacts:
+        """What the server said of itself so far."""
+        return server_facts(self._session, self.capabilities)
+
+    def list_folders(self) -> Sequence[Listed]:
+        prologue = list_everything(self._session, self._abilities, cautious=self._cautious)
+        self._enabled = prologue.enabled
+        return prologue.folders
+
+    def open(self, folder: Folder, resume: Resume | None = None, ask: str | None = None) -> Opened:
+        self._enable()
+        self._session.where = Where(self._session.where.server, folder_names.printable(folder.name))
+        how = b""
+        if resume and self._enabled and "QRESYNC" in self._abilities:
+            how = b" (QRESYNC (%d %d))" % (resume.uidvalidity, resume.highestmodseq)
+        elif self._abilities.condstore:
+            how = b" (CONDSTORE)"
+        self._session.exists = 0
+        reply = self._examine(folder.raw, how, ask)
+        if reply.status == b"BAD" and how:
+            how = b""
+            reply = self._session.command_with_name(b"EXAMINE", folder.raw)
+        untagged = self._session.required(reply, FolderNotFound)
+        closed = max((i for i, each in enumerate(untagged) if _CLOSED.match(each.text)), default=-1)
+        # Up to there it speaks of the folder that was open before (RFC 7162 section 3.2.11).
+        return self._opened(reply, untagged[closed + 1 :], asked="QRESYNC" in how.decode())
+
+    def _examine(self, raw: bytes, how: bytes, ask: str | None) -> Reply:
+        """EXAMINE and the search in one flight. A name that has to be a literal waits for the server, so that goes
+        by itself."""
+        self._reader.ahead = None
+        name = quote(raw)
+        if ask is None or name is None:
+            return self._session.command_with_name(b"EXAMINE", raw, how)
+        search = self._reader.search_command(ask)
+        reply, found = self._session.flight(b"EXAMINE %b%b" % (name, how), search)
+        self._reader.ahead = (search, found) if found.ok else None
+        return reply
+
+    def _enable(self) -> None:
+        """ENABLE, when this connection did not list the folders and so did not do it on the way."""
+        if self._enabled is None:
+            command = self._abilities.enable
+            self._enabled = command is not None and self._session.flight(command)[0].ok
+
+    def _opened(self, reply: Reply, untagged: Sequence[Response], *, asked: bool) -> Opened:
+        items: dict[bytes, int] = {}
+        keywords: tuple[str, ...] = ()
+        vanished: set[int] = set()
+        changed: list[Attributes] = []
+        for response in untagged:
+            for name, digits in _ITEM.findall(response.text[:200]):
+                if (value := number(digits)) is not None:
+                    items[name.upper()] = value
+            if flags := _FLAGS.match(response.text):
+                words = flags[1].decode("utf-8", "backslashreplace").split()
+                keywords = tuple(word for word in words if not word.startswith("\\"))
+            elif gone := parse_vanished(response):
+                vanished |= gone[1]
+            elif is_fetch(response.text) and (row := parse_fetch(response)).attributes:
+                changed.append(row.attributes)
+        status = FolderStatus(
+            # NOTE: a server that gives no UIDVALIDITY does not keep UIDs (RFC 3501 section 2.3.1.1), yet some
+            # do and forget to say so. 0 stands for it and is a UIDVALIDITY like any other.
+            uidvalidity=items.get(b"UIDVALIDITY", 0),
+            uidnext=items.get(b"UIDNEXT"),
+            messages=self._session.exists,
+            highestmodseq=items.get(b"HIGHESTMODSEQ") or None,
+        )
+        told = asked and reply.ok and status.highestmodseq is not None
+        return Opened(
+            status=status,
+            keywords=keywords,
+            vanished=frozenset(vanished) if told else None,
+            changed=tuple(changed) if told else None,
+        )
+
+    def uids(self, criteria: str | None = None) -> set[int]:
+        return self._reader.uids(criteria)
+
+    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
+        return self._reader.scan(uids, changed_since=changed_since)
+
+    def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
+        return self._reader.headers(uids, field)
+
+    def gives(self, uid: int) -> bool:
+        return self._reader.gives(uid)
+
+    def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
+        return self._reader.fetch(uids)
+
+    def close(self) -> None:
+        self._session.say_goodbye()
+
+    def hang_up(self) -> None:
+        """Close at once, in the middle of whatever the server is saying."""
+        self._session.hang_up()

@@ -1,0 +1,125 @@
+"""Whether two logins lead to one mailbox: pure decisions over what servers show.
+
+A name proves nothing: a server has several, and one name leads to another server tomorrow. A UIDVALIDITY proves
+little, since many servers take the time for it. What a mailbox is known by are its newest messages: the same UIDs
+under the same UIDVALIDITY with the same sizes and dates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.model import Attributes, KnownEpoch, KnownFolder, Listed
+
+#: How many folders are compared, and how many of the newest messages of each.
+FOLDERS = 5
+NEWEST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """What tells a message from others under one UID: its RFC822.SIZE, and its INTERNALDATE in seconds since 1970.
+    None where it is not known."""
+
+    size: int | None
+    arrived: int | None
+
+
+Prints = Mapping[int, Print]
+"""Messages of a folder by their UIDs."""
+
+
+def print_of(attributes: Attributes) -> Print:
+    """What a server shows of a message."""
+    return Print(attributes.size, internaldate_seconds(attributes.internaldate))
+
+
+@dataclass(frozen=True, slots=True)
+class Resemblance:
+    """How many messages of two mailboxes are the same, how many are others under the same UIDs, and in which
+    folders those are that are the same."""
+
+    same: int = 0
+    other: int = 0
+    folders: tuple[bytes, ...] = ()
+
+    @property
+    def proven(self) -> bool:
+        """Whether it is one mailbox, as far as looking can tell."""
+        return self.same > 0 and self.other == 0
+
+    def __add__(self, more: Resemblance) -> Resemblance:
+        return Resemblance(self.same + more.same, self.other + more.other, (*self.folders, *more.folders))
+
+
+def resemblance(raw: bytes, expected: Prints, seen: Iterable[Attributes]) -> Resemblance:
+    """How far a folder shows the messages that are expected. One that is gone says nothing; nor does one of which
+    size or date alone differs, since servers count sizes differently from one day to the next, and dates get lost
+    when files are copied."""
+    shown: dict[int, Print] = {}
+    for each in seen:
+        if each.uid in expected:
+            told, before = print_of(each), shown.get(each.uid, Print(None, None))
+            shown[each.uid] = Print(_or(told.size, before.size), _or(told.arrived, before.arrived))
+    same = other = 0
+    for uid, found in shown.items():
+        known = expected[uid]
+        if None in (known.size, found.size, known.arrived, found.arrived):
+            continue
+        sized, dated = known.size == found.size, same_moment(found.arrived, known.arrived or 0)
+        same += sized and dated
+        other += not (sized or dated)
+    return Resemblance(same, other, (raw,) if same else ())
+
+
+def _or(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one
+
+
+def shown_by(listed: Iterable[Listed]) -> dict[bytes, int]:
+    """The UIDVALIDITY of every folder that tells it."""
+    return {each.folder.raw: each.status.uidvalidity for each in listed if each.folder.selectable and each.status}
+
+
+def filled_of(listed: Iterable[Listed]) -> dict[bytes, int]:
+    """The same of those folders that hold messages: no other can prove anything."""
+    return shown_by(each for each in listed if each.status and each.status.messages)
+
+
+def suspects(here: Mapping[bytes, int], there: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
+    """Folders that may be one, by their raw names here and there: they have one UIDVALIDITY, and one name too, or
+    no other folder has that UIDVALIDITY. INBOX comes first."""
+    pairs = [(raw, raw) for raw, uidvalidity in here.items() if there.get(raw) == uidvalidity]
+    paired = {raw for raw, _ in pairs}
+    alone_here, alone_there = _alone(here), _alone(there)
+    for uidvalidity in alone_here.keys() & alone_there.keys():
+        one, other = alone_here[uidvalidity], alone_there[uidvalidity]
+        if one not in paired and other not in paired:
+            pairs.append((one, other))
+    return sorted(pairs, key=lambda pair: (pair[0] != b"INBOX", pair))
+
+
+def _alone(folders: Mapping[bytes, int]) -> dict[int, bytes]:
+    counts = Counter(folders.values())
+    return {uidvalidity: raw for raw, uidvalidity in folders.items() if counts[uidvalidity] == 1}
+
+
+def renewed(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder], epochs: Mapping[int, KnownEpoch]) -> int:
+    """How many folders the source has of those that the archive knows, if every one of them has another UIDVALIDITY
+    now; else 0."""
+    shown = shown_by(listed)
+    before = {
+        raw: epoch.uidvalidity
+        for raw, folder in known.items()
+        if raw in shown and (epoch := epochs.get(folder.number)) is not None and not epoch.foreign
+    }
+    return len(before) if all(shown[raw] != uidvalidity for raw, uidvalidity in before.items()) else 0
+
+
+def renewed_words(count: int) -> str:
+    """What is to be said where all of so many folders are renewed."""
+    which = f"all {count:,} folders have" if count > 1 else "the only folder has"
+    return f"{which} a new UIDVALIDITY: the source was rebuilt, or its host leads to another server now"

@@ -1,1 +1,0 @@
-"""Servers to archive from."""

@@ -1,0 +1,261 @@
+"""The store in a bucket: each message is one object, named by the digest of its octets and written once.
+
+Folders, flags and what vanished are facts, not keys: a message that is in ten folders, or comes in twenty runs, is
+one object, and nothing that happens to it at the server ever touches the object again.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from archiver.errors import IntegrityError
+from archiver.facts.archive import Fact
+from archiver.mail.model import Body, Digest, Placement
+from archiver.storage.audit import Audited
+from archiver.storage.bucket.keys import MESSAGES, message_key
+from archiver.storage.bucket.objects_audit import audit_elsewhere, audit_objects
+from archiver.storage.bucket.port import Bucket, Octets
+from archiver.storage.bucket.prefetch import SMALL_OCTETS, ReadAhead, Request
+from archiver.storage.bucket.spool import sendable, unlink
+from archiver.storage.files import Writing, private_file
+from archiver.storage.port import Rows
+from archiver.storage.threads import Threads
+
+SPOOL = "spool"
+
+_REMEMBERED = 200_000  # digests known to be there: 64 octets each
+
+
+class ObjectStore:
+    """A MessageStore in `bucket`; what is too large for memory is spooled below `path`, which is local.
+
+    `connections` objects are on their way at once. Threads may share it; a fork has connections of its own.
+    """
+
+    def __init__(self, bucket: Bucket, path: Path, connections: int) -> None:
+        self._bucket = bucket
+        self._path = path
+        self._connections = connections
+        self.threads = Threads(connections)
+        self._there: set[Digest] = set()
+        self._ahead = ReadAhead(self.threads)
+
+    def batch(self) -> ObjectBatch:
+        """Begin a batch."""
+        return ObjectBatch(self.threads, self.write, self.require)
+
+    def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
+        """Nothing moves: flags, and whether a message is present, are facts alone."""
+
+    def open(self, placement: Placement) -> BinaryIO:
+        """The message's octets, as they arrive; not seekable.
+
+        Raises:
+            IntegrityError: not there.
+        """
+        octets = self._ahead.take(placement.digest)
+        return self.read(placement) if octets is None else io.BytesIO(octets)
+
+    def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
+        """Those that are not there with their size, looked for side by side."""
+        looks = {each.digest: self.threads.submit(partial(self.require, each)) for each in placements}
+        wait(looks.values())
+        return {digest for digest, look in looks.items() if _is_lacking(look)}
+
+    def foresee(self, placements: Sequence[Placement]) -> None:
+        """These are opened next, in this order: small ones are fetched side by side while the first are used."""
+        self._ahead.expect(map(self.request, filter(is_small, placements)))
+
+    def request(self, placement: Placement) -> Request:
+        """What fetches a small message."""
+
+        def fetch() -> dict[Digest, bytes]:
+            with self.read(placement) as file:
+                # NOTE: an object that is larger than it should be is not read into memory whole.
+                return {placement.digest: file.read(placement.size + 1)}
+
+        return Request({placement.digest: placement.size}, fetch)
+
+    def found(self) -> Iterator[tuple[str, str]]:
+        """(`messages/ab`, object name) of every message."""
+        for each in self._bucket.list(MESSAGES):
+            directory, _, name = each.key.rpartition("/")
+            yield directory, name
+
+    def place(self, placement: Placement) -> str:
+        """The message's URL."""
+        return self._bucket.place(message_key(placement.digest))
+
+    def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
+        """One listing beside the rows in the order of digests; octets are read as far as `reads` says."""
+        yield from audit_objects(self._bucket, rows.by_digest(), reads, self.threads.submit, 2 * self._connections)
+        yield from audit_elsewhere(self._bucket)
+
+    def mend(self, damaged: Sequence[Placement]) -> ObjectBatch:
+        """A batch that overwrites objects."""
+
+        def replace(digest: Digest, size: int, octets: Octets, *, likely: bool = False) -> None:
+            self._bucket.replace(message_key(digest), octets, digest, "message")
+
+        return ObjectBatch(self.threads, replace, self.require)
+
+    def settle(self, rows: Rows) -> Iterator[Placement]:
+        """Nothing is half-written in a bucket, and nothing is where it should not be.
+
+        Objects without a fact tell no folder and no UID. They are found again by their digest when the message is
+        put again; `gc` removes what nobody claims.
+        """
+        with Writing(str(self._path)):
+            for leftover in (self._path / SPOOL).glob("*"):
+                leftover.unlink(missing_ok=True)
+        return iter(())
+
+    def reserve(self, directory: str, keywords: Sequence[str]) -> None:
+        """Keywords are facts."""
+
+    def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
+        """So are names."""
+
+    def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
+        """No server serves a bucket."""
+
+    def subscribe(self, directories: Sequence[str]) -> None:
+        """Subscriptions are facts."""
+
+    def spool(self) -> BinaryIO:
+        """A new, private, empty local file for a message too large for memory."""
+        directory = self._path / SPOOL
+        with Writing(str(directory)):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            return private_file(str(directory / secrets.token_hex(8)))
+
+    def write(self, digest: Digest, size: int, octets: Octets, *, likely: bool = False) -> None:
+        """Have the message there, durable on return; `likely`: so it is, and looking costs less than sending it.
+
+        Raises:
+            IntegrityError: an object of that name is there and is not that message.
+        """
+        key = message_key(digest)
+        if digest in self._there:
+            return
+        if likely and (facts := self._bucket.look(key)) is not None and facts.size == size:
+            self._remember(digest)
+            return
+        create_once(self._bucket, key, octets, digest, size)
+        self._remember(digest)
+
+    def require(self, placement: Placement) -> None:
+        """
+        Raises:
+            IntegrityError: the message's octets are not there.
+        """
+        if placement.digest in self._there:
+            return
+        facts = self._bucket.look(message_key(placement.digest))
+        if facts is None or facts.size != placement.size:
+            raise IntegrityError(
+                f"{self.place(placement)}: its octets are not in the bucket",
+                hint="`archiver verify` lists what is missing, `archiver repair` fetches it again",
+            )
+        self._remember(placement.digest)
+
+    def read(self, placement: Placement) -> BinaryIO:
+        """The message's octets, foreseen or not."""
+        return self._bucket.read(message_key(placement.digest))
+
+    def _remember(self, digest: Digest) -> None:
+        if len(self._there) < _REMEMBERED:
+            self._there.add(digest)
+
+
+def _is_lacking(look: Future[None]) -> bool:
+    try:
+        look.result()
+    except IntegrityError:
+        return True
+    return False
+
+
+def is_small(placement: Placement) -> bool:
+    """Whether it may be held in memory with others."""
+    return placement.size <= SMALL_OCTETS
+
+
+def create_once(bucket: Bucket, key: str, octets: Octets, digest: Digest, size: int) -> None:
+    """Have an object there that is named by its digest, durable on return; fine if it is there.
+
+    Raises:
+        IntegrityError: an object of that name is there and has another size.
+    """
+    if bucket.create(key, octets, digest, "message"):
+        return
+    facts = bucket.look(key)
+    if facts is None or facts.size != size:
+        held = "nothing" if facts is None else f"{facts.size} octets"
+        raise IntegrityError(
+            f"{bucket.place(key)}: holds {held} in place of the {size} it is named for",
+            hint="`archiver verify` lists what is damaged, `archiver repair` fetches it again",
+        )
+
+
+class ObjectBatch:
+    """Messages on their way into the bucket. Each is sent as soon as it is put, while the next are fetched."""
+
+    def __init__(
+        self,
+        threads: Threads,
+        write: Callable[..., None],
+        require: Callable[[Placement], None],
+    ) -> None:
+        self._threads = threads
+        self._write = write
+        self._require = require
+        self._under_way: dict[Digest, Future[None]] = {}
+        self._required: set[Digest] = set()
+
+    def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
+        """Begin to send the octets. With a `twin` they are likely there, which is looked at first."""
+        if body.digest in self._under_way and body.digest not in self._required:
+            unlink(body.spool)
+            return
+
+        def send() -> None:
+            self._write(body.digest, body.size, sendable(placement, body), likely=twin is not None)
+            unlink(body.spool)
+
+        self._under_way[body.digest] = self._threads.submit(send)
+        self._required.discard(body.digest)
+
+    def link(self, placement: Placement, twin: Placement) -> None:
+        """The octets have to be there already; whether they are is told by `commit`."""
+        if twin.digest not in self._under_way:
+            self._under_way[twin.digest] = self._threads.submit(lambda: self._require(twin))
+            self._required.add(twin.digest)
+
+    def commit(self) -> Sequence[Fact]:
+        """Wait until all of it is there. The digest names the object, so there is nothing more to record.
+
+        Raises:
+            IntegrityError: a linked message's octets are not there, or the local disk gave back others than were
+                spooled.
+            ArchiverError: something could not be sent; what else was under way has come to its end.
+        """
+        under_way = list(self._under_way.values())
+        wait(under_way)
+        self._under_way.clear()
+        for each in under_way:
+            each.result()
+        return ()
+
+    def abandon(self) -> None:
+        """Send no more. What was sent stays: it is what its name says, and is used when it is put again."""
+        for each in self._under_way.values():
+            each.cancel()
+        wait(list(self._under_way.values()))
+        self._under_way.clear()

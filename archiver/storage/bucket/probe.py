@@ -1,0 +1,237 @@
+"""What an endpoint really does, found out once and written down beside the messages.
+
+An endpoint may take a storage class, encryption, tags or a lock and ignore it, and may take a condition or a
+checksum and not look at it. The first is refused, the second is told, and heeded where a lock between machines
+depends on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from archiver.config.settings import S3Settings
+from archiver.errors import ArchiverError, ConfigError, IntegrityError
+from archiver.mail.model import Digest
+from archiver.storage.bucket.object_settings import KeptAs, LockOfBucket
+from archiver.storage.bucket.port import Bucket
+
+FORMAT = "archiver-bucket/1"
+MARKER = "archive.json"
+KEPT = "kept/"
+PROBES = "probe/"
+
+_HOW = ("storage_class", "sse", "kms_key", "tags", "object_lock")
+_RACERS, _ROUNDS = 8, 5
+_DAY = 86_400
+
+
+class KeepingBucket(Bucket, Protocol):
+    """A bucket that can be asked how it keeps things."""
+
+    def has_bucket(self) -> bool:
+        """Whether the bucket is there."""
+
+    def make_bucket(self) -> None:
+        """Make it; fine if it is there and ours."""
+
+    def lock_of_bucket(self) -> LockOfBucket:
+        """Whether the bucket has Object Lock."""
+
+    def kept_as(self, key: str) -> KeptAs:
+        """How the endpoint says that an object is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What was found out: `atomic`, that of many who write one key at once, only if it is not there, exactly one
+    does; `compares`, that octets which are not those of their digest are refused. `asked` names the settings that
+    were tried: others are tried anew."""
+
+    account: str
+    asked: str
+    atomic: bool
+    compares: bool
+    at: str
+
+
+def read_marker(bucket: Bucket) -> Marker | None:
+    """The account's marker; None where nothing was ever written.
+
+    Raises:
+        IntegrityError: it cannot be understood.
+        ConfigError: a newer archiver wrote it.
+    """
+    if bucket.look(MARKER) is None:
+        return None
+    with bucket.read(MARKER) as file:
+        octets = file.read()
+    where = bucket.place(MARKER)
+    try:
+        record: dict[str, Any] = json.loads(octets)
+        form = record.pop("format")
+        if form != FORMAT:
+            raise ConfigError(
+                where,
+                [f"has the format {form}, this archiver knows {FORMAT}"],
+                hint="install a newer mail-archiver",
+            )
+        return Marker(**record)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise IntegrityError(
+            f"{where}: is not the marker of an account", hint="remove it; the next run writes it anew"
+        ) from error
+
+
+def prepared(
+    bucket: KeepingBucket, settings: S3Settings, account: str, before_first: Callable[[], None] = lambda: None
+) -> Marker:
+    """The bucket, ready to be written to as the settings ask; does nothing where that was found out before. Where
+    nothing says that it was ever written to, `before_first` is called first and may raise.
+
+    Raises:
+        ArchiveNotWritable: there is no such bucket.
+        ConfigError: the endpoint does not do what was asked for, by name of what; nothing is left behind.
+    """
+    asked = _asked(settings)
+    if (marker := _found_out.get((bucket.place(), asked))) is not None:
+        return marker
+    marker = _found_out[bucket.place(), asked] = _find_out(bucket, settings, account, asked, before_first)
+    return marker
+
+
+_found_out: dict[tuple[str, str], Marker] = {}  # a run has several steps in one process
+
+
+def _find_out(
+    bucket: KeepingBucket, settings: S3Settings, account: str, asked: str, before_first: Callable[[], None]
+) -> Marker:
+    if settings.create_bucket and not bucket.has_bucket():
+        before_first()
+        bucket.make_bucket()
+    marker = read_marker(bucket)
+    if marker is None:
+        before_first()
+    elif marker.asked == asked:
+        return marker
+    _require_lock(bucket, settings)
+    _require_kept(bucket, settings, asked)
+    marker = Marker(account, asked, is_atomic(bucket), compares(bucket), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    octets = json.dumps({"format": FORMAT, **asdict(marker)}).encode("ascii")
+    bucket.replace(MARKER, octets, _digest(octets), "control")
+    return marker
+
+
+def is_atomic(bucket: Bucket) -> bool:
+    """Whether a write that is to happen only once does, however many try at the same time.
+
+    NOTE: a race that nobody won tells nothing. The answer to the winner was lost, and when it tried again the
+    object was there.
+    """
+    keys = [f"{PROBES}{secrets.token_hex(8)}" for _ in range(_ROUNDS)]
+
+    def race(key: str, number: int) -> bool:
+        octets = f"{number}\n".encode("ascii")
+        return bucket.create(key, octets, _digest(octets), "control")
+
+    try:
+        with ThreadPoolExecutor(_RACERS) as pool:
+            won = [sum(pool.map(race, [key] * _RACERS, range(_RACERS))) for key in keys]
+        return max(won) == 1
+    finally:
+        _remove(bucket, *keys)
+
+
+def compares(bucket: Bucket) -> bool:
+    """Whether octets that are not those of the digest sent with them are refused."""
+    key = f"{PROBES}{secrets.token_hex(8)}"
+    try:
+        bucket.replace(key, b"these are not its octets\n", _digest(b"these are its octets\n"), "control")
+    except IntegrityError:
+        return True
+    finally:
+        _remove(bucket, key)
+    return False
+
+
+def ignored(settings: S3Settings, kept: KeptAs, now: float) -> Iterator[str]:
+    """What was asked for and is not so, by the key in the account file."""
+    wanted = settings.storage_class or "STANDARD"
+    if settings.storage_class is not None and (kept.storage_class or "STANDARD") != wanted:
+        yield f'storage_class: "{wanted}" was asked for, "{kept.storage_class or "STANDARD"}" is what it keeps'
+    if settings.sse in ("AES256", "aws:kms") and kept.sse != settings.sse:
+        yield f'sse: "{settings.sse}" was asked for, {kept.sse or "nothing"} is what it does'
+    # NOTE: a key may be asked for by an alias, which is not what is told afterwards.
+    if settings.sse == "aws:kms" and settings.kms_key is not None and not kept.kms_key:
+        yield "kms_key: the endpoint does not say that it used one"
+    if settings.sse == "customer" and not kept.customer_key:
+        yield "customer_key: the endpoint does not encrypt with it"
+    if dict(settings.tags) != {name: value for name, value in kept.tags.items() if name in settings.tags}:
+        yield "tags: not kept"
+    if (lock := settings.object_lock) is not None:
+        if kept.lock_mode != lock.mode or (kept.retain_until or 0) < now + (lock.days - 1) * _DAY:
+            yield f"object_lock: {lock.mode} for {lock.days} days was asked for, the object is not locked so"
+        if lock.legal_hold and not kept.legal_hold:
+            yield "object_lock: a legal hold was asked for, there is none on the object"
+
+
+def _require_lock(bucket: KeepingBucket, settings: S3Settings) -> None:
+    """Told before anything is written, since what is written without it cannot be locked so afterwards."""
+    if settings.object_lock is not None and not bucket.lock_of_bucket().enabled:
+        raise ConfigError(
+            bucket.place(),
+            ["object_lock: the bucket has no Object Lock"],
+            hint="it is given to a bucket when it is made: make another one with it, or take object_lock out",
+        )
+
+
+def _require_kept(bucket: KeepingBucket, settings: S3Settings, asked: str) -> None:
+    """Write one object as every message is written, and see how it is kept."""
+    key = f"{KEPT}{asked}.txt"
+    octets = b"An object like every message, to see how the endpoint keeps them.\n"
+    try:
+        bucket.create(key, octets, _digest(octets), "message")
+    except ConfigError as error:
+        names = [name for name in _HOW if getattr(settings, name)]
+        if not names:
+            raise
+        raise ConfigError(
+            error.where, [f"{', '.join(names)}: {each}" for each in error.problems], hint=error.hint
+        ) from error
+    try:
+        problems = list(ignored(settings, bucket.kept_as(key), time.time()))
+    except ArchiverError:
+        _remove(bucket, key)
+        raise
+    if problems:
+        _remove(bucket, key)
+        raise ConfigError(
+            bucket.place(),
+            problems,
+            hint="take it out of [archive.s3], or use a bucket and an endpoint that do it",
+        )
+
+
+def _asked(settings: S3Settings) -> str:
+    """A name for all that decides how objects are kept, and where."""
+    asked = settings.model_dump(mode="json", include={"endpoint_url", "checksums", *_HOW})
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("ascii")).hexdigest()[:16]
+
+
+def _remove(bucket: Bucket, *keys: str) -> None:
+    """What cannot be removed is a few octets below our own place."""
+    with contextlib.suppress(ArchiverError):
+        for _ in bucket.delete(keys):
+            pass
+
+
+def _digest(octets: bytes) -> Digest:
+    return Digest(hashlib.sha256(octets).hexdigest())

@@ -1,0 +1,12 @@
+"""A Maildir++ that Dovecot and other programs can serve and read. docs/formats.md specifies it.
+
+store      the adapter
+batch      messages written and made durable together
+tree       its folders: made on demand, with keywords and subscriptions
+format     pure: file names, directories, dovecot-uidlist, dovecot-keywords
+lookup     a message's file when it is not where it is expected
+moving     files moved so that a power cut never finds them in neither directory
+recover    brought to order after a crash
+audit      every message has its file, and every file its message
+strays     what no message accounts for
+"""

@@ -1,0 +1,174 @@
+"""Messages written to a Maildir and made durable together.
+
+Files are written to `tmp`, synced, and renamed to `cur`, so that what is seen there is complete, whenever the
+process or the power ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from archiver.errors import IntegrityError
+from archiver.facts.archive import Fact
+from archiver.mail.model import Body, Placement
+from archiver.storage.files import Writing, create_file, set_time, sync_paths, write_all
+from archiver.storage.maildir.format import base_name, folder_name
+from archiver.storage.maildir.lookup import Listing
+from archiver.storage.maildir.tree import MaildirTree
+from archiver.storage.syncing import WatchedFileSystem
+
+_COPY_OCTETS = 1 << 20
+
+
+class MaildirBatch:
+    """A StoreBatch of `MaildirStore`."""
+
+    def __init__(self, tree: MaildirTree, listing: Listing) -> None:
+        self._tree = tree
+        self._listing = listing
+        self._writing = Writing(tree.root)
+        self._watched: WatchedFileSystem | None = None
+        self._sync_each = False
+        #: What is written: path in tmp → its placement, and whether it is a second name of a file.
+        self._written: dict[str, tuple[Placement, bool]] = {}
+
+    def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
+        """Write the octets to the folder's `tmp`, or link them to those of a `twin`. Takes over `body.spool`. Put
+        twice, the last one counts."""
+        if twin is not None and self._linked(placement, twin):
+            if body.spool is not None:
+                _unlink(str(body.spool))
+            return
+        with self._writing:
+            temporary = self._temporary(placement)
+            if body.octets is not None:
+                self._create(temporary, placement, body.octets)
+            elif body.spool is not None:
+                self._take(temporary, placement, body.spool)
+            else:
+                raise ValueError("a body without octets and without a spool file")
+            self._written[temporary] = (placement, False)
+
+    def link(self, placement: Placement, twin: Placement) -> None:
+        """The octets at `twin` also at `placement`: a hard link, or a copy where the system refuses one.
+
+        Raises:
+            IntegrityError: the twin's octets are not there, or not all of them.
+        """
+        with self._writing:
+            temporary = self._temporary(placement)
+            _unlink(temporary)
+            try:
+                self._link(self._tree.expected(twin), temporary, placement)
+            except FileNotFoundError:
+                self._link_elsewhere(twin, temporary, placement)
+            if os.stat(temporary).st_size != placement.size:  # damage is not to be handed on
+                _unlink(temporary)
+                raise IntegrityError(f"{self._tree.expected(twin)}: is not as long as it was stored")
+            self._written[temporary] = (placement, True)
+
+    def _linked(self, placement: Placement, twin: Placement) -> bool:
+        """A twin that is not what it should be is no twin."""
+        try:
+            self.link(placement, twin)
+        except IntegrityError:
+            return False
+        return True
+
+    def _link_elsewhere(self, twin: Placement, temporary: str, placement: Placement) -> None:
+        """The twin is not where it should be: somebody, or another connection of this run, moved it."""
+        try:
+            self._link(self._listing.find(twin), temporary, placement)
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{error.filename}: moved while it was read") from error
+
+    def commit(self) -> Sequence[Fact]:
+        """Sync, rename to `cur`, sync the directories. A second call without a put between does nothing. A
+        placement tells where its file is, so there is nothing more to record."""
+        if not self._written:
+            return ()
+        with self._writing:
+            if self._watched is not None:
+                self._watched.sync()
+            # Lists of keywords are durable before a file name uses them.
+            self._tree.reserve_for(placement for placement, _ in self._written.values())
+            touched = set()
+            for temporary, (placement, linked) in self._written.items():
+                final = self._tree.expected(placement)
+                os.rename(temporary, final)
+                if linked:
+                    # NOTE: a rename between two names of one file does nothing, says POSIX.
+                    _unlink(temporary)
+                touched.add(os.path.dirname(final))
+            self._tree.sync(touched)
+        self._written.clear()
+        return ()
+
+    def abandon(self) -> None:
+        """Remove from `tmp` what was not committed."""
+        for temporary in self._written:
+            _unlink(temporary)
+        self._written.clear()
+
+    def _temporary(self, placement: Placement) -> str:
+        # NOTE: before the file is written: later it could not be told that its pages were lost.
+        self._watched = self._tree.watched()
+        self._sync_each = self._watched is None and self._tree.durability != "none"
+        return f"{self._tree.made(folder_name(placement)).tmp}/{base_name(placement)}"
+
+    def _create(self, temporary: str, placement: Placement, octets: bytes) -> None:
+        descriptor = create_file(temporary)
+        try:
+            write_all(descriptor, octets)
+            set_time(descriptor, placement.arrived)
+            if self._sync_each:
+                os.fsync(descriptor)
+        except BaseException:
+            _unlink(temporary)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _take(self, temporary: str, placement: Placement, spool: Path) -> None:
+        """Rename a spool file, or copy it from another file system."""
+        try:
+            os.rename(spool, temporary)
+        except OSError:
+            self._copy(os.fspath(spool), temporary, placement)
+            spool.unlink()
+            return
+        os.chmod(temporary, 0o600)
+        set_time(temporary, placement.arrived)
+        if self._sync_each:
+            sync_paths([temporary])
+
+    def _link(self, source: str, temporary: str, placement: Placement) -> None:
+        try:
+            os.link(source, temporary)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # Too many links, another file system, a system that refuses or knows none: octets are octets.
+            self._copy(source, temporary, placement)
+
+    def _copy(self, source: str, temporary: str, placement: Placement) -> None:
+        with open(source, "rb") as octets, open(create_file(temporary), "wb") as copy:
+            try:
+                shutil.copyfileobj(octets, copy, _COPY_OCTETS)
+                copy.flush()
+                set_time(copy.fileno(), placement.arrived)
+                if self._sync_each:
+                    os.fsync(copy.fileno())
+            except BaseException:
+                _unlink(temporary)
+                raise
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,133 @@
+"""The Maildir on disk, as pure text: file names, directories, and the files Dovecot reads beside the messages.
+
+docs/formats.md specifies it. A message's file is found, checked and placed by its name alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from archiver.mail.flags import KEYWORD_LETTERS
+from archiver.mail.model import Placement
+
+PRESENT, VANISHED = "Maildir", "vanished"
+
+KEYWORDS_FILE, UIDLIST_FILE, SUBSCRIPTIONS_FILE = "dovecot-keywords", "dovecot-uidlist", "subscriptions"
+FOLDER_FILE = "archiver-folder.json"
+CONTROL_FILES = (KEYWORDS_FILE, UIDLIST_FILE, SUBSCRIPTIONS_FILE, FOLDER_FILE)
+
+_BASE = re.compile(r"(-?\d{1,15})\.V(\d{1,20})U(\d{1,20})\.([0-9a-f]{16}),S=(\d{1,15}),W=(\d{1,15})")
+_EPOCH = re.compile(r"(.*)\.V(\d{1,20})(?:-(\d{1,9}))?", re.DOTALL)
+
+
+def base_name(placement: Placement) -> str:
+    """A message's file name without its flags."""
+    p = placement
+    return f"{p.arrived}.V{p.uidvalidity}U{p.uid}.{p.digest[:16]},S={p.size},W={p.crlf_size}"
+
+
+def folder_name(placement: Placement) -> str:
+    """The folder's directory, relative to the archive. A vanished one has its epoch as one more level."""
+    p = placement
+    if p.present:
+        return f"{PRESENT}/{p.directory}" if p.directory else PRESENT
+    generation = f"-{p.generation}" if p.generation > 1 else ""
+    return f"{VANISHED}/{p.directory or '.INBOX'}.V{p.uidvalidity}{generation}"
+
+
+def other_folder_name(placement: Placement) -> str:
+    """Where the message would be if `present` were the other way round."""
+    return folder_name(replace(placement, present=not placement.present))
+
+
+@dataclass(frozen=True, slots=True)
+class MessageName:
+    """What a message's file name tells; `digest` is its first 16 digits."""
+
+    arrived: int
+    uidvalidity: int
+    uid: int
+    digest: str
+    size: int
+    crlf_size: int
+
+
+def parse_base_name(base: str) -> MessageName | None:
+    """The inverse of `base_name`; None if the name is not of our form."""
+    match = _BASE.fullmatch(base)
+    if match is None:
+        return None
+    arrived, uidvalidity, uid, digest, size, crlf_size = match.groups()
+    return MessageName(int(arrived), int(uidvalidity), int(uid), digest, int(size), int(crlf_size))
+
+
+@dataclass(frozen=True, slots=True)
+class FolderName:
+    """What a folder's directory tells; of a present one no epoch."""
+
+    directory: str
+    present: bool
+    uidvalidity: int | None = None
+    generation: int = 1
+
+
+def parse_folder_name(name: str) -> FolderName | None:
+    """The inverse of `folder_name`; None if the name is not of our form."""
+    tree, _, directory = name.partition("/")
+    if tree == PRESENT:
+        return FolderName(directory, present=True)
+    match = _EPOCH.fullmatch(directory)
+    if tree != VANISHED or match is None:
+        return None
+    inner = "" if match[1] == ".INBOX" else match[1]
+    return FolderName(inner, present=False, uidvalidity=int(match[2]), generation=int(match[3] or 1))
+
+
+def parse_keywords(text: str) -> list[str]:
+    """The keywords of a `dovecot-keywords` file by position; "" where a position has none."""
+    keywords: list[str] = []
+    for line in text.splitlines():
+        number, _, keyword = line.partition(" ")
+        if not (number.isascii() and number.isdigit() and len(number) <= 2 and int(number) < KEYWORD_LETTERS):
+            continue
+        keywords.extend("" for _ in range(int(number) + 1 - len(keywords)))
+        keywords[int(number)] = keyword
+    return keywords
+
+
+def format_keywords(keywords: Sequence[str]) -> str:
+    """A `dovecot-keywords` file."""
+    return "".join(f"{i} {keyword}\n" for i, keyword in enumerate(keywords) if keyword)
+
+
+def format_uidlist(directory: str, uidvalidity: int, uidnext: int, placements: Iterable[Placement]) -> bytearray:
+    """A `dovecot-uidlist` file, version 3. The folder's GUID follows from what identifies it, so that the same
+    folder gives the same file. Of placements in UID order nothing but the file's own octets is held."""
+    rows = bytearray()
+    last, ordered = 0, True
+    for placement in placements:
+        ordered = ordered and placement.uid > last
+        last = max(last, placement.uid)
+        rows += f"{placement.uid} :{base_name(placement)}\n".encode()
+    if not ordered:
+        lines = bytes(rows).splitlines(keepends=True)
+        lines.sort(key=lambda line: int(line.partition(b" ")[0]))
+        rows = bytearray(b"".join(lines))
+    guid = hashlib.sha256(f"{directory}\n{uidvalidity}".encode()).hexdigest()[:32]
+    rows[:0] = f"3 V{uidvalidity} N{max(uidnext, last + 1)} G{guid}\n".encode()
+    return rows
+
+
+def format_subscriptions(directories: Iterable[str]) -> str:
+    """A `subscriptions` file, version 2: levels between tabs, escaped as in the directories' names."""
+    names = (directory[1:].replace(".", "\t") if directory else "INBOX" for directory in directories)
+    return "V\t2\n\n" + "".join(f"{name}\n" for name in names)
+
+
+def format_folder(raw: bytes, path: Sequence[str]) -> str:
+    """A folder's true name; its octets are written as Latin-1."""
+    return json.dumps({"name": raw.decode("latin-1"), "path": list(path)}, ensure_ascii=True) + "\n"

@@ -1,0 +1,84 @@
+"""Where a message's file is when it is not where it is expected.
+
+Somebody may have read the archive with a mail program that renames files when flags change or a folder is seen.
+A message is then found by the part of the name that stays.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+from archiver.errors import IntegrityError
+from archiver.mail.model import Placement
+from archiver.storage.maildir.format import base_name, folder_name, other_folder_name
+from archiver.storage.maildir.tree import MaildirTree
+
+_RECENT_NANOSECONDS = 2_000_000_000
+_HELD = 2
+
+Names = dict[str, str]
+"""Base name → "cur" or "new" and what follows the base name, as in `cur:2,S`."""
+
+
+def names_of(tree: MaildirTree, name: str) -> tuple[Names, list[tuple[str, str]]]:
+    """The files of a folder, and the (base name, rest) of those whose base name came before."""
+    names: Names = {}
+    again = []
+    for sub, file in tree.folder(name).files():
+        base, colon, info = file.partition(":")
+        rest = sys.intern(sub + colon + info)
+        if names.setdefault(base, rest) is not rest:
+            again.append((base, rest))
+    return names, again
+
+
+def path_of(tree: MaildirTree, name: str, base: str, rest: str) -> str:
+    """The path of a listed file."""
+    return f"{tree.root}/{name}/{rest[:3]}/{base}{rest[3:]}"
+
+
+class Listing:
+    """Files by base name. `steady`: nobody but the caller renames meanwhile, each folder is read once; else a
+    folder is read again when it changed, and only the last ones are held."""
+
+    def __init__(self, tree: MaildirTree, *, steady: bool) -> None:
+        self._tree = tree
+        self._steady = steady
+        self._held: dict[str, tuple[int, Names]] = {}
+        self._lock = threading.Lock()
+
+    def find(self, placement: Placement) -> str:
+        """The message's file, whatever flags its name has, in either tree.
+
+        Raises:
+            IntegrityError: it is in neither.
+        """
+        base = base_name(placement)
+        for name in (folder_name(placement), other_folder_name(placement)):
+            with self._lock:
+                rest = self._names(name).get(base)
+            if rest:
+                return path_of(self._tree, name, base, rest)
+        raise missing(placement)
+
+    def _names(self, name: str) -> Names:
+        changed = 0 if self._steady else self._tree.folder(name).changed_ns()
+        held = self._held.pop(name, None)
+        if held is None or held[0] != changed:
+            # NOTE: two changes within one tick of the clock have one time, so a recent one proves nothing.
+            settled = self._steady or time.time_ns() - changed > _RECENT_NANOSECONDS
+            held = (changed if settled else -1, names_of(self._tree, name)[0])
+            while not self._steady and len(self._held) >= _HELD:
+                del self._held[next(iter(self._held))]
+        self._held[name] = held
+        return held[1]
+
+
+def missing(placement: Placement) -> IntegrityError:
+    """The error that names a message without octets."""
+    return IntegrityError(
+        f"{folder_name(placement)}: message {base_name(placement)} is missing",
+        hint="`archiver verify` lists all that is missing, `archiver repair` fetches it again",
+    )

@@ -1,0 +1,194 @@
+"""The Maildir store: an account's messages as a Maildir++ that other programs can serve and read.
+
+`PATH/Maildir/` holds the present messages of the current epochs and nothing else, so that it can be served as a
+live mailbox; `PATH/vanished/` holds what the server no longer has, in the same layout with the epoch in the
+folder's name. A file's name tells its placement, so a message without a record can be adopted.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from archiver.errors import IntegrityError
+from archiver.mail.model import Digest, Placement
+from archiver.storage.audit import Audited
+from archiver.storage.files import Durability, Writing, private_file
+from archiver.storage.maildir.audit import audit
+from archiver.storage.maildir.batch import MaildirBatch
+from archiver.storage.maildir.format import (
+    FOLDER_FILE,
+    PRESENT,
+    SUBSCRIPTIONS_FILE,
+    UIDLIST_FILE,
+    folder_name,
+    format_folder,
+    format_subscriptions,
+    format_uidlist,
+)
+from archiver.storage.maildir.lookup import Listing
+from archiver.storage.maildir.moving import Moves
+from archiver.storage.maildir.recover import SPOOL, SPOOL_PREFIX, SPOOL_SUFFIX, Settling, clear_leftovers
+from archiver.storage.maildir.tree import MaildirTree
+from archiver.storage.port import Rows
+
+_CHUNK = 1000
+
+
+class MaildirStore:
+    """A MessageStore below `path`; directories are made when first needed, files 0600, directories 0700.
+
+    `durability`: "batch" syncs the file system once for each batch, "file" every file by itself, "none" leaves it
+    to the system. Whatever it is, a file seen in `cur` was written completely before it got there, unless the
+    power failed with "none". Threads may share it; processes are kept apart by the account's lock.
+    """
+
+    def __init__(self, path: Path, durability: Durability = "batch") -> None:
+        self._tree = MaildirTree(os.path.abspath(path), durability)
+        self._writing = Writing(self._tree.root)
+        self._listing = Listing(self._tree, steady=False)
+
+    def batch(self) -> MaildirBatch:
+        """Begin a batch."""
+        return MaildirBatch(self._tree, self._listing)
+
+    def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
+        """Rename files to their new flags or tree; durable on return. A move done before is fine.
+
+        Raises:
+            IntegrityError: a message is at neither place, the first such one; all other moves are done.
+        """
+        pairs = iter(moves)
+        missing: IntegrityError | None = None
+        listing = Listing(self._tree, steady=True)
+        moves_made = Moves(self._tree)
+        with self._writing:
+            try:
+                while chunk := list(islice(pairs, _CHUNK)):
+                    self._tree.reserve_for(new for _, new in chunk)
+                    for old, new in chunk:
+                        try:
+                            self._move(old, new, listing, moves_made)
+                        except IntegrityError as error:
+                            missing = missing or error
+                    moves_made.settle()
+            finally:
+                moves_made.settle()
+        if missing is not None:
+            raise missing
+
+    def _move(self, old: Placement, new: Placement, listing: Listing, moves: Moves) -> None:
+        self._tree.made(folder_name(new))
+        source, target = self._tree.expected(old), self._tree.expected(new)
+        try:
+            moves.move(source, target)
+        except FileNotFoundError:
+            if not os.path.lexists(target):
+                moves.move(listing.find(old), target)  # which looks in both trees, so also where `new` is
+
+    def open(self, placement: Placement) -> BinaryIO:
+        """The message's octets, wherever a mail program renamed the file to.
+
+        Raises:
+            IntegrityError: not there.
+            ArchiveNotWritable: this user may not read it.
+        """
+        with self._writing:
+            try:
+                return open(self._tree.expected(placement), "rb")
+            except FileNotFoundError:
+                return open(self.locate(placement), "rb")
+
+    def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
+        """A link tells at once."""
+        return ()
+
+    def foresee(self, placements: Sequence[Placement]) -> None:
+        """A disk reads ahead by itself."""
+
+    def locate(self, placement: Placement) -> str:
+        """The path of the message's file, under whatever flags and in whichever tree it is.
+
+        Raises:
+            IntegrityError: it is in neither.
+        """
+        path = self._tree.expected(placement)
+        return path if os.path.lexists(path) else self._listing.find(placement)
+
+    def found(self) -> Iterator[tuple[str, str]]:
+        """(`Maildir/.Sent/cur`, file name) of every message file, vanished ones too."""
+        for name in self._tree.names():
+            yield from ((f"{name}/{sub}", file) for sub, file in self._tree.folder(name).files())
+
+    def place(self, placement: Placement) -> str:
+        """The path of the message's file relative to the archive, as it should be."""
+        return os.path.relpath(self._tree.expected(placement), self._tree.root)
+
+    def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
+        """Every file that is not the expected one of a message, then every message."""
+        with self._writing:
+            yield from audit(self._tree, rows, reads, self.open)
+
+    def mend(self, damaged: Sequence[Placement]) -> MaildirBatch:
+        """A batch whose files are renamed over those that are there, wherever a mail program renamed these to."""
+        try:
+            self.move((each, each) for each in damaged)
+        except IntegrityError:
+            pass  # some are missing
+        return self.batch()
+
+    def settle(self, rows: Rows) -> Iterator[Placement]:
+        """Bring messages to their expected places and clear leftovers, before returning; then yield what was not
+        expected and is what its name says. Other files are left alone.
+
+        A message in neither tree is passed over; verify will name it.
+        """
+        with self._writing:
+            clear_leftovers(self._tree)
+            settling = Settling(self._tree)
+            settling.place(rows.placements())
+        return self._unexpected(settling)
+
+    def _unexpected(self, settling: Settling) -> Iterator[Placement]:
+        with self._writing:
+            yield from settling.unexpected()
+
+    def reserve(self, directory: str, keywords: Sequence[str]) -> None:
+        """Give keywords their letters in this order; those that have one keep it, those beyond `z` get none."""
+        with self._writing:
+            self._tree.made(_present(directory)).reserve(keywords)
+
+    def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
+        """Write the folder's true name into its directory."""
+        with self._writing:
+            self._tree.made(_present(directory)).write(FOLDER_FILE, format_folder(raw, path).encode("ascii"))
+
+    def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
+        """Write the folder's `dovecot-uidlist`, if it differs, so that Dovecot serves it with the same UIDs."""
+        uidvalidity, uidnext = status
+        uidlist = format_uidlist(directory, uidvalidity, uidnext, uids)
+        with self._writing:
+            self._tree.made(_present(directory)).write(UIDLIST_FILE, uidlist)
+            self._tree.sync(())
+
+    def subscribe(self, directories: Sequence[str]) -> None:
+        """Write the list of subscribed folders, if it differs."""
+        with self._writing:
+            self._tree.made(PRESENT).write(SUBSCRIPTIONS_FILE, format_subscriptions(directories).encode("ascii"))
+
+    def spool(self) -> BinaryIO:
+        """A new, private, empty file for a message too large for memory, on the store's own file system."""
+        directory = f"{self._tree.root}/{SPOOL}"
+        name = f"{directory}/{SPOOL_PREFIX}{secrets.token_hex(8)}{SPOOL_SUFFIX}"
+        with self._writing:
+            self._tree.watched()  # before what is written there becomes a message's file
+            self._tree.make_directory(SPOOL)
+            return private_file(name)
+
+
+def _present(directory: str) -> str:
+    return f"{PRESENT}/{directory}" if directory else PRESENT

@@ -1,0 +1,233 @@
+"""The port `Bucket` over boto3: one streamed PutObject for every object, written once, its digest with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import partial
+from typing import Any, BinaryIO
+
+from archiver.config.settings import S3Settings
+from archiver.errors import ArchiveNotWritable, ArchiverError, ArchiveUnreachable
+from archiver.mail.folder_names import printable
+from archiver.mail.model import Digest
+from archiver.storage.bucket.object_settings import (
+    CustomerKey,
+    KeptAs,
+    LockOfBucket,
+    customer_key_parameters,
+    kept_as,
+    lock_of_bucket,
+)
+from archiver.storage.bucket.port import Kept, ObjectFacts, Octets, Purpose
+from archiver.storage.s3.delete import Remover
+from archiver.storage.s3.endpoint import Answer, Endpoint, asked_at, never
+from archiver.storage.s3.failures import Refusal, not_s3, refused
+from archiver.storage.s3.read import ObjectReader
+from archiver.storage.s3.write import Integrity, Object, Writer
+
+_ELSEWHERE = ("IllegalLocationConstraintException", "InvalidLocationConstraint")
+
+
+class BotoBucket:
+    """A `Bucket` of one account (see the port for the contract).
+
+    `integrity` and `conditional` say what holds at the moment: an endpoint that does not take a checksum or the
+    condition of a write is found out by the first object, which is written without, and so are all after it. A
+    write without condition looks first whether the object is there, which is not atomic.
+    """
+
+    def __init__(self, settings: S3Settings, account: str, customer_key: CustomerKey | None) -> None:
+        self._settings = settings
+        self._endpoint = Endpoint(settings)
+        self._customer_key = customer_key
+        self._root = f"{settings.prefix}/{account}/" if settings.prefix else f"{account}/"
+        self._writer = Writer(self._endpoint, self._root, customer_key, self._is_there)
+        self._bucket_seen = False
+
+    @property
+    def integrity(self) -> Integrity:
+        return self._writer.manner.integrity
+
+    @property
+    def conditional(self) -> bool:
+        return self._writer.manner.conditional
+
+    def place(self, key: str = "") -> str:
+        return printable(f"s3://{self._settings.bucket}/{self._root}{key}")
+
+    def create(self, key: str, octets: Octets, digest: Digest, purpose: Purpose) -> bool:
+        thing = Object(self._root + key, self.place(key), octets, digest, purpose)
+        return self._writer.write(thing, once=True)
+
+    def replace(self, key: str, octets: Octets, digest: Digest, purpose: Purpose) -> None:
+        thing = Object(self._root + key, self.place(key), octets, digest, purpose)
+        self._writer.write(thing, once=False)
+
+    def look(self, key: str) -> ObjectFacts | None:
+        head = self._head(key)
+        return (
+            None if isinstance(head, Refusal) else self._facts(key, head, head.get("ContentLength"), asked_at(head))
+        )
+
+    def read(self, key: str, first: int = 0, octets: int | None = None) -> BinaryIO:
+        if octets == 0:
+            if answer := self._open(key, 0, 0):
+                answer["Body"].close()
+            return io.BytesIO()
+        last = None if octets is None else first + octets - 1
+        reader = ObjectReader(self._endpoint, self.place(key), partial(self._open, key), first, last)
+        return io.BufferedReader(reader, 1 << 16)
+
+    def list(self, under: str = "", after: str = "") -> Iterator[ObjectFacts]:
+        parameters: dict[str, object] = {"Prefix": self._root + under}
+        if after:
+            parameters["StartAfter"] = self._root + after
+        while True:
+            page = self._ask("list_objects_v2", under, never, **parameters)
+            if isinstance(page, Refusal) or "IsTruncated" not in page:
+                raise not_s3(self.place(under), self._settings)
+            asked, found = asked_at(page), page.get("Contents", ())
+            for entry in found:
+                key = str(entry.get("Key", "")).removeprefix(self._root)
+                yield self._facts(key, entry, entry.get("Size"), asked)
+            if not page["IsTruncated"]:
+                return
+            if token := page.get("NextContinuationToken"):
+                parameters["ContinuationToken"] = token
+            elif found:
+                parameters["StartAfter"] = found[-1]["Key"]
+            else:
+                raise ArchiveUnreachable(f"{self.place(under)}: the endpoint's list has no end")
+
+    def _facts(self, key: str, said: Answer, size: int | None, asked: float) -> ObjectFacts:
+        modified = said.get("LastModified")
+        if size is None or not isinstance(modified, datetime):
+            raise not_s3(self.place(key), self._settings)
+        return ObjectFacts(key, size, modified.timestamp(), asked, said.get("ETag"))
+
+    def delete(self, keys: Iterable[str]) -> Iterator[Kept]:
+        remover = Remover(self._endpoint, lambda key: self.place(key.removeprefix(self._root)))
+        for kept in remover.remove(self._root + key for key in keys):
+            yield Kept(kept.key.removeprefix(self._root), kept.reason)
+
+    def close(self) -> None:
+        self._endpoint.close()
+
+    def kept_as(self, key: str) -> KeptAs:
+        """How the endpoint says that an object is kept; for tags it is asked only where some were asked for.
+
+        Raises:
+            IntegrityError: there is no such object.
+        """
+        head = self._head(key)
+        if isinstance(head, Refusal):
+            raise self._refused(head, key)
+        tags: Answer | Refusal | None = None
+        if self._settings.tags:
+            tags = self._ask("get_object_tagging", key, _no_tags, Key=self._root + key)
+        return kept_as(head, None if isinstance(tags, Refusal) else tags)
+
+    def lock_of_bucket(self) -> LockOfBucket:
+        """Whether the bucket has Object Lock; an endpoint that does not know the question has none."""
+        answer = self._ask("get_object_lock_configuration", "", _no_lock)
+        return lock_of_bucket({} if isinstance(answer, Refusal) else answer)
+
+    def has_bucket(self) -> bool:
+        """Whether the bucket is there."""
+        return not isinstance(self._ask("head_bucket", "", lambda refusal: refusal.status == 404), Refusal)
+
+    def make_bucket(self) -> None:
+        """Make the bucket, with Object Lock if the settings ask for one; fine if it is there and ours.
+
+        Raises:
+            ArchiveNotWritable: no permission, or the name is taken by somebody else.
+        """
+        region = self._endpoint.client(self.place()).meta.region_name
+        # us-east-1 must not be named, any other region has to be; some endpoints want it the other way round.
+        named = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        ways: tuple[dict[str, Any], ...] = ({}, named) if region in ("us-east-1", "aws-global") else (named, {})
+        if self._settings.object_lock is not None:
+            ways = tuple(way | {"ObjectLockEnabledForBucket": True} for way in ways)
+        answer = self._ask("create_bucket", "", _taken_or_elsewhere, **ways[0])
+        if isinstance(answer, Refusal) and answer.code in _ELSEWHERE:
+            answer = self._ask("create_bucket", "", _taken, **ways[1])
+        if isinstance(answer, Refusal) and answer.code == "BucketAlreadyExists":
+            raise ArchiveNotWritable(
+                f'{self.place()}: the bucket "{self._settings.bucket}" belongs to somebody else',
+                hint="choose another name for [archive.s3] bucket",
+            )
+
+    def _is_there(self, thing: Object) -> bool:
+        return self.look(thing.key.removeprefix(self._root)) is not None
+
+    def _head(self, key: str) -> Answer | Refusal:
+        """The answer to head_object, or that it is not there."""
+        head = self._ask("head_object", key, _says_nothing, Key=self._root + key, **self._key_parameters())
+        if not isinstance(head, Refusal):
+            self._bucket_seen = True
+        elif head.status == 404:
+            self._require_bucket(key)
+        else:
+            # An answer to HEAD has no body that would say why.
+            asked = {"Key": self._root + key, "Range": "bytes=0-0", **self._key_parameters()}
+            answer = self._ask("get_object", key, lambda refusal: refusal.status == 416, **asked)
+            if not isinstance(answer, Refusal):
+                answer["Body"].close()
+            raise self._refused(head, key)
+        return head
+
+    def _require_bucket(self, key: str) -> None:
+        """An answer to HEAD does not say whether it is the object that is not there or the bucket."""
+        if self._bucket_seen:
+            return
+        answer = self._ask("head_bucket", "", lambda refusal: refusal.status in (403, 404))
+        if isinstance(answer, Refusal) and answer.status == 404:
+            raise self._refused(dataclasses.replace(answer, code="NoSuchBucket"), key)
+        self._bucket_seen = True
+
+    def _open(self, key: str, first: int, last: int | None) -> Answer | None:
+        asked: dict[str, object] = {"Key": self._root + key, **self._key_parameters()}
+        if first or last is not None:
+            asked["Range"] = f"bytes={first}-{'' if last is None else last}"
+        answer = self._ask("get_object", key, lambda refusal: refusal.status == 416, **asked)
+        if isinstance(answer, Refusal):
+            return None
+        if "ETag" not in answer:
+            answer["Body"].close()
+            raise not_s3(self.place(key), self._settings)
+        return answer
+
+    def _key_parameters(self) -> dict[str, object]:
+        return customer_key_parameters(self._customer_key, self.place())
+
+    def _refused(self, refusal: Refusal, key: str) -> ArchiverError:
+        return refused(refusal, self.place(key), self._settings, time.time())
+
+    def _ask(
+        self, operation: str, key: str, expected: Callable[[Refusal], bool] = never, **parameters: object
+    ) -> Answer | Refusal:
+        return self._endpoint.ask(operation, self.place(key), expected, Bucket=self._settings.bucket, **parameters)
+
+
+def _taken(refusal: Refusal) -> bool:
+    return refusal.code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+
+
+def _taken_or_elsewhere(refusal: Refusal) -> bool:
+    return _taken(refusal) or refusal.code in _ELSEWHERE
+
+
+def _says_nothing(refusal: Refusal) -> bool:
+    return refusal.status in (301, 307, 400, 403, 404)
+
+
+def _no_tags(refusal: Refusal) -> bool:
+    return refusal.unknown_here or refusal.code == "NoSuchTagSet"
+
+
+def _no_lock(refusal: Refusal) -> bool:
+    return refusal.unknown_here or refusal.code == "ObjectLockConfigurationNotFoundError"

@@ -1,0 +1,82 @@
+"""Writing only what is not there, where the endpoint does not see to it.
+
+NOTE: radosgw 16 keeps If-None-Match in a plain bucket, and takes it and ignores it in one with versions, and so
+under every Object Lock. There the versions decide: of all that were written for a key, the oldest counts, and
+whoever finds an older one than his own takes his away again; where it is locked, the older one is put on top of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from archiver.storage.s3.endpoint import Endpoint
+from archiver.storage.s3.failures import Refusal
+from archiver.storage.s3.versions import Version, versions_of
+
+
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """The version that counts; `covered`: by ours, which has other octets, and is locked."""
+
+    version: Version
+    covered: bool
+
+
+class Conditions:
+    """Whether `endpoint` keeps conditions in a bucket with versions, found out once."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._finding = threading.Lock()
+        self._kept: bool | None = None
+
+    def proven(self) -> None:
+        """The endpoint has refused to write over an object."""
+        self._kept = True
+
+    def kept(self, where: str, probe: Mapping[str, object]) -> bool:
+        """Whether the second of two conditional writes is refused; `probe` has the parameters of put_object for a
+        key that nobody has."""
+        with self._finding:
+            if self._kept is None:
+                self._kept = self._refuses_a_second(where, probe)
+            return self._kept
+
+    def _refuses_a_second(self, where: str, probe: Mapping[str, object]) -> bool:
+        answers = [
+            self._endpoint.ask("put_object", where, lambda refusal: refusal.status == 412, **probe, IfNoneMatch="*")
+            for _ in range(2)
+        ]
+        written = {"Bucket": probe["Bucket"], "Key": probe["Key"]}
+        for answer in answers:
+            if not isinstance(answer, Refusal):
+                version = answer["VersionId"]
+                self._endpoint.ask("delete_object", where, lambda _: True, **written, VersionId=version)
+        return isinstance(answers[1], Refusal)
+
+    def before(self, key: str, version: str, where: str) -> Overtaken | None:
+        """What counts in place of the version that was just written, which is taken away again; None if it is the
+        oldest one that there is."""
+        found = versions_of(self._endpoint, key, where)
+        hidden = max((one.modified for one in found if one.is_marker and one.modified), default=None)
+        alive = [
+            one
+            for one in found
+            if not one.is_marker and (hidden is None or (one.modified is not None and one.modified > hidden))
+        ]
+        ours = next((one for one in alive if one.id == version), None)
+        if ours is None or alive[-1] == ours:
+            return None
+        return Overtaken(alive[-1], covered=not self._withdrawn(ours, where) and ours.etag != alive[-1].etag)
+
+    def _withdrawn(self, ours: Version, where: str) -> bool:
+        answer = self._endpoint.ask(
+            "delete_object",
+            where,
+            lambda refusal: refusal.status in (400, 403),
+            Bucket=self._endpoint.settings.bucket,
+            **ours.parameters(),
+        )
+        return not isinstance(answer, Refusal)

@@ -1,0 +1,116 @@
+"""Removing objects: a thousand with one request where the endpoint can, and saying why one has to stay.
+
+NOTE: in a bucket with versions, which every bucket with Object Lock is, removing a key only hides it behind a
+marker. There all of a key's versions are removed, the newest first, so that a lock is met before anything is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC
+from itertools import islice
+
+from archiver.storage.bucket.port import Kept
+from archiver.storage.s3.endpoint import Answer, Endpoint
+from archiver.storage.s3.failures import Refusal, said
+from archiver.storage.s3.versions import Version, versions_of
+
+_AT_ONCE = 1000  # as many as DeleteObjects takes
+
+
+class Remover:
+    """Removes whole keys from the bucket of `endpoint`; `where` gives a whole key's place for people."""
+
+    def __init__(self, endpoint: Endpoint, where: Callable[[str], str]) -> None:
+        self._endpoint, self._where = endpoint, where
+        self._bucket = endpoint.settings.bucket
+        self._one_by_one = False
+
+    def remove(self, keys: Iterable[str]) -> Iterator[Kept]:
+        """Remove them; yields those that could not be. What is not there is fine."""
+        todo = iter(keys)
+        versioned: bool | None = None
+        while batch := list(dict.fromkeys(islice(todo, _AT_ONCE))):
+            if versioned is None:
+                versioned = self._has_versions()
+            if versioned:
+                yield from self._remove_versions(batch)
+            else:
+                yield from self._remove([Version(key) for key in batch])
+
+    def _has_versions(self) -> bool:
+        answer = self._endpoint.ask(
+            "get_bucket_versioning",
+            self._where(""),
+            lambda refusal: refusal.unknown_here or (refusal.status in (400, 403) and not refusal.clear),
+            Bucket=self._bucket,
+        )
+        if isinstance(answer, Refusal):
+            return self._endpoint.settings.object_lock is not None
+        return answer.get("Status") in ("Enabled", "Suspended")
+
+    def _remove_versions(self, keys: Sequence[str]) -> Iterator[Kept]:
+        left = {key: _in_order(versions_of(self._endpoint, key, self._where(key))) for key in keys}
+        while round_ := [versions.pop(0) for versions in left.values() if versions]:
+            for start in range(0, len(round_), _AT_ONCE):
+                for kept in self._remove(round_[start : start + _AT_ONCE]):
+                    left[kept.key].clear()
+                    yield kept
+
+    def _remove(self, versions: Sequence[Version]) -> Iterator[Kept]:
+        left = set(self._refused_together(versions))
+        for one in versions:
+            if one in left and (reason := self._refused_alone(one)) is not None:
+                yield Kept(one.key, reason)
+
+    def _refused_together(self, versions: Sequence[Version]) -> Iterator[Version]:
+        """Those that are still there; whoever wants to know why asks for each alone."""
+        together = [one for one in versions if one.key.isprintable()]  # XML has no words for the other ones
+        yield from (one for one in versions if one not in together)
+        if self._one_by_one or len(together) < 2:
+            yield from together
+            return
+        answer = self._endpoint.ask(
+            "delete_objects",
+            self._where(""),
+            lambda refusal: refusal.unknown_here or (refusal.status in (400, 403, 411) and not refusal.clear),
+            Bucket=self._bucket,
+            Delete={"Objects": [one.parameters() for one in together], "Quiet": True},
+        )
+        if isinstance(answer, Refusal):
+            self._one_by_one = True
+            yield from together
+        else:
+            refused = {(error.get("Key"), error.get("VersionId") or None) for error in answer.get("Errors", ())}
+            yield from (one for one in together if {(one.key, one.id), (one.key, None)} & refused)
+
+    def _refused_alone(self, one: Version) -> str | None:
+        answer = self._endpoint.ask(
+            "delete_object",
+            self._where(one.key),
+            lambda refusal: refusal.status in (400, 403, 404) and not refusal.clear,
+            Bucket=self._bucket,
+            **one.parameters(),
+        )
+        if not isinstance(answer, Refusal) or answer.not_there:
+            return None
+        return self._lock(one) or f"may not be deleted ({said(answer)})"
+
+    def _lock(self, one: Version) -> str | None:
+        reasons = []
+        retention = self._told("get_object_retention", one).get("Retention", {})
+        if until := retention.get("RetainUntilDate"):
+            reasons.append(f"locked ({retention.get('Mode')}) until {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+        if self._told("get_object_legal_hold", one).get("LegalHold", {}).get("Status") == "ON":
+            reasons.append("under a legal hold")
+        return " and ".join(reasons) or None
+
+    def _told(self, operation: str, one: Version) -> Answer:
+        where = self._where(one.key)
+        answer = self._endpoint.ask(operation, where, lambda _: True, Bucket=self._bucket, **one.parameters())
+        return {} if isinstance(answer, Refusal) else answer
+
+
+def _in_order(versions: Sequence[Version]) -> list[Version]:
+    """The newest first, and the markers last: a lock is met before what hides its object is gone."""
+    return sorted(versions, key=lambda one: one.is_marker)

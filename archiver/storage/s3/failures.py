@@ -1,0 +1,297 @@
+"""What went wrong with a bucket, in the project's own errors: where, what, and what to do next.
+
+Pure. Nothing of what an endpoint or a library said is passed on as it stands: it may hold a key, a signature or a
+terminal's control characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from botocore.exceptions import (
+    ClientError,
+    ConfigParseError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    EndpointProviderError,
+    InvalidRegionError,
+    LoginError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    SSLError,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.parsers import ResponseParserError
+
+from archiver.config.secrecy import redacted
+from archiver.config.settings import S3Settings
+from archiver.errors import (
+    ArchiveNotWritable,
+    ArchiverError,
+    ArchiveThrottled,
+    ArchiveUnreachable,
+    ConfigError,
+    IntegrityError,
+)
+from archiver.mail.folder_names import printable
+
+_CREDENTIALS = "name credentials in the environment, in ~/.aws, or [archive.s3] profile"
+_UNREACHED = "correct [archive.s3] endpoint_url, or run again later"
+_ENDPOINT = "correct [archive.s3] endpoint_url, or leave it out for Amazon's own"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An endpoint's answer that is not what was asked for; `code` is the status's digits where there was no
+    more."""
+
+    operation: str
+    code: str
+    status: int
+    message: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def not_there(self) -> bool:
+        return self.status == 404 and self.code != "NoSuchBucket"
+
+    @property
+    def unknown_here(self) -> bool:
+        """The endpoint has not learnt that operation or that header."""
+        return self.status in (405, 501) or self.code in ("NotImplemented", "MethodNotAllowed")
+
+    @property
+    def damaged(self) -> bool:
+        """The endpoint says that what arrived is not what was announced."""
+        return self.code in _DAMAGED
+
+    @property
+    def clear(self) -> bool:
+        """It can mean only what it says: it is not about this object, nor about how it was asked for."""
+        return self.code in _CLEAR or self.code in _CREDENTIALS_REFUSED or self.code in _OTHER_REGION
+
+
+def refusal_of(error: ClientError) -> Refusal:
+    answer = error.response
+    told: Mapping[str, Any] = answer.get("Error", {})
+    meta: Mapping[str, Any] = answer.get("ResponseMetadata", {})
+    details = {name: redacted(str(value)) for name, value in told.items() if name not in ("Code", "Message")}
+    return Refusal(
+        error.operation_name,
+        redacted(str(told.get("Code") or "")) or str(meta.get("HTTPStatusCode", "")),
+        int(meta.get("HTTPStatusCode", 0)),
+        redacted(str(told.get("Message") or "")),
+        dict(meta.get("HTTPHeaders", {})),
+        details,
+    )
+
+
+def clock_of(headers: Mapping[str, str]) -> float | None:
+    """The endpoint's clock when it answered, seconds since 1970."""
+    try:
+        return parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        return None
+
+
+def refused(refusal: Refusal, where: str, settings: S3Settings, now: float) -> ArchiverError:
+    """The error for an answer that nobody expected. `now` is our clock, when the answer came."""
+    code, status = refusal.code, refusal.status
+    if error := _about_credentials(refusal, where, now) or _about_settings(refusal, where, settings):
+        return error
+    if code in _THROTTLED or status in (429, 503):
+        return ArchiveThrottled(f"{where}: the endpoint asks to slow down ({said(refusal)})")
+    if code in _FULL or status == 507:
+        return ArchiveNotWritable(
+            f"{where}: there is no room left ({said(refusal)})", hint="make room or raise the quota, and run again"
+        )
+    if refusal.damaged:
+        return IntegrityError(
+            f"{where}: what arrived there are not the octets of that digest ({said(refusal)})",
+            hint="run again; if it stays, look for a damaged disk or a proxy that changes what it passes on",
+        )
+    if code == "InvalidObjectState":
+        return ArchiveUnreachable(
+            f"{where}: its storage class has to be restored before it can be read", hint="restore it, and run again"
+        )
+    if status == 404 and code.isdigit() and refusal.operation != "HeadObject":
+        return not_s3(where, settings)
+    if status == 404 and code in ("NoSuchKey", "NoSuchVersion", "404"):
+        return IntegrityError(f"{where}: there is no such object", hint="verify says what else is missing")
+    if status >= 500 and not refusal.unknown_here:
+        # S3 names its errors. A web server's page with the status 200 is such a 500, too, as boto3 tells it.
+        hint = None if not code.isdigit() else "run again later; if it stays, correct [archive.s3] endpoint_url"
+        return ArchiveUnreachable(f"{where}: the endpoint failed ({said(refusal)})", hint=hint)
+    if status in (401, 403):
+        return ArchiveNotWritable(
+            f"{where}: may not {_verb(refusal.operation)} ({said(refusal)})",
+            hint="give these credentials that permission on the bucket, and run again",
+        )
+    if refusal.operation in ("GetObject", "HeadObject") and (
+        settings.sse == "customer" or "Server Side Encryption" in refusal.message
+    ):
+        return ConfigError(
+            where,
+            [f"cannot be read ({said(refusal)})"],
+            hint="[archive.s3] sse and customer_key have to be those it was written with",
+        )
+    return ConfigError(
+        where,
+        [f"the endpoint does not take a {refusal.operation} ({said(refusal)})"],
+        hint="leave out of [archive.s3] what it does not offer",
+    )
+
+
+def _about_credentials(refusal: Refusal, where: str, now: float) -> ArchiverError | None:
+    if refusal.code == "RequestTimeTooSkewed":
+        return ArchiveUnreachable(f"{where}: {_skew(refusal, now)}", hint="set this machine's clock, and run again")
+    if told := _CREDENTIALS_REFUSED.get(refusal.code):
+        what, hint = told
+        return ArchiveUnreachable(f"{where}: {what}", hint=hint)
+    return None
+
+
+def _about_settings(refusal: Refusal, where: str, settings: S3Settings) -> ArchiverError | None:
+    code = refusal.code
+    if code == "NoSuchBucket":
+        return ArchiveNotWritable(
+            f'{where}: there is no bucket "{settings.bucket}"',
+            hint="make it, or set [archive.s3] create_bucket = true",
+        )
+    if code in _OTHER_REGION or refusal.status in (301, 302, 307, 308):
+        region = refusal.headers.get("x-amz-bucket-region") or refusal.details.get("Region")
+        hint = f'set [archive.s3] region = "{printable(region)}"' if region else "correct [archive.s3] region"
+        if refusal.details.get("Endpoint") and not region:
+            hint = (
+                f'set [archive.s3] endpoint_url to "{printable(refusal.details["Endpoint"])}", or the right region'
+            )
+        return ConfigError(where, [f"the bucket is in another region ({said(refusal)})"], hint=hint)
+    if code == "InvalidStorageClass":
+        return ConfigError(where, [f"the endpoint has no storage class {settings.storage_class}"])
+    if code.startswith("KMS."):
+        return ConfigError(where, [f"the KMS key cannot be used ({said(refusal)})"], hint="correct kms_key")
+    if code == "InvalidBucketName":
+        return ConfigError(where, [f"the endpoint does not take that bucket's name ({said(refusal)})"])
+    return None
+
+
+def unheard(error: Exception, where: str, settings: S3Settings) -> ArchiverError:
+    """The error for a request that had no answer, or none that S3 would give."""
+    endpoint = settings.endpoint_url or "Amazon S3"
+    for kind, make in _UNHEARD:
+        if isinstance(error, kind):
+            what, hint = make
+            message = what.format(endpoint=endpoint, profile=settings.profile)
+            if kind in _SETTINGS_WRONG:
+                return ConfigError(where, [message], hint=hint)
+            return ArchiveUnreachable(f"{where}: {message}", hint=hint)
+    if isinstance(error, SSLError):
+        return _untrusted(error, where, endpoint, settings)
+    return ArchiveUnreachable(f"{where}: the connection to {endpoint} broke ({type(error).__name__})")
+
+
+def not_s3(where: str, settings: S3Settings) -> ConfigError:
+    """An answer that looks fine and is not S3's."""
+    endpoint = settings.endpoint_url or "the endpoint"
+    return ConfigError(where, [f"{endpoint} answers, but not as S3 does"], hint=_ENDPOINT)
+
+
+def _untrusted(error: SSLError, where: str, endpoint: str, settings: S3Settings) -> ArchiverError:
+    text = str(error)
+    if found := re.search(r"CERTIFICATE_VERIFY_FAILED\] [^:]*: ([^()\"']{1,100})", text):
+        what = f"the certificate of {endpoint} is not trusted ({found[1].strip()})"
+        hint = (
+            f"is {settings.ca_file} the CA that signed it?"
+            if settings.ca_file
+            else "name the CA that signed it: [archive.s3] ca_file"
+        )
+    else:
+        what = f"no TLS with {endpoint}"
+        hint = "is it https at that port? correct [archive.s3] endpoint_url"
+    return ArchiveUnreachable(f"{where}: {what}", hint=hint)
+
+
+def _skew(refusal: Refusal, now: float) -> str:
+    theirs = clock_of(refusal.headers)
+    if theirs is None:
+        return "this machine's clock is too far from the endpoint's"
+    apart = round(now - theirs)
+    return f"this machine's clock is {abs(apart)} seconds {'ahead of' if apart > 0 else 'behind'} the endpoint's"
+
+
+def said(refusal: Refusal) -> str:
+    """The answer for people, without anything in it that may be a key, a token or a signature."""
+    code = printable(refusal.code)[:60]
+    told = f"HTTP {refusal.status}" if code == str(refusal.status) else f"{code}, HTTP {refusal.status}"
+    message = re.sub(r"[A-Za-z0-9+/=_%-]{20,}", "…", printable(refusal.message))[:160].strip().rstrip(".")
+    return f"{told}: {message}" if message else told
+
+
+def _verb(operation: str) -> str:
+    for beginning, verb in _VERBS:
+        if operation.startswith(beginning):
+            return verb
+    return operation
+
+
+_VERBS = (
+    ("PutObject", "write"),
+    ("ListObject", "list"),
+    ("GetObject", "read"),
+    ("HeadObject", "read"),
+    ("Delete", "delete"),
+    ("CreateBucket", "make the bucket"),
+    ("HeadBucket", "look at the bucket"),
+)
+_THROTTLED = {"SlowDown", "SlowDownRead", "SlowDownWrite", "RequestLimitExceeded", "BandwidthLimitExceeded",
+              "Throttling", "ThrottlingException", "TooManyRequests", "ServiceUnavailable", "Busy"}  # fmt: skip
+_FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "StorageFull", "EntityTooLarge",
+         "TooManyBuckets", "XMinioAdminBucketQuotaExceeded"}  # fmt: skip
+_DAMAGED = {"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
+_CLEAR = {"RequestTimeTooSkewed", "NoSuchBucket", "InvalidBucketName", "InvalidStorageClass", *_FULL}
+_OTHER_REGION = {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "InvalidRegion",
+                 "IllegalLocationConstraintException"}  # fmt: skip
+_CREDENTIALS_REFUSED = {
+    "InvalidAccessKeyId": ("the endpoint does not know that access key", _CREDENTIALS),
+    "InvalidClientTokenId": ("the endpoint does not know that access key", _CREDENTIALS),
+    "SignatureDoesNotMatch": ("the secret key is not that of the access key", _CREDENTIALS),
+    "ExpiredToken": ("the credentials have expired", "renew them, and run again"),
+    "ExpiredTokenException": ("the credentials have expired", "renew them, and run again"),
+    "TokenRefreshRequired": ("the credentials have expired", "renew them, and run again"),
+    "InvalidToken": ("the session token is not valid", "renew the credentials, and run again"),
+    "AccountProblem": ("the account of these credentials is closed", _CREDENTIALS),
+}
+_SETTINGS_WRONG = (ProfileNotFound, ConfigParseError, NoRegionError, InvalidRegionError, EndpointProviderError,
+                   ParamValidationError, ResponseParserError, ValueError)  # fmt: skip
+_UNHEARD: tuple[tuple[type[Exception], tuple[str, str | None]], ...] = (
+    (NoCredentialsError, ("there are no credentials", _CREDENTIALS)),
+    (PartialCredentialsError, ("only half of the credentials is there", _CREDENTIALS)),
+    (CredentialRetrievalError, ("the credentials cannot be fetched", _CREDENTIALS)),
+    (TokenRetrievalError, ("the session's token cannot be fetched", "log in again, and run again")),
+    (SSOError, ("the single sign-on has expired or failed", "log in again, and run again")),
+    (LoginError, ("the login has expired or failed", "log in again, and run again")),
+    (ProfileNotFound, ('there is no profile "{profile}"', "correct [archive.s3] profile, or ~/.aws/config")),
+    (ConfigParseError, ("~/.aws/config cannot be read", "correct that file")),
+    (NoRegionError, ("no region is named", "set [archive.s3] region")),
+    (InvalidRegionError, ("that is no region", "correct [archive.s3] region")),
+    (EndpointProviderError, ("no endpoint goes with these settings", "correct [archive.s3] region")),
+    (ParamValidationError, ("the settings make no request that S3 knows", "correct [archive.s3]")),
+    (ResponseParserError, ("{endpoint} answers, but not as S3 does", _ENDPOINT)),
+    (ValueError, ("{endpoint} is no endpoint", "correct [archive.s3] endpoint_url")),
+    (ProxyConnectionError, ("the proxy for {endpoint} cannot be reached", "correct the proxy, or run again later")),
+    (ConnectTimeoutError, ("{endpoint} does not answer", _UNREACHED)),
+    (EndpointConnectionError, ("{endpoint} cannot be reached", _UNREACHED)),
+    (ReadTimeoutError, ("{endpoint} stopped answering", None)),
+)  # fmt: skip

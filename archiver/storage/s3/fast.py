@@ -1,0 +1,149 @@
+"""The faster way to write small new messages: obstore, several times as many of them a second as boto3.
+
+It writes what is easy and claims nothing else. Whatever it does not see done, for whatever reason, is asked of
+boto3 from the beginning, which tries again, tells "there already" from "two at once", and has the words for what is
+wrong. So the guarantees are those of `BotoBucket`, which every other request goes by anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import S3Store
+
+from archiver.config.settings import S3Settings
+from archiver.mail.model import Digest
+from archiver.storage.bucket.object_settings import CustomerKey
+from archiver.storage.bucket.port import Octets, Purpose
+from archiver.storage.s3.bucket import BotoBucket
+from archiver.storage.s3.clients import credentials_of
+
+_AT_MOST = 4 << 20  # larger objects are streamed, and boto3 is no slower with them
+_AS_IT_IS = re.compile(r"(?!\.\.?(/|$))[^/\x00-\x1f\x7f]+(/(?!\.\.?(/|$))[^/\x00-\x1f\x7f]+)*")
+"""Keys that obstore sends as they are: of others it would take a slash, a dot or more away."""
+_FAILURES = 3
+
+_runtime: int | None = None  # the process whose threads obstore runs in; a fork of it has none
+_opening = threading.Lock()
+
+
+class FastBucket(BotoBucket):
+    """A `BotoBucket` that writes small new messages by obstore. Not for settings that are `beyond_fast`.
+
+    The first object goes by boto3, which finds out what the endpoint takes; where a condition is ignored they all
+    do. What is sent is compared with its digest here, and by the endpoint with the hash of what obstore read.
+
+    NOTE: a `ca_file` is trusted here beside the system's CAs, not in place of them.
+    """
+
+    def __init__(self, settings: S3Settings, account: str, customer_key: CustomerKey | None) -> None:
+        super().__init__(settings, account, customer_key)
+        self._store: S3Store | None = None
+        self._failed = 0
+
+    def create(self, key: str, octets: Octets, digest: Digest, purpose: Purpose) -> bool:
+        # NOTE: nothing can end a request of obstore's, so what the main thread waits for itself is not among them.
+        if purpose == "message" and self._may_go_fast(key):
+            small = _small(octets)
+            if small is not None and hashlib.sha256(small).hexdigest() == digest and self._put(key, small):
+                return True
+        return super().create(key, octets, digest, purpose)
+
+    def close(self) -> None:
+        self._store = None
+        super().close()
+
+    def _may_go_fast(self, key: str) -> bool:
+        """obstore sends our digest or nothing, and its condition is worth what the endpoint makes of it."""
+        settled = self._writer.settled and self.conditional and self.integrity != "md5"
+        return settled and self._failed < _FAILURES and _AS_IT_IS.fullmatch(self._root + key) is not None
+
+    def _put(self, key: str, octets: bytes) -> bool:
+        """Whether it was seen to be done."""
+        store = self._opened()
+        if store is None:
+            return False
+        settings = self._settings
+        try:
+            store.put(
+                self._root + key,
+                octets,
+                attributes={"Storage-Class": settings.storage_class} if settings.storage_class else None,
+                tags=dict(settings.tags) if settings.tags else None,
+                mode="create",
+                use_multipart=False,
+            )
+        except AlreadyExistsError:
+            return False  # NOTE: it says so of two writers at once, too, after which nothing may be there
+        except Exception:  # whatever it is, boto3 finds out
+            self._failed += 1
+            return False
+        self._failed = 0
+        return True
+
+    def _opened(self) -> S3Store | None:
+        """obstore's client; None in a process that was forked after obstore had begun to run."""
+        global _runtime
+        with _opening:
+            if _runtime not in (None, os.getpid()):
+                return None
+            _runtime = os.getpid()
+            if self._store is None:
+                self._store = S3Store(self._settings.bucket, **self._configured())
+            return self._store
+
+    def _configured(self) -> dict[str, Any]:
+        """What boto3 has found out of the settings, the environment and ~/.aws."""
+        settings, client = self._settings, self._endpoint.client(self.place())
+        provider = credentials_of(client)
+
+        def credentials() -> dict[str, Any]:
+            now = provider.get_frozen_credentials()
+            soon = datetime.now(UTC) + timedelta(minutes=5) if now.token else None
+            return {
+                "access_key_id": now.access_key,
+                "secret_access_key": now.secret_key,
+                "token": now.token,
+                "expires_at": soon,
+            }
+
+        options: dict[str, Any] = {
+            "allow_http": True,
+            "connect_timeout": timedelta(seconds=settings.connect_timeout),
+            "timeout": timedelta(seconds=settings.read_timeout),
+            "pool_max_idle_per_host": str(settings.connections),
+        }
+        if settings.ca_file is not None:
+            options["root_certificate"] = settings.ca_file.read_bytes()
+        configured: dict[str, Any] = {
+            "endpoint": client.meta.endpoint_url,
+            "region": client.meta.region_name,
+            "virtual_hosted_style_request": False,
+            "client_options": options,
+            "retry_config": {"max_retries": 0},  # boto3 is the one who tries again
+            "credential_provider": credentials,
+        }
+        if self.integrity == "sha256":
+            configured["checksum_algorithm"] = "SHA256"
+        if settings.sse is not None:
+            configured["server_side_encryption"] = settings.sse
+        if settings.kms_key is not None:
+            configured["sse_kms_key_id"] = settings.kms_key
+        return configured
+
+
+def _small(octets: Octets) -> bytes | None:
+    """The octets, if there are few; of a file that cannot be read boto3 has the words."""
+    try:
+        size = len(octets) if isinstance(octets, bytes) else octets.stat().st_size
+        if size > _AT_MOST:
+            return None
+        return octets if isinstance(octets, bytes) else octets.read_bytes()
+    except OSError:
+        return None

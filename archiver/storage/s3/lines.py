@@ -1,0 +1,104 @@
+"""The connections of boto3, open to be cut from outside, also while they are being made.
+
+urllib3 wraps a socket for TLS and forgets the one before, so a duplicate of it is what is cut: it is the same
+connection.
+"""
+
+from __future__ import annotations
+
+import socket
+import types
+from typing import Any
+
+import botocore.endpoint
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+)
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from archiver.storage import ending
+
+
+class _Watched:
+    """Makes the connection of an `AWSHTTPConnection` itself, to know its socket before it connects."""
+
+    _handle: socket.socket | None = None
+
+    def _new_conn(self: Any) -> socket.socket:
+        try:
+            sock: socket.socket = self._dialled()
+            return sock
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+
+    def _dialled(self: Any) -> socket.socket:
+        failure = OSError(f"{self.host} has no address")
+        timeout = self.timeout if isinstance(self.timeout, int | float) else None
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            self._dns_host, self.port, type=socket.SOCK_STREAM
+        ):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self._forget()
+                self._handle = sock.dup()
+                ending.watch(self._handle)
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                sock.settimeout(timeout)
+                sock.connect(address)
+                return sock
+            except OSError as error:
+                sock.close()
+                failure = error
+            except BaseException:
+                sock.close()
+                raise
+        raise failure
+
+    def close(self: Any) -> None:
+        super().close()  # type: ignore[misc]
+        self._forget()
+
+    def _forget(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
+
+class _Connection(_Watched, AWSHTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _SecureConnection(_Watched, AWSHTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _Pool(AWSHTTPConnectionPool):  # type: ignore[misc]
+    ConnectionCls = _Connection
+
+
+class _SecurePool(AWSHTTPSConnectionPool):  # type: ignore[misc]
+    ConnectionCls = _SecureConnection
+
+
+def make_cuttable(client: Any) -> None:
+    """Let the requests of a client end when the process has to, and its waiting between two attempts with them."""
+    session = client._endpoint.http_session
+    session._pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+    session._manager.pool_classes_by_scheme = session._pool_classes_by_scheme
+    client.meta.events.register_first("before-send.s3", _check_end)
+
+
+def _check_end(**_: object) -> None:
+    ending.check_end()
+
+
+# NOTE: boto3 sleeps between two attempts, up to twenty seconds, and knows no other way.
+botocore.endpoint.time = types.SimpleNamespace(sleep=ending.wait)

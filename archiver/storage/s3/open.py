@@ -1,0 +1,47 @@
+"""Which client a bucket is reached by, and why."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from archiver.config.settings import S3Settings
+from archiver.storage.bucket.object_settings import CustomerKey
+from archiver.storage.s3.bucket import BotoBucket
+
+
+def beyond_fast(settings: S3Settings) -> str | None:
+    """Why the faster client cannot be used for these settings, for people; None if it can."""
+    if settings.client != "auto":
+        return f'client = "{settings.client}"'
+    if settings.object_lock is not None:
+        return "object_lock is beyond the faster client"
+    if settings.sse == "customer":
+        return "a customer_key is beyond the faster client"
+    if settings.addressing_style == "virtual" and settings.endpoint_url is not None:
+        return 'addressing_style = "virtual" at an endpoint of one\'s own is beyond the faster client'
+    if settings.checksums == "when_required":
+        return 'checksums = "when_required" is beyond the faster client'  # which sends no MD5
+    if any(" " in tag for pair in settings.tags.items() for tag in pair):
+        return "a space in tags is beyond the faster client"  # which sends a plus, and radosgw takes it for one
+    return None
+
+
+def open_bucket(settings: S3Settings, account: str, customer_key: CustomerKey | None) -> BotoBucket:
+    """An account's bucket, by the faster client where it is there and can do what is asked for. Asks nobody."""
+    if beyond_fast(settings) is not None or not is_installed():
+        return BotoBucket(settings, account, customer_key)
+    from archiver.storage.s3.fast import FastBucket  # an extra
+
+    return FastBucket(settings, account, customer_key)
+
+
+def client_of(settings: S3Settings) -> str:
+    """Which client that is, and why not the other one, for people."""
+    if (reason := beyond_fast(settings)) is not None:
+        return f"boto3 ({reason})"
+    return "obstore and boto3" if is_installed() else "boto3 (for a faster one install the extra fast-s3)"
+
+
+def is_installed() -> bool:
+    """Whether the extra fast-s3 is there."""
+    return importlib.util.find_spec("obstore") is not None

@@ -1,0 +1,243 @@
+"""Writing an object: one PutObject, with as strong a net under it as the endpoint takes.
+
+Which nets an endpoint knows is found out by the first object that it takes, for no answer says so beforehand: a
+checksum it has not learnt may be refused as a wrong argument, a missing length or even a missing permission.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import BinaryIO, Literal
+
+from archiver.config.settings import S3Settings
+from archiver.errors import ArchiveNotWritable, IntegrityError
+from archiver.mail.model import Digest
+from archiver.storage.bucket.object_settings import CustomerKey, asked_for, customer_key_parameters
+from archiver.storage.bucket.port import Octets, Purpose
+from archiver.storage.s3.clients import DIGEST, md5_of, sha256_of
+from archiver.storage.s3.conditions import Conditions
+from archiver.storage.s3.endpoint import Answer, Endpoint, never, pause
+from archiver.storage.s3.failures import Refusal, not_s3, refused
+from archiver.storage.s3.read import ObjectReader
+from archiver.storage.s3.versions import Version
+
+Integrity = Literal["sha256", "md5", "none"]
+"""What goes with an object beside its signature (which holds its digest, too), for the endpoint to compare what
+arrives with: our digest as the object's checksum, the MD5 of what is sent, or nothing."""
+
+_INTEGRITIES: dict[str, tuple[Integrity, ...]] = {
+    "auto": ("sha256", "md5", "none"),
+    "when_supported": ("sha256",),
+    "when_required": ("md5", "none"),
+}
+_IN_MEMORY = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How objects are written: with which checksum, and whether the endpoint itself keeps what is there already."""
+
+    integrity: Integrity
+    conditional: bool = True
+
+
+def weaker(manner: Manner, refusal: Refusal, settings: S3Settings, *, proven: bool) -> Manner | None:
+    """What to try after this refusal; `proven`: the endpoint has taken an object with that checksum. The condition
+    is given up only where the endpoint says that it has not learnt something, and comes back with the next weaker
+    checksum if that was not it."""
+    if manner.conditional and refusal.unknown_here:
+        return Manner(manner.integrity, conditional=False)
+    rest = _INTEGRITIES[settings.checksums]
+    rest = rest[rest.index(manner.integrity) + 1 :]
+    return Manner(rest[0]) if rest and not proven else None
+
+
+def doubtful(refusal: Refusal) -> bool:
+    """Whether a refusal may be of the checksum or the condition, whatever it says. A signature does not fit, too,
+    where a proxy took a header away."""
+    unclear = not refusal.clear or refusal.code == "SignatureDoesNotMatch"
+    return refusal.status in (400, 403, 405, 411, 501) and unclear
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What is to be written, and where: its whole key, and its place for people."""
+
+    key: str
+    where: str
+    octets: Octets
+    digest: Digest
+    purpose: Purpose
+
+
+class Writer:
+    """Writes objects below `root` in the bucket of `endpoint`. Threads may share it. `is_there` looks whether an
+    object is."""
+
+    def __init__(
+        self, endpoint: Endpoint, root: str, customer_key: CustomerKey | None, is_there: Callable[[Object], bool]
+    ) -> None:
+        self._endpoint, self._settings = endpoint, endpoint.settings
+        self._customer_key, self._is_there = customer_key, is_there
+        self._conditions = Conditions(endpoint)
+        self._root = root
+        self._settling = threading.Lock()
+        self._proven: set[Literal["integrity", "condition"]] = set()
+        self.manner = Manner(_INTEGRITIES[self._settings.checksums][0])
+
+    @property
+    def settled(self) -> bool:
+        """Whether the endpoint has taken an object that was to be written once, so that `manner` stays as it is."""
+        return self._proven == {"integrity", "condition"}
+
+    def write(self, thing: Object, *, once: bool) -> bool:
+        """Write it; False if it is there and was to be written once.
+
+        Raises:
+            IntegrityError: the octets are not those of the digest, as the endpoint noticed.
+        """
+        manner, first, attempt = self.manner, None, 1
+        while True:
+            answer = self._put(thing, manner, once)
+            if not isinstance(answer, Refusal):
+                self._settle(manner, once, answer)
+                return answer
+            first = first or answer
+            if answer.damaged:
+                _require_digest(thing)
+            if answer.damaged and attempt < self._settings.attempts:
+                pause(attempt)
+                attempt += 1
+            elif other := self._other(manner, answer, once):
+                manner = other
+            else:
+                raise refused(first, thing.where, self._settings, time.time())
+
+    def _other(self, manner: Manner, refusal: Refusal, once: bool) -> Manner | None:
+        if not doubtful(refusal) or (once and "condition" in self._proven):
+            return None
+        return weaker(manner, refusal, self._settings, proven="integrity" in self._proven)
+
+    def _put(self, thing: Object, manner: Manner, once: bool) -> bool | Refusal:
+        if once and not manner.conditional and self._is_there(thing):
+            return False
+        condition = {"IfNoneMatch": "*"} if once and manner.conditional else {}
+        with _body(thing) as body:
+            answer = self._endpoint.ask(
+                "put_object",
+                thing.where,
+                lambda refusal: doubtful(refusal) or refusal.status == 412,
+                **self._parameters(thing, body, manner.integrity),
+                **condition,
+            )
+        if isinstance(answer, Refusal):
+            if answer.status != 412 or not condition:
+                return answer
+            self._conditions.proven()
+            return False
+        if not answer.get("ETag"):
+            raise not_s3(thing.where, self._settings)
+        version = answer.get("VersionId", "null")
+        return not once or version == "null" or self._came_first(thing, version, manner)
+
+    def _parameters(self, thing: Object, body: bytes | BinaryIO, integrity: Integrity) -> dict[str, object]:
+        return {
+            "Bucket": self._settings.bucket,
+            "Key": thing.key,
+            "Body": body,
+            DIGEST: thing.digest,
+            **asked_for(self._settings, thing.purpose, datetime.now(UTC)),
+            **customer_key_parameters(self._customer_key, thing.where),
+            **_checksum(body, thing.digest, integrity),
+        }
+
+    def _came_first(self, thing: Object, version: str, manner: Manner) -> bool:
+        """In a bucket with versions a condition may have been ignored."""
+        if manner.conditional and self._conditions.kept(thing.where, self._probe(thing.where, manner.integrity)):
+            return True
+        with self._settling:
+            self.manner = Manner(manner.integrity, conditional=False)
+            self._proven |= {"integrity", "condition"}
+        overtaken = self._conditions.before(thing.key, version, thing.where)
+        # NOTE: of a message the octets on top are the right ones, whatever lies below: what a repair wrote over.
+        if overtaken is not None and overtaken.covered and thing.purpose != "message":
+            self._bring_up(thing, overtaken.version)
+        return overtaken is None
+
+    def _probe(self, where: str, integrity: Integrity) -> dict[str, object]:
+        """As a control object is written: an endpoint may refuse one without encryption, or without a checksum."""
+        key = f"{self._root}probe/condition-{secrets.token_hex(8)}"
+        probe = Object(key, where, b"", Digest(sha256_of(b"")), "control")
+        return self._parameters(probe, b"", integrity)
+
+    def _bring_up(self, thing: Object, first: Version) -> None:
+        """Put what was written first on top of ours."""
+
+        def opened(at: int, _: int | None) -> Answer:
+            asked = first.parameters() | ({"Range": f"bytes={at}-"} if at else {})
+            key = customer_key_parameters(self._customer_key, thing.where)
+            answer = self._endpoint.ask(
+                "get_object", thing.where, never, Bucket=self._settings.bucket, **asked, **key
+            )
+            assert not isinstance(answer, Refusal)
+            return answer
+
+        with io.BufferedReader(ObjectReader(self._endpoint, thing.where, opened, 0, None)) as file:
+            octets = file.read()
+        self.write(replace(thing, octets=octets, digest=Digest(sha256_of(octets))), once=False)
+
+    def _settle(self, manner: Manner, once: bool, written: bool) -> None:
+        """The first object that an endpoint takes decides; whoever tried at the same time follows."""
+        with self._settling:
+            if not written:
+                return
+            if "integrity" not in self._proven:
+                self.manner = Manner(manner.integrity, self.manner.conditional)
+            if once and "condition" not in self._proven:
+                self.manner = Manner(self.manner.integrity, manner.conditional)
+            self._proven |= {"integrity", "condition"} if once else {"integrity"}
+
+
+@contextmanager
+def _body(thing: Object) -> Iterator[bytes | BinaryIO]:
+    """What is sent: small files as octets, in one piece with the request's head."""
+    if isinstance(thing.octets, bytes):
+        yield thing.octets
+        return
+    try:
+        with open(thing.octets, "rb") as file:
+            yield file.read() if os.fstat(file.fileno()).st_size <= _IN_MEMORY else file
+    except OSError as error:
+        raise ArchiveNotWritable(
+            f"{thing.octets}: {error.strerror or error}", hint="fix the disk or its permissions, and run again"
+        ) from error
+
+
+def _checksum(body: bytes | BinaryIO, digest: Digest, integrity: Integrity) -> dict[str, object]:
+    if integrity == "sha256":
+        # The algorithm's name is what lets an object with a lock pass.
+        checksum = base64.b64encode(bytes.fromhex(digest)).decode("ascii")
+        return {"ChecksumSHA256": checksum, "ChecksumAlgorithm": "SHA256"}
+    if integrity == "md5":
+        return {"ContentMD5": md5_of(body)}
+    return {}
+
+
+def _require_digest(thing: Object) -> None:
+    """What the endpoint takes for damage on the way may have been wrong before."""
+    with _body(thing) as body:
+        found = sha256_of(body)
+    if found != thing.digest:
+        raise IntegrityError(
+            f"{thing.where}: what was to be written are not the octets of its digest",
+            hint="look for a damaged disk or memory, and run again",
+        )

@@ -1,0 +1,215 @@
+"""Where octets that an archive lost may still be: its other copies of them, the source, the destination.
+
+An origin gives what it has; whether that is what was lost, its digest alone decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from archiver.catalog.port import Catalog, Copies
+from archiver.destination.port import MailDestination
+from archiver.errors import (
+    ArchiveNotWritable,
+    AuthenticationFailed,
+    ConnectionRefused,
+    FolderNotFound,
+    IntegrityError,
+    PermanentError,
+    ServerUnavailable,
+)
+from archiver.events import Noted, Progress, Working
+from archiver.facts.replica import KnownTarget
+from archiver.mail.content import BodyBuilder, Spool
+from archiver.mail.model import Body, Digest, Fetched, Folder, KnownEpoch, KnownFolder, Placement
+from archiver.mail.reader import MailReader
+from archiver.source.port import MailSource
+from archiver.storage.port import MessageStore
+
+_IN_MEMORY_OCTETS = 1 << 20
+_PIECE_OCTETS = 1 << 20
+_WINDOW = 200
+
+Wanted = Mapping[Digest, Sequence[Placement]]
+"""The messages of each digest that is looked for. It shrinks while octets are delivered."""
+
+Deliver = Callable[[Body], None]
+"""Takes octets over, whether they are wanted or not."""
+
+
+class Origin(Protocol):
+    """A place where octets may be."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+
+    def search(self, wanted: Wanted, deliver: Deliver) -> None:
+        """Deliver what is there of `wanted`. A folder that cannot be opened is passed over.
+
+        Raises:
+            BackendError, ConfigError: it cannot be asked; what was delivered before counts.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class OtherCopies:
+    """The archive's own: a Maildir has the same octets in several files."""
+
+    store: MessageStore
+    catalog: Catalog
+    name: str = "the archive itself"
+
+    def search(self, wanted: Wanted, deliver: Deliver) -> None:
+        """Deliver the octets of messages that are none of the wanted ones, but have their digest."""
+        others = [
+            each for each in self.catalog.by_digest() if each.digest in wanted and each not in wanted[each.digest]
+        ]
+        for each in others:
+            if each.digest not in wanted:
+                continue
+            try:
+                with self.store.open(each) as file:
+                    body = read_body(file, each.size, self.store.spool)
+            except (IntegrityError, OSError):
+                continue
+            deliver(body)
+
+
+@dataclass(frozen=True, slots=True)
+class AtSource:
+    """The account's source, as long as it has the messages under the UIDs that were archived."""
+
+    source: MailSource
+    folders: Collection[KnownFolder]
+    epochs: Mapping[int, KnownEpoch]
+    progress: Progress
+    name: str = "the source"
+
+    def search(self, wanted: Wanted, deliver: Deliver) -> None:
+        """Fetch from each folder what is wanted of its current epoch."""
+        by_directory = {each.directory: each for each in self.folders}
+        uids: dict[int, dict[int, Digest]] = {}
+        for digest, places in wanted.items():
+            for place in places:
+                known = by_directory.get(place.directory)
+                epoch = self.epochs.get(known.number) if known else None
+                if known and epoch and not epoch.foreign and _is_of(place, epoch):
+                    uids.setdefault(known.number, {})[place.uid] = digest
+        for known in self.folders:
+            if known.number in uids:
+                try:
+                    self._folder(known.folder, self.epochs[known.number], uids[known.number], wanted, deliver)
+                except (PermanentError, ServerUnavailable) as error:
+                    of_folder = error.where is not None and error.where.folder is not None
+                    of_account = isinstance(error, ServerUnavailable) and not of_folder
+                    if of_account or isinstance(error, AuthenticationFailed | ConnectionRefused):
+                        raise
+                    self.progress(Noted(str(error)))
+
+    def _folder(
+        self, folder: Folder, epoch: KnownEpoch, uids: Mapping[int, Digest], wanted: Wanted, deliver: Deliver
+    ) -> None:
+        ordered = iter(sorted(uids))
+        if not any(digest in wanted for digest in uids.values()):
+            return
+        self.progress(Working(folder.name))
+        if self.source.open(folder).status.uidvalidity != epoch.uidvalidity:
+            self.progress(Noted(f'folder "{folder.name}": the source has another epoch of it'))
+            return
+        while window := list(islice(ordered, _WINDOW)):
+            _fetch(self.source, {uid: uids[uid] for uid in window}, wanted, deliver)
+
+
+def _is_of(place: Placement, epoch: KnownEpoch) -> bool:
+    return (place.uidvalidity, place.generation) == (epoch.uidvalidity, epoch.generation)
+
+
+@dataclass(frozen=True, slots=True)
+class AtDestination:
+    """A destination, with the copies that the catalog knows. `insist` gives it, anew after a temporary failure."""
+
+    copies: Copies
+    number: int
+    insist: Callable[[Callable[[MailDestination], None]], None]
+    progress: Progress
+    name: str = "the destination"
+
+    def search(self, wanted: Wanted, deliver: Deliver) -> None:
+        """Fetch the copies of what is wanted."""
+        for target in self.copies.targets(self.number).values():
+            if uids := self._copies(target, wanted):
+                self.insist(partial(self._target, target, uids, wanted, deliver))
+
+    def _copies(self, target: KnownTarget, wanted: Wanted) -> Mapping[int, Digest]:
+        """Copies of which the true octets were sent, also those of messages that vanished from the source."""
+        known = chain(self.copies.copies(target.number), self.copies.left_over(target.number, list(wanted)))
+        return {
+            copy.uid: copy.digest
+            for copy in known
+            if copy.digest in wanted and copy.sent_digest is None and not copy.removed
+        }
+
+    def _target(
+        self,
+        target: KnownTarget,
+        uids: Mapping[int, Digest],
+        wanted: Wanted,
+        deliver: Deliver,
+        there: MailDestination,
+    ) -> None:
+        try:
+            opened = there.open(target.raw, readonly=True)
+        except FolderNotFound as error:
+            self.progress(Noted(str(error)))
+            return
+        if opened.uidvalidity != target.uidvalidity:
+            return
+        ordered: Iterator[int] = iter(sorted(uids))
+        while window := list(islice(ordered, _WINDOW)):
+            _fetch(there, {uid: uids[uid] for uid in window}, wanted, deliver)
+
+
+def _fetch(reader: MailReader, uids: Mapping[int, Digest], wanted: Wanted, deliver: Deliver) -> None:
+    """Fetch one of the UIDs of each digest that is still wanted."""
+    once = {digest: uid for uid, digest in uids.items() if digest in wanted}
+    alone: list[int] = []
+    for outcome in reader.fetch(sorted(once.values())) if once else ():
+        if isinstance(outcome, Fetched):
+            deliver(outcome.body)
+        elif outcome.breaks:
+            alone.append(outcome.uid)
+    for uid in alone:
+        for outcome in reader.fetch([uid]):
+            if isinstance(outcome, Fetched):
+                deliver(outcome.body)
+
+
+def read_body(file: BinaryIO, size: int, spool: Spool) -> Body:
+    """A message as it is read from a store; `size` is what it should have. It may be any other octets."""
+    builder = BodyBuilder()
+    if size <= _IN_MEMORY_OCTETS:
+        octets = file.read(size + 1)
+        builder.feed(octets)
+        return builder.body(octets=octets)
+    with spool() as copy:
+        path = Path(copy.name)
+        try:
+            while octets := file.read(_PIECE_OCTETS):
+                builder.feed(octets)
+                copy.write(octets)
+            copy.flush()
+        except OSError as error:
+            path.unlink()
+            raise ArchiveNotWritable(
+                f"{path.parent}: {error.strerror}", hint="make room and run again; nothing is lost"
+            ) from error
+        except BaseException:
+            path.unlink()
+            raise
+    return builder.body(spool=path)

@@ -1,0 +1,255 @@
+"""`check` and `run --dry-run`: look at servers and say what a run would do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from archiver.config.load import ServerSettings, Settings
+from archiver.destination.folder_map.not_ours import NotOurs
+from archiver.errors import worst
+from archiver.imap.capabilities import ServerFacts
+from archiver.replay.meeting import Word
+from archiver.report.units import size
+from pipelines.cli.sharing import tell_sharing
+from pipelines.cli.terminal import Accounts, Terminal, load_accounts
+from pipelines.show.preview import Preview, preview_accounts
+from pipelines.show.preview_destination import DestinationPreview
+from pipelines.show.tables import Row, map_table, notice_lines, plain_table, plan_table
+from pipelines.stop import STOP
+
+
+def check_accounts(configs: Sequence[Path], terminal: Terminal) -> int:
+    """Log in to the accounts that `configs` name and tell what was found; returns the worst exit code."""
+    return _look(configs, terminal, "archiver-check/1", details=True, with_destination=True)
+
+
+def plan_accounts(
+    configs: Sequence[Path],
+    terminal: Terminal,
+    *,
+    new_source: bool,
+    new_archive: bool,
+    word: Word,
+    with_destination: bool,
+) -> int:
+    """Print the plan of a run and do nothing else; returns the worst exit code."""
+    kinds = {"new_source": new_source, "new_archive": new_archive, "with_destination": with_destination}
+    return _look(configs, terminal, "archiver-plan/1", details=False, word=word, **kinds)
+
+
+def _look(
+    configs: Sequence[Path],
+    terminal: Terminal,
+    name: str,
+    *,
+    details: bool,
+    with_destination: bool,
+    new_source: bool = False,
+    new_archive: bool = False,
+    word: Word = "ask",
+) -> int:
+    accounts = load_accounts(configs, terminal)
+    STOP.install()
+    previews = preview_accounts(
+        accounts.settings,
+        new_source=new_source,
+        new_archive=new_archive,
+        word=word,
+        with_destination=with_destination,
+    )
+    if STOP.signal is not None:
+        STOP.check()
+    results = [preview.to_json() for preview in previews] + _refused(accounts)
+    exit_code = worst(each["exit_code"] for each in results)
+    terminal.document({"format": name, "accounts": results, "exit_code": exit_code})
+    if terminal.tables:
+        for preview, result in zip(previews, results, strict=False):
+            if terminal.verbose or not accounts.several:
+                _show(preview, result, terminal, details=details)
+        if accounts.several:
+            terminal.out.table(_summary(results))
+    sharing = [preview.sharing for preview in previews if preview.sharing]
+    tell_sharing(sharing, terminal, with_destination=with_destination)
+    for preview in previews:
+        for notice in preview.notices if accounts.several and not terminal.verbose else ():
+            terminal.warn(f"{preview.settings.account}: {notice.text}")
+        if preview.message:
+            terminal.problem(f"{preview.settings.account}: {preview.message}")
+    return exit_code
+
+
+def _refused(accounts: Accounts) -> list[Row]:
+    return [
+        {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
+        for each in accounts.refused
+    ]
+
+
+def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -> None:
+    out, settings, server = terminal.out, preview.settings, preview.server
+    out.say(
+        f"\n{settings.account}: {settings.source.user} at {settings.source.host}:{settings.source.port}", "bold"
+    )
+    if server is None:
+        return
+    if details:
+        facts = plain_table("", "", left=2)
+        facts.show_header = False
+        for name, text in _facts(preview):
+            facts.add_row(name, text)
+        out.table(facts)
+        out.print()
+    shown = result["folders"] if details or terminal.verbose else [f for f in result["folders"] if f["reason"]]
+    if shown:
+        out.table(plan_table(shown, directories=details and preview.bucket is None))
+    if len(shown) < len(result["folders"]):
+        out.say(f"{len(result['folders']) - len(shown)} folders unchanged: they need not be opened")
+    for each in result["skipped"]:
+        out.say(f"left out: {each['name']}: {each['reason']}")
+    if preview.beginning is not None and preview.beginning.problem is None:
+        out.say(f"no archive yet at {preview.beginning.place}: the first run begins one")
+    if preview.error is None:
+        out.say(_estimate(preview))
+    for line in notice_lines(result["notices"]):
+        out.say(line, "yellow")
+    if preview.destination is not None:
+        _show_destination(preview.destination, terminal, details=details)
+        if preview.sharing is not None and preview.sharing.note is not None:
+            out.say(preview.sharing.note)
+        if (to_send := _to_send(preview)) is not None:
+            out.say(to_send)
+
+
+def _show_destination(preview: DestinationPreview, terminal: Terminal, *, details: bool) -> None:
+    out, there = terminal.out, preview.to_json()
+    out.say(f"\nto {there['user']} at {there['address']}", "bold")
+    if preview.server is None:
+        return
+    if details:
+        facts = plain_table("", "", left=2)
+        facts.show_header = False
+        for name, text in _facts_of(preview.server, pinned=_is_pinned(preview.settings.destination)):
+            facts.add_row(name, text)
+        room = "not told" if preview.free_octets is None else f"{size(preview.free_octets)} free"
+        limit = preview.append_limit
+        if preview.met:
+            facts.add_row("mailbox", preview.met)
+        facts.add_row("room", room + (f", messages up to {size(limit)}" if limit is not None else ""))
+        out.table(facts)
+        out.print()
+    shown = [
+        each for each in there["folders"] if details or terminal.verbose or each["why"] or each["state"] == "create"
+    ]
+    if shown:
+        out.table(map_table(shown))
+    if len(shown) < len(there["folders"]):
+        out.say(f"{len(there['folders']) - len(shown)} folders are there under their own names")
+    for warning in preview.warnings:
+        out.say(f"note: {warning}", "yellow")
+    if preview.not_ours is not None:
+        out.say(_not_ours(preview.not_ours, preview.settings, compared=preview.compared))
+
+
+def _not_ours(found: NotOurs, settings: Settings, *, compared: bool) -> str:
+    """How much mail of others the destination holds."""
+    text = f"destination: {found.messages:,} messages there are not ours"
+    if settings.destination is not None and settings.destination.prefix:
+        text += f', {found.below_prefix:,} of them below "{settings.destination.prefix}"'
+    if found.messages and not compared:
+        text += "; without an archive it cannot be told whether they are the account's own"
+    if found.untold:
+        text += f"; {found.untold:,} folders do not tell how many they hold"
+    return text
+
+
+def _to_send(preview: Preview) -> str | None:
+    """About what is to be sent to the destination, and whether there is room for it."""
+    there, totals = preview.destination, preview.totals
+    if there is None or there.error is not None or preview.error is not None:
+        return None
+    messages = max(0, totals["messages"] - there.held - there.removed)
+    if not messages:
+        return "nothing is to be sent but what changes"
+    octets = totals["size"] * messages // totals["messages"] if totals["messages"] else 0
+    text = f"about {messages:,} messages are to be sent" + (f", {size(octets)}" if octets else "")
+    if there.free_octets is not None and octets > there.free_octets:
+        text += f"; but only {size(there.free_octets)} are free there"
+    return text
+
+
+def _is_pinned(server: ServerSettings | None) -> bool:
+    return server is not None and server.fingerprint is not None
+
+
+def _facts(preview: Preview) -> list[tuple[str, str]]:
+    server, place = preview.server, preview.place
+    assert server is not None
+    state = "is there" if place.exists else "will be made"
+    facts = _facts_of(server, pinned=_is_pinned(preview.settings.source))
+    facts.append(("archive", f"{place.path} ({state}, {size(place.free_octets)} free)"))
+    return [*facts, *(preview.bucket.facts() if preview.bucket else ())]
+
+
+def _facts_of(server: ServerFacts, *, pinned: bool) -> list[tuple[str, str]]:
+    tls = "none: password and mail can be read by anyone on the way"
+    if server.tls is not None:
+        tls = f"{server.tls.version}, {server.tls.cipher}"
+        if server.tls.subject:
+            tls += f"; certificate for {server.tls.subject}, until {server.tls.expires}"
+        elif pinned:
+            tls += "; the pinned certificate"
+    facts = [("greeting", server.greeting or "none"), ("TLS", tls)]
+    facts.append(("offers", ", ".join(server.used) or "nothing beyond plain IMAP4rev1"))
+    if server.missed:
+        facts.append(("lacks", ", ".join(server.missed)))
+    return facts
+
+
+def _estimate(preview: Preview) -> str:
+    totals = preview.totals
+    has = f"{totals['folders']} folders, {totals['messages']:,} messages"
+    has += f", {size(totals['size'])}" if totals["size"] else ""
+    if not totals["to_visit"]:
+        return f"{has}; nothing to do: no folder changed"
+    fetch = f"{has}; a run opens {totals['to_visit']} and fetches about {totals['to_fetch']:,} messages"
+    fetch += f", {size(totals['octets'])}" if totals["octets"] else ""
+    if preview.settings.messages.search:
+        fetch += f", less what search {preview.settings.messages.search} leaves out"
+    if totals["octets"] > preview.place.free_octets and preview.bucket is None:
+        fetch += f"; but only {size(preview.place.free_octets)} are free at {preview.place.path}"
+    return fetch
+
+
+def _summary(results: Sequence[Row]) -> Table:
+    with_destination = any(each.get("destination") for each in results)
+    titles_there = ("there already", "not ours", "room there") if with_destination else ()
+    table = plain_table("account", "", "folders", "messages", "to fetch", "octets", *titles_there, left=2)
+    for each in results:
+        totals, there = each.get("totals") or {}, each.get("destination")
+        good = each["exit_code"] == 0
+        table.add_row(
+            each["account"],
+            "ok" if good else f"exit code {each['exit_code']}",
+            *(f"{totals[name]:,}" if totals else "" for name in ("folders", "messages", "to_fetch")),
+            size(totals["octets"]) if totals else "",
+            *_there(there, len(titles_there)),
+        )
+    good = sum(each["exit_code"] == 0 for each in results)
+    table.add_row(f"{good:,} of {len(results):,} are well")
+    return table
+
+
+def _there(there: Row | None, columns: int) -> list[str]:
+    """How many copies a destination holds, how many messages of others, and its room; empty where there is none,
+    or it could not be asked."""
+    if not columns or there is None or there["server"] is None:
+        return [""] * columns
+    strangers = there["not_ours"]
+    return [
+        f"{there['held']:,}",
+        "" if strangers is None else f"{strangers['messages']:,}",
+        "" if there["free"] is None else size(there["free"]),
+    ]

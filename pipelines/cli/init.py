@@ -1,0 +1,164 @@
+"""`init`: an account file from options, or from a person's answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import typer
+
+from archiver.account.note import has_archive, leave_note, place_of_archive
+from archiver.account.opening import open_archive
+from archiver.config.load import load_account
+from archiver.config.settings import SecretReference, Tls
+from archiver.config.template import NewAccount, template
+from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError
+from archiver.storage.files import sync_paths
+
+_KINDS = ("env", "file", "command", "keyring")
+_ASKED = {
+    "env": "Name of the environment variable",
+    "file": "Path of the file",
+    "command": "Command that prints it",
+    "keyring": "Service in the keyring",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the options say; None and an empty mapping are left open. `password` is kind → value."""
+
+    host: str | None
+    user: str | None
+    tls: str | None
+    port: int | None
+    path: str | None
+    password: Mapping[str, str]
+
+
+def init_account(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
+    """Write the account file, private, whole or not at all.
+
+    Raises:
+        ConfigError: it is there already, or the options do not make an account; nothing is written.
+        ArchiveNotWritable: it cannot be written.
+    """
+    if os.path.lexists(file) and not force:
+        raise ConfigError(str(file), ["is there already"], hint="--force overwrites it, another name leaves it")
+    asking = sys.stdin.isatty() and not as_json
+    account = _asked(answers, file.stem) if asking else _given(answers)
+    _write(file, template(account))
+    found = _archive_there(file)
+    if as_json:
+        document = {"format": "archiver-init/1", "file": str(file), "account": file.stem, "archive": found}
+        typer.echo(json.dumps(document, indent=1))
+    else:
+        if found is not None:
+            typer.echo(f"there is an archive at {found} already; runs go on with it")
+        typer.echo(f"{file} is written. Next: `archiver check {shlex.quote(str(file))}` logs in and looks.")
+    return 0
+
+
+def _given(answers: Answers) -> NewAccount:
+    """The account of the options alone; the address and the password's place cannot be guessed."""
+    missing = [f"--{name} is missing" for name in ("host", "user") if not getattr(answers, name)]
+    if not answers.password:
+        missing.append("--password-env, --password-file, --password-command or --password-keyring is missing")
+    if missing:
+        raise ConfigError("archiver init", missing, hint="on a terminal it is asked for")
+    return _account(answers.host or "", answers.user or "", answers, _tls(answers.tls), answers.path)
+
+
+def _asked(answers: Answers, name: str) -> NewAccount:
+    host = answers.host or _ask("IMAP server (as in imap.example.org)")
+    user = answers.user or _ask("User at that server", default=name if "@" in name else None)
+    tls = _tls(answers.tls or _ask("TLS: implicit (port 993), starttls (port 143) or off", default="implicit"))
+    password = answers.password
+    if not password:
+        kind = ""
+        while kind not in _KINDS:
+            kind = _ask("Where is the password found: env, file, command or keyring", default="env")
+        password = {kind: _ask(_ASKED[kind])}
+    path = answers.path or _ask("Where is the archive to be", default="/srv/mail-archive/{account}")
+    complete = Answers(host, user, tls, answers.port, path, password)
+    return _account(host, user, complete, tls, path)
+
+
+def _ask(text: str, default: str | None = None) -> str:
+    return str(typer.prompt(text, default=default, err=True))
+
+
+def _tls(text: str | None) -> Tls:
+    if text is not None and text not in ("implicit", "starttls", "off"):
+        raise ConfigError("--tls", [f'"{text}" is not one of implicit, starttls, off'])
+    return cast(Tls, text or "implicit")
+
+
+def _account(host: str, user: str, answers: Answers, tls: Tls, path: str | None) -> NewAccount:
+    if len(answers.password) > 1:
+        raise ConfigError("archiver init", ["a password is found in one place; give one --password-... option"])
+    (kind, value), *_ = answers.password.items()
+    reference: str | tuple[str, ...] = value
+    if kind == "command":
+        try:
+            reference = tuple(shlex.split(value))
+        except ValueError as error:
+            raise ConfigError("--password-command", [f"is no command line: {error}"]) from error
+    known = cast(Literal["env", "file", "command", "keyring"], kind)
+    archive = path or NewAccount().path
+    return NewAccount(host, user, SecretReference(known, reference), archive, tls, answers.port)
+
+
+def _write(file: Path, text: str) -> None:
+    """Written beside its place, read again as a run would, and only then put there.
+
+    NOTE: read under its own name, which is the account's, in a folder of its own beside the real one, where the
+    defaults of the real folder do not count: the file stands for itself.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".init-") as scratch:
+            draft = Path(scratch) / file.name
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                out.write(text)
+                out.flush()
+                os.fsync(out.fileno())
+            _check(draft, file)
+            os.replace(draft, file)
+            sync_paths([os.fspath(file.absolute().parent)])
+    except OSError as error:
+        raise ArchiveNotWritable(f"{file}: {error.strerror}", hint="give this user write access there") from error
+
+
+def _archive_there(file: Path) -> str | None:
+    """Where the account's archive is, if it is there: then it is noted that it belongs to this account."""
+    try:
+        settings = load_account(file.absolute())
+        if not has_archive(settings):
+            return None
+        with open_archive(settings) as archive:
+            identity = archive.catalog.identity()
+    except ArchiverError:
+        return None  # the first use of the account says what is wrong
+    if identity is None or identity.account != settings.account:
+        return None
+    leave_note(settings, identity)
+    return place_of_archive(settings)
+
+
+def _check(draft: Path, file: Path) -> None:
+    try:
+        load_account(draft)
+    except ConfigError as error:
+        problems = error.problems
+    else:
+        return
+    raise ConfigError(str(file), problems, hint="nothing was written")

@@ -1,0 +1,157 @@
+"""The command line: which verbs there are, the exit codes, and how errors are told.
+
+A verb's options and help are in `pipelines.verbs`. What it does is in `pipelines.commands` and imported when the
+verb is given, so that `archiver --help` need not wait for Luigi, SQLAlchemy and an IMAP library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, NoReturn
+
+import typer
+
+from archiver.config.secrecy import redacted
+from archiver.errors import ArchiverError, ConfigError
+from pipelines.cli.verbs import accounts, messages, proving, steps
+
+#: What the exit code says; with several accounts the worst counts.
+EXIT_CODES: dict[int, str] = {
+    0: "done: all that was asked for is in the archive, and at the destination",
+    1: "unexpected error: a bug, with its traceback",
+    2: "the command line or the configuration is wrong",
+    3: "incomplete: some messages or folders are missing somewhere, all listed",
+    4: "verify found differences at the destination, or strange files",
+    5: "authentication or connection: refused, or not reached",
+    6: "the archive is damaged: bytes are missing or different",
+    7: "another run holds the account's lock",
+    8: "the archive is missing or cannot be written: disk full, no permission",
+    75: "throttled: the server asks to try later",
+    128: "stopped by signal N; what was fetched is kept, run again to go on",
+}
+
+_CODES = "\n".join(f"{'128+N' if code == 128 else code:>6} {text}" for code, text in EXIT_CODES.items())
+_EPILOG = f"""
+\b
+Exit codes, the worst one with several accounts:
+{_CODES}
+
+\b
+To begin:
+  archiver init configs/alice.toml   write an account file
+  archiver check configs/alice.toml  log in, look, change nothing
+  archiver run configs/alice.toml    archive it, replay it; again every night
+
+CONFIG is an account file or a folder of them. `archiver VERB --help` tells all about a verb.
+"""
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=True,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog=_EPILOG,
+    help="Archive IMAP accounts exactly, incrementally and provably: fetched once, byte for byte, into a Maildir "
+    "that any mail program reads, or into a bucket; re-run without fear; verified like a backup; sent on to any "
+    "server.",
+)
+def archiver(
+    context: typer.Context,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", hidden=True)] = False,
+) -> None:
+    if show_version:
+        text = json.dumps({"format": "archiver-version/1", "version": _version()}) if as_json else _version()
+        typer.echo(text if as_json else f"archiver {text}")
+        raise typer.Exit(0)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
+
+
+#: All verbs in the order of the help, each with its line there.
+VERBS: Sequence[tuple[Callable[..., int], str]] = (
+    (accounts.init, "Write a commented account file."),
+    (accounts.check, "Log in, look at the server and the folders, change nothing."),
+    (steps.run, "Archive accounts; with a [destination] replay and compare them, too."),
+    (steps.archive, "The archive step alone."),
+    (steps.replay, "The archive onto the destination; the source is not asked."),
+    (accounts.status, "What the archives hold, and what waits in quarantine."),
+    (accounts.report, "What the last run did: as text, or as a page for the browser."),
+    (messages.search, "Find messages by sender, subject, date, size, flags."),
+    (messages.show, "One message: its header, where it lies, its parts, its octets."),
+    (proving.verify, "Prove that every message is there, octet for octet; at the destination, too."),
+    (proving.repair, "Fetch again what is missing or damaged in the archive."),
+    (steps.retry, "Try quarantined messages again, or accept their loss."),
+    (messages.export, "Folders, of now or of then, as a Maildir, as mboxes or as single files."),
+    (proving.gc, "What killed runs left in buckets: list it, or remove it."),
+    (proving.rebuild, "Make a lost or damaged catalog again."),
+    (accounts.demo, "See the whole job in a minute, without an account."),
+)
+for _verb, _line in VERBS:
+    app.command(short_help=_line)(_verb)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The `archiver` command. Ends the process with one of `EXIT_CODES`."""
+    code = invoke(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read us has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code. An error that nobody foresaw is raised as it is."""
+    as_json = "--json" in arguments
+    try:
+        command = typer.main.get_command(app)
+        code = command.main(args=list(arguments), prog_name="archiver", standalone_mode=False)
+    except typer.TyperException as error:
+        return _fail(_usage_error(error), as_json)
+    except typer.Abort:
+        return _fail(ConfigError("archiver", ["no answer was given"], hint="nothing was written"), as_json)
+    except ArchiverError as error:
+        return _fail(error, as_json)
+    except BaseException as error:
+        if as_json and not isinstance(error, SystemExit):
+            _print_error(redacted(f"unexpected error: {error!r}"), None, 1)
+        raise
+    return int(code or 0)
+
+
+def _version() -> str:
+    try:
+        return version("mail-archiver")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _usage_error(error: typer.TyperException) -> ConfigError:
+    """A mistake on the command line in our words: one line, and where to read on."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "archiver"
+    text = error.format_message().rstrip(".").replace("\n", " ")
+    return ConfigError(command, [text[:1].lower() + text[1:]], hint=f"`{command} --help` tells more")
+
+
+def _fail(error: ArchiverError, as_json: bool) -> int:
+    if as_json:
+        _print_error(error.message, error.hint, error.exit_code)
+    for line in str(error).splitlines():
+        typer.echo(f"archiver: {line.removeprefix('archiver: ')}", err=True)
+    return error.exit_code
+
+
+def _print_error(message: str, hint: str | None, exit_code: int) -> None:
+    typer.echo(json.dumps({"error": {"message": message, "hint": hint, "exit_code": exit_code}}, indent=1))

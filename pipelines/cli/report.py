@@ -1,0 +1,178 @@
+"""`report`: what a run did, for people: as text, or as the page in the browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from archiver.account.note import has_archive, why_not_begin
+from archiver.config.load import Settings
+from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, worst
+from archiver.mail.folder_names import printable
+from archiver.report.document import FORMAT
+from archiver.report.units import Row, completed, counted, span
+from archiver.report.verdict import verdict
+from pipelines.cli.terminal import Terminal, load_accounts
+from pipelines.failures import logged
+from pipelines.reporting import write_page
+from pipelines.show.tables import (
+    destination_equation,
+    destination_table,
+    difference_lines,
+    equation,
+    failure_lines,
+    folders_table,
+    loss_lines,
+    notice_lines,
+    status_text,
+)
+
+_SHOWN = 50
+
+
+def show_reports(
+    configs: Sequence[Path], terminal: Terminal, *, run_id: str | None = None, open_page: bool = False
+) -> int:
+    """Tell what the last run of each account did, or the run `run_id`; returns the worst exit code, which is 0
+    where there is a report, whatever it says."""
+    accounts = load_accounts(configs, terminal)
+    results = [_found(settings, run_id, terminal, open_page) for settings in accounts.settings]
+    results += [_failed(each.account, each.error) for each in accounts.refused]
+    exit_code = worst(each["exit_code"] for each in results)
+    terminal.document({"format": "archiver-reports/1", "accounts": results, "exit_code": exit_code})
+    for each in results[: len(accounts.settings)]:
+        if each["message"]:
+            terminal.problem(f"{each['account']}: {each['message']}")
+            continue
+        if terminal.tables:
+            _show(each, completed(each["document"]), terminal)
+        if open_page and each["page"]:
+            _open(Path(each["page"]), terminal)
+    return exit_code
+
+
+def _found(settings: Settings, run_id: str | None, terminal: Terminal, want_page: bool) -> dict[str, Any]:
+    try:
+        path = _path(settings, run_id)
+        document = _read(path)
+    except Exception as error:
+        return _failed(settings.account, logged(error))
+    return {
+        "account": settings.account,
+        "exit_code": 0,
+        "message": None,
+        "run": path.parent.name,
+        "report": str(path),
+        "page": _page(path, document, terminal, want_page),
+        "document": document,
+    }
+
+
+def _failed(account: str, error: ArchiverError) -> dict[str, Any]:
+    return {"account": account, "exit_code": error.exit_code, "message": str(error)}
+
+
+def _path(settings: Settings, run_id: str | None) -> Path:
+    """The report of a run, or the one that was written last. Neither a server nor the catalog is needed."""
+    runs = settings.archive.path / "runs"
+    if run_id is not None:
+        path = runs / run_id / "report.json"
+        if not path.is_file():
+            hint = f"`archiver status {settings.file} --runs` lists all runs"
+            raise ConfigError(str(runs), [f"there is no report of the run {run_id}"], hint=hint)
+        return path
+    try:
+        os.scandir(runs).close()  # NOTE: glob finds nothing where it may not look, and says nothing
+    except FileNotFoundError:
+        pass  # there is no run yet
+    newest = max(runs.glob("*/report.json"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    if newest is None:
+        if not has_archive(settings) and isinstance(reason := why_not_begin(settings, "never"), ArchiveMissing):
+            raise reason
+        hint = f"`archiver run {settings.file}` writes one"
+        raise ConfigError(str(runs), ["there is no report yet"], hint=hint)
+    return newest
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            str(path), [f"cannot be read: {error}"], hint="the next run writes another one"
+        ) from error
+    if document.get("format") != FORMAT:
+        raise ConfigError(str(path), [f"is not of the format {FORMAT}, the only one that this version reads"])
+    return document
+
+
+def _show(result: Row, report: Row, terminal: Terminal) -> None:
+    out, totals = terminal.out, report["totals"]
+    out.say(f"\n{result['account']}: run {printable(report['run'])}, {_when(report)}", "bold")
+    for word in ("source", "destination"):
+        if report[word] is not None:
+            out.say(printable(f"{word}: {report[word]['user']} at {report[word]['server']}"))
+    if report["folders"]:
+        out.table(folders_table(report["folders"], totals, work=True, every=terminal.verbose))
+        out.say(equation(totals))
+    if totals["destination"] is not None:
+        out.table(destination_table(report["folders"], totals, every=terminal.verbose))
+        out.say(destination_equation(totals))
+    found = verdict(report)
+    line = status_text(printable(report["status"]))
+    line.append(f", exit code {report['exit_code']}: {printable(found.headline)}", style="default")
+    out.print(line, soft_wrap=True)
+    for sentence in found.sentences:
+        out.say(printable(sentence))
+    _show_lists(report, terminal)
+    if report["timings"]:
+        steps = ", ".join(f"{step} {span(seconds)}" for step, seconds in report["timings"].items())
+        out.say(printable(f"it took: {steps}"))
+    out.say(f"report {result['report']}")
+    if result["page"]:
+        out.say(f"page {result['page']}")
+
+
+def _when(report: Row) -> str:
+    return printable(f"{report['started']} to {report['finished']}")
+
+
+def _show_lists(report: Row, terminal: Terminal) -> None:
+    out, failures = terminal.out, report["failures"]
+    if failures:
+        out.say(f"{counted(len(failures), 'failure')}:", "yellow")
+        for line in failure_lines(failures):
+            out.say(line)
+    texts = (*difference_lines(report["differences"]), *loss_lines(report["losses"]))
+    for line in (*notice_lines(report["notices"]), *texts):
+        out.say(line)
+    skipped = report["skipped"] if terminal.verbose else report["skipped"][:_SHOWN]
+    for each in skipped:
+        out.say(printable(f"left out: {each['name']}: {each['reason']}"))
+    if len(skipped) < len(report["skipped"]):
+        out.say(f"left out: {len(report['skipped']) - len(skipped):,} more; --verbose lists them")
+
+
+def _page(report: Path, document: Row, terminal: Terminal, wanted: bool) -> str | None:
+    """The page beside a report. One that is wanted and is not there, or is not of this report, is made."""
+    page = report.with_suffix(".html")
+    try:
+        fresh = page.exists() and page.stat().st_mtime_ns >= report.stat().st_mtime_ns
+        if wanted and not fresh:
+            write_page(report, document)
+            fresh = True
+    except OSError as error:
+        terminal.problem(f"{page}: cannot be written: {error.strerror}")
+        return None
+    return str(page) if fresh else None
+
+
+def _open(page: Path, terminal: Terminal) -> None:
+    if terminal.tables:
+        terminal.out.say(f"opening {page}")
+    if not webbrowser.open(page.absolute().as_uri()):
+        terminal.warn(f"no browser was found; open {page} in one")

@@ -1,0 +1,151 @@
+"""`show`: one message of an archive: its header, where it lies, its parts, or its octets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rich.text import Text
+from rich.tree import Tree
+
+from archiver.account.opening import Archive
+from archiver.account.reading import existing_archive
+from archiver.config.load import load_account
+from archiver.errors import ConfigError, IntegrityError
+from archiver.facts.query import Found
+from archiver.mail.content import read_header
+from archiver.mail.folder_names import printable
+from archiver.mail.headers import fields_of
+from archiver.mail.mime import Part, Structure, structure_of
+from archiver.report.units import size
+from pipelines.cli.terminal import Terminal
+from pipelines.show.tables import plain_table
+from pipelines.work.search import arrived_text, found_to_record, resolve
+
+_READ_OCTETS = 1 << 20
+#: What people want to see first; --json has every field.
+_FIRST = ("from", "sender", "reply-to", "to", "cc", "bcc", "subject", "date", "message-id", "list-id")
+
+
+def show_message(config: Path, reference: str, terminal: Terminal, *, raw: bool) -> int:
+    """Tell all about one message, or write its octets to stdout."""
+    if config.is_dir():
+        raise ConfigError(str(config), ["is a folder; show takes one account file"])
+    if raw and terminal.as_json:
+        raise ConfigError("show", ["--raw and --json contradict each other"])
+    with existing_archive(load_account(config)) as archive:
+        places = resolve(archive, reference)
+        if raw:
+            return _write_octets(archive, places[0])
+        with archive.store.open(places[0].placement) as file:
+            header = read_header(file)
+        with archive.store.open(places[0].placement) as file:
+            structure = structure_of(file)
+        lies_at = archive.store.place(places[0].placement)
+    fields = [(printable(name), printable(value)) for name, value in fields_of(header)]
+    terminal.document(_document(places, lies_at, fields, structure))
+    if terminal.tables:
+        _show(places, lies_at, fields, structure, terminal)
+    return 0
+
+
+def _write_octets(archive: Archive, found: Found) -> int:
+    """The exact octets to stdout. They are hashed as they go by: an archive that lost one says so.
+
+    Raises:
+        IntegrityError: they are not those that were stored.
+    """
+    out = sys.stdout.buffer
+    sha256 = hashlib.sha256()
+    with archive.store.open(found.placement) as file:
+        try:
+            _copy(file, out, sha256)
+        except BrokenPipeError:  # whoever read us has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+    if sha256.hexdigest() != found.placement.digest:
+        problem = f"{archive.store.place(found.placement)}: its octets have the digest {sha256.hexdigest()}"
+        raise IntegrityError(problem, hint="restore it from a backup")
+    return 0
+
+
+def _copy(file: BinaryIO, out: BinaryIO, sha256: Any) -> None:
+    while octets := file.read(_READ_OCTETS):
+        sha256.update(octets)
+        out.write(octets)
+    out.flush()
+
+
+def _document(
+    places: Sequence[Found], lies_at: str, fields: Sequence[tuple[str, str]], structure: Structure
+) -> dict[str, Any]:
+    return {
+        "format": "archiver-show/1",
+        **found_to_record(places[0]),
+        "path": printable(lies_at),
+        "also": [found_to_record(each) for each in places[1:]],
+        "fields": fields,
+        "structure": _part_to_record(structure.root),
+        "structure_complete": structure.complete,
+        "exit_code": 0,
+    }
+
+
+def _part_to_record(part: Part) -> dict[str, Any]:
+    return {
+        name: printable(value) if isinstance(value, str) else value
+        for name, value in asdict(part).items()
+        if name != "parts"
+    } | {"parts": [_part_to_record(each) for each in part.parts]}
+
+
+def _show(
+    places: Sequence[Found],
+    lies_at: str,
+    fields: Sequence[tuple[str, str]],
+    structure: Structure,
+    terminal: Terminal,
+) -> None:
+    out, place = terminal.out, places[0].placement
+    shown = [(name, value) for name, value in fields if name.lower() in _FIRST]
+    for name, value in shown:
+        out.say(f"{name}: {value}")
+    if len(shown) < len(fields):
+        out.say(f"and {len(fields) - len(shown):,} more header fields; --json or --raw shows them", "dim")
+    out.print()
+    facts = plain_table("", "", left=2)
+    facts.show_header = False
+    for each in places:
+        facts.add_row("folder", Text(f"{printable(each.folder)}, {_standing(each)}"))
+    facts.add_row("arrived", Text(printable(places[0].internaldate or arrived_text(place.arrived))))
+    facts.add_row("flags", Text(printable(" ".join(sorted(place.flags)) or "none")))
+    facts.add_row("size", f"{place.size:,} octets")
+    facts.add_row("digest", place.digest)
+    facts.add_row("lies at", Text(printable(lies_at)))
+    out.table(facts)
+    out.print()
+    out.table(_tree(structure.root))
+    if not structure.complete:
+        out.say("there are more parts, or deeper ones, than are shown", "yellow")
+
+
+def _standing(found: Found) -> str:
+    place = found.placement
+    where = f"uid {place.uid}, uidvalidity {place.uidvalidity}"
+    if found.gone_at is None:
+        return f"{where}, present"
+    return f"{where}, gone since {found.gone_at}" + ("" if found.is_current else " (its epoch ended)")
+
+
+def _tree(part: Part, tree: Tree | None = None) -> Tree:
+    words = [part.type, part.charset, part.encoding, size(part.size), part.filename and f'"{part.filename}"']
+    label = Text(printable("  ".join(word for word in words if word)))
+    branch = Tree(label) if tree is None else tree.add(label)
+    for each in part.parts:
+        _tree(each, branch)
+    return branch

@@ -1,0 +1,148 @@
+"""Where a verb speaks: people read tables on stdout and a log on stderr, programs one JSON document on stdout.
+
+What servers say is never read as markup and is escaped before it comes here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console, RenderableType
+
+from archiver.config.load import Settings, account_files, fleet_conflicts, load_account
+from archiver.errors import ArchiverError
+from archiver.mail.folder_names import printable
+from pipelines.failures import logged
+
+_WIDTH_WITHOUT_TERMINAL = 120
+
+
+class PlainConsole(Console):
+    """A console that takes text as it is. When its reader goes away it falls silent and the work goes on."""
+
+    def __init__(self, file: TextIO) -> None:
+        width = None if file.isatty() or "COLUMNS" in os.environ else _WIDTH_WITHOUT_TERMINAL
+        super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """One line, never broken by us, so that it can be copied and searched for."""
+        self.print(text, style=style, soft_wrap=True)
+
+    def table(self, table: RenderableType) -> None:
+        """A table; in a file or a pipe without the blanks that fill its lines."""
+        if self.is_terminal:
+            self.print(table)
+            return
+        with self.capture() as capture:
+            self.print(table)
+        for line in capture.get().splitlines():
+            self.say(line.rstrip())
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """How a verb speaks. `tables` is whether people want to see them."""
+
+    out: PlainConsole
+    err: PlainConsole
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+    @property
+    def tables(self) -> bool:
+        return not (self.as_json or self.quiet)
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a terminal that can show things that move."""
+        return self.err.is_terminal and not self.err.is_dumb_terminal and self.tables
+
+    def document(self, document: dict[str, Any]) -> None:
+        """Print the one JSON document, if it was asked for."""
+        if not self.as_json:
+            return
+        text = json.dumps(document, indent=1, ensure_ascii=not _is_utf8(self.out))
+        try:
+            self.out.file.write(text + "\n")
+            self.out.file.flush()
+        except BrokenPipeError:
+            self.out.on_broken_pipe()
+
+    def problem(self, text: str) -> None:
+        """Something a person has to do something about; every line of it is one problem."""
+        for line in text.splitlines():
+            self.err.say(f"archiver: {printable(line)}", "red")
+
+    def warn(self, text: str) -> None:
+        """Something a person should know."""
+        if not self.quiet:
+            self.err.say(f"archiver: {printable(text)}", "yellow")
+
+
+def open_terminal(*, as_json: bool, quiet: bool, verbose: bool) -> Terminal:
+    """The process's own stdout and stderr."""
+    return Terminal(PlainConsole(sys.stdout), PlainConsole(sys.stderr), as_json, quiet, verbose)
+
+
+def _is_utf8(console: Console) -> bool:
+    return console.encoding.lower().replace("-", "") == "utf8"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An account that cannot be begun, mostly for mistakes in its file: it ends here, others go on."""
+
+    account: str
+    error: ArchiverError
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The accounts that a command line names."""
+
+    settings: Sequence[Settings]
+    refused: Sequence[Refused]
+
+    @property
+    def several(self) -> bool:
+        return len(self.settings) + len(self.refused) > 1
+
+
+def load_accounts(configs: Sequence[Path], terminal: Terminal) -> Accounts:
+    """Load what `configs` name; says what is wrong with those that are refused.
+
+    Raises:
+        ConfigError: no account file there, or the only one is wrong.
+    """
+    settings: list[Settings] = []
+    refused: list[Refused] = []
+    files = account_files(configs)
+    for file in files:
+        try:
+            settings.append(load_account(file))
+        except Exception as raised:
+            error = logged(raised)
+            if len(files) == 1:
+                raise error from None
+            refused.append(Refused(file.stem, error))
+            terminal.problem(str(error))
+    conflicts = fleet_conflicts(settings)
+    for file, conflict in conflicts.items():
+        refused.append(Refused(file.stem, conflict))
+        terminal.problem(str(conflict))
+    settings = [each for each in settings if each.file not in conflicts]
+    for each in settings:
+        for warning in each.warnings:
+            terminal.warn(f"{each.file}: {warning}")
+    return Accounts(settings, refused)

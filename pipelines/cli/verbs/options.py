@@ -1,0 +1,95 @@
+"""The options that several verbs have, said once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from archiver.errors import ConfigError
+
+Configs = Annotated[
+    list[Path], typer.Argument(metavar="CONFIG", help="Account files, or folders of account files.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something needs a person.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every folder and every step.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Accounts side by side.", show_default="4, or fewer accounts"),
+]
+SchedulerUrl = Annotated[
+    str | None, typer.Option("--scheduler-url", metavar="URL", help="Use this luigid instead of a local scheduler.")
+]
+RunId = Annotated[
+    str | None,
+    typer.Option("--run", metavar="ID", help="Name the run; the same name again resumes it, or does nothing."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; fetch nothing, write nothing.")]
+NewSource = Annotated[
+    bool, typer.Option("--new-source", help="Confirm that the account's mail moved to another server or user.")
+]
+NewArchive = Annotated[
+    bool,
+    typer.Option("--new-archive", help="Confirm that an archive may begin here, or that this is another one."),
+]
+SameDestination = Annotated[
+    bool,
+    typer.Option(
+        "--same-destination", help="Confirm that the destination is the same mailbox as before, elsewhere."
+    ),
+]
+NewDestination = Annotated[
+    bool,
+    typer.Option(
+        "--new-destination", help="Confirm that the destination is the right mailbox, new to this archive."
+    ),
+]
+
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="DATE", help="As it stood then: 2026-11-20, or 2026-11-20T14:00."),
+]
+IncludeVanished = Annotated[
+    bool, typer.Option("--include-vanished", help="Send also what is gone from the source: a restore.")
+]
+IncludeRemoved = Annotated[
+    bool, typer.Option("--include-removed", help="Send again what was removed at the destination.")
+]
+ConfirmDeletions = Annotated[
+    bool,
+    typer.Option("--confirm-deletions", help='Carry out [replay] vanished = "mark" or "expunge" beyond the brake.'),
+]
+
+
+def terminal_of(as_json: bool, quiet: bool = False, verbose: bool = False) -> Any:
+    """What a verb speaks to (a `Terminal`, which is imported when it is needed)."""
+    from pipelines.cli.terminal import open_terminal
+
+    if quiet and verbose:
+        raise ConfigError("archiver", ["--quiet and --verbose contradict each other"])
+    return open_terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+def destination_word(same: bool, new: bool) -> Any:
+    """What a person says of the destination (a `Word`).
+
+    Raises:
+        ConfigError: two things at once.
+    """
+    if same and new:
+        raise ConfigError("archiver", ["--same-destination and --new-destination contradict each other"])
+    return "same" if same else "new" if new else "ask"
+
+
+def run_id_of(text: str | None) -> str | None:
+    """A run's name as it was given.
+
+    Raises:
+        ConfigError: it cannot name a directory.
+    """
+    if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+        raise ConfigError("--run", ["an ID has ASCII letters, digits and . _ - only, not first, 100 at most"])
+    return text

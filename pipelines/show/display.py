@@ -1,0 +1,271 @@
+"""What a run shows while it works: a few moving lines on a terminal, a sober log elsewhere.
+
+Events come from several processes and are many; here they become one line for each account that works, and log
+lines for what a person should know. Octets stored are told now and then, not each time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from archiver.events import Exported, Noted, Planned, Received, Sent, Stored, Verified, Working
+from archiver.mail.folder_names import printable
+from archiver.report.units import size
+from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, log_line
+
+_LEAST_PACE_SECONDS = 0.1
+_TICK_SECONDS = 0.25
+_LOG_SECONDS = 5.0
+_PACE_SECONDS = 15.0
+_BAR_FROM_WIDTH = 100
+_NUMBER_WIDTHS = (11, 7, 9, 9)
+
+_DOING = {
+    "enumerate": "listing folders",
+    "archive": "archiving",
+    "replay": "replaying",
+    "verify": "verifying",
+    "compare": "comparing",
+    "rebuild": "rebuilding",
+    "export": "exporting",
+    "index": "reading headers",
+}
+
+
+@dataclass(slots=True)
+class Work:
+    """One account's work as far as events told it. Times are of the monotonic clock."""
+
+    account: str
+    doing: str = "waiting"
+    expected: tuple[int, int] = (0, 0)
+    planned: tuple[int, int] = (0, 0)
+    done: tuple[int, int] = (0, 0)
+    ended: bool = False
+    logged: float = 0.0
+    _pace: deque[tuple[float, int, int]] = field(default_factory=deque)
+
+    def take(self, event: AnyEvent, now: float) -> None:
+        """Follow one event."""
+        match event:
+            case Began(step):
+                self.ended = False  # an account that was put back begins again
+                self.doing = _DOING.get(step, step)
+                self.expected = self.planned = self.done = (0, 0)  # each step has work of its own
+                self._pace.clear()
+            case Working(folder):
+                self.doing = folder
+            case Expected(messages, octets):
+                self.expected = (messages, octets)
+            case Planned(messages, octets):
+                self.planned = (self.planned[0] + messages, self.planned[1] + octets)
+                if not self._pace:
+                    self._pace.append((now, *self.done))
+            case (
+                Received(messages, octets)
+                | Sent(messages, octets)
+                | Verified(messages, octets)
+                | Exported(messages, octets)
+            ):
+                self.done = (self.done[0] + messages, self.done[1] + octets)
+                self._pace.append((now, *self.done))
+                while len(self._pace) > 2 and self._pace[0][0] < now - _PACE_SECONDS:
+                    self._pace.popleft()
+            case Ended() | Failed():
+                self.ended = True
+
+    @property
+    def total(self) -> tuple[int, int]:
+        """Messages and octets there are to do, as far as is known; never less than what is done."""
+        messages = max(self.expected[0], self.planned[0], self.done[0])
+        return messages, max(self.expected[1], self.planned[1], self.done[1])
+
+    def pace(self, now: float) -> tuple[float, float]:
+        """Messages and octets per second of late; none where a moment is all that was seen."""
+        if not self._pace or now < self._pace[0][0] + _LEAST_PACE_SECONDS:
+            return 0.0, 0.0
+        since, messages, octets = self._pace[0]
+        return (self.done[0] - messages) / (now - since), (self.done[1] - octets) / (now - since)
+
+    def seconds_left(self, now: float) -> float | None:
+        """How long what is known will take at this pace; by octets where they are known."""
+        (messages, octets), (by_message, by_octet) = self.total, self.pace(now)
+        if self.planned[1] and by_octet:
+            return (octets - self.done[1]) / by_octet
+        return (messages - self.done[0]) / by_message if by_message else None
+
+
+class Display:
+    """A listener for `run_accounts` and a context manager around it.
+
+    `live`: show moving lines. `stopping()` gives the signal that asked for an end, or None.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        accounts: Sequence[str],
+        *,
+        live: bool,
+        quiet: bool,
+        verbose: bool,
+        stopping: Callable[[], int | None],
+    ) -> None:
+        self._console = console
+        self._works = {account: Work(account) for account in accounts}
+        self._quiet, self._verbose = quiet, verbose
+        self._stopping = stopping
+        self._told_stop = False
+        #: With --quiet: failures after which the account may be tried again, and when they happened.
+        self._held: dict[str, tuple[datetime, str]] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="display", daemon=True)
+        # NOTE: refreshed by our ticker alone: rich's own thread would hold its lock while a worker is forked.
+        self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
+
+    def __enter__(self) -> Display:
+        if self._live is not None:
+            self._live.start()
+        self._ticker.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._ticker.join()
+        with self._lock:
+            self._tell_stop()
+            self._end_live()
+            for account, (at, text) in self._held.items():
+                self._log(account, text, "red", at)
+            self._held.clear()
+
+    def __call__(self, account: str, event: AnyEvent) -> None:
+        now = time.monotonic()
+        with self._lock:
+            work = self._works.setdefault(account, Work(account))
+            work.take(event, now)
+            text = self._text(work, event, now)
+            if isinstance(event, Began | Failed):
+                self._held.pop(account, None)  # it was tried again, and only how that ends counts
+            if self._quiet and text and isinstance(event, Failed) and event.again is not None:
+                self._held[account] = (datetime.now(), text)
+            elif text:
+                self._log(account, text, "red" if isinstance(event, Failed) else None)
+
+    def _text(self, work: Work, event: AnyEvent, now: float) -> str | None:
+        """The log line an event is worth, if any."""
+        match event:
+            case Failed() | Important():
+                return log_line(event)
+            case _ if self._quiet:
+                return None
+            case Noted() | Expected():
+                return log_line(event)
+            case Ended(exit_code, report):
+                how = "complete" if exit_code == 0 else f"exit code {exit_code}"
+                return how if self._live else f"{how}, report: {report}"
+            case Working(folder) if self._verbose:
+                return f'folder "{folder}"'
+            case Began() | Planned() if self._verbose:
+                return log_line(event)
+            case Received() | Stored() | Sent() | Verified() | Exported() if self._is_time_to_log(work, now):
+                work.logged = now
+                return progress_line(work, now)
+        return None
+
+    def _is_time_to_log(self, work: Work, now: float) -> bool:
+        return self._live is None and now - work.logged >= _LOG_SECONDS
+
+    def _log(self, account: str, text: str, style: str | None = None, at: datetime | None = None) -> None:
+        stamp = (at or datetime.now()).strftime("%Y-%m-%d %H:%M:%S")
+        name = f"{account}: " if account else ""
+        for line in text.splitlines():
+            plain = Text(f"{stamp} {name}{printable(line)}", style=style or "")
+            self._console.print(plain, soft_wrap=True)
+
+    def _tick(self) -> None:
+        while not self._over.wait(_TICK_SECONDS):
+            with self._lock:
+                self._tell_stop()
+                if self._live is not None:
+                    self._live.update(self._moving(), refresh=True)
+
+    def _tell_stop(self) -> None:
+        """Say once that the run is to end; the terminal is left as it was, in case somebody kills us next."""
+        if self._told_stop or self._stopping() is None:
+            return
+        self._told_stop = True
+        self._end_live()
+        if not self._quiet:
+            self._log("", "stopping after the current batch; once more stops at once", "yellow")
+
+    def _end_live(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _moving(self) -> Table:
+        works = list(self._works.values())
+        busy = [work for work in works if not work.ended and work.doing != "waiting"]
+        shown = busy[: max(1, self._console.height - 3)]
+        table = works_table(shown, self._console.width, time.monotonic())
+        if len(works) > 1:
+            ended = sum(work.ended for work in works)
+            table.add_row(Text(f"{ended} of {len(works)} accounts done", style="dim", overflow="ellipsis"))
+        return table
+
+
+def works_table(works: Sequence[Work], width: int, now: float) -> Table:
+    """The moving lines: account, what it does, messages, octets, pace, time left."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="cyan")
+    if width >= _BAR_FROM_WIDTH:
+        table.add_column(width=20)
+    for least in _NUMBER_WIDTHS:  # fixed, so that nothing jumps while numbers grow
+        table.add_column(no_wrap=True, justify="right", min_width=least)
+    for work in works:
+        (done, octets), (total, all_octets) = work.done, work.total
+        bar = [ProgressBar(all_octets or total or 1, octets if all_octets else done, width=20)]
+        pace, left = work.pace(now)[1], work.seconds_left(now)
+        table.add_row(
+            Text(work.account, style="bold"),
+            Text(printable(work.doing)),
+            *(bar if width >= _BAR_FROM_WIDTH else []),
+            Text(f"{done:,}/{total:,}" if total else ""),
+            Text(size(octets) if total else ""),
+            Text(f"{size(pace)}/s" if pace else ""),
+            Text(f"{duration(left)} left" if left is not None else ""),
+        )
+    return table
+
+
+def progress_line(work: Work, now: float) -> str:
+    """How far an account is, for a log."""
+    left = work.seconds_left(now)
+    parts = [f"{work.done[0]} of {work.total[0]} messages", size(work.done[1])]
+    if pace := work.pace(now)[1]:
+        parts.append(f"{size(pace)}/s")
+    return ", ".join(parts + ([f"{duration(left)} left"] if left is not None else []))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 0:07, 1:02:03."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,0 +1,354 @@
+"""A look at an account before anything is done: what the server has, and what a run would do with it.
+
+One connection, one attempt at a login (a second one may lock a user out), and nothing written: not on the server,
+not on disk, not even the archive's directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from archiver.account.meeting import check_source
+from archiver.account.neighbours import sharing_of
+from archiver.account.note import has_archive, place_of_archive, why_not_begin
+from archiver.account.opening import Archive, connect_once, no_spool, rules_of, source_of, stranger_to
+from archiver.account.reading import open_for_reading
+from archiver.account.sharing import Sharing
+from archiver.archive.plan import expected_fetch, plan_run
+from archiver.archive.run import plan_archive
+from archiver.config.load import Settings
+from archiver.errors import ArchiverError, ConfigError, ConnectionLost, worst
+from archiver.events import silent
+from archiver.imap.capabilities import ServerFacts
+from archiver.mail.folder_names import directory_of, matches, printable
+from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
+from archiver.mail.window import may_be_part
+from archiver.replay.meeting import Word
+from archiver.report.document import Notice, renewed_notices, window_notice
+from pipelines.failures import logged
+from pipelines.show.preview_bucket import BucketPreview, preview_bucket
+from pipelines.show.preview_destination import AtSource, DestinationPreview, preview_destination, server_to_json
+from pipelines.stop import STOP
+
+_SIDE_BY_SIDE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPreview:
+    """A folder that is archived. `reason` is why a run opens it, None if it need not; numbers that the server does
+    not tell are None; `to_fetch` messages of about `octets` would be fetched."""
+
+    name: str
+    directory: str
+    messages: int | None
+    size: int | None
+    reason: str | None
+    to_fetch: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an archive is or will be. `problem` is why a run could not write there."""
+
+    path: Path
+    exists: bool
+    free_octets: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """There is no archive yet at `place`; `problem` is why a run does not begin one."""
+
+    place: str
+    problem: ArchiverError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a look at an account found; `error` is what ended it."""
+
+    settings: Settings
+    place: Place
+    server: ServerFacts | None = None
+    folders: tuple[FolderPreview, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    error: ArchiverError | None = None
+    destination: DestinationPreview | None = None
+    bucket: BucketPreview | None = None
+    notices: tuple[Notice, ...] = ()
+    sharing: Sharing | None = None
+    beginning: Beginning | None = None
+
+    @property
+    def refusal(self) -> ConfigError | None:
+        """Why a run would not even begin this account beside the others."""
+        return self.sharing.refusal if self.sharing and self.destination else None
+
+    @property
+    def exit_code(self) -> int:
+        if self.refusal is not None:
+            return worst((self.refusal.exit_code, self._found))
+        return self._found
+
+    @property
+    def _found(self) -> int:
+        if self.error is not None:
+            return self.error.exit_code
+        if self.place.problem or (self.beginning and self.beginning.problem):
+            return 8
+        if self.bucket is not None and self.bucket.error is not None:
+            return self.bucket.error.exit_code
+        return self.destination.exit_code if self.destination else 0
+
+    @property
+    def message(self) -> str | None:
+        """What is wrong, for people."""
+        there = self.destination.error if self.destination else None
+        bucket = self.bucket.error if self.bucket else None
+        begin = self.beginning.problem if self.beginning else None
+        found = str(self.error or begin or self.place.problem or bucket or there or "")
+        return "\n".join(filter(None, [str(self.refusal or ""), found])) or None
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """The folders' numbers summed."""
+        return {
+            "folders": len(self.folders),
+            "messages": sum(each.messages or 0 for each in self.folders),
+            "size": sum(each.size or 0 for each in self.folders),
+            "to_visit": sum(each.reason is not None for each in self.folders),
+            "to_fetch": sum(each.to_fetch for each in self.folders),
+            "octets": sum(each.octets for each in self.folders),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """One account of the documents of `check` and of a dry run."""
+        server = self.server
+        return {
+            "account": self.settings.account,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "warnings": list(self.settings.warnings),
+            "shares": self.sharing and self.sharing.to_json(),
+            "server": server
+            and {"address": f"{self.settings.source.host}:{self.settings.source.port}", **server_to_json(server)},
+            "archive": {
+                "path": str(self.place.path),
+                "exists": self.place.exists,
+                "begun": self.beginning is None,
+                "free": self.place.free_octets,
+                "problem": self.place.problem,
+                "bucket": self.bucket and self.bucket.to_json(),
+            },
+            "folders": [
+                {name: getattr(each, name) for name in FolderPreview.__dataclass_fields__} for each in self.folders
+            ],
+            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
+            "notices": [asdict(each) for each in self.notices],
+            "totals": self.totals,
+            "destination": self.destination and self.destination.to_json(),
+        }
+
+
+def preview_accounts(
+    accounts: Sequence[Settings],
+    *,
+    new_source: bool = False,
+    new_archive: bool = False,
+    word: Word = "ask",
+    with_destination: bool = True,
+) -> list[Preview]:
+    """Look at accounts, some side by side, and at their destinations. Never raises for an account's failure."""
+
+    def look(settings: Settings) -> Preview:
+        preview, listed = preview_account(settings, new_source=new_source, word=word)
+        preview = replace(preview, bucket=preview_bucket(settings))
+        if not _is_begun(settings, preview.bucket):
+            reason = why_not_begin(settings, "confirmed" if new_archive else "first")
+            preview = replace(preview, beginning=Beginning(place_of_archive(settings), reason))
+        if settings.destination is None or not with_destination:
+            return preview
+        return replace(preview, destination=preview_destination(settings, listed, word))
+
+    sharing = sharing_of(accounts)
+    with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="look") as pool:
+        return [replace(each, sharing=sharing[each.settings.file]) for each in pool.map(look, accounts)]
+
+
+def _is_begun(settings: Settings, bucket: BucketPreview | None) -> bool:
+    """Whether there is an archive, as far as could be seen."""
+    if bucket is not None:
+        return bucket.is_begun or bucket.error is not None
+    try:
+        return has_archive(settings)
+    except ArchiverError:
+        return True  # opening it says why it cannot be seen
+
+
+def preview_account(
+    settings: Settings, *, new_source: bool = False, word: Word = "ask"
+) -> tuple[Preview, AtSource]:
+    """Look at one account; also what its source listed."""
+    place = place_of(settings.archive.path)
+    server = None
+    try:
+        STOP.check()
+        server, listed = _look(settings)
+        if not (settings.archive.path / "catalog.sqlite").exists():
+            plan = _plan_anew(settings, listed)
+            return _preview(settings, place, server, listed, plan, {}, {}, {}), AtSource(listed, _chosen(plan))
+        with open_for_reading(settings) as archive:
+            stranger = stranger_to(archive)
+            if stranger is not None and not new_source:
+                raise stranger
+            with closing(source_of(settings, no_spool, pause=STOP.pause, progress=silent, attempts=1)) as source:
+                check = check_source(archive, source, listed, word=word, replays=False, progress=silent)
+            preview, plan = _compared(archive, place, server, listed)
+            notices = (*renewed_notices(check.renewed), *preview.notices)
+            return replace(preview, notices=notices), AtSource(listed, _chosen(plan))
+    except Exception as error:
+        return Preview(settings, place, server, error=logged(error)), AtSource((), ())
+
+
+def _chosen(plan: Plan) -> list[Folder]:
+    return [each.folder for each in (*(each for each, _ in plan.visit), *plan.unchanged)]
+
+
+def _look(settings: Settings) -> tuple[ServerFacts, Sequence[Listed]]:
+    """Log in and list. Exchange 2003 hangs up on more than the plainest LIST, which is then tried once."""
+    source = connect_once(settings)
+    try:
+        return source.facts, source.list_folders()
+    except ConnectionLost:
+        STOP.check()
+    finally:
+        source.close()
+    source = connect_once(settings, cautious=True)
+    try:
+        return source.facts, source.list_folders()
+    finally:
+        source.close()
+
+
+def _plan_anew(settings: Settings, listed: Sequence[Listed]) -> Plan:
+    rules = rules_of(settings)
+    search = settings.messages.search
+    return plan_run(
+        listed, {}, {}, include=rules.include, exclude=rules.exclude, whole=rules.whole, search=search, waiting=()
+    )
+
+
+def _compared(
+    archive: Archive, place: Place, server: ServerFacts, listed: Sequence[Listed]
+) -> tuple[Preview, Plan]:
+    settings, catalog = archive.settings, archive.catalog
+    plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry="due")
+    held = {tally.name: tally.stored for tally in catalog.tallies()}
+    return _preview(settings, place, server, listed, plan, catalog.folders(), catalog.epochs(), held), plan
+
+
+def _preview(
+    settings: Settings,
+    place: Place,
+    server: ServerFacts,
+    listed: Sequence[Listed],
+    plan: Plan,
+    known: Mapping[bytes, KnownFolder],
+    epochs: Mapping[int, KnownEpoch],
+    held: Mapping[str, int],
+) -> Preview:
+    directories = _directories(listed, known)
+    reasons = {each.folder.raw: why for each, why in plan.visit}
+    chosen = {each.folder.raw for each, _ in plan.visit} | {each.folder.raw for each in plan.unchanged}
+
+    def folder(each: Listed) -> FolderPreview:
+        reason = reasons.get(each.folder.raw)
+        to_fetch, octets = expected_fetch(each, known, epochs, held) if reason else (0, 0)
+        return FolderPreview(
+            name=printable(each.folder.name),
+            directory="" if settings.archive.s3 else f"Maildir/{directories[each.folder.raw]}".rstrip("/."),
+            messages=each.status.messages if each.status else None,
+            size=each.status.size if each.status else None,
+            reason=reason,
+            to_fetch=to_fetch,
+            octets=octets,
+        )
+
+    return Preview(
+        settings,
+        place,
+        server,
+        folders=tuple(folder(each) for each in listed if each.folder.raw in chosen),
+        skipped=tuple((printable(each.name), why) for each, why in plan.skip),
+        notices=tuple(
+            notice
+            for each in listed
+            if each.folder.raw in chosen
+            for notice in _of_window(settings, each, known, epochs)
+        ),
+    )
+
+
+def _of_window(
+    settings: Settings, listed: Listed, known: Mapping[bytes, KnownFolder], epochs: Mapping[int, KnownEpoch]
+) -> Iterator[Notice]:
+    """What is to be said of a folder of which the server probably shows only a part."""
+    shown = listed.status.messages if listed.status is not None else 0
+    folder = known.get(listed.folder.raw)
+    epoch = epochs.get(folder.number) if folder is not None else None
+    hidden = epoch.hidden or 0 if epoch is not None else 0
+    if may_be_part(shown, hidden) and not matches(listed.folder.path, settings.folders.whole):
+        yield window_notice(printable(listed.folder.name), shown, hidden)
+
+
+def _directories(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder]) -> dict[bytes, str]:
+    """Each folder's place: the one it has, else the one a run would give it, by the same rule and order."""
+    taken = {each.directory for each in known.values()}
+    places = {}
+    for folder in sorted((each.folder for each in listed), key=lambda folder: folder.raw):
+        before = known.get(folder.raw)
+        places[folder.raw] = before.directory if before else directory_of(folder.path, folder.raw, taken)
+        taken.add(places[folder.raw])
+    return places
+
+
+def place_of(path: Path) -> Place:
+    """What can be said of the archive's place without writing there. Never raises for what cannot be looked at."""
+    ground, problem = path, None
+    while (found := _looked_at(ground)) is None and ground != ground.parent:
+        ground = ground.parent
+    if isinstance(found, OSError):
+        problem = f"{ground}: {found.strerror}; give this user access, or change [archive] path"
+    elif ground != path and os.path.lexists(path):
+        problem = f"{path}: is a link that leads nowhere; change [archive] path"
+    elif not ground.is_dir():
+        problem = f"{ground}: is not a folder; change [archive] path"
+    elif not os.access(ground, os.W_OK | os.X_OK):
+        problem = f"{ground}: this user cannot write there; give write access, or change [archive] path"
+    return Place(path, ground == path, _free(ground), problem)
+
+
+def _looked_at(path: Path) -> os.stat_result | OSError | None:
+    """What is there; None if nothing is."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return error
+
+
+def _free(ground: Path) -> int:
+    try:
+        return shutil.disk_usage(ground).free
+    except OSError:
+        return 0

@@ -1,0 +1,100 @@
+"""A look at an account's bucket before anything is done; it only reads.
+
+Whether an endpoint does what it is asked for can only be seen by writing, so that is told as a run found it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from archiver.account.store import bucket_of
+from archiver.config.load import S3Settings, Settings
+from archiver.errors import ArchiverError
+from archiver.storage.bucket.probe import Marker, read_marker
+from archiver.storage.s3.open import client_of
+from pipelines.failures import logged
+
+
+@dataclass(frozen=True, slots=True)
+class BucketPreview:
+    """What was found: `place` is the account's URL there, `exists` whether the bucket is; `marker` is None where
+    nothing was ever written, `client` says how objects are sent. `is_begun`: there is an archive. `error` is what
+    ended it."""
+
+    settings: S3Settings
+    place: str
+    client: str
+    exists: bool = True
+    marker: Marker | None = None
+    is_begun: bool = False
+    error: ArchiverError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The bucket of one account in the document of `check`."""
+        return {
+            "place": self.place,
+            "exists": self.exists,
+            "layout": self.settings.layout,
+            "client": self.client,
+            "found": None if self.marker is None else asdict(self.marker),
+        }
+
+    def facts(self) -> list[tuple[str, str]]:
+        """The same for people, a line each."""
+        state = "is there" if self.marker else "nothing is in it yet" if self.exists else "will be made"
+        kept = [f"layout {self.settings.layout}", *_kept(self.settings)]
+        return [
+            ("bucket", f"{self.place} ({state})"),
+            ("keeps", ", ".join(kept)),
+            ("holds", _holds(self.marker, single_writer=self.settings.single_writer)),
+            ("client", self.client),
+        ]
+
+
+def preview_bucket(settings: Settings) -> BucketPreview | None:
+    """Look at an account's bucket; None where it has none. Never raises for a bucket's failure."""
+    if (s3 := settings.archive.s3) is None:
+        return None
+    try:
+        bucket = bucket_of(settings, s3)
+        preview = BucketPreview(s3, bucket.place(), client_of(s3))
+    except Exception as error:
+        return BucketPreview(s3, f"s3://{s3.bucket}", "", error=logged(error))
+    try:
+        if not bucket.has_bucket() and s3.create_bucket:
+            return BucketPreview(s3, preview.place, preview.client, exists=False)
+        marker = read_marker(bucket)
+        is_begun = any(bucket.list("journal/"))  # which a run has to list
+        return BucketPreview(s3, preview.place, preview.client, marker=marker, is_begun=is_begun)
+    except Exception as error:
+        return BucketPreview(s3, preview.place, preview.client, error=logged(error))
+    finally:
+        bucket.close()
+
+
+def _kept(settings: S3Settings) -> list[str]:
+    """How objects are kept, as the account file asks for it; a run goes on only where the endpoint says so too."""
+    kept = []
+    if settings.storage_class is not None:
+        kept.append(f"storage class {settings.storage_class}")
+    if settings.sse is not None:
+        kept.append("encrypted with a key of yours" if settings.sse == "customer" else f"encryption {settings.sse}")
+    if (lock := settings.object_lock) is not None:
+        hold = " and under legal hold" if lock.legal_hold else ""
+        kept.append(f"locked ({lock.mode}) for {lock.days} days{hold}")
+    if settings.tags:
+        kept.append(f"tags {', '.join(sorted(settings.tags))}")
+    return kept
+
+
+def _holds(marker: Marker | None, *, single_writer: bool) -> str:
+    if marker is None:
+        return "not tried yet: the first run finds out what the endpoint does"
+    compared = "the endpoint compares what arrives with its digest"
+    if not marker.compares:
+        compared = "the endpoint does not compare what arrives with its digest (`verify --deep` does)"
+    if single_writer:
+        return f"{compared}; no lock between machines, as single_writer says"
+    once = "what is written once is, however many try" if marker.atomic else "a write-once key may be written twice"
+    return f"{compared}; {once}"

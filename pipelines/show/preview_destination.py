@@ -1,0 +1,170 @@
+"""A look at an account's destination before anything is done there: what it offers, and which folder goes where.
+
+One connection, one attempt at a login, and nothing changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from archiver.account.meeting import copies_at, known_number, look_at_both, look_at_meeting, removed_at, words_of
+from archiver.account.reading import open_for_reading
+from archiver.account.replay import look_at_destination, map_rules
+from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.config.load import Settings
+from archiver.destination.folder_map.not_ours import Held, NotOurs, not_ours
+from archiver.errors import ArchiverError, ConfigError
+from archiver.facts.replica import DestinationFolders
+from archiver.imap.capabilities import ServerFacts
+from archiver.mail.folder_names import printable
+from archiver.mail.model import Folder, KnownFolder, Listed
+from archiver.replay.create_folders import Recorded, map_of
+from archiver.replay.meeting import Word
+from pipelines.failures import logged
+from pipelines.stop import STOP
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPlace:
+    """Where a folder goes. `state` is "exists" or "create"; `why` it has another name there, else ""."""
+
+    name: str
+    there: str
+    state: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationPreview:
+    """What a look at a destination found; `error` is what ended it. `free_octets` and `append_limit` are None
+    where there is no limit or the server does not tell. `held` copies are there already, `removed` ones were
+    removed by their user, and beside them is mail that is `not_ours`, None where nobody could look; it is not
+    `compared` where there is no archive yet. `met` says for people what the mailbox is to the archive."""
+
+    settings: Settings
+    server: ServerFacts | None = None
+    folders: tuple[FolderPlace, ...] = ()
+    warnings: tuple[str, ...] = ()
+    free_octets: int | None = None
+    append_limit: int | None = None
+    held: int = 0
+    removed: int = 0
+    not_ours: NotOurs | None = None
+    compared: bool = True
+    met: str = ""
+    error: ArchiverError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.error is None else self.error.exit_code
+
+    def to_json(self) -> dict[str, Any]:
+        """The destination in the documents of `check` and of a dry run."""
+        destination = self.settings.destination
+        assert destination is not None
+        names = ("name", "there", "state", "why")
+        return {
+            "address": f"{destination.host}:{destination.port}",
+            "user": destination.user,
+            "exit_code": self.exit_code,
+            "message": None if self.error is None else str(self.error),
+            "server": self.server and server_to_json(self.server),
+            "free": self.free_octets,
+            "append_limit": self.append_limit,
+            "held": self.held,
+            "not_ours": self.not_ours and asdict(self.not_ours),
+            "mailbox": self.met or None,
+            "folders": [{name: getattr(each, name) for name in names} for each in self.folders],
+            "warnings": list(self.warnings),
+        }
+
+
+def server_to_json(server: ServerFacts) -> dict[str, Any]:
+    """A server as JSON."""
+    return {
+        "greeting": server.greeting,
+        "capabilities": sorted(map(printable, server.capabilities)),
+        "used": server.used,
+        "missed": server.missed,
+        "tls": server.tls
+        and {name: getattr(server.tls, name) for name in ("version", "cipher", "subject", "expires")},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class AtSource:
+    """What a look at the source found: all that it listed, and the folders that will be archived."""
+
+    listed: Sequence[Listed]
+    chosen: Sequence[Folder]
+
+
+def preview_destination(settings: Settings, source: AtSource, word: Word = "ask") -> DestinationPreview:
+    """Look at the destination of an account with such a source. Never raises for its failure."""
+    found = DestinationPreview(settings)
+    try:
+        STOP.check()
+        with closing(look_at_destination(settings)) as connection, _catalog_of(settings) as catalog:
+            found = replace(found, server=connection.facts)
+            listed = connection.list_folders()
+            found = replace(found, free_octets=connection.free_octets(), append_limit=listed.append_limit)
+            number = known_number(settings, catalog)
+            try:
+                look_at_both(settings, catalog, source.listed, connection, listed, word, STOP.pause)
+                meeting = look_at_meeting(settings, catalog, connection, listed, word)
+                number = meeting.number
+                found = replace(found, met=words_of(meeting, copies_at(catalog, number)))
+            except ConfigError as error:
+                found = replace(found, error=error)
+            return _compared(found, source.chosen, listed, catalog, number)
+    except Exception as error:
+        return replace(found, error=found.error or logged(error))
+
+
+@contextmanager
+def _catalog_of(settings: Settings) -> Iterator[SqlCatalog | None]:
+    """What the account's archive knows; None where there is none."""
+    if not (settings.archive.path / "catalog.sqlite").exists():
+        yield None
+        return
+    with open_for_reading(settings) as archive:
+        yield archive.catalog
+
+
+def _compared(
+    preview: DestinationPreview,
+    chosen: Sequence[Folder],
+    listed: DestinationFolders,
+    catalog: SqlCatalog | None,
+    number: int | None,
+) -> DestinationPreview:
+    """With the map of the folders, and what the destination holds. Folders of the archive keep their numbers."""
+    numbers = {raw: each.number for raw, each in catalog.folders().items()} if catalog else {}
+    known = [KnownFolder(numbers.get(folder.raw, -number), folder, "") for number, folder in enumerate(chosen, 1)]
+    recorded: Recorded = {}
+    holding: Held = {}
+    if catalog is not None and number is not None:
+        recorded = catalog.at_destinations().mapped(number)
+        holding = catalog.at_destinations().holding(number)
+    rules = map_rules(preview.settings)
+    preview = replace(
+        preview,
+        held=copies_at(catalog, number),
+        removed=removed_at(catalog, number),
+        not_ours=not_ours(listed, holding, rules.prefix),
+        compared=catalog is not None,
+    )
+    folder_map = map_of(known, listed, rules, recorded)
+    folders = tuple(
+        FolderPlace(
+            name=printable(each.folder.name),
+            there=printable("/".join(each.path)),
+            state="exists" if each.exists else "create",
+            why=printable(each.why),
+        )
+        for each in folder_map.folders
+    )
+    return replace(preview, folders=folders, warnings=tuple(map(printable, folder_map.warnings)))

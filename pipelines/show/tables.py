@@ -1,0 +1,336 @@
+"""Tables for people: a run's folders, accounts side by side, a plan, what waits in quarantine.
+
+They are made from the same JSON documents that programs get. Columns that hold nothing but zeros are left out,
+so that a table fits into 80 columns as long as nothing is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from archiver.mail.folder_names import printable
+from archiver.report.units import size
+
+Row = Mapping[str, Any]
+
+_SHOWN_FOLDERS = 40
+_SHOWN_WORDS = 8
+_TERMS = ("on_server", "stored", "excluded", "quarantined")
+_WORK = ("fetched", "fetched_bytes", "flags_changed", "vanished")
+_TITLES = {"on_server": "on server", "fetched_bytes": "octets", "flags_changed": "flags"}
+_ALWAYS = frozenset({"on_server", "stored", "fetched"})
+_STATUS_STYLES = {"complete": "green", "incomplete": "yellow", "failed": "red"}
+
+
+def plain_table(*columns: str, left: int = 1) -> Table:
+    """A table without lines; the first `left` columns hold text, the others numbers."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, title in enumerate(columns):
+        if number < left:
+            table.add_column(title, overflow="fold")
+        else:
+            table.add_column(title, justify="right")
+    return table
+
+
+def folders_table(folders: Sequence[Row], totals: Row, *, work: bool, every: bool) -> Table:
+    """Folders with the terms of their equation, and with `work` what a run did. Of many folders only those are
+    shown with which something is, unless `every`."""
+    shown = [each for each in folders if every or len(folders) <= _SHOWN_FOLDERS or _is_eventful(each)]
+    names = [name for name in (*_TERMS, *(_WORK if work else ())) if name in _ALWAYS or totals[name]]
+    table = plain_table("folder", *(_TITLES.get(name, name) for name in names))
+    table.add_column("", justify="left")
+    for each in shown:
+        table.add_row(_text(each["name"]), *(_count(name, each[name]) for name in names), _balance(each))
+    if len(shown) < len(folders):
+        table.add_row(Text(f"{len(folders) - len(shown)} more folders, unchanged", style="dim"))
+    if len(folders) > 1:
+        table.add_row(
+            Text("total", style="bold"), *(_count(name, totals[name]) for name in names), _balance(totals)
+        )
+    return table
+
+
+def _is_eventful(folder: Row) -> bool:
+    return any(folder[name] for name in (*_WORK, "quarantined")) or not _balances(folder)
+
+
+def _balances(row: Row) -> bool:
+    return bool(row["on_server"] == row["stored"] + row["excluded"] + row["quarantined"])
+
+
+def _balance(row: Row) -> Text:
+    return _mark(_balances(row))
+
+
+def exported_table(folders: Sequence[Row], totals: Row) -> Table:
+    """An export's folders: what was written, and where to."""
+    names = [name for name in ("messages", "octets", "vanished", "damaged") if totals[name] or name == "messages"]
+    table = plain_table("folder", *names)
+    table.add_column("in", overflow="fold")
+    for each in folders:
+        table.add_row(_text(each["name"]), *(_count(name, each[name]) for name in names), each["place"])
+    if len(folders) > 1:
+        table.add_row(Text("total", style="bold"), *(_count(name, totals[name]) for name in names), "")
+    return table
+
+
+def equation(totals: Row) -> str:
+    """The books in one line; an equation only where it is true."""
+    terms = [f"{totals['stored']:,} stored"]
+    terms += [f"{totals[name]:,} {name}" for name in ("excluded", "quarantined") if totals[name]]
+    missing = totals["on_server"] - totals["stored"] - totals["excluded"] - totals["quarantined"]
+    if missing > 0:
+        terms.append(f"{missing:,} not archived yet")
+    if missing < 0:
+        return f"{totals['on_server']:,} on server, {', '.join(terms)}; not all of it was looked at"
+    return f"{totals['on_server']:,} on server = {' + '.join(terms)}"
+
+
+_THERE = ("replayed", "already_there", "refused", "removed", "pending", "restored", "verified", "differences")
+_THERE_TITLES = {"already_there": "already there", "restored": "brought back"}
+_ALWAYS_THERE = frozenset({"replayed", "already_there", "verified"})
+
+
+def destination_table(folders: Sequence[Row], totals: Row, *, every: bool) -> Table:
+    """Folders at the destination: where each went, and what became of its messages there. Of many folders only
+    those are shown with which something is, unless `every`."""
+    placed = [each for each in folders if each["destination"]]
+    shown = [each for each in placed if every or len(placed) <= _SHOWN_FOLDERS or _is_eventful_there(each)]
+    summed = totals["destination"]
+    names = [name for name in _THERE if name in _ALWAYS_THERE or summed[name]]
+    renamed = any(each["destination"]["name"] != each["name"] for each in shown)
+    left = ("folder", "there") if renamed else ("folder",)
+    table = plain_table(*left, "stored", *(_THERE_TITLES.get(name, name) for name in names), left=len(left))
+    table.add_column("", justify="left")
+    for each in shown:
+        there = each["destination"]
+        words = [_text(each["name"])] + ([_text(there["name"])] if renamed else [])
+        counts = [_count("stored", each["stored"]), *(_count(name, there[name]) for name in names)]
+        table.add_row(*words, *counts, _mark_there(each))
+    if len(shown) < len(placed):
+        table.add_row(Text(f"{len(placed) - len(shown)} more folders, unchanged", style="dim"))
+    if len(placed) > 1:
+        words = [Text("total", style="bold")] + ([Text("")] if renamed else [])
+        counts = [_count("stored", totals["stored"]), *(_count(name, summed[name]) for name in names)]
+        table.add_row(*words, *counts, _mark_there(totals))
+    return table
+
+
+def is_delivered(row: Row) -> bool:
+    """Whether every stored message has its place in the destination's equation, and none is waiting or differs."""
+    there = row["destination"]
+    terms = sum(there[name] for name in ("replayed", "already_there", "refused", "removed", "pending"))
+    return bool(row["stored"] == terms and not there["pending"] and not there["differences"])
+
+
+def _is_eventful_there(folder: Row) -> bool:
+    there = folder["destination"]
+    return bool(there["replayed"] or there["refused"] or there["restored"]) or not is_delivered(folder)
+
+
+def destination_equation(totals: Row) -> str:
+    """The destination's books in one line."""
+    there = totals["destination"]
+    terms = [f"{there['replayed']:,} replayed", f"{there['already_there']:,} already there"]
+    terms += [f"{there['refused']:,} refused"] if there["refused"] else []
+    terms += [f"{there['removed']:,} removed there"] if there["removed"] else []
+    terms += [f"{there['pending']:,} not sent yet"] if there["pending"] else []
+    restored = f"; {there['restored']:,} brought back that are gone from the source" if there["restored"] else ""
+    checked = f"; {there['verified']:,} compared and equal" if there["verified"] else ""
+    differing = f", {there['differences']:,} differ" if there["differences"] else ""
+    return f"{totals['stored']:,} stored = {' + '.join(terms)}{restored}{checked}{differing}"
+
+
+_LOST = {
+    "flags": "the destination does not keep the flags {detail}",
+    "internaldate": "the destination does not keep the INTERNALDATE",
+    "repaired": "a repaired copy was sent ({detail})",
+    "twin": "came twice; a slow answer was taken for none, and the first one came late (UIDs there: {detail})",
+    "rewritten": "the destination writes {detail} in its own way",
+}
+
+
+def loss_lines(losses: Sequence[Row]) -> Iterable[str]:
+    """What the destination altered or does not keep."""
+    for each in losses[:_SHOWN_FOLDERS]:
+        what = _LOST.get(each["kind"], "{kind}: {detail}").format(**each)
+        words = "message" if each["count"] == 1 else "messages"
+        yield printable(f'  folder "{each["folder"]}", {each["count"]:,} {words}: {what}')
+    if len(losses) > _SHOWN_FOLDERS:
+        yield f"  and {len(losses) - _SHOWN_FOLDERS:,} more; the report lists them all"
+
+
+def difference_lines(differences: Sequence[Row]) -> Iterable[str]:
+    """What the destination shows otherwise than the archive has it."""
+    for each in differences[:_SHOWN_FOLDERS]:
+        uid = "" if each["uid"] is None else f", uid {each['uid']}"
+        there = "" if each["destination_uid"] is None else f" (uid {each['destination_uid']} there)"
+        found = f"{each['expected'] or 'none'} was expected, {each['found'] or 'none'} is there"
+        yield printable(f'  differs: folder "{each["folder"]}"{uid}{there}: {each["what"]}: {found}')
+    if len(differences) > _SHOWN_FOLDERS:
+        yield f"  and {len(differences) - _SHOWN_FOLDERS:,} more differences; the report lists them all"
+
+
+def _mark_there(row: Row) -> Text:
+    """Whether the destination has what it should; "!" where the books balance because it refused something."""
+    if is_delivered(row) and row["destination"]["refused"]:
+        return Text("!", style="yellow")
+    return _mark(is_delivered(row))
+
+
+def _mark(good: bool) -> Text:
+    return Text("✓", style="green") if good else Text("✗", style="red")
+
+
+def _count(name: str, number: int) -> Text:
+    if number == 0:
+        return Text("·", style="dim")
+    bad = name in ("quarantined", "refused", "pending", "differences", "damaged")
+    return Text(
+        size(number) if name in ("fetched_bytes", "octets") else f"{number:,}", style="yellow" if bad else ""
+    )
+
+
+def accounts_table(accounts: Sequence[Row]) -> Table:
+    """Accounts side by side: how each ended and what it did."""
+    here = [each.get("totals") for each in accounts]
+    there = [(totals or {}).get("destination") for totals in here]
+    titles = _worth_a_column(("fetched", "stored", "quarantined"), here)
+    titles_there = _worth_a_column(("replayed", "refused", "pending", "differences"), there)
+    table = plain_table("account", "status", *titles, *titles_there, "exit", left=2)
+    table.add_column("", overflow="fold", ratio=1)
+    for each, delivered in zip(accounts, there, strict=True):
+        totals = each.get("totals") or {}
+        counts = [_count(name, totals[name]) if totals else Text("") for name in titles]
+        counts += [_count(name, delivered[name]) if delivered else Text("") for name in titles_there]
+        message = (each["message"] or "").splitlines()
+        table.add_row(
+            _text(each["account"]),
+            status_text(each["status"]),
+            *counts,
+            Text(str(each["exit_code"])),
+            _text(message[0] if message else ""),
+        )
+    return table
+
+
+def _worth_a_column(names: Sequence[str], rows: Sequence[Row | None]) -> list[str]:
+    """Those of which something is told, or that are always; none where no row tells anything."""
+    told = [row for row in rows if row]
+    return [name for name in names if told and (name in _ALWAYS | _ALWAYS_THERE or any(row[name] for row in told))]
+
+
+def fleet_table(accounts: Sequence[Row]) -> Table:
+    """Which accounts are done: how the last run of each ended, what its archive and its destination hold."""
+    table = plain_table("account", "last run", "", left=3)
+    for title in ("stored", "quarantined", "copied", "refused", "pending", "exit"):
+        table.add_column(title, justify="right")
+    for each in accounts:
+        last = (each.get("runs") or [{}])[0]
+        totals = each.get("totals") or {}
+        there = (each.get("destination") or {}).get("totals") or {}
+        counts = [_count(name, totals[name]) if totals else Text("") for name in ("stored", "quarantined")]
+        counts += [_count(name, there[name]) if there else Text("") for name in ("copied", "refused", "pending")]
+        when = last.get("finished") or last.get("started") or "never"
+        ended = last.get("status") or ("did not end" if last else "")
+        table.add_row(_text(each["account"]), when, status_text(ended), *counts, Text(str(each["exit_code"])))
+    done = sum(each["exit_code"] == 0 for each in accounts)
+    table.add_row(Text(f"{done:,} of {len(accounts):,} done", style="bold"))
+    return table
+
+
+def status_text(status: str) -> Text:
+    """A run's status in its colour."""
+    return Text(status, style=_STATUS_STYLES.get(status, ""))
+
+
+def failure_lines(failures: Sequence[Row]) -> Iterable[str]:
+    """What is not in the archive, and what next. What has one reason is one line, under one advice."""
+    by_advice: dict[str, dict[tuple[str, str | None], list[Row]]] = {}
+    for each in failures:
+        reasons = by_advice.setdefault(each["next"], {})
+        reasons.setdefault((each["reason"], each["server_reply"]), []).append(each)
+    for advice, reasons in by_advice.items():
+        for (reason, reply), group in reasons.items():
+            said = f" ({reply})" if reply else ""
+            yield printable(f"  {_places(group)}{reason}{said}")
+        yield f"  → {printable(advice)}"
+
+
+def notice_lines(notices: Sequence[Row]) -> Iterable[str]:
+    """What a person should know although nothing failed."""
+    return (f"note: {printable(each['text'])}" for each in notices)
+
+
+def _places(group: Sequence[Row]) -> str:
+    """The folders of a group, with the UIDs in them."""
+    uids: dict[str, list[str]] = {}
+    for each in group:
+        if each["folder"] is not None:
+            uids.setdefault(each["folder"], []).extend([] if each["uid"] is None else [str(each["uid"])])
+    places = []
+    for folder, numbers in uids.items():
+        word = "uid" if len(numbers) == 1 else "uids"
+        places.append(f'folder "{folder}"' + (f", {word} {_some(numbers)}" if numbers else ""))
+    return f"{_some(places)}: " if places else ""
+
+
+def _some(words: Sequence[str]) -> str:
+    more = len(words) - _SHOWN_WORDS
+    return ", ".join(words[:_SHOWN_WORDS]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def plan_table(folders: Sequence[Row], *, directories: bool) -> Table:
+    """What the server has and what a run would do with it."""
+    sizes = any(each["size"] for each in folders)
+    table = plain_table("folder")
+    table.add_column("messages", justify="right")
+    if sizes:
+        table.add_column("size", justify="right")
+    table.add_column("to fetch", justify="right")
+    table.add_column("why", overflow="fold")
+    if directories:
+        table.add_column("in the archive", overflow="fold")
+    for each in folders:
+        table.add_row(
+            _text(each["name"]),
+            Text("?" if each["messages"] is None else f"{each['messages']:,}"),
+            *([_cell(each["size"], size)] if sizes else []),
+            _cell(each["to_fetch"], lambda count: f"{count:,}"),
+            _text(each["reason"] or "unchanged"),
+            *([_text(each["directory"])] if directories else []),
+        )
+    return table
+
+
+def map_table(folders: Sequence[Row]) -> Table:
+    """Which folder goes where at the destination."""
+    table = plain_table("folder", "at the destination", "", left=3)
+    table.add_column("why", overflow="fold")
+    for each in folders:
+        table.add_row(_text(each["name"]), _text(each["there"]), each["state"], _text(each["why"]))
+    return table
+
+
+def runs_table(runs: Sequence[Row]) -> Table:
+    """Runs with when they were and how they ended."""
+    table = plain_table("run", "started", "finished", "status", left=4)
+    table.add_column("exit", justify="right")
+    for each in runs:
+        code = "" if each["exit_code"] is None else str(each["exit_code"])
+        status = each["status"] or "did not end"
+        table.add_row(each["run"], each["started"], each["finished"] or "", status_text(status), code)
+    return table
+
+
+def _cell(value: int | None, shown: Callable[[int], str]) -> Text:
+    return Text(shown(value)) if value else Text("·", style="dim")
+
+
+def _text(value: str) -> Text:
+    return Text(printable(value))

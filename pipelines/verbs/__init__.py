@@ -1,1 +1,0 @@
-"""The verbs of the command line: their options and their help, by what they are for."""

@@ -1,0 +1,35 @@
+"""Every package says what each of its files holds, and can be taken in at a glance."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = sorted(
+    init.parent.relative_to(ROOT) for top in ("archiver", "pipelines") for init in (ROOT / top).rglob("__init__.py")
+)
+
+
+def contents(package: Path) -> list[str]:
+    """The modules and packages in it."""
+    there = (ROOT / package).iterdir()
+    return sorted(
+        each.stem
+        for each in there
+        if (each.suffix == ".py" and not each.name.startswith("__")) or (each / "__init__.py").exists()
+    )
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=str)
+def test_a_package_says_what_each_of_its_files_holds(package: Path) -> None:
+    text = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
+    assert [name for name in contents(package) if not re.search(rf"(?m)(^|  +){name}(  +|$)", text)] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=str)
+def test_a_package_can_be_taken_in_at_a_glance(package: Path) -> None:
+    assert len(contents(package)) <= (20 if package == Path("archiver") else 16)

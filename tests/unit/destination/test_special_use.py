@@ -1,0 +1,98 @@
+"""Names that tell what a folder is for: each tells one thing, whatever its case and composition."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.destination.folder_map.special_use import NAMES, folded, special_name
+from archiver.mail.model import SPECIAL_USES
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("Sent", "\\sent"),
+        ("SENT ITEMS", "\\sent"),
+        ("Sent Messages", "\\sent"),
+        ("Gesendete Elemente", "\\sent"),
+        ("Objets envoyés", "\\sent"),
+        ("Отправленные", "\\sent"),
+        ("送信済みトレイ", "\\sent"),
+        ("Entwürfe", "\\drafts"),
+        ("Entwu\u0308rfe", "\\drafts"),
+        ("Πρόχειρα", "\\drafts"),
+        ("草稿", "\\drafts"),
+        ("Deleted Messages", "\\trash"),
+        ("Papierkorb", "\\trash"),
+        ("Corbeille", "\\trash"),
+        ("휴지통", "\\trash"),
+        ("Junk E-mail", "\\junk"),
+        ("Bulk Mail", "\\junk"),
+        ("spam", "\\junk"),
+        ("İstenmeyen", "\\junk"),
+        ("垃圾邮件", "\\junk"),
+        ("Archiv", "\\archive"),
+        ("ארכיון", "\\archive"),
+    ],
+)
+def test_names_of_many_languages_and_clients(name: str, use: str) -> None:
+    told = special_name((name,))
+    assert told is not None
+    assert told[0] == use
+
+
+@pytest.mark.parametrize(
+    ("path", "use"),
+    [
+        (("[Gmail]", "Sent Mail"), "\\sent"),
+        (("[Google Mail]", "Bin"), "\\trash"),
+        (("[gmail]", "Papierkorb"), "\\trash"),
+        (("[Gmail]", "All Mail"), None),
+        (("[Gmail]", "Sent Mail", "2019"), None),
+        (("Projects", "Archive"), None),
+        (("INBOX", "Sent"), None),
+        (("INBOX",), None),
+        (("[Gmail]",), None),
+        ((), None),
+    ],
+)
+def test_only_names_at_the_top_or_of_gmail_tell_something(path: tuple[str, ...], use: str | None) -> None:
+    told = special_name(path)
+    assert (told[0] if told else None) == use
+
+
+def test_no_name_is_in_the_table_for_two_uses() -> None:
+    uses: dict[str, set[str]] = {}
+    for use, names in NAMES.items():
+        for name in names:
+            uses.setdefault(folded(name), set()).add(use)
+    assert {name: found for name, found in uses.items() if len(found) > 1} == {}
+
+
+def test_the_table_is_well_formed() -> None:
+    names = [name for each in NAMES.values() for name in each]
+    assert set(NAMES) <= set(SPECIAL_USES)
+    assert [name for name in names if name != unicodedata.normalize("NFC", name.strip()) or not name] == []
+
+
+def test_what_stands_earlier_in_the_table_is_preferred() -> None:
+    for use, names in NAMES.items():
+        ranks = [special_name((name,)) for name in names]
+        assert ranks[0] == (use, 0)
+        assert [told[1] for told in ranks if told] == sorted(told[1] for told in ranks if told)
+
+
+@given(st.sampled_from([name for names in NAMES.values() for name in names]))
+def test_case_and_composition_do_not_count(name: str) -> None:
+    assert special_name((unicodedata.normalize("NFD", name),)) == special_name((name,))
+    assert special_name((name.swapcase().swapcase(),)) == special_name((name,)) or "İ" in name or "ı" in name
+
+
+@given(st.lists(st.text(st.characters(), max_size=10), max_size=3))
+def test_any_name_is_looked_up(path: list[str]) -> None:
+    told = special_name(tuple(path))
+    assert told is None or told[0] in NAMES

@@ -1,0 +1,188 @@
+"""Facts survive the journal, whatever they say."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.facts.archive import (
+    Fact,
+    FlagsFact,
+    FolderFact,
+    HeadersFact,
+    PackedFact,
+    StoredFact,
+    VanishedFact,
+    fact_from_json,
+    fact_to_json,
+)
+from archiver.mail.model import Digest, Headers
+from tests.contracts.catalog import stored
+
+# Undecodable octets are kept as lone surrogates (PEP 383).
+undecodable = st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF, categories=["Cs"])
+texts = st.text(st.characters(exclude_categories=["Cs"]) | undecodable, max_size=20)
+numbers = st.integers(0, 2**63 - 1)
+headers = st.builds(Headers, texts, texts, texts, st.none() | texts)
+BY_TYPE: dict[object, st.SearchStrategy[object]] = {
+    "int": numbers,
+    "int | None": st.none() | numbers,
+    "str": texts,
+    "Digest": texts,
+    "str | None": st.none() | texts,
+    "Digest | None": st.none() | texts,
+    "bool": st.booleans(),
+    "bytes": st.binary(max_size=20),
+    "Flags": st.frozensets(texts, max_size=4),
+    "frozenset[str]": st.frozensets(texts, max_size=4),
+    "tuple[str, ...]": st.lists(texts, max_size=4).map(tuple),
+    "tuple[int, ...]": st.lists(numbers, max_size=4).map(tuple),
+    "Headers": headers,
+    "Headers | None": st.none() | headers,
+    "tuple[tuple[Digest, int, int], ...]": st.lists(st.tuples(texts, numbers, numbers), max_size=4).map(tuple),
+    "tuple[tuple[int, int, int], ...]": st.lists(st.tuples(numbers, numbers, numbers), max_size=4).map(tuple),
+    "tuple[tuple[int, int], ...]": st.lists(st.tuples(numbers, numbers), max_size=4).map(tuple),
+}
+KINDS = get_args(Fact)
+
+
+def facts_of(kind: type[Fact]) -> st.SearchStrategy[Fact]:
+    annotated = {name: text for name, text in kind.__annotations__.items() if name != "kind"}
+    return st.builds(kind, **{name: BY_TYPE[text] for name, text in annotated.items()})
+
+
+@given(fact=st.one_of(*map(facts_of, KINDS)))
+def test_a_fact_is_the_same_after_its_line(fact: Fact) -> None:
+    line = fact_to_json(fact)
+
+    assert fact_from_json(line) == fact
+    assert line.isascii()
+    assert line.splitlines() == [line]
+
+
+@given(fact=st.one_of(*map(facts_of, KINDS)))
+def test_the_same_fact_is_the_same_line(fact: Fact) -> None:
+    assert fact_to_json(fact_from_json(fact_to_json(fact))) == fact_to_json(fact)
+
+
+def test_every_kind_of_fact_has_its_own_name() -> None:
+    assert sorted(kind.kind for kind in KINDS) == [
+        "archive",
+        "copied",
+        "destination",
+        "distinct",
+        "epoch",
+        "fence",
+        "flags",
+        "folder",
+        "headers",
+        "intent",
+        "mapped",
+        "marked",
+        "packed",
+        "pass",
+        "quarantined",
+        "reached",
+        "reflagged",
+        "refused",
+        "released",
+        "removed",
+        "renamed",
+        "renaming",
+        "settled",
+        "state",
+        "stored",
+        "target",
+        "target_state",
+        "twin",
+        "unsent",
+        "vanished",
+    ]
+
+
+def test_the_types_come_back_too() -> None:
+    folder = FolderFact(1, b"&\xff", ("a", "b"), "/", "a.b", frozenset({"\\noselect"}), False, True, "now")
+
+    again = fact_from_json(fact_to_json(folder))
+
+    assert isinstance(again, FolderFact)
+    assert {name: type(getattr(again, name)) for name in ("raw", "path", "attributes")} == {
+        "raw": bytes,
+        "path": tuple,
+        "attributes": frozenset,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fact", "line"),
+    [
+        (
+            FlagsFact(3, 17, frozenset({"b", "a", "\\Seen"}), "2026-11-23T07:00:00Z"),
+            r'{"fact":"flags","epoch":3,"uid":17,"flags":["\\Seen","a","b"],"at":"2026-11-23T07:00:00Z"}',
+        ),
+        (
+            VanishedFact(3, (17, 18), "2026-11-23T07:00:00Z"),
+            '{"fact":"vanished","epoch":3,"uids":[17,18],"at":"2026-11-23T07:00:00Z"}',
+        ),
+        (
+            FolderFact(1, b"\xe9", ("é",), None, "e", frozenset(), True, True, "2026-11-23T07:00:00Z"),
+            (
+                r'{"fact":"folder","number":1,"raw":"\u00e9","path":["\u00e9"],"delimiter":null,"directory":"e",'
+                r'"attributes":[],"subscribed":true,"listed":true,"at":"2026-11-23T07:00:00Z"}'
+            ),
+        ),
+        (
+            HeadersFact(Digest("ab"), Headers("Zoë <z@example.org>", "", "Hi", None)),
+            (
+                r'{"fact":"headers","digest":"ab","headers":{"sender":"Zo\u00eb <z@example.org>","recipients":"",'
+                r'"subject":"Hi","sent":null}}'
+            ),
+        ),
+        (
+            PackedFact(Digest("ab"), 300, ((Digest("01"), 0, 100), (Digest("02"), 100, 150))),
+            '{"fact":"packed","pack":"ab","size":300,"frames":[["01",0,100],["02",100,150]]}',
+        ),
+    ],
+)
+def test_the_line_is_the_specified_one(fact: Fact, line: str) -> None:
+    assert fact_to_json(fact) == line
+
+
+def test_a_stored_message_of_an_older_journal_has_no_headers() -> None:
+    line = fact_to_json(stored(1))
+    older = line.replace(',"headers":null', "")
+    assert older != line
+
+    fact = fact_from_json(older)
+
+    assert isinstance(fact, StoredFact)
+    assert fact == stored(1)
+    assert fact.headers is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "null",
+        "{}",
+        '{"fact":"unheard of"}',
+        '{"fact":["flags"]}',
+        '{"fact":"flags","epoch":1}',
+        '{"fact":"flags","epoch":1,"uid":1,"flags":7,"at":""}',
+        '{"fact":"flags","epoch":1,"uid":1,"flags":[],"at":"","more":1}',
+        '{"fact":"folder","raw":"\\u0100"}',
+        '{"fact":"headers","digest":"ab","headers":{"sender":""}}',
+        '{"fact":"headers","digest":"ab","headers":"Subject"}',
+        '{"fact":"packed","pack":"ab","size":1,"frames":[7]}',
+    ],
+)
+def test_anything_else_is_no_fact(line: str) -> None:
+    with pytest.raises(ValueError, match=r"not a known fact|Expecting"):
+        fact_from_json(line)
