@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from archiver.account.neighbours import neighbours_of
-from archiver.account.opening import Archive, address_of, no_spool, source_of, utc_now
+from archiver.account.opening import Archive, no_spool, source_of, utc_now
 from archiver.account.sharing import mailbox_of
 from archiver.catalog.port import Catalog
 from archiver.config.load import DestinationSettings, Settings
@@ -18,6 +18,7 @@ from archiver.errors import BackendError, ConfigError
 from archiver.events import Noted, Progress, silent
 from archiver.facts.destination import DestinationFact, DistinctFact, ReachedFact
 from archiver.facts.replica import Address, DestinationFolders
+from archiver.imap.auth import authenticator_of
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Listed
 from archiver.replay.connection import Connection
@@ -80,7 +81,7 @@ def _met_both(
     progress: Progress,
 ) -> Resemblance:
     try:
-        with closing(ImapDestination(address_of(settings), no_spool)) as there:
+        with closing(ImapDestination(settings, authenticator_of(settings), no_spool)) as there:
             return alike_if_new(source, listed, there, there.list_folders(), catalog)
     except BackendError as error:
         # The archive can be brought up to date all the same, and nothing is sent before it is looked at again.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,12 +24,11 @@ from archiver.archive.scanned import Retry
 from archiver.archive.unrecorded import Orphans
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.swap import remove_catalog, swap_catalog
-from archiver.config.load import ServerSettings, Settings
-from archiver.config.secrets import resolve
+from archiver.config.load import Settings
 from archiver.errors import ConfigError
 from archiver.events import Noted, Progress
 from archiver.facts.archive import ArchiveFact, FenceFact
-from archiver.imap.login import ServerAddress
+from archiver.imap.auth import Authenticator, authenticator_of
 from archiver.journal.port import Journal
 from archiver.journal.recorder import Recorder
 from archiver.mail.content import Spool
@@ -259,17 +258,17 @@ def source_of(
     progress: Progress,
     accept: bool = False,
     attempts: int | None = None,
-    address: ServerAddress | None = None,
+    authenticator: Authenticator | None = None,
     leave: Callable[[], bool] = lambda: False,
     patient: bool = False,
 ) -> RetryingSource:
-    """The account's source; it connects when it is first used. `accept` takes placeholders for messages; an
-    `address` may be shared, so that its password is looked up once. `leave` and `patient` are those of
+    """The account's source; it connects when it is first used. `accept` takes placeholders for messages.
+    Connections that share an `authenticator` look up their password once. `leave` and `patient` are those of
     `RetryingSource`."""
-    address = address or address_of(settings.source)
+    authenticator = authenticator or authenticator_of(settings.source)
 
     def connect(*, cautious: bool) -> ImapSource:
-        return ImapSource(address, spool, cautious=cautious, accept=accept)
+        return ImapSource(settings.source, authenticator, spool, cautious=cautious, accept=accept)
 
     attempts = attempts or settings.source.attempts
     return RetryingSource(connect, attempts=attempts, pause=pause, progress=progress, leave=leave, patient=patient)
@@ -277,34 +276,13 @@ def source_of(
 
 def connect_once(settings: Settings, *, cautious: bool = False) -> ImapSource:
     """A single attempt at a logged-in connection, for a look that fetches no message."""
-    return ImapSource(address_of(settings.source), no_spool, cautious=cautious)
+    server = settings.source
+    return ImapSource(server, authenticator_of(server), no_spool, cautious=cautious)
 
 
 def no_spool() -> BinaryIO:
     """A look at a server fetches no messages."""
     raise RuntimeError("a look at a server needs no spool")
-
-
-def address_of(server: ServerSettings) -> ServerAddress:
-    """Where a server is and how to log in; the password is looked up once, when it is first needed."""
-
-    @cache  # one `command` for all connections of a run
-    def password() -> str:
-        return resolve(server.password.kind, server.password.value, user=server.user).reveal()
-
-    return ServerAddress(
-        host=server.host,
-        port=server.port,
-        user=server.user,
-        password=password,
-        tls=server.tls,
-        ca_file=server.ca_file,
-        fingerprint=server.fingerprint,
-        client_cert=server.client_cert,
-        login=server.login,
-        connect_timeout=server.connect_timeout,
-        read_timeout=server.read_timeout,
-    )
 
 
 def archive_listed(
@@ -325,12 +303,18 @@ def archive_listed(
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
     settings = archive.settings
-    address = address_of(settings.source)
+    authenticator = authenticator_of(settings.source)
 
     def connect(extra: bool, leave: Callable[[], bool]) -> RetryingSource:
         spool = archive.store.spool
         source = source_of(
-            settings, spool, pause=pause, progress=progress, accept=accept, address=address, leave=leave
+            settings,
+            spool,
+            pause=pause,
+            progress=progress,
+            accept=accept,
+            authenticator=authenticator,
+            leave=leave,
         )
         if extra:
             source.connect_now()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.account.meeting import known_number, meet_destination
-from archiver.account.opening import Archive, address_of, no_spool, utc_now
+from archiver.account.opening import Archive, no_spool, utc_now
 from archiver.account.others import AccountsBeside
 from archiver.account.past import past_catalog
 from archiver.archive.plan import gone_folders
@@ -21,6 +21,7 @@ from archiver.destination.port import MailDestination
 from archiver.errors import ConfigError
 from archiver.events import Progress
 from archiver.facts.replica import DestinationFolders
+from archiver.imap.auth import authenticator_of
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import matches
 from archiver.mail.model import KnownFolder
@@ -60,7 +61,8 @@ def destination_settings(settings: Settings) -> DestinationSettings:
 
 def look_at_destination(settings: Settings) -> ImapDestination:
     """A single attempt at a logged-in connection, for a look that fetches no message."""
-    return ImapDestination(address_of(destination_settings(settings)), no_spool)
+    server = destination_settings(settings)
+    return ImapDestination(server, authenticator_of(server), no_spool)
 
 
 def map_rules(settings: Settings) -> MapRules:
@@ -154,9 +156,9 @@ def _context(
     progress: Progress,
 ) -> ReplayContext:
     settings = destination_settings(archive.settings)
-    address = address_of(settings)
+    authenticator = authenticator_of(settings)
     return ReplayContext(
-        connect=lambda: ImapDestination(address, archive.spool),
+        connect=lambda: ImapDestination(settings, authenticator, archive.spool),
         store=archive.store,
         copies=copies,
         recorder=recorder,
@@ -237,9 +239,15 @@ def destination_connection(
 ) -> Connection:
     """A connection to the account's destination that is opened when it is first used."""
     settings = destination_settings(archive.settings)
-    address = address_of(settings)
+    authenticator = authenticator_of(settings)
     return Connection(
-        _Persistence(lambda: ImapDestination(address, archive.spool), settings.attempts, pause, progress, patient)
+        _Persistence(
+            lambda: ImapDestination(settings, authenticator, archive.spool),
+            settings.attempts,
+            pause,
+            progress,
+            patient,
+        )
     )
 
 

@@ -210,6 +210,11 @@ class ServerSettings(Table):
     read_timeout: Seconds = 120.0
     attempts: Annotated[int, Field(ge=1, le=100)] = 5
 
+    @property
+    def address(self) -> str:
+        """host:port, for messages."""
+        return f"{self.host}:{self.port}"
+
     @model_validator(mode="before")
     @classmethod
     def _port_from_tls(cls, table: object) -> object:

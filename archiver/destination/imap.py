@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from archiver.config.settings import ServerSettings
 from archiver.errors import (
     FolderNotFound,
     FolderRefused,
@@ -19,11 +20,12 @@ from archiver.errors import (
 )
 from archiver.facts.replica import Appended, DestinationFolders, Letter, LookedAt, OpenedTarget
 from archiver.imap.append import AppendStream
+from archiver.imap.auth import Authenticator
 from archiver.imap.capabilities import DESTINATION_CAPABILITIES, ServerFacts, server_facts
 from archiver.imap.folder import ATTRIBUTES, FolderReader
 from archiver.imap.limits import without_names
 from archiver.imap.listing import Abilities, list_everything
-from archiver.imap.login import ServerAddress, connect
+from archiver.imap.login import connect
 from archiver.imap.replies import error_of, response_code
 from archiver.imap.session import Reply
 from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status, quote
@@ -51,8 +53,8 @@ _StoreStep = tuple[bytes, bytes, Flags]
 class ImapDestination:
     """A logged-in connection; implements `destination_ports.MailDestination`. Belongs to one thread."""
 
-    def __init__(self, address: ServerAddress, spool: Spool) -> None:
-        self._session, self.capabilities = connect(address)
+    def __init__(self, server: ServerSettings, authenticator: Authenticator, spool: Spool) -> None:
+        self._session, self.capabilities = connect(server, authenticator)
         self._abilities = Abilities(self.capabilities)
         self._reader = FolderReader(self._session, self._abilities, spool)
         self._appends: AppendStream | None = None

@@ -1,7 +1,7 @@
-"""From an address to a logged-in session: TLS, certificates, and the ways to authenticate.
+"""From a server's settings to a logged-in session: TCP, TLS, certificates, authentication.
 
-Nothing is downgraded in silence: TLS that was asked for is there before a password is sent, or the
-connection is refused with the reason.
+Nothing is downgraded silently: either the TLS that the settings ask for is in place before a password is sent, or
+the connection is refused with the reason.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import hashlib
 import imaplib
 import socket
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable, Collection
+from functools import partial
 
 from imapclient import SocketTimeout
 from imapclient.exceptions import IMAPClientError
 
-from archiver.config.secrecy import keep_secret
+from archiver.config.settings import ServerSettings
 from archiver.errors import (
     AuthenticationFailed,
     BackendError,
@@ -28,38 +26,13 @@ from archiver.errors import (
     ServerUnavailable,
     Where,
 )
+from archiver.imap.auth import Authenticate, Authenticator, Login
 from archiver.imap.line import secure
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Reply, Session
 
 
-@dataclass(frozen=True, slots=True)
-class ServerAddress:
-    """Where a server is and how to log in. `password` is called for each connection, and its result is kept
-    out of all texts.
-
-    Timeouts in seconds. `fingerprint` is the SHA-256 of the certificate in lower-case hex, in place of a CA.
-    """
-
-    host: str
-    port: int
-    user: str
-    password: Callable[[], str]
-    tls: Literal["implicit", "starttls", "off"] = "implicit"
-    ca_file: Path | None = None
-    fingerprint: str | None = None
-    client_cert: Path | None = None
-    login: Literal["auto", "login", "plain"] = "auto"
-    connect_timeout: float = 30
-    read_timeout: float = 120
-
-    @property
-    def server(self) -> str:
-        """host:port, for messages."""
-        return f"{self.host}:{self.port}"
-
-
-def connect(address: ServerAddress) -> tuple[Session, frozenset[str]]:
+def connect(server: ServerSettings, authenticator: Authenticator) -> tuple[Session, frozenset[str]]:
     """Connect, secure, log in. Returns the session and the capabilities after login, upper-case.
 
     Raises:
@@ -67,43 +40,42 @@ def connect(address: ServerAddress) -> tuple[Session, frozenset[str]]:
         AuthenticationFailed: the server refused the login; trying again may lock the user out.
         ServerUnavailable, ConnectionLost, Throttled: worth another attempt.
     """
-    where = Where(server=address.server)
-    # Before the server says its first word: it may know our password from the connection before.
-    keep_secret(address.password(), address.user)
-    session = _open(address, where)
+    where = Where(server=server.address)
+    secret = authenticator.secret()
+    session = _open(server, where)
     try:
-        if address.tls == "starttls":
-            _start_tls(session, address, where)
-        _check_fingerprint(session, address, where)
-        capabilities = _log_in(session, address, where)
+        if server.tls == "starttls":
+            _start_tls(session, server, where)
+        _check_fingerprint(session, server, where)
+        capabilities = _log_in(session, partial(authenticator.answer, secret), where)
     except BaseException:
         session.hang_up()
         raise
     return session, capabilities
 
 
-def _tls_context(address: ServerAddress) -> ssl.SSLContext:
-    where = Where(server=address.server)
+def _tls_context(server: ServerSettings) -> ssl.SSLContext:
+    where = Where(server=server.address)
     try:
-        context = ssl.create_default_context(cafile=str(address.ca_file) if address.ca_file else None)
-        if address.client_cert:
-            context.load_cert_chain(str(address.client_cert))
+        context = ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
+        if server.client_cert:
+            context.load_cert_chain(str(server.client_cert))
     except (OSError, ssl.SSLError) as error:
-        file = address.client_cert if address.ca_file is None else address.ca_file
+        file = server.client_cert if server.ca_file is None else server.ca_file
         raise ConnectionRefused(
             f"cannot read certificates: {error}", where=where, hint=f"check {file}: it must hold PEM certificates"
         ) from error
-    if address.fingerprint:  # the pinned certificate stands for itself
+    if server.fingerprint:  # the pinned certificate stands for itself
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _open(address: ServerAddress, where: Where) -> Session:
-    context = _tls_context(address) if address.tls == "implicit" else None
-    timeout = SocketTimeout(address.connect_timeout, address.read_timeout)
+def _open(server: ServerSettings, where: Where) -> Session:
+    context = _tls_context(server) if server.tls == "implicit" else None
+    timeout = SocketTimeout(server.connect_timeout, server.read_timeout)
     try:
-        session = Session(address.host, address.port, context, timeout, where)
+        session = Session(server.host, server.port, context, timeout, where)
     except ssl.SSLError as error:
         raise _tls_error(error, where) from error
     except ConnectionRefusedError as error:
@@ -112,7 +84,7 @@ def _open(address: ServerAddress, where: Where) -> Session:
         ) from error
     except TimeoutError as error:
         raise ServerUnavailable(
-            f"no greeting within {address.connect_timeout:g} seconds",
+            f"no greeting within {server.connect_timeout:g} seconds",
             where=where,
             hint="check `host`, `port` and `tls` (a TLS port is silent to a client that does not speak TLS)",
         ) from error
@@ -152,7 +124,7 @@ def _tls_error(error: ssl.SSLError, where: Where) -> BackendError:
     )
 
 
-def _start_tls(session: Session, address: ServerAddress, where: Where) -> None:
+def _start_tls(session: Session, server: ServerSettings, where: Where) -> None:
     """RFC 3501 section 6.2.1. PREAUTH and octets sent before TLS began are refused: somebody in between may
     have put them there."""
     if session._imap.state != "NONAUTH":
@@ -165,11 +137,11 @@ def _start_tls(session: Session, address: ServerAddress, where: Where) -> None:
     wire = session._imap
     wire.sock.settimeout(0)
     early = wire.file.peek(1)
-    wire.sock.settimeout(address.read_timeout)
+    wire.sock.settimeout(server.read_timeout)
     if early:
         raise ConnectionRefused("the server sent data before TLS began", where=where)
     try:
-        secured = secure(wire.sock, _tls_context(address), address.host)
+        secured = secure(wire.sock, _tls_context(server), server.host)
     except ssl.SSLError as error:
         raise _tls_error(error, where) from error
     except OSError as error:
@@ -178,12 +150,12 @@ def _start_tls(session: Session, address: ServerAddress, where: Where) -> None:
     session._starttls_done = True
 
 
-def _check_fingerprint(session: Session, address: ServerAddress, where: Where) -> None:
-    if not address.fingerprint:
+def _check_fingerprint(session: Session, server: ServerSettings, where: Where) -> None:
+    if not server.fingerprint:
         return
     certificate = session._imap.sock.getpeercert(binary_form=True) or b""
     actual = hashlib.sha256(certificate).hexdigest()
-    if actual != address.fingerprint.replace(":", "").lower():
+    if actual != server.fingerprint:
         raise ConnectionRefused(
             f"the certificate's fingerprint is {actual}, not the one that was pinned",
             where=where,
@@ -191,35 +163,31 @@ def _check_fingerprint(session: Session, address: ServerAddress, where: Where) -
         )
 
 
-def _log_in(session: Session, address: ServerAddress, where: Where) -> frozenset[str]:
+def _log_in(
+    session: Session, answer: Callable[[Collection[str], Where], Authenticate | Login], where: Where
+) -> frozenset[str]:
     if session._imap.state == "AUTH":  # PREAUTH, over TLS or with tls = "off"
         return _capabilities(session, None)
     offered = frozenset(session._imap.capabilities)
     if session._starttls_done:
         offered = _capabilities(session, None)
-    plain = address.login == "plain" or (address.login == "auto" and "AUTH=PLAIN" in offered)
-    if not plain and "LOGINDISABLED" in offered:
-        raise AuthenticationFailed(
-            "the server does not take passwords on this connection (LOGINDISABLED)",
-            where=where,
-            hint='set tls = "implicit" or "starttls"',
-        )
-    user, password = address.user.encode(), address.password().encode()
-    message = base64.b64encode(b"\0%b\0%b" % (user, password))  # RFC 4616; any characters in a password
-    if plain:
-        reply = _authenticate_plain(session, message, initial="SASL-IR" in offered)
-    else:
-        reply = session.command_with_strings(b"LOGIN", [user, password])
+    match answer(offered, where):
+        case Authenticate(mechanism, message):
+            reply = _authenticate(session, mechanism, message, initial="SASL-IR" in offered)
+        case Login(user, password):
+            reply = session.command_with_strings(b"LOGIN", [user, password])
     session.required(reply, AuthenticationFailed)
     session._imap.state = "AUTH"
     return _capabilities(session, reply)
 
 
-def _authenticate_plain(session: Session, message: bytes, *, initial: bool) -> Reply:
-    """With the initial response of RFC 4959 where it is offered, which some servers ask for all the same. One that
-    asks for more is told that there is none (RFC 3501 section 6.2.2)."""
-    (tag,) = session.send(b"AUTHENTICATE PLAIN" + (b" " + message if initial else b""))
-    return session.collect([tag], answers=[message, b"*"])[0]
+def _authenticate(session: Session, mechanism: bytes, message: bytes, *, initial: bool) -> Reply:
+    """Send the message as the initial response (RFC 4959) where that is offered. Some servers ask for it all the
+    same, so it is sent again then. A server that asks for still more gets `*`, which cancels (RFC 3501 section
+    6.2.2)."""
+    answer = base64.b64encode(message)
+    (tag,) = session.send(b"AUTHENTICATE " + mechanism + (b" " + answer if initial else b""))
+    return session.collect([tag], answers=[answer, b"*"])[0]
 
 
 def _capabilities(session: Session, reply: Reply | None) -> frozenset[str]:

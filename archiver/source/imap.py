@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
+from archiver.config.settings import ServerSettings
 from archiver.errors import FolderNotFound, Where
+from archiver.imap.auth import Authenticator
 from archiver.imap.capabilities import ServerFacts, server_facts
 from archiver.imap.folder import FolderReader
 from archiver.imap.listing import Abilities, list_everything
-from archiver.imap.login import ServerAddress, connect
+from archiver.imap.login import connect
 from archiver.imap.session import Reply
 from archiver.imap.tokens import Response, is_fetch, number, parse_fetch, parse_vanished, quote
 from archiver.mail import folder_names
@@ -32,9 +34,15 @@ class ImapSource:
     """
 
     def __init__(
-        self, address: ServerAddress, spool: Spool, *, cautious: bool = False, accept: bool = False
+        self,
+        server: ServerSettings,
+        authenticator: Authenticator,
+        spool: Spool,
+        *,
+        cautious: bool = False,
+        accept: bool = False,
     ) -> None:
-        self._session, capabilities = connect(address)
+        self._session, capabilities = connect(server, authenticator)
         self._abilities = Abilities(frozenset() if cautious else capabilities)
         self._cautious = cautious
         self._reader = FolderReader(self._session, self._abilities, spool, accept=accept)

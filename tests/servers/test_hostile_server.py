@@ -19,14 +19,14 @@ from archiver.errors import (
     Throttled,
 )
 from archiver.imap import session
-from archiver.imap.login import ServerAddress
 from archiver.mail.content import header_digest
 from archiver.mail.model import Fetched, Folder, Resume, Undelivered
 from archiver.source.imap import ImapSource
 from archiver.source.retry import RetryingSource
+from tests.servers.logins import login_at
 from tests.servers.scripted import DROP, FULL, MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.scripted import Session as Connection
-from tests.servers.test_imap_source import address_of, spool_in
+from tests.servers.test_imap_source import spool_in
 
 Start = Callable[..., ScriptedServer]
 Connect = Callable[..., ImapSource]
@@ -49,7 +49,7 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
     opened: list[ImapSource] = []
 
     def source(server: ScriptedServer, **how: bool) -> ImapSource:
-        opened.append(ImapSource(address_of(server.port, "u1", "pw"), spool_in(tmp_path), **how))
+        opened.append(ImapSource(*login_at(server.port, "u1", "pw"), spool_in(tmp_path), **how))
         return opened[-1]
 
     yield source
@@ -389,11 +389,9 @@ PASSWORD = 'tr"ou\\ba dor'
 
 
 def refused(server: ScriptedServer, tls: Literal["off", "starttls"] = "off") -> BackendError:
-    address = ServerAddress(
-        "127.0.0.1", server.port, "u1", lambda: PASSWORD, tls=tls, connect_timeout=5, read_timeout=5
-    )
+    login = login_at(server.port, "u1", PASSWORD, tls=tls, patience=5)
     with pytest.raises(BackendError) as caught:
-        ImapSource(address, spool_in(Path("/nonexistent")))
+        ImapSource(*login, spool_in(Path("/nonexistent")))
     return caught.value
 
 

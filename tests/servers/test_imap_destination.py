@@ -30,7 +30,6 @@ from archiver.errors import (
 )
 from archiver.facts.replica import Appended
 from archiver.imap.append import LARGE_OCTETS
-from archiver.imap.login import ServerAddress
 from archiver.mail.content import Spool
 from archiver.mail.refusal import classify
 from tests.contracts.destination import (
@@ -47,6 +46,7 @@ from tests.servers.certificates import Certificates
 from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
+from tests.servers.logins import login_at
 from tests.servers.mail_server import MailServer
 from tests.servers.pymap_server import PymapServer
 from tests.servers.scripted import (
@@ -79,10 +79,7 @@ def spool_in(directory: Path) -> Spool:
 
 
 def logged_in(spool: Spool, user: str, *, port: int, password: str = "pw") -> ImapDestination:
-    address = ServerAddress(
-        "127.0.0.1", port, user, lambda: password, tls="off", connect_timeout=10, read_timeout=20
-    )
-    return ImapDestination(address, spool)
+    return ImapDestination(*login_at(port, user, password), spool)
 
 
 def there_on(server: MailServer, directory: Path, **ways: object) -> There:

@@ -11,7 +11,6 @@ from typing import BinaryIO
 import pytest
 
 from archiver.events import Event
-from archiver.imap.login import ServerAddress
 from archiver.mail.content import Spool
 from archiver.source.imap import ImapSource
 from archiver.source.port import MailSource
@@ -19,6 +18,7 @@ from archiver.source.retry import RetryingSource
 from tests.contracts.source import INBOX, Served, SourceContract, fill
 from tests.servers.dovecot import Dovecot
 from tests.servers.faultproxy import FaultProxy
+from tests.servers.logins import login_at
 from tests.servers.pymap_server import PymapServer
 
 PLAIN = "protocol imap {\n  imap_capability = IMAP4rev1 SASL-IR LITERAL+ NAMESPACE\n}\n"
@@ -33,17 +33,13 @@ def spool_in(directory: Path) -> Spool:
     return spool
 
 
-def address_of(port: int, user: str, password: str) -> ServerAddress:
-    return ServerAddress("127.0.0.1", port, user, lambda: password, tls="off", connect_timeout=10, read_timeout=20)
-
-
 class TestDovecot(SourceContract):
     @pytest.fixture
     def served(self, dovecot: Dovecot, tmp_path: Path) -> Served:
         user = dovecot.fresh_user()
         fill(dovecot.wire(user), lambda folder, messages: dovecot.append_many(user, folder, messages))
-        address = address_of(dovecot.port, user, "pw")
-        return Served(lambda: ImapSource(address, spool_in(tmp_path)), lambda: dovecot.wire(user))
+        login = login_at(dovecot.port, user, "pw")
+        return Served(lambda: ImapSource(*login, spool_in(tmp_path)), lambda: dovecot.wire(user))
 
 
 class TestDovecotCautiously(SourceContract):
@@ -51,8 +47,8 @@ class TestDovecotCautiously(SourceContract):
     def served(self, dovecot: Dovecot, tmp_path: Path) -> Served:
         user = dovecot.fresh_user()
         fill(dovecot.wire(user), lambda folder, messages: dovecot.append_many(user, folder, messages))
-        address = address_of(dovecot.port, user, "pw")
-        return Served(lambda: ImapSource(address, spool_in(tmp_path), cautious=True), lambda: dovecot.wire(user))
+        login = login_at(dovecot.port, user, "pw")
+        return Served(lambda: ImapSource(*login, spool_in(tmp_path), cautious=True), lambda: dovecot.wire(user))
 
 
 class TestDovecotWithoutExtensions(SourceContract):
@@ -61,16 +57,16 @@ class TestDovecotWithoutExtensions(SourceContract):
         server = dovecot_with(extra=PLAIN)
         user = server.fresh_user()
         fill(server.wire(user), lambda folder, messages: server.append_many(user, folder, messages))
-        address = address_of(server.port, user, "pw")
-        return Served(lambda: ImapSource(address, spool_in(tmp_path)), lambda: server.wire(user))
+        login = login_at(server.port, user, "pw")
+        return Served(lambda: ImapSource(*login, spool_in(tmp_path)), lambda: server.wire(user))
 
 
 class TestPymap(SourceContract):
     @pytest.fixture
     def served(self, pymap: PymapServer, tmp_path: Path) -> Served:
         fill(pymap.wire("alice"), lambda folder, messages: pymap.append_many("alice", folder, messages))
-        address = address_of(pymap.port, "alice", "secret")
-        return Served(lambda: ImapSource(address, spool_in(tmp_path)), lambda: pymap.wire("alice"))
+        login = login_at(pymap.port, "alice", "secret")
+        return Served(lambda: ImapSource(*login, spool_in(tmp_path)), lambda: pymap.wire("alice"))
 
 
 class TestOverABreakingLine(SourceContract):
@@ -81,12 +77,12 @@ class TestOverABreakingLine(SourceContract):
         user = dovecot.fresh_user()
         fill(dovecot.wire(user), lambda folder, messages: dovecot.append_many(user, folder, messages))
         line = proxy(dovecot.port, reset_after=len(INBOX[2].octets) + 3000, direction="down")
-        address = address_of(line.port, user, "pw")
+        login = login_at(line.port, user, "pw")
         told: list[Event] = []
 
         def opened() -> MailSource:
             return RetryingSource(
-                lambda *, cautious: ImapSource(address, spool_in(tmp_path), cautious=cautious),
+                lambda *, cautious: ImapSource(*login, spool_in(tmp_path), cautious=cautious),
                 attempts=5,
                 pause=lambda _: None,
                 progress=told.append,
