@@ -33,12 +33,20 @@ from pipelines.cli.main import EXIT_CODES, app
 from pipelines.tasks import ArchiveAccount
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 RUNBOOK = (ROOT / "docs" / "migration-runbook.md").read_text(encoding="utf-8")
 DOCUMENTS = {
     path.name: path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+#: What else refers to the documents: the code and its messages, the examples, the tests.
+SOURCES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for folder in ("archiver", "pipelines", "configs", "tests")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in (".py", ".md", ".toml", ".j2", ".service", ".timer") and path.name != Path(__file__).name
 }
 
 
@@ -85,18 +93,46 @@ def verbs() -> dict[str, Any]:
 
 
 def test_the_verbs_are_those_of_the_command_line() -> None:
-    told = [re.findall(r"\w+", row[0])[0] for row in rows(section(README, "## Verbs"))]
+    told = [re.findall(r"\w+", row[0])[0] for row in rows(section(COMMANDS, "## Verbs"))]
     assert sorted(told) == sorted(verbs())
 
 
+@pytest.mark.parametrize("verb", verbs())
+def test_every_option_of_a_verb_is_explained(verb: str) -> None:
+    told = {
+        option
+        for names, where, _ in rows(section(COMMANDS, "## Options of several verbs"))
+        if where in ("all", "most") or f"`{verb}`" in where
+        for option in re.findall(r"--[\w-]+", names)
+    }
+    (row,) = [row for row in rows(section(COMMANDS, "## Verbs")) if re.match(rf"`{verb}\b", row[0])]
+    told |= set(re.findall(r"--[\w-]+", row[1]))
+    options = {
+        name
+        for option in verbs()[verb].params
+        if not getattr(option, "hidden", False)
+        for name in option.opts
+        if name.startswith("--")
+    }
+    assert options <= told
+    assert set(re.findall(r"--[\w-]+", row[1])) <= options
+
+
+def test_an_option_of_several_verbs_is_one_of_each_of_them() -> None:
+    for names, where, _ in rows(section(COMMANDS, "## Options of several verbs")):
+        for verb in re.findall(r"`(\w+)`", where):
+            (option,) = re.findall(r"--[\w-]+", names)
+            assert option in {name for each in verbs()[verb].params for name in each.opts}, verb
+
+
 def test_the_exit_codes_are_those_of_the_command_line() -> None:
-    codes = {row[0] for row in rows(section(README, "## Exit codes"))}
+    codes = {row[0] for row in rows(section(COMMANDS, "## Exit codes"))}
     assert codes == {*map(str, EXIT_CODES), "128+N"} - {"128"}
 
 
 def test_the_keys_are_those_of_an_account_file_with_their_defaults() -> None:
     told = {}
-    for words, default, _ in rows(section(README, "## The account file")):
+    for words, default, _ in rows(section(CONFIGURATION, "## Keys")):
         ((table, name),) = re.findall(r"`\[([\w.]+)\] (\w+)`", words)
         told[f"{table}.{name}"] = default.strip("`")
     expected = {
@@ -153,17 +189,24 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
 
 
 def anchors(document: str) -> set[str]:
-    """The fragments that a document's headings give links to."""
-    titles = re.findall(
-        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", document, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
-    )
-    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    """The fragments that a document's headings give links to, and those of headings that it had before."""
+    text = re.sub(r"^```.*?^```", "", document, flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    named = re.findall(r'<a id="([\w-]+)"></a>', text)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles} | {*named}
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))
 def test_links_lead_to_headings_that_are_there(name: str) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", DOCUMENTS[name]):
         assert anchor in anchors(DOCUMENTS[Path(target).name if target else name]), (target, anchor)
+
+
+def test_a_document_that_the_code_or_a_message_names_is_there() -> None:
+    for source, text in SOURCES.items():
+        for document, anchor in re.findall(r"\b((?:docs/[\w-]+|README|CHANGELOG)\.md)(?:#([\w-]+))?", text):
+            assert Path(document).name in DOCUMENTS, (source, document)
+            assert not anchor or anchor in anchors(DOCUMENTS[Path(document).name]), (source, document, anchor)
 
 
 def test_the_examples_of_a_bucket_load_without_a_warning() -> None:
