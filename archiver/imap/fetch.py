@@ -130,17 +130,17 @@ class FetchStream:
                 continue
             self._send_ahead()
             self.current = next((uid for window in self._flying for uid in window.pending), None)
-            response = self._response(read_body)
-            idle += 1
             if idle > self.session.patience:
                 self._lost("an answer that does not come to an end")
-            if is_fetch(response.text):
-                for outcome in self._row(response):
-                    idle = 0
-                    if isinstance(outcome, Fetched):
-                        self.given, self._newest_given = True, outcome.attributes.uid
-                        yield from self._blamed()
-                    yield outcome
+            response = self._response(read_body)
+            idle += 1
+            if (outcome := self._outcome_of(response)) is not None:
+                idle = 0
+                if isinstance(outcome, Fetched):
+                    self.given, self._newest_given = True, outcome.attributes.uid
+                    yield from self._blamed()
+                yield outcome
+            if response.text.startswith(b"* "):
                 continue
             tag, _, text = response.text.partition(b" ")
             # Not always the oldest: servers may work on several at once (RFC 3501 section 5.5).
@@ -156,7 +156,6 @@ class FetchStream:
         try:
             return self.session.read_response(read_body)
         except BaseException as error:
-            self._discard_bodies()  # the connection may break behind the literal
             self._blame()
             if isinstance(error, ConnectionLost | ServerUnavailable):  # the server may say why it hangs up
                 error.where = replace(self.session.where, uid=self.current, operation="fetch")
@@ -228,39 +227,45 @@ class FetchStream:
             (window.tag,) = self.session.send(b"UID FETCH %s %s" % (chunks[0].encode(), self.items))
             self._flying.append(window)
 
-    def _row(self, response: Response) -> Iterator[Fetched | Undelivered]:
-        """A row is a message, or attributes to keep for it, or nobody asked for it."""
+    def _outcome_of(self, response: Response) -> Fetched | Undelivered | None:
+        """The outcome that a response brings, if it brings one. A body that is not handed on is discarded."""
+        outcome: Fetched | Undelivered | None = None
+        try:
+            if is_fetch(response.text):
+                outcome = self._row(response)
+        finally:
+            if response.body and not (isinstance(outcome, Fetched) and outcome.body is response.body):
+                response.body.discard()
+        return outcome
+
+    def _row(self, response: Response) -> Fetched | Undelivered | None:
+        """A row is a message, or attributes to keep until it comes, or nobody asked for it."""
         row = parse_fetch(response)
         uid = row.attributes.uid if row.attributes else None
-        if (row.has_body or self.session.bodies) and not row.clean:
+        if (row.has_body or response.body is not None) and not row.clean:
             self.current = uid if uid is not None else self.current
-            self._discard_bodies()
             self._lost("a message's length does not fit what follows it")
         window = next((w for w in self._flying if uid in w.pending), None)
         if window is None or uid is None or row.attributes is None:
-            self._discard_bodies()
-            return
+            return None
         attributes = _merged(window.pending[uid], row.attributes)
         if not row.has_body or row.section:  # a part of the message is not the message
-            self._discard_bodies()
             window.pending[uid] = attributes
-            return
+            return None
         del window.pending[uid]
-        yield self._outcome(uid, attributes, row.body)
+        return self._outcome(uid, attributes, row.body)
 
-    def _outcome(self, uid: int, attributes: Attributes, value: bytes | int | None) -> Fetched | Undelivered:
-        if isinstance(value, int):
-            body = self.session.bodies[value]
-        elif value is None and attributes.size != 0:
+    def _outcome(self, uid: int, attributes: Attributes, body: Body | bytes | None) -> Fetched | Undelivered:
+        if body is None and attributes.size != 0:
             return Undelivered(uid, "the server gave NIL instead of the message")
-        else:
+        if not isinstance(body, Body):
+            octets = body or b""
             builder = BodyBuilder()
-            builder.feed(value or b"")
-            body = builder.body(octets=value or b"")
+            builder.feed(octets)
+            body = builder.body(octets=octets)
         if body.size == 0 and attributes.size:
             return Undelivered(uid, f"the server gave 0 octets of a message of {attributes.size}")
         if is_placeholder(body.header) and not self.accept:
-            self._discard_bodies()
             return Undelivered(uid, PLACEHOLDER_GIVEN)
         return Fetched(attributes, body)
 
@@ -295,12 +300,6 @@ class FetchStream:
         # it is not asked here: whoever called looks afterwards which of them the folder still has.
         reason = "the server answered OK without the message" if ok else REFUSED
         return Undelivered(uid, reason, server_reply=reply)
-
-    def _discard_bodies(self) -> None:
-        for body in self.session.bodies:
-            if body.spool:
-                body.spool.unlink(missing_ok=True)
-        self.session.bodies.clear()
 
     def _lost(self, why: str) -> None:
         where = replace(self.session.where, uid=self.current, operation="fetch")

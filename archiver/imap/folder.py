@@ -24,7 +24,7 @@ from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import BodyReader, Reply, Session
 from archiver.imap.tokens import Response, is_fetch, parse_fetch, parse_search
 from archiver.mail.content import Spool
-from archiver.mail.model import Attributes, Fetched, Undelivered
+from archiver.mail.model import Attributes, Body, Fetched, Undelivered
 from archiver.mail.uidset import format_uid_set
 
 #: What is asked of messages where their octets are not.
@@ -115,8 +115,8 @@ class FolderReader:
                     why = "this is not IMAP: a header's length does not fit what follows it"
                     raise ConnectionLost(why, where=self._session.where)
                 if row.attributes and row.has_body and row.section.startswith(b"HEADER"):
-                    body = self._session.bodies[row.body].header if isinstance(row.body, int) else row.body
-                    yield row.attributes, body or b""
+                    header = row.body.header if isinstance(row.body, Body) else row.body
+                    yield row.attributes, header or b""
 
     def _rows(self, uid_set: str, items: bytes) -> Iterator[Attributes]:
         for response in self._fetch(uid_set, items):

@@ -19,7 +19,7 @@ from imapclient import IMAPClient, SocketTimeout
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
 from archiver.imap.replies import error_of, not_imap
-from archiver.imap.tokens import Response, number, parse_vanished, quote
+from archiver.imap.tokens import BODY_MARK, Response, number, parse_vanished, quote
 from archiver.mail.model import Body
 
 # NOTE: imaplib refuses lines over 1,000,000 octets: a SEARCH of some 125,000 messages. Only the module's own
@@ -70,7 +70,6 @@ class Session(IMAPClient):  # type: ignore[misc]
     ) -> None:
         self.where = where
         self.exists = 0
-        self.bodies: list[Body] = []
         self.reading = b""
         self._next_tag = 0
         self._kept = 0
@@ -176,36 +175,41 @@ class Session(IMAPClient):  # type: ignore[misc]
         return lost
 
     def read_response(self, body_reader: BodyReader | None = None) -> Response:
-        """The next response, whole. With a `body_reader`, literals behind `BODY[...]` go to it: their marks
-        then index `bodies`, which is emptied first."""
-        self.bodies.clear()
+        """The next response, whole. With a `body_reader`, the first literal behind `BODY[...]` goes to it and
+        becomes the response's body. If reading fails behind that literal, the body is discarded."""
         self.reading = b""
         line = self._read_text()
         if not line.endswith(b"}\r\n") or _STATUS.match(line):
             if len(line) > _TEXT_LIMIT and not _NUMBERS.match(line):
                 raise ConnectionLost(f"a line of {len(line)} octets where none belongs", where=self.where)
             return self._noted(Response(line.rstrip(b"\r\n")))
-        text = b""
-        literals: list[bytes] = []
-        left = _LITERAL_LIMIT
-        while True:
-            if len(text) + len(line) > _TEXT_LIMIT:
-                raise ConnectionLost("a response that does not come to an end", where=self.where)
-            size = _literal_size(line)
-            if size is None:
-                return self._noted(Response(text + line.rstrip(b"\r\n"), tuple(literals)))
-            text += line[: line.rindex(b"{")].removesuffix(b"~")
-            if body_reader and not self.bodies and text.rstrip().endswith(b"]"):
-                text += b"\0%d\0" % len(self.bodies)
-                self.reading = text
-                self.bodies.append(body_reader(size, self))
-            elif size > left:
-                raise ConnectionLost(f"a literal of {size} octets where none belongs", where=self.where)
-            else:
-                text += b"\0%d\0" % len(literals)
-                literals.append(self.read_octets(size))
-                left -= size
-            line = self._read_text()
+        body: Body | None = None
+        try:
+            text = b""
+            literals: list[bytes] = []
+            left = _LITERAL_LIMIT
+            while True:
+                if len(text) + len(line) > _TEXT_LIMIT:
+                    raise ConnectionLost("a response that does not come to an end", where=self.where)
+                size = _literal_size(line)
+                if size is None:
+                    return self._noted(Response(text + line.rstrip(b"\r\n"), tuple(literals), body))
+                text += line[: line.rindex(b"{")].removesuffix(b"~")
+                if body_reader and body is None and text.rstrip().endswith(b"]"):
+                    text += BODY_MARK
+                    self.reading = text
+                    body = body_reader(size, self)
+                elif size > left:
+                    raise ConnectionLost(f"a literal of {size} octets where none belongs", where=self.where)
+                else:
+                    text += b"\0%d\0" % len(literals)
+                    literals.append(self.read_octets(size))
+                    left -= size
+                line = self._read_text()
+        except BaseException:
+            if body is not None:
+                body.discard()
+            raise
 
     def _read_text(self) -> bytes:
         """A line between literals. NUL marks their places, so one that a server sends, which no RFC allows outside

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from archiver.mail.flags import parse_flags
-from archiver.mail.model import Attributes, FolderStatus
+from archiver.mail.model import Attributes, Body, FolderStatus
 from archiver.mail.uidset import parse_uid_ranges
 
 _LIST = re.compile(
@@ -32,7 +32,7 @@ _ITEM = re.compile(
     rb"|MODSEQ\s+\((?:(?P<modseq>\d+)|-\d+)\)"  # Zoho sends 0 and -1
     rb"|EMAILID\s+(?:\((?P<emailid>[^)]*)\)|NIL)"
     rb"|X-GM-MSGID\s+(?P<gm>\d+)"
-    rb'|BODY\[(?P<section>[^\[\]]*)\](?P<origin><\d+>)?\s+(?P<body>NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00)'
+    rb'|BODY\[(?P<section>[^\[\]]*)\](?P<origin><\d+>)?\s+(?P<body>NIL|"(?:[^"\\]|\\.)*"|\x00\d*\x00)'
     rb")",
     re.IGNORECASE,
 )
@@ -46,15 +46,22 @@ _VANISHED_AT_ONCE = 200_000
 _NOTHING_LEFT = re.compile(rb"\A[\s()]*\Z")
 
 
+#: Where the message's own literal stood in a response's text.
+BODY_MARK = b"\0\0"
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One response: `text` without its line end, each literal replaced by `\\0<index>\\0`, and the literals.
+    """One response: its text without the line end, and its literals.
 
-    Servers may not send NUL outside literals, so the mark cannot be mistaken for text.
+    Each literal is replaced in `text` by `\\0<index>\\0`; the one that is the message, if a body was asked for, by
+    `BODY_MARK`. Servers may not send NUL outside literals, so a mark cannot be mistaken for text. Whoever takes the
+    response owns its body: it is handed on, or discarded.
     """
 
     text: bytes
     literals: tuple[bytes, ...] = ()
+    body: Body | None = None
 
     def string(self, token: bytes) -> bytes | None:
         """The octets of a quoted string, a literal's mark or an atom; None for NIL."""
@@ -76,11 +83,12 @@ class ListRow:
 
 @dataclass(frozen=True, slots=True)
 class FetchRow:
-    """A row of FETCH. `body` is a string's octets, a literal's index, or None where the item is NIL or absent.
-    `section` is the part of the message that it is, upper-case: b"" for all of it, "<0>" behind it for a piece."""
+    """A row of FETCH. `body` is the response's body, the octets of a string or of another literal, or None where
+    the item is NIL or absent. `section` says which part of the message it is, upper-case: b"" for all of it, with
+    "<0>" appended for a piece."""
 
     attributes: Attributes | None
-    body: bytes | int | None
+    body: Body | bytes | None
     has_body: bool
     clean: bool
     section: bytes = b""
@@ -247,7 +255,7 @@ def parse_fetch(response: Response) -> FetchRow:
             section = found["section"].upper() + (found["origin"] or b"")
     clean = clean and _NOTHING_LEFT.match(text[position:]) is not None
     token = items.get("body")
-    body: bytes | int | None = None
+    body: Body | bytes | None = None
     if token is not None:
-        body = int(token[1:-1]) if token[:1] == b"\0" else response.string(token)
+        body = response.body if token == BODY_MARK else response.string(token)
     return FetchRow(_attributes(items), body, token is not None, clean, section)

@@ -126,6 +126,11 @@ class Body:
     octets: bytes | None
     spool: Path | None = None
 
+    def discard(self) -> None:
+        """Remove the spool file, if there is one; for a body that nobody takes. May be called twice."""
+        if self.spool is not None:
+            self.spool.unlink(missing_ok=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:

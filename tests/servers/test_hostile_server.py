@@ -118,10 +118,25 @@ def test_a_line_that_breaks_behind_a_large_literal_leaves_no_spool_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_octets_that_look_like_the_place_of_a_literal_are_none(scripted: Start, inbox: Connect) -> None:
+@pytest.mark.parametrize("line", [b"* 1 GIVE (UID 1 BODY[] %b)", b"* 1 FETCH (UID 1 FLAGS (BODY[] %b) BODY[] NIL)"])
+def test_a_large_literal_that_is_no_message_leaves_no_spool_file(
+    scripted: Start, inbox: Connect, tmp_path: Path, line: bytes
+) -> None:
     server = scripted(mailbox())
     source = inbox(server)
-    server.on(b"UID FETCH", rows(b"* 1 FETCH (UID 1 RFC822.SIZE 20 BODY[] \x000\x00)"), times=2)
+    server.on(b"UID FETCH", rows(line % (b"{1100000}\r\n" + b"x" * 1_100_000)), times=2)
+
+    assert isinstance(next(iter(source.fetch([1]))), Undelivered)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mark", [b"\x000\x00", b"\x00\x00"])
+def test_octets_that_look_like_the_place_of_a_literal_are_none(
+    scripted: Start, inbox: Connect, mark: bytes
+) -> None:
+    server = scripted(mailbox())
+    source = inbox(server)
+    server.on(b"UID FETCH", rows(b"* 1 FETCH (UID 1 RFC822.SIZE 20 BODY[] %b)" % mark), times=2)
 
     assert outcome(source) == "the server answered OK without the message"
 

@@ -1,6 +1,7 @@
 """What real servers send, read as it was meant: rows of LIST, STATUS, SEARCH and FETCH, and what refusals mean.
 
-The lines are as servers sent them; `\\x000\\x00` stands where a literal was, as the session leaves it.
+The lines are as servers sent them; `\\x000\\x00` stands where a literal was, `\\x00\\x00` where the message was, as
+the session leaves it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ from archiver.imap.tokens import (
     parse_vanished,
     quote,
 )
-from archiver.mail.model import Attributes, FolderStatus
+from archiver.mail.content import BodyBuilder
+from archiver.mail.model import Attributes, Body, FolderStatus
 
 MANY_DIGITS = b"9" * 5000
+BODY = BodyBuilder().body(octets=b"")
 BEYOND_SQL = b"9223372036854775808"  # 2**63
 
 
@@ -259,27 +262,27 @@ SEEN = frozenset({"\\Seen"})
     [
         pytest.param(
             b'* 1 FETCH (UID 9 FLAGS (\\Seen) INTERNALDATE "17-Jul-1996 02:44:25 -0700" RFC822.SIZE 9'
-            b" BODY[] \x000\x00)",
+            b" BODY[] \x00\x00)",
             Attributes(9, SEEN, "17-Jul-1996 02:44:25 -0700", 9),
-            0,
+            BODY,
             id="all in order",
         ),
         pytest.param(
-            b"* 1 FETCH (BODY[] \x000\x00 UID 9 FLAGS (\\Seen))",
+            b"* 1 FETCH (BODY[] \x00\x00 UID 9 FLAGS (\\Seen))",
             Attributes(9, SEEN),
-            0,
+            BODY,
             id="items after the literal",
         ),
         pytest.param(
-            b"* 1989 FETCH (UID 1989 FLAGS (\\Seen)  BODY[HEADER] \x000\x00)",
+            b"* 1989 FETCH (UID 1989 FLAGS (\\Seen)  BODY[HEADER] \x00\x00)",
             Attributes(1989, SEEN),
-            0,
+            BODY,
             id="DavMail: two blanks",
         ),
         pytest.param(
-            b"* 280 FETCH (UID 585599 BODY[] \x000\x00\r)".replace(b"\r", b" "),
+            b"* 280 FETCH (UID 585599 BODY[] \x00\x00\r)".replace(b"\r", b" "),
             Attributes(585599),
-            0,
+            BODY,
             id="a blank behind the literal",
         ),
         pytest.param(b'* 3 FETCH (UID 4 BODY[] "")', Attributes(4), b"", id="empty string"),
@@ -287,37 +290,42 @@ SEEN = frozenset({"\\Seen"})
             b'* 3 FETCH (UID 4 BODY[] "a \\"b\\" ) UID 5 (")', Attributes(4), b'a "b" ) UID 5 (', id="quoted body"
         ),
         pytest.param(
-            b"* 1 fetch (uid 2 flags (nil) body[]<0> \x000\x00)",
+            b"* 1 fetch (uid 2 flags (nil) body[]<0> \x00\x00)",
             Attributes(2, frozenset({"nil"})),
-            0,
+            BODY,
             id="lower case, a flag called nil, an origin",
         ),
         pytest.param(
-            b"* 2 FETCH (UID 14935 (RFC822.SIZE 5) BODY[] \x000\x00)",
+            b"* 2 FETCH (UID 14935 (RFC822.SIZE 5) BODY[] \x00\x00)",
             Attributes(14935, size=5),
-            0,
+            BODY,
             id="Domino: brackets too many",
         ),
         pytest.param(
-            b"* 1 FETCH (UID 1 MODSEQ (12) EMAILID (M6d99ac3275bb4e) BODY[] \x000\x00)",
+            b"* 1 FETCH (UID 1 MODSEQ (12) EMAILID (M6d99ac3275bb4e) BODY[] \x00\x00)",
             Attributes(1, modseq=12, emailid="M6d99ac3275bb4e"),
-            0,
+            BODY,
             id="identity and modseq",
         ),
         pytest.param(
-            b"* 1 FETCH (UID 1 EMAILID NIL BODY[] \x000\x00)", Attributes(1), 0, id="no identity for this message"
+            b"* 1 FETCH (UID 1 EMAILID NIL BODY[] \x00\x00)", Attributes(1), BODY, id="no identity for this message"
         ),
         pytest.param(
-            b"* 1 FETCH (X-GM-MSGID 1278455344230334865 UID 1 BODY[] \x000\x00)",
+            b"* 1 FETCH (X-GM-MSGID 1278455344230334865 UID 1 BODY[] \x00\x00)",
             Attributes(1, emailid="gm:1278455344230334865"),
-            0,
+            BODY,
             id="Gmail's identity",
         ),
     ],
 )
-def test_rows_with_a_body(text: bytes, attributes: Attributes, body: bytes | int) -> None:
-    found = parse_fetch(Response(text))
+def test_rows_with_a_body(text: bytes, attributes: Attributes, body: bytes | Body) -> None:
+    found = parse_fetch(Response(text, (), BODY))
     assert (found.attributes, found.body, found.has_body, found.clean) == (attributes, body, True, True)
+
+
+def test_a_body_that_nobody_reads_apart_is_its_literal() -> None:
+    found = parse_fetch(Response(b"* 1 FETCH (UID 1 EMAILID NIL BODY[]<0> \x001\x00)", (b"other", b"octets")))
+    assert (found.body, found.has_body, found.clean) == (b"octets", True, True)
 
 
 @pytest.mark.parametrize(
@@ -368,8 +376,8 @@ def test_a_body_that_is_nil_is_there_and_has_no_octets() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param(b"* 1 FETCH (UID 4 BODY[] \x000\x00rest of the message", id="a literal cut too early"),
-        pytest.param(b"* 1 FETCH (UID 4 BODY[] \x000\x00rest FLAGS ())", id="octets between literal and items"),
+        pytest.param(b"* 1 FETCH (UID 4 BODY[] \x00\x00rest of the message", id="a literal cut too early"),
+        pytest.param(b"* 1 FETCH (UID 4 BODY[] \x00\x00rest FLAGS ())", id="octets between literal and items"),
         pytest.param(b"* 1 FETCH (UID 3016 BODY[] )", id="Yandex: a value left out"),
     ],
 )
@@ -379,7 +387,7 @@ def test_rows_that_do_not_add_up_are_not_clean(text: bytes) -> None:
 
 @pytest.mark.parametrize("uid", [b"0", b"4294967296", MANY_DIGITS])
 def test_a_row_with_an_impossible_uid_is_unsolicited(uid: bytes) -> None:
-    assert parse_fetch(Response(b"* 1 FETCH (UID %b BODY[] \x000\x00)" % uid)).attributes is None
+    assert parse_fetch(Response(b"* 1 FETCH (UID %b BODY[] \x00\x00)" % uid)).attributes is None
 
 
 def test_a_row_without_a_uid_is_unsolicited() -> None:
