@@ -72,6 +72,7 @@ def shell_lines() -> Iterator[str]:
     """Every command that the documents show: `$ command` in a console, a line of a script."""
     for document in DOCUMENTS.values():
         for block in blocks(document, "console"):
+            block = re.sub(r"\\\n\s*", "", block)
             yield from (line[2:] for line in block.splitlines() if line.startswith("$ "))
         for block in blocks(document, "sh"):
             yield from (line for line in block.splitlines() if line and not line.startswith("#"))
