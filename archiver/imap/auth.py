@@ -38,9 +38,12 @@ class Login:
 class Authenticator(Protocol):
     """How one user logs in. Several threads may use it at once."""
 
-    def secret(self) -> Secret:
-        """The secret of this login, looked up once. From then on it is removed from all texts: call it for each
-        connection, before the server says its first word, which may repeat the secret of an earlier connection.
+    def secret(self, refused: Secret | None = None) -> Secret:
+        """The secret of this login, looked up once. With one that the server `refused`, the secret that is there
+        now, which may be the same.
+
+        From then on it is removed from all texts: call this for each connection, before the server says its first
+        word, which may repeat the secret of an earlier connection.
 
         Raises:
             ConfigError: there is no secret where the account file says.
@@ -66,9 +69,10 @@ class PasswordAuthenticator:
         self._secret: Secret | None = None
         self._looking_up = threading.Lock()
 
-    def secret(self) -> Secret:
+    def secret(self, refused: Secret | None = None) -> Secret:
         with self._looking_up:
-            if self._secret is None:
+            # After a refusal another connection may have looked it up again already.
+            if self._secret is None or self._secret is refused:
                 self._secret = self._look_up()
             secret = self._secret
         keep_secret(secret.reveal(), self._user)

@@ -17,10 +17,12 @@ from functools import partial
 from imapclient import SocketTimeout
 from imapclient.exceptions import IMAPClientError
 
+from archiver.config.secrets import Secret
 from archiver.config.settings import ServerSettings
 from archiver.errors import (
     AuthenticationFailed,
     BackendError,
+    ConfigError,
     ConnectionLost,
     ConnectionRefused,
     ServerUnavailable,
@@ -35,13 +37,41 @@ from archiver.imap.session import Reply, Session
 def connect(server: ServerSettings, authenticator: Authenticator) -> tuple[Session, frozenset[str]]:
     """Connect, secure, log in. Returns the session and the capabilities after login, upper-case.
 
+    A refused login is tried once more, on a new connection, if the secret has changed since it was looked up: a
+    password may be changed, or a token expire, during a run. The same secret is not sent twice.
+
     Raises:
         ConnectionRefused: TLS or the certificate is not what was asked for, or this is no IMAP server.
         AuthenticationFailed: the server refused the login; trying again may lock the user out.
         ServerUnavailable, ConnectionLost, Throttled: worth another attempt.
     """
-    where = Where(server=server.address)
     secret = authenticator.secret()
+    try:
+        return _connect(server, authenticator, secret)
+    except AuthenticationFailed as refusal:
+        if (changed := _changed(authenticator, secret, refusal)) is None:
+            raise
+    return _connect(server, authenticator, changed)
+
+
+def _changed(authenticator: Authenticator, refused: Secret, refusal: AuthenticationFailed) -> Secret | None:
+    """The secret that there is now, if it is another one than the server refused.
+
+    NOTE: servers lock out users after a few attempts with a wrong password, so the same one is not sent again.
+    """
+    if refusal.server_reply is None:
+        return None  # it was not sent
+    try:
+        secret = authenticator.secret(refused)
+    except ConfigError:
+        return None  # the refusal says more
+    return secret if secret.reveal() != refused.reveal() else None
+
+
+def _connect(
+    server: ServerSettings, authenticator: Authenticator, secret: Secret
+) -> tuple[Session, frozenset[str]]:
+    where = Where(server=server.address)
     session = _open(server, where)
     try:
         if server.tls == "starttls":
