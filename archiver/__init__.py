@@ -13,7 +13,7 @@ source  destination  catalog    a server to read, a server to fill, the facts ma
 imap  storage                   the wire of a mail server; where octets lie: Maildir, bucket, S3
 config  facts                   account files and secrets; what is journalled and what is asked
 mail                            pure: messages, folder names, flags, dates
-errors  events                  what can go wrong, with exit codes; what a step reports while it works
+errors  events  backoff         what can go wrong, with exit codes; what a step reports; when it tries again
 
 Each port is a Protocol in its package's port.py (mail/reader.py for what source and destination share), with one
 contract suite in tests/contracts that every adapter passes. Calls are synchronous. A source or destination

@@ -6,12 +6,11 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from archiver.backoff import Backoff
 from archiver.destination.port import MailDestination
 from archiver.errors import TemporaryError, Throttled
 from archiver.events import Noted, Progress
 
-_LONGEST_THROTTLE_SECONDS = 10  # a worker that has other accounts, too, does not wait here
-_PATIENT_THROTTLE_SECONDS = 300
 _ATTEMPTS_BESIDE = 2
 
 T = TypeVar("T")
@@ -82,7 +81,7 @@ class Connection:
         self._context = context
         self.alone = alone
         self._destination: MailDestination | None = None
-        self._failures = 0
+        self._backoff = Backoff(context.attempts, context.patient)
 
     def get(self) -> MailDestination:
         """Log in, if that is not done."""
@@ -93,35 +92,28 @@ class Connection:
     def insist(self, work: Callable[[MailDestination], T], progress: Callable[[], int] = lambda: 0) -> T:
         """Do `work`, again on a new connection after a temporary failure. `progress` counts what was got done so
         far: attempts are those without any."""
-        done, self._failures = progress(), 0
+        done = progress()
+        self._backoff.progressed()
         while True:
             try:
                 result = work(self.get())
             except TemporaryError as error:
                 if progress() != done:
-                    done, self._failures = progress(), 0
+                    done = progress()
+                    self._backoff.progressed()
                 self._failed(error)
             else:
-                self._failures = 0
+                self._backoff.progressed()
                 return result
 
     def _failed(self, error: TemporaryError) -> None:
         """Drop the connection and wait, or give up by raising `error`."""
         self.drop()
         self._context.pause(0)  # an end that was asked for is no failure of the server
-        self._failures += 1
-        delay = min(0.25 * 4 ** (self._failures - 1), 30.0)
-        if isinstance(error, Throttled):
-            delay = error.delay_seconds if error.delay_seconds is not None else 4 * delay
-            longest = _PATIENT_THROTTLE_SECONDS if self._context.patient else _LONGEST_THROTTLE_SECONDS
-            if delay > longest:
-                raise error
-        if (isinstance(error, Throttled) or self._failures >= _ATTEMPTS_BESIDE) and not self.alone():
+        delay = self._backoff.delay_after(error)
+        if (isinstance(error, Throttled) or self._backoff.failures >= _ATTEMPTS_BESIDE) and not self.alone():
             raise error
-        if self._failures >= self._context.attempts:
-            raise error
-        attempt = f"attempt {self._failures + 1} of {self._context.attempts} in {delay:g} seconds"
-        self._context.progress(Noted(f"{error.message}; {attempt}"))
+        self._context.progress(Noted(self._backoff.notice(error, delay)))
         self._context.pause(delay)
 
     def drop(self) -> None:

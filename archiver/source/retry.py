@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from archiver.backoff import Backoff
 from archiver.errors import (
     AllRefused,
     ConnectionLost,
@@ -34,8 +35,6 @@ _TRIES_ALONE = 2  # of a message that is asked for by itself; the second one on 
 _BREAKS_BEFORE_A_JUMP = 2
 _BREAKS_BEFORE_A_DOUBT = 2  # of the server, while nothing was delivered
 _LONGEST_PAUSE_AT_A_MESSAGE = 2.0
-_LONGEST_THROTTLE_SECONDS = 10  # a worker that has other accounts, too, does not wait here
-_PATIENT_THROTTLE_SECONDS = 300
 
 
 class Connection(MailSource, Protocol):
@@ -112,11 +111,10 @@ class RetryingSource:
         patient: bool = False,
     ) -> None:
         self._connect = connect
-        self._attempts = attempts
+        self._backoff = Backoff(attempts, patient)
         self._pause = pause
         self._progress = progress
         self._leave = leave
-        self._patient = patient
         self._breaks = _Breaks()
         self._server: str | None = None
         self._source: Connection | None = None
@@ -125,7 +123,6 @@ class RetryingSource:
         self._folder_again = False
         self._uidvalidity: int | None = None
         self._cautious = False
-        self._failures = 0
 
     def connect_now(self) -> None:
         """Connect, in a single attempt, whose failure goes up; for a connection that can be done without."""
@@ -139,7 +136,7 @@ class RetryingSource:
             except ConnectionLost:
                 # Exchange 2003 hangs up on NAMESPACE. NOTE: not at the first loss, which may be the line's: without
                 # the namespace folders have other paths, and the account's globs mean others.
-                self._cautious = self._failures > 0 or self._attempts <= 2
+                self._cautious = self._backoff.failures > 0 or self._backoff.attempts <= 2
                 raise
 
         return self._insist(listed)
@@ -170,7 +167,8 @@ class RetryingSource:
                 stream = self._streamed(self._reopened().scan(uids, changed_since=changed_since))
                 for number, attributes in enumerate(stream, 1):
                     if number > furthest:
-                        furthest, self._failures = number, 0
+                        furthest = number
+                        self._backoff.progressed()
                     yield attributes
                 return
             except TemporaryError as error:
@@ -183,7 +181,7 @@ class RetryingSource:
                 left = [uid for uid in uids if uid not in seen]
                 for attributes, header in self._streamed(self._reopened().headers(left, field)):
                     if attributes.uid not in seen:
-                        self._failures = 0
+                        self._backoff.progressed()
                     seen.add(attributes.uid)
                     yield attributes, header
                 return
@@ -210,7 +208,7 @@ class RetryingSource:
                 for outcome in self._streamed(self._reopened().fetch(list(left))):
                     uid = outcome.attributes.uid if isinstance(outcome, Fetched) else outcome.uid
                     del left[uid]
-                    self._failures = 0
+                    self._backoff.progressed()
                     if isinstance(outcome, Fetched):
                         self._breaks.pay(outcome.body.size)
                     yield outcome
@@ -249,7 +247,8 @@ class RetryingSource:
                 raise
             return False
         if given:
-            self._breaks.delivered, self._failures = True, 0
+            self._breaks.delivered = True
+            self._backoff.progressed()
         return given
 
     def close(self) -> None:
@@ -295,14 +294,14 @@ class RetryingSource:
             except TemporaryError as error:
                 self._failed(error)
             else:
-                self._failures = 0
+                self._backoff.progressed()
                 return result
 
     def _broke(self, error: TemporaryError, uid: int, seconds: float, in_a_row: int) -> None:
         """The connection broke at a message, which is set aside: that is progress, as long as messages are to
         blame. Raises `error` if they cannot be."""
         self._drop()
-        self._failures = 0
+        self._backoff.progressed()
         self._server = error.where.server if error.where else None
         self._breaks.add(seconds)
         if not self._breaks.delivered and self._breaks.in_a_row > 1 and self._leave():
@@ -335,16 +334,8 @@ class RetryingSource:
     def _failed(self, error: TemporaryError) -> None:
         """Drop the connection and wait, or give up by raising `error`."""
         self._drop()
-        self._failures += 1
-        delay = min(0.25 * 4 ** (self._failures - 1), 30.0)
-        if isinstance(error, Throttled):
-            if self._leave():
-                raise error
-            delay = error.delay_seconds if error.delay_seconds is not None else 4 * delay
-            if delay > (_PATIENT_THROTTLE_SECONDS if self._patient else _LONGEST_THROTTLE_SECONDS):
-                raise error
-        if self._failures >= self._attempts:
+        if isinstance(error, Throttled) and self._leave():
             raise error
-        attempt = f"attempt {self._failures + 1} of {self._attempts} in {delay:g} seconds"
-        self._progress(Noted(f"{error.message}; {attempt}"))
+        delay = self._backoff.delay_after(error)
+        self._progress(Noted(self._backoff.notice(error, delay)))
         self._pause(delay)

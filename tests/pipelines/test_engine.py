@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
+from archiver import backoff
 from archiver.config.load import load_account
 from archiver.events import Noted
-from archiver.replay import connection
-from archiver.source import retry as retrying
 from pipelines import engine, luigid, tasks
 from pipelines.cli.main import invoke
 from pipelines.engine import Options, Outcome, run_accounts
@@ -87,8 +86,7 @@ class TestTheSameNameAgain:
 class TestThrottled:
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(retrying, "_LONGEST_THROTTLE_SECONDS", 0.05)
-        monkeypatch.setattr(connection, "_LONGEST_THROTTLE_SECONDS", 0.05)
+        monkeypatch.setattr(backoff, "_LONGEST_THROTTLE_SECONDS", 0.05)
 
     def order(self, told: list[tuple[str, AnyEvent]]) -> list[str]:
         words = {Began: "begins", Failed: "fails", Ended: "ends"}

@@ -1,0 +1,49 @@
+"""How long to wait before a server is asked again, and when to give up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from archiver.errors import TemporaryError, Throttled
+
+_FIRST_SECONDS = 0.25
+_LONGEST_SECONDS = 30.0
+_LONGEST_THROTTLE_SECONDS = 10  # a worker that has other accounts, too, does not wait longer
+_PATIENT_THROTTLE_SECONDS = 300
+
+
+@dataclass(slots=True)
+class Backoff:
+    """The attempts of one connection, which belongs to one thread.
+
+    `attempts` counts those without progress in between. A `patient` one waits up to five minutes for a server that
+    throttles; others give up, so that other accounts go on.
+    """
+
+    attempts: int
+    patient: bool = False
+    failures: int = 0
+
+    def progressed(self) -> None:
+        """Something was done: the next failure counts as the first one."""
+        self.failures = 0
+
+    def delay_after(self, error: TemporaryError) -> float:
+        """Count a failure; the seconds to wait before the next attempt.
+
+        Raises:
+            TemporaryError: `error`, if there is to be no further attempt.
+        """
+        self.failures += 1
+        delay = min(_FIRST_SECONDS * 4.0 ** (self.failures - 1), _LONGEST_SECONDS)
+        if isinstance(error, Throttled):
+            delay = error.delay_seconds if error.delay_seconds is not None else 4 * delay
+            if delay > (_PATIENT_THROTTLE_SECONDS if self.patient else _LONGEST_THROTTLE_SECONDS):
+                raise error
+        if self.failures >= self.attempts:
+            raise error
+        return delay
+
+    def notice(self, error: TemporaryError, delay: float) -> str:
+        """What a person is told about the pause after a failure."""
+        return f"{error.message}; attempt {self.failures + 1} of {self.attempts} in {delay:g} seconds"
