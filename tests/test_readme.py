@@ -51,7 +51,7 @@ SOURCES = {
 
 
 def section(document: str, heading: str) -> str:
-    """What stands under a heading, up to the next one of its level or above."""
+    """The text below a heading, up to the next heading of its level or above."""
     level = heading.split()[0]
     rest = document.split(f"\n{heading}\n", 1)[1]
     return re.split(rf"\n#{{1,{len(level)}}} ", rest, maxsplit=1)[0]
@@ -69,7 +69,7 @@ def blocks(document: str, language: str) -> list[str]:
 
 
 def shell_lines() -> Iterator[str]:
-    """Every command that the documents show: `$ command` in a console, a line of a script."""
+    """Every command that the documents show: `$ command` in a console block, each line of a script."""
     for document in DOCUMENTS.values():
         for block in blocks(document, "console"):
             block = re.sub(r"\\\n\s*", "", block)
@@ -82,7 +82,7 @@ def shell_lines() -> Iterator[str]:
 
 
 def commands(program: str) -> list[str]:
-    """The documents' commands of one program, where a whole line or the last of a crontab's line is one."""
+    """The documents' commands of one program: a whole line, or the end of a crontab's line."""
     found = (re.search(rf"(?:^|/|&& ){program} [^|>#]*", line) for line in shell_lines())
     return sorted({match[0].lstrip("/& ") for match in found if match})
 
@@ -94,20 +94,20 @@ def verbs() -> dict[str, Any]:
 
 
 def test_the_verbs_are_those_of_the_command_line() -> None:
-    told = [re.findall(r"\w+", row[0])[0] for row in rows(section(COMMANDS, "## Verbs"))]
-    assert sorted(told) == sorted(verbs())
+    documented = [re.findall(r"\w+", row[0])[0] for row in rows(section(COMMANDS, "## Verbs"))]
+    assert sorted(documented) == sorted(verbs())
 
 
 @pytest.mark.parametrize("verb", verbs())
 def test_every_option_of_a_verb_is_explained(verb: str) -> None:
-    told = {
+    documented = {
         option
         for names, where, _ in rows(section(COMMANDS, "## Options of several verbs"))
         if where in ("all", "most") or f"`{verb}`" in where
         for option in re.findall(r"--[\w-]+", names)
     }
     (row,) = [row for row in rows(section(COMMANDS, "## Verbs")) if re.match(rf"`{verb}\b", row[0])]
-    told |= set(re.findall(r"--[\w-]+", row[1]))
+    documented |= set(re.findall(r"--[\w-]+", row[1]))
     options = {
         name
         for option in verbs()[verb].params
@@ -115,7 +115,7 @@ def test_every_option_of_a_verb_is_explained(verb: str) -> None:
         for name in option.opts
         if name.startswith("--")
     }
-    assert options <= told
+    assert options <= documented
     assert set(re.findall(r"--[\w-]+", row[1])) <= options
 
 
@@ -132,21 +132,21 @@ def test_the_exit_codes_are_those_of_the_command_line() -> None:
 
 
 def test_the_keys_are_those_of_an_account_file_with_their_defaults() -> None:
-    told = {}
+    documented = {}
     for words, default, _ in rows(section(CONFIGURATION, "## Keys")):
         ((table, name),) = re.findall(r"`\[([\w.]+)\] (\w+)`", words)
-        told[f"{table}.{name}"] = default.strip("`")
+        documented[f"{table}.{name}"] = default.strip("`")
     expected = {
         f"{table}.{name}": key for table, model in TABLES.items() for name, key in model.model_fields.items()
     }
-    assert told.keys() == expected.keys()
+    assert documented.keys() == expected.keys()
     for name, key in expected.items():
         if key.default is PydanticUndefined:
-            assert told[name] == "required", name
+            assert documented[name] == "required", name
         elif key.default is None:
-            assert told[name] == "none", name
+            assert documented[name] == "none", name
         else:
-            assert json.loads(told[name]) == json.loads(json.dumps(key.default)), name
+            assert json.loads(documented[name]) == json.loads(json.dumps(key.default)), name
 
 
 @pytest.mark.parametrize("line", [line for line in commands("archiver") if "VERB" not in line])
@@ -190,7 +190,7 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
 
 
 def anchors(document: str) -> set[str]:
-    """The fragments that a document's headings give links to, and those of headings that it had before."""
+    """The fragments to which links into a document can lead: its headings, and those that were renamed."""
     text = re.sub(r"^```.*?^```", "", document, flags=re.DOTALL | re.MULTILINE)
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     named = re.findall(r'<a id="([\w-]+)"></a>', text)
@@ -233,8 +233,8 @@ def test_every_invariant_names_the_tests_that_guard_it() -> None:
 @pytest.mark.parametrize("kind", get_args(Fact), ids=lambda cls: cls.kind)
 def test_a_fact_is_specified_with_all_its_fields(kind: type[Any]) -> None:
     lines = [line for line in section(FORMATS, f"### `{kind.kind}`").splitlines() if line.startswith("- ")]
-    told = [name for line in lines for name in re.findall(r"`(\w+)`", line.partition(": ")[0])]
-    assert sorted(told) == sorted(field.name for field in fields(kind))
+    documented = [name for line in lines for name in re.findall(r"`(\w+)`", line.partition(": ")[0])]
+    assert sorted(documented) == sorted(field.name for field in fields(kind))
 
 
 def test_the_words_of_a_refusal_are_specified() -> None:
@@ -243,24 +243,24 @@ def test_the_words_of_a_refusal_are_specified() -> None:
 
 
 def test_the_words_of_a_copy_are_specified() -> None:
-    told = dict(
+    documented = dict(
         re.findall(
             r"^- `(repaired|likeness)`: (.*?)(?=\n- )", section(FORMATS, "### `copied`"), re.DOTALL | re.MULTILINE
         )
     )
-    assert set(re.findall(r"`([\w-]+)`", told["repaired"])) == set(REPAIRS)
-    assert set(re.findall(r"`([\w-]+)`", told["likeness"])) == {*get_args(How), "other"}
+    assert set(re.findall(r"`([\w-]+)`", documented["repaired"])) == set(REPAIRS)
+    assert set(re.findall(r"`([\w-]+)`", documented["likeness"])) == {*get_args(How), "other"}
 
 
-def test_the_runbook_tells_what_to_do_about_every_refusal() -> None:
-    told = {row[1].strip("`") for row in rows(section(RUNBOOK, "### Refused messages"))}
-    assert told == {*REFUSALS, "damaged"} - {"over-quota", "folder"}  # these are of more than a message
+def test_the_runbook_says_what_to_do_about_every_refusal() -> None:
+    documented = {row[1].strip("`") for row in rows(section(RUNBOOK, "### Refused messages"))}
+    assert documented == {*REFUSALS, "damaged"} - {"over-quota", "folder"}  # these are of more than a message
 
 
 def test_the_runbook_names_exit_codes_of_the_command_line() -> None:
     table = section(RUNBOOK, "## When something goes wrong").split("\n### ")[0]
-    told = {code for row in rows(table) for code in re.findall(r"\d+", row[1].removeprefix("128+N"))}
-    assert told == {*map(str, EXIT_CODES)} - {"128"}
+    documented = {code for row in rows(table) for code in re.findall(r"\d+", row[1].removeprefix("128+N"))}
+    assert documented == {*map(str, EXIT_CODES)} - {"128"}
 
 
 def test_the_formats_have_the_versions_of_the_code() -> None:
@@ -272,8 +272,8 @@ def test_the_formats_have_the_versions_of_the_code() -> None:
 
 
 def test_the_catalogs_tables_are_those_of_the_schema() -> None:
-    told = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section(FORMATS, "## The catalog"), re.MULTILINE)
-    assert {name for cell in told for name in re.findall(r"\w+", cell)} == schema.METADATA.tables.keys()
+    documented = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section(FORMATS, "## The catalog"), re.MULTILINE)
+    assert {name for cell in documented for name in re.findall(r"\w+", cell)} == schema.METADATA.tables.keys()
 
 
 def test_the_report_has_the_keys_that_are_specified() -> None:
@@ -287,8 +287,8 @@ def test_the_report_has_the_keys_that_are_specified() -> None:
     )
     document: Mapping[str, Any] = report.to_json()
     text = section(FORMATS, "## The report")
-    told = {name for row in rows(text) for name in re.findall(r"`(\w+)`", row[0])}
-    assert told == document.keys()
+    documented = {name for row in rows(text) for name in re.findall(r"`(\w+)`", row[0])}
+    assert documented == document.keys()
     of_a_folder = re.findall(r"`(\w+)`", text.split("A folder has ")[1].split(".")[0])
     assert sorted(of_a_folder) == sorted(document["folders"][0])
     at_destination = re.findall(r"`(\w+)`", text.split("`destination` of a folder has ")[1].split(";")[0])
