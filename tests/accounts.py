@@ -19,14 +19,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any, Protocol
 
 from archiver.config.load import load_account
 from pipelines.engine import Options, run_accounts
 from pipelines.events import log_line
 from tests.servers.wire import Append
+from tests.warm import WarmProcess
 
 PROJECT = Path(__file__).resolve().parents[1]
+ARCHIVER = ("-m", "pipelines")
 CATALOG = "catalog.sqlite"
 CONTROL_FILES = frozenset(
     {"dovecot-uidlist", "dovecot-keywords", "subscriptions", "archiver-folder.json", "maildirfolder"}
@@ -131,23 +134,28 @@ def run(config: Path, *, expect: int | None = 0, **options: Any) -> RunResult:
     return RunResult(outcome.exit_code, document, output)
 
 
-def command(
-    *arguments: str | Path, expect: int | None = 0, program: Sequence[str] = ("-m", "pipelines")
-) -> RunResult:
+def command(*arguments: str | Path, expect: int | None = 0, program: Sequence[str] = ARCHIVER) -> RunResult:
     """Run `archiver ARGUMENTS...` as its own process; it must end with the exit code `expect`, None for any.
 
     `report` is the JSON on stdout, where there is one.
     """
-    done = subprocess.run(
-        [sys.executable, *program, *map(str, arguments)],
-        cwd=PROJECT, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )  # fmt: skip
-    assert expect in (None, done.returncode), f"exit {done.returncode}\n{done.stdout}{done.stderr}"
+    line, environment = [*program, *map(str, arguments)], {**os.environ, "PYTHONPATH": str(PROJECT)}
+    with (
+        WarmProcess(line, PROJECT, environment)
+        if program == ARCHIVER
+        else subprocess.Popen([sys.executable, *line], cwd=PROJECT, env=environment, stdout=PIPE, stderr=PIPE)
+    ) as process:
+        try:
+            out, err = (octets.decode() for octets in process.communicate(timeout=120))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert expect in (None, process.returncode), f"exit {process.returncode}\n{out}{err}"
     try:
-        document = json.loads(done.stdout)
+        document = json.loads(out)
     except ValueError:
         document = {}
-    return RunResult(done.returncode, document if isinstance(document, dict) else {}, done.stdout + done.stderr)
+    return RunResult(process.returncode, document if isinstance(document, dict) else {}, out + err)
 
 
 def archive_of(config: Path) -> Path:

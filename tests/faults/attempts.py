@@ -7,15 +7,14 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.accounts import PROJECT
+from tests.accounts import ARCHIVER, PROJECT
+from tests.warm import WarmProcess
 
-ARCHIVER = ("-m", "pipelines")
 _SMALL_BATCHES = """
 from archiver.journal import recorder
 from pipelines.cli.main import main
@@ -121,15 +120,8 @@ class Attempt:
     def __init__(
         self, *configs: Path, program: Sequence[str] = ARCHIVER, verb: str = "run", options: Sequence[str] = ()
     ) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, *program, verb, "--verbose", *options, *map(str, configs)],
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        )
+        arguments = [*program, verb, "--verbose", *options, *map(str, configs)]
+        self._process = WarmProcess(arguments, PROJECT, {**os.environ, "PYTHONPATH": str(PROJECT)})
         self.pid = self._process.pid
 
     def begun(self) -> Attempt:
