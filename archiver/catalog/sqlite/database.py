@@ -14,11 +14,13 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.util import LRUCache
 
 from archiver.catalog.sqlite import schema
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError, Locked
@@ -42,6 +44,11 @@ _NOT_WRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CA
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT}
 _OCCUPIED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
+
+
+_COMPILED: LRUCache[Any, Any] = LRUCache(1000)
+_initialized: list[Dialect] = []
+"""The dialect of the first engine that connected, for all that follow."""
 
 
 class Database:
@@ -103,6 +110,8 @@ class Database:
                     engine.dispose()
                     raise
                 self._engine = engine
+                if not _initialized:
+                    _initialized.append(engine.dialect)
             return self._engine
 
     def _prepared(self) -> Engine:
@@ -116,7 +125,11 @@ class Database:
         )
         event.listen(engine, "connect", _configure)
         event.listen(engine, "begin", _begin)
-        return engine
+        # A run opens a catalog dozens of times. Statements are compiled for one dialect, so with one of its own
+        # each opening would compile all of them again, which takes longer than to run them.
+        if _initialized:
+            engine.dialect = _initialized[0]
+        return engine.execution_options(compiled_cache=_COMPILED)
 
     def _upgrade(self, engine: Engine) -> None:
         with engine.begin() as connection:
