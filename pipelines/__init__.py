@@ -1,13 +1,13 @@
 """Luigi's side: tasks, targets, the engine, and the command line.
 
 cli          the command line
-work         what verbs without Luigi do
 show         what people see: moving lines, tables, previews
 demo         the demo
 tasks        the static graph of an account
 targets      when a step is complete
 engine       accounts run in waves; one failure stops only its account
 results      what a step leaves for those after it
+outcome      how a verb ended for one account; one failure stops only its account
 reporting    a run's end: its report is written
 events       progress of forked workers, over a pipe
 stop         SIGINT and SIGTERM

@@ -28,6 +28,7 @@ from archiver.replay.meeting import Word
 from pipelines.apart import luigi
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
 from pipelines.luigid import require_luigid, unreachable
+from pipelines.outcome import AccountOutcome
 from pipelines.stop import STOP
 from pipelines.tasks import AccountTask, ArchiveAccount, MigrateAccount, new_run_id
 
@@ -79,10 +80,19 @@ class Options:
     as_of: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An account's run: its name, its report, None if it wrote none, and how often the account was tried."""
+
+    run_id: str
+    report: Path | None
+    tries: int
+
+
 @dataclass(slots=True)
-class Outcome:
-    """How an account's run ended. `report` is the report's path, `message` why it failed; `again`: in so many
-    seconds another of its `tries` may go well."""
+class _Attempt:
+    """What is known about an account's run so far. `exit_code` is None until it ends; `again`: in so many seconds
+    another of its `tries` may succeed."""
 
     settings: Settings
     run_id: str
@@ -93,17 +103,21 @@ class Outcome:
     tries: int = 0
 
     def begin(self) -> None:
-        """Nothing is known of how it ends."""
+        """Forget how the last try ended."""
         self.tries += 1
         self.exit_code = self.report = self.message = self.again = None
 
+    def outcome(self, exit_code: int) -> AccountOutcome[Run]:
+        run = Run(self.run_id, self.report, self.tries)
+        return AccountOutcome(self.settings.account, exit_code, self.message, run)
 
-def run_accounts(accounts: Sequence[Settings], options: Options, listener: Listener) -> list[Outcome]:
+
+def run_accounts(accounts: Sequence[Settings], options: Options, listener: Listener) -> list[AccountOutcome[Run]]:
     """Archive accounts, `options.workers` side by side, and say how each ended. Never raises for an account's
-    failure; after a signal, accounts not begun end with its exit code."""
+    failure; after a signal, accounts that have not begun end with its exit code."""
     configure_luigi()
     _tune_collector()
-    outcomes = {each.account: Outcome(each, _run_id(each, options)) for each in accounts}
+    attempts = {each.account: _Attempt(each, _run_id(each, options)) for each in accounts}
     locks: dict[str, ExitStack] = {}
     put_back: dict[str, tuple[float, Settings]] = {}
 
@@ -115,11 +129,11 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
     def listen(account: str, event: AnyEvent) -> None:
         match event:
             case Ended(exit_code, report):
-                outcomes[account].exit_code, outcomes[account].report = exit_code, Path(report)
+                attempts[account].exit_code, attempts[account].report = exit_code, Path(report)
                 release(account)  # the rest of the wave need not keep others out of this account
             case Failed(message, exit_code, _, again):
-                outcomes[account].exit_code, outcomes[account].message = exit_code, message
-                outcomes[account].again = again
+                attempts[account].exit_code, attempts[account].message = exit_code, message
+                attempts[account].again = again
         listener(account, event)
 
     if options.scheduler_url:
@@ -127,22 +141,26 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
     with Channel(listen) as channel:
         waves = deque(_waves(_kept_apart(accounts, options)))
         while wave := _next(waves, put_back):
-            begun = [outcomes[each.account] for each in wave]
-            for outcome in begun:
-                outcome.begin()
-                locks.setdefault(outcome.settings.account, ExitStack())
+            begun = [attempts[each.account] for each in wave]
+            for attempt in begun:
+                attempt.begin()
+                locks.setdefault(attempt.settings.account, ExitStack())
             _build(begun, options, locks, accounts)
             channel.drain()
-            for outcome in begun:
-                release(outcome.settings.account)
-                if outcome.again is not None and outcome.tries < outcome.settings.source.attempts:
-                    put_back[outcome.settings.account] = (time.monotonic() + outcome.again, outcome.settings)
-    for outcome in outcomes.values():
-        if outcome.exit_code is None:
-            outcome.exit_code = 1
-            outcome.message = "the worker died without a word; run again to go on where it stopped"
-            listener(outcome.settings.account, Failed(outcome.message, outcome.exit_code))
-    return list(outcomes.values())
+            for attempt in begun:
+                release(attempt.settings.account)
+                if attempt.again is not None and attempt.tries < attempt.settings.source.attempts:
+                    put_back[attempt.settings.account] = (time.monotonic() + attempt.again, attempt.settings)
+    return [_ended(each, listener) for each in attempts.values()]
+
+
+def _ended(attempt: _Attempt, listener: Listener) -> AccountOutcome[Run]:
+    """How an account's run ended. One of which nothing is known was killed together with its worker."""
+    if attempt.exit_code is not None:
+        return attempt.outcome(attempt.exit_code)
+    attempt.message = "the worker died without a word; run again to go on where it stopped"
+    listener(attempt.settings.account, Failed(attempt.message, 1))
+    return attempt.outcome(1)
 
 
 @cache  # what is garbage when it is frozen is never collected: once, when there is little
@@ -227,13 +245,13 @@ def _waves(accounts: Sequence[Settings]) -> Iterator[Sequence[Settings]]:
 
 
 def _build(
-    wave: Sequence[Outcome], options: Options, locks: Mapping[str, ExitStack], accounts: Sequence[Settings]
+    wave: Sequence[_Attempt], options: Options, locks: Mapping[str, ExitStack], accounts: Sequence[Settings]
 ) -> None:
     """One wave. With one worker everything runs in this process; forked workers share the locks."""
     tasks = {
-        outcome.settings.account: top
-        for outcome in wave
-        if _begin(outcome, top := _task(outcome, options, accounts), locks[outcome.settings.account])
+        attempt.settings.account: top
+        for attempt in wave
+        if _begin(attempt, top := _task(attempt, options, accounts), locks[attempt.settings.account])
     }
     if not tasks:
         return
@@ -252,30 +270,30 @@ def _build(
             for task in luigi.execution_summary._partition_tasks(result.worker)["run_by_other_worker"]
         }
     except luigi.rpc.RPCError as error:
-        for outcome in wave:
-            if outcome.exit_code is None:
-                emit(outcome.settings.account, failed(unreachable(options.scheduler_url or "", error)))
+        for attempt in wave:
+            if attempt.exit_code is None:
+                emit(attempt.settings.account, failed(unreachable(options.scheduler_url or "", error)))
     for worker in set(multiprocessing.active_children()) - before:
         worker.join()  # its work is done, but until it is gone it holds the lock
-    for outcome in wave:
-        if outcome.exit_code is None and (task := tasks.get(outcome.settings.account)) is not None:
-            _already_done(outcome, task.step)
-            if outcome.exit_code is None and str(outcome.settings.file) in elsewhere:
-                emit(outcome.settings.account, failed(_WORKED_ON))
+    for attempt in wave:
+        if attempt.exit_code is None and (task := tasks.get(attempt.settings.account)) is not None:
+            _already_done(attempt, task.step)
+            if attempt.exit_code is None and str(attempt.settings.file) in elsewhere:
+                emit(attempt.settings.account, failed(_WORKED_ON))
 
 
-def _task(outcome: Outcome, options: Options, accounts: Sequence[Settings]) -> AccountTask:
+def _task(attempt: _Attempt, options: Options, accounts: Sequence[Settings]) -> AccountTask:
     """The top of the account's graph. A step finds the files beside the account's own; of `accounts`, which are the
     command's, it is given the others."""
     given = {
-        "config": str(outcome.settings.file),
-        "run_id": outcome.run_id,
+        "config": str(attempt.settings.file),
+        "run_id": attempt.run_id,
         "retry": options.retry,
         "new_source": options.new_source,
         "new_archive": options.new_archive,
         "destination_is": options.destination_is,
     }
-    if options.steps == "archive" or (options.steps == "run" and outcome.settings.destination is None):
+    if options.steps == "archive" or (options.steps == "run" and attempt.settings.destination is None):
         return ArchiveAccount(**given)
     return MigrateAccount(
         **given,
@@ -284,7 +302,7 @@ def _task(outcome: Outcome, options: Options, accounts: Sequence[Settings]) -> A
         include_removed=options.include_removed,
         confirm_deletions=options.confirm_deletions,
         as_of=options.as_of,
-        beside=_elsewhere(outcome.settings, accounts),
+        beside=_elsewhere(attempt.settings, accounts),
     )
 
 
@@ -295,31 +313,31 @@ def _elsewhere(settings: Settings, accounts: Sequence[Settings]) -> tuple[str, .
     return tuple(str(each.file) for each in accounts if each.file.parent != settings.file.parent)
 
 
-def _begin(outcome: Outcome, task: AccountTask, lock: ExitStack) -> bool:
+def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
     """Whether the account can be begun. Its lock is held from here to the run's end."""
     try:
         STOP.check()
-        make_archive(outcome.settings, task.begin)
-        lock.enter_context(locked(outcome.settings, outcome.run_id))
-        with open_archive(outcome.settings) as archive:
+        make_archive(attempt.settings, task.begin)
+        lock.enter_context(locked(attempt.settings, attempt.run_id))
+        with open_archive(attempt.settings) as archive:
             archive.catalog.ledger().runs()  # one that cannot be read is met here, not in Luigi's look at targets
     except Exception as error:
-        emit(outcome.settings.account, failed(error))
+        emit(attempt.settings.account, failed(error))
         return False
     return True
 
 
-def _already_done(outcome: Outcome, step: str) -> None:
-    """The same run id again: what was done before is not done again, so the report of then is the outcome."""
+def _already_done(attempt: _Attempt, step: str) -> None:
+    """The same run id again: what was done before is not done again, so its report says how it ended."""
     try:
-        with open_archive(outcome.settings) as archive:
+        with open_archive(attempt.settings) as archive:
             ledger = archive.catalog.ledger()
-            rows = [row for row in ledger.runs() if row[0] == outcome.run_id]
-            if rows and rows[0][4] is not None and ledger.step_result(outcome.run_id, step) is not None:
-                report = archive.reports / outcome.run_id / "report.json"
-                emit(outcome.settings.account, Ended(rows[0][4], str(report)))
+            rows = [row for row in ledger.runs() if row[0] == attempt.run_id]
+            if rows and rows[0][4] is not None and ledger.step_result(attempt.run_id, step) is not None:
+                report = archive.reports / attempt.run_id / "report.json"
+                emit(attempt.settings.account, Ended(rows[0][4], str(report)))
     except ArchiverError as error:
-        emit(outcome.settings.account, failed(error))
+        emit(attempt.settings.account, failed(error))
 
 
 def _run_id(settings: Settings, options: Options) -> str:

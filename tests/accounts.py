@@ -128,9 +128,9 @@ def run(config: Path, *, expect: int | None = 0, **options: Any) -> RunResult:
         [load_account(config)], Options(**options), lambda _, event: told.append(log_line(event) or "")
     )
     output = "\n".join(filter(None, [*told, outcome.message]))
-    assert outcome.exit_code is not None
     assert expect in (None, outcome.exit_code), output
-    document = json.loads(outcome.report.read_text()) if outcome.report else {}
+    report = outcome.result and outcome.result.report
+    document = json.loads(report.read_text()) if report else {}
     return RunResult(outcome.exit_code, document, output)
 
 

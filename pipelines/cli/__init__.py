@@ -1,14 +1,16 @@
 """The command line.
 
-main              all verbs, exit codes, and how errors are shown
-verbs             the verbs' options and help
-terminal          tables on stdout, a log on stderr, one JSON document for programs
-search_options    what a person asks `search` for, as a query
-sharing           warnings about accounts that meet in one mailbox
+main          all verbs, exit codes, and how errors are shown
+options       the options that several verbs have
+terminal      tables on stdout, a log on stderr, one JSON document for programs
+accounts      the accounts that a command line names, and the document about them
+references    how `search` and `show` name a message
 
-What each verb does:
+One file a verb: its options and help, what it does for each account, its JSON, and its words.
 
-init  check  run  status  report     the verb of that name; run is archive, replay and retry, too
-search  show  export  demo           the verb of that name
-upkeep                               verify, repair, gc and rebuild
+init  check  demo                          before the first run
+run  archive  replay  retry                a run and its steps; run shows all of them
+status  report                             what archives hold, what a run did
+search  show  export                       messages found, shown, taken out
+verify  repair  gc  rebuild                archives proved, repaired, cleaned up, indexed again
 """

@@ -1,28 +1,42 @@
-"""`check` and `run --dry-run`: look at servers and say what a run would do."""
+"""`check`, and `run --dry-run`: look at the servers and say what a run would do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from archiver.config.load import ServerSettings, Settings
-from archiver.destination.folder_map.not_ours import NotOurs
 from archiver.errors import worst
-from archiver.imap.capabilities import ServerFacts
-from archiver.replay.meeting import Word
 from archiver.report.units import size
-from pipelines.cli.sharing import tell_sharing
-from pipelines.cli.terminal import Accounts, Terminal, load_accounts
-from pipelines.show.preview import Preview, preview_accounts
-from pipelines.show.preview_destination import DestinationPreview
-from pipelines.show.tables import Row, map_table, notice_lines, plain_table, plan_table
+from pipelines.cli.accounts import load_accounts, warn_of_sharing
+from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
+from pipelines.show.lines import notice_lines
 from pipelines.stop import STOP
 
+if TYPE_CHECKING:
+    from rich.table import Table
 
-def check_accounts(configs: Sequence[Path], terminal: Terminal) -> int:
-    """Log in to the accounts that `configs` name and tell what was found; returns the worst exit code."""
+    from archiver.config.load import ServerSettings, Settings
+    from archiver.destination.folder_map.not_ours import NotOurs
+    from archiver.imap.capabilities import ServerFacts
+    from archiver.replay.meeting import Word
+    from archiver.report.units import Row
+    from pipelines.cli.terminal import Terminal
+    from pipelines.show.preview import Preview
+    from pipelines.show.preview_destination import DestinationPreview
+
+
+def check(configs: Configs, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> int:
+    """Log in to every account, once, and look: the server and what it can do, how the connection is secured, the
+    folders with their sizes and their place in the archive, what is left out and why, and what a run would fetch.
+
+    Nothing is changed, neither on the server nor on disk. A password that is refused is not tried again.
+
+    \b
+      archiver check configs/alice.toml
+      archiver check configs/ --quiet     only what is wrong
+    """
+    terminal = terminal_of(as_json, quiet, verbose)
     return _look(configs, terminal, "archiver-check/1", details=True, with_destination=True)
 
 
@@ -51,6 +65,8 @@ def _look(
     new_archive: bool = False,
     word: Word = "ask",
 ) -> int:
+    from pipelines.show.preview import preview_accounts
+
     accounts = load_accounts(configs, terminal)
     STOP.install()
     previews = preview_accounts(
@@ -62,7 +78,7 @@ def _look(
     )
     if STOP.signal is not None:
         STOP.check()
-    results = [preview.to_json() for preview in previews] + _refused(accounts)
+    results = [preview.to_json() for preview in previews] + [each.to_json() for each in accounts.refused]
     exit_code = worst(each["exit_code"] for each in results)
     terminal.document({"format": name, "accounts": results, "exit_code": exit_code})
     if terminal.tables:
@@ -72,7 +88,7 @@ def _look(
         if accounts.several:
             terminal.out.table(_summary(results))
     sharing = [preview.sharing for preview in previews if preview.sharing]
-    tell_sharing(sharing, terminal, with_destination=with_destination)
+    warn_of_sharing(sharing, terminal, with_destination=with_destination)
     for preview in previews:
         for notice in preview.notices if accounts.several and not terminal.verbose else ():
             terminal.warn(f"{preview.settings.account}: {notice.text}")
@@ -81,14 +97,9 @@ def _look(
     return exit_code
 
 
-def _refused(accounts: Accounts) -> list[Row]:
-    return [
-        {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
-        for each in accounts.refused
-    ]
-
-
 def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -> None:
+    from pipelines.show.tables import plain_table, plan_table
+
     out, settings, server = terminal.out, preview.settings, preview.server
     out.say(
         f"\n{settings.account}: {settings.source.user} at {settings.source.host}:{settings.source.port}", "bold"
@@ -124,6 +135,8 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
 
 
 def _show_destination(preview: DestinationPreview, terminal: Terminal, *, details: bool) -> None:
+    from pipelines.show.tables import map_table, plain_table
+
     out, there = terminal.out, preview.to_json()
     out.say(f"\nto {there['user']} at {there['address']}", "bold")
     if preview.server is None:
@@ -224,6 +237,8 @@ def _estimate(preview: Preview) -> str:
 
 
 def _summary(results: Sequence[Row]) -> Table:
+    from pipelines.show.tables import plain_table
+
     with_destination = any(each.get("destination") for each in results)
     titles_there = ("there already", "not ours", "room there") if with_destination else ()
     table = plain_table("account", "", "folders", "messages", "to fetch", "octets", *titles_there, left=2)

@@ -2,48 +2,158 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from archiver.account.export import FORMAT, ExportOptions
-from archiver.config.load import load_account
-from archiver.errors import ConfigError
+import typer
+
+from archiver.errors import Interrupted, Locked
+from archiver.export.run import ExportResult
+from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
-from pipelines.cli.terminal import Terminal
-from pipelines.show.display import Display
-from pipelines.show.tables import Row, exported_table
+from pipelines.cli.accounts import load_one
+from pipelines.cli.options import AsOf, Json, Quiet, Verbose, terminal_of
+from pipelines.events import Listener
+from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.stop import STOP
-from pipelines.work.export import run_export
 
+if TYPE_CHECKING:
+    from archiver.account.export import ExportOptions
+    from archiver.account.opening import Archive
+    from archiver.config.load import Settings
+    from archiver.report.units import Row
+    from pipelines.cli.terminal import Terminal
+
+_EXPORT = "export"
 _SHOWN = 50
 
 
-def export_archive(config: Path, options: ExportOptions, terminal: Terminal) -> int:
-    """Export the archive of one account; returns the exit code."""
-    if config.is_dir():
-        raise ConfigError(str(config), ["is a folder; export takes one account file at a time"])
-    settings = load_account(config)
-    STOP.install()
-    display = Display(
-        terminal.err,
-        [settings.account],
-        live=terminal.live,
-        quiet=terminal.quiet,
-        verbose=terminal.verbose,
-        stopping=lambda: STOP.signal,
-    )
-    with display:
+class Form(StrEnum):
+    """What `export` writes."""
+
+    MAILDIR = "maildir"
+    MBOX = "mbox"
+    EML = "eml"
+
+
+def export(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A new or an empty directory.")],
+    to: Annotated[Form, typer.Option("--to", help="The form.")],
+    folders: Annotated[
+        list[str] | None,
+        typer.Option("--folder", metavar="GLOB", help="Only these folders, as in 'Archive/*'; may be repeated."),
+    ] = None,
+    as_of: AsOf = None,
+    include_vanished: Annotated[
+        bool, typer.Option("--include-vanished", help="Also what is gone from the source, among the others.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Export an account's folders for other programs, octet for octet. No server is contacted, the archive is only
+    read, and a run may be at work meanwhile.
+
+    \b
+      maildir  PATH/Maildir, a Maildir++ that Dovecot, mutt and mbsync read, with flags, dates, UIDs, subscriptions
+      mbox     PATH/Parent/Child.mbox for each folder ("mboxrd"), and an index with flags and dates beside it
+      eml      PATH/Parent/Child/DATE-UID-SUBJECT.eml for each message, and an index.jsonl in each folder
+
+    With --as-of the folders are exported as the archive knew them then: a day means its end in local time, and what
+    a run saw counts from that run on. With --include-vanished also messages that were gone from the source by then,
+    and folders that were.
+
+    Every message's SHA-256 is compared while it is written. A damaged one is left out and listed, and the exit code
+    is 6. PATH/export.json is written last: an export without it is not complete. Nothing that is at PATH is ever
+    overwritten, so an export that was cut off is removed and made again.
+
+    \b
+      archiver export configs/alice.toml /tmp/alice --to maildir
+      archiver export configs/alice.toml /tmp/then --to mbox --as-of 2026-11-20 --folder 'Work*'
+    """
+    from archiver.account.export import FORMAT, ExportOptions
+    from archiver.mail.dates import moment_of
+
+    moment = None if as_of is None else moment_of(as_of, "--as-of")
+    options = ExportOptions(to.value, path, folders or ("*",), moment, include_vanished)
+    terminal = terminal_of(as_json, quiet, verbose)
+    settings = load_one(config, "export")
+    with terminal.progress([settings.account]) as display:
         outcome = run_export(settings, options, display)
-    document = {"format": FORMAT, **outcome.to_json()}
+    document = {"format": FORMAT, **to_json(outcome, options)}
     terminal.document(document)
     if not terminal.as_json and outcome.result is not None:
         _show(document, terminal)
     return outcome.exit_code
 
 
+def run_export(settings: Settings, options: ExportOptions, listener: Listener) -> AccountOutcome[ExportResult]:
+    """Export an account's archive. Never raises for the account's failure.
+
+    The account's lock is not held: an export only reads, and a run that works at the same time moves messages but
+    removes none.
+    """
+    (outcome,) = run_each([settings], _EXPORT, listener, lambda each, emit: _export(each, options, emit))
+    return outcome
+
+
+def _export(settings: Settings, options: ExportOptions, emit: Emit) -> AccountOutcome[ExportResult]:
+    from archiver.account.export import export_account
+    from archiver.account.reading import open_for_reading
+
+    try:
+        with open_for_reading(settings) as archive:
+            _catch_up(archive)
+            result = export_account(archive, options, check_stop=STOP.check, progress=emit)
+    except Interrupted as error:
+        error.hint = "remove what was begun, and export again"
+        raise
+    return AccountOutcome(settings.account, result.exit_code, _summary(options, result), result)
+
+
+def _catch_up(archive: Archive) -> None:
+    """A run that was killed may have left a segment that the catalog does not know. One that is at work will see to
+    that itself, and what it has not recorded yet is not exported. A copy of the catalog is nobody else's."""
+    if archive.is_copy:
+        Recorder(archive.journal, archive.catalog, _EXPORT).catch_up(archive.begin_work)
+        return
+    from archiver.account.opening import locked
+
+    try:
+        with locked(archive.settings, _EXPORT):
+            Recorder(archive.journal, archive.catalog, _EXPORT).catch_up(archive.begin_work)
+    except Locked:
+        pass
+
+
+def _summary(options: ExportOptions, result: ExportResult) -> str:
+    messages, octets = (sum(getattr(each, name) for each in result.folders) for name in ("messages", "octets"))
+    then = f", as they stood at {options.moment}" if options.moment else ""
+    folders = "1 folder" if len(result.folders) == 1 else f"{len(result.folders)} folders"
+    done = f"{messages} messages of {folders} exported, {octets / 1e6:.1f} MB{then}"
+    if result.left_out:
+        gone = "1 folder" if result.left_out == 1 else f"{result.left_out} folders"
+        done += f"; {gone} gone from the source left out (--include-vanished exports them)"
+    if not result.damaged:
+        return done
+    return f"{done}; {len(result.damaged)} damaged ones left out, see `archiver verify`"
+
+
+def to_json(outcome: AccountOutcome[ExportResult], options: ExportOptions) -> dict[str, Any]:
+    from archiver.account.export import export_to_record
+
+    document = outcome.to_json({"path": str(options.path)})
+    return document if outcome.result is None else document | export_to_record(options, outcome.result)
+
+
 def _show(document: Row, terminal: Terminal) -> None:
     """What was exported, and what was damaged."""
     damaged = document["damaged"]
     if terminal.tables:
+        from pipelines.show.tables import exported_table
+
         terminal.out.table(exported_table(document["folders"], document["totals"]))
     if terminal.quiet and not damaged:
         return

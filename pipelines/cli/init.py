@@ -10,17 +10,17 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from archiver.account.note import has_archive, leave_note, place_of_archive
-from archiver.account.opening import open_archive
-from archiver.config.load import load_account
-from archiver.config.settings import SecretReference, Tls
-from archiver.config.template import NewAccount, template
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.storage.files import sync_paths
+from pipelines.cli.options import Json
+
+if TYPE_CHECKING:
+    from archiver.config.settings import Tls
+    from archiver.config.template import NewAccount
 
 _KINDS = ("env", "file", "command", "keyring")
 _ASKED = {
@@ -29,6 +29,38 @@ _ASKED = {
     "command": "Command that prints it",
     "keyring": "Service in the keyring",
 }
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The account file, as in configs/alice.toml.")],
+    host: Annotated[str | None, typer.Option(help="The IMAP server, as in imap.example.org.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user's name at the server.")] = None,
+    tls: Annotated[str | None, typer.Option(help='"implicit" (port 993), "starttls" (143) or "off".')] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="If it is not the usual one.")] = None,
+    path: Annotated[str | None, typer.Option(help="Where the archive is to be; {account} is its name.")] = None,
+    password_env: Annotated[str | None, typer.Option(metavar="NAME", help="The password's variable.")] = None,
+    password_file: Annotated[str | None, typer.Option(metavar="PATH", help="The password's file.")] = None,
+    password_command: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help='What prints it, as in "pass show mail/alice".')
+    ] = None,
+    password_keyring: Annotated[str | None, typer.Option(metavar="SERVICE", help="Its keyring entry.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Write a commented account file, from options, or by asking on a terminal for what they leave out.
+
+    The password is never asked for and never written: the file says where to find it. An account file that is
+    there is not touched, unless --force is given. No server is contacted; `archiver check FILE` does that.
+
+    \b
+      archiver init configs/alice.toml
+      archiver init configs/alice.toml --host imap.example.org --user alice@example.org \\
+          --password-command "pass show mail/alice" --path /srv/mail-archive/{account}
+    """
+    references = {"env": password_env, "file": password_file, "command": password_command}
+    references["keyring"] = password_keyring
+    answers = Answers(host, user, tls, port, path, {kind: given for kind, given in references.items() if given})
+    return _init(file, answers, force=force, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +75,15 @@ class Answers:
     password: Mapping[str, str]
 
 
-def init_account(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
+def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
     """Write the account file, private, whole or not at all.
 
     Raises:
         ConfigError: it is there already, or the options do not make an account; nothing is written.
         ArchiveNotWritable: it cannot be written.
     """
+    from archiver.config.template import template
+
     if os.path.lexists(file) and not force:
         raise ConfigError(str(file), ["is there already"], hint="--force overwrites it, another name leaves it")
     asking = sys.stdin.isatty() and not as_json
@@ -98,10 +132,13 @@ def _ask(text: str, default: str | None = None) -> str:
 def _tls(text: str | None) -> Tls:
     if text is not None and text not in ("implicit", "starttls", "off"):
         raise ConfigError("--tls", [f'"{text}" is not one of implicit, starttls, off'])
-    return cast(Tls, text or "implicit")
+    return cast("Tls", text or "implicit")
 
 
 def _account(host: str, user: str, answers: Answers, tls: Tls, path: str | None) -> NewAccount:
+    from archiver.config.settings import SecretReference
+    from archiver.config.template import NewAccount
+
     if len(answers.password) > 1:
         raise ConfigError("archiver init", ["a password is found in one place; give one --password-... option"])
     (kind, value), *_ = answers.password.items()
@@ -138,8 +175,24 @@ def _write(file: Path, text: str) -> None:
         raise ArchiveNotWritable(f"{file}: {error.strerror}", hint="give this user write access there") from error
 
 
+def _check(draft: Path, file: Path) -> None:
+    from archiver.config.load import load_account
+
+    try:
+        load_account(draft)
+    except ConfigError as error:
+        problems = error.problems
+    else:
+        return
+    raise ConfigError(str(file), problems, hint="nothing was written")
+
+
 def _archive_there(file: Path) -> str | None:
     """Where the account's archive is, if it is there: then it is noted that it belongs to this account."""
+    from archiver.account.note import has_archive, leave_note, place_of_archive
+    from archiver.account.opening import open_archive
+    from archiver.config.load import load_account
+
     try:
         settings = load_account(file.absolute())
         if not has_archive(settings):
@@ -152,13 +205,3 @@ def _archive_there(file: Path) -> str | None:
         return None
     leave_note(settings, identity)
     return place_of_archive(settings)
-
-
-def _check(draft: Path, file: Path) -> None:
-    try:
-        load_account(draft)
-    except ConfigError as error:
-        problems = error.problems
-    else:
-        return
-    raise ConfigError(str(file), problems, hint="nothing was written")

@@ -1,7 +1,7 @@
-"""The command line: which verbs there are, the exit codes, and how errors are told.
+"""The command line: the verbs, the exit codes, and how errors are shown.
 
-A verb's options and help are in `pipelines.verbs`. What it does is in `pipelines.commands` and imported when the
-verb is given, so that `archiver --help` need not wait for Luigi, SQLAlchemy and an IMAP library.
+Each verb is a module of this package: its options and help, what it does, and what it prints. Such a module imports
+Luigi, SQLAlchemy, the clients of servers and Rich only inside its functions, so that `archiver --help` is quick.
 """
 
 from __future__ import annotations
@@ -17,7 +17,22 @@ import typer
 
 from archiver.config.secrecy import redacted
 from archiver.errors import ArchiverError, ConfigError
-from pipelines.cli.verbs import accounts, messages, proving, steps
+from pipelines.cli.archive import archive
+from pipelines.cli.check import check
+from pipelines.cli.demo import demo
+from pipelines.cli.export import export
+from pipelines.cli.gc import gc
+from pipelines.cli.init import init
+from pipelines.cli.rebuild import rebuild
+from pipelines.cli.repair import repair
+from pipelines.cli.replay import replay
+from pipelines.cli.report import report
+from pipelines.cli.retry import retry
+from pipelines.cli.run import run
+from pipelines.cli.search import search
+from pipelines.cli.show import show
+from pipelines.cli.status import status
+from pipelines.cli.verify import verify
 
 #: What the exit code says; with several accounts the worst counts.
 EXIT_CODES: dict[int, str] = {
@@ -80,22 +95,22 @@ def archiver(
 
 #: All verbs in the order of the help, each with its line there.
 VERBS: Sequence[tuple[Callable[..., int], str]] = (
-    (accounts.init, "Write a commented account file."),
-    (accounts.check, "Log in, look at the server and the folders, change nothing."),
-    (steps.run, "Archive accounts; with a [destination] replay and compare them, too."),
-    (steps.archive, "The archive step alone."),
-    (steps.replay, "The archive onto the destination; the source is not asked."),
-    (accounts.status, "What the archives hold, and what waits in quarantine."),
-    (accounts.report, "What the last run did: as text, or as a page for the browser."),
-    (messages.search, "Find messages by sender, subject, date, size, flags."),
-    (messages.show, "One message: its header, where it lies, its parts, its octets."),
-    (proving.verify, "Prove that every message is there, octet for octet; at the destination, too."),
-    (proving.repair, "Fetch again what is missing or damaged in the archive."),
-    (steps.retry, "Try quarantined messages again, or accept their loss."),
-    (messages.export, "Folders, of now or of then, as a Maildir, as mboxes or as single files."),
-    (proving.gc, "What killed runs left in buckets: list it, or remove it."),
-    (proving.rebuild, "Make a lost or damaged catalog again."),
-    (accounts.demo, "See the whole job in a minute, without an account."),
+    (init, "Write a commented account file."),
+    (check, "Log in, look at the server and the folders, change nothing."),
+    (run, "Archive accounts; with a [destination] replay and compare them, too."),
+    (archive, "The archive step alone."),
+    (replay, "The archive onto the destination; the source is not asked."),
+    (status, "What the archives hold, and what waits in quarantine."),
+    (report, "What the last run did: as text, or as a page for the browser."),
+    (search, "Find messages by sender, subject, date, size, flags."),
+    (show, "One message: its header, where it lies, its parts, its octets."),
+    (verify, "Prove that every message is there, octet for octet; at the destination, too."),
+    (repair, "Fetch again what is missing or damaged in the archive."),
+    (retry, "Try quarantined messages again, or accept their loss."),
+    (export, "Folders, of now or of then, as a Maildir, as mboxes or as single files."),
+    (gc, "What killed runs left in buckets: list it, or remove it."),
+    (rebuild, "Make a lost or damaged catalog again."),
+    (demo, "See the whole job in a minute, without an account."),
 )
 for _verb, _line in VERBS:
     app.command(short_help=_line)(_verb)

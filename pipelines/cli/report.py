@@ -5,46 +5,70 @@ from __future__ import annotations
 import json
 import os
 import webbrowser
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from archiver.account.note import has_archive, why_not_begin
-from archiver.config.load import Settings
-from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, worst
+import typer
+
+from archiver.errors import ArchiveMissing, ConfigError
 from archiver.mail.folder_names import printable
 from archiver.report.document import FORMAT
 from archiver.report.units import Row, completed, counted, span
 from archiver.report.verdict import verdict
-from pipelines.cli.terminal import Terminal, load_accounts
-from pipelines.failures import logged
-from pipelines.reporting import write_page
-from pipelines.show.tables import (
+from pipelines.cli.accounts import finish, load_accounts
+from pipelines.cli.options import Configs, Json, run_id_of, terminal_of
+from pipelines.outcome import AccountOutcome, look_up_each
+from pipelines.show.lines import (
     destination_equation,
-    destination_table,
     difference_lines,
     equation,
     failure_lines,
-    folders_table,
     loss_lines,
     notice_lines,
-    status_text,
 )
+
+if TYPE_CHECKING:
+    from archiver.config.load import Settings
+    from pipelines.cli.terminal import Terminal
 
 _SHOWN = 50
 
 
-def show_reports(
-    configs: Sequence[Path], terminal: Terminal, *, run_id: str | None = None, open_page: bool = False
+def report(
+    configs: Configs,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the page report.html in the browser, too.")
+    ] = False,
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run", metavar="ID", help="The report of this run.", show_default="the last one"),
+    ] = None,
+    as_json: Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every folder, however many.")] = False,
 ) -> int:
-    """Tell what the last run of each account did, or the run `run_id`; returns the worst exit code, which is 0
-    where there is a report, whatever it says."""
+    """Show the report of the last run: each folder's equation, what was fetched and delivered, every message that
+    is missing with the reason and what to do, what differs at the destination, and what it could not keep.
+
+    Every run writes it twice: report.json for programs, and beside it report.html, one page that needs nothing
+    else: to be opened in any browser, printed, or sent to whoever owns the mail. Subjects and folder names are in
+    it, messages are not.
+
+    Contacts no server. Exit code 0 if there is a report, whatever it says, and 2 if there is none. How the archives
+    are now is told by `archiver status`.
+
+    \b
+      archiver report configs/alice.toml
+      archiver report configs/alice.toml --open
+      archiver report configs/alice.toml --run 20261123T153258Z --json
+    """
+    run_id = run_id_of(run_id)
+    terminal = terminal_of(as_json, False, verbose)
     accounts = load_accounts(configs, terminal)
-    results = [_found(settings, run_id, terminal, open_page) for settings in accounts.settings]
-    results += [_failed(each.account, each.error) for each in accounts.refused]
-    exit_code = worst(each["exit_code"] for each in results)
-    terminal.document({"format": "archiver-reports/1", "accounts": results, "exit_code": exit_code})
-    for each in results[: len(accounts.settings)]:
+    outcomes = look_up_each(accounts.settings, lambda each: _found(each, run_id, terminal, open_page))
+    results, exit_code = finish(
+        terminal, "archiver-reports/1", accounts, outcomes, lambda each: each.to_json(each.result)
+    )
+    for each in results[: len(outcomes)]:
         if each["message"]:
             terminal.problem(f"{each['account']}: {each['message']}")
             continue
@@ -55,29 +79,24 @@ def show_reports(
     return exit_code
 
 
-def _found(settings: Settings, run_id: str | None, terminal: Terminal, want_page: bool) -> dict[str, Any]:
-    try:
-        path = _path(settings, run_id)
-        document = _read(path)
-    except Exception as error:
-        return _failed(settings.account, logged(error))
-    return {
-        "account": settings.account,
-        "exit_code": 0,
-        "message": None,
+def _found(
+    settings: Settings, run_id: str | None, terminal: Terminal, want_page: bool
+) -> AccountOutcome[dict[str, Any]]:
+    path = _path(settings, run_id)
+    document = _read(path)
+    fields = {
         "run": path.parent.name,
         "report": str(path),
         "page": _page(path, document, terminal, want_page),
         "document": document,
     }
-
-
-def _failed(account: str, error: ArchiverError) -> dict[str, Any]:
-    return {"account": account, "exit_code": error.exit_code, "message": str(error)}
+    return AccountOutcome(settings.account, 0, None, fields)
 
 
 def _path(settings: Settings, run_id: str | None) -> Path:
     """The report of a run, or the one that was written last. Neither a server nor the catalog is needed."""
+    from archiver.account.note import has_archive, why_not_begin
+
     runs = settings.archive.path / "runs"
     if run_id is not None:
         path = runs / run_id / "report.json"
@@ -110,7 +129,25 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
+def _page(report: Path, document: Row, terminal: Terminal, wanted: bool) -> str | None:
+    """The page beside a report. One that is wanted and is not there, or is not of this report, is made."""
+    from pipelines.reporting import write_page
+
+    page = report.with_suffix(".html")
+    try:
+        fresh = page.exists() and page.stat().st_mtime_ns >= report.stat().st_mtime_ns
+        if wanted and not fresh:
+            write_page(report, document)
+            fresh = True
+    except OSError as error:
+        terminal.problem(f"{page}: cannot be written: {error.strerror}")
+        return None
+    return str(page) if fresh else None
+
+
 def _show(result: Row, report: Row, terminal: Terminal) -> None:
+    from pipelines.show.tables import destination_table, folders_table, status_text
+
     out, totals = terminal.out, report["totals"]
     out.say(f"\n{result['account']}: run {printable(report['run'])}, {_when(report)}", "bold")
     for word in ("source", "destination"):
@@ -155,20 +192,6 @@ def _show_lists(report: Row, terminal: Terminal) -> None:
         out.say(printable(f"left out: {each['name']}: {each['reason']}"))
     if len(skipped) < len(report["skipped"]):
         out.say(f"left out: {len(report['skipped']) - len(skipped):,} more; --verbose lists them")
-
-
-def _page(report: Path, document: Row, terminal: Terminal, wanted: bool) -> str | None:
-    """The page beside a report. One that is wanted and is not there, or is not of this report, is made."""
-    page = report.with_suffix(".html")
-    try:
-        fresh = page.exists() and page.stat().st_mtime_ns >= report.stat().st_mtime_ns
-        if wanted and not fresh:
-            write_page(report, document)
-            fresh = True
-    except OSError as error:
-        terminal.problem(f"{page}: cannot be written: {error.strerror}")
-        return None
-    return str(page) if fresh else None
 
 
 def _open(page: Path, terminal: Terminal) -> None:

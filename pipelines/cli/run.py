@@ -1,4 +1,4 @@
-"""`run`, `archive`, `replay` and `retry`: do the steps, show the work, then the books."""
+"""`run`: archive, replay and compare; the steps of `archive`, `replay` and `retry` are done and shown here, too."""
 
 from __future__ import annotations
 
@@ -6,67 +6,142 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from archiver.account.neighbours import sharing_of
-from archiver.account.replay import destination_settings
 from archiver.errors import ConfigError, worst
 from archiver.events import Noted
 from archiver.report.document import ACCEPTED
-from pipelines.cli.sharing import tell_sharing
-from pipelines.cli.terminal import Accounts, PlainConsole, Refused, Terminal, load_accounts
-from pipelines.engine import Options, Outcome, run_accounts
+from pipelines.cli.accounts import Accounts, load_accounts, warn_of_sharing
+from pipelines.cli.check import plan_accounts
+from pipelines.cli.options import (
+    Configs,
+    ConfirmDeletions,
+    DryRun,
+    Json,
+    NewArchive,
+    NewDestination,
+    NewSource,
+    Quiet,
+    RunId,
+    SameDestination,
+    SchedulerUrl,
+    Verbose,
+    Workers,
+    destination_word,
+    run_id_of,
+    terminal_of,
+)
 from pipelines.events import forward_logs
+from pipelines.outcome import AccountOutcome
 from pipelines.reasons import reason_of
-from pipelines.show.display import Display
-from pipelines.show.tables import (
-    accounts_table,
+from pipelines.show.lines import (
     destination_equation,
-    destination_table,
     difference_lines,
     equation,
     failure_lines,
-    folders_table,
     loss_lines,
     notice_lines,
-    status_text,
 )
 from pipelines.stop import STOP
+
+if TYPE_CHECKING:
+    from pipelines.cli.terminal import PlainConsole, Terminal
+    from pipelines.engine import Options, Run
 
 _SIDE_BY_SIDE = 4
 
 
-def run_configs(
-    configs: Sequence[Path],
-    terminal: Terminal,
-    options: Options,
-    *,
-    workers: int | None = None,
+def run(
+    configs: Configs,
+    dry_run: DryRun = False,
+    run_id: RunId = None,
+    workers: Workers = None,
+    scheduler_url: SchedulerUrl = None,
+    new_source: NewSource = False,
+    new_archive: NewArchive = False,
+    same_destination: SameDestination = False,
+    new_destination: NewDestination = False,
+    confirm_deletions: ConfirmDeletions = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
+    """Archive the accounts: list the folders, fetch what is new by UID, follow flags, mark what vanished, and write
+    a report. Only what is new is fetched, so run it every night; a run that was stopped or killed goes on where it
+    stopped. Several accounts run side by side, and one that fails stops only itself.
+
+    An account with a [destination] is then replayed: folders, messages, flags and dates go there from the archive,
+    each message once, and every copy is compared with the archive. Run it again and again while people still use
+    the old server, and a last time on the night of the move.
+
+    A destination is known by the copies it shows, not by its address. Nothing is sent where the mailbox is not the
+    one of before, where one that this archive never filled is in use already, or where it is the source's own:
+    the run ends with exit code 2 until --same-destination or --new-destination is given, once.
+
+    The source is never changed: folders are opened read-only and nothing is marked as read. What is deleted on the
+    server stays in the archive. Messages that cannot be had, or that the destination refuses, are listed, tried
+    again in the next runs, and end the run with exit code 3.
+
+    The first run begins an archive and says so. From then on a file beside the account file (alice.archive) says
+    that there is one, and a run that does not find it ends with exit code 8, as when a disk is not mounted;
+    --new-archive begins another one all the same.
+
+    \b
+      archiver run configs/alice.toml          one account
+      archiver run configs/                    all accounts of a folder
+      archiver run configs/ --dry-run          what would be fetched, and which folder goes where
+      archiver run configs/ --quiet            for cron: speaks only of trouble
+      archiver run configs/ --json >run.json   for programs
+    """
+    from pipelines.engine import Options
+
+    options = Options(
+        steps="run",
+        run_id=run_id_of(run_id),
+        scheduler_url=scheduler_url,
+        new_source=new_source,
+        new_archive=new_archive,
+        destination_is=destination_word(same_destination, new_destination),
+        confirm_deletions=confirm_deletions,
+    )
+    return run_or_plan(configs, options, workers, terminal_of(as_json, quiet, verbose), dry_run=dry_run)
+
+
+def run_or_plan(
+    configs: Sequence[Path], options: Options, workers: int | None, terminal: Terminal, *, dry_run: bool
+) -> int:
+    """Do the steps of `options`, or with `dry_run` only print what they would do; returns the worst exit code."""
+    if not dry_run:
+        return run_accounts_of(configs, options, workers, terminal)
+    return plan_accounts(
+        configs,
+        terminal,
+        new_source=options.new_source,
+        new_archive=options.new_archive,
+        word=options.destination_is,
+        with_destination=options.steps == "run",
+    )
+
+
+def run_accounts_of(configs: Sequence[Path], options: Options, workers: int | None, terminal: Terminal) -> int:
     """Do the steps of `options` for the accounts that `configs` name, `workers` side by side (None: as many as is
     good); returns the worst exit code.
 
     Raises:
         ConfigError: the only account is to be replayed and has no destination.
     """
+    from archiver.account.neighbours import sharing_of
+    from pipelines.engine import run_accounts
+
     accounts = load_accounts(configs, terminal)
     if options.steps == "replay":
         accounts = _with_destination(accounts, terminal)
     sharing = sharing_of(accounts.settings)
-    tell_sharing(sharing.values(), terminal, with_destination=options.steps != "archive")
+    warn_of_sharing(sharing.values(), terminal, with_destination=options.steps != "archive")
     options = replace(options, workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))))
-    STOP.install()
-    display = Display(
-        terminal.err,
-        [each.account for each in accounts.settings],
-        live=terminal.live,
-        quiet=terminal.quiet,
-        verbose=terminal.verbose,
-        stopping=lambda: STOP.signal,
-    )
-    with display, forward_logs(lambda text: display("", Noted(text))):
+    with terminal.progress(accounts.names) as display, forward_logs(lambda text: display("", Noted(text))):
         outcomes = run_accounts(accounts.settings, options, display)
-    results = [*map(_result, outcomes), *map(_refused, accounts.refused)]
+    results = [to_json(each) for each in (*outcomes, *accounts.refused)]
     exit_code = worst(each["exit_code"] for each in results)
     if exit_code > 128 and STOP.signal is not None:
         exit_code = 128 + STOP.signal  # workers may have been asked by another signal than we were
@@ -84,6 +159,8 @@ def run_configs(
 
 def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:
     """Those that can be replayed; the others are refused."""
+    from archiver.account.replay import destination_settings
+
     settings, refused = [], list(accounts.refused)
     for each in accounts.settings:
         try:
@@ -91,48 +168,33 @@ def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:
         except ConfigError as error:
             if not accounts.several:
                 raise
-            refused.append(Refused(each.account, error))
+            refused.append(AccountOutcome.of_error(each.account, error))
             terminal.problem(str(error))
         else:
             settings.append(each)
     return Accounts(settings, refused)
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
+def to_json(outcome: AccountOutcome[Run]) -> dict[str, Any]:
     """How an account ended, with the numbers of its report. `document` is the whole report."""
+    run = outcome.result
     document: dict[str, Any] = {}
     try:
-        if outcome.report is not None:
-            document = json.loads(outcome.report.read_text(encoding="utf-8"))
+        if run is not None and run.report is not None:
+            document = json.loads(run.report.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        pass  # somebody has moved it away meanwhile; the exit code was told before
-    exit_code = 1 if outcome.exit_code is None else outcome.exit_code
+        pass  # it was moved away in the meantime; the exit code is known without it
     return {
-        "account": outcome.settings.account,
-        "run": outcome.run_id,
-        "exit_code": exit_code,
+        "account": outcome.account,
+        "run": run and run.run_id,
+        "exit_code": outcome.exit_code,
         "again_at": document.get("again_at"),
-        "status": document.get("status") or ("failed" if exit_code else "complete"),
-        "report": str(outcome.report) if document else None,
+        "status": document.get("status") or ("failed" if outcome.exit_code else "complete"),
+        "report": str(run.report) if run is not None and document else None,
         "message": outcome.message,
         "began_archive": document.get("began_archive", False),
         "totals": document.get("totals"),
         "document": document,
-    }
-
-
-def _refused(refused: Refused) -> dict[str, Any]:
-    return {
-        "account": refused.account,
-        "run": None,
-        "exit_code": refused.error.exit_code,
-        "again_at": None,
-        "status": "failed",
-        "report": None,
-        "message": str(refused.error),
-        "began_archive": False,
-        "totals": None,
-        "document": {},
     }
 
 
@@ -147,10 +209,14 @@ def _show(results: Sequence[dict[str, Any]], terminal: Terminal) -> None:
         elif each["document"].get("failures"):
             _show_failures(each, each["document"]["failures"], terminal.out)
     if several and terminal.tables:
+        from pipelines.show.tables import accounts_table
+
         terminal.out.table(accounts_table(results))
 
 
 def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -> None:
+    from pipelines.show.tables import destination_table, folders_table, status_text
+
     document, out = result["document"], terminal.out
     if titled:
         out.say(f"\n{result['account']}", "bold")

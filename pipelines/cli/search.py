@@ -2,68 +2,239 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from archiver.errors import worst
-from archiver.facts.query import Found
-from archiver.mail.folder_names import printable
+from archiver.errors import ArchiverError, ConfigError, Interrupted, Locked
+from archiver.events import Noted
+from archiver.facts.query import Found, Query
+from archiver.mail.folder_names import matches, printable
 from archiver.report.units import size
-from pipelines.cli.search_options import Asked, wanted
-from pipelines.cli.terminal import Terminal, load_accounts
-from pipelines.cli.upkeep import progress_display
-from pipelines.work.search import SearchOutcome, arrived_text, reference_of, search_account
+from archiver.upkeep.index_headers import index_headers
+from pipelines.cli.accounts import finish, load_accounts
+from pipelines.cli.options import Configs, Json, terminal_of
+from pipelines.cli.references import arrived_text, found_to_record, reference_of
+from pipelines.events import Began, Listener
+from pipelines.outcome import AccountOutcome, Emit, look_up_each
+from pipelines.stop import STOP
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from archiver.account.opening import Archive
+    from archiver.config.load import Settings
+    from pipelines.cli.terminal import Terminal
+
+_INDEX = "index"
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKmMgG]?)[bB]?")
+_FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _SENDER_WIDTH, _FLAGS_WIDTH, _REFERENCE_WIDTH = 28, 24, 40
 _LEAST_REST = 24
 
 
-def search_archives(configs: Sequence[Path], asked: Asked, terminal: Terminal) -> int:
-    """Tell what is found in the archives of `configs`; returns the worst exit code, 0 where nothing is found."""
-    query = wanted(asked)
+def search(
+    configs: Configs,
+    folder: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help='Only in these folders, as in "Lists/*"; repeatable.')
+    ] = None,
+    sender: Annotated[str | None, typer.Option("--from", metavar="TEXT", help="Part of the sender.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the recipients: To, Cc, Bcc.")] = None,
+    subject: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the subject.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of any of the three.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Arrived on that day or later, as in 2026-01-05.")
+    ] = None,
+    before: Annotated[str | None, typer.Option(metavar="DATE", help="Arrived before that day.")] = None,
+    larger: Annotated[str | None, typer.Option(metavar="SIZE", help="Larger than this, as in 5M or 300k.")] = None,
+    smaller: Annotated[str | None, typer.Option(metavar="SIZE", help="Smaller than this.")] = None,
+    flag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FLAG", help="Has this flag, as in Seen or $Forwarded; repeatable."),
+    ] = None,
+    unflagged: Annotated[
+        list[str] | None, typer.Option(metavar="FLAG", help="Does not have this flag; repeatable.")
+    ] = None,
+    message_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Its whole Message-ID, with or without <>.")
+    ] = None,
+    vanished: Annotated[bool, typer.Option("--vanished", help="Also what is gone from the source.")] = False,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The newest N messages of each account.", show_default=True)
+    ] = 100,
+    as_json: Json = False,
+) -> int:
+    """Find messages in the archives by their headers: those that are all of what the options say, newest first.
+    What is given as TEXT may be anywhere in the field; case does not count, in any script, and encoded words
+    (RFC 2047) are looked at decoded. Bodies are not searched.
+
+    Dates are of when a message arrived (INTERNALDATE): a year, a month, a day or a minute, in local time. Sizes are
+    octets, in powers of ten. Folders are as in [folders] include: * is any characters, ? is one.
+
+    The last column is what `archiver show` takes: FOLDER/UID, or the beginning of the digest.
+
+    Contacts no mail server. Headers are kept since version 0.3.0. Those of older messages are read from the
+    archive the first time, once, under the account's lock. While another run holds it, the headers of what is not
+    read yet are not looked at, and it is said of how many.
+
+    Exit code 0 also if nothing is found: the question was answered. Scripts look at --json, which lists what was
+    found.
+
+    \b
+      archiver search configs/alice.toml --from bob --since 2025
+      archiver search configs/ --text invoice --larger 1M --folder "INBOX*"
+      archiver search configs/alice.toml --vanished --subject "minutes" --json
+    """
+    query = Query(
+        sender=sender,
+        recipients=to,
+        subject=subject,
+        text=text,
+        since=_moment("--since", since),
+        before=_moment("--before", before),
+        larger=_octets("--larger", larger),
+        smaller=_octets("--smaller", smaller),
+        flagged=tuple(flag or ()),
+        unflagged=tuple(unflagged or ()),
+        message_id=message_id,
+        vanished=vanished,
+        limit=limit,
+    )
+    terminal = terminal_of(as_json)
     accounts = load_accounts(configs, terminal)
-    with progress_display(terminal, [each.account for each in accounts.settings]) as display:
-        outcomes = [search_account(settings, query, display) for settings in accounts.settings]
-    results = [each.to_json() for each in outcomes]
-    results += [
-        {"account": each.account, "exit_code": each.error.exit_code, "message": str(each.error)}
-        for each in accounts.refused
-    ]
-    exit_code = worst(each["exit_code"] for each in results)
-    terminal.document({"format": "archiver-search/1", "accounts": results, "exit_code": exit_code})
-    for outcome in outcomes:
-        if outcome.message:
-            terminal.problem(f"{outcome.settings.account}: {outcome.message}")
-        if outcome.unindexed:
-            left = f"{outcome.unindexed:,} messages were not looked at by their headers"
-            terminal.warn(f"{outcome.settings.account}: {left}: {outcome.note}")
+    with terminal.progress(accounts.names) as display:
+        outcomes = look_up_each(accounts.settings, lambda each: _search(each, query, folder or (), display))
+    _, exit_code = finish(terminal, "archiver-search/1", accounts, outcomes, to_json)
+    for each in outcomes:
+        if each.message:
+            terminal.problem(f"{each.account}: {each.message}")
+        if each.result is not None and each.result.unindexed:
+            left = f"{each.result.unindexed:,} messages were not looked at by their headers"
+            terminal.warn(f"{each.account}: {left}: {each.result.note}")
     if terminal.tables:
         _show(outcomes, terminal, several=accounts.several)
     return exit_code
 
 
-def _show(outcomes: Sequence[SearchOutcome], terminal: Terminal, *, several: bool) -> None:
+def _moment(option: str, text: str | None) -> int | None:
+    """Seconds since 1970 of when a year, a month, a day or a minute begins; local time unless it says its zone."""
+    if text is None:
+        return None
+    whole = {4: f"{text}-01-01", 7: f"{text}-01"}.get(len(text), text)
+    try:
+        return int(datetime.fromisoformat(whole).timestamp())
+    except (ValueError, OverflowError, OSError) as error:
+        hint = 'write it as in "2026-01-05", "2026-01" or "2026-01-05T13:30"'
+        raise ConfigError(option, [f'"{text}" is not a date'], hint=hint) from error
+
+
+def _octets(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ConfigError(option, [f'"{text}" is not a size'], hint='write it as in "300k", "5M" or "1.5G"')
+    return int(float(match[1]) * _FACTORS[match[2].lower()])
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The messages that were found, newest first. `more`: there are more than the limit. `unindexed` messages could
+    not be searched by their headers; `note` says why."""
+
+    found: Sequence[Found] = ()
+    more: bool = False
+    unindexed: int = 0
+    note: str | None = None
+
+
+def _search(
+    settings: Settings, query: Query, folders: Sequence[str], listener: Listener
+) -> AccountOutcome[SearchResult]:
+    """Search one account, for folders by globs over their decoded paths; none means all folders. Headers that are
+    not indexed yet are read first."""
+    from archiver.account.reading import existing_archive
+
+    with existing_archive(settings) as archive:
+        note = _index(archive, lambda event: listener(settings.account, event))
+        index = archive.catalog.index()
+        chosen = _in_folders(archive, query, folders)
+        found = [] if chosen is None else index.find(replace(chosen, limit=query.limit + 1))
+        unindexed = index.count_unindexed() if note else 0
+    result = SearchResult(found[: query.limit], len(found) > query.limit, unindexed, note)
+    return AccountOutcome(settings.account, 0, None, result)
+
+
+def _in_folders(archive: Archive, query: Query, folders: Sequence[str]) -> Query | None:
+    """The query with the numbers of its folders; None if there is no such folder."""
+    if not folders:
+        return query
+    known = archive.catalog.folders().values()
+    numbers = {each.number for each in known if matches(each.folder.path, folders)}
+    return replace(query, folders=numbers) if numbers else None
+
+
+def _index(archive: Archive, emit: Emit) -> str | None:
+    """Read the headers that are not known; returns why not all of them are known now, None if they are."""
+    from archiver.account.opening import writing
+
+    missing = archive.catalog.index().count_unindexed()
+    if not missing:
+        return None
+    try:
+        with writing(archive.settings, _INDEX) as (ours, recorder):
+            emit(Began(_INDEX))
+            emit(Noted(f"{missing:,} messages are from before headers were kept: reading theirs, once"))
+            done = index_headers(
+                ours.catalog.index(), ours.store, recorder, progress=emit, check_stop=ours.guarded(STOP.check)
+            )
+    except Interrupted:
+        raise
+    except Locked:
+        return "another run holds the account's lock; search again when it has ended"
+    except ArchiverError as error:
+        return str(error)
+    return f"{done.unreadable:,} cannot be read; `archiver verify` says more" if done.unreadable else None
+
+
+def to_json(outcome: AccountOutcome[SearchResult]) -> dict[str, Any]:
+    result = outcome.result or SearchResult()
+    return outcome.to_json(
+        {
+            "found": [found_to_record(each) for each in result.found],
+            "more": result.more,
+            "unindexed": result.unindexed,
+            "note": result.note,
+        }
+    )
+
+
+def _show(outcomes: Sequence[AccountOutcome[SearchResult]], terminal: Terminal, *, several: bool) -> None:
     out = terminal.out
-    for outcome in outcomes:
-        if not outcome.found:
+    results = [(each.account, each.result) for each in outcomes if each.result is not None]
+    for account, result in results:
+        if not result.found:
             continue
         if several:
-            out.say(f"\n{outcome.settings.account}", "bold")
-        out.table(_table(outcome.found, out.width))
-        if outcome.more:
-            out.say(f"these are the newest {len(outcome.found):,}, there are more; --limit shows them")
-    found = sum(len(each.found) for each in outcomes)
-    if all(each.message is None for each in outcomes) or found:
-        word = "shown" if any(each.more for each in outcomes) else "found"
+            out.say(f"\n{account}", "bold")
+        out.table(_table(result.found, out.width))
+        if result.more:
+            out.say(f"these are the newest {len(result.found):,}, there are more; --limit shows them")
+    found = sum(len(result.found) for _, result in results)
+    if found or len(results) == len(outcomes):
+        word = "shown" if any(result.more for _, result in results) else "found"
         out.say(f"{found:,} {word}" if found else "nothing found")
 
 
 def _table(found: Sequence[Found], width: int) -> Table:
     """The reference is never cut, since `show` takes it; what is for reading alone shares the rest of `width`."""
+    from rich.table import Table
+    from rich.text import Text
+
     rows = [_cells(each) for each in found]
     arrived, sender, subject, octets, flags, reference = (
         max(map(len, column)) for column in zip(*rows, strict=True)

@@ -8,14 +8,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
-from rich.text import Text
-from rich.tree import Tree
+import typer
 
-from archiver.account.opening import Archive
-from archiver.account.reading import existing_archive
-from archiver.config.load import load_account
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts.query import Found
 from archiver.mail.content import read_header
@@ -23,22 +19,50 @@ from archiver.mail.folder_names import printable
 from archiver.mail.headers import fields_of
 from archiver.mail.mime import Part, Structure, structure_of
 from archiver.report.units import size
-from pipelines.cli.terminal import Terminal
-from pipelines.show.tables import plain_table
-from pipelines.work.search import arrived_text, found_to_record, resolve
+from pipelines.cli.accounts import load_one
+from pipelines.cli.options import Json, terminal_of
+from pipelines.cli.references import arrived_text, found_to_record, resolve
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from archiver.account.opening import Archive
+    from pipelines.cli.terminal import Terminal
 
 _READ_OCTETS = 1 << 20
 #: What people want to see first; --json has every field.
 _FIRST = ("from", "sender", "reply-to", "to", "cc", "bcc", "subject", "date", "message-id", "list-id")
 
 
-def show_message(config: Path, reference: str, terminal: Terminal, *, raw: bool) -> int:
-    """Tell all about one message, or write its octets to stdout."""
-    if config.is_dir():
-        raise ConfigError(str(config), ["is a folder; show takes one account file"])
-    if raw and terminal.as_json:
+def show(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="FOLDER/UID, or 8 or more hex digits of the digest.")
+    ],
+    raw: Annotated[bool, typer.Option("--raw", help="Write the exact octets to stdout, and nothing else.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Show one message of an archive: its header, decoded; each folder it is in, with its UID, or since when it is
+    gone from there; its date, flags, size and digest; the file it lies in; and the tree of its parts.
+
+    With --raw its octets are written as the server gave them, of whatever size, to be looked at by other programs.
+    They are compared with their digest on the way: exit code 6 if they are not what was stored.
+
+    REF is what `archiver search` prints: INBOX/17, or the beginning of a digest, which names the message wherever
+    it lies. Exit code 2 if there is no such message, or more than one. Contacts no mail server.
+
+    \b
+      archiver show configs/alice.toml INBOX/17
+      archiver show configs/alice.toml 5f2c1a90b3d4e6f7 --raw >message.eml
+      archiver show configs/alice.toml "Lists/dovecot/4" --raw | less
+    """
+    from archiver.account.reading import existing_archive
+
+    terminal = terminal_of(as_json)
+    if raw and as_json:
         raise ConfigError("show", ["--raw and --json contradict each other"])
-    with existing_archive(load_account(config)) as archive:
+    settings = load_one(config, "show")
+    with existing_archive(settings) as archive:
         places = resolve(archive, reference)
         if raw:
             return _write_octets(archive, places[0])
@@ -111,6 +135,10 @@ def _show(
     structure: Structure,
     terminal: Terminal,
 ) -> None:
+    from rich.text import Text
+
+    from pipelines.show.tables import plain_table
+
     out, place = terminal.out, places[0].placement
     shown = [(name, value) for name, value in fields if name.lower() in _FIRST]
     for name, value in shown:
@@ -143,6 +171,9 @@ def _standing(found: Found) -> str:
 
 
 def _tree(part: Part, tree: Tree | None = None) -> Tree:
+    from rich.text import Text
+    from rich.tree import Tree
+
     words = [part.type, part.charset, part.encoding, size(part.size), part.filename and f'"{part.filename}"']
     label = Text(printable("  ".join(word for word in words if word)))
     branch = Tree(label) if tree is None else tree.add(label)

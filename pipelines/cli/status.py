@@ -3,66 +3,84 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from archiver.account.note import why_not_begin
-from archiver.account.opening import Archive
-from archiver.account.reading import existing_archive
-from archiver.account.replay import chosen_folders, destination_number, stranded_copies
-from archiver.config.load import Settings
-from archiver.errors import ArchiveMissing, ArchiverError, worst
+import typer
+
+from archiver.errors import ArchiveMissing, Incomplete
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Quarantined, Tally
 from archiver.report.document import gone_notices, refusal_failures, window_notices
-from pipelines.cli.terminal import Terminal, load_accounts
-from pipelines.failures import logged
+from pipelines.cli.accounts import finish, load_accounts
+from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
+from pipelines.outcome import AccountOutcome, look_up_each
 from pipelines.reasons import reason_of
-from pipelines.show.tables import equation, failure_lines, fleet_table, folders_table, notice_lines, runs_table
+from pipelines.show.lines import equation, failure_lines, notice_lines
+
+if TYPE_CHECKING:
+    from archiver.account.opening import Archive
+    from archiver.config.load import Settings
+    from pipelines.cli.terminal import Terminal
+
+Fields = dict[str, Any]
 
 _SUMMED = ("on_server", "stored", "excluded", "quarantined")
 _SUMMED_THERE = ("copied", "refused", "removed", "pending")
 
 
-def show_status(configs: Sequence[Path], terminal: Terminal, *, runs: bool) -> int:
-    """Tell what the archives of `configs` hold; returns the worst exit code."""
+def status(
+    configs: Configs,
+    runs: Annotated[bool, typer.Option("--runs", help="List all runs, newest first.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Show what the archives hold: each folder's equation (on server = stored + excluded + quarantined), the last
+    run, and what waits in quarantine and why. Contacts no server and changes nothing.
+
+    Exit code 3 if something is missing from an archive or its last run did not end well.
+
+    \b
+      archiver status configs/
+      archiver status configs/alice.toml --runs
+    """
+    terminal = terminal_of(as_json, quiet, verbose)
     accounts = load_accounts(configs, terminal)
-    results = [_status(settings) for settings in accounts.settings]
-    results += [_failed(each.account, each.error) for each in accounts.refused]
-    exit_code = worst(each["exit_code"] for each in results)
-    terminal.document({"format": "archiver-status/1", "accounts": results, "exit_code": exit_code})
-    for each in results[: len(accounts.settings)]:
+    outcomes = look_up_each(accounts.settings, _status)
+    results, exit_code = finish(
+        terminal, "archiver-status/1", accounts, outcomes, lambda each: each.to_json(each.result)
+    )
+    for each in results[: len(outcomes)]:
         if each["message"]:
             terminal.problem(f"{each['account']}: {each['message']}")
-        elif terminal.quiet and each["exit_code"]:
+        elif quiet and each["exit_code"]:
             terminal.problem(f"{each['account']}: {_trouble(each)}")
-        elif terminal.tables and (runs or terminal.verbose or not accounts.several):
+        elif terminal.tables and (runs or verbose or not accounts.several):
             _show(each, terminal, runs=runs)
     if terminal.tables and accounts.several:
+        from pipelines.show.tables import fleet_table
+
         terminal.out.table(fleet_table(results))
     return exit_code
 
 
-def _status(settings: Settings) -> dict[str, Any]:
-    try:
-        with existing_archive(settings) as archive:
-            reason = why_not_begin(settings, "never") if archive.catalog.identity() is None else None
-            # A first run that was not let in left no mail here, but its reason.
-            if isinstance(reason, ArchiveMissing) or (reason and not archive.catalog.ledger().runs()):
-                raise reason
-            return _held(archive)
-    except Exception as error:
-        return _failed(settings.account, logged(error))
+def _status(settings: Settings) -> AccountOutcome[Fields]:
+    from archiver.account.note import why_not_begin
+    from archiver.account.reading import existing_archive
+
+    with existing_archive(settings) as archive:
+        reason = why_not_begin(settings, "never") if archive.catalog.identity() is None else None
+        # A first run that was refused left no mail here, but its reason.
+        if isinstance(reason, ArchiveMissing) or (reason and not archive.catalog.ledger().runs()):
+            raise reason
+        return _held(archive)
 
 
-def _failed(account: str, error: ArchiverError) -> dict[str, Any]:
-    return {"account": account, "exit_code": error.exit_code, "message": str(error)}
-
-
-def _held(archive: Archive) -> dict[str, Any]:
+def _held(archive: Archive) -> AccountOutcome[Fields]:
     """What one archive holds. Folders of which the newest pass failed or does not balance count as incomplete."""
+    from archiver.account.replay import stranded_copies
+
     catalog, settings = archive.catalog, archive.settings
     tallies = sorted(catalog.tallies(), key=lambda each: (each.name != "INBOX", each.name))
     quarantined = catalog.quarantined()
@@ -72,10 +90,7 @@ def _held(archive: Archive) -> dict[str, Any]:
     waiting += sum(not each["accepted"] for each in there["refused"]) + there["totals"]["pending"] if there else 0
     identity, runs = catalog.identity(), catalog.ledger().runs()
     ended_well = not runs or runs[-1][3] == "complete"  # a rebuilt catalog knows no runs
-    return {
-        "account": settings.account,
-        "exit_code": 0 if ended_well and not unfinished and not waiting else 3,
-        "message": None,
+    fields = {
         "archive": str(settings.archive.path),
         "source": identity and {name: getattr(identity, name) for name in ("protocol", "host", "user")},
         "folders": [_folder(each) for each in tallies],
@@ -89,6 +104,8 @@ def _held(archive: Archive) -> dict[str, Any]:
             for row in reversed(runs)
         ],
     }
+    exit_code = 0 if ended_well and not unfinished and not waiting else Incomplete.exit_code
+    return AccountOutcome(settings.account, exit_code, None, fields)
 
 
 def _reason(archive: Archive, run_id: str) -> str | None:
@@ -99,13 +116,13 @@ def _reason(archive: Archive, run_id: str) -> str | None:
         return None
 
 
-def _last_run(last: dict[str, Any]) -> str:
+def _last_run(last: Fields) -> str:
     ended = f"{last['status']}, exit code {last['exit_code']}" if last["status"] else "did not end"
     why = f": {last['reason']}" if last["reason"] else ""
     return f"{last['run']}: {ended}, {last['finished'] or last['started']}{why}"
 
 
-def _trouble(result: dict[str, Any]) -> str:
+def _trouble(result: Fields) -> str:
     """Why the exit code is not 0, in one line, for --quiet."""
     words = [f"{len(result['quarantined']):,} in quarantine"] if result["quarantined"] else []
     if (there := result["destination"]) is not None:
@@ -120,8 +137,10 @@ def _trouble(result: dict[str, Any]) -> str:
     return "; ".join(words) or "some folders are not complete"
 
 
-def _there(archive: Archive) -> dict[str, Any] | None:
+def _there(archive: Archive) -> Fields | None:
     """What the account's destination holds of it; None if it has none, or nothing was replayed yet."""
+    from archiver.account.replay import chosen_folders, destination_number
+
     settings, number = archive.settings.destination, destination_number(archive)
     if settings is None or number is None:
         return None
@@ -146,18 +165,20 @@ def _there(archive: Archive) -> dict[str, Any] | None:
     }
 
 
-def _folder(tally: Tally) -> dict[str, Any]:
+def _folder(tally: Tally) -> Fields:
     counts = {name: getattr(tally, name) for name in _SUMMED}
     error = None if tally.error is None else printable(tally.error)
     named = {"name": printable(tally.name), "uidvalidity": tally.uidvalidity, "shown": tally.shown}
     return {**named, **counts, "error": error}
 
 
-def _quarantined(each: Quarantined) -> dict[str, Any]:
+def _quarantined(each: Quarantined) -> Fields:
     return asdict(each) | {"folder": printable(each.folder)}
 
 
-def _show(result: dict[str, Any], terminal: Terminal, *, runs: bool) -> None:
+def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
+    from pipelines.show.tables import folders_table, runs_table
+
     out, source = terminal.out, result["source"]
     of = f" of {source['user']} at {source['host']}" if source else ""
     out.say(f"\n{result['account']}: {result['archive']}{of}", "bold")
@@ -184,7 +205,7 @@ def _show(result: dict[str, Any], terminal: Terminal, *, runs: bool) -> None:
             out.say(line)
 
 
-def _show_quarantine(result: dict[str, Any], terminal: Terminal) -> None:
+def _show_quarantine(result: Fields, terminal: Terminal) -> None:
     waiting = result["quarantined"]
     if not waiting:
         return
@@ -194,7 +215,7 @@ def _show_quarantine(result: dict[str, Any], terminal: Terminal) -> None:
         terminal.out.say(line)
 
 
-def _next(quarantined: dict[str, Any]) -> str:
+def _next(quarantined: Fields) -> str:
     if quarantined["accepted"]:
         return "a person accepted that these are not in the archive"
     return "`archiver retry` tries again; `archiver retry --accept` takes what the server gives, or the loss"

@@ -10,15 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 
-from archiver.config.load import Settings, account_files, fleet_conflicts, load_account
-from archiver.errors import ArchiverError
 from archiver.mail.folder_names import printable
-from pipelines.failures import logged
+from pipelines.show.display import Display
+from pipelines.stop import STOP
 
 _WIDTH_WITHOUT_TERMINAL = 120
 
@@ -79,6 +77,18 @@ class Terminal:
         except BrokenPipeError:
             self.out.on_broken_pipe()
 
+    def progress(self, accounts: Sequence[str]) -> Display:
+        """What shows the work on these accounts. From here on SIGINT and SIGTERM end the work cleanly."""
+        STOP.install()
+        return Display(
+            self.err,
+            accounts,
+            live=self.live,
+            quiet=self.quiet,
+            verbose=self.verbose,
+            stopping=lambda: STOP.signal,
+        )
+
     def problem(self, text: str) -> None:
         """Something a person has to do something about; every line of it is one problem."""
         for line in text.splitlines():
@@ -97,52 +107,3 @@ def open_terminal(*, as_json: bool, quiet: bool, verbose: bool) -> Terminal:
 
 def _is_utf8(console: Console) -> bool:
     return console.encoding.lower().replace("-", "") == "utf8"
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An account that cannot be begun, mostly for mistakes in its file: it ends here, others go on."""
-
-    account: str
-    error: ArchiverError
-
-
-@dataclass(frozen=True, slots=True)
-class Accounts:
-    """The accounts that a command line names."""
-
-    settings: Sequence[Settings]
-    refused: Sequence[Refused]
-
-    @property
-    def several(self) -> bool:
-        return len(self.settings) + len(self.refused) > 1
-
-
-def load_accounts(configs: Sequence[Path], terminal: Terminal) -> Accounts:
-    """Load what `configs` name; says what is wrong with those that are refused.
-
-    Raises:
-        ConfigError: no account file there, or the only one is wrong.
-    """
-    settings: list[Settings] = []
-    refused: list[Refused] = []
-    files = account_files(configs)
-    for file in files:
-        try:
-            settings.append(load_account(file))
-        except Exception as raised:
-            error = logged(raised)
-            if len(files) == 1:
-                raise error from None
-            refused.append(Refused(file.stem, error))
-            terminal.problem(str(error))
-    conflicts = fleet_conflicts(settings)
-    for file, conflict in conflicts.items():
-        refused.append(Refused(file.stem, conflict))
-        terminal.problem(str(conflict))
-    settings = [each for each in settings if each.file not in conflicts]
-    for each in settings:
-        for warning in each.warnings:
-            terminal.warn(f"{each.file}: {warning}")
-    return Accounts(settings, refused)

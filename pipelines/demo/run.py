@@ -16,7 +16,7 @@ from archiver.errors import ArchiveNotWritable, ConfigError
 from pipelines.demo.mail import NEW_USER, USER
 from pipelines.demo.mailbox import SourceMailbox
 from pipelines.demo.server import HOST, SampleServer, is_installed
-from pipelines.demo.tour import Tour
+from pipelines.demo.tour import Tour, Verify
 
 MARKER = "made-by-archiver-demo.txt"
 _MARKER_TEXT = """\
@@ -47,7 +47,7 @@ path = "../archive"
 """
 
 
-def run_demo(directory: Path, console: Console) -> int:
+def run_demo(directory: Path, console: Console, verify: Verify) -> int:
     """Run the whole tour in `directory`, which is made; what an earlier demo made there is cleared first.
 
     Returns the exit code: 0, or that of the step that did not do what it should.
@@ -65,7 +65,7 @@ def run_demo(directory: Path, console: Console) -> int:
         source = SourceMailbox(server)
         source.fill()
         settings = load_account(_account_file(directory / "configs", server, destination))
-        return Tour(settings, console, source, destination).run()
+        return Tour(settings, console, source, destination, verify).run()
 
 
 def _account_file(configs: Path, source: SampleServer, destination: SampleServer) -> Path:

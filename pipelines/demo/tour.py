@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -20,39 +21,41 @@ from rich.console import Console
 
 from archiver.config.load import Settings
 from archiver.mail.folder_names import printable
-from archiver.report.units import completed
+from archiver.replay.compare import DestinationCheck
+from archiver.report.units import Row, completed
 from archiver.report.verdict import verdict
 from pipelines.demo.mail import NEW_USER, RENAMED, USER, Mail
 from pipelines.demo.mailbox import SourceMailbox
 from pipelines.demo.server import HOST, SampleServer
 from pipelines.engine import Options, run_accounts
 from pipelines.events import AnyEvent
-from pipelines.show.tables import (
-    Row,
-    destination_equation,
-    destination_table,
-    difference_lines,
-    equation,
-    failure_lines,
-    folders_table,
-    loss_lines,
-)
+from pipelines.outcome import AccountOutcome
+from pipelines.show.lines import destination_equation, difference_lines, equation, failure_lines, loss_lines
+from pipelines.show.tables import destination_table, folders_table
 from pipelines.stop import STOP
-from pipelines.work.verify import VerifyOptions, verify_accounts
 
 _PROSE_WIDTH = 96
+
+Verify = Callable[[Settings], tuple[AccountOutcome[Any], DestinationCheck | None]]
+"""Verifies an account with all octets that its destination gives back; also what the destination shows."""
 
 
 class Tour:
     """The whole job on the account of `settings`, from `source` to `destination`, told on `console`."""
 
     def __init__(
-        self, settings: Settings, console: Console, source: SourceMailbox, destination: SampleServer
+        self,
+        settings: Settings,
+        console: Console,
+        source: SourceMailbox,
+        destination: SampleServer,
+        verify: Verify,
     ) -> None:
         self._settings = settings
         self._console = console
         self._source = source
         self._destination = destination
+        self._deep_verify = verify
         self._archive = settings.archive.path.resolve()
         self._exit_code = 0
         self._report: dict[str, Any] = {}
@@ -159,17 +162,17 @@ class Tour:
 
     def _verify(self) -> None:
         self._title("5. Verify --deep: every copy is fetched back from the destination and compared")
-        (outcome,) = verify_accounts([self._settings], VerifyOptions(deep=True), _unheard)
+        outcome, check = self._deep_verify(self._settings)
         STOP.check()
-        for line in outcome.message.splitlines():
+        for line in (outcome.message or "").splitlines():
             self._say(printable(line))
         self._exit_code = outcome.exit_code
-        if outcome.there is None:
+        if check is None:
             self._exit_code = self._exit_code or 1
             return
-        for line in difference_lines(outcome.to_json()["destination"]["differences"]):
+        for line in difference_lines([asdict(each) for each in check.differences]):
             self._say(line)
-        verified = sum(each.verified for each in outcome.there.folders.values())
+        verified = sum(each.verified for each in check.folders.values())
         self._expect("messages of the source came back octet for octet", self._source.messages, verified)
         self._tell("What is gone from the source was read in the archive, and not looked for at the destination.")
 
@@ -199,8 +202,8 @@ class Tour:
         (outcome,) = run_accounts([self._settings], Options(steps="run"), _unheard)
         STOP.check()  # before the run's own words: what is cut off here is not gone on with
         self._report = {}
-        if outcome.report is not None:
-            path = self._archive / outcome.report.relative_to(self._settings.archive.path)
+        if outcome.result is not None and outcome.result.report is not None:
+            path = self._archive / outcome.result.report.relative_to(self._settings.archive.path)
             self._report = json.loads(path.read_text(encoding="utf-8"))
             self._page = path.with_suffix(".html")
         if outcome.exit_code == 0:

@@ -15,11 +15,14 @@ from archiver.events import Planned
 from archiver.mail.content import body_of
 from archiver.storage.bucket.keys import message_key
 from archiver.storage.bucket.pack_format import pack_key
+from archiver.upkeep.gc import GarbageResult
+from archiver.upkeep.repair import RepairResult
+from pipelines.cli.gc import collect_accounts
 from pipelines.cli.main import invoke
+from pipelines.cli.repair import RepairOptions, repair_accounts
+from pipelines.cli.verify import Verified, VerifyOptions, verify_accounts
 from pipelines.events import AnyEvent
-from pipelines.work.gc import GarbageOutcome, collect_accounts
-from pipelines.work.repair import RepairOptions, RepairOutcome, repair_accounts
-from pipelines.work.verify import VerifyOptions, VerifyOutcome, verify_accounts
+from pipelines.outcome import AccountOutcome
 from tests.accounts import account_file, archive_of, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, objects_of, root_of, s3_of
 from tests.servers.radosgw import RadosGateway
@@ -56,28 +59,32 @@ def key_of(config: Path, uid: int) -> str:
     return root_of(config) + message_key(body_of(message(uid).octets).digest)
 
 
-def verify(config: Path, *, expect: int = 0, deep: bool = False, sample: float | None = None) -> VerifyOutcome:
+def verify(
+    config: Path, *, expect: int = 0, deep: bool = False, sample: float | None = None
+) -> AccountOutcome[Verified]:
     options = VerifyOptions(sample, deep, offline=True)
     (outcome,) = verify_accounts([load_account(config)], options, lambda _, __: None)
     assert outcome.exit_code == expect, outcome.message
     return outcome
 
 
-def repair(config: Path, *, expect: int = 0, deep: bool = False) -> RepairOutcome:
+def repair(config: Path, *, expect: int = 0, deep: bool = False) -> AccountOutcome[RepairResult]:
     (outcome,) = repair_accounts([load_account(config)], RepairOptions(deep=deep), lambda _, __: None)
     assert outcome.exit_code == expect, outcome.message
     return outcome
 
 
-def gc(config: Path, *, expect: int = 0, delete: bool = False, confirmed: bool = False) -> GarbageOutcome:
+def gc(
+    config: Path, *, expect: int = 0, delete: bool = False, confirmed: bool = False
+) -> AccountOutcome[GarbageResult]:
     accounts = [load_account(config)]
     (outcome,) = collect_accounts(accounts, lambda _, __: None, delete=delete, confirmed=confirmed)
     assert outcome.exit_code == expect, outcome.message
     return outcome
 
 
-def found(outcome: VerifyOutcome, kind: str) -> list[tuple[str | None, int | None]]:
-    return [(each.folder, each.uid) for each in getattr(outcome.result, kind)]
+def found(outcome: AccountOutcome[Verified], kind: str) -> list[tuple[str | None, int | None]]:
+    return [(each.folder, each.uid) for each in getattr(outcome.result.archive, kind)]
 
 
 class TestVerify:
@@ -105,7 +112,7 @@ class TestVerify:
         keys = [key_of(config, 77), root_of(config) + "note.txt"]
         for key in keys:
             gateway.put(s3_of(config).bucket, key, b"x")
-        result = verify(config, expect=4).result
+        result = verify(config, expect=4).result.archive
         assert result is not None
         places = [
             f"s3://{s3_of(config).bucket}/{key}" for key in (key_of(config, 77), root_of(config) + "note.txt")
@@ -117,7 +124,7 @@ class TestVerify:
         segments = gateway.keys(s3_of(config).bucket, root_of(config) + "journal/")
         octets = gateway.get(s3_of(config).bucket, segments[1])
         gateway.flip(s3_of(config).bucket, segments[1], at=len(octets) // 2)
-        result = verify(config, expect=6).result
+        result = verify(config, expect=6).result.archive
         assert result is not None
         assert segments[1] in (result.journal or "")
         gateway.delete(s3_of(config).bucket, segments[1])
@@ -151,7 +158,7 @@ class TestPacks:
         gateway.put(s3_of(config).bucket, pack, octets[: len(octets) // 2])
         outcome = verify(config, expect=6)
         assert outcome.result is not None
-        assert f"s3://{s3_of(config).bucket}/{pack}" in [each.path for each in outcome.result.damaged]
+        assert f"s3://{s3_of(config).bucket}/{pack}" in [each.path for each in outcome.result.archive.damaged]
         assert ("INBOX", 9) in found(outcome, "damaged") or ("Sent", 3) in found(outcome, "damaged")
         repair(config)
         verify(config, deep=True)
@@ -339,7 +346,7 @@ def test_what_another_machine_writes_meanwhile_is_no_finding(
         (outcome,) = verify_accounts([load_account(here)], options, meanwhile)
         assert (outcome.exit_code, ran) == (0, [0]), outcome.message
     assert outcome.result is not None
-    assert outcome.result.messages == 13
+    assert outcome.result.archive.messages == 13
 
     radosgw.http.put(s3_of(here).bucket, key_of(here, 77), b"x")
     assert found(verify(here, expect=4), "strays") == [(None, None)]

@@ -13,7 +13,8 @@ from rich.console import Console
 from archiver.events import Noted, Planned, Received, Stored, Working
 from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, emit
 from pipelines.show.display import Display, Work, duration, progress_line, size
-from pipelines.show.tables import equation, failure_lines, folders_table, plan_table
+from pipelines.show.lines import equation, failure_lines
+from pipelines.show.tables import folders_table, plan_table
 
 
 def row(name: str, **counts: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from archiver.errors import ConfigError
+from pipelines.cli.demo import verify_deep
 from pipelines.cli.main import invoke
 from pipelines.demo import run as demo
 from pipelines.demo.mail import RENAMED, USER, Mail
@@ -41,9 +42,9 @@ def pymap() -> None:
 def toured(pymap: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A directory in which the demo ran twice, and what the second one printed."""
     directory = tmp_path_factory.mktemp("demo") / "dir"
-    run_demo(directory, Console(file=io.StringIO()))
+    run_demo(directory, Console(file=io.StringIO()), verify_deep)
     printed = io.StringIO()
-    exit_code = run_demo(directory, Console(file=printed, width=120))
+    exit_code = run_demo(directory, Console(file=printed, width=120), verify_deep)
     assert exit_code == 0, printed.getvalue()
     return directory, printed.getvalue()
 
@@ -81,7 +82,7 @@ def test_it_lists_the_keywords_that_the_destination_does_not_keep(toured: tuple[
 
 def test_it_fits_into_80_columns_but_for_what_is_to_be_copied(pymap: None, tmp_path: Path) -> None:
     printed = io.StringIO()
-    assert run_demo(tmp_path / "dir", Console(file=printed, width=80)) == 0
+    assert run_demo(tmp_path / "dir", Console(file=printed, width=80), verify_deep) == 0
     wide = [line for line in printed.getvalue().splitlines() if len(line) > 80 and not line.startswith("  ")]
     assert wide == []
 
@@ -148,7 +149,7 @@ def test_the_proof_sees_what_is_not_as_it_should_be(
 
     monkeypatch.setattr(Tour, "_third", tamper)
     printed = io.StringIO()
-    assert run_demo(tmp_path / "demo", Console(file=printed, width=120)) == 1
+    assert run_demo(tmp_path / "demo", Console(file=printed, width=120), verify_deep) == 1
     told = [line for line in printed.getvalue().splitlines() if line.startswith("✗")]
     assert told == [
         "✗ 38 files in the archive, each with the octets of its message; 39 were expected",
@@ -175,7 +176,7 @@ def test_one_that_is_stopped_says_so_and_the_next_begins_anew(pymap: None, tmp_p
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "archiver: the demo was stopped; the next one begins anew\n")
     printed = io.StringIO()
-    assert run_demo(tmp_path / "demo", Console(file=printed)) == 0, printed.getvalue()
+    assert run_demo(tmp_path / "demo", Console(file=printed), verify_deep) == 0, printed.getvalue()
 
 
 def test_a_directory_that_no_demo_made_is_refused_and_untouched(tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
 def test_without_its_server_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "is_installed", lambda: False)
     with pytest.raises(ConfigError, match=r"pip install 'mail-archiver\[demo\]'") as caught:
-        run_demo(tmp_path / "demo", Console(file=io.StringIO()))
+        run_demo(tmp_path / "demo", Console(file=io.StringIO()), verify_deep)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "demo").exists()

@@ -20,8 +20,9 @@ from archiver.config.load import load_account
 from archiver.events import Noted
 from pipelines import engine, luigid, tasks
 from pipelines.cli.main import invoke
-from pipelines.engine import Options, Outcome, run_accounts
+from pipelines.engine import Options, Run, run_accounts
 from pipelines.events import AnyEvent, Began, Ended, Failed
+from pipelines.outcome import AccountOutcome
 from tests.accounts import PROJECT, account_file
 from tests.servers.scripted import DESTINATION, ScriptedFolder, ScriptedMessage, ScriptedServer
 
@@ -40,7 +41,7 @@ def account(directory: Path, name: str, server: ScriptedServer, **keys: Any) -> 
     )
 
 
-def run_all(configs: list[Path], **options: Any) -> tuple[list[Outcome], list[tuple[str, AnyEvent]]]:
+def run_all(configs: list[Path], **options: Any) -> tuple[list[AccountOutcome[Run]], list[tuple[str, AnyEvent]]]:
     told: list[tuple[str, AnyEvent]] = []
     accounts = [load_account(each) for each in configs]
     outcomes = run_accounts(accounts, Options(**options), lambda name, event: told.append((name, event)))
@@ -66,7 +67,7 @@ class TestTheSameNameAgain:
         assert [each.exit_code for each in first] == [0, 5, 3]
         assert [each.exit_code for each in second] == [0, 5, 3]
         assert [each.exit_code for each in third] == [0, 0, 3]
-        assert [each.report for each in second] == [each.report for each in first]
+        assert [each.result for each in second] == [each.result for each in first]
         assert [each.message for each in (*second, *third) if each.exit_code in (0, 3)] == [None] * 5
         assert (good.connections, odd.connections) == (connections[0], connections[2])
 
@@ -105,7 +106,7 @@ class TestThrottled:
         assert [each.exit_code for each in outcomes] == [0, 0]
         order = self.order(told)
         assert order.index("a fails") < order.index("b ends") < len(order) - 1 - order[::-1].index("a ends")
-        assert outcomes[0].tries == 2
+        assert outcomes[0].result.tries == 2
 
     def test_one_that_is_put_off_too_long_ends_with_the_time_to_come_back(
         self, scripted: Scripted, tmp_path: Path
@@ -149,7 +150,7 @@ class TestThrottled:
         outcomes, _ = run_all(configs, workers=workers)
 
         assert [each.exit_code for each in outcomes] == [75, 0]
-        assert outcomes[0].report is not None
+        assert outcomes[0].result.report is not None
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_a_failure_that_cannot_be_reported_ends_that_account_alone(
@@ -172,7 +173,7 @@ class TestThrottled:
 
         ((outcome,), _) = run_all([account(tmp_path, "a", slow, source__attempts=3)])
 
-        assert (outcome.exit_code, outcome.tries) == (75, 3)
+        assert (outcome.exit_code, outcome.result.tries) == (75, 3)
 
 
 class TestLuigid:

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from archiver.config.load import load_account
+from archiver.upkeep.repair import RepairResult
 from pipelines.cli.main import invoke
-from pipelines.work.repair import RepairOptions, RepairOutcome, repair_accounts
-from pipelines.work.verify import VerifyOptions, verify_accounts
+from pipelines.cli.repair import RepairOptions, repair_accounts
+from pipelines.cli.verify import VerifyOptions, verify_accounts
+from pipelines.outcome import AccountOutcome
 from tests.accounts import account_file, archive_of, archive_state, run
 from tests.faults.replays import migration
 from tests.servers.dovecot import Dovecot
@@ -47,7 +49,7 @@ def account(server: ScriptedServer, tmp_path: Path) -> Path:
     return config
 
 
-def repair(config: Path, *, expect: int = 0, dry_run: bool = False) -> RepairOutcome:
+def repair(config: Path, *, expect: int = 0, dry_run: bool = False) -> AccountOutcome[RepairResult]:
     (outcome,) = repair_accounts([load_account(config)], RepairOptions(dry_run=dry_run), lambda _, __: None)
     assert outcome.exit_code == expect, outcome.message
     return outcome
@@ -69,12 +71,12 @@ def flip(path: Path) -> None:
     path.write_bytes(octets)
 
 
-def mended(outcome: RepairOutcome) -> dict[tuple[str | None, int], str]:
+def mended(outcome: AccountOutcome[RepairResult]) -> dict[tuple[str | None, int], str]:
     assert outcome.result is not None
     return {(each.folder, each.uid): each.origin for each in outcome.result.mended}
 
 
-def lost(outcome: RepairOutcome) -> list[tuple[str | None, int]]:
+def lost(outcome: AccountOutcome[RepairResult]) -> list[tuple[str | None, int]]:
     assert outcome.result is not None
     return [(each.folder, each.uid) for each in outcome.result.lost]
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from archiver.config.load import load_account
-from pipelines.work.verify import RebuildOutcome, VerifyOptions, rebuild_account, verify_accounts
+from pipelines.cli.rebuild import Rebuilt, rebuild_account, to_json
+from pipelines.cli.verify import VerifyOptions, verify_accounts
+from pipelines.outcome import AccountOutcome
 from tests.accounts import (
     CATALOG,
     account_file,
@@ -61,7 +63,7 @@ def account(server: ScriptedServer, tmp_path: Path) -> Path:
     return config
 
 
-def rebuild(config: Path, *, expect: int = 0) -> RebuildOutcome:
+def rebuild(config: Path, *, expect: int = 0) -> AccountOutcome[Rebuilt]:
     outcome = rebuild_account(load_account(config), lambda _, __: None)
     assert outcome.exit_code == expect, outcome.message
     return outcome
@@ -78,22 +80,22 @@ def test_the_rebuilt_catalog_is_the_one_that_was_there(account: Path) -> None:
     outcome = rebuild(account)
     assert archive_state(archive) == before
     assert snapshot_files(archive) == files
-    assert (outcome.segments, outcome.messages, outcome.orphans) == (
+    assert (outcome.result.segments, outcome.result.messages, outcome.result.orphans) == (
         len(journal_files(archive)),
         len(before.messages),
         (),
     )
-    assert outcome.aside is not None
-    assert outcome.aside.name.startswith(f"{CATALOG}.before-")
-    assert outcome.to_json()["aside"] == str(outcome.aside)
-    assert outcome.aside.is_file()
+    assert outcome.result.aside is not None
+    assert outcome.result.aside.name.startswith(f"{CATALOG}.before-")
+    assert to_json(outcome)["aside"] == str(outcome.result.aside)
+    assert outcome.result.aside.is_file()
     assert not list(archive.glob(f"{CATALOG}.rebuild*"))
 
 
 def test_a_catalog_that_is_lost_altogether_is_made_again(account: Path) -> None:
     before = archive_state(archive_of(account))
     remove_catalog(archive_of(account))
-    assert rebuild(account).aside is None
+    assert rebuild(account).result.aside is None
     assert archive_state(archive_of(account)) == before
 
 
@@ -105,9 +107,9 @@ def test_a_damaged_catalog_is_put_aside(account: Path, octets: bytes) -> None:
     (archive / CATALOG).write_bytes(octets)
     outcome = rebuild(account)
     assert archive_state(archive) == before
-    assert outcome.aside is not None
+    assert outcome.result.aside is not None
     if octets:
-        assert outcome.aside.read_bytes() == octets
+        assert outcome.result.aside.read_bytes() == octets
 
 
 def test_a_run_after_a_rebuild_changes_nothing_and_fetches_nothing_new(
@@ -151,7 +153,7 @@ def test_octets_without_facts_are_reported_and_adopted_by_the_next_run(
     for name in set(journal_files(archive)) - known:  # as if killed before it wrote them
         (journal / name).unlink()
     remove_catalog(archive)
-    (orphan,) = rebuild(account).orphans
+    (orphan,) = rebuild(account).result.orphans
     assert (archive / orphan).is_file()
     assert "U9." in orphan
     fetched_before = _bodies(server)

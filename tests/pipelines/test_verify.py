@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from archiver.config.load import load_account
+from pipelines.cli.verify import Verified, VerifyOptions, to_json, verify_accounts
 from pipelines.events import AnyEvent
-from pipelines.work.verify import VerifyOptions, VerifyOutcome, verify_accounts
+from pipelines.outcome import AccountOutcome
 from tests.accounts import CATALOG, account_file, archive_of, archive_state, journal_files, run
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 
@@ -49,7 +50,7 @@ def account(server: ScriptedServer, tmp_path: Path) -> Path:
     return config
 
 
-def verify(config: Path, *, expect: int = 0, sample: float | None = None) -> VerifyOutcome:
+def verify(config: Path, *, expect: int = 0, sample: float | None = None) -> AccountOutcome[Verified]:
     (outcome,) = verify_accounts([load_account(config)], VerifyOptions(sample=sample), lambda _, __: None)
     assert outcome.exit_code == expect, outcome.message
     return outcome
@@ -64,8 +65,8 @@ def test_a_whole_archive_is_said_to_be_whole_and_is_not_changed(account: Path) -
     before = archive_state(archive_of(account))
     outcome = verify(account)
     assert outcome.result is not None
-    assert (outcome.result.messages, outcome.result.checked) == (18, 18)
-    assert outcome.result.octets == sum(each.size for each in before.messages.values())
+    assert (outcome.result.archive.messages, outcome.result.archive.checked) == (18, 18)
+    assert outcome.result.archive.octets == sum(each.size for each in before.messages.values())
     assert "all is as it was stored" in outcome.message
     assert archive_state(archive_of(account)) == before
     assert not list(archive_of(account).glob(f"{CATALOG}.*verify*"))
@@ -79,7 +80,7 @@ def test_missing_messages_are_named_present_vanished_or_of_an_ended_epoch(accoun
     ]
     for path in lost:
         path.unlink()
-    result = verify(account, expect=6).result
+    result = verify(account, expect=6).result.archive
     assert result is not None
     assert [(each.folder, each.uid, each.path) for each in result.missing] == [
         (name, uid, path.relative_to(archive_of(account)).as_posix())
@@ -94,7 +95,7 @@ def test_a_changed_octet_and_a_cut_file_are_damage(account: Path) -> None:
     octets[20] ^= 1
     flipped.write_bytes(octets)
     cut.write_bytes(cut.read_bytes()[:-1])
-    result = verify(account, expect=6).result
+    result = verify(account, expect=6).result.archive
     assert result is not None
     assert [each.uid for each in result.damaged] == [3, 4]
     assert "its octets have the digest" in result.damaged[0].reason
@@ -119,7 +120,7 @@ def test_a_file_that_no_message_accounts_for_is_a_stray(account: Path, place: st
     path = archive_of(account) / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x")
-    result = verify(account, expect=4).result
+    result = verify(account, expect=4).result.archive
     assert result is not None
     assert [each.path for each in result.strays] == [place]
     assert (result.missing, result.damaged) == ((), ())
@@ -128,7 +129,7 @@ def test_a_file_that_no_message_accounts_for_is_a_stray(account: Path, place: st
 def test_a_message_that_a_mail_program_renamed_is_whole_but_not_in_its_place(account: Path) -> None:
     path = file_of(account, "Maildir", 4)
     path.rename(path.with_name(path.name + "T"))
-    result = verify(account, expect=4).result
+    result = verify(account, expect=4).result.archive
     assert result is not None
     assert [(each.path, each.reason) for each in result.strays] == [
         (f"Maildir/cur/{path.name}T", "a message of the archive, but under another name than recorded")
@@ -151,8 +152,12 @@ def test_a_segment_that_is_lost_breaks_the_journal(account: Path, which: int) ->
     (archive_of(account) / "journal" / journal_files(archive_of(account))[which]).unlink()
     outcome = verify(account, expect=6)
     assert outcome.result is not None
-    assert outcome.result.journal is not None
-    assert (outcome.result.missing, outcome.result.damaged, outcome.result.strays) == ((), (), ())
+    assert outcome.result.archive.journal is not None
+    assert (outcome.result.archive.missing, outcome.result.archive.damaged, outcome.result.archive.strays) == (
+        (),
+        (),
+        (),
+    )
 
 
 def test_a_damaged_segment_is_named_and_the_messages_are_verified_all_the_same(account: Path) -> None:
@@ -161,8 +166,8 @@ def test_a_damaged_segment_is_named_and_the_messages_are_verified_all_the_same(a
     path.write_bytes(path.read_bytes()[:-9])
     outcome = verify(account, expect=6)
     assert outcome.result is not None
-    assert name in (outcome.result.journal or "")
-    assert outcome.result.checked == 18
+    assert name in (outcome.result.archive.journal or "")
+    assert outcome.result.archive.checked == 18
 
 
 @pytest.mark.parametrize(
@@ -182,7 +187,7 @@ def test_a_catalog_that_does_not_say_what_the_journal_says_is_found_out(account:
         catalog.execute(change)
     outcome = verify(account, expect=6)
     assert outcome.result is not None
-    assert outcome.result.catalog is not None
+    assert outcome.result.archive.catalog is not None
     assert "archiver rebuild" in outcome.message
 
 
@@ -198,11 +203,11 @@ def test_a_sample_reads_some_and_looks_for_all(account: Path) -> None:
     first, again = verify(account, sample=0.5), verify(account, sample=0.5)
     assert first.result is not None
     assert first.result == again.result
-    assert 0 < first.result.checked < first.result.messages == 18
+    assert 0 < first.result.archive.checked < first.result.archive.messages == 18
     file_of(account, "Maildir", 1).unlink()
     cut = file_of(account, "Maildir", 2)
     cut.write_bytes(b"")
-    result = verify(account, sample=0.0001, expect=6).result
+    result = verify(account, sample=0.0001, expect=6).result.archive
     assert result is not None
     assert [each.uid for each in result.missing] == [1]
     assert [each.uid for each in result.damaged] == [2]
@@ -222,7 +227,7 @@ def test_the_outcome_as_json_has_safe_names(server: ScriptedServer, tmp_path: Pa
     run(config)
     for path in (archive_of(config) / "Maildir").glob(".evil*/cur/*"):
         path.unlink()
-    document = verify(config, expect=6).to_json()
+    document = to_json(verify(config, expect=6))
     assert json.loads(json.dumps(document)) == document
     (missing,) = document["missing"]
     assert missing["folder"] == "evil\\x1b[2J"
@@ -237,7 +242,7 @@ def test_an_account_that_cannot_be_verified_stops_only_itself(
     outcomes = verify_accounts([absent, settings], VerifyOptions(), lambda _, __: None)
     assert [each.exit_code for each in outcomes] == [2, 0]
     assert "there is no archive here yet" in outcomes[0].message
-    assert outcomes[0].to_json() == {
+    assert to_json(outcomes[0]) == {
         "account": "bob", "exit_code": 2, "message": outcomes[0].message, "destination": None,
     }  # fmt: skip
     assert not (tmp_path / "none").exists()

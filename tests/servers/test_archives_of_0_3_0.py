@@ -20,7 +20,8 @@ import pytest
 from archiver.config.load import load_account
 from archiver.facts.archive import fact_from_json, fact_to_json
 from pipelines.cli.main import invoke
-from pipelines.work.verify import VerifyOptions, rebuild_account, verify_accounts
+from pipelines.cli.rebuild import rebuild_account
+from pipelines.cli.verify import VerifyOptions, verify_accounts
 from tests.accounts import account_file, archive_of, archive_state, mail, run
 from tests.archives_of_0_3_0.make import (
     HERE,
@@ -71,11 +72,12 @@ class Old:
         (outcome,) = verify_accounts([load_account(self.config)], VerifyOptions(deep=True), lambda *_: None)
         assert outcome.exit_code == 3, outcome.message  # the destination refused one
         assert outcome.result is not None
-        assert outcome.result.checked == outcome.result.messages
-        assert not [*outcome.result.missing, *outcome.result.damaged, *outcome.result.strays]
-        assert (outcome.result.journal, outcome.result.catalog) == (None, None)
-        assert outcome.there is not None
-        assert not outcome.there.differences
+        assert outcome.result.archive.checked == outcome.result.archive.messages
+        found = outcome.result.archive
+        assert not [*found.missing, *found.damaged, *found.strays]
+        assert (outcome.result.archive.journal, outcome.result.archive.catalog) == (None, None)
+        assert outcome.result.destination is not None
+        assert not outcome.result.destination.differences
         state = archive_state(archive_of(self.config))
         assert {raw: state.digests(raw) for raw in self.source.folders} == self.digests
 

@@ -10,7 +10,7 @@ import pytest
 
 from archiver.account.export import ExportOptions
 from archiver.config.load import load_account
-from pipelines.work.export import run_export
+from pipelines.cli.export import run_export
 from tests.accounts import mail, report, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, lease_has_run_out, objects_of
 from tests.exported import held as exported

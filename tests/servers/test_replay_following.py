@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from archiver.config.load import load_account
-from pipelines.work.verify import VerifyOptions, VerifyOutcome, verify_accounts
+from pipelines.cli.verify import Verified, VerifyOptions, verify_accounts
+from pipelines.outcome import AccountOutcome
 from tests.accounts import RunResult, mail, run
 from tests.faults.replays import migration
 from tests.servers.scripted import (
@@ -73,7 +74,7 @@ class Migration:
     def restore(self, *, expect: int = 0, **options: Any) -> RunResult:
         return self.run(expect=expect, steps="replay", include_vanished=True, **options)
 
-    def verify(self, *, deep: bool = True) -> VerifyOutcome:
+    def verify(self, *, deep: bool = True) -> AccountOutcome[Verified]:
         (outcome,) = verify_accounts([load_account(self.config)], VerifyOptions(deep=deep), lambda *_: None)
         return outcome
 
@@ -175,8 +176,11 @@ class TestWhatVanishedIsAskedFor:
         account.copies.messages[7].octets = mail(8)
         outcome = account.verify()
         assert outcome.exit_code == 4
-        assert outcome.there is not None
-        assert {(each.uid, each.what) for each in outcome.there.differences} == {(7, "octets"), (7, "size")}
+        assert outcome.result.destination is not None
+        assert {(each.uid, each.what) for each in outcome.result.destination.differences} == {
+            (7, "octets"),
+            (7, "size"),
+        }
 
     def test_is_listed_where_the_destination_refuses_it(self, account: Migration) -> None:
         account.there.appending.refuse = about(7)
@@ -353,8 +357,8 @@ class TestTheComparison:
         account.archive()
         outcome = account.verify()
         assert outcome.exit_code == 4
-        assert outcome.there is not None
-        assert [(each.folder, each.what, each.expected) for each in outcome.there.differences] == [
+        assert outcome.result.destination is not None
+        assert [(each.folder, each.what, each.expected) for each in outcome.result.destination.differences] == [
             ("New", "not replayed", "the folder with 2 messages")
         ]
 
@@ -375,9 +379,12 @@ class TestTheComparison:
         account.copies.mark(4, ["\\Flagged"])
         account.copies.expunge([5])
         outcome = account.verify()
-        assert outcome.there is not None
-        found = {(each.uid, each.what) for each in outcome.there.differences}
+        assert outcome.result.destination is not None
+        found = {(each.uid, each.what) for each in outcome.result.destination.differences}
         assert found == {(1, "octets"), (2, "INTERNALDATE"), (3, "octets"), (3, "size")}
-        check = outcome.there.folders["INBOX"]
+        check = outcome.result.destination.folders["INBOX"]
         assert (check.verified, check.differences, check.removed, check.changed) == (26, 3, 1, 1)
-        assert {each.what for each in account.verify(deep=False).there.differences} == {"INTERNALDATE", "size"}  # type: ignore[union-attr]
+        assert {each.what for each in account.verify(deep=False).result.destination.differences} == {
+            "INTERNALDATE",
+            "size",
+        }  # type: ignore[union-attr]

@@ -17,8 +17,9 @@ import pytest
 
 from archiver.config.load import load_account
 from pipelines.cli.main import invoke
-from pipelines.engine import Options, Outcome, run_accounts
-from pipelines.work.verify import VerifyOptions, verify_accounts
+from pipelines.cli.verify import VerifyOptions, verify_accounts
+from pipelines.engine import Options, Run, run_accounts
+from pipelines.outcome import AccountOutcome
 from tests.accounts import RunResult, archive_of, mail, run
 from tests.faults.replays import migration
 from tests.servers.dovecot import Dovecot
@@ -62,10 +63,10 @@ def office(dovecot: Dovecot, tmp_path: Path) -> Office:
     return Office(dovecot, tmp_path, alice, bob, team)
 
 
-def run_all(configs: Sequence[Path], **options: Any) -> dict[str, Outcome]:
+def run_all(configs: Sequence[Path], **options: Any) -> dict[str, AccountOutcome[Run]]:
     """One command for these accounts."""
     outcomes = run_accounts(list(map(load_account, configs)), Options(**options), lambda *_: None)
-    return {each.settings.account: each for each in outcomes}
+    return {each.account: each for each in outcomes}
 
 
 def failure(result: RunResult) -> str:

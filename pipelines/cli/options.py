@@ -1,14 +1,18 @@
-"""The options that several verbs have, said once."""
+"""The options that several verbs have."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from archiver.errors import ConfigError
+
+if TYPE_CHECKING:
+    from archiver.replay.meeting import Word
+    from pipelines.cli.terminal import Terminal
 
 Configs = Annotated[
     list[Path], typer.Argument(metavar="CONFIG", help="Account files, or folders of account files.")
@@ -64,8 +68,8 @@ ConfirmDeletions = Annotated[
 ]
 
 
-def terminal_of(as_json: bool, quiet: bool = False, verbose: bool = False) -> Any:
-    """What a verb speaks to (a `Terminal`, which is imported when it is needed)."""
+def terminal_of(as_json: bool, quiet: bool = False, verbose: bool = False) -> Terminal:
+    """What a verb writes to."""
     from pipelines.cli.terminal import open_terminal
 
     if quiet and verbose:
@@ -73,11 +77,11 @@ def terminal_of(as_json: bool, quiet: bool = False, verbose: bool = False) -> An
     return open_terminal(as_json=as_json, quiet=quiet, verbose=verbose)
 
 
-def destination_word(same: bool, new: bool) -> Any:
-    """What a person says of the destination (a `Word`).
+def destination_word(same: bool, new: bool) -> Word:
+    """What the options say about a destination that is not known.
 
     Raises:
-        ConfigError: two things at once.
+        ConfigError: the options contradict each other.
     """
     if same and new:
         raise ConfigError("archiver", ["--same-destination and --new-destination contradict each other"])
@@ -85,7 +89,7 @@ def destination_word(same: bool, new: bool) -> Any:
 
 
 def run_id_of(text: str | None) -> str | None:
-    """A run's name as it was given.
+    """The name given to a run.
 
     Raises:
         ConfigError: it cannot name a directory.

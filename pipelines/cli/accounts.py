@@ -1,0 +1,107 @@
+"""The accounts that a command line names, and the one JSON document about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from archiver.errors import ConfigError, worst
+from pipelines.failures import logged
+from pipelines.outcome import AccountOutcome, T
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from archiver.account.sharing import Sharing
+    from archiver.config.load import Settings
+    from pipelines.cli.terminal import Terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The accounts that a command line names. The work cannot begin for those that were `refused`, mostly because
+    of mistakes in their files."""
+
+    settings: Sequence[Settings]
+    refused: Sequence[AccountOutcome[Any]]
+
+    @property
+    def several(self) -> bool:
+        return len(self.settings) + len(self.refused) > 1
+
+    @property
+    def names(self) -> list[str]:
+        """Of those that are not refused."""
+        return [each.account for each in self.settings]
+
+
+def load_accounts(configs: Sequence[Path], terminal: Terminal) -> Accounts:
+    """Load the accounts that `configs` name, and say what is wrong with those that are refused.
+
+    Raises:
+        ConfigError: there is no account file, or the only one is wrong.
+    """
+    from archiver.config.load import account_files, fleet_conflicts, load_account
+
+    settings: list[Settings] = []
+    refused: list[AccountOutcome[Any]] = []
+    files = account_files(configs)
+    for file in files:
+        try:
+            settings.append(load_account(file))
+        except Exception as raised:
+            error = logged(raised)
+            if len(files) == 1:
+                raise error from None
+            refused.append(AccountOutcome.of_error(file.stem, error))
+            terminal.problem(str(error))
+    conflicts = fleet_conflicts(settings)
+    for file, conflict in conflicts.items():
+        refused.append(AccountOutcome.of_error(file.stem, conflict))
+        terminal.problem(str(conflict))
+    settings = [each for each in settings if each.file not in conflicts]
+    for each in settings:
+        for warning in each.warnings:
+            terminal.warn(f"{each.file}: {warning}")
+    return Accounts(settings, refused)
+
+
+def load_one(config: Path, verb: str) -> Settings:
+    """Load the account of a verb that takes one account file.
+
+    Raises:
+        ConfigError: `config` is a folder, or the file is wrong.
+    """
+    from archiver.config.load import load_account
+
+    if config.is_dir():
+        raise ConfigError(str(config), [f"is a folder; {verb} takes one account file at a time"])
+    return load_account(config)
+
+
+def finish(
+    terminal: Terminal,
+    document: str,
+    accounts: Accounts,
+    outcomes: Iterable[AccountOutcome[T]],
+    to_json: Callable[[AccountOutcome[T]], dict[str, Any]],
+    **fields: Any,
+) -> tuple[list[dict[str, Any]], int]:
+    """Print the JSON `document`, if it was asked for, with the verb's own `fields` before the accounts.
+
+    Returns each account's part of it, those that were refused last, and the worst exit code.
+    """
+    results = [to_json(each) for each in outcomes] + [each.to_json() for each in accounts.refused]
+    exit_code = worst(each["exit_code"] for each in results)
+    terminal.document({"format": document, **fields, "accounts": results, "exit_code": exit_code})
+    return results, exit_code
+
+
+def warn_of_sharing(sharing: Iterable[Sharing], terminal: Terminal, *, with_destination: bool) -> None:
+    """Say which accounts share a mailbox. A refusal because of it is shown where the account is refused."""
+    for each in sharing:
+        if each.warning:
+            terminal.warn(f"{each.account.file}: {each.warning}")
+        for problem in each.problems if with_destination else ():
+            terminal.problem(f"{each.account.file}: {problem}")

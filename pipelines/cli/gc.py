@@ -1,0 +1,162 @@
+"""`gc`: what killed runs left in buckets is listed, or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archiver.errors import ConfigError, Incomplete
+from archiver.mail.folder_names import printable
+from archiver.upkeep.gc import Garbage, GarbageResult
+from pipelines.cli.accounts import finish, load_accounts
+from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
+from pipelines.events import Important, Listener
+from pipelines.outcome import AccountOutcome, Emit, run_each
+from pipelines.stop import STOP
+
+if TYPE_CHECKING:
+    from archiver.config.load import Settings
+    from archiver.report.units import Row
+    from pipelines.cli.terminal import Terminal
+
+_GC = "gc"
+_SHOWN = 50
+
+
+def gc(
+    configs: Configs,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove what is listed; without it nothing is changed.")
+    ] = False,
+    confirm_deletions: Annotated[
+        bool, typer.Option("--confirm-deletions", help="Remove it, however much it is.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """List what lies in the buckets of archives although no run ever recorded it: messages and packs that a killed
+    run had sent. With --delete remove it.
+
+    Only messages and packs count that no segment of the journal names, from the first one on, and that have been
+    there for seven days by the endpoint's own clock. Younger ones are counted: they are used when their messages
+    are put again. Journal, marker and lease are never touched, nor is anything of another name: `archiver verify`
+    tells of that. What an Object Lock or a legal hold keeps is listed with the reason, and stays.
+
+    A brake stops what looks like a journal that was lost and begun anew, which does not name the archive's own
+    messages: where something is older than the journal, or where more than 50 messages (or 5 packs) and more than a
+    quarter of all would go, nothing is removed, it says so, and ends with exit code 3. --confirm-deletions is a
+    person's word that it is meant.
+
+    The account's lock is held meanwhile. A journal that is damaged or not complete ends it with exit code 6 before
+    anything is removed. A Maildir has nothing to collect.
+
+    \b
+      archiver gc configs/alice.toml
+      archiver gc configs/ --delete
+    """
+    if confirm_deletions and not delete:
+        raise ConfigError("archiver gc", ["--confirm-deletions goes with --delete"])
+    terminal = terminal_of(as_json, quiet, verbose)
+    accounts = load_accounts(configs, terminal)
+    with terminal.progress(accounts.names) as display:
+        outcomes = collect_accounts(accounts.settings, display, delete=delete, confirmed=confirm_deletions)
+    results, exit_code = finish(terminal, "archiver-gc/1", accounts, outcomes, to_json, deleted=delete)
+    if not terminal.as_json:
+        for each in results:
+            _show(each, terminal)
+    return exit_code
+
+
+def collect_accounts(
+    accounts: Sequence[Settings], listener: Listener, *, delete: bool, confirmed: bool = False
+) -> list[AccountOutcome[GarbageResult]]:
+    """List the garbage of each account's bucket, or delete it; more than the deletion limit only if `confirmed`.
+    Never raises for an account's failure. The result of a Maildir is None."""
+    return run_each(
+        accounts, _GC, listener, lambda settings, emit: _collect(settings, emit, delete=delete, confirmed=confirmed)
+    )
+
+
+def _collect(settings: Settings, emit: Emit, *, delete: bool, confirmed: bool) -> AccountOutcome[GarbageResult]:
+    from archiver.account.gc import collect_garbage
+    from archiver.account.opening import writing
+    from archiver.account.reading import looking
+
+    look = looking(settings, _GC, lambda text: emit(Important(text)))
+    with writing(settings, _GC) if delete else look as (archive, recorder):
+        if archive.bucket is None:
+            return AccountOutcome(settings.account, 0, "its archive is a Maildir: there is nothing to collect")
+        result = collect_garbage(
+            archive,
+            recorder,
+            archive.bucket,
+            delete=delete,
+            confirmed=confirmed,
+            check_stop=archive.guarded(STOP.check),
+            progress=emit,
+        )
+    exit_code = Incomplete.exit_code if result.held_back else 0
+    return AccountOutcome(settings.account, exit_code, _summary(result), result)
+
+
+def _summary(result: GarbageResult) -> str:
+    words = [f"{result.segments} segments of the journal name all but {len(result.garbage)} old objects"]
+    if not result.garbage:
+        words = [f"{result.segments} segments of the journal name all old objects: nothing to remove"]
+    elif result.held_back:
+        words.append(f"nothing is removed: {result.held_back}; so does a journal look that was lost and begun anew")
+        look = "look at docs/damage-runbook.md first"
+        words.append(f"{look}; --delete --confirm-deletions removes them ({result.octets / 1e6:.1f} MB)")
+    elif result.deleted:
+        removed = len(result.garbage) - len(result.kept)
+        words.append(f"{removed} removed, {result.octets / 1e6:.1f} MB")
+    else:
+        words.append(f"{result.octets / 1e6:.1f} MB; --delete removes them")
+    if result.kept:
+        words.append(f"{len(result.kept)} had to stay")
+    if result.young:
+        words.append(f"{result.young} more are not a week old ({result.young_octets / 1e6:.1f} MB)")
+    return "; ".join(words)
+
+
+def to_json(outcome: AccountOutcome[GarbageResult]) -> dict[str, Any]:
+    if (result := outcome.result) is None:
+        return outcome.to_json()
+    return outcome.to_json(
+        {
+            "segments": result.segments,
+            "deleted": result.deleted,
+            "held_back": result.held_back,
+            "garbage": [_record(each) for each in result.garbage],
+            "octets": result.octets,
+            "young": {"objects": result.young, "octets": result.young_octets},
+        }
+    )
+
+
+def _record(garbage: Garbage) -> dict[str, Any]:
+    return {
+        "path": printable(garbage.place),
+        "size": garbage.size,
+        "since": datetime.fromtimestamp(garbage.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "kept": None if garbage.kept is None else printable(garbage.kept),
+    }
+
+
+def _show(result: Row, terminal: Terminal) -> None:
+    good = result["exit_code"] == 0
+    told = not good and "garbage" not in result  # why was logged when it happened
+    if told or (good and terminal.quiet):
+        return
+    out = terminal.out if good or not terminal.quiet else terminal.err
+    out.say(f"{result['account']}: {printable(result['message'])}", "green" if good else "red")
+    garbage = result.get("garbage", ())
+    for each in garbage[:_SHOWN]:
+        kept = f": had to stay: {each['kept']}" if each["kept"] else ""
+        out.say(f"  {each['path']}, {each['size']:,} octets, there since {each['since']}{kept}")
+    if len(garbage) > _SHOWN:
+        out.say(f"  and {len(garbage) - _SHOWN:,} more; --json lists them all")

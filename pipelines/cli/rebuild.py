@@ -1,0 +1,121 @@
+"""`rebuild`: an archive's catalog made again from its journal and store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archiver.errors import IntegrityError
+from archiver.events import Noted
+from archiver.journal.rebuild import replay_journal, require_no_loss, restore_store
+from archiver.mail.folder_names import printable
+from pipelines.cli.accounts import load_one
+from pipelines.cli.options import Json, Quiet, Verbose, terminal_of
+from pipelines.events import Listener
+from pipelines.outcome import AccountOutcome, Emit, run_each
+from pipelines.stop import STOP
+
+if TYPE_CHECKING:
+    from archiver.account.opening import Archive
+    from archiver.config.load import Settings
+
+_REBUILD = "rebuild"
+
+
+def rebuild(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Make an archive's catalog again from its store and journal alone, after it was lost or damaged.
+
+    No server is contacted and no message is touched. The old catalog is kept beside the new one, and stays in its
+    place if the journal is damaged.
+
+    \b
+      archiver rebuild configs/alice.toml
+    """
+    terminal = terminal_of(as_json, quiet, verbose)
+    settings = load_one(config, "rebuild")
+    with terminal.progress([settings.account]) as display:
+        outcome = rebuild_account(settings, display)
+    terminal.document({"format": "archiver-rebuild/1", **to_json(outcome)})
+    if outcome.result is not None and terminal.tables:
+        terminal.out.say(f"{outcome.account}: {printable(outcome.message or '')}", "green")
+        if outcome.result.aside is not None:
+            terminal.out.say(f"  the catalog from before is kept: {outcome.result.aside}")
+    return outcome.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a catalog was made from. `orphans` are messages in the store that the journal does not know; `aside` is
+    where the old catalog is kept, None if there was none."""
+
+    segments: int = 0
+    messages: int = 0
+    orphans: tuple[str, ...] = ()
+    aside: Path | None = None
+
+
+def rebuild_account(settings: Settings, listener: Listener) -> AccountOutcome[Rebuilt]:
+    """Make an account's catalog again from its journal and store. The old one is kept beside it, and stays in its
+    place if the new one cannot be completed. Never raises for an account's failure."""
+    (outcome,) = run_each([settings], _REBUILD, listener, _rebuild)
+    return outcome
+
+
+def _rebuild(settings: Settings, emit: Emit) -> AccountOutcome[Rebuilt]:
+    from archiver.account.note import make_archive
+    from archiver.account.opening import locked, open_archive
+
+    if settings.archive.s3 is not None:
+        make_archive(settings, "never")  # the bucket is all that is needed
+    with open_archive(settings) as archive, locked(settings, _REBUILD):
+        rebuilt = _make_catalog(archive, emit)
+    message = f"{rebuilt.messages} messages from {rebuilt.segments} segments of the journal"
+    if rebuilt.orphans:
+        message += f"; {len(rebuilt.orphans)} messages without a record wait for the next run, which adopts them"
+    return AccountOutcome(settings.account, 0, message, rebuilt)
+
+
+def _make_catalog(archive: Archive, emit: Emit) -> Rebuilt:
+    from archiver.account.opening import install_catalog, scratch_catalog
+
+    with scratch_catalog(archive, _REBUILD) as scratch:
+        segments = replay_journal(archive.journal, scratch, STOP.check)
+        require_no_loss(scratch, _last_known(archive, emit))
+        emit(Noted(f"{segments} segments of the journal read; looking through the store"))
+        orphans = tuple(archive.store.place(each) for each in restore_store(archive.store, scratch))
+        messages = sum(1 for _ in scratch.placements())
+        scratch.close()
+        archive.begin_work()  # the next run ends it: it adopts what has no record
+        aside = install_catalog(archive, _REBUILD)
+    return Rebuilt(segments, messages, orphans, aside)
+
+
+def _last_known(archive: Archive, emit: Emit) -> int:
+    """The last segment that the catalog knows which is there; 0 if there is none or it cannot be read."""
+    if not archive.catalog_file.exists():
+        return 0
+    try:
+        return archive.catalog.last_segment()[0]
+    except IntegrityError as error:
+        emit(Noted(f"{error.message}: it is replaced"))
+        return 0
+
+
+def to_json(outcome: AccountOutcome[Rebuilt]) -> dict[str, Any]:
+    rebuilt = outcome.result or Rebuilt()
+    return outcome.to_json(
+        {
+            "segments": rebuilt.segments,
+            "messages": rebuilt.messages,
+            "orphans": [printable(path) for path in rebuilt.orphans],
+            "aside": None if rebuilt.aside is None else str(rebuilt.aside),
+        }
+    )

@@ -1,0 +1,98 @@
+"""How a person names one message, and what is shown of a message that was found."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from archiver.errors import ConfigError
+from archiver.facts.query import Found, Query
+from archiver.mail.content import date_time
+from archiver.mail.folder_names import printable
+from archiver.mail.model import INBOX, KnownFolder
+
+if TYPE_CHECKING:
+    from archiver.account.opening import Archive
+
+_REFERENCE_DIGITS = 16
+_PLACES = 1000
+
+
+def reference_of(found: Found) -> str:
+    """What `show` takes for a message: `FOLDER/UID`, or the beginning of its digest where that UID means nothing
+    any more."""
+    if not found.is_current:
+        return found.placement.digest[:_REFERENCE_DIGITS]
+    return f"{printable(found.folder)}/{found.placement.uid}"
+
+
+def resolve(archive: Archive, reference: str) -> list[Found]:
+    """All places of the one message that `reference` names, the named one first.
+
+    Raises:
+        ConfigError: it names none, or several.
+    """
+    candidates = _candidates(archive, reference)
+    digests = sorted({each.placement.digest for each in candidates})
+    if not digests:
+        raise ConfigError(reference, ["no such message in the archive"], hint="`archiver search` finds messages")
+    if len(digests) > 1:
+        some = ", ".join(digest[:_REFERENCE_DIGITS] for digest in digests[:5])
+        raise ConfigError(reference, [f"names {len(digests)} messages: {some}"], hint="give more of the digest")
+    first = candidates[0]
+    every = archive.catalog.index().find(Query(digest=digests[0], vanished=True, limit=_PLACES))
+    return [first, *sorted((each for each in every if each != first), key=lambda each: each.gone_at is not None)]
+
+
+def _candidates(archive: Archive, reference: str) -> list[Found]:
+    """The messages that a reference may mean; those that are there first."""
+    if re.fullmatch(r"[0-9a-fA-F]{8,64}", reference):
+        query = Query(digest=reference.lower(), vanished=True, limit=_PLACES)
+    elif match := re.fullmatch(r"(.+)/([0-9]{1,10})", reference, re.DOTALL):
+        known = archive.catalog.folders().values()
+        numbers = {each.number for each in known if _is_called(each, match[1])}
+        query = Query(folders=numbers, uid=int(match[2]), vanished=True, limit=_PLACES)
+    else:
+        problem = "is neither FOLDER/UID nor 8 or more hex digits of a digest"
+        raise ConfigError(reference, [problem], hint="`archiver search` shows what to give")
+    found = archive.catalog.index().find(query)
+    current = [each for each in found if each.is_current]
+    if query.uid is not None and current:
+        found = current  # an ended epoch's UIDs give way to those of now
+    return sorted(found, key=lambda each: each.gone_at is not None)
+
+
+def _is_called(known: KnownFolder, name: str) -> bool:
+    """Whether a person who writes `name` may mean this folder: it is shown escaped."""
+    is_inbox = known.folder.raw == INBOX and name.upper() == "INBOX"
+    return is_inbox or name in (known.folder.name, printable(known.folder.name))
+
+
+def found_to_record(found: Found) -> dict[str, Any]:
+    """A message that was found, for JSON. Control characters are escaped."""
+    place, headers = found.placement, found.headers
+    return {
+        "reference": reference_of(found),
+        "folder": printable(found.folder),
+        "uidvalidity": place.uidvalidity,
+        "uid": place.uid,
+        "digest": place.digest,
+        "size": place.size,
+        "arrived": arrived_text(place.arrived),
+        "internaldate": found.internaldate and printable(found.internaldate),
+        "flags": [printable(flag) for flag in sorted(place.flags)],
+        "message_id": found.message_id and printable(found.message_id),
+        "present": found.gone_at is None,
+        "gone_at": found.gone_at,
+        "headers": headers and {name: value and printable(value) for name, value in asdict(headers).items()},
+    }
+
+
+def arrived_text(seconds: int) -> str:
+    """When a message arrived, UTC, ISO 8601; in the words of IMAP where the calendar has no such year."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return date_time(seconds)

@@ -1,0 +1,86 @@
+"""`replay`: the steps of a run that bring a destination up to date with the archive."""
+
+from __future__ import annotations
+
+from archiver.errors import ConfigError
+from archiver.mail.dates import moment_of
+from pipelines.cli.options import (
+    AsOf,
+    Configs,
+    ConfirmDeletions,
+    IncludeRemoved,
+    IncludeVanished,
+    Json,
+    NewDestination,
+    Quiet,
+    RunId,
+    SameDestination,
+    SchedulerUrl,
+    Verbose,
+    Workers,
+    destination_word,
+    run_id_of,
+    terminal_of,
+)
+from pipelines.cli.run import run_accounts_of
+
+
+def replay(
+    configs: Configs,
+    include_vanished: IncludeVanished = False,
+    include_removed: IncludeRemoved = False,
+    confirm_deletions: ConfirmDeletions = False,
+    as_of: AsOf = None,
+    same_destination: SameDestination = False,
+    new_destination: NewDestination = False,
+    run_id: RunId = None,
+    workers: Workers = None,
+    scheduler_url: SchedulerUrl = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Bring the destinations up to date with the archives, and compare them. The sources are not contacted and may
+    be long gone: this is how an archive is restored.
+
+    Folders are made and subscribed, messages appended octet for octet with their dates, flags and keywords, each
+    once, whatever happens in between. What is there already is known again by its octets and not sent twice. Flags
+    that changed in the archive are followed; what the destination's user changed or deleted there stays as he left
+    it. Nothing is deleted there, unless [replay] vanished says so, and then never more than 50 messages or 10 % of
+    a folder or the account without --confirm-deletions.
+
+    Into a mailbox that this archive never filled and that is in use already nothing is sent without
+    --new-destination; see `archiver run --help`.
+
+    With --include-vanished messages come back that were deleted at the source, as after a mailbox was wiped; with
+    --include-removed those that were deleted at the destination.
+
+    With --as-of the folders are replayed as the archive knew them then: every message that was in a folder comes,
+    with the flags it had, if it is not there already. Nothing else is done: what is at the destination stays, with
+    the flags it has there, and nothing is deleted or marked, whatever [replay] vanished says. A day means its end
+    in local time. To have the folders of a day and nothing else, replay into an empty mailbox.
+
+    \b
+      archiver replay configs/alice.toml
+      archiver replay configs/alice.toml --include-vanished
+      archiver replay configs/alice.toml --as-of 2026-11-20
+    """
+    from pipelines.engine import Options
+
+    moment = None
+    if as_of is not None:
+        if include_vanished or confirm_deletions:
+            other = "--include-vanished" if include_vanished else "--confirm-deletions"
+            raise ConfigError("--as-of", [f"it says what is sent, and {other} something else; give one of them"])
+        moment = moment_of(as_of, "--as-of")
+    options = Options(
+        steps="replay",
+        run_id=run_id_of(run_id),
+        scheduler_url=scheduler_url,
+        destination_is=destination_word(same_destination, new_destination),
+        include_vanished=include_vanished,
+        include_removed=include_removed,
+        confirm_deletions=confirm_deletions,
+        as_of=moment,
+    )
+    return run_accounts_of(configs, options, workers, terminal_of(as_json, quiet, verbose))

@@ -1,0 +1,316 @@
+"""`verify`: archives compared with their journals, and with what their destinations show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archiver.errors import ConfigError, IntegrityError, worst
+from archiver.events import Noted
+from archiver.journal.rebuild import replay_journal
+from archiver.journal.recorder import Recorder
+from archiver.mail.folder_names import printable
+from archiver.upkeep.verify import Finding, Sample, VerifyResult, VerifyStep, every, none
+from pipelines.cli.accounts import finish, load_accounts
+from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
+from pipelines.events import Began, Important, Listener, failed
+from pipelines.failures import foreseen
+from pipelines.outcome import AccountOutcome, Emit, run_each
+from pipelines.show.lines import difference_lines
+from pipelines.stop import STOP
+
+if TYPE_CHECKING:
+    from archiver.account.opening import Archive
+    from archiver.config.load import Settings
+    from archiver.mail.model import Placement
+    from archiver.replay.compare import DestinationCheck
+    from archiver.report.units import Row
+    from pipelines.cli.terminal import Terminal
+
+_VERIFY, _COMPARE = "verify", "compare"
+_SHOWN = 50
+_COUNTED = ("verified", "differences", "rewritten", "changed", "removed", "refused")
+
+
+def verify(
+    configs: Configs,
+    sample: Annotated[
+        str | None, typer.Option("--sample", metavar="SHARE", help="Read only a share of the messages, as in 5%.")
+    ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Read all octets: of every copy at the destination, of every object in a bucket."
+        ),
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Contact no mail server: the archive alone.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Prove the archives: every message has its file, every file's SHA-256 is the recorded one, no file is a
+    stranger, the journal is whole, and the catalog is what the journal says.
+
+    An account that was replayed is compared with its destination: size, flags and INTERNALDATE of every message,
+    with --deep the octets that the destination gives back, too. A server that writes messages in its own way
+    (line ends, blanks in headers) is compared without that, and it is said. What the destination's user changed or
+    removed there is told, and is no difference.
+
+    On a disk all octets are read. In a bucket one listing tells whether every object is there with its size, and
+    nothing is downloaded: a flipped octet is found only where octets are read, with --deep or --sample. With
+    --sample only that share of the archive is read, others every day; that all of it is there is looked at anyway.
+
+    Each finding is named by folder and UID: missing, damaged, or a stray, which is a file or an object that no
+    message accounts for. `archiver repair` mends the first two. The source is not contacted. Exit code 4 for
+    differences and strays, 6 for an archive that lost something.
+
+    \b
+      archiver verify configs/
+      archiver verify configs/ --sample 5%     every night; all within some weeks
+      archiver verify configs/alice.toml --deep
+      archiver verify configs/alice.toml --deep --offline     all of the archive, nothing of the destination
+    """
+    options = VerifyOptions(_share(sample), deep, offline)
+    terminal = terminal_of(as_json, quiet, verbose)
+    accounts = load_accounts(configs, terminal)
+    with terminal.progress(accounts.names) as display:
+        outcomes = verify_accounts(accounts.settings, options, display)
+    results, exit_code = finish(terminal, "archiver-verify/1", accounts, outcomes, to_json)
+    if not terminal.as_json:
+        for each in results:
+            _show(each, terminal)
+    return exit_code
+
+
+def _share(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ConfigError("--sample", [f'"{text}" is not a share of the messages'], hint='write it as in "5%"')
+    return share
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """How closely to look. `sample` is the share of messages whose octets are read from the archive (0.05), chosen
+    anew every day, the same ones on one day. None: all from a disk, and none from a bucket unless `deep`, which is
+    also that the octets that the destination gives back are compared. `offline`: no mail server is contacted."""
+
+    sample: float | None = None
+    deep: bool = False
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found in an archive, and at its destination; None if nothing was compared there."""
+
+    archive: VerifyResult
+    destination: DestinationCheck | None = None
+
+
+def verify_accounts(
+    accounts: Sequence[Settings], options: VerifyOptions, listener: Listener
+) -> list[AccountOutcome[Verified]]:
+    """Verify each account's archive, and compare it with its destination. Never raises for an account's failure."""
+    return run_each(accounts, _VERIFY, listener, lambda settings, emit: _verify(settings, options, emit))
+
+
+def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOutcome[Verified]:
+    from archiver.account.reading import locked_for_reading, open_for_reading
+    from archiver.account.replay import destination_number, verify_at_destination
+
+    def outcome(message: str, code: int, check: DestinationCheck | None = None) -> AccountOutcome[Verified]:
+        codes = (result.exit_code, code)
+        text = f"{_summary(settings, result)}\n{message}".rstrip()
+        return AccountOutcome(settings.account, worst(codes), text, Verified(result, check))
+
+    with (
+        open_for_reading(settings) as archive,
+        locked_for_reading(settings, _VERIFY, lambda text: emit(Important(text))),
+    ):
+        result = _verify_archive(archive, options, emit)
+        if options.offline or settings.destination is None:
+            return outcome("", 0)
+        if destination_number(archive) is None:
+            return outcome(_not_compared(archive), 0)
+        emit(Began(_COMPARE))
+        try:
+            check = verify_at_destination(
+                archive,
+                deep=options.deep,
+                check_stop=STOP.check,
+                pause=STOP.pause,
+                progress=emit,
+                patient=True,
+            )
+        except Exception as raised:
+            error = foreseen(raised)
+            emit(failed(error))
+            return outcome(str(error), error.exit_code)
+    return outcome(_summary_there(settings, check), check.exit_code, check)
+
+
+def octets_to_read(settings: Settings, sample: float | None, *, deep: bool) -> Callable[[Placement], bool]:
+    """Whose octets are read: those of a sample, or all, where they are near or it was asked for."""
+    if sample is not None:
+        from archiver.account.opening import utc_now
+
+        return Sample(sample, utc_now()[:10]).takes
+    return every if deep or settings.archive.s3 is None else none
+
+
+def _verify_archive(archive: Archive, options: VerifyOptions, emit: Emit) -> VerifyResult:
+    from archiver.account.opening import scratch_catalog
+
+    began = _lease(archive)
+    caught_up = _catch_up(archive)
+    with scratch_catalog(archive, _VERIFY) as scratch:
+        rebuilt = None
+        if caught_up and options.sample is None:
+            try:
+                replay_journal(archive.journal, scratch, STOP.check, archive.catalog.last_segment()[0])
+                rebuilt = scratch
+            except IntegrityError:
+                pass  # the step reads the journal too, and says what is wrong with it
+        step = VerifyStep(
+            store=archive.store,
+            journal=archive.journal,
+            catalog=archive.catalog,
+            rebuilt=rebuilt,
+            reads=octets_to_read(archive.settings, options.sample, deep=options.deep),
+            progress=emit,
+            check_stop=STOP.check,
+        )
+        result = step.run()
+    if result.strays and _lease(archive) != began:
+        emit(Noted("another machine works on this archive: what it has not recorded yet is not told as strays"))
+        return replace(result, strays=())
+    return result
+
+
+def _lease(archive: Archive) -> object:
+    """What stays the same while no other machine writes to the archive, and is never the same while one does."""
+    if archive.bucket is None:
+        return None
+    from archiver.account.lease import observed
+
+    number, held = observed(archive.bucket, archive.settings.archive.path)
+    return object() if held else number
+
+
+def _catch_up(archive: Archive) -> bool:
+    """A run that was killed may have left a segment that the catalog does not know; that is no difference. False if
+    the journal cannot be read."""
+    recorder = Recorder(archive.journal, archive.catalog, _VERIFY)
+    try:
+        recorder.catch_up(archive.begin_work)
+    except IntegrityError:
+        return False  # the step says what is wrong with it
+    return True
+
+
+def _summary(settings: Settings, result: VerifyResult) -> str:
+    """What was found, and what next."""
+    read = f"{result.checked} of {result.messages} messages read, {result.octets / 1e6:.1f} MB"
+    if result.messages and not result.checked:
+        read = f"{result.messages} messages looked for, sizes compared, octets not read (--deep reads them)"
+    if result.exit_code == 0:
+        return f"{read}: " + ("all is as it was stored" if result.checked else "all are there")
+    found = []
+    for name in ("missing", "damaged", "strays"):
+        if findings := getattr(result, name):
+            first = findings[0]
+            found.append(f"{len(findings)} {name} ({printable(first.path)}: {first.reason})")
+    found += [problem for problem in (result.journal, result.catalog) if problem]
+    return f"{read}: {', '.join(found)}; {_advice(settings, result)}"
+
+
+def _advice(settings: Settings, result: VerifyResult) -> str:
+    if result.journal:
+        return "restore the journal from a backup"
+    if result.missing or result.damaged:
+        return "`archiver repair` fetches them again from wherever they still are"
+    if result.catalog:
+        return "archiver rebuild makes the catalog again"
+    if settings.archive.s3 is not None:
+        return "`archiver gc` lists what killed runs left and may go; all else is not the archive's"
+    return "the next run takes in what a stopped one left; move away what is not the archive's"
+
+
+def _summary_there(settings: Settings, check: DestinationCheck) -> str:
+    """What was found at the destination."""
+    from archiver.account.replay import destination_settings
+
+    counts = {name: sum(getattr(each, name) for each in check.folders.values()) for name in _COUNTED}
+    compared = "octets, flags and dates" if check.deep else "sizes, flags and dates"
+    words = [f"{counts['verified']} messages compared with {destination_settings(settings).host} ({compared})"]
+    words.append(f"{counts['differences']} differ" if counts["differences"] else "all are equal")
+    if counts["rewritten"]:
+        words.append(f"{counts['rewritten']} of them but for what that server writes in its own way")
+    if counts["changed"]:
+        words.append(f"its user changed the flags of {counts['changed']}")
+    if counts["removed"]:
+        words.append(f"{counts['removed']} were removed there by its user")
+    if counts["refused"]:
+        words.append(f"{counts['refused']} more are not there, since it refused them")
+    return "; ".join(words)
+
+
+def _not_compared(archive: Archive) -> str:
+    """Why nothing is compared at a destination that the archive does not know."""
+    from archiver.account.meeting import address_in
+    from archiver.account.replay import destination_settings
+
+    there = address_in(destination_settings(archive.settings))
+    if archive.catalog.destinations().with_history():
+        return f"the destination, {there}, is not known to this archive: not compared (a run finds out what it is)"
+    return f"nothing was replayed to {there} yet: not compared"
+
+
+def to_json(outcome: AccountOutcome[Verified]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    check = None
+    if outcome.result is not None:
+        result, check = outcome.result.archive, outcome.result.destination
+        fields = {name: getattr(result, name) for name in ("messages", "checked", "octets", "journal", "catalog")}
+        for name in ("missing", "damaged", "strays"):
+            fields[name] = [_finding(each) for each in getattr(result, name)]
+    return outcome.to_json({**fields, "destination": _check_to_json(check)})
+
+
+def _check_to_json(check: DestinationCheck | None) -> Any:
+    from archiver.account.replay import check_to_record
+
+    return None if check is None else check_to_record(check)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {name: printable(value) if isinstance(value, str) else value for name, value in asdict(finding).items()}
+
+
+def _show(result: Row, terminal: Terminal) -> None:
+    """How one account ended and what was found."""
+    good = result["exit_code"] == 0
+    if "checked" not in result or (good and terminal.quiet):  # why nothing was checked was logged when it happened
+        return
+    out = terminal.out if good or not terminal.quiet else terminal.err
+    for line in result["message"].splitlines():
+        out.say(f"{result['account']}: {printable(line)}", "green" if good else "red")
+    for kind in ("missing", "damaged", "strays"):
+        findings = result[kind]
+        for each in findings[:_SHOWN]:
+            folder = f' (folder "{each["folder"]}", uid {each["uid"]})' if each.get("folder") else ""
+            out.say(f"  {kind}: {each['path']}{folder}: {each['reason']}")
+        if len(findings) > _SHOWN:
+            out.say(f"  and {len(findings) - _SHOWN:,} more {kind}; --json lists them all")
+    there = result["destination"]
+    for line in difference_lines(there["differences"]) if there else ():
+        out.say(line)

@@ -1,0 +1,105 @@
+"""Sentences for people about a run: the books, what failed and what next, what the destination altered.
+
+They are made from the same JSON documents that programs get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from archiver.mail.folder_names import printable
+from archiver.report.units import Row
+
+_SHOWN = 40
+_SHOWN_WORDS = 8
+
+
+def equation(totals: Row) -> str:
+    """The books in one line; an equation only where it is true."""
+    terms = [f"{totals['stored']:,} stored"]
+    terms += [f"{totals[name]:,} {name}" for name in ("excluded", "quarantined") if totals[name]]
+    missing = totals["on_server"] - totals["stored"] - totals["excluded"] - totals["quarantined"]
+    if missing > 0:
+        terms.append(f"{missing:,} not archived yet")
+    if missing < 0:
+        return f"{totals['on_server']:,} on server, {', '.join(terms)}; not all of it was looked at"
+    return f"{totals['on_server']:,} on server = {' + '.join(terms)}"
+
+
+def destination_equation(totals: Row) -> str:
+    """The destination's books in one line."""
+    there = totals["destination"]
+    terms = [f"{there['replayed']:,} replayed", f"{there['already_there']:,} already there"]
+    terms += [f"{there['refused']:,} refused"] if there["refused"] else []
+    terms += [f"{there['removed']:,} removed there"] if there["removed"] else []
+    terms += [f"{there['pending']:,} not sent yet"] if there["pending"] else []
+    restored = f"; {there['restored']:,} brought back that are gone from the source" if there["restored"] else ""
+    checked = f"; {there['verified']:,} compared and equal" if there["verified"] else ""
+    differing = f", {there['differences']:,} differ" if there["differences"] else ""
+    return f"{totals['stored']:,} stored = {' + '.join(terms)}{restored}{checked}{differing}"
+
+
+_LOST = {
+    "flags": "the destination does not keep the flags {detail}",
+    "internaldate": "the destination does not keep the INTERNALDATE",
+    "repaired": "a repaired copy was sent ({detail})",
+    "twin": "came twice; a slow answer was taken for none, and the first one came late (UIDs there: {detail})",
+    "rewritten": "the destination writes {detail} in its own way",
+}
+
+
+def loss_lines(losses: Sequence[Row]) -> Iterable[str]:
+    """What the destination altered or does not keep."""
+    for each in losses[:_SHOWN]:
+        what = _LOST.get(each["kind"], "{kind}: {detail}").format(**each)
+        words = "message" if each["count"] == 1 else "messages"
+        yield printable(f'  folder "{each["folder"]}", {each["count"]:,} {words}: {what}')
+    if len(losses) > _SHOWN:
+        yield f"  and {len(losses) - _SHOWN:,} more; the report lists them all"
+
+
+def difference_lines(differences: Sequence[Row]) -> Iterable[str]:
+    """What the destination shows otherwise than the archive has it."""
+    for each in differences[:_SHOWN]:
+        uid = "" if each["uid"] is None else f", uid {each['uid']}"
+        there = "" if each["destination_uid"] is None else f" (uid {each['destination_uid']} there)"
+        found = f"{each['expected'] or 'none'} was expected, {each['found'] or 'none'} is there"
+        yield printable(f'  differs: folder "{each["folder"]}"{uid}{there}: {each["what"]}: {found}')
+    if len(differences) > _SHOWN:
+        yield f"  and {len(differences) - _SHOWN:,} more differences; the report lists them all"
+
+
+def failure_lines(failures: Sequence[Row]) -> Iterable[str]:
+    """What is not in the archive, and what next. What has one reason is one line, under one advice."""
+    by_advice: dict[str, dict[tuple[str, str | None], list[Row]]] = {}
+    for each in failures:
+        reasons = by_advice.setdefault(each["next"], {})
+        reasons.setdefault((each["reason"], each["server_reply"]), []).append(each)
+    for advice, reasons in by_advice.items():
+        for (reason, reply), group in reasons.items():
+            said = f" ({reply})" if reply else ""
+            yield printable(f"  {_places(group)}{reason}{said}")
+        yield f"  → {printable(advice)}"
+
+
+def notice_lines(notices: Sequence[Row]) -> Iterable[str]:
+    """What a person should know although nothing failed."""
+    return (f"note: {printable(each['text'])}" for each in notices)
+
+
+def _places(group: Sequence[Row]) -> str:
+    """The folders of a group, with the UIDs in them."""
+    uids: dict[str, list[str]] = {}
+    for each in group:
+        if each["folder"] is not None:
+            uids.setdefault(each["folder"], []).extend([] if each["uid"] is None else [str(each["uid"])])
+    places = []
+    for folder, numbers in uids.items():
+        word = "uid" if len(numbers) == 1 else "uids"
+        places.append(f'folder "{folder}"' + (f", {word} {_some(numbers)}" if numbers else ""))
+    return f"{_some(places)}: " if places else ""
+
+
+def _some(words: Sequence[str]) -> str:
+    more = len(words) - _SHOWN_WORDS
+    return ", ".join(words[:_SHOWN_WORDS]) + (f" and {more:,} more" if more > 0 else "")
