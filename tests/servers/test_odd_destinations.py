@@ -63,14 +63,22 @@ def test_one_message_that_is_never_taken_is_listed_and_stops_no_other(
     assert len(there.folders[b"Work"].messages) == 5
 
 
-def test_a_server_that_takes_nothing_now_is_asked_later(scripted: Scripted, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("reply", "code"), [(b"NO [UNAVAILABLE] try again later", 5), (b"NO [OVERQUOTA] the mailbox is full", 3)]
+)
+def test_a_server_that_takes_nothing_now_is_asked_later(
+    scripted: Scripted, tmp_path: Path, reply: bytes, code: int
+) -> None:
+    """Nothing that it refused can still arrive, so the next run does not wait for that."""
     source = scripted({b"INBOX": held(range(1, 31))})
-    there = destination(scripted, refuse=lambda _: b"NO [UNAVAILABLE] try again later")
+    there = destination(scripted, refuse=lambda _: reply)
     config = migration(tmp_path, source, "u1", there, "u1", destination__attempts=2)
-    result = run(config, expect=5)
+    result = run(config, expect=code)
     assert [(each["uid"], each["step"]) for each in result.report["failures"]] == [(None, "replay")]
     there.appending.refuse = None
-    assert run(config).report["totals"]["destination"]["replayed"] == 30
+    result = run(config)
+    assert result.report["totals"]["destination"]["replayed"] == 30
+    assert "may still arrive" not in result.output
 
 
 class TestAFolderThatCannotBeFilled:

@@ -19,6 +19,7 @@ from archiver.errors import (
     FolderNotFound,
     IntegrityError,
     OverQuota,
+    PermanentError,
     PermissionDenied,
     TemporaryError,
     Throttled,
@@ -63,6 +64,7 @@ class Sender:
     _heard: float = 0.0
     _taken: list[tuple[list[Parcel], Appended]] = field(default_factory=list)
     _refused: list[tuple[list[Parcel], Appended]] = field(default_factory=list)
+    _not_there: list[MessageKey] = field(default_factory=list)
     _told: list[int] = field(default_factory=lambda: [0, 0])
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
@@ -84,6 +86,9 @@ class Sender:
             self.since = max([self.since, *(uid + 1 for uid in self.claimed)])
         except TemporaryError as error:
             self._suspect(error)
+            raise
+        except PermanentError:
+            self._end_intents()
             raise
         finally:
             self.flush()
@@ -184,13 +189,15 @@ class Sender:
                     missing.append(parcel)
         self._not_shown(missing)
         self._tell()
-        for some, command in refused:
-            still = [each for each in some if each.key not in found]
-            if len(still) > 1:
-                middle = len(still) // 2
-                self._waiting += (still[:middle], still[middle:])
-            elif still:
-                self._refused_one(still[0], command)
+        rest = [([each for each in some if each.key not in found], command) for some, command in refused]
+        self._not_there = [parcel.key for some, _ in rest for parcel in some]
+        for some, command in rest:
+            if len(some) > 1:
+                middle = len(some) // 2
+                self._waiting += (some[:middle], some[middle:])
+            elif some:
+                self._refused_one(some[0], command)
+        self._not_there = []
 
     def _shown(self, *, taken: int = 0) -> dict[int, Attributes]:
         shown = self.destination.shown(self.since, taken=taken)
@@ -360,15 +367,21 @@ class Sender:
             job.steps += job.blamed < MOST_BLAMED
 
     def _note_under_way(self, silent: bool) -> None:
-        """What was on the wire when the connection was lost, and what was not: its intent ends."""
+        """What was on the wire when the connection was lost, and what was not."""
         unanswered = {id(letter) for letter in self.destination.unanswered}
-        unsent = [each.key for group in self._waiting for each in group]
         for group, begun in zip(self._in_flight, self._begun, strict=True):
             for parcel in group:
                 if id(parcel.letter) in unanswered:
                     self.target.job.under_way[parcel.key] = UnderWay(begun, silent)
+        self._end_intents()
+
+    def _end_intents(self) -> None:
+        """End the intents of what was not sent, and of what was refused and is not there: otherwise the next run
+        would wait for it to arrive late."""
+        keys = dict.fromkeys([*self._not_there, *(each.key for group in self._waiting for each in group)])
+        unsent = tuple(key for key in keys if key not in self.target.job.refused)
         if unsent:
-            self._fact(UnsentFact(self.target.number, tuple(unsent), self.context.now()))
+            self._fact(UnsentFact(self.target.number, unsent, self.context.now()))
 
 
 def reopened(destination: MailDestination, target: Target) -> OpenedTarget:
