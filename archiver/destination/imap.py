@@ -74,13 +74,13 @@ class ImapDestination:
         return "UIDPLUS" in self._abilities
 
     def list_folders(self) -> DestinationFolders:
-        prologue = list_everything(self._session, self._abilities, cautious=False)
+        listing = list_everything(self._session, self._abilities, cautious=False)
         limits = [int(found[1]) for each in self.capabilities if (found := _LIMIT.fullmatch(each))]
         return DestinationFolders(
-            listed=prologue.folders,
-            prefix=prologue.prefix,
-            delimiter=prologue.delimiter,
-            vendor=prologue.vendor,
+            listed=listing.folders,
+            prefix=listing.prefix,
+            delimiter=listing.delimiter,
+            vendor=listing.vendor,
             append_limit=min(limits, default=None),
         )
 
@@ -316,7 +316,7 @@ class ImapDestination:
         return self._reader.fetch(uids)
 
     def close(self) -> None:
-        self._session.say_goodbye()
+        self._session.log_out()
 
     def hang_up(self) -> None:
         self._session.hang_up()

@@ -1,9 +1,10 @@
-"""The append stream: messages as they go onto the wire, as many in one flight as the server takes.
+"""The append stream: uploads messages, as many in one flight as the server accepts.
 
-With MULTIAPPEND (RFC 3502) a group is one command, all of it or nothing. Without it a group is many commands, sent
-ahead where literals need no go-ahead (LITERAL+, RFC 7888).
+With MULTIAPPEND (RFC 3502) a group of messages is one command, which succeeds or fails as a whole. Without it a
+group is one command per message. They are sent without waiting where literals need no go-ahead (LITERAL+, RFC
+7888).
 
-imaplib's and imapclient's own `append` rewrite bare CR and LF and wait for every message: neither is used.
+imaplib's and imapclient's own `append` are not used: they rewrite bare CR and LF, and wait after every message.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from archiver.imap.session import Session
 from archiver.imap.tokens import quote
 from archiver.mail.uidset import parse_uid_ranges
 
-#: A message above this waits for the server's go-ahead, so that one that is refused need not be sent.
+#: A larger message waits for the server's go-ahead, so that it is not sent if the server refuses it.
 LARGE_OCTETS = 4 << 20
 
 _BUFFER_OCTETS = 256 << 10
@@ -33,7 +34,7 @@ _MOST_APPENDED = 10_000
 
 @dataclass(slots=True)
 class _Command:
-    """A command in flight, with these letters in it."""
+    """A command in flight and the messages in it."""
 
     tag: bytes
     letters: Sequence[Letter]
@@ -48,17 +49,17 @@ class AppendStream:
     abilities: Abilities
     raw: bytes
     _groups: deque[list[_Command]] = field(default_factory=deque)
-    _beside_the_point: int = 0
+    _untagged_in_a_row: int = 0
     _buffer: bytearray = field(default_factory=bytearray)
 
     @property
     def most_in_flight(self) -> int:
-        """A server that wants to be asked before each literal gets one group at a time."""
+        """How many groups may be in flight: one where each literal has to wait for the server."""
         return 2 if "LITERAL+" in self.abilities else 1
 
     @property
     def unanswered(self) -> list[Letter]:
-        """What was sent, at least in part, and not answered yet."""
+        """The messages that were sent, at least in part, and have no answer yet."""
         commands = (command for group in self._groups for command in group if command.reply is None)
         return [letter for command in commands for letter in command.letters]
 
@@ -71,24 +72,27 @@ class AppendStream:
         for some in commands:
             self._append(group, some)
             if not multi and self.most_in_flight == 1:
-                self._finish(group[-1])
+                self._wait_for(group[-1])
         self._push()
 
-    def _finish(self, command: _Command) -> None:
-        """Wait for the answer before the next command. NOTE: sent ahead, it would wait longer: Courier's next line
-        is held back by Nagle's algorithm until we acknowledge the one before."""
+    def _wait_for(self, command: _Command) -> None:
+        """Wait for the answer before the next command is sent.
+
+        NOTE: sending ahead would take longer. Nagle's algorithm holds Courier's next line back until we acknowledge
+        the previous one.
+        """
         self._push()
         while command.reply is None:
-            self._hear(go_ahead=False)
+            self._receive(go_ahead=False)
         if command.reply[:2].upper() != b"OK":
-            # NOTE: Courier hangs up at the tenth refusal in a row; this is a command that it likes.
+            # NOTE: Courier hangs up at the tenth refusal in a row. A command that succeeds resets its count.
             self.session.flight(b"NOOP")
 
     def end(self) -> list[Appended]:
-        """Wait for the answer to the oldest group."""
+        """Wait for the answers to the oldest group."""
         group = self._groups[0]
         while any(command.reply is None for command in group):
-            self._hear(go_ahead=False)
+            self._receive(go_ahead=False)
         self._groups.popleft()
         return [
             Appended(len(each.letters), self._appenduid(each.reply), each.reply, self._error(each.reply))
@@ -102,7 +106,8 @@ class AppendStream:
         return error_of(reply, self.session.where, writing=True)
 
     def _appenduid(self, reply: bytes) -> tuple[int, tuple[int, ...]] | None:
-        """Nobody vouches for the UIDs of a server that does not offer UIDPLUS."""
+        """The UIDVALIDITY and the UIDs from APPENDUID. Those of a server that does not offer UIDPLUS are
+        ignored."""
         return _appenduid(reply) if "UIDPLUS" in self.abilities else None
 
     def _tagged(self, group: list[_Command], letters: Sequence[Letter]) -> bytes:
@@ -111,7 +116,7 @@ class AppendStream:
         return tag + b" "
 
     def _append(self, group: list[_Command], letters: Sequence[Letter]) -> None:
-        """One command. A server that refuses it half-way is not sent the rest."""
+        """Send one command. If the server refuses it half-way, the rest is not sent."""
         name = quote(self.raw)
         self._put(self._tagged(group, letters) + b"APPEND")
         command = group[-1]
@@ -134,13 +139,17 @@ class AppendStream:
         self._put(b"\r\n")
 
     def _put_literal(self, letter: Letter) -> None:
-        """NOTE: whatever was sent next would be taken for the rest of the message."""
+        """Send a message's octets.
+
+        NOTE: if that fails half-way, the connection is closed, since the server would take whatever is sent next
+        for the rest of the message.
+        """
         try:
             for piece in letter.octets():
                 self._put(piece)
         except IntegrityError as error:
             self.session.hang_up()
-            lost = f"hung up in the middle of a message: {error.message}"
+            lost = f"closed the connection in the middle of a message: {error.message}"
             raise ConnectionLost(lost, where=self.session.where) from error
         except BaseException:
             self.session.hang_up()
@@ -163,31 +172,31 @@ class AppendStream:
         try:
             self.session.send_octets(octets)
         except ConnectionLost as lost:
-            self._last_words(lost)
+            self._raise_reason(lost)
 
-    def _last_words(self, lost: ConnectionLost) -> NoReturn:
-        """A server that hangs up on a message may have said why (Gmail)."""
+    def _raise_reason(self, lost: ConnectionLost) -> NoReturn:
+        """Raise what the server said before it hung up (Gmail gives the reason), else `lost`."""
         try:
             while True:
-                self._hear(go_ahead=True)
+                self._receive(go_ahead=True)
         except BackendError as said:
             raise (said if said.server_reply else lost) from None
 
     def _go_ahead(self, command: _Command) -> bool:
-        """Wait until the server asks for the literal; False if it finished the command instead."""
+        """Wait until the server asks for the literal. False if it answers the command instead."""
         self._push()
         while command.reply is None:
-            if self._hear(go_ahead=True):
+            if self._receive(go_ahead=True):
                 return True
         return False
 
-    def _hear(self, *, go_ahead: bool) -> bool:
-        """Take in one response; True for a go-ahead."""
+    def _receive(self, *, go_ahead: bool) -> bool:
+        """Read one response. True if it is a go-ahead for a literal."""
         response = self.session.read_response()
         tag, _, text = response.text.partition(b" ")
-        self._beside_the_point = self._beside_the_point + 1 if tag == b"*" else 0
-        if self._beside_the_point > self.session.patience:
-            raise ConnectionLost("an answer that does not come to an end", where=self.session.where)
+        self._untagged_in_a_row = self._untagged_in_a_row + 1 if tag == b"*" else 0
+        if self._untagged_in_a_row > self.session.patience:
+            raise ConnectionLost("the server's answer does not end", where=self.session.where)
         for group in self._groups:
             for command in group:
                 if command.tag == tag and command.reply is None:
@@ -201,7 +210,7 @@ class AppendStream:
 
 
 def _appenduid(reply: bytes) -> tuple[int, tuple[int, ...]] | None:
-    """What APPENDUID says (RFC 4315 section 3), as far as it can be true."""
+    """UIDVALIDITY and UIDs from APPENDUID (RFC 4315 section 3). None if there is none, or if it cannot be true."""
     found = _APPENDUID.match(reply.partition(b" ")[2])
     if found is None:
         return None

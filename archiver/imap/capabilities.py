@@ -1,4 +1,4 @@
-"""What a server says of itself, for people: its greeting, what it offers, how the connection is secured."""
+"""What a server says about itself, for people: its greeting, its capabilities, how the connection is secured."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import Any
 from archiver.imap.replies import printable
 from archiver.imap.session import Session
 
-#: The capabilities that make a difference to an archive, and what each is good for.
+#: The capabilities that matter for archiving, and why.
 USED_CAPABILITIES = {
     "CONDSTORE": "folders whose flags did not change are not opened",
-    "QRESYNC": "what vanished and what changed is told at once",
+    "QRESYNC": "expunged and changed messages are reported when a folder is opened",
     "ENABLE": "needed for QRESYNC",
-    "ESEARCH": "short lists of UIDs",
+    "ESEARCH": "lists of UIDs are short",
     "LIST-EXTENDED": "subscriptions come with the list",
-    "LIST-STATUS": "all folders' numbers in one round trip",
+    "LIST-STATUS": "the status of all folders in one round trip",
     "STATUS=SIZE": "sizes are known before a folder is opened",
-    "SPECIAL-USE": "which folder is Sent, Trash, Drafts",
+    "SPECIAL-USE": "shows which folder is Sent, Trash or Drafts",
     "NAMESPACE": "the prefix of personal folders is left out of names",
-    "OBJECTID": "moved messages are known again without a download",
-    "SASL-IR": "one round trip less at login",
-    "ID": "the server learns whom to complain about",
+    "OBJECTID": "moved messages are recognised without a download",
+    "SASL-IR": "one round trip fewer at login",
+    "ID": "the server's logs show which client this is",
 }
 
-#: The same for a destination.
+#: The capabilities that matter for a destination, and why.
 DESTINATION_CAPABILITIES = {
     "MULTIAPPEND": "many messages in one command",
-    "LITERAL+": "no round trip for each message",
-    "UIDPLUS": "the server tells which UID a message got; deletions can be mirrored",
+    "LITERAL+": "no round trip per message",
+    "UIDPLUS": "the server returns the UID of each new message; deletions can be mirrored",
     "LIST-EXTENDED": "subscriptions come with the list",
-    "LIST-STATUS": "all folders' numbers in one round trip",
-    "SPECIAL-USE": "which folder is Sent, Trash, Drafts",
-    "CREATE-SPECIAL-USE": "new folders get their use",
+    "LIST-STATUS": "the status of all folders in one round trip",
+    "SPECIAL-USE": "shows which folder is Sent, Trash or Drafts",
+    "CREATE-SPECIAL-USE": "new folders are marked as Sent, Trash or Drafts",
     "NAMESPACE": "the prefix of personal folders is known",
-    "QUOTA": "the room that is left is known",
-    "SASL-IR": "one round trip less at login",
+    "QUOTA": "the free space is known",
+    "SASL-IR": "one round trip fewer at login",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:
-    """How a connection is secured. `subject` and `expires` are empty where a certificate is pinned."""
+    """How a connection is secured. `subject` and `expires` are empty if the certificate is pinned."""
 
     version: str
     cipher: str
@@ -53,7 +53,8 @@ class TlsFacts:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """A server's greeting, its capabilities after login (upper-case), its TLS; None without TLS."""
+    """A server's greeting, its capabilities after login (upper-case), and its TLS (None without it). `wanted` are
+    the capabilities that matter to us."""
 
     greeting: str
     capabilities: frozenset[str]
@@ -62,24 +63,24 @@ class ServerFacts:
 
     @property
     def used(self) -> list[str]:
-        """The capabilities that we use and the server has."""
+        """The capabilities that we want and the server has."""
         return [name for name in self.wanted if name in self.capabilities]
 
     @property
     def missed(self) -> list[str]:
-        """Those that we could use and the server has not."""
+        """The capabilities that we want and the server lacks."""
         return [name for name in self.wanted if name not in self.capabilities]
 
 
 def server_facts(
     session: Session, capabilities: frozenset[str], wanted: Collection[str] = tuple(USED_CAPABILITIES)
 ) -> ServerFacts:
-    """The facts of a logged-in session; `wanted` are the capabilities that make a difference to us."""
+    """What is known about the server of a logged-in session."""
     greeting = session.welcome if isinstance(session.welcome, bytes) else b""
     return ServerFacts(
         greeting=printable(greeting.removeprefix(b"* OK"), 200),
         capabilities=capabilities,
-        tls=_tls_facts(session._imap.sock),
+        tls=_tls_facts(session.line.sock),
         wanted=wanted,
     )
 

@@ -1,9 +1,9 @@
-"""The fetch stream: messages as they come off the wire, several windows of UIDs in flight.
+"""The fetch stream: downloads messages, with several windows of UIDs in flight.
 
-What arrives is one outcome for each UID, whatever the server does: rows in any order, rows nobody asked for,
-an OK without the message, a NO for a whole range because of one message in it. A refused message is to blame only
-if another one is given; else it is the server that gives none. Memory holds one message at a time, and a large one
-goes to a spool file.
+The result is one outcome for each UID, whatever the server does: rows in any order, rows that were not requested,
+an OK without the message, a NO for a whole range because of one message in it. A refused message counts as bad
+only if the server delivers another one; otherwise the server delivers none. Memory holds one message at a time,
+and a large message goes to a spool file.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, Spool
 from archiver.mail.model import Attributes, Body, Fetched, Undelivered
 from archiver.mail.uidset import format_uid_set
 
-WINDOW = 100  # UIDs asked by one command; a refusal costs log2 of it
-IN_FLIGHT = 4  # commands sent ahead of the one being read, once something was given
-LINE_OCTETS = 900  # UW and Yahoo take about 1,000 octets a line
-SPOOL_OCTETS = 1 << 20  # a message above this goes to a spool file
+WINDOW = 100  # UIDs in one command; a refusal costs log2 of it in commands
+IN_FLIGHT = 4  # commands in flight, once the connection has delivered a message
+LINE_OCTETS = 900  # UW and Yahoo accept about 1,000 octets a line
+SPOOL_OCTETS = 1 << 20  # a larger message goes to a spool file
 _PIECE = 256 << 10
-# Until another message is asked for to see whether any is given: messages refused by themselves, and commands.
+# After so many refused single messages, or refused commands, another message is requested to see whether the server
+# still delivers any.
 _REFUSED_IN_A_ROW = 3
-_IN_VAIN = 6
-_LIMITS_SAID = 3  # other messages of which the server's words say a limit, until it is believed
+_COMMANDS_REFUSED = 6
+_LIMITS_SAID = 3  # other messages that the server must refuse in words about a limit, until a limit is believed
 _UID = re.compile(rb"[( ]UID (\d+)", re.IGNORECASE)
 
 
 def body_reader(spool: Spool) -> BodyReader:
-    """Reads a literal into memory, or piece by piece into a spool file when it is large."""
+    """A reader that takes a literal into memory, or piece by piece into a spool file if it is large."""
 
     def read(size: int, session: Session) -> Body:
         builder = BodyBuilder()
@@ -49,7 +50,7 @@ def body_reader(spool: Spool) -> BodyReader:
 
 
 def read_header(size: int, session: Session) -> Body:
-    """Reads a header literal of any size and keeps its `header` alone."""
+    """Read a header literal of any size and keep only the body's `header`."""
     builder = BodyBuilder()
     while size:
         piece = session.read_octets(min(size, _PIECE))
@@ -73,7 +74,7 @@ def _spooled(builder: BodyBuilder, size: int, session: Session, spool: Spool) ->
             path.unlink()
             if isinstance(error, OSError):
                 raise ArchiveNotWritable(
-                    f"{path.parent}: {error.strerror}", hint="make room and run again; nothing is lost"
+                    f"{path.parent}: {error.strerror}", hint="free some space and run again; nothing is lost"
                 ) from error
             raise
     return builder.body(spool=path)
@@ -81,7 +82,8 @@ def _spooled(builder: BodyBuilder, size: int, session: Session, spool: Spool) ->
 
 @dataclass(slots=True)
 class _Window:
-    """A FETCH in flight: the UIDs still without an outcome."""
+    """A FETCH in flight: the UIDs that have no outcome yet, with the attributes known so far. `last_chance`: a
+    single message that was requested before."""
 
     pending: dict[int, Attributes | None]
     last_chance: bool = False
@@ -92,21 +94,21 @@ class _Window:
 class FetchStream:
     """One fetch of many UIDs on an open folder.
 
-    `current` is the UID whose row was being read last: when the connection breaks there more than once, the
-    message is to blame. `accept` takes a placeholder for the message, as a person asked. `given`: this connection
-    gave messages already; until it does, one command is sent at a time.
+    `current` is the UID whose row was read last: if the connection breaks there more than once, that message is
+    the cause. `accept` stores a server's placeholder as the message, as the user requested. `delivered`: this
+    connection has delivered messages; until then one command is sent at a time.
     """
 
     session: Session
     items: bytes
     spool: Spool
     accept: bool = False
-    given: bool = False
+    delivered: bool = False
     current: int | None = None
     _refused: dict[int, Undelivered] = field(default_factory=dict)
-    _in_vain: int = 0
+    _commands_refused: int = 0
     _said_limit: bool = False
-    _newest_given: int | None = None
+    _newest_delivered: int | None = None
     _queue: deque[_Window] = field(default_factory=deque)
     _flying: deque[_Window] = field(default_factory=deque)
 
@@ -114,8 +116,8 @@ class FetchStream:
         """One outcome for each of `uids`.
 
         Raises:
-            AllRefused: no message of the folder is given.
-            TemporaryError: what has no outcome yet may be asked again on a new connection.
+            AllRefused: the server delivers no message of this folder.
+            TemporaryError: UIDs without an outcome may be requested again on a new connection.
         """
         ordered = sorted(uids)
         self._queue.extend(
@@ -126,19 +128,19 @@ class FetchStream:
         while self._queue or self._flying or self._refused:
             if not self._flying and (self._in_doubt or not self._queue):
                 self._require_another()
-                yield from self._blamed()
+                yield from self._refusals()
                 continue
             self._send_ahead()
             self.current = next((uid for window in self._flying for uid in window.pending), None)
             if idle > self.session.patience:
-                self._lost("an answer that does not come to an end")
+                self._lost("its answer does not end")
             response = self._response(read_body)
             idle += 1
             if (outcome := self._outcome_of(response)) is not None:
                 idle = 0
                 if isinstance(outcome, Fetched):
-                    self.given, self._newest_given = True, outcome.attributes.uid
-                    yield from self._blamed()
+                    self.delivered, self._newest_delivered = True, outcome.attributes.uid
+                    yield from self._refusals()
                 yield outcome
             if response.text.startswith(b"* "):
                 continue
@@ -156,14 +158,14 @@ class FetchStream:
         try:
             return self.session.read_response(read_body)
         except BaseException as error:
-            self._blame()
-            if isinstance(error, ConnectionLost | ServerUnavailable):  # the server may say why it hangs up
+            self._find_suspect()
+            if isinstance(error, ConnectionLost | ServerUnavailable):  # a server may say why it hangs up
                 error.where = replace(self.session.where, uid=self.current, operation="fetch")
             raise
 
-    def _blame(self) -> None:
-        """The message whose octets were being read, where the server said its UID before them: rows may come in any
-        order."""
+    def _find_suspect(self) -> None:
+        """Set `current` to the message whose octets were being read, if the server sent its UID before them. Rows
+        may come in any order."""
         said = _UID.search(self.session.reading)
         uid = number(said[1]) if said else None
         if any(uid in window.pending for window in self._flying):
@@ -171,18 +173,23 @@ class FetchStream:
 
     @property
     def _in_doubt(self) -> bool:
-        """Whether so much was refused since a message was given that perhaps none is given any more."""
-        alone = len(self._refused) >= (_REFUSED_IN_A_ROW if self.given else 1)
-        return alone or self._in_vain >= _IN_VAIN or self._said_limit
+        """Whether so much was refused since the last delivery that the server may deliver nothing any more."""
+        alone = len(self._refused) >= (_REFUSED_IN_A_ROW if self.delivered else 1)
+        return alone or self._commands_refused >= _COMMANDS_REFUSED or self._said_limit
 
-    def _blamed(self) -> Iterator[Undelivered]:
-        """Another message was given, so what was refused is the fault of those messages."""
-        refused, self._refused, self._in_vain, self._said_limit = self._refused, {}, 0, False
+    def _refusals(self) -> Iterator[Undelivered]:
+        """Another message was delivered, so the refused ones are bad."""
+        refused, self._refused, self._commands_refused, self._said_limit = self._refused, {}, 0, False
         yield from refused.values()
 
     def _require_another(self) -> None:
-        """Ask for an octet of another message of the folder; nothing is in flight."""
-        places = [b"UID FETCH %d" % self._newest_given] if self._newest_given else []
+        """Request one octet of another message of the folder. Nothing is in flight.
+
+        Raises:
+            AllRefused: the server refuses those too.
+            Throttled: it refuses them because of a limit.
+        """
+        places = [b"UID FETCH %d" % self._newest_delivered] if self._newest_delivered else []
         last = self.session.exists
         numbers = (1, last, (last + 1) // 2, (last + 3) // 4, (3 * last + 3) // 4)
         places += [b"FETCH %d" % number for number in dict.fromkeys(numbers) if number]
@@ -193,19 +200,19 @@ class FetchStream:
             rows = [parse_fetch(each) for each in reply.untagged if is_fetch(each.text)]
             named = {row.attributes.uid for row in rows if row.attributes}
             if any(b"BODY[" in each.text.upper() for each in reply.untagged) and not named & self._refused.keys():
-                self.given = True
+                self.delivered = True
                 return
             if not reply.ok:
                 refusal = reply.status + b" " + reply.text
                 if isinstance(error := error_of(refusal, self.session.where), Throttled):
                     limits += 1
-                    # Words alone may be about one message; of a message that is known to be good they are not.
+                    # Words alone may be about one message, but not about one that is known to be good.
                     if error.certain or limits >= min(_LIMITS_SAID, len(places)) or place.startswith(b"UID"):
                         raise error
         if refusal is None or (self._alone_in_folder() and response_code(refusal) != b"UNAVAILABLE"):
-            return  # there is no other message that could have been given
+            return  # the folder has no other message
         said = printable(refusal)
-        none = AllRefused(f"the server gives no message: {said}", where=self.session.where, server_reply=said)
+        none = AllRefused(f"the server delivers no message: {said}", where=self.session.where, server_reply=said)
         none.refused = frozenset(self._refused)
         raise none
 
@@ -215,10 +222,10 @@ class FetchStream:
     def _send_ahead(self) -> None:
         if self._in_doubt:
             return
-        while self._queue and len(self._flying) < (IN_FLIGHT if self.given else 1):
+        while self._queue and len(self._flying) < (IN_FLIGHT if self.delivered else 1):
             window = self._queue.popleft()
             chunks = list(format_uid_set(window.pending, LINE_OCTETS))
-            if len(chunks) > 1:  # a scattered set whose line would be too long
+            if len(chunks) > 1:  # the line for a scattered set would be too long
                 uids = list(window.pending)
                 middle = len(uids) // 2
                 for part in (uids[middle:], uids[:middle]):
@@ -228,7 +235,7 @@ class FetchStream:
             self._flying.append(window)
 
     def _outcome_of(self, response: Response) -> Fetched | Undelivered | None:
-        """The outcome that a response brings, if it brings one. A body that is not handed on is discarded."""
+        """The outcome in a response, if it has one. A body that is not handed on is discarded."""
         outcome: Fetched | Undelivered | None = None
         try:
             if is_fetch(response.text):
@@ -239,12 +246,12 @@ class FetchStream:
         return outcome
 
     def _row(self, response: Response) -> Fetched | Undelivered | None:
-        """A row is a message, or attributes to keep until it comes, or nobody asked for it."""
+        """A row is a message, or attributes to keep until the message comes, or was not requested."""
         row = parse_fetch(response)
         uid = row.attributes.uid if row.attributes else None
         if (row.has_body or response.body is not None) and not row.clean:
             self.current = uid if uid is not None else self.current
-            self._lost("a message's length does not fit what follows it")
+            self._lost("a message's length does not match what follows it")
         window = next((w for w in self._flying if uid in w.pending), None)
         if window is None or uid is None or row.attributes is None:
             return None
@@ -264,40 +271,42 @@ class FetchStream:
             builder.feed(octets)
             body = builder.body(octets=octets)
         if body.size == 0 and attributes.size:
-            return Undelivered(uid, f"the server gave 0 octets of a message of {attributes.size}")
+            return Undelivered(uid, f"the server gave 0 of the message's {attributes.size} bytes")
         if is_placeholder(body.header) and not self.accept:
             return Undelivered(uid, PLACEHOLDER_GIVEN)
         return Fetched(attributes, body)
 
     def _finished(self, window: _Window, text: bytes) -> Iterator[Undelivered]:
-        """OK without some of the messages, or a refusal: look closer, down to the single message."""
+        """After an OK without some of the messages, or a refusal, request smaller parts, down to single
+        messages."""
         left = list(window.pending)
         if not left:
             return
         ok = text[:2].upper() == b"OK"
         if not ok:
-            self._in_vain += 1
+            self._commands_refused += 1
             error = error_of(text, self.session.where)
-            # Exchange says in words alone that the session is useless; a code may be about the message (Yahoo).
+            # Words without a code mean that the session is useless (Exchange); a code may be about the message
+            # (Yahoo).
             of_session = isinstance(error, ServerUnavailable) and response_code(text) is None
             if of_session or (isinstance(error, Throttled) and error.certain):
                 raise error
             self._said_limit = self._said_limit or (isinstance(error, Throttled) and len(left) > 1)
         if len(left) > 1:
-            # Nothing was given yet: perhaps nothing will be, which a single message tells at once.
-            middle = len(left) // 2 if self.given else 1
+            # Nothing was delivered yet, and perhaps nothing will be; a single message shows that at once.
+            middle = len(left) // 2 if self.delivered else 1
             parts = [left[:middle], left[middle:]] if not ok else [[uid] for uid in left]
             self._queue.extendleft(_Window(dict.fromkeys(part)) for part in reversed(parts))
         elif not window.last_chance:
             self._queue.appendleft(_Window(dict.fromkeys(left), last_chance=True))
         elif ok:
-            yield self._given_up(left[0], ok, printable(text))
+            yield self._undelivered(left[0], ok, printable(text))
         else:
-            self._refused[left[0]] = self._given_up(left[0], ok, printable(text))
+            self._refused[left[0]] = self._undelivered(left[0], ok, printable(text))
 
-    def _given_up(self, uid: int, ok: bool, reply: str) -> Undelivered:
-        # NOTE: a message that is gone answers like one that cannot be read. Other windows are in flight, so
-        # it is not asked here: whoever called looks afterwards which of them the folder still has.
+    def _undelivered(self, uid: int, ok: bool, reply: str) -> Undelivered:
+        # NOTE: servers answer for an expunged message as for an unreadable one. Other windows are in flight, so it
+        # cannot be checked here: the caller checks afterwards which of them the folder still has.
         reason = "the server answered OK without the message" if ok else REFUSED
         return Undelivered(uid, reason, server_reply=reply)
 
@@ -307,7 +316,7 @@ class FetchStream:
 
 
 def _merged(known: Attributes | None, new: Attributes) -> Attributes:
-    """Two rows about one message: what the later one says counts, what it leaves out is kept."""
+    """Two rows about one message. The later one wins; what it leaves out is kept."""
     if known is None:
         return new
     said = {

@@ -1,7 +1,7 @@
-"""Reading the folder that is open: its UIDs, attributes, headers and messages, as a source and a destination do.
+"""Reads the open folder: its UIDs, attributes, headers and messages, for a source as for a destination.
 
-What the server offers is used, what it lacks is done the plain way. Nothing here changes anything: messages are
-read by BODY.PEEK[].
+Extensions are used where the server offers them; plain IMAP does the rest. Nothing is changed: messages are read by
+BODY.PEEK[].
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from archiver.mail.content import Spool
 from archiver.mail.model import Attributes, Body, Fetched, Undelivered
 from archiver.mail.uidset import format_uid_set
 
-#: What is asked of messages where their octets are not.
+#: What is fetched of messages without their octets.
 ATTRIBUTES = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
 
-_LINE_OCTETS = 900  # UW and Yahoo take about 1,000 octets a line
-_MOST_UIDS = 10_000_000  # a folder of more is not believed, and would not fit into the memory
-_SPARE = 1000  # arrived since the server told how many there are
+_LINE_OCTETS = 900  # UW and Yahoo accept about 1,000 octets a line
+_MOST_UIDS = 10_000_000  # a larger folder is not believed, and would not fit into memory
+_SPARE = 1000  # messages that may have arrived since the server said how many there are
 
 
 class FolderReader:
-    """Implements `destination_ports.MailReader` on a session. `accept` takes a server's placeholder for the message
-    that it stands for. `ahead` is a search that was sent before it was asked for, and its answer."""
+    """Implements `MailReader` on a session. `accept` stores a server's placeholder as the message. `prefetched` is
+    a search that was sent before it was requested, and its reply."""
 
     def __init__(self, session: Session, abilities: Abilities, spool: Spool, *, accept: bool = False) -> None:
         self._session = session
@@ -45,39 +45,40 @@ class FolderReader:
         self._spool = spool
         self._accept = accept
         self._identity_refused = False
-        self._given = False
-        self.ahead: tuple[bytes, Reply] | None = None
+        self._delivered = False
+        self.prefetched: tuple[bytes, Reply] | None = None
 
     def uids(self, criteria: str | None = None) -> set[int]:
         if criteria is not None:
-            return self._believed(self._search(criteria, MessageRefused))
-        found = self._believed(self._search("ALL", ServerUnavailable))
+            return self._bounded(self._search(criteria, MessageRefused))
+        found = self._bounded(self._search("ALL", ServerUnavailable))
         if len(found) == self._session.exists:
             return found
-        # NOTE: a SEARCH cut short must not look like "these are all": mail would seem to have vanished.
+        # NOTE: a truncated SEARCH must not be taken for the whole folder: mail would seem to have vanished.
         shown = found
         if self._session.exists:
-            shown = self._believed(each.uid for each in self._rows("1:*", b"(UID)"))
+            shown = self._bounded(each.uid for each in self._rows("1:*", b"(UID)"))
         if len(shown) != self._session.exists:
             raise CountsDisagree(self._session.exists, shown | found, where=self._session.where)
         return shown
 
     def search_command(self, criteria: str) -> bytes:
-        """The command that looks for `criteria`."""
+        """The command that searches for `criteria`."""
         how = b"UID SEARCH RETURN (ALL) " if "ESEARCH" in self._abilities else b"UID SEARCH "
         return how + criteria.encode("ascii")
 
     def _search(self, criteria: str, otherwise: type[MessageRefused | ServerUnavailable]) -> Iterator[int]:
         command = self.search_command(criteria)
-        ahead, self.ahead = self.ahead, None
-        reply = ahead[1] if ahead and ahead[0] == command else self._session.flight(command)[0]
+        prefetched, self.prefetched = self.prefetched, None
+        reply = prefetched[1] if prefetched and prefetched[0] == command else self._session.flight(command)[0]
         if not reply.ok and otherwise is ServerUnavailable:
             return (each.uid for each in self._rows("1:*", b"(UID)"))  # Yahoo: SEARCH fails, FETCH works
         untagged = self._session.required(reply, otherwise)
         return (uid for response in untagged for uid in parse_search(response))
 
-    def _believed(self, uids: Iterable[int]) -> set[int]:
-        """What a server names, which may be four thousand million UIDs in one short line."""
+    def _bounded(self, uids: Iterable[int]) -> set[int]:
+        """The UIDs as a set. A server may name four billion of them in one short line, so their number is
+        checked."""
         found = set()
         most = min(2 * self._session.exists + _SPARE, _MOST_UIDS)
         for number_said, uid in enumerate(uids):
@@ -86,7 +87,7 @@ class FolderReader:
                 raise ServerUnavailable(
                     f"the folder holds {self._session.exists} messages, but the server names {len(found)} UIDs",
                     where=self._session.where,
-                    hint="nothing is taken for vanished; the next run looks again",
+                    hint="no message is counted as vanished; the next run looks again",
                 )
         return found
 
@@ -102,7 +103,7 @@ class FolderReader:
             yield from self._rows(chunk, items)
 
     def rows_from(self, uid: int) -> Iterator[Attributes]:
-        """FLAGS, INTERNALDATE and RFC822.SIZE from a UID on; and of the last message, whatever its UID."""
+        """FLAGS, INTERNALDATE and RFC822.SIZE from a UID on, and always of the last message, whatever its UID."""
         return self._rows(f"{uid}:*", ATTRIBUTES)
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
@@ -112,7 +113,7 @@ class FolderReader:
             for response in self._fetch(chunk, items, read_header):
                 row = parse_fetch(response)
                 if row.has_body and not row.clean:
-                    why = "this is not IMAP: a header's length does not fit what follows it"
+                    why = "this is not IMAP: a header's length does not match what follows it"
                     raise ConnectionLost(why, where=self._session.where)
                 if row.attributes and row.has_body and row.section.startswith(b"HEADER"):
                     header = row.body.header if isinstance(row.body, Body) else row.body
@@ -125,13 +126,13 @@ class FolderReader:
                 yield attributes
 
     def _fetch(self, uid_set: str, items: bytes, body_reader: BodyReader | None = None) -> Iterator[Response]:
-        """The rows of one FETCH as they arrive. A caller that stops half-way gets the rest read and dropped."""
+        """The rows of one FETCH as they arrive. If the caller stops half-way, the rest is read and dropped."""
         (tag,) = self._session.send(b"UID FETCH %s %s" % (uid_set.encode(), items))
         finished = False
         try:
             for answers in count():
                 if answers > self._session.patience:
-                    raise ConnectionLost("an answer that does not come to an end", where=self._session.where)
+                    raise ConnectionLost("the server's answer does not end", where=self._session.where)
                 response = self._session.read_response(body_reader)
                 if is_fetch(response.text):
                     yield response
@@ -153,7 +154,7 @@ class FolderReader:
             raise
 
     def gives(self, uid: int) -> bool:
-        """Whether the server gives an octet of this message."""
+        """Whether the server delivers an octet of this message."""
         (reply,) = self._session.flight(b"UID FETCH %d (UID BODY.PEEK[]<0.1>)" % uid)
         if not reply.ok:
             error = error_of(reply.status + b" " + reply.text, self._session.where)
@@ -163,23 +164,23 @@ class FolderReader:
 
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
         items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[])" % self._identity_item()
-        stream = FetchStream(self._session, items, self._spool, self._accept, self._given)
+        stream = FetchStream(self._session, items, self._spool, self._accept, self._delivered)
         doubtful: list[Undelivered] = []
         for outcome in stream.messages(uids):
             if isinstance(outcome, Undelivered):
                 doubtful.append(outcome)
             else:
-                self._given = True
+                self._delivered = True
                 yield outcome
         bad = {each.uid for each in doubtful if (each.server_reply or "").upper().startswith("BAD")}
         if bad and self._identity_item():
             self._identity_refused = True
             yield from self.fetch(sorted(bad))
             doubtful = [each for each in doubtful if each.uid not in bad]
-        yield from self._told_apart(doubtful)
+        yield from self._without_expunged(doubtful)
 
-    def _told_apart(self, doubtful: Sequence[Undelivered]) -> Iterator[Undelivered]:
-        """Which of these the folder still has: a message expunged meanwhile is no failure."""
+    def _without_expunged(self, doubtful: Sequence[Undelivered]) -> Iterator[Undelivered]:
+        """The same outcomes, with `gone` set where the folder no longer has the message, which is no failure."""
         if not doubtful:
             return
         wanted = {each.uid for each in doubtful}
@@ -193,7 +194,7 @@ class FolderReader:
             there.update(islice(found, len(wanted) + _SPARE))
             if there >= wanted:
                 break
-            # NOTE: some servers search in an index that does not know all messages.
+            # NOTE: some servers search an index that lacks some messages.
             try:
                 there.update(each.uid for each in self._rows(chunk, b"(UID)"))
             except ServerUnavailable:
@@ -205,8 +206,8 @@ class FolderReader:
                 yield Undelivered(each.uid, "expunged meanwhile", each.server_reply, gone=True)
 
     def _identity_item(self) -> bytes:
-        """The message's identity across folders, where the server has one: RFC 8474, or Gmail's. One that
-        advertises it and answers BAD is not asked again."""
+        """The FETCH item for a message's identity across folders (RFC 8474, or Gmail's), if the server has one. A
+        server that advertises it and answers BAD is not asked again."""
         if self._identity_refused:
             return b""
         if "X-GM-EXT-1" in self._abilities:

@@ -1,7 +1,7 @@
-"""When a server says that it wants less of us: one reading of its words, whatever answer they stand in.
+"""Whether a reply is about a limit on rate, bandwidth or connections, whichever command it answers.
 
-Providers say it in many ways: in response codes of their own, as a quota that is no quota of storage (Gmail's
-bandwidth), in prose. What a destination says of a message that it does not take is `refusals`.
+Providers say so in many ways: in response codes of their own, as a quota that is not about storage (Gmail's
+bandwidth), in prose. Why a destination refuses a message is read in `archiver.mail.refusal`.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ _CREDENTIALS = re.compile(
 _QUOTED = re.compile(rb'"[^"]*"|(?<!\w)\'[^\']*\'(?!\w)')
 _STATUS = re.compile(rb"\s*(?:(?:NO|BAD|BYE)\b)?\s*(?:\[[^]]*\])?", re.IGNORECASE)
 _LONG_SECONDS = 3600.0
-_LONGEST_SECONDS = 7 * 86400.0  # whoever says more means never; no calendar has to hold it
-_SECONDS = {b"minute": 60.0, b"hour": 3600.0, b"s": 1.0, b"m": 0.001}  # by how the unit begins, the first that fits
+_LONGEST_SECONDS = 7 * 86400.0  # a longer wait means never, and could not be added to a date
+_SECONDS = {b"minute": 60.0, b"hour": 3600.0, b"s": 1.0, b"m": 0.001}  # by the beginning of the unit; first match
 
 
 def says_limit(text: bytes) -> bool:
-    """Whether a reply means that there was too much of something. One about storage is not meant here."""
+    """Whether a reply says that a limit was exceeded, other than one on storage."""
     return _CODE.search(text) is not None or _WORDS.search(text) is not None
 
 
 def limits_reading(text: bytes) -> bool:
-    """The same of a reply to a command that stores nothing: whatever quota is exceeded, it is none of storage."""
+    """The same for a reply to a command that stores nothing, so that an exceeded quota cannot be one on storage."""
     return says_limit(text) or _STORAGE_ELSEWHERE.search(text) is not None or _LATER.search(text) is not None
 
 
 def certainly_limits(text: bytes) -> bool:
-    """Whether a code says it, or words together with a time to wait. Other words may be about one message, one
-    folder or a wrong password."""
+    """Whether a response code says so, or words together with a time to wait. Other words may be about one message,
+    one folder or a wrong password."""
     if _CODE.search(text) or _STORAGE_ELSEWHERE.search(text):
         return True
     return _WORDS.search(text) is not None and asked_to_wait(text) is not None
 
 
 def is_about_credentials(text: bytes) -> bool:
-    """Whether a refused login names what it was refused for: trying again would lock the user out."""
+    """Whether a refused login was about the credentials: trying again could lock the user out."""
     return _CREDENTIALS.search(text) is not None
 
 
 def without_names(text: bytes, name: bytes = b"") -> bytes:
-    """A reply without the names it may repeat, which can be any words: what is quoted, and `name`."""
+    """A reply without quoted text and without `name`: a folder's name that it repeats may be any words."""
     found = _STATUS.match(text)
     begin = found.end() if found else 0
     words = _QUOTED.sub(b"", text[begin:])
@@ -66,14 +66,14 @@ def without_names(text: bytes, name: bytes = b"") -> bytes:
 
 
 def wait_for(text: bytes) -> float | None:
-    """The seconds after which the server may be asked again: as it says, or long where it counts octets of hours or
-    days. None: nobody knows."""
+    """The seconds to wait before the server is asked again: as it says, or an hour where it counts bytes per hour
+    or day. None if it is not known."""
     asked = asked_to_wait(text)
     return _LONG_SECONDS if asked is None and _OF_A_DAY.search(text) else asked
 
 
 def asked_to_wait(text: bytes) -> float | None:
-    """The seconds after which the server wants to be asked again, if it says so."""
+    """The seconds that the server asks us to wait, if it does."""
     found = _WAIT.search(text)
     if found is None:
         return None

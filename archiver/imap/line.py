@@ -1,7 +1,7 @@
-"""The line to a server: dialled, secured by TLS, and open to be cut from outside at any moment.
+"""The socket to a server: connects, speaks TLS, keeps a minimum pace, and can be shut down at any moment.
 
-A thread that waits for a server's octets cannot be asked to stop, but its socket can be shut down under it: then
-it reads the end of the connection. So every socket is known here from before it connects.
+A thread that waits for a server cannot be asked to stop, but its socket can be shut down: then it reads the end of
+the connection. So every socket is registered here before it connects.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Any
 _open: dict[int, weakref.ref[socket.socket]] = {}
 _cut = False
 
-_PIECE = 4 << 20  # nobody reads more at once
-#: The least pace of a connection, in either direction. A modem of 1,200 baud has twenty times as much.
+_PIECE = 4 << 20  # more is never read at once
+#: The minimum pace of a connection, in either direction. A modem of 1,200 baud is twenty times as fast.
 OCTETS_A_MINUTE = 300
 
-_LATE = 10  # timeouts that may pass until a command is done, beside the time that its octets may take
+_LATE = 10  # timeouts that a command may take, in addition to the time for its octets at the minimum pace
 _SENT_AT_ONCE = 16 << 10
-_GREETING = 64 << 10  # what a server may say while imaplib listens, which keeps all of it
-_RESPONSE = 100  # what keeping a response costs besides its own octets
+_GREETING = 64 << 10  # octets that a server may send while imaplib reads, which keeps all of them
+_RESPONSE = 100  # octets that keeping a response costs in addition to its own
 
 
 def cut_lines() -> None:
-    """End every connection of this process and refuse new ones; for a run that is to stop. May be called twice.
+    """Shut down every connection of this process and refuse new ones, to stop a run. May be called twice.
 
-    NOTE: called by a signal handler, which may have interrupted anything here: no lock may be taken, and each
-    step on `_open` is one that no other thread can come between.
+    NOTE: a signal handler calls this and may have interrupted anything here. So no lock may be taken, and each step
+    on `_open` is atomic.
     """
     global _cut
     _cut = True
@@ -42,8 +42,8 @@ def cut_lines() -> None:
         if sock is None:
             continue
         try:
-            # NOTE: not SSLSocket.shutdown, which also forgets the encryption: the reader would take what is
-            # left of the cipher text for mail.
+            # NOTE: not SSLSocket.shutdown, which also drops the TLS state: the reader would take the rest of the
+            # cipher text for mail.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
         except OSError:
             pass  # not connected yet, or closed already
@@ -61,10 +61,10 @@ def _check() -> None:
 
 
 def dial(host: str, port: int, timeout: float) -> socket.socket:
-    """A TCP connection to the first address of `host` that answers; `timeout` in seconds for each.
+    """A TCP connection to the first address of `host` that answers; `timeout` in seconds for each address.
 
     Raises:
-        OSError: none does; of the last one that was tried.
+        OSError: none answers; the error of the last address.
     """
     failure = OSError(f"{host} has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
@@ -83,7 +83,7 @@ def dial(host: str, port: int, timeout: float) -> socket.socket:
 
 
 def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
-    """TLS on a connection. `sock` is used up, also by a failure."""
+    """Start TLS on a connection. `sock` must not be used afterwards, even if this fails."""
     secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     try:
         _watch(secured)
@@ -95,18 +95,18 @@ def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSo
 
 
 class TooSlow(TimeoutError):
-    """The other side never falls silent, but sends or takes fewer than `OCTETS_A_MINUTE`. `undone` is how many
-    seconds it was waited for a command that is not done yet, 0 where a line or a literal came to a halt."""
+    """The server does not fall silent, but sends or accepts fewer than `OCTETS_A_MINUTE`. `waited` is for how many
+    seconds a command was unfinished; 0 if a single line or literal was too slow."""
 
-    undone: float = 0.0
+    waited: float = 0.0
 
 
 class _Wire(io.RawIOBase):
-    """What is read from a socket. Only the time is measured in which we wait for octets.
+    """The reading side of a socket, which measures the time spent waiting for octets.
 
-    A line or a literal that has begun has to go on at the least pace, and may be late by the socket's timeout. All
-    that follows a command has to keep that pace too, and may be late by many timeouts: a server that works on
-    something long says a word now and then.
+    A line or a literal that has begun has to continue at the minimum pace, and may be late by the socket's
+    timeout. The whole answer to a command has to keep that pace too, but may be late by many timeouts: a server
+    that works on something long sends a keep-alive line now and then.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -123,7 +123,7 @@ class _Wire(io.RawIOBase):
         self._waited = self._octets = 0.0
 
     def at_a_unit(self) -> None:
-        """A line or a literal is to be read; until its first octet comes, only the timeout counts."""
+        """Begin to measure a line or a literal. Until its first octet arrives, only the timeout counts."""
         self._waited_for_unit = self._octets_of_unit = 0.0
         self._begun = False
 
@@ -132,7 +132,7 @@ class _Wire(io.RawIOBase):
         try:
             count = self._sock.recv_into(buffer)
         except BlockingIOError:
-            return None  # asked not to wait
+            return None  # the socket does not block
         waited = time.monotonic() - began
         self._waited += waited
         self._octets += count
@@ -145,7 +145,7 @@ class _Wire(io.RawIOBase):
             raise TooSlow
         if limit and _is_too_slow(self._octets, self._waited, _LATE * limit):
             error = TooSlow()
-            error.undone = self._waited
+            error.waited = self._waited
             raise error
         return count
 
@@ -155,7 +155,7 @@ def _is_too_slow(octets: float, seconds: float, late: float) -> bool:
 
 
 class Line(imaplib.IMAP4):
-    """imaplib's connection over a line of ours; with `tls`, encrypted from its first octet."""
+    """imaplib's connection over our own socket; with `tls`, encrypted from the first octet."""
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, connect_timeout: float) -> None:
         self._tls = tls
@@ -163,7 +163,8 @@ class Line(imaplib.IMAP4):
         super().__init__(host, port, connect_timeout)
 
     def _connect(self) -> None:
-        # NOTE: looked at here, because imaplib loses what is not IMAP: it takes POP3's "+OK" for a continuation.
+        # NOTE: checked here, because imaplib loses a greeting that is not IMAP: it takes POP3's "+OK" for a
+        # continuation.
         assert isinstance(self.file, io.BufferedReader)
         greeting = self.file.peek(1)
         if not b"* ".startswith(greeting[:2]):
@@ -173,7 +174,7 @@ class Line(imaplib.IMAP4):
     def _get_capabilities(self) -> None:
         said = self.untagged_responses.get("CAPABILITY", [None])[-1]
         words = said.decode("ascii", "replace").upper().split() if isinstance(said, bytes) else []
-        # A greeting that names a way to log in says all that is asked for before the login.
+        # A greeting that names a way to log in has all capabilities that matter before the login.
         if any(word.startswith("AUTH=") for word in words):
             self.capabilities = tuple(words)
         else:
@@ -183,11 +184,11 @@ class Line(imaplib.IMAP4):
         # NOTE: a response code without a value, as in "[ALERT]", comes as None.
         self._heard += _RESPONSE + (sum(map(len, dat)) if isinstance(dat, tuple) else len(dat or b""))
         if self._heard > _GREETING:
-            raise self.abort("its greeting does not come to an end")
+            raise self.abort("its greeting does not end")
         super()._append_untagged(typ, dat)  # type: ignore[misc]  # typeshed does not list it
 
     def open(self, host: str = "", port: int = 143, timeout: float | None = None) -> None:
-        """Connect; for imaplib."""
+        """Connect. Called by imaplib."""
         self.host, self.port = host, port
         self.speak_over(self._create_socket(timeout or 0.0))
 
@@ -197,10 +198,26 @@ class Line(imaplib.IMAP4):
         self._wire = _Wire(sock)
         self.file = io.BufferedReader(self._wire)
 
-    def send(self, data: Any) -> None:
-        """All of it, at the least pace.
+    def unread(self) -> bytes:
+        """Octets that have arrived already, without waiting for any."""
+        assert isinstance(self.file, io.BufferedReader)
+        timeout = self.sock.gettimeout()
+        self.sock.settimeout(0)
+        try:
+            return self.file.peek(1)
+        finally:
+            self.sock.settimeout(timeout)
 
-        NOTE: not `sendall`, whose timeout is for all of it: a quarter of a megabyte takes long over a slow line.
+    @property
+    def certificate(self) -> bytes:
+        """The server's certificate (DER); empty without TLS."""
+        return (self.sock.getpeercert(binary_form=True) or b"") if isinstance(self.sock, ssl.SSLSocket) else b""
+
+    def send(self, data: Any) -> None:
+        """Send all of it, at the minimum pace.
+
+        NOTE: not `sendall`, whose timeout covers the whole call: a quarter of a megabyte takes long over a slow
+        line.
         """
         octets, sent, waited = memoryview(data), 0, 0.0
         limit = self.sock.gettimeout() or 0.0
@@ -213,15 +230,15 @@ class Line(imaplib.IMAP4):
         self._wire.after_a_command()
 
     def readline(self) -> bytes:
-        """A line with its end; without one at the end."""
+        """A line including its end; without one at the end of the connection."""
         self._wire.at_a_unit()
         return super().readline()
 
     def read(self, size: int) -> bytes:
-        """At most `size` octets; fewer at the end."""
+        """`size` octets; fewer at the end of the connection."""
         self._wire.at_a_unit()
-        if size > _PIECE:  # imaplib asks for whatever a server announces, and memory is taken before it is filled
-            raise self.abort(f"a literal of {size} octets where none belongs")
+        if size > _PIECE:  # imaplib reads whatever a server announces, and memory is allocated before it is filled
+            raise self.abort(f"an unexpected literal of {size} bytes")
         return super().read(size)
 
     def _create_socket(self, timeout: float) -> socket.socket:

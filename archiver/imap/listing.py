@@ -1,7 +1,7 @@
-"""Which folders there are, in as few round trips as the server allows.
+"""Lists the folders in as few round trips as the server allows.
 
-ID, NAMESPACE, ENABLE and LIST go in one flight; with LIST-STATUS (RFC 5819) the numbers come along. Each of
-these has a plain fallback, since servers advertise what they do not do.
+ID, NAMESPACE, ENABLE and LIST go in one flight, and with LIST-STATUS (RFC 5819) the status of each folder comes
+with them. Each of these has a plain fallback, since servers advertise extensions that they do not implement.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ _VENDORS = {
     b"microsoft exchange": "exchange",
 }
 
-#: Attributes that say what a folder is; others (\\marked, \\haschildren) change with every message.
-_LASTING = UNSELECTABLE | {"\\noinferiors", *SPECIAL_USES}
+#: Attributes that say what a folder is. Others change with its messages (\\marked) or its neighbours
+#: (\\haschildren).
+_PERMANENT = UNSELECTABLE | {"\\noinferiors", *SPECIAL_USES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Abilities:
 
     @property
     def enable(self) -> bytes | None:
-        """ENABLE before any folder is opened (RFC 7162 section 3.2.3); None where there is nothing to enable."""
+        """ENABLE, which has to come before a folder is opened (RFC 7162 section 3.2.3). None if there is nothing to
+        enable."""
         if "ENABLE" not in self or not self.condstore:
             return None
         return b"ENABLE QRESYNC" if "QRESYNC" in self else b"ENABLE CONDSTORE"
@@ -61,7 +63,7 @@ class Abilities:
 
     @property
     def list_command(self) -> bytes:
-        """One LIST for everything that is offered; a plain one otherwise."""
+        """One LIST that returns everything the server offers."""
         wanted = [b"SPECIAL-USE"] if "SPECIAL-USE" in self else []
         if "LIST-EXTENDED" in self:
             wanted.append(b"SUBSCRIBED")
@@ -71,9 +73,9 @@ class Abilities:
 
 
 @dataclass(frozen=True, slots=True)
-class Prologue:
-    """What the first flight after login told. `prefix` and `delimiter` are those of the personal namespace,
-    `vendor` is who made the server, in lower case."""
+class Listing:
+    """What the first flight after the login returned. `enabled`: ENABLE succeeded. `prefix` and `delimiter` are
+    those of the personal namespace; `vendor` is who made the server, in lower case."""
 
     enabled: bool
     folders: Sequence[Listed]
@@ -82,13 +84,13 @@ class Prologue:
     vendor: str | None = None
 
 
-def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -> Prologue:
-    """The first flight after login. `cautious`: the plainest LIST alone, for servers that hang up on more.
+def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -> Listing:
+    """The first flight after the login. `cautious` sends only a plain LIST, for servers that hang up on more.
 
     Raises:
-        ServerUnavailable: no folders at all, or not all of them: the server did not end its list with OK. That is a
+        ServerUnavailable: the list is empty, or incomplete because the server did not end it with OK. That is a
             failure of the server, never an account without those folders.
-        Throttled: the same, because the server asks us to come back later.
+        Throttled: the same, because of a limit.
     """
     commands = {"list": abilities.list_command, "lsub": b'LSUB "" "*"'}
     if "LIST-EXTENDED" in abilities:
@@ -104,12 +106,12 @@ def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -
     order: list[str] = [name for name in ("id", "namespace", "enable", "list", "lsub") if name in commands]
     replies = dict(zip(order, session.flight(*(commands[name] for name in order)), strict=True))
     rows = _rows(replies["list"])
-    # LIST-EXTENDED that is advertised and not there (strato.de), or refused, at once or after some of the folders.
+    # LIST-EXTENDED may be advertised and missing (strato.de), or refused, at once or after some of the folders.
     if not (rows and replies["list"].ok) and not cautious:
-        told, replies["list"] = replies["list"], session.flight(b'LIST "" "*"')[0]
-        replies["list"].untagged[:0] = told.untagged
+        extended, replies["list"] = replies["list"], session.flight(b'LIST "" "*"')[0]
+        replies["list"].untagged[:0] = extended.untagged
         rows = _rows(replies["list"])
-    # NOTE: a folder that is not in the list counts as gone, so a list that broke off is no list.
+    # NOTE: a folder that is not in the list counts as gone, so an incomplete list is an error.
     session.required(replies["list"], ServerUnavailable)
     if not rows:
         raise ServerUnavailable(
@@ -122,7 +124,7 @@ def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -
     listed = [Listed(folder, statuses.get(folder.raw)) for folder in folders]
     if not statuses:
         listed = _with_statuses(session, abilities, listed)
-    return Prologue(
+    return Listing(
         enabled="enable" in replies and replies["enable"].ok,
         folders=listed,
         prefix=prefix,
@@ -132,9 +134,9 @@ def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -
 
 
 def _delimiter(rows: dict[bytes, ListRow]) -> str | None:
-    """What divides levels. INBOX's row may say NIL although other folders have levels."""
-    told = [row.delimiter for row in rows.values() if row.delimiter]
-    return told[0].decode("latin-1") if told else None
+    """The hierarchy delimiter. INBOX's row may say NIL although other folders have one."""
+    delimiters = [row.delimiter for row in rows.values() if row.delimiter]
+    return delimiters[0].decode("latin-1") if delimiters else None
 
 
 def _vendor(replies: dict[str, Reply], greeting: bytes) -> str | None:
@@ -146,23 +148,22 @@ def _vendor(replies: dict[str, Reply], greeting: bytes) -> str | None:
 
 
 def _rows(reply: Reply) -> dict[bytes, ListRow]:
-    """The rows by name; several rows about one folder are one."""
+    """The rows by name; several rows about one folder are merged."""
     rows: dict[bytes, ListRow] = {}
     for row in filter(None, map(parse_list, reply.untagged)):
         known = rows.get(row.raw)
-        rows[row.raw] = replace(row, attributes=_together(row.attributes, known.attributes)) if known else row
+        rows[row.raw] = replace(row, attributes=_merged(row.attributes, known.attributes)) if known else row
     return rows
 
 
-def _together(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
-    """What two rows say of a folder. One that can be opened by either row is one that holds mail: pymap lists
+def _merged(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    """The attributes of a folder with two rows. If either row lets it be opened, it can be opened: pymap lists
     INBOX again as the \\Noselect parent of `inbox/sub`."""
     return (one | other) - (UNSELECTABLE - (one & other))
 
 
 def _subscribed(session: Session, replies: dict[str, Reply], rows: dict[bytes, ListRow]) -> frozenset[bytes]:
-    """The subscribed folders. A server that has no LSUB has no subscriptions; one that asks to come back later is
-    not believed to have none."""
+    """The subscribed folders. A server that refuses LSUB has no subscriptions, unless the refusal is temporary."""
     if "lsub" in replies:
         if isinstance(error := session.refusal(replies["lsub"]), TemporaryError):
             raise error
@@ -171,12 +172,12 @@ def _subscribed(session: Session, replies: dict[str, Reply], rows: dict[bytes, L
 
 
 def _personal_prefix(replies: dict[str, Reply]) -> bytes:
-    """The personal namespace's prefix (`INBOX.` at Courier and Cyrus), which people do not want to see."""
+    """The personal namespace's prefix (`INBOX.` at Courier and Cyrus), which is left out of displayed names."""
     if "namespace" in replies:
         for response in replies["namespace"].untagged:
             if found := parse_namespace(response):
                 prefix, delimiter = found
-                # One that is no whole level ("INBOX" alone) would cut `INBOXES` in two.
+                # A prefix that does not end with the delimiter ("INBOX" alone) would cut `INBOXES` in two.
                 return prefix if delimiter and prefix.endswith(delimiter) else b""
     return b""
 
@@ -190,7 +191,7 @@ def _folders(rows: dict[bytes, ListRow], subscribed: frozenset[bytes], prefix: b
             raw=canonical_raw(row.raw),
             path=folder_path(shown, delimiter),
             delimiter=delimiter,
-            attributes=row.attributes & _LASTING,
+            attributes=row.attributes & _PERMANENT,
             subscribed=row.raw in subscribed,
         )
         known = folders.get(folder.raw)
@@ -200,7 +201,7 @@ def _folders(rows: dict[bytes, ListRow], subscribed: frozenset[bytes], prefix: b
 
 
 def _with_statuses(session: Session, abilities: Abilities, listed: Sequence[Listed]) -> list[Listed]:
-    """STATUS of each folder, pipelined. A folder that refuses is left without; opening it will tell why."""
+    """STATUS of each folder, pipelined. A folder that refuses it has no status; opening it will show why."""
     names = {folder.folder.raw: quote(folder.folder.raw) for folder in listed if folder.folder.selectable}
     plain = [(raw, name) for raw, name in names.items() if name is not None]
     statuses: dict[bytes, FolderStatus] = {}
@@ -216,8 +217,8 @@ def _with_statuses(session: Session, abilities: Abilities, listed: Sequence[List
 
 
 def _take_status(statuses: dict[bytes, FolderStatus], raw: bytes, reply: Reply, asked: Container[bytes]) -> None:
-    """A row belongs to the folder that it names, as far as that is one we asked for: a server may answer several
-    commands in another order, or spell the name differently."""
+    """A row belongs to the folder that it names, if that one was requested: a server may answer several commands in
+    another order. Otherwise it belongs to `raw`, which the server may spell differently."""
     if reply.ok:
         for name, status in filter(None, map(parse_status, reply.untagged)):
             named = canonical_raw(name)

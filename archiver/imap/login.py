@@ -11,8 +11,7 @@ import hashlib
 import imaplib
 import socket
 import ssl
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Collection
 
 from imapclient import SocketTimeout
 from imapclient.exceptions import IMAPClientError
@@ -41,9 +40,10 @@ def connect(server: ServerSettings, authenticator: Authenticator) -> tuple[Sessi
     password may be changed, or a token expire, during a run. The same secret is not sent twice.
 
     Raises:
-        ConnectionRefused: TLS or the certificate is not what was asked for, or this is no IMAP server.
+        ConfigError: there is no secret where the account file says.
+        ConnectionRefused: TLS or the certificate is not as configured, or this is not an IMAP server.
         AuthenticationFailed: the server refused the login; trying again may lock the user out.
-        ServerUnavailable, ConnectionLost, Throttled: worth another attempt.
+        ServerUnavailable, ConnectionLost, Throttled: another attempt may succeed.
     """
     secret = authenticator.secret()
     try:
@@ -77,7 +77,12 @@ def _connect(
         if server.tls == "starttls":
             _start_tls(session, server, where)
         _check_fingerprint(session, server, where)
-        capabilities = _log_in(session, partial(authenticator.answer, secret), where)
+        if session.line.state == "AUTH":  # PREAUTH, over TLS or with tls = "off"
+            return session, _capabilities(session, None)
+        offered = frozenset(session.line.capabilities)
+        if server.tls == "starttls":  # what was offered before TLS does not count (RFC 3501 section 6.2.1)
+            offered = _capabilities(session, None)
+        capabilities = _log_in(session, authenticator.answer(secret, offered, where), offered)
     except BaseException:
         session.hang_up()
         raise
@@ -93,9 +98,11 @@ def _tls_context(server: ServerSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         file = server.client_cert if server.ca_file is None else server.ca_file
         raise ConnectionRefused(
-            f"cannot read certificates: {error}", where=where, hint=f"check {file}: it must hold PEM certificates"
+            f"cannot read certificates: {error}",
+            where=where,
+            hint=f"check {file}: it must contain PEM certificates",
         ) from error
-    if server.fingerprint:  # the pinned certificate stands for itself
+    if server.fingerprint:  # the pinned certificate needs neither a CA nor the right host name
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -120,11 +127,11 @@ def _open(server: ServerSettings, where: Where) -> Session:
         ) from error
     except socket.gaierror as error:
         raise ServerUnavailable(f"no such host ({error.strerror})", where=where, hint="check `host`") from error
-    except (imaplib.IMAP4.error, IMAPClientError, ValueError) as error:  # ValueError: octets that are no text
+    except (imaplib.IMAP4.error, IMAPClientError, ValueError) as error:  # ValueError: the greeting is not text
         raise _greeting_error(error, where) from error
     except OSError as error:
         raise ServerUnavailable(f"cannot connect: {error.strerror or error}", where=where) from error
-    session._imap.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    session.line.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return session
 
 
@@ -140,7 +147,9 @@ def _greeting_error(error: Exception, where: Where) -> Exception:
 
 def _tls_error(error: ssl.SSLError, where: Where) -> BackendError:
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return ConnectionLost("the connection ended while TLS began", where=where, hint="check `port` and `tls`")
+        return ConnectionLost(
+            "the connection ended during the TLS handshake", where=where, hint="check `port` and `tls`"
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectionRefused(
             f"the certificate is not trusted: {error.verify_message}",
@@ -155,59 +164,47 @@ def _tls_error(error: ssl.SSLError, where: Where) -> BackendError:
 
 
 def _start_tls(session: Session, server: ServerSettings, where: Where) -> None:
-    """RFC 3501 section 6.2.1. PREAUTH and octets sent before TLS began are refused: somebody in between may
-    have put them there."""
-    if session._imap.state != "NONAUTH":
+    """RFC 3501 section 6.2.1. PREAUTH and octets sent before the TLS handshake are refused: they may come from an
+    attacker in between."""
+    if session.line.state != "NONAUTH":
         raise ConnectionRefused("the server logs in before TLS (PREAUTH)", where=where, hint='try tls = "implicit"')
-    if "STARTTLS" not in session._imap.capabilities:
+    if "STARTTLS" not in session.line.capabilities:
         raise ConnectionRefused(
-            "STARTTLS is not offered", where=where, hint='try tls = "implicit" with port 993; nothing was sent'
+            "STARTTLS is not offered", where=where, hint='try tls = "implicit" with port 993; no password was sent'
         )
     session.required(session.flight(b"STARTTLS")[0], ConnectionRefused)
-    wire = session._imap
-    wire.sock.settimeout(0)
-    early = wire.file.peek(1)
-    wire.sock.settimeout(server.read_timeout)
-    if early:
-        raise ConnectionRefused("the server sent data before TLS began", where=where)
+    line = session.line
+    if line.unread():
+        raise ConnectionRefused("the server sent data before the TLS handshake", where=where)
     try:
-        secured = secure(wire.sock, _tls_context(server), server.host)
+        secured = secure(line.sock, _tls_context(server), server.host)
     except ssl.SSLError as error:
         raise _tls_error(error, where) from error
     except OSError as error:
-        raise ConnectionLost(f"connection lost while TLS began: {error}", where=where) from error
-    wire.speak_over(secured)
-    session._starttls_done = True
+        raise ConnectionLost(f"connection lost during the TLS handshake: {error}", where=where) from error
+    line.speak_over(secured)
 
 
 def _check_fingerprint(session: Session, server: ServerSettings, where: Where) -> None:
     if not server.fingerprint:
         return
-    certificate = session._imap.sock.getpeercert(binary_form=True) or b""
-    actual = hashlib.sha256(certificate).hexdigest()
+    actual = hashlib.sha256(session.line.certificate).hexdigest()
     if actual != server.fingerprint:
         raise ConnectionRefused(
-            f"the certificate's fingerprint is {actual}, not the one that was pinned",
+            f"the certificate's fingerprint is {actual}, not the pinned one",
             where=where,
             hint="if the server has a new certificate, put its fingerprint into the account file",
         )
 
 
-def _log_in(
-    session: Session, answer: Callable[[Collection[str], Where], Authenticate | Login], where: Where
-) -> frozenset[str]:
-    if session._imap.state == "AUTH":  # PREAUTH, over TLS or with tls = "off"
-        return _capabilities(session, None)
-    offered = frozenset(session._imap.capabilities)
-    if session._starttls_done:
-        offered = _capabilities(session, None)
-    match answer(offered, where):
+def _log_in(session: Session, answer: Authenticate | Login, offered: Collection[str]) -> frozenset[str]:
+    match answer:
         case Authenticate(mechanism, message):
             reply = _authenticate(session, mechanism, message, initial="SASL-IR" in offered)
         case Login(user, password):
             reply = session.command_with_strings(b"LOGIN", [user, password])
     session.required(reply, AuthenticationFailed)
-    session._imap.state = "AUTH"
+    session.line.state = "AUTH"
     return _capabilities(session, reply)
 
 
@@ -221,7 +218,7 @@ def _authenticate(session: Session, mechanism: bytes, message: bytes, *, initial
 
 
 def _capabilities(session: Session, reply: Reply | None) -> frozenset[str]:
-    """What the server can do now: from its answer to the login where it says so, else asked again."""
+    """The server's capabilities now: from its answer to the login if they are there, else from CAPABILITY."""
     if reply is not None:
         if reply.text.upper().startswith(b"[CAPABILITY "):
             return _words(reply.text[12:].partition(b"]")[0])

@@ -1,7 +1,7 @@
 """What a server's NO, BAD or BYE means, as one of our errors.
 
-Servers say the same thing in response codes (RFC 5530) and in prose; both are read here and nowhere else, so
-that a new server's wording has one place to go.
+Servers use response codes (RFC 5530) and prose for the same things. Both are read only here (and in `limits`), so
+that the wording of another server has one place to go.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from archiver.imap.limits import (
 from archiver.mail import folder_names
 
 _SHOWN = 300
-_READ = 4096  # octets; what stands behind them is not shown, whatever is removed before
+_READ = 4096  # octets of a reply that are read; the rest is never shown, however much is removed before it
 
 _CODE = re.compile(rb"\A(?:NO|BAD|BYE|OK|PREAUTH)?\s*\[([A-Z0-9-]+)", re.IGNORECASE)
 
@@ -56,12 +56,12 @@ _BY_CODE: dict[bytes, type[BackendError]] = {
 
 _BY_WORDS: tuple[tuple[bytes, type[BackendError], str | None], ...] = (
     (
-        b"authenticated but not connected",  # Exchange: wrong password, no mailbox, no right, or too many sessions
+        b"authenticated but not connected",  # Exchange: wrong password, no mailbox, no right, too many sessions
         ServerUnavailable,
-        "check the password, that IMAP is switched on for this user, and how many sessions are open",
+        "check the password, that IMAP is enabled for this user, and how many sessions are open",
     ),
     (
-        b"unsafe login",  # 163.com and its sisters
+        b"unsafe login",  # 163.com and its sister domains
         AuthenticationFailed,
         "allow IMAP clients (an authorisation code) in the provider's settings",
     ),
@@ -74,16 +74,16 @@ _BY_WORDS: tuple[tuple[bytes, type[BackendError], str | None], ...] = (
 
 
 def response_code(text: bytes) -> bytes | None:
-    """The code of a status response's text (`[CODE ...]` right behind the status word), upper-case."""
+    """The code of a status response (`[CODE ...]` right after the status word), upper-case."""
     found = _CODE.match(text)
     return found[1].upper() if found else None
 
 
 def printable(text: bytes, longest: int = _SHOWN) -> str:
-    """A server's words for people: one line without our secrets, control characters and broken UTF-8 escaped, at
-    most `longest` characters.
+    """A server's text for people: one line of at most `longest` characters, without our secrets, with control
+    characters and broken UTF-8 escaped.
 
-    NOTE: the only way from a server's octets to a text of ours. Octets that are cut before they come here may hold
+    NOTE: no octets of a server may become text in any other way. Do not cut them before, since the cut may leave
     the beginning of a secret.
     """
     words = without_secrets(text[:_READ]).decode("utf-8", "backslashreplace")
@@ -91,7 +91,7 @@ def printable(text: bytes, longest: int = _SHOWN) -> str:
 
 
 def not_imap(text: bytes, where: Where) -> ConnectionLost:
-    """The error for a line that is none of the protocol's."""
+    """The error for a line that does not belong to the protocol."""
     return ConnectionLost(f"this is not IMAP: {printable(text, 80)}", where=where)
 
 
@@ -103,9 +103,11 @@ def error_of(
     writing: bool = False,
     name: bytes = b"",
 ) -> BackendError:
-    """The error that a server's refusal means; `otherwise` where neither code nor words tell. `writing`: it answers
-    a command that stores something, so that a quota is one of storage. `name` is the folder's, as the command named
-    it: what a name says is no word of the server's."""
+    """The error that a server's refusal means: `otherwise` if neither its code nor its words say.
+
+    `writing`: it answers a command that stores something, so that a quota is one on storage. `name` is the folder's
+    name as it was in the command; words in a name that the reply repeats do not count.
+    """
     reply = printable(text)
     said = without_names(without_names(text, name), (where.folder or "").encode())
     kind, hint = _kind(said, otherwise, writing=writing)
@@ -128,7 +130,7 @@ def _kind(text: bytes, otherwise: type[BackendError], *, writing: bool) -> tuple
                 return meant, advice
         if otherwise is AuthenticationFailed and is_about_credentials(text) and not certainly_limits(text):
             return AuthenticationFailed, None
-    # NOTE: "not available" may be said of one message, and its words may ask to try later all the same.
+    # NOTE: "not available" may be about one message, even if the words say to try later.
     passing = known is ServerUnavailable and not (writing and asked_to_wait(text) is None)
     if (known is None or passing) and says_limit(text):
         return Throttled, "lower `connections`, or close other sessions of this user" if _SESSIONS.search(
@@ -136,7 +138,7 @@ def _kind(text: bytes, otherwise: type[BackendError], *, writing: bool) -> tuple
         ) else None
     if known is not None:
         return known, None
-    # One folder that asks to be opened later is no limit of the account, and the next run opens it.
+    # A folder that has to be opened later is not a limit of the account; the next run opens it.
     if not writing and limits_reading(text) and (otherwise is not FolderNotFound or certainly_limits(text)):
         return Throttled, None
     return (ConnectionLost if text[:3].upper() == b"BYE" else otherwise), None

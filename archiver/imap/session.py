@@ -1,8 +1,8 @@
-"""One connection: imapclient's session, with our own sending and reading of commands.
+"""One connection: imapclient's session, with our own code to send commands and read responses.
 
-imapclient and imaplib know how to connect and how to speak TLS. What they do with responses is in the way
-of an archiver: they copy every literal into the debug log, wait for each answer before the next command, and
-fail on names like `br[ack`. So commands are sent here, several in one flight, and responses are read here.
+imapclient and imaplib connect and keep the state. Their handling of responses does not suit an archiver: they copy
+every literal into the debug log, wait for each answer before they send the next command, and fail on names like
+`br[ack`. So commands are sent here, several in one flight, and responses are read here.
 """
 
 from __future__ import annotations
@@ -22,32 +22,33 @@ from archiver.imap.replies import error_of, not_imap
 from archiver.imap.tokens import BODY_MARK, Response, number, parse_vanished, quote
 from archiver.mail.model import Body
 
-# NOTE: imaplib refuses lines over 1,000,000 octets: a SEARCH of some 125,000 messages. Only the module's own
-# name counts. Bounded all the same, so that a hostile server cannot fill the memory with one line.
+# NOTE: imaplib refuses lines over 1,000,000 octets, which a SEARCH of some 125,000 messages has. It reads the limit
+# from its own module. There is still one, so that a hostile server cannot fill the memory with one line.
 imaplib._MAXLINE = 16 << 20  # type: ignore[attr-defined]
 
-_LITERAL_LIMIT = 4 << 20  # for literals that are not messages, names and odd strings, of one response together
-_TEXT_LIMIT = 64 << 10  # for a response without its literals, where it is no list of numbers
-_UNTAGGED_LIMIT = 512 << 20  # for what is kept until a command is finished
-_RESPONSE_OCTETS = 150  # what keeping a response costs besides its own octets
+_LITERAL_LIMIT = 4 << 20  # for the literals of one response that are not messages: names and odd strings
+_TEXT_LIMIT = 64 << 10  # for a response without its literals, unless it is a list of numbers
+_UNTAGGED_LIMIT = 512 << 20  # for all that is kept until a command is finished
+_RESPONSE_OCTETS = 150  # octets that keeping a response costs in addition to its own
 _MOST_MESSAGES = 2**32 - 1  # RFC 3501 section 9, nz-number
 _MOST_BELIEVED = 10_000_000
 _GOODBYE_SECONDS = 10.0
 
-#: A status response ends with words for people, which may end with "{5}"; no literal follows them.
+#: A status response ends with text for people. If that ends with "{5}", no literal follows.
 _STATUS = re.compile(rb"\A(?:\+|\S+ (?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
 _NUMBERS = re.compile(rb"\A\* (?:E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
 
 class BodyReader(Protocol):
-    """Takes a message's literal off the wire; `read` gives at most that many octets, b"" at the end."""
+    """Reads a message's literal of `size` octets from the session."""
 
     def __call__(self, size: int, session: Session) -> Body: ...
 
 
 @dataclass(slots=True)
 class Reply:
-    """A finished command: its status word ("OK", "NO", "BAD"), text, and what came untagged meanwhile."""
+    """The answer to a command: its status word ("OK", "NO", "BAD"), its text, and the untagged responses before
+    it."""
 
     status: bytes
     text: bytes
@@ -61,8 +62,8 @@ class Reply:
 class Session(IMAPClient):  # type: ignore[misc]
     """A connection to an IMAP server. Belongs to one thread.
 
-    `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED). `reading` is what was
-    said before the literal of a message that is being read, or at which the connection broke.
+    `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED). `reading` is the text
+    before the literal of the message that is being read, or at which the connection broke.
     """
 
     def __init__(
@@ -74,26 +75,32 @@ class Session(IMAPClient):  # type: ignore[misc]
         self._next_tag = 0
         self._kept = 0
         super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
-        # NOTE: imapclient sets debug to 5, and imaplib then formats every line, passwords and messages too.
+        # NOTE: imapclient sets debug to 5, and imaplib then formats every line, passwords and messages included.
         self._imap.debug = 0
 
     def _create_IMAP4(self) -> Line:  # noqa: N802 (imapclient's name)
         return Line(self.host, self.port, self.ssl_context if self.ssl else None, self._timeout.connect)
 
     @property
+    def line(self) -> Line:
+        """The connection below, with imaplib's state (NONAUTH, AUTH) and the capabilities from the greeting."""
+        line: Line = self._imap
+        return line
+
+    @property
     def patience(self) -> int:
-        """How many responses may come before one that brings something on: a few for each message, and more."""
+        """How many responses may come before one that makes progress: a few per message, and more."""
         return 4 * min(self.exists, _MOST_BELIEVED) + 10_000
 
     # Sending
 
     def new_tag(self) -> bytes:
-        """A tag that no command had yet."""
+        """A new tag."""
         self._next_tag += 1
         return b"A%d" % self._next_tag
 
     def send(self, *commands: bytes) -> list[bytes]:
-        """Send commands in one flight; returns their tags. Nothing is read."""
+        """Send commands in one flight without reading; returns their tags."""
         tags = []
         lines = []
         for command in commands:
@@ -104,7 +111,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         return tags
 
     def send_octets(self, octets: bytes | bytearray) -> None:
-        """Put octets on the wire."""
+        """Send octets as they are."""
         try:
             self._imap.send(octets)
         except TimeoutError as error:
@@ -113,11 +120,11 @@ class Session(IMAPClient):  # type: ignore[misc]
             raise ConnectionLost(f"connection lost while sending: {error}", where=self.where) from error
 
     def command_with_name(self, before: bytes, name: bytes, after: bytes = b"") -> Reply:
-        """Run `before name after`, with the name quoted, or as a literal where it cannot be."""
+        """Run `before name after`, with the name quoted, or as a literal if it cannot be quoted."""
         return self.command_with_strings(before, [name], after)
 
     def command_with_strings(self, before: bytes, strings: Sequence[bytes], after: bytes = b"") -> Reply:
-        """Run a command whose arguments are any octets; literals wait for the server's go-ahead."""
+        """Run a command with arguments of any octets. Literals wait for the server's go-ahead."""
         tag = self.new_tag()
         line = tag + b" " + before
         untagged: list[Response] = []
@@ -139,7 +146,7 @@ class Session(IMAPClient):  # type: ignore[misc]
     # Reading
 
     def read_line(self) -> bytes:
-        """A line with its end."""
+        """A line including its end."""
         try:
             line: bytes = self._imap.readline()
         except TimeoutError as error:
@@ -165,11 +172,9 @@ class Session(IMAPClient):  # type: ignore[misc]
     def _silent(self, error: TimeoutError) -> ConnectionLost:
         said = f"the server was silent for {self._timeout.read:g} seconds"
         if isinstance(error, TooSlow):
-            said = f"the server sends or takes fewer than {OCTETS_A_MINUTE} octets a minute"
-            if error.undone:
-                said = (
-                    f"a command was not answered within {error.undone:.0f} seconds: {said}, such as words to wait"
-                )
+            said = f"the server sends or accepts fewer than {OCTETS_A_MINUTE} bytes a minute"
+            if error.waited:
+                said = f"a command was not finished within {error.waited:.0f} seconds: {said}"
         lost = ConnectionLost(said, where=self.where)
         lost.silence = self._timeout.read
         return lost
@@ -181,8 +186,8 @@ class Session(IMAPClient):  # type: ignore[misc]
         line = self._read_text()
         if not line.endswith(b"}\r\n") or _STATUS.match(line):
             if len(line) > _TEXT_LIMIT and not _NUMBERS.match(line):
-                raise ConnectionLost(f"a line of {len(line)} octets where none belongs", where=self.where)
-            return self._noted(Response(line.rstrip(b"\r\n")))
+                raise ConnectionLost(f"an unexpected line of {len(line)} bytes", where=self.where)
+            return self._tracked(Response(line.rstrip(b"\r\n")))
         body: Body | None = None
         try:
             text = b""
@@ -190,17 +195,17 @@ class Session(IMAPClient):  # type: ignore[misc]
             left = _LITERAL_LIMIT
             while True:
                 if len(text) + len(line) > _TEXT_LIMIT:
-                    raise ConnectionLost("a response that does not come to an end", where=self.where)
+                    raise ConnectionLost("the server's response does not end", where=self.where)
                 size = _literal_size(line)
                 if size is None:
-                    return self._noted(Response(text + line.rstrip(b"\r\n"), tuple(literals), body))
+                    return self._tracked(Response(text + line.rstrip(b"\r\n"), tuple(literals), body))
                 text += line[: line.rindex(b"{")].removesuffix(b"~")
                 if body_reader and body is None and text.rstrip().endswith(b"]"):
                     text += BODY_MARK
                     self.reading = text
                     body = body_reader(size, self)
                 elif size > left:
-                    raise ConnectionLost(f"a literal of {size} octets where none belongs", where=self.where)
+                    raise ConnectionLost(f"an unexpected literal of {size} bytes", where=self.where)
                 else:
                     text += b"\0%d\0" % len(literals)
                     literals.append(self.read_octets(size))
@@ -212,13 +217,13 @@ class Session(IMAPClient):  # type: ignore[misc]
             raise
 
     def _read_text(self) -> bytes:
-        """A line between literals. NUL marks their places, so one that a server sends, which no RFC allows outside
-        of a literal, becomes 0x80, as Dovecot does it."""
+        """A line outside of literals. NUL marks the places of literals, so a NUL from the server, which no RFC
+        allows there, becomes 0x80, as Dovecot does it."""
         line = self.read_line()
         return line.replace(b"\0", b"\x80") if b"\0" in line else line
 
-    def _noted(self, response: Response) -> Response:
-        """Follow the number of messages; a BYE is the end of the connection."""
+    def _tracked(self, response: Response) -> Response:
+        """The response, after `exists` has been updated from it. A BYE is raised as the end of the connection."""
         text = response.text
         if text[:2] != b"* ":
             return response
@@ -243,8 +248,8 @@ class Session(IMAPClient):  # type: ignore[misc]
     def collect(
         self, tags: Sequence[bytes], untagged: list[Response] | None = None, answers: Sequence[bytes] = ()
     ) -> list[Reply]:
-        """Read until every one of `tags` is finished; untagged responses go to the oldest unfinished one. `answers`
-        are sent one after the other when the server asks for more."""
+        """Read until all commands with these `tags` are finished. Untagged responses go to the first one that is
+        finished after them. `answers` are sent one by one when the server asks for more."""
         left = iter(answers)
         waiting = dict.fromkeys(tags)
         replies: dict[bytes, Reply] = {}
@@ -266,18 +271,18 @@ class Session(IMAPClient):  # type: ignore[misc]
         return [replies[tag] for tag in tags]
 
     def _keep(self, response: Response, untagged: list[Response]) -> None:
-        """Keep a response until its command is finished, as long as that can come to an end."""
+        """Keep a response until its command is finished, within a limit."""
         untagged.append(response)
         self._kept += len(response.text) + sum(map(len, response.literals)) + _RESPONSE_OCTETS
         if self._kept > _UNTAGGED_LIMIT:
-            raise ConnectionLost("an answer that does not come to an end", where=self.where)
+            raise ConnectionLost("the server's answer does not end", where=self.where)
 
     def flight(self, *commands: bytes) -> list[Reply]:
-        """Run commands in one flight: one round trip for all of them."""
+        """Run commands in one flight, which is one round trip for all of them."""
         return self.collect(self.send(*commands))
 
     def command(self, command: bytes, otherwise: type[BackendError] = MessageRefused) -> Iterator[Response]:
-        """Run one command and give its untagged responses; a refusal is raised."""
+        """Run one command; its untagged responses. A refusal is raised."""
         (reply,) = self.flight(command)
         return iter(self.required(reply, otherwise))
 
@@ -288,29 +293,30 @@ class Session(IMAPClient):  # type: ignore[misc]
         return reply.untagged
 
     def refusal(self, reply: Reply, otherwise: type[BackendError] = MessageRefused) -> BackendError | None:
-        """What a reply that is not OK means; None if it is OK."""
+        """The error that a reply means; None if it is OK."""
         return None if reply.ok else error_of(reply.status + b" " + reply.text, self.where, otherwise)
 
     def hang_up(self) -> None:
-        """Close without a word; for a connection whose thread of talk was lost, or that is to stop at once."""
+        """Close without LOGOUT: the connection is out of step, or has to end at once. Never raises, may be called
+        twice."""
         try:
             self.shutdown()
         except (OSError, imaplib.IMAP4.error):
-            pass  # it was closed already
+            pass  # already closed
 
-    def say_goodbye(self) -> None:
+    def log_out(self) -> None:
         """Log out and close; never raises."""
         try:
             self._imap.state = "LOGOUT"
             self._imap.sock.settimeout(min(self._timeout.read, _GOODBYE_SECONDS))
             self.flight(b"LOGOUT")
         except (BackendError, OSError):
-            pass  # the server was faster
+            pass  # the server closed it first
         self.hang_up()
 
 
 def _literal_size(line: bytes) -> int | None:
-    """The size of the literal that a line announces at its end; None if it announces none."""
+    """The size of the literal that the end of a line announces; None if there is none."""
     if not line.endswith(b"}\r\n"):
         return None
     digits = line[line.rfind(b"{") + 1 : -3].rstrip(b"+")

@@ -1,6 +1,6 @@
-"""Reading and writing IMAP's words on octets, tolerant of what real servers send.
+"""Parses and quotes IMAP on octets, tolerant of what real servers send.
 
-Pure functions. Names stay octets: they are the folder's identity on the wire and go back as they came.
+Pure functions. Folder names stay octets: those are a folder's identity on the wire and go back unchanged.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _ITEM = re.compile(
 _ROW = re.compile(rb"\A\* (\d+) FETCH \(", re.IGNORECASE)
 
 _HIGHEST_UID = 2**32 - 1  # RFC 3501 section 2.3.1.1
-_HIGHEST = 2**63 - 1  # RFC 7162 section 7; also what a database's integers hold
+_HIGHEST = 2**63 - 1  # RFC 7162 section 7; also the largest integer of a database
 _VANISHED_AT_ONCE = 200_000
 
-#: A row's text after its items are taken out: only blanks and brackets, else we lost the thread.
+#: What may stand between a row's items: blanks and brackets. Anything else means that we are out of step.
 _NOTHING_LEFT = re.compile(rb"\A[\s()]*\Z")
 
 
-#: Where the message's own literal stood in a response's text.
+#: Stands in a response's text for the literal that is the message.
 BODY_MARK = b"\0\0"
 
 
@@ -54,9 +54,9 @@ BODY_MARK = b"\0\0"
 class Response:
     """One response: its text without the line end, and its literals.
 
-    Each literal is replaced in `text` by `\\0<index>\\0`; the one that is the message, if a body was asked for, by
-    `BODY_MARK`. Servers may not send NUL outside literals, so a mark cannot be mistaken for text. Whoever takes the
-    response owns its body: it is handed on, or discarded.
+    In `text` each literal is replaced by `\\0<index>\\0`, and the message, if it was read into a body, by
+    `BODY_MARK`. The session lets no NUL from a server into the text, so a mark cannot be mistaken for text. The
+    caller who takes a response owns its body, and either hands it on or discards it.
     """
 
     text: bytes
@@ -64,7 +64,7 @@ class Response:
     body: Body | None = None
 
     def string(self, token: bytes) -> bytes | None:
-        """The octets of a quoted string, a literal's mark or an atom; None for NIL."""
+        """The octets of a quoted string, of the literal that a mark stands for, or of an atom; None for NIL."""
         if token[:1] == b'"':
             return re.sub(rb"\\(.)", rb"\1", token[1:-1], flags=re.DOTALL)
         if token[:1] == b"\0":
@@ -74,7 +74,8 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
-    """A row of LIST or LSUB: lower-case attributes, delimiter (None: a flat name), the name's octets."""
+    """A row of LIST or LSUB: attributes in lower case, delimiter (None if there is no hierarchy), the name's
+    octets."""
 
     attributes: frozenset[str]
     delimiter: bytes | None
@@ -95,14 +96,14 @@ class FetchRow:
 
 
 def quote(raw: bytes) -> bytes | None:
-    """A name or string in quotes; None where it cannot be quoted and needs a literal (RFC 3501 section 4.3)."""
+    """A name or string in quotes; None if it cannot be quoted and needs a literal (RFC 3501 section 4.3)."""
     if _UNSAFE.search(raw):
         return None
     return b'"' + raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
 def name_of(response: Response, token: bytes) -> bytes:
-    """A folder's name: what is unquoted is taken as it stands, "NIL" (a legal atom), blanks and tabs included."""
+    """A folder's name. An unquoted one is taken as it is, including "NIL" (a legal atom), blanks and tabs."""
     if token[:1] in (b'"', b"\0") and (token[:1] == b"\0" or (len(token) > 1 and token.endswith(b'"'))):
         return response.string(token) or b""
     extended = _EXTENDED.match(token)
@@ -110,7 +111,7 @@ def name_of(response: Response, token: bytes) -> bytes:
 
 
 def parse_list(response: Response) -> ListRow | None:
-    """A LIST, LSUB or XLIST row; None if it is none, or names nothing (the root's row)."""
+    """A LIST, LSUB or XLIST row; None if it is another response, or has an empty name (the row of the root)."""
     found = _LIST.match(response.text)
     if not found:
         return None
@@ -128,7 +129,7 @@ def parse_list(response: Response) -> ListRow | None:
 
 
 def parse_status(response: Response) -> tuple[bytes, FolderStatus] | None:
-    """A STATUS row as (name, status); None if it is none, or lacks UIDVALIDITY or MESSAGES."""
+    """A STATUS row as (name, status); None if it is another response, or lacks UIDVALIDITY or MESSAGES."""
     found = _STATUS.match(response.text)
     if not found:
         return None
@@ -153,17 +154,16 @@ def parse_namespace(response: Response) -> tuple[bytes, bytes | None] | None:
 
 
 def number(text: bytes, highest: int = _HIGHEST) -> int | None:
-    """A server's number from its digits; None above `highest`, where it can mean nothing to us."""
-    # NOTE: int() raises for more than 4300 digits.
+    """A server's number from its digits; None above `highest`, where it cannot be a valid value."""
+    # NOTE: int() raises ValueError for more than 4300 digits.
     value = int(text) if len(text) <= 20 else highest + 1
     return value if value <= highest else None
 
 
 def parse_search(response: Response) -> Iterator[int]:
-    """The UIDs of a SEARCH or ESEARCH response; nothing if it is neither.
+    """The UIDs of a SEARCH or ESEARCH response, one by one; none if it is another response.
 
-    NOTE: they come one by one, and a server may name four thousand million in one range: whoever keeps them
-    stops at what can be true.
+    NOTE: a server may name four billion of them in one range. The caller has to stop at a plausible number.
     """
     text = response.text
     upper = text[:12].upper()
@@ -179,8 +179,8 @@ def parse_search(response: Response) -> Iterator[int]:
 
 
 def parse_vanished(response: Response) -> tuple[bool, frozenset[int]] | None:
-    """A VANISHED response as (earlier, UIDs), RFC 7162 section 3.2.10. One that names more UIDs than are worth
-    holding is none: then the number of messages does not agree, and all UIDs are asked for."""
+    """A VANISHED response as (earlier, UIDs), RFC 7162 section 3.2.10. None if it is another response, or names
+    more UIDs than are kept in memory: then the number of messages does not match, and all UIDs are requested."""
     found = re.match(rb"\A\* VANISHED (\(EARLIER\) )?([\d:,]+)", response.text, re.IGNORECASE)
     ranges = _uid_ranges(found[2]) if found else []
     if not found or not ranges or sum(map(len, ranges)) > _VANISHED_AT_ONCE:
@@ -189,7 +189,7 @@ def parse_vanished(response: Response) -> tuple[bool, frozenset[int]] | None:
 
 
 def _uid_ranges(text: bytes) -> list[range]:
-    """The ranges of a set of UIDs; none if it is not a set, or names what cannot be a UID."""
+    """The ranges of a UID set; none if it is not one, or has a number that cannot be a UID."""
     try:
         ranges = parse_uid_ranges(text)
     except ValueError:
@@ -233,10 +233,10 @@ def is_fetch(text: bytes) -> bool:
 
 
 def parse_fetch(response: Response) -> FetchRow:
-    """A FETCH row: items in any order, before and after the body, blanks as the server likes them.
+    """A FETCH row: items in any order, before and after the body, with any blanks between them.
 
-    `attributes` is None where the row names no UID (unsolicited). `clean` is False where something remains
-    that no item explains: after a literal of the wrong length, the rest of the message stands there.
+    `attributes` is None if the row has no UID (unsolicited). `clean` is False if the row has text that belongs to
+    no item: after a literal of the wrong length, that is the rest of the message.
     """
     text = response.text
     start = _ROW.match(text)

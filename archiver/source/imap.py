@@ -55,9 +55,9 @@ class ImapSource:
         return server_facts(self._session, self.capabilities)
 
     def list_folders(self) -> Sequence[Listed]:
-        prologue = list_everything(self._session, self._abilities, cautious=self._cautious)
-        self._enabled = prologue.enabled
-        return prologue.folders
+        listing = list_everything(self._session, self._abilities, cautious=self._cautious)
+        self._enabled = listing.enabled
+        return listing.folders
 
     def open(self, folder: Folder, resume: Resume | None = None, ask: str | None = None) -> Opened:
         self._enable()
@@ -80,13 +80,13 @@ class ImapSource:
     def _examine(self, raw: bytes, how: bytes, ask: str | None) -> Reply:
         """EXAMINE and the search in one flight. A name that has to be a literal waits for the server, so that goes
         by itself."""
-        self._reader.ahead = None
+        self._reader.prefetched = None
         name = quote(raw)
         if ask is None or name is None:
             return self._session.command_with_name(b"EXAMINE", raw, how)
         search = self._reader.search_command(ask)
         reply, found = self._session.flight(b"EXAMINE %b%b" % (name, how), search)
-        self._reader.ahead = (search, found) if found.ok else None
+        self._reader.prefetched = (search, found) if found.ok else None
         return reply
 
     def _enable(self) -> None:
@@ -143,7 +143,7 @@ class ImapSource:
         return self._reader.fetch(uids)
 
     def close(self) -> None:
-        self._session.say_goodbye()
+        self._session.log_out()
 
     def hang_up(self) -> None:
         """Close at once, in the middle of whatever the server is saying."""

@@ -125,7 +125,7 @@ def test_a_folder_of_which_nothing_is_given_stops_no_other(scripted: Start, tmp_
         assert books(run(config, retry="accept")) == (13, 10, 3)
     else:
         assert books(told)[2] < 10  # those that were asked for alone
-        assert "the server gives no message: " in told.folder("Broken")["error"]
+        assert "the server delivers no message: " in told.folder("Broken")["error"]
         assert fetches(server) <= 60
 
 

@@ -66,6 +66,6 @@ def test_the_run_ends(
     told = run(config, expect=None)
     assert told.exit_code in (3, 5)
     assert time.monotonic() - began < 60
-    assert "octets a minute" in told.output
+    assert "bytes a minute" in told.output
     trickles.clear()
     run(config)

@@ -21,7 +21,7 @@ NOT_DELIVERED: dict[FetchOddity, tuple[str, str | None]] = {
     "missing": ("the server answered OK without the message", "OK FETCH completed"),
     "no-body": ("the server answered OK without the message", "OK FETCH completed"),
     "nil": ("the server gave NIL instead of the message", None),
-    "empty-string": ("the server gave 0 octets of a message of", None),
+    "empty-string": ("the server gave 0 of the message's", None),
     "no": (
         "the server refuses to give the message",
         "NO [UNAVAILABLE] UID FETCH Server error while fetching messages",

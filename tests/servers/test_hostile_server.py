@@ -198,7 +198,7 @@ def test_a_response_is_bounded(scripted: Start, inbox: Connect, line: bytes) -> 
     source = inbox(server)
     server.on(b"UID FETCH", rows(line + b" X {3000000}\r\n" + b"y" * 3_000_000 + b")"))
 
-    with pytest.raises(ConnectionLost, match=r"none belongs|come to an end"):
+    with pytest.raises(ConnectionLost, match=r"unexpected|does not end"):
         list(source.scan([1]))
 
 
@@ -223,7 +223,7 @@ def test_what_is_kept_until_a_command_ends_is_bounded(
         source.open(INBOX)
         source.uids()
 
-    with pytest.raises(ConnectionLost, match="come to an end"):
+    with pytest.raises(ConnectionLost, match="does not end"):
         look()
 
 
@@ -238,7 +238,7 @@ def test_rows_that_bring_nothing_are_not_read_for_ever(scripted: Start, inbox: C
             connection.stream.flush()
 
     server.on(b"UID FETCH", endless)
-    with pytest.raises(ConnectionLost, match="come to an end"):
+    with pytest.raises(ConnectionLost, match="does not end"):
         list(getattr(source, read)([1]))
 
 
@@ -460,7 +460,7 @@ def test_octets_sent_before_tls_began_are_refused(scripted: Start) -> None:
     error = refused(server, tls="starttls")
 
     assert isinstance(error, ConnectionRefused)
-    assert "before TLS began" in str(error)
+    assert "before the TLS handshake" in str(error)
     assert server.commands[-1] == b"STARTTLS"
 
 

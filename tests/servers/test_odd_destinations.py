@@ -189,4 +189,4 @@ def test_an_answer_to_append_that_does_not_end_is_noticed(scripted: Scripted, tm
     there = destination(scripted)
     there.on(b"APPEND", lambda _, tag, __: b"* OK still here\r\n" * 20_000 + tag + b" OK done\r\n")
     config = migration(tmp_path, source, "u1", there, "u1", destination__attempts=1)
-    assert "an answer that does not come to an end" in run(config, expect=5).output
+    assert "the server's answer does not end" in run(config, expect=5).output
