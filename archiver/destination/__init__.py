@@ -1,6 +1,6 @@
-"""Servers to fill. Folders are made, messages appended, flags changed; our own copies are deleted if asked for.
+"""Servers to fill. Folders are created, messages appended, flags changed; our own copies are deleted on request.
 
-port          what a destination has to be
+port          the interface of a destination
 imap          an IMAP server
 folder_map    which folder of the archive goes into which folder of the destination
 """

@@ -1,7 +1,6 @@
-"""An IMAP server as a destination: folders are made, messages appended, flags added and removed; nothing else.
+"""An IMAP server as a destination. Extensions are used where the server offers them; plain IMAP does the rest.
 
-One connection. What the server offers is used (MULTIAPPEND, LITERAL+, UIDPLUS, CREATE-SPECIAL-USE), what it lacks
-is done the plain way.
+The extensions are MULTIAPPEND, LITERAL+, UIDPLUS and CREATE-SPECIAL-USE.
 """
 
 from __future__ import annotations
@@ -51,18 +50,18 @@ _StoreStep = tuple[bytes, bytes, Flags]
 
 
 class ImapDestination:
-    """A logged-in connection; implements `destination_ports.MailDestination`. Belongs to one thread."""
+    """A logged-in connection; implements `MailDestination`. Belongs to one thread."""
 
     def __init__(self, server: ServerSettings, authenticator: Authenticator, spool: Spool) -> None:
         self._session, self.capabilities = connect(server, authenticator)
         self._abilities = Abilities(self.capabilities)
         self._reader = FolderReader(self._session, self._abilities, spool)
         self._appends: AppendStream | None = None
-        self._held = 0  # what the open folder held when it was last looked through
+        self._held = 0  # how many messages the open folder held when it was last listed
 
     @property
     def facts(self) -> ServerFacts:
-        """What the server said of itself so far."""
+        """What the server has said about itself so far."""
         return server_facts(self._session, self.capabilities, tuple(DESTINATION_CAPABILITIES))
 
     @property
@@ -85,13 +84,14 @@ class ImapDestination:
         )
 
     def free_octets(self) -> int | None:
-        """Room for INBOX's quota root (RFC 2087), in octets; None where there is no limit or it is not told."""
+        """The free space in INBOX's quota root (RFC 2087), in octets; None if there is no limit or it is not
+        known."""
         if "QUOTA" not in self._abilities:
             return None
         (reply,) = self._session.flight(b'GETQUOTAROOT "INBOX"')
         found = [_STORAGE.search(quota[1]) for each in reply.untagged if (quota := _QUOTA.match(each.text))]
-        rooms = [1024 * max(0, int(storage[2]) - int(storage[1])) for storage in found if storage]
-        return min(rooms, default=None)
+        free = [1024 * max(0, int(storage[2]) - int(storage[1])) for storage in found if storage]
+        return min(free, default=None)
 
     def create(self, raw: bytes, use: str | None) -> None:
         if (how := self._with_use(use)) and self._session.command_with_name(b"CREATE", raw, how).ok:
@@ -99,12 +99,12 @@ class ImapDestination:
         reply = self._session.command_with_name(b"CREATE", raw)
         if reply.ok or response_code(reply.status + b" " + reply.text) == b"ALREADYEXISTS":
             return
-        # NOTE: older servers say in words alone that it is there; then it can be opened.
+        # NOTE: older servers say only in words that the folder exists; then STATUS succeeds.
         if self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)").ok:
             return
         said = reply.status + b" " + reply.text
         error = error_of(said, self._session.where, FolderRefused, writing=True, name=raw)
-        # NOTE: "Too many mailboxes" looks like a throttle and will not pass.
+        # NOTE: "Too many mailboxes" looks like a throttle, but will not pass.
         if isinstance(error, ServerUnavailable) or classify(without_names(said, raw)) == "throttled":
             raise error
         raise _refused(error.reason, error.server_reply, raw)
@@ -114,8 +114,8 @@ class ImapDestination:
     ) -> Iterator[tuple[bytes, FolderRefused | None]]:
         for start in range(0, len(folders), _REFUSABLE):
             some = folders[start : start + _REFUSABLE]
-            made = self._together([(b"CREATE", raw, self._with_use(use)) for raw, use in some])
-            for (raw, use), ok in zip(some, made, strict=True):
+            created = self._each([(b"CREATE", raw, self._with_use(use)) for raw, use in some])
+            for (raw, use), ok in zip(some, created, strict=True):
                 refused = None
                 try:
                     if not ok:
@@ -131,12 +131,12 @@ class ImapDestination:
         return b" (USE (\\%s))" % use.removeprefix("\\").capitalize().encode("ascii")
 
     def rename(self, raw: bytes, to: bytes) -> None:
-        self.open(b"INBOX", readonly=True)  # some servers do not rename a folder that is open
+        self.open(b"INBOX", readonly=True)  # some servers do not rename the open folder
         self._appends = None
         self._session.where = Where(self._session.where.server)
         reply = self._session.command_with_strings(b"RENAME", [raw, to])
-        # NOTE: Courier says OK where there is nothing to be renamed, and one that did it before says NO.
-        if self._is_there(to) and not self._is_there(raw):
+        # NOTE: Courier says OK if there is nothing to rename, and a server that has renamed it before says NO.
+        if self._exists(to) and not self._exists(raw):
             return
         said = reply.status + b" " + reply.text
         error = error_of(said, self._session.where, FolderRefused, name=to)
@@ -149,8 +149,9 @@ class ImapDestination:
             server_reply=error.server_reply,
         )
 
-    def _is_there(self, raw: bytes) -> bool:
-        """Whether the destination has a folder. One that it cannot tell about now is not taken for missing."""
+    def _exists(self, raw: bytes) -> bool:
+        """Whether the destination has a folder. A temporary error is raised, and does not mean that it is
+        missing."""
         reply = self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)")
         if isinstance(error := self._session.refusal(reply, FolderNotFound), TemporaryError):
             raise error
@@ -159,11 +160,11 @@ class ImapDestination:
     def subscribe(self, raws: Collection[bytes]) -> None:
         commands = [(b"SUBSCRIBE", raw, b"") for raw in raws]
         for start in range(0, len(commands), _REFUSABLE):
-            self._together(commands[start : start + _REFUSABLE])
+            self._each(commands[start : start + _REFUSABLE])
 
-    def _together(self, commands: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
-        """Which of these commands, (before, name, after), are taken. They go in one flight, and after it one that
-        no server refuses; a name that has to be a literal goes by itself."""
+    def _each(self, commands: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
+        """Which of these commands, (before, name, after), succeed. They go in one flight, with a NOOP at its end,
+        which no server refuses. A command whose name needs a literal goes alone."""
         lines = [(name := quote(raw)) and b"%b %b%b" % (before, name, after) for before, raw, after in commands]
         replies = iter(self._session.flight(*filter(None, lines), b"NOOP"))
         return [
@@ -215,7 +216,8 @@ class ImapDestination:
         return [_looked_at([next(replies) for _ in lines]) for lines in asked]
 
     def _lines_to_look(self, raw: bytes, uids: Collection[int]) -> list[bytes]:
-        """No lines for a name that has to be a literal, which waits for the server."""
+        """The commands for one folder; none if its name needs a literal, which would have to wait for the
+        server."""
         if (name := quote(raw)) is None:
             return []
         chunks = format_uid_set(uids, _LINE_OCTETS)
@@ -239,9 +241,9 @@ class ImapDestination:
 
     def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:
         if not taken or self._session.exists < self._held + taken:
-            # Without the server's OK, that it shows nothing new does not say that nothing arrived.
+            # Only after an OK does a list without new messages mean that none arrived.
             self._session.required(self._session.flight(b"NOOP")[0], ServerUnavailable)
-        # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
+        # NOTE: "n:*" includes the last message even if its UID is below n (RFC 3501 section 6.4.8).
         rows = self._reader.rows_from(since) if self._session.exists else ()
         shown: dict[int, Attributes] = {}
         for row in rows:
@@ -259,14 +261,14 @@ class ImapDestination:
             if flags
         ]
         refused = self._store(steps)
-        # NOTE: a flag that a server does not take keeps out those beside it.
+        # NOTE: one flag that the server refuses makes it refuse the others of the same command.
         apart = [(chunk, sign, frozenset({flag})) for chunk, sign, flags in refused for flag in sorted(flags)]
         self._store([step for step in apart if step not in refused])
         asked = {uid for uids in changes.values() for uid in uids}
         return self.flags(asked)
 
     def _store(self, steps: Sequence[_StoreStep]) -> list[_StoreStep]:
-        """Change flags; the steps that were refused."""
+        """Change flags. Returns the steps that were refused."""
         refused: list[_StoreStep] = []
         for start in range(0, len(steps), _FLIGHT):
             some = steps[start : start + _FLIGHT]
@@ -279,14 +281,14 @@ class ImapDestination:
                     continue
                 said = reply.status + b" " + reply.text
                 error = error_of(said, self._session.where, writing=True)
-                # NOTE: "Too many user flags in mailbox" (Cyrus) will not pass.
+                # NOTE: "Too many user flags in mailbox" (Cyrus) is permanent.
                 if isinstance(error, TemporaryError) and classify(said) != "flags":
                     raise error
                 refused.append(step)
         return refused
 
     def flags(self, uids: Collection[int]) -> dict[int, Flags]:
-        """The flags the server shows of these."""
+        """The flags of these messages; those that are gone are left out."""
         shown: dict[int, Flags] = {}
         commands = [b"UID FETCH %s (UID FLAGS)" % chunk.encode() for chunk in format_uid_set(uids, _LINE_OCTETS)]
         for start in range(0, len(commands), _FLIGHT):
@@ -298,8 +300,8 @@ class ImapDestination:
         return shown
 
     def expunge(self, uids: Collection[int]) -> None:
-        if not self.can_expunge:  # a plain EXPUNGE would take other people's mail along
-            raise PermissionDenied("the destination has no UID EXPUNGE", where=self._session.where)
+        if not self.can_expunge:  # a plain EXPUNGE would also remove mail that is not ours
+            raise PermissionDenied("the destination does not offer UID EXPUNGE", where=self._session.where)
         for chunk in format_uid_set(uids, _LINE_OCTETS):
             self._session.required(self._session.flight(b"UID EXPUNGE " + chunk.encode())[0])
 
@@ -323,19 +325,19 @@ class ImapDestination:
 
 
 def _looked_at(replies: Sequence[Reply]) -> LookedAt | None:
-    """What EXAMINE and FETCH told, if all of them are good."""
+    """What EXAMINE and FETCH returned, if all of them succeeded."""
     if not replies or not all(reply.ok for reply in replies):
         return None
     items = [found for each in replies[0].untagged if (found := _ITEM.match(each.text))]
-    told = {found[1].upper(): number(found[2]) for found in items}
+    values = {found[1].upper(): number(found[2]) for found in items}
     rows = [parse_fetch(each).attributes for reply in replies[1:] for each in reply.untagged if is_fetch(each.text)]
-    return LookedAt(told.get(b"UIDVALIDITY") or 0, [row for row in rows if row is not None])
+    return LookedAt(values.get(b"UIDVALIDITY") or 0, [row for row in rows if row is not None])
 
 
 def _refused(reason: str, reply: str | None, raw: bytes) -> FolderRefused:
     name = folder_names.printable(folder_names.decode_name(raw))
     return FolderRefused(
-        f'the destination makes no folder "{name}": {reason}',
+        f'the destination does not create the folder "{name}": {reason}',
         server_reply=reply,
-        hint="name another one below [folders.rename]",
+        hint="give it another name in [folders.rename]",
     )

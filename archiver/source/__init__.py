@@ -1,7 +1,7 @@
 """Servers to archive from. Mail on them is never changed.
 
-port            what a source has to be
+port            the interface of a source
 imap            an IMAP server: EXAMINE, BODY.PEEK[], QRESYNC where it is offered
-retry           any source, wrapped: it reconnects and goes on at the same message, within bounded attempts
-same_mailbox    pure: whether two logins lead to one mailbox
+retry           wraps a source: reconnects and continues at the same message, with a limited number of attempts
+same_mailbox    pure: whether two logins lead to the same mailbox
 """

@@ -1,6 +1,6 @@
-"""An IMAP server as a source: what it offers is used, what it lacks is done the plain way.
+"""An IMAP server as a source. Extensions are used where the server offers them; plain IMAP does the rest.
 
-The source is never changed: folders are opened by EXAMINE, messages read by BODY.PEEK[].
+The source is never changed: folders are opened by EXAMINE, messages are read by BODY.PEEK[].
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _CLOSED = re.compile(rb"\A\* OK \[CLOSED\]", re.IGNORECASE)
 
 
 class ImapSource:
-    """A logged-in connection; implements `ports.MailSource`. Belongs to one thread.
+    """A logged-in connection; implements `MailSource`. Belongs to one thread.
 
-    `cautious` leaves out what some servers hang up on: ID, NAMESPACE, ENABLE, extended LIST. `accept` takes a
-    server's placeholder for the message it stands for.
+    `cautious` leaves out what some servers hang up on: ID, NAMESPACE, ENABLE, extended LIST. `accept` stores a
+    server's placeholder as the message.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ImapSource:
 
     @property
     def facts(self) -> ServerFacts:
-        """What the server said of itself so far."""
+        """What the server has said about itself so far."""
         return server_facts(self._session, self.capabilities)
 
     def list_folders(self) -> Sequence[Listed]:
@@ -74,12 +74,12 @@ class ImapSource:
             reply = self._session.command_with_name(b"EXAMINE", folder.raw)
         untagged = self._session.required(reply, FolderNotFound)
         closed = max((i for i, each in enumerate(untagged) if _CLOSED.match(each.text)), default=-1)
-        # Up to there it speaks of the folder that was open before (RFC 7162 section 3.2.11).
+        # Responses before CLOSED are about the previous folder (RFC 7162 section 3.2.11).
         return self._opened(reply, untagged[closed + 1 :], asked="QRESYNC" in how.decode())
 
     def _examine(self, raw: bytes, how: bytes, ask: str | None) -> Reply:
-        """EXAMINE and the search in one flight. A name that has to be a literal waits for the server, so that goes
-        by itself."""
+        """EXAMINE and the search in one flight. A name that needs a literal waits for the server, so that EXAMINE
+        goes alone."""
         self._reader.prefetched = None
         name = quote(raw)
         if ask is None or name is None:
@@ -90,7 +90,7 @@ class ImapSource:
         return reply
 
     def _enable(self) -> None:
-        """ENABLE, when this connection did not list the folders and so did not do it on the way."""
+        """Send ENABLE, unless this connection sent it when it listed the folders."""
         if self._enabled is None:
             command = self._abilities.enable
             self._enabled = command is not None and self._session.flight(command)[0].ok
@@ -112,19 +112,19 @@ class ImapSource:
             elif is_fetch(response.text) and (row := parse_fetch(response)).attributes:
                 changed.append(row.attributes)
         status = FolderStatus(
-            # NOTE: a server that gives no UIDVALIDITY does not keep UIDs (RFC 3501 section 2.3.1.1), yet some
-            # do and forget to say so. 0 stands for it and is a UIDVALIDITY like any other.
+            # NOTE: a server without UIDVALIDITY does not keep UIDs (RFC 3501 section 2.3.1.1), but some keep them
+            # and forget to say so. 0 then is the UIDVALIDITY, treated like any other.
             uidvalidity=items.get(b"UIDVALIDITY", 0),
             uidnext=items.get(b"UIDNEXT"),
             messages=self._session.exists,
             highestmodseq=items.get(b"HIGHESTMODSEQ") or None,
         )
-        told = asked and reply.ok and status.highestmodseq is not None
+        resynchronised = asked and reply.ok and status.highestmodseq is not None
         return Opened(
             status=status,
             keywords=keywords,
-            vanished=frozenset(vanished) if told else None,
-            changed=tuple(changed) if told else None,
+            vanished=frozenset(vanished) if resynchronised else None,
+            changed=tuple(changed) if resynchronised else None,
         )
 
     def uids(self, criteria: str | None = None) -> set[int]:
@@ -146,5 +146,5 @@ class ImapSource:
         self._session.log_out()
 
     def hang_up(self) -> None:
-        """Close at once, in the middle of whatever the server is saying."""
+        """Close at once, even in the middle of a response."""
         self._session.hang_up()

@@ -1,4 +1,4 @@
-"""What a mail source has to be."""
+"""The interface of a mail source."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from archiver.mail.reader import MailReader
 
 
 class MailSource(MailReader, Protocol):
-    """A server to archive from, one connection. It never changes the server's mail (EXAMINE, BODY.PEEK[])."""
+    """One connection to a server to archive from. It never changes the server's mail (EXAMINE, BODY.PEEK[])."""
 
     def list_folders(self) -> Sequence[Listed]:
-        """All folders with their status where the server tells it without opening them.
+        """All folders, with their status if the server gives it without opening them.
 
         Raises:
-            ServerUnavailable: the list is empty or has no INBOX-like entry at all: never "nothing there".
+            ServerUnavailable: the list is empty or incomplete. An account without folders is never assumed.
         """
 
     def open(self, folder: Folder, resume: Resume | None = None, ask: str | None = None) -> Opened:
-        """Open `folder` read-only; later calls speak of it. With `resume`, ask what changed since, if possible.
-        `ask` is an IMAP SEARCH of which the caller is going to want the UIDs, "ALL" where it wants them all.
+        """Open `folder` read-only; later calls are about it. With `resume`, also return what has changed since, if
+        the server can say so. `ask` is an IMAP SEARCH whose UIDs the caller will request next ("ALL": all UIDs),
+        so that it can be sent along.
 
         Raises:
-            FolderNotFound, PermissionDenied: this folder only.
-            FolderChanged: on reconnecting, its UIDVALIDITY is not the one that was opened.
+            FolderNotFound, PermissionDenied: about this folder only.
+            FolderChanged: after a reconnect the folder has another UIDVALIDITY than when it was opened.
         """
 
     def gives(self, uid: int) -> bool:
-        """Whether the server gives an octet of this message of the open folder.
+        """Whether the server delivers an octet of this message of the open folder.
 
         Raises:
-            TemporaryError: the connection ends, or the server says that it is a limit.
+            TemporaryError: the connection is lost, or the server refuses it because of a limit.
         """
 
     def close(self) -> None:
-        """Log out; never raises, may be called twice."""
+        """Log out. Never raises; may be called twice."""

@@ -1,7 +1,7 @@
-"""A source that reconnects: wraps a `MailSource`, goes on at the same message, within bounded attempts.
+"""A source that reconnects: wraps a `MailSource` and continues at the same message, with limited attempts.
 
-It connects at its first use, so that an idle connection is never opened. A message at which the connection
-breaks is set aside, so that it cannot stop the others.
+It connects when it is first used, so that no unused connection is opened. A message at which the connection breaks
+is set aside, so that it cannot block the others.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from archiver.source.port import MailSource
 
 T = TypeVar("T")
 
-_TRIES_ALONE = 2  # of a message that is asked for by itself; the second one on a connection that did nothing else
+_TRIES_ALONE = 2  # for a message that is requested alone; the second one on a new connection
 _BREAKS_BEFORE_A_JUMP = 2
-_BREAKS_BEFORE_A_DOUBT = 2  # of the server, while nothing was delivered
+_BREAKS_BEFORE_A_DOUBT = 2  # while nothing was delivered; then the server may be the cause
 _LONGEST_PAUSE_AT_A_MESSAGE = 2.0
 
 
 class Connection(MailSource, Protocol):
-    """A source that can also be left in the middle of what it says."""
+    """A source that can also be left in the middle of a response."""
 
     def hang_up(self) -> None:
-        """Close at once; never raises, may be called twice."""
+        """Close at once. Never raises; may be called twice."""
 
 
 class Connect(Protocol):
-    """Opens a connection; `cautious` after others were lost while it listed the folders."""
+    """Opens a connection; a `cautious` one after connections were lost while the folders were listed."""
 
     def __call__(self, *, cautious: bool) -> Connection: ...
 
 
 @dataclass(slots=True)
 class _Breaks:
-    """How often the connection broke at messages, and when that is too often.
+    """Counts the breaks of the connection at messages, and decides when there are too many.
 
-    Every message that is delivered pays for a part of a break, a large one for a whole one: a line that breaks now
-    and then may do so for ever, but a folder full of damaged messages cannot hold up all others. A break after a
-    long silence costs as much time as several others and counts as several. While nothing was delivered at all, it
-    is in doubt whether messages are to blame.
+    Every delivered message pays for a part of a break, a large one for a whole break. So a line may break now and
+    then for ever, but a folder full of damaged messages cannot delay all others. A break after a long silence took
+    as much time as several and counts as several. While nothing was delivered at all, messages may not be the
+    cause.
     """
 
     in_a_row: int = 0
@@ -66,38 +66,37 @@ class _Breaks:
     _most: float = 12.0
 
     def add(self, seconds: float) -> None:
-        """It broke, after so many seconds without a message."""
+        """The connection broke after so many seconds without a message."""
         self.in_a_row += 1
         self._debt += 1 + seconds // 60
 
     def pay(self, octets: int) -> None:
-        """A message was delivered."""
+        """A message of so many octets was delivered."""
         self.in_a_row, self.delivered = 0, True
         self._debt = max(0.0, self._debt - min(1.0, max(0.2, octets / (1 << 20))))
         self._most = max(40.0, self._debt + 6)
 
     @property
     def nothing_works(self) -> bool:
-        """Whether this may not be the fault of single messages: nothing was delivered that shows it."""
+        """Whether the server may be the cause, since it has delivered no message at all."""
         return not self.delivered and self._debt >= _BREAKS_BEFORE_A_DOUBT
 
     @property
     def too_many(self) -> bool:
-        """Whether what is asked for now has to be left for another run."""
+        """Whether the rest of the folder has to be left to the next run."""
         return self._debt >= self._most
 
     def give_up_here(self) -> None:
-        """What was asked for is left; what is asked for next gets a few tries of its own."""
+        """The rest of the folder is left; what is requested next may break a few times again."""
         self._most = self._debt + 6
 
 
 class RetryingSource:
-    """Implements `ports.MailSource` over connections that may be lost.
+    """Implements `MailSource` over connections that may be lost.
 
-    `attempts` without progress are made before an error goes up. `pause(seconds)` waits, and raises when the
-    run is to end. `leave()` says that other connections go on with the work, so that this one need not wait for a
-    server that wants fewer of them; once it said so, this source is not used any more. A `patient` one waits as
-    long as five minutes for a server that throttles; others give up for now, so that other accounts go on.
+    After `attempts` without progress the error is raised. `pause(seconds)` waits, and raises when the run is
+    stopped. `leave()` returns whether other connections take over the work, so that this one need not wait for a
+    server that throttles; if it does, this source must not be used any more. `patient` is that of `Backoff`.
     """
 
     def __init__(
@@ -118,14 +117,14 @@ class RetryingSource:
         self._breaks = _Breaks()
         self._server: str | None = None
         self._source: Connection | None = None
-        self._talking = False
+        self._streaming = False
         self._folder: Folder | None = None
         self._folder_again = False
         self._uidvalidity: int | None = None
         self._cautious = False
 
     def connect_now(self) -> None:
-        """Connect, in a single attempt, whose failure goes up; for a connection that can be done without."""
+        """Connect in a single attempt, whose error is raised; for an optional connection."""
         self._connected()
 
     def list_folders(self) -> Sequence[Listed]:
@@ -134,12 +133,12 @@ class RetryingSource:
             try:
                 return source.list_folders()
             except ConnectionLost:
-                # Exchange 2003 hangs up on NAMESPACE. NOTE: not at the first loss, which may be the line's: without
-                # the namespace folders have other paths, and the account's globs mean others.
+                # Exchange 2003 hangs up on NAMESPACE. NOTE: not after the first loss, which may be the network's:
+                # without the namespace folders have other paths, and the account's globs match others.
                 self._cautious = self._backoff.failures > 0 or self._backoff.attempts <= 2
                 raise
 
-        return self._insist(listed)
+        return self._with_retries(listed)
 
     def open(self, folder: Folder, resume: Resume | None = None, ask: str | None = None) -> Opened:
         self._folder = None
@@ -147,20 +146,21 @@ class RetryingSource:
         def opened() -> Opened:
             return self._connected().open(folder, resume, ask)
 
-        result = self._insist(opened)
+        result = self._with_retries(opened)
         self._folder, self._uidvalidity = folder, result.status.uidvalidity
         return result
 
     def uids(self, criteria: str | None = None) -> set[int]:
         try:
-            return self._insist(lambda: self._reopened().uids(criteria))
-        except CountsDisagree:  # mail may have come or gone meanwhile: opening the folder again tells
+            return self._with_retries(lambda: self._reopened().uids(criteria))
+        except CountsDisagree:  # mail may have come or gone meanwhile; opening the folder again shows it
             self._folder_again = self._folder is not None
-        return self._insist(lambda: self._reopened().uids(criteria))
+        return self._with_retries(lambda: self._reopened().uids(criteria))
 
     def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
-        # NOTE: asked again from the start after a loss; the port allows a message to come twice. Progress is to
-        # get further than before, else a line that always breaks at the same octet would be tried for ever.
+        # NOTE: after a loss the scan starts again; the port allows a message to come twice. It counts as progress
+        # only to get further than before, else a line that always breaks at the same octet would be tried for
+        # ever.
         furthest = 0
         while True:
             try:
@@ -189,13 +189,13 @@ class RetryingSource:
                 self._failed(error)
 
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
-        """As the port says. A message at which the connection broke is set aside at once, and the others are asked
-        for without it; one that is asked for by itself gets a second try. After breaks one behind the other the
-        search goes on elsewhere, so that a damaged stretch holds up as little as possible.
+        """As in the port. A message at which the connection broke is set aside at once, and the others are
+        requested without it; a message that is requested alone gets a second try. After breaks in a row the fetch
+        continues elsewhere in the folder, so that a damaged stretch delays as little as possible.
 
         Raises:
-            AllRefused: the server gives no message of this folder.
-            ServerUnavailable: about this folder alone: the connection broke at too many messages in a row.
+            AllRefused: the server delivers no message of this folder.
+            ServerUnavailable: about this folder only: the connection broke at too many messages in a row.
         """
         tries = _TRIES_ALONE if len(uids) == 1 else 1
         stretches = [sorted(set(uids))]
@@ -215,7 +215,7 @@ class RetryingSource:
                     since = time.monotonic()
                 continue
             except AllRefused:
-                raise  # asked again, it would say the same; it may be about this folder alone
+                raise  # another attempt would end in the same way; other folders may be fine
             except TemporaryError as error:
                 suspect = error.where.uid if error.where else None
                 if suspect is None or suspect not in left or isinstance(error, Throttled):
@@ -238,7 +238,7 @@ class RetryingSource:
             stretches += [part for part in (rest[:middle], rest[middle:]) if part]
 
     def gives(self, uid: int) -> bool:
-        """As the port says, in a single attempt; a connection that breaks gives nothing."""
+        """As in the port, in a single attempt; a connection that breaks delivers nothing."""
         try:
             given = self._reopened().gives(uid)
         except TemporaryError as error:
@@ -255,15 +255,15 @@ class RetryingSource:
         source, self._source = self._source, None
         if source is None:
             return
-        if self._talking:  # somebody stopped listening half-way; a goodbye would wait for all the rest
+        if self._streaming:  # the caller stopped half-way; LOGOUT would wait for all the rest
             source.hang_up()
         else:
             source.close()
 
     def _streamed(self, stream: Iterator[T]) -> Iterator[T]:
-        self._talking = True
+        self._streaming = True
         yield from stream
-        self._talking = False
+        self._streaming = False
 
     def _connected(self) -> Connection:
         if self._source is None:
@@ -271,7 +271,7 @@ class RetryingSource:
         return self._source
 
     def _reopened(self) -> Connection:
-        """The connection, with the folder open that was open on the one before."""
+        """The connection, with the folder open that was open on the previous one."""
         fresh = self._source is None or self._folder_again
         source = self._connected()
         if fresh and self._folder is not None:
@@ -285,7 +285,7 @@ class RetryingSource:
                 )
         return source
 
-    def _insist(self, operation: Callable[[], T]) -> T:
+    def _with_retries(self, operation: Callable[[], T]) -> T:
         while True:
             try:
                 result = operation()
@@ -298,8 +298,8 @@ class RetryingSource:
                 return result
 
     def _broke(self, error: TemporaryError, uid: int, seconds: float, in_a_row: int) -> None:
-        """The connection broke at a message, which is set aside: that is progress, as long as messages are to
-        blame. Raises `error` if they cannot be."""
+        """The connection broke at a message, which is set aside. That is progress, as long as messages are the
+        cause. Raises `error` if another connection takes over, NothingDelivered if the server may be the cause."""
         self._drop()
         self._backoff.progressed()
         self._server = error.where.server if error.where else None
@@ -308,28 +308,28 @@ class RetryingSource:
             raise error
         if self._breaks.nothing_works:
             raise NothingDelivered(
-                f"{error.reason}, at every message that was asked for",
+                f"{error.reason}, at every requested message",
                 where=error.where and replace(error.where, uid=None),
             )
         delay = min(0.25 * 2.0 ** (in_a_row - 1), _LONGEST_PAUSE_AT_A_MESSAGE)
-        self._progress(Noted(f"{error.message}, at uid {uid}; going on in {delay:g} seconds"))
+        self._progress(Noted(f"{error.message}, at uid {uid}; continuing in {delay:g} seconds"))
         self._pause(delay)
 
     def _given_up(self, left: int) -> None:
-        """The folder, or this part of it, is left for another run."""
+        """Leave the folder, or this part of it, to the next run."""
         folder, count = self._folder, self._breaks.in_a_row
         self._breaks.give_up_here()
         raise ServerUnavailable(
-            f"the connection broke at {count} messages one after the other; {left} more are left for the next run",
+            f"the connection broke at {count} messages in a row; {left} more are left for the next run",
             where=Where(self._server, printable(folder.name) if folder else None, operation="fetch"),
         )
 
     def _drop(self) -> None:
         source, self._source = self._source, None
-        self._talking = False
+        self._streaming = False
         if source is not None:
             source.hang_up()
-        self._pause(0)  # an end that was asked for is no failure of the server
+        self._pause(0)  # a stopped run also loses its connections, and that is no failure of the server
 
     def _failed(self, error: TemporaryError) -> None:
         """Drop the connection and wait, or give up by raising `error`."""

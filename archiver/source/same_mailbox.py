@@ -1,8 +1,8 @@
-"""Whether two logins lead to one mailbox: pure decisions over what servers show.
+"""Whether two logins lead to the same mailbox: pure decisions about what servers show.
 
-A name proves nothing: a server has several, and one name leads to another server tomorrow. A UIDVALIDITY proves
-little, since many servers take the time for it. What a mailbox is known by are its newest messages: the same UIDs
-under the same UIDVALIDITY with the same sizes and dates.
+A host name proves nothing: a server has several, and a name may point to another server tomorrow. A UIDVALIDITY
+proves little, since many servers take it from the clock. A mailbox is recognised by its newest messages: the same
+UIDs under the same UIDVALIDITY with the same sizes and dates.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ NEWEST = 20
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """What tells a message from others under one UID: its RFC822.SIZE, and its INTERNALDATE in seconds since 1970.
-    None where it is not known."""
+    """What distinguishes messages with the same UID: RFC822.SIZE, and INTERNALDATE in seconds since 1970. None if
+    it is not known."""
 
     size: int | None
     arrived: int | None
@@ -33,14 +33,14 @@ Prints = Mapping[int, Print]
 
 
 def print_of(attributes: Attributes) -> Print:
-    """What a server shows of a message."""
+    """The print of a message as a server shows it."""
     return Print(attributes.size, internaldate_seconds(attributes.internaldate))
 
 
 @dataclass(frozen=True, slots=True)
 class Resemblance:
-    """How many messages of two mailboxes are the same, how many are others under the same UIDs, and in which
-    folders those are that are the same."""
+    """How many messages of two mailboxes are the same, how many have the same UID but differ, and which folders
+    hold the same ones."""
 
     same: int = 0
     other: int = 0
@@ -48,7 +48,7 @@ class Resemblance:
 
     @property
     def proven(self) -> bool:
-        """Whether it is one mailbox, as far as looking can tell."""
+        """Whether this shows that both are the same mailbox."""
         return self.same > 0 and self.other == 0
 
     def __add__(self, more: Resemblance) -> Resemblance:
@@ -56,14 +56,14 @@ class Resemblance:
 
 
 def resemblance(raw: bytes, expected: Prints, seen: Iterable[Attributes]) -> Resemblance:
-    """How far a folder shows the messages that are expected. One that is gone says nothing; nor does one of which
-    size or date alone differs, since servers count sizes differently from one day to the next, and dates get lost
-    when files are copied."""
+    """Compare the messages that a folder shows with the expected ones. A missing message does not count, nor does
+    one where only size or date differs: servers change how they count sizes, and dates get lost when files are
+    copied."""
     shown: dict[int, Print] = {}
     for each in seen:
         if each.uid in expected:
-            told, before = print_of(each), shown.get(each.uid, Print(None, None))
-            shown[each.uid] = Print(_or(told.size, before.size), _or(told.arrived, before.arrived))
+            new, old = print_of(each), shown.get(each.uid, Print(None, None))
+            shown[each.uid] = Print(_or(new.size, old.size), _or(new.arrived, old.arrived))
     same = other = 0
     for uid, found in shown.items():
         known = expected[uid]
@@ -80,18 +80,18 @@ def _or(one: int | None, other: int | None) -> int | None:
 
 
 def shown_by(listed: Iterable[Listed]) -> dict[bytes, int]:
-    """The UIDVALIDITY of every folder that tells it."""
+    """The UIDVALIDITY of every folder whose status is known."""
     return {each.folder.raw: each.status.uidvalidity for each in listed if each.folder.selectable and each.status}
 
 
 def filled_of(listed: Iterable[Listed]) -> dict[bytes, int]:
-    """The same of those folders that hold messages: no other can prove anything."""
+    """The same for folders with messages; no others can prove anything."""
     return shown_by(each for each in listed if each.status and each.status.messages)
 
 
 def suspects(here: Mapping[bytes, int], there: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """Folders that may be one, by their raw names here and there: they have one UIDVALIDITY, and one name too, or
-    no other folder has that UIDVALIDITY. INBOX comes first."""
+    """Folders that may be the same, by their raw names here and there: they have the same UIDVALIDITY, and either
+    the same name or a UIDVALIDITY that no other folder has. INBOX comes first."""
     pairs = [(raw, raw) for raw, uidvalidity in here.items() if there.get(raw) == uidvalidity]
     paired = {raw for raw, _ in pairs}
     alone_here, alone_there = _alone(here), _alone(there)
@@ -108,8 +108,7 @@ def _alone(folders: Mapping[bytes, int]) -> dict[int, bytes]:
 
 
 def renewed(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder], epochs: Mapping[int, KnownEpoch]) -> int:
-    """How many folders the source has of those that the archive knows, if every one of them has another UIDVALIDITY
-    now; else 0."""
+    """How many folders of the archive the source still has, if every one of them has a new UIDVALIDITY; else 0."""
     shown = shown_by(listed)
     before = {
         raw: epoch.uidvalidity
@@ -120,6 +119,6 @@ def renewed(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder], epochs
 
 
 def renewed_words(count: int) -> str:
-    """What is to be said where all of so many folders are renewed."""
+    """The warning that all of so many folders have a new UIDVALIDITY."""
     which = f"all {count:,} folders have" if count > 1 else "the only folder has"
-    return f"{which} a new UIDVALIDITY: the source was rebuilt, or its host leads to another server now"
+    return f"{which} a new UIDVALIDITY: the source was rebuilt, or its host name points to another server now"

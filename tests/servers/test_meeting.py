@@ -452,7 +452,8 @@ def test_all_folders_with_a_new_uidvalidity_are_worth_a_line(
     config = migration(tmp_path, source, "u1", there, "u1")
     assert run(config).report["notices"] == []
     source.folders |= {name: ScriptedFolder(8, {1: message(1)}) for name in names}
-    line = "all 2 folders have a new UIDVALIDITY: the source was rebuilt, or its host leads to another server now"
+    why = "the source was rebuilt, or its host name points to another server now"
+    line = f"all 2 folders have a new UIDVALIDITY: {why}"
     assert [each.text for each in checked(config).notices] == [line]
     result = run(config)
     assert result.report["notices"] == [{"folder": "", "kind": "renewed", "count": 2, "text": line}]
