@@ -1,7 +1,8 @@
 """The command line: the verbs, the exit codes, and how errors are shown.
 
-Each verb is a module of this package: its options and help, what it does, and what it prints. Such a module imports
-Luigi, SQLAlchemy, the clients of servers and Rich only inside its functions, so that `archiver --help` is quick.
+Each verb is a module of this package: its options and help, what it does, and what it prints. It is imported when
+the verb is given, and imports Luigi, SQLAlchemy, the clients of servers and Rich only inside its functions, so that
+`archiver --help` and `archiver VERB --help` are quick.
 """
 
 from __future__ import annotations
@@ -9,30 +10,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from archiver.config.secrecy import redacted
 from archiver.errors import ArchiverError, ConfigError
-from pipelines.cli.archive import archive
-from pipelines.cli.check import check
-from pipelines.cli.demo import demo
-from pipelines.cli.export import export
-from pipelines.cli.gc import gc
-from pipelines.cli.init import init
-from pipelines.cli.rebuild import rebuild
-from pipelines.cli.repair import repair
-from pipelines.cli.replay import replay
-from pipelines.cli.report import report
-from pipelines.cli.retry import retry
-from pipelines.cli.run import run
-from pipelines.cli.search import search
-from pipelines.cli.show import show
-from pipelines.cli.status import status
-from pipelines.cli.verify import verify
 
 #: What the exit code says; with several accounts the worst counts.
 EXIT_CODES: dict[int, str] = {
@@ -93,27 +80,43 @@ def archiver(
         raise typer.Exit(2)
 
 
-#: All verbs in the order of the help, each with its line there.
-VERBS: Sequence[tuple[Callable[..., int], str]] = (
-    (init, "Write a commented account file."),
-    (check, "Log in, look at the server and the folders, change nothing."),
-    (run, "Archive accounts; with a [destination] replay and compare them, too."),
-    (archive, "The archive step alone."),
-    (replay, "The archive onto the destination; the source is not asked."),
-    (status, "What the archives hold, and what waits in quarantine."),
-    (report, "What the last run did: as text, or as a page for the browser."),
-    (search, "Find messages by sender, subject, date, size, flags."),
-    (show, "One message: its header, where it lies, its parts, its octets."),
-    (verify, "Prove that every message is there, octet for octet; at the destination, too."),
-    (repair, "Fetch again what is missing or damaged in the archive."),
-    (retry, "Try quarantined messages again, or accept their loss."),
-    (export, "Folders, of now or of then, as a Maildir, as mboxes or as single files."),
-    (gc, "What killed runs left in buckets: list it, or remove it."),
-    (rebuild, "Make a lost or damaged catalog again."),
-    (demo, "See the whole job in a minute, without an account."),
-)
-for _verb, _line in VERBS:
-    app.command(short_help=_line)(_verb)
+#: All verbs in the order of the help, each with its line there. A verb is a function in a module of its name.
+VERBS: Mapping[str, str] = {
+    "init": "Write a commented account file.",
+    "check": "Log in, look at the server and the folders, change nothing.",
+    "run": "Archive accounts; with a [destination] replay and compare them, too.",
+    "archive": "The archive step alone.",
+    "replay": "The archive onto the destination; the source is not asked.",
+    "status": "What the archives hold, and what waits in quarantine.",
+    "report": "What the last run did: as text, or as a page for the browser.",
+    "search": "Find messages by sender, subject, date, size, flags.",
+    "show": "One message: its header, where it lies, its parts, its octets.",
+    "verify": "Prove that every message is there, octet for octet; at the destination, too.",
+    "repair": "Fetch again what is missing or damaged in the archive.",
+    "retry": "Try quarantined messages again, or accept their loss.",
+    "export": "Folders, of now or of then, as a Maildir, as mboxes or as single files.",
+    "gc": "What killed runs left in buckets: list it, or remove it.",
+    "rebuild": "Make a lost or damaged catalog again.",
+    "demo": "See the whole job in a minute, without an account.",
+}
+
+
+class _Verb(TyperCommand):
+    """A verb whose module is imported when the verb is given: `archiver --help` need not import all of them."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        assert self.name is not None
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(self.name)(getattr(import_module(f"pipelines.cli.{self.name}"), self.name))
+        return typer.main.get_command(alone).make_context(info_name, args, parent, **extra)
+
+
+def _not_imported_yet() -> None:
+    """Stands for a verb's function in the list of verbs."""
+
+
+for _name, _line in VERBS.items():
+    app.command(_name, short_help=_line, cls=_Verb)(_not_imported_yet)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
