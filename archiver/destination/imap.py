@@ -27,13 +27,12 @@ from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import connect
 from archiver.imap.replies import error_of, response_code
 from archiver.imap.session import Reply
-from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status, quote
+from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status, quote, uid_sets
 from archiver.mail import folder_names
 from archiver.mail.content import Spool
 from archiver.mail.flags import parse_flags
 from archiver.mail.model import Attributes, Fetched, Flags, Undelivered
 from archiver.mail.refusal import classify
-from archiver.mail.uidset import format_uid_set
 
 _ITEM = re.compile(rb"\A\* OK \[(UIDVALIDITY|UIDNEXT) (\d+)\]", re.IGNORECASE)
 _PERMANENT = re.compile(rb"\A\* OK \[PERMANENTFLAGS \(([^)]*)\)\]", re.IGNORECASE)
@@ -41,7 +40,6 @@ _READ_ONLY = re.compile(rb"\A\[READ-ONLY\]", re.IGNORECASE)
 _LIMIT = re.compile(r"APPENDLIMIT=(\d+)")
 _QUOTA = re.compile(rb"\A\* QUOTA .*\(([^()]*)\)\s*\Z", re.IGNORECASE)
 _STORAGE = re.compile(rb"STORAGE (\d+) (\d+)", re.IGNORECASE)
-_LINE_OCTETS = 900
 _FLIGHT = 50
 _REFUSABLE = 8  # commands in a flight of which each may be refused: Courier hangs up at the tenth refusal in a row
 
@@ -220,8 +218,8 @@ class ImapDestination:
         server."""
         if (name := quote(raw)) is None:
             return []
-        chunks = format_uid_set(uids, _LINE_OCTETS)
-        return [b"EXAMINE " + name, *(b"UID FETCH %b %b" % (chunk.encode(), ATTRIBUTES) for chunk in chunks)]
+        chunks = uid_sets(uids)
+        return [b"EXAMINE " + name, *(b"UID FETCH %b %b" % (chunk, ATTRIBUTES) for chunk in chunks)]
 
     @property
     def _stream(self) -> AppendStream:
@@ -254,9 +252,9 @@ class ImapDestination:
 
     def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:
         steps = [
-            (chunk.encode(), sign, flags)
+            (chunk, sign, flags)
             for (added, removed), uids in changes.items()
-            for chunk in format_uid_set(uids, _LINE_OCTETS)
+            for chunk in uid_sets(uids)
             for sign, flags in ((b"+", added), (b"-", removed))
             if flags
         ]
@@ -290,7 +288,7 @@ class ImapDestination:
     def flags(self, uids: Collection[int]) -> dict[int, Flags]:
         """The flags of these messages; those that are gone are left out."""
         shown: dict[int, Flags] = {}
-        commands = [b"UID FETCH %s (UID FLAGS)" % chunk.encode() for chunk in format_uid_set(uids, _LINE_OCTETS)]
+        commands = [b"UID FETCH %s (UID FLAGS)" % chunk for chunk in uid_sets(uids)]
         for start in range(0, len(commands), _FLIGHT):
             for reply in self._session.flight(*commands[start : start + _FLIGHT]):
                 for response in self._session.required(reply):
@@ -302,8 +300,8 @@ class ImapDestination:
     def expunge(self, uids: Collection[int]) -> None:
         if not self.can_expunge:  # a plain EXPUNGE would also remove mail that is not ours
             raise PermissionDenied("the destination does not offer UID EXPUNGE", where=self._session.where)
-        for chunk in format_uid_set(uids, _LINE_OCTETS):
-            self._session.required(self._session.flight(b"UID EXPUNGE " + chunk.encode())[0])
+        for chunk in uid_sets(uids):
+            self._session.required(self._session.flight(b"UID EXPUNGE " + chunk)[0])
 
     def uids(self, criteria: str | None = None) -> set[int]:
         return self._reader.uids(criteria)

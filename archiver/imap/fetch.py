@@ -17,14 +17,12 @@ from pathlib import Path
 from archiver.errors import AllRefused, ArchiveNotWritable, ConnectionLost, ServerUnavailable, Throttled
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.session import BodyReader, Session
-from archiver.imap.tokens import Response, is_fetch, number, parse_fetch
+from archiver.imap.tokens import Response, is_fetch, number, parse_fetch, uid_sets
 from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, Spool, is_placeholder
 from archiver.mail.model import Attributes, Body, Fetched, Undelivered
-from archiver.mail.uidset import format_uid_set
 
 WINDOW = 100  # UIDs in one command; a refusal costs log2 of it in commands
 IN_FLIGHT = 4  # commands in flight, once the connection has delivered a message
-LINE_OCTETS = 900  # UW and Yahoo accept about 1,000 octets a line
 SPOOL_OCTETS = 1 << 20  # a larger message goes to a spool file
 _PIECE = 256 << 10
 # After so many refused single messages, or refused commands, another message is requested to see whether the server
@@ -224,14 +222,14 @@ class FetchStream:
             return
         while self._queue and len(self._flying) < (IN_FLIGHT if self.delivered else 1):
             window = self._queue.popleft()
-            chunks = list(format_uid_set(window.pending, LINE_OCTETS))
+            chunks = list(uid_sets(window.pending))
             if len(chunks) > 1:  # the line for a scattered set would be too long
                 uids = list(window.pending)
                 middle = len(uids) // 2
                 for part in (uids[middle:], uids[:middle]):
                     self._queue.appendleft(_Window(dict.fromkeys(part), window.last_chance))
                 continue
-            (window.tag,) = self.session.send(b"UID FETCH %s %s" % (chunks[0].encode(), self.items))
+            (window.tag,) = self.session.send(b"UID FETCH %s %s" % (chunks[0], self.items))
             self._flying.append(window)
 
     def _outcome_of(self, response: Response) -> Fetched | Undelivered | None:

@@ -22,15 +22,13 @@ from archiver.imap.fetch import FetchStream, read_header
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import BodyReader, Reply, Session
-from archiver.imap.tokens import Response, is_fetch, parse_fetch, parse_search
+from archiver.imap.tokens import Response, is_fetch, parse_fetch, parse_search, uid_sets
 from archiver.mail.content import Spool
 from archiver.mail.model import Attributes, Body, Fetched, Undelivered
-from archiver.mail.uidset import format_uid_set
 
 #: What is fetched of messages without their octets.
 ATTRIBUTES = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
 
-_LINE_OCTETS = 900  # UW and Yahoo accept about 1,000 octets a line
 _MOST_UIDS = 10_000_000  # a larger folder is not believed, and would not fit into memory
 _SPARE = 1000  # messages that may have arrived since the server said how many there are
 
@@ -57,7 +55,7 @@ class FolderReader:
         # NOTE: a truncated SEARCH must not be taken for the whole folder: mail would seem to have vanished.
         shown = found
         if self._session.exists:
-            shown = self._bounded(each.uid for each in self._rows("1:*", b"(UID)"))
+            shown = self._bounded(each.uid for each in self._rows(b"1:*", b"(UID)"))
         if len(shown) != self._session.exists:
             raise CountsDisagree(self._session.exists, shown | found, where=self._session.where)
         return shown
@@ -72,7 +70,7 @@ class FolderReader:
         prefetched, self.prefetched = self.prefetched, None
         reply = prefetched[1] if prefetched and prefetched[0] == command else self._session.flight(command)[0]
         if not reply.ok and otherwise is ServerUnavailable:
-            return (each.uid for each in self._rows("1:*", b"(UID)"))  # Yahoo: SEARCH fails, FETCH works
+            return (each.uid for each in self._rows(b"1:*", b"(UID)"))  # Yahoo: SEARCH fails, FETCH works
         untagged = self._session.required(reply, otherwise)
         return (uid for response in untagged for uid in parse_search(response))
 
@@ -97,19 +95,19 @@ class FolderReader:
             items += b" (CHANGEDSINCE %d)" % changed_since
         if uids is None:
             if self._session.exists:
-                yield from self._rows("1:*", items)
+                yield from self._rows(b"1:*", items)
             return
-        for chunk in format_uid_set(uids, _LINE_OCTETS):
+        for chunk in uid_sets(uids):
             yield from self._rows(chunk, items)
 
     def rows_from(self, uid: int) -> Iterator[Attributes]:
         """FLAGS, INTERNALDATE and RFC822.SIZE from a UID on, and always of the last message, whatever its UID."""
-        return self._rows(f"{uid}:*", ATTRIBUTES)
+        return self._rows(b"%d:*" % uid, ATTRIBUTES)
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         section = b"HEADER" if field is None else b"HEADER.FIELDS (%s)" % field.encode("ascii")
         items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[%s])" % (self._identity_item(), section)
-        for chunk in format_uid_set(uids, _LINE_OCTETS):
+        for chunk in uid_sets(uids):
             for response in self._fetch(chunk, items, read_header):
                 row = parse_fetch(response)
                 if row.has_body and not row.clean:
@@ -119,15 +117,15 @@ class FolderReader:
                     header = row.body.header if isinstance(row.body, Body) else row.body
                     yield row.attributes, header or b""
 
-    def _rows(self, uid_set: str, items: bytes) -> Iterator[Attributes]:
+    def _rows(self, uid_set: bytes, items: bytes) -> Iterator[Attributes]:
         for response in self._fetch(uid_set, items):
             attributes = parse_fetch(response).attributes
             if attributes:
                 yield attributes
 
-    def _fetch(self, uid_set: str, items: bytes, body_reader: BodyReader | None = None) -> Iterator[Response]:
+    def _fetch(self, uid_set: bytes, items: bytes, body_reader: BodyReader | None = None) -> Iterator[Response]:
         """The rows of one FETCH as they arrive. If the caller stops half-way, the rest is read and dropped."""
-        (tag,) = self._session.send(b"UID FETCH %s %s" % (uid_set.encode(), items))
+        (tag,) = self._session.send(b"UID FETCH %s %s" % (uid_set, items))
         finished = False
         try:
             for answers in count():
@@ -185,8 +183,8 @@ class FolderReader:
             return
         wanted = {each.uid for each in doubtful}
         there: set[int] = set()
-        for chunk in format_uid_set(wanted, _LINE_OCTETS):
-            (reply,) = self._session.flight(b"UID SEARCH UID " + chunk.encode())
+        for chunk in uid_sets(wanted):
+            (reply,) = self._session.flight(b"UID SEARCH UID " + chunk)
             if not reply.ok:
                 there |= wanted
                 break

@@ -6,13 +6,13 @@ Pure functions. Folder names stay octets: those are a folder's identity on the w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
 from archiver.mail.flags import parse_flags
 from archiver.mail.model import Attributes, Body, FolderStatus
-from archiver.mail.uidset import parse_uid_ranges
+from archiver.mail.uidset import format_uid_set, parse_uid_ranges
 
 _LIST = re.compile(
     rb'\A\* (?:LIST|LSUB|XLIST) \(([^)]*)\) (NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00) (.*)\Z', re.IGNORECASE | re.DOTALL
@@ -38,6 +38,7 @@ _ITEM = re.compile(
 )
 _ROW = re.compile(rb"\A\* (\d+) FETCH \(", re.IGNORECASE)
 
+_LINE_OCTETS = 900  # UW and Yahoo accept about 1,000 octets a line
 _HIGHEST_UID = 2**32 - 1  # RFC 3501 section 2.3.1.1
 _HIGHEST = 2**63 - 1  # RFC 7162 section 7; also the largest integer of a database
 _VANISHED_AT_ONCE = 200_000
@@ -100,6 +101,11 @@ def quote(raw: bytes) -> bytes | None:
     if _UNSAFE.search(raw):
         return None
     return b'"' + raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
+def uid_sets(uids: Iterable[int]) -> Iterator[bytes]:
+    """The UIDs as sets (`1:3,7`), each short enough for the line of one command."""
+    return (each.encode() for each in format_uid_set(uids, _LINE_OCTETS))
 
 
 def name_of(response: Response, token: bytes) -> bytes:
