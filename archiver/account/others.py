@@ -77,7 +77,7 @@ class AccountsBeside:
                 # NOTE: one mailbox may have two names. Then the folder, the UIDVALIDITY, the UID and the octets
                 # are the same; of two mailboxes that were made at the same second all of that is not.
                 is_here = mailbox(claim.host, claim.user) == self._mailbox
-                if is_here or claim.digest == ours[claim.target][claim.uid].digest:
+                if is_here or claim.digest == ours[claim.target][claim.uid].message.digest:
                     found[claim.target][claim.uid] = each.account
         return found
 

@@ -22,7 +22,7 @@ from archiver.errors import CountsDisagree, IntegrityError
 from archiver.events import Noted, Progress
 from archiver.facts.archive import EpochFact, FlagsFact, StateFact, StoredFact, VanishedFact
 from archiver.journal.recorder import BATCH_MESSAGES, Batch, Recorder
-from archiver.mail.content import BROKE, HEADER_OCTETS, header_digest, message_id
+from archiver.mail.content import BROKE, HEADER_OCTETS, header_digest, with_header
 from archiver.mail.folder_names import matches
 from archiver.mail.model import (
     Attributes,
@@ -34,7 +34,6 @@ from archiver.mail.model import (
     Placement,
     Quarantined,
     Resume,
-    Twin,
 )
 from archiver.mail.window import window_words
 from archiver.source.port import MailSource
@@ -213,18 +212,17 @@ class Surveyor:
     def _take_back(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> dict[int, Flags]:
         """Messages that had vanished and are on the server again: their octets are here."""
         back: dict[int, Flags] = {}
-        recorded = self.catalog.attributes(epoch.number, seen)
         for placement in list(self.catalog.placements(epoch.number, uids=seen.keys())):
             uid = placement.uid
             try:
                 header = self._header(placement)
             except IntegrityError:
                 continue  # somebody removed the file; the message is fetched again
-            twin = Twin(placement, message_id(header), header_digest(header))
-            now = replace(seen[uid], internaldate=recorded[uid].internaldate)
-            fact = self._known_again(epoch, now, twin, "returned")
-            back[uid] = fact.flags
-            self.batch.moved(fact, [(placement, replace(placement, flags=fact.flags, present=True))])
+            now = replace(seen[uid], internaldate=placement.message.internaldate)
+            message = with_header(placement.message, header).seen_as(now)
+            fact = StoredFact(epoch.number, message, "returned", self.now())
+            back[uid] = message.flags
+            self.batch.moved(fact, [(placement, replace(placement, message=message, present=True))])
         return back
 
     def _header(self, placement: Placement) -> bytes:
@@ -307,16 +305,16 @@ class Surveyor:
         for placement in self.catalog.placements(epoch.number, uids=changed):
             flags = changed[placement.uid]
             fact = FlagsFact(epoch.number, placement.uid, flags, self.now())
-            self.batch.moved(fact, [(placement, replace(placement, flags=flags))])
+            self.batch.moved(fact, [(placement, placement.with_flags(flags))])
 
     def _match_again(self, surveyed: Surveyed, present: set[int]) -> None:
         """Known messages in a new epoch are linked, not fetched, but those whose octets the archive lost."""
         matches = known_again(self.source, self.catalog, present, surveyed.wanted, self._usable)
         while some := list(islice(matches, BATCH_MESSAGES)):
-            lacking = self.store.lacking([each.twin.placement for each in some])
+            lacking = self.store.lacking([each.twin for each in some])
             for found in some:
                 # NOTE: a match may be one of a message that another one of them took.
-                if found.seen.uid in surveyed.wanted and found.twin.placement.digest not in lacking:
+                if found.seen.uid in surveyed.wanted and found.twin.digest not in lacking:
                     self._link(surveyed, found)
 
     def _usable(self, placement: Placement) -> bool:
@@ -325,28 +323,11 @@ class Surveyor:
         return not placement.present or (placement.directory, placement.uidvalidity) not in self.shown
 
     def _link(self, surveyed: Surveyed, found: Match) -> None:
-        fact = self._known_again(surveyed.epoch, found.seen, found.twin, found.how)
-        if self.batch.linked(fact, surveyed.placement(fact), found.twin.placement):
+        message = found.twin.message.seen_as(found.seen)
+        fact = StoredFact(surveyed.epoch.number, message, found.how, self.now())
+        if self.batch.linked(fact, surveyed.placement(fact), found.twin):
             surveyed.wanted.discard(found.seen.uid)
         # else its octets are not where they should be; it stays wanted and is fetched
-
-    def _known_again(self, epoch: KnownEpoch, seen: Attributes, twin: Twin, how: str) -> StoredFact:
-        return StoredFact(
-            epoch=epoch.number,
-            uid=seen.uid,
-            digest=twin.placement.digest,
-            size=twin.placement.size,
-            crlf_size=twin.placement.crlf_size,
-            server_size=seen.size,
-            internaldate=seen.internaldate,
-            arrived=twin.placement.arrived,
-            flags=seen.flags or frozenset(),
-            message_id=twin.message_id,
-            header_digest=twin.header_digest,
-            emailid=seen.emailid,
-            matched=how,
-            at=self.now(),
-        )
 
 
 def _resume(epoch: KnownEpoch | None) -> Resume | None:

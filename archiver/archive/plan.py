@@ -25,7 +25,6 @@ from archiver.mail.model import (
     Placement,
     Plan,
     Quarantined,
-    Twin,
 )
 from archiver.mail.window import is_window
 
@@ -253,12 +252,12 @@ def identity_key(attributes: Attributes) -> tuple[str, int | None, int | None] |
 K = TypeVar("K", bound=Hashable)
 
 
-def unique_twins(candidates: Iterable[tuple[K, Twin]], usable: Iterable[bool]) -> dict[K, Twin]:
+def unique_twins(candidates: Iterable[tuple[K, Placement]], usable: Iterable[bool]) -> dict[K, Placement]:
     """The candidates whose key names one digest only in the whole account, and of which one is usable."""
     digests: dict[K, set[Digest]] = {}
-    chosen: dict[K, Twin] = {}
+    chosen: dict[K, Placement] = {}
     for (key, twin), is_usable in zip(candidates, usable, strict=True):
-        digests.setdefault(key, set()).add(twin.placement.digest)
+        digests.setdefault(key, set()).add(twin.digest)
         if is_usable:
             chosen.setdefault(key, twin)
     return {key: twin for key, twin in chosen.items() if len(digests[key]) == 1}

@@ -15,7 +15,7 @@ from typing import Literal
 from archiver.archive.plan import groups_of, header_key, identity_key, unique_twins
 from archiver.catalog.port import Catalog
 from archiver.mail.content import header_digest, internaldate_seconds, message_id
-from archiver.mail.model import Attributes, Placement, Twin
+from archiver.mail.model import Attributes, Placement
 from archiver.source.port import MailSource
 
 _MATCHED_AT_ONCE = 10_000
@@ -26,7 +26,7 @@ class Match:
     """A message as the server shows it now, the archive's message it is, and how that is known."""
 
     seen: Attributes
-    twin: Twin
+    twin: Placement
     how: Literal["emailid", "headers"]
 
 
@@ -57,16 +57,17 @@ def _of_sizes(
 ) -> Iterator[Match]:
     """Match all messages of some sizes. Size belongs to every key, so what is unique among them is unique."""
     candidates = catalog.candidates({each.size for each in seen.values() if each.size is not None})
-    may_be = [usable(twin.placement) for _, twin in candidates]
+    may_be = [usable(each) for each in candidates]
     if not any(may_be):
         return
-    by_identity = unique_twins([(identity_key(each), twin) for each, twin in candidates], may_be)
+    by_identity = unique_twins([(identity_key(each.message.attributes), each) for each in candidates], may_be)
     for uid in sorted(wanted & seen.keys()):
         identity = identity_key(seen[uid])
         if identity is not None and identity in by_identity:
             yield Match(seen[uid], by_identity[identity], "emailid")
+    recorded = [(each, each.message) for each in candidates]
     by_header = unique_twins(
-        [(header_key(each, twin.message_id, twin.header_digest), twin) for each, twin in candidates], may_be
+        [(header_key(its.attributes, its.message_id, its.header_digest), each) for each, its in recorded], may_be
     )
     sized = {(key.size, key.instant) for key in by_header if key is not None}
     alike = [uid for uid, each in seen.items() if (each.size, internaldate_seconds(each.internaldate)) in sized]

@@ -7,9 +7,9 @@ from typing import Literal
 
 from archiver.errors import FolderChanged
 from archiver.facts.archive import StateFact, StoredFact
-from archiver.mail.content import arrived_of, header_digest, message_id
+from archiver.mail.content import arrived_of, with_header
 from archiver.mail.headers import headers_of
-from archiver.mail.model import Fetched, KnownEpoch, KnownFolder, Listed, Opened, Placement
+from archiver.mail.model import Fetched, KnownEpoch, KnownFolder, Listed, Opened, Placement, StoredMessage
 
 #: Which messages in quarantine are tried: those that a plain run tries, or all.
 Retry = Literal["due", "all"]
@@ -45,38 +45,15 @@ class Surveyed:
 
     def stored_fact(self, fetched: Fetched, at: str) -> StoredFact:
         """What is recorded of a message that came."""
-        attributes, body = fetched.attributes, fetched.body
-        return StoredFact(
-            epoch=self.epoch.number,
-            uid=attributes.uid,
-            digest=body.digest,
-            size=body.size,
-            crlf_size=body.crlf_size,
-            server_size=attributes.size,
-            internaldate=attributes.internaldate,
-            arrived=arrived_of(attributes.internaldate, body.header),
-            flags=attributes.flags or frozenset(),
-            message_id=message_id(body.header),
-            header_digest=header_digest(body.header),
-            emailid=attributes.emailid,
-            matched=None,
-            at=at,
-            headers=headers_of(body.header),
-        )
+        seen, body = fetched.attributes, fetched.body
+        arrived = arrived_of(seen.internaldate, body.header)
+        bare = StoredMessage.bare(seen.uid, body.digest, body.size, body.crlf_size, arrived)
+        message = with_header(bare, body.header).seen_as(seen)
+        return StoredFact(self.epoch.number, message, None, at, headers_of(body.header))
 
     def placement(self, fact: StoredFact) -> Placement:
         """Where a message of this folder belongs."""
-        return Placement(
-            directory=self.known.directory,
-            uidvalidity=self.epoch.uidvalidity,
-            generation=self.epoch.generation,
-            uid=fact.uid,
-            digest=fact.digest,
-            size=fact.size,
-            crlf_size=fact.crlf_size,
-            arrived=fact.arrived,
-            flags=fact.flags,
-        )
+        return Placement(self.known.directory, self.epoch.uidvalidity, self.epoch.generation, fact.message)
 
 
 def same_folder(surveyed: Surveyed, opened: Opened) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from archiver.facts.archive import StoredFact
-from archiver.mail.content import header_digest, message_id, read_header
+from archiver.mail.content import read_header, with_header
 from archiver.mail.headers import headers_of
 from archiver.mail.model import Attributes, KnownEpoch, Placement
 from archiver.storage.port import MessageStore
@@ -49,23 +49,9 @@ def adopted(
     now: Callable[[], str],
 ) -> StoredFact:
     """The fact of an orphan; `attributes` is what the server says of it, None where it cannot be asked."""
-    seen = attributes or Attributes(placement.uid, placement.flags)
     with store.open(placement) as file:
         header = read_header(file)
-    return StoredFact(
-        epoch=epoch.number,
-        uid=placement.uid,
-        digest=placement.digest,
-        size=placement.size,
-        crlf_size=placement.crlf_size,
-        server_size=seen.size,
-        internaldate=seen.internaldate,
-        arrived=placement.arrived,
-        flags=seen.flags or frozenset(),
-        message_id=message_id(header),
-        header_digest=header_digest(header),
-        emailid=seen.emailid,
-        matched=None,
-        at=now(),
-        headers=headers_of(header),
-    )
+    message = with_header(placement.message, header)
+    if attributes is not None:
+        message = message.seen_as(attributes)
+    return StoredFact(epoch.number, message, None, now(), headers_of(header))

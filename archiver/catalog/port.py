@@ -35,7 +35,6 @@ from archiver.mail.model import (
     Placement,
     Quarantined,
     Tally,
-    Twin,
 )
 
 
@@ -89,7 +88,7 @@ class Catalog(Protocol):
     def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
         """Committed places of equal octets that arrived at the same second, by (digest, arrived)."""
 
-    def candidates(self, sizes: Collection[int]) -> Sequence[tuple[Attributes, Twin]]:
+    def candidates(self, sizes: Collection[int]) -> Sequence[Placement]:
         """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
 
     def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:

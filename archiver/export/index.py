@@ -39,10 +39,10 @@ def add_to(index: TextIO, message: Outgoing, place: dict[str, object]) -> None:
         "uidvalidity": placement.uidvalidity,
         "uid": placement.uid,
         "flags": sorted(placement.flags),
-        "internaldate": internaldate_to_send(message.internaldate, placement.arrived),
+        "internaldate": internaldate_to_send(message.message.internaldate, placement.arrived),
         "size": placement.size,
         "digest": placement.digest,
-        "message_id": message.message_id,
+        "message_id": message.message.message_id,
         "vanished": not message.present,
     }
     _write(index, record)

@@ -7,10 +7,9 @@ docs/formats.md specifies the lines; folders and epochs are named by numbers giv
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Union, get_args
+from dataclasses import dataclass
+from typing import ClassVar, Union
 
 from archiver.facts.destination import (
     CopiedFact,
@@ -31,7 +30,7 @@ from archiver.facts.destination import (
     TwinFact,
     UnsentFact,
 )
-from archiver.mail.model import Digest, Flags, Headers
+from archiver.mail.model import Digest, Flags, Headers, StoredMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +79,14 @@ class EpochFact:
 class StoredFact:
     """A message's octets are durable in the store. Ends its quarantine and its having vanished.
 
-    `matched` is how it was known without a download: "emailid", "headers", "returned" (it had vanished under the
-    same UID); None if fetched.
-    `server_size` is RFC822.SIZE; `internaldate` the server's text or None. `headers` may be None where those of its
-    digest are in the journal already, and in journals from before 0.3.0.
+    In JSON the fields of `message` stand among the others. `matched` is how it was known without a download:
+    "emailid", "headers", "returned" (it had vanished under the same UID); None if fetched. `headers` may be None
+    where those of its digest are in the journal already, and in journals from before 0.3.0.
     """
 
     kind: ClassVar[str] = "stored"
     epoch: int
-    uid: int
-    digest: Digest
-    size: int
-    crlf_size: int
-    server_size: int | None
-    internaldate: str | None
-    arrived: int
-    flags: Flags
-    message_id: str | None
-    header_digest: Digest | None
-    emailid: str | None
+    message: StoredMessage
     matched: str | None
     at: str
     headers: Headers | None = None
@@ -242,55 +230,6 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     RenamingFact,
     RenamedFact,
 ]
-
-_KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in get_args(Fact)}
-_FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _KINDS.values()}
-_OF_HEADERS = tuple(field.name for field in fields(Headers))
-_TUPLES = frozenset({"path", "uids", "repaired"})
-_ROWS = frozenset({"messages", "frames", "attempted"})
-_SETS = frozenset({"flags", "attributes", "source_flags", "lost"})
-_encode = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
-
-
-def fact_to_json(fact: Fact) -> str:
-    """One JSON object on one line, keys in a fixed order. Octets of a name are written as Latin-1."""
-    record: dict[str, object] = {"fact": fact.kind}
-    for name in _FIELDS[type(fact)]:
-        value = getattr(fact, name)
-        if value.__class__ is bytes:
-            value = value.decode("latin-1")
-        elif value.__class__ is frozenset:
-            value = sorted(value)
-        elif value.__class__ is Headers:
-            value = {each: getattr(value, each) for each in _OF_HEADERS}
-        record[name] = value
-    return _encode(record)
-
-
-def fact_from_json(line: str) -> Fact:
-    """The inverse of `fact_to_json`.
-
-    Raises:
-        ValueError: not a fact this version knows.
-    """
-    try:
-        record = json.loads(line)
-        cls = _KINDS[record.pop("fact")]
-        for name in record.keys() & _TUPLES:
-            record[name] = tuple(record[name])
-        for name in record.keys() & _SETS:
-            record[name] = frozenset(record[name])
-        for name in record.keys() & _ROWS:
-            if isinstance(record[name], list):  # a state's `messages` are a number
-                record[name] = tuple(tuple(row) for row in record[name])
-        if record.get("headers") is not None:
-            record["headers"] = Headers(**record["headers"])
-        if "raw" in record:
-            record["raw"] = record["raw"].encode("latin-1")
-        fact: Fact = cls(**record)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"not a known fact: {line[:120]!r}") from error
-    return fact
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,6 @@ class Found:
 
     folder: str
     placement: Placement
-    internaldate: str | None
-    message_id: str | None
     gone_at: str | None
     is_current: bool
     headers: Headers | None

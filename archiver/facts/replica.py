@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from archiver.errors import BackendError
-from archiver.mail.model import Attributes, Digest, Flags, Listed, Placement
+from archiver.mail.model import Attributes, Digest, Flags, Listed, Placement, StoredMessage
 
 MessageKey = tuple[int, int]
 """A message of the archive: its epoch's number and its UID there."""
@@ -90,36 +90,41 @@ class Stranger:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message of the archive that a target lacks. `present` is False for one that vanished at the source. Where
-    the placement's flags are those of the past, `followed` are those of now: only what changes in the archive from
-    here on is to be followed."""
+    """A message of the archive that a target lacks. Where the placement's flags are those of the past, `followed`
+    are those of now: only what changes in the archive from here on is to be followed."""
 
-    key: MessageKey
+    epoch: int
     placement: Placement
-    internaldate: str | None
-    message_id: str | None
-    present: bool = True
     followed: Flags | None = None
+
+    @property
+    def key(self) -> MessageKey:
+        return self.epoch, self.placement.uid
+
+    @property
+    def message(self) -> StoredMessage:
+        return self.placement.message
+
+    @property
+    def present(self) -> bool:
+        """False for a message that vanished at the source."""
+        return self.placement.present
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A message in a target, as recorded. `message_flags` are the archive's flags now, `source_flags` those that
-    were replayed, `flags` what the destination said afterwards, `lost` those it does not keep. `size` is the
-    destination's RFC822.SIZE then; `sent_digest` is None where the true octets were sent. `folder` is the number of
-    the archive's folder."""
+    """A message in a target, as recorded. `message` is as the archive has it now, of the epoch `epoch`.
+    `source_flags` are those of its flags that were replayed, `flags` what the destination said afterwards, `lost`
+    those it does not keep. `size` is the destination's RFC822.SIZE then; `sent_digest` is None where they were
+    sent unaltered. `folder` is the number of the archive's folder."""
 
     uid: int
-    key: MessageKey
+    epoch: int
+    message: StoredMessage
     how: str
-    digest: Digest
-    sent_size: int
-    sent_crlf_size: int
     sent_digest: Digest | None
     size: int | None
-    arrived: int
     dated: bool
-    message_flags: Flags
     source_flags: Flags
     flags: Flags
     lost: Flags
@@ -128,6 +133,10 @@ class Copy:
     removed: bool = False
     marked: bool = False
     folder: int = 0
+
+    @property
+    def key(self) -> MessageKey:
+        return self.epoch, self.message.uid
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from archiver.errors import ConfigError, IntegrityError
-from archiver.facts.archive import Fact, Segment, fact_from_json, fact_to_json
+from archiver.facts.archive import Fact, Segment
+from archiver.facts.codec import fact_from_json, fact_to_json
 from archiver.mail.model import Digest
 
 FORMAT = "archiver-journal/1"

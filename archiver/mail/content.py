@@ -11,12 +11,13 @@ import calendar
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 from typing import BinaryIO
 
-from archiver.mail.model import Body, Digest
+from archiver.mail.model import Body, Digest, StoredMessage
 
 #: A header block is kept up to here.
 HEADER_OCTETS = 1 << 20
@@ -146,6 +147,11 @@ def message_id(header: bytes) -> str | None:
     value = value[start:end] if 0 <= start < end else value
     text = _escaped(value.decode("ascii", "backslashreplace"))[:_MESSAGE_ID_LENGTH]
     return None if text in ("", "<>") else text
+
+
+def with_header(message: StoredMessage, header: bytes) -> StoredMessage:
+    """The message with what is recorded of its header block."""
+    return replace(message, message_id=message_id(header), header_digest=header_digest(header))
 
 
 def _field(header: bytes, name: str) -> bytes | None:

@@ -153,23 +153,95 @@ class Undelivered:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message of the archive: its octets by their digest, and what is known of it in its folder.
+
+    Every fact, row, place and copy of a message holds one of these: the fields are those of a `stored` line of the
+    journal, in its order, and columns of the catalog's table `message`. To add one, add it here with a default, so
+    that older lines are read, and to the table with a migration.
+
+    `size` and `crlf_size` count the stored octets, as in `Body`; `server_size` is RFC822.SIZE. `internaldate` is
+    the server's text, verbatim, and `arrived` the same moment in seconds since 1970. What the server did not say
+    is None.
+    """
+
+    uid: int
+    digest: Digest
+    size: int
+    crlf_size: int
+    server_size: int | None
+    internaldate: str | None
+    arrived: int
+    flags: Flags
+    message_id: str | None
+    header_digest: Digest | None
+    emailid: str | None
+
+    @classmethod
+    def bare(
+        cls, uid: int, digest: Digest, size: int, crlf_size: int, arrived: int, flags: Flags = frozenset()
+    ) -> StoredMessage:
+        """A message of which nothing else is known: no server has said anything, and its header was not read."""
+        return cls(uid, digest, size, crlf_size, None, None, arrived, flags, None, None, None)
+
+    def seen_as(self, seen: Attributes) -> StoredMessage:
+        """With all that a server says of it: under the server's UID, with the server's flags."""
+        return replace(
+            self,
+            uid=seen.uid,
+            server_size=seen.size,
+            internaldate=seen.internaldate,
+            flags=seen.flags or frozenset(),
+            emailid=seen.emailid,
+        )
+
+    @property
+    def attributes(self) -> Attributes:
+        """What the server said of it, without the MODSEQ."""
+        return Attributes(self.uid, self.flags, self.internaldate, size=self.server_size, emailid=self.emailid)
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Where a message lives in a store; everything a store needs to name its place.
 
-    `directory` is the folder's place in the store, assigned once and kept in the catalog. `arrived` is the
-    INTERNALDATE in seconds since 1970. `present` is False once the message vanished or its epoch ended.
+    `directory` is the folder's place in the store, assigned once and kept in the catalog. `present` is False once
+    the message vanished or its epoch ended.
     """
 
     directory: str
     uidvalidity: int
     generation: int
-    uid: int
-    digest: Digest
-    size: int
-    crlf_size: int
-    arrived: int
-    flags: Flags = frozenset()
+    message: StoredMessage
     present: bool = True
+
+    @property
+    def uid(self) -> int:
+        return self.message.uid
+
+    @property
+    def digest(self) -> Digest:
+        return self.message.digest
+
+    @property
+    def size(self) -> int:
+        return self.message.size
+
+    @property
+    def crlf_size(self) -> int:
+        return self.message.crlf_size
+
+    @property
+    def arrived(self) -> int:
+        return self.message.arrived
+
+    @property
+    def flags(self) -> Flags:
+        return self.message.flags
+
+    def with_flags(self, flags: Flags) -> Placement:
+        """The same message with other flags."""
+        return replace(self, message=replace(self.message, flags=flags))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,15 +322,6 @@ class Numbers(NamedTuple):
     generations: Mapping[tuple[int, int], int]
     destination: int
     target: int
-
-
-@dataclass(frozen=True, slots=True)
-class Twin:
-    """A committed message with its place, as a source of bytes for an equal one."""
-
-    placement: Placement
-    message_id: str | None
-    header_digest: Digest | None
 
 
 #: A message that was quarantined or refused is tried again in this many runs after the one that met it.

@@ -90,9 +90,8 @@ class PastCopies:
             for place in self.catalog.placements(epoch, uids=uids)
         }
         for each in batch:
-            place, flags = places[each.key], each.placement.flags
-            sent = replace(place, flags=flags)
-            yield replace(each, placement=sent, present=place.present, followed=place.flags)
+            place = places[each.key]
+            yield replace(each, placement=place.with_flags(each.placement.flags), followed=place.flags)
 
     def _find_covered(self, target: int, folders: Collection[int]) -> set[MessageKey]:
         """Messages for which the copy of another one with the same octets stands, that was not there then: after a
@@ -102,7 +101,7 @@ class PastCopies:
         for batch in self._lacking_from(_FIRST, target, folders, _BATCH):
             copies = self._now.equal(target, {each.placement.digest for each in batch})
             of_then = self._there_then(copy.key for copy in copies)
-            free = Counter(copy.digest for copy in copies if copy.key not in of_then)
+            free = Counter(copy.message.digest for copy in copies if copy.key not in of_then)
             for each in batch:
                 digest = each.placement.digest
                 if used[digest] < free[digest]:

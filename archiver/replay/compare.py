@@ -159,7 +159,7 @@ class DestinationVerifier:
                 self._folder(result, target, folders)
                 continue
             self.progress(Working(printable(folders[0].folder.name)))
-            octets = sum(copy.sent_size for copy in copies)
+            octets = sum(copy.message.size for copy in copies)
             self.progress(Planned(len(copies), octets))
             self._compare(result, copies, _names(folders), _by_uid(looked.seen), {})
             self.progress(Verified(len(copies), octets))
@@ -181,9 +181,9 @@ class DestinationVerifier:
             return
         while window := list(islice(copies, _DEEP_WINDOW if self.deep else _WINDOW)):
             self.check_stop()
-            self.progress(Planned(len(window), sum(copy.sent_size for copy in window)))
+            self.progress(Planned(len(window), sum(copy.message.size for copy in window)))
             self._window(result, window, names)
-            self.progress(Verified(len(window), sum(copy.sent_size for copy in window)))
+            self.progress(Verified(len(window), sum(copy.message.size for copy in window)))
 
     def _whole(
         self, result: DestinationCheck, name: str, copies: Sequence[Copy], what: str, expected: str, found: str
@@ -215,9 +215,9 @@ class DestinationVerifier:
                 continue
             found = list(_differences(copy, seen[copy.uid]))
             if (how := octets.get(copy.uid)) == "other":
-                found.append(("octets", copy.sent_digest or copy.digest, "other octets"))
+                found.append(("octets", copy.sent_digest or copy.message.digest, "other octets"))
             elif how is not None and how.startswith("not delivered"):
-                found.append(("octets", copy.sent_digest or copy.digest, how))
+                found.append(("octets", copy.sent_digest or copy.message.digest, how))
             if _was_rewritten(copy, how):
                 check.rewritten += 1
             if _changed_there(copy, seen[copy.uid]):
@@ -241,7 +241,7 @@ class DestinationVerifier:
                 continue
             copy = wanted[outcome.attributes.uid]
             found = likeness_of_fetched(outcome)
-            if found.digest == (copy.sent_digest or copy.digest):
+            if found.digest == (copy.sent_digest or copy.message.digest):
                 results[copy.uid] = "exact"
                 continue
             builder = LikenessBuilder()
@@ -283,15 +283,17 @@ def _all_well(target: KnownTarget, copies: Sequence[Copy], looked: LookedAt) -> 
 
 def _differences(copy: Copy, seen: Attributes) -> Iterator[tuple[str, str, str]]:
     """(what, expected, found) of what a listing shows."""
-    sizes = {copy.size} if copy.repaired or copy.likeness in _REWRITTEN else {copy.sent_size, copy.sent_crlf_size}
+    sizes = (
+        {copy.size} if copy.repaired or copy.likeness in _REWRITTEN else {copy.message.size, copy.message.crlf_size}
+    )
     if copy.likeness == "other":
-        yield "octets", copy.digest, "the destination altered it when it was appended"
+        yield "octets", copy.message.digest, "the destination altered it when it was appended"
     elif seen.size is not None and seen.size not in sizes:
         yield "size", " or ".join(map(str, sorted(size for size in sizes if size is not None))), str(seen.size)
-    if copy.dated and not same_moment(internaldate_seconds(seen.internaldate), copy.arrived):
-        yield "INTERNALDATE", f"{copy.arrived} seconds since 1970", str(seen.internaldate)
-    if seen.flags is not None and copy.message_flags != copy.source_flags:
-        wanted = copy.message_flags - copy.lost
+    if copy.dated and not same_moment(internaldate_seconds(seen.internaldate), copy.message.arrived):
+        yield "INTERNALDATE", f"{copy.message.arrived} seconds since 1970", str(seen.internaldate)
+    if seen.flags is not None and copy.message.flags != copy.source_flags:
+        wanted = copy.message.flags - copy.lost
         shown = respelled(seen.flags, wanted)
         if shown != wanted:
             yield "flags", " ".join(sorted(wanted)), " ".join(sorted(shown))

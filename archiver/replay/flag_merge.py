@@ -35,16 +35,16 @@ def change_of(copy: Copy, now: Flags, opened: OpenedTarget) -> Change:
     there; one that disappeared is removed, unless its user set it himself. A mark of ours for a message that is
     back at the source is taken away. What cannot be written into a command is left alone.
     """
-    appeared = copy.message_flags - copy.source_flags
-    disappeared = copy.source_flags - copy.message_flags
+    appeared = copy.message.flags - copy.source_flags
+    disappeared = copy.source_flags - copy.message.flags
     taken_away = copy.flags - now
     set_there = now - copy.flags
-    keepable = opened.kept(sendable(copy.message_flags))
+    keepable = opened.kept(sendable(copy.message.flags))
     added = (appeared & keepable) - now - taken_away
     removed = sendable(disappeared & now) - set_there
     if copy.marked:
-        removed |= (DELETED & now) - copy.message_flags
-    return Change(added, removed, copy.message_flags - keepable)
+        removed |= (DELETED & now) - copy.message.flags
+    return Change(added, removed, copy.message.flags - keepable)
 
 
 def grouped(changes: Mapping[int, Change]) -> dict[tuple[Flags, Flags], set[int]]:

@@ -225,7 +225,7 @@ def one_mailbox(file: str, problem: str, proof: Resemblance) -> ConfigError:
 def copies_in(catalog: Catalog, target: int) -> Prints:
     """The newest copies in a folder of a destination, as it showed them."""
     newest = catalog.at_destinations().newest(target, NEWEST)
-    return {copy.uid: Print(copy.size, copy.arrived if copy.dated else None) for copy in newest}
+    return {copy.uid: Print(copy.size, copy.message.arrived if copy.dated else None) for copy in newest}
 
 
 def _seen(destination: MailDestination, expected: Iterable[tuple[bytes, Prints]]) -> Resemblance:

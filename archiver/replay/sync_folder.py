@@ -153,7 +153,7 @@ class TargetPass:
             copy.dated
             and copy.size is not None
             and seen.size not in (None, copy.size)
-            and not same_moment(internaldate_seconds(seen.internaldate), copy.arrived)
+            and not same_moment(internaldate_seconds(seen.internaldate), copy.message.arrived)
             for seen in self.destination.scan(newest)
             if (copy := newest.get(seen.uid)) is not None
         )
@@ -230,7 +230,7 @@ class TargetPass:
         left_over: dict[str, list[Copy]] = {}
         copies = self.context.copies.left_over(target.number, {each.placement.digest for each in pending})
         for copy in sorted(copies, key=lambda copy: copy.removed):  # those that are there first
-            left_over.setdefault(copy.digest, []).append(copy)
+            left_over.setdefault(copy.message.digest, []).append(copy)
         still = []
         for outgoing in pending:
             equal = left_over.get(outgoing.placement.digest)
@@ -318,7 +318,7 @@ class TargetPass:
             self.job.steps += 1
 
     def _follow(self, target: Target, copies: Sequence[Copy]) -> None:
-        spelling = {copy.uid: copy.message_flags | copy.source_flags for copy in copies}
+        spelling = {copy.uid: copy.message.flags | copy.source_flags for copy in copies}
         now = _respelled(self.destination.flags(spelling.keys()), spelling)
         there = [copy for copy in copies if copy.uid in now]
         changes = {copy.uid: change_of(copy, now[copy.uid], target.opened) for copy in there}
@@ -327,8 +327,8 @@ class TargetPass:
         for copy in there:
             flags = shown[copy.uid]
             change = changes[copy.uid]
-            lost = change.lost | (copy.message_flags & (copy.lost | change.added) - flags)
-            self._fact(ReflaggedFact(target.number, copy.uid, copy.message_flags, flags, lost, self.context.now()))
+            lost = change.lost | (copy.message.flags & (copy.lost | change.added) - flags)
+            self._fact(ReflaggedFact(target.number, copy.uid, copy.message.flags, flags, lost, self.context.now()))
         unmarked = tuple(copy.uid for copy in there if copy.marked)
         if unmarked:
             self._fact(MarkedFact(target.number, unmarked, False, self.context.now()))

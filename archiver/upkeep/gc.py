@@ -204,7 +204,9 @@ class GarbageStep:
 
 def _digests(fact: Fact) -> Iterator[Digest]:
     """What a fact names."""
-    if isinstance(fact, StoredFact | HeadersFact):
+    if isinstance(fact, StoredFact):
+        yield fact.message.digest
+    elif isinstance(fact, HeadersFact):
         yield fact.digest
     elif isinstance(fact, PackedFact):
         yield fact.pack

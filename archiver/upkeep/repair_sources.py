@@ -150,9 +150,9 @@ class AtDestination:
         """Copies of which the true octets were sent, also those of messages that vanished from the source."""
         known = chain(self.copies.copies(target.number), self.copies.left_over(target.number, list(wanted)))
         return {
-            copy.uid: copy.digest
+            copy.uid: copy.message.digest
             for copy in known
-            if copy.digest in wanted and copy.sent_digest is None and not copy.removed
+            if copy.message.digest in wanted and copy.sent_digest is None and not copy.removed
         }
 
     def _target(

@@ -73,6 +73,7 @@ def _is_called(known: KnownFolder, name: str) -> bool:
 def found_to_record(found: Found) -> dict[str, Any]:
     """A message that was found, for JSON. Control characters are escaped."""
     place, headers = found.placement, found.headers
+    message = place.message
     return {
         "reference": reference_of(found),
         "folder": printable(found.folder),
@@ -81,9 +82,9 @@ def found_to_record(found: Found) -> dict[str, Any]:
         "digest": place.digest,
         "size": place.size,
         "arrived": arrived_text(place.arrived),
-        "internaldate": found.internaldate and printable(found.internaldate),
+        "internaldate": message.internaldate and printable(message.internaldate),
         "flags": [printable(flag) for flag in sorted(place.flags)],
-        "message_id": found.message_id and printable(found.message_id),
+        "message_id": message.message_id and printable(message.message_id),
         "present": found.gone_at is None,
         "gone_at": found.gone_at,
         "headers": headers and {name: value and printable(value) for name, value in asdict(headers).items()},

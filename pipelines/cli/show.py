@@ -150,7 +150,7 @@ def _show(
     facts.show_header = False
     for each in places:
         facts.add_row("folder", Text(f"{printable(each.folder)}, {_standing(each)}"))
-    facts.add_row("arrived", Text(printable(places[0].internaldate or arrived_text(place.arrived))))
+    facts.add_row("arrived", Text(printable(place.message.internaldate or arrived_text(place.arrived))))
     facts.add_row("flags", Text(printable(" ".join(sorted(place.flags)) or "none")))
     facts.add_row("size", f"{place.size:,} octets")
     facts.add_row("digest", place.digest)

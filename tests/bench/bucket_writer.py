@@ -22,7 +22,7 @@ from typing import Any, Literal
 from archiver.config.settings import S3Settings
 from archiver.journal.recorder import BATCH_MESSAGES
 from archiver.mail.content import body_of
-from archiver.mail.model import Placement
+from archiver.mail.model import Body, Placement, StoredMessage
 from archiver.storage.bucket.prefetch import SMALL_OCTETS
 from archiver.storage.s3.open import open_bucket
 from tests.recorded_packs import RecordedPacks
@@ -47,6 +47,10 @@ def messages_of(octets: int) -> Messages:
             yield header + text[at : at + octets - len(header)]
 
     return messages
+
+
+def _placement(uid: int, body: Body) -> Placement:
+    return Placement("", 7, 1, StoredMessage.bare(uid, body.digest, body.size, body.crlf_size, 0))
 
 
 def bare_loop(messages: Messages, count: int, threads: int) -> None:
@@ -85,7 +89,7 @@ def store(messages: Messages, count: int, below: int, client: Literal["auto", "b
                     return
                 for uid, octets in enumerate(messages(first, min(count, first + BATCH_MESSAGES)), first + 1):
                     body = body_of(octets)
-                    batch.put(Placement("", 7, 1, uid, body.digest, body.size, body.crlf_size, 0), body)
+                    batch.put(_placement(uid, body), body)
                 batch.commit()
 
         with ThreadPoolExecutor(CONNECTIONS) as pool:

@@ -36,9 +36,10 @@ from archiver.mail.model import (
     KnownFolder,
     Placement,
     Quarantined,
+    StoredMessage,
     Tally,
-    Twin,
 )
+from tests.stored_messages import altered
 
 AT = "2026-11-23T07:00:00Z"
 LATER = "2026-11-24T07:00:00Z"
@@ -58,17 +59,19 @@ def stored(uid: int, epoch: int = 1) -> StoredFact:
     """A message that was fetched; its octets follow from its UID, whatever the epoch."""
     return StoredFact(
         epoch=epoch,
-        uid=uid,
-        digest=digest_of(f"message {uid}"),
-        size=100 + uid,
-        crlf_size=200 + uid,
-        server_size=300 + uid,
-        internaldate="17-Jul-1996 02:44:25 -0700",
-        arrived=837596665,
-        flags=SEEN,
-        message_id=f"<{uid}@example.org>",
-        header_digest=digest_of(f"header {uid}"),
-        emailid=None,
+        message=StoredMessage(
+            uid=uid,
+            digest=digest_of(f"message {uid}"),
+            size=100 + uid,
+            crlf_size=200 + uid,
+            server_size=300 + uid,
+            internaldate="17-Jul-1996 02:44:25 -0700",
+            arrived=837596665,
+            flags=SEEN,
+            message_id=f"<{uid}@example.org>",
+            header_digest=digest_of(f"header {uid}"),
+            emailid=None,
+        ),
         matched=None,
         at=AT,
     )
@@ -76,8 +79,7 @@ def stored(uid: int, epoch: int = 1) -> StoredFact:
 
 def placement(uid: int, directory: str = "INBOX", *, present: bool = True) -> Placement:
     """Where `stored(uid)` is."""
-    digest = digest_of(f"message {uid}")
-    return Placement(directory, 7, 1, uid, digest, 100 + uid, 200 + uid, 837596665, SEEN, present)
+    return Placement(directory, 7, 1, stored(uid).message, present)
 
 
 def failed(uid: int, epoch: int = 1, *, at: str = AT) -> QuarantinedFact:
@@ -226,7 +228,7 @@ class CatalogContract:
     # Messages
 
     def test_known_are_the_present_messages(self, catalog: Catalog) -> None:
-        flagged = replace(stored(2), flags=frozenset({"\\Flagged", "$Forwarded"}))
+        flagged = altered(stored(2), flags=frozenset({"\\Flagged", "$Forwarded"}))
         apply(catalog, INBOX, FIRST, stored(1), flagged, stored(3), VanishedFact(1, (3,), AT))
 
         assert catalog.known(1) == {1: SEEN, 2: frozenset({"\\Flagged", "$Forwarded"})}
@@ -240,7 +242,7 @@ class CatalogContract:
 
     def test_flags_are_kept_as_they_are(self, catalog: Catalog) -> None:
         odd = frozenset({"\\Seen", "a b", '"', "NonJunk", "nonjunk", "ü", "\udcff"})
-        apply(catalog, INBOX, FIRST, replace(stored(1), flags=odd), replace(stored(2), flags=frozenset()))
+        apply(catalog, INBOX, FIRST, altered(stored(1), flags=odd), altered(stored(2), flags=frozenset()))
 
         assert catalog.known(1) == {1: odd, 2: frozenset()}
 
@@ -285,10 +287,10 @@ class CatalogContract:
         apply(catalog, INBOX, FIRST, stored(1), VanishedFact(1, (1,), AT))
         assert catalog.known(1) == {}
 
-        apply(catalog, replace(stored(1), flags=frozenset(), at=LATER))
+        apply(catalog, altered(stored(1), flags=frozenset(), at=LATER))
 
         assert catalog.known(1) == {1: frozenset()}
-        assert list(catalog.placements(1)) == [replace(placement(1), flags=frozenset())]
+        assert list(catalog.placements(1)) == [altered(placement(1), flags=frozenset())]
 
     def test_placements_of_an_epoch_in_uid_order(self, catalog: Catalog) -> None:
         uids = [4_294_967_295, 9, 10, 1]
@@ -354,7 +356,7 @@ class CatalogContract:
         assert read == [placement(uid) for uid in range(1, 6001)]
 
     def test_attributes_as_recorded(self, catalog: Catalog) -> None:
-        bare = replace(stored(2), server_size=None, internaldate=None, emailid="M6d99")
+        bare = altered(stored(2), server_size=None, internaldate=None, emailid="M6d99")
         apply(catalog, INBOX, FIRST, stored(1), bare, stored(3))
 
         assert catalog.attributes(1, [1, 2, 99]) == {
@@ -365,9 +367,16 @@ class CatalogContract:
     # Twins and candidates
 
     def test_twins_are_equal_octets_of_the_same_second(self, catalog: Catalog) -> None:
-        apply(catalog, INBOX, FIRST, stored(1), replace(stored(2), digest=stored(1).digest, arrived=5), stored(3))
+        apply(
+            catalog,
+            INBOX,
+            FIRST,
+            stored(1),
+            altered(stored(2), digest=stored(1).message.digest, arrived=5),
+            stored(3),
+        )
 
-        wanted = stored(1).digest
+        wanted = stored(1).message.digest
         twins = catalog.twins([wanted, digest_of("unknown")])
 
         assert {key: twin.uid for key, twin in twins.items()} == {(wanted, 837596665): 1, (wanted, 5): 2}
@@ -375,17 +384,17 @@ class CatalogContract:
 
     def test_a_present_twin_is_preferred(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, stored(1), stored(1, epoch=2), VanishedFact(1, (1,), AT))
-        key = (stored(1).digest, 837596665)
+        key = (stored(1).message.digest, 837596665)
 
-        assert catalog.twins([stored(1).digest]) == {key: placement(1, ".Work")}
+        assert catalog.twins([stored(1).message.digest]) == {key: placement(1, ".Work")}
 
         apply(catalog, VanishedFact(2, (1,), AT))
-        assert not catalog.twins([stored(1).digest])[key].present
+        assert not catalog.twins([stored(1).message.digest])[key].present
 
     def test_twins_of_very_many(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, *map(stored, range(1, 2001)))
 
-        twins = catalog.twins({stored(uid).digest for uid in range(1, 3001)})
+        twins = catalog.twins({stored(uid).message.digest for uid in range(1, 3001)})
 
         assert sorted(twin.uid for twin in twins.values()) == list(range(1, 2001))
 
@@ -394,23 +403,17 @@ class CatalogContract:
             catalog,
             *(INBOX, WORK, FIRST, OF_WORK),
             stored(1),
-            replace(stored(2, epoch=2), server_size=301, emailid="M1"),
+            altered(stored(2, epoch=2), server_size=301, emailid="M1"),
             stored(3),
-            replace(stored(4), server_size=None),
+            altered(stored(4), server_size=None),
             EpochFact(3, 1, 8, 1, "uidvalidity", AT),
         )
 
-        candidates = sorted(catalog.candidates([301, 999]), key=lambda pair: pair[0].uid)
+        candidates = sorted(catalog.candidates([301, 999]), key=lambda each: each.uid)
 
         assert candidates == [
-            (
-                Attributes(1, SEEN, "17-Jul-1996 02:44:25 -0700", 301),
-                Twin(placement(1, present=False), "<1@example.org>", digest_of("header 1")),
-            ),
-            (
-                Attributes(2, SEEN, "17-Jul-1996 02:44:25 -0700", 301, emailid="M1"),
-                Twin(placement(2, ".Work"), "<2@example.org>", digest_of("header 2")),
-            ),
+            placement(1, present=False),
+            altered(placement(2, ".Work"), server_size=301, emailid="M1"),
         ]
 
     # Packs

@@ -64,6 +64,7 @@ from tests.contracts.catalog import (
     placement,
     stored,
 )
+from tests.stored_messages import altered
 
 NONE: Flags = frozenset()
 FLAGGED = frozenset({"\\Flagged"})
@@ -108,16 +109,12 @@ def copy(uid: int, target_uid: int | None = None, **others: Any) -> Copy:
     """What is known of `copied(uid)`."""
     known = Copy(
         uid=1000 + uid if target_uid is None else target_uid,
-        key=(1, uid),
+        epoch=1,
+        message=stored(uid).message,
         how="appended",
-        digest=digest_of(f"message {uid}"),
-        sent_size=100 + uid,
-        sent_crlf_size=200 + uid,
         sent_digest=None,
         size=200 + uid,
-        arrived=837596665,
         dated=True,
-        message_flags=SEEN,
         source_flags=SEEN,
         flags=SEEN,
         lost=NONE,
@@ -128,10 +125,15 @@ def copy(uid: int, target_uid: int | None = None, **others: Any) -> Copy:
     return replace(known, **others)
 
 
+def flagged(known: Copy, flags: Flags) -> Copy:
+    """The copy of a message that has other flags by now."""
+    return replace(known, message=replace(known.message, flags=flags))
+
+
 def outgoing(uid: int, epoch: int = 1, directory: str = "INBOX", *, present: bool = True) -> Outgoing:
     """`stored(uid)`, to be sent."""
     place = placement(uid, directory, present=present)
-    return Outgoing((epoch, uid), place, DATE, f"<{uid}@example.org>", present)
+    return Outgoing(epoch, place)
 
 
 def refused(uid: int, **others: Any) -> RefusedFact:
@@ -261,8 +263,9 @@ class CopiesContract:
         assert catalog.destinations().known_before(1) == {7}
 
     def test_messages_of_the_archive_are_known_elsewhere(self, catalog: Catalog) -> None:
-        named, plain = stored(1), replace(stored(2), message_id=None)
-        apply(catalog, INBOX, FIRST, named, plain)
+        facts = stored(1), altered(stored(2), message_id=None)
+        apply(catalog, INBOX, FIRST, *facts)
+        named, plain = (fact.message for fact in facts)
         known = [
             Stranger(named.message_id, None, None),
             Stranger(None, plain.size, plain.arrived),
@@ -408,9 +411,9 @@ class CopiesContract:
         self, catalog: Catalog, copies: Copies
     ) -> None:
         """At the same time; one that was moved away and back is one message."""
-        digest = stored(1).digest
+        digest = stored(1).message.digest
         twin, back, later = (
-            replace(stored(uid), digest=digest, at=at) for uid, at in ((2, AT), (3, LATER), (4, LATER))
+            altered(stored(uid), digest=digest, at=at) for uid, at in ((2, AT), (3, LATER), (4, LATER))
         )
         apply(catalog, *ACCOUNT, stored(1), twin, run="R1")
         apply(catalog, VanishedFact(1, (1, 2), LATER), run="R2")
@@ -428,7 +431,7 @@ class CopiesContract:
 
     def test_within_one_second_messages_are_as_many_as_they_are(self, catalog: Catalog, copies: Copies) -> None:
         """A clock tells no more than seconds."""
-        twin, back = (replace(stored(uid), digest=stored(1).digest) for uid in (2, 3))
+        twin, back = (altered(stored(uid), digest=stored(1).message.digest) for uid in (2, 3))
         apply(catalog, *ACCOUNT, stored(1), twin, run="R1")
         apply(catalog, VanishedFact(1, (1, 2), AT), run="R2")
         assert keys(copies.pending(1, [1], after=(0, 0), limit=9, vanished=True)) == [(1, 1), (1, 2)]
@@ -455,8 +458,8 @@ class CopiesContract:
         assert keys(copies.pending(1, [1, 2], after=(0, 0), limit=9, vanished=True)) == [(1, 1), (4, 1)]
 
     def test_equal_messages_are_pending_one_by_one(self, catalog: Catalog, copies: Copies) -> None:
-        twin = replace(stored(2), digest=stored(1).digest)
-        apply(catalog, *ACCOUNT, stored(1), twin, replace(twin, uid=3), copied(2))
+        twin = altered(stored(2), digest=stored(1).message.digest)
+        apply(catalog, *ACCOUNT, stored(1), twin, altered(twin, uid=3), copied(2))
 
         assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1), (1, 3)]
 
@@ -466,10 +469,10 @@ class CopiesContract:
         assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1), (1, 2)]
 
     def test_pending_tells_what_little_is_known(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, replace(stored(1), internaldate=None, message_id=None, flags=NONE))
+        apply(catalog, *ACCOUNT, altered(stored(1), internaldate=None, message_id=None, flags=NONE))
 
         (found,) = copies.pending(1, [1], after=(0, 0), limit=9)
-        assert (found.internaldate, found.message_id, found.placement.flags) == (None, None, NONE)
+        assert (found.message.internaldate, found.message.message_id, found.message.flags) == (None, None, NONE)
 
     # Copies
 
@@ -583,15 +586,16 @@ class CopiesContract:
 
     def test_a_copy_that_is_handed_on(self, catalog: Catalog, copies: Copies) -> None:
         """The message came back under another UID; whether the copy's user removed it stays."""
-        again = {uid: replace(stored(10 + uid), digest=stored(uid).digest) for uid in (1, 2)}
+        again = {uid: altered(stored(10 + uid), digest=stored(uid).message.digest) for uid in (1, 2)}
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2), RemovedFact(1, (1002,), "user", AT))
         apply(catalog, VanishedFact(1, (1, 2), LATER), *again.values())
 
         apply(catalog, *(copied(10 + uid, 1000 + uid, how="again", size=200 + uid) for uid in (1, 2)))
 
         assert copies.claimed(1) == {1001: True, 1002: False}
-        assert list(copies.copies(1)) == [replace(copy(11, 1001, how="again", size=201), digest=stored(1).digest)]
-        assert copies.left_over(1, [stored(1).digest, stored(2).digest]) == []
+        brought = copy(11, 1001, how="again", size=201)
+        assert list(copies.copies(1)) == [altered(brought, digest=stored(1).message.digest)]
+        assert copies.left_over(1, [stored(1).message.digest, stored(2).message.digest]) == []
         assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == []
         assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 1, 0)
 
@@ -599,38 +603,38 @@ class CopiesContract:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4, 5)), copied(1, 30), copied(2, 20), copied(3, 10))
         apply(catalog, copied(4, how="restored"), copied(5, target=2), VanishedFact(1, (1, 2, 4, 5), LATER))
         apply(catalog, RemovedFact(1, (30,), "user", LATER))
-        digests = [stored(uid).digest for uid in range(1, 8)]
+        digests = [stored(uid).message.digest for uid in range(1, 8)]
 
         assert copies.left_over(1, digests) == [
             copy(2, 20),
             copy(1, 30, removed=True),
             copy(4, how="restored"),
         ]
-        assert copies.left_over(1, [stored(1).digest]) == [copy(1, 30, removed=True)]
+        assert copies.left_over(1, [stored(1).message.digest]) == [copy(1, 30, removed=True)]
         assert copies.left_over(1, []) == []
 
     def test_copies_left_over_by_an_ended_epoch(self, catalog: Catalog, copies: Copies) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2), SECOND_EPOCH, stored(1, epoch=3))
 
-        assert copies.left_over(1, [stored(1).digest]) == [copy(1)]
+        assert copies.left_over(1, [stored(1).message.digest]) == [copy(1)]
         assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(3, 1)]
 
     def test_copies_left_over_of_very_many(self, catalog: Catalog, copies: Copies) -> None:
         uids = range(1, 2001)
         apply(catalog, *ACCOUNT, *map(stored, uids), *map(copied, uids), VanishedFact(1, tuple(uids), LATER))
 
-        found = copies.left_over(1, {stored(uid).digest for uid in range(1, 3001)})
+        found = copies.left_over(1, {stored(uid).message.digest for uid in range(1, 3001)})
 
         assert sorted(each.uid for each in found) == [1000 + uid for uid in uids]
 
     def test_copies_of_equal_octets_whatever_became_of_them(self, catalog: Catalog, copies: Copies) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(1), copied(2, 20), copied(3, target=2))
         apply(catalog, VanishedFact(1, (1,), LATER), RemovedFact(1, (20,), "user", LATER))
-        digests = [stored(uid).digest for uid in range(1, 5)]
+        digests = [stored(uid).message.digest for uid in range(1, 5)]
 
         assert copies.equal(1, digests) == [copy(2, 20, removed=True), copy(1)]
-        assert copies.equal(1, [stored(3).digest]) == []
-        assert copies.equal(2, [stored(3).digest]) == [copy(3)]
+        assert copies.equal(1, [stored(3).message.digest]) == []
+        assert copies.equal(2, [stored(3).message.digest]) == [copy(3)]
         assert copies.equal(1, []) == []
 
     def test_messages_that_lack_a_copy(self, catalog: Catalog, copies: Copies) -> None:
@@ -772,12 +776,12 @@ class CopiesContract:
         assert copies.reflagged(1) == []
 
         apply(catalog, *(FlagsFact(1, uid, FLAGGED, LATER) for uid in (3, 2, 4)), VanishedFact(1, (4,), LATER))
-        assert copies.reflagged(1) == [copy(2, message_flags=FLAGGED), copy(3, message_flags=FLAGGED)]
-        assert copies.reflagged(1, limit=1) == [copy(2, message_flags=FLAGGED)]
-        assert copies.reflagged(1, after=1002, limit=1) == [copy(3, message_flags=FLAGGED)]
+        assert copies.reflagged(1) == [flagged(copy(2), FLAGGED), flagged(copy(3), FLAGGED)]
+        assert copies.reflagged(1, limit=1) == [flagged(copy(2), FLAGGED)]
+        assert copies.reflagged(1, after=1002, limit=1) == [flagged(copy(3), FLAGGED)]
 
         apply(catalog, RemovedFact(1, (1002,), "user", LATER))
-        assert copies.reflagged(1) == [copy(3, message_flags=FLAGGED)]
+        assert copies.reflagged(1) == [flagged(copy(3), FLAGGED)]
 
     def test_what_the_destination_says_of_flags_is_no_change_of_the_message(
         self, catalog: Catalog, copies: Copies
@@ -787,7 +791,7 @@ class CopiesContract:
         assert copies.reflagged(1) == []
 
     def test_an_adopted_copy_has_none_of_the_flags_yet(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, stored(1), replace(stored(2), flags=NONE))
+        apply(catalog, *ACCOUNT, stored(1), altered(stored(2), flags=NONE))
         apply(catalog, *(copied(uid, how="adopted", source_flags=NONE) for uid in (1, 2)))
 
         assert copies.reflagged(1) == [copy(1, how="adopted", source_flags=NONE)]
@@ -799,7 +803,7 @@ class CopiesContract:
 
         assert copies.reflagged(1) == []
         assert list(copies.copies(1)) == [
-            copy(1, message_flags=FLAGGED, source_flags=FLAGGED, flags=NONE, lost=FLAGGED),
+            flagged(copy(1, source_flags=FLAGGED, flags=NONE, lost=FLAGGED), FLAGGED),
             copy(2),
         ]
 
@@ -873,7 +877,7 @@ class CopiesContract:
         self, catalog: Catalog, copies: Copies
     ) -> None:
         """A message moved to another folder, and was not taken there yet."""
-        moved = replace(stored(8, epoch=2), digest=stored(1).digest)
+        moved = altered(stored(8, epoch=2), digest=stored(1).message.digest)
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), moved, VanishedFact(1, (1, 2), AT))
         for run in ("R1", "R2"):
             catalog.ledger().complete_step(run, "archive", "{}", LATER)
@@ -955,7 +959,7 @@ class CopiesContract:
         apply(catalog, *(copied(uid, epoch=2, target=2) for uid in range(1, 5)))
         apply(catalog, other, EpochFact(3, 3, 9, 1, "first", AT))
         apply(
-            catalog, *(replace(stored(uid, epoch=3), digest=digest_of(f"message {uid - 10}")) for uid in (11, 12))
+            catalog, *(altered(stored(uid, epoch=3), digest=digest_of(f"message {uid - 10}")) for uid in (11, 12))
         )
         assert copies.moved(1) == []
 
@@ -976,7 +980,7 @@ class CopiesContract:
         apply(
             catalog, *ACCOUNT, *(stored(uid, epoch=2) for uid in (1, 2)), other, EpochFact(3, 3, 9, 1, "first", AT)
         )
-        apply(catalog, *(replace(stored(uid + 10, epoch=3), digest=stored(uid).digest) for uid in (1, 2)))
+        apply(catalog, *(altered(stored(uid + 10, epoch=3), digest=stored(uid).message.digest) for uid in (1, 2)))
         apply(catalog, *(copied(uid, epoch=2, target=2) for uid in (1, 2)))
         assert copies.moved(1) == []
 
@@ -1262,7 +1266,7 @@ def _any_facts(chance: random.Random, count: int) -> Iterable[Fact]:
             case 0 | 1 | 2:
                 uid = len(messages[epoch]) + 1
                 messages[epoch].append(uid)
-                yield replace(stored(uid, epoch), digest=digest_of(f"message {chance.randint(1, 12)}"), flags=flags)
+                yield altered(stored(uid, epoch), digest=digest_of(f"message {chance.randint(1, 12)}"), flags=flags)
             case 3 | 4 | 5 if uid != 99:
                 how = chance.choice(("appended", "found", "adopted", "again", "restored"))
                 more: dict[str, Any] = {"flags": said, "lost": flags - said, "dated": chance.random() < 0.8}

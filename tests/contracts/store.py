@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from archiver.errors import IntegrityError
 from archiver.facts.archive import PackedFact
 from archiver.mail.content import body_of
-from archiver.mail.model import Digest, Frame, Placement
+from archiver.mail.model import Digest, Frame, Placement, StoredMessage
 from archiver.storage.audit import Looked, Stray
 from archiver.storage.port import MessageStore, StoreBatch
+from tests.stored_messages import altered
 
 NOON = 1577966400
 OpenStore = Callable[[], MessageStore]
@@ -32,8 +33,8 @@ def placement_of(octets: bytes, uid: int, directory: str = "", *, uidvalidity: i
                  arrived: int = NOON, flags: Iterable[str] = (), present: bool = True) -> Placement:  # fmt: skip
     """Where these octets belong."""
     body = body_of(octets)
-    return Placement(directory, uidvalidity, generation, uid, body.digest, body.size, body.crlf_size, arrived,
-                     frozenset(flags), present)  # fmt: skip
+    message = StoredMessage.bare(uid, body.digest, body.size, body.crlf_size, arrived, frozenset(flags))
+    return Placement(directory, uidvalidity, generation, message, present)
 
 
 def put(store: MessageStore, *messages: tuple[Placement, bytes]) -> None:
@@ -198,7 +199,7 @@ class StoreContract:
 
     def test_flags_change_and_the_octets_stay(self, open_store: OpenStore) -> None:
         old = placement_of(HELLO, 1, flags=["$Forwarded"])
-        new = replace(old, flags=frozenset(["\\Seen", "later"]))
+        new = altered(old, flags=frozenset(["\\Seen", "later"]))
         store = open_store()
         put(store, (old, HELLO))
         store.move([(old, new)])
@@ -216,7 +217,7 @@ class StoreContract:
 
     def test_a_move_done_before_is_fine(self, open_store: OpenStore) -> None:
         old = placement_of(HELLO, 1)
-        new = replace(old, flags=frozenset(["\\Seen"]), present=False)
+        new = altered(old, flags=frozenset(["\\Seen"]), present=False)
         put(open_store(), (old, HELLO))
         open_store().move([(old, new), (old, new)])
         open_store().move([(old, new)])
@@ -248,7 +249,7 @@ class StoreContract:
     def test_settling_finishes_a_move(self, open_store: OpenStore) -> None:
         old = placement_of(HELLO, 1)
         put(open_store(), (old, HELLO))
-        new = replace(old, flags=frozenset(["\\Flagged", "b"]), present=False)
+        new = altered(old, flags=frozenset(["\\Flagged", "b"]), present=False)
         assert list(open_store().settle(RowsOf([new]))) == []
         assert read(open_store(), new) == HELLO
 
@@ -355,6 +356,6 @@ class StoreContract:
     ) -> None:  # fmt: skip
         place = placement_of(octets, uid, ".Any", arrived=arrived, flags=flags)
         put(open_store(), (place, octets))
-        moved = replace(place, flags=to, present=present)
+        moved = altered(place, flags=to, present=present)
         open_store().move([(place, moved)])
         assert read(open_store(), moved) == octets

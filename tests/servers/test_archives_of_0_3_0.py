@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from archiver.config.load import load_account
-from archiver.facts.archive import fact_from_json, fact_to_json
+from archiver.facts.codec import fact_from_json, fact_to_json
 from pipelines.cli.main import invoke
 from pipelines.cli.rebuild import rebuild_account
 from pipelines.cli.verify import VerifyOptions, verify_accounts

@@ -145,11 +145,12 @@ def test_it_learns_of_headers_and_packs(migrated: SqlCatalog) -> None:
     apply(
         migrated,
         replace(stored(2), headers=headers),
-        PackedFact(frame.pack, 99, ((stored(1).digest, frame.offset, frame.length),)),
+        PackedFact(frame.pack, 99, ((stored(1).message.digest, frame.offset, frame.length),)),
     )
 
     assert migrated.known(1) == {1: SEEN, 2: SEEN}
-    assert migrated.frames([stored(1).digest, stored(2).digest]) == {stored(1).digest: frame}
+    one, two = (stored(uid).message.digest for uid in (1, 2))
+    assert migrated.frames([one, two]) == {one: frame}
 
 
 def test_it_learns_since_when_a_folder_is_gone(older: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
-from archiver.facts.archive import fact_to_json
+from archiver.facts.codec import fact_to_json
 from archiver.journal.files import FileJournal
 from tests.contracts.journal import NOTHING, JournalContract, end_of, facts, filled
 from tests.servers.small_disk import fill, make_read_only, mounted

@@ -24,12 +24,13 @@ import pytest
 from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.mail.content import body_of
 from archiver.mail.folder_names import directory_of, encode_name, folder_path
-from archiver.mail.model import Placement
+from archiver.mail.model import Placement, StoredMessage
 from archiver.storage.files import Durability
 from archiver.storage.maildir.format import base_name, folder_name, parse_base_name, parse_keywords
 from archiver.storage.maildir.store import MaildirStore
 from tests.contracts.store import HELLO, NOON, OpenStore, RowsOf, StoreContract, placement_of, put, read
 from tests.servers.small_disk import fill, mounted
+from tests.stored_messages import altered
 
 
 class TestMaildirStore(StoreContract):
@@ -194,8 +195,8 @@ class TestKeywords:
         put(store, (place, HELLO))
         assert store.locate(place).endswith(":2,abcdefghijklmnopqrstuvwxyz")
         assert parse_keywords((path / "Maildir/dovecot-keywords").read_text()) == names[:26]
-        store.move([(place, replace(place, flags=frozenset(names[3:])))])
-        assert read(store, replace(place, flags=frozenset(names[3:]))) == HELLO
+        store.move([(place, altered(place, flags=frozenset(names[3:])))])
+        assert read(store, altered(place, flags=frozenset(names[3:]))) == HELLO
 
     def test_a_damaged_list_costs_no_message(self, path: Path) -> None:
         place = placement_of(HELLO, 1, flags=["a", "b"])
@@ -216,7 +217,7 @@ class TestOtherPrograms:
         os.rename(store.locate(one), store.locate(one) + "PRS")
         os.rename(store.locate(two), f"{Path(store.locate(two)).parent.parent}/new/{base_name(two)}")
         assert (read(store, one), read(store, two)) == (HELLO, HELLO)
-        flagged = replace(one, flags=frozenset(["\\Flagged"]))
+        flagged = altered(one, flags=frozenset(["\\Flagged"]))
         store.move([(one, flagged)])
         assert store.locate(flagged).endswith(":2,F")
 
@@ -252,7 +253,7 @@ class TestMove:
     def test_a_message_at_neither_place_is_named(self, store: MaildirStore) -> None:
         there, gone = placement_of(HELLO, 1), placement_of(HELLO, 2)
         put(store, (there, HELLO))
-        seen = [replace(place, flags=frozenset(["\\Seen"])) for place in (gone, there)]
+        seen = [altered(place, flags=frozenset(["\\Seen"])) for place in (gone, there)]
         with pytest.raises(IntegrityError, match=r"V7U2\..* is missing"):
             store.move(zip([gone, there], seen, strict=True))
         assert store.locate(seen[1]).endswith(":2,S")
@@ -271,7 +272,7 @@ class TestMove:
     def test_a_twin_renamed_meanwhile_is_linked(self, store: MaildirStore) -> None:
         one, two = placement_of(HELLO, 1), placement_of(HELLO, 2, ".Sent")
         put(store, (one, HELLO))
-        store.move([(one, replace(one, flags=frozenset(["\\Seen"])))])
+        store.move([(one, altered(one, flags=frozenset(["\\Seen"])))])
         batch = store.batch()
         batch.link(two, one)
         batch.commit()
@@ -279,7 +280,7 @@ class TestMove:
 
     def test_two_names_of_one_file_become_one(self, store: MaildirStore, path: Path) -> None:
         old = placement_of(HELLO, 1)
-        new = replace(old, flags=frozenset(["\\Seen"]))
+        new = altered(old, flags=frozenset(["\\Seen"]))
         put(store, (old, HELLO))
         os.link(store.locate(old), store.locate(old) + "S")
         store.move([(old, new)])
@@ -334,8 +335,8 @@ class TestSettle:
 
     def test_two_files_of_one_message_become_one(self, store: MaildirStore, path: Path) -> None:
         place = placement_of(HELLO, 1)
-        put(store, (place, HELLO), (replace(place, flags=frozenset(["\\Seen"])), HELLO))
-        put(store, (replace(place, flags=frozenset(["\\Seen"])), HELLO))
+        put(store, (place, HELLO), (altered(place, flags=frozenset(["\\Seen"])), HELLO))
+        put(store, (altered(place, flags=frozenset(["\\Seen"])), HELLO))
         assert list(MaildirStore(path).settle(RowsOf([place]))) == []
         assert files(path) == [f"Maildir/cur/{base_name(place)}:2,"]
 
@@ -631,7 +632,7 @@ class TestServedByDovecot:
 
 def test_folder_names_have_one_form_for_each_place() -> None:
     places = [
-        Placement(directory, uidvalidity, generation, 1, body_of(b"").digest, 0, 0, 0, frozenset(), present)
+        Placement(directory, uidvalidity, generation, StoredMessage.bare(1, body_of(b"").digest, 0, 0, 0), present)
         for directory in ("", ".INBOX.V7", ".a")
         for uidvalidity in (7, 8)
         for generation in (1, 2)

@@ -18,7 +18,7 @@ import pytest
 from archiver.config.settings import S3Settings
 from archiver.errors import IntegrityError
 from archiver.mail.content import BodyBuilder, body_of
-from archiver.mail.model import Body, Placement
+from archiver.mail.model import Body, Placement, StoredMessage
 from archiver.storage.audit import Audited, Damage, Looked, Stray
 from archiver.storage.bucket.pack_format import TAIL_OCTETS, pack_key
 from archiver.storage.bucket.prefetch import SMALL_OCTETS
@@ -131,7 +131,7 @@ class TestEveryOctet:
     def test_of_any_size(self, on_radosgw: Place, below: int, size: int, tmp_path: Path) -> None:
         spool = tmp_path / "spooled"
         body = noise(spool, size)
-        placement = Placement("", 7, 1, 1, body.digest, body.size, body.crlf_size, 0)
+        placement = Placement("", 7, 1, StoredMessage.bare(1, body.digest, body.size, body.crlf_size, 0))
         batch = on_radosgw.archive.open(below).batch()
         batch.put(placement, body)
         batch.commit()

@@ -64,7 +64,6 @@ from archiver.mail.model import (
     Placement,
     Quarantined,
     Tally,
-    Twin,
 )
 
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
@@ -228,14 +227,7 @@ class SqlCatalog:
 
     def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
         """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, vanished ones too."""
-        sets = FlagSets()
-        recorded = select(*_RECORDED).where(MESSAGE.c.epoch == epoch)
-        with self._database.reading() as connection:
-            return {
-                row[0]: _attributes(row, sets)
-                for part in parts(MESSAGE.c.uid, uids)
-                for row in connection.execute(recorded.where(part))
-            }
+        return {each.uid: each.message.attributes for each in self.placements(epoch, uids=uids)}
 
     def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
         """Committed places of equal octets that arrived at the same second, by (digest, arrived). Present ones are
@@ -251,14 +243,14 @@ class SqlCatalog:
                         found[key] = twin
         return found
 
-    def candidates(self, sizes: Collection[int]) -> Sequence[tuple[Attributes, Twin]]:
+    def candidates(self, sizes: Collection[int]) -> Sequence[Placement]:
         """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
         sets = FlagSets()
         with self._database.reading() as connection:
             return [
-                (_attributes(row[10:15], sets), Twin(placement(row[:10], sets), *row[15:]))
+                placement(row, sets)
                 for part in parts(MESSAGE.c.server_size, sizes)
-                for row in connection.execute(_CANDIDATES.where(part))
+                for row in connection.execute(_PLACED.where(part))
             ]
 
     def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:
@@ -296,12 +288,8 @@ class SqlCatalog:
         return SqlRunLedger(self._database)
 
 
-_RECORDED = (MESSAGE.c.uid, MESSAGE.c.flags, MESSAGE.c.internaldate, MESSAGE.c.server_size, MESSAGE.c.emailid)
-
-
 _PLACED = of_messages(*PLACE)
 _BY_DIGEST = _PLACED.order_by(MESSAGE.c.digest, MESSAGE.c.epoch, MESSAGE.c.uid)
-_CANDIDATES = of_messages(*PLACE, *_RECORDED, MESSAGE.c.message_id, MESSAGE.c.header_digest)
 
 
 def _file(place: Path | str) -> Path:
@@ -334,12 +322,6 @@ def _state(row: AnyRow) -> FolderState | None:
     if row.completed_run is None:
         return None
     return FolderState(row.uidnext, row.highestmodseq, row.messages, row.filter, row.status_size)
-
-
-def _attributes(row: Sequence[Any], sets: FlagSets) -> Attributes:
-    """From the columns of `_RECORDED`, by position."""
-    uid, flags, internaldate, size, emailid = row
-    return Attributes(uid, sets[flags], internaldate, size=size, emailid=emailid)
 
 
 def _quarantined(row: AnyRow) -> Quarantined:

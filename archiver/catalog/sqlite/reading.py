@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, select
 
 from archiver.catalog.sqlite.schema import ARCHIVE, EPOCH, FOLDER, MESSAGE
-from archiver.mail.model import Flags, Placement
+from archiver.mail.model import Flags, Placement, StoredMessage
 
 _IN_LIST = 500
 STREAM = {"yield_per": 2000}
@@ -27,18 +28,15 @@ class FlagSets(dict[str, Flags]):
 
 
 IS_PRESENT = and_(MESSAGE.c.vanished_at.is_(None), EPOCH.c.ended_at.is_(None))
+STORED_MESSAGE = tuple(MESSAGE.c[each.name] for each in fields(StoredMessage))
 PLACE = (
     FOLDER.c.directory,
     EPOCH.c.uidvalidity,
     EPOCH.c.generation,
-    MESSAGE.c.uid,
-    MESSAGE.c.digest,
-    MESSAGE.c.size,
-    MESSAGE.c.crlf_size,
-    MESSAGE.c.arrived,
-    MESSAGE.c.flags,
     IS_PRESENT.label("present"),
+    *STORED_MESSAGE,
 )
+_FLAGS = STORED_MESSAGE.index(MESSAGE.c.flags)
 
 
 _named = ARCHIVE.alias("named")
@@ -66,7 +64,12 @@ def parts(column: ColumnElement[Any], values: Collection[Any]) -> Iterator[Colum
 
 def placement(row: Sequence[Any], sets: FlagSets) -> Placement:
     """From the columns of `PLACE`, by position: there may be millions of them."""
-    directory, uidvalidity, generation, uid, digest, size, crlf_size, arrived, flags, present = row
-    return Placement(
-        directory, uidvalidity, generation, uid, digest, size, crlf_size, arrived, sets[flags], present
-    )
+    directory, uidvalidity, generation, present, *message = row
+    return Placement(directory, uidvalidity, generation, stored_message(message, sets), present)
+
+
+def stored_message(columns: Sequence[Any], sets: FlagSets) -> StoredMessage:
+    """From the columns of `STORED_MESSAGE`, by position."""
+    values = list(columns)
+    values[_FLAGS] = sets[values[_FLAGS]]
+    return StoredMessage(*values)

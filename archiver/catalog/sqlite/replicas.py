@@ -12,7 +12,17 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.gone import OURS, is_needed, is_withdrawable, moved, stranded
 from archiver.catalog.sqlite.holding import holding
-from archiver.catalog.sqlite.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
+from archiver.catalog.sqlite.reading import (
+    IS_PRESENT,
+    PLACE,
+    STORED_MESSAGE,
+    STREAM,
+    FlagSets,
+    of_messages,
+    parts,
+    placement,
+    stored_message,
+)
 from archiver.catalog.sqlite.schema import COPY, EPOCH, FOLDER, INTENT, MAPPED, MESSAGE, REFUSAL, TARGET
 from archiver.catalog.sqlite.twins import attempts, twins, twins_listed
 from archiver.facts.replica import (
@@ -132,13 +142,13 @@ class SqlCopies:
         """Messages whose APPEND has an unknown outcome, in the order of epoch and UID."""
         mine = and_(INTENT.c.target == target, INTENT.c.epoch == MESSAGE.c.epoch, INTENT.c.uid == MESSAGE.c.uid)
         rows = (
-            of_messages(*_OUTGOING_COLUMNS, INTENT.c.uidnext, INTENT.c.at)
+            of_messages(INTENT.c.uidnext, INTENT.c.at, *_OUTGOING_COLUMNS)
             .join(INTENT, mine)
             .order_by(MESSAGE.c.epoch, MESSAGE.c.uid)
         )
         sets = FlagSets()
         with self._database.reading() as connection:
-            return [Intent(_outgoing(row[:-2], sets), row[-2], row[-1]) for row in connection.execute(rows)]
+            return [Intent(_outgoing(row[2:], sets), row[0], row[1]) for row in connection.execute(rows)]
 
     def attempts(self, target: int) -> Sequence[Attempt]:
         """Messages that have a copy and may be stored once more."""
@@ -327,23 +337,17 @@ class SqlCopies:
 
 _IS_WANTED = or_(IS_PRESENT, COPY.c.how == "restored")
 
-_OUTGOING_COLUMNS = (MESSAGE.c.epoch, *PLACE, MESSAGE.c.internaldate, MESSAGE.c.message_id)
+_OUTGOING_COLUMNS = (MESSAGE.c.epoch, *PLACE)
 _OUTGOING = of_messages(*_OUTGOING_COLUMNS)
 
 _COPIES = (
     of_messages(
         COPY.c.target_uid,
         COPY.c.epoch,
-        COPY.c.uid,
         COPY.c.how,
-        MESSAGE.c.digest,
-        MESSAGE.c.size,
-        MESSAGE.c.crlf_size,
         COPY.c.sent_digest,
         COPY.c.size,
-        MESSAGE.c.arrived,
         COPY.c.dated,
-        MESSAGE.c.flags,
         COPY.c.source_flags,
         COPY.c.flags,
         COPY.c.lost,
@@ -352,6 +356,7 @@ _COPIES = (
         COPY.c.removed_at.is_not(None),
         COPY.c.marked,
         FOLDER.c.number,
+        *STORED_MESSAGE,
     )
     .join(COPY, and_(COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid))
     .order_by(COPY.c.target_uid)
@@ -452,25 +457,20 @@ def _target(row: Row[*tuple[Any, ...]]) -> KnownTarget:
 
 
 def _outgoing(row: Sequence[Any], sets: FlagSets) -> Outgoing:
-    place = placement(row[1:11], sets)
-    return Outgoing((row[0], place.uid), place, row[11], row[12], place.present)
+    return Outgoing(row[0], placement(row[1:], sets))
 
 
 def _copy(row: Sequence[Any], sets: FlagSets) -> Copy:
-    uid, epoch, message, how, digest, size, crlf_size, sent_digest, told, arrived, dated, *rest = row
-    message_flags, source_flags, flags, lost, likeness, repaired, removed, marked, folder = rest
+    uid, epoch, how, sent_digest, size, dated, *rest = row
+    source_flags, flags, lost, likeness, repaired, removed, marked, folder, *message = rest
     return Copy(
         uid=uid,
-        key=(epoch, message),
+        epoch=epoch,
+        message=stored_message(message, sets),
         how=how,
-        digest=digest,
-        sent_size=size,
-        sent_crlf_size=crlf_size,
         sent_digest=sent_digest,
-        size=told,
-        arrived=arrived,
+        size=size,
         dated=bool(dated),
-        message_flags=sets[message_flags],
         source_flags=sets[source_flags],
         flags=sets[flags],
         lost=sets[lost],

@@ -67,7 +67,7 @@ def _finding(query: Query) -> Select[*tuple[Any, ...]]:
         .limit(query.limit)
         .subquery()
     )
-    columns = (FOLDER.c.path, MESSAGE.c.internaldate, MESSAGE.c.message_id, _GONE_AT, EPOCH.c.ended_at)
+    columns = (FOLDER.c.path, _GONE_AT, EPOCH.c.ended_at)
     return (
         of_messages(*columns, *_HEADERS, *PLACE)
         .join(chosen, and_(chosen.c.epoch == MESSAGE.c.epoch, chosen.c.uid == MESSAGE.c.uid))
@@ -80,10 +80,10 @@ _GONE_AT = func.coalesce(MESSAGE.c.vanished_at, EPOCH.c.ended_at)
 
 
 def _found(row: Row[*tuple[Any, ...]], sets: FlagSets) -> Found:
-    path, internaldate, message_id, gone_at, ended_at, *rest = row
+    path, gone_at, ended_at, *rest = row
     headers = None if rest[0] is None else Headers(*rest[:4])
     place = placement(rest[4:], sets)
-    return Found("/".join(json.loads(path)), place, internaldate, message_id, gone_at, ended_at is None, headers)
+    return Found("/".join(json.loads(path)), place, gone_at, ended_at is None, headers)
 
 
 def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:

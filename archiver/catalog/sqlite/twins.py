@@ -21,9 +21,8 @@ def attempts(connection: Connection, target: int) -> Sequence[Attempt]:
     its_copy = and_(COPY.c.target == ATTEMPT.c.target, COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid)
     rows = (
         of_messages(
-            MESSAGE.c.epoch, *PLACE, MESSAGE.c.internaldate, MESSAGE.c.message_id,
             ATTEMPT.c.uidnext, ATTEMPT.c.times, ATTEMPT.c.at, ATTEMPT.c.silent,
-            COPY.c.size, COPY.c.dated, COPY.c.flags,
+            COPY.c.size, COPY.c.dated, COPY.c.flags, MESSAGE.c.epoch, *PLACE,
         )
         .join(ATTEMPT, and_(ATTEMPT.c.epoch == MESSAGE.c.epoch, ATTEMPT.c.uid == MESSAGE.c.uid))
         .join(COPY, its_copy)
@@ -35,11 +34,10 @@ def attempts(connection: Connection, target: int) -> Sequence[Attempt]:
 
 
 def _attempt(row: Row[*tuple[Any, ...]], sets: FlagSets) -> Attempt:
-    place = placement(row[1:11], sets)
-    outgoing = Outgoing((row[0], place.uid), place, row[11], row[12], place.present)
-    uidnext, times, at, silent, size, dated, flags = row[13:]
+    uidnext, times, at, silent, size, dated, flags, epoch, *columns = row
+    place = placement(columns, sets)
     sizes = frozenset({place.size, place.crlf_size, *([] if size is None else [size])})
-    return Attempt(outgoing, uidnext, times, sizes, bool(dated), sets[flags], at, bool(silent))
+    return Attempt(Outgoing(epoch, place), uidnext, times, sizes, bool(dated), sets[flags], at, bool(silent))
 
 
 def twins(connection: Connection, target: int) -> Sequence[LateTwin]:

@@ -186,6 +186,6 @@ class Strangers:
         """The UIDs that may be this message; the digest decides. Two different Message-IDs are two messages."""
         place = outgoing.placement
         found = {*self._by_size.get(place.size, ()), *self._by_size.get(place.crlf_size, ())}
-        if outgoing.message_id is not None:
-            found.update(self._by_message_id.get(hash(outgoing.message_id), ()))
+        if outgoing.message.message_id is not None:
+            found.update(self._by_message_id.get(hash(outgoing.message.message_id), ()))
         return found

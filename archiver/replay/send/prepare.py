@@ -65,7 +65,7 @@ def parcel_of(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> 
         IntegrityError: its octets are missing, or are not those that were stored.
     """
     place = outgoing.placement
-    date = internaldate_to_send(outgoing.internaldate, place.arrived)
+    date = internaldate_to_send(outgoing.message.internaldate, place.arrived)
     digest = hashlib.sha256()
     held: list[bytes] = []
     for piece in octets_of(store, place):
@@ -108,7 +108,7 @@ def in_form(parcel: Parcel, opened: OpenedTarget, form: str) -> Parcel:
     every server takes), one of those with this ("no keywords, 1970"), or "as it is"."""
     place = parcel.outgoing.placement
     flags = opened.kept(sendable(place.flags))
-    date = internaldate_to_send(parcel.outgoing.internaldate, place.arrived)
+    date = internaldate_to_send(parcel.outgoing.message.internaldate, place.arrived)
     if "no flags" in form:
         flags = frozenset()
     elif "no keywords" in form:

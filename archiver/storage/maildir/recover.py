@@ -12,7 +12,7 @@ from itertools import islice
 
 from archiver.mail.content import BodyBuilder
 from archiver.mail.flags import flags_from_letters
-from archiver.mail.model import Body, Placement
+from archiver.mail.model import Body, Placement, StoredMessage
 from archiver.storage.maildir.format import (
     CONTROL_FILES,
     PRESENT,
@@ -146,18 +146,9 @@ class Settling:
             message.crlf_size,
         ):
             return None
-        return Placement(
-            directory=folder.directory,
-            uidvalidity=message.uidvalidity,
-            generation=folder.generation,
-            uid=message.uid,
-            digest=body.digest,
-            size=message.size,
-            crlf_size=message.crlf_size,
-            arrived=message.arrived,
-            flags=flags_from_letters(rest.partition(":2,")[2], self._tree.folder(name).keywords),
-            present=folder.present,
-        )
+        flags = flags_from_letters(rest.partition(":2,")[2], self._tree.folder(name).keywords)
+        left = StoredMessage.bare(message.uid, body.digest, body.size, body.crlf_size, message.arrived, flags)
+        return Placement(folder.directory, message.uidvalidity, folder.generation, left, folder.present)
 
 
 def _drop_copy(path: str, expected: str, name: str) -> None:

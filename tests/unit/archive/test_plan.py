@@ -30,7 +30,7 @@ from archiver.mail.model import (
     KnownFolder,
     Listed,
     Placement,
-    Twin,
+    StoredMessage,
 )
 
 STATUS = FolderStatus(uidvalidity=7, uidnext=10, messages=5, highestmodseq=100, size=5000)
@@ -43,9 +43,8 @@ def folder(name: str, *attributes: str) -> Folder:
     return Folder(name.encode(), tuple(name.split("/")), "/", frozenset(attributes))
 
 
-def twin(digest: str, *, uid: int = 1, directory: str = ".A", present: bool = True) -> Twin:
-    placement = Placement(directory, 7, 1, uid, Digest(digest), 10, 10, 1577959200, present=present)
-    return Twin(placement, "<1@x>", Digest("h"))
+def twin(digest: str, *, uid: int = 1, directory: str = ".A", present: bool = True) -> Placement:
+    return Placement(directory, 7, 1, StoredMessage.bare(uid, Digest(digest), 10, 10, 1577959200), present=present)
 
 
 class TestWhichFoldersAreOpened:

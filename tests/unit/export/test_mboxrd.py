@@ -17,7 +17,7 @@ from archiver.export.mboxrd import quoted, separator
 from archiver.export.writer import ExportedFolder
 from archiver.facts.replica import Outgoing
 from archiver.mail.content import body_of
-from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Placement
+from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Placement, StoredMessage
 from tests.exported import read_mbox
 from tests.servers.corpora import CorpusMessage
 
@@ -33,8 +33,8 @@ FOLDER = ExportedFolder(
 
 def outgoing(uid: int, octets: bytes) -> Outgoing:
     body = body_of(octets)
-    place = Placement("", 7, 1, uid, body.digest, body.size, body.crlf_size, 1704871500, frozenset({"\\Seen"}))
-    return Outgoing((1, uid), place, None, None)
+    message = StoredMessage.bare(uid, body.digest, body.size, body.crlf_size, 1704871500, frozenset({"\\Seen"}))
+    return Outgoing(1, Placement("", 7, 1, message))
 
 
 def written(root: Path, messages: list[bytes], pieces: Callable[[bytes], list[bytes]]) -> Path:

@@ -16,6 +16,7 @@ from archiver.journal.as_of import places_now, replay_past
 from archiver.journal.files import FileJournal
 from archiver.mail.model import Digest
 from tests.contracts.catalog import FIRST, INBOX, OF_WORK, WORK, apply, stored
+from tests.stored_messages import altered
 
 Then = Callable[[str | None], SqlCatalog]
 ARCHIVE = ArchiveFact("a" * 32, "alice", "imap", "imap.example.org", "alice", "")
@@ -69,7 +70,7 @@ def test_a_moment_is_up_to_its_second(journal: FileJournal, then: Then) -> None:
         of(9, FlagsFact(1, 1, frozenset({"\\Flagged"}), ""), VanishedFact(1, (2,), "")),
         of(10, replace(stored(2), matched="returned"), WORK, OF_WORK, stored(7, epoch=2)),
     )
-    assert then(at(8)).known(1) == {1: stored(1).flags, 2: stored(2).flags}
+    assert then(at(8)).known(1) == {1: stored(1).message.flags, 2: stored(2).message.flags}
     assert then("2026-11-20T08:59:59Z").known(1).keys() == {1, 2}
     assert then(at(9)).known(1) == {1: frozenset({"\\Flagged"})}
     assert then(at(10)).known(1).keys() == {1, 2}
@@ -95,7 +96,7 @@ def test_a_clock_that_was_put_back(journal: FileJournal, then: Then) -> None:
     )
     assert then(at(9)).epochs() == {}
     assert list(then(at(9)).placements()) == []
-    assert then(at(12)).known(1) == {1: frozenset(), 2: stored(2).flags}
+    assert then(at(12)).known(1) == {1: frozenset(), 2: stored(2).message.flags}
 
 
 def test_an_epoch_that_ended_later(journal: FileJournal, then: Then) -> None:
@@ -124,10 +125,10 @@ def test_a_placeholder_whose_message_came_later(tmp_path: Path) -> None:
     places = {each.uid: each for each in catalog.placements()}
     was = [
         places[1],  # as it is now
-        replace(places[2], digest=places[3].digest, flags=frozenset({"\\Draft"})),  # now the octets of another one
-        replace(places[3], digest=Digest("0" * 64)),  # now nowhere else
+        altered(places[2], digest=places[3].digest, flags=frozenset({"\\Draft"})),  # now the octets of another one
+        altered(places[3], digest=Digest("0" * 64)),  # now nowhere else
     ]
-    assert places_now(catalog, [Outgoing((1, each.uid), each, None, None) for each in was]) == {
+    assert places_now(catalog, [Outgoing(1, each) for each in was]) == {
         (1, 1): places[1],
         (1, 2): places[3],
         (1, 3): was[2],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from archiver.errors import ArchiveUnreachable, ConfigError, IntegrityError, Locked
-from archiver.facts.archive import fact_to_json
+from archiver.facts.codec import fact_to_json
 from archiver.facts.segment import segment_of
 from archiver.journal.bucket import BucketJournal, journal_key
 from tests.contracts.journal import NOTHING, JournalContract, end_of, facts, filled

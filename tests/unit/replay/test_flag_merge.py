@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.facts.replica import Copy, OpenedTarget
-from archiver.mail.model import Digest, Flags
+from archiver.mail.model import Digest, Flags, StoredMessage
 from archiver.replay.flag_merge import DELETED, NO_FLAGS, Change, change_of, grouped, over_the_brake
 
 ALL = OpenedTarget(7, 100, 50)
@@ -21,16 +21,12 @@ def copy(before: Flags, now: Flags, said: Flags, *, marked: bool = False, how: s
     `said` afterwards which it shows."""
     return Copy(
         uid=1,
-        key=(1, 1),
+        epoch=1,
+        message=StoredMessage.bare(1, Digest(""), 1, 1, 0, now),
         how=how,
-        digest=Digest(""),
-        sent_size=1,
-        sent_crlf_size=1,
         sent_digest=None,
         size=1,
-        arrived=0,
         dated=True,
-        message_flags=now,
         source_flags=before,
         flags=said,
         lost=NO_FLAGS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO, cast
@@ -15,7 +15,7 @@ from archiver.errors import IntegrityError
 from archiver.facts.replica import Outgoing
 from archiver.mail.content import body_of, internaldate_seconds, message_id
 from archiver.mail.fingerprint import likeness_of
-from archiver.mail.model import Attributes, Body, Fetched, Placement, Undelivered
+from archiver.mail.model import Attributes, Body, Fetched, Placement, StoredMessage, Undelivered
 from archiver.mail.reader import MailReader
 from archiver.replay.context import ReplayContext, ReplayJob
 from archiver.replay.send.match import Recognised, Recogniser, Strangers, likeness_of_fetched
@@ -83,8 +83,9 @@ class Shelf:
         body = body_of(octets)
         self.archive[body.digest] = octets
         arrived = internaldate_seconds(date) or 0
-        place = Placement("INBOX", 7, 1, uid, body.digest, body.size, body.crlf_size, arrived)
-        return Outgoing((1, uid), place, date, message_id(octets))
+        bare = StoredMessage.bare(uid, body.digest, body.size, body.crlf_size, arrived)
+        message = replace(bare, internaldate=date, message_id=message_id(octets))
+        return Outgoing(1, Placement("INBOX", 7, 1, message))
 
     # The step
 

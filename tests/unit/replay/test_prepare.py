@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from archiver.errors import IntegrityError
 from archiver.facts.replica import MessageKey, OpenedTarget, Outgoing
 from archiver.mail.content import body_of, date_time, internaldate_seconds, internaldate_to_send, same_moment
-from archiver.mail.model import Digest, Flags, Placement
+from archiver.mail.model import Digest, Flags, Placement, StoredMessage
 from archiver.mail.rewrite import REPAIRS
 from archiver.replay.send.prepare import (
     EARLIEST,
@@ -32,6 +32,7 @@ from archiver.replay.send.prepare import (
 )
 from archiver.storage.port import MessageStore
 from tests.servers.corpora import CorpusMessage
+from tests.stored_messages import altered
 
 DATE = "05-Feb-1999 10:11:12 +0330"
 ARRIVED = 918197472
@@ -70,13 +71,13 @@ def store_of(octets: bytes, pieces: Iterable[int] = ()) -> MessageStore:
 def outgoing(octets: bytes = MAIL, uid: int = 1, *, flags: Flags = FLAGS, date: str | None = DATE) -> Outgoing:
     body = body_of(octets)
     arrived = internaldate_seconds(date)
-    place = Placement("INBOX", 7, 1, uid, body.digest, body.size, body.crlf_size, arrived or 0, flags)
-    return Outgoing((1, uid), place, date, None)
+    bare = StoredMessage.bare(uid, body.digest, body.size, body.crlf_size, arrived or 0, flags)
+    return Outgoing(1, Placement("INBOX", 7, 1, replace(bare, internaldate=date)))
 
 
 def sized(uid: int, size: int) -> Outgoing:
     """A message of this size that nobody opens."""
-    return Outgoing((1, uid), Placement("INBOX", 7, 1, uid, Digest(""), size, size, 0), None, None)
+    return Outgoing(1, Placement("INBOX", 7, 1, StoredMessage.bare(uid, Digest(""), size, size, 0)))
 
 
 def parcel(octets: bytes = MAIL, opened: OpenedTarget = OPEN, **how: Any) -> Parcel:
@@ -353,7 +354,7 @@ def test_all_are_dealt_in_their_order_into_groups_that_are_not_too_large(sizes: 
 )
 def test_a_date_goes_as_the_source_wrote_it(date: str) -> None:
     assert internaldate_to_send(date, 12345) == date
-    assert outgoing(date=date).internaldate == parcel(date=date).letter.internaldate
+    assert outgoing(date=date).message.internaldate == parcel(date=date).letter.internaldate
 
 
 @pytest.mark.parametrize(
@@ -424,6 +425,6 @@ def test_moments_that_are_the_same_as_far_as_servers_keep_them(one: int | None, 
 
 def test_a_message_without_a_date_goes_with_the_one_that_was_recorded() -> None:
     made = outgoing(date=None)
-    undated = replace(made, placement=replace(made.placement, arrived=ARRIVED))
+    undated = replace(made, placement=altered(made.placement, arrived=ARRIVED))
 
     assert parcel_of(store_of(MAIL), undated, OPEN).letter.internaldate == " 5-Feb-1999 06:51:12 +0000"

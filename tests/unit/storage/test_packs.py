@@ -33,6 +33,7 @@ from tests.contracts.store import (
 )
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
+from tests.stored_messages import altered
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ class TestPacking:
     def test_what_the_archive_has_is_not_packed_again(self, archive: RecordedPacks, bucket: MemoryBucket) -> None:
         messages = small(100)
         put(archive.open(), *messages)
-        put(archive.open(), *((replace(place, directory=".b", arrived=5), octets) for place, octets in messages))
+        put(archive.open(), *((altered(place, directory=".b", arrived=5), octets) for place, octets in messages))
         assert len(bucket.objects) == 1
         assert bucket.requests == {"create": 1, "look": 1}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from archiver.upkeep.gc import MIN_AGE_SECONDS, Found, GarbageResult, GarbageSte
 from tests.contracts.store import placement_of
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
+from tests.stored_messages import altered
 from tests.unit.upkeep.test_repair import AT, OCTETS, stored
 
 WEEK = 7 * 86400.0
@@ -132,7 +132,7 @@ def test_what_is_younger_than_a_week_stays(archive: RecordedPacks, bucket: Memor
 def test_what_any_segment_named_stays_although_no_row_is_left(archive: RecordedPacks, bucket: MemoryBucket) -> None:
     """A row was overwritten, a message packed again: as of a past date both are still asked for."""
     other = body_of(b"Subject: other\r\n\r\n")
-    archive.recorder.write([replace(stored(3), digest=other.digest, size=other.size)])
+    archive.recorder.write([altered(stored(3), digest=other.digest, size=other.size)])
     (pack,) = [pack for pack, _ in archive.catalog.packs()]
     batch = archive.open().mend([placement_of(OCTETS[1], 1)])
     batch.put(placement_of(OCTETS[1], 1), body_of(OCTETS[1]))

@@ -12,6 +12,7 @@ import pytest
 from archiver.errors import Interrupted
 from archiver.facts.archive import EpochFact, FolderFact, StoredFact
 from archiver.mail.content import body_of
+from archiver.mail.model import StoredMessage
 from archiver.storage.audit import Damage, Looked
 from archiver.storage.bucket.keys import message_key
 from archiver.storage.bucket.pack_format import TAIL_OCTETS, pack_key
@@ -20,6 +21,7 @@ from archiver.upkeep.repair_sources import Deliver, Wanted
 from archiver.upkeep.verify import every
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
+from tests.stored_messages import altered
 
 AT = "2026-11-24T07:00:00Z"
 COUNT = 40
@@ -67,8 +69,8 @@ def archive(bucket: MemoryBucket, tmp_path: Path) -> Iterator[RecordedPacks]:
 
 def stored(uid: int) -> StoredFact:
     body = body_of(OCTETS[uid])
-    return StoredFact(1, uid, body.digest, body.size, body.crlf_size, body.size, None, 0, frozenset(), None, None,
-                      None, None, AT)  # fmt: skip
+    message = StoredMessage.bare(uid, body.digest, body.size, body.crlf_size, 0)
+    return StoredFact(1, replace(message, server_size=body.size), None, AT)
 
 
 def repair(
@@ -234,7 +236,7 @@ def test_equal_octets_in_several_folders_are_mended_together(archive: RecordedPa
         [
             FolderFact(2, b"Sent", ("Sent",), "/", ".Sent", frozenset(), True, True, AT),
             EpochFact(2, 2, 8, 1, "first", AT),
-            *(replace(stored(31), epoch=2, uid=uid) for uid in (1, 2)),
+            *(altered(stored(31), epoch=2, uid=uid) for uid in (1, 2)),
         ]
     )
     del bucket.objects[key_of(31)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
@@ -61,7 +62,7 @@ from archiver.facts.archive import (
     VanishedFact,
 )
 from archiver.facts.destination import CopiedFact, ReflaggedFact, RefusedFact
-from archiver.mail.model import UNSELECTABLE, Digest, Headers
+from archiver.mail.model import UNSELECTABLE, Digest, Flags, Headers, StoredMessage
 
 
 def apply_facts(connection: Connection, segment: Segment) -> None:
@@ -88,7 +89,9 @@ def _groups(facts: Sequence[Fact]) -> Iterator[list[Any]]:
 
 def _about(fact: Fact) -> Sequence[tuple[int, ...]]:
     """What a fact is about: a message, a copy, or a copy and the message in that target."""
-    if isinstance(fact, (StoredFact, FlagsFact, QuarantinedFact, RefusedFact)):
+    if isinstance(fact, StoredFact):
+        return ((fact.epoch, fact.message.uid),)
+    if isinstance(fact, (FlagsFact, QuarantinedFact, RefusedFact)):
         return ((fact.epoch, fact.uid),)
     if isinstance(fact, CopiedFact):
         return (fact.target, fact.target_uid), (fact.target, fact.epoch, fact.uid)
@@ -185,30 +188,29 @@ _RECORD_RETURN, _RECORD_VANISHING = _presence(True), _presence(False)
 
 
 def _stored(connection: Connection, segment: Segment, facts: Sequence[StoredFact]) -> None:
-    messages = [{"of_epoch": fact.epoch, "of_uid": fact.uid} for fact in facts]
+    messages = [{"of_epoch": fact.epoch, "of_uid": fact.message.uid} for fact in facts]
     returns = [
         {**message, "when": fact.at, "by": segment.run} for message, fact in zip(messages, facts, strict=True)
     ]
     send(connection, _RECORD_RETURN, returns)
     send(connection, _UPSERT_MESSAGE, [_row(segment.run, fact) for fact in facts])
     send(connection, _UNQUARANTINE, messages)
-    _set_headers(connection, [(fact.digest, fact.headers) for fact in facts if fact.headers is not None])
+    _set_headers(connection, [(fact.message.digest, fact.headers) for fact in facts if fact.headers is not None])
+
+
+_OF_MESSAGE = tuple(each.name for each in fields(StoredMessage))
+
+
+def _value(value: int | str | Flags | None) -> int | str | None:
+    if isinstance(value, frozenset):
+        return flags_to_text(value)
+    return text(value) if isinstance(value, str) else value
 
 
 def _row(run: str, fact: StoredFact) -> dict[str, object]:
     return {
         "epoch": fact.epoch,
-        "uid": fact.uid,
-        "digest": fact.digest,
-        "size": fact.size,
-        "crlf_size": fact.crlf_size,
-        "server_size": fact.server_size,
-        "internaldate": text(fact.internaldate),
-        "arrived": fact.arrived,
-        "flags": flags_to_text(fact.flags),
-        "message_id": text(fact.message_id),
-        "header_digest": fact.header_digest,
-        "emailid": text(fact.emailid),
+        **{name: _value(getattr(fact.message, name)) for name in _OF_MESSAGE},
         "matched": fact.matched,
         "stored_run": run,
         "stored_at": fact.at,
