@@ -232,6 +232,16 @@ def test_every_invariant_names_the_tests_that_guard_it() -> None:
         assert re.findall(r"`tests/[\w/]+\.py`", guards), invariant
 
 
+@pytest.mark.parametrize("of", ["message", "config value"])
+def test_the_hops_are_functions_that_are_there(of: str) -> None:
+    for number, place, *_ in rows(section(DOCUMENTS["architecture.md"], f"## The way of one {of}")):
+        file, *names = re.findall(r"`([\w./]+)`", place)
+        code = (ROOT / file).read_text(encoding="utf-8")
+        assert names, number
+        for name in (part for each in names for part in each.split(".")):
+            assert re.search(rf"\b(?:def|class) {name}\b", code), f"{file} has no {name}"
+
+
 @pytest.mark.parametrize("kind", get_args(Fact), ids=lambda cls: cls.kind)
 def test_a_fact_is_specified_with_all_its_fields(kind: type[Any]) -> None:
     lines = [line for line in section(FORMATS, f"### `{kind.kind}`").splitlines() if line.startswith("- ")]
