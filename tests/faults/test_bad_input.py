@@ -7,10 +7,14 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import shutil
+import signal
 import socket
 import sqlite3
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -19,8 +23,17 @@ from typing import Any
 
 import pytest
 
-from tests.accounts import account_file, archive_of, archive_state, assert_whole, journal_files, run
-from tests.faults.attempts import Attempt, Ended, to_the_end, wait_for
+from tests.accounts import (
+    ARCHIVER,
+    PROJECT,
+    account_file,
+    archive_of,
+    archive_state,
+    assert_whole,
+    journal_files,
+    run,
+)
+from tests.faults.attempts import Ended, to_the_end, wait_for
 from tests.servers import small_disk
 from tests.servers.certificates import Certificate, Certificates
 from tests.servers.dovecot import ODD_PASSWORD, ODD_USER, Dovecot
@@ -255,10 +268,15 @@ class TestGoodLogins:
 
     def test_the_secret_is_in_no_argument(self, dovecot: Dovecot, proxy: Proxy, tmp_path: Path) -> None:
         through = proxy(dovecot.port, stall_after=500)
-        attempt = Attempt(account(tmp_path, through, ODD_USER, ODD_PASSWORD, source__read_timeout=1.0))
-        wait_for(lambda: through.faults > 0, "the stall")
-        arguments = Path(f"/proc/{attempt.pid}/cmdline").read_bytes()
-        attempt.kill(group=True)
+        config = account(tmp_path, through, ODD_USER, ODD_PASSWORD, source__read_timeout=1.0)
+        command = [sys.executable, *ARCHIVER, "run", str(config)]
+        started = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            wait_for(lambda: through.faults > 0, "the stall")
+            arguments = Path(f"/proc/{started.pid}/cmdline").read_bytes()
+        finally:
+            os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
         assert b"pipelines" in arguments
         assert ODD_PASSWORD.encode() not in arguments
         assert_no_secret("", tmp_path, ODD_PASSWORD)
