@@ -226,8 +226,7 @@ class Copies(Protocol):
     def vanished(self, target: int, *, twice: bool = True, gone: Collection[int] = ()) -> Sequence[Copy]:
         """Copies that we appended whose message vanished, or was in one of the folders `gone` and these are no
         longer at the source. `twice`: those that may be withdrawn, being seen so by two complete archive steps, and
-        without those with the octets of a message that is at the source, is to be at the destination and has no
-        copy there."""
+        without those with the octets of a message that is at the source and that the destination lacks."""
 
     def moved(self, destination: int) -> Sequence[Moved]:
         """Targets that are not where the folders that have their mail now go, by what was recorded."""

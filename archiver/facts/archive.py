@@ -174,7 +174,7 @@ class PassFact:
 
 @dataclass(frozen=True, slots=True)
 class StateFact:
-    """A pass over a folder is complete: where it stood when the pass began. `size` in octets, as STATUS told."""
+    """A pass over a folder is complete: where it stood when the pass began. `size` in octets, from STATUS."""
 
     kind: ClassVar[str] = "state"
     epoch: int

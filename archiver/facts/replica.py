@@ -1,4 +1,4 @@
-"""The words of a replay: what a destination holds of the archive, and what is to be sent to it.
+"""The words of a replay: what a destination holds of the archive, and what is still to be sent.
 
 A *target* is a folder of a destination under one UIDVALIDITY, as an epoch is one of the source. A *copy* is a
 message of the archive in a target; it is known by the UID it got there.
@@ -91,7 +91,7 @@ class Stranger:
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A message of the archive that a target lacks. Where the placement's flags are those of the past, `followed`
-    are those of now: only what changes in the archive from here on is to be followed."""
+    are its present ones, and only later changes are replayed."""
 
     epoch: int
     placement: Placement
@@ -153,8 +153,8 @@ class Intent:
 class Attempt:
     """A message that was taken for unsent `times` times and has a copy now. Another one of it, should it come late,
     has a UID from `uidnext` on and one of `sizes`; and its INTERNALDATE, if the destination is `dated`, which means
-    that it keeps them. `flags` are those the copy showed. It was taken for unsent last `at`; `silent` tells whether
-    the server said nothing then."""
+    that it keeps them. `flags` are those the copy showed. It was taken for unsent last `at`; `silent` says whether
+    the server answered nothing then."""
 
     outgoing: Outgoing
     uidnext: int
@@ -226,7 +226,7 @@ class Loss:
 class DestinationFolders:
     """What a destination listed, and how it names folders. Paths are without the personal namespace's prefix, which
     is `prefix` on the wire (`INBOX.` at Courier). `delimiter` is None where names are flat. `vendor` is its maker
-    in lower case, as far as it tells. `append_limit` is the most octets that it takes in a message (RFC 7889),
+    in lower case, if the server names one. `append_limit` is the most octets that it takes in a message (RFC 7889),
     None where it does not say."""
 
     listed: Sequence[Listed]
@@ -268,7 +268,7 @@ class LookedAt:
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A message as it goes onto the wire. `internaldate` is the 26 characters of RFC 3501's date-time; `octets`
-    opens them anew each time, in pieces that together are `size`."""
+    opens them again at each call, in pieces that together are `size`."""
 
     flags: Flags
     internaldate: str

@@ -97,7 +97,7 @@ def require_known(where: str, digest: Digest, known: Digest) -> None:
 
 
 def missing(journal: str, number: int) -> IntegrityError:
-    """What is to be said of a gap."""
+    """The error for a segment that is missing."""
     return IntegrityError(f"{journal}: segment {number} is missing", hint=RESTORE)
 
 

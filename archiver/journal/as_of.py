@@ -1,7 +1,7 @@
-"""What the folders held at a moment of the past, from the journal; and where the octets of then are now.
+"""What the folders held at a moment of the past, read from the journal, and where those octets are now.
 
 The facts are applied by the code that applied them the first time, to a catalog of their own. An archive forgets
-nothing, so all octets of then are still there; only their place may be another one.
+nothing, so all of those octets are still there, though perhaps in another place.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OF_MESSAGES = StoredFact | FlagsFact | VanishedFact
 def replay_past(
     journal: Journal, last: int, catalog: Catalog, moment: str | None, check_stop: Callable[[], None]
 ) -> None:
-    """Apply to a new, empty catalog what the journal tells, up to the segment `last`, of folders and messages up to
+    """Apply to a new, empty catalog what the journal says, up to the segment `last`, of folders and messages up to
     and with `moment` (UTC, ISO 8601; None: all of it).
 
     Every fact goes by its own time and not by its place in the journal: connections record side by side, and what
@@ -94,11 +94,11 @@ class _Past:
 
 
 def places_now(catalog: Catalog, messages: Sequence[Outgoing]) -> dict[MessageKey, Placement]:
-    """Where the octets of these messages, as they were then, are according to `catalog`, that of now.
+    """Where the octets of these messages, as they were then, are now, according to the present `catalog`.
 
     The same message may have other flags, or be among the vanished. Under its UID there may even be other octets,
     where a placeholder was accepted for a message that could be had later: then any place of the same octets will
-    do, else that of then.
+    do, or else the former one.
     """
     by_epoch: dict[int, set[int]] = {}
     for each in messages:

@@ -1,6 +1,6 @@
 """The journal in a bucket: one object for each segment, named by its number alone.
 
-A number can be written once, whoever tries: the endpoint's conditional write makes the journal itself the order
+A number can be written only once: the endpoint's conditional write makes the journal itself the order
 of all writers. Two machines that both believe to hold the archive cannot both write segment 812, whatever their
 clocks and leases say; the second one finds the number taken and stops.
 """
@@ -52,8 +52,8 @@ class BucketJournal:
     """The journal of one account's place in a bucket, written under the lease `held`; None where a person's word
     stands for it.
 
-    Threads may append at once, and so may machines: one of them gets the number, the others are told. A segment is
-    there whole or not at all.
+    Threads may append at once, and so may machines: one of them gets the number, the others an IntegrityError. A
+    segment is there whole or not at all.
     """
 
     def __init__(self, bucket: Bucket, held: Held | None = None) -> None:
@@ -96,8 +96,8 @@ class BucketJournal:
         try:
             return self._bucket.create(key, octets, digest, "journal")
         except BaseException:
-            # NOTE: a request that was given up may be held back on its way, and be done minutes later. Whoever
-            # comes next has to take its number first.
+            # NOTE: a request that was given up may be held back on its way, and be done minutes later. The
+            # next writer has to take its number first.
             if self._held:
                 self._held.doubt()
             raise

@@ -28,8 +28,8 @@ class FileJournal:
     """The journal of one archive, in `journal/` (0700) below `path`; each segment is one file (0600).
 
     `durability` "batch" and "file" sync every segment before it is seen; "none" leaves that to the system.
-    Threads may append at once, each to be told by IntegrityError if another took its number; processes are kept
-    apart by the account's lock. A segment interrupted while being written is never seen; what is left of it is
+    Threads may append at once: one gets the number, the others an IntegrityError. Processes are kept apart by the
+    account's lock. A segment interrupted while being written is never seen; what is left of it is
     removed when it is written again.
     """
 

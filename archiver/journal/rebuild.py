@@ -38,7 +38,7 @@ def replay_journal(
 
 
 def require_no_loss(rebuilt: Catalog, known: int) -> None:
-    """A journal that lost its end reads through all the same; only what a catalog knew can tell.
+    """A journal that lost its end reads through all the same; only what the old catalog knew can show it.
 
     Raises:
         IntegrityError: segment `known` of the catalog that was there is not in the journal.
@@ -52,7 +52,7 @@ def require_no_loss(rebuilt: Catalog, known: int) -> None:
 
 
 def restore_store(store: MessageStore, catalog: Catalog) -> tuple[Placement, ...]:
-    """Bring every message to its place and write each folder's own files anew.
+    """Bring every message to its place and write each folder's own files again.
 
     Returns the messages without a row that lie in the store whole; the next run adopts them. May be called again.
     """

@@ -157,7 +157,7 @@ class Batch:
 
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
         """Move at once. A message that somebody removed from the archive cannot stop all others for ever: it is
-        kept as `damage`, to be told when everything else is done."""
+        kept as `damage` and reported when everything else is done."""
         try:
             self.store.move(moves)
         except IntegrityError as error:

@@ -1,7 +1,7 @@
-"""The words of the house as small frozen values.
+"""The vocabulary: what a message, a folder and their states are, as small frozen values.
 
 RFC words are lower-case and unbroken (`uidvalidity`, `internaldate`), so that a grep meets the RFC. Values
-here know nothing of servers, files or databases; everything else speaks in them.
+here know nothing of servers, files or databases.
 """
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ class Attributes:
     emailid: str | None = None
 
     def updated(self, later: Attributes) -> Attributes:
-        """With all that a later row says of the same message: one that tells changed flags tells nothing else."""
-        told = {each.name: getattr(later, each.name) for each in fields(later)}
-        return replace(self, **{name: value for name, value in told.items() if value is not None})
+        """With all that a later row says of the same message; a row about changed flags says nothing else."""
+        said = {each.name: getattr(later, each.name) for each in fields(later)}
+        return replace(self, **{name: value for name, value in said.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A folder opened read-only. `vanished` and `changed` are what QRESYNC told; None: it was not asked."""
+    """A folder opened read-only. `vanished` and `changed` are from QRESYNC; None if it was not used."""
 
     status: FolderStatus
     keywords: tuple[str, ...] = ()
@@ -116,7 +116,7 @@ class Body:
     """A message's octets, complete and hashed: in memory when small, else in a spool file.
 
     `crlf_size` is the size if every bare LF were a CRLF. `header` is the octets up to and with the first
-    blank line, cut off at 1 MiB. Whoever takes a spool file moves or removes it.
+    blank line, cut off at 1 MiB. The receiver of a spool file moves or removes it.
     """
 
     digest: Digest
@@ -259,7 +259,7 @@ class Headers:
     """What a search asks a message's header for, decoded as far as it can be and cut to a bounded length.
 
     `sender` is From, `recipients` are To, Cc and Bcc, one after the other; "" where the message names none. `sent`
-    is Date in UTC, `2026-01-05T01:30:00Z`, or None where it tells no time. No text holds a control character.
+    is Date in UTC, `2026-01-05T01:30:00Z`, or None where it names no time. No text holds a control character.
     """
 
     sender: str
@@ -286,7 +286,7 @@ class KnownFolder:
 @dataclass(frozen=True, slots=True)
 class FolderState:
     """Where the last complete pass left a folder; read before its UIDs and flags, committed after them. `size` is
-    that of STATUS, None where it was not told."""
+    that of STATUS, None where STATUS had none."""
 
     uidnext: int | None
     highestmodseq: int | None
@@ -299,9 +299,9 @@ class FolderState:
 class KnownEpoch:
     """A folder under one UIDVALIDITY. `generation` counts the times a server reused a UIDVALIDITY for other
     mail. `state` is None until a pass over it was complete. `foreign`: it is of a source that was the archive's
-    before, so its UIDs mean nothing at the one of now. `failed`: so did the newest pass over it. `hidden`: its last
-    good pass found that the server shows only a part of the folder, and not so many messages that it showed before;
-    None: it shows all of them."""
+    before, so its UIDs mean nothing at the present one. `failed`: so did the newest pass over it. `hidden`: its
+    last good pass found that the server shows only a part of the folder, and not so many messages that it showed
+    before; None: it shows all of them."""
 
     number: int
     folder: int

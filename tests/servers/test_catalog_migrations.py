@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.catalog.sqlite.migrations import MIGRATIONS
 from archiver.catalog.sqlite.schema import (
     ADDRESS,
     ATTEMPT,
@@ -21,7 +22,6 @@ from archiver.catalog.sqlite.schema import (
     HEADER,
     INTENT,
     MAPPED,
-    MIGRATIONS,
     PACK,
     REFUSAL,
     TARGET,

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.database import refuse_network
-from archiver.catalog.sqlite.schema import MIGRATIONS
+from archiver.catalog.sqlite.migrations import MIGRATIONS
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.journal.files import FileJournal
 from archiver.mail.model import Digest

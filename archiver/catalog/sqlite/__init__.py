@@ -2,15 +2,12 @@
 
 catalog         the adapter
 database        the file: private, local, durable at every commit, its troubles in our errors
-schema          tables, and migrations of older catalogs
+schema          the tables
+migrations      how an older catalog becomes a newer one
 apply           what each fact changes in the tables
 reading         rows of messages as values
-replicas        what is known of a destination: targets, copies, intents, refusals
-destinations    which destinations there are, and how they are recognised
+replica         what is known of destinations
 claims          what other accounts' catalogs say of messages at a destination
-gone            copies of what the source no longer has
-twins           messages that a destination may have stored twice
-holding         how many copies a destination's folders hold
 tallies         the equation of every folder
 search          messages by what their headers say
 runs            which runs there were, and their steps

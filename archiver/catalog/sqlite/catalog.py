@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 
 from archiver.catalog.sqlite.apply.archive import apply_facts
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.destinations import SqlDestinations
+from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration
 from archiver.catalog.sqlite.reading import (
     CURRENT_SOURCE,
     IS_PRESENT,
@@ -28,7 +28,8 @@ from archiver.catalog.sqlite.reading import (
     parts,
     placement,
 )
-from archiver.catalog.sqlite.replicas import SqlCopies
+from archiver.catalog.sqlite.replica.destinations import SqlDestinations
+from archiver.catalog.sqlite.replica.replicas import SqlCopies
 from archiver.catalog.sqlite.runs import SqlRunLedger
 from archiver.catalog.sqlite.schema import (
     ARCHIVE,
@@ -38,13 +39,11 @@ from archiver.catalog.sqlite.schema import (
     FRAME,
     HEADER,
     MESSAGE,
-    MIGRATIONS,
     PACK,
     PASS,
     QUARANTINE,
     SEGMENT,
     TARGET,
-    Migration,
 )
 from archiver.catalog.sqlite.search import SqlMessageIndex
 from archiver.catalog.sqlite.tallies import tallies

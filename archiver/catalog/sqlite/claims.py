@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from archiver.catalog.sqlite.schema import MIGRATIONS
+from archiver.catalog.sqlite.migrations import MIGRATIONS
 from archiver.errors import ArchiverError, IntegrityError
 from archiver.facts.replica import KnownTarget
 from archiver.mail.model import Digest

@@ -26,7 +26,7 @@ _NOT_ITSELF = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_
 
 
 def is_writable(path: Path) -> bool:
-    """Whether this user can work on the catalog at `path`, with the files that SQLite keeps beside it.
+    """Whether this user can work on the catalog at `path`, with the files that SQLite keeps next to it.
 
     NOTE: root may write whatever the permissions say, but not on a read-only file system, nor an immutable file.
     """
@@ -35,8 +35,8 @@ def is_writable(path: Path) -> bool:
 
 
 def copy_catalog(path: Path, copy: Path) -> None:
-    """Copy the catalog at `path` to `copy`, as it was at one moment, whoever writes to it; nothing where there is
-    none. Nothing is written beside `path`.
+    """Copy the catalog at `path` to `copy`, as it was at one moment, even while another process writes
+    to it. Does nothing if there is none. Writes nothing next to `path`.
 
     Raises:
         ArchiveNotWritable: this user cannot read it, or there is no room for the copy.
@@ -57,7 +57,7 @@ def copy_catalog(path: Path, copy: Path) -> None:
 
 
 def _backed_up(path: Path, copy: Path) -> bool:
-    """By SQLite itself, which can do so if whoever writes has made the files beside it, or left them."""
+    """By SQLite itself. This works if a writer made the files next to the catalog, or left them there."""
     copy.unlink(missing_ok=True)
     try:
         uri = f"file:{quote(os.fspath(path))}?mode=ro"
@@ -103,7 +103,7 @@ def _copied(path: Path, copy: Path) -> bool:
 
 
 def _state(path: Path) -> dict[str, tuple[int, ...] | None]:
-    """What tells whether the catalog changed."""
+    """A value that is another one when the catalog changed."""
     states: dict[str, tuple[int, ...] | None] = {}
     for suffix in _BESIDE:
         try:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util import LRUCache
 
-from archiver.catalog.sqlite import schema
+from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration, step_up, version_of
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError, Locked
 from archiver.mail.headers import folded
 from archiver.storage.mounts import MOUNTS, kind_of
@@ -55,10 +55,10 @@ class Database:
     """Transactions on one SQLite file, from any thread. Nothing is opened before the first one.
 
     Writers of one process wait for each other here, those of other processes for up to a minute. Readers see the
-    state at their beginning and stop nobody. After `close`, or in a forked child, it is opened anew.
+    state at their beginning and stop nobody. After `close`, or in a forked child, it is opened again.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[schema.Migration] = schema.MIGRATIONS) -> None:
+    def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
         self.path = path
         self._migrations = migrations
         self._forget()
@@ -133,12 +133,12 @@ class Database:
 
     def _upgrade(self, engine: Engine) -> None:
         with engine.begin() as connection:
-            if schema.version_of(connection) == 1 + len(self._migrations):
+            if version_of(connection) == 1 + len(self._migrations):
                 return
         more = True
         while more:
             with engine.execution_options(writing=True).begin() as connection:
-                more = schema.step_up(connection, str(self.path), self._migrations)
+                more = step_up(connection, str(self.path), self._migrations)
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Reading messages' rows: the columns that tell a place, and how they become values.
+"""Reading messages' rows: the columns of a place, and how they become values.
 
 Rows are taken by position: there may be millions of them.
 """

@@ -1,6 +1,7 @@
 """What each fact changes in the tables: the same code live, after a crash, and in a rebuild.
 
-archive         facts of folders, epochs and messages
+archive         facts in their order; those of the archive, its folders and its epochs
+messages        facts of messages: stored, packed, flagged, vanished, in quarantine
 replica         facts of what a destination holds
 destinations    facts of the destinations themselves
 executemany     how values and many rows are sent to the database

@@ -8,41 +8,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
     Connection,
-    and_,
     bindparam,
     case,
-    delete,
-    false,
     func,
     insert,
-    or_,
     select,
-    true,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from archiver.catalog.sqlite.apply.destinations import DESTINATION_EFFECTS
+from archiver.catalog.sqlite.apply.destinations import DESTINATION_HANDLERS
 from archiver.catalog.sqlite.apply.executemany import flags_to_text, send, text
-from archiver.catalog.sqlite.apply.replica import COPY_EFFECTS
+from archiver.catalog.sqlite.apply.messages import MESSAGE_HANDLERS
+from archiver.catalog.sqlite.apply.replica import COPY_HANDLERS
 from archiver.catalog.sqlite.reading import CURRENT_SOURCE
 from archiver.catalog.sqlite.schema import (
     ARCHIVE,
     EPOCH,
-    FLAG_CHANGE,
     FOLDER,
-    FRAME,
-    HEADER,
-    MESSAGE,
-    PACK,
     PASS,
-    PRESENCE_CHANGE,
-    QUARANTINE,
 )
 from archiver.facts.archive import (
     ArchiveFact,
@@ -51,24 +39,20 @@ from archiver.facts.archive import (
     FenceFact,
     FlagsFact,
     FolderFact,
-    HeadersFact,
-    PackedFact,
     PassFact,
     QuarantinedFact,
-    ReleasedFact,
     Segment,
     StateFact,
     StoredFact,
-    VanishedFact,
 )
 from archiver.facts.destination import CopiedFact, ReflaggedFact, RefusedFact
-from archiver.mail.model import UNSELECTABLE, Digest, Flags, Headers, StoredMessage
+from archiver.mail.model import UNSELECTABLE
 
 
 def apply_facts(connection: Connection, segment: Segment) -> None:
     """Apply a segment's facts, in order, in the caller's transaction."""
     for group in _groups(segment.facts):
-        _EFFECTS[type(group[0])](connection, segment, group)
+        _HANDLERS[type(group[0])](connection, segment, group)
 
 
 def _groups(facts: Sequence[Fact]) -> Iterator[list[Any]]:
@@ -162,189 +146,6 @@ def _epochs(connection: Connection, _segment: Segment, facts: Sequence[EpochFact
         )
 
 
-_THIS_MESSAGE = and_(MESSAGE.c.epoch == bindparam("of_epoch"), MESSAGE.c.uid == bindparam("of_uid"))
-_THIS_QUARANTINE = and_(QUARANTINE.c.epoch == bindparam("of_epoch"), QUARANTINE.c.uid == bindparam("of_uid"))
-
-_message = upsert(MESSAGE)
-_UPSERT_MESSAGE = _message.on_conflict_do_update(
-    index_elements=[MESSAGE.c.epoch, MESSAGE.c.uid],
-    set_={column.name: _message.excluded[column.name] for column in MESSAGE.c if not column.primary_key},
-)
-_UNQUARANTINE = delete(QUARANTINE).where(_THIS_QUARANTINE)
-
-
-def _presence(present: bool) -> Any:
-    """History for a message whose presence is about to change, nothing for one where it is not."""
-    vanished = MESSAGE.c.vanished_at
-    return insert(PRESENCE_CHANGE).from_select(
-        ["epoch", "uid", "at", "run", "present"],
-        select(
-            MESSAGE.c.epoch, MESSAGE.c.uid, bindparam("when"), bindparam("by"), true() if present else false()
-        ).where(_THIS_MESSAGE, vanished.is_not(None) if present else vanished.is_(None)),
-    )
-
-
-_RECORD_RETURN, _RECORD_VANISHING = _presence(True), _presence(False)
-
-
-def _stored(connection: Connection, segment: Segment, facts: Sequence[StoredFact]) -> None:
-    messages = [{"of_epoch": fact.epoch, "of_uid": fact.message.uid} for fact in facts]
-    returns = [
-        {**message, "when": fact.at, "by": segment.run} for message, fact in zip(messages, facts, strict=True)
-    ]
-    send(connection, _RECORD_RETURN, returns)
-    send(connection, _UPSERT_MESSAGE, [_row(segment.run, fact) for fact in facts])
-    send(connection, _UNQUARANTINE, messages)
-    _set_headers(connection, [(fact.message.digest, fact.headers) for fact in facts if fact.headers is not None])
-
-
-_OF_MESSAGE = tuple(each.name for each in fields(StoredMessage))
-
-
-def _value(value: int | str | Flags | None) -> int | str | None:
-    if isinstance(value, frozenset):
-        return flags_to_text(value)
-    return text(value) if isinstance(value, str) else value
-
-
-def _row(run: str, fact: StoredFact) -> dict[str, object]:
-    return {
-        "epoch": fact.epoch,
-        **{name: _value(getattr(fact.message, name)) for name in _OF_MESSAGE},
-        "matched": fact.matched,
-        "stored_run": run,
-        "stored_at": fact.at,
-        "vanished_run": None,
-        "vanished_at": None,
-    }
-
-
-_header = upsert(HEADER)
-_UPSERT_HEADER = _header.on_conflict_do_update(
-    index_elements=[HEADER.c.digest],
-    set_={column.name: _header.excluded[column.name] for column in HEADER.c if not column.primary_key},
-)
-
-
-def _headers(connection: Connection, _segment: Segment, facts: Sequence[HeadersFact]) -> None:
-    _set_headers(connection, [(fact.digest, fact.headers) for fact in facts])
-
-
-def _set_headers(connection: Connection, known: Sequence[tuple[Digest, Headers]]) -> None:
-    rows = [
-        {
-            "digest": digest,
-            "sender": text(headers.sender),
-            "recipients": text(headers.recipients),
-            "subject": text(headers.subject),
-            "sent": text(headers.sent),
-        }
-        for digest, headers in known
-    ]
-    if rows:
-        send(connection, _UPSERT_HEADER, rows)
-
-
-_pack = upsert(PACK)
-_UPSERT_PACK = _pack.on_conflict_do_update(index_elements=[PACK.c.digest], set_={"size": _pack.excluded["size"]})
-_frame = upsert(FRAME)
-_UPSERT_FRAME = _frame.on_conflict_do_update(
-    index_elements=[FRAME.c.digest],
-    set_={column.name: _frame.excluded[column.name] for column in FRAME.c if not column.primary_key},
-)
-
-
-def _packed(connection: Connection, _segment: Segment, facts: Sequence[PackedFact]) -> None:
-    send(connection, _UPSERT_PACK, [{"digest": fact.pack, "size": fact.size} for fact in facts])
-    frames = [
-        {"digest": digest, "pack": fact.pack, "offset": offset, "length": length}
-        for fact in facts
-        for digest, offset, length in fact.frames
-    ]
-    if frames:
-        send(connection, _UPSERT_FRAME, frames)
-
-
-_CHANGED_FLAGS = and_(_THIS_MESSAGE, MESSAGE.c.flags != bindparam("now"))
-_RECORD_FLAGS = insert(FLAG_CHANGE).from_select(
-    ["epoch", "uid", "at", "run", "flags_before", "flags_after"],
-    select(
-        MESSAGE.c.epoch, MESSAGE.c.uid, bindparam("when"), bindparam("by"), MESSAGE.c.flags, bindparam("now")
-    ).where(_CHANGED_FLAGS),
-)
-_SET_FLAGS = update(MESSAGE).where(_CHANGED_FLAGS).values(flags=bindparam("now"))
-
-
-def _flags(connection: Connection, segment: Segment, facts: Sequence[FlagsFact]) -> None:
-    changes = [{"of_epoch": fact.epoch, "of_uid": fact.uid, "now": flags_to_text(fact.flags)} for fact in facts]
-    history = [{**change, "when": fact.at, "by": segment.run} for change, fact in zip(changes, facts, strict=True)]
-    send(connection, _RECORD_FLAGS, history)
-    send(connection, _SET_FLAGS, changes)
-
-
-_SET_VANISHED = (
-    update(MESSAGE)
-    .where(_THIS_MESSAGE, MESSAGE.c.vanished_at.is_(None))
-    .values(vanished_at=bindparam("when"), vanished_run=bindparam("by"))
-)
-
-
-def _vanished(connection: Connection, segment: Segment, facts: Sequence[VanishedFact]) -> None:
-    for fact in facts:
-        rows = [
-            {"of_epoch": fact.epoch, "of_uid": uid, "when": fact.at, "by": segment.run}
-            for uid in dict.fromkeys(fact.uids)
-        ]
-        if rows:
-            send(connection, _RECORD_VANISHING, rows)
-            send(connection, _SET_VANISHED, rows)
-
-
-_quarantine = upsert(QUARANTINE)
-_UPSERT_QUARANTINE = _quarantine.on_conflict_do_update(
-    index_elements=[QUARANTINE.c.epoch, QUARANTINE.c.uid],
-    set_={
-        "step": _quarantine.excluded.step,
-        "reason": _quarantine.excluded.reason,
-        "server_reply": _quarantine.excluded.server_reply,
-        "tries": QUARANTINE.c.tries
-        + case(
-            (_quarantine.excluded.last_run.is_(None), 0),
-            (QUARANTINE.c.last_run == _quarantine.excluded.last_run, 0),
-            else_=1,
-        ),
-        # A person's word is not taken back by another failure.
-        "accepted": or_(QUARANTINE.c.accepted, _quarantine.excluded.accepted),
-        "last_run": func.coalesce(_quarantine.excluded.last_run, QUARANTINE.c.last_run),
-    },
-)
-
-
-def _quarantined(connection: Connection, segment: Segment, facts: Sequence[QuarantinedFact]) -> None:
-    """A failure counts as one try of its run; an acceptance is no try."""
-    rows = [
-        {
-            "epoch": fact.epoch,
-            "uid": fact.uid,
-            "step": fact.step,
-            "reason": text(fact.reason),
-            "server_reply": text(fact.server_reply),
-            "tries": 0 if fact.accepted else 1,
-            "accepted": fact.accepted,
-            "since": fact.at,
-            "last_run": None if fact.accepted else segment.run,
-        }
-        for fact in facts
-    ]
-    connection.execute(_UPSERT_QUARANTINE, rows)
-
-
-def _released(connection: Connection, _segment: Segment, facts: Sequence[ReleasedFact]) -> None:
-    rows = [{"of_epoch": fact.epoch, "of_uid": uid} for fact in facts for uid in fact.uids]
-    if rows:
-        send(connection, _UNQUARANTINE, rows)
-
-
 _pass = upsert(PASS)
 _UPSERT_PASS = _pass.on_conflict_do_update(
     index_elements=[PASS.c.run, PASS.c.epoch],
@@ -390,20 +191,14 @@ def _fences(_connection: Connection, _segment: Segment, _facts: Sequence[FenceFa
     """Nothing: what counts is that its segment has its number."""
 
 
-_EFFECTS: Mapping[type[Fact], Callable[[Connection, Segment, Sequence[Any]], None]] = {
+_HANDLERS: Mapping[type[Fact], Callable[[Connection, Segment, Sequence[Any]], None]] = {
     ArchiveFact: _archive,
     FolderFact: _folders,
     EpochFact: _epochs,
-    StoredFact: _stored,
-    HeadersFact: _headers,
-    PackedFact: _packed,
-    FlagsFact: _flags,
-    VanishedFact: _vanished,
-    QuarantinedFact: _quarantined,
-    ReleasedFact: _released,
     PassFact: _passes,
     StateFact: _states,
     FenceFact: _fences,
-    **DESTINATION_EFFECTS,
-    **COPY_EFFECTS,
+    **MESSAGE_HANDLERS,
+    **DESTINATION_HANDLERS,
+    **COPY_HANDLERS,
 }

@@ -32,7 +32,7 @@ def _distinct(connection: Connection, _segment: Segment, facts: Sequence[Distinc
     connection.execute(upsert(DISTINCT).on_conflict_do_nothing(), rows)
 
 
-DESTINATION_EFFECTS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], None]] = {
+DESTINATION_HANDLERS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], None]] = {
     DestinationFact: _destinations,
     ReachedFact: _reached,
     DistinctFact: _distinct,

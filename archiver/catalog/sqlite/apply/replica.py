@@ -364,7 +364,7 @@ def _renamed(connection: Connection, _segment: Segment, facts: Sequence[RenamedF
         connection.execute(now.values(raw=fact.raw, renaming=None))
 
 
-COPY_EFFECTS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], None]] = {
+COPY_HANDLERS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], None]] = {
     MappedFact: _maps,
     TargetFact: _targets,
     IntentFact: _intents,

@@ -61,8 +61,8 @@ def stranded(connection: Connection, destination: int) -> Mapping[int, int]:
 
 
 def is_needed(target: int) -> ColumnElement[bool]:
-    """The message has the octets of one that is at the source, is to be at the target's destination, and is not:
-    it moved, say, and was refused where it is now. Then the copy of what is gone is all that is there of it."""
+    """The message has the octets of one that is at the source and that the target's destination lacks: it moved,
+    say, and was refused in its new folder. Then the copy of the message that is gone is the only one there."""
     other, epoch, folder = MESSAGE.alias("other"), EPOCH.alias("its_epoch"), FOLDER.alias("its_folder")
     copy, its_target = COPY.alias("its_copy"), TARGET.alias("its_target")
     destination = select(TARGET.c.destination).where(TARGET.c.number == target).scalar_subquery()
