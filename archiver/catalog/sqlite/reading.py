@@ -68,8 +68,7 @@ def placement(row: Sequence[Any], sets: FlagSets) -> Placement:
     return Placement(directory, uidvalidity, generation, stored_message(message, sets), present)
 
 
-def stored_message(columns: Sequence[Any], sets: FlagSets) -> StoredMessage:
-    """From the columns of `STORED_MESSAGE`, by position."""
-    values = list(columns)
+def stored_message(values: list[Any], sets: FlagSets) -> StoredMessage:
+    """From the columns of `STORED_MESSAGE`, by position; `values` is used up."""
     values[_FLAGS] = sets[values[_FLAGS]]
     return StoredMessage(*values)

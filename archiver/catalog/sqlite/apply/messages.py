@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, false, func, insert, or_, select, true, update
+from sqlalchemy import (
+    Connection,
+    Text,
+    and_,
+    bindparam,
+    case,
+    delete,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from archiver.catalog.sqlite.apply.executemany import flags_to_text, send, text
@@ -22,7 +37,7 @@ from archiver.facts.archive import (
     StoredFact,
     VanishedFact,
 )
-from archiver.mail.model import Digest, Flags, Headers, StoredMessage
+from archiver.mail.model import Digest, Headers, StoredMessage
 
 _THIS_MESSAGE = and_(MESSAGE.c.epoch == bindparam("of_epoch"), MESSAGE.c.uid == bindparam("of_uid"))
 _THIS_QUARANTINE = and_(QUARANTINE.c.epoch == bindparam("of_epoch"), QUARANTINE.c.uid == bindparam("of_uid"))
@@ -63,16 +78,17 @@ def _stored(connection: Connection, segment: Segment, facts: Sequence[StoredFact
 _OF_MESSAGE = tuple(each.name for each in fields(StoredMessage))
 
 
-def _value(value: int | str | Flags | None) -> int | str | None:
-    if isinstance(value, frozenset):
-        return flags_to_text(value)
-    return text(value) if isinstance(value, str) else value
+_values_of = attrgetter(*_OF_MESSAGE)
+_TEXTS = [name for name in _OF_MESSAGE if name != "flags" and isinstance(MESSAGE.c[name].type, Text)]
 
 
 def _row(run: str, fact: StoredFact) -> dict[str, object]:
-    return {
+    row: dict[str, Any] = dict(zip(_OF_MESSAGE, _values_of(fact.message), strict=True))
+    row["flags"] = flags_to_text(fact.message.flags)
+    for name in _TEXTS:
+        row[name] = text(row[name])
+    return row | {
         "epoch": fact.epoch,
-        **{name: _value(getattr(fact.message, name)) for name in _OF_MESSAGE},
         "matched": fact.matched,
         "stored_run": run,
         "stored_at": fact.at,

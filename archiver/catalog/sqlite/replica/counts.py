@@ -61,7 +61,19 @@ def tallies(connection: Connection, destination: int, run: str | None) -> Sequen
         .group_by(MAPPED.c.folder)
         .order_by(MAPPED.c.folder)
     )
-    restored = (
+    restored = _restored(connection, destination, run)
+    return [
+        replace(
+            CopyTally("/".join(json.loads(row[1])), "/".join(json.loads(row[2])), *row[3:]),
+            restored=restored.get(row[0], 0),
+        )
+        for row in connection.execute(rows)
+    ]
+
+
+def _restored(connection: Connection, destination: int, run: str | None) -> dict[int, int]:
+    """How many messages that are gone from the source the run brought back, by the number of their folder."""
+    rows = (
         select(EPOCH.c.folder, func.count())
         .select_from(COPY)
         .join(MESSAGE, and_(MESSAGE.c.epoch == COPY.c.epoch, MESSAGE.c.uid == COPY.c.uid))
@@ -69,18 +81,11 @@ def tallies(connection: Connection, destination: int, run: str | None) -> Sequen
         .join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
         .join(TARGET, TARGET.c.number == COPY.c.target)
         .join(MAPPED, goes_there())
-        .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), live)
+        .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), COPY.c.removed_at.is_(None))
         .where(COPY.c.run == run, COPY.c.how == "restored", ~IS_PRESENT)
         .group_by(EPOCH.c.folder)
     )
-    brought_back: dict[int, int] = {row[0]: row[1] for row in connection.execute(restored)}
-    return [
-        replace(
-            CopyTally("/".join(json.loads(row[1])), "/".join(json.loads(row[2])), *row[3:]),
-            restored=brought_back.get(row[0], 0),
-        )
-        for row in connection.execute(rows)
-    ]
+    return {row[0]: row[1] for row in connection.execute(rows)}
 
 
 def losses(connection: Connection, destination: int) -> Sequence[Loss]:
