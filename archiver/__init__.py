@@ -2,18 +2,18 @@
 
 Each package is one concern. Imports point down this list only, and import-linter keeps it so:
 
-account                         opens what an account file names: servers, store, journal, catalog
-archive                         source to store
-replay                          store to destination
-upkeep                          verify, repair, collect garbage, index headers
-export                          folders as files for other programs
-report                          what a run did, as JSON and as a page
-journal                         the facts on disk or in a bucket; bytes, then journal, then catalog
-source  destination  catalog    a server to read, a server to fill, the facts made queryable
-imap  storage                   the wire of a mail server; where octets lie: Maildir, bucket, S3
-config  facts                   account files and secrets; what is journalled and what is asked
-mail                            pure: messages, folder names, flags, dates
-errors  events  backoff         what can go wrong, with exit codes; what a step reports; when it tries again
+account                             opens what an account file names: servers, store, journal, catalog
+archive                             source to store
+replay                              store to destination
+upkeep                              verify, repair, collect garbage, index headers
+export                              folders as files for other programs
+report                              what a run did, as JSON and as a page
+journal                             the facts on disk or in a bucket; bytes, then journal, then catalog
+source  destination  catalog        a server to read, a server to fill, the facts made queryable
+imap  storage                       the wire of a mail server; where octets lie: Maildir, bucket, S3
+config  facts                       account files and secrets; what is journalled and what is asked
+mail                                pure: messages, folder names, flags, dates
+errors  events  control  backoff    what can go wrong; what a step reports; how it is stopped; when it tries again
 
 Each port is a Protocol in its package's port.py (mail/reader.py for what source and destination share), with one
 contract suite in tests/contracts that every adapter passes. Calls are synchronous. A source or destination

@@ -11,11 +11,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from archiver.account.opening import Archive, open_archive, utc_now
+from archiver.account.opening import Archive, open_archive
 from archiver.account.replay import check_from_record, chosen_folders, destination_number, stranded_copies
 from archiver.archive.plan import plan_run
 from archiver.config.load import Settings
 from archiver.config.secrecy import redacted
+from archiver.control import utc_now
 from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, Locked, Throttled
 from archiver.facts.replica import CopyTally, Refused
 from archiver.mail.folder_names import printable

@@ -16,7 +16,9 @@ import threading
 import time
 from types import FrameType
 
+from archiver.control import RunControl
 from archiver.errors import Interrupted
+from archiver.events import Progress, silent
 from archiver.imap.line import cut_lines
 from archiver.storage.ending import end_requests, has_requests
 
@@ -61,6 +63,10 @@ class Stop:
         """
         if self.signal is not None:
             raise Interrupted(self.signal)
+
+    def control(self, progress: Progress = silent) -> RunControl:
+        """What a step is given: it can be stopped by a signal, and says to `progress` what it does."""
+        return RunControl(self.check, self.pause, progress)
 
     def pause(self, seconds: float) -> None:
         """Wait, and raise as `check` does as soon as a signal comes."""

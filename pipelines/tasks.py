@@ -27,7 +27,6 @@ from archiver.account.opening import (
     settle,
     source_of,
     stranger_to,
-    utc_now,
     writing,
 )
 from archiver.account.replay import (
@@ -42,6 +41,7 @@ from archiver.archive.run import plan_archive
 from archiver.archive.scanned import Retry
 from archiver.archive.unrecorded import Orphans
 from archiver.config.load import ServerSettings, Settings, load_account
+from archiver.control import utc_now
 from archiver.errors import Throttled
 from archiver.events import Event, Planned, Sent, Stored, Verified, Working
 from archiver.facts.destination import DistinctFact
@@ -236,7 +236,7 @@ class EnumerateFolders(AccountTask):
                 raise stranger
             archive.catalog.ledger().begin(self.run_id, utc_now())
             tell = progress_of(account)
-            source = source_of(self.settings, archive.store.spool, pause=STOP.pause, progress=tell)
+            source = source_of(self.settings, archive.store.spool, control=STOP.control(tell))
             try:
                 listed = source.list_folders()
                 check = check_source(
@@ -276,9 +276,7 @@ class ArchiveFolders(AccountTask):
                 recorder,
                 listed,
                 orphans,
-                check_stop=STOP.check,
-                pause=STOP.pause,
-                progress=self.tell,
+                control=STOP.control(self.tell),
                 retry=retry,
                 accept=self.retry == "accept",
             )
@@ -333,7 +331,10 @@ class ReplayFolders(DestinationTask):
                 word=self.destination_is,
             )
             result = replay_account(
-                archive, recorder, options, check_stop=STOP.check, pause=STOP.pause, progress=self.tell
+                archive,
+                recorder,
+                options,
+                control=STOP.control(self.tell),
             )
             self.complete_step(archive, replay_to_json(result))
 
@@ -352,9 +353,7 @@ class VerifyAccount(DestinationTask):
             check = verify_at_destination(
                 archive,
                 deep=False,
-                check_stop=STOP.check,
-                pause=STOP.pause,
-                progress=self.tell,
+                control=STOP.control(self.tell),
                 unlisted=self.include_vanished or self.as_of is not None,
                 all_sent=self.as_of is None,
             )

@@ -23,6 +23,7 @@ from subprocess import PIPE
 from typing import Any, Protocol
 
 from archiver.config.load import load_account
+from archiver.control import RunControl
 from pipelines.engine import Options, run_accounts
 from pipelines.events import log_line
 from tests.servers.wire import Append
@@ -30,6 +31,8 @@ from tests.warm import WarmProcess
 
 PROJECT = Path(__file__).resolve().parents[1]
 ARCHIVER = ("-m", "pipelines")
+UNSTOPPED = RunControl(lambda: None, lambda _: None)
+"""Nobody stops it, pauses take no time, and nobody listens."""
 CATALOG = "catalog.sqlite"
 CONTROL_FILES = frozenset(
     {"dovecot-uidlist", "dovecot-keywords", "subscriptions", "archiver-folder.json", "maildirfolder"}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from archiver.account.opening import Archive, utc_now
+from archiver.account.opening import Archive
 from archiver.account.past import past_catalog
 from archiver.catalog.sqlite.swap import remove_catalog
+from archiver.control import RunControl, utc_now
 from archiver.errors import ArchiveNotWritable, ConfigError
 from archiver.events import Progress
 from archiver.export.eml import EmlWriter
@@ -45,9 +46,7 @@ class ExportOptions:
     vanished: bool = False
 
 
-def export_account(
-    archive: Archive, options: ExportOptions, *, check_stop: Callable[[], None], progress: Progress
-) -> ExportResult:
+def export_account(archive: Archive, options: ExportOptions, control: RunControl) -> ExportResult:
     """Export an archive. The summary is written last: where it is, the export is complete and on the disk.
 
     Raises:
@@ -58,18 +57,17 @@ def export_account(
     root = os.path.abspath(options.path)
     _require_room_of_its_own(archive, root)
     _remove_left_behind(archive)
-    with past_catalog(archive, options.moment, f"{_WORD}{os.getpid()}", check_stop) as state:
+    with past_catalog(archive, options.moment, f"{_WORD}{os.getpid()}", control.check_stop) as state:
         _make(root)
         file_system = watched(root)
         step = ExportStep(
             state=state,
             catalog=archive.catalog,
             store=archive.store,
-            writer=_writer(options.form, root, progress),
+            writer=_writer(options.form, root, control.progress),
             include=options.folders,
             vanished=options.vanished,
-            progress=progress,
-            check_stop=check_stop,
+            control=control,
         )
         result = step.run()
         identity = state.identity()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from archiver.account.opening import Archive, take_number
-from archiver.events import Progress
+from archiver.control import RunControl
 from archiver.journal.bucket import journal_key
 from archiver.journal.recorder import Recorder
 from archiver.storage.bucket.keys import MESSAGES, digest_of_key
@@ -24,8 +22,7 @@ def collect_garbage(
     *,
     delete: bool,
     confirmed: bool,
-    check_stop: Callable[[], None],
-    progress: Progress,
+    control: RunControl,
 ) -> GarbageResult:
     """The gc step over this archive, whose catalog has caught up with the journal and whose lock is held.
     `confirmed`: a person's word that much may go.
@@ -48,7 +45,6 @@ def collect_garbage(
             kinds=KINDS,
             delete=delete,
             confirmed=confirmed,
-            progress=progress,
-            check_stop=archive.guarded(check_stop),
+            control=archive.guarded(control),
         )
         return step.run()

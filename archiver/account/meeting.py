@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
 from archiver.account.neighbours import neighbours_of
-from archiver.account.opening import Archive, no_spool, source_of, utc_now
+from archiver.account.opening import Archive, no_spool, source_of
 from archiver.account.sharing import mailbox_of
 from archiver.catalog.port import Catalog
 from archiver.config.load import DestinationSettings, Settings
+from archiver.control import RunControl, utc_now
 from archiver.destination.imap import ImapDestination
 from archiver.destination.port import MailDestination
 from archiver.errors import BackendError, ConfigError
-from archiver.events import Noted, Progress, silent
+from archiver.events import Noted, Progress
 from archiver.facts.destination import DestinationFact, DistinctFact, ReachedFact
 from archiver.facts.replica import Address, DestinationFolders
 from archiver.imap.auth import authenticator_of
@@ -102,7 +103,7 @@ def look_at_both(
     destination: MailDestination,
     there: DestinationFolders,
     word: Word,
-    pause: Callable[[float], None],
+    control: RunControl,
 ) -> None:
     """What `check_source` would find out about a destination that is not known yet, where both sides are logged in
     to anyway; the source, once more, only if they look like one.
@@ -117,7 +118,7 @@ def look_at_both(
         or (catalog is not None and catalog.destinations().at(address_in(at)) is not None)
     ):
         return
-    with closing(source_of(settings, no_spool, pause=pause, progress=silent, attempts=1)) as source:
+    with closing(source_of(settings, no_spool, control=control, attempts=1)) as source:
         found = alike_if_new(source, listed, destination, there, catalog)
     if found.proven:
         raise _are_one(settings, at, found)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +23,7 @@ from archiver.archive.unrecorded import Orphans
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.swap import remove_catalog, swap_catalog
 from archiver.config.load import Settings
+from archiver.control import RunControl, utc_now
 from archiver.errors import ConfigError
 from archiver.events import Noted, Progress
 from archiver.facts.archive import ArchiveFact, FenceFact
@@ -42,16 +41,6 @@ from archiver.storage.port import MessageStore
 from archiver.storage.run_lock import account_lock
 
 
-def utc_now() -> str:
-    """The time, UTC, ISO 8601 with seconds."""
-    return _utc(int(time.time()))
-
-
-@lru_cache(maxsize=1)  # asked for every message, and the same for thousands of them
-def _utc(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 @dataclass(frozen=True, slots=True)
 class Archive:
     """An account's archive, open. `catalog_file` is the catalog's, whether it is there or not; `is_copy`: it is a
@@ -66,16 +55,9 @@ class Archive:
     bucket: KeepingBucket | None = None
     lease: Lease | None = None
 
-    def guarded(self, check_stop: Callable[[], None]) -> Callable[[], None]:
-        """`check_stop`, which then also raises Locked when the archive may be another machine's by now."""
-        if (lease := self.lease) is None:
-            return check_stop
-
-        def check() -> None:
-            check_stop()
-            lease.check()
-
-        return check
+    def guarded(self, control: RunControl) -> RunControl:
+        """`control` whose `check_stop` also raises Locked when the archive may be another machine's by now."""
+        return control if self.lease is None else control.also_checking(self.lease.check)
 
     def spool(self) -> BinaryIO:
         """A new, private, empty file for a message too large for memory."""
@@ -254,8 +236,7 @@ def source_of(
     settings: Settings,
     spool: Spool,
     *,
-    pause: Callable[[float], None],
-    progress: Progress,
+    control: RunControl,
     accept: bool = False,
     attempts: int | None = None,
     authenticator: Authenticator | None = None,
@@ -271,7 +252,7 @@ def source_of(
         return ImapSource(settings.source, authenticator, spool, cautious=cautious, accept=accept)
 
     attempts = attempts or settings.source.attempts
-    return RetryingSource(connect, attempts=attempts, pause=pause, progress=progress, leave=leave, patient=patient)
+    return RetryingSource(connect, attempts=attempts, control=control, leave=leave, patient=patient)
 
 
 def connect_once(settings: Settings, *, cautious: bool = False) -> ImapSource:
@@ -291,9 +272,7 @@ def archive_listed(
     listed: Sequence[Listed],
     orphans: Orphans,
     *,
-    check_stop: Callable[[], None],
-    pause: Callable[[float], None],
-    progress: Progress,
+    control: RunControl,
     retry: Retry = "due",
     accept: bool = False,
 ) -> Mapping[bytes, str]:
@@ -310,8 +289,7 @@ def archive_listed(
         source = source_of(
             settings,
             spool,
-            pause=pause,
-            progress=progress,
+            control=control,
             accept=accept,
             authenticator=authenticator,
             leave=leave,
@@ -330,9 +308,7 @@ def archive_listed(
         whole=settings.folders.whole,
         retry=retry,
         accept=accept,
-        progress=progress,
-        check_stop=archive.guarded(check_stop),
-        now=utc_now,
+        control=archive.guarded(control),
         folders=folders,
         epochs=epochs,
         shown=shown_epochs(listed, folders, epochs),

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 
 from archiver.account.opening import Archive, source_of
 from archiver.account.replay import destination_connection, destination_number
-from archiver.events import Progress
+from archiver.control import RunControl
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Placement
 from archiver.upkeep.repair import RepairResult, RepairStep
@@ -20,9 +20,7 @@ def repair_archive(
     reads: Callable[[Placement], bool],
     *,
     dry_run: bool,
-    check_stop: Callable[[], None],
-    pause: Callable[[float], None],
-    progress: Progress,
+    control: RunControl,
 ) -> RepairResult:
     """The repair step over this archive. Servers are contacted when they are first needed.
 
@@ -35,11 +33,10 @@ def repair_archive(
             store=archive.store,
             catalog=archive.catalog,
             recorder=recorder,
-            origins=_origins(archive, stack, pause, progress),
+            origins=_origins(archive, stack, control),
             reads=reads,
             begin=archive.begin_work,
-            progress=progress,
-            check_stop=archive.guarded(check_stop),
+            control=archive.guarded(control),
             dry_run=dry_run,
         )
         result = step.run()
@@ -48,20 +45,14 @@ def repair_archive(
     return result
 
 
-def _origins(
-    archive: Archive, stack: ExitStack, pause: Callable[[float], None], progress: Progress
-) -> list[Origin]:
-    source = stack.enter_context(
-        closing(source_of(archive.settings, archive.spool, pause=pause, progress=progress, patient=True))
-    )
+def _origins(archive: Archive, stack: ExitStack, control: RunControl) -> list[Origin]:
+    source = stack.enter_context(closing(source_of(archive.settings, archive.spool, control=control, patient=True)))
     catalog = archive.catalog
     origins: list[Origin] = [
         OtherCopies(archive.store, catalog),
-        AtSource(source, catalog.folders().values(), catalog.epochs(), progress),
+        AtSource(source, catalog.folders().values(), catalog.epochs(), control.progress),
     ]
     if (number := destination_number(archive)) is not None:
-        connection = stack.enter_context(
-            closing(destination_connection(archive, pause=pause, progress=progress, patient=True))
-        )
-        origins.append(AtDestination(catalog.at_destinations(), number, connection.insist, progress))
+        connection = stack.enter_context(closing(destination_connection(archive, control, patient=True)))
+        origins.append(AtDestination(catalog.at_destinations(), number, connection.insist, control.progress))
     return origins

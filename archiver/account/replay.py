@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from archiver.account.meeting import known_number, meet_destination
-from archiver.account.opening import Archive, no_spool, utc_now
+from archiver.account.opening import Archive, no_spool
 from archiver.account.others import AccountsBeside
 from archiver.account.past import past_catalog
 from archiver.archive.plan import gone_folders
 from archiver.catalog.port import Catalog, Copies
 from archiver.config.load import DestinationSettings, Settings
+from archiver.control import RunControl
 from archiver.destination.folder_map.mapping import MapRules
 from archiver.destination.imap import ImapDestination
 from archiver.destination.port import MailDestination
 from archiver.errors import ConfigError
-from archiver.events import Progress
 from archiver.facts.replica import DestinationFolders
 from archiver.imap.auth import authenticator_of
 from archiver.journal.recorder import Recorder
@@ -113,9 +113,7 @@ def replay_account(
     recorder: Recorder,
     options: ReplayOptions,
     *,
-    check_stop: Callable[[], None],
-    pause: Callable[[float], None],
-    progress: Progress,
+    control: RunControl,
 ) -> ReplayResult:
     """The replay step over this archive.
 
@@ -124,9 +122,9 @@ def replay_account(
             the destination is.
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
-    with _state(archive, options.moment, check_stop) as then:
+    with _state(archive, options.moment, control) as then:
         copies = PastCopies(then, archive.catalog) if then else archive.catalog.at_destinations()
-        context = _context(archive, recorder, options, copies, check_stop, pause, progress)
+        context = _context(archive, recorder, options, copies, control)
         if then is None:
             folders = chosen_folders(archive, unlisted=options.include_vanished)
         else:
@@ -134,16 +132,16 @@ def replay_account(
         connections = destination_settings(archive.settings).connections
 
         def meet(connection: Connection, listed: DestinationFolders) -> int:
-            return meet_destination(archive, recorder, connection, listed, word=options.word, progress=progress)
+            return meet_destination(
+                archive, recorder, connection, listed, word=options.word, progress=control.progress
+            )
 
         return replay_folders(context, folders, map_rules(archive.settings), connections, meet)
 
 
-def _state(
-    archive: Archive, moment: str | None, check_stop: Callable[[], None]
-) -> AbstractContextManager[Catalog | None]:
+def _state(archive: Archive, moment: str | None, control: RunControl) -> AbstractContextManager[Catalog | None]:
     """The catalog of then; None where that of now is meant."""
-    return nullcontext() if moment is None else past_catalog(archive, moment, "as-of", check_stop)
+    return nullcontext() if moment is None else past_catalog(archive, moment, "as-of", control.check_stop)
 
 
 def _context(
@@ -151,9 +149,7 @@ def _context(
     recorder: Recorder,
     options: ReplayOptions,
     copies: Copies,
-    check_stop: Callable[[], None],
-    pause: Callable[[float], None],
-    progress: Progress,
+    control: RunControl,
 ) -> ReplayContext:
     settings = destination_settings(archive.settings)
     authenticator = authenticator_of(settings)
@@ -174,10 +170,7 @@ def _context(
             of_now=options.moment is None,
         ),
         attempts=settings.attempts,
-        pause=pause,
-        check_stop=archive.guarded(check_stop),
-        progress=progress,
-        now=utc_now,
+        control=archive.guarded(control),
         gone=gone_from_source(archive),
         read_timeout=settings.read_timeout,
     )
@@ -189,8 +182,7 @@ class _Persistence:
 
     connect: Callable[[], ImapDestination]
     attempts: int
-    pause: Callable[[float], None]
-    progress: Progress
+    control: RunControl
     patient: bool
 
 
@@ -198,9 +190,7 @@ def verify_at_destination(
     archive: Archive,
     *,
     deep: bool,
-    check_stop: Callable[[], None],
-    pause: Callable[[float], None],
-    progress: Progress,
+    control: RunControl,
     unlisted: bool = False,
     all_sent: bool = True,
     patient: bool = False,
@@ -223,20 +213,17 @@ def verify_at_destination(
             catalog=archive.catalog,
             copies=archive.catalog.at_destinations(),
             destination=number,
-            progress=progress,
-            check_stop=check_stop,
+            control=control,
             deep=deep,
             all_sent=all_sent,
         )
         return verifier.run(chosen_folders(archive, unlisted=unlisted))
 
-    with closing(destination_connection(archive, pause=pause, progress=progress, patient=patient)) as connection:
+    with closing(destination_connection(archive, control, patient=patient)) as connection:
         return connection.insist(compare)
 
 
-def destination_connection(
-    archive: Archive, *, pause: Callable[[float], None], progress: Progress, patient: bool
-) -> Connection:
+def destination_connection(archive: Archive, control: RunControl, *, patient: bool) -> Connection:
     """A connection to the account's destination that is opened when it is first used."""
     settings = destination_settings(archive.settings)
     authenticator = authenticator_of(settings)
@@ -244,8 +231,7 @@ def destination_connection(
         _Persistence(
             lambda: ImapDestination(settings, authenticator, archive.spool),
             settings.attempts,
-            pause,
-            progress,
+            control,
             patient,
         )
     )

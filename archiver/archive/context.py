@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from archiver.archive.scanned import Retry
 from archiver.archive.unrecorded import Orphans
 from archiver.catalog.port import Catalog
-from archiver.events import Progress
+from archiver.control import RunControl
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import KnownEpoch, KnownFolder
 from archiver.source.port import MailSource
@@ -35,9 +35,7 @@ class Context:
     whole: Sequence[str]
     retry: Retry
     accept: bool
-    progress: Progress
-    check_stop: Callable[[], None]
-    now: Callable[[], str]
+    control: RunControl
     folders: Mapping[bytes, KnownFolder]
     epochs: Mapping[int, KnownEpoch]
     shown: frozenset[tuple[str, int]]

@@ -65,7 +65,7 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
             if not member.leave():
                 raise
             # Servers allow only so many connections of a user; the first one does all the work, if need be.
-            context.progress(Noted(f"{error.reason}: going on with one connection less"))
+            context.control.progress(Noted(f"{error.reason}: going on with one connection less"))
             return
         part = Part(context, member, source)
         try:
@@ -73,7 +73,7 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
         finally:
             part.close()
 
-    Dealing(rules.connections, context.progress, work_off).run(each for each, _ in plan.visit)
+    Dealing(rules.connections, context.control.progress, work_off).run(each for each, _ in plan.visit)
     adopt_left(context)
 
 
@@ -89,7 +89,7 @@ def adopt_left(context: Context) -> None:
             continue
         if context.catalog.attributes(epoch.number, [placement.uid]):
             continue
-        facts.append(adopted(context.store, epoch, placement, None, context.now))
+        facts.append(adopted(context.store, epoch, placement, None, context.control.now))
         moves.append((placement, replace(placement, generation=epoch.generation, present=True)))
     context.store.move(moves)
     context.recorder.write(facts)

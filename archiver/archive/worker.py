@@ -46,7 +46,7 @@ class Part:
         self._member = member
         self._dealing = member.dealing
         self._source = source
-        self._batch = Batch(context.recorder, context.store, context.catalog, context.progress)
+        self._batch = Batch(context.recorder, context.store, context.catalog, context.control.progress)
         self._folder: Folder | None = None
         self._gave = False  # since all of a slice was refused
         self._others = Others(context, source)
@@ -56,8 +56,8 @@ class Part:
             catalog=context.catalog,
             recorder=context.recorder,
             batch=self._batch,
-            progress=context.progress,
-            now=context.now,
+            progress=context.control.progress,
+            now=context.control.now,
             search=context.search,
             whole=context.whole,
             retry=context.retry,
@@ -73,7 +73,7 @@ class Part:
         try:
             while not self._member.left and (job := self._next_job()) is not None:
                 try:
-                    self._context.check_stop()
+                    self._context.control.check_stop()
                     self._do(job)
                 finally:
                     self._dealing.done()
@@ -97,7 +97,7 @@ class Part:
 
     def _do(self, job: Job) -> None:
         folder = job.folder if isinstance(job, Listed) else job.surveyed.listed.folder
-        self._context.progress(Working(folder.name))
+        self._context.control.progress(Working(folder.name))
         left = [] if isinstance(job, Listed) else list(job.uids)
         try:
             if isinstance(job, Listed):
@@ -173,7 +173,7 @@ class Part:
         closes the folder's books."""
         self._finish()
         self._dealing.give_back(job, error)
-        self._context.progress(Noted(f"{error.message}: going on with one connection less"))
+        self._context.control.progress(Noted(f"{error.message}: going on with one connection less"))
 
     def _survey(self, listed: Listed) -> None:
         known = self._context.folders[listed.folder.raw]
@@ -201,7 +201,7 @@ class Part:
                     del waiting[outcome.uid]
                 else:
                     del waiting[self._outcome(surveyed, outcome)]
-                self._context.check_stop()
+                self._context.control.check_stop()
                 if self._dealing.failure is not None:
                     return
         finally:
@@ -280,7 +280,7 @@ class Part:
         return True
 
     def _store(self, surveyed: Surveyed, fetched: Fetched) -> None:
-        fact = surveyed.stored_fact(fetched, self._context.now())
+        fact = surveyed.stored_fact(fetched, self._context.control.now())
         self._batch.stored(fact, surveyed.placement(fact), fetched.body)
 
     def _undelivered(self, surveyed: Surveyed, outcome: Undelivered) -> None:
@@ -288,9 +288,11 @@ class Part:
         if outcome.gone:
             surveyed.gone += 1
             if outcome.uid in surveyed.quarantined:
-                self._batch.fact(ReleasedFact(number, (outcome.uid,), self._context.now()))
+                self._batch.fact(ReleasedFact(number, (outcome.uid,), self._context.control.now()))
             return
-        self._context.progress(Noted(f'folder "{surveyed.known.folder.name}", uid {outcome.uid}: {outcome.reason}'))
+        self._context.control.progress(
+            Noted(f'folder "{surveyed.known.folder.name}", uid {outcome.uid}: {outcome.reason}')
+        )
         self._batch.fact(
             QuarantinedFact(
                 number,
@@ -299,7 +301,7 @@ class Part:
                 outcome.reason,
                 outcome.server_reply,
                 self._accepts(surveyed, outcome.uid),
-                self._context.now(),
+                self._context.control.now(),
             )
         )
 
@@ -316,7 +318,7 @@ class Part:
                 continue
             if doubt_left(placement, attributes) == "other":
                 continue  # the server went back in time meanwhile: this UID is other mail now
-            fact = adopted(self._context.store, surveyed.epoch, placement, attributes, self._context.now)
+            fact = adopted(self._context.store, surveyed.epoch, placement, attributes, self._context.control.now)
             self._batch.moved(fact, [(placement, surveyed.placement(fact))])
             done.add(attributes.uid)
             self._context.orphans.adopt(placement)
@@ -328,7 +330,7 @@ class Part:
 
     def _complete(self, surveyed: Surveyed) -> None:
         """All of the folder is lasting: its books, its control files, and last its state."""
-        now = self._context.now()
+        now = self._context.control.now()
         known = surveyed.known
         errors = [each for each in (surveyed.disagreement, surveyed.error) if each is not None]
         self._batch.fact(
@@ -359,7 +361,7 @@ class Part:
     def _end_folder(self, job: Listed | Slice, error: BackendError) -> None:
         """A folder that could not be finished: what is known of it goes into the books."""
         self._folder = None
-        self._context.progress(Noted(str(error)))
+        self._context.control.progress(Noted(str(error)))
         if isinstance(job, Slice):
             with_error = job.surveyed
             with_error.error = str(error)
@@ -376,7 +378,7 @@ class Part:
                     (job.status.messages if job.status else 0),
                     0,
                     str(error),
-                    self._context.now(),
+                    self._context.control.now(),
                 )
             )
 

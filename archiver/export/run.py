@@ -7,13 +7,14 @@ are two catalogs: the one says what a folder held, the other where the octets ar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from archiver.catalog.port import Catalog
+from archiver.control import RunControl
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
-from archiver.events import Exported, Planned, Progress, Working
+from archiver.events import Exported, Planned, Working
 from archiver.export.writer import ExportedFolder, ExportWriter
 from archiver.facts.replica import Outgoing
 from archiver.journal.as_of import places_now
@@ -77,8 +78,7 @@ class ExportStep:
     writer: ExportWriter
     include: Collection[str]
     vanished: bool
-    progress: Progress
-    check_stop: Callable[[], None]
+    control: RunControl
     result: ExportResult = field(default_factory=ExportResult)
 
     def run(self) -> ExportResult:
@@ -90,7 +90,7 @@ class ExportStep:
         """
         folders = self._folders()
         for known, _ in folders:
-            self.progress(Planned(*self._pending_work(known)))
+            self.control.progress(Planned(*self._pending_work(known)))
         try:
             for known, epoch in folders:
                 self._folder(known, epoch)
@@ -119,7 +119,7 @@ class ExportStep:
         return self.state.at_destinations().work(_NOWHERE, [known.number], vanished=self.vanished)
 
     def _folder(self, known: KnownFolder, epoch: KnownEpoch) -> None:
-        self.progress(Working(printable(known.folder.name)))
+        self.control.progress(Working(printable(known.folder.name)))
         folder = ExportedFolder(known, epoch, self._uidnext(epoch), lambda: self.state.placements(epoch.number))
         count = FolderCount(printable(known.folder.name), self.writer.begin(folder))
         self.result.folders.append(count)
@@ -127,9 +127,9 @@ class ExportStep:
             places = places_now(self.catalog, batch)
             self.store.foresee([places[each.key] for each in batch])
             for message in batch:
-                self.check_stop()
+                self.control.check_stop()
                 self._message(count, message, places[message.key])
-            self.progress(Exported(len(batch), sum(each.placement.size for each in batch)))
+            self.control.progress(Exported(len(batch), sum(each.placement.size for each in batch)))
         self.writer.end()
 
     def _uidnext(self, epoch: KnownEpoch) -> int:

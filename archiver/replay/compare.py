@@ -6,14 +6,15 @@ are, too. What its user did there since is told, and is no difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from archiver.catalog.port import Catalog, Copies
+from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import FolderNotFound
-from archiver.events import Planned, Progress, Verified, Working
+from archiver.events import Planned, Verified, Working
 from archiver.facts.replica import Copy, KnownTarget, LookedAt
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.fingerprint import LikenessBuilder, compare
@@ -89,8 +90,7 @@ class DestinationVerifier:
     catalog: Catalog
     copies: Copies
     destination: int
-    progress: Progress
-    check_stop: Callable[[], None]
+    control: RunControl
     deep: bool = False
     all_sent: bool = True
 
@@ -151,24 +151,24 @@ class DestinationVerifier:
         if len(group) == 1:
             self._folder(result, *group[0])
             return
-        self.check_stop()
+        self.control.check_stop()
         held = [(target, folders, list(self.copies.copies(target.number))) for target, folders in group]
         told = self.connection.look([(target.raw, [copy.uid for copy in copies]) for target, _, copies in held])
         for (target, folders, copies), looked in zip(held, told, strict=True):
             if looked is None or not _all_well(target, copies, looked):
                 self._folder(result, target, folders)
                 continue
-            self.progress(Working(printable(folders[0].folder.name)))
+            self.control.progress(Working(printable(folders[0].folder.name)))
             octets = sum(copy.message.size for copy in copies)
-            self.progress(Planned(len(copies), octets))
+            self.control.progress(Planned(len(copies), octets))
             self._compare(result, copies, _names(folders), _by_uid(looked.seen), {})
-            self.progress(Verified(len(copies), octets))
+            self.control.progress(Verified(len(copies), octets))
 
     def _folder(self, result: DestinationCheck, target: KnownTarget, folders: Sequence[KnownFolder]) -> None:
-        self.check_stop()
+        self.control.check_stop()
         names = _names(folders)
         first = printable(folders[0].folder.name)
-        self.progress(Working(first))
+        self.control.progress(Working(first))
         copies = self.copies.copies(target.number)
         try:
             opened = self.connection.open(target.raw, readonly=True)
@@ -180,10 +180,10 @@ class DestinationVerifier:
             self._whole(result, first, list(copies), "folder", f"UIDVALIDITY {target.uidvalidity}", now)
             return
         while window := list(islice(copies, _DEEP_WINDOW if self.deep else _WINDOW)):
-            self.check_stop()
-            self.progress(Planned(len(window), sum(copy.message.size for copy in window)))
+            self.control.check_stop()
+            self.control.progress(Planned(len(window), sum(copy.message.size for copy in window)))
             self._window(result, window, names)
-            self.progress(Verified(len(window), sum(copy.message.size for copy in window)))
+            self.control.progress(Verified(len(window), sum(copy.message.size for copy in window)))
 
     def _whole(
         self, result: DestinationCheck, name: str, copies: Sequence[Copy], what: str, expected: str, found: str
@@ -234,7 +234,7 @@ class DestinationVerifier:
         places = self._places(copies)
         results: dict[int, str] = {}
         for outcome in self.connection.fetch(sorted(wanted)):
-            self.check_stop()
+            self.control.check_stop()
             if not isinstance(outcome, Fetched):
                 if not outcome.gone:
                     results[outcome.uid] = f"not delivered: {printable(outcome.reason)}"

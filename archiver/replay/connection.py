@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from archiver.backoff import Backoff
+from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import TemporaryError, Throttled
-from archiver.events import Noted, Progress
+from archiver.events import Noted
 
 _ATTEMPTS_BESIDE = 2
 
@@ -17,8 +18,8 @@ T = TypeVar("T")
 
 
 class Persistence(Protocol):
-    """How to connect and how long to insist; a ReplayContext is one. `pause` raises when the run is to end; one
-    that is `patient` waits as long as five minutes for a server that throttles."""
+    """How to connect and how long to insist; a ReplayContext is one. A `patient` one waits as long as five minutes
+    for a server that throttles."""
 
     @property
     def connect(self) -> Callable[[], MailDestination]: ...
@@ -30,10 +31,7 @@ class Persistence(Protocol):
     def patient(self) -> bool: ...
 
     @property
-    def pause(self) -> Callable[[float], None]: ...
-
-    @property
-    def progress(self) -> Progress: ...
+    def control(self) -> RunControl: ...
 
 
 class Crew:
@@ -109,12 +107,12 @@ class Connection:
     def _failed(self, error: TemporaryError) -> None:
         """Drop the connection and wait, or give up by raising `error`."""
         self.drop()
-        self._context.pause(0)  # an end that was asked for is no failure of the server
+        self._context.control.pause(0)  # an end that was asked for is no failure of the server
         delay = self._backoff.delay_after(error)
         if (isinstance(error, Throttled) or self._backoff.failures >= _ATTEMPTS_BESIDE) and not self.alone():
             raise error
-        self._context.progress(Noted(self._backoff.notice(error, delay)))
-        self._context.pause(delay)
+        self._context.control.progress(Noted(self._backoff.notice(error, delay)))
+        self._context.control.pause(delay)
 
     def drop(self) -> None:
         """Close at once."""

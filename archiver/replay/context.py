@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from archiver.catalog.port import Copies
+from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import IntegrityError
-from archiver.events import Progress
 from archiver.facts.replica import Copy, KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
 from archiver.journal.recorder import Recorder
 from archiver.mail.fingerprint import Likeness
@@ -152,8 +152,7 @@ class Target:
 class ReplayContext:
     """Shared by all connections of one account.
 
-    `connect` logs in; `pause(seconds)` waits and `check_stop` looks, both raise when the run is to end; `now` is
-    UTC in ISO 8601. `destination` is its number, known once it was met. `refused` are the messages refused in
+    `connect` logs in. `destination` is its number, known once it was met. `refused` are the messages refused in
     earlier runs, known once the folders have their places. `append_limit` is known once the destination was listed.
     `damage` is something missing in the archive that stopped nobody. `gone` are the folders of the archive that the
     source no longer has, by their numbers. `began` is when the step did, on the monotonic clock, and `started` is
@@ -168,10 +167,7 @@ class ReplayContext:
     others: OtherAccounts
     rules: ReplayRulesOfAccount
     attempts: int
-    pause: Callable[[float], None]
-    check_stop: Callable[[], None]
-    progress: Progress
-    now: Callable[[], str]
+    control: RunControl
     gone: Mapping[int, KnownFolder] = field(default_factory=dict)
     destination: int = 0
     refused: Mapping[MessageKey, Refused] = field(default_factory=dict)
@@ -183,7 +179,7 @@ class ReplayContext:
     started: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.started = self.now()
+        self.started = self.control.now()
         self.pace = Pace(self.read_timeout)
 
     @property

@@ -85,12 +85,17 @@ def place_folders(
             break
         unnameable |= refused
     for warning in folder_map.warnings:
-        context.progress(Noted(warning))
+        context.control.progress(Noted(warning))
     known = {each.folder.raw: each for each in folders}
     placed = [(known[each.folder.raw], each) for each in folder_map.folders if each.folder.name not in errors]
     facts: list[Fact] = [
         MappedFact(
-            context.destination, folder.number, each.raw, each.path, rules_for(each.folder, rules), context.now()
+            context.destination,
+            folder.number,
+            each.raw,
+            each.path,
+            rules_for(each.folder, rules),
+            context.control.now(),
         )
         for folder, each in placed
         if recorded.get(folder.number) != (each.raw, each.path, rules_for(each.folder, rules))

@@ -57,7 +57,7 @@ def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[Repl
                     connection.insist(partial(_take_back, context, job, some))
             except (FolderNotFound, PermissionDenied, MessageRefused) as error:
                 job.error = str(error)
-                context.progress(Noted(job.error))
+                context.control.progress(Noted(job.error))
     return "; ".join(filter(None, (copies_held, twins_held))) or None
 
 
@@ -81,7 +81,7 @@ def _braked(
     reason = None if context.rules.confirmed else _held_back(braking, counts, words)
     if reason is None:
         return None, ()
-    context.progress(Noted(f"{reason}; --confirm-deletions {context.rules.vanished}s them"))
+    context.control.progress(Noted(f"{reason}; --confirm-deletions {context.rules.vanished}s them"))
     return reason, {job.raw for job in braking}
 
 
@@ -109,7 +109,7 @@ def tell_of_gone(context: ReplayContext) -> None:
     """Which folders are gone from the source while copies of ours stay."""
     for number, copies in context.copies.stranded(context.destination).items():
         if number in context.gone:
-            context.progress(Noted(gone_words(printable(context.gone[number].folder.name), copies)))
+            context.control.progress(Noted(gone_words(printable(context.gone[number].folder.name), copies)))
 
 
 def _held_back(braking: Sequence[ReplayJob], counts: Mapping[bytes, int], words: tuple[str, str]) -> str | None:
@@ -137,21 +137,21 @@ def _take_back(
         return  # the next run matches its messages again
     there = set(destination.flags({copy.uid for copy in copies}))
     away = tuple(sorted({copy.uid for copy in copies} - there))
-    facts: list[Fact] = [RemovedFact(number, away, "user", context.now())] if away else []
+    facts: list[Fact] = [RemovedFact(number, away, "user", context.control.now())] if away else []
     uids = tuple(sorted(there))
     if uids:
-        context.check_stop()
+        context.control.check_stop()
         shown = destination.store({(DELETED, NO_FLAGS): uids})
         marked = tuple(uid for uid in uids if shown.get(uid, NO_FLAGS) >= DELETED)
-        facts.append(MarkedFact(number, marked, True, context.now()))
+        facts.append(MarkedFact(number, marked, True, context.control.now()))
         if marked and context.rules.vanished == "expunge":
             context.recorder.write(facts)  # first, so that what is gone afterwards is known to be our doing
             facts = []
             destination.expunge(marked)
             left = destination.flags(marked)
             expunged = tuple(uid for uid in marked if uid not in left)
-            facts.append(RemovedFact(number, expunged, "policy", context.now()))
+            facts.append(RemovedFact(number, expunged, "policy", context.control.now()))
         done = "expunged" if context.rules.vanished == "expunge" else "marked as deleted"
         words = f"{len(marked):,} copies of messages that are gone from the source {done}"
-        context.progress(Noted(f'destination folder "{job.name}": {words}'))
+        context.control.progress(Noted(f'destination folder "{job.name}": {words}'))
     context.recorder.write(facts)

@@ -23,7 +23,7 @@ from archiver.replay.context import ReplayContext
 def forget_removed(context: ReplayContext) -> None:
     """What was removed there is to be sent again, because a person asked."""
     facts = [
-        RemovedFact(target, tuple(sorted(uids)), "policy", context.now())
+        RemovedFact(target, tuple(sorted(uids)), "policy", context.control.now())
         for target, uids in context.copies.removed(context.destination).items()
     ]
     context.recorder.write(facts)
@@ -42,12 +42,12 @@ def gone_folders(context: ReplayContext, connection: Connection, listed: Destina
         gone.add(raw)
         live = tuple(sorted(uid for uid, is_live in context.copies.claimed(target.number).items() if is_live))
         if live:
-            facts: list[Fact] = [RemovedFact(target.number, live, "user", context.now())]
+            facts: list[Fact] = [RemovedFact(target.number, live, "user", context.control.now())]
             if target.state is not None:  # so that it is looked at, should it be there again
-                facts.append(TargetStateFact(target.number, target.state.uidnext, 0, context.now()))
+                facts.append(TargetStateFact(target.number, target.state.uidnext, 0, context.control.now()))
             context.recorder.write(facts)
             name = printable(decode_name(raw))
-            context.progress(
+            context.control.progress(
                 Noted(
                     f'destination folder "{name}": it was deleted or renamed there; {len(live):,} messages are '
                     "not sent again (`archiver replay --include-removed` does)"

@@ -40,7 +40,7 @@ def settle_renames(context: ReplayContext, connection: Connection) -> None:
         old, new = (connection.insist(partial(_is_there, name)) for name in (raw, target.renaming))
         if new and not old:
             raw = target.renaming
-        context.recorder.write([RenamedFact(target.number, raw, context.now())])
+        context.recorder.write([RenamedFact(target.number, raw, context.control.now())])
 
 
 def follow_renames(
@@ -60,7 +60,7 @@ def follow_renames(
             continue
         if (reason := _why_not_ours_alone(context, along)) is not None:
             old, new = (printable(decode_name(raw)) for raw in (move.target.raw, move.to.raw))
-            context.progress(Noted(f'destination folder "{old}": not renamed to "{new}": {reason}'))
+            context.control.progress(Noted(f'destination folder "{old}": not renamed to "{new}": {reason}'))
         elif _rename(context, connection, move, along):
             names = {target.raw: to for target, to in along}
             listed = replace(listed, listed=[_under(each, names, listed) for each in listed.listed])
@@ -165,24 +165,26 @@ def _why_not_ours_alone(context: ReplayContext, along: Sequence[tuple[KnownTarge
 def _rename(
     context: ReplayContext, connection: Connection, move: _Move, along: Sequence[tuple[KnownTarget, bytes]]
 ) -> bool:
-    context.check_stop()
-    context.recorder.write([RenamingFact(target.number, to, context.now()) for target, to in along])
+    context.control.check_stop()
+    context.recorder.write([RenamingFact(target.number, to, context.control.now()) for target, to in along])
     old, new = (printable(decode_name(raw)) for raw in (move.target.raw, move.to.raw))
     try:
         connection.insist(lambda destination: destination.rename(move.target.raw, move.to.raw))
     except FolderRefused as error:
-        context.recorder.write([RenamedFact(target.number, target.raw, context.now()) for target, _ in along])
-        context.progress(Noted(str(error)))
+        context.recorder.write(
+            [RenamedFact(target.number, target.raw, context.control.now()) for target, _ in along]
+        )
+        context.control.progress(Noted(str(error)))
         return False
     # NOTE: a server may give it another UIDVALIDITY and its messages other UIDs, in another order (Courier). Then
     # they are told by their octets when the folder is opened.
     _record_names(context, along)
-    context.progress(Noted(f'destination folder "{old}": renamed to "{new}", as it was at the source'))
+    context.control.progress(Noted(f'destination folder "{old}": renamed to "{new}", as it was at the source'))
     return True
 
 
 def _record_names(context: ReplayContext, along: Sequence[tuple[KnownTarget, bytes]]) -> None:
-    context.recorder.write([RenamedFact(target.number, to, context.now()) for target, to in along])
+    context.recorder.write([RenamedFact(target.number, to, context.control.now()) for target, to in along])
 
 
 def _under(each: Listed, names: dict[bytes, bytes], there: DestinationFolders) -> Listed:

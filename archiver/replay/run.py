@@ -130,7 +130,7 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
     not_due = sum(each.target == number and not context.is_due(key) for key, each in context.refused.items())
     job.messages = max(0, job.messages - not_due)
     if job.messages:
-        context.progress(Planned(job.messages, job.octets))
+        context.control.progress(Planned(job.messages, job.octets))
         return True
     state = job.known.state if job.known else None
     if job.known is None or state is None or job.status is None:
@@ -169,7 +169,7 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
                         raise
                     connection.drop()
                     waiting.appendleft(job)
-                    context.progress(Noted(f"{error.message}: going on with one connection less"))
+                    context.control.progress(Noted(f"{error.message}: going on with one connection less"))
                     return
         except BaseException as error:  # NOTE: raised again below, in the calling thread
             failures.append(error)
@@ -180,7 +180,7 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
             connection.get()
         except BackendError as error:
             # Servers allow only so many connections of a user; the first one does all the work, if need be.
-            context.progress(Noted(f"{error.reason}: going on with one connection less"))
+            context.control.progress(Noted(f"{error.reason}: going on with one connection less"))
         except BaseException as error:
             failures.append(error)
         else:
@@ -222,4 +222,4 @@ def _pass(context: ReplayContext, connection: Connection, job: ReplayJob) -> Non
         if isinstance(error, TemporaryError) and job.blamed < MOST_BLAMED:
             raise
         job.error = str(error)
-        context.progress(Noted(str(error)))
+        context.control.progress(Noted(str(error)))

@@ -54,7 +54,7 @@ def spare(context: ReplayContext, targets: Iterable[KnownTarget]) -> Spared:
     for target, its in claimed.items():
         context.recorder.write(_left_to_others(context, target, [c for c in due[target] if c.uid in its]))
         left.append(_left(target, its))
-        context.progress(Noted(left[-1].text))
+        context.control.progress(Noted(left[-1].text))
     return Spared(left=tuple(left))
 
 
@@ -66,7 +66,7 @@ def _due(context: ReplayContext, target: KnownTarget) -> Sequence[Copy]:
 def _held_back(context: ReplayContext, total: int, reason: str, advice: str) -> Spared:
     words = "1 copy of a message" if total == 1 else f"{total:,} copies of messages"
     held_back = f"{words} gone from the source stayed: {reason}"
-    context.progress(Noted(f"{held_back}; {advice}"))
+    context.control.progress(Noted(f"{held_back}; {advice}"))
     return Spared(held_back, advice)
 
 
@@ -86,7 +86,7 @@ def _left_to_others(context: ReplayContext, target: KnownTarget, copies: Sequenc
             sent_digest=copy.sent_digest,
             dated=copy.dated,
             likeness=copy.likeness,
-            at=context.now(),
+            at=context.control.now(),
         )
         for copy in copies
     ]

@@ -66,9 +66,9 @@ class TargetPass:
             raise
 
     def _run(self) -> None:
-        self.context.check_stop()
-        began = self.context.now()
-        self.context.progress(Working(self.job.name))
+        self.context.control.check_stop()
+        began = self.context.control.now()
+        self.context.control.progress(Working(self.job.name))
         opened = self.destination.open(self.job.raw)
         target = Target(self.job, self._target(opened), opened)
         copies = self.context.copies
@@ -85,12 +85,12 @@ class TargetPass:
             self._keep_vanished(target)
         if sender.restored:
             words = f"{sender.restored:,} messages that are gone from the source were brought back"
-            self.context.progress(Noted(f'destination folder "{self.job.name}": {words}'))
+            self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         self.follow_flags(target)
         if sender.appended or self._moved(opened):
             self._look_closer(target, recogniser)
             state = TargetStateFact(
-                target.number, sender.since, opened.messages + sender.appended, self.context.now()
+                target.number, sender.since, opened.messages + sender.appended, self.context.control.now()
             )
             self._fact(state)
         self._flush()
@@ -129,14 +129,16 @@ class TargetPass:
             else:
                 return known.number
             self.job.left_behind |= bool(self.context.copies.intents(known.number))
-            self.context.progress(
+            self.context.control.progress(
                 Noted(
                     f'destination folder "{self.job.name}": its messages have other UIDs now ({reason}); '
                     "they are matched again, and what is there is not sent again"
                 )
             )
         fact = self.context.recorder.number_target(
-            TargetFact(0, self.context.destination, self.job.raw, opened.uidvalidity, reason, self.context.now())
+            TargetFact(
+                0, self.context.destination, self.job.raw, opened.uidvalidity, reason, self.context.control.now()
+            )
         )
         self._fact(fact)
         self._flush()
@@ -174,7 +176,7 @@ class TargetPass:
     def _follow_removals(self, target: Target, claimed: Mapping[int, bool], present: set[int]) -> None:
         """What is gone was removed by its user. What was taken for that and is there is a copy as before: its
         folder was away for a while."""
-        copies, now = self.context.copies, self.context.now()
+        copies, now = self.context.copies, self.context.control.now()
         gone = {uid for uid, live in claimed.items() if live} - present
         back = {uid for uid, live in claimed.items() if not live} & present
         if gone:
@@ -212,7 +214,7 @@ class TargetPass:
                 limit=BATCH_MESSAGES,
                 vanished=self.context.rules.include_vanished,
             ):
-                self.context.check_stop()
+                self.context.control.check_stop()
                 after = pending[-1].key
                 yield [
                     each
@@ -257,7 +259,7 @@ class TargetPass:
             sent_digest=copy.sent_digest,
             dated=copy.dated,
             likeness=copy.likeness,
-            at=self.context.now(),
+            at=self.context.control.now(),
         )
 
     def _adopt(
@@ -276,7 +278,7 @@ class TargetPass:
         for outgoing in wanted:
             if (one := adopted.get(outgoing.key)) is not None:
                 self.job.alone.discard(outgoing.key)
-                self._fact(copied(target, outgoing, one, "adopted", self.context.now()))
+                self._fact(copied(target, outgoing, one, "adopted", self.context.control.now()))
                 sender.claimed.add(one.seen.uid)
         return [each for each in pending if each.key not in adopted]
 
@@ -287,7 +289,7 @@ class TargetPass:
         marked = tuple(copy.uid for copy in copies if copy.marked)
         if marked:
             self.destination.store({(NO_FLAGS, DELETED): marked})
-            self._fact(MarkedFact(target.number, marked, False, self.context.now()))
+            self._fact(MarkedFact(target.number, marked, False, self.context.control.now()))
         for copy in copies:
             self._fact(self._transferred(target, copy.key, copy, "restored"))
         self._flush()
@@ -296,7 +298,7 @@ class TargetPass:
         """Copies that show another size than was sent are read back."""
         after = 0
         while doubtful := self.context.copies.doubtful(target.number, after=after, limit=BATCH_MESSAGES):
-            self.context.check_stop()
+            self.context.control.check_stop()
             after = doubtful[-1][0].uid
             likeness = recogniser.compared({copy.uid: outgoing for copy, outgoing in doubtful})
             for copy, _ in doubtful:
@@ -311,7 +313,7 @@ class TargetPass:
         """Replay flags that changed in the archive since; onto adopted mail, the archive's for the first time."""
         after = 0
         while copies := self.context.copies.reflagged(target.number, after=after, limit=BATCH_MESSAGES):
-            self.context.check_stop()
+            self.context.control.check_stop()
             after = copies[-1].uid
             self._follow(target, copies)
             self._flush()
@@ -328,10 +330,10 @@ class TargetPass:
             flags = shown[copy.uid]
             change = changes[copy.uid]
             lost = change.lost | (copy.message.flags & (copy.lost | change.added) - flags)
-            self._fact(ReflaggedFact(target.number, copy.uid, copy.message.flags, flags, lost, self.context.now()))
+            self._fact(ReflaggedFact(target.number, copy.uid, copy.message.flags, flags, lost, self.context.control.now()))
         unmarked = tuple(copy.uid for copy in there if copy.marked)
         if unmarked:
-            self._fact(MarkedFact(target.number, unmarked, False, self.context.now()))
+            self._fact(MarkedFact(target.number, unmarked, False, self.context.control.now()))
 
     def _fact(self, fact: Fact) -> None:
         self._facts.append(fact)

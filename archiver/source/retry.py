@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from archiver.backoff import Backoff
+from archiver.control import RunControl
 from archiver.errors import (
     AllRefused,
     ConnectionLost,
@@ -23,7 +24,7 @@ from archiver.errors import (
     Throttled,
     Where,
 )
-from archiver.events import Noted, Progress
+from archiver.events import Noted
 from archiver.mail.content import broke
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Fetched, Folder, Listed, Opened, Resume, Undelivered
@@ -94,8 +95,7 @@ class _Breaks:
 class RetryingSource:
     """Implements `MailSource` over connections that may be lost.
 
-    After `attempts` without progress the error is raised. `pause(seconds)` waits, and raises when the run is
-    stopped. `leave()` returns whether other connections take over the work, so that this one need not wait for a
+    After `attempts` without progress the error is raised. `leave()` returns whether other connections take over the work, so that this one need not wait for a
     server that throttles; if it does, this source must not be used any more. `patient` is that of `Backoff`.
     """
 
@@ -104,15 +104,13 @@ class RetryingSource:
         connect: Connect,
         *,
         attempts: int,
-        pause: Callable[[float], None],
-        progress: Progress,
+        control: RunControl,
         leave: Callable[[], bool] = lambda: False,
         patient: bool = False,
     ) -> None:
         self._connect = connect
         self._backoff = Backoff(attempts, patient)
-        self._pause = pause
-        self._progress = progress
+        self._control = control
         self._leave = leave
         self._breaks = _Breaks()
         self._server: str | None = None
@@ -312,8 +310,8 @@ class RetryingSource:
                 where=error.where and replace(error.where, uid=None),
             )
         delay = min(0.25 * 2.0 ** (in_a_row - 1), _LONGEST_PAUSE_AT_A_MESSAGE)
-        self._progress(Noted(f"{error.message}, at uid {uid}; continuing in {delay:g} seconds"))
-        self._pause(delay)
+        self._control.progress(Noted(f"{error.message}, at uid {uid}; continuing in {delay:g} seconds"))
+        self._control.pause(delay)
 
     def _given_up(self, left: int) -> None:
         """Leave the folder, or this part of it, to the next run."""
@@ -329,7 +327,7 @@ class RetryingSource:
         self._streaming = False
         if source is not None:
             source.hang_up()
-        self._pause(0)  # a stopped run also loses its connections, and that is no failure of the server
+        self._control.pause(0)  # a stopped run also loses its connections, and that is no failure of the server
 
     def _failed(self, error: TemporaryError) -> None:
         """Drop the connection and wait, or give up by raising `error`."""
@@ -337,5 +335,5 @@ class RetryingSource:
         if isinstance(error, Throttled) and self._leave():
             raise error
         delay = self._backoff.delay_after(error)
-        self._progress(Noted(self._backoff.notice(error, delay)))
-        self._pause(delay)
+        self._control.progress(Noted(self._backoff.notice(error, delay)))
+        self._control.pause(delay)

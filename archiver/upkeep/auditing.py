@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 
-from archiver.events import Planned, Progress, Verified
+from archiver.control import RunControl
+from archiver.events import Planned, Verified
 from archiver.mail.model import Placement
 from archiver.storage.audit import Audited, Looked
 from archiver.storage.port import MessageStore, Rows
@@ -17,8 +18,7 @@ def look_through(
     store: MessageStore,
     rows: Rows,
     reads: Callable[[Placement], bool],
-    progress: Progress,
-    check_stop: Callable[[], None],
+    control: RunControl,
 ) -> Generator[Audited, None, None]:
     """All that `store` tells of `rows`. What there is to do is told first, as far as `reads` says that octets are
     read."""
@@ -26,16 +26,16 @@ def look_through(
     for placement in rows.placements():
         messages += 1
         octets += placement.size if reads(placement) else 0
-    progress(Planned(messages, octets))
+    control.progress(Planned(messages, octets))
     messages = octets = 0
     with closing(store.audit(rows, reads)) as audit:
         for each in audit:
-            check_stop()
+            control.check_stop()
             yield each
             if isinstance(each, Looked):
                 messages += 1
                 octets += each.placement.size if each.read else 0
             if messages >= _TELL_MESSAGES or octets >= _TELL_OCTETS:
-                progress(Verified(messages, octets))
+                control.progress(Verified(messages, octets))
                 messages = octets = 0
-    progress(Verified(messages, octets))
+    control.progress(Verified(messages, octets))

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from archiver.control import RunControl
 from archiver.errors import IntegrityError
-from archiver.events import Noted, Progress
+from archiver.events import Noted
 from archiver.facts.archive import Fact, HeadersFact, PackedFact, StoredFact
 from archiver.journal.port import Journal
 from archiver.mail.model import Digest
@@ -124,8 +125,7 @@ class GarbageStep:
     kinds: tuple[Kind, ...]
     delete: bool
     confirmed: bool
-    progress: Progress
-    check_stop: Callable[[], None]
+    control: RunControl
 
     def run(self) -> GarbageResult:
         """Look, and remove if that was asked for; interrupted or done again, the rest is left to do.
@@ -134,7 +134,7 @@ class GarbageStep:
             IntegrityError: the journal is damaged, not complete, or empty: then nothing can be known to be garbage.
         """
         segments = self._read_journal()
-        self.progress(Noted(f"{segments} segments of the journal read; looking through the bucket"))
+        self.control.progress(Noted(f"{segments} segments of the journal read; looking through the bucket"))
         found = [self._find(kind) for kind in self.kinds]
         old = [facts for each in found for facts in each.old]
         held_back = None if self.confirmed else over_the_brake(found, self.began)
@@ -157,13 +157,13 @@ class GarbageStep:
 
     def _going(self, old: Iterable[ObjectFacts]) -> Iterator[str]:
         for facts in old:
-            self.check_stop()
+            self.control.check_stop()
             yield facts.key
 
     def _read_journal(self) -> int:
         last = (0, Digest(""))
         for segment in self.journal.read(last):
-            self.check_stop()
+            self.control.check_stop()
             for fact in segment.facts:
                 self.named.add(_digests(fact))
             last = (segment.number, segment.digest)
@@ -193,7 +193,7 @@ class GarbageStep:
         named = iter(self.named)
         name = next(named, None)
         for facts in in_order(self.bucket.list(kind.under), self.bucket.place(kind.under)):
-            self.check_stop()
+            self.control.check_stop()
             digest = kind.digest_of(facts.key)
             if digest is None:  # not ours: `verify` tells of it, a person decides
                 continue

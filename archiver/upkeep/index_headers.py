@@ -5,12 +5,12 @@ It may be stopped at any message and goes on there the next time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from archiver.catalog.port import MessageIndex
+from archiver.control import RunControl
 from archiver.errors import IntegrityError
-from archiver.events import Planned, Progress, Verified
+from archiver.events import Planned, Verified
 from archiver.facts.archive import HeadersFact
 from archiver.journal.recorder import Recorder
 from archiver.mail.content import read_header
@@ -34,19 +34,18 @@ def index_headers(
     store: MessageStore,
     recorder: Recorder,
     *,
-    progress: Progress,
-    check_stop: Callable[[], None],
+    control: RunControl,
 ) -> Indexed:
     """Record the headers of all messages whose are not known. Done again, there is nothing left to do but what
     cannot be read."""
-    progress(Planned(index.count_unindexed(), 0))
+    control.progress(Planned(index.count_unindexed(), 0))
     messages = unreadable = 0
     last = (0, 0)
     while batch := index.unindexed(last, _AT_ONCE):
         last = batch[-1].key
         facts = []
         for place in {each.placement.digest: each.placement for each in batch}.values():
-            check_stop()
+            control.check_stop()
             headers = _read(store, place)
             if headers is None:
                 unreadable += 1
@@ -54,7 +53,7 @@ def index_headers(
                 facts.append(HeadersFact(place.digest, headers))
         recorder.write(facts)
         messages += len(facts)
-        progress(Verified(len(facts), 0))
+        control.progress(Verified(len(facts), 0))
     return Indexed(messages, unreadable)
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archiver.catalog.port import Catalog
+from archiver.control import RunControl
 from archiver.errors import BackendError, ConfigError, IntegrityError
-from archiver.events import Planned, Progress, Received
+from archiver.events import Planned, Received
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Body, Digest, Headers, Placement
 from archiver.storage.audit import Damage, Fault, Looked, fault_in
@@ -78,8 +79,7 @@ class RepairStep:
     origins: Sequence[Origin]
     reads: Callable[[Placement], bool]
     begin: Callable[[], None]
-    progress: Progress
-    check_stop: Callable[[], None]
+    control: RunControl
     dry_run: bool = False
     _names: Mapping[str, str] = field(default_factory=dict)
     _wanted: dict[Digest, list[Placement]] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class RepairStep:
     def _look(self) -> tuple[int, list[Damage]]:
         messages = 0
         damage: list[Damage] = []
-        for each in look_through(self.store, self.catalog, self.reads, self.progress, self.check_stop):
+        for each in look_through(self.store, self.catalog, self.reads, self.control):
             if isinstance(each, Damage):
                 damage.append(each)
             if not isinstance(each, Looked):
@@ -123,7 +123,7 @@ class RepairStep:
                 self._wanted.setdefault(each.placement.digest, []).append(each.placement)
                 self._faults[each.placement.digest] = each.fault
         broken = list(self._wanted.values())
-        self.progress(Planned(sum(map(len, broken)), sum(places[0].size for places in broken)))
+        self.control.progress(Planned(sum(map(len, broken)), sum(places[0].size for places in broken)))
         return messages, damage
 
     def _take_out(self) -> None:
@@ -149,14 +149,14 @@ class RepairStep:
         return unasked
 
     def _deliver(self, body: Body, origin: str) -> None:
-        self.check_stop()
+        self.control.check_stop()
         places = self._wanted.pop(body.digest, None)
         if places is None:
             _drop(body)
             return
         self._held.append((body, places, origin))
         self._held_octets += body.size
-        self.progress(Received(len(places), body.size))
+        self.control.progress(Received(len(places), body.size))
         if len(self._held) >= _HELD_MESSAGES or self._held_octets >= _HELD_OCTETS:
             self._write_held()
 

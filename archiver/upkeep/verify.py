@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 
 from archiver.catalog.port import Catalog
+from archiver.control import RunControl
 from archiver.errors import IntegrityError
-from archiver.events import Progress
 from archiver.journal.port import Journal
 from archiver.mail.model import Digest, Placement
 from archiver.storage.audit import Damage, Looked, Stray
@@ -96,8 +96,7 @@ class VerifyStep:
     catalog: Catalog
     rebuilt: Catalog | None
     reads: Callable[[Placement], bool]
-    progress: Progress
-    check_stop: Callable[[], None]
+    control: RunControl
     _names: Mapping[str, str] = field(default_factory=dict)
     _missing: list[Finding] = field(default_factory=list)
     _damaged: list[Finding] = field(default_factory=list)
@@ -134,7 +133,7 @@ class VerifyStep:
         else:
             try:
                 for segment in self.journal.read(last):
-                    self.check_stop()
+                    self.control.check_stop()
                     last = (segment.number, segment.digest)
                     found = segment.digest if segment.number == number else found
             except IntegrityError as error:
@@ -148,7 +147,7 @@ class VerifyStep:
     def _audit(self) -> tuple[int, int, int]:
         """How many messages were looked at, how many of them read, and their octets."""
         messages = checked = octets = 0
-        for each in look_through(self.store, self.catalog, self.reads, self.progress, self.check_stop):
+        for each in look_through(self.store, self.catalog, self.reads, self.control):
             if not isinstance(each, Looked):
                 self._found_beside(each)
                 continue

@@ -106,7 +106,7 @@ def _export(settings: Settings, options: ExportOptions, emit: Emit) -> AccountOu
     try:
         with open_for_reading(settings) as archive:
             _catch_up(archive)
-            result = export_account(archive, options, check_stop=STOP.check, progress=emit)
+            result = export_account(archive, options, control=STOP.control(emit))
     except Interrupted as error:
         error.hint = "remove what was begun, and export again"
         raise

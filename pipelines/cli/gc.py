@@ -96,8 +96,7 @@ def _collect(settings: Settings, emit: Emit, *, delete: bool, confirmed: bool) -
             archive.bucket,
             delete=delete,
             confirmed=confirmed,
-            check_stop=archive.guarded(STOP.check),
-            progress=emit,
+            control=archive.guarded(STOP.control(emit)),
         )
     exit_code = Incomplete.exit_code if result.held_back else 0
     return AccountOutcome(settings.account, exit_code, _summary(result), result)

@@ -95,9 +95,7 @@ def _repair(settings: Settings, options: RepairOptions, emit: Emit) -> AccountOu
             recorder,
             octets_to_read(settings, None, deep=options.deep),
             dry_run=options.dry_run,
-            check_stop=archive.guarded(STOP.check),
-            pause=STOP.pause,
-            progress=emit,
+            control=archive.guarded(STOP.control(emit)),
         )
     return AccountOutcome(settings.account, result.exit_code, _summary(result, options), result)
 

@@ -190,7 +190,7 @@ def _index(archive: Archive, emit: Emit) -> str | None:
             emit(Began(_INDEX))
             emit(Noted(f"{missing:,} messages are from before headers were kept: reading theirs, once"))
             done = index_headers(
-                ours.catalog.index(), ours.store, recorder, progress=emit, check_stop=ours.guarded(STOP.check)
+                ours.catalog.index(), ours.store, recorder, control=ours.guarded(STOP.control(emit))
             )
     except Interrupted:
         raise

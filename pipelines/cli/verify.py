@@ -146,9 +146,7 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
             check = verify_at_destination(
                 archive,
                 deep=options.deep,
-                check_stop=STOP.check,
-                pause=STOP.pause,
-                progress=emit,
+                control=STOP.control(emit),
                 patient=True,
             )
         except Exception as raised:
@@ -161,7 +159,7 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
 def octets_to_read(settings: Settings, sample: float | None, *, deep: bool) -> Callable[[Placement], bool]:
     """Whose octets are read: those of a sample, or all, where they are near or it was asked for."""
     if sample is not None:
-        from archiver.account.opening import utc_now
+        from archiver.control import utc_now
 
         return Sample(sample, utc_now()[:10]).takes
     return every if deep or settings.archive.s3 is None else none
@@ -186,8 +184,7 @@ def _verify_archive(archive: Archive, options: VerifyOptions, emit: Emit) -> Ver
             catalog=archive.catalog,
             rebuilt=rebuilt,
             reads=octets_to_read(archive.settings, options.sample, deep=options.deep),
-            progress=emit,
-            check_stop=STOP.check,
+            control=STOP.control(emit),
         )
         result = step.run()
     if result.strays and _lease(archive) != began:

@@ -210,7 +210,7 @@ def preview_account(
             stranger = stranger_to(archive)
             if stranger is not None and not new_source:
                 raise stranger
-            with closing(source_of(settings, no_spool, pause=STOP.pause, progress=silent, attempts=1)) as source:
+            with closing(source_of(settings, no_spool, control=STOP.control(silent), attempts=1)) as source:
                 check = check_source(archive, source, listed, word=word, replays=False, progress=silent)
             preview, plan = _compared(archive, place, server, listed)
             notices = (*renewed_notices(check.renewed), *preview.notices)

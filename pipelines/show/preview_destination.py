@@ -113,7 +113,7 @@ def preview_destination(settings: Settings, source: AtSource, word: Word = "ask"
             found = replace(found, free_octets=connection.free_octets(), append_limit=listed.append_limit)
             number = known_number(settings, catalog)
             try:
-                look_at_both(settings, catalog, source.listed, connection, listed, word, STOP.pause)
+                look_at_both(settings, catalog, source.listed, connection, listed, word, STOP.control())
                 meeting = look_at_meeting(settings, catalog, connection, listed, word)
                 number = meeting.number
                 found = replace(found, met=words_of(meeting, copies_at(catalog, number)))

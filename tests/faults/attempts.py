@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -115,13 +116,24 @@ class Ended:
 
 
 class Attempt:
-    """`archiver VERB CONFIG...`, under way."""
+    """`archiver VERB CONFIG...`, under way; `warm`: in a process that was forked when it was loaded already."""
 
     def __init__(
-        self, *configs: Path, program: Sequence[str] = ARCHIVER, verb: str = "run", options: Sequence[str] = ()
+        self,
+        *configs: Path,
+        program: Sequence[str] = ARCHIVER,
+        verb: str = "run",
+        options: Sequence[str] = (),
+        warm: bool = True,
     ) -> None:
-        arguments = [*program, verb, "--verbose", *options, *map(str, configs)]
-        self._process = WarmProcess(arguments, PROJECT, {**os.environ, "PYTHONPATH": str(PROJECT)})
+        line = [*program, verb, "--verbose", *options, *map(str, configs)]
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        self._process = (
+            WarmProcess(line, PROJECT, environment)
+            if warm
+            else subprocess.Popen([sys.executable, *line], cwd=PROJECT, env=environment, start_new_session=True,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        )  # fmt: skip
         self.pid = self._process.pid
 
     def begun(self) -> Attempt:

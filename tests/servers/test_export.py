@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,17 @@ from archiver.errors import ArchiveNotWritable, ArchiverError
 from archiver.events import Event, Exported
 from archiver.mail.content import internaldate_seconds
 from pipelines.cli.main import invoke
-from tests.accounts import PROJECT, account_file, archive_of, archive_state, assert_whole, command, mail, run
+from tests.accounts import (
+    PROJECT,
+    UNSTOPPED,
+    account_file,
+    archive_of,
+    archive_state,
+    assert_whole,
+    command,
+    mail,
+    run,
+)
 from tests.buckets import bucket_account, forget_locally
 from tests.exported import Held, held
 from tests.servers import small_disk
@@ -39,16 +50,12 @@ Scripted = Callable[..., ScriptedServer]
 DATE = "02-Jan-2020 10:00:00 +0000"
 
 
-def nothing() -> None:
-    """Nobody asks for an end."""
-
-
 def export(config: Path, path: Path, form: Form = "mbox", progress: Callable[[Event], None] = lambda _: None,
            **options: Any) -> dict[bytes, Counter[Held]]:  # fmt: skip
     """Export in this process; what is there then."""
     given = ExportOptions(form, path, **options)
     with open_archive(load_account(config)) as archive:
-        export_account(archive, given, check_stop=nothing, progress=progress)
+        export_account(archive, given, replace(UNSTOPPED, progress=progress))
     return held(path)
 
 
@@ -200,7 +207,7 @@ class TestAsItWas:
             inbox.mark(1, ())
             source.folders[b"Old"] = ScriptedFolder(77, numbered([50]))
 
-        for number, change in enumerate((nothing, second, third, fourth, fifth), 1):
+        for number, change in enumerate((lambda: None, second, third, fourth, fifth), 1):
             ends.append(day(number))
             change()
             run(file)

@@ -23,6 +23,7 @@ from archiver.mail.content import header_digest
 from archiver.mail.model import Fetched, Folder, Resume, Undelivered
 from archiver.source.imap import ImapSource
 from archiver.source.retry import RetryingSource
+from tests.accounts import UNSTOPPED
 from tests.servers.logins import login_at
 from tests.servers.scripted import DROP, FULL, MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.scripted import Session as Connection
@@ -514,7 +515,7 @@ def retrying(connect: Connect) -> Callable[..., RetryingSource]:
         def again(*, cautious: bool) -> ImapSource:
             return connect(server, cautious=cautious)
 
-        return RetryingSource(again, attempts=attempts, pause=lambda _: None, progress=lambda _: None)
+        return RetryingSource(again, attempts=attempts, control=UNSTOPPED)
 
     return source
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from archiver.mail.content import Spool
 from archiver.source.imap import ImapSource
 from archiver.source.port import MailSource
 from archiver.source.retry import RetryingSource
+from tests.accounts import UNSTOPPED
 from tests.contracts.source import INBOX, Served, SourceContract, fill
 from tests.servers.dovecot import Dovecot
 from tests.servers.faultproxy import FaultProxy
@@ -84,8 +86,7 @@ class TestOverABreakingLine(SourceContract):
             return RetryingSource(
                 lambda *, cautious: ImapSource(*login, spool_in(tmp_path), cautious=cautious),
                 attempts=5,
-                pause=lambda _: None,
-                progress=told.append,
+                control=replace(UNSTOPPED, progress=told.append),
             )
 
         return Served(opened, lambda: dovecot.wire(user))

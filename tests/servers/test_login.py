@@ -9,11 +9,11 @@ import pytest
 
 from archiver.config.settings import SecretReference, ServerSettings
 from archiver.errors import AuthenticationFailed, ConnectionLost
-from archiver.events import silent
 from archiver.imap.auth import authenticator_of
 from archiver.mail.model import Folder
 from archiver.source.imap import ImapSource
 from archiver.source.retry import RetryingSource
+from tests.accounts import UNSTOPPED
 from tests.servers.scripted import DROP, MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer
 
 Start = Callable[..., ScriptedServer]
@@ -104,9 +104,7 @@ def test_a_server_that_takes_no_passwords_is_not_asked_twice(account: Account) -
 
 
 def test_a_reconnect_goes_on_with_the_new_password(account: Account) -> None:
-    source = RetryingSource(
-        lambda *, cautious: account.connect(), attempts=2, pause=lambda _: None, progress=silent
-    )
+    source = RetryingSource(lambda *, cautious: account.connect(), attempts=2, control=UNSTOPPED)
     source.open(INBOX)
     account.write("new")
     account.server.users["u1"] = "new"

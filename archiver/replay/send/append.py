@@ -77,7 +77,7 @@ class Sender:
         sendable = [each for each in outgoing if not self._known_too_big(each)]
         if sendable:
             keys = tuple(each.key for each in sendable)
-            self._fact(IntentFact(self.target.number, self.since, keys, self.context.now()))
+            self._fact(IntentFact(self.target.number, self.since, keys, self.context.control.now()))
         self.flush()
         self._waiting.extend(groups(sendable, self.target.job.alone))
         self.context.store.foresee([each.placement for each in sendable])
@@ -102,7 +102,7 @@ class Sender:
         """Everything that waits, and what has to be tried again in another form or by itself."""
         while self._waiting:
             while self._waiting or self._in_flight:
-                self.context.check_stop()
+                self.context.control.check_stop()
                 while self._waiting and len(self._in_flight) < self._most_in_flight():
                     self._begin(self._next_group())
                 if self._in_flight:
@@ -128,7 +128,7 @@ class Sender:
         messages, octets = self._told
         if messages:
             self._told = [0, 0]
-            self.context.progress(Sent(messages, octets))
+            self.context.control.progress(Sent(messages, octets))
 
     def _most_in_flight(self) -> int:
         """One where a message is to be found that breaks connections, and where the pace is not known."""
@@ -139,7 +139,7 @@ class Sender:
         made = (each if isinstance(each, Parcel) else self._parcel(each) for each in group)
         parcels = [parcel for parcel in made if parcel is not None]
         if parcels:
-            self.context.check_stop()  # as late as can be: reading them may have taken long
+            self.context.control.check_stop()  # as late as can be: reading them may have taken long
             self._in_flight.append(parcels)
             self._begun.append(time.monotonic())  # before, as some servers are waited for in between
             self.destination.begin_append([parcel.letter for parcel in parcels])
@@ -215,7 +215,7 @@ class Sender:
         """Taken with an OK, and not to be seen: the folder is opened again, and once more after a while."""
         for wait in (0.0, SETTLE_SECONDS):
             if parcels:
-                self.context.pause(wait)
+                self.context.control.pause(wait)
                 reopened(self.destination, self.target)
                 new = self._shown()
                 found = self._recognise(parcels, new.keys())
@@ -230,7 +230,7 @@ class Sender:
         if parcels:
             # NOTE: a refusal ends an intent, and these are none: should they show later, they are not sent again.
             keys = tuple(parcel.key for parcel in parcels)
-            self._fact(IntentFact(self.target.number, self.since, keys, self.context.now()))
+            self._fact(IntentFact(self.target.number, self.since, keys, self.context.control.now()))
 
     def _told_uids(self, taken: Sequence[tuple[list[Parcel], Appended]]) -> dict[MessageKey, int]:
         """The UIDs of APPENDUID, if they can be true. DavMail swaps UIDVALIDITY and UID, Proton gives none."""
@@ -263,7 +263,7 @@ class Sender:
             sent_digest=parcel.sent_digest if one is None else one.sent_digest,
             dated=parcel.dated and parcel.shows_its_date(seen.internaldate),
             likeness=None if one is None else one.how,
-            at=self.context.now(),
+            at=self.context.control.now(),
         )
         self._fact(fact)
         self.claimed.add(seen.uid)
@@ -381,7 +381,7 @@ class Sender:
         keys = dict.fromkeys([*self._not_there, *(each.key for group in self._waiting for each in group)])
         unsent = tuple(key for key in keys if key not in self.target.job.refused)
         if unsent:
-            self._fact(UnsentFact(self.target.number, unsent, self.context.now()))
+            self._fact(UnsentFact(self.target.number, unsent, self.context.control.now()))
 
 
 def reopened(destination: MailDestination, target: Target) -> OpenedTarget:
@@ -411,11 +411,13 @@ def refusal_of(
     date, subject = (None if value is None else readable(value) for value in values)
     epoch, uid = outgoing.key
     said = f" ({reply})" if reply else ""
-    context.progress(Noted(f'folder "{printable(target.job.name)}": a message is refused: {reason}{said}'))
+    context.control.progress(Noted(f'folder "{printable(target.job.name)}": a message is refused: {reason}{said}'))
     target.job.refused.add(outgoing.key)
     target.job.alone.discard(outgoing.key)
     accepted = context.retry == "accept"
-    return RefusedFact(target.number, epoch, uid, refusal, reason, reply, date, subject, accepted, context.now())
+    return RefusedFact(
+        target.number, epoch, uid, refusal, reason, reply, date, subject, accepted, context.control.now()
+    )
 
 
 def _of_folder(error: BackendError) -> FolderNotFound:

@@ -113,7 +113,7 @@ class Recogniser:
 
     def _fetch(self, uids: Collection[int]) -> None:
         for outcome in self._reader.fetch(sorted(uid for uid in uids if uid not in self._job.looked_at)):
-            self._context.check_stop()
+            self._context.control.check_stop()
             if isinstance(outcome, Fetched):
                 self._job.looked_at[outcome.attributes.uid] = (outcome.attributes, likeness_of_fetched(outcome))
                 self._job.steps += 1

@@ -80,9 +80,9 @@ class Settling:
         waits = pauses(until - time.monotonic())
         if (left or self.job.left_behind) and sum(waits) > _TOLD_SECONDS:
             words = f"looking for what may still arrive, for {sum(waits):.0f} seconds at most"
-            self.context.progress(Noted(f'destination folder "{self.job.name}": {words}'))
+            self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         while waits and (left or self.job.left_behind):
-            self.context.pause(waits.pop())
+            self.context.control.pause(waits.pop())
             opened = reopened(self.destination, target)
             before, left = len(left), self._not_arrived(target, recogniser, left)
             if len(left) < before:  # it is still at work
@@ -123,7 +123,7 @@ class Settling:
                 attempted = tuple((*each.outgoing.key, each.uidnext) for each in some)
                 keys = tuple(each.outgoing.key for each in unsent if (each.outgoing.key in silent) == was_silent)
                 if keys:
-                    self._fact(UnsentFact(target.number, keys, self.context.now(), attempted, was_silent))
+                    self._fact(UnsentFact(target.number, keys, self.context.control.now(), attempted, was_silent))
             self.job.doubtful |= bool(suspects)
         self._flush()
         self.job.silence = 0.0
@@ -146,7 +146,7 @@ class Settling:
         is found."""
         reason = f"no answer within {self._limit} seconds, and it is not to be seen"
         self._fact(refusal_of(self.context, target, intent.outgoing, "silent", reason, None))
-        self._fact(IntentFact(target.number, intent.uidnext, (intent.outgoing.key,), self.context.now()))
+        self._fact(IntentFact(target.number, intent.uidnext, (intent.outgoing.key,), self.context.control.now()))
         del self.job.silences[intent.outgoing.key]
         self.job.unanswered += 1
 
@@ -184,7 +184,7 @@ class Settling:
             if (one := found.get(intent.outgoing.key)) is not None:
                 how = "found" if intent.outgoing.present else "restored"
                 self.job.alone.discard(intent.outgoing.key)
-                self._fact(copied(target, intent.outgoing, one, how, self.context.now()))
+                self._fact(copied(target, intent.outgoing, one, how, self.context.control.now()))
                 self.job.steps += 1
                 self.job.blamed = self.job.unanswered = self.job.again = 0
         self._flush()

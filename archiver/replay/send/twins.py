@@ -46,7 +46,7 @@ def note_twins(
     left = Counter({each.outgoing.key: each.times for each in attempts})
     left.subtract(twin.key for twin in known)
     gone = tuple(twin.uid for twin in known if twin.uid not in shown)
-    facts: list[Fact] = [RemovedFact(target.number, gone, "user", context.now())] if gone else []
+    facts: list[Fact] = [RemovedFact(target.number, gone, "user", context.control.now())] if gone else []
     while (candidates := _candidates(attempts, left, {uid: shown[uid] for uid in new})) and (
         found := recogniser.brought([each.outgoing for each in candidates], set().union(*candidates.values()))
     ):
@@ -60,7 +60,7 @@ def note_twins(
     if late := sum(isinstance(each, TwinFact) for each in facts):
         words = "a message was" if late == 1 else f"{late:,} messages were"
         words += " stored twice: the first one came after it had been sent again"
-        context.progress(Noted(f'destination folder "{target.job.name}": {words}'))
+        context.control.progress(Noted(f'destination folder "{target.job.name}": {words}'))
 
 
 def end_attempts(context: ReplayContext, target: Target, began: str) -> None:
@@ -71,7 +71,7 @@ def end_attempts(context: ReplayContext, target: Target, began: str) -> None:
         if _seconds(each.at, began) >= _WINDOW_SECONDS
     ]
     if over:
-        context.recorder.write([SettledFact(target.number, tuple(over), context.now())])
+        context.recorder.write([SettledFact(target.number, tuple(over), context.control.now())])
 
 
 def _seconds(since: str, until: str) -> float:
@@ -98,7 +98,7 @@ def _may_be(attempt: Attempt, seen: Attributes) -> bool:
 
 
 def _twin(context: ReplayContext, target: Target, attempt: Attempt, one: Recognised) -> TwinFact:
-    at = context.now()
+    at = context.control.now()
     flags = (one.seen.flags or NO_FLAGS) - _RECENT
     epoch, uid = attempt.outgoing.key
     as_sent = one.how == "exact" and attempt.dated and flags == attempt.flags - _RECENT
@@ -142,19 +142,19 @@ def expunge_twins(
     uids = {twin.uid: twin for twin in twins}
     there = destination.flags({*uids, *(twin.copy for twin in twins if twin.copy is not None)})
     gone = tuple(sorted(uids.keys() - there.keys()))
-    facts: list[Fact] = [RemovedFact(number, gone, "user", context.now())] if gone else []
+    facts: list[Fact] = [RemovedFact(number, gone, "user", context.control.now())] if gone else []
     # NOTE: a mark of ours may be left of a run that was killed here.
     as_found = {uid: {twin.flags, twin.flags | DELETED} for uid, twin in uids.items()}
     untouched = {uid for uid in uids if uid in there and there[uid] - _RECENT in as_found[uid]}
     ours = {uid for uid in untouched if uids[uid].copy in there}
     if ours:
-        context.check_stop()
+        context.control.check_stop()
         marked = destination.store({(DELETED, NO_FLAGS): ours})
         away = {uid for uid in ours if marked.get(uid, NO_FLAGS) >= DELETED}
         destination.expunge(away)
         left = destination.flags(away)
-        facts.append(RemovedFact(number, tuple(sorted(away - left.keys())), "policy", context.now()))
+        facts.append(RemovedFact(number, tuple(sorted(away - left.keys())), "policy", context.control.now()))
         words = "a message" if len(away) == 1 else f"{len(away):,} messages"
         words += " that the slow destination had stored twice: one of the two was expunged"
-        context.progress(Noted(f'destination folder "{job.name}": {words}'))
+        context.control.progress(Noted(f'destination folder "{job.name}": {words}'))
     context.recorder.write(facts)

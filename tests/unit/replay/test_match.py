@@ -19,6 +19,7 @@ from archiver.mail.model import Attributes, Body, Fetched, Placement, StoredMess
 from archiver.mail.reader import MailReader
 from archiver.replay.context import ReplayContext, ReplayJob
 from archiver.replay.send.match import Recognised, Recogniser, Strangers, likeness_of_fetched
+from tests.accounts import UNSTOPPED
 
 DATE = "05-Feb-1999 10:11:12 +0330"
 LATER = "06-Feb-1999 10:11:12 +0330"
@@ -90,7 +91,7 @@ class Shelf:
     # The step
 
     def recogniser(self, job: ReplayJob | None = None, *, repairs: Collection[str] = ()) -> Recogniser:
-        context = SimpleNamespace(store=self, repairs=repairs, check_stop=lambda: None, damaged=self.damage.append)
+        context = SimpleNamespace(store=self, repairs=repairs, control=UNSTOPPED, damaged=self.damage.append)
         return Recogniser(self.reader, cast(ReplayContext, context), job or a_job())
 
     @property

@@ -17,6 +17,7 @@ from archiver.storage.bucket.pack_format import PACKS, pack_key
 from archiver.storage.bucket.port import Kept, ObjectFacts
 from archiver.storage.named_digests import named_digests
 from archiver.upkeep.gc import MIN_AGE_SECONDS, Found, GarbageResult, GarbageStep, Kind, over_the_brake
+from tests.accounts import UNSTOPPED
 from tests.contracts.store import placement_of
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
@@ -73,8 +74,7 @@ def collect(
             kinds=KINDS,
             delete=delete,
             confirmed=confirmed,
-            progress=lambda _: None,
-            check_stop=check_stop,
+            control=replace(UNSTOPPED, check_stop=check_stop),
         )
         return step.run()
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import ConnectionLost, TemporaryError, Throttled
-from archiver.events import Event
 from archiver.replay.connection import Connection
 from archiver.source import retry as retrying
 from archiver.source.retry import RetryingSource
+from tests.accounts import UNSTOPPED
 
 
 @dataclass
@@ -30,20 +31,20 @@ class Server:
     def connect_source(self, *, cautious: bool) -> retrying.Connection:
         raise self.says()
 
-    def pause(self, seconds: float) -> None:
+    @property
+    def control(self) -> RunControl:
+        return replace(UNSTOPPED, pause=self._pause)
+
+    def _pause(self, seconds: float) -> None:
         if seconds:
             self.paused.append(seconds)
-
-    def progress(self, event: Event) -> None:
-        pass
 
 
 def at_source(server: Server) -> None:
     RetryingSource(
         server.connect_source,
         attempts=server.attempts,
-        pause=server.pause,
-        progress=server.progress,
+        control=server.control,
         patient=server.patient,
     ).list_folders()
 

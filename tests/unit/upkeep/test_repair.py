@@ -19,6 +19,7 @@ from archiver.storage.bucket.pack_format import TAIL_OCTETS, pack_key
 from archiver.upkeep.repair import RepairResult, RepairStep
 from archiver.upkeep.repair_sources import Deliver, Wanted
 from archiver.upkeep.verify import every
+from tests.accounts import UNSTOPPED
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
 from tests.stored_messages import altered
@@ -84,8 +85,7 @@ def repair(
         origins=[Elsewhere(lacks)],
         reads=every,
         begin=lambda: None,
-        progress=lambda _: None,
-        check_stop=check_stop,
+        control=replace(UNSTOPPED, check_stop=check_stop),
         dry_run=dry_run,
     )
     return step.run()

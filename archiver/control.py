@@ -1,0 +1,50 @@
+"""How a run is watched and stopped, as one value that every step is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from archiver.events import Progress, silent
+
+
+def utc_now() -> str:
+    """The present moment in UTC, ISO 8601 with seconds."""
+    return _utc(int(time.time()))
+
+
+@lru_cache(maxsize=1)  # asked for every message, and the same for thousands of them
+def _utc(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _never() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class RunControl:
+    """
+    check_stop: raises when the run has to end. Steps call it between messages, and as late as they can before they
+        change something.
+    pause: waits for so many seconds, and raises like `check_stop` as soon as the run has to end.
+    progress: takes events; it never waits.
+    now: the present moment in UTC, ISO 8601.
+    """
+
+    check_stop: Callable[[], None]
+    pause: Callable[[float], None]
+    progress: Progress = silent
+    now: Callable[[], str] = utc_now
+
+    def also_checking(self, check: Callable[[], None]) -> RunControl:
+        """The same, with `check` after each `check_stop`."""
+
+        def check_stop() -> None:
+            self.check_stop()
+            check()
+
+        return RunControl(check_stop, self.pause, self.progress, self.now)
