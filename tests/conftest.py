@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.servers import moto_server, s3_endpoint
@@ -28,6 +29,10 @@ from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
 from tests.servers.s3_proxy import S3Proxy
 from tests.servers.scripted import ScriptedFolder, ScriptedServer
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("without a deadline", deadline=None)
+hypothesis.settings.load_profile("without a deadline")
 
 # An assertion that fails in one of these tells its values, as it does in a test's own module.
 pytest.register_assert_rewrite(

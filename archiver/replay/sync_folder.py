@@ -330,7 +330,9 @@ class TargetPass:
             flags = shown[copy.uid]
             change = changes[copy.uid]
             lost = change.lost | (copy.message.flags & (copy.lost | change.added) - flags)
-            self._fact(ReflaggedFact(target.number, copy.uid, copy.message.flags, flags, lost, self.context.control.now()))
+            self._fact(
+                ReflaggedFact(target.number, copy.uid, copy.message.flags, flags, lost, self.context.control.now())
+            )
         unmarked = tuple(copy.uid for copy in there if copy.marked)
         if unmarked:
             self._fact(MarkedFact(target.number, unmarked, False, self.context.control.now()))

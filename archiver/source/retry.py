@@ -95,8 +95,9 @@ class _Breaks:
 class RetryingSource:
     """Implements `MailSource` over connections that may be lost.
 
-    After `attempts` without progress the error is raised. `leave()` returns whether other connections take over the work, so that this one need not wait for a
-    server that throttles; if it does, this source must not be used any more. `patient` is that of `Backoff`.
+    After `attempts` without progress the error is raised. `leave()` returns whether other connections take over the
+    work, so that this one need not wait for a server that throttles; if it does, this source must not be used any
+    more. `patient` is that of `Backoff`.
     """
 
     def __init__(

@@ -80,7 +80,7 @@ class BucketContract:
         assert create(bucket, "key", octets) is True
         assert read(bucket, "key") == octets
 
-    @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(octets=st.binary(max_size=3000))
     def test_any_octets_come_back(self, bucket: Bucket, octets: bytes) -> None:
         key = digest_of(octets)

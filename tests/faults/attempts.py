@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -116,24 +115,13 @@ class Ended:
 
 
 class Attempt:
-    """`archiver VERB CONFIG...`, under way; `warm`: in a process that was forked when it was loaded already."""
+    """`archiver VERB CONFIG...`, under way."""
 
     def __init__(
-        self,
-        *configs: Path,
-        program: Sequence[str] = ARCHIVER,
-        verb: str = "run",
-        options: Sequence[str] = (),
-        warm: bool = True,
+        self, *configs: Path, program: Sequence[str] = ARCHIVER, verb: str = "run", options: Sequence[str] = ()
     ) -> None:
         line = [*program, verb, "--verbose", *options, *map(str, configs)]
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-        self._process = (
-            WarmProcess(line, PROJECT, environment)
-            if warm
-            else subprocess.Popen([sys.executable, *line], cwd=PROJECT, env=environment, start_new_session=True,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        )  # fmt: skip
+        self._process = WarmProcess(line, PROJECT, {**os.environ, "PYTHONPATH": str(PROJECT)})
         self.pid = self._process.pid
 
     def begun(self) -> Attempt:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from archiver.account import opening
+from archiver import control
 from tests.servers.dovecot import Dovecot
 
 
@@ -32,11 +32,11 @@ FIRST_DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def day(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
     """Sets the archiver's clock to noon of a day, and returns the end of that day."""
-    utc = opening._utc.__wrapped__
+    utc = control._utc.__wrapped__
 
     def set_to(number: int) -> str:
         noon = int(FIRST_DAY.timestamp()) + 86400 * (number - 1)
-        monkeypatch.setattr(opening, "_utc", lambda _: utc(noon))
+        monkeypatch.setattr(control, "_utc", lambda _: utc(noon))
         return utc(noon + 12 * 3600 - 1)
 
     return set_to

@@ -53,7 +53,7 @@ def read(octets: bytes) -> list[bytes]:
     return [decompress(octets[each.offset : each.offset + each.length], each.digest, each.size) for each in entries]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(messages=st.lists(st.binary(max_size=3000), max_size=20))
 def test_what_goes_in_comes_out(messages: list[bytes]) -> None:
     assert read(pack_of(messages).octets) == messages
