@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import traceback
+from datetime import UTC, datetime, timedelta
+from math import ceil
 
 from archiver.config.secrecy import redacted
-from archiver.errors import ArchiveNotWritable, ArchiverError
+from archiver.errors import ArchiveNotWritable, ArchiverError, Throttled
 from archiver.mail.folder_names import printable
 
 log = logging.getLogger("archiver")
 
 _TRACE_LIMIT = 2500
+_THROTTLE_SECONDS = 60.0  # if the server does not say how long
+_LONGEST_THROTTLE_SECONDS = 30 * 86_400.0  # whatever the server says
 
 
 class UnexpectedError(ArchiverError):
@@ -41,3 +45,14 @@ def logged(error: BaseException) -> ArchiverError:
     if isinstance(known, UnexpectedError):
         log.error("%s", known.trace)
     return known
+
+
+def with_time(error: Throttled) -> Throttled:
+    """The error with the time to come back, by this machine's clock; at most a month from now."""
+    if error.delay_seconds is None:
+        error.delay_seconds = _THROTTLE_SECONDS
+    error.delay_seconds = min(error.delay_seconds, _LONGEST_THROTTLE_SECONDS)
+    then = datetime.now().astimezone() + timedelta(seconds=ceil(error.delay_seconds))
+    error.again_at = then.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    error.hint = f"try again after {then:%Y-%m-%d %H:%M:%S}, or with fewer `connections`"
+    return error

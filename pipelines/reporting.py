@@ -20,7 +20,7 @@ from archiver.control import utc_now
 from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, Locked, Throttled
 from archiver.facts.replica import CopyTally, Refused
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Tally
+from archiver.mail.model import Listed, Plan, Quarantined, Tally
 from archiver.replay.compare import NOT_REPLAYED
 from archiver.replay.run import ReplayResult
 from archiver.report.document import (
@@ -29,6 +29,7 @@ from archiver.report.document import (
     Notice,
     Party,
     RunReport,
+    Status,
     folder_failures,
     gap_failures,
     gone_notices,
@@ -102,26 +103,13 @@ def report_of(
     settings, catalog = archive.settings, archive.catalog
     listing = catalog.ledger().step_result(run_id, "enumerate")
     listed = listing_from_json(listing) if listing else []
-    plan = plan_run(
-        listed,
-        catalog.folders(),
-        catalog.epochs(),
-        include=settings.folders.include,
-        exclude=settings.folders.exclude,
-        search=None,
-        waiting=(),
-    )
+    plan = _plan(archive, listed)
     asked = {each.folder.name for each in [*(each for each, _ in plan.visit), *plan.unchanged]}
     chosen = asked if listed else {each.folder.name for each in chosen_folders(archive)}
-    tallies = [each for each in catalog.tallies(run_id) if each.name in chosen]
     quarantined = [each for each in catalog.quarantined() if each.folder in chosen]
+    tallies = [each for each in catalog.tallies(run_id) if each.name in chosen]
     failures = folder_failures(tallies) + quarantine_failures(quarantined)
-    refused = refused_from_json(catalog.ledger().step_result(run_id, "archive") or "{}")
-    unreached = {each.folder.name: refused[each.folder.raw] for each in listed if each.folder.raw in refused}
-    visited = {each.name for each in tallies if each.visited} | unreached.keys()
-    if error is not None:
-        unfinished = [each.folder.name for each, _ in plan.visit if each.folder.name not in visited]
-        unreached |= dict.fromkeys(unfinished, f"not reached: {_reason(error)}")
+    unreached = _unreached(archive, run_id, plan, listed, tallies, error)
     for name, reason in unreached.items():
         failures += unreached_failures([name], reason)
     tallies = with_unreached(tallies, [each for each, _ in plan.visit], unreached)
@@ -140,15 +128,7 @@ def report_of(
     if error is not None and (at_work_there or not failures):
         advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
         failures.append(Failure(None, None, step, printable(_reason(error)), None, advice))
-    code = None
-    if error is not None:
-        code = error.exit_code if isinstance(error, ArchiverError) else 1
-    accepted = sum(each.accepted for each in quarantined)
-    accepted += sum(each.accepted for each in (at_destination.refused if at_destination else ()))
-    # What is not there yet, and why, is among the failures.
-    differences = at_destination.found.differences if at_destination else ()
-    differing = sum(each["what"] != NOT_REPLAYED for each in differences)
-    status, exit_code = judge(failures, accepted, code, differing)
+    status, exit_code = _judge(failures, quarantined, at_destination, error)
     timings = catalog.ledger().timings(run_id)
     started = next((row[1] for row in catalog.ledger().runs() if row[0] == run_id), utc_now())
     return RunReport(
@@ -173,6 +153,55 @@ def report_of(
         began_archive=catalog.begun_by() == run_id,
         again_at=error.again_at if isinstance(error, Throttled) else None,
     )
+
+
+def _plan(archive: Archive, listed: Sequence[Listed]) -> Plan:
+    """What the run had to do at the source, from what it listed there."""
+    folders = archive.settings.folders
+    return plan_run(
+        listed,
+        archive.catalog.folders(),
+        archive.catalog.epochs(),
+        include=folders.include,
+        exclude=folders.exclude,
+        search=None,
+        waiting=(),
+    )
+
+
+def _unreached(
+    archive: Archive,
+    run_id: str,
+    plan: Plan,
+    listed: Sequence[Listed],
+    tallies: Sequence[Tally],
+    error: BaseException | None,
+) -> dict[str, str]:
+    """The folders that could not be archived, and why: the server refused them, or the run ended before."""
+    refused = refused_from_json(archive.catalog.ledger().step_result(run_id, "archive") or "{}")
+    unreached = {each.folder.name: refused[each.folder.raw] for each in listed if each.folder.raw in refused}
+    if error is not None:
+        visited = {each.name for each in tallies if each.visited} | unreached.keys()
+        unfinished = [each.folder.name for each, _ in plan.visit if each.folder.name not in visited]
+        unreached |= dict.fromkeys(unfinished, f"not reached: {_reason(error)}")
+    return unreached
+
+
+def _judge(
+    failures: Sequence[Failure],
+    quarantined: Sequence[Quarantined],
+    there: _There | None,
+    error: BaseException | None,
+) -> tuple[Status, int]:
+    """The run's status and exit code."""
+    code = None
+    if error is not None:
+        code = error.exit_code if isinstance(error, ArchiverError) else 1
+    accepted = sum(each.accepted for each in quarantined)
+    accepted += sum(each.accepted for each in (there.refused if there else ()))
+    # What is not there yet, and why, is among the failures.
+    differing = sum(each["what"] != NOT_REPLAYED for each in (there.found.differences if there else ()))
+    return judge(failures, accepted, code, differing)
 
 
 @dataclass(frozen=True, slots=True)
