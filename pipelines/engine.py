@@ -34,7 +34,7 @@ from pipelines.tasks import AccountTask, ArchiveAccount, MigrateAccount, new_run
 
 _WAVE = 100
 
-_WORKED_ON = Locked("another worker of this luigid has this account", hint="its report lies where that worker runs")
+_WORKED_ON = Locked("another worker of this luigid has this account", hint="its report is on that worker's machine")
 _LONGEST_WAIT_SECONDS = 300.0  # for an account that was put back, when nothing else is left to do
 
 _LUIGI = {
@@ -158,7 +158,7 @@ def _ended(attempt: _Attempt, listener: Listener) -> AccountOutcome[Run]:
     """How an account's run ended. One of which nothing is known was killed together with its worker."""
     if attempt.exit_code is not None:
         return attempt.outcome(attempt.exit_code)
-    attempt.message = "the worker died without a word; run again to go on where it stopped"
+    attempt.message = "the worker process died unexpectedly; run again to resume"
     listener(attempt.settings.account, Failed(attempt.message, 1))
     return attempt.outcome(1)
 
@@ -217,7 +217,7 @@ def _next(
         if not waited_for:
             return None
         for account, when in waited_for:
-            emit(account, Noted(f"put back: tried again in {when - now:.0f} seconds"))
+            emit(account, Noted(f"postponed: next attempt in {when - now:.0f} seconds"))
         try:
             STOP.pause(waited_for[0][1] - now)
         except Interrupted as error:

@@ -1,4 +1,4 @@
-"""Whether a luigid is there, before any account waits for it."""
+"""Whether a luigid answers, before any account waits for it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ class SchedulerUnreachable(ArchiverError):
 def require_luigid(url: str) -> None:
     """
     Raises:
-        ConfigError: this is no address.
-        SchedulerUnreachable: nothing that is a luigid answers there within seconds.
+        ConfigError: this is not an address.
+        SchedulerUnreachable: no luigid answers there within seconds.
     """
     if urlsplit(url).scheme not in ("http", "https", "http+unix"):
-        raise ConfigError("--scheduler-url", [f"{shown(url)} is no address of a luigid; write http://HOST:8082"])
+        raise ConfigError(
+            "--scheduler-url", [f"{shown(url)} is not the address of a luigid; write http://HOST:8082"]
+        )
     if (password := urlsplit(url).password) is not None:
         keep_secret(password)
     scheduler = luigi.rpc.RemoteScheduler(url, connect_timeout=_PATIENCE_SECONDS)
@@ -49,7 +51,7 @@ def unreachable(url: str, error: BaseException) -> SchedulerUnreachable:
 
 
 def _why(error: BaseException) -> str:
-    """What is at the bottom of an error of whichever HTTP library there is."""
+    """The root cause of an error, whichever HTTP library Luigi uses."""
     waiting, seen = [error], set[int]()
     while waiting:
         one = waiting.pop(0)

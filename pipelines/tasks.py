@@ -11,9 +11,8 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -49,32 +48,19 @@ from archiver.journal.recorder import Recorder
 from archiver.mail.model import Listed
 from pipelines.apart import luigi
 from pipelines.events import Began, Expected, Important, emit, failed, progress_of
-from pipelines.failures import foreseen
+from pipelines.failures import foreseen, with_time
 from pipelines.reporting import end_run
 from pipelines.results import listing_from_json, listing_to_json, refused_to_json, replay_to_json
 from pipelines.stop import STOP, end_with_parent
 from pipelines.targets import StepTarget
 
 _PARENT = os.getpid()
-_THROTTLE_SECONDS = 60.0  # where the server does not say how long
-_LONGEST_THROTTLE_SECONDS = 30 * 86_400.0  # whatever a server says
 _SHOW_SECONDS = 2.0  # with luigid every word of progress is a request
 
 
 def new_run_id() -> str:
     """A run's default name: when it begins, UTC."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-def with_time(error: Throttled) -> Throttled:
-    """The error with the time to come back, by this machine's clock; at most a month from now."""
-    if error.delay_seconds is None:
-        error.delay_seconds = _THROTTLE_SECONDS
-    error.delay_seconds = min(error.delay_seconds, _LONGEST_THROTTLE_SECONDS)
-    then = datetime.now().astimezone() + timedelta(seconds=ceil(error.delay_seconds))
-    error.again_at = then.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    error.hint = f"try again after {then:%Y-%m-%d %H:%M:%S}, or with fewer `connections`"
-    return error
 
 
 class AccountTask(luigi.Task):  # type: ignore[misc]
@@ -377,8 +363,8 @@ def tell_beginning(archive: Archive, *, is_new: bool) -> None:
     if is_new:
         text = f"began a new archive at {place_of_archive(settings)}"
         if not is_noted and not settings.archive.must_exist:
-            text += f"; {note_file(settings)} cannot be written, so set [archive] must_exist = true now: else a run"
-            text += " begins another one when this one is not there"
+            text += f"; {note_file(settings)} cannot be written, so set [archive] must_exist = true now: or a run"
+            text += " begins another one when this one is missing"
         emit(settings.account, Important(text))
 
 

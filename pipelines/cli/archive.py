@@ -34,7 +34,7 @@ def archive(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Archive the accounts and leave their destinations alone; see `archiver run --help`.
+    """Archive the accounts without replaying them; see `archiver run --help`.
 
     \b
       archiver archive configs/alice.toml

@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 
 
 def check(configs: Configs, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> int:
-    """Log in to every account, once, and look: the server and what it can do, how the connection is secured, the
-    folders with their sizes and their place in the archive, what is left out and why, and what a run would fetch.
+    """Log in to each account once and show what is there: the server and its capabilities, how the connection is
+    secured, the folders with their sizes and their place in the archive, what is left out and why, and what a run
+    would fetch.
 
     Nothing is changed, neither on the server nor on disk. A password that is refused is not tried again.
 
     \b
       archiver check configs/alice.toml
-      archiver check configs/ --quiet     only what is wrong
+      archiver check configs/ --quiet     show only problems
     """
     terminal = terminal_of(as_json, quiet, verbose)
     return _look(configs, terminal, "archiver-check/1", details=True, with_destination=True)
@@ -117,11 +118,11 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
     if shown:
         out.table(plan_table(shown, directories=details and preview.bucket is None))
     if len(shown) < len(result["folders"]):
-        out.say(f"{len(result['folders']) - len(shown)} folders unchanged: they need not be opened")
+        out.say(f"{len(result['folders']) - len(shown)} folders unchanged; a run need not open them")
     for each in result["skipped"]:
         out.say(f"left out: {each['name']}: {each['reason']}")
     if preview.beginning is not None and preview.beginning.problem is None:
-        out.say(f"no archive yet at {preview.beginning.place}: the first run begins one")
+        out.say(f"no archive at {preview.beginning.place} yet; the first run begins one")
     if preview.error is None:
         out.say(_estimate(preview))
     for line in notice_lines(result["notices"]):
@@ -146,11 +147,11 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
         facts.show_header = False
         for name, text in _facts_of(preview.server, pinned=_is_pinned(preview.settings.destination)):
             facts.add_row(name, text)
-        room = "not told" if preview.free_octets is None else f"{size(preview.free_octets)} free"
+        free = "unknown" if preview.free_octets is None else size(preview.free_octets)
         limit = preview.append_limit
         if preview.met:
             facts.add_row("mailbox", preview.met)
-        facts.add_row("room", room + (f", messages up to {size(limit)}" if limit is not None else ""))
+        facts.add_row("free", free + (f", messages up to {size(limit)}" if limit is not None else ""))
         out.table(facts)
         out.print()
     shown = [
@@ -159,7 +160,7 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
     if shown:
         out.table(map_table(shown))
     if len(shown) < len(there["folders"]):
-        out.say(f"{len(there['folders']) - len(shown)} folders are there under their own names")
+        out.say(f"{len(there['folders']) - len(shown)} folders exist there under the same names")
     for warning in preview.warnings:
         out.say(f"note: {warning}", "yellow")
     if preview.not_ours is not None:
@@ -167,29 +168,29 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
 
 
 def _not_ours(found: NotOurs, settings: Settings, *, compared: bool) -> str:
-    """How much mail of others the destination holds."""
-    text = f"destination: {found.messages:,} messages there are not ours"
+    """How much mail the destination holds that is not from this archive."""
+    text = f"destination: {found.messages:,} messages there are not from this archive"
     if settings.destination is not None and settings.destination.prefix:
         text += f', {found.below_prefix:,} of them below "{settings.destination.prefix}"'
     if found.messages and not compared:
-        text += "; without an archive it cannot be told whether they are the account's own"
+        text += "; without an archive it is not known whether they are the account's own"
     if found.untold:
-        text += f"; {found.untold:,} folders do not tell how many they hold"
+        text += f"; {found.untold:,} folders do not report how many they hold"
     return text
 
 
 def _to_send(preview: Preview) -> str | None:
-    """About what is to be sent to the destination, and whether there is room for it."""
+    """About how much a run will send to the destination, and whether it has room for that."""
     there, totals = preview.destination, preview.totals
     if there is None or there.error is not None or preview.error is not None:
         return None
     messages = max(0, totals["messages"] - there.held - there.removed)
     if not messages:
-        return "nothing is to be sent but what changes"
+        return "nothing to send; only flag changes will be applied"
     octets = totals["size"] * messages // totals["messages"] if totals["messages"] else 0
-    text = f"about {messages:,} messages are to be sent" + (f", {size(octets)}" if octets else "")
+    text = f"about {messages:,} messages to send" + (f", {size(octets)}" if octets else "")
     if there.free_octets is not None and octets > there.free_octets:
-        text += f"; but only {size(there.free_octets)} are free there"
+        text += f"; but only {size(there.free_octets)} is free there"
     return text
 
 
@@ -200,14 +201,14 @@ def _is_pinned(server: ServerSettings | None) -> bool:
 def _facts(preview: Preview) -> list[tuple[str, str]]:
     server, place = preview.server, preview.place
     assert server is not None
-    state = "is there" if place.exists else "will be made"
+    state = "exists" if place.exists else "will be created"
     facts = _facts_of(server, pinned=_is_pinned(preview.settings.source))
     facts.append(("archive", f"{place.path} ({state}, {size(place.free_octets)} free)"))
     return [*facts, *(preview.bucket.facts() if preview.bucket else ())]
 
 
 def _facts_of(server: ServerFacts, *, pinned: bool) -> list[tuple[str, str]]:
-    tls = "none: password and mail can be read by anyone on the way"
+    tls = "none: anyone on the network can read the password and the mail"
     if server.tls is not None:
         tls = f"{server.tls.version}, {server.tls.cipher}"
         if server.tls.subject:
@@ -230,9 +231,9 @@ def _estimate(preview: Preview) -> str:
     fetch = f"{has}; a run opens {totals['to_visit']} and fetches about {totals['to_fetch']:,} messages"
     fetch += f", {size(totals['octets'])}" if totals["octets"] else ""
     if preview.settings.messages.search:
-        fetch += f", less what search {preview.settings.messages.search} leaves out"
+        fetch += f", minus what search {preview.settings.messages.search} leaves out"
     if totals["octets"] > preview.place.free_octets and preview.bucket is None:
-        fetch += f"; but only {size(preview.place.free_octets)} are free at {preview.place.path}"
+        fetch += f"; but only {size(preview.place.free_octets)} is free at {preview.place.path}"
     return fetch
 
 
@@ -240,7 +241,7 @@ def _summary(results: Sequence[Row]) -> Table:
     from pipelines.show.tables import plain_table
 
     with_destination = any(each.get("destination") for each in results)
-    titles_there = ("there already", "not ours", "room there") if with_destination else ()
+    titles_there = ("already there", "not ours", "free there") if with_destination else ()
     table = plain_table("account", "", "folders", "messages", "to fetch", "octets", *titles_there, left=2)
     for each in results:
         totals, there = each.get("totals") or {}, each.get("destination")
@@ -253,13 +254,13 @@ def _summary(results: Sequence[Row]) -> Table:
             *_there(there, len(titles_there)),
         )
     good = sum(each["exit_code"] == 0 for each in results)
-    table.add_row(f"{good:,} of {len(results):,} are well")
+    table.add_row(f"{good:,} of {len(results):,} accounts OK")
     return table
 
 
 def _there(there: Row | None, columns: int) -> list[str]:
-    """How many copies a destination holds, how many messages of others, and its room; empty where there is none,
-    or it could not be asked."""
+    """How many copies a destination holds, how many other messages, and its free space; empty if there is no
+    destination, or it did not answer."""
     if not columns or there is None or there["server"] is None:
         return [""] * columns
     strangers = there["not_ours"]

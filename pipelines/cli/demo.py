@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 def demo(
     directory: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="Where it works; made anew each time.")
+        Path, typer.Option("--dir", metavar="DIR", help="The folder for the demo; cleared each time.")
     ] = Path("archiver-demo"),
     as_json: Json = False,
 ) -> int:
-    """See the whole job in under a minute, without an account: starts two mail servers of its own, archives the
-    first one's lively mailbox and replays it to the second, changes the mailbox and does so again, compares both
-    servers message by message, verifies, and says where the report and everything else lies.
+    """See everything work in less than a minute, without an account: starts two mail servers of its own, archives
+    the mailbox of the first and replays it to the second, changes the mailbox and does that again, compares both
+    servers message by message, verifies, and says where to find the report and the archive.
 
-    Needs the extra: pip install 'mail-archiver[demo]'. A folder that no demo made is never touched.
+    Needs the extra: pip install 'mail-archiver[demo]'. A folder that was not made by a demo is never touched.
 
     \b
       archiver demo --dir /tmp/archiver-demo
@@ -41,7 +41,7 @@ def demo(
     try:
         exit_code = run_demo(directory, terminal.err if as_json else terminal.out, verify_deep)
     except Interrupted as stopped:
-        terminal.warn("the demo was stopped; the next one begins anew")
+        terminal.warn("the demo was stopped; the next one starts over")
         exit_code = stopped.exit_code
     terminal.document({"format": "archiver-demo/1", "directory": str(directory), "exit_code": exit_code})
     return exit_code

@@ -1,4 +1,4 @@
-"""`export`: folders of an archive as files that other programs read."""
+"""`export`: write folders of an archive as files that other programs read."""
 
 from __future__ import annotations
 
@@ -43,31 +43,31 @@ def export(
     to: Annotated[Form, typer.Option("--to", help="The form.")],
     folders: Annotated[
         list[str] | None,
-        typer.Option("--folder", metavar="GLOB", help="Only these folders, as in 'Archive/*'; may be repeated."),
+        typer.Option("--folder", metavar="GLOB", help="Only these folders, like 'Archive/*'; repeatable."),
     ] = None,
     as_of: AsOf = None,
     include_vanished: Annotated[
-        bool, typer.Option("--include-vanished", help="Also what is gone from the source, among the others.")
+        bool, typer.Option("--include-vanished", help="Also messages and folders that are gone from the source.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Export an account's folders for other programs, octet for octet. No server is contacted, the archive is only
-    read, and a run may be at work meanwhile.
+    """Export an account's folders for other programs, byte for byte. No server is contacted. The archive is only
+    read, even while a run is working on it.
 
     \b
       maildir  PATH/Maildir, a Maildir++ that Dovecot, mutt and mbsync read, with flags, dates, UIDs, subscriptions
       mbox     PATH/Parent/Child.mbox for each folder ("mboxrd"), and an index with flags and dates beside it
       eml      PATH/Parent/Child/DATE-UID-SUBJECT.eml for each message, and an index.jsonl in each folder
 
-    With --as-of the folders are exported as the archive knew them then: a day means its end in local time, and what
-    a run saw counts from that run on. With --include-vanished also messages that were gone from the source by then,
-    and folders that were.
+    With --as-of the folders are exported as the archive knew them then: a day means its end in local time, and a
+    change counts from the run that saw it. --include-vanished also exports messages and folders that were gone from
+    the source by then.
 
-    Every message's SHA-256 is compared while it is written. A damaged one is left out and listed, and the exit code
-    is 6. PATH/export.json is written last: an export without it is not complete. Nothing that is at PATH is ever
-    overwritten, so an export that was cut off is removed and made again.
+    Each message's SHA-256 is checked while it is written. A damaged message is left out and listed, and the exit
+    code is 6. PATH/export.json is written last: an export without it is incomplete. Nothing at PATH is ever
+    overwritten, so remove an interrupted export and start it again.
 
     \b
       archiver export configs/alice.toml /tmp/alice --to maildir
@@ -108,14 +108,14 @@ def _export(settings: Settings, options: ExportOptions, emit: Emit) -> AccountOu
             _catch_up(archive)
             result = export_account(archive, options, control=STOP.control(emit))
     except Interrupted as error:
-        error.hint = "remove what was begun, and export again"
+        error.hint = "remove the incomplete export, and export again"
         raise
     return AccountOutcome(settings.account, result.exit_code, _summary(options, result), result)
 
 
 def _catch_up(archive: Archive) -> None:
-    """A run that was killed may have left a segment that the catalog does not know. One that is at work will see to
-    that itself, and what it has not recorded yet is not exported. A copy of the catalog is nobody else's."""
+    """Apply the segments that a killed run left. A run that is at work does so itself, and what it has not recorded
+    yet is not exported. A copy of the catalog needs no lock."""
     if archive.is_copy:
         Recorder(archive.journal, archive.catalog, _EXPORT).catch_up(archive.begin_work)
         return
@@ -138,7 +138,7 @@ def _summary(options: ExportOptions, result: ExportResult) -> str:
         done += f"; {gone} gone from the source left out (--include-vanished exports them)"
     if not result.damaged:
         return done
-    return f"{done}; {len(result.damaged)} damaged ones left out, see `archiver verify`"
+    return f"{done}; {len(result.damaged)} damaged messages left out, see `archiver verify`"
 
 
 def to_json(outcome: AccountOutcome[ExportResult], options: ExportOptions) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def to_json(outcome: AccountOutcome[ExportResult], options: ExportOptions) -> di
 
 
 def _show(document: Row, terminal: Terminal) -> None:
-    """What was exported, and what was damaged."""
+    """What was exported, and which messages are damaged."""
     damaged = document["damaged"]
     if terminal.tables:
         from pipelines.show.tables import exported_table

@@ -1,4 +1,4 @@
-"""`gc`: what killed runs left in buckets is listed, or removed."""
+"""`gc`: list or delete what killed runs left in buckets."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ _SHOWN = 50
 def gc(
     configs: Configs,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Remove what is listed; without it nothing is changed.")
+        bool, typer.Option("--delete", help="Delete what is listed; without it nothing is changed.")
     ] = False,
     confirm_deletions: Annotated[
-        bool, typer.Option("--confirm-deletions", help="Remove it, however much it is.")
+        bool, typer.Option("--confirm-deletions", help="Delete it even beyond the deletion limit.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """List what lies in the buckets of archives although no run ever recorded it: messages and packs that a killed
-    run had sent. With --delete remove it.
+    """List objects in the archives' buckets that no run has recorded: messages and packs that a killed run had
+    uploaded. With --delete, delete them.
 
-    Only messages and packs count that no segment of the journal names, from the first one on, and that have been
-    there for seven days by the endpoint's own clock. Younger ones are counted: they are used when their messages
-    are put again. Journal, marker and lease are never touched, nor is anything of another name: `archiver verify`
-    tells of that. What an Object Lock or a legal hold keeps is listed with the reason, and stays.
+    An object is listed only if it is a message or a pack, no segment of the whole journal refers to it, and it is
+    at least seven days old by the endpoint's clock. Younger ones are only counted: they are used when their
+    messages are stored again. The journal, the marker and the lease are never touched, nor are objects with other
+    names, which `archiver verify` reports. Objects that an Object Lock or a legal hold protects are listed with the
+    reason.
 
-    A brake stops what looks like a journal that was lost and begun anew, which does not name the archive's own
-    messages: where something is older than the journal, or where more than 50 messages (or 5 packs) and more than a
-    quarter of all would go, nothing is removed, it says so, and ends with exit code 3. --confirm-deletions is a
-    person's word that it is meant.
+    A deletion limit protects against a journal that was lost and restarted, which does not know the archive's own
+    messages: if an object is older than the journal, or if more than 50 messages (or 5 packs) and more than a
+    quarter of all would be deleted, nothing is deleted, and the exit code is 3. Confirm with --confirm-deletions.
 
-    The account's lock is held meanwhile. A journal that is damaged or not complete ends it with exit code 6 before
-    anything is removed. A Maildir has nothing to collect.
+    The account is locked meanwhile. If the journal is damaged or incomplete, nothing is deleted, and the exit code
+    is 6. A Maildir has no garbage.
 
     \b
       archiver gc configs/alice.toml
@@ -103,12 +103,14 @@ def _collect(settings: Settings, emit: Emit, *, delete: bool, confirmed: bool) -
 
 
 def _summary(result: GarbageResult) -> str:
-    words = [f"{result.segments} segments of the journal name all but {len(result.garbage)} old objects"]
+    words = [f"{result.segments} segments of the journal refer to all but {len(result.garbage)} old objects"]
     if not result.garbage:
-        words = [f"{result.segments} segments of the journal name all old objects: nothing to remove"]
+        words = [f"{result.segments} segments of the journal refer to all old objects: nothing to remove"]
     elif result.held_back:
-        words.append(f"nothing is removed: {result.held_back}; so does a journal look that was lost and begun anew")
-        look = "look at docs/damage-runbook.md first"
+        words.append(
+            f"nothing is removed: {result.held_back}; a journal that was lost and restarted looks like this"
+        )
+        look = "read docs/damage-runbook.md first"
         words.append(f"{look}; --delete --confirm-deletions removes them ({result.octets / 1e6:.1f} MB)")
     elif result.deleted:
         removed = len(result.garbage) - len(result.kept)
@@ -116,9 +118,9 @@ def _summary(result: GarbageResult) -> str:
     else:
         words.append(f"{result.octets / 1e6:.1f} MB; --delete removes them")
     if result.kept:
-        words.append(f"{len(result.kept)} had to stay")
+        words.append(f"{len(result.kept)} could not be deleted")
     if result.young:
-        words.append(f"{result.young} more are not a week old ({result.young_octets / 1e6:.1f} MB)")
+        words.append(f"{result.young} more are less than a week old ({result.young_octets / 1e6:.1f} MB)")
     return "; ".join(words)
 
 
@@ -148,14 +150,14 @@ def _record(garbage: Garbage) -> dict[str, Any]:
 
 def _show(result: Row, terminal: Terminal) -> None:
     good = result["exit_code"] == 0
-    told = not good and "garbage" not in result  # why was logged when it happened
-    if told or (good and terminal.quiet):
+    is_logged = not good and "garbage" not in result  # the error was logged when it happened
+    if is_logged or (good and terminal.quiet):
         return
     out = terminal.out if good or not terminal.quiet else terminal.err
     out.say(f"{result['account']}: {printable(result['message'])}", "green" if good else "red")
     garbage = result.get("garbage", ())
     for each in garbage[:_SHOWN]:
-        kept = f": had to stay: {each['kept']}" if each["kept"] else ""
-        out.say(f"  {each['path']}, {each['size']:,} octets, there since {each['since']}{kept}")
+        kept = f": not deleted: {each['kept']}" if each["kept"] else ""
+        out.say(f"  {each['path']}, {each['size']:,} bytes, since {each['since']}{kept}")
     if len(garbage) > _SHOWN:
         out.say(f"  and {len(garbage) - _SHOWN:,} more; --json lists them all")

@@ -32,25 +32,34 @@ _ASKED = {
 
 
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The account file, as in configs/alice.toml.")],
-    host: Annotated[str | None, typer.Option(help="The IMAP server, as in imap.example.org.")] = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The account file, like configs/alice.toml.")],
+    host: Annotated[str | None, typer.Option(help="The IMAP server, like imap.example.org.")] = None,
     user: Annotated[str | None, typer.Option(help="The user's name at the server.")] = None,
     tls: Annotated[str | None, typer.Option(help='"implicit" (port 993), "starttls" (143) or "off".')] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="If it is not the usual one.")] = None,
-    path: Annotated[str | None, typer.Option(help="Where the archive is to be; {account} is its name.")] = None,
-    password_env: Annotated[str | None, typer.Option(metavar="NAME", help="The password's variable.")] = None,
-    password_file: Annotated[str | None, typer.Option(metavar="PATH", help="The password's file.")] = None,
-    password_command: Annotated[
-        str | None, typer.Option(metavar="COMMAND", help='What prints it, as in "pass show mail/alice".')
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The port, if it is not the usual one.")
     ] = None,
-    password_keyring: Annotated[str | None, typer.Option(metavar="SERVICE", help="Its keyring entry.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    path: Annotated[
+        str | None, typer.Option(help="The path of the archive; {account} is the account's name.")
+    ] = None,
+    password_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment variable with the password.")
+    ] = None,
+    password_file: Annotated[str | None, typer.Option(metavar="PATH", help="The file with the password.")] = None,
+    password_command: Annotated[
+        str | None,
+        typer.Option(metavar="COMMAND", help='The command that prints the password, like "pass show mail/alice".'),
+    ] = None,
+    password_keyring: Annotated[
+        str | None, typer.Option(metavar="SERVICE", help="The keyring entry with the password.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Write a commented account file, from options, or by asking on a terminal for what they leave out.
+    """Write a commented account file from the options; in a terminal, ask for what they leave out.
 
-    The password is never asked for and never written: the file says where to find it. An account file that is
-    there is not touched, unless --force is given. No server is contacted; `archiver check FILE` does that.
+    The password itself is never asked for or written: the file says where to find it. An existing account file is
+    not touched, unless --force is given. No server is contacted; `archiver check FILE` does that.
 
     \b
       archiver init configs/alice.toml
@@ -65,7 +74,7 @@ def init(
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the options say; None and an empty mapping are left open. `password` is kind → value."""
+    """What the options say; None, or an empty mapping, if they say nothing. `password` is kind → value."""
 
     host: str | None
     user: str | None
@@ -76,16 +85,16 @@ class Answers:
 
 
 def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
-    """Write the account file, private, whole or not at all.
+    """Write the account file atomically, readable only by this user.
 
     Raises:
-        ConfigError: it is there already, or the options do not make an account; nothing is written.
+        ConfigError: it exists already, or the options do not make an account; nothing is written.
         ArchiveNotWritable: it cannot be written.
     """
     from archiver.config.template import template
 
     if os.path.lexists(file) and not force:
-        raise ConfigError(str(file), ["is there already"], hint="--force overwrites it, another name leaves it")
+        raise ConfigError(str(file), ["already exists"], hint="give another name, or --force to overwrite it")
     asking = sys.stdin.isatty() and not as_json
     account = _asked(answers, file.stem) if asking else _given(answers)
     _write(file, template(account))
@@ -95,32 +104,32 @@ def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
         typer.echo(json.dumps(document, indent=1))
     else:
         if found is not None:
-            typer.echo(f"there is an archive at {found} already; runs go on with it")
-        typer.echo(f"{file} is written. Next: `archiver check {shlex.quote(str(file))}` logs in and looks.")
+            typer.echo(f"there is already an archive at {found}; runs will continue it")
+        typer.echo(f"wrote {file}. Next, try the account: `archiver check {shlex.quote(str(file))}`")
     return 0
 
 
 def _given(answers: Answers) -> NewAccount:
-    """The account of the options alone; the address and the password's place cannot be guessed."""
+    """The account from the options alone; nobody can guess the server, the user, and where the password is."""
     missing = [f"--{name} is missing" for name in ("host", "user") if not getattr(answers, name)]
     if not answers.password:
         missing.append("--password-env, --password-file, --password-command or --password-keyring is missing")
     if missing:
-        raise ConfigError("archiver init", missing, hint="on a terminal it is asked for")
+        raise ConfigError("archiver init", missing, hint="in a terminal, archiver asks for it")
     return _account(answers.host or "", answers.user or "", answers, _tls(answers.tls), answers.path)
 
 
 def _asked(answers: Answers, name: str) -> NewAccount:
-    host = answers.host or _ask("IMAP server (as in imap.example.org)")
+    host = answers.host or _ask("IMAP server (like imap.example.org)")
     user = answers.user or _ask("User at that server", default=name if "@" in name else None)
     tls = _tls(answers.tls or _ask("TLS: implicit (port 993), starttls (port 143) or off", default="implicit"))
     password = answers.password
     if not password:
         kind = ""
         while kind not in _KINDS:
-            kind = _ask("Where is the password found: env, file, command or keyring", default="env")
+            kind = _ask("Where is the password stored: env, file, command or keyring", default="env")
         password = {kind: _ask(_ASKED[kind])}
-    path = answers.path or _ask("Where is the archive to be", default="/srv/mail-archive/{account}")
+    path = answers.path or _ask("Path of the archive", default="/srv/mail-archive/{account}")
     complete = Answers(host, user, tls, answers.port, path, password)
     return _account(host, user, complete, tls, path)
 
@@ -140,24 +149,24 @@ def _account(host: str, user: str, answers: Answers, tls: Tls, path: str | None)
     from archiver.config.template import NewAccount
 
     if len(answers.password) > 1:
-        raise ConfigError("archiver init", ["a password is found in one place; give one --password-... option"])
+        raise ConfigError("archiver init", ["give exactly one --password-... option"])
     (kind, value), *_ = answers.password.items()
     reference: str | tuple[str, ...] = value
     if kind == "command":
         try:
             reference = tuple(shlex.split(value))
         except ValueError as error:
-            raise ConfigError("--password-command", [f"is no command line: {error}"]) from error
+            raise ConfigError("--password-command", [f"is not a valid command line: {error}"]) from error
     known = cast(Literal["env", "file", "command", "keyring"], kind)
     archive = path or NewAccount().path
     return NewAccount(host, user, SecretReference(known, reference), archive, tls, answers.port)
 
 
 def _write(file: Path, text: str) -> None:
-    """Written beside its place, read again as a run would, and only then put there.
+    """Write a draft, load it as a run would, and only then move it into place.
 
-    NOTE: read under its own name, which is the account's, in a folder of its own beside the real one, where the
-    defaults of the real folder do not count: the file stands for itself.
+    NOTE: the draft has the file's own name, which is the account's, in a new folder next to it. So the defaults of
+    the real folder do not apply: the file must be valid by itself.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +197,7 @@ def _check(draft: Path, file: Path) -> None:
 
 
 def _archive_there(file: Path) -> str | None:
-    """Where the account's archive is, if it is there: then it is noted that it belongs to this account."""
+    """Where the account's archive is, None if there is none. Notes that it belongs to this account."""
     from archiver.account.note import has_archive, leave_note, place_of_archive
     from archiver.account.opening import open_archive
     from archiver.config.load import load_account
@@ -200,7 +209,7 @@ def _archive_there(file: Path) -> str | None:
         with open_archive(settings) as archive:
             identity = archive.catalog.identity()
     except ArchiverError:
-        return None  # the first use of the account says what is wrong
+        return None  # `archiver check` will say what is wrong
     if identity is None or identity.account != settings.account:
         return None
     leave_note(settings, identity)

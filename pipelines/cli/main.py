@@ -26,14 +26,14 @@ EXIT_CODES: dict[int, str] = {
     0: "done: all that was asked for is in the archive, and at the destination",
     1: "unexpected error: a bug, with its traceback",
     2: "the command line or the configuration is wrong",
-    3: "incomplete: some messages or folders are missing somewhere, all listed",
-    4: "verify found differences at the destination, or strange files",
-    5: "authentication or connection: refused, or not reached",
+    3: "incomplete: some messages or folders are missing; all are listed",
+    4: "verify found differences at the destination, or unexpected files",
+    5: "the login was refused, or the server cannot be reached",
     6: "the archive is damaged: bytes are missing or different",
     7: "another run holds the account's lock",
     8: "the archive is missing or cannot be written: disk full, no permission",
     75: "throttled: the server asks to try later",
-    128: "stopped by signal N; what was fetched is kept, run again to go on",
+    128: "stopped by signal N; what was fetched is kept, run again to resume",
 }
 
 _CODES = "\n".join(f"{'128+N' if code == 128 else code:>6} {text}" for code, text in EXIT_CODES.items())
@@ -43,12 +43,12 @@ Exit codes, the worst one with several accounts:
 {_CODES}
 
 \b
-To begin:
+Getting started:
   archiver init configs/alice.toml   write an account file
-  archiver check configs/alice.toml  log in, look, change nothing
-  archiver run configs/alice.toml    archive it, replay it; again every night
+  archiver check configs/alice.toml  log in and look; changes nothing
+  archiver run configs/alice.toml    archive and replay it, every night
 
-CONFIG is an account file or a folder of them. `archiver VERB --help` tells all about a verb.
+CONFIG is an account file or a folder of them. `archiver VERB --help` explains a verb.
 """
 
 app = typer.Typer(
@@ -63,7 +63,7 @@ app = typer.Typer(
     invoke_without_command=True,
     epilog=_EPILOG,
     help="Archive IMAP accounts exactly, incrementally and provably: fetched once, byte for byte, into a Maildir "
-    "that any mail program reads, or into a bucket; re-run without fear; verified like a backup; sent on to any "
+    "that any mail program reads, or into a bucket; safe to re-run; verified like a backup; sent on to any "
     "server.",
 )
 def archiver(
@@ -83,21 +83,21 @@ def archiver(
 #: All verbs in the order of the help, each with its line there. A verb is a function in a module of its name.
 VERBS: Mapping[str, str] = {
     "init": "Write a commented account file.",
-    "check": "Log in, look at the server and the folders, change nothing.",
+    "check": "Log in and look at the server and the folders; changes nothing.",
     "run": "Archive accounts; with a [destination] replay and compare them, too.",
-    "archive": "The archive step alone.",
-    "replay": "The archive onto the destination; the source is not asked.",
-    "status": "What the archives hold, and what waits in quarantine.",
-    "report": "What the last run did: as text, or as a page for the browser.",
+    "archive": "Archive only; nothing is replayed.",
+    "replay": "Bring destinations up to date with the archives, without the sources.",
+    "status": "Show what the archives hold, and what is in quarantine.",
+    "report": "Show what the last run did: as text, or as a page for the browser.",
     "search": "Find messages by sender, subject, date, size, flags.",
-    "show": "One message: its header, where it lies, its parts, its octets.",
-    "verify": "Prove that every message is there, octet for octet; at the destination, too.",
+    "show": "Show one message: its header, its path, its parts, its exact bytes.",
+    "verify": "Check that every message is there, byte for byte; at the destination, too.",
     "repair": "Fetch again what is missing or damaged in the archive.",
     "retry": "Try quarantined messages again, or accept their loss.",
-    "export": "Folders, of now or of then, as a Maildir, as mboxes or as single files.",
-    "gc": "What killed runs left in buckets: list it, or remove it.",
-    "rebuild": "Make a lost or damaged catalog again.",
-    "demo": "See the whole job in a minute, without an account.",
+    "export": "Export folders, of any date, as a Maildir, as mboxes or as single files.",
+    "gc": "List or delete what killed runs left in buckets.",
+    "rebuild": "Recreate a lost or damaged catalog.",
+    "demo": "See everything work in a minute, without an account.",
 }
 
 
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     code = invoke(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read us has seen enough
+    except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 

@@ -18,11 +18,13 @@ Configs = Annotated[
     list[Path], typer.Argument(metavar="CONFIG", help="Account files, or folders of account files.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something needs a person.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only what needs attention.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every folder and every step.")]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="Accounts side by side.", show_default="4, or fewer accounts"),
+    typer.Option(
+        "--workers", min=1, help="How many accounts run at the same time.", show_default="4, or fewer accounts"
+    ),
 ]
 SchedulerUrl = Annotated[
     str | None, typer.Option("--scheduler-url", metavar="URL", help="Use this luigid instead of a local scheduler.")
@@ -37,7 +39,7 @@ NewSource = Annotated[
 ]
 NewArchive = Annotated[
     bool,
-    typer.Option("--new-archive", help="Confirm that an archive may begin here, or that this is another one."),
+    typer.Option("--new-archive", help="Confirm that a new archive may begin here, or that this is another one."),
 ]
 SameDestination = Annotated[
     bool,
@@ -54,17 +56,19 @@ NewDestination = Annotated[
 
 AsOf = Annotated[
     str | None,
-    typer.Option("--as-of", metavar="DATE", help="As it stood then: 2026-11-20, or 2026-11-20T14:00."),
+    typer.Option("--as-of", metavar="DATE", help="The state at that time: 2026-11-20, or 2026-11-20T14:00."),
 ]
 IncludeVanished = Annotated[
-    bool, typer.Option("--include-vanished", help="Send also what is gone from the source: a restore.")
+    bool, typer.Option("--include-vanished", help="Also send messages that are gone from the source.")
 ]
 IncludeRemoved = Annotated[
-    bool, typer.Option("--include-removed", help="Send again what was removed at the destination.")
+    bool, typer.Option("--include-removed", help="Send again messages that were removed at the destination.")
 ]
 ConfirmDeletions = Annotated[
     bool,
-    typer.Option("--confirm-deletions", help='Carry out [replay] vanished = "mark" or "expunge" beyond the brake.'),
+    typer.Option(
+        "--confirm-deletions", help='Carry out [replay] vanished = "mark" or "expunge" beyond the deletion limit.'
+    ),
 ]
 
 
@@ -95,5 +99,7 @@ def run_id_of(text: str | None) -> str | None:
         ConfigError: it cannot name a directory.
     """
     if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
-        raise ConfigError("--run", ["an ID has ASCII letters, digits and . _ - only, not first, 100 at most"])
+        raise ConfigError(
+            "--run", ["an ID has up to 100 ASCII letters, digits and . _ -; the first is a letter or digit"]
+        )
     return text

@@ -1,4 +1,4 @@
-"""`rebuild`: an archive's catalog made again from its journal and store."""
+"""`rebuild`: recreate an archive's catalog from its journal and store."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def rebuild(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Make an archive's catalog again from its store and journal alone, after it was lost or damaged.
+    """Recreate an archive's catalog from its store and its journal, after it was lost or damaged.
 
-    No server is contacted and no message is touched. The old catalog is kept beside the new one, and stays in its
-    place if the journal is damaged.
+    No server is contacted and no message is touched. The old catalog is kept next to the new one. If the journal is
+    damaged, the old catalog stays in place.
 
     \b
       archiver rebuild configs/alice.toml
@@ -47,7 +47,7 @@ def rebuild(
     if outcome.result is not None and terminal.tables:
         terminal.out.say(f"{outcome.account}: {printable(outcome.message or '')}", "green")
         if outcome.result.aside is not None:
-            terminal.out.say(f"  the catalog from before is kept: {outcome.result.aside}")
+            terminal.out.say(f"  the old catalog is kept: {outcome.result.aside}")
     return outcome.exit_code
 
 
@@ -89,7 +89,7 @@ def _make_catalog(archive: Archive, emit: Emit) -> Rebuilt:
     with scratch_catalog(archive, _REBUILD) as scratch:
         segments = replay_journal(archive.journal, scratch, STOP.check)
         require_no_loss(scratch, _last_known(archive, emit))
-        emit(Noted(f"{segments} segments of the journal read; looking through the store"))
+        emit(Noted(f"{segments} segments of the journal read; reading the store"))
         orphans = tuple(archive.store.place(each) for each in restore_store(archive.store, scratch))
         messages = sum(1 for _ in scratch.placements())
         scratch.close()
@@ -99,13 +99,13 @@ def _make_catalog(archive: Archive, emit: Emit) -> Rebuilt:
 
 
 def _last_known(archive: Archive, emit: Emit) -> int:
-    """The last segment that the catalog knows which is there; 0 if there is none or it cannot be read."""
+    """The last segment that the old catalog knows; 0 if there is no catalog or it cannot be read."""
     if not archive.catalog_file.exists():
         return 0
     try:
         return archive.catalog.last_segment()[0]
     except IntegrityError as error:
-        emit(Noted(f"{error.message}: it is replaced"))
+        emit(Noted(f"{error.message}: replacing it"))
         return 0
 
 

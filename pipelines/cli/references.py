@@ -21,8 +21,8 @@ _PLACES = 1000
 
 
 def reference_of(found: Found) -> str:
-    """What `show` takes for a message: `FOLDER/UID`, or the beginning of its digest where that UID means nothing
-    any more."""
+    """What `show` takes for a message: `FOLDER/UID`, or the beginning of its digest if the UID is from an ended
+    epoch."""
     if not found.is_current:
         return found.placement.digest[:_REFERENCE_DIGITS]
     return f"{printable(found.folder)}/{found.placement.uid}"
@@ -32,7 +32,7 @@ def resolve(archive: Archive, reference: str) -> list[Found]:
     """All places of the one message that `reference` names, the named one first.
 
     Raises:
-        ConfigError: it names none, or several.
+        ConfigError: it matches no message, or several.
     """
     candidates = _candidates(archive, reference)
     digests = sorted({each.placement.digest for each in candidates})
@@ -40,14 +40,14 @@ def resolve(archive: Archive, reference: str) -> list[Found]:
         raise ConfigError(reference, ["no such message in the archive"], hint="`archiver search` finds messages")
     if len(digests) > 1:
         some = ", ".join(digest[:_REFERENCE_DIGITS] for digest in digests[:5])
-        raise ConfigError(reference, [f"names {len(digests)} messages: {some}"], hint="give more of the digest")
+        raise ConfigError(reference, [f"matches {len(digests)} messages: {some}"], hint="give more digits")
     first = candidates[0]
     every = archive.catalog.index().find(Query(digest=digests[0], vanished=True, limit=_PLACES))
     return [first, *sorted((each for each in every if each != first), key=lambda each: each.gone_at is not None)]
 
 
 def _candidates(archive: Archive, reference: str) -> list[Found]:
-    """The messages that a reference may mean; those that are there first."""
+    """The messages that a reference may mean; those that are present come first."""
     if re.fullmatch(r"[0-9a-fA-F]{8,64}", reference):
         query = Query(digest=reference.lower(), vanished=True, limit=_PLACES)
     elif match := re.fullmatch(r"(.+)/([0-9]{1,10})", reference, re.DOTALL):
@@ -60,12 +60,12 @@ def _candidates(archive: Archive, reference: str) -> list[Found]:
     found = archive.catalog.index().find(query)
     current = [each for each in found if each.is_current]
     if query.uid is not None and current:
-        found = current  # an ended epoch's UIDs give way to those of now
+        found = current  # UIDs of ended epochs give way to current ones
     return sorted(found, key=lambda each: each.gone_at is not None)
 
 
 def _is_called(known: KnownFolder, name: str) -> bool:
-    """Whether a person who writes `name` may mean this folder: it is shown escaped."""
+    """Whether `name` may mean this folder; names are shown escaped, so the escaped name counts as well."""
     is_inbox = known.folder.raw == INBOX and name.upper() == "INBOX"
     return is_inbox or name in (known.folder.name, printable(known.folder.name))
 
@@ -92,7 +92,7 @@ def found_to_record(found: Found) -> dict[str, Any]:
 
 
 def arrived_text(seconds: int) -> str:
-    """When a message arrived, UTC, ISO 8601; in the words of IMAP where the calendar has no such year."""
+    """When a message arrived: UTC, ISO 8601; as an IMAP date-time if `datetime` has no such year."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):

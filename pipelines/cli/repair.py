@@ -1,4 +1,4 @@
-"""`repair`: what archives lost is fetched again."""
+"""`repair`: fetch again what archives have lost."""
 
 from __future__ import annotations
 
@@ -29,27 +29,25 @@ _SHOWN = 50
 
 def repair(
     configs: Configs,
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Read all octets to find what is damaged, also of a bucket.")
-    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read everything to find damage, in a bucket, too.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what could be mended, and from where; write nothing.")
+        bool, typer.Option("--dry-run", help="Show what can be repaired, and from where; write nothing.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Find the messages that are missing or damaged in the archives, as `archiver verify` does, and mend them: each
-    is taken from another copy in the archive, from the source, if it still has it under the same UID, or from the
-    destination, where a copy of it is. Octets are accepted only if their SHA-256 is the recorded one, and are read
-    back after they were written. The servers are contacted only when something is to be mended, and not changed.
+    """Find missing and damaged messages, as `archiver verify` does, and repair them: from another copy in the
+    archive, from the source, if it still has the message under the same UID, or from a copy at the destination.
+    What is found is accepted only if its SHA-256 is the recorded one, and is read back after it was written. The
+    servers are contacted only if there is something to repair, and are not changed.
 
-    What is whole is not touched, nor are files and objects that no message accounts for. On a disk all octets are
-    read to find damage; in a bucket sizes are compared, and octets are read with --deep. With --dry-run the octets
-    are fetched as well, so that it says what could be mended, but nothing is written.
+    Intact messages are not touched, nor are files and objects that belong to no message. On a disk all files are
+    read to find damage; in a bucket only sizes are compared, unless --deep is given. With --dry-run messages are
+    fetched, too, so that it shows what can really be repaired, but nothing is written.
 
-    What no place has any more is listed by folder, UID, date and subject, and ends the command with exit code 6;
-    only a backup has it. A message in quarantine never was in the archive: see `archiver retry`.
+    Messages that cannot be found anywhere are listed by folder, UID, date and subject, and the exit code is 6; only
+    a backup has them. A message in quarantine never was in the archive: see `archiver retry`.
 
     \b
       archiver repair configs/alice.toml --dry-run
@@ -70,7 +68,7 @@ def repair(
 
 @dataclass(frozen=True, slots=True)
 class RepairOptions:
-    """`deep`: all octets are read to find damage, of a bucket, too; `dry_run`: nothing is written."""
+    """`deep`: read all messages to find damage, even from a bucket; `dry_run`: write nothing."""
 
     deep: bool = False
     dry_run: bool = False
@@ -106,14 +104,14 @@ def _summary(result: RepairResult, options: RepairOptions) -> str:
         return f"{looked}: nothing is missing or damaged"
     words = [looked]
     if result.mended:
-        words.append(f"{len(result.mended)} " + ("could be mended" if options.dry_run else "mended"))
+        words.append(f"{len(result.mended)} " + ("can be repaired" if options.dry_run else "repaired"))
     if result.lost:
-        words.append(f"{len(result.lost)} could not be, all listed")
+        words.append(f"{len(result.lost)} cannot be repaired, all listed")
     if result.damage:
-        words.append(f"{len(result.damage)} damaged beside them")
+        words.append(f"{len(result.damage)} other damaged objects")
     message = ", ".join(words)
     if result.unasked:
-        return f"{message}; not asked: {'; '.join(result.unasked)}"
+        return f"{message}; not contacted: {'; '.join(result.unasked)}"
     return f"{message}; restore these from a backup" if result.lost else message
 
 
@@ -136,7 +134,7 @@ def _safe(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(result: Row, terminal: Terminal) -> None:
-    """What was mended in one account, and what is lost for good."""
+    """What was repaired in one account, and what is lost for good."""
     good = result["exit_code"] == 0
     if "messages" not in result or (good and terminal.quiet):
         return
@@ -147,8 +145,8 @@ def _show(result: Row, terminal: Terminal) -> None:
         out.say(f"  {_name(each)}: from {each['origin']}")
     if len(result["mended"]) > _SHOWN:
         out.say(f"  and {len(result['mended']) - _SHOWN:,} more; --json lists them all")
-    for each in result["lost"]:  # all of them: nobody looks for what he was not told
-        what = [each["arrived"], f"{each['size']:,} octets", each["subject"] and f'"{each["subject"]}"']
+    for each in result["lost"]:  # all of them, not only the first ones
+        what = [each["arrived"], f"{each['size']:,} bytes", each["subject"] and f'"{each["subject"]}"']
         out.say(f"  lost: {_name(each)}, {', '.join(filter(None, what))}: {each['reason']}")
     for each in result["damage"]:
         out.say(f"  damaged: {each['path']}: {each['reason']}")

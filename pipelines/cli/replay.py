@@ -40,25 +40,25 @@ def replay(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Bring the destinations up to date with the archives, and compare them. The sources are not contacted and may
-    be long gone: this is how an archive is restored.
+    """Bring the destinations up to date with the archives, and compare them. The sources are not contacted and need
+    not exist any more: this is how an archive is restored.
 
-    Folders are made and subscribed, messages appended octet for octet with their dates, flags and keywords, each
-    once, whatever happens in between. What is there already is known again by its octets and not sent twice. Flags
-    that changed in the archive are followed; what the destination's user changed or deleted there stays as he left
-    it. Nothing is deleted there, unless [replay] vanished says so, and then never more than 50 messages or 10 % of
+    Folders are created and subscribed, and messages are appended byte for byte with their dates, flags and
+    keywords, each once, whatever happens in between. A message that is already there is recognised and not sent
+    again. Flags that changed in the archive are updated. What the destination's user changed or deleted there stays
+    that way. Nothing is deleted there, unless [replay] vanished says so, and never more than 50 messages or 10 % of
     a folder or the account without --confirm-deletions.
 
-    Into a mailbox that this archive never filled and that is in use already nothing is sent without
+    If this archive never filled the mailbox, and the mailbox is already in use, nothing is sent without
     --new-destination; see `archiver run --help`.
 
-    With --include-vanished messages come back that were deleted at the source, as after a mailbox was wiped; with
-    --include-removed those that were deleted at the destination.
+    --include-vanished also sends messages that were deleted at the source, for instance after a mailbox was wiped;
+    --include-removed sends messages again that were deleted at the destination.
 
-    With --as-of the folders are replayed as the archive knew them then: every message that was in a folder comes,
-    with the flags it had, if it is not there already. Nothing else is done: what is at the destination stays, with
-    the flags it has there, and nothing is deleted or marked, whatever [replay] vanished says. A day means its end
-    in local time. To have the folders of a day and nothing else, replay into an empty mailbox.
+    With --as-of the folders are replayed as the archive knew them then: each message that was in a folder is sent,
+    with the flags it had, unless it is already there. Nothing else happens: messages at the destination keep their
+    flags, and nothing is deleted or marked, whatever [replay] vanished says. A day means its end in local time. To
+    get exactly the folders of that day, replay into an empty mailbox.
 
     \b
       archiver replay configs/alice.toml
@@ -71,7 +71,7 @@ def replay(
     if as_of is not None:
         if include_vanished or confirm_deletions:
             other = "--include-vanished" if include_vanished else "--confirm-deletions"
-            raise ConfigError("--as-of", [f"it says what is sent, and {other} something else; give one of them"])
+            raise ConfigError("--as-of", [f"cannot be combined with {other}"])
         moment = moment_of(as_of, "--as-of")
     options = Options(
         steps="replay",

@@ -36,25 +36,22 @@ _SHOWN = 50
 
 def report(
     configs: Configs,
-    open_page: Annotated[
-        bool, typer.Option("--open", help="Open the page report.html in the browser, too.")
-    ] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Also open report.html in the browser.")] = False,
     run_id: Annotated[
         str | None,
-        typer.Option("--run", metavar="ID", help="The report of this run.", show_default="the last one"),
+        typer.Option("--run", metavar="ID", help="Show the report of this run.", show_default="the last one"),
     ] = None,
     as_json: Json = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every folder, however many.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List all folders, however many.")] = False,
 ) -> int:
-    """Show the report of the last run: each folder's equation, what was fetched and delivered, every message that
-    is missing with the reason and what to do, what differs at the destination, and what it could not keep.
+    """Show the report of the last run: each folder's balance, what was fetched and delivered, each missing message
+    with the reason and what to do, what differs at the destination, and what it could not keep.
 
-    Every run writes it twice: report.json for programs, and beside it report.html, one page that needs nothing
-    else: to be opened in any browser, printed, or sent to whoever owns the mail. Subjects and folder names are in
-    it, messages are not.
+    Each run writes the report twice: report.json for programs, and report.html, a single page to open in any
+    browser, to print, or to send to the owner of the mail. It contains subjects and folder names, but no messages.
 
-    Contacts no server. Exit code 0 if there is a report, whatever it says, and 2 if there is none. How the archives
-    are now is told by `archiver status`.
+    No server is contacted. The exit code is 0 if there is a report, whatever it says, and 2 if there is none. For
+    the current state of the archives see `archiver status`.
 
     \b
       archiver report configs/alice.toml
@@ -94,7 +91,7 @@ def _found(
 
 
 def _path(settings: Settings, run_id: str | None) -> Path:
-    """The report of a run, or the one that was written last. Neither a server nor the catalog is needed."""
+    """The report of a run, or the newest one. Needs neither a server nor the catalog."""
     from archiver.account.note import has_archive, why_not_begin
 
     runs = settings.archive.path / "runs"
@@ -105,7 +102,7 @@ def _path(settings: Settings, run_id: str | None) -> Path:
             raise ConfigError(str(runs), [f"there is no report of the run {run_id}"], hint=hint)
         return path
     try:
-        os.scandir(runs).close()  # NOTE: glob finds nothing where it may not look, and says nothing
+        os.scandir(runs).close()  # NOTE: glob is silent about a folder that it may not read
     except FileNotFoundError:
         pass  # there is no run yet
     newest = max(runs.glob("*/report.json"), key=lambda path: path.stat().st_mtime_ns, default=None)
@@ -130,7 +127,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _page(report: Path, document: Row, terminal: Terminal, wanted: bool) -> str | None:
-    """The page beside a report. One that is wanted and is not there, or is not of this report, is made."""
+    """The page next to a report, None if there is none. It is made if it is `wanted` and missing or old."""
     from pipelines.reporting import write_page
 
     page = report.with_suffix(".html")
@@ -168,7 +165,7 @@ def _show(result: Row, report: Row, terminal: Terminal) -> None:
     _show_lists(report, terminal)
     if report["timings"]:
         steps = ", ".join(f"{step} {span(seconds)}" for step, seconds in report["timings"].items())
-        out.say(printable(f"it took: {steps}"))
+        out.say(printable(f"duration: {steps}"))
     out.say(f"report {result['report']}")
     if result["page"]:
         out.say(f"page {result['page']}")
@@ -198,4 +195,4 @@ def _open(page: Path, terminal: Terminal) -> None:
     if terminal.tables:
         terminal.out.say(f"opening {page}")
     if not webbrowser.open(page.absolute().as_uri()):
-        terminal.warn(f"no browser was found; open {page} in one")
+        terminal.warn(f"no browser was found; open {page} yourself")

@@ -13,19 +13,19 @@ from pipelines.cli.run import run_accounts_of
 def retry(
     configs: Configs,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Take what the server gives now, or else accept that it is lost.")
+        bool, typer.Option("--accept", help="Accept what the server gives now, or else the loss.")
     ] = False,
     workers: Workers = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Try all quarantined and refused messages again, also those that were tried before in vain. It is a run: what
-    is new is archived and replayed, too.
+    """Try all quarantined and refused messages again, including those that failed before. Performs a normal run:
+    new messages are archived and replayed, too.
 
-    With --accept a server's placeholder is taken for the message, and what still cannot be had, or is refused by
-    the destination, is marked as accepted: it stays listed but no longer ends a run with exit code 3. A message
-    that can be fetched or sent later is.
+    With --accept a server's placeholder is accepted as the message. A message that still cannot be fetched, or that
+    the destination refuses, is marked as accepted: it stays listed, but a run no longer ends with exit code 3
+    because of it. If it can be fetched or sent later, it is.
 
     \b
       archiver retry configs/alice.toml

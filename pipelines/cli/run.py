@@ -66,31 +66,31 @@ def run(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Archive the accounts: list the folders, fetch what is new by UID, follow flags, mark what vanished, and write
-    a report. Only what is new is fetched, so run it every night; a run that was stopped or killed goes on where it
-    stopped. Several accounts run side by side, and one that fails stops only itself.
+    """Archive the accounts: list the folders, fetch new messages by UID, update flags, mark messages that vanished,
+    and write a report. Only new messages are fetched, so run it every night. A run that was stopped or killed is
+    resumed by the next one. Several accounts run at the same time, and one that fails does not stop the others.
 
-    An account with a [destination] is then replayed: folders, messages, flags and dates go there from the archive,
-    each message once, and every copy is compared with the archive. Run it again and again while people still use
-    the old server, and a last time on the night of the move.
+    An account with a [destination] is then replayed: folders, messages, flags and dates are copied there from the
+    archive, each message once, and every copy is compared with the archive. Run it as often as you like while
+    people still use the old server, and a last time on the night of the move.
 
-    A destination is known by the copies it shows, not by its address. Nothing is sent where the mailbox is not the
-    one of before, where one that this archive never filled is in use already, or where it is the source's own:
-    the run ends with exit code 2 until --same-destination or --new-destination is given, once.
+    A destination is recognised by the copies in it, not by its address. If the mailbox is not the one of the last
+    run, or was never filled by this archive and is already in use, or is the source's own mailbox, nothing is sent:
+    the exit code is 2 until you give --same-destination or --new-destination, once.
 
-    The source is never changed: folders are opened read-only and nothing is marked as read. What is deleted on the
-    server stays in the archive. Messages that cannot be had, or that the destination refuses, are listed, tried
-    again in the next runs, and end the run with exit code 3.
+    The source is never changed: folders are opened read-only and nothing is marked as read. Messages that are
+    deleted on the server stay in the archive. Messages that cannot be fetched, or that the destination refuses, are
+    listed and tried again by the next runs, and the exit code is 3.
 
-    The first run begins an archive and says so. From then on a file beside the account file (alice.archive) says
-    that there is one, and a run that does not find it ends with exit code 8, as when a disk is not mounted;
-    --new-archive begins another one all the same.
+    The first run begins an archive and says so. It also writes a file next to the account file (alice.archive) that
+    records this. If a later run does not find the archive, for instance because a disk is not mounted, the exit
+    code is 8; use --new-archive to begin another one.
 
     \b
       archiver run configs/alice.toml          one account
       archiver run configs/                    all accounts of a folder
       archiver run configs/ --dry-run          what would be fetched, and which folder goes where
-      archiver run configs/ --quiet            for cron: speaks only of trouble
+      archiver run configs/ --quiet            for cron: show only problems
       archiver run configs/ --json >run.json   for programs
     """
     from pipelines.engine import Options
@@ -124,8 +124,8 @@ def run_or_plan(
 
 
 def run_accounts_of(configs: Sequence[Path], options: Options, workers: int | None, terminal: Terminal) -> int:
-    """Do the steps of `options` for the accounts that `configs` name, `workers` side by side (None: as many as is
-    good); returns the worst exit code.
+    """Do the steps of `options` for the accounts that `configs` name, `workers` at a time (None: up to four);
+    returns the worst exit code.
 
     Raises:
         ConfigError: the only account is to be replayed and has no destination.
@@ -144,7 +144,7 @@ def run_accounts_of(configs: Sequence[Path], options: Options, workers: int | No
     results = [to_json(each) for each in (*outcomes, *accounts.refused)]
     exit_code = worst(each["exit_code"] for each in results)
     if exit_code > 128 and STOP.signal is not None:
-        exit_code = 128 + STOP.signal  # workers may have been asked by another signal than we were
+        exit_code = 128 + STOP.signal  # workers may have received another signal than we did
     terminal.document(
         {
             "format": "archiver-run/1",
@@ -158,7 +158,7 @@ def run_accounts_of(configs: Sequence[Path], options: Options, workers: int | No
 
 
 def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:
-    """Those that can be replayed; the others are refused."""
+    """The accounts that have a destination; the others are refused."""
     from archiver.account.replay import destination_settings
 
     settings, refused = [], list(accounts.refused)
@@ -199,7 +199,7 @@ def to_json(outcome: AccountOutcome[Run]) -> dict[str, Any]:
 
 
 def _show(results: Sequence[dict[str, Any]], terminal: Terminal) -> None:
-    """The tables for people; with --quiet only what needs one of them."""
+    """The tables for people; with --quiet only what needs attention."""
     several = len(results) > 1
     for each in results:
         if terminal.quiet:
@@ -243,21 +243,21 @@ def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -
 
 
 def _show_trouble(result: dict[str, Any], terminal: Terminal) -> None:
-    """With --quiet, on stderr: why an account's exit code is not 0. What ended it was said when it happened."""
+    """With --quiet, on stderr: why an account's exit code is not 0. An error was shown when it happened."""
     if result["exit_code"] == 0:
         return
-    document, told = result["document"], result["message"]
+    document, message = result["document"], result["message"]
     failures = [
         each
         for each in document.get("failures", ())
-        if not each["next"].startswith(ACCEPTED) and not (told or "").startswith(each["reason"])
+        if not each["next"].startswith(ACCEPTED) and not (message or "").startswith(each["reason"])
     ]
     if failures:
         _show_failures(result, failures, terminal.err)
     for text in difference_lines(document.get("differences") or ()):
         terminal.err.say(text)
-    if not (failures or told or document.get("differences")):
-        why = reason_of(document) or "`archiver report` tells more"
+    if not (failures or message or document.get("differences")):
+        why = reason_of(document) or "see `archiver report`"
         terminal.err.say(
             f"{result['account']}: {result['status']}, exit code {result['exit_code']}: {why}", "yellow"
         )
@@ -271,6 +271,6 @@ def _show_failures(result: dict[str, Any], failures: Sequence[dict[str, Any]], c
         for line in failure_lines([each for each in failures if each not in accepted]):
             console.say(line)
     if accepted:
-        console.say(f"{result['account']}: {len(accepted):,} accepted by a person:")
+        console.say(f"{result['account']}: {len(accepted):,} accepted as lost:")
         for line in failure_lines(accepted):
             console.say(line)

@@ -1,4 +1,4 @@
-"""`search`: messages found by what their headers say, as a table or as JSON."""
+"""`search`: find messages by their headers."""
 
 from __future__ import annotations
 
@@ -40,21 +40,23 @@ _LEAST_REST = 24
 def search(
     configs: Configs,
     folder: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help='Only in these folders, as in "Lists/*"; repeatable.')
+        list[str] | None, typer.Option(metavar="GLOB", help='Only in these folders, like "Lists/*"; repeatable.')
     ] = None,
     sender: Annotated[str | None, typer.Option("--from", metavar="TEXT", help="Part of the sender.")] = None,
     to: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the recipients: To, Cc, Bcc.")] = None,
     subject: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the subject.")] = None,
-    text: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of any of the three.")] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Part of the sender, the recipients or the subject.")
+    ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Arrived on that day or later, as in 2026-01-05.")
+        str | None, typer.Option(metavar="DATE", help="Arrived on that day or later, like 2026-01-05.")
     ] = None,
     before: Annotated[str | None, typer.Option(metavar="DATE", help="Arrived before that day.")] = None,
-    larger: Annotated[str | None, typer.Option(metavar="SIZE", help="Larger than this, as in 5M or 300k.")] = None,
+    larger: Annotated[str | None, typer.Option(metavar="SIZE", help="Larger than this, like 5M or 300k.")] = None,
     smaller: Annotated[str | None, typer.Option(metavar="SIZE", help="Smaller than this.")] = None,
     flag: Annotated[
         list[str] | None,
-        typer.Option(metavar="FLAG", help="Has this flag, as in Seen or $Forwarded; repeatable."),
+        typer.Option(metavar="FLAG", help="Has this flag, like Seen or $Forwarded; repeatable."),
     ] = None,
     unflagged: Annotated[
         list[str] | None, typer.Option(metavar="FLAG", help="Does not have this flag; repeatable.")
@@ -62,27 +64,29 @@ def search(
     message_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Its whole Message-ID, with or without <>.")
     ] = None,
-    vanished: Annotated[bool, typer.Option("--vanished", help="Also what is gone from the source.")] = False,
+    vanished: Annotated[
+        bool, typer.Option("--vanished", help="Also messages that are gone from the source.")
+    ] = False,
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="The newest N messages of each account.", show_default=True)
     ] = 100,
     as_json: Json = False,
 ) -> int:
-    """Find messages in the archives by their headers: those that are all of what the options say, newest first.
-    What is given as TEXT may be anywhere in the field; case does not count, in any script, and encoded words
-    (RFC 2047) are looked at decoded. Bodies are not searched.
+    """Find messages in the archives by their headers: messages that match all options, newest first. TEXT may be
+    anywhere in the field. Upper and lower case are the same, in any script, and encoded words (RFC 2047) are
+    searched decoded. Bodies are not searched.
 
-    Dates are of when a message arrived (INTERNALDATE): a year, a month, a day or a minute, in local time. Sizes are
-    octets, in powers of ten. Folders are as in [folders] include: * is any characters, ? is one.
+    A date is when a message arrived (INTERNALDATE): a year, a month, a day or a minute, in local time. Sizes are in
+    bytes, with powers of ten. Folders are patterns as in [folders] include: * matches any characters, ? matches
+    one.
 
     The last column is what `archiver show` takes: FOLDER/UID, or the beginning of the digest.
 
-    Contacts no mail server. Headers are kept since version 0.3.0. Those of older messages are read from the
-    archive the first time, once, under the account's lock. While another run holds it, the headers of what is not
-    read yet are not looked at, and it is said of how many.
+    No mail server is contacted. Headers are indexed since version 0.3.0. Those of older messages are read from the
+    archive by the first search, which locks the account. While another run holds the lock, messages that are not
+    indexed yet are skipped and counted.
 
-    Exit code 0 also if nothing is found: the question was answered. Scripts look at --json, which lists what was
-    found.
+    The exit code is 0 even if nothing is found; scripts can use --json, which lists what was found.
 
     \b
       archiver search configs/alice.toml --from bob --since 2025
@@ -113,7 +117,7 @@ def search(
         if each.message:
             terminal.problem(f"{each.account}: {each.message}")
         if each.result is not None and each.result.unindexed:
-            left = f"{each.result.unindexed:,} messages were not looked at by their headers"
+            left = f"{each.result.unindexed:,} messages are not indexed yet and were not searched by header"
             terminal.warn(f"{each.account}: {left}: {each.result.note}")
     if terminal.tables:
         _show(outcomes, terminal, several=accounts.several)
@@ -121,14 +125,14 @@ def search(
 
 
 def _moment(option: str, text: str | None) -> int | None:
-    """Seconds since 1970 of when a year, a month, a day or a minute begins; local time unless it says its zone."""
+    """The start of a year, month, day or minute, in seconds since 1970; local time unless it names a zone."""
     if text is None:
         return None
     whole = {4: f"{text}-01-01", 7: f"{text}-01"}.get(len(text), text)
     try:
         return int(datetime.fromisoformat(whole).timestamp())
     except (ValueError, OverflowError, OSError) as error:
-        hint = 'write it as in "2026-01-05", "2026-01" or "2026-01-05T13:30"'
+        hint = 'write it like "2026-01-05", "2026-01" or "2026-01-05T13:30"'
         raise ConfigError(option, [f'"{text}" is not a date'], hint=hint) from error
 
 
@@ -137,7 +141,7 @@ def _octets(option: str, text: str | None) -> int | None:
         return None
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ConfigError(option, [f'"{text}" is not a size'], hint='write it as in "300k", "5M" or "1.5G"')
+        raise ConfigError(option, [f'"{text}" is not a size'], hint='write it like "300k", "5M" or "1.5G"')
     return int(float(match[1]) * _FACTORS[match[2].lower()])
 
 
@@ -179,7 +183,7 @@ def _in_folders(archive: Archive, query: Query, folders: Sequence[str]) -> Query
 
 
 def _index(archive: Archive, emit: Emit) -> str | None:
-    """Read the headers that are not known; returns why not all of them are known now, None if they are."""
+    """Index the headers that are not indexed yet; returns why some still are not, None if all are."""
     from archiver.account.opening import writing
 
     missing = archive.catalog.index().count_unindexed()
@@ -188,7 +192,7 @@ def _index(archive: Archive, emit: Emit) -> str | None:
     try:
         with writing(archive.settings, _INDEX) as (ours, recorder):
             emit(Began(_INDEX))
-            emit(Noted(f"{missing:,} messages are from before headers were kept: reading theirs, once"))
+            emit(Noted(f"{missing:,} messages have no indexed headers yet: reading them once"))
             done = index_headers(
                 ours.catalog.index(), ours.store, recorder, control=ours.guarded(STOP.control(emit))
             )
@@ -223,7 +227,7 @@ def _show(outcomes: Sequence[AccountOutcome[SearchResult]], terminal: Terminal, 
             out.say(f"\n{account}", "bold")
         out.table(_table(result.found, out.width))
         if result.more:
-            out.say(f"these are the newest {len(result.found):,}, there are more; --limit shows them")
+            out.say(f"only the newest {len(result.found):,} are shown; --limit shows more")
     found = sum(len(result.found) for _, result in results)
     if found or len(results) == len(outcomes):
         word = "shown" if any(result.more for _, result in results) else "found"
@@ -231,7 +235,7 @@ def _show(outcomes: Sequence[AccountOutcome[SearchResult]], terminal: Terminal, 
 
 
 def _table(found: Sequence[Found], width: int) -> Table:
-    """The reference is never cut, since `show` takes it; what is for reading alone shares the rest of `width`."""
+    """The reference is never cut, because `show` takes it; the other columns share the rest of `width`."""
     from rich.table import Table
     from rich.text import Text
 
@@ -270,7 +274,7 @@ def _cells(found: Found) -> tuple[str, ...]:
 def _local_time(seconds: int) -> str:
     try:
         return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
-    except (ValueError, OverflowError, OSError):  # beyond the years of a calendar
+    except (ValueError, OverflowError, OSError):  # a year that no calendar has
         return arrived_text(seconds)
 
 

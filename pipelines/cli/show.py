@@ -1,4 +1,4 @@
-"""`show`: one message of an archive: its header, where it lies, its parts, or its octets."""
+"""`show`: one message of an archive: its header, its path, its parts, or its octets."""
 
 from __future__ import annotations
 
@@ -39,17 +39,19 @@ def show(
     reference: Annotated[
         str, typer.Argument(metavar="REF", help="FOLDER/UID, or 8 or more hex digits of the digest.")
     ],
-    raw: Annotated[bool, typer.Option("--raw", help="Write the exact octets to stdout, and nothing else.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the exact message to stdout, and nothing else.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
-    """Show one message of an archive: its header, decoded; each folder it is in, with its UID, or since when it is
-    gone from there; its date, flags, size and digest; the file it lies in; and the tree of its parts.
+    """Show one message of an archive: its decoded header; each folder it is in, with its UID, or since when it is
+    gone from there; its date, flags, size and digest; the path of its file; and the tree of its parts.
 
-    With --raw its octets are written as the server gave them, of whatever size, to be looked at by other programs.
-    They are compared with their digest on the way: exit code 6 if they are not what was stored.
+    With --raw the message is written exactly as the server sent it, whatever its size, for other programs to read.
+    Its digest is checked on the way: the exit code is 6 if it is not what was stored.
 
-    REF is what `archiver search` prints: INBOX/17, or the beginning of a digest, which names the message wherever
-    it lies. Exit code 2 if there is no such message, or more than one. Contacts no mail server.
+    REF is what `archiver search` prints: INBOX/17, or the beginning of a digest, which finds the message in any
+    folder. The exit code is 2 if REF matches no message, or several. No mail server is contacted.
 
     \b
       archiver show configs/alice.toml INBOX/17
@@ -70,26 +72,26 @@ def show(
             header = read_header(file)
         with archive.store.open(places[0].placement) as file:
             structure = structure_of(file)
-        lies_at = archive.store.place(places[0].placement)
+        path = archive.store.place(places[0].placement)
     fields = [(printable(name), printable(value)) for name, value in fields_of(header)]
-    terminal.document(_document(places, lies_at, fields, structure))
+    terminal.document(_document(places, path, fields, structure))
     if terminal.tables:
-        _show(places, lies_at, fields, structure, terminal)
+        _show(places, path, fields, structure, terminal)
     return 0
 
 
 def _write_octets(archive: Archive, found: Found) -> int:
-    """The exact octets to stdout. They are hashed as they go by: an archive that lost one says so.
+    """Write the exact octets to stdout, and compare their digest with the recorded one on the way.
 
     Raises:
-        IntegrityError: they are not those that were stored.
+        IntegrityError: they are not what was stored.
     """
     out = sys.stdout.buffer
     sha256 = hashlib.sha256()
     with archive.store.open(found.placement) as file:
         try:
             _copy(file, out, sha256)
-        except BrokenPipeError:  # whoever read us has seen enough
+        except BrokenPipeError:  # the reader has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
     if sha256.hexdigest() != found.placement.digest:
@@ -106,12 +108,12 @@ def _copy(file: BinaryIO, out: BinaryIO, sha256: Any) -> None:
 
 
 def _document(
-    places: Sequence[Found], lies_at: str, fields: Sequence[tuple[str, str]], structure: Structure
+    places: Sequence[Found], path: str, fields: Sequence[tuple[str, str]], structure: Structure
 ) -> dict[str, Any]:
     return {
         "format": "archiver-show/1",
         **found_to_record(places[0]),
-        "path": printable(lies_at),
+        "path": printable(path),
         "also": [found_to_record(each) for each in places[1:]],
         "fields": fields,
         "structure": _part_to_record(structure.root),
@@ -130,7 +132,7 @@ def _part_to_record(part: Part) -> dict[str, Any]:
 
 def _show(
     places: Sequence[Found],
-    lies_at: str,
+    path: str,
     fields: Sequence[tuple[str, str]],
     structure: Structure,
     terminal: Terminal,
@@ -152,14 +154,14 @@ def _show(
         facts.add_row("folder", Text(f"{printable(each.folder)}, {_standing(each)}"))
     facts.add_row("arrived", Text(printable(place.message.internaldate or arrived_text(place.arrived))))
     facts.add_row("flags", Text(printable(" ".join(sorted(place.flags)) or "none")))
-    facts.add_row("size", f"{place.size:,} octets")
+    facts.add_row("size", f"{place.size:,} bytes")
     facts.add_row("digest", place.digest)
-    facts.add_row("lies at", Text(printable(lies_at)))
+    facts.add_row("path", Text(printable(path)))
     out.table(facts)
     out.print()
     out.table(_tree(structure.root))
     if not structure.complete:
-        out.say("there are more parts, or deeper ones, than are shown", "yellow")
+        out.say("not all parts are shown: there are too many, or they are nested too deeply", "yellow")
 
 
 def _standing(found: Found) -> str:

@@ -36,10 +36,10 @@ def status(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Show what the archives hold: each folder's equation (on server = stored + excluded + quarantined), the last
-    run, and what waits in quarantine and why. Contacts no server and changes nothing.
+    """Show what the archives hold: each folder's balance (on server = stored + excluded + quarantined), the last
+    run, and what is in quarantine and why. No server is contacted and nothing is changed.
 
-    Exit code 3 if something is missing from an archive or its last run did not end well.
+    The exit code is 3 if something is missing from an archive, or its last run did not end well.
 
     \b
       archiver status configs/
@@ -71,14 +71,14 @@ def _status(settings: Settings) -> AccountOutcome[Fields]:
 
     with existing_archive(settings) as archive:
         reason = why_not_begin(settings, "never") if archive.catalog.identity() is None else None
-        # A first run that was refused left no mail here, but its reason.
+        # A first run that was refused left its reason here, but no mail.
         if isinstance(reason, ArchiveMissing) or (reason and not archive.catalog.ledger().runs()):
             raise reason
         return _held(archive)
 
 
 def _held(archive: Archive) -> AccountOutcome[Fields]:
-    """What one archive holds. Folders of which the newest pass failed or does not balance count as incomplete."""
+    """What one archive holds. A folder whose last pass failed, or does not balance, counts as incomplete."""
     from archiver.account.replay import stranded_copies
 
     catalog, settings = archive.catalog, archive.settings
@@ -109,7 +109,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
 
 
 def _reason(archive: Archive, run_id: str) -> str | None:
-    """Why a run's exit code is not 0, as its report says; None where there is none."""
+    """Why a run's exit code is not 0, from its report; None if there is no report."""
     try:
         return reason_of(json.loads((archive.reports / run_id / "report.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
@@ -134,11 +134,11 @@ def _trouble(result: Fields) -> str:
     words += [f'{len(unfinished):,} folders failed (the first is "{unfinished[0]}")'] if unfinished else []
     if result["runs"] and result["runs"][0]["status"] != "complete":
         words.append(f"last run {_last_run(result['runs'][0])}")
-    return "; ".join(words) or "some folders are not complete"
+    return "; ".join(words) or "some folders are incomplete"
 
 
 def _there(archive: Archive) -> Fields | None:
-    """What the account's destination holds of it; None if it has none, or nothing was replayed yet."""
+    """What the account's destination holds; None if it has no destination, or nothing was replayed yet."""
     from archiver.account.replay import chosen_folders, destination_number
 
     settings, number = archive.settings.destination, destination_number(archive)
@@ -217,5 +217,5 @@ def _show_quarantine(result: Fields, terminal: Terminal) -> None:
 
 def _next(quarantined: Fields) -> str:
     if quarantined["accepted"]:
-        return "a person accepted that these are not in the archive"
-    return "`archiver retry` tries again; `archiver retry --accept` takes what the server gives, or the loss"
+        return "you accepted that these are not in the archive"
+    return "`archiver retry` tries again; `archiver retry --accept` accepts what the server gives, or the loss"

@@ -38,40 +38,40 @@ _COUNTED = ("verified", "differences", "rewritten", "changed", "removed", "refus
 def verify(
     configs: Configs,
     sample: Annotated[
-        str | None, typer.Option("--sample", metavar="SHARE", help="Read only a share of the messages, as in 5%.")
+        str | None, typer.Option("--sample", metavar="SHARE", help="Read only a share of the messages, like 5%.")
     ] = None,
     deep: Annotated[
         bool,
-        typer.Option(
-            "--deep", help="Read all octets: of every copy at the destination, of every object in a bucket."
-        ),
+        typer.Option("--deep", help="Read everything: each copy at the destination, each object in a bucket."),
     ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Contact no mail server: the archive alone.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Contact no mail server; check only the archive.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Prove the archives: every message has its file, every file's SHA-256 is the recorded one, no file is a
-    stranger, the journal is whole, and the catalog is what the journal says.
+    """Check the archives: every message has its file, every file has the recorded SHA-256, there are no unexpected
+    files, the journal is complete, and the catalog matches the journal.
 
-    An account that was replayed is compared with its destination: size, flags and INTERNALDATE of every message,
-    with --deep the octets that the destination gives back, too. A server that writes messages in its own way
-    (line ends, blanks in headers) is compared without that, and it is said. What the destination's user changed or
-    removed there is told, and is no difference.
+    If the account has been replayed, its destination is compared with the archive, too: size, flags and
+    INTERNALDATE of each message, and with --deep also the content of each copy. If a server rewrites messages (line
+    ends, blanks in headers), that is ignored, and the message says so. What the destination's user changed or
+    removed there is reported, but is not a difference.
 
-    On a disk all octets are read. In a bucket one listing tells whether every object is there with its size, and
-    nothing is downloaded: a flipped octet is found only where octets are read, with --deep or --sample. With
-    --sample only that share of the archive is read, others every day; that all of it is there is looked at anyway.
+    All files on a disk are read. In a bucket, a listing shows whether each object exists with its size, and nothing
+    is downloaded; use --deep or --sample to find corrupted content. With --sample only that share of the archive is
+    read, other messages every day; that all of them exist is always checked.
 
-    Each finding is named by folder and UID: missing, damaged, or a stray, which is a file or an object that no
-    message accounts for. `archiver repair` mends the first two. The source is not contacted. Exit code 4 for
-    differences and strays, 6 for an archive that lost something.
+    Each finding is listed by folder and UID: missing, damaged, or a stray, which is a file or an object that
+    belongs to no message. `archiver repair` repairs the first two. The source is not contacted. Exit code 4: there
+    are differences or strays. Exit code 6: the archive has lost something.
 
     \b
       archiver verify configs/
-      archiver verify configs/ --sample 5%     every night; all within some weeks
+      archiver verify configs/ --sample 5%     every night; everything within some weeks
       archiver verify configs/alice.toml --deep
-      archiver verify configs/alice.toml --deep --offline     all of the archive, nothing of the destination
+      archiver verify configs/alice.toml --deep --offline     all of the archive, not the destination
     """
     options = VerifyOptions(_share(sample), deep, offline)
     terminal = terminal_of(as_json, quiet, verbose)
@@ -93,15 +93,18 @@ def _share(text: str | None) -> float | None:
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:
-        raise ConfigError("--sample", [f'"{text}" is not a share of the messages'], hint='write it as in "5%"')
+        raise ConfigError("--sample", [f'"{text}" is not a share of the messages'], hint='write it like "5%"')
     return share
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """How closely to look. `sample` is the share of messages whose octets are read from the archive (0.05), chosen
-    anew every day, the same ones on one day. None: all from a disk, and none from a bucket unless `deep`, which is
-    also that the octets that the destination gives back are compared. `offline`: no mail server is contacted."""
+    """How much to check.
+
+    `sample` is the share of messages (0.05) that are read from the archive, other ones every day.
+    None: all are read from a disk, and from a bucket only if `deep`. `deep` also compares the content of each copy
+    that the destination returns. `offline`: no mail server is contacted.
+    """
 
     sample: float | None = None
     deep: bool = False
@@ -157,7 +160,7 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
 
 
 def octets_to_read(settings: Settings, sample: float | None, *, deep: bool) -> Callable[[Placement], bool]:
-    """Whose octets are read: those of a sample, or all, where they are near or it was asked for."""
+    """Which messages are read: those of a sample, or all, if they are on a disk or `deep` is set."""
     if sample is not None:
         from archiver.control import utc_now
 
@@ -188,13 +191,14 @@ def _verify_archive(archive: Archive, options: VerifyOptions, emit: Emit) -> Ver
         )
         result = step.run()
     if result.strays and _lease(archive) != began:
-        emit(Noted("another machine works on this archive: what it has not recorded yet is not told as strays"))
+        text = "another machine is working on this archive: unexpected objects may be its own, so none are listed"
+        emit(Noted(text))
         return replace(result, strays=())
     return result
 
 
 def _lease(archive: Archive) -> object:
-    """What stays the same while no other machine writes to the archive, and is never the same while one does."""
+    """A value that stays equal while no other machine writes to the archive, and never is while one does."""
     if archive.bucket is None:
         return None
     from archiver.account.lease import observed
@@ -204,8 +208,8 @@ def _lease(archive: Archive) -> object:
 
 
 def _catch_up(archive: Archive) -> bool:
-    """A run that was killed may have left a segment that the catalog does not know; that is no difference. False if
-    the journal cannot be read."""
+    """Apply the segments that a killed run left, so that they do not count as a difference. False if the journal
+    cannot be read."""
     recorder = Recorder(archive.journal, archive.catalog, _VERIFY)
     try:
         recorder.catch_up(archive.begin_work)
@@ -218,9 +222,9 @@ def _summary(settings: Settings, result: VerifyResult) -> str:
     """What was found, and what next."""
     read = f"{result.checked} of {result.messages} messages read, {result.octets / 1e6:.1f} MB"
     if result.messages and not result.checked:
-        read = f"{result.messages} messages looked for, sizes compared, octets not read (--deep reads them)"
+        read = f"{result.messages} messages looked up, sizes compared, content not read (--deep reads it)"
     if result.exit_code == 0:
-        return f"{read}: " + ("all is as it was stored" if result.checked else "all are there")
+        return f"{read}: " + ("all intact" if result.checked else "all present")
     found = []
     for name in ("missing", "damaged", "strays"):
         if findings := getattr(result, name):
@@ -236,10 +240,10 @@ def _advice(settings: Settings, result: VerifyResult) -> str:
     if result.missing or result.damaged:
         return "`archiver repair` fetches them again from wherever they still are"
     if result.catalog:
-        return "archiver rebuild makes the catalog again"
+        return "`archiver rebuild` recreates the catalog"
     if settings.archive.s3 is not None:
-        return "`archiver gc` lists what killed runs left and may go; all else is not the archive's"
-    return "the next run takes in what a stopped one left; move away what is not the archive's"
+        return "`archiver gc` lists what killed runs left behind; anything else does not belong to the archive"
+    return "the next run adopts files left by an interrupted run; move other unexpected files elsewhere"
 
 
 def _summary_there(settings: Settings, check: DestinationCheck) -> str:
@@ -251,24 +255,24 @@ def _summary_there(settings: Settings, check: DestinationCheck) -> str:
     words = [f"{counts['verified']} messages compared with {destination_settings(settings).host} ({compared})"]
     words.append(f"{counts['differences']} differ" if counts["differences"] else "all are equal")
     if counts["rewritten"]:
-        words.append(f"{counts['rewritten']} of them but for what that server writes in its own way")
+        words.append(f"{counts['rewritten']} of them apart from what that server rewrites")
     if counts["changed"]:
         words.append(f"its user changed the flags of {counts['changed']}")
     if counts["removed"]:
         words.append(f"{counts['removed']} were removed there by its user")
     if counts["refused"]:
-        words.append(f"{counts['refused']} more are not there, since it refused them")
+        words.append(f"{counts['refused']} more are missing there because it refused them")
     return "; ".join(words)
 
 
 def _not_compared(archive: Archive) -> str:
-    """Why nothing is compared at a destination that the archive does not know."""
+    """Why nothing is compared at a destination that this archive has not filled."""
     from archiver.account.meeting import address_in
     from archiver.account.replay import destination_settings
 
     there = address_in(destination_settings(archive.settings))
     if archive.catalog.destinations().with_history():
-        return f"the destination, {there}, is not known to this archive: not compared (a run finds out what it is)"
+        return f"the destination, {there}, is not known to this archive: not compared (a run identifies it)"
     return f"nothing was replayed to {there} yet: not compared"
 
 
@@ -294,9 +298,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _show(result: Row, terminal: Terminal) -> None:
-    """How one account ended and what was found."""
+    """What was found in one account."""
     good = result["exit_code"] == 0
-    if "checked" not in result or (good and terminal.quiet):  # why nothing was checked was logged when it happened
+    if "checked" not in result or (good and terminal.quiet):  # an error was logged when it happened
         return
     out = terminal.out if good or not terminal.quiet else terminal.err
     for line in result["message"].splitlines():

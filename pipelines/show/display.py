@@ -1,7 +1,7 @@
-"""What a run shows while it works: a few moving lines on a terminal, a sober log elsewhere.
+"""What a run shows while it works: a few moving lines on a terminal, a plain log elsewhere.
 
-Events come from several processes and are many; here they become one line for each account that works, and log
-lines for what a person should know. Octets stored are told now and then, not each time.
+Many events come from several processes. Here they become one line for each account that is being worked on, and log
+lines for what people should know. Progress is logged every few seconds, not with each event.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _DOING = {
 
 @dataclass(slots=True)
 class Work:
-    """One account's work as far as events told it. Times are of the monotonic clock."""
+    """One account's work, as far as events have shown. Times are of the monotonic clock."""
 
     account: str
     doing: str = "waiting"
@@ -61,7 +61,7 @@ class Work:
         """Follow one event."""
         match event:
             case Began(step):
-                self.ended = False  # an account that was put back begins again
+                self.ended = False  # an account that was postponed begins again
                 self.doing = _DOING.get(step, step)
                 self.expected = self.planned = self.done = (0, 0)  # each step has work of its own
                 self._pace.clear()
@@ -88,19 +88,19 @@ class Work:
 
     @property
     def total(self) -> tuple[int, int]:
-        """Messages and octets there are to do, as far as is known; never less than what is done."""
+        """Messages and octets to process, as far as is known; never less than what is done."""
         messages = max(self.expected[0], self.planned[0], self.done[0])
         return messages, max(self.expected[1], self.planned[1], self.done[1])
 
     def pace(self, now: float) -> tuple[float, float]:
-        """Messages and octets per second of late; none where a moment is all that was seen."""
+        """Messages and octets per second in the last seconds; 0 if there is too little to tell."""
         if not self._pace or now < self._pace[0][0] + _LEAST_PACE_SECONDS:
             return 0.0, 0.0
         since, messages, octets = self._pace[0]
         return (self.done[0] - messages) / (now - since), (self.done[1] - octets) / (now - since)
 
     def seconds_left(self, now: float) -> float | None:
-        """How long what is known will take at this pace; by octets where they are known."""
+        """How long the rest will take at this pace; by octets if they are known."""
         (messages, octets), (by_message, by_octet) = self.total, self.pace(now)
         if self.planned[1] and by_octet:
             return (octets - self.done[1]) / by_octet
@@ -127,7 +127,7 @@ class Display:
         self._works = {account: Work(account) for account in accounts}
         self._quiet, self._verbose = quiet, verbose
         self._stopping = stopping
-        self._told_stop = False
+        self._announced_stop = False
         #: With --quiet: failures after which the account may be tried again, and when they happened.
         self._held: dict[str, tuple[datetime, str]] = {}
         self._lock = threading.Lock()
@@ -148,7 +148,7 @@ class Display:
         self._over.set()
         self._ticker.join()
         with self._lock:
-            self._tell_stop()
+            self._announce_stop()
             self._end_live()
             for account, (at, text) in self._held.items():
                 self._log(account, text, "red", at)
@@ -161,7 +161,7 @@ class Display:
             work.take(event, now)
             text = self._text(work, event, now)
             if isinstance(event, Began | Failed):
-                self._held.pop(account, None)  # it was tried again, and only how that ends counts
+                self._held.pop(account, None)  # it is being tried again, and only the end of that counts
             if self._quiet and text and isinstance(event, Failed) and event.again is not None:
                 self._held[account] = (datetime.now(), text)
             elif text:
@@ -201,18 +201,18 @@ class Display:
     def _tick(self) -> None:
         while not self._over.wait(_TICK_SECONDS):
             with self._lock:
-                self._tell_stop()
+                self._announce_stop()
                 if self._live is not None:
                     self._live.update(self._moving(), refresh=True)
 
-    def _tell_stop(self) -> None:
-        """Say once that the run is to end; the terminal is left as it was, in case somebody kills us next."""
-        if self._told_stop or self._stopping() is None:
+    def _announce_stop(self) -> None:
+        """Say once that the run is stopping; the terminal is restored in case we are killed next."""
+        if self._announced_stop or self._stopping() is None:
             return
-        self._told_stop = True
+        self._announced_stop = True
         self._end_live()
         if not self._quiet:
-            self._log("", "stopping after the current batch; once more stops at once", "yellow")
+            self._log("", "stopping after the current batch; press Ctrl-C again to stop immediately", "yellow")
 
     def _end_live(self) -> None:
         if self._live is not None:

@@ -15,14 +15,14 @@ _SHOWN_WORDS = 8
 
 
 def equation(totals: Row) -> str:
-    """The books in one line; an equation only where it is true."""
+    """The balance in one line; an equation only if it is true."""
     terms = [f"{totals['stored']:,} stored"]
     terms += [f"{totals[name]:,} {name}" for name in ("excluded", "quarantined") if totals[name]]
     missing = totals["on_server"] - totals["stored"] - totals["excluded"] - totals["quarantined"]
     if missing > 0:
         terms.append(f"{missing:,} not archived yet")
     if missing < 0:
-        return f"{totals['on_server']:,} on server, {', '.join(terms)}; not all of it was looked at"
+        return f"{totals['on_server']:,} on server, {', '.join(terms)}; some folders were not opened"
     return f"{totals['on_server']:,} on server = {' + '.join(terms)}"
 
 
@@ -43,8 +43,8 @@ _LOST = {
     "flags": "the destination does not keep the flags {detail}",
     "internaldate": "the destination does not keep the INTERNALDATE",
     "repaired": "a repaired copy was sent ({detail})",
-    "twin": "came twice; a slow answer was taken for none, and the first one came late (UIDs there: {detail})",
-    "rewritten": "the destination writes {detail} in its own way",
+    "twin": "arrived twice, because the first answer came too late (UIDs there: {detail})",
+    "rewritten": "the destination rewrites {detail}",
 }
 
 
@@ -59,18 +59,18 @@ def loss_lines(losses: Sequence[Row]) -> Iterable[str]:
 
 
 def difference_lines(differences: Sequence[Row]) -> Iterable[str]:
-    """What the destination shows otherwise than the archive has it."""
+    """What differs between the archive and the destination."""
     for each in differences[:_SHOWN]:
         uid = "" if each["uid"] is None else f", uid {each['uid']}"
         there = "" if each["destination_uid"] is None else f" (uid {each['destination_uid']} there)"
-        found = f"{each['expected'] or 'none'} was expected, {each['found'] or 'none'} is there"
+        found = f"expected {each['expected'] or 'none'}, found {each['found'] or 'none'}"
         yield printable(f'  differs: folder "{each["folder"]}"{uid}{there}: {each["what"]}: {found}')
     if len(differences) > _SHOWN:
         yield f"  and {len(differences) - _SHOWN:,} more differences; the report lists them all"
 
 
 def failure_lines(failures: Sequence[Row]) -> Iterable[str]:
-    """What is not in the archive, and what next. What has one reason is one line, under one advice."""
+    """What is not in the archive, and what to do. Failures that have the same reason share a line."""
     by_advice: dict[str, dict[tuple[str, str | None], list[Row]]] = {}
     for each in failures:
         reasons = by_advice.setdefault(each["next"], {})
@@ -83,7 +83,7 @@ def failure_lines(failures: Sequence[Row]) -> Iterable[str]:
 
 
 def notice_lines(notices: Sequence[Row]) -> Iterable[str]:
-    """What a person should know although nothing failed."""
+    """What people should know although nothing failed."""
     return (f"note: {printable(each['text'])}" for each in notices)
 
 

@@ -42,7 +42,7 @@ class BucketPreview:
 
     def facts(self) -> list[tuple[str, str]]:
         """The same for people, a line each."""
-        state = "is there" if self.marker else "nothing is in it yet" if self.exists else "will be made"
+        state = "exists" if self.marker else "empty" if self.exists else "will be created"
         kept = [f"layout {self.settings.layout}", *_kept(self.settings)]
         return [
             ("bucket", f"{self.place} ({state})"),
@@ -74,7 +74,7 @@ def preview_bucket(settings: Settings) -> BucketPreview | None:
 
 
 def _kept(settings: S3Settings) -> list[str]:
-    """How objects are kept, as the account file asks for it; a run goes on only where the endpoint says so too."""
+    """How the account file wants objects to be kept. A run goes on only if the endpoint confirms it."""
     kept = []
     if settings.storage_class is not None:
         kept.append(f"storage class {settings.storage_class}")
@@ -90,11 +90,11 @@ def _kept(settings: S3Settings) -> list[str]:
 
 def _holds(marker: Marker | None, *, single_writer: bool) -> str:
     if marker is None:
-        return "not tried yet: the first run finds out what the endpoint does"
-    compared = "the endpoint compares what arrives with its digest"
+        return "not known yet: the first run finds out what the endpoint does"
+    compared = "the endpoint checks uploads against their digests"
     if not marker.compares:
-        compared = "the endpoint does not compare what arrives with its digest (`verify --deep` does)"
+        compared = "the endpoint does not check uploads against their digests (`verify --deep` does)"
     if single_writer:
-        return f"{compared}; no lock between machines, as single_writer says"
-    once = "what is written once is, however many try" if marker.atomic else "a write-once key may be written twice"
+        return f"{compared}; no lock between machines, because of single_writer"
+    once = "conditional writes are atomic" if marker.atomic else "two writers may both write a write-once key"
     return f"{compared}; {once}"

@@ -71,7 +71,7 @@ def note_of(config: Path) -> Path:
 
 class TestTheFirstRun:
     def test_says_that_it_begins_an_archive_even_when_quiet(self, config: Path, command: Command) -> None:
-        announced = f"no archive yet at {archive_of(config)}: the first run begins one"
+        announced = f"no archive at {archive_of(config)} yet; the first run begins one"
         before = command("check", config)
         first, second = command("run", config, "--quiet"), command("run", config, "--quiet")
         after = command("check", config)
@@ -286,5 +286,5 @@ def test_init_over_an_archive_notes_it(config: Path, command: Command) -> None:
 
     told = command("init", config, "--force", *options)
 
-    assert f"there is an archive at {archive_of(config)} already" in told
+    assert f"there is already an archive at {archive_of(config)}" in told
     assert note_of(config).exists()

@@ -90,9 +90,9 @@ def found(outcome: AccountOutcome[Verified], kind: str) -> list[tuple[str | None
 class TestVerify:
     def test_of_a_whole_archive(self, config: Path) -> None:
         assert verify(config).message == (
-            "12 messages looked for, sizes compared, octets not read (--deep reads them): all are there"
+            "12 messages looked up, sizes compared, content not read (--deep reads it): all present"
         )
-        assert verify(config, deep=True).message.endswith("messages read, 0.0 MB: all is as it was stored")
+        assert verify(config, deep=True).message.endswith("messages read, 0.0 MB: all intact")
         assert verify(config, sample=1.0).message.startswith("12 of 12 messages read")
 
     def test_names_a_flipped_octet(self, config: Path, gateway: Endpoint) -> None:

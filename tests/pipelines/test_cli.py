@@ -216,8 +216,9 @@ def test_check_tells_what_is_there_and_changes_nothing(archiver: Archiver, accou
     before = tree(tmp_path)
     done = archiver("check", account)
     assert done.code == 0, done.err
-    for words in ("INBOX", "Sent", "CONDSTORE", "will be made", "about 8 messages", "Maildir/.Sent"):
-        assert words in done.out
+    said = " ".join(done.out.split())  # a long path breaks lines
+    for words in ("INBOX", "Sent", "CONDSTORE", "will be created", "about 8 messages", "Maildir/.Sent"):
+        assert words in said
     assert tree(tmp_path) == before
     assert not archive_of(account).exists()
 

@@ -125,7 +125,7 @@ def test_what_a_server_says_is_neither_markup_nor_control() -> None:
 def test_a_stop_is_told_once() -> None:
     lines = told(Noted("x"), stopping=2)
     assert [line for line in lines if "stopping after the current batch" in line] == [
-        "stopping after the current batch; once more stops at once"
+        "stopping after the current batch; press Ctrl-C again to stop immediately"
     ]
 
 
@@ -157,7 +157,7 @@ def test_books_that_do_not_balance_are_seen() -> None:
     assert "✗" in shown(folders_table(folders, folders[0], work=True, every=True))
     assert equation(folders[0]) == "5 on server = 3 stored + 2 not archived yet"
     seen = row("x", on_server=6, stored=10, excluded=1)
-    assert equation(seen) == "6 on server, 10 stored, 1 excluded; not all of it was looked at"
+    assert equation(seen) == "6 on server, 10 stored, 1 excluded; some folders were not opened"
 
 
 def test_of_many_folders_only_the_eventful_ones_are_shown() -> None:

@@ -174,7 +174,7 @@ def test_one_that_is_stopped_says_so_and_the_next_begins_anew(pymap: None, tmp_p
                 break
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, "archiver: the demo was stopped; the next one begins anew\n")
+    assert (process.returncode, errors) == (130, "archiver: the demo was stopped; the next one starts over\n")
     printed = io.StringIO()
     assert run_demo(tmp_path / "demo", Console(file=printed), verify_deep) == 0, printed.getvalue()
 

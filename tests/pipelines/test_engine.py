@@ -131,7 +131,7 @@ class TestThrottled:
         told: list[str] = []
 
         def listen(name: str, event: AnyEvent) -> None:
-            if isinstance(event, Noted) and event.text.startswith("put back"):
+            if isinstance(event, Noted) and event.text.startswith("postponed"):
                 told.append(name)
                 monkeypatch.setattr(engine.STOP, "signal", signal.SIGTERM)
 

@@ -118,7 +118,7 @@ def test_a_dry_run_says_from_where_and_writes_nothing(account: Path) -> None:
     before = sorted((each, each.stat().st_mtime_ns) for each in archive_of(account).rglob("*U*"))
     outcome = repair(account, dry_run=True)
     assert mended(outcome) == {("INBOX", 3): "the source"}
-    assert "1 could be mended" in outcome.message
+    assert "1 can be repaired" in outcome.message
     assert sorted((each, each.stat().st_mtime_ns) for each in archive_of(account).rglob("*U*")) == before
     assert verified(account) == 6
 
@@ -156,7 +156,7 @@ def test_a_source_that_cannot_be_asked_is_said_and_nothing_is_harmed(account: Pa
     server.stop()
     outcome = repair(account, expect=6)
     assert lost(outcome) == [("INBOX", 3)]
-    assert "not asked: the source: " in outcome.message
+    assert "not contacted: the source: " in outcome.message
 
 
 def test_a_copy_elsewhere_in_the_archive_is_enough(scripted: START, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_an_outcome_that_nothing_was_said_of_is_told_all_the_same(capsys: pytest
 
     _show_trouble(result, open_terminal(as_json=False, quiet=True, verbose=False))
 
-    assert capsys.readouterr().err == "alice: incomplete, exit code 3: `archiver report` tells more\n"
+    assert capsys.readouterr().err == "alice: incomplete, exit code 3: see `archiver report`\n"
 
 
 def test_the_reason_in_one_line() -> None:

@@ -172,8 +172,8 @@ def test_everything_that_is_wrong_is_told(account: Path, capsys: Capture, monkey
         "1,240 stored = 1,164 replayed + 20 already there + 12 refused + 4 removed there + 40 not sent yet",
         "Sent Items", "incomplete, exit code 3: 2 messages could not be archived; 12 messages could not be",
         "15 failures:", 'folder "INBOX", uids 17, 18: the server sent no body (NO [SERVERBUG] cannot read it)',
-        "→ raise the limit", "it took: enumerate 0.4 s, archive 12 s", "left out: Lists: it holds no",
-        "uid 12 (uid 45 there): flags: \\Seen was expected, none is there",
+        "→ raise the limit", "duration: enumerate 0.4 s, archive 12 s", "left out: Lists: it holds no",
+        "uid 12 (uid 45 there): flags: expected \\Seen, found none",
         "312 messages: the destination does not keep the flags $Forwarded",
     ):  # fmt: skip
         assert words in out
@@ -235,4 +235,4 @@ def test_without_a_browser_it_says_where_the_page_is(
     page = put(account, one_folder()).with_suffix(".html")
     monkeypatch.setattr(webbrowser, "open", lambda _: False)
     assert invoke(["report", str(account), "--open"]) == 0
-    assert f"no browser was found; open {page} in one" in capsys.readouterr().err
+    assert f"no browser was found; open {page} yourself" in capsys.readouterr().err

@@ -196,7 +196,7 @@ def test_nothing_found_is_an_answer(archiver: Archiver, account: Path) -> None:
 def test_more_than_the_limit_is_said(archiver: Archiver, account: Path) -> None:
     done = archiver("search", account, "--limit", "2")
 
-    assert "these are the newest 2, there are more; --limit shows them" in done.out
+    assert "only the newest 2 are shown; --limit shows more" in done.out
     assert archiver("search", account, "--limit", "2", "--json").document["accounts"][0]["more"]
 
 
@@ -276,7 +276,7 @@ def test_an_older_archive_is_indexed_once(archiver: Archiver, older: Path) -> No
     first = archiver("search", older, "--text", "BOB", "--vanished", "--json")
 
     assert first.references == ["Work/A/4", "INBOX/2", "INBOX/1"]
-    assert "9 messages are from before headers were kept: reading theirs, once" in first.err
+    assert "9 messages have no indexed headers yet: reading them once" in first.err
     assert journal_files(archive_of(older))[: len(segments)] == segments
     again = archiver("search", older, "--text", "BOB", "--vanished", "--json")
     assert (again.out, again.err) == (first.out, "")
@@ -313,7 +313,7 @@ def test_indexing_that_is_stopped_goes_on_where_it_was(
     done = archiver("search", older, "--text", "bob", "--vanished", "--json")
 
     assert done.references == ["Work/A/4", "INBOX/2", "INBOX/1"]
-    assert "5 messages are from before headers were kept" in done.err
+    assert "5 messages have no indexed headers yet" in done.err
 
 
 def test_a_crash_between_journal_and_catalog_is_caught_up(
@@ -342,7 +342,10 @@ def test_while_another_run_works_what_is_indexed_is_searched(
         done = archiver("search", older, "--from", "bob")
 
     assert (done.code, "INBOX/9" in done.out, "1 found" in done.out) == (0, True, True)
-    assert "9 messages were not looked at by their headers: another run holds the account's lock" in done.err
+    assert (
+        "9 messages are not indexed yet and were not searched by header: another run holds the account's lock"
+        in done.err
+    )
 
 
 def test_a_message_that_cannot_be_read_stops_only_itself(archiver: Archiver, older: Path) -> None:
@@ -352,7 +355,10 @@ def test_a_message_that_cannot_be_read_stops_only_itself(archiver: Archiver, old
     done = archiver("search", older, "--text", "bob")
 
     assert (done.code, "2 found" in done.out) == (0, True)
-    assert "1 messages were not looked at by their headers: 1 cannot be read; `archiver verify`" in done.err
+    assert (
+        "1 messages are not indexed yet and were not searched by header: 1 cannot be read; `archiver verify`"
+        in done.err
+    )
 
 
 @pytest.mark.parametrize("layout", ["objects", "packs"])
@@ -368,7 +374,7 @@ def test_an_archive_in_a_bucket_is_searched_and_shown_alike(
     done = archiver("search", config, "--text", "bob", "--json")
 
     assert (done.code, done.references) == (0, ["Work/A/4", "INBOX/2", "INBOX/1"])
-    assert "9 messages are from before headers were kept" in done.err
+    assert "9 messages have no indexed headers yet" in done.err
     again = archiver("search", config, "--text", "bob", "--json")
     assert (again.out, again.err) == (done.out, "")
     parts = archiver("show", config, "INBOX/2", "--json").document["structure"]["parts"]
@@ -393,7 +399,7 @@ def test_a_message_as_people_see_it(archiver: Archiver, account: Path) -> None:
         "INBOX, uid 2, uidvalidity 7, present",
         "02-Jan-2020 12:00:00 +0000",
         "\\Seen",
-        f"{len(PHOTOS)} octets",
+        f"{len(PHOTOS)} bytes",
         hashlib.sha256(PHOTOS).hexdigest(),
         next((archive_of(account) / "Maildir" / "cur").glob("*U2.*")).relative_to(archive_of(account)).as_posix(),
     ]
@@ -476,7 +482,7 @@ def test_a_reference_that_names_two_messages(archiver: Archiver, server: Scripte
 
     assert done.code == 2
     digests = sorted(hashlib.sha256(each).hexdigest()[:16] for each in (first, second))
-    assert f"Aÿ/1: names 2 messages: {', '.join(digests)}" in done.err
+    assert f"Aÿ/1: matches 2 messages: {', '.join(digests)}" in done.err
     assert octets_of(config, digests[0])[0] == 0
 
 

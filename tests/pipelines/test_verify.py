@@ -67,7 +67,7 @@ def test_a_whole_archive_is_said_to_be_whole_and_is_not_changed(account: Path) -
     assert outcome.result is not None
     assert (outcome.result.archive.messages, outcome.result.archive.checked) == (18, 18)
     assert outcome.result.archive.octets == sum(each.size for each in before.messages.values())
-    assert "all is as it was stored" in outcome.message
+    assert "all intact" in outcome.message
     assert archive_state(archive_of(account)) == before
     assert not list(archive_of(account).glob(f"{CATALOG}.*verify*"))
 

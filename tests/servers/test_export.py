@@ -311,7 +311,7 @@ class TestAnEndInBetween:
             assert process.stderr is not None
             said = process.stderr.read()
         assert process.returncode == (130 if how == signal.SIGINT else -9)
-        assert ("remove what was begun, and export again" in said) == (how == signal.SIGINT)
+        assert ("remove the incomplete export, and export again" in said) == (how == signal.SIGINT)
         assert not (tmp_path / "out" / "export.json").exists()
         assert export(file, tmp_path / "again", form) == served(server)
         assert sorted(path.name for path in archive_of(file).iterdir()) == before

@@ -81,7 +81,7 @@ class TestADestinationUnderAnotherAddress:
         result = run(config)
         assert "the same mailbox as" in result.output
         assert counts(result, "replayed", "already_there", "removed") == (0, 16, 10)
-        assert "nothing is to be sent" in command("check", config).output
+        assert "nothing to send" in command("check", config).output
         assert held(there, self.new_user)["INBOX"] == 16
 
         assert "the same mailbox as" not in run(config).output
@@ -283,7 +283,8 @@ class TestMailOfOursInAMailboxThatThisArchiveNeverFilled:
         self, begin: Callable[..., Path], there: list[int]
     ) -> None:
         config, ours = begin(filled(7, there)), sum(number <= 30 for number in there)
-        text = f"{len(there)} messages there are not ours; without an archive it cannot be told whether they are"
+        text = f"{len(there)} messages there are not from this archive; "
+        text += "without an archive it is not known whether they are"
         assert text in " ".join(command("check", config).output.split())
         assert counts(run(config), "replayed", "already_there") == (30 - ours, ours)
 
