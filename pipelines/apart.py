@@ -1,8 +1,8 @@
-"""Luigi, imported so that no file that happens to lie in the current folder is obeyed.
+"""Luigi, imported so that a luigi.cfg that happens to be in the current folder is ignored.
 
-Luigi reads a `luigi.cfg` of the current folder when it is imported. Some of its settings make a run hang, others
-confirm deletions. What a person chose on purpose is read: LUIGI_CONFIG_PATH, and what lies in /etc/luigi. Under
-the `luigi` command itself nothing is changed.
+Luigi reads `luigi.cfg` from the current folder when it is imported. Some settings would make a run hang, others
+would confirm deletions. Deliberate configuration is still read: LUIGI_CONFIG_PATH and /etc/luigi. Under the `luigi`
+command itself nothing is changed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs accounts: Luigi builds in waves, our own exit codes, one failure stopping only its account.
 
 Luigi's scheduling is quadratic in the tasks of a graph, so a fleet of hundreds of accounts is built in waves.
-What happened is read from the events and the ledger, not from Luigi, which exits 0 on failure.
+How an account ended is read from the events and the ledger, not from Luigi, which exits 0 on failure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pipelines.tasks import AccountTask, ArchiveAccount, MigrateAccount, new_run
 _WAVE = 100
 
 _WORKED_ON = Locked("another worker of this luigid has this account", hint="its report is on that worker's machine")
-_LONGEST_WAIT_SECONDS = 300.0  # for an account that was put back, when nothing else is left to do
+_LONGEST_WAIT_SECONDS = 300.0  # for a postponed account, when nothing else is left to do
 
 _LUIGI = {
     "core": {
@@ -48,7 +48,7 @@ _LUIGI = {
         "wait_interval": "0.1",
         "wait_jitter": "0",
         "no_install_shutdown_handler": "true",
-        # NOTE: what a luigi.cfg must not say, whoever wrote it: the run would hang, or not end.
+        # NOTE: a luigi.cfg must not change these: the run would hang, or not end.
         "cache_task_completion": "false",
         "keep_alive": "false",
         "count_uniques": "false",
@@ -122,7 +122,7 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
     put_back: dict[str, tuple[float, Settings]] = {}
 
     def release(account: str) -> None:
-        # NOTE: two threads come here, and one of them closes it.
+        # NOTE: two threads may get here; only one of them closes the lock.
         if (lock := locks.pop(account, None)) is not None:
             lock.close()
 
@@ -130,7 +130,7 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
         match event:
             case Ended(exit_code, report):
                 attempts[account].exit_code, attempts[account].report = exit_code, Path(report)
-                release(account)  # the rest of the wave need not keep others out of this account
+                release(account)  # other processes may use this account before the wave ends
             case Failed(message, exit_code, _, again):
                 attempts[account].exit_code, attempts[account].message = exit_code, message
                 attempts[account].again = again
@@ -165,7 +165,7 @@ def _ended(attempt: _Attempt, listener: Listener) -> AccountOutcome[Run]:
 
 @cache  # what is garbage when it is frozen is never collected: once, when there is little
 def _tune_collector() -> None:
-    """A batch holds thousands of small values: looking through all modules each time costs a tenth of a run."""
+    """A batch holds thousands of small values: collecting all modules each time would cost a tenth of a run."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 
@@ -191,8 +191,8 @@ def _tasks(task: Any) -> Iterator[Any]:
 
 
 def _kept_apart(accounts: Sequence[Settings], options: Options) -> Sequence[Settings]:
-    """The accounts without those that would fill one mailbox unasked, which end here, before anything is
-    touched."""
+    """The accounts without those that would fill one mailbox together without consent. Those fail here, before
+    anything is touched."""
     if options.steps == "archive":
         return accounts
     sharing = sharing_among(accounts)
@@ -205,7 +205,7 @@ def _kept_apart(accounts: Sequence[Settings], options: Options) -> Sequence[Sett
 def _next(
     waves: deque[Sequence[Settings]], put_back: dict[str, tuple[float, Settings]]
 ) -> Sequence[Settings] | None:
-    """The next wave, with the accounts whose time has come; None if nothing is left that is worth waiting for."""
+    """The next wave, with the postponed accounts that are due; None if none is worth waiting for."""
     while waves or put_back:
         now = time.monotonic()
         due = [settings for when, settings in put_back.values() if when <= now]
@@ -228,7 +228,7 @@ def _next(
 
 
 def _waited_for(put_back: Mapping[str, tuple[float, Settings]], now: float) -> list[tuple[str, float]]:
-    """The accounts that will be tried again although nothing else is left to do, and when, the first one first."""
+    """The postponed accounts that are worth waiting for when nothing else is left to do, in order of time."""
     found: list[tuple[str, float]] = []
     before = now
     for account, (when, _) in sorted(put_back.items(), key=lambda each: each[1][0]):
@@ -274,7 +274,7 @@ def _build(
             if attempt.exit_code is None:
                 emit(attempt.settings.account, failed(unreachable(options.scheduler_url or "", error)))
     for worker in set(multiprocessing.active_children()) - before:
-        worker.join()  # its work is done, but until it is gone it holds the lock
+        worker.join()  # its work is done, but it holds the lock until it ends
     for attempt in wave:
         if attempt.exit_code is None and (task := tasks.get(attempt.settings.account)) is not None:
             _already_done(attempt, task.step)
@@ -320,7 +320,7 @@ def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
         make_archive(attempt.settings, task.begin)
         lock.enter_context(locked(attempt.settings, attempt.run_id))
         with open_archive(attempt.settings) as archive:
-            archive.catalog.ledger().runs()  # one that cannot be read is met here, not in Luigi's look at targets
+            archive.catalog.ledger().runs()  # an unreadable catalog fails here, not while Luigi checks targets
     except Exception as error:
         emit(attempt.settings.account, failed(error))
         return False
@@ -349,7 +349,7 @@ def _run_id(settings: Settings, options: Options) -> str:
         with open_archive(settings) as archive:
             taken = {row[0] for row in archive.catalog.ledger().runs()}
     except Exception:
-        return name  # it will be met again, and told, when the account begins
+        return name  # the same error is reported when the account begins
     number = 1
     fresh = name
     while fresh in taken:

@@ -1,7 +1,7 @@
-"""From the steps to whoever shows them: events over a pipe, since workers are forked processes.
+"""Events from the steps to the display, over a pipe, because workers are forked processes.
 
-An event is one line of JSON below the size a pipe writes in one piece, so lines of several workers do not
-mix. Under the bare `luigi` command nobody reads, and events become log lines.
+An event is one line of JSON, short enough for a pipe to write atomically, so lines of several workers do not mix.
+Under the bare `luigi` command nobody reads the pipe, and events become log lines.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger("archiver")
 
 _KINDS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
 _DRAIN = b"null\n"
-_LINE_OCTETS = select.PIPE_BUF  # what a pipe takes in one piece
+_LINE_OCTETS = select.PIPE_BUF  # what a pipe writes atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An account's step failed: the line for people, and the exit code. `trace` is the end of the traceback of
-    an error that nobody foresaw; `again`: in so many seconds it may go well."""
+    """An account's step failed: the line for people, and the exit code. `trace` is the end of the traceback of an
+    unexpected error; `again`: in so many seconds another attempt may succeed."""
 
     message: str
     exit_code: int
@@ -50,7 +50,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a step is about to fetch, as far as can be told before any folder is opened; octets 0: unknown."""
+    """What a step is about to fetch, estimated before any folder is opened; octets 0: unknown."""
 
     messages: int
     octets: int
@@ -66,7 +66,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Important:
-    """Something that a person has to hear, also with --quiet, although nothing failed."""
+    """Something that people must see even with --quiet, although nothing failed."""
 
     text: str
 
@@ -105,7 +105,7 @@ class Channel:
             raise self._failure
 
     def drain(self) -> None:
-        """Return when all that was sent before was handed on."""
+        """Return when everything sent before has been handed on."""
         self._drained.clear()
         os.write(self._write, _DRAIN)
         self._drained.wait()
@@ -116,10 +116,10 @@ class Channel:
         try:
             os.write(self._write, line)
         except BrokenPipeError:
-            pass  # the parent is dead; a worker that outlives it ends its batch unheard
+            pass  # the parent is dead; a worker that outlives it finishes its batch unseen
 
     def _in_child(self) -> None:
-        # NOTE: a worker that held the reading end too would write into a pipe that nobody empties, and wait.
+        # NOTE: a worker that kept the reading end open would block on a full pipe instead of getting EPIPE.
         os.close(self._read)
 
     def _listen(self) -> None:
@@ -133,12 +133,12 @@ class Channel:
                 account, kind, record = json.loads(line)
                 try:
                     self._listener(account, _KINDS[kind](**record))
-                except BaseException as error:  # NOTE: raised at the end; a pipe nobody empties stops all workers
+                except BaseException as error:  # NOTE: raised at the end; a full pipe blocks all workers
                     self._failure = self._failure or error
 
 
 def _line(account: str, event: AnyEvent) -> bytes:
-    """The event as one line; its longest text is cut until a pipe takes the line in one piece."""
+    """The event as one line; its longest text is cut until a pipe can write the line atomically."""
     record = asdict(event)
     while True:
         document = json.dumps([account, type(event).__name__, record], ensure_ascii=False)
@@ -155,7 +155,7 @@ os.register_at_fork(after_in_child=lambda: _channel._in_child() if _channel else
 
 
 def emit(account: str, event: AnyEvent) -> None:
-    """Tell whoever listens; a log line when nobody does. What a server named is made harmless first."""
+    """Send an event to the display, or log it if there is none. Text from servers is escaped first."""
     event = _harmless(event)
     if _channel is not None:
         _channel.send(account, event)
@@ -180,8 +180,8 @@ def _harmless(event: AnyEvent) -> AnyEvent:
 
 @contextmanager
 def forward_logs(listener: Callable[[str], None]) -> Iterator[None]:
-    """While it lasts, what the library logs as a warning or worse goes to `listener`, and from workers to the
-    channel, instead of breaking into a display."""
+    """Send what the library logs as a warning or worse to `listener`, and from workers to the channel, so that it
+    does not disturb the display."""
     handler = _Forward(listener)
     log.addHandler(handler)
     log.propagate, before = False, log.propagate
@@ -211,9 +211,9 @@ def progress_of(account: str) -> Progress:
 
 
 def failed(error: BaseException) -> Failed:
-    """The event of an error; one that nobody foresaw is a bug and keeps its traceback."""
+    """The event of an error; an unexpected one is a bug and keeps its traceback."""
     known = foreseen(error)
-    text = redacted(str(known))  # NOTE: a ConfigError has a line for every mistake, and no words of a server
+    text = redacted(str(known))  # NOTE: a ConfigError has a line for each mistake, and no text from a server
     text = text if isinstance(known, ConfigError) else printable(text)
     trace = known.trace if isinstance(known, UnexpectedError) else ""
     again = known.delay_seconds if isinstance(known, Throttled) and known.may_put_back else None
@@ -221,7 +221,7 @@ def failed(error: BaseException) -> Failed:
 
 
 def log_line(event: AnyEvent) -> str | None:
-    """An event as a line of a log; None where it says too little."""
+    """An event as a line of a log; None if it is not worth a line."""
     match event:
         case Began(step):
             return f"{step} begins"

@@ -1,4 +1,4 @@
-"""What stopped an account, whatever it was, as one of our errors: so it stops only that account."""
+"""Any exception as one of our errors, so that it stops only its own account."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class UnexpectedError(ArchiverError):
 
 
 def foreseen(error: BaseException) -> ArchiverError:
-    """The error in our words. A file that cannot be used is no bug, wherever it was met."""
+    """The exception as one of our errors. A file that cannot be used is never a bug."""
     if isinstance(error, ArchiverError):
         return error
     if isinstance(error, OSError) and error.filename is not None:
@@ -40,7 +40,7 @@ def foreseen(error: BaseException) -> ArchiverError:
 
 
 def logged(error: BaseException) -> ArchiverError:
-    """The same, for where nobody listens to events: the traceback of a bug is logged."""
+    """The same, for callers without events: the traceback of a bug is logged."""
     known = foreseen(error)
     if isinstance(known, UnexpectedError):
         log.error("%s", known.trace)

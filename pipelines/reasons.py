@@ -10,7 +10,7 @@ from archiver.report.document import ACCEPTED
 
 
 def reason_of(document: Mapping[str, Any]) -> str | None:
-    """The reason in one line, with numbers; None where the report has none, as that of a complete run."""
+    """The reason in one line, with numbers; None if the report gives none, like that of a complete run."""
     left = [each for each in document.get("failures", ()) if not each["next"].startswith(ACCEPTED)]
     whole = list(dict.fromkeys(each["reason"] for each in left if each["folder"] is None))
     parts = [each for each in left if each["folder"] is not None]

@@ -1,9 +1,9 @@
-"""SIGINT and SIGTERM end a run cleanly: what was gathered is made lasting, then the run stops.
+"""SIGINT and SIGTERM end a run cleanly: the current batch is made durable, then the run stops.
 
-Connections to mail servers are cut, so that a server that keeps us waiting cannot hold up the end. Requests to a
-bucket have some seconds to finish the batch, and are cut then. A process that talks to a bucket and does not end
-within ten seconds is ended all the same: a run that was killed goes on where it stopped. A second signal of the
-same kind kills, as it would without us.
+Connections to mail servers are closed, so that a slow server cannot delay the end. Requests to a bucket have some
+seconds to finish the batch before they are closed, too. A process that talks to a bucket and does not end within
+ten seconds is killed: the next run resumes a killed run. A second signal of the same kind kills at once, as is
+usual.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from archiver.storage.ending import end_requests, has_requests
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.1
-_BUCKET_SECONDS = 3.0  # for a bucket to take the batch that is under way
+_BUCKET_SECONDS = 3.0  # for a bucket to finish the current batch
 _END_SECONDS = 9.5  # systemd and people expect ten
 
 
 class Stop:
-    """Whether the run is to end. Forked workers inherit it and get the signal from their parent."""
+    """Whether the run should stop. Forked workers inherit it and get the signal from their parent."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -54,12 +54,12 @@ class Stop:
                 try:
                     os.kill(child.pid, number)
                 except ProcessLookupError:
-                    pass  # it ended by itself
+                    pass  # it has ended already
 
     def check(self) -> None:
         """
         Raises:
-            Interrupted: a signal asked for an end.
+            Interrupted: a signal was received.
         """
         if self.signal is not None:
             raise Interrupted(self.signal)
@@ -78,7 +78,7 @@ class Stop:
 
 
 def _watch_signals() -> None:
-    """Have a thread that a signal wakes even while the main thread is in a library that does not come back."""
+    """Start a thread that a signal wakes even while the main thread is blocked in a library."""
     global _waking
     if _waking is not None:
         return
@@ -89,7 +89,7 @@ def _watch_signals() -> None:
 
 
 def _end_in_time(woken: int) -> None:
-    """Wait for a signal that asks for an end, and see to it that the end comes."""
+    """Wait for SIGINT or SIGTERM, and make sure that the process ends in time."""
     while (number := os.read(woken, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
         pass
     began = time.monotonic()
@@ -114,7 +114,7 @@ _waking: tuple[int, int] | None = None
 os.register_at_fork(after_in_child=_watch_in_child)
 
 STOP = Stop()
-"""The one of this process: signals belong to a process, not to a task."""
+"""One for the process, because signals belong to a process, not to a task."""
 
 
 def end_with_parent(parent: int) -> None:

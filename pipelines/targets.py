@@ -1,6 +1,6 @@
-"""A step's completion: a row of the run in the account's catalog.
+"""A step is complete if the run has a row for it in the account's catalog.
 
-The same run id again finds its rows and does nothing, or resumes; the next run id does the increment.
+A run with the same id finds its rows and resumes, or does nothing. A run with a new id does the increment.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pipelines.apart import luigi
 
 
 class StepTarget(luigi.Target):  # type: ignore[misc]
-    """Exists when the step of that run is done. Opens the catalog only for the look, so that forks are safe."""
+    """Exists when the step of that run is done. Opens the catalog only for the check, so that forks are safe."""
 
     def __init__(self, settings: Settings, run_id: str, step: str) -> None:
         self._settings = settings

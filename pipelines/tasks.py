@@ -55,7 +55,7 @@ from pipelines.stop import STOP, end_with_parent
 from pipelines.targets import StepTarget
 
 _PARENT = os.getpid()
-_SHOW_SECONDS = 2.0  # with luigid every word of progress is a request
+_SHOW_SECONDS = 2.0  # with luigid every progress message is a request
 
 
 def new_run_id() -> str:
@@ -112,13 +112,13 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
 
     @property
     def begin(self) -> Begin:
-        """Whether there may be no archive yet. A replay alone has nothing to begin one with."""
+        """Whether an archive may be begun here. A replay alone has nothing to begin one with."""
         if self.replay == "only":
             return "never"
         return "confirmed" if self.new_archive else "first"
 
     def before(self, task: type[AccountTask]) -> AccountTask:
-        """The step that has to be done first, of the same run."""
+        """The step of the same run that must be done first."""
         return task(**self.param_kwargs)
 
     @contextmanager
@@ -132,7 +132,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
             yield opened
 
     def tell(self, event: Event | Expected) -> None:
-        """Progress for our own display and for Luigi's."""
+        """Report progress to our own display and to Luigi's."""
         emit(self.settings.account, event)
         match event:
             case Working(folder):
