@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,9 +41,11 @@ def peak_of_run(directory: Path, mail: Mail, fetched: int, flags_changed: int) -
     return done.peak
 
 
-def peak_of_replay(directory: Path, there: VastDestination | VastServer, user: str, **counts: int) -> float:
+def peak_of_replay(
+    directory: Path, there: VastDestination | VastServer, user: str, *options: str, **counts: int
+) -> float:
     """One replay of what lies in the archive; how much it held at its worst."""
-    done = watched("replay", migration(directory, there, "u1", there, user))
+    done = watched("replay", *options, migration(directory, there, "u1", there, user))
     assert done.exit_code == 0, done.output
     totals = report(directory / "archive")["totals"]["destination"]
     assert {name: totals[name] for name in counts} == counts
@@ -62,8 +63,10 @@ def test_a_folder_of_a_hundred_thousand_messages(tmp_path: Path) -> None:
         peaks["many flags are followed"] = peak_of_replay(tmp_path, there, "u2", replayed=0, verified=count)
         assert [each.size for each in there.messages] == [ALL_READ.size(uid) for uid in range(1, count + 1)]
         assert all(b"\\Seen" in each.flags for each in there.messages)
-    with VastServer(replace(ALL_READ, uidvalidity=2)) as there:
-        peaks["all is there already"] = peak_of_replay(tmp_path, there, "u3", replayed=0, already_there=count)
+    with VastServer(ALL_READ) as there:
+        peaks["all is there already"] = peak_of_replay(
+            tmp_path, there, "u3", "--new-destination", replayed=0, already_there=count
+        )
 
     assert {night: peak for night, peak in peaks.items() if peak > LIMIT} == {}
 
