@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from archiver.account.neighbours import Neighbours, neighbours_of
+from archiver.account.note import CATALOG
 from archiver.account.sharing import Mailbox, fill_one, mailbox, mailbox_of, named
 from archiver.catalog.sqlite.claims import claims, fillers, last_segment
 from archiver.config.load import load_account, written_destination
@@ -111,7 +112,7 @@ class AccountsBeside:
 
 
 def _catalog(settings: Settings) -> Path:
-    return settings.archive.path / "catalog.sqlite"
+    return settings.archive.path / CATALOG
 
 
 def _require_caught_up(settings: Settings) -> None:

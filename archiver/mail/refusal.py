@@ -31,9 +31,9 @@ Refusal = Literal[
 """The reason in one word. "throttled" and "over-quota" are of the destination and will be met by the next message
 too, "folder" by the next one there; the others are of this message."""
 
-#: A line of RFC 5322 section 2.1.1, without its CRLF.
 REFUSALS: tuple[Refusal, ...] = get_args(Refusal)
 
+#: A line of RFC 5322 section 2.1.1, without its CRLF.
 LINE_OCTETS = 998
 
 _EXCHANGE_LINE = 9900  # lines of about 10,000 octets are where Exchange and others stop reading

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from archiver.account.meeting import copies_at, known_number, look_at_both, look_at_meeting, removed_at, words_of
+from archiver.account.note import CATALOG
 from archiver.account.reading import open_for_reading
 from archiver.account.replay import look_at_destination, map_rules
 from archiver.catalog.sqlite.catalog import SqlCatalog
@@ -127,7 +128,7 @@ def preview_destination(settings: Settings, source: AtSource, word: Word = "ask"
 @contextmanager
 def _catalog_of(settings: Settings) -> Iterator[SqlCatalog | None]:
     """What the account's archive knows; None where there is none."""
-    if not (settings.archive.path / "catalog.sqlite").exists():
+    if not (settings.archive.path / CATALOG).exists():
         yield None
         return
     with open_for_reading(settings) as archive:
