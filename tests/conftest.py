@@ -163,15 +163,15 @@ def moto() -> Iterator[Endpoint]:
         yield endpoint
 
 
-@pytest.fixture(params=["radosgw over http", "radosgw over https", "moto"])
+@pytest.fixture(params=["radosgw", "moto"])
 def s3(request: pytest.FixtureRequest) -> Endpoint:
-    """One after the other: what must hold has to hold on each."""
+    """One after the other: what must hold has to hold on each. What https changes is tested where it is named."""
     endpoint: Endpoint
     if request.param == "moto":
         endpoint = request.getfixturevalue("moto")
     else:
         gateway: RadosGateway = request.getfixturevalue("radosgw")
-        endpoint = gateway.https if request.param.endswith("https") else gateway.http
+        endpoint = gateway.http
     return endpoint
 
 

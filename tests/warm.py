@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,30 @@ def _become(request: Mapping[str, Any], descriptors: Sequence[int]) -> list[str]
     return list(request["arguments"])
 
 
+def _prepare_statements() -> None:
+    """Ask a catalog whatever can be asked, so that no child has to compile the statements for that again."""
+    from archiver.catalog.sqlite.catalog import SqlCatalog
+    from archiver.report import page
+    from tests.contracts import catalog as facts
+    from tests.contracts.copies import ACCOUNT, everything
+
+    page._template()
+    with tempfile.TemporaryDirectory() as directory:
+        catalog = SqlCatalog(Path(directory) / "catalog.sqlite")
+        facts.apply(catalog, *ACCOUNT, facts.stored(1), facts.failed(2))
+        everything(catalog)
+        catalog.folders(), catalog.epochs(), catalog.next_numbers(), catalog.quarantined(), catalog.quarantined(1)
+        catalog.tallies(), catalog.tallies("run"), catalog.known(1), catalog.attributes(1, [1])
+        list(catalog.placements()), list(catalog.placements(1)), list(catalog.placements(1, uids=[1]))
+        catalog.twins([facts.digest_of("message 1")])
+        ledger = catalog.ledger()
+        ledger.begin("run", facts.AT)
+        ledger.complete_step("run", "step", "", facts.AT, 1.0)
+        ledger.step_result("run", "step"), ledger.runs(), ledger.timings("run")
+        ledger.finish("run", "complete", 0, facts.AT)
+        catalog.close()
+
+
 def _import_all() -> None:
     for package in ("archiver", "pipelines"):
         module = importlib.import_module(package)
@@ -162,6 +187,7 @@ def _import_all() -> None:
 
 if __name__ == "__main__":
     _import_all()
+    _prepare_statements()
     gc.collect()
     gc.freeze()
     _kind, _program, *_rest = _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -101,15 +101,15 @@ class TestCheck:
         aws(radosgw.http)
         config = bucket_account(tmp_path, dovecot, mail_user, radosgw.http)
         before = command("check", config).output
-        assert "nothing is in it yet" in before
-        assert "not tried yet: the first run finds out" in before
+        assert "(empty)" in before
+        assert "not known yet: the first run finds out" in before
         assert radosgw.http.keys(s3_of(config).bucket) == []
 
         run(config)
         keys = radosgw.http.keys(s3_of(config).bucket)
         after = command("check", config).output
-        assert "(is there)" in after
-        assert "the endpoint compares what arrives with its digest" in after
+        assert "(exists)" in after
+        assert "the endpoint checks uploads against their digests" in after
         assert radosgw.http.keys(s3_of(config).bucket) == keys
 
         found = command("check", config, "--json").report["accounts"][0]["archive"]["bucket"]

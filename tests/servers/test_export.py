@@ -299,7 +299,7 @@ class TestAnEndInBetween:
         self, scripted: Scripted, form: Form, tmp_path: Path, how: signal.Signals
     ) -> None:
         """And the next one clears what is left beside the catalog."""
-        messages = {n: ScriptedMessage(mail(n, body="x" * 3000)) for n in range(1, 3000)}
+        messages = {n: ScriptedMessage(mail(n, body="x" * 3000)) for n in range(1, 1500)}
         server = scripted({b"INBOX": ScriptedFolder(messages=messages)})
         file = account_file(tmp_path, server, "u1")
         run(file)
