@@ -90,7 +90,7 @@ class _Loaded:
         atexit.register(self.close)
 
     def ask(self, request: bytes, descriptors: Sequence[int]) -> None:
-        """Have a child forked that has these standard streams; the last descriptor is told of it."""
+        """Have a child forked with these streams; the last descriptor gets its pid, and later how it ended."""
         socket.send_fds(self._control, [request], list(descriptors))
 
     def close(self) -> None:

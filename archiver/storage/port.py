@@ -35,8 +35,8 @@ class StoreBatch(Protocol):
 
 
 class Rows(Protocol):
-    """What the catalog says is in a store, in the orders that stores look in; a Catalog is one. Each call walks
-    anew."""
+    """What the catalog says is in a store, in the orders that stores look in; a Catalog is one. Each call
+    starts again."""
 
     def placements(self) -> Iterator[Placement]:
         """All messages, those of an epoch next to each other."""
@@ -96,7 +96,7 @@ class MessageStore(Protocol):
         where `reads` says so, which is the same for equal octets. Between them comes what lies where nothing of the
         archive should, and what is damaged of the store's own. Nobody writes meanwhile; changes nothing.
 
-        What is wrong with one message is told and stops nothing.
+        What is wrong with one message is reported and stops nothing.
         """
 
     def mend(self, damaged: Sequence[Placement]) -> StoreBatch:

@@ -1,7 +1,7 @@
 """Sending messages to one open folder: in groups, exactly once, down to the single message that is refused.
 
 An intent is recorded before anything is sent, and what became of it when it is answered. In between nothing is
-assumed: after a lost connection `target_pass` looks at what arrived.
+assumed: after a lost connection `sync_folder` looks at what arrived.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from archiver.destination.port import MailDestination
 from archiver.errors import (
     BackendError,
     ConnectionLost,
-    FolderChanged,
     FolderNotFound,
     IntegrityError,
     OverQuota,
@@ -24,20 +23,18 @@ from archiver.errors import (
     TemporaryError,
     Throttled,
 )
-from archiver.events import Noted, Sent
+from archiver.events import Sent
 from archiver.facts.archive import Fact
-from archiver.facts.destination import CopiedFact, IntentFact, RefusedFact, UnsentFact
-from archiver.facts.replica import Appended, MessageKey, OpenedTarget, Outgoing
-from archiver.mail.content import HEADER_OCTETS, header_value
+from archiver.facts.destination import CopiedFact, IntentFact, UnsentFact
+from archiver.facts.replica import Appended, MessageKey, Outgoing
 from archiver.mail.flags import respelled
-from archiver.mail.folder_names import printable
-from archiver.mail.headers import readable
 from archiver.mail.model import Attributes
 from archiver.mail.refusal import Features, Refusal, classify, describe, features_of, suspect
 from archiver.mail.rewrite import repairs_for
 from archiver.replay.context import MOST_BLAMED, SETTLE_SECONDS, ReplayContext, Target, UnderWay
 from archiver.replay.send.arrivals import certain_uids, rewritten
 from archiver.replay.send.match import Recognised, Recogniser, octets_of
+from archiver.replay.send.outcomes import refusal_of, reopened
 from archiver.replay.send.prepare import Parcel, forms_of, groups, in_form, parcel_of, repaired_by, within
 
 
@@ -382,42 +379,6 @@ class Sender:
         unsent = tuple(key for key in keys if key not in self.target.job.refused)
         if unsent:
             self._fact(UnsentFact(self.target.number, unsent, self.context.control.now()))
-
-
-def reopened(destination: MailDestination, target: Target) -> OpenedTarget:
-    """The folder, opened again.
-
-    Raises:
-        FolderChanged: its UIDVALIDITY is another one now; what is known of its UIDs means nothing any more.
-    """
-    opened = destination.open(target.job.raw)
-    if opened.uidvalidity != target.opened.uidvalidity:
-        reason = f'destination folder "{target.job.name}": UIDVALIDITY changed during the run'
-        raise FolderChanged(reason, hint="the next run matches its messages again")
-    return opened
-
-
-def refusal_of(
-    context: ReplayContext, target: Target, outgoing: Outgoing, refusal: str, reason: str, reply: str | None
-) -> RefusedFact:
-    """A message that is refused in this run: told, and to be recorded."""
-    header = b""
-    try:
-        with context.store.open(outgoing.placement) as file:
-            header = file.read(HEADER_OCTETS)
-    except IntegrityError:
-        pass  # then it is refused for that
-    values = (header_value(header, name) for name in ("Date", "Subject"))
-    date, subject = (None if value is None else readable(value) for value in values)
-    epoch, uid = outgoing.key
-    said = f" ({reply})" if reply else ""
-    context.control.progress(Noted(f'folder "{printable(target.job.name)}": a message is refused: {reason}{said}'))
-    target.job.refused.add(outgoing.key)
-    target.job.alone.discard(outgoing.key)
-    accepted = context.retry == "accept"
-    return RefusedFact(
-        target.number, epoch, uid, refusal, reason, reply, date, subject, accepted, context.control.now()
-    )
 
 
 def _of_folder(error: BackendError) -> FolderNotFound:

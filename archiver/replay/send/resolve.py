@@ -24,8 +24,8 @@ from archiver.mail.rewrite import repairs_for
 from archiver.replay.context import SETTLE_SECONDS, ReplayContext, ReplayJob, Target
 from archiver.replay.flag_merge import NO_FLAGS
 from archiver.replay.pace import pauses
-from archiver.replay.send.append import refusal_of, reopened
 from archiver.replay.send.match import Recognised, Recogniser, octets_of
+from archiver.replay.send.outcomes import refusal_of, reopened
 
 #: After a silence the folder is looked at for this many times as long again.
 AGAIN = 1.0

@@ -1,0 +1,49 @@
+"""A folder opened again, and a refusal as a fact: for what sends, and for what looks for late arrivals."""
+
+from __future__ import annotations
+
+from archiver.destination.port import MailDestination
+from archiver.errors import FolderChanged, IntegrityError
+from archiver.events import Noted
+from archiver.facts.destination import RefusedFact
+from archiver.facts.replica import OpenedTarget, Outgoing
+from archiver.mail.content import HEADER_OCTETS, header_value
+from archiver.mail.folder_names import printable
+from archiver.mail.headers import readable
+from archiver.replay.context import ReplayContext, Target
+
+
+def reopened(destination: MailDestination, target: Target) -> OpenedTarget:
+    """The folder, opened again.
+
+    Raises:
+        FolderChanged: its UIDVALIDITY is another one now; what is known of its UIDs means nothing any more.
+    """
+    opened = destination.open(target.job.raw)
+    if opened.uidvalidity != target.opened.uidvalidity:
+        reason = f'destination folder "{target.job.name}": UIDVALIDITY changed during the run'
+        raise FolderChanged(reason, hint="the next run matches its messages again")
+    return opened
+
+
+def refusal_of(
+    context: ReplayContext, target: Target, outgoing: Outgoing, refusal: str, reason: str, reply: str | None
+) -> RefusedFact:
+    """The fact that a message was refused in this run, which is reported at once. The caller records it."""
+    header = b""
+    try:
+        with context.store.open(outgoing.placement) as file:
+            header = file.read(HEADER_OCTETS)
+    except IntegrityError:
+        pass  # then it is refused for that
+    values = (header_value(header, name) for name in ("Date", "Subject"))
+    date, subject = (None if value is None else readable(value) for value in values)
+    epoch, uid = outgoing.key
+    said = f" ({reply})" if reply else ""
+    context.control.progress(Noted(f'folder "{printable(target.job.name)}": a message is refused: {reason}{said}'))
+    target.job.refused.add(outgoing.key)
+    target.job.alone.discard(outgoing.key)
+    accepted = context.retry == "accept"
+    return RefusedFact(
+        target.number, epoch, uid, refusal, reason, reply, date, subject, accepted, context.control.now()
+    )
