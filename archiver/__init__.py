@@ -13,7 +13,8 @@ source  destination  catalog        a server to read, a server to fill, the fact
 imap  storage                       the wire of a mail server; where octets lie: Maildir, bucket, S3
 config  facts                       account files and secrets; what is journalled and what is asked
 mail                                pure: messages, folder names, flags, dates
-errors  events  control  backoff    what can go wrong; what a step reports; how it is stopped; when it tries again
+errors  events  control             what can go wrong; what a step reports; how it is stopped
+backoff  sockets                    when it tries again; how waiting for a server is ended
 
 Each port is a Protocol in its package's port.py (mail/reader.py for what source and destination share), with one
 contract suite in tests/contracts that every adapter passes. Calls are synchronous. A source or destination

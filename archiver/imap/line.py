@@ -1,7 +1,6 @@
 """The socket to a server: connects, speaks TLS, keeps a minimum pace, and can be shut down at any moment.
 
-A thread that waits for a server cannot be asked to stop, but its socket can be shut down: then it reads the end of
-the connection. So every socket is registered here before it connects.
+Every socket is registered before it connects, so that a run can be stopped while a server says nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ import os
 import socket
 import ssl
 import time
-import weakref
 from typing import Any
 
-_open: dict[int, weakref.ref[socket.socket]] = {}
+from archiver.sockets import OpenSockets
+
+_open = OpenSockets()
 _cut = False
 
 _PIECE = 4 << 20  # more is never read at once
@@ -30,28 +30,15 @@ _RESPONSE = 100  # octets that keeping a response costs in addition to its own
 
 
 def cut_lines() -> None:
-    """Shut down every connection of this process and refuse new ones, to stop a run. May be called twice.
-
-    NOTE: a signal handler calls this and may have interrupted anything here. So no lock may be taken, and each step
-    on `_open` is atomic.
-    """
+    """Shut down every connection of this process and refuse new ones, to stop a run. May be called twice, also by a
+    signal handler."""
     global _cut
     _cut = True
-    for reference in tuple(_open.values()):
-        sock = reference()
-        if sock is None:
-            continue
-        try:
-            # NOTE: not SSLSocket.shutdown, which also drops the TLS state: the reader would take the rest of the
-            # cipher text for mail.
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        except OSError:
-            pass  # not connected yet, or closed already
+    _open.shut_down()
 
 
 def _watch(sock: socket.socket) -> None:
-    key = id(sock)
-    _open[key] = weakref.ref(sock, lambda _: _open.pop(key, None))
+    _open.add(sock)
     _check()
 
 

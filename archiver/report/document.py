@@ -18,22 +18,12 @@ from archiver.mail.model import Folder, Listed, Quarantined, Tally
 from archiver.mail.refusal import REFUSALS, advice
 from archiver.mail.uidset import format_uid_set
 from archiver.mail.window import window_words
+from archiver.report.units import COUNTS
 from archiver.source.same_mailbox import renewed_words
 
 FORMAT = "archiver-report/1"
 Status = Literal["complete", "incomplete", "failed"]
 
-_COUNTS = (
-    "on_server",
-    "stored",
-    "stored_bytes",
-    "excluded",
-    "quarantined",
-    "fetched",
-    "fetched_bytes",
-    "flags_changed",
-    "vanished",
-)
 _AT_DESTINATION = ("replayed", "already_there", "refused", "removed", "pending", "restored")
 #: How the advice begins about a message whose loss was accepted.
 ACCEPTED = "a person accepted"
@@ -114,7 +104,7 @@ class RunReport:
     @property
     def totals(self) -> dict[str, Any]:
         """The folders' counts summed."""
-        totals: dict[str, Any] = {name: sum(getattr(each, name) for each in self.folders) for name in _COUNTS}
+        totals: dict[str, Any] = {name: sum(getattr(each, name) for each in self.folders) for name in COUNTS}
         there = [each for each in map(self._there, self.folders) if each is not None]
         names = (*_AT_DESTINATION, "verified", "differences")
         summed = {name: sum(each[name] for each in there) for name in names}
@@ -159,7 +149,7 @@ class RunReport:
 
 def _folder(tally: Tally) -> Mapping[str, object]:
     named = {"name": printable(tally.name), "uidvalidity": tally.uidvalidity, "shown": tally.shown}
-    counts = {name: getattr(tally, name) for name in _COUNTS}
+    counts = {name: getattr(tally, name) for name in COUNTS}
     return named | counts | {"error": tally.error and printable(tally.error)}
 
 

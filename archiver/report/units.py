@@ -11,7 +11,8 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-_COUNTS = (
+#: What is counted of every folder, by the key in the report.
+COUNTS = (
     "on_server",
     "stored",
     "stored_bytes",
@@ -63,7 +64,7 @@ def completed(document: Row) -> dict[str, Any]:
 def _counted(row: Row) -> dict[str, Any]:
     there = row.get("destination")
     delivery = None if there is None else dict.fromkeys(_DELIVERY, 0) | dict(there)
-    return dict.fromkeys(_COUNTS, 0) | dict(row) | {"destination": delivery}
+    return dict.fromkeys(COUNTS, 0) | dict(row) | {"destination": delivery}
 
 
 def missing(row: Row) -> int:

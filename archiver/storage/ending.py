@@ -11,19 +11,19 @@ import contextlib
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
 from typing import Any
 
 from archiver.errors import Interrupted
+from archiver.sockets import OpenSockets
 
 _LOOK_SECONDS = 0.1
 _LAST_WORDS_SECONDS = 3.0
 _CUT_SECONDS = 1.0
 
-_open: dict[int, weakref.ref[socket.socket]] = {}
+_open = OpenSockets()
 _signal: int | None = None
 _in_use = False
 _speaking = threading.local()
@@ -35,15 +35,7 @@ def end_requests(number: int) -> None:
     thread may call it."""
     global _signal
     _signal = number
-    for reference in tuple(_open.values()):
-        sock = reference()
-        if sock is None:
-            continue
-        try:
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        except OSError:
-            pass  # not connected yet, or closed already
-
+    _open.shut_down()
     time.sleep(_CUT_SECONDS)  # what was cut fails by itself
     for work in tuple(_waited_for):
         with contextlib.suppress(InvalidStateError):
@@ -70,8 +62,7 @@ def watch(sock: socket.socket) -> None:
     """Let this connection be cut."""
     global _in_use
     _in_use = True
-    key = id(sock)
-    _open[key] = weakref.ref(sock, lambda _: _open.pop(key, None))
+    _open.add(sock)
     check_end()
 
 

@@ -4,5 +4,6 @@ archive         facts in their order; those of the archive, its folders and its 
 messages        facts of messages: stored, packed, flagged, vanished, in quarantine
 replica         facts of what a destination holds
 destinations    facts of the destinations themselves
+tries           how failures of one message add up
 executemany     how values and many rows are sent to the database
 """

@@ -12,12 +12,9 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
-    case,
     delete,
     false,
-    func,
     insert,
-    or_,
     select,
     true,
     update,
@@ -25,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from archiver.catalog.sqlite.apply.executemany import flags_to_text, send, text
+from archiver.catalog.sqlite.apply.tries import failed_again
 from archiver.catalog.sqlite.schema import FLAG_CHANGE, FRAME, HEADER, MESSAGE, PACK, PRESENCE_CHANGE, QUARANTINE
 from archiver.facts.archive import (
     Fact,
@@ -185,15 +183,7 @@ _UPSERT_QUARANTINE = _quarantine.on_conflict_do_update(
         "step": _quarantine.excluded.step,
         "reason": _quarantine.excluded.reason,
         "server_reply": _quarantine.excluded.server_reply,
-        "tries": QUARANTINE.c.tries
-        + case(
-            (_quarantine.excluded.last_run.is_(None), 0),
-            (QUARANTINE.c.last_run == _quarantine.excluded.last_run, 0),
-            else_=1,
-        ),
-        # A person's word is not taken back by another failure.
-        "accepted": or_(QUARANTINE.c.accepted, _quarantine.excluded.accepted),
-        "last_run": func.coalesce(_quarantine.excluded.last_run, QUARANTINE.c.last_run),
+        **failed_again(QUARANTINE, _quarantine),
     },
 )
 

@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from archiver.catalog.sqlite.apply.executemany import flags_to_text, send, text
+from archiver.catalog.sqlite.apply.tries import failed_again
 from archiver.catalog.sqlite.schema import ATTEMPT, COPY, INTENT, MAPPED, REFUSAL, TARGET, TWIN
 from archiver.facts.archive import Segment
 from archiver.facts.destination import (
@@ -245,15 +246,7 @@ _UPSERT_REFUSAL = _refusal.on_conflict_do_update(
     index_elements=[REFUSAL.c.epoch, REFUSAL.c.uid, REFUSAL.c.target],
     set_={
         **{name: _refusal.excluded[name] for name in ("refusal", "reason", "server_reply", "date", "subject")},
-        "tries": REFUSAL.c.tries
-        + case(
-            (_refusal.excluded.last_run.is_(None), 0),
-            (REFUSAL.c.last_run == _refusal.excluded.last_run, 0),
-            else_=1,
-        ),
-        # A person's word is not taken back by another refusal.
-        "accepted": or_(REFUSAL.c.accepted, _refusal.excluded.accepted),
-        "last_run": func.coalesce(_refusal.excluded.last_run, REFUSAL.c.last_run),
+        **failed_again(REFUSAL, _refusal),
     },
 )
 
