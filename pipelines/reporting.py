@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.account.opening import Archive, open_archive
-from archiver.account.replay import check_from_record, chosen_folders, destination_number, stranded_copies
+from archiver.account.replay import chosen_folders, destination_number, stranded_copies
 from archiver.archive.plan import plan_run
 from archiver.config.load import Settings
 from archiver.config.secrecy import redacted
@@ -46,7 +46,13 @@ from archiver.report.document import (
 from archiver.report.page import render_html
 from archiver.storage.files import sync_paths
 from pipelines.events import Ended, emit
-from pipelines.results import listing_from_json, refused_from_json, renewed_from_json, replay_from_json
+from pipelines.results import (
+    check_from_json,
+    listing_from_json,
+    refused_from_json,
+    renewed_from_json,
+    replay_from_json,
+)
 
 _STEPS = ("enumerate", "archive", "replay", "verify")
 
@@ -230,7 +236,7 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     copies = archive.catalog.at_destinations()
     chosen = {each.folder.name: each.listed for each in chosen_folders(archive, unlisted=include_vanished)}
     checked = archive.catalog.ledger().step_result(run_id, "verify")
-    check = check_from_record(json.loads(checked)) if checked else None
+    check = check_from_json(checked) if checked else None
     tallies = [each for each in copies.tallies(number, run_id) if each.folder in chosen]
     tallies = [each if chosen[each.folder] else _all_restored(each) for each in tallies]
     found = AtDestination(

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from archiver.facts.records import from_record
 from archiver.mail.model import Folder, FolderStatus, Listed
+from archiver.replay.compare import DestinationCheck
 from archiver.replay.run import ReplayResult
-from archiver.replay.sparing import LeftToOthers
 
 
 def listing_to_json(listed: Sequence[Listed], renewed: int = 0) -> str:
@@ -65,13 +66,19 @@ def refused_from_json(text: str) -> dict[bytes, str]:
 
 def replay_to_json(result: ReplayResult) -> str:
     """A replay's result as a step's."""
-    record = {"errors": dict(result.errors), "held_back": result.held_back}
-    return json.dumps(record | {"advice": result.advice, "left": [asdict(each) for each in result.left]})
+    return json.dumps(asdict(result))
 
 
 def replay_from_json(text: str) -> ReplayResult:
-    """The inverse of `replay_to_json`."""
-    record = json.loads(text)
-    # NOTE: what an older version left says neither.
-    left = [LeftToOthers(**each) for each in record.get("left", ())]
-    return ReplayResult(record["errors"], record["held_back"], record.get("advice"), left)
+    """The inverse of `replay_to_json`, also of what an older version wrote, without advice."""
+    return from_record(ReplayResult, json.loads(text))
+
+
+def check_to_json(check: DestinationCheck) -> str:
+    """A comparison with the destination as a step's result."""
+    return json.dumps(asdict(check))
+
+
+def check_from_json(text: str) -> DestinationCheck:
+    """The inverse of `check_to_json`."""
+    return from_record(DestinationCheck, json.loads(text))

@@ -6,7 +6,6 @@ and marks a row. A message, a folder or a connection is never a task. Parameters
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,6 @@ from archiver.account.opening import (
 )
 from archiver.account.replay import (
     ReplayOptions,
-    check_to_record,
     destination_settings,
     replay_account,
     verify_at_destination,
@@ -50,7 +48,7 @@ from pipelines.apart import luigi
 from pipelines.events import Began, Expected, Important, emit, failed, progress_of
 from pipelines.failures import foreseen, with_time
 from pipelines.reporting import end_run
-from pipelines.results import listing_from_json, listing_to_json, refused_to_json, replay_to_json
+from pipelines.results import check_to_json, listing_from_json, listing_to_json, refused_to_json, replay_to_json
 from pipelines.stop import STOP, end_with_parent
 from pipelines.targets import StepTarget
 
@@ -343,7 +341,7 @@ class VerifyAccount(DestinationTask):
                 unlisted=self.include_vanished or self.as_of is not None,
                 all_sent=self.as_of is None,
             )
-            self.complete_step(archive, json.dumps(check_to_record(check)))
+            self.complete_step(archive, check_to_json(check))
 
 
 class MigrateAccount(ArchiveAccount):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from archiver.account.meeting import known_number, meet_destination
 from archiver.account.opening import Archive, no_spool
@@ -26,7 +25,7 @@ from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import matches
 from archiver.mail.model import KnownFolder
 from archiver.replay.as_of import PastCopies
-from archiver.replay.compare import DestinationCheck, DestinationVerifier, Difference, FolderCheck
+from archiver.replay.compare import DestinationCheck, DestinationVerifier
 from archiver.replay.connection import Connection
 from archiver.replay.context import ReplayContext, ReplayRulesOfAccount, Retry
 from archiver.replay.meeting import Word
@@ -234,22 +233,4 @@ def destination_connection(archive: Archive, control: RunControl, *, patient: bo
             control,
             patient,
         )
-    )
-
-
-def check_to_record(check: DestinationCheck) -> dict[str, Any]:
-    """A comparison with the destination as JSON."""
-    return {
-        "deep": check.deep,
-        "folders": {name: asdict(each) for name, each in check.folders.items()},
-        "differences": [asdict(each) for each in check.differences],
-    }
-
-
-def check_from_record(record: Mapping[str, Any]) -> DestinationCheck:
-    """The inverse of `check_to_record`."""
-    return DestinationCheck(
-        record["deep"],
-        {name: FolderCheck(**each) for name, each in record["folders"].items()},
-        [Difference(**each) for each in record["differences"]],
     )

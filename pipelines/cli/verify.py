@@ -284,13 +284,7 @@ def to_json(outcome: AccountOutcome[Verified]) -> dict[str, Any]:
         fields = {name: getattr(result, name) for name in ("messages", "checked", "octets", "journal", "catalog")}
         for name in ("missing", "damaged", "strays"):
             fields[name] = [_finding(each) for each in getattr(result, name)]
-    return outcome.to_json({**fields, "destination": _check_to_json(check)})
-
-
-def _check_to_json(check: DestinationCheck | None) -> Any:
-    from archiver.account.replay import check_to_record
-
-    return None if check is None else check_to_record(check)
+    return outcome.to_json({**fields, "destination": check and asdict(check)})
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

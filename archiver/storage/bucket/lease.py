@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 from archiver.errors import ArchiverError, IntegrityError, Locked
+from archiver.facts.records import from_record
 from archiver.facts.segment import digest_of
 from archiver.mail.folder_names import printable
 from archiver.storage import ending
@@ -72,12 +73,11 @@ def written(fence: int, octets: bytes) -> Written:
         record = json.loads(octets)
         if record["format"] != FORMAT:
             raise ValueError
-        words = {name: str(record[name]) for name in ("run", "host", "place", "since")}
         ttl = float(record["ttl"])
         if not (math.isfinite(ttl) and ttl > 0):
             raise ValueError
-        return Written(fence, Claimant(pid=int(record["pid"]), **words), ttl, record["released"] is True)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Written(fence, from_record(Claimant, record), ttl, record["released"] is True)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Written(fence, Claimant("?", "?", 0, "", "?"), TTL, False)
 
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from archiver.config.settings import S3Settings
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
+from archiver.facts.records import from_record
 from archiver.mail.model import Digest
 from archiver.storage.bucket.object_settings import KeptAs, LockOfBucket
 from archiver.storage.bucket.port import Bucket
@@ -84,7 +85,7 @@ def read_marker(bucket: Bucket) -> Marker | None:
                 [f"has the format {form}, this archiver knows {FORMAT}"],
                 hint="install a newer mail-archiver",
             )
-        return Marker(**record)
+        return from_record(Marker, record)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise IntegrityError(
             f"{where}: is not the marker of an account", hint="remove it; the next run writes it anew"
