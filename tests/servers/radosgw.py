@@ -83,7 +83,7 @@ mon data = {root}/mon
 osd data = {root}/osd
 [client.rgw.a]
 rgw data = {root}/rgw
-rgw frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} {tls}
+rgw frontends = beast tcp_nodelay=1 endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} {tls}
 rgw thread pool size = 64
 rgw num rados handles = 1
 rgw crypt require ssl = false
