@@ -5,7 +5,7 @@ A run with the same id finds its rows and resumes, or does nothing. A run with a
 
 from __future__ import annotations
 
-from archiver.account.note import CATALOG
+from archiver.account.catalog import catalog_place
 from archiver.account.opening import open_archive
 from archiver.config.load import Settings
 from pipelines.apart import luigi
@@ -20,8 +20,7 @@ class StepTarget(luigi.Target):  # type: ignore[misc]
         self._step = step
 
     def exists(self) -> bool:
-        path = self._settings.archive.path
-        if not (path / CATALOG).exists():
+        if not catalog_place(self._settings).exists():
             return False
         with open_archive(self._settings) as archive:
             return archive.catalog.ledger().step_result(self._run_id, self._step) is not None

@@ -1,6 +1,7 @@
 """An account file's settings become open adapters: the only modules that name them all.
 
 opening       source, store, journal and catalog of an account
+catalog       which engine keeps an account's catalog, and where
 store         a store and a journal, on a disk or in a bucket
 note          which archive is the account's, and whether one may be begun
 lease         the lease of an archive in a bucket, held by this process

@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 
 from archiver.account.opening import Archive
 from archiver.account.past import past_catalog
-from archiver.catalog.sqlite.swap import remove_catalog
 from archiver.control import RunControl, utc_now
 from archiver.errors import ArchiveNotWritable, ConfigError
 from archiver.events import Progress
@@ -121,10 +120,12 @@ def _require_room_of_its_own(archive: Archive, root: str) -> None:
 
 def _remove_left_behind(archive: Archive) -> None:
     """The catalogs of exports that were killed. Several exports may be at work, each by its own process."""
-    for path in archive.catalog_file.parent.glob(f"{archive.catalog_file.name}.{_WORD}*"):
-        number = path.name.rpartition("-")[2]
-        if number.isdecimal() and not _is_alive(int(number)):
-            remove_catalog(path)
+
+    def is_abandoned(word: str) -> bool:
+        number = word.removeprefix(_WORD)
+        return word.startswith(_WORD) and number.isdecimal() and not _is_alive(int(number))
+
+    archive.place.remove_scratches(is_abandoned)
 
 
 def _is_alive(process: int) -> bool:

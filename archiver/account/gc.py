@@ -35,7 +35,7 @@ def collect_garbage(
     if delete and archive.catalog.last_segment()[0]:
         take_number(archive, recorder, "gc")
     first = bucket.look(journal_key(1))
-    with named_digests(archive.catalog_file.with_name("gc.scratch")) as named:
+    with named_digests(archive.temporary("gc.scratch")) as named:
         step = GarbageStep(
             bucket=bucket,
             journal=archive.journal,

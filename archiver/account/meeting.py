@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
+from archiver.account.catalog import catalog_place
 from archiver.account.neighbours import neighbours_of
-from archiver.account.note import CATALOG
 from archiver.account.opening import Archive, no_spool, source_of
 from archiver.account.sharing import mailbox_of
 from archiver.catalog.port import Catalog
@@ -226,7 +226,7 @@ def _others(settings: Settings) -> Others:
         for each in neighbours_of([settings.file]).settings
         if each.destination is not None and mailbox_of(each.destination) == mailbox_of(there)
     ]
-    began = [each for each in beside if (each.archive.path / CATALOG).exists()]
+    began = [each for each in beside if catalog_place(each).exists()]
     return Others(*([str(each.file) for each in some] for some in (beside, began)))
 
 

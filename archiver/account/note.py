@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from archiver.account.catalog import catalog_place
 from archiver.config.load import Settings
 from archiver.errors import ArchiveMissing, ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.facts.archive import ArchiveFact
@@ -20,7 +21,6 @@ from archiver.storage.files import replace_file
 
 FORMAT = "archiver-note/1"
 SUFFIX = ".archive"
-CATALOG = "catalog.sqlite"
 _HINT = "give this user access to the archive, or change [archive] path"
 
 Begin = Literal["never", "first", "confirmed"]
@@ -141,7 +141,7 @@ def has_archive(settings: Settings) -> bool:
     path = settings.archive.path
     if _is_there(path) and not path.is_dir():
         raise ArchiveNotWritable(f"{path}: is not a folder", hint=_HINT)
-    return _is_there(path / CATALOG) or _is_there(_own_directory(settings))
+    return catalog_place(settings).exists() or _is_there(_own_directory(settings))
 
 
 def _is_there(path: Path) -> bool:

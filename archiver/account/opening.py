@@ -8,20 +8,19 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from archiver.account.catalog import catalog_place
 from archiver.account.lease import Held, give_back, hold
-from archiver.account.note import CATALOG, Begin, require_archive, why_not_begin, why_not_this
+from archiver.account.note import Begin, require_archive, why_not_begin, why_not_this
 from archiver.account.store import open_store
 from archiver.archive.context import Context
 from archiver.archive.plan import shown_epochs
 from archiver.archive.run import Rules, archive_folders, record_folders
 from archiver.archive.scanned import Retry
 from archiver.archive.unrecorded import Orphans
-from archiver.catalog.sqlite.catalog import SqlCatalog
-from archiver.catalog.sqlite.swap import remove_catalog, swap_catalog
+from archiver.catalog.port import Catalog, CatalogPlace
 from archiver.config.load import Settings
 from archiver.control import RunControl, utc_now
 from archiver.errors import ConfigError
@@ -43,15 +42,15 @@ from archiver.storage.run_lock import account_lock
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An account's archive, open. `catalog_file` is the catalog's, whether it is there or not; `is_copy`: it is a
-    copy, in a directory of its own, since the archive cannot be written to."""
+    """An account's archive, open. `place` is its catalog's, whether it is there or not. Where the archive cannot be
+    written to, it is a copy of that in the directory `copy_in`."""
 
     settings: Settings
     store: MessageStore
     journal: Journal
-    catalog: SqlCatalog
-    catalog_file: Path
-    is_copy: bool = False
+    catalog: Catalog
+    place: CatalogPlace
+    copy_in: Path | None = None
     bucket: KeepingBucket | None = None
     lease: Lease | None = None
 
@@ -62,8 +61,17 @@ class Archive:
     def spool(self) -> BinaryIO:
         """A new, private, empty file for a message too large for memory."""
         if self.is_copy:
-            return private_file(str(self.catalog_file.with_name(f"{uuid.uuid4().hex}.spool")))
+            return private_file(str(self.temporary(f"{uuid.uuid4().hex}.spool")))
         return self.store.spool()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether its catalog is a copy, and nothing in the archive is changed."""
+        return self.copy_in is not None
+
+    def temporary(self, name: str) -> Path:
+        """Where a temporary file of this name may be made."""
+        return (self.copy_in or self.settings.archive.path) / name
 
     @property
     def reports(self) -> Path:
@@ -100,46 +108,25 @@ class Archive:
 
 
 @contextmanager
-def open_archive(settings: Settings, held: Held | None = None, *, copy: Path | None = None) -> Iterator[Archive]:
-    """The archive of an account that has one, with its own catalog or with a `copy` of it. Whoever writes to it
-    uses `writing`, who only reads `open_for_reading`.
+def open_archive(settings: Settings, held: Held | None = None, *, copy_in: Path | None = None) -> Iterator[Archive]:
+    """The archive of an account that has one, with its own catalog or with a copy of it, made in the directory
+    `copy_in`. To write to it, use `writing`; only to read it, `open_for_reading`.
 
     Raises:
         ConfigError: there is none yet.
     """
     require_archive(settings)
-    file = copy or settings.archive.path / CATALOG
-    catalog = SqlCatalog(file)
+    place = catalog_place(settings)
+    if copy_in is not None:
+        place = place.copied(copy_in)
+    catalog = place.open()
     bucket, lease = (held.bucket, held.lease) if held else (None, None)
     stored = open_store(settings, catalog.frames, bucket, lease)
     try:
-        is_copy = copy is not None
-        yield Archive(settings, stored.store, stored.journal, catalog, file, is_copy, stored.bucket, lease)
+        yield Archive(settings, stored.store, stored.journal, catalog, place, copy_in, stored.bucket, lease)
     finally:
         stored.close(keep_bucket=held is not None)
         catalog.close()
-
-
-@contextmanager
-def scratch_catalog(archive: Archive, word: str) -> Iterator[SqlCatalog]:
-    """A new, empty catalog beside the archive's own, for as long as it is needed."""
-    path = archive.catalog_file.with_name(f"{archive.catalog_file.name}.{word}")
-    remove_catalog(path)
-    catalog = SqlCatalog(path)
-    try:
-        yield catalog
-    finally:
-        catalog.close()
-        remove_catalog(path)
-
-
-def install_catalog(archive: Archive, word: str) -> Path | None:
-    """Put the scratch catalog `word` in the place of the archive's own; returns where that is now, if there was
-    one. Both are closed on return, and opened again when they are used."""
-    current = archive.catalog_file
-    archive.catalog.close()
-    aside = current.with_name(f"{current.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    return aside if swap_catalog(current.with_name(f"{current.name}.{word}"), current, aside) else None
 
 
 @contextmanager

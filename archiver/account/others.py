@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from archiver.account.catalog import catalog_place
 from archiver.account.neighbours import Neighbours, neighbours_of
-from archiver.account.note import CATALOG
 from archiver.account.sharing import Mailbox, fill_one, mailbox, mailbox_of, named
-from archiver.catalog.sqlite.claims import claims, fillers, last_segment
 from archiver.config.load import load_account, written_destination
 from archiver.config.settings import Settings
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
@@ -63,13 +62,14 @@ class AccountsBeside:
     def claimed(self, copies: Mapping[KnownTarget, Sequence[Copy]]) -> Mapping[KnownTarget, Mapping[int, str]]:
         found: defaultdict[KnownTarget, dict[int, str]] = defaultdict(dict)
         ours = {target: {copy.uid: copy for copy in its} for target, its in copies.items()}
-        own = _catalog(self._settings).resolve()
+        own = catalog_place(self._settings)
         theirs = {each.file for each in self._of_this_mailbox()}
         for each in self._beside.settings:
-            if not _catalog(each).exists() or _catalog(each).resolve() == own:
-                continue
+            place = catalog_place(each)
             try:
-                claimed = claims(_catalog(each), {target: uids.keys() for target, uids in ours.items()})
+                if not place.exists() or place == own:
+                    continue
+                claimed = place.claims().copies({target: uids.keys() for target, uids in ours.items()})
             except ArchiverError:
                 if each.file in theirs:
                     raise
@@ -83,8 +83,8 @@ class AccountsBeside:
         return found
 
     def _is_filled_by(self, other: Settings, raw: bytes) -> bool:
-        catalog = _catalog(other)
-        return catalog.exists() and any(mailbox(*each) == self._mailbox for each in fillers(catalog, raw))
+        place = catalog_place(other)
+        return place.exists() and any(mailbox(*each) == self._mailbox for each in place.claims().fillers(raw))
 
     def _may_fill_it(self, wrong: Path) -> bool:
         """Whether a file with mistakes may be that of an account which is replayed to this mailbox."""
@@ -111,27 +111,27 @@ class AccountsBeside:
                 yield each
 
 
-def _catalog(settings: Settings) -> Path:
-    return settings.archive.path / CATALOG
-
-
 def _require_caught_up(settings: Settings) -> None:
     """
     Raises:
         ArchiverError: the catalog does not know all that its journal says; or it is not here, and the journal is.
     """
-    catalog = _catalog(settings)
-    if not catalog.exists():
-        if settings.archive.s3 is not None or catalog.with_name("journal").is_dir():
-            raise IntegrityError(f"{catalog}: is not here, so nobody knows which mail {settings.account} counts on")
+    place = catalog_place(settings)
+    if not place.exists():
+        if settings.archive.s3 is not None or _journal(settings).is_dir():
+            raise IntegrityError(f"{place}: is not here, so nobody knows which mail {settings.account} counts on")
         return  # an account that was never run counts on nothing
     newest = max((int(found[1]) for found in _segments(settings)), default=0)
-    if newest > last_segment(catalog):
-        raise IntegrityError(f"{catalog}: does not know yet what its journal says; run {settings.account} once")
+    if newest > place.claims().last_segment():
+        raise IntegrityError(f"{place}: does not know yet what its journal says; run {settings.account} once")
+
+
+def _journal(settings: Settings) -> Path:
+    return settings.archive.path / "journal"
 
 
 def _segments(settings: Settings) -> Iterator[re.Match[str]]:
-    directory = settings.archive.path / "journal"
+    directory = _journal(settings)
     try:
         names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
     except OSError as error:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from archiver.account.note import CATALOG, require_archive, why_not_this
+from archiver.account.catalog import catalog_place
+from archiver.account.note import require_archive, why_not_this
 from archiver.account.opening import Archive, locked, open_archive
-from archiver.catalog.sqlite.copying import copy_catalog, is_writable
 from archiver.config.load import Settings
-from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError
+from archiver.errors import ConfigError, IntegrityError
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
 from archiver.storage.run_lock import reader_lock
@@ -33,35 +33,19 @@ def open_for_reading(settings: Settings) -> Iterator[Archive]:
         ArchiveNotWritable: this user cannot read the catalog, or there is no room for a copy.
     """
     require_archive(settings)
-    file = settings.archive.path / CATALOG
-    if _is_usable(settings, file):
+    if catalog_place(settings).is_writable():
         with open_archive(settings) as archive:
             _require_own(archive)
             yield archive
         return
-    with tempfile.TemporaryDirectory(prefix="archiver-", ignore_cleanup_errors=True) as scratch:
-        copy = Path(scratch) / CATALOG
-        copy_catalog(file, copy)
-        with open_archive(settings, copy=copy) as archive:
-            if settings.archive.s3 is None:
-                _catch_up(archive)
-            _require_own(archive)
-            yield archive
-
-
-def _is_usable(settings: Settings, file: Path) -> bool:
-    """Whether SQLite can work on the catalog; whatever else is wrong with it shows when it is used."""
-    if not is_writable(file):
-        return False
-    if file.exists():
-        try:
-            with open_archive(settings) as archive:
-                archive.catalog.last_segment()
-        except ArchiveNotWritable:
-            return False
-        except ArchiverError:
-            pass
-    return True
+    with (
+        tempfile.TemporaryDirectory(prefix="archiver-", ignore_cleanup_errors=True) as scratch,
+        open_archive(settings, copy_in=Path(scratch)) as archive,
+    ):
+        if settings.archive.s3 is None:
+            _catch_up(archive)
+        _require_own(archive)
+        yield archive
 
 
 def _catch_up(archive: Archive) -> None:
@@ -74,7 +58,7 @@ def _catch_up(archive: Archive) -> None:
 
 
 def _require_own(archive: Archive) -> None:
-    if not archive.catalog_file.exists():
+    if not archive.place.exists():
         return
     identity = archive.catalog.identity()
     if identity is not None and (reason := why_not_this(archive.settings, identity, "never")) is not None:
@@ -89,7 +73,7 @@ def existing_archive(settings: Settings) -> Iterator[Archive]:
         ConfigError: one of them is not there.
     """
     with open_for_reading(settings) as archive:
-        if not archive.catalog_file.exists():
+        if not archive.place.exists():
             hint = "`archiver rebuild` makes it again from the journal"
             raise ConfigError(str(settings.archive.path), ["the archive's catalog is not there"], hint=hint)
         yield archive

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from archiver.facts.archive import ArchiveFact, Segment
@@ -10,6 +12,7 @@ from archiver.facts.query import Found, Query, Unindexed
 from archiver.facts.replica import (
     Address,
     Attempt,
+    Claim,
     Copy,
     CopyTally,
     Intent,
@@ -38,8 +41,79 @@ from archiver.mail.model import (
 )
 
 
+class CatalogPlace(Protocol):
+    """Where the catalog of one archive is, whether there is one yet or not. Its text names it for people; two that
+    are the same place are equal."""
+
+    def exists(self) -> bool:
+        """Whether there is a catalog.
+
+        Raises:
+            ArchiveNotWritable: this user may not look.
+        """
+
+    def is_writable(self) -> bool:
+        """Whether this user can work on the catalog, and there is room. Whatever else is wrong with it shows when
+        it is used."""
+
+    def open(self) -> Catalog:
+        """The catalog; it is opened, and made if there is none, when it is first used."""
+
+    def scratch(self, word: str) -> AbstractContextManager[Catalog]:
+        """A new, empty catalog of this name, for as long as it is needed. One of that name that a killed process
+        left is removed first."""
+
+    def install(self, word: str) -> str | None:
+        """Put the scratch catalog `word` in the place of the archive's own, which is kept; returns the name under
+        which it is kept, None if there was none. Both have to be closed.
+
+        Interrupted, there is the old one, none (which the next run makes from the journal), or the new one.
+
+        Raises:
+            ArchiveNotWritable: it cannot be put there.
+        """
+
+    def remove_scratches(self, is_abandoned: Callable[[str], bool]) -> None:
+        """Remove the scratch catalogs, by their words, that killed processes left."""
+
+    def copied(self, directory: Path) -> CatalogPlace:
+        """A copy of the catalog for this user alone, as it was at one moment, also while a run writes to the
+        catalog, for as long as `directory` is there. There is none if there is no catalog. Nothing is changed where
+        the catalog is.
+
+        Raises:
+            ArchiveNotWritable: this user cannot read it, or there is no room for the copy.
+            IntegrityError: it is damaged.
+            Locked: somebody writes to it all the time.
+        """
+
+    def claims(self) -> Claims:
+        """What the account of this catalog claims at destinations, for another account."""
+
+
+class Claims(Protocol):
+    """What another account's catalog says of destinations. It is only read: not made, not upgraded to this version.
+
+    Every method raises ArchiverError if the catalog cannot be read or is of a newer version.
+    """
+
+    def last_segment(self) -> int:
+        """The number of the newest segment of the journal that the catalog has applied."""
+
+    def copies(self, uids: Mapping[KnownTarget, Collection[int]]) -> Sequence[Claim]:
+        """What the account claims of these UIDs in folders of those names and UIDVALIDITYs, at whatever
+        destination."""
+
+    def fillers(self, raw: bytes) -> Sequence[tuple[str, str]]:
+        """The hosts and users at which the account fills a folder of that name, or once did."""
+
+
 class Catalog(Protocol):
-    """The facts, queryable. `apply` is the only way facts get in."""
+    """The facts, queryable. `apply` is the only way facts get in. A catalog is opened at the first call, in the
+    thread or forked child that makes it, and again after `close`."""
+
+    def close(self) -> None:
+        """Close it; may be called twice."""
 
     def last_segment(self) -> tuple[int, Digest]:
         """Number and digest of the newest segment applied; (0, "") for none."""
@@ -53,6 +127,9 @@ class Catalog(Protocol):
 
     def identity(self) -> ArchiveFact | None:
         """Whose archive this is; None when new."""
+
+    def begun_by(self) -> str | None:
+        """The run that began the archive; None when new."""
 
     def folders(self) -> Mapping[bytes, KnownFolder]:
         """All folders ever seen, by their raw name."""
@@ -175,6 +252,9 @@ class Copies(Protocol):
 
     def targets(self, destination: int) -> Mapping[bytes, KnownTarget]:
         """The current targets by their raw names; ended ones are not among them."""
+
+    def holding(self, destination: int) -> Mapping[bytes, tuple[int, int]]:
+        """UIDVALIDITY and number of our copies in each current target, by its raw name."""
 
     def work(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
         """How many messages `pending` would give, and their octets."""

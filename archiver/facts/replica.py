@@ -79,6 +79,19 @@ class KnownDestination:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """A copy that another account has at a destination and did not see go, in what we know as `target`: of a
+    message with this digest, at a destination that was reached at this host and user, as they were written then.
+    One that was reached at several is a claim for each."""
+
+    target: KnownTarget
+    host: str
+    user: str
+    uid: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class Stranger:
     """A message at a destination of which nothing is recorded. `size` is RFC822.SIZE, `arrived` the INTERNALDATE in
     seconds since 1970."""

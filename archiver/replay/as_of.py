@@ -160,6 +160,9 @@ class PastCopies:
     def targets(self, destination: int) -> Mapping[bytes, KnownTarget]:
         return self._now.targets(destination)
 
+    def holding(self, destination: int) -> Mapping[bytes, tuple[int, int]]:
+        return self._now.holding(destination)
+
     def lacking(self, target: int, keys: Collection[MessageKey]) -> Collection[MessageKey]:
         return self._now.lacking(target, keys)
 

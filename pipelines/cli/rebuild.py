@@ -59,7 +59,7 @@ class Rebuilt:
     segments: int = 0
     messages: int = 0
     orphans: tuple[str, ...] = ()
-    aside: Path | None = None
+    aside: str | None = None
 
 
 def rebuild_account(settings: Settings, listener: Listener) -> AccountOutcome[Rebuilt]:
@@ -84,9 +84,7 @@ def _rebuild(settings: Settings, emit: Emit) -> AccountOutcome[Rebuilt]:
 
 
 def _make_catalog(archive: Archive, emit: Emit) -> Rebuilt:
-    from archiver.account.opening import install_catalog, scratch_catalog
-
-    with scratch_catalog(archive, _REBUILD) as scratch:
+    with archive.place.scratch(_REBUILD) as scratch:
         segments = replay_journal(archive.journal, scratch, STOP.check)
         require_no_loss(scratch, _last_known(archive, emit))
         emit(Noted(f"{segments} segments of the journal read; reading the store"))
@@ -94,13 +92,14 @@ def _make_catalog(archive: Archive, emit: Emit) -> Rebuilt:
         messages = sum(1 for _ in scratch.placements())
         scratch.close()
         archive.begin_work()  # the next run ends it: it adopts what has no record
-        aside = install_catalog(archive, _REBUILD)
+        archive.catalog.close()
+        aside = archive.place.install(_REBUILD)
     return Rebuilt(segments, messages, orphans, aside)
 
 
 def _last_known(archive: Archive, emit: Emit) -> int:
     """The last segment that the old catalog knows; 0 if there is no catalog or it cannot be read."""
-    if not archive.catalog_file.exists():
+    if not archive.place.exists():
         return 0
     try:
         return archive.catalog.last_segment()[0]
@@ -116,6 +115,6 @@ def to_json(outcome: AccountOutcome[Rebuilt]) -> dict[str, Any]:
             "segments": rebuilt.segments,
             "messages": rebuilt.messages,
             "orphans": [printable(path) for path in rebuilt.orphans],
-            "aside": None if rebuilt.aside is None else str(rebuilt.aside),
+            "aside": rebuilt.aside,
         }
     )

@@ -169,11 +169,9 @@ def octets_to_read(settings: Settings, sample: float | None, *, deep: bool) -> C
 
 
 def _verify_archive(archive: Archive, options: VerifyOptions, emit: Emit) -> VerifyResult:
-    from archiver.account.opening import scratch_catalog
-
     began = _lease(archive)
     caught_up = _catch_up(archive)
-    with scratch_catalog(archive, _VERIFY) as scratch:
+    with archive.place.scratch(_VERIFY) as scratch:
         rebuilt = None
         if caught_up and options.sample is None:
             try:

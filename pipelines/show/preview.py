@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from archiver.account.catalog import catalog_place
 from archiver.account.meeting import check_source
 from archiver.account.neighbours import sharing_of
-from archiver.account.note import CATALOG, has_archive, place_of_archive, why_not_begin
+from archiver.account.note import has_archive, place_of_archive, why_not_begin
 from archiver.account.opening import Archive, connect_once, no_spool, rules_of, source_of, stranger_to
 from archiver.account.reading import open_for_reading
 from archiver.account.sharing import Sharing
@@ -203,7 +204,7 @@ def preview_account(
     try:
         STOP.check()
         server, listed = _look(settings)
-        if not (settings.archive.path / CATALOG).exists():
+        if not catalog_place(settings).exists():
             plan = _plan_anew(settings, listed)
             return _preview(settings, place, server, listed, plan, {}, {}, {}), AtSource(listed, _chosen(plan))
         with open_for_reading(settings) as archive:

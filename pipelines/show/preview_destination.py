@@ -10,11 +10,11 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from archiver.account.catalog import catalog_place
 from archiver.account.meeting import copies_at, known_number, look_at_both, look_at_meeting, removed_at, words_of
-from archiver.account.note import CATALOG
 from archiver.account.reading import open_for_reading
 from archiver.account.replay import look_at_destination, map_rules
-from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.catalog.port import Catalog
 from archiver.config.load import Settings
 from archiver.destination.folder_map.not_ours import Held, NotOurs, not_ours
 from archiver.errors import ArchiverError, ConfigError
@@ -126,9 +126,9 @@ def preview_destination(settings: Settings, source: AtSource, word: Word = "ask"
 
 
 @contextmanager
-def _catalog_of(settings: Settings) -> Iterator[SqlCatalog | None]:
+def _catalog_of(settings: Settings) -> Iterator[Catalog | None]:
     """What the account's archive knows; None where there is none."""
-    if not (settings.archive.path / CATALOG).exists():
+    if not catalog_place(settings).exists():
         yield None
         return
     with open_for_reading(settings) as archive:
@@ -139,7 +139,7 @@ def _compared(
     preview: DestinationPreview,
     chosen: Sequence[Folder],
     listed: DestinationFolders,
-    catalog: SqlCatalog | None,
+    catalog: Catalog | None,
     number: int | None,
 ) -> DestinationPreview:
     """With the map of the folders, and what the destination holds. Folders of the archive keep their numbers."""

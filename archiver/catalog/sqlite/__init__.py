@@ -1,5 +1,6 @@
 """A catalog in an SQLite file, over SQLAlchemy Core. docs/formats.md specifies the tables.
 
+place           where a catalog is: opened, made again, copied, put aside
 catalog         the adapter
 database        the file: private, local, durable at every commit, its troubles in our errors
 schema          the tables
@@ -7,7 +8,7 @@ migrations      how an older catalog becomes a newer one
 apply           what each fact changes in the tables
 reading         rows of messages as values
 replica         what is known of destinations
-claims          what other accounts' catalogs say of messages at a destination
+claims          what another account's catalog says of messages at a destination
 tallies         the equation of every folder
 search          messages by what their headers say
 runs            which runs there were, and their steps

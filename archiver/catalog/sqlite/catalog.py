@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Row, func, insert, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from archiver.catalog.sqlite.apply.archive import apply_facts
 from archiver.catalog.sqlite.database import Database
@@ -47,7 +45,7 @@ from archiver.catalog.sqlite.schema import (
 )
 from archiver.catalog.sqlite.search import SqlMessageIndex
 from archiver.catalog.sqlite.tallies import tallies
-from archiver.errors import ConfigError, IntegrityError
+from archiver.errors import IntegrityError
 from archiver.facts.archive import ArchiveFact, Segment
 from archiver.mail.model import (
     Attributes,
@@ -69,15 +67,15 @@ AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
 
 
 class SqlCatalog:
-    """The catalog of one archive in an SQLite file, given by its path or as `sqlite:///path`.
+    """The catalog of one archive in an SQLite file.
 
     Opened at the first call, in whatever thread or forked child that is, and again after `close`. Any call raises
     ConfigError if the database is of a newer version or on a network file system, IntegrityError if it is damaged,
     ArchiveNotWritable if its disk is full or read-only, Locked if another process keeps it occupied.
     """
 
-    def __init__(self, place: Path | str, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-        self._database = Database(_file(place), migrations)
+    def __init__(self, file: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+        self._database = Database(file, migrations)
 
     def close(self) -> None:
         """Close the database; may be called twice."""
@@ -289,21 +287,6 @@ class SqlCatalog:
 
 _PLACED = of_messages(*PLACE)
 _BY_DIGEST = _PLACED.order_by(MESSAGE.c.digest, MESSAGE.c.epoch, MESSAGE.c.uid)
-
-
-def _file(place: Path | str) -> Path:
-    """The file that a path or a URL names."""
-    if isinstance(place, Path) or "://" not in place:
-        return Path(place)
-    try:
-        url = make_url(place)
-    except ArgumentError as error:
-        raise ConfigError("catalog", ["not a database URL"], hint="leave it out for a local file") from error
-    if url.get_backend_name() != "sqlite" or not url.database:
-        raise ConfigError(
-            "catalog", [f"{url.drivername} is not supported"], hint="use sqlite:///path, or leave it out"
-        )
-    return Path(url.database)
 
 
 def _last_segment(connection: Connection) -> tuple[int, Digest]:

@@ -25,7 +25,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NOT_ITSELF = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 
 
-def is_writable(path: Path) -> bool:
+def can_write(path: Path) -> bool:
     """Whether this user can work on the catalog at `path`, with the files that SQLite keeps next to it.
 
     NOTE: root may write whatever the permissions say, but not on a read-only file system, nor an immutable file.

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from archiver.errors import ArchiveNotWritable
 
-_SIDE_FILES = ("-shm", "-wal")
+SIDE_FILES = ("-shm", "-wal")
 
 
 def remove_catalog(path: Path) -> None:
     """Remove a catalog that was not finished; fine if there is none."""
-    for suffix in ("", *_SIDE_FILES):
+    for suffix in ("", *SIDE_FILES):
         _with_suffix(path, suffix).unlink(missing_ok=True)
 
 
@@ -31,7 +31,7 @@ def swap_catalog(new: Path, current: Path, aside: Path) -> bool:
     """
     try:
         # The side files first: without them the old main file is what it was a while ago.
-        for suffix in _SIDE_FILES:
+        for suffix in SIDE_FILES:
             _rename(_with_suffix(current, suffix), _with_suffix(aside, suffix))
         was_there = _rename(current, aside)
         _sync_directory(current.parent)

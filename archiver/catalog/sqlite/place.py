@@ -1,0 +1,116 @@
+"""Where an archive's catalog is: an SQLite file, which need not be there yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.catalog.sqlite.claims import SqlClaims
+from archiver.catalog.sqlite.copying import can_write, copy_catalog
+from archiver.catalog.sqlite.swap import SIDE_FILES, remove_catalog, swap_catalog
+from archiver.errors import ArchiveNotWritable, ArchiverError
+
+_ASIDE = "before-"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SqlitePlace:
+    """Implements `archiver.catalog.port.CatalogPlace`. A scratch catalog is a file next to `file`, named for its
+    word."""
+
+    file: Path
+
+    def __str__(self) -> str:
+        return os.fspath(self.file)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SqlitePlace) and self.file.resolve() == other.file.resolve()
+
+    def __hash__(self) -> int:
+        return hash(self.file.resolve())
+
+    def exists(self) -> bool:
+        """Whether there is a catalog.
+
+        Raises:
+            ArchiveNotWritable: this user may not look.
+        """
+        try:
+            return self.file.exists()
+        except OSError as error:
+            hint = "give this user access to the archive, or change [archive] path"
+            raise ArchiveNotWritable(f"{self.file}: {error.strerror}", hint=hint) from error
+
+    def is_writable(self) -> bool:
+        """Whether this user can work on the catalog, and its disk has room. Whatever else is wrong with it shows
+        when it is used."""
+        if not can_write(self.file):
+            return False
+        if self.file.exists():
+            try:
+                with closing(self.open()) as catalog:
+                    catalog.last_segment()
+            except ArchiveNotWritable:
+                return False
+            except ArchiverError:
+                pass
+        return True
+
+    def open(self) -> SqlCatalog:
+        """The catalog; the file is opened, and made if there is none, when it is first used."""
+        return SqlCatalog(self.file)
+
+    @contextmanager
+    def scratch(self, word: str) -> Iterator[SqlCatalog]:
+        """A new, empty catalog of this name next to the archive's own, for as long as it is needed. One of that
+        name that a killed process left is removed first."""
+        file = self._scratch(word)
+        remove_catalog(file)
+        catalog = SqlCatalog(file)
+        try:
+            yield catalog
+        finally:
+            catalog.close()
+            remove_catalog(file)
+
+    def install(self, word: str) -> str | None:
+        """Put the scratch catalog `word` in the place of the archive's own, which is kept; returns where that is
+        now, None if there was none. Both have to be closed.
+
+        Interrupted, there is the old one, none (which the next run makes from the journal), or the new one.
+        """
+        aside = self._scratch(f"{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        return os.fspath(aside) if swap_catalog(self._scratch(word), self.file, aside) else None
+
+    def remove_scratches(self, is_abandoned: Callable[[str], bool]) -> None:
+        """Remove the scratch catalogs, by their words, that killed processes left."""
+        prefix = f"{self.file.name}."
+        for path in self.file.parent.glob(f"{prefix}*"):
+            word = path.name.removeprefix(prefix)
+            if not word.startswith(_ASIDE) and not word.endswith(SIDE_FILES) and is_abandoned(word):
+                remove_catalog(path)
+
+    def copied(self, directory: Path) -> SqlitePlace:
+        """A copy of the catalog in `directory`, as it was at one moment, also while a run writes to it. There is
+        none if there is no catalog. Nothing is written next to the catalog itself.
+
+        Raises:
+            ArchiveNotWritable: this user cannot read it, or there is no room for the copy.
+            IntegrityError: it is damaged.
+            Locked: somebody writes to it all the time.
+        """
+        copy = directory / self.file.name
+        copy_catalog(self.file, copy)
+        return SqlitePlace(copy)
+
+    def claims(self) -> SqlClaims:
+        """What the catalog claims at destinations, read as it lies there."""
+        return SqlClaims(self.file)
+
+    def _scratch(self, word: str) -> Path:
+        return self.file.with_name(f"{self.file.name}.{word}")
