@@ -35,8 +35,8 @@ from archiver.account.replay import (
 )
 from archiver.archive.plan import expected_fetch
 from archiver.archive.run import plan_archive
-from archiver.archive.scanned import Retry
-from archiver.archive.unrecorded import Orphans
+from archiver.archive.scanned import QuarantineRetry
+from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.config.load import ServerSettings, Settings, load_account
 from archiver.control import utc_now
 from archiver.errors import Throttled
@@ -252,14 +252,14 @@ class ArchiveFolders(AccountTask):
             listed = listing_from_json(ledger.step_result(self.run_id, EnumerateFolders.step) or "[]")
             is_settled = archive.is_settled
             archive.begin_work()
-            orphans = Orphans() if is_settled else settle(archive, self.tell)
-            retry: Retry = "due" if self.retry == "due" else "all"
+            unrecorded = UnrecordedFiles() if is_settled else settle(archive, self.tell)
+            retry: QuarantineRetry = "due" if self.retry == "due" else "all"
             self.tell(expected_work(archive, listed, retry))
             refused = archive_listed(
                 archive,
                 recorder,
                 listed,
-                orphans,
+                unrecorded,
                 control=STOP.control(self.tell),
                 retry=retry,
                 accept=self.retry == "accept",
@@ -373,7 +373,7 @@ def limited(server: ServerSettings) -> dict[str, int]:
     return {name: server.connections} if is_limited else {}
 
 
-def expected_work(archive: Archive, listed: Sequence[Listed], retry: Retry) -> Expected:
+def expected_work(archive: Archive, listed: Sequence[Listed], retry: QuarantineRetry) -> Expected:
     """About what the run will fetch."""
     settings, catalog = archive.settings, archive.catalog
     plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry=retry)

@@ -16,10 +16,10 @@ from archiver.account.lease import Held, give_back, hold
 from archiver.account.note import Begin, require_archive, why_not_begin, why_not_this
 from archiver.account.store import open_store
 from archiver.archive.context import Context
-from archiver.archive.plan import shown_epochs
+from archiver.archive.plan import live_epochs
 from archiver.archive.run import Rules, archive_folders, record_folders
-from archiver.archive.scanned import Retry
-from archiver.archive.unrecorded import Orphans
+from archiver.archive.scanned import QuarantineRetry
+from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.catalog.port import Catalog, CatalogPlace
 from archiver.config.load import Settings
 from archiver.control import RunControl, utc_now
@@ -257,10 +257,10 @@ def archive_listed(
     archive: Archive,
     recorder: Recorder,
     listed: Sequence[Listed],
-    orphans: Orphans,
+    unrecorded: UnrecordedFiles,
     *,
     control: RunControl,
-    retry: Retry = "due",
+    retry: QuarantineRetry = "due",
     accept: bool = False,
 ) -> Mapping[bytes, str]:
     """The archive step over this archive; why folders could not be opened that it never held, by raw name.
@@ -298,8 +298,8 @@ def archive_listed(
         control=archive.guarded(control),
         folders=folders,
         epochs=epochs,
-        shown=shown_epochs(listed, folders, epochs),
-        orphans=orphans,
+        live=live_epochs(listed, folders, epochs),
+        unrecorded=unrecorded,
         refused={},
     )
     archive_folders(context, listed, rules_of(settings))
@@ -313,7 +313,7 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
-def settle(archive: Archive, progress: Progress) -> Orphans:
+def settle(archive: Archive, progress: Progress) -> UnrecordedFiles:
     """After a run that did not end well: bring the store to what the catalog says, keep what it left."""
     progress(Noted("what the last run left may not be as the catalog says: looking through the store"))
-    return Orphans(archive.store.settle(archive.catalog))
+    return UnrecordedFiles(archive.store.settle(archive.catalog))

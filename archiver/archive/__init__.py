@@ -3,12 +3,12 @@
 run            all folders, over several connections
 plan           pure: what to fetch, and which epoch a folder is in
 context        what the connections share
-queue          what is left to do, shared by the connections
-worker         one connection: folders scanned, messages fetched, batches kept
+queue          the work that is left, shared by the connections
+worker         one connection: scans folders, fetches messages, keeps its batch
 folder_scan    one folder opened: what is new, changed, vanished (RFC 7162)
-scanned        what was found in it
-absence        what is no longer shown: gone, or only hidden
-rematch        known messages found again under a new UIDVALIDITY, without a download
-unrecorded     octets that a crashed run left without facts
-others         whether the server gives any message at all
+scanned        the result of a folder scan
+absence        messages that the server no longer shows: gone, or only hidden
+rematch        known messages matched under a new UIDVALIDITY, without a download
+unrecorded     files and objects that a crashed run stored but did not record
+delivery       whether the server delivers any message at all
 """

@@ -1,4 +1,4 @@
-"""What a server does not show any more: what of it is gone, and what may only be hidden."""
+"""Messages that a server no longer shows: which of them are gone, and which may only be hidden."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from archiver.mail.window import hidden_among, is_window
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """One folder's messages that it does not show; the facts go into `batch`. `is_whole`: a person says that the
-    server shows all there is."""
+    """The messages that one folder no longer shows; their facts go into `batch`. `is_whole`: the account file says
+    that the server shows the whole folder ([folders] whole)."""
 
     known: KnownFolder
     epoch: KnownEpoch
@@ -25,10 +25,10 @@ class Absence:
     is_whole: bool
 
     def at_window(self, listed: Listed, opened: Opened, present: Collection[int]) -> bool:
-        """Whether the folder shows a number at which providers cut, in any answer: some cut one and not the other,
-        and mail may come and go in between."""
-        told = listed.status.messages if listed.status is not None else None
-        return not self.is_whole and is_window((told, opened.status.messages, len(present)))
+        """Whether any answer has a count at which providers cut a folder off. Some servers cut only one of the
+        answers, and mail may come and go in between."""
+        listed_count = listed.status.messages if listed.status is not None else None
+        return not self.is_whole and is_window((listed_count, opened.status.messages, len(present)))
 
     def conclude(
         self,
@@ -39,8 +39,9 @@ class Absence:
         at_window: bool,
         accept: bool,
     ) -> set[int]:
-        """Record what is gone of the messages that are `held`, or `waiting` in quarantine. What may only be
-        hidden stays as it is, and is returned. `accept`: a person accepts what waits in quarantine."""
+        """Record which messages are gone, of those that are `held` or `waiting` in quarantine. Messages that may
+        only be hidden stay as they are; returns their UIDs. `accept`: the user accepts the loss of what waits in
+        quarantine."""
         quarantined = {each.uid for each in waiting}
         absent = {*held, *quarantined}.difference(present)
         hidden: set[int] = set()
@@ -49,7 +50,7 @@ class Absence:
             hidden = hidden_among(absent, present, at_window=at_window, hidden_before=before)
         self._vanish(absent.difference(hidden, quarantined - set(held)))
         self._release(absent & quarantined - hidden)
-        # What is not shown cannot be tried, so a person may accept its loss without that.
+        # A message that is not shown cannot be tried, so its loss can be accepted without another try.
         for each in (each for each in waiting if accept and each.uid in hidden):
             fact = QuarantinedFact(
                 self.epoch.number, each.uid, each.step, each.reason, each.server_reply, True, self.now()

@@ -1,12 +1,12 @@
-"""What the connections of one account share in the archive step."""
+"""What the connections of one account share while they archive."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from archiver.archive.scanned import Retry
-from archiver.archive.unrecorded import Orphans
+from archiver.archive.scanned import QuarantineRetry
+from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.catalog.port import Catalog
 from archiver.control import RunControl
 from archiver.journal.recorder import Recorder
@@ -19,12 +19,12 @@ from archiver.storage.port import MessageStore
 class Context:
     """What the connections of one account share.
 
-    `connect(extra, leave)` makes a source that connects when it is first used, an `extra` one at once or not at
-    all; `leave` is that of the connection's `Member`; `check_stop` raises when the run is to end; `now` is UTC in
-    ISO 8601; `retry` says which quarantined messages are tried, `accept` that a person takes what the server gives;
-    `whole` are globs of the folders that a person calls whole, whatever number of messages they show; `shown` are
-    the epochs the server still shows; `orphans` are octets that a crashed run left without facts; `refused` gathers
-    why folders could not be opened.
+    `connect(extra, leave)` makes a source that connects when it is first used; an `extra` one connects immediately,
+    or fails. `leave` is that of the connection's `Member`. `retry` says which quarantined messages are tried;
+    `accept`: the user accepts whatever the server delivers for them. `whole` are globs of the folders that count as
+    complete, whatever number of messages they show. `live` are the epochs that the server still shows. `unrecorded`
+    are messages that a crashed run stored but did not record. `refused` collects the reasons why folders could not
+    be opened, by raw name.
     """
 
     connect: Callable[[bool, Callable[[], bool]], MailSource]
@@ -33,11 +33,11 @@ class Context:
     recorder: Recorder
     search: str | None
     whole: Sequence[str]
-    retry: Retry
+    retry: QuarantineRetry
     accept: bool
     control: RunControl
     folders: Mapping[bytes, KnownFolder]
     epochs: Mapping[int, KnownEpoch]
-    shown: frozenset[tuple[str, int]]
-    orphans: Orphans
+    live: frozenset[tuple[str, int]]
+    unrecorded: UnrecordedFiles
     refused: dict[bytes, str]

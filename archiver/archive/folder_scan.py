@@ -1,8 +1,8 @@
-"""One folder opened: which epoch it is in, what is new, what changed its flags, what vanished.
+"""One folder opened: which epoch it is in, what is new, which flags changed, what vanished.
 
-The survey looks again at everything the plan assumed, because the plan was made from another connection's
-view. It ends with the UIDs whose octets have to be fetched. Where the server's own numbers disagree, what it names
-is fetched, and nothing is concluded from what it does not name.
+The scan checks everything the plan assumed, because the plan was made from another connection's view. Its result
+is the set of UIDs to fetch. Where the server's own counts disagree, the messages that it lists are fetched, and
+nothing is concluded about those that it does not list.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from heapq import nlargest
 from itertools import islice
 
 from archiver.archive.absence import Absence
-from archiver.archive.plan import PROBED, Verdict, doubt_left, doubt_same, is_due, judge_epoch
-from archiver.archive.rematch import Match, known_again
-from archiver.archive.scanned import Retry, Surveyed
-from archiver.archive.unrecorded import Orphans, adopted
+from archiver.archive.plan import PROBED, EpochVerdict, compare_known, compare_unrecorded, is_due, judge_epoch
+from archiver.archive.rematch import Match, find_known
+from archiver.archive.scanned import QuarantineRetry, ScannedFolder
+from archiver.archive.unrecorded import UnrecordedFiles, unrecorded_fact
 from archiver.catalog.port import Catalog
 from archiver.errors import CountsDisagree, IntegrityError
 from archiver.events import Noted, Progress
@@ -39,15 +39,22 @@ from archiver.mail.window import window_words
 from archiver.source.port import MailSource
 from archiver.storage.port import MessageStore
 
+#: Why a new epoch begins, for people.
+NEW_EPOCH: Mapping[EpochVerdict, str] = {
+    "uidvalidity": "UIDVALIDITY changed",
+    "rewound": "the server went back to an earlier state",
+    "source": "the source is another server now",
+}
+
 
 @dataclass(slots=True)
-class Surveyor:
-    """Surveys folders over one connection; its facts go into that connection's batch.
+class FolderScanner:
+    """Scans folders over one connection; its facts go into that connection's batch.
 
-    `shown` are the epochs the server still shows (`plan.shown_epochs`): mail of others, or mail that vanished, may
-    be known again in a new epoch. `whole` are globs of the folders that a person calls whole. `accept`: a person
-    accepts what waits in quarantine. `orphans` are octets that a crashed run left without facts. `rematch` is False
-    while the archive is new.
+    `live` are the epochs that the server still shows (`plan.live_epochs`). Mail of all other epochs, and mail that
+    vanished, may be matched in a new epoch. `whole` are globs of the folders that count as complete. `accept`: the
+    user accepts what waits in quarantine. `unrecorded` are messages that a crashed run stored but did not record.
+    `rematch` is False as long as no folder of the archive was ever complete.
     """
 
     source: MailSource
@@ -59,21 +66,22 @@ class Surveyor:
     now: Callable[[], str]
     search: str | None
     whole: Sequence[str]
-    retry: Retry
+    retry: QuarantineRetry
     accept: bool
-    shown: frozenset[tuple[str, int]]
-    orphans: Orphans
+    live: frozenset[tuple[str, int]]
+    unrecorded: UnrecordedFiles
     rematch: bool
 
-    def survey(self, listed: Listed, known: KnownFolder, epoch: KnownEpoch | None) -> Surveyed:
-        """Open the folder and find out. Facts about flags and vanished messages are left in the batch."""
+    def scan(self, listed: Listed, known: KnownFolder, epoch: KnownEpoch | None) -> ScannedFolder:
+        """Open the folder and compare it with the catalog. Facts about flags and vanished messages stay in the
+        batch until it is flushed."""
         opened = self.source.open(listed.folder, _resume(epoch), self._question(epoch))
         verdict = judge_epoch(epoch, opened.status)
         known_flags: dict[int, Flags] = {}
         odd: CountsDisagree | None = None
         if epoch is not None and verdict == "same":
             known_flags = self.catalog.known(epoch.number)
-            present, odd, seen = self._look_again(epoch, opened, known_flags)
+            present, odd, seen = self._present_and_probed(epoch, opened, known_flags)
             if self._other_mail(epoch, seen) or self._other_mail_left(known, epoch, present):
                 verdict = "rewound"
         self.store.reserve(known.directory, opened.keywords)
@@ -82,7 +90,7 @@ class Surveyor:
             known_flags, held = {}, {}
             present, odd = self._all()
         else:
-            # NOTE: the flags of those that are back were just seen, and their move waits in the batch.
+            # NOTE: not the messages that reappeared: their flags were just read, and their move waits in the batch.
             held = {uid: known_flags[uid] for uid in known_flags.keys() & present}
             known_flags |= self._take_back(epoch, {uid: seen[uid] for uid in seen.keys() - known_flags.keys()})
         matching = present if self.search is None else self.source.uids(self.search) & present
@@ -105,7 +113,7 @@ class Surveyor:
         quarantined = frozenset(each.uid for each in waiting if each.uid in present)
         not_due = {each.uid for each in waiting if not self._due(each)}
         wanted = matching - known_flags.keys() - not_due
-        surveyed = Surveyed(
+        scanned = ScannedFolder(
             listed=listed,
             known=known,
             epoch=epoch,
@@ -123,18 +131,18 @@ class Surveyor:
         if odd is not None:
             self.progress(Noted(str(odd)))
         if epoch.state is None and self.rematch and wanted:
-            self._match_again(surveyed, present)
-        return surveyed
+            self._match_again(scanned, present)
+        return scanned
 
     def _all(self) -> tuple[set[int], CountsDisagree | None]:
-        """All UIDs that the server names, and whether they cannot be all."""
+        """All UIDs that the server lists, and the error if its counts show that some are missing."""
         try:
             return self.source.uids(), None
         except CountsDisagree as error:
             return set(error.named), error
 
     def _question(self, epoch: KnownEpoch | None) -> str:
-        """What is going to be asked first of the folder, as far as that is known before it is open."""
+        """The SEARCH criteria that will be needed first, as far as they are known before the folder is open."""
         state = epoch.state if epoch else None
         if _resume(epoch) is None or state is None or state.uidnext is None:
             return "ALL"
@@ -145,31 +153,31 @@ class Surveyor:
 
     def _state(self, listed: Listed, epoch: KnownEpoch, opened: Opened) -> StateFact:
         status = opened.status
-        # Only STATUS tells the size, so it counts if nothing happened between it and the opening.
-        told = listed.status and replace(listed.status, size=None) == status
-        size = listed.status.size if listed.status and told else None
+        # Only STATUS has the size, so it is valid only if nothing changed between it and the opening.
+        unchanged = listed.status and replace(listed.status, size=None) == status
+        size = listed.status.size if listed.status and unchanged else None
         return StateFact(
             epoch.number, status.uidnext, status.highestmodseq, status.messages, self.search, self.now(), size
         )
 
-    def _look_again(
+    def _present_and_probed(
         self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]
     ) -> tuple[set[int], CountsDisagree | None, dict[int, Attributes]]:
-        """All UIDs on the server, whether it names others than it counts, and how the telling ones among them look
-        now: the newest known ones, since a server that went back in time gives the newest UIDs away first, and
-        those that had vanished and are back."""
-        present = self._told(epoch, opened, known)
+        """All UIDs on the server, the error if they disagree with its count, and the current attributes of some: of
+        the newest known ones, since a server that was restored from a backup reassigns the newest UIDs first, and
+        of those that had vanished and are back."""
+        present = self._from_qresync(epoch, opened, known)
         if present is not None:
             seen = self._probe(epoch, known, present)
             if len(seen) == min(PROBED, len(known.keys() & present)):
                 return present, None, seen
-            # Messages that should be there, or should be gone, are not: what QRESYNC told is not to be trusted.
+            # Some messages are missing that QRESYNC reported as present, so its answer cannot be trusted.
         present, odd = self._all()
         return present, odd, self._probe(epoch, known, present)
 
-    def _told(self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]) -> set[int] | None:
-        """All UIDs on the server by what QRESYNC told: only the new ones are asked for. None if it was not asked,
-        or if the count does not agree."""
+    def _from_qresync(self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]) -> set[int] | None:
+        """All UIDs on the server, derived from the QRESYNC answer; only the new ones are requested. None if QRESYNC
+        was not used, or if the count does not agree."""
         state = epoch.state
         if opened.vanished is None or state is None or state.uidnext is None:
             return None
@@ -183,23 +191,25 @@ class Surveyor:
 
     def _probe(self, epoch: KnownEpoch, known: Mapping[int, Flags], present: set[int]) -> dict[int, Attributes]:
         newest = nlargest(PROBED, known.keys() & present)
-        # NOTE: also those above the last UIDNEXT: a pass that failed after it may have met them, under other mail.
+        # NOTE: includes UIDs above the last UIDNEXT: a later pass that failed may have stored other mail under
+        # them.
         asked = {*newest, *self.catalog.attributes(epoch.number, present - known.keys())}
         return {each.uid: each for each in self.source.scan(asked) if each.uid in asked} if asked else {}
 
     def _other_mail(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> bool:
-        """Whether UIDs show other mail than is recorded of them. Doubtful ones are settled by their headers."""
+        """Whether any UID now has other mail than was recorded. Where size and date leave a doubt, the headers
+        decide."""
         recorded = self.catalog.attributes(epoch.number, seen)
-        doubts = {uid: doubt_same(recorded[uid], seen[uid]) for uid in recorded}
+        doubts = {uid: compare_known(recorded[uid], seen[uid]) for uid in recorded}
         doubtful = [uid for uid, doubt in doubts.items() if doubt == "doubtful"]
         held = {p.uid: p for p in self.catalog.placements(epoch.number, uids=doubtful)} if doubtful else {}
         return "other" in doubts.values() or self._other_headers(held)
 
     def _other_mail_left(self, known: KnownFolder, epoch: KnownEpoch, present: set[int]) -> bool:
-        """The same of UIDs under which a crashed run left octets."""
+        """The same for UIDs whose messages a crashed run stored but did not record."""
         left = {uid: each for uid, each in self._unrecorded(known, epoch).items() if uid in present}
         seen = [each for each in self.source.scan(left) if each.uid in left] if left else []
-        doubts = {each.uid: doubt_left(left[each.uid], each) for each in seen}
+        doubts = {each.uid: compare_unrecorded(left[each.uid], each) for each in seen}
         doubtful = {uid: left[uid] for uid, doubt in doubts.items() if doubt == "doubtful"}
         return "other" in doubts.values() or self._other_headers(doubtful)
 
@@ -210,14 +220,14 @@ class Surveyor:
         )
 
     def _take_back(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> dict[int, Flags]:
-        """Messages that had vanished and are on the server again: their octets are here."""
+        """Restore messages that had vanished and are on the server again, without a download."""
         back: dict[int, Flags] = {}
         for placement in list(self.catalog.placements(epoch.number, uids=seen.keys())):
             uid = placement.uid
             try:
                 header = self._header(placement)
             except IntegrityError:
-                continue  # somebody removed the file; the message is fetched again
+                continue  # the file was removed; the message is fetched again
             now = replace(seen[uid], internaldate=placement.message.internaldate)
             message = with_header(placement.message, header).seen_as(now)
             fact = StoredFact(epoch.number, message, "returned", self.now())
@@ -230,9 +240,9 @@ class Surveyor:
             return file.read(HEADER_OCTETS)
 
     def _begin_epoch(
-        self, known: KnownFolder, before: KnownEpoch | None, opened: Opened, verdict: Verdict
+        self, known: KnownFolder, before: KnownEpoch | None, opened: Opened, verdict: EpochVerdict
     ) -> KnownEpoch:
-        """A new epoch is lasting before any message of it; the one before is put away, never dropped."""
+        """Record a new epoch durably before any message of it. The previous one is moved away, never dropped."""
         fact = self.recorder.number_epoch(
             EpochFact(0, known.number, opened.status.uidvalidity, 1, verdict, self.now())
         )
@@ -240,8 +250,8 @@ class Surveyor:
         if before is not None:
             self.progress(
                 Noted(
-                    f'folder "{known.folder.name}": epoch {fact.number} begins ({verdict}); '
-                    "known messages are matched again, nothing is lost"
+                    f'folder "{known.folder.name}": {NEW_EPOCH[verdict]}; '
+                    "matching known messages without downloading them again"
                 )
             )
             ended = (each for each in self.catalog.placements(before.number) if not each.present)
@@ -249,24 +259,26 @@ class Surveyor:
         return KnownEpoch(fact.number, known.number, fact.uidvalidity, fact.generation)
 
     def _of_ending(self, known: KnownFolder, epoch: KnownEpoch | None) -> list[StoredFact]:
-        """What a crashed run left of an epoch that ends now: the last moment at which it is known whose it is."""
+        """Facts of what a crashed run left unrecorded in an epoch that ends now: the last moment at which it is
+        known which epoch it belongs to."""
         if epoch is None:
             return []
         left = self._unrecorded(known, epoch)
         for placement in left.values():
-            self.orphans.adopt(placement)
-        return [adopted(self.store, epoch, placement, None, self.now) for placement in left.values()]
+            self.unrecorded.mark_recorded(placement)
+        return [unrecorded_fact(self.store, epoch, placement, None, self.now) for placement in left.values()]
 
     def _left_here(
         self, known: KnownFolder, epoch: KnownEpoch, present: set[int], *, may_be_hidden: bool
     ) -> set[int]:
-        """What a crashed run left of this folder. Those on the server are wanted, whatever the filter says now,
-        and cost no download; those that are gone from it are kept as vanished, and those that may only be hidden as
-        if they were present. The UIDs of all that did not vanish."""
+        """Record what a crashed run left unrecorded in this folder; returns the UIDs of all that did not vanish.
+
+        Messages that are on the server are wanted, whatever the filter says now, and need no download. Those that
+        are gone from it are recorded as vanished, and those that may only be hidden as present."""
         left = self._unrecorded(known, epoch)
         for placement in [left[uid] for uid in left.keys() - present]:
-            self.orphans.adopt(placement)
-            fact = adopted(self.store, epoch, placement, None, self.now)
+            self.unrecorded.mark_recorded(placement)
+            fact = unrecorded_fact(self.store, epoch, placement, None, self.now)
             place = replace(placement, generation=epoch.generation, present=may_be_hidden)
             if may_be_hidden:
                 self.batch.moved(fact, [(placement, place)])
@@ -276,14 +288,14 @@ class Surveyor:
         return set(left) if may_be_hidden else left.keys() & present
 
     def _unrecorded(self, known: KnownFolder, epoch: KnownEpoch) -> dict[int, Placement]:
-        left = self.orphans.of(known.directory, epoch)
+        left = self.unrecorded.of(known.directory, epoch)
         recorded = self.catalog.attributes(epoch.number, left) if left else {}
         return {uid: placement for uid, placement in left.items() if uid not in recorded}
 
     def _follow_flags(
         self, known: KnownFolder, epoch: KnownEpoch, opened: Opened, held: Mapping[int, Flags]
     ) -> None:
-        """Flags that changed since the last pass: told by QRESYNC, asked by CHANGEDSINCE, or scanned."""
+        """Record flags that changed since the last pass, from QRESYNC, CHANGEDSINCE, or a scan of all flags."""
         modseq = epoch.state.highestmodseq if epoch.state else None
         if opened.changed is not None:
             seen: Iterable[Attributes] = opened.changed
@@ -307,30 +319,30 @@ class Surveyor:
             fact = FlagsFact(epoch.number, placement.uid, flags, self.now())
             self.batch.moved(fact, [(placement, placement.with_flags(flags))])
 
-    def _match_again(self, surveyed: Surveyed, present: set[int]) -> None:
-        """Known messages in a new epoch are linked, not fetched, but those whose octets the archive lost."""
-        matches = known_again(self.source, self.catalog, present, surveyed.wanted, self._usable)
+    def _match_again(self, scanned: ScannedFolder, present: set[int]) -> None:
+        """Link known messages of a new epoch instead of fetching them, except those whose octets are lost."""
+        matches = find_known(self.source, self.catalog, present, scanned.wanted, self._usable)
         while some := list(islice(matches, BATCH_MESSAGES)):
             lacking = self.store.lacking([each.twin for each in some])
             for found in some:
-                # NOTE: a match may be one of a message that another one of them took.
-                if found.seen.uid in surveyed.wanted and found.twin.digest not in lacking:
-                    self._link(surveyed, found)
+                # NOTE: another match may already have provided this message.
+                if found.seen.uid in scanned.wanted and found.twin.digest not in lacking:
+                    self._link(scanned, found)
 
     def _usable(self, placement: Placement) -> bool:
-        """Mail that is not where the server shows it now: vanished, of an ended or ending epoch, of a folder
-        unlisted."""
-        return not placement.present or (placement.directory, placement.uidvalidity) not in self.shown
+        """Whether this placement is one that the server no longer shows: vanished, of an epoch that ended or ends
+        now, or of a folder that is no longer listed."""
+        return not placement.present or (placement.directory, placement.uidvalidity) not in self.live
 
-    def _link(self, surveyed: Surveyed, found: Match) -> None:
+    def _link(self, scanned: ScannedFolder, found: Match) -> None:
         message = found.twin.message.seen_as(found.seen)
-        fact = StoredFact(surveyed.epoch.number, message, found.how, self.now())
-        if self.batch.linked(fact, surveyed.placement(fact), found.twin):
-            surveyed.wanted.discard(found.seen.uid)
-        # else its octets are not where they should be; it stays wanted and is fetched
+        fact = StoredFact(scanned.epoch.number, message, found.how, self.now())
+        if self.batch.linked(fact, scanned.placement(fact), found.twin):
+            scanned.wanted.discard(found.seen.uid)
+        # otherwise its octets are missing; the message stays wanted and is fetched
 
 
 def _resume(epoch: KnownEpoch | None) -> Resume | None:
-    if epoch is None or epoch.foreign or epoch.state is None or epoch.state.highestmodseq is None:
+    if epoch is None or epoch.other_source or epoch.state is None or epoch.state.highestmodseq is None:
         return None
     return Resume(epoch.uidvalidity, epoch.state.highestmodseq)

@@ -1,6 +1,6 @@
-"""What a run has to do: pure decisions over what the server has and what the catalog knows.
+"""What a run has to do: pure decisions from the server's listing and the catalog.
 
-Nothing here looks at a server, so a dry run prints the same plan that a real run follows.
+Nothing here contacts a server, so a dry run prints the same plan that a real run follows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from archiver.mail.model import (
 )
 from archiver.mail.window import is_window
 
-#: How many of the newest known messages are looked at to notice a server that went back in time.
+#: How many of the newest known messages are checked to notice a server that went back to an earlier state.
 PROBED = 20
 
 _SLICE_OCTETS = 32 << 20
@@ -36,7 +36,7 @@ _SLICE_UIDS = (100, 2000)
 
 
 def is_due(quarantined: Quarantined) -> bool:
-    """Whether a plain run tries the message again. A limit was never its fault, so then the tries do not count."""
+    """Whether a normal run tries the message again. Tries that ended at a limit do not count against it."""
     if quarantined.accepted:
         return False
     reply = (quarantined.server_reply or "").encode()
@@ -54,11 +54,11 @@ def plan_run(
     search: str | None,
     waiting: Collection[int],
 ) -> Plan:
-    """Deal the listed folders into those to visit, those unchanged, and those left out, each with its reason.
+    """Sort the listed folders into those to visit, those unchanged, and those left out, each with its reason.
 
-    `include` and `exclude` are globs over decoded paths with "/" between levels; what is excluded wins. `whole` are
-    those of folders that a person calls whole, whatever number of messages they show.
-    `waiting` are the epochs with quarantined messages due for another try.
+    `include`, `exclude` and `whole` are globs over decoded paths with "/" between levels; `exclude` wins. Folders
+    that match `whole` count as complete, whatever number of messages they show. `waiting` are the epochs with
+    quarantined messages that are due for another try.
     """
     visit: list[tuple[Listed, str]] = []
     unchanged: list[Listed] = []
@@ -93,13 +93,13 @@ def _left_out(folder: Folder, include: Sequence[str], exclude: Sequence[str]) ->
 def visit_reason(
     status: FolderStatus | None, epoch: KnownEpoch | None, *, search: str | None, waiting: Collection[int]
 ) -> str | None:
-    """Why a folder has to be opened; None when it stands where its last complete pass left it."""
+    """Why a folder has to be opened; None if nothing changed since its last complete pass."""
     if epoch is None:
         return "new"
-    if epoch.foreign:
-        return "the source is another one now"
+    if epoch.other_source:
+        return "the source is another server now"
     if status is None:
-        return "the server does not tell its status"
+        return "the server does not report its status"
     if status.uidvalidity != epoch.uidvalidity:
         return "UIDVALIDITY changed"
     state = epoch.state
@@ -108,7 +108,7 @@ def visit_reason(
     if epoch.failed:
         return "its last pass failed"
     if search is not None or state.filter is not None:
-        return "a search filter may find other messages now" if search == state.filter else "the filter changed"
+        return "the search filter may match other messages now" if search == state.filter else "the filter changed"
     if epoch.number in waiting:
         return "quarantined messages are due for another try"
     if status.highestmodseq is None or state.highestmodseq is None:
@@ -116,31 +116,31 @@ def visit_reason(
     here = (status.uidnext, status.messages, status.highestmodseq)
     if here != (state.uidnext, state.messages, state.highestmodseq):
         return "changed"
-    # NOTE: a server put back to a snapshot and given as many other messages since can show all three unchanged.
+    # NOTE: a server that was restored from a snapshot and got as many new messages since can show the same three.
     if status.size is not None and status.size != state.size:
-        return "its size changed, or was not known"
+        return "its size changed or was unknown"
     return None
 
 
 def _window_reason(listed: Listed, epoch: KnownEpoch, is_whole: bool) -> str | None:
-    """Why a folder that did not change has to be opened: whether it shows all of its messages is judged again."""
+    """Why a folder that did not change has to be opened: to decide again whether it shows all of its messages."""
     if epoch.hidden is not None and is_whole:
-        return "[folders] whole says that it shows all of its messages"
+        return "[folders] whole lists it as complete"
     if epoch.hidden is None and not is_whole and listed.status and is_window([listed.status.messages]):
-        return f"it shows exactly {listed.status.messages:,} messages: probably a part of it"
+        return f"it shows exactly {listed.status.messages:,} messages, probably only a part of it"
     return None
 
 
-def shown_epochs(
+def live_epochs(
     listed: Sequence[Listed], known: Mapping[bytes, KnownFolder], epochs: Mapping[int, KnownEpoch]
 ) -> frozenset[tuple[str, int]]:
     """The known epochs whose mail the server still shows under its UIDs, as (directory, uidvalidity). Mail of all
-    others may be met again somewhere else: its folder was renamed, deleted or made anew."""
+    other epochs may turn up elsewhere: its folder was renamed, deleted or recreated."""
     shown = set()
     for each in listed:
         folder = known.get(each.folder.raw)
         epoch = epochs.get(folder.number) if folder else None
-        if folder is None or not each.folder.selectable or (epoch and epoch.foreign):
+        if folder is None or not each.folder.selectable or (epoch and epoch.other_source):
             continue
         if each.status is not None:  # also of a folder whose first epoch begins in this run
             shown.add((folder.directory, each.status.uidvalidity))
@@ -152,11 +152,11 @@ def shown_epochs(
 def gone_folders(
     known: Iterable[KnownFolder], *, include: Sequence[str], exclude: Sequence[str]
 ) -> list[KnownFolder]:
-    """The folders that the source had and no longer has, of those that the rules choose.
+    """The folders that the source had and no longer has, of those that the rules select.
 
-    A listing that cannot be believed tells of none: one without INBOX. Nor does one that names folders in another
-    way, as after a move to a server with another namespace: what has another delimiter, or is listed under other
-    octets with the same text, is the same folder.
+    None if the listing is not credible because it lacks INBOX. A folder that is only named differently is not gone,
+    as after a move to a server with another namespace: one with another delimiter, or one that is listed under
+    other octets with the same text.
     """
     known = list(known)
     here = [each for each in known if each.holds_mail]
@@ -176,15 +176,15 @@ def gone_folders(
 
 
 Doubt = Literal["same", "doubtful", "other"]
-Verdict = Literal["same", "first", "uidvalidity", "rewound", "source"]
+EpochVerdict = Literal["same", "first", "uidvalidity", "rewound", "source"]
 
 
-def judge_epoch(epoch: KnownEpoch | None, status: FolderStatus) -> Verdict:
-    """Whether UIDs still mean what they meant. A UIDNEXT or HIGHESTMODSEQ below the recorded one is a server
-    that was restored from a backup: it will give known UIDs to other mail."""
+def judge_epoch(epoch: KnownEpoch | None, status: FolderStatus) -> EpochVerdict:
+    """Whether UIDs still name the same messages. A UIDNEXT or HIGHESTMODSEQ below the recorded one shows that the
+    server was restored from a backup: it will assign known UIDs to other mail."""
     if epoch is None:
         return "first"
-    if epoch.foreign:
+    if epoch.other_source:
         return "source"
     if epoch.uidvalidity != status.uidvalidity:
         return "uidvalidity"
@@ -201,18 +201,18 @@ def judge_epoch(epoch: KnownEpoch | None, status: FolderStatus) -> Verdict:
     return "same"
 
 
-def doubt_same(recorded: Attributes, seen: Attributes) -> Doubt:
-    """Whether a known UID still shows the same message: another size or INTERNALDATE is a doubt, both together are
-    another message. Dates are compared as instants: a server may tell the same one in another zone."""
+def compare_known(recorded: Attributes, seen: Attributes) -> Doubt:
+    """Whether a known UID still has the same message: another size or another INTERNALDATE is a doubt, both
+    together mean another message. Dates are compared as instants, since a server may change the time zone."""
     sized = recorded.size is None or seen.size is None or recorded.size == seen.size
     dated = recorded.internaldate is None or seen.internaldate is None
     dated = dated or internaldate_seconds(recorded.internaldate) == internaldate_seconds(seen.internaldate)
     return _doubt(sized, dated)
 
 
-def doubt_left(left: Placement, seen: Attributes) -> Doubt:
-    """The same of octets that a crashed run left, of which no more is known than the name says. NOTE: a server's
-    sizes may always be wrong (RFC822.SIZE is a hint)."""
+def compare_unrecorded(left: Placement, seen: Attributes) -> Doubt:
+    """The same for a message that a crashed run left unrecorded, of which only the file name is known. NOTE: a
+    server's sizes may be wrong (RFC822.SIZE is a hint)."""
     sized = seen.size in (None, left.size, left.crlf_size)
     return _doubt(sized, internaldate_seconds(seen.internaldate) in (None, left.arrived))
 
@@ -225,7 +225,7 @@ def _doubt(sized: bool, dated: bool) -> Doubt:
 
 @dataclass(frozen=True, slots=True)
 class HeaderKey:
-    """What must be equal, present and unique on both sides to know a message again without its body."""
+    """What must be equal, present and unique on both sides to match a message without its body."""
 
     message_id: str
     size: int
@@ -242,8 +242,8 @@ def header_key(attributes: Attributes, message_id: str | None, header_digest: Di
 
 
 def identity_key(attributes: Attributes) -> tuple[str, int | None, int | None] | None:
-    """The server's own identity of a message (RFC 8474, Gmail's), None if it has none. Size and date belong to
-    it, so that another server's identity cannot be mistaken for it."""
+    """The server's own identifier of a message (RFC 8474 or Gmail's), None if it has none. Size and date are part
+    of the key, so that another server's identifier cannot be mistaken for it."""
     if attributes.emailid is None:
         return None
     return (attributes.emailid, attributes.size, internaldate_seconds(attributes.internaldate))
@@ -253,7 +253,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 def unique_twins(candidates: Iterable[tuple[K, Placement]], usable: Iterable[bool]) -> dict[K, Placement]:
-    """The candidates whose key names one digest only in the whole account, and of which one is usable."""
+    """One usable candidate for each key that belongs to a single digest in the whole account."""
     digests: dict[K, set[Digest]] = {}
     chosen: dict[K, Placement] = {}
     for (key, twin), is_usable in zip(candidates, usable, strict=True):
@@ -264,7 +264,7 @@ def unique_twins(candidates: Iterable[tuple[K, Placement]], usable: Iterable[boo
 
 
 def groups_of(counts: Mapping[K, int], most: int) -> Iterator[set[K]]:
-    """The keys in groups whose counts together are at most `most`; a greater one is a group by itself."""
+    """The keys in groups whose counts add up to at most `most`; a key with a greater count is a group by itself."""
     group: set[K] = set()
     left = most
     for key, count in counts.items():
@@ -278,7 +278,7 @@ def groups_of(counts: Mapping[K, int], most: int) -> Iterator[set[K]]:
 
 
 def slices(uids: Collection[int], status: FolderStatus | None) -> list[list[int]]:
-    """Deal a folder's wanted UIDs into slices of about 32 MiB, by its mean size where the server tells."""
+    """Split a folder's wanted UIDs into slices of about 32 MiB, by the mean size if the server reports it."""
     mean = status.size / status.messages if status and status.size and status.messages else 16 << 10
     least, most = _SLICE_UIDS
     length = int(max(least, min(most, _SLICE_OCTETS / max(mean, 1))))
@@ -287,7 +287,7 @@ def slices(uids: Collection[int], status: FolderStatus | None) -> list[list[int]
 
 
 def estimated_octets(messages: int, status: FolderStatus | None) -> int:
-    """About how many octets so many of the folder's messages have; 0 where the server does not tell."""
+    """An estimate of the octets of that many of the folder's messages; 0 if the server does not report its size."""
     if status is None or not status.size or not status.messages:
         return 0
     return int(status.size / status.messages * messages)
@@ -296,16 +296,15 @@ def estimated_octets(messages: int, status: FolderStatus | None) -> int:
 def expected_fetch(
     listed: Listed, known: Mapping[bytes, KnownFolder], epochs: Mapping[int, KnownEpoch], held: Mapping[str, int]
 ) -> tuple[int, int]:
-    """About how many messages and octets a visit of the folder will fetch, from what is known before it is opened.
-    `held` is how many present messages the archive has, by the folder's name; asked where a pass was not complete.
-    """
+    """An estimate of the messages and octets that a visit of the folder will fetch, before it is opened. `held` is
+    how many present messages the archive has, by folder name; used if the last pass was not complete."""
     status = listed.status
     folder = known.get(listed.folder.raw)
     epoch = epochs.get(folder.number) if folder else None
     if status is None:
         return 0, 0
     messages = status.messages
-    if epoch is not None and not epoch.foreign and epoch.uidvalidity == status.uidvalidity:
+    if epoch is not None and not epoch.other_source and epoch.uidvalidity == status.uidvalidity:
         before = epoch.state.uidnext if epoch.state else None
         new = messages - held.get(listed.folder.name, 0) if epoch.state is None else messages
         if before is not None and status.uidnext is not None:

@@ -1,8 +1,9 @@
-"""What is left to do, shared by the connections of one account.
+"""The work that is left, shared by the connections of one account.
 
-A folder is surveyed by whoever takes it; what it wants is dealt into slices that any connection may take. Another
-connection is opened only when enough waits to be worth one. One that fails while others are at work gives back what
-it had not done. Messages at which a connection broke come last, each by itself, so that they hold up nothing.
+The connection that takes a folder scans it; its wanted messages are split into slices that any connection may take.
+Another connection is opened only if enough work waits to be worth it. A connection that fails while others are at
+work returns its unfinished job. Messages at which a connection broke come last, each by itself, so that they delay
+nothing else.
 """
 
 from __future__ import annotations
@@ -13,26 +14,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from archiver.archive.plan import estimated_octets, slices
-from archiver.archive.scanned import Surveyed
+from archiver.archive.scanned import ScannedFolder
 from archiver.errors import BackendError, IntegrityError
 from archiver.events import Planned, Progress
 from archiver.mail.model import Folder, Listed
 
-#: Another connection is opened when this much waits, in messages.
+#: Another connection is opened if more than this many messages wait.
 _WORTH_A_CONNECTION = 200
 
-
-#: Of messages at which a connection broke: when so many in a row did not come, the others are not asked for.
-_ALONE_IN_VAIN = 15
+#: After so many messages in a row at which the connection broke and that did not come, the rest is not requested.
+_ALONE_FAILURES = 15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slice:
-    """Some of a folder's wanted UIDs. One that is `last` waits until all others are done; one that is `alone` is a
-    message at which a connection broke, in this run `breaks` times. One that was `put_off` so often was refused
-    as a whole, last to the connection `refused_to`."""
+    """Some of a folder's wanted UIDs. A slice that is `last` waits until all others are done. One that is `alone`
+    is a single message at which a connection broke, `breaks` times in this run. `put_off` counts how often the
+    server refused all of the slice, most recently to the connection `refused_to`."""
 
-    surveyed: Surveyed
+    scanned: ScannedFolder
     uids: list[int]
     last: bool = False
     alone: bool = False
@@ -48,20 +48,20 @@ Job = Listed | Slice
 class Member:
     """One connection's place among those at work."""
 
-    dealing: Dealing
+    queue: WorkQueue
     left: bool = False
 
     def leave(self) -> bool:
-        """Whether others go on without this connection; from then on they do. False: it is the last one."""
+        """Leave the work to the other connections. False if this is the last one, which has to go on."""
         if not self.left:
-            self.left = self.dealing.let_go()
+            self.left = self.queue.leave_if_others()
         return self.left
 
 
 @dataclass(slots=True)
-class Dealing:
-    """The jobs of one account. `work_off(member, extra)` is what a connection does; each `extra` one has a thread
-    of its own. `damage` is something missing in the archive that stopped nobody."""
+class WorkQueue:
+    """The jobs of one account. `work_off(member, extra)` is what a connection does; each `extra` one has its own
+    thread. `damage` is something missing in the archive that did not stop the work."""
 
     connections: int
     progress: Progress
@@ -69,27 +69,27 @@ class Dealing:
     failure: BaseException | None = None
     damage: IntegrityError | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
-    _surveys: deque[Listed] = field(default_factory=deque)
+    _to_scan: deque[Listed] = field(default_factory=deque)
     _slices: deque[Slice] = field(default_factory=deque)
     _last: deque[Slice] = field(default_factory=deque)
-    _surveyed_again: set[bytes] = field(default_factory=set)
-    _in_vain: int = 0
+    _scanned_again: set[bytes] = field(default_factory=set)
+    _alone_failures: int = 0
     _busy: int = 0
     _at_work: int = 0
     _gave_up: BackendError | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def run(self, folders: Iterable[Listed]) -> None:
-        """Work until nothing is left, the largest folders first. The first failure of the account, else the damage,
-        is raised after all connections ended."""
-        self._surveys.extend(sorted(folders, key=lambda listed: -_messages(listed)))
-        if not self._surveys:
+        """Work until nothing is left, the largest folders first. Raises the first failure of the account, otherwise
+        the damage, after all connections ended."""
+        self._to_scan.extend(sorted(folders, key=lambda listed: -_messages(listed)))
+        if not self._to_scan:
             return
         self._at_work = 1
         self._work(extra=False)  # the calling thread is the first connection
         for thread in self._threads:
             thread.join()
-        left = self._slices or self._surveys or self._last
+        left = self._slices or self._to_scan or self._last
         if (failure := self.failure or (self._gave_up if left else None) or self.damage) is not None:
             raise failure
 
@@ -105,8 +105,8 @@ class Dealing:
             with self._changed:
                 self._at_work -= not member.left
 
-    def let_go(self) -> bool:
-        """One connection ends before the work does. False: nobody else is at work, so it has to go on."""
+    def leave_if_others(self) -> bool:
+        """One connection ends before the work does. False: no other is at work, so this one has to go on."""
         with self._changed:
             if self._at_work < 2:
                 return False
@@ -114,26 +114,26 @@ class Dealing:
             return True
 
     def give_back(self, job: Job, error: BackendError) -> None:
-        """A job that a connection could not finish because of `error`, for another one. What was done of it is
-        lasting."""
+        """Return a job that a connection could not finish because of `error`, for another one. What was done of it
+        is durable."""
         with self._changed:
             self._gave_up = error
             if isinstance(job, Listed):
-                self._surveyed_again.add(job.folder.raw)
-                self._surveys.appendleft(job)
+                self._scanned_again.add(job.folder.raw)
+                self._to_scan.appendleft(job)
             elif job.last:
                 self._last.appendleft(job)
             else:
                 self._slices.appendleft(job)
 
-    def is_surveyed_again(self, listed: Listed) -> bool:
-        """Whether a connection that gave up had begun with it."""
+    def is_scanned_again(self, listed: Listed) -> bool:
+        """Whether a connection that gave up had begun to scan it."""
         with self._changed:
-            return listed.folder.raw in self._surveyed_again
+            return listed.folder.raw in self._scanned_again
 
     def next_job(self, current: Folder | None, member: Member, *, wait: bool) -> Job | None:
-        """The next job, slices of the folder that is open first; None when there is nothing. With `wait`, not
-        before the jobs of other connections are done, which may leave more, or one has failed."""
+        """The next job, slices of the open folder first; None if there is none. With `wait`, wait until the other
+        connections are done, since their jobs may add more, or until one has failed."""
         with self._changed:
             while self.failure is None:
                 job = self._take(current, member)
@@ -146,38 +146,39 @@ class Dealing:
             return None
 
     def _take(self, current: Folder | None, member: Member) -> Job | None:
-        """NOTE: what was refused to one connection is left to those that are busy: they may be given it."""
+        """NOTE: a slice that was refused to one connection is left to the busy ones: the server may deliver it to
+        them."""
         last = [each for each in self._last if each.refused_to is not member or not self._busy]
-        for waiting, some in ((self._slices, list(self._slices)), (self._last, [] if self._surveys else last)):
+        for waiting, some in ((self._slices, list(self._slices)), (self._last, [] if self._to_scan else last)):
             if some:
-                job = next((each for each in some if each.surveyed.listed.folder == current), some[0])
+                job = next((each for each in some if each.scanned.listed.folder == current), some[0])
                 waiting.remove(job)
                 return job
-        return self._surveys.popleft() if self._surveys else None
+        return self._to_scan.popleft() if self._to_scan else None
 
     def done(self) -> None:
-        """The job that was taken is finished."""
+        """A job that was taken is finished."""
         with self._changed:
             self._busy -= 1
             self._changed.notify_all()
 
-    def add_slices(self, surveyed: Surveyed) -> None:
-        """Deal a folder's wanted messages, and open another connection if that is worth one."""
-        wanted, surveyed.wanted = surveyed.wanted, set()
-        status = surveyed.listed.status
-        new = {uid for uid in wanted if uid > surveyed.newest_known}
-        dealt = [Slice(surveyed, uids) for uids in slices(new, status)]
+    def add_slices(self, scanned: ScannedFolder) -> None:
+        """Split a folder's wanted messages into slices, and open another connection if that is worth it."""
+        wanted, scanned.wanted = scanned.wanted, set()
+        status = scanned.listed.status
+        new = {uid for uid in wanted if uid > scanned.newest_known}
+        first = [Slice(scanned, uids) for uids in slices(new, status)]
         left_over = wanted - new
-        last = [Slice(surveyed, uids, last=True) for uids in slices(left_over - surveyed.breaking, status)]
-        last += [Slice(surveyed, [uid], last=True, alone=True) for uid in sorted(left_over & surveyed.breaking)]
-        surveyed.slices_left = len(dealt) + len(last)
-        self.progress(Planned(len(wanted), estimated_octets(len(wanted), surveyed.listed.status)))
+        last = [Slice(scanned, uids, last=True) for uids in slices(left_over - scanned.breaking, status)]
+        last += [Slice(scanned, [uid], last=True, alone=True) for uid in sorted(left_over & scanned.breaking)]
+        scanned.slices_left = len(first) + len(last)
+        self.progress(Planned(len(wanted), estimated_octets(len(wanted), scanned.listed.status)))
         with self._changed:
-            self._slices.extend(dealt)
+            self._slices.extend(first)
             self._last.extend(last)
             self._last = deque(sorted(self._last, key=lambda job: job.alone))
             waiting = sum(len(each.uids) for each in (*self._slices, *self._last))
-            waiting += sum(map(_messages, self._surveys))
+            waiting += sum(map(_messages, self._to_scan))
             more = len(self._threads) + 1 < self.connections and self._gave_up is None
             if waiting > _WORTH_A_CONNECTION and more:
                 name = f"connection-{len(self._threads) + 2}"
@@ -187,39 +188,39 @@ class Dealing:
                 thread.start()
             self._changed.notify_all()
 
-    def add_alone(self, surveyed: Surveyed, uid: int, breaks: int) -> None:
-        """A message at which the connection broke so often, while a slice of its folder was being fetched."""
+    def add_alone(self, scanned: ScannedFolder, uid: int, breaks: int) -> None:
+        """Add a message at which the connection broke `breaks` times while a slice of its folder was fetched."""
         with self._changed:
-            surveyed.slices_left += 1
-            self._last.append(Slice(surveyed, [uid], last=True, alone=True, breaks=breaks))
+            scanned.slices_left += 1
+            self._last.append(Slice(scanned, [uid], last=True, alone=True, breaks=breaks))
 
     def put_off(self, job: Slice, member: Member) -> None:
-        """A slice of which the server gave this connection nothing: when all else is done it is known whether it
-        gives anything."""
+        """Postpone a slice of which the server delivered nothing to this connection: when everything else is done,
+        it is known whether the server delivers anything."""
         with self._changed:
             self._last.append(replace(job, last=True, put_off=job.put_off + 1, refused_to=member))
 
     def again(self, job: Slice) -> None:
-        """A slice of which the connection is to try the rest."""
+        """Return a slice whose rest is to be tried again."""
         with self._changed:
             (self._last if job.last else self._slices).appendleft(job)
 
-    def came_alone(self, *, came: bool) -> None:
-        """Whether a message that was asked for by itself came."""
+    def note_alone(self, *, came: bool) -> None:
+        """Count whether a message that was requested by itself came."""
         with self._changed:
-            self._in_vain = 0 if came else self._in_vain + 1
+            self._alone_failures = 0 if came else self._alone_failures + 1
 
     @property
-    def alone_is_in_vain(self) -> bool:
-        """Whether so many in a row did not come that the others are left for the next run."""
+    def alone_given_up(self) -> bool:
+        """Whether too many in a row did not come, so that the others are left for the next run."""
         with self._changed:
-            return self._in_vain >= _ALONE_IN_VAIN
+            return self._alone_failures >= _ALONE_FAILURES
 
-    def slice_lasting(self, surveyed: Surveyed) -> bool:
-        """One slice of the folder is lasting; True if it was the last one."""
+    def slice_done(self, scanned: ScannedFolder) -> bool:
+        """One slice of the folder is durable; True if it was the last one."""
         with self._changed:
-            surveyed.slices_left -= 1
-            return surveyed.slices_left == 0
+            scanned.slices_left -= 1
+            return scanned.slices_left == 0
 
 
 def _messages(listed: Listed) -> int:

@@ -1,8 +1,8 @@
-"""Mail known again in a new epoch, without a download.
+"""Known messages matched in a new epoch, without a download.
 
-A new UIDVALIDITY or a renamed folder shows old mail under new UIDs. It is the same only by the server's own
-identity, or if Message-ID, size, INTERNALDATE and header digest are present and unique on both sides; otherwise it
-is fetched.
+A new UIDVALIDITY or a renamed folder shows old mail under new UIDs. A message counts as the same only if the
+server's own identifier says so, or if Message-ID, size, INTERNALDATE and header digest are present and unique on
+both sides; otherwise it is fetched.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from archiver.mail.content import header_digest, internaldate_seconds, message_i
 from archiver.mail.model import Attributes, Placement
 from archiver.source.port import MailSource
 
-_MATCHED_AT_ONCE = 10_000
+_GROUP = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A message as the server shows it now, the archive's message it is, and how that is known."""
+    """A message as the server shows it now, the equal message of the archive, and how that is known."""
 
     seen: Attributes
     twin: Placement
     how: Literal["emailid", "headers"]
 
 
-def known_again(
+def find_known(
     source: MailSource,
     catalog: Catalog,
     present: set[int],
     wanted: set[int],
     usable: Callable[[Placement], bool],
 ) -> Iterator[Match]:
-    """What of `wanted` in the open folder the archive has. `present` are all its UIDs: what is unique must be so
-    among all. `usable`: whether a place of the archive is one that the server no longer shows. Whoever takes a
-    match takes its UID out of `wanted`.
+    """Messages of `wanted` in the open folder that the archive has. `present` are all its UIDs, since a key must be
+    unique among all. `usable` says whether the server no longer shows a placement of the archive. The caller
+    removes the UIDs of the matches that it uses from `wanted`.
     """
     seen = {each.uid: each for each in source.scan(present) if each.size is not None}
-    for sizes in groups_of(Counter(each.size for each in seen.values()), _MATCHED_AT_ONCE):
+    for sizes in groups_of(Counter(each.size for each in seen.values()), _GROUP):
         yield from _of_sizes(
             source, catalog, {uid: each for uid, each in seen.items() if each.size in sizes}, wanted, usable
         )
@@ -55,7 +55,8 @@ def _of_sizes(
     wanted: set[int],
     usable: Callable[[Placement], bool],
 ) -> Iterator[Match]:
-    """Match all messages of some sizes. Size belongs to every key, so what is unique among them is unique."""
+    """Match all messages of some sizes. The size is part of every key, so a key that is unique among them is unique
+    among all."""
     candidates = catalog.candidates({each.size for each in seen.values() if each.size is not None})
     may_be = [usable(each) for each in candidates]
     if not any(may_be):

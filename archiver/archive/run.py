@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from archiver.archive.context import Context
 from archiver.archive.plan import is_due, plan_run
-from archiver.archive.queue import Dealing, Member
-from archiver.archive.scanned import Retry
-from archiver.archive.unrecorded import adopted
-from archiver.archive.worker import Part
+from archiver.archive.queue import Member, WorkQueue
+from archiver.archive.scanned import QuarantineRetry
+from archiver.archive.unrecorded import unrecorded_fact
+from archiver.archive.worker import FetchWorker
 from archiver.catalog.port import Catalog
 from archiver.errors import BackendError
 from archiver.events import Noted
@@ -22,8 +22,8 @@ from archiver.mail.model import Folder, KnownFolder, Listed, Placement, Plan
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which folders an account archives, and over how many connections. `include` and `exclude` are globs, and so
-    is `whole`, the folders that a person calls whole whatever number of messages they show."""
+    """Which folders an account archives, and over how many connections. `include`, `exclude` and `whole` are globs;
+    folders that match `whole` count as complete, whatever number of messages they show."""
 
     include: Sequence[str]
     exclude: Sequence[str]
@@ -32,7 +32,7 @@ class Rules:
 
 
 def plan_archive(
-    catalog: Catalog, listed: Sequence[Listed], rules: Rules, *, search: str | None, retry: Retry
+    catalog: Catalog, listed: Sequence[Listed], rules: Rules, *, search: str | None, retry: QuarantineRetry
 ) -> Plan:
     """What `archive_folders` would do."""
     due = {each.epoch for each in catalog.quarantined() if retry == "all" or is_due(each)}
@@ -49,7 +49,7 @@ def plan_archive(
 
 
 def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) -> None:
-    """Archive what is new of the listed folders. `context` has the folders that `record_folders` gave.
+    """Archive what is new in the listed folders. `context` has the folders that `record_folders` returned.
 
     Raises:
         ArchiverError: the account could not be finished; what was done so far is recorded.
@@ -64,32 +64,33 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
         except BackendError as error:
             if not member.leave():
                 raise
-            # Servers allow only so many connections of a user; the first one does all the work, if need be.
+            # Servers limit the connections of a user; the first one does all the work if necessary.
             context.control.progress(Noted(f"{error.reason}: going on with one connection less"))
             return
-        part = Part(context, member, source)
+        worker = FetchWorker(context, member, source)
         try:
-            part.work_off()
+            worker.work_off()
         finally:
-            part.close()
+            worker.close()
 
-    Dealing(rules.connections, context.control.progress, work_off).run(each for each, _ in plan.visit)
-    adopt_left(context)
+    WorkQueue(rules.connections, context.control.progress, work_off).run(each for each, _ in plan.visit)
+    record_left_over(context)
 
 
-def adopt_left(context: Context) -> None:
-    """What a crashed run left of folders that this one did not open: nobody says that it vanished."""
+def record_left_over(context: Context) -> None:
+    """Record what a crashed run left unrecorded in folders that this run did not open, as present: nothing says
+    that it vanished."""
     numbers = {folder.directory: folder.number for folder in context.catalog.folders().values()}
     epochs = context.catalog.epochs()
     facts: list[StoredFact] = []
     moves: list[tuple[Placement, Placement]] = []
-    for placement in context.orphans.left():
+    for placement in context.unrecorded.left():
         epoch = epochs.get(numbers.get(placement.directory, 0))
-        if epoch is None or placement.uid not in context.orphans.of(placement.directory, epoch):
+        if epoch is None or placement.uid not in context.unrecorded.of(placement.directory, epoch):
             continue
         if context.catalog.attributes(epoch.number, [placement.uid]):
             continue
-        facts.append(adopted(context.store, epoch, placement, None, context.control.now))
+        facts.append(unrecorded_fact(context.store, epoch, placement, None, context.control.now))
         moves.append((placement, replace(placement, generation=epoch.generation, present=True)))
     context.store.move(moves)
     context.recorder.write(facts)
@@ -98,8 +99,8 @@ def adopt_left(context: Context) -> None:
 def record_folders(
     listed: Sequence[Listed], catalog: Catalog, recorder: Recorder, at: str
 ) -> dict[bytes, KnownFolder]:
-    """Record folders that are new, that changed their attributes, and that are no longer listed. A folder's
-    directory is given once, in the order of raw names, and never changes."""
+    """Record folders that are new, whose attributes changed, and that are no longer listed. A folder's directory is
+    assigned once, in the order of raw names, and never changes."""
     known = dict(catalog.folders())
     taken = {each.directory for each in known.values()}
     facts: list[FolderFact] = []

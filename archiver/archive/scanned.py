@@ -1,4 +1,4 @@
-"""What a survey found in a folder, shared by the connections that fetch what it wants."""
+"""The result of a folder scan, shared by the connections that fetch its messages."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from archiver.mail.content import arrived_of, with_header
 from archiver.mail.headers import headers_of
 from archiver.mail.model import Fetched, KnownEpoch, KnownFolder, Listed, Opened, Placement, StoredMessage
 
-#: Which messages in quarantine are tried: those that a plain run tries, or all.
-Retry = Literal["due", "all"]
+#: Which messages in quarantine are tried: those that a normal run tries, or all.
+QuarantineRetry = Literal["due", "all"]
 
 
 @dataclass(slots=True)
-class Surveyed:
-    """A folder's survey: what is on the server, what of it is wanted, where the pass began.
+class ScannedFolder:
+    """A folder scan: what is on the server, what is wanted, where the pass began.
 
-    `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `quarantined` are those on the server that
-    wait in quarantine, `breaking` those of them at which a connection broke; `newest_known` is the highest UID that
-    the archive has or that waits in quarantine. `shown`: the server probably shows only a part of the folder, so
-    many messages; those of `on_server` beyond them it showed before. `disagreement`: the server's numbers do not
-    agree, so that the folder cannot be complete.
+    `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `quarantined` are the UIDs on the server that
+    wait in quarantine, `breaking` those of them at which a connection broke. `newest_known` is the highest UID that
+    the archive has or that waits in quarantine. `shown` is set if the server probably shows only a part of the
+    folder: the number that it shows; `on_server` also counts those that it showed before. `disagreement`: the
+    server's counts do not agree, so the folder cannot be complete.
     """
 
     listed: Listed
@@ -44,7 +44,7 @@ class Surveyed:
     error: str | None = None
 
     def stored_fact(self, fetched: Fetched, at: str) -> StoredFact:
-        """What is recorded of a message that came."""
+        """The fact of a message that was fetched."""
         seen, body = fetched.attributes, fetched.body
         arrived = arrived_of(seen.internaldate, body.header)
         bare = StoredMessage.bare(seen.uid, body.digest, body.size, body.crlf_size, arrived)
@@ -56,15 +56,15 @@ class Surveyed:
         return Placement(self.known.directory, self.epoch.uidvalidity, self.epoch.generation, fact.message)
 
 
-def same_folder(surveyed: Surveyed, opened: Opened) -> None:
-    """A slice opens the folder again; it must still be the one that was surveyed.
+def same_folder(scanned: ScannedFolder, opened: Opened) -> None:
+    """Check that a folder that was opened again is still the one that was scanned.
 
     Raises:
-        FolderChanged: it is not.
+        FolderChanged: its UIDVALIDITY changed.
     """
-    before, now = surveyed.epoch.uidvalidity, opened.status.uidvalidity
+    before, now = scanned.epoch.uidvalidity, opened.status.uidvalidity
     if now != before:
         raise FolderChanged(
-            f'folder "{surveyed.known.folder.name}": UIDVALIDITY changed from {before} to {now} during the run',
-            hint="the next run begins a new epoch",
+            f'folder "{scanned.known.folder.name}": UIDVALIDITY changed from {before} to {now} during the run',
+            hint="the next run handles it as a new epoch",
         )

@@ -1,7 +1,7 @@
-"""Octets that a crashed run made durable and could not record.
+"""Messages that a crashed run stored durably but could not record.
 
-They are never fetched again, and never left lying without a row: each belongs to the epoch in which its folder
-was when the run crashed.
+They are never fetched again, and never stay without a row: each belongs to the epoch that its folder was in when
+the run crashed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from archiver.mail.model import Attributes, KnownEpoch, Placement
 from archiver.storage.port import MessageStore
 
 
-class Orphans:
-    """What `MessageStore.settle` found without a row. Shared by the connections of one account."""
+class UnrecordedFiles:
+    """The messages that `MessageStore.settle` found without a row. Shared by the connections of one account."""
 
     def __init__(self, placements: Iterable[Placement] = ()) -> None:
         self._left: dict[tuple[str, int], dict[int, Placement]] = {}
@@ -26,29 +26,29 @@ class Orphans:
     def of(self, directory: str, epoch: KnownEpoch) -> dict[int, Placement]:
         """Those of the current epoch of the folder in `directory`, by UID."""
         here = self._left.get((directory, epoch.uidvalidity), {})
-        # NOTE: a list, because another connection may adopt some of the same folder meanwhile.
-        # What lies among the vanished names its generation, what lies among the present is of the current one.
+        # NOTE: a list, because another connection may record some of the same folder at the same time.
+        # A vanished file's name has its generation; a present one belongs to the current generation.
         return {
             uid: each for uid, each in list(here.items()) if each.present or each.generation == epoch.generation
         }
 
-    def adopt(self, placement: Placement) -> None:
-        """A fact of it is on its way."""
+    def mark_recorded(self, placement: Placement) -> None:
+        """Its fact is about to be written; it is not returned again."""
         self._left[placement.directory, placement.uidvalidity].pop(placement.uid, None)
 
     def left(self) -> list[Placement]:
-        """Those nobody adopted."""
+        """Those that are not recorded yet."""
         return [placement for here in self._left.values() for placement in here.values()]
 
 
-def adopted(
+def unrecorded_fact(
     store: MessageStore,
     epoch: KnownEpoch,
     placement: Placement,
     attributes: Attributes | None,
     now: Callable[[], str],
 ) -> StoredFact:
-    """The fact of an orphan; `attributes` is what the server says of it, None where it cannot be asked."""
+    """The fact of an unrecorded message; `attributes` are the server's, None if it cannot be asked."""
     with store.open(placement) as file:
         header = read_header(file)
     message = with_header(placement.message, header)

@@ -297,8 +297,8 @@ class FolderState:
 
 @dataclass(frozen=True, slots=True)
 class KnownEpoch:
-    """A folder under one UIDVALIDITY. `generation` counts the times a server reused a UIDVALIDITY for other
-    mail. `state` is None until a pass over it was complete. `foreign`: it is of a source that was the archive's
+    """A folder under one UIDVALIDITY. `generation` counts the times a server reused a UIDVALIDITY for other mail.
+    `state` is None until a pass over it was complete. `other_source`: it is of a source that was the archive's
     before, so its UIDs mean nothing at the present one. `failed`: so did the newest pass over it. `hidden`: its
     last good pass found that the server shows only a part of the folder, and not so many messages that it showed
     before; None: it shows all of them."""
@@ -308,7 +308,7 @@ class KnownEpoch:
     uidvalidity: int
     generation: int = 1
     state: FolderState | None = None
-    foreign: bool = False
+    other_source: bool = False
     failed: bool = False
     hidden: int | None = None
 

@@ -168,7 +168,7 @@ class Meeter:
         known = {
             raw: epoch
             for raw, folder in self.catalog.folders().items()
-            if (epoch := epochs.get(folder.number)) is not None and not epoch.foreign
+            if (epoch := epochs.get(folder.number)) is not None and not epoch.other_source
         }
         pairs = suspects({raw: epoch.uidvalidity for raw, epoch in known.items()}, shown)
         found = _seen(destination, ((there, self._messages_of(known[raw].number)) for raw, there in pairs))

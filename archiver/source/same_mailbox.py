@@ -113,7 +113,7 @@ def renewed(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder], epochs
     before = {
         raw: epoch.uidvalidity
         for raw, folder in known.items()
-        if raw in shown and (epoch := epochs.get(folder.number)) is not None and not epoch.foreign
+        if raw in shown and (epoch := epochs.get(folder.number)) is not None and not epoch.other_source
     }
     return len(before) if all(shown[raw] != uidvalidity for raw, uidvalidity in before.items()) else 0
 

@@ -99,7 +99,7 @@ class AtSource:
             for place in places:
                 known = by_directory.get(place.directory)
                 epoch = self.epochs.get(known.number) if known else None
-                if known and epoch and not epoch.foreign and _is_of(place, epoch):
+                if known and epoch and not epoch.other_source and _is_of(place, epoch):
                     uids.setdefault(known.number, {})[place.uid] = digest
         for known in self.folders:
             if known.number in uids:

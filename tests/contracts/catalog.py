@@ -209,9 +209,9 @@ class CatalogContract:
         there = replace(here, host="imap.example.net")
         apply(catalog, here, INBOX, FIRST)
 
-        for identity, foreign in ((replace(here, account="al"), False), (there, True), (here, False)):
+        for identity, other_source in ((replace(here, account="al"), False), (there, True), (here, False)):
             apply(catalog, identity)
-            assert catalog.epochs()[1].foreign == foreign
+            assert catalog.epochs()[1].other_source == other_source
 
     def test_an_epoch_whose_newest_pass_failed(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, PassFact(1, 5, 0, "NO [SERVERBUG]", AT), run="R1")

@@ -145,7 +145,7 @@ class SqlCatalog:
                     uidvalidity=row.uidvalidity,
                     generation=row.generation,
                     state=_state(row),
-                    foreign=row.foreign,
+                    other_source=row.foreign,
                     failed=row.failed,
                     hidden=row.hidden,
                 )

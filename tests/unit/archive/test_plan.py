@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from archiver.archive.plan import (
-    doubt_same,
+    compare_known,
     gone_folders,
     groups_of,
     header_key,
     identity_key,
     judge_epoch,
+    live_epochs,
     plan_run,
-    shown_epochs,
     slices,
     unique_twins,
     visit_reason,
@@ -53,11 +53,11 @@ class TestWhichFoldersAreOpened:
         [
             (STATUS, EPOCH, None, (), None),
             (STATUS, None, None, (), "new"),
-            (None, EPOCH, None, (), "the server does not tell its status"),
+            (None, EPOCH, None, (), "the server does not report its status"),
             (replace(STATUS, uidvalidity=8), EPOCH, None, (), "UIDVALIDITY changed"),
             (STATUS, replace(EPOCH, state=None), None, (), "its last pass was not complete"),
             (STATUS, replace(EPOCH, failed=True), None, (), "its last pass failed"),
-            (STATUS, replace(EPOCH, foreign=True), None, (), "the source is another one now"),
+            (STATUS, replace(EPOCH, other_source=True), None, (), "the source is another server now"),
             (STATUS, EPOCH, "SEEN", (), "the filter changed"),
             (STATUS, replace(EPOCH, state=replace(STATE, filter="SEEN")), None, (), "the filter changed"),
             (
@@ -65,14 +65,14 @@ class TestWhichFoldersAreOpened:
                 replace(EPOCH, state=replace(STATE, filter="SEEN")),
                 "SEEN",
                 (),
-                "a search filter may find other messages now",
+                "the search filter may match other messages now",
             ),
             (STATUS, EPOCH, None, (3,), "quarantined messages are due for another try"),
             (replace(STATUS, highestmodseq=None), EPOCH, None, (), "flags may have changed (no HIGHESTMODSEQ)"),
             (replace(STATUS, uidnext=11), EPOCH, None, (), "changed"),
             (replace(STATUS, messages=4), EPOCH, None, (), "changed"),
             (replace(STATUS, highestmodseq=101), EPOCH, None, (), "changed"),
-            (replace(STATUS, size=5001), EPOCH, None, (), "its size changed, or was not known"),
+            (replace(STATUS, size=5001), EPOCH, None, (), "its size changed or was unknown"),
         ],
     )
     def test_the_reason(
@@ -144,7 +144,7 @@ class TestWhichEpochItIs:
             (EPOCH, replace(STATUS, highestmodseq=99), "rewound"),
             (EPOCH, replace(STATUS, uidnext=None, highestmodseq=None), "same"),
             (replace(EPOCH, state=None), replace(STATUS, uidnext=1), "same"),
-            (replace(EPOCH, foreign=True), STATUS, "source"),
+            (replace(EPOCH, other_source=True), STATUS, "source"),
         ],
     )
     def test_the_verdict(self, epoch: KnownEpoch | None, status: FolderStatus, verdict: str) -> None:
@@ -165,7 +165,7 @@ class TestWhichEpochItIs:
         self, size: int | None, date: str | None, doubt: str
     ) -> None:
         recorded = Attributes(1, internaldate=DATE, size=10)
-        assert doubt_same(recorded, Attributes(1, internaldate=date, size=size)) == doubt
+        assert compare_known(recorded, Attributes(1, internaldate=date, size=size)) == doubt
 
 
 class TestWhichMailIsKnownAgain:
@@ -201,12 +201,12 @@ class TestWhichMailIsKnownAgain:
             b"Gone": KnownFolder(4, folder("Gone"), ".Gone"),
         }
         listed = [Listed(folder("INBOX"), STATUS), Listed(folder("New"), replace(STATUS, uidvalidity=9))]
-        assert shown_epochs(listed, known, {1: EPOCH}) == {("", 7), (".New", 9)}
+        assert live_epochs(listed, known, {1: EPOCH}) == {("", 7), (".New", 9)}
 
     def test_mail_of_an_epoch_about_to_end_is_not_shown(self) -> None:
         known = {b"INBOX": KnownFolder(1, folder("INBOX"), "")}
         listed = [Listed(folder("INBOX"), replace(STATUS, uidvalidity=8))]
-        assert shown_epochs(listed, known, {1: EPOCH}) == {("", 8)}
+        assert live_epochs(listed, known, {1: EPOCH}) == {("", 8)}
 
 
 class TestHowWorkIsDealt:

@@ -87,5 +87,5 @@ def test_all_folders_are_renewed_or_it_is_no_news() -> None:
     assert renewed(listed(A=8, new=7), known, epochs) == 1
     assert renewed(listed(A=7, B=9), known, epochs) == 0
     assert renewed(listed(new=7), known, epochs) == 0
-    foreign = {n: KnownEpoch(10 + n, n, 7, foreign=True) for n in (0, 1)}
-    assert renewed(listed(A=8, B=9), known, foreign) == 0
+    other_source = {n: KnownEpoch(10 + n, n, 7, other_source=True) for n in (0, 1)}
+    assert renewed(listed(A=8, B=9), known, other_source) == 0

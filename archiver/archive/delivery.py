@@ -1,4 +1,4 @@
-"""Whether the server gives any message at all: asked before one that did not come is blamed for it."""
+"""Whether the server delivers any message at all: checked before a message that did not come is blamed for it."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from archiver.mail.model import Listed
 from archiver.source.port import MailSource
 
 _FOLDERS = 3
-_LARGE = 10_000  # messages; the UIDs of a larger folder that the archive does not know are not asked for
+_LARGE = 10_000  # messages; a larger folder that the archive does not know is not searched for UIDs
 
 
-class Others:
-    """Asks over one connection for an octet of other messages. Another folder may be open afterwards."""
+class DeliveryProbe:
+    """Requests one octet of other messages over one connection. Another folder may be open afterwards."""
 
     def __init__(self, context: Context, source: MailSource) -> None:
         self._context = context
         self._source = source
 
-    def give(self, job: Job, *, here: bool = False) -> bool | None:
-        """Whether a message of another folder is given, or with `here` one of the same folder. None: there is none
-        that could be asked for.
+    def delivers(self, job: Job, *, here: bool = False) -> bool | None:
+        """Whether the server delivers a message of another folder, or with `here` one of the same folder. None:
+        there is no message to try.
 
         Raises:
-            Throttled: the server says for certain that it is a limit.
+            Throttled: the server answered unmistakably that a limit is reached.
         """
-        given: bool | None = None
-        for source_gives in self._asked(job, here=here):
-            if source_gives:
+        delivered: bool | None = None
+        for is_delivered in self._tries(job, here=here):
+            if is_delivered:
                 return True
-            given = False
-        return given
+            delivered = False
+        return delivered
 
-    def _asked(self, job: Job, *, here: bool) -> Iterator[bool]:
-        folder = job.folder if isinstance(job, Listed) else job.surveyed.listed.folder
+    def _tries(self, job: Job, *, here: bool) -> Iterator[bool]:
+        folder = job.folder if isinstance(job, Listed) else job.scanned.listed.folder
         if here and not isinstance(job, Listed):
-            known = self._context.catalog.known(job.surveyed.epoch.number)
-            # Of what was asked for, the first one is the suspect.
+            known = self._context.catalog.known(job.scanned.epoch.number)
+            # The first of the requested UIDs is the suspect, so it is tried last.
             some = [max(known)] if known else job.uids[1:][-1:] + job.uids[1:][:1]
             try:
                 self._source.open(folder)
@@ -53,12 +53,12 @@ class Others:
         known_of = {
             each.folder.raw: self._context.catalog.known(epoch.number)
             for each in others
-            if (epoch := epochs.get(each.number)) is not None and not epoch.foreign
+            if (epoch := epochs.get(each.number)) is not None and not epoch.other_source
         }
         others.sort(key=lambda each: not known_of.get(each.folder.raw))
-        asked = 0
+        tried = 0
         for each in others:
-            if asked == _FOLDERS:
+            if tried == _FOLDERS:
                 return
             try:
                 messages = self._source.open(each.folder).status.messages
@@ -67,10 +67,10 @@ class Others:
                 uids = known_of.get(each.folder.raw) or (self._source.uids() if messages <= _LARGE else ())
                 if not uids:
                     continue
-                asked += 1
+                tried += 1
                 yield self._source.gives(max(uids))
             except (PermanentError, ServerUnavailable):
-                asked += 1
+                tried += 1
                 yield False
             except (ConnectionLost, Throttled) as error:
                 _raise_certain(error)
