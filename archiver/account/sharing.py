@@ -19,6 +19,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from archiver.config.hosts import host_on_the_wire
 from archiver.config.settings import DestinationSettings, ServerSettings, Settings
 from archiver.destination.folder_map.escapes import unescape_level
 from archiver.errors import ConfigError
@@ -45,8 +46,8 @@ def _host(host: str) -> str:
     except ValueError:
         pass
     try:
-        return host.rstrip(".").encode("idna").decode("ascii").lower()
-    except UnicodeError:  # no name of a host
+        return host_on_the_wire(host.rstrip(".")).lower()
+    except ValueError:  # no name of a host
         return host.lower()
 
 

@@ -8,6 +8,7 @@ raised outside of `except`, so that no error underneath, which may hold the octe
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import stat
@@ -102,7 +103,7 @@ def _from_file(path: str, where: str) -> bytes:
     else:
         if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
             log.warning("%s: other users can read %s; `chmod 600` keeps it private", where, path)
-        return _first_line(octets)
+        return _first_line(octets.removeprefix(codecs.BOM_UTF8))  # editors on Windows put it there
     raise ConfigError(where, [problem], hint="name a file that is there, and that this user may read")
 
 

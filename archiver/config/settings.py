@@ -25,6 +25,8 @@ from pydantic import (
     model_validator,
 )
 
+from archiver.config.hosts import host_on_the_wire
+
 HOW_TO_REFER = (
     'write a reference to the password instead: { env = "NAME" }, { file = "PATH" }, '
     '{ command = ["PROGRAM", "ARGUMENT"] } or { keyring = "SERVICE" }'
@@ -90,15 +92,15 @@ def _host(host: str) -> str:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        if not (re.fullmatch(r"[\w.-]+", host) and _resolvable(host)):
+        if not (re.fullmatch(r"[\w.-]+", host) and _is_name(host)):
             raise ValueError('must be the server\'s name alone, as in "imap.example.org"') from None
     return host
 
 
-def _resolvable(host: str) -> bool:
+def _is_name(host: str) -> bool:
     try:
-        host.encode("idna")
-    except UnicodeError:  # an empty label, or one too long
+        host_on_the_wire(host)
+    except ValueError:
         return False
     return True
 

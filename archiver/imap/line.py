@@ -12,8 +12,10 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from archiver.config.hosts import host_on_the_wire
 from archiver.sockets import OpenSockets
 
 _open = OpenSockets()
@@ -176,7 +178,7 @@ class Line(imaplib.IMAP4):
 
     def open(self, host: str = "", port: int = 143, timeout: float | None = None) -> None:
         """Connect. Called by imaplib."""
-        self.host, self.port = host, port
+        self.host, self.port = host_on_the_wire(host), port
         self.speak_over(self._create_socket(timeout or 0.0))
 
     def speak_over(self, sock: socket.socket) -> None:
@@ -199,6 +201,12 @@ class Line(imaplib.IMAP4):
     def certificate(self) -> bytes:
         """The server's certificate (DER); empty without TLS."""
         return (self.sock.getpeercert(binary_form=True) or b"") if isinstance(self.sock, ssl.SSLSocket) else b""
+
+    @property
+    def names_of_certificate(self) -> list[str]:
+        """The hosts and addresses that the server's certificate is valid for; none if it was not verified."""
+        shown: Mapping[str, Any] = (isinstance(self.sock, ssl.SSLSocket) and self.sock.getpeercert()) or {}
+        return [name for kind, name in shown.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
 
     def send(self, data: Any) -> None:
         """Send all of it, at the minimum pace.

@@ -165,11 +165,16 @@ class TestServers:
 
     @pytest.mark.parametrize("tls", ["implicit", "starttls"])
     @pytest.mark.parametrize(
-        ("host", "which", "reason"),
+        ("host", "which", "reason", "advice"),
         [
-            ("localhost", "untrusted", "unable to get local issuer certificate"),
-            ("localhost", "expired", "certificate has expired"),
-            ("127.1", "good", "Hostname mismatch, certificate is not valid for '127.1'"),
+            (
+                "localhost",
+                "untrusted",
+                "unable to get local issuer certificate; its SHA-256 fingerprint is ",
+                "{}; ",
+            ),
+            ("localhost", "expired", "certificate has expired; its SHA-256 fingerprint is ", "{}; set `ca_file`"),
+            ("127.1", "good", "it is valid for localhost, 127.0.0.1, not for 127.1", "; set `host` to a name"),
         ],
     )
     def test_certificates(
@@ -181,8 +186,9 @@ class TestServers:
         host: str,
         which: str,
         reason: str,
+        advice: str,
     ) -> None:
-        """Nothing that the user would not want to say to a stranger is said."""
+        """A person sees what to decide by, and no stranger hears who logs in."""
         certificate: Certificate = getattr(certificates, which)
         server = scripted(
             MAIL, certificate=certificate, implicit_tls=tls == "implicit", capabilities=[*FULL, "STARTTLS"]
@@ -192,9 +198,9 @@ class TestServers:
             account(tmp_path, server, **keys),
             5,
             f"{host}:{server.port}: the certificate is not trusted: {reason}",
-            "; set ",
+            advice.format(_fingerprint(certificate)),
         )
-        assert server.connections == 1
+        assert server.connections == 2
         assert [command for command in server.commands if command.startswith((b"LOGIN", b"AUTH"))] == []
 
     def test_starttls_is_not_offered(self, scripted: Scripted, tmp_path: Path) -> None:
@@ -253,7 +259,8 @@ class TestServers:
 
     def test_certificates_that_cannot_be_read(self, scripted: Scripted, tmp_path: Path) -> None:
         keys = {"source__tls": "implicit", "source__ca_file": str(tmp_path / "nowhere.pem")}
-        told(account(tmp_path, scripted(), **keys), 5, "cannot read certificates", "nowhere.pem")
+        config = account(tmp_path, scripted(), **keys)
+        told(config, 2, "nowhere.pem: cannot be read as certificates: No such file", "; name a file of PEM")
 
 
 class TestGoodLogins:

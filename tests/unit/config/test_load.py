@@ -330,7 +330,9 @@ class TestMistakes:
     def test_say_what_to_write_instead(self, tmp_path: Path, text: str, problem: str) -> None:
         assert problems(tmp_path, text) == (problem,)
 
-    @pytest.mark.parametrize("host", ["", "a b", "alice@h", "h:993", "[::1]", "a..b", "x" * 64, "h/"])
+    @pytest.mark.parametrize(
+        "host", ["", "a b", "alice@h", "h:993", "[::1]", "a..b", "x" * 64, "h/", "ü" * 64, "ü..de", "a\u2044b.de"]
+    )
     def test_in_a_host(self, tmp_path: Path, host: str) -> None:
         (problem,) = problems(tmp_path, MINIMAL.replace("imap.example.org", host))
         assert problem.startswith("source.host: must be the server's name alone")

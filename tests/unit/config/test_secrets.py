@@ -48,6 +48,22 @@ class TestASecret:
             pickle.dumps(Secret("hunter2"))
 
 
+class TestAFileFromWindows:
+    @pytest.mark.parametrize("end", [b"", b"\r\n", b"\n"])
+    def test_its_byte_order_mark_is_no_part_of_the_password(self, tmp_path: Path, end: bytes) -> None:
+        file = private(tmp_path, b"\xef\xbb\xbfhunter2" + end)
+        assert resolve("file", file, user=ALICE).reveal() == "hunter2"
+
+    def test_a_mark_alone_is_no_password(self, tmp_path: Path) -> None:
+        file = private(tmp_path, b"\xef\xbb\xbf\r\n")
+        assert str(failure("file", file)) == f"password of {ALICE}: {file} is empty"
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+    def test_another_encoding_is_named(self, tmp_path: Path, encoding: str) -> None:
+        file = private(tmp_path, "hunter2\r\n".encode(encoding))
+        assert str(failure("file", file)) == f"password of {ALICE}: {file} is not UTF-8 text"
+
+
 class TestEnv:
     @pytest.mark.parametrize("password", [*ODD, "two\nlines\n"])
     def test_gives_the_value_exactly(self, monkeypatch: pytest.MonkeyPatch, password: str) -> None:

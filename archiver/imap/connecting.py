@@ -1,0 +1,204 @@
+"""From a server's settings to a session that is secured as they say, before anybody logs in.
+
+If a certificate is not trusted, the server is asked for it once more, so that a person sees its fingerprint or the
+names that it is valid for. Nothing is said on that connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import imaplib
+import socket
+import ssl
+
+from imapclient import SocketTimeout
+from imapclient.exceptions import IMAPClientError
+
+from archiver.config.settings import ServerSettings
+from archiver.errors import BackendError, ConfigError, ConnectionLost, ConnectionRefused, ServerUnavailable, Where
+from archiver.imap.line import secure
+from archiver.imap.replies import error_of, printable
+from archiver.imap.session import Session
+from archiver.mail.folder_names import printable as printable_name
+
+_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH
+_NAMES_SHOWN = 5
+
+
+class _NotTrusted(ConnectionRefused):
+    """The certificate is not trusted. `of_another_name`: it is valid, but not for this host."""
+
+    of_another_name = False
+
+
+def open_session(server: ServerSettings, where: Where) -> Session:
+    """Connect, secure, and check the certificate, as the settings say.
+
+    Raises:
+        ConfigError: a file of certificates cannot be used.
+        ConnectionRefused: TLS or the certificate is not as configured, or this is not an IMAP server.
+        ServerUnavailable, ConnectionLost: another attempt may succeed.
+    """
+    context = _tls_context(server)
+    try:
+        session = _secured(server, where, context)
+    except _NotTrusted as refusal:
+        raise _explained(refusal, server, where, context) from refusal
+    try:
+        _check_fingerprint(session, server, where)
+    except BaseException:
+        session.hang_up()
+        raise
+    return session
+
+
+def _tls_context(server: ServerSettings) -> ssl.SSLContext:
+    file = server.ca_file
+    try:
+        context = ssl.create_default_context(cafile=str(file) if file else None)
+        if (file := server.client_cert) is not None:
+            context.load_cert_chain(str(file))
+    except OSError as error:  # ssl.SSLError is one
+        problem = f"cannot be read as certificates: {error.strerror or error}"
+        raise ConfigError(str(file), [problem], hint="name a file of PEM certificates") from error
+    if server.fingerprint:  # the pinned certificate needs neither a CA nor the right host name
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _secured(server: ServerSettings, where: Where, context: ssl.SSLContext) -> Session:
+    session = _open(server, where, context if server.tls == "implicit" else None)
+    if server.tls == "starttls":
+        try:
+            _start_tls(session, where, context)
+        except BaseException:
+            session.hang_up()
+            raise
+    return session
+
+
+def _open(server: ServerSettings, where: Where, tls: ssl.SSLContext | None) -> Session:
+    timeout = SocketTimeout(server.connect_timeout, server.read_timeout)
+    try:
+        session = Session(server.host, server.port, tls, timeout, where)
+    except ssl.SSLError as error:
+        raise _tls_error(error, where) from error
+    except ConnectionRefusedError as error:
+        raise ServerUnavailable(
+            "connection refused", where=where, hint="check `host` and `port`, and that the server is up"
+        ) from error
+    except TimeoutError as error:
+        raise ServerUnavailable(
+            f"no greeting within {server.connect_timeout:g} seconds",
+            where=where,
+            hint="check `host`, `port` and `tls` (a TLS port is silent to a client that does not speak TLS)",
+        ) from error
+    except socket.gaierror as error:
+        raise ServerUnavailable(f"no such host ({error.strerror})", where=where, hint="check `host`") from error
+    except (imaplib.IMAP4.error, IMAPClientError, ValueError) as error:  # ValueError: the greeting is not text
+        raise _greeting_error(error, where) from error
+    except OSError as error:
+        raise ServerUnavailable(f"cannot connect: {error.strerror or error}", where=where) from error
+    session.line.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return session
+
+
+def _greeting_error(error: Exception, where: Where) -> Exception:
+    said = error.args[0] if error.args and isinstance(error.args[0], bytes) else str(error).encode()
+    if said.upper().startswith(b"* BYE"):
+        return error_of(said[2:], where, ConnectionLost)
+    if b"socket error" in said or b"EOF" in said:
+        return ConnectionLost("the server closed the connection instead of a greeting", where=where)
+    hint = "this is a POP3 server: check `port`" if said.startswith(b"+OK") else "check `port` and `tls`"
+    return ConnectionRefused(f"this is not an IMAP server: {printable(said)}", where=where, hint=hint)
+
+
+def _tls_error(error: ssl.SSLError, where: Where) -> BackendError:
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return ConnectionLost(
+            "the connection ended during the TLS handshake", where=where, hint="check `port` and `tls`"
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        refusal = _NotTrusted(
+            f"the certificate is not trusted: {error.verify_message}",
+            where=where,
+            hint="set `ca_file` to the CA's certificate, or `fingerprint` to the SHA-256 of the server's",
+        )
+        refusal.of_another_name = error.verify_code in _MISMATCH
+        return refusal
+    return ConnectionRefused(
+        f"TLS failed: {error.reason or error}",
+        where=where,
+        hint='if this port speaks plain IMAP first, set tls = "starttls"',
+    )
+
+
+def _start_tls(session: Session, where: Where, context: ssl.SSLContext) -> None:
+    """RFC 3501 section 6.2.1. PREAUTH and octets sent before the TLS handshake are refused: they may come from an
+    attacker in between."""
+    if session.line.state != "NONAUTH":
+        raise ConnectionRefused("the server logs in before TLS (PREAUTH)", where=where, hint='try tls = "implicit"')
+    if "STARTTLS" not in session.line.capabilities:
+        raise ConnectionRefused(
+            "STARTTLS is not offered", where=where, hint='try tls = "implicit" with port 993; no password was sent'
+        )
+    session.required(session.flight(b"STARTTLS")[0], ConnectionRefused)
+    line = session.line
+    if line.unread():
+        raise ConnectionRefused("the server sent data before the TLS handshake", where=where)
+    try:
+        secured = secure(line.sock, context, line.host)
+    except ssl.SSLError as error:
+        raise _tls_error(error, where) from error
+    except OSError as error:
+        raise ConnectionLost(f"connection lost during the TLS handshake: {error}", where=where) from error
+    line.speak_over(secured)
+
+
+def _check_fingerprint(session: Session, server: ServerSettings, where: Where) -> None:
+    if not server.fingerprint:
+        return
+    actual = hashlib.sha256(session.line.certificate).hexdigest()
+    if actual != server.fingerprint:
+        raise ConnectionRefused(
+            f"the certificate's fingerprint is {actual}, not the pinned one",
+            where=where,
+            hint="if the server has a new certificate, put its fingerprint into the account file",
+        )
+
+
+def _explained(
+    refusal: _NotTrusted, server: ServerSettings, where: Where, context: ssl.SSLContext
+) -> ConnectionRefused:
+    """The refusal of a certificate, with what a person needs to decide: the names that it is valid for, or its
+    fingerprint. It stays as it is if the server does not show its certificate again.
+
+    NOTE: nothing is sent on this connection but STARTTLS, and it is closed at once.
+    """
+    context.check_hostname = False
+    if not refusal.of_another_name:
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        session = _secured(server, where, context)
+    except BackendError:
+        return refusal
+    line = session.line
+    octets, names = line.certificate, line.names_of_certificate
+    session.hang_up()
+    if not refusal.of_another_name:
+        fingerprint = hashlib.sha256(octets).hexdigest()
+        return ConnectionRefused(
+            f"{refusal.reason}; its SHA-256 fingerprint is {fingerprint}",
+            where=where,
+            hint="set `ca_file` to the CA's certificate; or compare the fingerprint with what the server's admin "
+            "says, and set `fingerprint`",
+        )
+    if not names:
+        return refusal
+    shown = ", ".join(map(printable_name, names[:_NAMES_SHOWN])) + (", ..." if len(names) > _NAMES_SHOWN else "")
+    return ConnectionRefused(
+        f"the certificate is not trusted: it is valid for {shown}, not for {server.host}",
+        where=where,
+        hint="set `host` to a name that the certificate is valid for, if that is the server you mean",
+    )
