@@ -270,10 +270,10 @@ def _replay_failures(archive: Archive, there: _There, *, all_sent: bool) -> list
         failures += pending_failures(
             [each if all_sent else replace(each, pending=0) for each in tallies], result.errors
         )
-    if result is not None and result.held_back is not None:
+    if result is not None and result.blocked_reason is not None:
         confirming = f"`archiver replay --confirm-deletions` {archive.settings.replay.vanished}s them"
         advice = result.advice or confirming
-        failures.append(Failure(None, None, "replay", printable(result.held_back), None, advice))
+        failures.append(Failure(None, None, "replay", printable(result.blocked_reason), None, advice))
     return failures
 
 

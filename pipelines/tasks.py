@@ -224,7 +224,7 @@ class EnumerateFolders(AccountTask):
             try:
                 listed = source.list_folders()
                 check = check_source(
-                    archive, source, listed, word=self.destination_is, replays=self.replay != "no", progress=tell
+                    archive, source, listed, answer=self.destination_is, replays=self.replay != "no", progress=tell
                 )
             finally:
                 source.close()
@@ -312,7 +312,7 @@ class ReplayFolders(DestinationTask):
                 confirm_deletions=self.confirm_deletions,
                 moment=self.as_of,
                 beside=tuple(map(Path, self.beside)),
-                word=self.destination_is,
+                answer=self.destination_is,
             )
             result = replay_account(
                 archive,

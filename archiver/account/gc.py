@@ -21,11 +21,11 @@ def collect_garbage(
     bucket: Bucket,
     *,
     delete: bool,
-    confirmed: bool,
+    confirm_deletions: bool,
     control: RunControl,
 ) -> GarbageResult:
     """The gc step over this archive, whose catalog has caught up with the journal and whose lock is held.
-    `confirmed`: a person's word that much may go.
+    `confirm_deletions`: a person's word that much may go.
 
     Raises:
         IntegrityError: the journal is damaged or not complete; nothing was removed.
@@ -44,7 +44,7 @@ def collect_garbage(
             named=named,
             kinds=KINDS,
             delete=delete,
-            confirmed=confirmed,
+            confirm_deletions=confirm_deletions,
             control=archive.guarded(control),
         )
         return step.run()

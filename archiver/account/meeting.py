@@ -23,9 +23,16 @@ from archiver.facts.replica import Address, DestinationFolders
 from archiver.imap.auth import authenticator_of
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Listed
-from archiver.replay.connection import Connection
-from archiver.replay.inside import Others, Place, refuse_full
-from archiver.replay.meeting import Meeter, Meeting, Word, alike_if_new, like_destination, one_mailbox
+from archiver.replay.connection import DestinationConnection
+from archiver.replay.contents import Place, SharingFiles, require_unused
+from archiver.replay.identify import (
+    Answer,
+    DestinationIdentifier,
+    Identification,
+    alike_if_new,
+    like_destination,
+    one_mailbox,
+)
 from archiver.source.port import MailSource
 from archiver.source.same_mailbox import Resemblance, renewed
 
@@ -49,7 +56,7 @@ def check_source(
     source: MailSource,
     listed: Sequence[Listed],
     *,
-    word: Word,
+    answer: Answer,
     replays: bool,
     progress: Progress,
 ) -> SourceCheck:
@@ -70,7 +77,7 @@ def check_source(
         found = _met_both(source, listed, settings, archive.catalog, progress)
     elif known is not None and not destinations.is_distinct(known.number):
         found = like_destination(source, listed, archive.catalog, known.number)
-    if found.proven and word != "new":
+    if found.proven and answer != "new":
         raise _are_one(archive.settings, settings, found)
     return SourceCheck(count, known.number if known and found.proven else None)
 
@@ -103,7 +110,7 @@ def look_at_both(
     listed: Sequence[Listed],
     destination: MailDestination,
     there: DestinationFolders,
-    word: Word,
+    answer: Answer,
     control: RunControl,
 ) -> None:
     """What `check_source` would find out about a destination that is not known yet, where both sides are logged in
@@ -115,7 +122,7 @@ def look_at_both(
     at = settings.destination
     if (
         at is None
-        or word == "new"
+        or answer == "new"
         or (catalog is not None and catalog.destinations().at(address_in(at)) is not None)
     ):
         return
@@ -130,36 +137,36 @@ def look_at_meeting(
     catalog: Catalog | None,
     destination: MailDestination,
     listed: DestinationFolders,
-    word: Word,
-) -> Meeting:
+    answer: Answer,
+) -> Identification:
     """How a run would meet the destination; nothing is recorded. `catalog` is None where there is no archive yet.
 
     Raises:
         ConfigError: a person has to say first what it is.
     """
     if catalog is not None:
-        return Meeter(_place_of(settings), catalog, word).meet(destination, listed)
-    if word != "new":
-        refuse_full(_place_of(settings), destination, listed, None)
-    return Meeting(None)
+        return DestinationIdentifier(_place_of(settings), catalog, answer).identify(destination, listed)
+    if answer != "new":
+        require_unused(_place_of(settings), destination, listed, None)
+    return Identification(None)
 
 
-def words_of(meeting: Meeting, held: int) -> str:
+def words_of(identified: Identification, held: int) -> str:
     """What a destination is to the archive, for people."""
-    if meeting.number is None:
+    if identified.number is None:
         return "new: nothing was sent there yet"
-    if meeting.before is not None:
-        return f"the same as {meeting.before} before, {held:,} copies known"
+    if identified.before is not None:
+        return f"the same as {identified.before} before, {held:,} copies known"
     return f"known, {held:,} copies"
 
 
 def meet_destination(
     archive: Archive,
     recorder: Recorder,
-    connection: Connection,
+    connection: DestinationConnection,
     listed: DestinationFolders,
     *,
-    word: Word,
+    answer: Answer,
     progress: Progress,
 ) -> int:
     """The number of the destination that listed these folders; what was found out is recorded.
@@ -168,27 +175,27 @@ def meet_destination(
         ConfigError: a person has to say first what it is.
         BackendError: it could not be looked at.
     """
-    meeter = Meeter(_place_of(archive.settings), archive.catalog, word)
-    address = meeter.place.address
-    meeting = connection.insist(lambda destination: meeter.meet(destination, listed))
-    if meeting.before is not None and meeting.number is not None:
-        held = copies_at(archive.catalog, meeting.number)
-        progress(Noted(f"{address}: the same mailbox as {meeting.before} before, {held:,} copies known"))
-    return _record(recorder, address, meeting)
+    identifier = DestinationIdentifier(_place_of(archive.settings), archive.catalog, answer)
+    address = identifier.place.address
+    identified = connection.insist(lambda destination: identifier.identify(destination, listed))
+    if identified.before is not None and identified.number is not None:
+        held = copies_at(archive.catalog, identified.number)
+        progress(Noted(f"{address}: the same mailbox as {identified.before} before, {held:,} copies known"))
+    return _record(recorder, address, identified)
 
 
-def _record(recorder: Recorder, address: Address, meeting: Meeting) -> int:
+def _record(recorder: Recorder, address: Address, identified: Identification) -> int:
     """Record how a destination was met; returns its number."""
     facts: list[DestinationFact | ReachedFact | DistinctFact] = []
-    at, number = utc_now(), meeting.number
+    at, number = utc_now(), identified.number
     port = address.port or 0
     if number is None:
         fact = recorder.number_destination(DestinationFact(0, address.host, address.user, at, port))
         number = fact.number
         facts.append(fact)
-    elif not meeting.address_known:
+    elif not identified.address_known:
         facts.append(ReachedFact(number, address.host, address.user, port, at))
-    if meeting.distinct:
+    if identified.distinct:
         facts.append(DistinctFact(number, at))
     recorder.write(facts)
     return number
@@ -217,7 +224,7 @@ def known_number(settings: Settings, catalog: Catalog | None) -> int | None:
     return known.number if known else None
 
 
-def _others(settings: Settings) -> Others:
+def _others(settings: Settings) -> SharingFiles:
     """Which account files beside this one name the same mailbox."""
     there = settings.destination
     assert there is not None
@@ -227,7 +234,7 @@ def _others(settings: Settings) -> Others:
         if each.destination is not None and mailbox_of(each.destination) == mailbox_of(there)
     ]
     began = [each for each in beside if catalog_place(each).exists()]
-    return Others(*([str(each.file) for each in some] for some in (beside, began)))
+    return SharingFiles(*([str(each.file) for each in some] for some in (beside, began)))
 
 
 def _place_of(settings: Settings) -> Place:

@@ -26,25 +26,25 @@ from archiver.mail.folder_names import matches
 from archiver.mail.model import KnownFolder
 from archiver.replay.as_of import PastCopies
 from archiver.replay.compare import DestinationCheck, DestinationVerifier
-from archiver.replay.connection import Connection
-from archiver.replay.context import ReplayContext, ReplayRulesOfAccount, Retry
-from archiver.replay.meeting import Word
+from archiver.replay.connection import DestinationConnection
+from archiver.replay.context import RefusalRetry, ReplayContext, ReplayRulesOfAccount
+from archiver.replay.identify import Answer
 from archiver.replay.run import ReplayResult, replay_folders
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
     """What the command line asks of a replay. `moment` (UTC, ISO 8601): the folders as they stood then. `beside`:
-    files of other accounts that the command works on. `word` is what a person says of a destination that is not
+    files of other accounts that the command works on. `answer` is what a person says of a destination that is not
     known."""
 
-    retry: Retry = "due"
+    retry: RefusalRetry = "due"
     include_vanished: bool = False
     include_removed: bool = False
     confirm_deletions: bool = False
     moment: str | None = None
     beside: tuple[Path, ...] = ()
-    word: Word = "ask"
+    answer: Answer = "ask"
 
 
 def destination_settings(settings: Settings) -> DestinationSettings:
@@ -130,12 +130,12 @@ def replay_account(
             folders = chosen_folders(archive, catalog=then)
         connections = destination_settings(archive.settings).connections
 
-        def meet(connection: Connection, listed: DestinationFolders) -> int:
+        def identify(connection: DestinationConnection, listed: DestinationFolders) -> int:
             return meet_destination(
-                archive, recorder, connection, listed, word=options.word, progress=control.progress
+                archive, recorder, connection, listed, answer=options.answer, progress=control.progress
             )
 
-        return replay_folders(context, folders, map_rules(archive.settings), connections, meet)
+        return replay_folders(context, folders, map_rules(archive.settings), connections, identify)
 
 
 def _state(archive: Archive, moment: str | None, control: RunControl) -> AbstractContextManager[Catalog | None]:
@@ -165,7 +165,7 @@ def _context(
             # What was there then may be gone from the source now; and nothing is taken away for that.
             include_vanished=options.include_vanished or options.moment is not None,
             include_removed=options.include_removed,
-            confirmed=options.confirm_deletions,
+            confirm_deletions=options.confirm_deletions,
             of_now=options.moment is None,
         ),
         attempts=settings.attempts,
@@ -176,7 +176,7 @@ def _context(
 
 
 @dataclass(frozen=True, slots=True)
-class _Persistence:
+class _ConnectPolicy:
     """How a connection is made, and how long it insists."""
 
     connect: Callable[[], ImapDestination]
@@ -222,12 +222,12 @@ def verify_at_destination(
         return connection.insist(compare)
 
 
-def destination_connection(archive: Archive, control: RunControl, *, patient: bool) -> Connection:
+def destination_connection(archive: Archive, control: RunControl, *, patient: bool) -> DestinationConnection:
     """A connection to the account's destination that is opened when it is first used."""
     settings = destination_settings(archive.settings)
     authenticator = authenticator_of(settings)
-    return Connection(
-        _Persistence(
+    return DestinationConnection(
+        _ConnectPolicy(
             lambda: ImapDestination(settings, authenticator, archive.spool),
             settings.attempts,
             control,

@@ -24,7 +24,7 @@ from archiver.facts.replica import (
     Moved,
     Outgoing,
     Refused,
-    Stranger,
+    UnknownMessage,
 )
 from archiver.mail.model import (
     Attributes,
@@ -239,7 +239,7 @@ class Destinations(Protocol):
     def known_before(self, destination: int) -> Collection[int]:
         """The UIDVALIDITYs that the source showed before a folder of the destination did."""
 
-    def count_known(self, strangers: Collection[Stranger]) -> int:
+    def count_known(self, strangers: Collection[UnknownMessage]) -> int:
         """How many of these messages are messages of the archive, by Message-ID; by size and INTERNALDATE where
         they have none."""
 

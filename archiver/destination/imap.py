@@ -17,7 +17,7 @@ from archiver.errors import (
     TemporaryError,
     Where,
 )
-from archiver.facts.replica import Appended, DestinationFolders, Letter, LookedAt, OpenedTarget
+from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, LookedAt, OpenedTarget
 from archiver.imap.append import AppendStream
 from archiver.imap.auth import Authenticator
 from archiver.imap.capabilities import DESTINATION_CAPABILITIES, ServerFacts, server_facts
@@ -227,14 +227,14 @@ class ImapDestination:
             raise RuntimeError("no folder is open")
         return self._appends
 
-    def begin_append(self, letters: Sequence[Letter]) -> None:
-        self._stream.begin(letters)
+    def begin_append(self, messages: Sequence[AppendMessage]) -> None:
+        self._stream.begin(messages)
 
     def end_append(self) -> Sequence[Appended]:
         return self._stream.end()
 
     @property
-    def unanswered(self) -> Sequence[Letter]:
+    def unanswered(self) -> Sequence[AppendMessage]:
         return self._appends.unanswered if self._appends else ()
 
     def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:

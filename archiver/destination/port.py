@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from archiver.errors import FolderRefused
-from archiver.facts.replica import Appended, DestinationFolders, Letter, LookedAt, OpenedTarget
+from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, LookedAt, OpenedTarget
 from archiver.mail.model import Attributes, Flags
 from archiver.mail.reader import MailReader
 
@@ -63,7 +63,7 @@ class MailDestination(MailReader, Protocol):
         """The attributes of these UIDs in several folders, read-only and in one round trip. None for a folder where
         this fails: opening it shows why. No folder is open afterwards."""
 
-    def begin_append(self, letters: Sequence[Letter]) -> None:
+    def begin_append(self, messages: Sequence[AppendMessage]) -> None:
         """Send messages to the open folder, in order, in as few commands as the server supports. Their results are
         known after `end_append`."""
 
@@ -71,7 +71,7 @@ class MailDestination(MailReader, Protocol):
         """Wait for the answers to the oldest group that was begun; in the order of its messages."""
 
     @property
-    def unanswered(self) -> Sequence[Letter]:
+    def unanswered(self) -> Sequence[AppendMessage]:
         """The messages that may have been sent and have no answer yet."""
 
     def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:

@@ -92,7 +92,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class UnknownMessage:
     """A message at a destination of which nothing is recorded. `size` is RFC822.SIZE, `arrived` the INTERNALDATE in
     seconds since 1970."""
 
@@ -279,7 +279,7 @@ class LookedAt:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class AppendMessage:
     """A message as it goes onto the wire. `internaldate` is the 26 characters of RFC 3501's date-time; `octets`
     opens them again at each call, in pieces that together are `size`."""
 

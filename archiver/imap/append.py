@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from archiver.errors import BackendError, ConnectionLost, IntegrityError
-from archiver.facts.replica import Appended, Letter
+from archiver.facts.replica import Appended, AppendMessage
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import Session
@@ -37,7 +37,7 @@ class _Command:
     """A command in flight and the messages in it."""
 
     tag: bytes
-    letters: Sequence[Letter]
+    messages: Sequence[AppendMessage]
     reply: bytes | None = None
 
 
@@ -58,17 +58,17 @@ class AppendStream:
         return 2 if "LITERAL+" in self.abilities else 1
 
     @property
-    def unanswered(self) -> list[Letter]:
+    def unanswered(self) -> list[AppendMessage]:
         """The messages that were sent, at least in part, and have no answer yet."""
         commands = (command for group in self._groups for command in group if command.reply is None)
-        return [letter for command in commands for letter in command.letters]
+        return [message for command in commands for message in command.messages]
 
-    def begin(self, letters: Sequence[Letter]) -> None:
+    def begin(self, messages: Sequence[AppendMessage]) -> None:
         """Send a group."""
         group: list[_Command] = []
         self._groups.append(group)
         multi = "MULTIAPPEND" in self.abilities
-        commands = [letters] if multi else [[letter] for letter in letters]
+        commands = [messages] if multi else [[message] for message in messages]
         for some in commands:
             self._append(group, some)
             if not multi and self.most_in_flight == 1:
@@ -95,7 +95,7 @@ class AppendStream:
             self._receive(go_ahead=False)
         self._groups.popleft()
         return [
-            Appended(len(each.letters), self._appenduid(each.reply), each.reply, self._error(each.reply))
+            Appended(len(each.messages), self._appenduid(each.reply), each.reply, self._error(each.reply))
             for each in group
             if each.reply is not None
         ]
@@ -110,15 +110,15 @@ class AppendStream:
         ignored."""
         return _appenduid(reply) if "UIDPLUS" in self.abilities else None
 
-    def _tagged(self, group: list[_Command], letters: Sequence[Letter]) -> bytes:
+    def _tagged(self, group: list[_Command], messages: Sequence[AppendMessage]) -> bytes:
         tag = self.session.new_tag()
-        group.append(_Command(tag, letters))
+        group.append(_Command(tag, messages))
         return tag + b" "
 
-    def _append(self, group: list[_Command], letters: Sequence[Letter]) -> None:
+    def _append(self, group: list[_Command], messages: Sequence[AppendMessage]) -> None:
         """Send one command. If the server refuses it half-way, the rest is not sent."""
         name = quote(self.raw)
-        self._put(self._tagged(group, letters) + b"APPEND")
+        self._put(self._tagged(group, messages) + b"APPEND")
         command = group[-1]
         if name is None:
             self._put(b" {%d}\r\n" % len(self.raw))
@@ -127,25 +127,25 @@ class AppendStream:
             self._put(self.raw)
         else:
             self._put(b" " + name)
-        for letter in letters:
-            flags = " ".join(sorted(letter.flags)).encode("utf-8", "surrogateescape")
-            ahead = self._sends_ahead(letter.size)
+        for message in messages:
+            flags = " ".join(sorted(message.flags)).encode("utf-8", "surrogateescape")
+            ahead = self._sends_ahead(message.size)
             mark = b"+" if ahead else b""
-            date = letter.internaldate.encode("ascii")
-            self._put(b' (%s) "%s" {%d%s}\r\n' % (flags, date, letter.size, mark))
+            date = message.internaldate.encode("ascii")
+            self._put(b' (%s) "%s" {%d%s}\r\n' % (flags, date, message.size, mark))
             if not ahead and not self._go_ahead(command):
                 return
-            self._put_literal(letter)
+            self._put_literal(message)
         self._put(b"\r\n")
 
-    def _put_literal(self, letter: Letter) -> None:
+    def _put_literal(self, message: AppendMessage) -> None:
         """Send a message's octets.
 
         NOTE: if that fails half-way, the connection is closed, since the server would take whatever is sent next
         for the rest of the message.
         """
         try:
-            for piece in letter.octets():
+            for piece in message.octets():
                 self._put(piece)
         except IntegrityError as error:
             self.session.hang_up()

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 
 from archiver.mail.model import Digest
 
-How = Literal["exact", "line-ends", "headers"]
+MatchLevel = Literal["exact", "line-ends", "headers"]
 """In what two messages are alike: all octets; all but line ends, bare CRs, NULs and the end of the last line; the
 body, if it counts, and the header fields but for their blanks and for those that servers add."""
 
@@ -38,7 +38,7 @@ _PASSED_OVER_IF = (b"x-mozilla-status", b"x-ms-exchange-", b"x-pm-")
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class MessageFingerprint:
     """`digest` is of the true octets. `canonical` is of the octets without CRs, with 0x80 for NUL, and without the
     LFs at the end; `body` is of the same behind the header block. `headers` is of the normal form of the fields:
     unfolded, names in lower case, one blank for many, none at the ends, those that servers add left out; `identity`
@@ -51,7 +51,7 @@ class Likeness:
     identity: Digest | None = None
 
 
-class LikenessBuilder:
+class FingerprintBuilder:
     """Takes a message's octets as they come, chunk after chunk, and tells what they are like."""
 
     __slots__ = ("_body", "_canonical", "_digest", "_header", "_in_body")
@@ -82,11 +82,11 @@ class LikenessBuilder:
         del self._header[end:]
         return octets[end - known :]
 
-    def likeness(self) -> Likeness:
+    def fingerprint(self) -> MessageFingerprint:
         """Of all that was fed."""
         fields = list(_fields(bytes(self._header)))
         identity = next((field for field in fields if field.startswith(_MESSAGE_ID)), _MESSAGE_ID)
-        return Likeness(
+        return MessageFingerprint(
             digest=Digest(self._digest.hexdigest()),
             canonical=self._canonical.digest(),
             headers=_digest_of(fields),
@@ -128,12 +128,12 @@ def _header_end(header: bytearray, known: int) -> int:
     return _HEADER_OCTETS if len(header) == _HEADER_OCTETS else 0
 
 
-def likeness_of(chunks: Iterable[bytes]) -> Likeness:
+def fingerprint_of(chunks: Iterable[bytes]) -> MessageFingerprint:
     """A message in pieces."""
-    builder = LikenessBuilder()
+    builder = FingerprintBuilder()
     for chunk in chunks:
         builder.feed(chunk)
-    return builder.likeness()
+    return builder.fingerprint()
 
 
 def _fields(header: bytes) -> Iterator[bytes]:
@@ -152,7 +152,7 @@ def _digest_of(fields: Iterable[bytes]) -> Digest:
 _NO_FIELDS = _digest_of(())
 
 
-def compare(sent: Likeness, found: Likeness) -> How | Literal["other"]:
+def compare(sent: MessageFingerprint, found: MessageFingerprint) -> MatchLevel | Literal["other"]:
     """How the found message is the one that was sent. "headers" needs the same body too."""
     if sent.digest == found.digest:
         return "exact"
@@ -163,18 +163,18 @@ def compare(sent: Likeness, found: Likeness) -> How | Literal["other"]:
     return "other"
 
 
-def same_headers(sent: Likeness, found: Likeness) -> bool:
+def same_headers(sent: MessageFingerprint, found: MessageFingerprint) -> bool:
     """Whether the fields alone are the same, for callers who know by other means which message it must be: some
     destinations write bodies anew. Messages without fields are not the same."""
     return sent.headers == found.headers != _NO_FIELDS
 
 
 def match(
-    sent: Sequence[tuple[K, Likeness, int | None]],
-    found: Sequence[tuple[int, Likeness, int | None]],
+    sent: Sequence[tuple[K, MessageFingerprint, int | None]],
+    found: Sequence[tuple[int, MessageFingerprint, int | None]],
     *,
     headers_alone: bool,
-) -> dict[K, tuple[int, How]]:
+) -> dict[K, tuple[int, MatchLevel]]:
     """Which found message is which of those sent: (key, likeness, instant) against (UID, likeness, instant).
 
     Each key and each UID is in one pair at most, so two equal messages stay two. The surest pairs are made first:
@@ -182,16 +182,16 @@ def match(
     fields and an equal, known instant are enough for what is then left, or at last an equal Message-ID and such an
     instant. Among equals the same instant is preferred, then the order of `sent` and the lower UID.
     """
-    pairs: dict[K, tuple[int, How]] = {}
-    free = {uid: (likeness, instant) for uid, likeness, instant in sorted(found, key=lambda each: each[0])}
+    pairs: dict[K, tuple[int, MatchLevel]] = {}
+    free = {uid: (fingerprint, instant) for uid, fingerprint, instant in sorted(found, key=lambda each: each[0])}
     for how, key_of in _LEVELS if headers_alone else _LEVELS[:-2]:
         waiting: dict[Hashable, list[int]] = {}
         for uid in reversed(free):
             key = key_of(*free[uid])
             if key is not None:
                 waiting.setdefault(key, []).append(uid)
-        for name, likeness, instant in sent:
-            uids = waiting.get(key_of(likeness, instant)) if name not in pairs else None
+        for name, fingerprint, instant in sent:
+            uids = waiting.get(key_of(fingerprint, instant)) if name not in pairs else None
             if uids:
                 uid = uids.pop()
                 pairs[name] = uid, how
@@ -199,22 +199,22 @@ def match(
     return pairs
 
 
-def _fields_and_instant(likeness: Likeness, instant: int | None) -> Hashable:
-    return None if instant is None or likeness.headers == _NO_FIELDS else (likeness.headers, instant)
+def _fields_and_instant(fingerprint: MessageFingerprint, instant: int | None) -> Hashable:
+    return None if instant is None or fingerprint.headers == _NO_FIELDS else (fingerprint.headers, instant)
 
 
-def _identity_and_instant(likeness: Likeness, instant: int | None) -> Hashable:
-    return None if instant is None or likeness.identity is None else (likeness.identity, instant)
+def _identity_and_instant(fingerprint: MessageFingerprint, instant: int | None) -> Hashable:
+    return None if instant is None or fingerprint.identity is None else (fingerprint.identity, instant)
 
 
 #: What must be equal, the surest first; the last two are of headers alone.
-_LEVELS: tuple[tuple[How, Callable[[Likeness, int | None], Hashable]], ...] = (
-    ("exact", lambda likeness, instant: (likeness.digest, instant)),
-    ("exact", lambda likeness, _: likeness.digest),
-    ("line-ends", lambda likeness, instant: (likeness.canonical, instant)),
-    ("line-ends", lambda likeness, _: likeness.canonical),
-    ("headers", lambda likeness, instant: (likeness.headers, likeness.body, instant)),
-    ("headers", lambda likeness, _: (likeness.headers, likeness.body)),
+_LEVELS: tuple[tuple[MatchLevel, Callable[[MessageFingerprint, int | None], Hashable]], ...] = (
+    ("exact", lambda fingerprint, instant: (fingerprint.digest, instant)),
+    ("exact", lambda fingerprint, _: fingerprint.digest),
+    ("line-ends", lambda fingerprint, instant: (fingerprint.canonical, instant)),
+    ("line-ends", lambda fingerprint, _: fingerprint.canonical),
+    ("headers", lambda fingerprint, instant: (fingerprint.headers, fingerprint.body, instant)),
+    ("headers", lambda fingerprint, _: (fingerprint.headers, fingerprint.body)),
     ("headers", _fields_and_instant),
     ("headers", _identity_and_instant),
 )

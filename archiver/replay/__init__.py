@@ -3,17 +3,17 @@
 run               all folders, over several connections; deletions last
 context           what the connections share
 connection        a destination that reconnects
-meeting           whose mailbox the destination is
-inside            what is in a mailbox that is not known yet
-create_folders    every folder mapped, made, recorded, subscribed
-rename_folders    folders renamed at the source are renamed here
-sync_folder       one folder: what is there is recognised, what is missing is sent, flags follow
-send              messages appended: prepared, sent, and found again where no answer came
+identify          whose mailbox the destination is
+contents          what an unknown mailbox holds, and whether anything may be sent there
+create_folders    every folder mapped, created, recorded, subscribed
+rename_folders    folders renamed at the source are renamed at the destination
+sync_folder       one folder: known messages matched, missing ones sent, flags updated
+send              messages appended: prepared, sent, and looked for if no answer came
 pace              how fast the destination takes mail
-flag_merge        pure: flags merged three ways
-deletions         our copies deleted where a policy asks for it, within a limit
-removals          folders that the destination's user removed
-sparing           copies that another account counts on
+flag_merge        pure: three-way merge of flags
+deletions         our copies deleted if the policy asks for it, within a limit
+removed_folders   folders that the destination's user removed
+shared_copies     copies that another account counts on
 compare           every copy compared with what the destination shows
-as_of             what a destination lacks of the folders as they were on a day
+as_of             what a destination lacks of the folders as they were at a past moment
 """

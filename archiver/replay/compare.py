@@ -17,12 +17,12 @@ from archiver.errors import FolderNotFound
 from archiver.events import Planned, Verified, Working
 from archiver.facts.replica import Copy, KnownTarget, LookedAt
 from archiver.mail.content import internaldate_seconds, same_moment
-from archiver.mail.fingerprint import LikenessBuilder, compare
+from archiver.mail.fingerprint import FingerprintBuilder, compare
 from archiver.mail.flags import respelled
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Fetched, KnownFolder, Placement
 from archiver.mail.rewrite import repair
-from archiver.replay.send.match import likeness_of_fetched, octets_of
+from archiver.replay.send.match import fingerprint_of_fetched, octets_of
 from archiver.storage.port import MessageStore
 
 _WINDOW = 2000
@@ -155,7 +155,7 @@ class DestinationVerifier:
         held = [(target, folders, list(self.copies.copies(target.number))) for target, folders in group]
         told = self.connection.look([(target.raw, [copy.uid for copy in copies]) for target, _, copies in held])
         for (target, folders, copies), looked in zip(held, told, strict=True):
-            if looked is None or not _all_well(target, copies, looked):
+            if looked is None or not _all_match(target, copies, looked):
                 self._folder(result, target, folders)
                 continue
             self.control.progress(Working(printable(folders[0].folder.name)))
@@ -240,14 +240,14 @@ class DestinationVerifier:
                     results[outcome.uid] = f"not delivered: {printable(outcome.reason)}"
                 continue
             copy = wanted[outcome.attributes.uid]
-            found = likeness_of_fetched(outcome)
+            found = fingerprint_of_fetched(outcome)
             if found.digest == (copy.sent_digest or copy.message.digest):
                 results[copy.uid] = "exact"
                 continue
-            builder = LikenessBuilder()
+            builder = FingerprintBuilder()
             for piece in repair(octets_of(self.store, places[copy.key]), copy.repaired):
                 builder.feed(piece)
-            results[copy.uid] = compare(builder.likeness(), found)
+            results[copy.uid] = compare(builder.fingerprint(), found)
         return results
 
     def _places(self, copies: Sequence[Copy]) -> dict[tuple[int, int], Placement]:
@@ -273,7 +273,7 @@ def _by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
     return seen
 
 
-def _all_well(target: KnownTarget, copies: Sequence[Copy], looked: LookedAt) -> bool:
+def _all_match(target: KnownTarget, copies: Sequence[Copy], looked: LookedAt) -> bool:
     """Whether a folder shows all copies as they should be."""
     seen = _by_uid(looked.seen)
     return looked.uidvalidity == target.uidvalidity and all(

@@ -17,7 +17,7 @@ _ATTEMPTS_BESIDE = 2
 T = TypeVar("T")
 
 
-class Persistence(Protocol):
+class ConnectPolicy(Protocol):
     """How to connect and how long to insist; a ReplayContext is one. A `patient` one waits as long as five minutes
     for a server that throttles."""
 
@@ -34,7 +34,7 @@ class Persistence(Protocol):
     def control(self) -> RunControl: ...
 
 
-class Crew:
+class ConnectionGroup:
     """The connections of an account that are at work. One that a limit strikes leaves the work to the others:
     servers count sessions, and some tell only after the login, whichever they choose. The first one is there to the
     end."""
@@ -71,11 +71,11 @@ class Crew:
         return self._beside == 0 if first else self._first_struck and self._beside == 1
 
 
-class Connection:
+class DestinationConnection:
     """One connection at a time. Belongs to one thread. It insists while it is `alone`; beside others it tries once
     more, and not if it is throttled."""
 
-    def __init__(self, context: Persistence, alone: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, context: ConnectPolicy, alone: Callable[[], bool] = lambda: True) -> None:
         self._context = context
         self.alone = alone
         self._destination: MailDestination | None = None

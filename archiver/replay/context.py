@@ -14,18 +14,18 @@ from archiver.destination.port import MailDestination
 from archiver.errors import IntegrityError
 from archiver.facts.replica import Copy, KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
 from archiver.journal.recorder import Recorder
-from archiver.mail.fingerprint import Likeness
+from archiver.mail.fingerprint import MessageFingerprint
 from archiver.mail.model import RETRY_RUNS, Attributes, FolderStatus, KnownFolder
 from archiver.replay.pace import Pace
 from archiver.storage.port import MessageStore
 
 #: How long an APPEND may take to show after its connection was lost, in seconds.
-SETTLE_SECONDS = 5.0
+ARRIVAL_SECONDS = 5.0
 
 #: How many messages in a row may be refused because the connection broke at them.
 MOST_BLAMED = 10
 
-Retry = Literal["due", "all", "accept"]
+RefusalRetry = Literal["due", "all", "accept"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,16 @@ class OtherAccounts(Protocol):
 @dataclass(frozen=True, slots=True)
 class ReplayRulesOfAccount:
     """What the account file and the command line ask for. `repairs` may be done to what is refused; `vanished` is
-    what becomes of copies whose messages are gone from the source, beyond the brake only if `confirmed`;
+    what becomes of copies whose messages are gone from the source, beyond the brake only if `confirm_deletions`;
     `include_vanished` sends what is gone from the source too, `include_removed` sends again what the destination's
     user removed. `of_now`: the folders as they are, and not as they stood at a moment of the past."""
 
     repairs: Collection[str]
     vanished: VanishedPolicy
-    retry: Retry = "due"
+    retry: RefusalRetry = "due"
     include_vanished: bool = False
     include_removed: bool = False
-    confirmed: bool = False
+    confirm_deletions: bool = False
     of_now: bool = True
 
 
@@ -90,9 +90,9 @@ class ReplayJob:
     fetched and are nobody's copy yet.
 
     `look_until` is how long something that a lost connection brought may still arrive, on the monotonic clock;
-    `settled`: what an earlier run left is known. After a `silence` of so many seconds the folder is looked at for
+    `resolved`: what an earlier run left is known. After a `silence` of so many seconds the folder is looked at for
     `again` times as long. `silences` counts those at a message that was sent by itself, and `unanswered` messages
-    in a row were set aside for that. `doubtful`: some may be stored twice, as they were taken for unsent.
+    in a row were set aside for that. `maybe_twice`: some may be stored twice, as they were taken for unsent.
     `under_way` are the messages that were on the wire when a connection was lost, as long as it is not known what
     became of them. `left_behind`: the messages there got other UIDs while some were under way, so that nobody can
     tell which of them are still to come.
@@ -103,9 +103,9 @@ class ReplayJob:
     `alone_at_work` tells whether no other connection is at work, so that a limit is none on their number.
 
     `breaks` counts how often the connection broke at a message that was sent by itself, which those of `alone` are,
-    and `said` is what the server said then. Those of `mended` are sent repaired after that; `blamed` messages in a
-    row were refused for it. All that were `refused` in this run are not sent again in it. `error` is why the folder
-    could not be finished.
+    and `server_reply` is what the server said then. Those of `repairs` are sent repaired after that; `blamed`
+    messages in a row were refused for it. All that were `refused` in this run are not sent again in it. `error` is
+    why the folder could not be finished.
     """
 
     raw: bytes
@@ -117,23 +117,23 @@ class ReplayJob:
     octets: int = 0
     steps: int = 0
     look_until: float = 0.0
-    settled: bool = False
+    resolved: bool = False
     silence: float = 0.0
     again: int = 0
     silences: Counter[MessageKey] = field(default_factory=Counter)
     unanswered: int = 0
-    doubtful: bool = False
+    maybe_twice: bool = False
     under_way: dict[MessageKey, UnderWay] = field(default_factory=dict)
     left_behind: bool = False
     alone_at_work: Callable[[], bool] = lambda: True
-    looked_at: dict[int, tuple[Attributes, Likeness]] = field(default_factory=dict)
+    looked_at: dict[int, tuple[Attributes, MessageFingerprint]] = field(default_factory=dict)
     taken: int = 0
     put_off: dict[MessageKey, int] = field(default_factory=dict)
     waited_for: set[MessageKey] = field(default_factory=set)
     alone: set[MessageKey] = field(default_factory=set)
     breaks: Counter[MessageKey] = field(default_factory=Counter)
-    said: str | None = None
-    mended: dict[MessageKey, tuple[str, ...]] = field(default_factory=dict)
+    server_reply: str | None = None
+    repairs: dict[MessageKey, tuple[str, ...]] = field(default_factory=dict)
     blamed: int = 0
     refused: set[MessageKey] = field(default_factory=set)
     error: str | None = None
@@ -192,7 +192,7 @@ class ReplayContext:
         return self.rules.repairs
 
     @property
-    def retry(self) -> Retry:
+    def retry(self) -> RefusalRetry:
         return self.rules.retry
 
     def is_due(self, key: MessageKey) -> bool:

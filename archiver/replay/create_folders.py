@@ -14,7 +14,7 @@ from archiver.facts.archive import Fact
 from archiver.facts.destination import MappedFact
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.model import Folder, KnownFolder
-from archiver.replay.connection import Connection
+from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
 
 Recorded = Mapping[int, tuple[bytes, tuple[str, ...], str]]
@@ -61,9 +61,9 @@ def rules_for(folder: Folder, rules: MapRules) -> str:
     return json.dumps([rules.prefix, max(matching, key=lambda rule: len(rule[0]), default=None)])
 
 
-def place_folders(
+def create_folders(
     context: ReplayContext,
-    connection: Connection,
+    connection: DestinationConnection,
     listed: DestinationFolders,
     folders: Sequence[KnownFolder],
     rules: MapRules,
@@ -123,7 +123,7 @@ def _without_news(
 
 
 def _create(
-    connection: Connection,
+    connection: DestinationConnection,
     folder_map: FolderMap,
     made: set[bytes],
     unnameable: set[bytes],

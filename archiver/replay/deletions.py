@@ -13,9 +13,9 @@ from archiver.facts.destination import MarkedFact, RemovedFact
 from archiver.facts.replica import Copy, LateTwin, gone_words
 from archiver.mail.folder_names import printable
 from archiver.mail.model import KnownFolder
-from archiver.replay.connection import Connection
+from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext, ReplayJob
-from archiver.replay.flag_merge import DELETED, NO_FLAGS, over_the_brake
+from archiver.replay.flag_merge import DELETED, NO_FLAGS, exceeds_deletion_limit
 from archiver.replay.send.twins import certain_twins, expunge_twins
 
 _COPIES = ("copy of a message that is gone from the source", "copies of messages that are gone from the source")
@@ -25,7 +25,9 @@ _TWINS = (
 )
 
 
-def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[ReplayJob]) -> str | None:
+def delete_vanished(
+    context: ReplayContext, connection: DestinationConnection, jobs: Sequence[ReplayJob]
+) -> str | None:
     """Carry out the policy for copies whose messages vanished at the source, but for folders beyond the brake; why
     something was held back. A folder where it cannot be done has that as its error."""
     gone: dict[bytes, Sequence[Copy]] = {}
@@ -41,8 +43,8 @@ def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[Repl
             twins[job.raw] = [twin for twin in certain if twin.copy not in going]
             along[job.raw] = [twin for twin in certain if twin.copy in going]
             held[job.raw] = sum(context.copies.claimed(job.known.number).values())
-    copies_held, copies_stay = _braked(context, jobs, gone, held, _COPIES)
-    twins_held, twins_stay = _braked(context, jobs, twins, held, _TWINS)
+    copies_held, copies_stay = _limited(context, jobs, gone, held, _COPIES)
+    twins_held, twins_stay = _limited(context, jobs, twins, held, _TWINS)
     for job in jobs:
         some = [] if job.raw in copies_stay else gone.get(job.raw, ())
         second = [] if job.raw in twins_stay else [*twins.get(job.raw, ())]
@@ -54,14 +56,14 @@ def withdraw(context: ReplayContext, connection: Connection, jobs: Sequence[Repl
                 if second:
                     connection.insist(partial(expunge_twins, context, job, second))
                 if some:
-                    connection.insist(partial(_take_back, context, job, some))
+                    connection.insist(partial(_delete, context, job, some))
             except (FolderNotFound, PermissionDenied, MessageRefused) as error:
                 job.error = str(error)
                 context.control.progress(Noted(job.error))
     return "; ".join(filter(None, (copies_held, twins_held))) or None
 
 
-def _braked(
+def _limited(
     context: ReplayContext,
     jobs: Sequence[ReplayJob],
     due: Mapping[bytes, Sequence[Copy | LateTwin]],
@@ -75,10 +77,10 @@ def _braked(
         raw: sum(isinstance(each, LateTwin) or each.folder not in context.gone for each in some)
         for raw, some in due.items()
     }
-    braking = [job for job in jobs if over_the_brake(single.get(job.raw, 0), held.get(job.raw, 0))]
-    if over_the_brake(sum(counts.values()), sum(held.values())):
+    braking = [job for job in jobs if exceeds_deletion_limit(single.get(job.raw, 0), held.get(job.raw, 0))]
+    if exceeds_deletion_limit(sum(counts.values()), sum(held.values())):
         braking = list(jobs)
-    reason = None if context.rules.confirmed else _held_back(braking, counts, words)
+    reason = None if context.rules.confirm_deletions else _held_back(braking, counts, words)
     if reason is None:
         return None, ()
     context.control.progress(Noted(f"{reason}; --confirm-deletions {context.rules.vanished}s them"))
@@ -105,7 +107,7 @@ def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[Rep
     ]
 
 
-def tell_of_gone(context: ReplayContext) -> None:
+def report_gone_folders(context: ReplayContext) -> None:
     """Which folders are gone from the source while copies of ours stay."""
     for number, copies in context.copies.stranded(context.destination).items():
         if number in context.gone:
@@ -121,9 +123,7 @@ def _held_back(braking: Sequence[ReplayJob], counts: Mapping[bytes, int], words:
     return f"{copies} {words[copies > 1]} stayed, being more than 50 or 10 %: {names}"
 
 
-def _take_back(
-    context: ReplayContext, job: ReplayJob, copies: Sequence[Copy], destination: MailDestination
-) -> None:
+def _delete(context: ReplayContext, job: ReplayJob, copies: Sequence[Copy], destination: MailDestination) -> None:
     """Mark or expunge copies in one folder; none of anybody else's."""
     assert job.known is not None
     if context.rules.vanished == "expunge" and not destination.can_expunge:

@@ -16,7 +16,7 @@ DELETED: Flags = frozenset({"\\Deleted"})
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FlagChange:
     """What is to be added to and removed from a copy's flags; `lost` are those the folder does not keep."""
 
     added: Flags
@@ -28,7 +28,7 @@ class Change:
         return bool(self.added or self.removed)
 
 
-def change_of(copy: Copy, now: Flags, opened: OpenedTarget) -> Change:
+def change_of(copy: Copy, now: Flags, opened: OpenedTarget) -> FlagChange:
     """The change that the archive's flags ask for. `now` is what the destination shows.
 
     A flag that appeared in the archive is added, unless the destination's user took it away since we last wrote
@@ -44,10 +44,10 @@ def change_of(copy: Copy, now: Flags, opened: OpenedTarget) -> Change:
     removed = sendable(disappeared & now) - set_there
     if copy.marked:
         removed |= (DELETED & now) - copy.message.flags
-    return Change(added, removed, copy.message.flags - keepable)
+    return FlagChange(added, removed, copy.message.flags - keepable)
 
 
-def grouped(changes: Mapping[int, Change]) -> dict[tuple[Flags, Flags], set[int]]:
+def grouped(changes: Mapping[int, FlagChange]) -> dict[tuple[Flags, Flags], set[int]]:
     """UIDs by what is to be added and removed, so that few commands are needed."""
     groups: dict[tuple[Flags, Flags], set[int]] = {}
     for uid, change in changes.items():
@@ -56,6 +56,6 @@ def grouped(changes: Mapping[int, Change]) -> dict[tuple[Flags, Flags], set[int]
     return groups
 
 
-def over_the_brake(withdrawn: int, held: int) -> bool:
+def exceeds_deletion_limit(withdrawn: int, held: int) -> bool:
     """Whether so many deletions out of so many copies need a person's word: more than 50, or than 10 %."""
     return withdrawn > 50 or withdrawn > held / 10

@@ -19,7 +19,7 @@ from archiver.facts.destination import RenamedFact, RenamingFact
 from archiver.facts.replica import DestinationFolders, KnownTarget, Moved
 from archiver.mail.folder_names import decode_name, folder_path, printable
 from archiver.mail.model import INBOX, Folder, KnownFolder, Listed
-from archiver.replay.connection import Connection
+from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
 from archiver.replay.create_folders import map_of
 
@@ -32,7 +32,7 @@ class _Move:
     to: MappedFolder
 
 
-def settle_renames(context: ReplayContext, connection: Connection) -> None:
+def resolve_renames(context: ReplayContext, connection: DestinationConnection) -> None:
     """What became of renames at which an earlier run was stopped."""
     for raw, target in context.copies.targets(context.destination).items():
         if target.renaming is None:
@@ -45,7 +45,7 @@ def settle_renames(context: ReplayContext, connection: Connection) -> None:
 
 def follow_renames(
     context: ReplayContext,
-    connection: Connection,
+    connection: DestinationConnection,
     listed: DestinationFolders,
     folders: Sequence[KnownFolder],
     rules: MapRules,
@@ -163,7 +163,10 @@ def _why_not_ours_alone(context: ReplayContext, along: Sequence[tuple[KnownTarge
 
 
 def _rename(
-    context: ReplayContext, connection: Connection, move: _Move, along: Sequence[tuple[KnownTarget, bytes]]
+    context: ReplayContext,
+    connection: DestinationConnection,
+    move: _Move,
+    along: Sequence[tuple[KnownTarget, bytes]],
 ) -> bool:
     context.control.check_stop()
     context.recorder.write([RenamingFact(target.number, to, context.control.now()) for target, to in along])

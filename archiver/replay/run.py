@@ -25,14 +25,14 @@ from archiver.events import Noted, Planned
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.folder_names import printable
 from archiver.mail.model import KnownFolder
-from archiver.replay.connection import Connection, Crew
+from archiver.replay.connection import ConnectionGroup, DestinationConnection
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
-from archiver.replay.create_folders import place_folders
-from archiver.replay.deletions import stranded_jobs, tell_of_gone, withdraw
-from archiver.replay.removals import forget_removed, gone_folders
-from archiver.replay.rename_folders import follow_renames, settle_renames
-from archiver.replay.sparing import LeftToOthers, Spared, spare
-from archiver.replay.sync_folder import TargetPass
+from archiver.replay.create_folders import create_folders
+from archiver.replay.deletions import delete_vanished, report_gone_folders, stranded_jobs
+from archiver.replay.removed_folders import forget_removed, removed_folders
+from archiver.replay.rename_folders import follow_renames, resolve_renames
+from archiver.replay.shared_copies import LeftToOthers, Spared, spare
+from archiver.replay.sync_folder import FolderSync
 
 #: What strikes one of several connections may be a limit on their number.
 _OF_THE_CONNECTION = (TemporaryError, AuthenticationFailed, ConnectionRefused)
@@ -45,7 +45,7 @@ class ReplayResult:
     latter, None where his word is enough (--confirm-deletions). `left` is what was left to other accounts."""
 
     errors: Mapping[str, str] = field(default_factory=dict)
-    held_back: str | None = None
+    blocked_reason: str | None = None
     advice: str | None = None
     left: Sequence[LeftToOthers] = ()
 
@@ -55,49 +55,49 @@ def replay_folders(
     folders: Sequence[KnownFolder],
     rules: MapRules,
     connections: int,
-    meet: Callable[[Connection, DestinationFolders], int],
+    identify: Callable[[DestinationConnection, DestinationFolders], int],
 ) -> ReplayResult:
-    """Bring the destination up to date with `folders` of the archive. `meet` says under which number it is known,
-    from the folders that it lists.
+    """Bring the destination up to date with `folders` of the archive. `identify` says under which number it is
+    known, from the folders that it lists.
 
     Raises:
         ConfigError: nobody said yet which mailbox it is, or the folders cannot be mapped; nothing was created.
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
-    connection = Connection(context)
+    connection = DestinationConnection(context)
     errors: dict[str, str] = {}
     try:
         listed = connection.insist(lambda destination: destination.list_folders())
-        context.destination = meet(connection, listed)
+        context.destination = identify(connection, listed)
         context.append_limit = listed.append_limit
         if context.rules.include_removed:
             forget_removed(context)
-        settle_renames(context, connection)
-        gone = set() if context.rules.include_removed else gone_folders(context, connection, listed)
+        resolve_renames(context, connection)
+        gone = set() if context.rules.include_removed else removed_folders(context, connection, listed)
         if context.rules.of_now:
             listed = follow_renames(context, connection, listed, folders, rules)
-        placed = place_folders(context, connection, listed, folders, rules, errors, gone)
+        placed = create_folders(context, connection, listed, folders, rules, errors, gone)
         refused = context.copies.refused(context.destination, vanished=context.rules.include_vanished)
         context.refused = {each.key: each for each in refused}
         jobs = _jobs(context, placed, listed)
         due = [job for job in jobs if _is_due(context, job)]
         _work_off(context, due, connections, connection)
         for job in due:
-            if job.doubtful and job.error is None:
+            if job.maybe_twice and job.error is None:
                 _note_twins(context, connection, job)
         failed = any(job.error is not None for job in due)
-        spared, held_back = Spared(), None
+        spared, blocked_reason = Spared(), None
         if not (errors or failed or context.rules.include_vanished) and context.rules.vanished != "keep":
             jobs += stranded_jobs(context, jobs)
             spared = spare(context, [job.known for job in jobs if job.known is not None])
-            held_back = spared.held_back or withdraw(context, connection, jobs)
-        tell_of_gone(context)
+            blocked_reason = spared.blocked_reason or delete_vanished(context, connection, jobs)
+        report_gone_folders(context)
         errors |= {job.name: job.error for job in jobs if job.error is not None}
     finally:
         connection.close()
     if context.damage is not None:
         raise context.damage
-    return ReplayResult(errors, held_back, spared.advice, spared.left)
+    return ReplayResult(errors, blocked_reason, spared.advice, spared.left)
 
 
 def _jobs(
@@ -143,7 +143,9 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
     return bool(context.copies.intents(number) or context.copies.reflagged(number, limit=1))
 
 
-def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: int, first: Connection) -> None:
+def _work_off(
+    context: ReplayContext, jobs: Sequence[ReplayJob], connections: int, first: DestinationConnection
+) -> None:
     """All jobs, the largest first, over at most `connections` connections.
 
     Raises:
@@ -151,10 +153,10 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
     """
     waiting = deque(sorted(jobs, key=lambda job: -job.octets))
     failures: list[BaseException] = []
-    crew = Crew()
-    first.alone = partial(crew.alone, first=True)
+    group = ConnectionGroup()
+    first.alone = partial(group.alone, first=True)
 
-    def work(connection: Connection) -> None:
+    def work(connection: DestinationConnection) -> None:
         try:
             while not failures:
                 try:
@@ -165,7 +167,7 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
                 try:
                     _pass(context, connection, job)
                 except _OF_THE_CONNECTION as error:
-                    if not crew.leaves_to_others(first=connection is first):
+                    if not group.leaves_to_others(first=connection is first):
                         raise
                     connection.drop()
                     waiting.appendleft(job)
@@ -175,7 +177,7 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
             failures.append(error)
 
     def work_beside() -> None:
-        connection = Connection(context, partial(crew.alone, first=False))
+        connection = DestinationConnection(context, partial(group.alone, first=False))
         try:
             connection.get()
         except BackendError as error:
@@ -186,7 +188,7 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
         else:
             work(connection)
         finally:
-            crew.leave()
+            group.leave()
             connection.close()
 
     # A folder costs about as many round trips as a login, however little there is to do in it.
@@ -194,7 +196,7 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
     together = min(connections, len(jobs), worth)
     threads = [threading.Thread(target=work_beside, name=f"replay-{number}") for number in range(2, 1 + together)]
     for thread in threads:
-        crew.join()
+        group.join()
         thread.start()
     work(first)
     for thread in threads:
@@ -205,16 +207,16 @@ def _work_off(context: ReplayContext, jobs: Sequence[ReplayJob], connections: in
         raise failures[0]
 
 
-def _note_twins(context: ReplayContext, connection: Connection, job: ReplayJob) -> None:
+def _note_twins(context: ReplayContext, connection: DestinationConnection, job: ReplayJob) -> None:
     """What a slow server stored twice may have come after its folder's pass."""
-    connection.insist(lambda destination: TargetPass(context, destination, job).note_twins())
+    connection.insist(lambda destination: FolderSync(context, destination, job).note_twins())
 
 
-def _pass(context: ReplayContext, connection: Connection, job: ReplayJob) -> None:
+def _pass(context: ReplayContext, connection: DestinationConnection, job: ReplayJob) -> None:
     """One folder. Its failure is its own; a failure of the connection, the login or the quota is the account's, and
     so is a server that answers nothing."""
     try:
-        connection.insist(lambda destination: TargetPass(context, destination, job).run(), lambda: job.steps)
+        connection.insist(lambda destination: FolderSync(context, destination, job).run(), lambda: job.steps)
     except BackendError as error:
         if isinstance(error, OverQuota | AuthenticationFailed | ConnectionRefused | Unanswered):
             raise

@@ -26,11 +26,11 @@ from archiver.facts.replica import Copy, KnownTarget, MessageKey, OpenedTarget, 
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Flags
-from archiver.replay.context import SETTLE_SECONDS, ReplayContext, ReplayJob, Target
+from archiver.replay.context import ARRIVAL_SECONDS, ReplayContext, ReplayJob, Target
 from archiver.replay.flag_merge import DELETED, NO_FLAGS, change_of, grouped
 from archiver.replay.send.append import Sender
-from archiver.replay.send.match import Recogniser, Strangers
-from archiver.replay.send.resolve import Settling, copied, lost
+from archiver.replay.send.match import MessageMatcher, UnclaimedMessages
+from archiver.replay.send.resolve import IntentResolver, copied, note_lost_connection
 from archiver.replay.send.twins import end_attempts, note_twins
 
 BATCH_MESSAGES = 500
@@ -40,7 +40,7 @@ _NEWEST = 20
 
 
 @dataclass(slots=True)
-class TargetPass:
+class FolderSync:
     """One pass over one folder, on one connection."""
 
     context: ReplayContext
@@ -59,10 +59,10 @@ class TargetPass:
             try:
                 self._run()
             except FolderChanged:
-                self.job.look_until = max(self.job.look_until, time.monotonic() + SETTLE_SECONDS)
+                self.job.look_until = max(self.job.look_until, time.monotonic() + ARRIVAL_SECONDS)
                 self._run()
         except TemporaryError as error:
-            lost(self.context, self.job, error)
+            note_lost_connection(self.context, self.job, error)
             raise
 
     def _run(self) -> None:
@@ -72,15 +72,15 @@ class TargetPass:
         opened = self.destination.open(self.job.raw)
         target = Target(self.job, self._target(opened), opened)
         copies = self.context.copies
-        recogniser = Recogniser(self.destination, self.context, self.job)
-        opened = Settling(self.context, self.destination, self.job).settle(target, recogniser)
+        matcher = MessageMatcher(self.destination, self.context, self.job)
+        opened = IntentResolver(self.context, self.destination, self.job).resolve(target, matcher)
         claimed = copies.claimed(target.number)
         present = self._present(opened, claimed)
         if present is not None:
             self._follow_removals(target, claimed, present)
             claimed = copies.claimed(target.number)
-        sender = Sender(self.context, self.destination, target, recogniser, set(claimed), opened.uidnext)
-        self._send(target, sender, recogniser, (present or set()) - claimed.keys())
+        sender = Sender(self.context, self.destination, target, matcher, set(claimed), opened.uidnext)
+        self._send(target, sender, matcher, (present or set()) - claimed.keys())
         if self.context.rules.include_vanished:
             self._keep_vanished(target)
         if sender.restored:
@@ -88,22 +88,22 @@ class TargetPass:
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         self.follow_flags(target)
         if sender.appended or self._moved(opened):
-            self._look_closer(target, recogniser)
+            self._look_closer(target, matcher)
             state = TargetStateFact(
                 target.number, sender.since, opened.messages + sender.appended, self.context.control.now()
             )
             self._fact(state)
         self._flush()
-        note_twins(self.context, self.destination, target, recogniser)
+        note_twins(self.context, self.destination, target, matcher)
         end_attempts(self.context, target, began)
 
     def note_twins(self) -> None:
         """Look once more for what a slow server stored twice; the folder's pass is complete."""
         opened = self.destination.open(self.job.raw)
         if self.job.known is not None and opened.uidvalidity == self.job.known.uidvalidity:
-            recogniser = Recogniser(self.destination, self.context, self.job)
+            matcher = MessageMatcher(self.destination, self.context, self.job)
             target = Target(self.job, self.job.known.number, opened)
-            note_twins(self.context, self.destination, target, recogniser)
+            note_twins(self.context, self.destination, target, matcher)
 
     def _moved(self, opened: OpenedTarget) -> bool:
         state = self.job.known.state if self.job.known else None
@@ -190,13 +190,13 @@ class TargetPass:
                     self._fact(self._transferred(target, copy.key, copy, how))
         self._flush()
 
-    def _send(self, target: Target, sender: Sender, recogniser: Recogniser, unknown: set[int]) -> None:
-        strangers: Strangers | None = None
+    def _send(self, target: Target, sender: Sender, matcher: MessageMatcher, unknown: set[int]) -> None:
+        unclaimed: UnclaimedMessages | None = None
         for pending in self._pending(target):
             left = self._again(target, pending)
             if left and unknown:
-                strangers = strangers or Strangers(self.destination, unknown)
-                left = self._adopt(target, left, sender, recogniser, strangers)
+                unclaimed = unclaimed or UnclaimedMessages(self.destination, unknown)
+                left = self._adopt(target, left, sender, matcher, unclaimed)
             self._flush()
             for batch in _batches(left):
                 sender.send(batch)
@@ -267,14 +267,14 @@ class TargetPass:
         target: Target,
         pending: list[Outgoing],
         sender: Sender,
-        recogniser: Recogniser,
-        strangers: Strangers,
+        matcher: MessageMatcher,
+        unclaimed: UnclaimedMessages,
     ) -> list[Outgoing]:
         """Messages that somebody else brought there are taken for what they are."""
-        candidates = {each.key: strangers.candidates(each) - sender.claimed for each in pending}
+        candidates = {each.key: unclaimed.candidates(each) - sender.claimed for each in pending}
         wanted = [each for each in pending if candidates[each.key]]
         uids = set().union(*candidates.values()) if candidates else set()
-        adopted = recogniser.brought(wanted, uids)
+        adopted = matcher.match_unclaimed(wanted, uids)
         for outgoing in wanted:
             if (one := adopted.get(outgoing.key)) is not None:
                 self.job.alone.discard(outgoing.key)
@@ -294,14 +294,14 @@ class TargetPass:
             self._fact(self._transferred(target, copy.key, copy, "restored"))
         self._flush()
 
-    def _look_closer(self, target: Target, recogniser: Recogniser) -> None:
+    def _look_closer(self, target: Target, matcher: MessageMatcher) -> None:
         """Copies that show another size than was sent are read back."""
         after = 0
-        while doubtful := self.context.copies.doubtful(target.number, after=after, limit=BATCH_MESSAGES):
+        while maybe_twice := self.context.copies.doubtful(target.number, after=after, limit=BATCH_MESSAGES):
             self.context.control.check_stop()
-            after = doubtful[-1][0].uid
-            likeness = recogniser.compared({copy.uid: outgoing for copy, outgoing in doubtful})
-            for copy, _ in doubtful:
+            after = maybe_twice[-1][0].uid
+            likeness = matcher.match_levels({copy.uid: outgoing for copy, outgoing in maybe_twice})
+            for copy, _ in maybe_twice:
                 if copy.uid in likeness:
                     fact = self._transferred(target, copy.key, copy, copy.how)
                     self._fact(replace(fact, likeness=likeness[copy.uid]))

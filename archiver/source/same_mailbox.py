@@ -20,7 +20,7 @@ NEWEST = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Print:
+class MessageTraits:
     """What distinguishes messages with the same UID: RFC822.SIZE, and INTERNALDATE in seconds since 1970. None if
     it is not known."""
 
@@ -28,13 +28,13 @@ class Print:
     arrived: int | None
 
 
-Prints = Mapping[int, Print]
+TraitsByUid = Mapping[int, MessageTraits]
 """Messages of a folder by their UIDs."""
 
 
-def print_of(attributes: Attributes) -> Print:
+def traits_of(attributes: Attributes) -> MessageTraits:
     """The print of a message as a server shows it."""
-    return Print(attributes.size, internaldate_seconds(attributes.internaldate))
+    return MessageTraits(attributes.size, internaldate_seconds(attributes.internaldate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,15 @@ class Resemblance:
         return Resemblance(self.same + more.same, self.other + more.other, (*self.folders, *more.folders))
 
 
-def resemblance(raw: bytes, expected: Prints, seen: Iterable[Attributes]) -> Resemblance:
+def resemblance(raw: bytes, expected: TraitsByUid, seen: Iterable[Attributes]) -> Resemblance:
     """Compare the messages that a folder shows with the expected ones. A missing message does not count, nor does
     one where only size or date differs: servers change how they count sizes, and dates get lost when files are
     copied."""
-    shown: dict[int, Print] = {}
+    shown: dict[int, MessageTraits] = {}
     for each in seen:
         if each.uid in expected:
-            new, old = print_of(each), shown.get(each.uid, Print(None, None))
-            shown[each.uid] = Print(_or(new.size, old.size), _or(new.arrived, old.arrived))
+            new, old = traits_of(each), shown.get(each.uid, MessageTraits(None, None))
+            shown[each.uid] = MessageTraits(_or(new.size, old.size), _or(new.arrived, old.arrived))
     same = other = 0
     for uid, found in shown.items():
         known = expected[uid]

@@ -60,12 +60,12 @@ class Garbage:
 @dataclass(frozen=True, slots=True)
 class GarbageResult:
     """`garbage` is what may be removed, or was, if `deleted`; what of it had to stay says in `kept` why.
-    `held_back`: why nothing is removed until a person confirms it. `young` are the objects that no segment names
-    either, but not for long, with their octets."""
+    `blocked_reason`: why nothing is removed until a person confirms it. `young` are the objects that no segment
+    names either, but not for long, with their octets."""
 
     segments: int
     deleted: bool
-    held_back: str | None = None
+    blocked_reason: str | None = None
     garbage: tuple[Garbage, ...] = ()
     young: int = 0
     young_octets: int = 0
@@ -92,7 +92,7 @@ class Found:
     young_octets: int = 0
 
 
-def over_the_brake(found: Sequence[Found], began: float) -> str | None:
+def exceeds_deletion_limit(found: Sequence[Found], began: float) -> str | None:
     """Why removing that needs a person's word, for people; None if it does not. `began`: when the first segment of
     the journal was written.
 
@@ -115,7 +115,7 @@ def over_the_brake(found: Sequence[Found], began: float) -> str | None:
 class GarbageStep:
     """What the step needs. `named` is empty; `last` is number and digest of the last segment the catalog applied,
     when it had caught up; `began` is when the first one was written, by the endpoint's clock. Nobody else may write
-    meanwhile. Without `delete` nothing is removed, nor beyond the brake without `confirmed`."""
+    meanwhile. Without `delete` nothing is removed, nor beyond the brake without `confirm_deletions`."""
 
     bucket: Bucket
     journal: Journal
@@ -124,7 +124,7 @@ class GarbageStep:
     named: Named
     kinds: tuple[Kind, ...]
     delete: bool
-    confirmed: bool
+    confirm_deletions: bool
     control: RunControl
 
     def run(self) -> GarbageResult:
@@ -137,9 +137,9 @@ class GarbageStep:
         self.control.progress(Noted(f"{segments} segments of the journal read; looking through the bucket"))
         found = [self._find(kind) for kind in self.kinds]
         old = [facts for each in found for facts in each.old]
-        held_back = None if self.confirmed else over_the_brake(found, self.began)
+        blocked_reason = None if self.confirm_deletions else exceeds_deletion_limit(found, self.began)
         kept: dict[str, Kept] = {}
-        deleted = self.delete and held_back is None
+        deleted = self.delete and blocked_reason is None
         if deleted:
             for each in self.bucket.delete(self._going(old)):
                 kept[each.key] = each
@@ -153,7 +153,7 @@ class GarbageStep:
             for facts in old
         )
         young, young_octets = sum(each.young for each in found), sum(each.young_octets for each in found)
-        return GarbageResult(segments, deleted, held_back, garbage, young, young_octets)
+        return GarbageResult(segments, deleted, blocked_reason, garbage, young, young_octets)
 
     def _going(self, old: Iterable[ObjectFacts]) -> Iterator[str]:
         for facts in old:

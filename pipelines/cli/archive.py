@@ -14,7 +14,7 @@ from pipelines.cli.options import (
     SchedulerUrl,
     Verbose,
     Workers,
-    destination_word,
+    destination_answer,
     run_id_of,
     terminal_of,
 )
@@ -47,6 +47,6 @@ def archive(
         scheduler_url=scheduler_url,
         new_source=new_source,
         new_archive=new_archive,
-        destination_is=destination_word(same=False, new=new_destination),
+        destination_is=destination_answer(same=False, new=new_destination),
     )
     return run_or_plan(configs, options, workers, terminal_of(as_json, quiet, verbose), dry_run=dry_run)

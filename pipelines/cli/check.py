@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from archiver.config.load import ServerSettings, Settings
     from archiver.destination.folder_map.not_ours import NotOurs
     from archiver.imap.capabilities import ServerFacts
-    from archiver.replay.meeting import Word
+    from archiver.replay.identify import Answer
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
     from pipelines.show.preview import Preview
@@ -47,12 +47,12 @@ def plan_accounts(
     *,
     new_source: bool,
     new_archive: bool,
-    word: Word,
+    answer: Answer,
     with_destination: bool,
 ) -> int:
     """Print the plan of a run and do nothing else; returns the worst exit code."""
     kinds = {"new_source": new_source, "new_archive": new_archive, "with_destination": with_destination}
-    return _look(configs, terminal, "archiver-plan/1", details=False, word=word, **kinds)
+    return _look(configs, terminal, "archiver-plan/1", details=False, answer=answer, **kinds)
 
 
 def _look(
@@ -64,7 +64,7 @@ def _look(
     with_destination: bool,
     new_source: bool = False,
     new_archive: bool = False,
-    word: Word = "ask",
+    answer: Answer = "ask",
 ) -> int:
     from pipelines.show.preview import preview_accounts
 
@@ -74,7 +74,7 @@ def _look(
         accounts.settings,
         new_source=new_source,
         new_archive=new_archive,
-        word=word,
+        answer=answer,
         with_destination=with_destination,
     )
     if STOP.signal is not None:

@@ -63,7 +63,7 @@ def gc(
     terminal = terminal_of(as_json, quiet, verbose)
     accounts = load_accounts(configs, terminal)
     with terminal.progress(accounts.names) as display:
-        outcomes = collect_accounts(accounts.settings, display, delete=delete, confirmed=confirm_deletions)
+        outcomes = collect_accounts(accounts.settings, display, delete=delete, confirm_deletions=confirm_deletions)
     results, exit_code = finish(terminal, "archiver-gc/1", accounts, outcomes, to_json, deleted=delete)
     if not terminal.as_json:
         for each in results:
@@ -72,16 +72,21 @@ def gc(
 
 
 def collect_accounts(
-    accounts: Sequence[Settings], listener: Listener, *, delete: bool, confirmed: bool = False
+    accounts: Sequence[Settings], listener: Listener, *, delete: bool, confirm_deletions: bool = False
 ) -> list[AccountOutcome[GarbageResult]]:
-    """List the garbage of each account's bucket, or delete it; more than the deletion limit only if `confirmed`.
-    Never raises for an account's failure. The result of a Maildir is None."""
+    """List the garbage of each account's bucket, or delete it; more than the deletion limit only if
+    `confirm_deletions`. Never raises for an account's failure. The result of a Maildir is None."""
     return run_each(
-        accounts, _GC, listener, lambda settings, emit: _collect(settings, emit, delete=delete, confirmed=confirmed)
+        accounts,
+        _GC,
+        listener,
+        lambda settings, emit: _collect(settings, emit, delete=delete, confirm_deletions=confirm_deletions),
     )
 
 
-def _collect(settings: Settings, emit: Emit, *, delete: bool, confirmed: bool) -> AccountOutcome[GarbageResult]:
+def _collect(
+    settings: Settings, emit: Emit, *, delete: bool, confirm_deletions: bool
+) -> AccountOutcome[GarbageResult]:
     from archiver.account.gc import collect_garbage
     from archiver.account.opening import writing
     from archiver.account.reading import looking
@@ -95,10 +100,10 @@ def _collect(settings: Settings, emit: Emit, *, delete: bool, confirmed: bool) -
             recorder,
             archive.bucket,
             delete=delete,
-            confirmed=confirmed,
+            confirm_deletions=confirm_deletions,
             control=archive.guarded(STOP.control(emit)),
         )
-    exit_code = Incomplete.exit_code if result.held_back else 0
+    exit_code = Incomplete.exit_code if result.blocked_reason else 0
     return AccountOutcome(settings.account, exit_code, _summary(result), result)
 
 
@@ -106,9 +111,9 @@ def _summary(result: GarbageResult) -> str:
     words = [f"{result.segments} segments of the journal refer to all but {len(result.garbage)} old objects"]
     if not result.garbage:
         words = [f"{result.segments} segments of the journal refer to all old objects: nothing to remove"]
-    elif result.held_back:
+    elif result.blocked_reason:
         words.append(
-            f"nothing is removed: {result.held_back}; a journal that was lost and restarted looks like this"
+            f"nothing is removed: {result.blocked_reason}; a journal that was lost and restarted looks like this"
         )
         look = "read docs/damage-runbook.md first"
         words.append(f"{look}; --delete --confirm-deletions removes them ({result.octets / 1e6:.1f} MB)")
@@ -131,7 +136,7 @@ def to_json(outcome: AccountOutcome[GarbageResult]) -> dict[str, Any]:
         {
             "segments": result.segments,
             "deleted": result.deleted,
-            "held_back": result.held_back,
+            "held_back": result.blocked_reason,
             "garbage": [_record(each) for each in result.garbage],
             "octets": result.octets,
             "young": {"objects": result.young, "octets": result.young_octets},

@@ -18,7 +18,7 @@ from pipelines.cli.options import (
     SchedulerUrl,
     Verbose,
     Workers,
-    destination_word,
+    destination_answer,
     run_id_of,
     terminal_of,
 )
@@ -77,7 +77,7 @@ def replay(
         steps="replay",
         run_id=run_id_of(run_id),
         scheduler_url=scheduler_url,
-        destination_is=destination_word(same_destination, new_destination),
+        destination_is=destination_answer(same_destination, new_destination),
         include_vanished=include_vanished,
         include_removed=include_removed,
         confirm_deletions=confirm_deletions,

@@ -27,7 +27,7 @@ from pipelines.cli.options import (
     SchedulerUrl,
     Verbose,
     Workers,
-    destination_word,
+    destination_answer,
     run_id_of,
     terminal_of,
 )
@@ -101,7 +101,7 @@ def run(
         scheduler_url=scheduler_url,
         new_source=new_source,
         new_archive=new_archive,
-        destination_is=destination_word(same_destination, new_destination),
+        destination_is=destination_answer(same_destination, new_destination),
         confirm_deletions=confirm_deletions,
     )
     return run_or_plan(configs, options, workers, terminal_of(as_json, quiet, verbose), dry_run=dry_run)
@@ -118,7 +118,7 @@ def run_or_plan(
         terminal,
         new_source=options.new_source,
         new_archive=options.new_archive,
-        word=options.destination_is,
+        answer=options.destination_is,
         with_destination=options.steps == "run",
     )
 

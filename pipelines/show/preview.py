@@ -31,7 +31,7 @@ from archiver.imap.capabilities import ServerFacts
 from archiver.mail.folder_names import directory_of, matches, printable
 from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.mail.window import may_be_part
-from archiver.replay.meeting import Word
+from archiver.replay.identify import Answer
 from archiver.report.document import Notice, renewed_notices, window_notice
 from pipelines.failures import logged
 from pipelines.show.preview_bucket import BucketPreview, preview_bucket
@@ -165,20 +165,20 @@ def preview_accounts(
     *,
     new_source: bool = False,
     new_archive: bool = False,
-    word: Word = "ask",
+    answer: Answer = "ask",
     with_destination: bool = True,
 ) -> list[Preview]:
     """Look at accounts, some side by side, and at their destinations. Never raises for an account's failure."""
 
     def look(settings: Settings) -> Preview:
-        preview, listed = preview_account(settings, new_source=new_source, word=word)
+        preview, listed = preview_account(settings, new_source=new_source, answer=answer)
         preview = replace(preview, bucket=preview_bucket(settings))
         if not _is_begun(settings, preview.bucket):
             reason = why_not_begin(settings, "confirmed" if new_archive else "first")
             preview = replace(preview, beginning=Beginning(place_of_archive(settings), reason))
         if settings.destination is None or not with_destination:
             return preview
-        return replace(preview, destination=preview_destination(settings, listed, word))
+        return replace(preview, destination=preview_destination(settings, listed, answer))
 
     sharing = sharing_of(accounts)
     with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="look") as pool:
@@ -196,7 +196,7 @@ def _is_begun(settings: Settings, bucket: BucketPreview | None) -> bool:
 
 
 def preview_account(
-    settings: Settings, *, new_source: bool = False, word: Word = "ask"
+    settings: Settings, *, new_source: bool = False, answer: Answer = "ask"
 ) -> tuple[Preview, AtSource]:
     """Look at one account; also what its source listed."""
     place = place_of(settings.archive.path)
@@ -212,7 +212,7 @@ def preview_account(
             if stranger is not None and not new_source:
                 raise stranger
             with closing(source_of(settings, no_spool, control=STOP.control(silent), attempts=1)) as source:
-                check = check_source(archive, source, listed, word=word, replays=False, progress=silent)
+                check = check_source(archive, source, listed, answer=answer, replays=False, progress=silent)
             preview, plan = _compared(archive, place, server, listed)
             notices = (*renewed_notices(check.renewed), *preview.notices)
             return replace(preview, notices=notices), AtSource(listed, _chosen(plan))

@@ -23,7 +23,7 @@ from archiver.imap.capabilities import ServerFacts
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Folder, KnownFolder, Listed
 from archiver.replay.create_folders import Recorded, map_of
-from archiver.replay.meeting import Word
+from archiver.replay.identify import Answer
 from pipelines.failures import logged
 from pipelines.stop import STOP
 
@@ -103,7 +103,7 @@ class AtSource:
     chosen: Sequence[Folder]
 
 
-def preview_destination(settings: Settings, source: AtSource, word: Word = "ask") -> DestinationPreview:
+def preview_destination(settings: Settings, source: AtSource, answer: Answer = "ask") -> DestinationPreview:
     """Look at the destination of an account with such a source. Never raises for its failure."""
     found = DestinationPreview(settings)
     try:
@@ -114,8 +114,8 @@ def preview_destination(settings: Settings, source: AtSource, word: Word = "ask"
             found = replace(found, free_octets=connection.free_octets(), append_limit=listed.append_limit)
             number = known_number(settings, catalog)
             try:
-                look_at_both(settings, catalog, source.listed, connection, listed, word, STOP.control())
-                meeting = look_at_meeting(settings, catalog, connection, listed, word)
+                look_at_both(settings, catalog, source.listed, connection, listed, answer, STOP.control())
+                meeting = look_at_meeting(settings, catalog, connection, listed, answer)
                 number = meeting.number
                 found = replace(found, met=words_of(meeting, copies_at(catalog, number)))
             except ConfigError as error:

@@ -46,8 +46,8 @@ from archiver.facts.replica import (
     Moved,
     Outgoing,
     Refused,
-    Stranger,
     TargetState,
+    UnknownMessage,
 )
 from archiver.mail.model import Flags
 from tests.contracts.catalog import (
@@ -267,15 +267,15 @@ class CopiesContract:
         apply(catalog, INBOX, FIRST, *facts)
         named, plain = (fact.message for fact in facts)
         known = [
-            Stranger(named.message_id, None, None),
-            Stranger(None, plain.size, plain.arrived),
-            Stranger(None, plain.crlf_size, plain.arrived),
+            UnknownMessage(named.message_id, None, None),
+            UnknownMessage(None, plain.size, plain.arrived),
+            UnknownMessage(None, plain.crlf_size, plain.arrived),
         ]
         unknown = [
-            Stranger("<another@example.org>", named.size, named.arrived),
-            Stranger(None, plain.size, plain.arrived + 1),
-            Stranger(None, plain.size + 1, plain.arrived),
-            Stranger(None, None, plain.arrived),
+            UnknownMessage("<another@example.org>", named.size, named.arrived),
+            UnknownMessage(None, plain.size, plain.arrived + 1),
+            UnknownMessage(None, plain.size + 1, plain.arrived),
+            UnknownMessage(None, None, plain.arrived),
         ]
         assert [catalog.destinations().count_known([each]) for each in (*known, *unknown)] == [1, 1, 1, 0, 0, 0, 0]
         assert catalog.destinations().count_known([*known, *unknown]) == 3

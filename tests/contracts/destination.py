@@ -22,7 +22,7 @@ from archiver.errors import (
     FolderRefused,
     PermissionDenied,
 )
-from archiver.facts.replica import Appended, Letter, OpenedTarget
+from archiver.facts.replica import Appended, AppendMessage, OpenedTarget
 from archiver.mail.content import internaldate_seconds
 from archiver.mail.model import Fetched, Flags
 from tests.servers.faultproxy import FaultProxy
@@ -110,11 +110,11 @@ def digest_of(octets: bytes) -> str:
     return hashlib.sha256(octets).hexdigest()
 
 
-def letter(octets: bytes, flags: Iterable[str] = (), internaldate: str = DATE) -> Letter:
-    return Letter(frozenset(flags), internaldate, len(octets), lambda: [octets])
+def letter(octets: bytes, flags: Iterable[str] = (), internaldate: str = DATE) -> AppendMessage:
+    return AppendMessage(frozenset(flags), internaldate, len(octets), lambda: [octets])
 
 
-def letter_of(message: Append) -> Letter:
+def letter_of(message: Append) -> AppendMessage:
     return letter(message.octets, message.flags, message.internaldate)
 
 
@@ -123,13 +123,13 @@ def as_kept(message: Append) -> Kept:
     return digest_of(message.octets), frozenset(message.flags), internaldate_seconds(message.internaldate)
 
 
-def appended(destination: MailDestination, *letters: Letter) -> list[Appended]:
+def appended(destination: MailDestination, *letters: AppendMessage) -> list[Appended]:
     """The answers to one group."""
     destination.begin_append(letters)
     return list(destination.end_append())
 
 
-def arrived(destination: MailDestination, *letters: Letter) -> list[int]:
+def arrived(destination: MailDestination, *letters: AppendMessage) -> list[int]:
     """Send one group; the UIDs of all that is shown then."""
     assert all(answer.ok for answer in appended(destination, *letters))
     return sorted(destination.shown(1))
@@ -146,7 +146,7 @@ class LargeLetter:
             digest.update(piece)
             size += len(piece)
         self.digest = digest.hexdigest()
-        self.letter = Letter(frozenset({"\\Seen"}), DATE, size, self._opened)
+        self.letter = AppendMessage(frozenset({"\\Seen"}), DATE, size, self._opened)
 
     def _opened(self) -> Iterable[bytes]:
         self.opened += 1
@@ -385,8 +385,12 @@ class DestinationContract:
         self, there: There, destination: MailDestination, inbox: OpenedTarget
     ) -> None:
         octets = there.odd
-        single = Letter(frozenset(), DATE, len(octets), lambda: (octets[i : i + 1] for i in range(len(octets))))
-        with_empty_ones = Letter(frozenset(), DATE, len(octets), lambda: [b"", octets[:20], b"", octets[20:], b""])
+        single = AppendMessage(
+            frozenset(), DATE, len(octets), lambda: (octets[i : i + 1] for i in range(len(octets)))
+        )
+        with_empty_ones = AppendMessage(
+            frozenset(), DATE, len(octets), lambda: [b"", octets[:20], b"", octets[20:], b""]
+        )
 
         appended(destination, single, with_empty_ones)
 
@@ -731,7 +735,7 @@ class DestinationContract:
             there.open(password=PASSWORD)
 
         said = f"{caught.value} {caught.value!r} {caught.value.server_reply} {caught.value.hint}"
-        assert not any(word in said for word in (PASSWORD, "pässword", PASSWORD.encode().decode("latin-1")))
+        assert not any(answer in said for answer in (PASSWORD, "pässword", PASSWORD.encode().decode("latin-1")))
 
     def test_closing_twice_is_fine(self, there: There) -> None:
         for order in ("cc", "ch", "hc", "hh"):

@@ -39,10 +39,10 @@ from archiver.replay.send import append as appending
 from archiver.replay.send import prepare, resolve
 from pipelines.cli.main import main
 assert (recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES) == (1000, 500, 100)
-assert appending.SETTLE_SECONDS == resolve.SETTLE_SECONDS == sync_folder.SETTLE_SECONDS == 5
+assert appending.ARRIVAL_SECONDS == resolve.ARRIVAL_SECONDS == sync_folder.ARRIVAL_SECONDS == 5
 assert resolve.AGAIN == 1
 recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES = 25, 25, 5
-appending.SETTLE_SECONDS = resolve.SETTLE_SECONDS = sync_folder.SETTLE_SECONDS = 0.2
+appending.ARRIVAL_SECONDS = resolve.ARRIVAL_SECONDS = sync_folder.ARRIVAL_SECONDS = 0.2
 resolve.AGAIN = 0.001
 main()
 """
@@ -53,7 +53,7 @@ SMALL_BATCHES = ("-c", _SMALL_BATCHES)
 def settle_within(monkeypatch: pytest.MonkeyPatch, seconds: float, *, again: float = 0.001) -> None:
     """What may still arrive is looked for so long; after a silence for `again` times as long beside that."""
     for module in (appending, resolve, sync_folder):
-        monkeypatch.setattr(module, "SETTLE_SECONDS", seconds)
+        monkeypatch.setattr(module, "ARRIVAL_SECONDS", seconds)
     monkeypatch.setattr(resolve, "AGAIN", again)
 
 

@@ -291,7 +291,7 @@ class TestATwinThatComesLate:
 
     def test_is_not_counted_as_gone_from_the_source(self, doubled: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
         """The limit of deletions holds for each of the two kinds, and says which it is."""
-        monkeypatch.setattr(deletions, "over_the_brake", lambda count, _held: count > 0)
+        monkeypatch.setattr(deletions, "exceeds_deletion_limit", lambda count, _held: count > 0)
         self.allow(doubled)
         told = doubled.replay(expect=3).output
         assert "1 message that the destination had stored twice (the message itself is not gone) stayed" in told

@@ -75,10 +75,10 @@ def repair(config: Path, *, expect: int = 0, deep: bool = False) -> AccountOutco
 
 
 def gc(
-    config: Path, *, expect: int = 0, delete: bool = False, confirmed: bool = False
+    config: Path, *, expect: int = 0, delete: bool = False, confirm_deletions: bool = False
 ) -> AccountOutcome[GarbageResult]:
     accounts = [load_account(config)]
-    (outcome,) = collect_accounts(accounts, lambda _, __: None, delete=delete, confirmed=confirmed)
+    (outcome,) = collect_accounts(accounts, lambda _, __: None, delete=delete, confirm_deletions=confirm_deletions)
     assert outcome.exit_code == expect, outcome.message
     return outcome
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from archiver.config.load import load_account
-from archiver.replay.inside import Inside
+from archiver.replay.contents import MailboxContents
 from pipelines.show.preview import Preview, preview_accounts
 from tests.accounts import archive_of, archive_state, command, mail, mails, run
 from tests.faults.replays import migration
@@ -320,19 +320,21 @@ class TestMailOfOursInAMailboxThatThisArchiveNeverFilled:
 @pytest.mark.parametrize(
     ("inside", "is_in_use", "words"),
     [
-        (Inside(20, 20, 0), False, "20 messages that this archive does not know"),
-        (Inside(21, 21, None), True, "21 messages"),
-        (Inside(1, 1, 1), False, "1 message that is in this archive, too"),
-        (Inside(1, 1, 1, gone=5), False, "1 message that is in this archive, too"),
-        (Inside(1, 1, 1, gone=6), True, "1 message that is in this archive, too"),
-        (Inside(5, 5, 2, gone=15), False, "5 messages, of which 2 are in this archive, too"),
-        (Inside(5, 5, 2, gone=16), True, "5 messages, of which 2 are in this archive, too"),
-        (Inside(12, 12, 6), False, "12 messages, of which 6 are in this archive, too"),
-        (Inside(6, 6, 6), True, "6 messages that are all in this archive, too"),
-        (Inside(900, 200, 1), True, "900 messages (1 of the newest 200 is in this archive, too)"),
+        (MailboxContents(20, 20, 0), False, "20 messages that this archive does not know"),
+        (MailboxContents(21, 21, None), True, "21 messages"),
+        (MailboxContents(1, 1, 1), False, "1 message that is in this archive, too"),
+        (MailboxContents(1, 1, 1, gone=5), False, "1 message that is in this archive, too"),
+        (MailboxContents(1, 1, 1, gone=6), True, "1 message that is in this archive, too"),
+        (MailboxContents(5, 5, 2, gone=15), False, "5 messages, of which 2 are in this archive, too"),
+        (MailboxContents(5, 5, 2, gone=16), True, "5 messages, of which 2 are in this archive, too"),
+        (MailboxContents(12, 12, 6), False, "12 messages, of which 6 are in this archive, too"),
+        (MailboxContents(6, 6, 6), True, "6 messages that are all in this archive, too"),
+        (MailboxContents(900, 200, 1), True, "900 messages (1 of the newest 200 is in this archive, too)"),
     ],
 )
-def test_what_is_inside_decides_whether_a_person_is_asked(inside: Inside, is_in_use: bool, words: str) -> None:
+def test_what_is_inside_decides_whether_a_person_is_asked(
+    inside: MailboxContents, is_in_use: bool, words: str
+) -> None:
     assert (inside.is_in_use, str(inside)) == (is_in_use, words)
 
 
@@ -477,7 +479,7 @@ def test_an_archive_of_a_version_that_recorded_no_port_goes_on(
         config = migration(tmp_path / name, dovecot, user, dovecot, there, destination__host=host)
         with monkeypatch.context() as before:
             before.setattr("archiver.source.same_mailbox.Resemblance.proven", False)
-            before.setattr("archiver.replay.meeting.refuse_full", lambda *_: None)
+            before.setattr("archiver.replay.identify.require_unused", lambda *_: None)
             before.setattr("archiver.account.meeting.DestinationFact", without_port)
             run(config)
         if there == user:

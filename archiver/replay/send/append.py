@@ -31,11 +31,19 @@ from archiver.mail.flags import respelled
 from archiver.mail.model import Attributes
 from archiver.mail.refusal import Features, Refusal, classify, describe, features_of, suspect
 from archiver.mail.rewrite import repairs_for
-from archiver.replay.context import MOST_BLAMED, SETTLE_SECONDS, ReplayContext, Target, UnderWay
+from archiver.replay.context import ARRIVAL_SECONDS, MOST_BLAMED, ReplayContext, Target, UnderWay
 from archiver.replay.send.arrivals import certain_uids, rewritten
-from archiver.replay.send.match import Recognised, Recogniser, octets_of
+from archiver.replay.send.match import MessageMatcher, RecognisedMessage, octets_of
 from archiver.replay.send.outcomes import refusal_of, reopened
-from archiver.replay.send.prepare import Parcel, forms_of, groups, in_form, parcel_of, repaired_by, within
+from archiver.replay.send.prepare import (
+    PreparedMessage,
+    as_variant,
+    fitting,
+    groups,
+    prepare,
+    variants_of,
+    with_repairs,
+)
 
 
 @dataclass(slots=True)
@@ -49,20 +57,20 @@ class Sender:
     context: ReplayContext
     destination: MailDestination
     target: Target
-    recogniser: Recogniser
+    matcher: MessageMatcher
     claimed: set[int]
     since: int
     appended: int = 0
     restored: int = 0
     _facts: list[Fact] = field(default_factory=list)
-    _waiting: deque[list[Outgoing] | list[Parcel]] = field(default_factory=deque)
-    _in_flight: deque[list[Parcel]] = field(default_factory=deque)
+    _waiting: deque[list[Outgoing] | list[PreparedMessage]] = field(default_factory=deque)
+    _in_flight: deque[list[PreparedMessage]] = field(default_factory=deque)
     _begun: deque[float] = field(default_factory=deque)
     _heard: float = 0.0
-    _taken: list[tuple[list[Parcel], Appended]] = field(default_factory=list)
-    _refused: list[tuple[list[Parcel], Appended]] = field(default_factory=list)
+    _taken: list[tuple[list[PreparedMessage], Appended]] = field(default_factory=list)
+    _refused: list[tuple[list[PreparedMessage], Appended]] = field(default_factory=list)
     _not_there: list[MessageKey] = field(default_factory=list)
-    _told: list[int] = field(default_factory=lambda: [0, 0])
+    _reported: list[int] = field(default_factory=lambda: [0, 0])
 
     def send(self, outgoing: Sequence[Outgoing]) -> None:
         """Send these, in their order; recorded on return.
@@ -82,7 +90,7 @@ class Sender:
             self._work_off()
             self.since = max([self.since, *(uid + 1 for uid in self.claimed)])
         except TemporaryError as error:
-            self._suspect(error)
+            self._note_suspects(error)
             raise
         except PermanentError:
             self._end_intents()
@@ -106,25 +114,25 @@ class Sender:
                     commands = self.destination.end_append()
                     self._measure(self._in_flight[0], self._begun.popleft())
                     self._answered(self._in_flight.popleft(), commands)
-            self._account_for()
+            self._assign_uids()
 
-    def _next_group(self) -> list[Outgoing] | list[Parcel]:
+    def _next_group(self) -> list[Outgoing] | list[PreparedMessage]:
         """What waits longest, no more of it than the destination answers in good time."""
         group = self._waiting.popleft()
-        count = within(group, self.context.pace)
+        count = fitting(group, self.context.pace)
         if count < len(group):
             self._waiting.appendleft(group[count:])
         return group[:count]
 
-    def _measure(self, group: Sequence[Parcel], begun: float) -> None:
+    def _measure(self, group: Sequence[PreparedMessage], begun: float) -> None:
         now, before = time.monotonic(), max(begun, self._heard)
         self._heard = now
-        self.context.pace.answered(len(group), sum(parcel.letter.size for parcel in group), now - before)
+        self.context.pace.answered(len(group), sum(message.to_append.size for message in group), now - before)
 
-    def _tell(self) -> None:
-        messages, octets = self._told
+    def _emit_sent(self) -> None:
+        messages, octets = self._reported
         if messages:
-            self._told = [0, 0]
+            self._reported = [0, 0]
             self.context.control.progress(Sent(messages, octets))
 
     def _most_in_flight(self) -> int:
@@ -132,62 +140,62 @@ class Sender:
         careful = self.target.job.alone or not self.context.pace.steady
         return 1 if careful else self.destination.most_in_flight
 
-    def _begin(self, group: list[Outgoing] | list[Parcel]) -> None:
-        made = (each if isinstance(each, Parcel) else self._parcel(each) for each in group)
-        parcels = [parcel for parcel in made if parcel is not None]
-        if parcels:
+    def _begin(self, group: list[Outgoing] | list[PreparedMessage]) -> None:
+        made = (each if isinstance(each, PreparedMessage) else self._prepare(each) for each in group)
+        messages = [message for message in made if message is not None]
+        if messages:
             self.context.control.check_stop()  # as late as can be: reading them may have taken long
-            self._in_flight.append(parcels)
+            self._in_flight.append(messages)
             self._begun.append(time.monotonic())  # before, as some servers are waited for in between
-            self.destination.begin_append([parcel.letter for parcel in parcels])
+            self.destination.begin_append([message.to_append for message in messages])
 
-    def _parcel(self, outgoing: Outgoing) -> Parcel | None:
+    def _prepare(self, outgoing: Outgoing) -> PreparedMessage | None:
         try:
-            parcel = parcel_of(self.context.store, outgoing, self.target.opened)
-            mended = self.target.job.mended.get(outgoing.key)
-            return parcel if mended is None else repaired_by(self.context.store, parcel, sorted(mended))
+            message = prepare(self.context.store, outgoing, self.target.opened)
+            repairs = self.target.job.repairs.get(outgoing.key)
+            return message if repairs is None else with_repairs(self.context.store, message, sorted(repairs))
         except IntegrityError as error:
             self.context.damaged(error)
             self._refuse(outgoing, "damaged", "the archive's own octets are missing or altered", None)
             return None
 
-    def _answered(self, parcels: Sequence[Parcel], commands: Sequence[Appended]) -> None:
-        left, job = iter(parcels), self.target.job
+    def _answered(self, messages: Sequence[PreparedMessage], commands: Sequence[Appended]) -> None:
+        left, job = iter(messages), self.target.job
         for command in commands:
             some = [next(left) for _ in range(command.count)]
             (self._taken if command.ok else self._refused).append((some, command))
-            for parcel in () if command.ok else some:
-                job.put_off.setdefault(parcel.key, job.taken)
+            for message in () if command.ok else some:
+                job.put_off.setdefault(message.key, job.taken)
 
-    def _account_for(self) -> None:
+    def _assign_uids(self) -> None:
         """With nothing in flight: every message that was taken gets its UID, by what the folder shows now; what was
         refused is looked at more closely, after it is sure that none of it arrived."""
         taken, self._taken = self._taken, []
         refused, self._refused = self._refused, []
         # NOTE: asked behind the answers and not together with the messages: Dovecot shows a pipelined question the
         # folder as it was.
-        sent = [parcel for some, _ in taken for parcel in some]
+        sent = [message for some, _ in taken for message in some]
         new = self._shown(taken=0 if refused else len(sent))
-        told = self._told_uids(taken)
-        certain = certain_uids(sent, told, new, complete=not refused)
-        unsure = [parcel for parcel in sent if parcel.key not in certain]
-        others = [parcel for some, _ in refused for parcel in some]
+        reported = self._reported_uids(taken)
+        certain = certain_uids(sent, reported, new, complete=not refused)
+        unsure = [message for message in sent if message.key not in certain]
+        others = [message for some, _ in refused for message in some]
         found = self._recognise([*unsure, *others], new.keys() - certain.values())
-        for parcel in sent:
-            if parcel.key in certain:
-                self._copied(parcel, new[certain[parcel.key]])
+        for message in sent:
+            if message.key in certain:
+                self._copied(message, new[certain[message.key]])
         missing = []
-        for parcel in unsure:
-            if parcel.key not in found:
-                uid = told.get(parcel.key)
+        for message in unsure:
+            if message.key not in found:
+                uid = reported.get(message.key)
                 if uid in new and uid not in self.claimed:  # rewritten beyond recognition
-                    self._copied(parcel, new[uid])
+                    self._copied(message, new[uid])
                 else:
-                    missing.append(parcel)
-        self._not_shown(missing)
-        self._tell()
+                    missing.append(message)
+        self._look_for_missing(missing)
+        self._emit_sent()
         rest = [([each for each in some if each.key not in found], command) for some, command in refused]
-        self._not_there = [parcel.key for some, _ in rest for parcel in some]
+        self._not_there = [message.key for some, _ in rest for message in some]
         for some, command in rest:
             if len(some) > 1:
                 middle = len(some) // 2
@@ -200,134 +208,134 @@ class Sender:
         shown = self.destination.shown(self.since, taken=taken)
         return {uid: seen for uid, seen in shown.items() if uid not in self.claimed}
 
-    def _recognise(self, parcels: Sequence[Parcel], uids: Collection[int]) -> set[MessageKey]:
+    def _recognise(self, messages: Sequence[PreparedMessage], uids: Collection[int]) -> set[MessageKey]:
         """Which of these arrived as one of the new messages that nobody claimed: by their octets."""
-        found = self.recogniser.sent([each.outgoing for each in parcels], uids)
-        for parcel in parcels:
-            if (one := found.get(parcel.key)) is not None:
-                self._copied(parcel, one.seen, one)
+        found = self.matcher.sent([each.outgoing for each in messages], uids)
+        for message in messages:
+            if (one := found.get(message.key)) is not None:
+                self._copied(message, one.seen, one)
         return set(found)
 
-    def _not_shown(self, parcels: Sequence[Parcel]) -> None:
+    def _look_for_missing(self, messages: Sequence[PreparedMessage]) -> None:
         """Taken with an OK, and not to be seen: the folder is opened again, and once more after a while."""
-        for wait in (0.0, SETTLE_SECONDS):
-            if parcels:
+        for wait in (0.0, ARRIVAL_SECONDS):
+            if messages:
                 self.context.control.pause(wait)
                 reopened(self.destination, self.target)
                 new = self._shown()
-                found = self._recognise(parcels, new.keys())
-                parcels = [each for each in parcels if each.key not in found]
+                found = self._recognise(messages, new.keys())
+                messages = [each for each in messages if each.key not in found]
                 left = [uid for uid in sorted(new) if uid not in self.claimed]
-                if rewritten(parcels, [new[uid] for uid in left]):
-                    for parcel, uid in zip(parcels, left, strict=True):
-                        self._copied(parcel, new[uid])
-                    parcels = []
-        for parcel in parcels:
-            self._refuse(parcel.outgoing, "unknown", "the destination answered OK and does not show it", None)
-        if parcels:
+                if rewritten(messages, [new[uid] for uid in left]):
+                    for message, uid in zip(messages, left, strict=True):
+                        self._copied(message, new[uid])
+                    messages = []
+        for message in messages:
+            self._refuse(message.outgoing, "unknown", "the destination answered OK and does not show it", None)
+        if messages:
             # NOTE: a refusal ends an intent, and these are none: should they show later, they are not sent again.
-            keys = tuple(parcel.key for parcel in parcels)
+            keys = tuple(message.key for message in messages)
             self._fact(IntentFact(self.target.number, self.since, keys, self.context.control.now()))
 
-    def _told_uids(self, taken: Sequence[tuple[list[Parcel], Appended]]) -> dict[MessageKey, int]:
+    def _reported_uids(self, taken: Sequence[tuple[list[PreparedMessage], Appended]]) -> dict[MessageKey, int]:
         """The UIDs of APPENDUID, if they can be true. DavMail swaps UIDVALIDITY and UID, Proton gives none."""
-        told: dict[MessageKey, int] = {}
+        reported: dict[MessageKey, int] = {}
         for some, command in taken:
             uidvalidity, uids = command.uids or (0, ())
             if uidvalidity == self.target.opened.uidvalidity and len(uids) == len(some):
-                told.update(zip((parcel.key for parcel in some), uids, strict=True))
-        return told
+                reported.update(zip((message.key for message in some), uids, strict=True))
+        return reported
 
-    def _copied(self, parcel: Parcel, seen: Attributes, one: Recognised | None = None) -> None:
-        wanted = parcel.outgoing.placement.flags
-        shown = parcel.letter.flags if seen.flags is None else respelled(seen.flags, wanted)
+    def _copied(self, message: PreparedMessage, seen: Attributes, one: RecognisedMessage | None = None) -> None:
+        wanted = message.outgoing.placement.flags
+        shown = message.to_append.flags if seen.flags is None else respelled(seen.flags, wanted)
         # Exchange takes \\Flagged only from a STORE: what was sent and is not shown is left to be followed.
-        replayed = wanted - (parcel.letter.flags - shown)
+        replayed = wanted - (message.to_append.flags - shown)
         lost = replayed - shown
-        if parcel.outgoing.followed is not None:  # flags of the past, which nobody follows
-            replayed, lost = parcel.outgoing.followed, wanted - shown
+        if message.outgoing.followed is not None:  # flags of the past, which nobody follows
+            replayed, lost = message.outgoing.followed, wanted - shown
         fact = CopiedFact(
             target=self.target.number,
             target_uid=seen.uid,
-            epoch=parcel.key[0],
-            uid=parcel.key[1],
-            how="appended" if parcel.outgoing.present else "restored",
+            epoch=message.key[0],
+            uid=message.key[1],
+            how="appended" if message.outgoing.present else "restored",
             source_flags=replayed,
             flags=shown,
             lost=lost,
             size=seen.size,
-            repaired=parcel.repaired if one is None else one.repaired,
-            sent_digest=parcel.sent_digest if one is None else one.sent_digest,
-            dated=parcel.dated and parcel.shows_its_date(seen.internaldate),
+            repaired=message.repaired if one is None else one.repaired,
+            sent_digest=message.sent_digest if one is None else one.sent_digest,
+            dated=message.dated and message.shows_its_date(seen.internaldate),
             likeness=None if one is None else one.how,
             at=self.context.control.now(),
         )
         self._fact(fact)
         self.claimed.add(seen.uid)
         self.appended += 1
-        self.restored += not parcel.outgoing.present
+        self.restored += not message.outgoing.present
         self.target.job.steps += 1
         self.target.job.taken += 1
         self.target.job.blamed = self.target.job.unanswered = self.target.job.again = 0
-        self.target.job.alone.discard(parcel.key)
-        self._told[0] += 1
-        self._told[1] += parcel.letter.size
+        self.target.job.alone.discard(message.key)
+        self._reported[0] += 1
+        self._reported[1] += message.to_append.size
 
-    def _refused_one(self, parcel: Parcel, command: Appended) -> None:
+    def _refused_one(self, message: PreparedMessage, command: Appended) -> None:
         """A message by itself: sent again in another form if that may help, else refused for good."""
         error = command.error
         assert error is not None
         refusal = classify(command.reply)
         if isinstance(error, Throttled) and not self.target.job.alone_at_work():
             raise error  # perhaps a limit on connections; one that is alone finds out what it means
-        if refusal == "throttled" and not self._is_its_own(parcel, error):
+        if refusal == "throttled" and not self._is_its_own(message, error):
             raise error if isinstance(error, TemporaryError) else Throttled(error.reason, where=error.where)
         if refusal == "over-quota":
             raise OverQuota(error.reason, where=error.where, server_reply=error.server_reply)
         if refusal == "folder":
-            if not self._others_were_taken(parcel):
+            if not self._others_were_taken(message):
                 raise error if isinstance(error, FolderNotFound | PermissionDenied) else _of_folder(error)
             refusal = "unknown"
-        if (again := self._in_another_form(parcel, refusal)) is not None:
+        if (again := self._next_variant(message, refusal)) is not None:
             self._waiting.append([again])
             return
         if refusal != "unknown":
-            self._refuse(parcel.outgoing, refusal, describe(refusal), error.server_reply)
+            self._refuse(message.outgoing, refusal, describe(refusal), error.server_reply)
             return
-        suspected = suspect(self._features(parcel))
+        suspected = suspect(self._features(message))
         reason = describe(suspected) if suspected == "unknown" else f"probably: {describe(suspected)}"
-        self._refuse(parcel.outgoing, suspected, reason, error.server_reply)
+        self._refuse(message.outgoing, suspected, reason, error.server_reply)
 
-    def _is_its_own(self, parcel: Parcel, error: BackendError) -> bool:
+    def _is_its_own(self, message: PreparedMessage, error: BackendError) -> bool:
         """Whether a server that says "not now" means this message: others were taken, and a pause was of no use."""
         waited_for = self.target.job.waited_for
-        waited = parcel.key in waited_for or parcel.key in self.context.refused
-        waited_for.add(parcel.key)
-        return waited and not isinstance(error, Throttled) and self._others_were_taken(parcel)
+        waited = message.key in waited_for or message.key in self.context.refused
+        waited_for.add(message.key)
+        return waited and not isinstance(error, Throttled) and self._others_were_taken(message)
 
-    def _others_were_taken(self, parcel: Parcel) -> bool:
+    def _others_were_taken(self, message: PreparedMessage) -> bool:
         """Since this one was refused first; in an earlier run, if that was found out there."""
         job = self.target.job
-        return parcel.key in self.context.refused or job.taken > job.put_off[parcel.key]
+        return message.key in self.context.refused or job.taken > job.put_off[message.key]
 
-    def _in_another_form(self, parcel: Parcel, refusal: Refusal) -> Parcel | None:
+    def _next_variant(self, message: PreparedMessage, refusal: Refusal) -> PreparedMessage | None:
         """What may be taken in place of what was refused; None if nothing is left to try."""
         opened = self.target.opened
-        form = next((form for form in forms_of(parcel, refusal) if form not in parcel.tried), None)
-        if form is not None:
-            return in_form(parcel, opened, form)
-        features = self._features(parcel)
+        variant = next((variant for variant in variants_of(message, refusal) if variant not in message.tried), None)
+        if variant is not None:
+            return as_variant(message, opened, variant)
+        features = self._features(message)
         cause = suspect(features) if refusal == "unknown" else refusal
-        kinds = {*parcel.repaired, *repairs_for(cause, features, self.context.repairs)}
+        kinds = {*message.repaired, *repairs_for(cause, features, self.context.repairs)}
         if refusal == "unknown":
             kinds.update(repairs_for(refusal, features, self.context.repairs))
-            parcel = in_form(parcel, opened, "as it is")  # flags and date were not to blame
-        if kinds == {*parcel.repaired}:
+            message = as_variant(message, opened, "as it is")  # flags and date were not to blame
+        if kinds == {*message.repaired}:
             return None
-        return repaired_by(self.context.store, parcel, sorted(kinds))
+        return with_repairs(self.context.store, message, sorted(kinds))
 
-    def _features(self, parcel: Parcel) -> Features:
-        return features_of(octets_of(self.context.store, parcel.outgoing.placement))
+    def _features(self, message: PreparedMessage) -> Features:
+        return features_of(octets_of(self.context.store, message.outgoing.placement))
 
     def _known_too_big(self, outgoing: Outgoing) -> bool:
         """RFC 7889: what is known to be refused is not even sent."""
@@ -343,11 +351,11 @@ class Sender:
     def _fact(self, fact: Fact) -> None:
         self._facts.append(fact)
 
-    def _suspect(self, error: TemporaryError) -> None:
+    def _note_suspects(self, error: TemporaryError) -> None:
         """The connection broke while these were under way. One of them may be to blame: next time each goes by
         itself, and one at which it breaks again and again is refused. Coming closer to it is something got done."""
         job = self.target.job
-        keys = {parcel.key for group in self._in_flight for parcel in group}
+        keys = {message.key for group in self._in_flight for message in group}
         silent = isinstance(error, ConnectionLost) and error.silence > 0
         self._note_under_way(silent)
         if keys and silent:
@@ -360,16 +368,16 @@ class Sender:
             job.steps += 1
         if len(keys) == 1:
             (job.silences if silent else job.breaks).update(keys)
-            job.said = error.server_reply
+            job.server_reply = error.server_reply
             job.steps += job.blamed < MOST_BLAMED
 
     def _note_under_way(self, silent: bool) -> None:
         """What was on the wire when the connection was lost, and what was not."""
-        unanswered = {id(letter) for letter in self.destination.unanswered}
+        unanswered = {id(to_append) for to_append in self.destination.unanswered}
         for group, begun in zip(self._in_flight, self._begun, strict=True):
-            for parcel in group:
-                if id(parcel.letter) in unanswered:
-                    self.target.job.under_way[parcel.key] = UnderWay(begun, silent)
+            for message in group:
+                if id(message.to_append) in unanswered:
+                    self.target.job.under_way[message.key] = UnderWay(begun, silent)
         self._end_intents()
 
     def _end_intents(self) -> None:

@@ -13,7 +13,14 @@ from typing import Literal
 from archiver.errors import IntegrityError
 from archiver.facts.replica import MessageKey, Outgoing
 from archiver.mail.content import internaldate_seconds, message_id
-from archiver.mail.fingerprint import How, Likeness, LikenessBuilder, compare, likeness_of, match
+from archiver.mail.fingerprint import (
+    FingerprintBuilder,
+    MatchLevel,
+    MessageFingerprint,
+    compare,
+    fingerprint_of,
+    match,
+)
 from archiver.mail.model import Attributes, Digest, Fetched, Placement
 from archiver.mail.reader import MailReader
 from archiver.mail.refusal import features_of
@@ -25,12 +32,12 @@ _PIECE = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Recognised:
+class RecognisedMessage:
     """A message at the destination that is one of the archive's, and in what the two are alike; "other" where
     headers alone tell. `repaired` is what was altered before it was sent, and `sent_digest` the digest of that."""
 
     seen: Attributes
-    how: How | Literal["other"]
+    how: MatchLevel | Literal["other"]
     repaired: tuple[str, ...] = ()
     sent_digest: Digest | None = None
 
@@ -46,7 +53,7 @@ def octets_of(store: MessageStore, placement: Placement) -> Iterator[bytes]:
             yield piece
 
 
-class Recogniser:
+class MessageMatcher:
     """Looks at the job's folder, which is open at `reader`. What was fetched once is not fetched again, not even
     over another connection."""
 
@@ -55,28 +62,30 @@ class Recogniser:
         self._context = context
         self._job = job
 
-    def sent(self, outgoing: Sequence[Outgoing], uids: Collection[int]) -> dict[MessageKey, Recognised]:
+    def sent(self, outgoing: Sequence[Outgoing], uids: Collection[int]) -> dict[MessageKey, RecognisedMessage]:
         """Which of `outgoing`, which we sent in one form or another, are which of `uids`; each is used once."""
         pairing = self._pairing(outgoing, uids)
         pairing.add(pairing.left, headers_alone=False)
-        self._repaired(pairing, REPAIRS)
+        self._try_repairs(pairing, REPAIRS)
         pairing.add(pairing.left, headers_alone=True)
         return self._paired(pairing)
 
-    def brought(self, outgoing: Sequence[Outgoing], uids: Collection[int]) -> dict[MessageKey, Recognised]:
+    def match_unclaimed(
+        self, outgoing: Sequence[Outgoing], uids: Collection[int]
+    ) -> dict[MessageKey, RecognisedMessage]:
         """Which of `outgoing` are which of `uids`, whoever brought them; repaired as far as we may do that."""
         pairing = self._pairing(outgoing, uids)
         pairing.add(pairing.left, headers_alone=False)
-        self._repaired(pairing, self._context.repairs)
+        self._try_repairs(pairing, self._context.repairs)
         return self._paired(pairing)
 
-    def compared(self, pairs: Mapping[int, Outgoing]) -> dict[int, How | Literal["other"]]:
+    def match_levels(self, pairs: Mapping[int, Outgoing]) -> dict[int, MatchLevel | Literal["other"]]:
         """In what these UIDs are the messages that they must be; one that is not delivered is left out."""
         self._fetch(pairs.keys())
         return {
-            uid: compare(likeness, self._job.looked_at.pop(uid)[1])
+            uid: compare(fingerprint, self._job.looked_at.pop(uid)[1])
             for uid, outgoing in pairs.items()
-            if uid in self._job.looked_at and (likeness := self._likeness(outgoing)) is not None
+            if uid in self._job.looked_at and (fingerprint := self._fingerprint(outgoing)) is not None
         }
 
     def _pairing(self, outgoing: Sequence[Outgoing], uids: Collection[int]) -> _Pairing:
@@ -84,18 +93,22 @@ class Recogniser:
             return _Pairing({}, {})
         self._fetch(uids)
         looked_at = self._job.looked_at
-        sent = {each.key: (each, likeness) for each in outgoing if (likeness := self._likeness(each)) is not None}
+        sent = {
+            each.key: (each, fingerprint)
+            for each in outgoing
+            if (fingerprint := self._fingerprint(each)) is not None
+        }
         return _Pairing(sent, {uid: looked_at[uid] for uid in uids if uid in looked_at})
 
-    def _repaired(self, pairing: _Pairing, allowed: Collection[str]) -> None:
+    def _try_repairs(self, pairing: _Pairing, allowed: Collection[str]) -> None:
         """What was altered before it was sent is as sure as what was not."""
         for key, (outgoing, _) in pairing.left.items() if pairing.free else ():
             kinds = repairs_for("unknown", features_of(self._octets(outgoing)), allowed)
             for some in (each for count in range(len(kinds)) for each in combinations(sorted(kinds), count + 1)):
-                likeness = likeness_of(repair(self._octets(outgoing), some))
-                pairing.add({key: (outgoing, likeness)}, headers_alone=False, repaired=some)
+                fingerprint = fingerprint_of(repair(self._octets(outgoing), some))
+                pairing.add({key: (outgoing, fingerprint)}, headers_alone=False, repaired=some)
 
-    def _paired(self, pairing: _Pairing) -> dict[MessageKey, Recognised]:
+    def _paired(self, pairing: _Pairing) -> dict[MessageKey, RecognisedMessage]:
         for one in pairing.found.values():
             del self._job.looked_at[one.seen.uid]  # nobody asks for it again
         return pairing.found
@@ -103,10 +116,10 @@ class Recogniser:
     def _octets(self, outgoing: Outgoing) -> Iterator[bytes]:
         return octets_of(self._context.store, outgoing.placement)
 
-    def _likeness(self, outgoing: Outgoing) -> Likeness | None:
+    def _fingerprint(self, outgoing: Outgoing) -> MessageFingerprint | None:
         """None where the archive lost the message's octets."""
         try:
-            return likeness_of(self._octets(outgoing))
+            return fingerprint_of(self._octets(outgoing))
         except IntegrityError as error:
             self._context.damaged(error)
             return None
@@ -115,7 +128,7 @@ class Recogniser:
         for outcome in self._reader.fetch(sorted(uid for uid in uids if uid not in self._job.looked_at)):
             self._context.control.check_stop()
             if isinstance(outcome, Fetched):
-                self._job.looked_at[outcome.attributes.uid] = (outcome.attributes, likeness_of_fetched(outcome))
+                self._job.looked_at[outcome.attributes.uid] = (outcome.attributes, fingerprint_of_fetched(outcome))
                 self._job.steps += 1
 
 
@@ -123,49 +136,58 @@ class Recogniser:
 class _Pairing:
     """Messages of the archive, those at the destination that are `free`, and the pairs that were `found`."""
 
-    sent: dict[MessageKey, tuple[Outgoing, Likeness]]
-    free: dict[int, tuple[Attributes, Likeness]]
-    found: dict[MessageKey, Recognised] = field(default_factory=dict)
+    sent: dict[MessageKey, tuple[Outgoing, MessageFingerprint]]
+    free: dict[int, tuple[Attributes, MessageFingerprint]]
+    found: dict[MessageKey, RecognisedMessage] = field(default_factory=dict)
 
     @property
-    def left(self) -> dict[MessageKey, tuple[Outgoing, Likeness]]:
+    def left(self) -> dict[MessageKey, tuple[Outgoing, MessageFingerprint]]:
         return {key: each for key, each in self.sent.items() if key not in self.found}
 
     def add(
         self,
-        sent: Mapping[MessageKey, tuple[Outgoing, Likeness]],
+        sent: Mapping[MessageKey, tuple[Outgoing, MessageFingerprint]],
         *,
         headers_alone: bool,
         repaired: tuple[str, ...] = (),
     ) -> None:
         """Pair these, if they have no partner, with those that are free."""
         pairs = match(
-            [(key, like, each.placement.arrived) for key, (each, like) in sent.items() if key not in self.found],
-            [(uid, like, internaldate_seconds(seen.internaldate)) for uid, (seen, like) in self.free.items()],
+            [
+                (key, fingerprint, each.placement.arrived)
+                for key, (each, fingerprint) in sent.items()
+                if key not in self.found
+            ],
+            [
+                (uid, fingerprint, internaldate_seconds(seen.internaldate))
+                for uid, (seen, fingerprint) in self.free.items()
+            ],
             headers_alone=headers_alone,
         )
         for key, (uid, _) in pairs.items():
-            (seen, found), (_, like) = self.free.pop(uid), sent[key]
-            self.found[key] = Recognised(seen, compare(like, found), repaired, like.digest if repaired else None)
+            (seen, found), (_, fingerprint) = self.free.pop(uid), sent[key]
+            self.found[key] = RecognisedMessage(
+                seen, compare(fingerprint, found), repaired, fingerprint.digest if repaired else None
+            )
 
 
-def likeness_of_fetched(fetched: Fetched) -> Likeness:
+def fingerprint_of_fetched(fetched: Fetched) -> MessageFingerprint:
     """What a message is like that came over the wire; its spool file is removed."""
-    builder = LikenessBuilder()
+    builder = FingerprintBuilder()
     body = fetched.body
     if body.spool is None:
         builder.feed(body.octets or b"")
-        return builder.likeness()
+        return builder.fingerprint()
     try:
         with body.spool.open("rb") as file:
             while piece := file.read(_PIECE):
                 builder.feed(piece)
     finally:
         body.spool.unlink(missing_ok=True)
-    return builder.likeness()
+    return builder.fingerprint()
 
 
-class Strangers:
+class UnclaimedMessages:
     """Mail in a destination's folder that nobody claimed, by what makes it a candidate: its Message-ID, or its size
     if it has none."""
 

@@ -39,8 +39,10 @@ def refusal_of(
     values = (header_value(header, name) for name in ("Date", "Subject"))
     date, subject = (None if value is None else readable(value) for value in values)
     epoch, uid = outgoing.key
-    said = f" ({reply})" if reply else ""
-    context.control.progress(Noted(f'folder "{printable(target.job.name)}": a message is refused: {reason}{said}'))
+    server_reply = f" ({reply})" if reply else ""
+    context.control.progress(
+        Noted(f'folder "{printable(target.job.name)}": a message is refused: {reason}{server_reply}')
+    )
     target.job.refused.add(outgoing.key)
     target.job.alone.discard(outgoing.key)
     accepted = context.retry == "accept"

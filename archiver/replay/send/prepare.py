@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from archiver.errors import IntegrityError
-from archiver.facts.replica import Letter, MessageKey, OpenedTarget, Outgoing
+from archiver.facts.replica import AppendMessage, MessageKey, OpenedTarget, Outgoing
 from archiver.mail.content import date_time, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.mail.flags import sendable
 from archiver.mail.model import Digest, Flags, Placement
@@ -31,13 +31,13 @@ EARLIEST = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class PreparedMessage:
     """A message of the archive, ready to be sent. `repaired` says what was altered, `sent_digest` is the digest of
     the altered octets; `dated` is false where another date than the message's own is sent. `tried` are the forms in
     which it was refused already."""
 
     outgoing: Outgoing
-    letter: Letter
+    to_append: AppendMessage
     crlf_size: int
     repaired: tuple[str, ...] = ()
     sent_digest: Digest | None = None
@@ -50,15 +50,15 @@ class Parcel:
 
     def fits(self, size: int | None) -> bool:
         """Whether a destination that shows this RFC822.SIZE may hold just the octets that were sent."""
-        return size is None or size in (self.letter.size, self.crlf_size)
+        return size is None or size in (self.to_append.size, self.crlf_size)
 
     def shows_its_date(self, internaldate: str | None) -> bool:
         """Whether a destination's INTERNALDATE is the moment that was sent."""
-        sent = internaldate_seconds(self.letter.internaldate)
+        sent = internaldate_seconds(self.to_append.internaldate)
         return sent is None or same_moment(internaldate_seconds(internaldate), sent)
 
 
-def parcel_of(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> Parcel:
+def prepare(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> PreparedMessage:
     """Make a message ready.
 
     Raises:
@@ -76,8 +76,10 @@ def parcel_of(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> 
         raise IntegrityError(f"{store.place(place)}: its octets are not those that were stored")
     flags = opened.kept(sendable(place.flags))
     if place.size <= LARGE_OCTETS:
-        return Parcel(outgoing, Letter(flags, date, place.size, lambda: held), place.crlf_size)
-    return Parcel(outgoing, Letter(flags, date, place.size, lambda: _proved(store, place)), place.crlf_size)
+        return PreparedMessage(outgoing, AppendMessage(flags, date, place.size, lambda: held), place.crlf_size)
+    return PreparedMessage(
+        outgoing, AppendMessage(flags, date, place.size, lambda: _proved(store, place)), place.crlf_size
+    )
 
 
 def _proved(store: MessageStore, place: Placement) -> Iterator[bytes]:
@@ -103,24 +105,24 @@ def keywords_of(flags: Flags) -> Flags:
     return frozenset(flag for flag in flags if not flag.startswith("\\"))
 
 
-def in_form(parcel: Parcel, opened: OpenedTarget, form: str) -> Parcel:
+def as_variant(message: PreparedMessage, opened: OpenedTarget, variant: str) -> PreparedMessage:
     """The same in another form, which is tried once: "no keywords", "no flags", "1970" (the earliest date that
     every server takes), one of those with this ("no keywords, 1970"), or "as it is"."""
-    place = parcel.outgoing.placement
+    place = message.outgoing.placement
     flags = opened.kept(sendable(place.flags))
-    date = internaldate_to_send(parcel.outgoing.message.internaldate, place.arrived)
-    if "no flags" in form:
+    date = internaldate_to_send(message.outgoing.message.internaldate, place.arrived)
+    if "no flags" in variant:
         flags = frozenset()
-    elif "no keywords" in form:
+    elif "no keywords" in variant:
         flags -= keywords_of(flags)
-    dated = "1970" not in form
-    letter = replace(parcel.letter, flags=flags, internaldate=date if dated else date_time(EARLIEST))
-    return replace(parcel, letter=letter, dated=dated, tried=parcel.tried | {form})
+    dated = "1970" not in variant
+    to_append = replace(message.to_append, flags=flags, internaldate=date if dated else date_time(EARLIEST))
+    return replace(message, to_append=to_append, dated=dated, tried=message.tried | {variant})
 
 
-def repaired_by(store: MessageStore, parcel: Parcel, kinds: Sequence[str]) -> Parcel:
+def with_repairs(store: MessageStore, message: PreparedMessage, kinds: Sequence[str]) -> PreparedMessage:
     """The same with its octets repaired, always from the true ones."""
-    place = parcel.outgoing.placement
+    place = message.outgoing.placement
     names = tuple(kinds)
 
     def octets() -> Iterator[bytes]:
@@ -132,9 +134,9 @@ def repaired_by(store: MessageStore, parcel: Parcel, kinds: Sequence[str]) -> Pa
         size += len(piece)
         bare += piece.count(b"\n") - (last + piece).count(b"\r\n")
         last = piece[-1:] if piece[-1:] == b"\r" else b""
-    letter = replace(parcel.letter, size=size, octets=octets)
+    to_append = replace(message.to_append, size=size, octets=octets)
     return replace(
-        parcel, letter=letter, crlf_size=size + bare, repaired=names, sent_digest=Digest(digest.hexdigest())
+        message, to_append=to_append, crlf_size=size + bare, repaired=names, sent_digest=Digest(digest.hexdigest())
     )
 
 
@@ -158,26 +160,26 @@ def groups(outgoing: Iterable[Outgoing], alone: Collection[MessageKey]) -> Itera
         yield group
 
 
-def within(group: Sequence[Outgoing | Parcel], pace: Pace) -> int:
+def fitting(group: Sequence[Outgoing | PreparedMessage], pace: Pace) -> int:
     """How many messages of a group go out together at this pace; at least one."""
     octets = 0
     for count, each in enumerate(group):
-        octets += each.letter.size if isinstance(each, Parcel) else each.placement.size
+        octets += each.to_append.size if isinstance(each, PreparedMessage) else each.placement.size
         if count and (count >= pace.messages or octets > pace.octets):
             return count
     return len(group)
 
 
-def forms_of(parcel: Parcel, refusal: Refusal) -> Sequence[str]:
+def variants_of(message: PreparedMessage, refusal: Refusal) -> Sequence[str]:
     """In which forms to try a message that was refused, in this order. Many servers answer a date or a keyword that
     they do not like with a syntax error (Courier, iCloud); one that names a cause names one at a time, so what was
     left out before stays left out."""
-    wanted, sent = parcel.outgoing.placement.flags, parcel.letter.flags
+    wanted, sent = message.outgoing.placement.flags, message.to_append.flags
     keywords = bool(keywords_of(wanted))
-    old = parcel.outgoing.placement.arrived < 0
+    old = message.outgoing.placement.arrived < 0
     match refusal:
         case "flags":
-            date = "" if parcel.dated else ", 1970"
+            date = "" if message.dated else ", 1970"
             return (f"no keywords{date}", f"no flags{date}")
         case "date" if wanted and not sent:
             return ("no flags, 1970",)

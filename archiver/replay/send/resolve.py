@@ -21,10 +21,10 @@ from archiver.mail.flags import respelled
 from archiver.mail.model import Flags
 from archiver.mail.refusal import REFUSALS, classify, describe, features_of, suspect
 from archiver.mail.rewrite import repairs_for
-from archiver.replay.context import SETTLE_SECONDS, ReplayContext, ReplayJob, Target
+from archiver.replay.context import ARRIVAL_SECONDS, ReplayContext, ReplayJob, Target
 from archiver.replay.flag_merge import NO_FLAGS
 from archiver.replay.pace import pauses
-from archiver.replay.send.match import Recognised, Recogniser, octets_of
+from archiver.replay.send.match import MessageMatcher, RecognisedMessage, octets_of
 from archiver.replay.send.outcomes import refusal_of, reopened
 
 #: After a silence the folder is looked at for this many times as long again.
@@ -34,13 +34,13 @@ _MOST_AGAIN = 4
 _BREAKS_AT_ONE_MESSAGE = 3
 _SILENCES_AT_ONE_MESSAGE = 2
 _MOST_SILENT = 2  # messages in a row that a server did not answer, each sent by itself
-_TOLD_SECONDS = 10.0
+_REPORTED_SECONDS = 10.0
 
 #: Why a server may hang up on a message and take the next one.
 _OF_A_MESSAGE = frozenset(REFUSALS) - {"over-quota", "throttled", "folder", "silent", "unknown"}
 
 
-def lost(context: ReplayContext, job: ReplayJob, error: TemporaryError) -> None:
+def note_lost_connection(context: ReplayContext, job: ReplayJob, error: TemporaryError) -> None:
     """The connection broke: until when what it brought may still arrive. A server that took longer before may do so
     again."""
     silence = error.silence if isinstance(error, ConnectionLost) else 0.0
@@ -48,58 +48,58 @@ def lost(context: ReplayContext, job: ReplayJob, error: TemporaryError) -> None:
         job.silence = max(job.silence, silence)
         job.again = min(2 * job.again, _MOST_AGAIN) if job.again else 1
     may_take = max(silence, context.pace.slowest) if silence else 0.0
-    job.look_until = max(job.look_until, time.monotonic() + AGAIN * job.again * may_take + SETTLE_SECONDS)
+    job.look_until = max(job.look_until, time.monotonic() + AGAIN * job.again * may_take + ARRIVAL_SECONDS)
 
 
 @dataclass(slots=True)
-class Settling:
+class IntentResolver:
     """Settles one folder, which is open at `destination`."""
 
     context: ReplayContext
     destination: MailDestination
     job: ReplayJob
     _looked_at: set[int] | None = None
-    _took: float = 0.0
+    _delay: float = 0.0
     _facts: list[Fact] = field(default_factory=list)
 
-    def settle(self, target: Target, recogniser: Recogniser) -> OpenedTarget:
+    def resolve(self, target: Target, matcher: MessageMatcher) -> OpenedTarget:
         """Find out what became of messages whose APPEND was not answered. The folder as it is afterwards.
 
         Raises:
             Unanswered: the server answers nothing, whatever it is sent.
         """
         opened = target.opened
-        left = self._not_arrived(target, recogniser, self.context.copies.intents(target.number))
+        left = self._not_arrived(target, matcher, self.context.copies.intents(target.number))
         # NOTE: when a connection of this run was lost is known. Those of an earlier run were lost before this one
         # began, perhaps in the middle of a silence.
         until = self.job.look_until
-        if not self.job.settled:
-            until = max(until, self.context.began + AGAIN * self.context.read_timeout + SETTLE_SECONDS)
-        if self._took:
+        if not self.job.resolved:
+            until = max(until, self.context.began + AGAIN * self.context.read_timeout + ARRIVAL_SECONDS)
+        if self._delay:
             until = max(until, self._later())
         waits = pauses(until - time.monotonic())
-        if (left or self.job.left_behind) and sum(waits) > _TOLD_SECONDS:
+        if (left or self.job.left_behind) and sum(waits) > _REPORTED_SECONDS:
             words = f"looking for what may still arrive, for {sum(waits):.0f} seconds at most"
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         while waits and (left or self.job.left_behind):
             self.context.control.pause(waits.pop())
             opened = reopened(self.destination, target)
-            before, left = len(left), self._not_arrived(target, recogniser, left)
+            before, left = len(left), self._not_arrived(target, matcher, left)
             if len(left) < before:  # it is still at work
                 waits = max(waits, pauses(self._later() - time.monotonic()), key=sum)
-        self._declare(target, left)
-        self.job.settled = True
+        self._give_up_on(target, left)
+        self.job.resolved = True
         return opened
 
     def _later(self) -> float:
         """Until when to look for the rest after something was found: where that came late, for as long again as it
         took since it was sent, also if this connection breaks. A server takes one group after the other."""
-        until = time.monotonic() + AGAIN * self._took + SETTLE_SECONDS
-        if self._took:
+        until = time.monotonic() + AGAIN * self._delay + ARRIVAL_SECONDS
+        if self._delay:
             self.job.look_until = max(self.job.look_until, until)
         return until
 
-    def _declare(self, target: Target, left: Sequence[Intent]) -> None:
+    def _give_up_on(self, target: Target, left: Sequence[Intent]) -> None:
         """What was not sent, and what is to blame for a lost connection."""
         unsent: list[Intent] = []
         for intent in left:
@@ -116,7 +116,7 @@ class Settling:
         if unsent:
             # NOTE: which of them an earlier run had under way is not known, nor whether there was a silence.
             under_way = self.job.under_way
-            suspects = [each for each in unsent if not self.job.settled or each.outgoing.key in under_way]
+            suspects = [each for each in unsent if not self.job.resolved or each.outgoing.key in under_way]
             silent = {key for key, each in under_way.items() if each.silent}
             for was_silent in (True, False):
                 some = [each for each in suspects if (each.outgoing.key in silent) == was_silent]
@@ -124,7 +124,7 @@ class Settling:
                 keys = tuple(each.outgoing.key for each in unsent if (each.outgoing.key in silent) == was_silent)
                 if keys:
                     self._fact(UnsentFact(target.number, keys, self.context.control.now(), attempted, was_silent))
-            self.job.doubtful |= bool(suspects)
+            self.job.maybe_twice |= bool(suspects)
         self._flush()
         self.job.silence = 0.0
         self.job.left_behind = False
@@ -156,20 +156,20 @@ class Settling:
         if job.breaks[key] < _BREAKS_AT_ONE_MESSAGE:
             return None
         features = features_of(octets_of(self.context.store, outgoing.placement))
-        refusal = classify(job.said or "")
+        refusal = classify(job.server_reply or "")
         if refusal not in _OF_A_MESSAGE:
             refusal = suspect(features)
         kinds = repairs_for(refusal, features, self.context.repairs)
-        if kinds and key not in job.mended:
-            job.mended[key] = kinds
+        if kinds and key not in job.repairs:
+            job.repairs[key] = kinds
             del job.breaks[key]
             return None
         reason = f"the connection broke {_BREAKS_AT_ONE_MESSAGE} times at it"
         if refusal != "unknown":
             reason += f"; probably: {describe(refusal)}"
-        return refusal_of(self.context, target, outgoing, refusal, reason, job.said)
+        return refusal_of(self.context, target, outgoing, refusal, reason, job.server_reply)
 
-    def _not_arrived(self, target: Target, recogniser: Recogniser, intents: Sequence[Intent]) -> Sequence[Intent]:
+    def _not_arrived(self, target: Target, matcher: MessageMatcher, intents: Sequence[Intent]) -> Sequence[Intent]:
         """Those of `intents` that are not to be seen; the others are recorded."""
         if not intents:
             return intents
@@ -177,7 +177,7 @@ class Settling:
         new = shown.keys() - self.context.copies.claimed(target.number).keys()
         if new == self._looked_at:
             return intents
-        found = recogniser.sent([intent.outgoing for intent in intents], new)
+        found = matcher.sent([intent.outgoing for intent in intents], new)
         self._note_late(found)
         self._looked_at = new - {one.seen.uid for one in found.values()}
         for intent in intents:
@@ -196,9 +196,9 @@ class Settling:
         took = max((time.monotonic() - each.sent for each in under_way if each.silent), default=0.0)
         if took:
             self.context.pace.late(took)
-        elif found and self._looked_at is not None and not self.job.settled:
+        elif found and self._looked_at is not None and not self.job.resolved:
             took = self.context.read_timeout
-        self._took = max(self._took, took)
+        self._delay = max(self._delay, took)
 
     def _fact(self, fact: Fact) -> None:
         self._facts.append(fact)
@@ -208,7 +208,7 @@ class Settling:
         self.context.recorder.write(facts)
 
 
-def copied(target: Target, outgoing: Outgoing, one: Recognised, how: str, at: str) -> CopiedFact:
+def copied(target: Target, outgoing: Outgoing, one: RecognisedMessage, how: str, at: str) -> CopiedFact:
     """What is there already. The flags it shows stand for those that were replayed, so that the archive's own are
     followed from there: of what we appended both ways, of what somebody else did by adding alone. Flags of the past
     are not followed."""

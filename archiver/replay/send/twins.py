@@ -23,7 +23,7 @@ from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.model import Attributes
 from archiver.replay.context import ReplayContext, ReplayJob, Target
 from archiver.replay.flag_merge import DELETED, NO_FLAGS
-from archiver.replay.send.match import Recognised, Recogniser
+from archiver.replay.send.match import MessageMatcher, RecognisedMessage
 
 #: What is stored later than this after an attempt is no twin of ours, for all that we can know.
 _WINDOW_SECONDS = 6 * 3600
@@ -35,7 +35,7 @@ _RECENT = frozenset({"\\Recent"})
 
 
 def note_twins(
-    context: ReplayContext, destination: MailDestination, target: Target, recogniser: Recogniser
+    context: ReplayContext, destination: MailDestination, target: Target, matcher: MessageMatcher
 ) -> None:
     """Look for twins in the folder that is open, and record them. What a message without a copy is, is no twin."""
     attempts, known = context.copies.attempts(target.number), context.copies.twins(target.number)
@@ -48,7 +48,7 @@ def note_twins(
     gone = tuple(twin.uid for twin in known if twin.uid not in shown)
     facts: list[Fact] = [RemovedFact(target.number, gone, "user", context.control.now())] if gone else []
     while (candidates := _candidates(attempts, left, {uid: shown[uid] for uid in new})) and (
-        found := recogniser.brought([each.outgoing for each in candidates], set().union(*candidates.values()))
+        found := matcher.match_unclaimed([each.outgoing for each in candidates], set().union(*candidates.values()))
     ):
         by_key = {each.outgoing.key: each for each in candidates}
         for key, one in found.items():
@@ -97,7 +97,7 @@ def _may_be(attempt: Attempt, seen: Attributes) -> bool:
     return not attempt.dated or same_moment(internaldate_seconds(seen.internaldate), sent)
 
 
-def _twin(context: ReplayContext, target: Target, attempt: Attempt, one: Recognised) -> TwinFact:
+def _twin(context: ReplayContext, target: Target, attempt: Attempt, one: RecognisedMessage) -> TwinFact:
     at = context.control.now()
     flags = (one.seen.flags or NO_FLAGS) - _RECENT
     epoch, uid = attempt.outgoing.key

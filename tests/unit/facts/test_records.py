@@ -11,7 +11,7 @@ import pytest
 from archiver.facts.records import from_record
 from archiver.replay.compare import DestinationCheck, Difference, FolderCheck
 from archiver.replay.run import ReplayResult
-from archiver.replay.sparing import LeftToOthers
+from archiver.replay.shared_copies import LeftToOthers
 from archiver.storage.bucket.probe import Marker
 
 VALUES = [

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.mail.fingerprint import Likeness, LikenessBuilder, compare, likeness_of, match, same_headers
+from archiver.mail.fingerprint import (
+    FingerprintBuilder,
+    MessageFingerprint,
+    compare,
+    fingerprint_of,
+    match,
+    same_headers,
+)
 from tests.servers.corpora import CorpusMessage
 
 OCTETS = st.lists(
@@ -34,23 +41,23 @@ def courier(octets: bytes) -> bytes:
     return (lines if lines.endswith(b"\n") else lines + b"\n").replace(b"\n", b"\r\n")
 
 
-def like(octets: bytes) -> Likeness:
-    return likeness_of([octets])
+def like(octets: bytes) -> MessageFingerprint:
+    return fingerprint_of([octets])
 
 
 @given(st.lists(OCTETS), st.sampled_from([bytes, bytearray, memoryview]))
 def test_chunks_add_up_to_the_message(chunks: list[bytes], kind: type) -> None:
-    builder = LikenessBuilder()
+    builder = FingerprintBuilder()
     for chunk in chunks:
         builder.feed(kind(chunk))
     octets = b"".join(chunks)
     canonical = octets.replace(b"\r", b"").replace(b"\0", b"\x80")
     body = canonical[1:] if canonical[:1] == b"\n" else canonical.partition(b"\n\n")[2]
-    likeness = builder.likeness()
-    assert likeness == like(octets)
-    assert likeness.digest == hashlib.sha256(octets).hexdigest()
-    assert likeness.canonical == hashlib.sha256(canonical.rstrip(b"\n")).hexdigest()
-    assert likeness.body == hashlib.sha256(body.rstrip(b"\n")).hexdigest()
+    fingerprint = builder.fingerprint()
+    assert fingerprint == like(octets)
+    assert fingerprint.digest == hashlib.sha256(octets).hexdigest()
+    assert fingerprint.canonical == hashlib.sha256(canonical.rstrip(b"\n")).hexdigest()
+    assert fingerprint.body == hashlib.sha256(body.rstrip(b"\n")).hexdigest()
 
 
 @given(OCTETS)
@@ -102,20 +109,20 @@ def test_other_headers_are_other(sent: bytes, found: bytes) -> None:
 
 
 def test_a_header_without_end_is_cut_off() -> None:
-    builder = LikenessBuilder()
+    builder = FingerprintBuilder()
     for _ in range(500):
         builder.feed(b"x" * 3000)
-    assert builder.likeness() == like(b"x" * 1_500_000)
-    assert same_headers(builder.likeness(), like(b"x" * (1 << 20)))
-    assert builder.likeness().body == hashlib.sha256(b"x" * (1_500_000 - (1 << 20))).hexdigest()
+    assert builder.fingerprint() == like(b"x" * 1_500_000)
+    assert same_headers(builder.fingerprint(), like(b"x" * (1 << 20)))
+    assert builder.fingerprint().body == hashlib.sha256(b"x" * (1_500_000 - (1 << 20))).hexdigest()
 
 
 def test_many_empty_lines_need_no_memory() -> None:
-    builder = LikenessBuilder()
+    builder = FingerprintBuilder()
     for _ in range(100):
         builder.feed(b"\n" * 10_000)
     builder.feed(b"end")
-    assert builder.likeness() == like(b"\n" * 1_000_000 + b"end")
+    assert builder.fingerprint() == like(b"\n" * 1_000_000 + b"end")
 
 
 def test_two_equal_messages_stay_two() -> None:
@@ -173,7 +180,9 @@ SIDE = st.lists(st.tuples(st.sampled_from(MESSAGES), st.sampled_from([None, 1, 2
 
 @given(SIDE, SIDE, st.booleans())
 def test_a_match_is_a_matching(
-    sent: list[tuple[Likeness, int | None]], found: list[tuple[Likeness, int | None]], alone: bool
+    sent: list[tuple[MessageFingerprint, int | None]],
+    found: list[tuple[MessageFingerprint, int | None]],
+    alone: bool,
 ) -> None:
     there = dict(enumerate(found, 10))
     pairs = match(
@@ -183,9 +192,9 @@ def test_a_match_is_a_matching(
     )
     assert len({uid for uid, _ in pairs.values()}) == len(pairs)
     for key, (uid, how) in pairs.items():
-        likeness, instant = sent[key]
+        fingerprint, instant = sent[key]
         other, other_instant = there[uid]
-        alike = compare(likeness, other)
+        alike = compare(fingerprint, other)
         assert how == alike or (alone and alike == "other" and instant == other_instant is not None)
     exact = Counter(sent[key][0].digest for key, (_, how) in pairs.items() if how == "exact")
     assert exact == Counter(each.digest for each, _ in sent) & Counter(each.digest for each, _ in found)
@@ -201,5 +210,5 @@ def test_odd_messages_of_the_world_are_known_again(corpora: list[CorpusMessage])
         pairs = match(sent, found, headers_alone=False)
         assert len(pairs) == len({name for name, _, _ in sent})
         assert {how for _, how in pairs.values()} == {"exact", "line-ends"}
-        there = {uid: likeness.canonical for uid, likeness, _ in found}
-        assert all(there[pairs[name][0]] == likeness.canonical for name, likeness, _ in sent)
+        there = {uid: fingerprint.canonical for uid, fingerprint, _ in found}
+        assert all(there[pairs[name][0]] == fingerprint.canonical for name, fingerprint, _ in sent)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from archiver.facts.replica import Copy, OpenedTarget
 from archiver.mail.model import Digest, Flags, StoredMessage
-from archiver.replay.flag_merge import DELETED, NO_FLAGS, Change, change_of, grouped, over_the_brake
+from archiver.replay.flag_merge import DELETED, NO_FLAGS, FlagChange, change_of, exceeds_deletion_limit, grouped
 
 ALL = OpenedTarget(7, 100, 50)
 FLAGS = ("\\Seen", "\\Deleted", "\\Flagged", "$a", "b")
@@ -61,7 +61,7 @@ def flags(there: bool, flag: str = "\\Seen") -> Flags:
 def test_a_flag(flag: str, before: bool, now: bool, said: bool, shown: bool, expected: str | None) -> None:
     change = change_of(copy(flags(before, flag), flags(now, flag), flags(said, flag)), flags(shown, flag), ALL)
 
-    assert change == Change(flags(expected == "added", flag), flags(expected == "removed", flag), NO_FLAGS)
+    assert change == FlagChange(flags(expected == "added", flag), flags(expected == "removed", flag), NO_FLAGS)
     assert change.needed == (expected is not None)
 
 
@@ -105,8 +105,8 @@ def test_adopted_mail_gets_the_archives_flags_and_keeps_its_own() -> None:
     shown = frozenset({"\\Flagged", "own"})
     adopted = copy(NO_FLAGS, frozenset({"\\Seen", "$a", "own"}), shown, how="adopted")
 
-    assert change_of(adopted, shown, ALL) == Change(frozenset({"\\Seen", "$a"}), NO_FLAGS, NO_FLAGS)
-    assert change_of(adopted, NO_FLAGS, ALL) == Change(frozenset({"\\Seen", "$a"}), NO_FLAGS, NO_FLAGS)
+    assert change_of(adopted, shown, ALL) == FlagChange(frozenset({"\\Seen", "$a"}), NO_FLAGS, NO_FLAGS)
+    assert change_of(adopted, NO_FLAGS, ALL) == FlagChange(frozenset({"\\Seen", "$a"}), NO_FLAGS, NO_FLAGS)
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_adopted_mail_gets_the_archives_flags_and_keeps_its_own() -> None:
 def test_our_own_mark_is_taken_away_when_the_message_is_back(now: Flags, shown: Flags, removed: Flags) -> None:
     change = change_of(copy(now, now, now, marked=True), shown, ALL)
 
-    assert change == Change(NO_FLAGS, removed, NO_FLAGS)
+    assert change == FlagChange(NO_FLAGS, removed, NO_FLAGS)
 
 
 def test_a_mark_of_its_user_stays() -> None:
-    assert change_of(copy(NO_FLAGS, NO_FLAGS, NO_FLAGS), DELETED, ALL) == Change(NO_FLAGS, NO_FLAGS, NO_FLAGS)
+    assert change_of(copy(NO_FLAGS, NO_FLAGS, NO_FLAGS), DELETED, ALL) == FlagChange(NO_FLAGS, NO_FLAGS, NO_FLAGS)
 
 
 SEEN_ALONE = frozenset({"\\Seen"})
@@ -149,7 +149,7 @@ def test_only_flags_that_the_folder_keeps_are_added(
     wanted = frozenset({"\\Seen", "\\Flagged", "$A", "b"})
 
     assert opened.kept(wanted) == kept
-    assert change_of(copy(NO_FLAGS, wanted, NO_FLAGS), NO_FLAGS, opened) == Change(
+    assert change_of(copy(NO_FLAGS, wanted, NO_FLAGS), NO_FLAGS, opened) == FlagChange(
         frozenset(kept), NO_FLAGS, wanted - kept
     )
 
@@ -158,7 +158,7 @@ def test_flags_are_removed_whatever_the_folder_says_of_them() -> None:
     opened = OpenedTarget(7, 100, 50, NO_FLAGS, any_keyword=False)
     change = change_of(copy(SEEN_ALONE, NO_FLAGS, SEEN_ALONE), SEEN_ALONE, opened)
 
-    assert change == Change(NO_FLAGS, SEEN_ALONE, NO_FLAGS)
+    assert change == FlagChange(NO_FLAGS, SEEN_ALONE, NO_FLAGS)
 
 
 def test_what_cannot_be_written_into_a_command_is_left_alone() -> None:
@@ -166,10 +166,10 @@ def test_what_cannot_be_written_into_a_command_is_left_alone() -> None:
     odd = frozenset({"a]b", 'quo"te', "ü", "{3}", "(", ""})
     wanted = odd | {"\\Seen", "$a"}
 
-    assert change_of(copy(NO_FLAGS, wanted, NO_FLAGS), NO_FLAGS, ALL) == Change(
+    assert change_of(copy(NO_FLAGS, wanted, NO_FLAGS), NO_FLAGS, ALL) == FlagChange(
         frozenset({"\\Seen", "$a"}), NO_FLAGS, odd
     )
-    assert change_of(copy(wanted, NO_FLAGS, wanted), wanted, ALL) == Change(
+    assert change_of(copy(wanted, NO_FLAGS, wanted), wanted, ALL) == FlagChange(
         NO_FLAGS, frozenset({"\\Seen", "$a"}), NO_FLAGS
     )
 
@@ -177,11 +177,11 @@ def test_what_cannot_be_written_into_a_command_is_left_alone() -> None:
 def test_equal_changes_are_made_together() -> None:
     seen, flagged = SEEN_ALONE, frozenset({"\\Flagged"})
     changes = {
-        1: Change(seen, NO_FLAGS, NO_FLAGS),
-        2: Change(seen, flagged, NO_FLAGS),
-        3: Change(seen, NO_FLAGS, frozenset({"lost"})),
-        4: Change(NO_FLAGS, NO_FLAGS, flagged),
-        5: Change(NO_FLAGS, flagged, NO_FLAGS),
+        1: FlagChange(seen, NO_FLAGS, NO_FLAGS),
+        2: FlagChange(seen, flagged, NO_FLAGS),
+        3: FlagChange(seen, NO_FLAGS, frozenset({"lost"})),
+        4: FlagChange(NO_FLAGS, NO_FLAGS, flagged),
+        5: FlagChange(NO_FLAGS, flagged, NO_FLAGS),
     }
 
     assert grouped(changes) == {(seen, NO_FLAGS): {1, 3}, (seen, flagged): {2}, (NO_FLAGS, flagged): {5}}
@@ -203,4 +203,4 @@ def test_equal_changes_are_made_together() -> None:
     ],
 )
 def test_more_than_fifty_or_a_tenth_need_a_persons_word(withdrawn: int, held: int, braked: bool) -> None:
-    assert over_the_brake(withdrawn, held) == braked
+    assert exceeds_deletion_limit(withdrawn, held) == braked

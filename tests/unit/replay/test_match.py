@@ -14,11 +14,11 @@ import pytest
 from archiver.errors import IntegrityError
 from archiver.facts.replica import Outgoing
 from archiver.mail.content import body_of, internaldate_seconds, message_id
-from archiver.mail.fingerprint import likeness_of
+from archiver.mail.fingerprint import fingerprint_of
 from archiver.mail.model import Attributes, Body, Fetched, Placement, StoredMessage, Undelivered
 from archiver.mail.reader import MailReader
 from archiver.replay.context import ReplayContext, ReplayJob
-from archiver.replay.send.match import Recognised, Recogniser, Strangers, likeness_of_fetched
+from archiver.replay.send.match import MessageMatcher, RecognisedMessage, UnclaimedMessages, fingerprint_of_fetched
 from tests.accounts import UNSTOPPED
 
 DATE = "05-Feb-1999 10:11:12 +0330"
@@ -90,9 +90,9 @@ class Shelf:
 
     # The step
 
-    def recogniser(self, job: ReplayJob | None = None, *, repairs: Collection[str] = ()) -> Recogniser:
+    def matcher(self, job: ReplayJob | None = None, *, repairs: Collection[str] = ()) -> MessageMatcher:
         context = SimpleNamespace(store=self, repairs=repairs, control=UNSTOPPED, damaged=self.damage.append)
-        return Recogniser(self.reader, cast(ReplayContext, context), job or a_job())
+        return MessageMatcher(self.reader, cast(ReplayContext, context), job or a_job())
 
     @property
     def reader(self) -> MailReader:
@@ -115,9 +115,9 @@ def test_what_arrived_is_known_by_its_octets(shelf: Shelf) -> None:
     sent = [shelf.outgoing(number, mail(number)) for number in (1, 2, 3)]
     seen = shelf.holds([mail(3), mail(9), mail(1)])
 
-    assert shelf.recogniser().sent(sent, seen) == {
-        (1, 3): Recognised(seen[100], "exact"),
-        (1, 1): Recognised(seen[102], "exact"),
+    assert shelf.matcher().sent(sent, seen) == {
+        (1, 3): RecognisedMessage(seen[100], "exact"),
+        (1, 1): RecognisedMessage(seen[102], "exact"),
     }
 
 
@@ -125,9 +125,9 @@ def test_equal_messages_stay_as_many_as_they_are(shelf: Shelf) -> None:
     sent = [shelf.outgoing(uid, mail(1)) for uid in (1, 2, 3)]
     seen = shelf.holds([mail(1), mail(1)])
 
-    assert shelf.recogniser().sent(sent, seen) == {
-        (1, 1): Recognised(seen[100], "exact"),
-        (1, 2): Recognised(seen[101], "exact"),
+    assert shelf.matcher().sent(sent, seen) == {
+        (1, 1): RecognisedMessage(seen[100], "exact"),
+        (1, 2): RecognisedMessage(seen[101], "exact"),
     }
 
 
@@ -135,7 +135,7 @@ def test_of_equal_messages_the_one_of_the_same_moment_is_taken(shelf: Shelf) -> 
     sent = [shelf.outgoing(1, mail(1), LATER), shelf.outgoing(2, mail(1), DATE)]
     seen = shelf.holds([mail(1)], DATE) | shelf.holds([mail(1)], LATER, first=200)
 
-    found = shelf.recogniser().sent(sent, seen)
+    found = shelf.matcher().sent(sent, seen)
 
     assert {key: one.seen.uid for key, one in found.items()} == {(1, 1): 200, (1, 2): 100}
 
@@ -148,7 +148,7 @@ def test_what_the_destination_wrote_in_its_own_way_is_known_too(shelf: Shelf) ->
     seen = shelf.holds([mail(4, "another body")], LATER, first=300)
     shelf.folder[100] = (shelf.folder[100][0].replace("\x80".encode(), b"\x80"), DATE)
 
-    found = shelf.recogniser().sent(sent, seen)
+    found = shelf.matcher().sent(sent, seen)
 
     assert {key: (one.seen.uid, one.how) for key, one in found.items()} == {
         (1, 1): (100, "line-ends"),
@@ -164,7 +164,7 @@ def test_what_was_sent_repaired_is_as_sure_as_what_was_not(shelf: Shelf) -> None
     repaired = b"Subject: 1\r\n\r\nNUL \r\n" + b"x" * 998 + b"\r\n" + b"x" * 502 + b"\r\n"
     seen = shelf.holds([repaired], LATER)
 
-    (one,) = shelf.recogniser().sent(sent, seen).values()
+    (one,) = shelf.matcher().sent(sent, seen).values()
 
     assert (one.how, one.repaired) == ("exact", ("long-lines", "nul"))
     assert one.sent_digest == body_of(repaired).digest
@@ -174,17 +174,17 @@ def test_the_true_octets_are_preferred_to_repaired_ones(shelf: Shelf) -> None:
     octets = b"Subject: 1\n\nbody\n"
     seen = shelf.holds([octets.replace(b"\n", b"\r\n"), octets])
 
-    found = shelf.recogniser().sent([shelf.outgoing(1, octets)], seen)
+    found = shelf.matcher().sent([shelf.outgoing(1, octets)], seen)
 
-    assert found == {(1, 1): Recognised(seen[101], "exact")}
+    assert found == {(1, 1): RecognisedMessage(seen[101], "exact")}
 
 
 def test_nothing_is_fetched_for_nothing(shelf: Shelf) -> None:
     seen = shelf.holds([mail(1)])
 
-    assert shelf.recogniser().sent([], seen) == {}
-    assert shelf.recogniser().sent([shelf.outgoing(1, mail(1))], []) == {}
-    assert shelf.recogniser().compared({}) == {}
+    assert shelf.matcher().sent([], seen) == {}
+    assert shelf.matcher().sent([shelf.outgoing(1, mail(1))], []) == {}
+    assert shelf.matcher().match_levels({}) == {}
     assert shelf.fetched == []
 
 
@@ -193,9 +193,9 @@ def test_what_was_fetched_once_is_not_fetched_again(shelf: Shelf) -> None:
     job = a_job()
     seen = shelf.holds(map(mail, (1, 2, 3)))
     sent = [shelf.outgoing(number, mail(number)) for number in (7, 8, 3)]
-    shelf.recogniser(job).sent(sent[:1], [100, 101])
+    shelf.matcher(job).sent(sent[:1], [100, 101])
 
-    found = shelf.recogniser(job).sent(sent, seen)
+    found = shelf.matcher(job).sent(sent, seen)
 
     assert sorted(shelf.fetched) == [100, 101, 102]
     assert {key: one.seen.uid for key, one in found.items()} == {(1, 3): 102}
@@ -207,9 +207,9 @@ def test_only_those_that_are_asked_for_are_taken(shelf: Shelf) -> None:
     job = a_job()
     shelf.holds([mail(1), mail(1)])
     sent = [shelf.outgoing(1, mail(1))]
-    shelf.recogniser(job).sent([shelf.outgoing(9, mail(9))], [100, 101])
+    shelf.matcher(job).sent([shelf.outgoing(9, mail(9))], [100, 101])
 
-    (one,) = shelf.recogniser(job).sent(sent, [101]).values()
+    (one,) = shelf.matcher(job).sent(sent, [101]).values()
 
     assert one.seen.uid == 101
 
@@ -219,7 +219,7 @@ def test_what_is_not_delivered_is_not_known(shelf: Shelf) -> None:
     shelf.undelivered = {100}
     sent = [shelf.outgoing(number, mail(number)) for number in (1, 2)]
 
-    assert list(shelf.recogniser().sent(sent, seen)) == [(1, 2)]
+    assert list(shelf.matcher().sent(sent, seen)) == [(1, 2)]
 
 
 def test_what_the_archive_lost_is_told_and_stops_nobody(shelf: Shelf) -> None:
@@ -227,7 +227,7 @@ def test_what_the_archive_lost_is_told_and_stops_nobody(shelf: Shelf) -> None:
     sent = [shelf.outgoing(number, mail(number)) for number in (1, 2)]
     del shelf.archive[sent[0].placement.digest]
 
-    assert list(shelf.recogniser().sent(sent, seen)) == [(1, 2)]
+    assert list(shelf.matcher().sent(sent, seen)) == [(1, 2)]
     assert [str(each) for each in shelf.damage] == ["it is not there"]
 
 
@@ -240,7 +240,7 @@ def test_what_others_brought_is_known_by_its_octets_alone(shelf: Shelf) -> None:
     shelf.holds([mail(1, "another body")])
     seen = shelf.holds([mail(2).replace(b"\r\n", b"\n"), mail(3)], LATER, first=200)
 
-    found = shelf.recogniser().brought(sent, seen)
+    found = shelf.matcher().match_unclaimed(sent, seen)
 
     assert {key: (one.seen.uid, one.how) for key, one in found.items()} == {
         (1, 2): (200, "line-ends"),
@@ -253,8 +253,8 @@ def test_what_others_brought_repaired_is_known_as_far_as_we_may_repair(shelf: Sh
     sent = [shelf.outgoing(1, octets)]
     seen = shelf.holds([octets.replace(b"\0", b"")])
 
-    assert shelf.recogniser(repairs=["crlf"]).brought(sent, seen) == {}
-    (one,) = shelf.recogniser(repairs=["nul"]).brought(sent, seen).values()
+    assert shelf.matcher(repairs=["crlf"]).match_unclaimed(sent, seen) == {}
+    (one,) = shelf.matcher(repairs=["nul"]).match_unclaimed(sent, seen).values()
     assert (one.how, one.repaired) == ("exact", ("nul",))
 
 
@@ -267,7 +267,7 @@ def test_copies_are_compared_with_what_was_sent(shelf: Shelf) -> None:
     shelf.undelivered = {103}
     pairs = {uid: shelf.outgoing(number, mail(number)) for uid, number in ((100, 1), (101, 2), (102, 3), (103, 4))}
 
-    assert shelf.recogniser(job).compared(pairs) == {100: "exact", 101: "line-ends", 102: "other"}
+    assert shelf.matcher(job).match_levels(pairs) == {100: "exact", 101: "line-ends", 102: "other"}
     assert job.looked_at == {}
 
 
@@ -278,7 +278,7 @@ def test_a_large_one_leaves_no_spool_file(tmp_path: Path) -> None:
     body = body_of(octets)
     fetched = Fetched(Attributes(1), Body(body.digest, body.size, body.crlf_size, body.header, None, spool))
 
-    assert likeness_of_fetched(fetched) == likeness_of([octets])
+    assert fingerprint_of_fetched(fetched) == fingerprint_of([octets])
     assert not spool.exists()
 
 
@@ -286,8 +286,8 @@ def test_a_large_one_leaves_no_spool_file(tmp_path: Path) -> None:
 
 
 def candidates(shelf: Shelf, *messages: bytes) -> list[set[int]]:
-    strangers = Strangers(shelf.reader, shelf.folder.keys() - {999})
-    return [strangers.candidates(shelf.outgoing(number, octets)) for number, octets in enumerate(messages)]
+    unclaimed = UnclaimedMessages(shelf.reader, shelf.folder.keys() - {999})
+    return [unclaimed.candidates(shelf.outgoing(number, octets)) for number, octets in enumerate(messages)]
 
 
 def test_a_message_of_the_same_message_id_is_a_candidate_whatever_its_size(shelf: Shelf) -> None:
@@ -332,5 +332,5 @@ def test_mail_that_nobody_asked_about_is_no_candidate(shelf: Shelf) -> None:
 
 
 def test_without_strangers_nothing_is_asked(shelf: Shelf) -> None:
-    assert Strangers(shelf.reader, set()).candidates(shelf.outgoing(1, mail(1))) == set()
+    assert UnclaimedMessages(shelf.reader, set()).candidates(shelf.outgoing(1, mail(1))) == set()
     assert shelf.looks == 0

@@ -23,12 +23,12 @@ from archiver.replay.send.prepare import (
     GROUP_MESSAGES,
     GROUP_OCTETS,
     LARGE_OCTETS,
-    Parcel,
+    PreparedMessage,
+    as_variant,
     groups,
-    in_form,
     keywords_of,
-    parcel_of,
-    repaired_by,
+    prepare,
+    with_repairs,
 )
 from archiver.storage.port import MessageStore
 from tests.servers.corpora import CorpusMessage
@@ -80,28 +80,28 @@ def sized(uid: int, size: int) -> Outgoing:
     return Outgoing(1, Placement("INBOX", 7, 1, StoredMessage.bare(uid, Digest(""), size, size, 0)))
 
 
-def parcel(octets: bytes = MAIL, opened: OpenedTarget = OPEN, **how: Any) -> Parcel:
-    return parcel_of(store_of(octets), outgoing(octets, **how), opened)
+def message(octets: bytes = MAIL, opened: OpenedTarget = OPEN, **how: Any) -> PreparedMessage:
+    return prepare(store_of(octets), outgoing(octets, **how), opened)
 
 
-def sent(made: Parcel) -> bytes:
-    return b"".join(made.letter.octets())
+def sent(made: PreparedMessage) -> bytes:
+    return b"".join(made.to_append.octets())
 
 
 # Ready
 
 
 def test_a_message_goes_as_it_is() -> None:
-    made = parcel()
+    made = message()
 
-    assert (made.key, sent(made), made.letter.size, made.crlf_size) == ((1, 1), MAIL, len(MAIL), len(MAIL))
-    assert (made.letter.flags, made.letter.internaldate) == (FLAGS, DATE)
+    assert (made.key, sent(made), made.to_append.size, made.crlf_size) == ((1, 1), MAIL, len(MAIL), len(MAIL))
+    assert (made.to_append.flags, made.to_append.internaldate) == (FLAGS, DATE)
     assert (made.repaired, made.sent_digest, made.dated, made.tried) == ((), None, True, frozenset())
 
 
 def test_it_can_be_sent_again_without_being_read_again() -> None:
     shelf = Shelf(MAIL)
-    made = parcel_of(cast(MessageStore, shelf), outgoing(), OPEN)
+    made = prepare(cast(MessageStore, shelf), outgoing(), OPEN)
 
     assert [sent(made), sent(made), shelf.opened] == [MAIL, MAIL, 1]
 
@@ -109,11 +109,11 @@ def test_it_can_be_sent_again_without_being_read_again() -> None:
 def test_a_large_one_is_read_again_each_time() -> None:
     octets = b"Subject: 1\r\n\r\n" + b"x" * LARGE_OCTETS
     shelf = Shelf(octets)
-    made = parcel_of(cast(MessageStore, shelf), outgoing(octets), OPEN)
+    made = prepare(cast(MessageStore, shelf), outgoing(octets), OPEN)
 
-    assert (made.letter.size, shelf.opened) == (len(octets), 1)
+    assert (made.to_append.size, shelf.opened) == (len(octets), 1)
     assert [sent(made) == octets, sent(made) == octets, shelf.opened] == [True, True, 3]
-    assert max(map(len, made.letter.octets())) < LARGE_OCTETS
+    assert max(map(len, made.to_append.octets())) < LARGE_OCTETS
 
 
 @pytest.mark.parametrize("kinds", [[], ["nul"]])
@@ -121,21 +121,21 @@ def test_a_large_one_that_is_another_when_it_is_sent_does_not_come_to_its_end(ki
     octets = b"Subject: 1\r\n\r\n" + b"x\0" * LARGE_OCTETS
     shelf = Shelf(octets)
     store = cast(MessageStore, shelf)
-    made = parcel_of(store, outgoing(octets), OPEN)
-    made = repaired_by(store, made, kinds) if kinds else made
+    made = prepare(store, outgoing(octets), OPEN)
+    made = with_repairs(store, made, kinds) if kinds else made
     shelf.octets = b"T" + octets[1:]
 
     given = []
     with pytest.raises(IntegrityError, match="cur/1: its octets are not those that were stored"):
-        given.extend(made.letter.octets())
+        given.extend(made.to_append.octets())
 
-    assert sum(map(len, given)) < made.letter.size
+    assert sum(map(len, given)) < made.to_append.size
 
 
 @pytest.mark.parametrize("found", [b"", MAIL[:-1], MAIL + b"\n", MAIL.replace(b"1", b"2"), b"x" * LARGE_OCTETS * 2])
 def test_what_is_not_what_was_stored_is_not_sent(found: bytes) -> None:
     with pytest.raises(IntegrityError, match="cur/1: its octets are not those that were stored"):
-        parcel_of(store_of(found), outgoing(), OPEN)
+        prepare(store_of(found), outgoing(), OPEN)
 
 
 def test_what_is_not_there_is_not_sent() -> None:
@@ -144,7 +144,7 @@ def test_what_is_not_there_is_not_sent() -> None:
             raise IntegrityError(f"{self.place(placement)}: not there")
 
     with pytest.raises(IntegrityError, match="not there"):
-        parcel_of(cast(MessageStore, Empty(b"")), outgoing(), OPEN)
+        prepare(cast(MessageStore, Empty(b"")), outgoing(), OPEN)
 
 
 @pytest.mark.parametrize(
@@ -161,17 +161,17 @@ def test_flags_go_as_far_as_they_are_kept_and_can_be_written(
 ) -> None:
     opened = OpenedTarget(7, 100, 50, permanent, any_keyword)
 
-    assert parcel(opened=opened, flags=frozenset({"\\Seen", "$a", "a]b", "ü"})).letter.flags == kept
+    assert message(opened=opened, flags=frozenset({"\\Seen", "$a", "a]b", "ü"})).to_append.flags == kept
 
 
 def test_sizes_that_may_be_shown_of_it() -> None:
-    made = parcel(b"Subject: 1\n\nbody\n")
+    made = message(b"Subject: 1\n\nbody\n")
 
     assert [made.fits(size) for size in (None, 17, 20, 16, 18, 0)] == [True, True, True, False, False, False]
 
 
 def test_dates_that_may_be_shown_of_it() -> None:
-    made = parcel()
+    made = message()
 
     same = (DATE, " 5-Feb-1999 06:41:12 +0000", "05-Feb-1999 07:41:12 +0100", None, "no date")
     other = ("05-Feb-1999 06:41:13 +0000", "05-Feb-1999 10:11:12 +0000")
@@ -189,7 +189,7 @@ SYSTEM = frozenset({"\\Seen", "\\Flagged"})
 
 
 @pytest.mark.parametrize(
-    ("form", "flags", "date"),
+    ("variant", "flags", "date"),
     [
         ("no keywords", SYSTEM, OLD),
         ("no flags", frozenset(), OLD),
@@ -199,24 +199,24 @@ SYSTEM = frozenset({"\\Seen", "\\Flagged"})
         ("as it is", FLAGS, OLD),
     ],
 )
-def test_a_form_is_made_from_the_message_itself(form: str, flags: Flags, date: str) -> None:
+def test_a_form_is_made_from_the_message_itself(variant: str, flags: Flags, date: str) -> None:
     """Whatever was tried before."""
     for before in (None, "no flags", "1970"):
-        made = parcel(date=OLD)
-        made = made if before is None else in_form(made, OPEN, before)
+        made = message(date=OLD)
+        made = made if before is None else as_variant(made, OPEN, before)
 
-        again = in_form(made, OPEN, form)
+        again = as_variant(made, OPEN, variant)
 
-        assert (again.letter.flags, again.letter.internaldate) == (flags, date)
+        assert (again.to_append.flags, again.to_append.internaldate) == (flags, date)
         assert again.dated == (date == OLD)
-        assert again.tried == {form} | ({before} if before else set())
-        assert (sent(again), again.letter.size, again.outgoing) == (MAIL, len(MAIL), made.outgoing)
+        assert again.tried == {variant} | ({before} if before else set())
+        assert (sent(again), again.to_append.size, again.outgoing) == (MAIL, len(MAIL), made.outgoing)
 
 
 def test_a_form_keeps_what_was_repaired() -> None:
-    made = repaired_by(store_of(b"A: b\n\n\0"), parcel(b"A: b\n\n\0"), ["nul"])
+    made = with_repairs(store_of(b"A: b\n\n\0"), message(b"A: b\n\n\0"), ["nul"])
 
-    again = in_form(made, OPEN, "no flags")
+    again = as_variant(made, OPEN, "no flags")
 
     assert (sent(again), again.repaired, again.sent_digest) == (b"A: b\n\n", ("nul",), made.sent_digest)
 
@@ -235,21 +235,21 @@ OCTETS = st.lists(
 def test_a_repaired_message_tells_what_was_sent() -> None:
     octets = b"Subject: 1\n\nNUL \0 here\r\n" + b"x" * 1500
 
-    made = repaired_by(store_of(octets), parcel(octets), ["crlf", "nul"])
+    made = with_repairs(store_of(octets), message(octets), ["crlf", "nul"])
 
     assert sent(made) == b"Subject: 1\r\n\r\nNUL  here\r\n" + b"x" * 1500
     assert made.repaired == ("crlf", "nul")
-    assert made.letter.size == len(sent(made)) == made.crlf_size
+    assert made.to_append.size == len(sent(made)) == made.crlf_size
     assert made.sent_digest == hashlib.sha256(sent(made)).hexdigest()
-    assert (made.letter.flags, made.letter.internaldate, made.dated) == (FLAGS, DATE, True)
+    assert (made.to_append.flags, made.to_append.internaldate, made.dated) == (FLAGS, DATE, True)
 
 
 def test_it_is_repaired_from_the_true_octets_again() -> None:
     octets = b"A: b\n\n\0"
     store = store_of(octets)
 
-    once = repaired_by(store, parcel(octets), ["nul"])
-    twice = repaired_by(store, once, ["crlf"])
+    once = with_repairs(store, message(octets), ["nul"])
+    twice = with_repairs(store, once, ["crlf"])
 
     assert (sent(once), once.crlf_size) == (b"A: b\n\n", 8)
     assert (sent(twice), twice.repaired, twice.crlf_size) == (b"A: b\r\n\r\n\0", ("crlf",), 9)
@@ -257,28 +257,28 @@ def test_it_is_repaired_from_the_true_octets_again() -> None:
 
 @given(OCTETS, st.lists(st.integers(1, 5), max_size=40), st.sets(st.sampled_from(REPAIRS)))
 def test_its_sizes_do_not_depend_on_the_pieces(octets: bytes, pieces: list[int], kinds: set[str]) -> None:
-    made = repaired_by(store_of(octets, pieces), parcel(octets), sorted(kinds))
+    made = with_repairs(store_of(octets, pieces), message(octets), sorted(kinds))
 
     whole = sent(made)
-    assert made.letter.size == len(whole)
+    assert made.to_append.size == len(whole)
     assert made.crlf_size == len(re.sub(rb"(?<!\r)\n", b"\r\n", whole))
     assert made.sent_digest == hashlib.sha256(whole).hexdigest()
-    assert whole == sent(repaired_by(store_of(octets), parcel(octets), sorted(kinds)))
+    assert whole == sent(with_repairs(store_of(octets), message(octets), sorted(kinds)))
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
 def test_a_crlf_between_two_pieces_is_one(cut: int) -> None:
     octets = b"a\r\nb\n\r\n\r"
 
-    made = repaired_by(store_of(octets, [cut]), parcel(octets), ["nul"])
+    made = with_repairs(store_of(octets, [cut]), message(octets), ["nul"])
 
-    assert (made.letter.size, made.crlf_size) == (8, 9)
+    assert (made.to_append.size, made.crlf_size) == (8, 9)
 
 
 def test_odd_messages_of_the_world_fit_their_copies(corpora: list[CorpusMessage]) -> None:
     for each in corpora:
-        made = repaired_by(store_of(each.octets), parcel(each.octets), REPAIRS)
-        assert made.letter.size == len(sent(made)) == made.crlf_size
+        made = with_repairs(store_of(each.octets), message(each.octets), REPAIRS)
+        assert made.to_append.size == len(sent(made)) == made.crlf_size
 
 
 # Groups
@@ -354,7 +354,7 @@ def test_all_are_dealt_in_their_order_into_groups_that_are_not_too_large(sizes: 
 )
 def test_a_date_goes_as_the_source_wrote_it(date: str) -> None:
     assert internaldate_to_send(date, 12345) == date
-    assert outgoing(date=date).message.internaldate == parcel(date=date).letter.internaldate
+    assert outgoing(date=date).message.internaldate == message(date=date).to_append.internaldate
 
 
 @pytest.mark.parametrize(
@@ -427,4 +427,4 @@ def test_a_message_without_a_date_goes_with_the_one_that_was_recorded() -> None:
     made = outgoing(date=None)
     undated = replace(made, placement=altered(made.placement, arrived=ARRIVED))
 
-    assert parcel_of(store_of(MAIL), undated, OPEN).letter.internaldate == " 5-Feb-1999 06:51:12 +0000"
+    assert prepare(store_of(MAIL), undated, OPEN).to_append.internaldate == " 5-Feb-1999 06:51:12 +0000"

@@ -6,14 +6,14 @@ import pytest
 
 from archiver.mail.model import Attributes, Folder, FolderStatus, KnownEpoch, KnownFolder, Listed
 from archiver.source.same_mailbox import (
-    Print,
+    MessageTraits,
     Resemblance,
     filled_of,
-    print_of,
     renewed,
     resemblance,
     shown_by,
     suspects,
+    traits_of,
 )
 
 DATE, SECONDS = "02-Jan-2020 00:00:00 +0000", 1577923200
@@ -43,13 +43,15 @@ def listed(**uidvalidities: int | None) -> list[Listed]:
     ids=["gone", "same", "another zone", "told in two rows", "other", "date", "size", "no date", "not asked for"],
 )
 def test_a_message_is_the_same_by_size_and_date(seen: list[Attributes], expected: Resemblance) -> None:
-    assert resemblance(b"INBOX", {1: Print(100, SECONDS)}, seen) == expected
+    assert resemblance(b"INBOX", {1: MessageTraits(100, SECONDS)}, seen) == expected
 
 
 def test_what_is_not_recorded_proves_nothing() -> None:
     seen = [Attributes(uid, internaldate=DATE, size=100) for uid in (1, 2)]
-    assert resemblance(b"INBOX", {1: Print(None, SECONDS), 2: Print(100, None)}, seen) == Resemblance()
-    assert print_of(seen[0]) == Print(100, SECONDS)
+    assert (
+        resemblance(b"INBOX", {1: MessageTraits(None, SECONDS), 2: MessageTraits(100, None)}, seen) == Resemblance()
+    )
+    assert traits_of(seen[0]) == MessageTraits(100, SECONDS)
 
 
 def test_one_other_message_is_more_than_many_that_are_the_same() -> None:

@@ -17,7 +17,7 @@ from archiver.storage.bucket.keys import message_key
 from archiver.storage.bucket.pack_format import PACKS, pack_key
 from archiver.storage.bucket.port import Kept, ObjectFacts
 from archiver.storage.named_digests import named_digests
-from archiver.upkeep.gc import MIN_AGE_SECONDS, Found, GarbageResult, GarbageStep, Kind, over_the_brake
+from archiver.upkeep.gc import MIN_AGE_SECONDS, Found, GarbageResult, GarbageStep, Kind, exceeds_deletion_limit
 from tests.accounts import UNSTOPPED
 from tests.contracts.store import placement_of
 from tests.memory_bucket import MemoryBucket
@@ -61,7 +61,7 @@ def collect(
     archive: RecordedPacks,
     *,
     delete: bool = False,
-    confirmed: bool = False,
+    confirm_deletions: bool = False,
     began: float = 0.0,
     check_stop: Callable[[], None] = lambda: None,
 ) -> GarbageResult:
@@ -74,7 +74,7 @@ def collect(
             named=named,
             kinds=KINDS,
             delete=delete,
-            confirmed=confirmed,
+            confirm_deletions=confirm_deletions,
             control=replace(UNSTOPPED, check_stop=check_stop),
         )
         return step.run()
@@ -207,10 +207,10 @@ def test_what_is_older_than_the_journal_waits_for_a_person(archive: RecordedPack
     before = dict(bucket.objects)
     for delete in (False, True):
         result = collect(archive, delete=delete, began=began)
-        assert result.held_back == "1 of 5 objects are not named and older than the journal"
+        assert result.blocked_reason == "1 of 5 objects are not named and older than the journal"
         assert (len(result.garbage), result.deleted, bucket.objects) == (2, False, before)
-    result = collect(archive, delete=True, confirmed=True, began=began)
-    assert (result.held_back, result.deleted, key_of(6) in bucket.objects) == (None, True, False)
+    result = collect(archive, delete=True, confirm_deletions=True, began=began)
+    assert (result.blocked_reason, result.deleted, key_of(6) in bucket.objects) == (None, True, False)
 
 
 def test_much_of_all_waits_for_a_person_although_it_is_younger_than_the_journal(
@@ -222,9 +222,9 @@ def test_much_of_all_waits_for_a_person_although_it_is_younger_than_the_journal(
     bucket.now += WEEK
     before = dict(bucket.objects)
     result = collect(archive, delete=True)
-    assert result.held_back == "51 of 53 messages are not named, being more than 50 and more than a quarter"
+    assert result.blocked_reason == "51 of 53 messages are not named, being more than 50 and more than a quarter"
     assert bucket.objects == before
-    collect(archive, delete=True, confirmed=True)
+    collect(archive, delete=True, confirm_deletions=True)
     assert [key for key in bucket.objects if key in (key_of(3), key_of(4))] == [key_of(3), key_of(4)]
     assert len(bucket.objects) == 3
 
@@ -252,8 +252,8 @@ def found(kind: Kind, unnamed: int, listed: int) -> Found:
 def test_how_much_is_much(kind: str, unnamed: int, listed: int, held: bool) -> None:
     (of,) = [each for each in KINDS if each.name == kind]
     others = [found(each, 0, 100_000) for each in KINDS if each is not of]
-    assert (over_the_brake([found(of, unnamed, listed), *others], began=100.0) is not None) == held
-    early = over_the_brake([found(of, unnamed, listed), *others], began=101.0)
+    assert (exceeds_deletion_limit([found(of, unnamed, listed), *others], began=100.0) is not None) == held
+    early = exceeds_deletion_limit([found(of, unnamed, listed), *others], began=101.0)
     assert (early is not None) == (unnamed > 0)
 
 

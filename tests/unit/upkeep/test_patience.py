@@ -10,7 +10,7 @@ import pytest
 from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import ConnectionLost, TemporaryError, Throttled
-from archiver.replay.connection import Connection
+from archiver.replay.connection import DestinationConnection
 from archiver.source import retry as retrying
 from archiver.source.retry import RetryingSource
 from tests.accounts import UNSTOPPED
@@ -28,7 +28,7 @@ class Server:
     def connect(self) -> MailDestination:
         raise self.says()
 
-    def connect_source(self, *, cautious: bool) -> retrying.Connection:
+    def connect_source(self, *, cautious: bool) -> retrying.DestinationConnection:
         raise self.says()
 
     @property
@@ -50,7 +50,7 @@ def at_source(server: Server) -> None:
 
 
 def at_destination(server: Server) -> None:
-    Connection(server).insist(lambda destination: destination.list_folders())
+    DestinationConnection(server).insist(lambda destination: destination.list_folders())
 
 
 def throttled(seconds: float | None) -> Callable[[], Throttled]:

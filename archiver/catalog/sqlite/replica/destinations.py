@@ -10,7 +10,7 @@ from sqlalchemy import Row, and_, func, select
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import CURRENT_SOURCE, parts
 from archiver.catalog.sqlite.schema import ADDRESS, DISTINCT, EPOCH, MESSAGE, TARGET
-from archiver.facts.replica import Address, KnownDestination, Stranger
+from archiver.facts.replica import Address, KnownDestination, UnknownMessage
 
 
 class SqlDestinations:
@@ -56,7 +56,7 @@ class SqlDestinations:
         with self._database.reading() as connection:
             return set(connection.scalars(rows))
 
-    def count_known(self, strangers: Collection[Stranger]) -> int:
+    def count_known(self, strangers: Collection[UnknownMessage]) -> int:
         """How many of these messages are messages of the archive, by Message-ID; by size and INTERNALDATE where
         they have none."""
         named = {each.message_id for each in strangers if each.message_id is not None}

@@ -17,28 +17,28 @@ from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
 from archiver.facts.replica import Address, DestinationFolders, KnownDestination, KnownTarget
 from archiver.mail.folder_names import decode_name, printable
 from archiver.mail.model import Listed
-from archiver.replay.inside import Place, look_inside, refuse_full
+from archiver.replay.contents import Place, examine_contents, require_unused
 from archiver.source.port import MailSource
 from archiver.source.same_mailbox import (
     FOLDERS,
     NEWEST,
-    Print,
-    Prints,
+    MessageTraits,
     Resemblance,
+    TraitsByUid,
     filled_of,
-    print_of,
     resemblance,
     shown_by,
     suspects,
+    traits_of,
 )
 
-Word = Literal["ask", "same", "new"]
+Answer = Literal["ask", "same", "new"]
 """What a person says of a destination that is not known: nothing, that it is the mailbox that had another address
 before, or that it is another one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
+class Identification:
     """How a destination was met: under which number it is known, None if it is new. `address_known` is false where
     its address is still to be recorded; `distinct`: so is a person's word that it is not the source's mailbox.
     `before` is where a mailbox that is known under another address was reached."""
@@ -50,14 +50,14 @@ class Meeting:
 
 
 @dataclass(slots=True)
-class Meeter:
+class DestinationIdentifier:
     """Looks at the destination of an account."""
 
     place: Place
     catalog: Catalog
-    word: Word = "ask"
+    answer: Answer = "ask"
 
-    def meet(self, destination: MailDestination, listed: DestinationFolders) -> Meeting:
+    def identify(self, destination: MailDestination, listed: DestinationFolders) -> Identification:
         """
         Raises:
             ConfigError: a person has to say what it is; nothing may be sent before.
@@ -75,24 +75,26 @@ class Meeter:
         seen = _without(filled_of(listed.listed), ours if address_known else ())
         distinct = self._is_not_source(destination, seen, known.number)
         if self._is_another(destination, listed, known.number, targets, ours):
-            return Meeting(None, distinct=distinct)
-        return Meeting(known.number, address_known, distinct)
+            return Identification(None, distinct=distinct)
+        return Identification(known.number, address_known, distinct)
 
-    def _introduced(self, destination: MailDestination, listed: DestinationFolders, number: int | None) -> Meeting:
+    def _introduced(
+        self, destination: MailDestination, listed: DestinationFolders, number: int | None
+    ) -> Identification:
         """One that was never filled from this address."""
         recognised = recognise(destination, listed.listed, self.catalog)
         known, before = recognised.known, self.catalog.destinations().with_history()
-        if known is None and before and self.word == "same":
+        if known is None and before and self.answer == "same":
             known = before[0]
         seen = _without(filled_of(listed.listed), recognised.ours)
         distinct = self._is_not_source(destination, seen, known.number if known else number)
         if known is not None:
-            return Meeting(known.number, distinct=distinct, before=known.address)
-        if self.word != "new":
+            return Identification(known.number, distinct=distinct, before=known.address)
+        if self.answer != "new":
             if before:
                 raise self._unknown(before[0].address)
-            refuse_full(self.place, destination, listed, self.catalog)
-        return Meeting(number, distinct=distinct)
+            require_unused(self.place, destination, listed, self.catalog)
+        return Identification(number, distinct=distinct)
 
     # -- is it one that was met before -----------------------------------------------------------------------
 
@@ -114,8 +116,8 @@ class Meeter:
         if any(copies.newest(targets[raw].number, 1) for raw in ours):
             return False
         lost = {raw: target for raw, target in targets.items() if copies.newest(target.number, 1)}
-        if self.word != "ask":
-            return self.word == "new" and bool(lost or (targets and not ours))
+        if self.answer != "ask":
+            return self.answer == "new" and bool(lost or (targets and not ours))
         # NOTE: what is asked here has to be remembered by the run that follows. It records what a folder held that
         # is gone, and looks into one that is renewed, but only if mail goes there.
         shown, mapped = shown_by(listed.listed), {raw for raw, _, _ in copies.mapped(number).values()}
@@ -124,7 +126,7 @@ class Meeter:
             return False
         if self._stands_unlisted(destination, hidden):
             return False
-        inside = look_inside(destination, listed, self.catalog)
+        inside = examine_contents(destination, listed, self.catalog)
         if inside.is_ours:
             return False
         what = f", but {inside}" if inside.messages else ": it is empty"
@@ -172,15 +174,15 @@ class Meeter:
         }
         pairs = suspects({raw: epoch.uidvalidity for raw, epoch in known.items()}, shown)
         found = _seen(destination, ((there, self._messages_of(known[raw].number)) for raw, there in pairs))
-        if found.proven and self.word != "new":
+        if found.proven and self.answer != "new":
             raise one_mailbox(
                 self.place.file, f"the destination, {self.place.address}, is the source's own mailbox", found
             )
         return found.proven
 
-    def _messages_of(self, epoch: int) -> Prints:
+    def _messages_of(self, epoch: int) -> TraitsByUid:
         newest = sorted(self.catalog.known(epoch))[-NEWEST:]
-        return {uid: print_of(each) for uid, each in self.catalog.attributes(epoch, newest).items()}
+        return {uid: traits_of(each) for uid, each in self.catalog.attributes(epoch, newest).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,26 +224,26 @@ def one_mailbox(file: str, problem: str, proof: Resemblance) -> ConfigError:
     return ConfigError(file, [text], hint=hint)
 
 
-def copies_in(catalog: Catalog, target: int) -> Prints:
+def copies_in(catalog: Catalog, target: int) -> TraitsByUid:
     """The newest copies in a folder of a destination, as it showed them."""
     newest = catalog.at_destinations().newest(target, NEWEST)
-    return {copy.uid: Print(copy.size, copy.message.arrived if copy.dated else None) for copy in newest}
+    return {copy.uid: MessageTraits(copy.size, copy.message.arrived if copy.dated else None) for copy in newest}
 
 
-def _seen(destination: MailDestination, expected: Iterable[tuple[bytes, Prints]]) -> Resemblance:
+def _seen(destination: MailDestination, expected: Iterable[tuple[bytes, TraitsByUid]]) -> Resemblance:
     """How far a destination shows what is expected, in the first folders of which anything is."""
-    some: list[tuple[bytes, Prints]] = []
-    for raw, prints in expected:
-        if prints:
-            some.append((raw, prints))
+    some: list[tuple[bytes, TraitsByUid]] = []
+    for raw, traits in expected:
+        if traits:
+            some.append((raw, traits))
         if len(some) == FOLDERS:
             break
     if not some:
         return Resemblance()
-    looks = destination.look([(raw, prints.keys()) for raw, prints in some])
+    looks = destination.look([(raw, traits.keys()) for raw, traits in some])
     found = (
-        resemblance(raw, prints, look.seen)
-        for (raw, prints), look in zip(some, looks, strict=True)
+        resemblance(raw, traits, look.seen)
+        for (raw, traits), look in zip(some, looks, strict=True)
         if look is not None
     )
     return sum(found, Resemblance())
@@ -271,13 +273,13 @@ def alike(
 ) -> Resemblance:
     """How far a source and these folders of a destination show the same messages, whatever is recorded of them."""
     folders = {each.folder.raw: each.folder for each in at_source}
-    expected: list[tuple[bytes, Prints]] = []
+    expected: list[tuple[bytes, TraitsByUid]] = []
     for here, there in suspects(filled_of(at_source), shown):
         if len(expected) < FOLDERS:
             try:
                 source.open(folders[here])
                 newest = sorted(source.uids())[-NEWEST:]
-                expected.append((there, {each.uid: print_of(each) for each in source.scan(newest)}))
+                expected.append((there, {each.uid: traits_of(each) for each in source.scan(newest)}))
             except (FolderNotFound, PermissionDenied):
                 continue
     return _seen(destination, expected)
@@ -295,15 +297,17 @@ def alike_if_new(
     return alike(source, at_source, destination, _without(filled_of(there.listed), ours))
 
 
-def _read(source: MailSource, listed: Sequence[Listed], expected: Iterable[tuple[bytes, Prints]]) -> Resemblance:
+def _read(
+    source: MailSource, listed: Sequence[Listed], expected: Iterable[tuple[bytes, TraitsByUid]]
+) -> Resemblance:
     folders = {each.folder.raw: each.folder for each in listed}
     found, looked_into = Resemblance(), 0
-    for raw, prints in expected:
-        if not prints:
+    for raw, traits in expected:
+        if not traits:
             continue
         try:
             source.open(folders[raw])
-            found += resemblance(raw, prints, source.scan(prints.keys()))
+            found += resemblance(raw, traits, source.scan(traits.keys()))
         except (FolderNotFound, PermissionDenied):
             continue
         looked_into += 1

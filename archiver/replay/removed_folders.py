@@ -16,7 +16,7 @@ from archiver.facts.archive import Fact
 from archiver.facts.destination import RemovedFact, TargetStateFact
 from archiver.facts.replica import DestinationFolders, KnownTarget
 from archiver.mail.folder_names import decode_name, printable
-from archiver.replay.connection import Connection
+from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
 
 
@@ -29,7 +29,9 @@ def forget_removed(context: ReplayContext) -> None:
     context.recorder.write(facts)
 
 
-def gone_folders(context: ReplayContext, connection: Connection, listed: DestinationFolders) -> set[bytes]:
+def removed_folders(
+    context: ReplayContext, connection: DestinationConnection, listed: DestinationFolders
+) -> set[bytes]:
     """Folders that hold copies of ours and are no longer there: their copies are recorded as removed.
 
     NOTE: a list may be cut short, so each is asked for by its name before that is believed.

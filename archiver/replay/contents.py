@@ -10,7 +10,7 @@ from archiver.destination.folder_map.names import VIEWS
 from archiver.destination.folder_map.not_ours import below, not_ours
 from archiver.destination.port import MailDestination
 from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
-from archiver.facts.replica import Address, DestinationFolders, Stranger
+from archiver.facts.replica import Address, DestinationFolders, UnknownMessage
 from archiver.mail.content import internaldate_seconds, message_id
 
 #: A mailbox with so many messages may be a new one: providers greet their users.
@@ -34,11 +34,11 @@ class Place:
     address: Address
     prefix: str = ""
     shared: bool = False
-    others: Callable[[], Others] = lambda: Others()
+    others: Callable[[], SharingFiles] = lambda: SharingFiles()
 
 
 @dataclass(frozen=True, slots=True)
-class Others:
+class SharingFiles:
     """The account files that name the same mailbox: `files`, and those `with_archive`."""
 
     files: Sequence[str] = ()
@@ -46,7 +46,7 @@ class Others:
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
+class MailboxContents:
     """What a mailbox holds: so many `messages`; of the newest, which were `looked_at`, `ours` are in the archive,
     too, and as many of these as `alike` have size and INTERNALDATE of such a message. `ours` is None where there is
     no archive. So many messages were once there and are `gone`, as far as the UIDs tell."""
@@ -92,9 +92,9 @@ class Inside:
         return f"{some} ({self.ours:,} of the newest {self.looked_at:,} {are.split()[1]} in this archive, too)"
 
 
-def look_inside(
+def examine_contents(
     destination: MailDestination, listed: DestinationFolders, catalog: Catalog | None, prefix: str = ""
-) -> Inside:
+) -> MailboxContents:
     """What is in a mailbox, or below that prefix in it."""
     is_below = below(listed, prefix)
     told = [
@@ -107,21 +107,21 @@ def look_inside(
     found = not_ours(listed, {}, prefix)
     messages = found.below_prefix if prefix else found.messages
     if catalog is None:
-        return Inside(messages, 0, None)
-    strangers = list(_strangers(destination, [raw for _, raw in filled]))
-    plain = [replace(each, message_id=None) for each in strangers]
+        return MailboxContents(messages, 0, None)
+    unclaimed = list(_unknown_messages(destination, [raw for _, raw in filled]))
+    plain = [replace(each, message_id=None) for each in unclaimed]
     known = catalog.destinations()
-    ours = known.count_known(strangers) if strangers else 0
-    return Inside(
+    ours = known.count_known(unclaimed) if unclaimed else 0
+    return MailboxContents(
         messages=messages,
-        looked_at=len(strangers),
+        looked_at=len(unclaimed),
         ours=ours,
         alike=min(ours, known.count_known(plain)) if ours else 0,
         gone=sum(max(0, status.uidnext - 1 - status.messages) for status, _ in told if status.uidnext),
     )
 
 
-def refuse_full(
+def require_unused(
     place: Place, destination: MailDestination, listed: DestinationFolders, catalog: Catalog | None
 ) -> None:
     """Nothing is sent into a mailbox that somebody uses before a person said so. NOTE: the whole mailbox counts,
@@ -131,20 +131,20 @@ def refuse_full(
     Raises:
         ConfigError: it is in use.
     """
-    inside = look_inside(destination, listed, catalog)
+    inside = examine_contents(destination, listed, catalog)
     if not inside.is_in_use:
         return
     others = place.others()
     if place.shared or others.files:
         if place.shared and others.with_archive:
             return
-        inside = look_inside(destination, listed, catalog, place.prefix)
+        inside = examine_contents(destination, listed, catalog, place.prefix)
         if not inside.was_filled:
             return
     raise ConfigError(place.file, [_in_use(place, inside, others)], hint=_hint(inside))
 
 
-def _in_use(place: Place, inside: Inside, others: Others) -> str:
+def _in_use(place: Place, inside: MailboxContents, others: SharingFiles) -> str:
     holds = f"{place.address} holds {inside}"
     if inside.ours is None:
         return (
@@ -161,7 +161,7 @@ def _in_use(place: Place, inside: Inside, others: Others) -> str:
     return f"{holds}{missing}, or something else brought it: another program, or new mail goes to both servers"
 
 
-def _hint(inside: Inside) -> str:
+def _hint(inside: MailboxContents) -> str:
     if inside.ours:
         return (
             "nothing was sent; give --new-destination once if this is the right archive: what is missing there is "
@@ -170,7 +170,7 @@ def _hint(inside: Inside) -> str:
     return "nothing was sent; correct [destination], or give --new-destination once if it is the right mailbox"
 
 
-def _strangers(destination: MailDestination, raws: Sequence[bytes]) -> Iterator[Stranger]:
+def _unknown_messages(destination: MailDestination, raws: Sequence[bytes]) -> Iterator[UnknownMessage]:
     """The newest messages of its largest folders."""
     share = max(WELCOME, _LOOKED_AT // max(1, min(len(raws), _LOOKED_INTO)))
     for raw in raws[:_LOOKED_INTO]:
@@ -182,4 +182,4 @@ def _strangers(destination: MailDestination, raws: Sequence[bytes]) -> Iterator[
         for attributes, header in destination.headers(newest, "MESSAGE-ID"):
             if attributes.uid in newest:
                 arrived = internaldate_seconds(attributes.internaldate)
-                yield Stranger(message_id(header), attributes.size, arrived)
+                yield UnknownMessage(message_id(header), attributes.size, arrived)

@@ -31,7 +31,7 @@ class Spared:
     """What came of it: why nothing may be deleted and what a person can do about that, None if nothing stops it;
     and what was left to others."""
 
-    held_back: str | None = None
+    blocked_reason: str | None = None
     advice: str | None = None
     left: tuple[LeftToOthers, ...] = ()
 
@@ -65,9 +65,9 @@ def _due(context: ReplayContext, target: KnownTarget) -> Sequence[Copy]:
 
 def _held_back(context: ReplayContext, total: int, reason: str, advice: str) -> Spared:
     words = "1 copy of a message" if total == 1 else f"{total:,} copies of messages"
-    held_back = f"{words} gone from the source stayed: {reason}"
-    context.control.progress(Noted(f"{held_back}; {advice}"))
-    return Spared(held_back, advice)
+    blocked_reason = f"{words} gone from the source stayed: {reason}"
+    context.control.progress(Noted(f"{blocked_reason}; {advice}"))
+    return Spared(blocked_reason, advice)
 
 
 def _left_to_others(context: ReplayContext, target: KnownTarget, copies: Sequence[Copy]) -> list[Fact]:
