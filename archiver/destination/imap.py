@@ -21,13 +21,14 @@ from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, 
 from archiver.imap.append import AppendStream
 from archiver.imap.auth import Authenticator
 from archiver.imap.capabilities import DESTINATION_CAPABILITIES, ServerFacts, server_facts
+from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.folder import ATTRIBUTES, FolderReader
 from archiver.imap.limits import without_names
 from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import connect
 from archiver.imap.replies import error_of, response_code
 from archiver.imap.session import Reply
-from archiver.imap.tokens import is_fetch, number, parse_fetch, parse_status, quote, uid_sets
+from archiver.imap.tokens import number, parse_status, quote, uid_sets
 from archiver.mail import folder_names
 from archiver.mail.content import Spool
 from archiver.mail.flags import parse_flags

@@ -14,6 +14,7 @@ auth            ways to log in: from what a server offers to what we answer
 capabilities    what a server says about itself (RFC 2971), for people
 listing         all folders and their status in few round trips (RFC 5819, RFC 5258, RFC 6154)
 folder          the open folder: UIDs, attributes, headers, changes (RFC 7162)
+fetch_row       one row of FETCH, with whatever a server adds
 fetch           downloads messages, with several commands in flight
 append          uploads messages (RFC 3502, RFC 4315, RFC 7888)
 """

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from archiver.errors import AllRefused, ArchiveNotWritable, ConnectionLost, ServerUnavailable, Throttled
+from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.session import BodyReader, Session
-from archiver.imap.tokens import Response, is_fetch, number, parse_fetch, uid_sets
+from archiver.imap.tokens import Response, number, uid_sets
 from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, Spool, is_placeholder
 from archiver.mail.model import Attributes, Body, Fetched, Undelivered
 

@@ -19,10 +19,11 @@ from archiver.errors import (
     Throttled,
 )
 from archiver.imap.fetch import FetchStream, read_header
+from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import BodyReader, Reply, Session
-from archiver.imap.tokens import Response, is_fetch, parse_fetch, parse_search, uid_sets
+from archiver.imap.tokens import Response, parse_search, uid_sets
 from archiver.mail.content import Spool
 from archiver.mail.model import Attributes, Body, Fetched, Undelivered
 

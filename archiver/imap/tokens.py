@@ -6,12 +6,11 @@ Pure functions. Folder names stay octets: those are a folder's identity on the w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from archiver.mail.flags import parse_flags
-from archiver.mail.model import Attributes, Body, FolderStatus
+from archiver.mail.model import Body, FolderStatus
 from archiver.mail.uidset import format_uid_set, parse_uid_ranges
 
 _LIST = re.compile(
@@ -23,28 +22,10 @@ _STATUS_ITEM = re.compile(rb"\b(MESSAGES|UIDNEXT|UIDVALIDITY|HIGHESTMODSEQ|SIZE)
 _NAMESPACE = re.compile(rb'\A\* NAMESPACE \(\(("(?:[^"\\]|\\.)*") (NIL|"(?:[^"\\]|\\.)*")', re.IGNORECASE)
 _UNSAFE = re.compile(rb"[\x00\r\n\x80-\xff]")
 
-_ITEM = re.compile(
-    rb"(?:\A|(?<=[\s(]))(?:"
-    rb"UID\s+(?P<uid>\d+)"
-    rb"|FLAGS\s+\((?P<flags>[^)]*)\)"
-    rb'|INTERNALDATE\s+(?:"(?P<date>[^"]*)"|NIL)'
-    rb"|RFC822\.SIZE\s+(?P<size>[^\s)]+)"
-    rb"|MODSEQ\s+\((?:(?P<modseq>\d+)|-\d+)\)"  # Zoho sends 0 and -1
-    rb"|EMAILID\s+(?:\((?P<emailid>[^)]*)\)|NIL)"
-    rb"|X-GM-MSGID\s+(?P<gm>\d+)"
-    rb'|BODY\[(?P<section>[^\[\]]*)\](?P<origin><\d+>)?\s+(?P<body>NIL|"(?:[^"\\]|\\.)*"|\x00\d*\x00)'
-    rb")",
-    re.IGNORECASE,
-)
-_ROW = re.compile(rb"\A\* (\d+) FETCH \(", re.IGNORECASE)
-
 _LINE_OCTETS = 900  # UW and Yahoo accept about 1,000 octets a line
-_HIGHEST_UID = 2**32 - 1  # RFC 3501 section 2.3.1.1
-_HIGHEST = 2**63 - 1  # RFC 7162 section 7; also the largest integer of a database
+HIGHEST_UID = 2**32 - 1  # RFC 3501 section 2.3.1.1
+HIGHEST = 2**63 - 1  # RFC 7162 section 7; also the largest integer of a database
 _VANISHED_AT_ONCE = 200_000
-
-#: What may stand between a row's items: blanks and brackets. Anything else means that we are out of step.
-_NOTHING_LEFT = re.compile(rb"\A[\s()]*\Z")
 
 
 #: Stands in a response's text for the literal that is the message.
@@ -81,19 +62,6 @@ class ListRow:
     attributes: frozenset[str]
     delimiter: bytes | None
     raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FetchRow:
-    """A row of FETCH. `body` is the response's body, the octets of a string or of another literal, or None where
-    the item is NIL or absent. `section` says which part of the message it is, upper-case: b"" for all of it, with
-    "<0>" appended for a piece."""
-
-    attributes: Attributes | None
-    body: Body | bytes | None
-    has_body: bool
-    clean: bool
-    section: bytes = b""
 
 
 def quote(raw: bytes) -> bytes | None:
@@ -159,7 +127,7 @@ def parse_namespace(response: Response) -> tuple[bytes, bytes | None] | None:
     return (response.string(found[1]) or b"", response.string(found[2])) if found else None
 
 
-def number(text: bytes, highest: int = _HIGHEST) -> int | None:
+def number(text: bytes, highest: int = HIGHEST) -> int | None:
     """A server's number from its digits; None above `highest`, where it cannot be a valid value."""
     # NOTE: int() raises ValueError for more than 4300 digits.
     value = int(text) if len(text) <= 20 else highest + 1
@@ -175,7 +143,7 @@ def parse_search(response: Response) -> Iterator[int]:
     upper = text[:12].upper()
     if upper.startswith(b"* SEARCH"):
         for word in text[8:].split():
-            uid = number(word, _HIGHEST_UID) if word.isdigit() else None
+            uid = number(word, HIGHEST_UID) if word.isdigit() else None
             if uid:
                 yield uid
     elif upper.startswith(b"* ESEARCH"):
@@ -200,68 +168,4 @@ def _uid_ranges(text: bytes) -> list[range]:
         ranges = parse_uid_ranges(text)
     except ValueError:
         return []
-    return ranges if all(each[0] >= 1 and each[-1] <= _HIGHEST_UID for each in ranges) else []
-
-
-def _size(text: bytes | None) -> int | None:
-    """RFC822.SIZE; mail.ru writes large ones as 9.3736e+06, others write NIL."""
-    if text is None:
-        return None
-    if text.isdigit():
-        return number(text)
-    try:
-        size = int(float(text))
-    except (ValueError, OverflowError):
-        return None
-    return size if 0 <= size <= _HIGHEST else None
-
-
-def _attributes(items: Mapping[str, bytes]) -> Attributes | None:
-    uid = number(items["uid"], _HIGHEST_UID) if "uid" in items else None
-    if not uid:
-        return None
-    flags = items.get("flags")
-    date = items.get("date")
-    emailid = items.get("emailid") or (b"gm:" + items["gm"] if "gm" in items else None)
-    return Attributes(
-        uid=uid,
-        flags=None if flags is None else parse_flags(flags.decode("utf-8", "backslashreplace").split()),
-        internaldate=None if date is None else date.decode("ascii", "backslashreplace"),
-        size=_size(items.get("size")),
-        modseq=number(items.get("modseq", b"0")) or None,
-        emailid=emailid.decode("ascii", "backslashreplace") if emailid else None,
-    )
-
-
-def is_fetch(text: bytes) -> bool:
-    """Whether a response is a FETCH row."""
-    return _ROW.match(text) is not None
-
-
-def parse_fetch(response: Response) -> FetchRow:
-    """A FETCH row: items in any order, before and after the body, with any blanks between them.
-
-    `attributes` is None if the row has no UID (unsolicited). `clean` is False if the row has text that belongs to
-    no item: after a literal of the wrong length, that is the rest of the message.
-    """
-    text = response.text
-    start = _ROW.match(text)
-    items: dict[str, bytes] = {}
-    section = b""
-    position = start.end() if start else 0
-    clean = start is not None and text.rstrip().endswith(b")")
-    for found in _ITEM.finditer(text, position):
-        clean = clean and _NOTHING_LEFT.match(text[position : found.start()]) is not None
-        position = found.end()
-        kind = found.lastgroup
-        if kind:
-            clean = clean and (kind != "body" or kind not in items)
-            items[kind] = found[kind]
-        if kind == "body":
-            section = found["section"].upper() + (found["origin"] or b"")
-    clean = clean and _NOTHING_LEFT.match(text[position:]) is not None
-    token = items.get("body")
-    body: Body | bytes | None = None
-    if token is not None:
-        body = response.body if token == BODY_MARK else response.string(token)
-    return FetchRow(_attributes(items), body, token is not None, clean, section)
+    return ranges if all(each[0] >= 1 and each[-1] <= HIGHEST_UID for each in ranges) else []

@@ -6,6 +6,8 @@ the session leaves it.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from archiver.errors import (
@@ -19,13 +21,12 @@ from archiver.errors import (
     Throttled,
     Where,
 )
+from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.tokens import (
     ListRow,
     Response,
-    is_fetch,
     number,
-    parse_fetch,
     parse_list,
     parse_namespace,
     parse_search,
@@ -316,6 +317,25 @@ SEEN = frozenset({"\\Seen"})
             BODY,
             id="Gmail's identity",
         ),
+        pytest.param(
+            b'* 1 FETCH (X-GM-LABELS ("\\\\Important" "a) b" {0}) UID 1 X-GM-THRID 12 BODY[] \x00\x00)',
+            Attributes(1),
+            BODY,
+            id="Gmail's labels, unasked",
+        ),
+        pytest.param(
+            b"* 1 FETCH (UID 1 BODY[] \x00\x00 X-GM-LABELS () FLAGS (\\Seen) X-MAILBOX NIL)",
+            Attributes(1, SEEN),
+            BODY,
+            id="items of an extension behind the message",
+        ),
+        pytest.param(
+            b'* 1 FETCH (SAVEDATE NIL UID 1 BODYSTRUCTURE (("text" "plain" ("charset" "a(b") NIL) "mixed")'
+            b" BODY[] \x00\x00 PREVIEW \x001\x00)",
+            Attributes(1),
+            BODY,
+            id="lists in lists, a literal",
+        ),
     ],
 )
 def test_rows_with_a_body(text: bytes, attributes: Attributes, body: bytes | Body) -> None:
@@ -379,10 +399,32 @@ def test_a_body_that_is_nil_is_there_and_has_no_octets() -> None:
         pytest.param(b"* 1 FETCH (UID 4 BODY[] \x00\x00rest of the message", id="a literal cut too early"),
         pytest.param(b"* 1 FETCH (UID 4 BODY[] \x00\x00rest FLAGS ())", id="octets between literal and items"),
         pytest.param(b"* 1 FETCH (UID 3016 BODY[] )", id="Yandex: a value left out"),
+        pytest.param(b"* 1 FETCH (UID 4 BODY[] \x00\x00with regards)", id="words that look like an item"),
+        pytest.param(b"* 1 FETCH (UID 4 BODY[] \x00\x00X-GM-LABELS (a)", id="an item without its end"),
+        pytest.param(b"* 1 FETCH (X-GM-LABELS UID 4 BODY[] \x00\x00)", id="an item without a value"),
+        pytest.param(b'* 1 FETCH (X-A "b UID 4 BODY[] \x00\x00)', id="a string without its end"),
     ],
 )
 def test_rows_that_do_not_add_up_are_not_clean(text: bytes) -> None:
     assert not parse_fetch(Response(text)).clean
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"FLAGS (", b"X-A (", b'X-A "', b"UID ", b"BODY[", b'BODY[] "', b"(", b"()", b"EMAILID (", b"A B ", b"a"],
+)
+def test_a_hostile_row_takes_no_longer_than_its_length(piece: bytes) -> None:
+    text = b"* 1 FETCH (" + piece * (65_536 // len(piece))
+    began = time.process_time()
+    parse_fetch(Response(text))
+    parse_fetch(Response(text + b" BODY[] NIL)"))
+
+    assert time.process_time() - began < 1.0  # a search for items took 4 s
+
+
+def test_items_behind_a_word_that_is_none_are_read() -> None:
+    found = parse_fetch(Response(b"* 1 FETCH (X-BARE FLAGS (\\Seen) UID 1 RFC822.SIZE 7)"))
+    assert (found.attributes, found.clean) == (Attributes(1, size=7), False)
 
 
 @pytest.mark.parametrize("uid", [b"0", b"4294967296", MANY_DIGITS])

@@ -1,0 +1,155 @@
+"""A row of FETCH: its items in any order, before and after the message, whatever else a server adds.
+
+It is read in one pass from left to right. If items were searched for, a hostile row of 64 KB would take seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from archiver.imap.tokens import BODY_MARK, HIGHEST, HIGHEST_UID, Response, number
+from archiver.mail.flags import parse_flags
+from archiver.mail.model import Attributes, Body
+
+_ROW = re.compile(rb"\A\* (\d+) FETCH \(", re.IGNORECASE)
+
+#: What may stand between items: blanks, and brackets where a server writes too many (Domino).
+_BETWEEN = re.compile(rb"[\s()]*")
+
+_ITEM = re.compile(
+    rb"UID\s+(?P<uid>\d+)"
+    rb"|FLAGS\s+\((?P<flags>[^)]*)\)"
+    rb'|INTERNALDATE\s+(?:"(?P<date>[^"]*)"|NIL)'
+    rb"|RFC822\.SIZE\s+(?P<size>[^\s)]+)"
+    rb"|MODSEQ\s+\((?:(?P<modseq>\d+)|-\d+)\)"  # Zoho sends 0 and -1
+    rb"|EMAILID\s+(?:\((?P<emailid>[^)]*)\)|NIL)"
+    rb"|X-GM-MSGID\s+(?P<gm>\d+)"
+    rb'|BODY\[(?P<section>[^\[\]]*)\](?P<origin><\d+>)?\s+(?P<body>NIL|"(?:[^"\\]|\\.)*"|\x00\d*\x00)',
+    re.IGNORECASE,
+)
+
+#: An item that nobody asked for. NOTE: behind the message only names that exist. Words that stand there may be the
+#: rest of a message whose length was announced too short.
+_OTHER = re.compile(rb"[A-Z][A-Z0-9.-]*\s+", re.IGNORECASE)
+_OTHER_BEHIND = re.compile(
+    rb"(?:X-[A-Z0-9.-]+|FLAGS|INTERNALDATE|RFC822\.SIZE|ENVELOPE|BODY|BODYSTRUCTURE|MODSEQ|EMAILID|THREADID|SAVEDATE"
+    rb"|PREVIEW|SNIPPET|ANNOTATION)\s+",
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(rb'[()]|"(?:[^"\\]|\\.)*"|[^\s()"]+', re.DOTALL)
+_GARBAGE = 4  # words that belong to no item, until the rest of the row is not read
+_BLANKS = re.compile(rb"\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRow:
+    """A row of FETCH. `body` is the response's body, the octets of a string or of another literal, or None where
+    the item is NIL or absent. `section` says which part of the message it is, upper-case: b"" for all of it, with
+    "<0>" appended for a piece."""
+
+    attributes: Attributes | None
+    body: Body | bytes | None
+    has_body: bool
+    clean: bool
+    section: bytes = b""
+
+
+def is_fetch(text: bytes) -> bool:
+    """Whether a response is a FETCH row."""
+    return _ROW.match(text) is not None
+
+
+def parse_fetch(response: Response) -> FetchRow:
+    """A FETCH row. Items that nobody asked for are passed over.
+
+    `attributes` is None if the row has no UID (unsolicited). `clean` is False if the row has text that belongs to
+    no item: after a literal of the wrong length, that is the rest of the message.
+    """
+    text = response.text
+    start = _ROW.match(text)
+    items: dict[str, bytes] = {}
+    section = b""
+    clean = start is not None
+    garbage = 0
+    end = start.end() if start else len(text)
+    position = _between(text, end)
+    while position < len(text):
+        found = _ITEM.match(text, position)
+        if found is not None:
+            if kind := found.lastgroup:
+                clean = clean and (kind != "body" or kind not in items)
+                items[kind] = found[kind]
+                if kind == "body":
+                    section = found["section"].upper() + (found["origin"] or b"")
+            end = found.end()
+        elif (behind := _behind_other(text, position, "body" in items)) is not None:
+            end = behind
+        else:
+            clean = False
+            garbage += 1
+            token_there = _TOKEN.match(text, position)
+            if token_there is None or garbage > _GARBAGE:
+                break
+            end = token_there.end()
+        position = _between(text, end)
+    clean = clean and b")" in text[end:]
+    token = items.get("body")
+    body: Body | bytes | None = None
+    if token is not None:
+        body = response.body if token == BODY_MARK else response.string(token)
+    return FetchRow(_attributes(items), body, token is not None, clean, section)
+
+
+def _between(text: bytes, position: int) -> int:
+    found = _BETWEEN.match(text, position)
+    return found.end() if found else position
+
+
+def _behind_other(text: bytes, position: int, after_body: bool) -> int | None:
+    """Where an item ends that nobody asked for; None if none begins at `position`."""
+    name = (_OTHER_BEHIND if after_body else _OTHER).match(text, position)
+    if name is None:
+        return None
+    depth, position = 0, name.end()
+    while (token := _TOKEN.match(text, position)) is not None:
+        depth += {b"(": 1, b")": -1}.get(token[0], 0)
+        if depth < 0:
+            return None  # the row ends where the value should be
+        if depth == 0:
+            return token.end()
+        position = token.end()
+        blanks = _BLANKS.match(text, position)
+        position = blanks.end() if blanks else position
+    return None
+
+
+def _size(text: bytes | None) -> int | None:
+    """RFC822.SIZE; mail.ru writes large ones as 9.3736e+06, others write NIL."""
+    if text is None:
+        return None
+    if text.isdigit():
+        return number(text)
+    try:
+        size = int(float(text))
+    except (ValueError, OverflowError):
+        return None
+    return size if 0 <= size <= HIGHEST else None
+
+
+def _attributes(items: Mapping[str, bytes]) -> Attributes | None:
+    uid = number(items["uid"], HIGHEST_UID) if "uid" in items else None
+    if not uid:
+        return None
+    flags = items.get("flags")
+    date = items.get("date")
+    emailid = items.get("emailid") or (b"gm:" + items["gm"] if "gm" in items else None)
+    return Attributes(
+        uid=uid,
+        flags=None if flags is None else parse_flags(flags.decode("utf-8", "backslashreplace").split()),
+        internaldate=None if date is None else date.decode("ascii", "backslashreplace"),
+        size=_size(items.get("size")),
+        modseq=number(items.get("modseq", b"0")) or None,
+        emailid=emailid.decode("ascii", "backslashreplace") if emailid else None,
+    )
