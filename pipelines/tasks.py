@@ -15,14 +15,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from archiver.account.medium import medium_of
 from archiver.account.meeting import check_source
-from archiver.account.note import Begin, leave_note, make_archive, note_file, place_of_archive
+from archiver.account.note import Begin, leave_note, make_archive, note_file
 from archiver.account.opening import (
     Archive,
     archive_listed,
     confirm_identity,
+    recover_store,
     rules_of,
-    settle,
     source_of,
     stranger_to,
     writing,
@@ -252,7 +253,7 @@ class ArchiveFolders(AccountTask):
             listed = listing_from_json(ledger.step_result(self.run_id, EnumerateFolders.step) or "[]")
             is_settled = archive.is_settled
             archive.begin_work()
-            unrecorded = UnrecordedFiles() if is_settled else settle(archive, self.tell)
+            unrecorded = UnrecordedFiles() if is_settled else recover_store(archive, self.tell)
             retry: QuarantineRetry = "due" if self.retry == "due" else "all"
             self.tell(expected_work(archive, listed, retry))
             refused = archive_listed(
@@ -359,7 +360,7 @@ def tell_beginning(archive: Archive, *, is_new: bool) -> None:
     settings, identity = archive.settings, archive.catalog.identity()
     is_noted = identity is not None and leave_note(settings, identity)
     if is_new:
-        text = f"began a new archive at {place_of_archive(settings)}"
+        text = f"began a new archive at {medium_of(settings).name}"
         if not is_noted and not settings.archive.must_exist:
             text += f"; {note_file(settings)} cannot be written, so set [archive] must_exist = true now: or a run"
             text += " begins another one when this one is missing"

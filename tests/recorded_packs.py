@@ -45,8 +45,8 @@ class RecordingStore(PackStore):
     def batch(self) -> RecordingBatch:  # type: ignore[override]
         return RecordingBatch(super().batch(), self.recorder)
 
-    def mend(self, damaged: Sequence[Placement]) -> RecordingBatch:  # type: ignore[override]
-        return RecordingBatch(super().mend(damaged), self.recorder)
+    def rewrite_batch(self, damaged: Sequence[Placement]) -> RecordingBatch:  # type: ignore[override]
+        return RecordingBatch(super().rewrite_batch(damaged), self.recorder)
 
 
 class RecordingBatch:

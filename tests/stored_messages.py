@@ -1,8 +1,10 @@
-"""What holds a stored message, with other values: a fact, a placement, a copy."""
+"""Stored messages: with other values, in a fact, a placement or a copy; and as files of a Maildir."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 
@@ -12,3 +14,9 @@ def altered(value: Any, **changes: Any) -> Any:
     inner = {name: change for name, change in changes.items() if name not in own}
     outer = {name: change for name, change in changes.items() if name in own}
     return replace(value, message=replace(value.message, **inner), **outer)
+
+
+def message_files(archive: Path | str) -> list[str]:
+    """Every message file of an archive on a disk, relative to it; those that wait in `tmp` are not seen yet."""
+    found = (path for sub in ("cur", "new") for path in Path(archive).glob(f"*/**/{sub}/*"))
+    return sorted(os.path.relpath(path, archive) for path in found if not path.name.startswith("."))

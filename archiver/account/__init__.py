@@ -3,6 +3,7 @@
 opening       source, store, journal and catalog of an account
 catalog       which engine keeps an account's catalog, and where
 store         a store and a journal, on a disk or in a bucket
+medium        what differs between a disk and a bucket for everybody else
 note          which archive is the account's, and whether one may be begun
 lease         the lease of an archive in a bucket, held by this process
 reading       an archive that is only read, also on a read-only medium

@@ -63,6 +63,7 @@ def export_account(archive: Archive, options: ExportOptions, control: RunControl
             state=state,
             catalog=archive.catalog,
             store=archive.store,
+            prefetch=archive.prefetch,
             writer=_writer(options.form, root, control.progress),
             include=options.folders,
             vanished=options.vanished,
@@ -93,7 +94,8 @@ def _writer(form: Form, root: str, progress: Progress) -> ExportWriter:
     match form:
         case "maildir":
             # Made durable at once when all of it is there.
-            return MaildirWriter(MaildirStore(Path(root), "none"), progress)
+            store = MaildirStore(Path(root), "none")
+            return MaildirWriter(store, store.metadata, progress)
         case "mbox":
             return MboxWriter(root)
         case "eml":

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from archiver.account.catalog import catalog_place
+from archiver.account.medium import medium_of
 from archiver.config.load import Settings
 from archiver.errors import ArchiveMissing, ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.facts.archive import ArchiveFact
-from archiver.storage.bucket.objects import SPOOL
 from archiver.storage.files import replace_file
 
 FORMAT = "archiver-note/1"
@@ -56,7 +56,7 @@ def read_note(settings: Settings) -> Note | None:
 def leave_note(settings: Settings, identity: ArchiveFact) -> bool:
     """Note that this archive is the account's; does nothing if the note says so. False where it cannot be written,
     as in a folder that belongs to somebody else."""
-    known, place = read_note(settings), place_of_archive(settings)
+    known, place = read_note(settings), medium_of(settings).name
     if known is not None and (known.archive_id, known.place) == (identity.archive_id, place):
         return True
     since = known.since if known is not None and known.archive_id == identity.archive_id else identity.at
@@ -70,19 +70,12 @@ def leave_note(settings: Settings, identity: ArchiveFact) -> bool:
     return True
 
 
-def place_of_archive(settings: Settings) -> str:
-    """Where the account's archive is, for people: its path, or its place in a bucket."""
-    path, s3 = settings.archive.path, settings.archive.s3
-    if s3 is None:
-        return os.fspath(path)
-    return "/".join(filter(None, (f"s3://{s3.bucket}", s3.prefix, settings.account)))
-
-
 def why_not_begin(settings: Settings, begin: Begin) -> ArchiverError | None:
     """Why no archive may be begun where there is none; None if one may."""
     if begin == "confirmed":
         return None
-    place, note = place_of_archive(settings), read_note(settings)
+    medium, note = medium_of(settings), read_note(settings)
+    place = medium.name
     begin_again = f"`archiver run --new-archive {settings.file}` begins a new one"
     if note is not None:
         file = note_file(settings)
@@ -91,9 +84,9 @@ def why_not_begin(settings: Settings, begin: Begin) -> ArchiverError | None:
             return ArchiveMissing(told, hint=f"move the archive here, or change [archive] back; {begin_again}")
         since = f" since {note.since[:10]}" if note.since else ""
         told = f"{place}: no archive here; {file} says that there is one{since}"
-        return ArchiveMissing(told, hint=f"is the {_medium(settings)}? {begin_again}")
+        return ArchiveMissing(told, hint=f"is the {medium.wanted}? {begin_again}")
     if settings.archive.must_exist:
-        hint = f"is the {_medium(settings)}? No run begins one, since [archive] must_exist is set; {begin_again}"
+        hint = f"is the {medium.wanted}? No run begins one, since [archive] must_exist is set; {begin_again}"
         return ArchiveMissing(f"{place}: no archive here", hint=hint)
     if begin == "first":
         return None
@@ -105,15 +98,12 @@ def why_not_this(settings: Settings, identity: ArchiveFact, begin: Begin) -> Arc
     note = read_note(settings)
     if begin == "confirmed" or note is None or note.archive_id in ("", identity.archive_id):
         return None
-    place = place_of_archive(settings)
+    medium = medium_of(settings)
+    place = medium.name
     there = f"{place}: holds another archive, of {identity.at[:10]}"
     told = f"{there}, than the one of {note.since[:10]} that {note_file(settings)} names"
-    hint = f"is the right {_medium(settings)}? `archiver run --new-archive {settings.file}` goes on with this one"
+    hint = f"is the right {medium.wanted}? `archiver run --new-archive {settings.file}` goes on with this one"
     return ArchiveMissing(told, hint=hint)
-
-
-def _medium(settings: Settings) -> str:
-    return "disk mounted" if settings.archive.s3 is None else "bucket named, with the right prefix"
 
 
 def require_archive(settings: Settings) -> None:
@@ -125,7 +115,7 @@ def require_archive(settings: Settings) -> None:
     path = settings.archive.path
     if has_archive(settings):
         return
-    if settings.archive.s3 is not None:
+    if medium_of(settings).is_remote:
         hint = "`archiver rebuild` makes one here from what is in the bucket; `archiver run` does so too"
         raise ConfigError(str(path), ["there is no archive here yet"], hint=hint)
     if (reason := why_not_begin(settings, "never")) is not None:
@@ -141,7 +131,7 @@ def has_archive(settings: Settings) -> bool:
     path = settings.archive.path
     if _is_there(path) and not path.is_dir():
         raise ArchiveNotWritable(f"{path}: is not a folder", hint=_HINT)
-    return catalog_place(settings).exists() or _is_there(_own_directory(settings))
+    return catalog_place(settings).exists() or _is_there(medium_of(settings).own_directory)
 
 
 def _is_there(path: Path) -> bool:
@@ -166,20 +156,15 @@ def make_archive(settings: Settings, begin: Begin) -> None:
     Raises:
         ArchiveMissing, ConfigError: there is none, and none is to be begun; nothing was made.
     """
-    path = settings.archive.path
-    is_local = settings.archive.s3 is None
-    if is_local and not has_archive(settings) and (reason := why_not_begin(settings, begin)) is not None:
+    path, medium = settings.archive.path, medium_of(settings)
+    is_checked_later = medium.is_remote or has_archive(settings)
+    if not is_checked_later and (reason := why_not_begin(settings, begin)) is not None:
         raise reason
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _own_directory(settings).mkdir(exist_ok=True, mode=0o700)
+        medium.own_directory.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         what = "is not a folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
         raise ArchiveNotWritable(
             f"{path}: {what}", hint="give this user write access, or change [archive] path"
         ) from error
-
-
-def _own_directory(settings: Settings) -> Path:
-    """What tells an archive's directory from any other: its journal, or where mail for the bucket is spooled."""
-    return settings.archive.path / ("journal" if settings.archive.s3 is None else SPOOL)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from archiver.account.catalog import catalog_place
-from archiver.account.lease import Held, give_back, hold
+from archiver.account.lease import Held, give_back, hold, observed
+from archiver.account.medium import Medium, medium_of
 from archiver.account.note import Begin, require_archive, why_not_begin, why_not_this
 from archiver.account.store import open_store
 from archiver.archive.context import Context
@@ -34,16 +35,17 @@ from archiver.mail.model import Listed
 from archiver.source.imap import ImapSource
 from archiver.source.retry import RetryingSource
 from archiver.storage.bucket.lease import Lease
-from archiver.storage.bucket.probe import KeepingBucket
+from archiver.storage.bucket.port import Bucket
 from archiver.storage.files import Writing, private_file, sync_paths
-from archiver.storage.port import MessageStore
+from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 from archiver.storage.run_lock import account_lock
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
     """An account's archive, open. `place` is its catalog's, whether it is there or not. Where the archive cannot be
-    written to, it is a copy of that in the directory `copy_in`."""
+    written to, it is a copy of that in the directory `copy_in`. `metadata` and `prefetch` are None if the store
+    needs none. `collectable` is where killed runs may leave objects that no fact names."""
 
     settings: Settings
     store: MessageStore
@@ -51,8 +53,22 @@ class Archive:
     catalog: Catalog
     place: CatalogPlace
     copy_in: Path | None = None
-    bucket: KeepingBucket | None = None
+    metadata: FolderMetadata | None = None
+    prefetch: Prefetch | None = None
+    collectable: Bucket | None = None
     lease: Lease | None = None
+
+    @property
+    def medium(self) -> Medium:
+        """What can be said of where it lies."""
+        return medium_of(self.settings)
+
+    def other_writers(self) -> object:
+        """A value that stays equal while no other machine writes to the archive, and never is while one does."""
+        if self.collectable is None:
+            return None
+        number, held = observed(self.collectable, self.settings.archive.path)
+        return object() if held else number
 
     def guarded(self, control: RunControl) -> RunControl:
         """`control` whose `check_stop` also raises Locked when the archive may be another machine's by now."""
@@ -123,7 +139,18 @@ def open_archive(settings: Settings, held: Held | None = None, *, copy_in: Path 
     bucket, lease = (held.bucket, held.lease) if held else (None, None)
     stored = open_store(settings, catalog.frames, bucket, lease)
     try:
-        yield Archive(settings, stored.store, stored.journal, catalog, place, copy_in, stored.bucket, lease)
+        yield Archive(
+            settings=settings,
+            store=stored.messages,
+            journal=stored.journal,
+            catalog=catalog,
+            place=place,
+            copy_in=copy_in,
+            metadata=stored.metadata,
+            prefetch=stored.prefetch,
+            collectable=stored.bucket,
+            lease=lease,
+        )
     finally:
         stored.close(keep_bucket=held is not None)
         catalog.close()
@@ -289,6 +316,8 @@ def archive_listed(
     context = Context(
         connect=connect,
         store=archive.store,
+        metadata=archive.metadata,
+        prefetch=archive.prefetch,
         catalog=archive.catalog,
         recorder=recorder,
         search=settings.messages.search,
@@ -313,7 +342,7 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
-def settle(archive: Archive, progress: Progress) -> UnrecordedFiles:
+def recover_store(archive: Archive, progress: Progress) -> UnrecordedFiles:
     """After a run that did not end well: bring the store to what the catalog says, keep what it left."""
     progress(Noted("what the last run left may not be as the catalog says: looking through the store"))
-    return UnrecordedFiles(archive.store.settle(archive.catalog))
+    return UnrecordedFiles(archive.store.recover(archive.catalog))

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from archiver.account.catalog import catalog_place
+from archiver.account.medium import medium_of
 from archiver.account.neighbours import Neighbours, neighbours_of
 from archiver.account.sharing import Mailbox, fill_one, mailbox, mailbox_of, named
 from archiver.config.load import load_account, written_destination
@@ -118,7 +119,7 @@ def _require_caught_up(settings: Settings) -> None:
     """
     place = catalog_place(settings)
     if not place.exists():
-        if settings.archive.s3 is not None or _journal(settings).is_dir():
+        if medium_of(settings).is_remote or _journal(settings).is_dir():
             raise IntegrityError(f"{place}: is not here, so nobody knows which mail {settings.account} counts on")
         return  # an account that was never run counts on nothing
     newest = max((int(found[1]) for found in _segments(settings)), default=0)

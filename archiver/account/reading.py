@@ -42,7 +42,7 @@ def open_for_reading(settings: Settings) -> Iterator[Archive]:
         tempfile.TemporaryDirectory(prefix="archiver-", ignore_cleanup_errors=True) as scratch,
         open_archive(settings, copy_in=Path(scratch)) as archive,
     ):
-        if settings.archive.s3 is None:
+        if not archive.medium.is_remote:
             _catch_up(archive)
         _require_own(archive)
         yield archive

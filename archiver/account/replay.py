@@ -155,6 +155,7 @@ def _context(
     return ReplayContext(
         connect=lambda: ImapDestination(settings, authenticator, archive.spool),
         store=archive.store,
+        prefetch=archive.prefetch,
         copies=copies,
         recorder=recorder,
         others=AccountsBeside(archive.settings, options.beside),

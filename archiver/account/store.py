@@ -24,7 +24,7 @@ from archiver.storage.bucket.packs import PackStore
 from archiver.storage.bucket.prefetch import SMALL_OCTETS
 from archiver.storage.bucket.probe import KeepingBucket
 from archiver.storage.maildir.store import MaildirStore
-from archiver.storage.port import MessageStore
+from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 from archiver.storage.s3.open import open_bucket
 from archiver.storage.threads import Threads
 
@@ -32,12 +32,15 @@ _KEY_OCTETS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """Where an account's messages and facts lie; `bucket` is None for a disk."""
+class OpenStore:
+    """Where an account's messages and facts lie, open. `metadata` is None where no other program reads the store,
+    `prefetch` where it is not read from far away, and `bucket` where there is none."""
 
-    store: MessageStore
+    messages: MessageStore
     journal: Journal
-    bucket: KeepingBucket | None
+    metadata: FolderMetadata | None = None
+    prefetch: Prefetch | None = None
+    bucket: KeepingBucket | None = None
     threads: Threads | None = None
 
     def close(self, *, keep_bucket: bool = False) -> None:
@@ -50,21 +53,22 @@ class Stored:
 
 def open_store(
     settings: Settings, frames: FramesOf, bucket: KeepingBucket | None = None, lease: Lease | None = None
-) -> Stored:
-    """The account's store and journal; `frames` is the catalog's word for what lies in packs. In `bucket`, if it is
-    open already; the journal is written under `lease`.
+) -> OpenStore:
+    """The account's store and journal. `frames` is what the catalog says about where packed messages lie. `bucket`
+    is used if it is open already; the journal is written under `lease`.
 
-    NOTE: in a bucket it is always the store that can read packs. A layout is for new messages alone.
+    NOTE: in a bucket it is always the store that can read packs. The layout decides about new messages alone.
     """
     archive = settings.archive
     if archive.s3 is None:
-        store = MaildirStore(archive.path, archive.durability)
-        return Stored(store, FileJournal(archive.path, archive.durability), None)
+        files = MaildirStore(archive.path, archive.durability)
+        return OpenStore(files, FileJournal(archive.path, archive.durability), metadata=files.metadata)
     bucket = bucket or bucket_of(settings, archive.s3)
     objects = ObjectStore(bucket, archive.path, archive.s3.connections)
     below = SMALL_OCTETS if archive.s3.layout == "packs" else 0
     packs = PackStore(bucket, objects, frames, below)
-    return Stored(packs, BucketJournal(bucket, lease), bucket, objects.threads)
+    journal = BucketJournal(bucket, lease)
+    return OpenStore(packs, journal, prefetch=packs, bucket=bucket, threads=objects.threads)
 
 
 def bucket_of(settings: Settings, s3: S3Settings) -> KeepingBucket:
@@ -73,7 +77,7 @@ def bucket_of(settings: Settings, s3: S3Settings) -> KeepingBucket:
 
 
 def customer_key_of(s3: S3Settings) -> Callable[[], bytes] | None:
-    """The key for SSE-C, looked up once, when it is first needed; None where none is used."""
+    """The key for SSE-C, looked up once, when it is first needed; None if none is used."""
     if (reference := s3.customer_key) is None:
         return None
 

@@ -12,7 +12,7 @@ from archiver.control import RunControl
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import KnownEpoch, KnownFolder
 from archiver.source.port import MailSource
-from archiver.storage.port import MessageStore
+from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Context:
 
     connect: Callable[[bool, Callable[[], bool]], MailSource]
     store: MessageStore
+    metadata: FolderMetadata | None
+    prefetch: Prefetch | None
     catalog: Catalog
     recorder: Recorder
     search: str | None

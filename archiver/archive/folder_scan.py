@@ -37,7 +37,7 @@ from archiver.mail.model import (
 )
 from archiver.mail.window import window_words
 from archiver.source.port import MailSource
-from archiver.storage.port import MessageStore
+from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 
 #: Why a new epoch begins, for people.
 NEW_EPOCH: Mapping[EpochVerdict, str] = {
@@ -59,6 +59,8 @@ class FolderScanner:
 
     source: MailSource
     store: MessageStore
+    metadata: FolderMetadata | None
+    prefetch: Prefetch | None
     catalog: Catalog
     recorder: Recorder
     batch: Batch
@@ -84,7 +86,8 @@ class FolderScanner:
             present, odd, seen = self._present_and_probed(epoch, opened, known_flags)
             if self._other_mail(epoch, seen) or self._other_mail_left(known, epoch, present):
                 verdict = "rewound"
-        self.store.reserve(known.directory, opened.keywords)
+        if self.metadata is not None:
+            self.metadata.reserve_keywords(known.directory, opened.keywords)
         if epoch is None or verdict != "same":
             epoch = self._begin_epoch(known, epoch, opened, verdict)
             known_flags, held = {}, {}
@@ -323,10 +326,10 @@ class FolderScanner:
         """Link known messages of a new epoch instead of fetching them, except those whose octets are lost."""
         matches = find_known(self.source, self.catalog, present, scanned.wanted, self._usable)
         while some := list(islice(matches, BATCH_MESSAGES)):
-            lacking = self.store.lacking([each.twin for each in some])
+            missing = self.prefetch.missing([each.twin for each in some]) if self.prefetch is not None else ()
             for found in some:
                 # NOTE: another match may already have provided this message.
-                if found.seen.uid in scanned.wanted and found.twin.digest not in lacking:
+                if found.seen.uid in scanned.wanted and found.twin.digest not in missing:
                     self._link(scanned, found)
 
     def _usable(self, placement: Placement) -> bool:

@@ -56,7 +56,9 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
     """
     plan = plan_archive(context.catalog, listed, rules, search=context.search, retry=context.retry)
     chosen = [each.folder for each in (*(each for each, _ in plan.visit), *plan.unchanged)]
-    context.store.subscribe([context.folders[each.raw].directory for each in chosen if each.subscribed])
+    if context.metadata is not None:
+        subscribed = [context.folders[each.raw].directory for each in chosen if each.subscribed]
+        context.metadata.write_subscriptions(subscribed)
 
     def work_off(member: Member, extra: bool) -> None:
         try:

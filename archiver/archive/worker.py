@@ -53,6 +53,8 @@ class FetchWorker:
         self._scanner = FolderScanner(
             source=source,
             store=context.store,
+            metadata=context.metadata,
+            prefetch=context.prefetch,
             catalog=context.catalog,
             recorder=context.recorder,
             batch=self._batch,
@@ -182,7 +184,8 @@ class FetchWorker:
         epochs = self._context.catalog.epochs() if again else self._context.epochs
         scanned = self._scanner.scan(listed, known, epochs.get(known.number))
         self._folder = listed.folder
-        self._context.store.describe(known.directory, known.folder.raw, known.folder.path)
+        if (metadata := self._context.metadata) is not None:
+            metadata.write_folder_name(known.directory, known.folder.raw, known.folder.path)
         if scanned.wanted:
             self._queue.add_slices(scanned)
         else:
@@ -350,10 +353,12 @@ class FetchWorker:
         )
         if scanned.error is not None:
             return
-        uidnext = scanned.opened.status.uidnext
-        if uidnext is None:
-            uidnext = max((each.uid for each in self._present(scanned)), default=0) + 1
-        self._context.store.publish(known.directory, (scanned.epoch.uidvalidity, uidnext), self._present(scanned))
+        if (metadata := self._context.metadata) is not None:
+            uidnext = scanned.opened.status.uidnext
+            if uidnext is None:
+                uidnext = max((each.uid for each in self._present(scanned)), default=0) + 1
+            status = (scanned.epoch.uidvalidity, uidnext)
+            metadata.write_uidlist(known.directory, status, self._present(scanned))
         if scanned.disagreement is not None:
             return
         # NOTE: counts as if the messages that are gone had never been there. If they are there after all, the count
@@ -377,15 +382,8 @@ class FetchWorker:
         if epoch is None:
             self._context.refused[job.folder.raw] = str(error)
         else:
-            self._batch.fact(
-                PassFact(
-                    epoch.number,
-                    (job.status.messages if job.status else 0),
-                    0,
-                    str(error),
-                    self._context.control.now(),
-                )
-            )
+            messages, now = job.status.messages if job.status else 0, self._context.control.now()
+            self._batch.fact(PassFact(epoch.number, messages, 0, str(error), now))
 
     def close(self) -> None:
         """Drop what is not durable, and close the connection."""

@@ -13,7 +13,7 @@ from archiver.facts.replica import Outgoing
 from archiver.mail.flags import KEYWORD_LETTERS, LETTERS, is_keyword
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Body, Placement
-from archiver.storage.port import MessageStore, StoreBatch
+from archiver.storage.port import FolderMetadata, MessageStore, StoreBatch
 
 _BATCH_MESSAGES = 500
 _BATCH_OCTETS = 16 << 20
@@ -23,13 +23,14 @@ _LARGE_OCTETS = 1 << 20
 
 
 class MaildirWriter:
-    """An ExportWriter onto an empty store that is a Maildir++.
+    """An ExportWriter into an empty store that is a Maildir++.
 
-    A Maildir's folder has 26 keywords. What flags it cannot hold is told to `progress`.
+    A Maildir's folder has 26 keywords. Flags that it cannot hold are reported to `progress`.
     """
 
-    def __init__(self, store: MessageStore, progress: Progress) -> None:
+    def __init__(self, store: MessageStore, metadata: FolderMetadata, progress: Progress) -> None:
         self._store = store
+        self._metadata = metadata
         self._progress = progress
         self._subscribed: list[str] = []
         self._folder: ExportedFolder | None = None
@@ -42,7 +43,7 @@ class MaildirWriter:
         """Make the folder, with its true name beside its messages."""
         self._folder, self._uids, self._keywords, self._without = folder, set(), {}, 0
         known = folder.known
-        self._store.describe(known.directory, known.folder.raw, known.folder.path)
+        self._metadata.write_folder_name(known.directory, known.folder.raw, known.folder.path)
         if known.folder.subscribed:
             self._subscribed.append(known.directory)
         return f"Maildir/{known.directory}".rstrip("/")
@@ -87,7 +88,7 @@ class MaildirWriter:
     def _commit(self) -> None:
         if self._batch is not None:
             assert self._folder is not None
-            self._store.reserve(self._folder.known.directory, list(self._keywords))
+            self._metadata.reserve_keywords(self._folder.known.directory, list(self._keywords))
             self._batch.commit()
         self._batch = None
         self._messages = self._octets = 0
@@ -99,7 +100,7 @@ class MaildirWriter:
         self._commit()
         folder, uids = self._folder, self._uids
         there = (each for each in folder.placements() if each.uid in uids)
-        self._store.publish(folder.known.directory, (folder.epoch.uidvalidity, folder.uidnext), there)
+        self._metadata.write_uidlist(folder.known.directory, (folder.epoch.uidvalidity, folder.uidnext), there)
         if self._without:
             words = f"{self._without:,} messages have flags that a Maildir cannot hold; --to eml and mbox list them"
             self._progress(Noted(f'folder "{printable(folder.name)}": {words}'))
@@ -112,4 +113,4 @@ class MaildirWriter:
 
     def finish(self) -> None:
         """Write the list of subscribed folders."""
-        self._store.subscribe(self._subscribed)
+        self._metadata.write_subscriptions(self._subscribed)

@@ -20,7 +20,7 @@ from archiver.facts.replica import Outgoing
 from archiver.journal.as_of import places_now
 from archiver.mail.folder_names import matches, printable
 from archiver.mail.model import INBOX, KnownEpoch, KnownFolder, Placement
-from archiver.storage.port import MessageStore
+from archiver.storage.port import MessageStore, Prefetch
 
 _BATCH = 500
 _PIECE = 256 << 10
@@ -75,6 +75,7 @@ class ExportStep:
     state: Catalog
     catalog: Catalog
     store: MessageStore
+    prefetch: Prefetch | None
     writer: ExportWriter
     include: Collection[str]
     vanished: bool
@@ -125,7 +126,8 @@ class ExportStep:
         self.result.folders.append(count)
         for batch in self._batches(known):
             places = places_now(self.catalog, batch)
-            self.store.foresee([places[each.key] for each in batch])
+            if self.prefetch is not None:
+                self.prefetch.prefetch([places[each.key] for each in batch])
             for message in batch:
                 self.control.check_stop()
                 self._message(count, message, places[message.key])

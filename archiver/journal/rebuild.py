@@ -12,7 +12,7 @@ from archiver.catalog.port import Catalog
 from archiver.errors import IntegrityError
 from archiver.journal.port import Journal
 from archiver.mail.model import INBOX, Digest, KnownEpoch, KnownFolder, Placement
-from archiver.storage.port import MessageStore
+from archiver.storage.port import FolderMetadata, MessageStore
 
 
 def replay_journal(
@@ -51,25 +51,30 @@ def require_no_loss(rebuilt: Catalog, known: int) -> None:
         )
 
 
-def restore_store(store: MessageStore, catalog: Catalog) -> tuple[Placement, ...]:
-    """Bring every message to its place and write each folder's own files again.
+def restore_store(store: MessageStore, metadata: FolderMetadata | None, catalog: Catalog) -> tuple[Placement, ...]:
+    """Bring every message to its place and write each folder's metadata again, if the store has any.
 
-    Returns the messages without a row that lie in the store whole; the next run adopts them. May be called again.
+    Returns the messages without a row that lie in the store intact; the next run adopts them. May be called again.
     """
-    orphans = tuple(store.settle(catalog))
+    orphans = tuple(store.recover(catalog))
+    if metadata is not None:
+        _write_metadata(metadata, catalog)
+    return orphans
+
+
+def _write_metadata(metadata: FolderMetadata, catalog: Catalog) -> None:
     folders = sorted(catalog.folders().values(), key=lambda each: (each.folder.raw != INBOX, each.folder.raw))
     epochs = catalog.epochs()
     for folder in folders:
         if folder.number in epochs:  # else it was never opened and has no directory
-            _publish(store, catalog, folder, epochs[folder.number])
-    store.subscribe([each.directory for each in folders if each.listed and each.folder.subscribed])
-    return orphans
+            _of_folder(metadata, catalog, folder, epochs[folder.number])
+    metadata.write_subscriptions([each.directory for each in folders if each.listed and each.folder.subscribed])
 
 
-def _publish(store: MessageStore, catalog: Catalog, folder: KnownFolder, epoch: KnownEpoch) -> None:
-    store.describe(folder.directory, folder.folder.raw, folder.folder.path)
+def _of_folder(metadata: FolderMetadata, catalog: Catalog, folder: KnownFolder, epoch: KnownEpoch) -> None:
+    metadata.write_folder_name(folder.directory, folder.folder.raw, folder.folder.path)
     uidnext = epoch.state.uidnext if epoch.state else None
     if uidnext is None:
         uidnext = max(catalog.known(epoch.number), default=0) + 1
     present = (each for each in catalog.placements(epoch.number) if each.present)
-    store.publish(folder.directory, (epoch.uidvalidity, uidnext), present)
+    metadata.write_uidlist(folder.directory, (epoch.uidvalidity, uidnext), present)

@@ -17,7 +17,7 @@ from archiver.journal.recorder import Recorder
 from archiver.mail.fingerprint import MessageFingerprint
 from archiver.mail.model import RETRY_RUNS, Attributes, FolderStatus, KnownFolder
 from archiver.replay.pace import Pace
-from archiver.storage.port import MessageStore
+from archiver.storage.port import MessageStore, Prefetch
 
 #: How long an APPEND may take to show after its connection was lost, in seconds.
 ARRIVAL_SECONDS = 5.0
@@ -162,6 +162,7 @@ class ReplayContext:
 
     connect: Callable[[], MailDestination]
     store: MessageStore
+    prefetch: Prefetch | None
     copies: Copies
     recorder: Recorder
     others: OtherAccounts

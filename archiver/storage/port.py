@@ -1,4 +1,8 @@
-"""What a store of messages has to be: where octets lie."""
+"""What a store of messages has to be: where octets lie.
+
+Every store is a `MessageStore`. One that is read from far away is also a `Prefetch`. One that other programs read
+has `FolderMetadata` beside its messages.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +18,29 @@ class StoreBatch(Protocol):
     """Messages made durable together. One thread, many messages, one `commit`."""
 
     def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
-        """Write the octets where they are not yet seen. Takes over `body.spool`. `twin` is a committed place of the
-        same octets that arrived at the same second: a store may use it, where it is what it should be."""
+        """Write the octets where nobody sees them yet. Takes over `body.spool`. `twin` is a committed place of the
+        same octets that arrived in the same second: a store may use it if the octets there are intact."""
 
     def link(self, placement: Placement, twin: Placement) -> None:
-        """The octets at `twin`, already committed, also at `placement`.
+        """Store the octets at `twin`, which are committed already, also at `placement`.
 
         Raises:
-            IntegrityError: the twin's octets are not there. A store that asks far away says so in `commit`.
+            IntegrityError: the twin's octets are not there. A remote store raises it in `commit`.
         """
 
     def commit(self) -> Sequence[Fact]:
-        """Make all of it durable and seen at its place; returns what is to be recorded of where it lies, for stores
-        where a placement alone does not tell. Interrupted at any point, nothing half-written is seen at a final
-        name; what is there may be put again."""
+        """Make all of it durable and visible at its place. Returns the facts to record about where it lies, for
+        stores in which a placement alone does not say so. Interrupted at any point, nothing half-written is visible
+        under a final name; what is there may be put again."""
 
     def abandon(self) -> None:
-        """Drop what was not committed. A bucket may keep octets that no fact will name; they are used when the
-        message is put again."""
+        """Drop what was not committed. A bucket may keep octets that no fact names; they are used when the message
+        is put again."""
 
 
 class Rows(Protocol):
-    """What the catalog says is in a store, in the orders that stores look in; a Catalog is one. Each call
-    starts again."""
+    """What the catalog says is in a store, in the orders that stores need; a Catalog is one. Each call starts
+    again."""
 
     def placements(self) -> Iterator[Placement]:
         """All messages, those of an epoch next to each other."""
@@ -45,24 +49,29 @@ class Rows(Protocol):
         """All messages, by digest."""
 
     def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
-        """Where those of these messages that lie in packs do so."""
+        """Where these messages lie in packs; those that lie in none are left out."""
 
     def packs(self) -> Iterator[tuple[Digest, int]]:
         """Digest and size of every pack, by digest."""
 
 
 class MessageStore(Protocol):
-    """The bytes of an account. No call deletes a message, and none but `mend` overwrites one.
+    """The bytes of an account. No call deletes a message, and only `rewrite_batch` overwrites one.
 
     Raises (all): ArchiveNotWritable when the disk is full or read-only; ArchiveUnreachable, ArchiveThrottled when
-    the store is a bucket that does not answer.
+    the store is remote and does not answer.
     """
 
     def batch(self) -> StoreBatch:
         """Begin a batch."""
 
+    def rewrite_batch(self, damaged: Sequence[Placement]) -> StoreBatch:
+        """Begin a batch that replaces whatever lies there for these messages, which are missing or damaged. Only a
+        repair may do so, with their own octets. Interrupted, each message is what it was before, or intact."""
+
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
-        """Messages changed flags, or left the present ones; durable on return. A move done before is fine.
+        """Bring messages to another placement: their flags changed, or they vanished or returned. Durable on
+        return. A move that was done before is fine.
 
         Raises:
             IntegrityError: a message is at neither place; all other moves are done.
@@ -75,50 +84,53 @@ class MessageStore(Protocol):
             IntegrityError: not there.
         """
 
-    def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
-        """What is known of them not to be there, and need not be linked; a store where `link` says so at once
-        leaves it to that."""
-
-    def foresee(self, placements: Sequence[Placement]) -> None:
-        """The calling thread opens these next, in this order. Told again, what it foresaw before is forgotten."""
-
-    def spool(self) -> BinaryIO:
-        """A new, private, empty local file (with a `name`) for a message too large for memory."""
-
-    def found(self) -> Iterator[tuple[str, str]]:
-        """Every file of the store as (directory-relative path, name), vanished ones too, tmp leftovers not."""
-
-    def place(self, placement: Placement) -> str:
-        """Where the message's octets should lie, relative to the store, whether they are there or not."""
-
     def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
-        """Look at every message of `rows` once, in whatever order: that it is there with its size, and its octets
-        where `reads` says so, which is the same for equal octets. Between them comes what lies where nothing of the
-        archive should, and what is damaged of the store's own. Nobody writes meanwhile; changes nothing.
+        """Check every message of `rows` once, in the order that suits the store: that it is there with its size,
+        and its octets if `reads` says so, which is the same for equal octets. Also yields what lies where nothing
+        of the archive should, and what is damaged of the store's own. Changes nothing; nobody writes meanwhile.
 
         What is wrong with one message is reported and stops nothing.
         """
 
-    def mend(self, damaged: Sequence[Placement]) -> StoreBatch:
-        """Begin a batch that takes the place of whatever lies there for these messages, which are missing or
-        damaged. Only a repair may; what is put has to be theirs. Interrupted, what was there is there still, or it
-        is whole."""
-
-    def settle(self, rows: Rows) -> Iterator[Placement]:
-        """After a crash: bring every message of `rows` to its place, clear leftovers of unfinished writes, and
-        yield what lies in the store without a row, as far as its name tells a placement whose octets' digest fits
+    def recover(self, rows: Rows) -> Iterator[Placement]:
+        """After a crash: bring every message of `rows` to its place and remove what unfinished writes left. Yields
+        what lies in the store without a row, if its name says a placement and its octets have the digest in it
         (flags from the name)."""
 
-    def reserve(self, directory: str, keywords: Sequence[str]) -> None:
-        """The folder's keywords in the server's order, said before messages use them; keywords known to the
-        store keep their place."""
+    def spool(self) -> BinaryIO:
+        """A new, private, empty local file (with a `name`) for a message too large for memory."""
 
-    def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
+    def display_path(self, placement: Placement) -> str:
+        """Where the message's octets should lie, for people: relative to the store, or a URL."""
+
+
+class Prefetch(Protocol):
+    """What a store that is read from far away is told in advance, so that many requests go out at once."""
+
+    def missing(self, placements: Sequence[Placement]) -> Collection[Digest]:
+        """Which of these are not there, and so need not be linked."""
+
+    def prefetch(self, placements: Sequence[Placement]) -> None:
+        """The calling thread opens these next, in this order. A second call replaces the first."""
+
+
+class FolderMetadata(Protocol):
+    """What other programs read beside the messages: names, keywords, UIDs, subscriptions. `directory` is that of
+    the catalog. Each call may be repeated, also by a later run.
+
+    Raises (all): ArchiveNotWritable when the disk is full or read-only.
+    """
+
+    def write_folder_name(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
         """Write the folder's true name beside its messages."""
 
-    def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
-        """Write the folder's control files for its present messages, best given in UID order; `status` =
+    def reserve_keywords(self, directory: str, keywords: Sequence[str]) -> None:
+        """Reserve the folder's keywords in the server's order, before messages use them. Keywords that the store
+        knows already keep their position."""
+
+    def write_uidlist(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
+        """Write the UIDs of the folder's present messages, which are best given in UID order; `status` is
         (uidvalidity, uidnext)."""
 
-    def subscribe(self, directories: Sequence[str]) -> None:
+    def write_subscriptions(self, directories: Sequence[str]) -> None:
         """Write the list of subscribed folders."""

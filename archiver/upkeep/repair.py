@@ -173,7 +173,7 @@ class RepairStep:
         self._held, self._held_octets = [], 0
 
     def _write(self, messages: Sequence[tuple[Body, Placement]]) -> None:
-        batch = self.store.mend([place for _, place in messages])
+        batch = self.store.rewrite_batch([place for _, place in messages])
         for body, place in messages:
             batch.put(place, body)
         self.recorder.write(batch.commit())
@@ -189,7 +189,7 @@ class RepairStep:
             fault = self._fault(place)
         if fault is None:
             name = self._names.get(place.directory)
-            self._mended.append(Mended(self.store.place(place), name, place.uid, place.digest, origin))
+            self._mended.append(Mended(self.store.display_path(place), name, place.uid, place.digest, origin))
         else:
             self._lose([place], f"was written again, from {origin}, and {fault.reason}")
 
@@ -208,7 +208,7 @@ class RepairStep:
             headers = known.get(place.digest)
             self._lost.append(
                 Lost(
-                    path=self.store.place(place),
+                    path=self.store.display_path(place),
                     folder=self._names.get(place.directory),
                     uid=place.uid,
                     digest=place.digest,

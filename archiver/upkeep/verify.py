@@ -164,7 +164,7 @@ class VerifyStep:
         place = looked.placement
         folder = self._names.get(place.directory)
         findings = self._missing if fault.kind == "missing" else self._damaged
-        findings.append(Finding(self.store.place(place), fault.reason, folder, place.uid, place.digest))
+        findings.append(Finding(self.store.display_path(place), fault.reason, folder, place.uid, place.digest))
 
     def _found_beside(self, found: Stray | Damage) -> None:
         findings = self._strays if isinstance(found, Stray) else self._damaged

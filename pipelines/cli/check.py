@@ -116,7 +116,7 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
         out.print()
     shown = result["folders"] if details or terminal.verbose else [f for f in result["folders"] if f["reason"]]
     if shown:
-        out.table(plan_table(shown, directories=details and preview.bucket is None))
+        out.table(plan_table(shown, directories=details and preview.medium.has_directories))
     if len(shown) < len(result["folders"]):
         out.say(f"{len(result['folders']) - len(shown)} folders unchanged; a run need not open them")
     for each in result["skipped"]:
@@ -232,7 +232,7 @@ def _estimate(preview: Preview) -> str:
     fetch += f", {size(totals['octets'])}" if totals["octets"] else ""
     if preview.settings.messages.search:
         fetch += f", minus what search {preview.settings.messages.search} leaves out"
-    if totals["octets"] > preview.place.free_octets and preview.bucket is None:
+    if totals["octets"] > preview.place.free_octets and not preview.medium.is_remote:
         fetch += f"; but only {size(preview.place.free_octets)} is free at {preview.place.path}"
     return fetch
 

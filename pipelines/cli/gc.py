@@ -93,12 +93,12 @@ def _collect(
 
     look = looking(settings, _GC, lambda text: emit(Important(text)))
     with writing(settings, _GC) if delete else look as (archive, recorder):
-        if archive.bucket is None:
+        if archive.collectable is None:
             return AccountOutcome(settings.account, 0, "its archive is a Maildir: there is nothing to collect")
         result = collect_garbage(
             archive,
             recorder,
-            archive.bucket,
+            archive.collectable,
             delete=delete,
             confirm_deletions=confirm_deletions,
             control=archive.guarded(STOP.control(emit)),

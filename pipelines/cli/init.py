@@ -198,7 +198,8 @@ def _check(draft: Path, file: Path) -> None:
 
 def _archive_there(file: Path) -> str | None:
     """Where the account's archive is, None if there is none. Notes that it belongs to this account."""
-    from archiver.account.note import has_archive, leave_note, place_of_archive
+    from archiver.account.medium import medium_of
+    from archiver.account.note import has_archive, leave_note
     from archiver.account.opening import open_archive
     from archiver.config.load import load_account
 
@@ -213,4 +214,4 @@ def _archive_there(file: Path) -> str | None:
     if identity is None or identity.account != settings.account:
         return None
     leave_note(settings, identity)
-    return place_of_archive(settings)
+    return medium_of(settings).name

@@ -70,11 +70,12 @@ def rebuild_account(settings: Settings, listener: Listener) -> AccountOutcome[Re
 
 
 def _rebuild(settings: Settings, emit: Emit) -> AccountOutcome[Rebuilt]:
+    from archiver.account.medium import medium_of
     from archiver.account.note import make_archive
     from archiver.account.opening import locked, open_archive
 
-    if settings.archive.s3 is not None:
-        make_archive(settings, "never")  # the bucket is all that is needed
+    if medium_of(settings).is_remote:
+        make_archive(settings, "never")  # what is there is all that is needed
     with open_archive(settings) as archive, locked(settings, _REBUILD):
         rebuilt = _make_catalog(archive, emit)
     message = f"{rebuilt.messages} messages from {rebuilt.segments} segments of the journal"
@@ -88,7 +89,8 @@ def _make_catalog(archive: Archive, emit: Emit) -> Rebuilt:
         segments = replay_journal(archive.journal, scratch, STOP.check)
         require_no_loss(scratch, _last_known(archive, emit))
         emit(Noted(f"{segments} segments of the journal read; reading the store"))
-        orphans = tuple(archive.store.place(each) for each in restore_store(archive.store, scratch))
+        restored = restore_store(archive.store, archive.metadata, scratch)
+        orphans = tuple(archive.store.display_path(each) for each in restored)
         messages = sum(1 for _ in scratch.placements())
         scratch.close()
         archive.begin_work()  # the next run ends it: it adopts what has no record

@@ -91,7 +91,7 @@ def _repair(settings: Settings, options: RepairOptions, emit: Emit) -> AccountOu
         result = repair_archive(
             archive,
             recorder,
-            octets_to_read(settings, None, deep=options.deep),
+            octets_to_read(archive, None, deep=options.deep),
             dry_run=options.dry_run,
             control=archive.guarded(STOP.control(emit)),
         )

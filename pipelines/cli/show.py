@@ -72,7 +72,7 @@ def show(
             header = read_header(file)
         with archive.store.open(places[0].placement) as file:
             structure = structure_of(file)
-        path = archive.store.place(places[0].placement)
+        path = archive.store.display_path(places[0].placement)
     fields = [(printable(name), printable(value)) for name, value in fields_of(header)]
     terminal.document(_document(places, path, fields, structure))
     if terminal.tables:
@@ -95,7 +95,7 @@ def _write_octets(archive: Archive, found: Found) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
     if sha256.hexdigest() != found.placement.digest:
-        problem = f"{archive.store.place(found.placement)}: its octets have the digest {sha256.hexdigest()}"
+        problem = f"{archive.store.display_path(found.placement)}: its octets have the digest {sha256.hexdigest()}"
         raise IntegrityError(problem, hint="restore it from a backup")
     return 0
 

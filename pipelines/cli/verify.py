@@ -23,6 +23,7 @@ from pipelines.show.lines import difference_lines
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
+    from archiver.account.medium import Medium
     from archiver.account.opening import Archive
     from archiver.config.load import Settings
     from archiver.mail.model import Placement
@@ -132,7 +133,7 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
 
     def outcome(message: str, code: int, check: DestinationCheck | None = None) -> AccountOutcome[Verified]:
         codes = (result.exit_code, code)
-        text = f"{_summary(settings, result)}\n{message}".rstrip()
+        text = f"{_summary(archive.medium, result)}\n{message}".rstrip()
         return AccountOutcome(settings.account, worst(codes), text, Verified(result, check))
 
     with (
@@ -159,17 +160,17 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
     return outcome(_summary_there(settings, check), check.exit_code, check)
 
 
-def octets_to_read(settings: Settings, sample: float | None, *, deep: bool) -> Callable[[Placement], bool]:
-    """Which messages are read: those of a sample, or all, if they are on a disk or `deep` is set."""
+def octets_to_read(archive: Archive, sample: float | None, *, deep: bool) -> Callable[[Placement], bool]:
+    """Which messages are read: those of a sample, or all, if they are here or `deep` is set."""
     if sample is not None:
         from archiver.control import utc_now
 
         return Sample(sample, utc_now()[:10]).takes
-    return every if deep or settings.archive.s3 is None else none
+    return every if deep or not archive.medium.is_remote else none
 
 
 def _verify_archive(archive: Archive, options: VerifyOptions, emit: Emit) -> VerifyResult:
-    began = _lease(archive)
+    began = archive.other_writers()
     caught_up = _catch_up(archive)
     with archive.place.scratch(_VERIFY) as scratch:
         rebuilt = None
@@ -184,25 +185,15 @@ def _verify_archive(archive: Archive, options: VerifyOptions, emit: Emit) -> Ver
             journal=archive.journal,
             catalog=archive.catalog,
             rebuilt=rebuilt,
-            reads=octets_to_read(archive.settings, options.sample, deep=options.deep),
+            reads=octets_to_read(archive, options.sample, deep=options.deep),
             control=STOP.control(emit),
         )
         result = step.run()
-    if result.strays and _lease(archive) != began:
+    if result.strays and archive.other_writers() != began:
         text = "another machine is working on this archive: unexpected objects may be its own, so none are listed"
         emit(Noted(text))
         return replace(result, strays=())
     return result
-
-
-def _lease(archive: Archive) -> object:
-    """A value that stays equal while no other machine writes to the archive, and never is while one does."""
-    if archive.bucket is None:
-        return None
-    from archiver.account.lease import observed
-
-    number, held = observed(archive.bucket, archive.settings.archive.path)
-    return object() if held else number
 
 
 def _catch_up(archive: Archive) -> bool:
@@ -216,7 +207,7 @@ def _catch_up(archive: Archive) -> bool:
     return True
 
 
-def _summary(settings: Settings, result: VerifyResult) -> str:
+def _summary(medium: Medium, result: VerifyResult) -> str:
     """What was found, and what next."""
     read = f"{result.checked} of {result.messages} messages read, {result.octets / 1e6:.1f} MB"
     if result.messages and not result.checked:
@@ -229,17 +220,17 @@ def _summary(settings: Settings, result: VerifyResult) -> str:
             first = findings[0]
             found.append(f"{len(findings)} {name} ({printable(first.path)}: {first.reason})")
     found += [problem for problem in (result.journal, result.catalog) if problem]
-    return f"{read}: {', '.join(found)}; {_advice(settings, result)}"
+    return f"{read}: {', '.join(found)}; {_advice(medium, result)}"
 
 
-def _advice(settings: Settings, result: VerifyResult) -> str:
+def _advice(medium: Medium, result: VerifyResult) -> str:
     if result.journal:
         return "restore the journal from a backup"
     if result.missing or result.damaged:
         return "`archiver repair` fetches them again from wherever they still are"
     if result.catalog:
         return "`archiver rebuild` recreates the catalog"
-    if settings.archive.s3 is not None:
+    if medium.leaves_garbage:
         return "`archiver gc` lists what killed runs left behind; anything else does not belong to the archive"
     return "the next run adopts files left by an interrupted run; move other unexpected files elsewhere"
 

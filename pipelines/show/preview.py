@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from archiver.account.catalog import catalog_place
+from archiver.account.medium import Medium, medium_of
 from archiver.account.meeting import check_source
 from archiver.account.neighbours import sharing_of
-from archiver.account.note import has_archive, place_of_archive, why_not_begin
+from archiver.account.note import has_archive, why_not_begin
 from archiver.account.opening import Archive, connect_once, no_spool, rules_of, source_of, stranger_to
 from archiver.account.reading import open_for_reading
 from archiver.account.sharing import Sharing
@@ -88,6 +89,11 @@ class Preview:
     notices: tuple[Notice, ...] = ()
     sharing: Sharing | None = None
     beginning: Beginning | None = None
+
+    @property
+    def medium(self) -> Medium:
+        """Where the archive lies."""
+        return medium_of(self.settings)
 
     @property
     def refusal(self) -> ConfigError | None:
@@ -175,7 +181,7 @@ def preview_accounts(
         preview = replace(preview, bucket=preview_bucket(settings))
         if not _is_begun(settings, preview.bucket):
             reason = why_not_begin(settings, "confirmed" if new_archive else "first")
-            preview = replace(preview, beginning=Beginning(place_of_archive(settings), reason))
+            preview = replace(preview, beginning=Beginning(medium_of(settings).name, reason))
         if settings.destination is None or not with_destination:
             return preview
         return replace(preview, destination=preview_destination(settings, listed, answer))
@@ -267,7 +273,7 @@ def _preview(
     epochs: Mapping[int, KnownEpoch],
     held: Mapping[str, int],
 ) -> Preview:
-    directories = _directories(listed, known)
+    directories, has_directories = _directories(listed, known), medium_of(settings).has_directories
     reasons = {each.folder.raw: why for each, why in plan.visit}
     chosen = {each.folder.raw for each, _ in plan.visit} | {each.folder.raw for each in plan.unchanged}
 
@@ -276,7 +282,7 @@ def _preview(
         to_fetch, octets = expected_fetch(each, known, epochs, held) if reason else (0, 0)
         return FolderPreview(
             name=printable(each.folder.name),
-            directory="" if settings.archive.s3 else f"Maildir/{directories[each.folder.raw]}".rstrip("/."),
+            directory=f"Maildir/{directories[each.folder.raw]}".rstrip("/.") if has_directories else "",
             messages=each.status.messages if each.status else None,
             size=each.status.size if each.status else None,
             reason=reason,

@@ -1,7 +1,7 @@
-"""The contract of a MessageStore, as a suite that every store passes.
+"""The contracts of a MessageStore, and of the optional Prefetch and FolderMetadata.
 
-A store joins by subclassing `StoreContract` with the fixture `open_store`: called again it opens the same bytes
-anew, as the next run would.
+A store joins by subclassing `StoreContract` with the fixture `open_store`, which opens the same bytes again when it
+is called again, as the next run would, and `names`, which lists what lies there without asking the store.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,11 +21,12 @@ from archiver.facts.archive import PackedFact
 from archiver.mail.content import body_of
 from archiver.mail.model import Digest, Frame, Placement, StoredMessage
 from archiver.storage.audit import Looked, Stray
-from archiver.storage.port import MessageStore, StoreBatch
+from archiver.storage.port import FolderMetadata, MessageStore, Prefetch, StoreBatch
 from tests.stored_messages import altered
 
 NOON = 1577966400
 OpenStore = Callable[[], MessageStore]
+Names = Callable[[], list[str]]
 
 FLAGS = st.frozensets(st.sampled_from(["\\Seen", "\\Answered", "\\Deleted", "$Forwarded", "NonJunk", "k[1]"]))
 
@@ -92,9 +94,9 @@ class StoreContract:
         self._put(store.batch(), rows, messages)
         return rows
 
-    def mend(self, store: MessageStore, rows: RowsOf, *messages: tuple[Placement, bytes]) -> None:
-        """Write messages anew; `rows` learn what is to be recorded of it."""
-        self._put(store.mend([placement for placement, _ in messages]), rows, messages)
+    def rewrite(self, store: MessageStore, rows: RowsOf, *messages: tuple[Placement, bytes]) -> None:
+        """Write messages again; the facts about it go into `rows`."""
+        self._put(store.rewrite_batch([placement for placement, _ in messages]), rows, messages)
 
     def _put(self, batch: StoreBatch, rows: RowsOf, messages: Iterable[tuple[Placement, bytes]]) -> None:
         for placement, octets in messages:
@@ -109,16 +111,21 @@ class StoreContract:
         raise NotImplementedError
 
     @pytest.fixture
+    def names(self) -> Names:
+        """Lists every file or object in which messages lie."""
+        raise NotImplementedError
+
+    @pytest.fixture
     def store(self, open_store: OpenStore) -> MessageStore:
         return open_store()
 
-    def test_what_is_committed_is_there_also_for_the_next_run(self, open_store: OpenStore) -> None:
+    def test_what_is_committed_is_there_also_for_the_next_run(self, open_store: OpenStore, names: Names) -> None:
         place = placement_of(HELLO, 1)
         store = open_store()
         put(store, (place, HELLO))
         assert read(store, place) == HELLO
         assert read(open_store(), place) == HELLO
-        assert list(store.found())
+        assert len(names()) == 1
 
     def test_what_is_abandoned_is_not_committed_and_may_be_put_again(self, store: MessageStore) -> None:
         batch = store.batch()
@@ -128,11 +135,11 @@ class StoreContract:
         put(store, (placement_of(HELLO, 1), HELLO))
         assert read(store, placement_of(HELLO, 1)) == HELLO
 
-    def test_an_empty_batch_commits(self, store: MessageStore) -> None:
+    def test_an_empty_batch_commits(self, store: MessageStore, names: Names) -> None:
         store.batch().commit()
-        assert list(store.found()) == []
+        assert names() == []
 
-    def test_a_message_may_be_put_again(self, open_store: OpenStore) -> None:
+    def test_a_message_may_be_put_again(self, open_store: OpenStore, names: Names) -> None:
         place = placement_of(HELLO, 1, flags=["\\Seen"])
         batch = open_store().batch()
         batch.put(place, body_of(HELLO))
@@ -140,7 +147,7 @@ class StoreContract:
         batch.commit()
         put(open_store(), (place, HELLO))
         assert read(open_store(), place) == HELLO
-        assert len(list(open_store().found())) == 1
+        assert len(names()) == 1
 
     def test_a_batch_may_be_used_again_after_commit(self, store: MessageStore) -> None:
         batch = store.batch()
@@ -176,7 +183,7 @@ class StoreContract:
             batch.link(two, one)
             batch.commit()
         assert read(open_store(), two) == HELLO
-        assert list(open_store().settle(RowsOf([one, two]))) == []
+        assert list(open_store().recover(RowsOf([one, two]))) == []
 
     def test_a_link_to_nothing_is_an_integrity_error(self, store: MessageStore) -> None:
         def linked() -> None:
@@ -186,12 +193,6 @@ class StoreContract:
 
         with pytest.raises(IntegrityError):
             linked()
-
-    def test_what_may_be_linked_is_not_lacking(self, store: MessageStore) -> None:
-        one, lost = placement_of(HELLO, 1), placement_of(HELLO + b"lost", 2)
-        put(store, (one, HELLO))
-        assert set(store.lacking([one, lost])) <= {lost.digest}
-        assert set(store.lacking([])) == set()
 
     def test_a_message_that_is_not_there_is_an_integrity_error(self, store: MessageStore) -> None:
         with pytest.raises(IntegrityError):
@@ -234,7 +235,7 @@ class StoreContract:
         assert read(store, ended) == HELLO
         assert read(store, replace(second, present=False)) == HELLO + b"other"
 
-    def test_settling_what_is_in_order_changes_nothing(self, open_store: OpenStore) -> None:
+    def test_recovering_what_is_in_order_changes_nothing(self, open_store: OpenStore, names: Names) -> None:
         places = [
             placement_of(HELLO, 1, flags=["\\Seen", "a"]),
             placement_of(b"", 2, ".Sent"),
@@ -242,15 +243,16 @@ class StoreContract:
         ]
         store = open_store()
         put(store, *zip(places, [HELLO, b"", b"x"], strict=True))
-        before = sorted(store.found())
-        assert list(open_store().settle(RowsOf(places))) == []
-        assert sorted(open_store().found()) == before
+        before = names()
+        assert len(before) >= 1
+        assert list(open_store().recover(RowsOf(places))) == []
+        assert names() == before
 
-    def test_settling_finishes_a_move(self, open_store: OpenStore) -> None:
+    def test_recovering_finishes_a_move(self, open_store: OpenStore) -> None:
         old = placement_of(HELLO, 1)
         put(open_store(), (old, HELLO))
         new = altered(old, flags=frozenset(["\\Flagged", "b"]), present=False)
-        assert list(open_store().settle(RowsOf([new]))) == []
+        assert list(open_store().recover(RowsOf([new]))) == []
         assert read(open_store(), new) == HELLO
 
     def test_an_audit_looks_at_every_message_once(self, open_store: OpenStore) -> None:
@@ -289,7 +291,7 @@ class StoreContract:
         rows = self.rows(open_store(), *((place, octets_of(place.uid)) for place in places[:2]))
         rows.messages = places
         store = open_store()
-        self.mend(store, rows, *((place, octets_of(place.uid)) for place in places[2:]))
+        self.rewrite(store, rows, *((place, octets_of(place.uid)) for place in places[2:]))
         for each in (store, open_store()):
             assert [read(each, place) for place in places] == [octets_of(uid) for uid in range(1, 5)]
         audited = list(open_store().audit(rows, lambda _: True))
@@ -300,24 +302,11 @@ class StoreContract:
         (place,) = places_of(1)
         rows = self.rows(open_store(), (place, octets_of(1)))
         for _ in range(2):
-            self.mend(open_store(), rows, (place, octets_of(1)))
+            self.rewrite(open_store(), rows, (place, octets_of(1)))
         assert read(open_store(), place) == octets_of(1)
         audited = list(open_store().audit(rows, lambda _: True))
         assert [each.fault for each in audited if isinstance(each, Looked)] == [None]
         assert len(audited) == 1
-
-    def test_control_files_are_written_any_number_of_times(self, open_store: OpenStore) -> None:
-        place = placement_of(HELLO, 1, ".Sent", flags=["b"])
-        store = open_store()
-        store.reserve(".Sent", ["a", "b"])
-        store.describe(".Sent", b"S\xe9nt", ("Sént",))
-        put(store, (place, HELLO))
-        for again in (store, open_store()):
-            again.reserve(".Sent", ["b", "a", "c"])
-            again.describe(".Sent", b"S\xe9nt", ("Sént",))
-            again.publish(".Sent", (7, 2), [place])
-            again.subscribe(["", ".Sent"])
-            assert read(again, place) == HELLO
 
     def test_threads_may_write_at_once(self, open_store: OpenStore) -> None:
         store = open_store()
@@ -345,7 +334,7 @@ class StoreContract:
         assert errors == []
         everything = [place for own in places for place in own]
         assert {read(open_store(), place) for place in everything} == {HELLO}
-        assert list(open_store().settle(RowsOf(everything))) == []
+        assert list(open_store().recover(RowsOf(everything))) == []
 
     @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(octets=st.binary(max_size=2000), uid=st.integers(1, 2**32 - 1), flags=FLAGS, to=FLAGS,
@@ -359,3 +348,63 @@ class StoreContract:
         moved = altered(place, flags=to, present=present)
         open_store().move([(place, moved)])
         assert read(open_store(), moved) == octets
+
+
+class PrefetchContract:
+    """What steps rely on in a store that is read from far away; `open_store` opens one that is a Prefetch, too."""
+
+    @pytest.fixture
+    def prefetch(self, store: MessageStore) -> Prefetch:
+        assert callable(getattr(store, "prefetch", None))
+        return cast(Prefetch, store)
+
+    def test_what_is_missing_is_known_before_it_is_linked(self, store: MessageStore, prefetch: Prefetch) -> None:
+        one, lost = placement_of(HELLO, 1), placement_of(HELLO + b"lost", 2)
+        put(store, (one, HELLO))
+        assert set(prefetch.missing([one, lost])) == {lost.digest}
+        assert set(prefetch.missing([])) == set()
+
+    def test_what_is_prefetched_is_opened_in_any_order(self, store: MessageStore, prefetch: Prefetch) -> None:
+        places = places_of(6)
+        put(store, *((place, octets_of(place.uid)) for place in places))
+        prefetch.prefetch(places)
+        for place in (places[0], places[4], places[1], places[1], places[5]):
+            assert read(store, place) == octets_of(place.uid)
+        prefetch.prefetch([])
+        assert [read(store, place) for place in places] == [octets_of(uid) for uid in range(1, 7)]
+
+    def test_what_is_prefetched_and_missing_fails_when_it_is_opened(
+        self, store: MessageStore, prefetch: Prefetch
+    ) -> None:
+        places = places_of(3)
+        put(store, *((place, octets_of(place.uid)) for place in places[::2]))
+        prefetch.prefetch(places)
+        assert read(store, places[0]) == octets_of(1)
+        with pytest.raises(IntegrityError):
+            read(store, places[1])
+        assert read(store, places[2]) == octets_of(3)
+
+
+class FolderMetadataContract:
+    """What steps rely on in a store that other programs read."""
+
+    @pytest.fixture
+    def open_both(self) -> Callable[[], tuple[MessageStore, FolderMetadata]]:
+        raise NotImplementedError
+
+    def test_metadata_is_written_any_number_of_times(
+        self, open_both: Callable[[], tuple[MessageStore, FolderMetadata]]
+    ) -> None:
+        place = placement_of(HELLO, 1, ".Sent", flags=["b"])
+        first = open_both()
+        store, metadata = first
+        metadata.reserve_keywords(".Sent", ["a", "b"])
+        metadata.write_folder_name(".Sent", b"S\xe9nt", ("Sént",))
+        put(store, (place, HELLO))
+        for store, metadata in (first, open_both()):
+            metadata.reserve_keywords(".Sent", ["b", "a", "c"])
+            metadata.write_folder_name(".Sent", b"S\xe9nt", ("Sént",))
+            metadata.write_uidlist(".Sent", (7, 2), [place])
+            metadata.write_subscriptions(["", ".Sent"])
+            assert read(store, place) == HELLO
+        assert list(open_both()[0].recover(RowsOf([place]))) == []

@@ -17,6 +17,7 @@ from archiver.storage.maildir.store import MaildirStore
 from archiver.storage.maildir.tree import MaildirTree
 from tests.contracts.store import RowsOf, octets_of, placement_of, put, read
 from tests.faults.literal_disk import LiteralDisk
+from tests.stored_messages import message_files
 
 UIDS = range(1, 9)
 Cutting = Callable[..., list[str]]
@@ -72,8 +73,9 @@ def held(store: MaildirStore, placements: list[Placement]) -> None:
     """Each message is where it should be, with its octets, and nowhere else."""
     for each in placements:
         assert read(store, each) == octets_of(each.uid)
-        assert store.locate(each).endswith(store.place(each))
-    assert len(list(store.found())) == len(placements)
+        assert store.locate(each).endswith(store.display_path(each))
+    path = store.display_path(placements[0])
+    assert len(message_files(store.locate(placements[0]).removesuffix(path))) == len(placements)
 
 
 def test_messages_that_vanish(store: MaildirStore, cuts: Cutting) -> None:
@@ -111,12 +113,12 @@ def test_without_links_a_directory_is_synced_after_those_that_its_messages_went_
 
     for source, target in (("b/3", "b/3S"), ("b/2", "c/2"), ("a/1", "b/1")):
         moves.move(str(tmp_path / source), str(tmp_path / target))
-    moves.settle()
+    moves.finish()
 
     assert synced == ["c", "b", "b", "a"]
 
 
-def test_messages_that_settling_brings_home(
+def test_messages_that_recovering_brings_home(
     store: MaildirStore, cuts: Cutting, tmp_path: Path, durability: Durability
 ) -> None:
     """Some are in the other tree, some in `new`, as a mail program or a crash left them."""
@@ -128,7 +130,7 @@ def test_messages_that_settling_brings_home(
         path = Path(store.locate(each))
         path.rename(path.parent.parent / "cur" / (path.name + "S"))
     again = MaildirStore(tmp_path / "archive", durability)
-    assert cuts(lambda: list(again.settle(RowsOf(PRESENT))), "vanished") == []
+    assert cuts(lambda: list(again.recover(RowsOf(PRESENT))), "vanished") == []
     held(again, PRESENT)
 
 
@@ -144,7 +146,7 @@ def test_a_kill_on_the_way_leaves_no_second_copy(
         put(store, *((each, octets_of(each.uid)) for each in PRESENT))
         _killed_after(moment, store, monkeypatch)
         again = MaildirStore(path)
-        list(again.settle(RowsOf(PRESENT)))
+        list(again.recover(RowsOf(PRESENT)))
         held(again, PRESENT)
         if finished is VANISHED:
             again.move(zip(PRESENT, VANISHED, strict=True))

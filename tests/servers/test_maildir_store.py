@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -27,19 +27,49 @@ from archiver.mail.folder_names import directory_of, encode_name, folder_path
 from archiver.mail.model import Placement, StoredMessage
 from archiver.storage.files import Durability
 from archiver.storage.maildir.format import base_name, folder_name, parse_base_name, parse_keywords
+from archiver.storage.maildir.metadata import MaildirMetadata
 from archiver.storage.maildir.store import MaildirStore
-from tests.contracts.store import HELLO, NOON, OpenStore, RowsOf, StoreContract, placement_of, put, read
+from tests.contracts.store import (
+    HELLO,
+    NOON,
+    FolderMetadataContract,
+    Names,
+    OpenStore,
+    RowsOf,
+    StoreContract,
+    placement_of,
+    put,
+    read,
+)
 from tests.servers.small_disk import fill, mounted
-from tests.stored_messages import altered
+from tests.stored_messages import altered, message_files
 
 
-class TestMaildirStore(StoreContract):
+class OnDisk(StoreContract):
+    @pytest.fixture
+    def names(self, tmp_path: Path) -> Names:
+        return lambda: message_files(tmp_path / "archive")
+
+
+class TestMaildirStore(OnDisk):
     @pytest.fixture(params=["batch", "file", "none"])
     def open_store(self, request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
         return lambda: MaildirStore(tmp_path / "archive", durability=request.param)
 
 
-class TestMaildirStoreWithoutSyncfs(StoreContract):
+class TestMaildirMetadata(FolderMetadataContract):
+    @pytest.fixture(params=["batch", "file", "none"])
+    def open_both(
+        self, request: pytest.FixtureRequest, tmp_path: Path
+    ) -> Callable[[], tuple[MaildirStore, MaildirMetadata]]:
+        def opened() -> tuple[MaildirStore, MaildirMetadata]:
+            store = MaildirStore(tmp_path / "archive", durability=request.param)
+            return store, store.metadata
+
+        return opened
+
+
+class TestMaildirStoreWithoutSyncfs(OnDisk):
     @pytest.fixture
     def open_store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenStore:
         monkeypatch.setattr("archiver.storage.syncing.reports_losses", lambda _: False)
@@ -64,22 +94,22 @@ def files(path: Path) -> list[str]:
 
 
 class TestOnDisk:
-    def test_what_is_abandoned_is_gone(self, store: MaildirStore) -> None:
+    def test_what_is_abandoned_is_gone(self, store: MaildirStore, path: Path) -> None:
         batch = store.batch()
         batch.put(placement_of(HELLO, 1), body_of(HELLO))
         batch.abandon()
         batch.commit()
-        assert list(store.found()) == []
+        assert message_files(path) == []
         with pytest.raises(IntegrityError):
             store.open(placement_of(HELLO, 1))
 
-    def test_settling_clears_unfinished_writes(self, store: MaildirStore, path: Path) -> None:
+    def test_recovering_clears_unfinished_writes(self, store: MaildirStore, path: Path) -> None:
         store.batch().put(placement_of(HELLO, 1), body_of(HELLO))
-        assert list(MaildirStore(path).settle(RowsOf([]))) == []
+        assert list(MaildirStore(path).recover(RowsOf([]))) == []
         assert files(path) == []
 
     def test_names_and_places(self, store: MaildirStore, path: Path) -> None:
-        store.reserve(".Sent", ["NonJunk", "$Forwarded"])
+        store.metadata.reserve_keywords(".Sent", ["NonJunk", "$Forwarded"])
         digest = body_of(HELLO).digest[:16]
         places = [
             placement_of(HELLO, 1),
@@ -107,7 +137,7 @@ class TestOnDisk:
         try:
             store = MaildirStore(path)
             put(store, (placement_of(HELLO, 1, ".Sent", flags=["k"]), HELLO))
-            store.publish(".Sent", (7, 2), [placement_of(HELLO, 1, ".Sent")])
+            store.metadata.write_uidlist(".Sent", (7, 2), [placement_of(HELLO, 1, ".Sent")])
             with store.spool() as spool:
                 spool.write(b"x")
         finally:
@@ -182,8 +212,8 @@ class TestOnDisk:
 
 class TestKeywords:
     def test_letters_are_given_once_and_kept(self, path: Path) -> None:
-        MaildirStore(path).reserve("", ["b", "\\Seen", "two words", "a"])
-        MaildirStore(path).reserve("", ["a", "c", "b"])
+        MaildirStore(path).metadata.reserve_keywords("", ["b", "\\Seen", "two words", "a"])
+        MaildirStore(path).metadata.reserve_keywords("", ["a", "c", "b"])
         put(MaildirStore(path), (placement_of(HELLO, 1, flags=["z", "d", "a"]), HELLO))
         keywords = (path / "Maildir/dovecot-keywords").read_text()
         assert keywords == "0 b\n1 a\n2 c\n3 d\n4 z\n"
@@ -203,7 +233,7 @@ class TestKeywords:
         put(MaildirStore(path), (place, HELLO))
         (path / "Maildir/dovecot-keywords").write_bytes(b"garbage\n77 x\n2 c\n\xff\xff 1\n-1 d\n")
         assert read(MaildirStore(path), place) == HELLO
-        assert list(MaildirStore(path).settle(RowsOf([place]))) == []
+        assert list(MaildirStore(path).recover(RowsOf([place]))) == []
         assert (path / "Maildir/dovecot-keywords").read_text() == "2 c\n3 a\n4 b\n"
         assert MaildirStore(path).locate(place).endswith(":2,de")
 
@@ -229,14 +259,14 @@ class TestOtherPrograms:
             os.rename(found, found.partition(":")[0] + f":2,{flags}")
             assert store.locate(place).endswith(f":2,{flags}")
 
-    def test_settling_brings_everything_back(self, store: MaildirStore, path: Path) -> None:
+    def test_recovering_brings_everything_back(self, store: MaildirStore, path: Path) -> None:
         places = [placement_of(HELLO, uid, ".Sent", flags=["\\Seen"]) for uid in range(1, 6)]
         put(store, *((place, HELLO) for place in places))
         before = files(path)
         for place in places[:3]:
             found = store.locate(place)
             os.rename(found, found.replace(":2,S", f":2,F{place.uid}").replace("/cur/", "/new/"))
-        assert list(MaildirStore(path).settle(RowsOf(places))) == []
+        assert list(MaildirStore(path).recover(RowsOf(places))) == []
         assert files(path) == before
 
     def test_what_is_not_ours_is_left_alone_and_found(self, store: MaildirStore, path: Path) -> None:
@@ -244,8 +274,8 @@ class TestOtherPrograms:
         stray = path / "Maildir/cur/1700000000.M1P1.host:2,S"
         stray.write_bytes(b"not ours")
         (path / "Maildir/tmp/1700000000.M1P1.host").write_bytes(b"not ours either")
-        assert list(MaildirStore(path).settle(RowsOf([placement_of(HELLO, 1)]))) == []
-        assert ("Maildir/cur", stray.name) in list(store.found())
+        assert list(MaildirStore(path).recover(RowsOf([placement_of(HELLO, 1)]))) == []
+        assert f"Maildir/cur/{stray.name}" in message_files(path)
         assert (path / "Maildir/tmp/1700000000.M1P1.host").exists()
 
 
@@ -304,14 +334,14 @@ class TestSettle:
         ]
         octets = [HELLO, b"Subject: x\n\n", b"b", b"c", b""]
         put(MaildirStore(path), *zip([known, *orphans], octets, strict=True))
-        found = MaildirStore(path).settle(RowsOf([known]))
+        found = MaildirStore(path).recover(RowsOf([known]))
         assert sorted(found, key=lambda place: place.uid) == orphans
 
     def test_an_orphan_lies_where_its_placement_says(self, store: MaildirStore) -> None:
         place = placement_of(HELLO, 1)
         put(store, (place, HELLO))
         os.rename(store.locate(place), f"{Path(store.locate(place)).parent.parent}/new/{base_name(place)}")
-        assert list(store.settle(RowsOf([]))) == [place]
+        assert list(store.recover(RowsOf([]))) == [place]
         assert store.locate(place).endswith("/cur/" + base_name(place) + ":2,")
 
     def test_what_is_not_what_its_name_says_is_not_yielded(self, store: MaildirStore, path: Path) -> None:
@@ -320,7 +350,7 @@ class TestSettle:
         one.write_bytes(HELLO.replace(b"world", b"wOrld"))
         two.rename(two.with_name(two.name.replace("S=25", "S=26")))
         before = files(path)
-        assert list(MaildirStore(path).settle(RowsOf([]))) == []
+        assert list(MaildirStore(path).recover(RowsOf([]))) == []
         assert files(path) == before
 
     def test_leftovers_of_every_kind_go(self, store: MaildirStore, path: Path) -> None:
@@ -330,34 +360,34 @@ class TestSettle:
         store.spool().close()
         (path / "Maildir/tmp/dovecot-uidlist").write_bytes(b"3 V")
         (path / "spool/notes.txt").write_bytes(b"")
-        assert list(MaildirStore(path).settle(RowsOf([]))) == []
+        assert list(MaildirStore(path).recover(RowsOf([]))) == []
         assert files(path) == ["spool/notes.txt"]
 
     def test_two_files_of_one_message_become_one(self, store: MaildirStore, path: Path) -> None:
         place = placement_of(HELLO, 1)
         put(store, (place, HELLO), (altered(place, flags=frozenset(["\\Seen"])), HELLO))
         put(store, (altered(place, flags=frozenset(["\\Seen"])), HELLO))
-        assert list(MaildirStore(path).settle(RowsOf([place]))) == []
+        assert list(MaildirStore(path).recover(RowsOf([place]))) == []
         assert files(path) == [f"Maildir/cur/{base_name(place)}:2,"]
 
     def test_a_damaged_second_file_is_kept(self, store: MaildirStore, path: Path) -> None:
         place = placement_of(HELLO, 1)
         put(store, (place, HELLO))
         Path(store.locate(place) + "S").write_bytes(b"damaged")
-        assert list(MaildirStore(path).settle(RowsOf([place]))) == []
+        assert list(MaildirStore(path).recover(RowsOf([place]))) == []
         assert (len(files(path)), read(store, place)) == (2, HELLO)
 
     def test_a_copy_of_a_vanished_message_is_not_adopted(self, store: MaildirStore) -> None:
         gone = placement_of(HELLO, 1, present=False)
         put(store, (gone, HELLO), (replace(gone, present=True), HELLO))
-        assert list(store.settle(RowsOf([gone]))) == []
+        assert list(store.recover(RowsOf([gone]))) == []
 
     def test_generations_with_equal_names_are_both_kept(self, store: MaildirStore, path: Path) -> None:
         old, new = placement_of(HELLO, 1, present=False), placement_of(HELLO, 1, generation=2)
         put(store, (old, HELLO), (new, HELLO))
         before = files(path)
         for expected in ([old, new], [new, old]):
-            assert list(MaildirStore(path).settle(RowsOf(expected))) == []
+            assert list(MaildirStore(path).recover(RowsOf(expected))) == []
             assert files(path) == before
 
     def test_one_generation_does_not_take_the_file_of_another(self, store: MaildirStore, path: Path) -> None:
@@ -365,7 +395,7 @@ class TestSettle:
         put(store, (here, HELLO))
         before = files(path)
         for expected in ([removed, here], [here, removed]):
-            assert list(MaildirStore(path).settle(RowsOf(expected))) == []
+            assert list(MaildirStore(path).recover(RowsOf(expected))) == []
             assert files(path) == before
 
     def test_a_copy_among_the_present_messages_goes(self, store: MaildirStore, path: Path) -> None:
@@ -374,11 +404,11 @@ class TestSettle:
         put(store, (other, b"other"), (gone, HELLO))
         before = files(path)
         put(store, (copied, HELLO))
-        assert list(MaildirStore(path).settle(RowsOf([gone, other]))) == []
+        assert list(MaildirStore(path).recover(RowsOf([gone, other]))) == []
         assert files(path) == before
 
     def test_a_missing_message_is_passed_over(self, store: MaildirStore) -> None:
-        assert list(store.settle(RowsOf([placement_of(HELLO, 1)]))) == []
+        assert list(store.recover(RowsOf([placement_of(HELLO, 1)]))) == []
 
 
 class TestControlFiles:
@@ -390,9 +420,9 @@ class TestControlFiles:
 
         def write() -> None:
             again = MaildirStore(path)
-            again.publish(".Sent", (7, 12), places)
-            again.subscribe(["", ".Sent", ".A.b\\2ec"])
-            again.describe(".Sent", b"S\xe9nt", ("Sént\ud800",))
+            again.metadata.write_uidlist(".Sent", (7, 12), places)
+            again.metadata.write_subscriptions(["", ".Sent", ".A.b\\2ec"])
+            again.metadata.write_folder_name(".Sent", b"S\xe9nt", ("Sént\ud800",))
 
         write()
         names = ["Maildir/.Sent/dovecot-uidlist", "Maildir/subscriptions", "Maildir/.Sent/archiver-folder.json"]
@@ -407,7 +437,7 @@ class TestControlFiles:
         assert (described["name"].encode("latin-1"), described["path"]) == (b"S\xe9nt", ["Sént\ud800"])
 
     def test_a_uidnext_that_is_too_low_is_raised(self, store: MaildirStore, path: Path) -> None:
-        store.publish("", (7, 1), [placement_of(HELLO, 9)])
+        store.metadata.write_uidlist("", (7, 1), [placement_of(HELLO, 9)])
         assert (path / "Maildir/dovecot-uidlist").read_text().startswith("3 V7 N10 G")
 
 
@@ -440,8 +470,8 @@ class TestNotWritable:
             with pytest.raises(ArchiveNotWritable, match="No space left on device"):
                 batch.put(placement_of(large, 2), body_of(large))
             batch.abandon()
-            assert list(MaildirStore(small / "archive").settle(RowsOf([placement_of(HELLO, 1)]))) == []
-            assert [place for place, _ in store.found()] == ["Maildir/cur"]
+            assert list(MaildirStore(small / "archive").recover(RowsOf([placement_of(HELLO, 1)]))) == []
+            assert [os.path.dirname(name) for name in message_files(small / "archive")] == ["Maildir/cur"]
 
     def test_a_file_in_the_way(self, path: Path) -> None:
         path.write_bytes(b"")
@@ -459,6 +489,7 @@ _VICTIM = """
 import sys
 from pathlib import Path
 from dataclasses import replace
+from archiver.storage.maildir.metadata import MaildirMetadata
 from archiver.storage.maildir.store import MaildirStore
 from tests.servers.small_disk import fill, mounted
 from tests.contracts.store import placement_of
@@ -482,7 +513,8 @@ while True:
     batch.commit()
     store.move((place, replace(place, present=False)) for place in places[::2])
     for directory in (".F0", ".F1", ".F2"):
-        store.publish(directory, (7, uid), [place for place in places[1::2] if place.directory == directory])
+        present = [place for place in places[1::2] if place.directory == directory]
+        store.metadata.write_uidlist(directory, (7, uid), present)
     uid += 1
     print("went round", flush=True)
 """
@@ -505,19 +537,20 @@ class TestKilled:
                 time.sleep(chance.random() * 0.02)  # the moment of the kill, not a wait for something
                 victim.send_signal(signal.SIGKILL)
             store = MaildirStore(path)
-            count = self._assert_whole(store, path)
-            adopted = list(store.settle(RowsOf([])))
+            count = self._assert_whole(path)
+            adopted = list(store.recover(RowsOf([])))
             assert len(adopted) == count
-            assert list(store.settle(RowsOf(adopted))) == []
+            assert list(store.recover(RowsOf(adopted))) == []
             assert not [file for file in files(path) if "/tmp/" in file or file.startswith("spool/")]
             start = max([start, *(place.uid + 1 for place in adopted)])
         assert start > 20
 
-    def _assert_whole(self, store: MaildirStore, path: Path) -> int:
+    def _assert_whole(self, path: Path) -> int:
         count = 0
-        for directory, name in store.found():
+        for name in message_files(path):
             count += 1
-            told, body = parse_base_name(name.partition(":")[0]), body_of((path / directory / name).read_bytes())
+            base = os.path.basename(name).partition(":")[0]
+            told, body = parse_base_name(base), body_of((path / name).read_bytes())
             assert told is not None
             assert (told.digest, told.size) == (body.digest[:16], body.size)
         for control in path.glob("*/.F*/dovecot-*"):
@@ -592,13 +625,13 @@ class TestServedByDovecot:
                 for uid, own in zip((3, 7, 4000000), flags, strict=True)
             ]
             gone = placement_of(octets, 5, directory, uidvalidity=1000 + number)
-            store.reserve(directory, ["NonJunk", "$Forwarded"])
+            store.metadata.reserve_keywords(directory, ["NonJunk", "$Forwarded"])
             put(store, *((place, octets) for place in [*places, gone]))
             store.move([(gone, replace(gone, present=False))])
-            store.publish(directory, (1000 + number, 5000000), places)
-            store.describe(directory, raw, folder_path(raw, "/"))
+            store.metadata.write_uidlist(directory, (1000 + number, 5000000), places)
+            store.metadata.write_folder_name(directory, raw, folder_path(raw, "/"))
             expected += [(name, place, sorted(place.flags)) for place in places]
-        store.subscribe([directories[name] for name in self.NAMES[::2]])
+        store.metadata.write_subscriptions([directories[name] for name in self.NAMES[::2]])
         self.serve(path, root)
 
         subscribed = self.doveadm(root, "mailbox", "list", "-s").splitlines()[1:]
@@ -622,7 +655,7 @@ class TestServedByDovecot:
         store = MaildirStore(path)
         place = placement_of(HELLO, 3, flags=["\\Seen", "k"])
         put(store, (place, HELLO))
-        store.publish("", (7, 9), [place])
+        store.metadata.write_uidlist("", (7, 9), [place])
         self.serve(path, root)
         before = (root / "Maildir/dovecot-uidlist").read_bytes()
         self.doveadm(root, "fetch", "uid", "ALL")

@@ -24,7 +24,9 @@ from archiver.storage.bucket.pack_format import TAIL_OCTETS, pack_key
 from archiver.storage.bucket.prefetch import SMALL_OCTETS
 from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.store import (
+    Names,
     OpenStore,
+    PrefetchContract,
     RowsOf,
     StoreContract,
     octets_of,
@@ -93,10 +95,15 @@ def on_radosgw(radosgw: RadosGateway, placed: Callable[[Endpoint], Place]) -> Pl
     return placed(radosgw.http)
 
 
-class TestPackStore(StoreContract):
+class TestPackStore(StoreContract, PrefetchContract):
     @pytest.fixture
     def open_store(self, place: Place) -> OpenStore:
         return place.archive.open
+
+    @pytest.fixture
+    def names(self, place: Place) -> Names:
+        bucket = place.archive.bucket
+        return lambda: [each.key for under in ("messages/", "packs/") for each in bucket.list(under)]
 
     def test_an_audit_finds_what_no_row_names(self, open_store: OpenStore) -> None:
         """In a pack it may stay: packs are as they were written."""
@@ -121,7 +128,7 @@ class TestEveryOctet:
         messages = [(placement_of(each.octets, uid), each.octets) for uid, each in enumerate(corpora, 1)]
         put(place.archive.open(below), *messages)
         store = place.archive.open(below)
-        store.foresee([placement for placement, _ in messages])
+        store.prefetch([placement for placement, _ in messages])
         for (placement, octets), each in zip(messages, corpora, strict=True):
             assert read(store, placement) == octets, each.name
 
@@ -206,7 +213,7 @@ def test_what_a_crash_left_is_used(place: Place) -> None:
     (pack,) = place.keys("packs/")
     assert [type(each) for each in place.audit([])] == [Stray]
     store = place.archive.open()
-    assert list(store.settle(place.archive.catalog)) == []
+    assert list(store.recover(place.archive.catalog)) == []
     put(store, *messages[::-1])
     assert place.keys("") == [pack]
     assert [read(place.archive.open(), placement) for placement, _ in messages[::50]] == [

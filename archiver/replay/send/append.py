@@ -85,7 +85,8 @@ class Sender:
             self._fact(IntentFact(self.target.number, self.since, keys, self.context.control.now()))
         self.flush()
         self._waiting.extend(groups(sendable, self.target.job.alone))
-        self.context.store.foresee([each.placement for each in sendable])
+        if self.context.prefetch is not None:
+            self.context.prefetch.prefetch([each.placement for each in sendable])
         try:
             self._work_off()
             self.since = max([self.since, *(uid + 1 for uid in self.claimed)])

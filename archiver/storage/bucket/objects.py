@@ -18,7 +18,7 @@ from archiver.errors import IntegrityError
 from archiver.facts.archive import Fact
 from archiver.mail.model import Body, Digest, Placement
 from archiver.storage.audit import Audited
-from archiver.storage.bucket.keys import MESSAGES, message_key
+from archiver.storage.bucket.keys import message_key
 from archiver.storage.bucket.objects_audit import audit_elsewhere, audit_objects
 from archiver.storage.bucket.port import Bucket, Octets
 from archiver.storage.bucket.prefetch import SMALL_OCTETS, ReadAhead, Request
@@ -33,7 +33,7 @@ _REMEMBERED = 200_000  # digests known to be there: 64 octets each
 
 
 class ObjectStore:
-    """A MessageStore in `bucket`; what is too large for memory is spooled below `path`, which is local.
+    """A MessageStore and Prefetch in `bucket`; what is too large for memory is spooled below `path`, on this disk.
 
     `connections` objects are on their way at once. Threads may share it; a fork has connections of its own.
     """
@@ -62,13 +62,13 @@ class ObjectStore:
         octets = self._ahead.take(placement.digest)
         return self.read(placement) if octets is None else io.BytesIO(octets)
 
-    def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
+    def missing(self, placements: Sequence[Placement]) -> Collection[Digest]:
         """Those that are not there with their size, looked for side by side."""
         looks = {each.digest: self.threads.submit(partial(self.require, each)) for each in placements}
         wait(looks.values())
-        return {digest for digest, look in looks.items() if _is_lacking(look)}
+        return {digest for digest, look in looks.items() if _is_missing(look)}
 
-    def foresee(self, placements: Sequence[Placement]) -> None:
+    def prefetch(self, placements: Sequence[Placement]) -> None:
         """These are opened next, in this order: small ones are fetched side by side while the first are used."""
         self._ahead.expect(map(self.request, filter(is_small, placements)))
 
@@ -82,13 +82,7 @@ class ObjectStore:
 
         return Request({placement.digest: placement.size}, fetch)
 
-    def found(self) -> Iterator[tuple[str, str]]:
-        """(`messages/ab`, object name) of every message."""
-        for each in self._bucket.list(MESSAGES):
-            directory, _, name = each.key.rpartition("/")
-            yield directory, name
-
-    def place(self, placement: Placement) -> str:
+    def display_path(self, placement: Placement) -> str:
         """The message's URL."""
         return self._bucket.place(message_key(placement.digest))
 
@@ -97,7 +91,7 @@ class ObjectStore:
         yield from audit_objects(self._bucket, rows.by_digest(), reads, self.threads.submit, 2 * self._connections)
         yield from audit_elsewhere(self._bucket)
 
-    def mend(self, damaged: Sequence[Placement]) -> ObjectBatch:
+    def rewrite_batch(self, damaged: Sequence[Placement]) -> ObjectBatch:
         """A batch that overwrites objects."""
 
         def replace(digest: Digest, size: int, octets: Octets, *, likely: bool = False) -> None:
@@ -105,7 +99,7 @@ class ObjectStore:
 
         return ObjectBatch(self.threads, replace, self.require)
 
-    def settle(self, rows: Rows) -> Iterator[Placement]:
+    def recover(self, rows: Rows) -> Iterator[Placement]:
         """Nothing is half-written in a bucket, and nothing is where it should not be.
 
         Objects without a fact tell no folder and no UID. They are found again by their digest when the message is
@@ -115,18 +109,6 @@ class ObjectStore:
             for leftover in (self._path / SPOOL).glob("*"):
                 leftover.unlink(missing_ok=True)
         return iter(())
-
-    def reserve(self, directory: str, keywords: Sequence[str]) -> None:
-        """Keywords are facts."""
-
-    def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
-        """So are names."""
-
-    def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
-        """No server serves a bucket."""
-
-    def subscribe(self, directories: Sequence[str]) -> None:
-        """Subscriptions are facts."""
 
     def spool(self) -> BinaryIO:
         """A new, private, empty local file for a message too large for memory."""
@@ -160,13 +142,13 @@ class ObjectStore:
         facts = self._bucket.look(message_key(placement.digest))
         if facts is None or facts.size != placement.size:
             raise IntegrityError(
-                f"{self.place(placement)}: its octets are not in the bucket",
+                f"{self.display_path(placement)}: its octets are not in the bucket",
                 hint="`archiver verify` lists what is missing, `archiver repair` fetches it again",
             )
         self._remember(placement.digest)
 
     def read(self, placement: Placement) -> BinaryIO:
-        """The message's octets, foreseen or not."""
+        """The message's octets, straight from the bucket."""
         return self._bucket.read(message_key(placement.digest))
 
     def _remember(self, digest: Digest) -> None:
@@ -174,7 +156,7 @@ class ObjectStore:
             self._there.add(digest)
 
 
-def _is_lacking(look: Future[None]) -> bool:
+def _is_missing(look: Future[None]) -> bool:
     try:
         look.result()
     except IntegrityError:
@@ -233,7 +215,7 @@ class ObjectBatch:
         self._required.discard(body.digest)
 
     def link(self, placement: Placement, twin: Placement) -> None:
-        """The octets have to be there already; whether they are is told by `commit`."""
+        """The octets have to be there already; `commit` raises if they are not."""
         if twin.digest not in self._under_way:
             self._under_way[twin.digest] = self._threads.submit(lambda: self._require(twin))
             self._required.add(twin.digest)

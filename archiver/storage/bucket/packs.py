@@ -26,8 +26,8 @@ _LOOKED_UP = 500
 
 
 class PackStore:
-    """A MessageStore of packs and objects. `frames` tells where the archive has packed messages. Those smaller than
-    `below` octets are packed; with 0 none is, and the packs there are can still be read. Threads may share it; a
+    """A MessageStore and Prefetch of packs and objects. `frames` says where packed messages lie. Messages smaller
+    than `below` octets are packed; with 0 none is, and packs that exist can still be read. Threads may share it; a
     fork has connections of its own."""
 
     def __init__(self, bucket: Bucket, objects: ObjectStore, frames: FramesOf, below: int = SMALL_OCTETS) -> None:
@@ -59,13 +59,13 @@ class PackStore:
             octets = self._packs.read(frame, placement.digest, placement.size)
         return io.BytesIO(octets)
 
-    def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
+    def missing(self, placements: Sequence[Placement]) -> Collection[Digest]:
         """Those whose packs are not there, or are cut short, and those whose objects are not."""
         frames = self._frames({each.digest for each in placements})
-        objects = self._objects.lacking([each for each in placements if each.digest not in frames])
+        objects = self._objects.missing([each for each in placements if each.digest not in frames])
         return {*objects, *frames.keys()} - self._packs.holding(frames)
 
-    def foresee(self, placements: Sequence[Placement]) -> None:
+    def prefetch(self, placements: Sequence[Placement]) -> None:
         """These are opened next, in this order: neighbours in a pack are fetched by one request."""
         self._ahead.expect(self._requests(filter(is_small, placements)))
 
@@ -79,49 +79,30 @@ class PackStore:
             requests += [self._objects.request(each) for each in some if each.digest not in frames]
             yield from sorted(requests, key=lambda request: min(order[digest] for digest in request.sizes))
 
-    def found(self) -> Iterator[tuple[str, str]]:
-        """(`packs/ab`, object name) of every pack, then every message that is an object."""
-        for each in self._packs.listed():
-            directory, _, name = each.key.rpartition("/")
-            yield directory, name
-        yield from self._objects.found()
-
-    def place(self, placement: Placement) -> str:
+    def display_path(self, placement: Placement) -> str:
         """The pack's URL and the octets there, or the URL of the message's own object."""
         frame = self._frame(placement)
-        return self._packs.place_in(frame) if frame else self._objects.place(placement)
+        return self._packs.place_in(frame) if frame else self._objects.display_path(placement)
 
     def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
         """The packs by one listing, their messages as they lie there, then those that are objects."""
         return audit_packs(self._bucket, self._packs, self._objects.threads, rows, reads)
 
-    def mend(self, damaged: Sequence[Placement]) -> PackBatch:
-        """A batch that packs anew what lies in packs, and overwrites objects."""
+    def rewrite_batch(self, damaged: Sequence[Placement]) -> PackBatch:
+        """A batch that packs again what lies in packs, and overwrites objects."""
         return PackBatch(
             self._packs,
-            self._objects.mend(damaged),
+            self._objects.rewrite_batch(damaged),
             self._frames,
             self._objects.threads,
             below=0,
             anew=True,
         )
 
-    def settle(self, rows: Rows) -> Iterator[Placement]:
+    def recover(self, rows: Rows) -> Iterator[Placement]:
         """Look into the packs that no fact names, so that what is in them is used when it is put again."""
         self._packs.find_orphans({pack for pack, _ in rows.packs()})
-        return self._objects.settle(rows)
-
-    def reserve(self, directory: str, keywords: Sequence[str]) -> None:
-        """Keywords are facts."""
-
-    def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
-        """So are names."""
-
-    def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
-        """No server serves a bucket."""
-
-    def subscribe(self, directories: Sequence[str]) -> None:
-        """Subscriptions are facts."""
+        return self._objects.recover(rows)
 
     def spool(self) -> BinaryIO:
         """A new, private, empty local file for a message too large for memory."""

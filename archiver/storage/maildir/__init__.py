@@ -2,7 +2,8 @@
 
 store      the adapter
 batch      messages written and made durable together
-tree       its folders: made on demand, with keywords and subscriptions
+metadata   names, keywords, UIDs and subscriptions, for the programs that read it
+tree       its folders, made on demand
 format     pure: file names, directories, dovecot-uidlist, dovecot-keywords
 lookup     a message's file when it is not where it is expected
 moving     files moved so that a power cut never finds them in neither directory

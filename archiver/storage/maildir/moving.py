@@ -15,10 +15,9 @@ _NO_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EM
 
 
 class Moves:
-    """Moves that are made durable together by `settle`. Belongs to one thread.
+    """Moves that are made durable together by `finish`. Belongs to one thread.
 
-    Until then a file that goes to another directory has both names; whoever finds them so after a crash may move it
-    again.
+    Until then a file that goes to another directory has both names; if a crash leaves it so, it may be moved again.
     """
 
     def __init__(self, tree: MaildirTree) -> None:
@@ -42,7 +41,7 @@ class Moves:
             _rename(source, target)
         elif self._tree.durability == "none" or not self._linked(source, target):
             if new in self._renamed_from or old in self._renamed_to:
-                self.settle()  # NOTE: else there may be no order of syncs in which every new name comes first
+                self.finish()  # NOTE: else there may be no order of syncs in which every new name comes first
             _rename(source, target)
             self._renamed_from.add(old)
             self._renamed_to.add(new)
@@ -60,7 +59,7 @@ class Moves:
             return error.errno == errno.EEXIST and os.path.samefile(source, target)
         return True
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Make all of it durable, the new names before the old ones go."""
         self._tree.sync(self._entered - self._renamed_from)
         self._tree.sync(self._entered & self._renamed_from)

@@ -52,7 +52,7 @@ def _entries(directory: str) -> list[str]:
         return []
 
 
-class Settling:
+class Recovery:
     """One listing of both trees, from which expected messages are taken away; what is left was not expected.
 
     It holds the names of all files: about 250 octets for each message.
@@ -81,7 +81,7 @@ class Settling:
         # NOTE: after all others: what lies in the other tree may be the same message of another generation.
         for placement in elsewhere:
             self._bring(placement)
-        self._moves.settle()
+        self._moves.finish()
 
     def _place(self, placement: Placement) -> bool:
         """Bring a message of the expected folder to its name; False if it is not in that folder."""
@@ -133,7 +133,7 @@ class Settling:
                     target = self._tree.expected(placement)
                     if path != target:
                         self._moves.move(path, target)
-                        self._moves.settle()
+                        self._moves.finish()
                     yield placement
 
     def _adoptable(self, name: str, base: str, rest: str) -> Placement | None:

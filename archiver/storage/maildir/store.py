@@ -9,30 +9,22 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from archiver.errors import IntegrityError
-from archiver.mail.model import Digest, Placement
+from archiver.mail.model import Placement
 from archiver.storage.audit import Audited
 from archiver.storage.files import Durability, Writing, private_file
 from archiver.storage.maildir.audit import audit
 from archiver.storage.maildir.batch import MaildirBatch
-from archiver.storage.maildir.format import (
-    FOLDER_FILE,
-    PRESENT,
-    SUBSCRIPTIONS_FILE,
-    UIDLIST_FILE,
-    folder_name,
-    format_folder,
-    format_subscriptions,
-    format_uidlist,
-)
+from archiver.storage.maildir.format import folder_name
 from archiver.storage.maildir.lookup import Listing
+from archiver.storage.maildir.metadata import MaildirMetadata
 from archiver.storage.maildir.moving import Moves
-from archiver.storage.maildir.recover import SPOOL, SPOOL_PREFIX, SPOOL_SUFFIX, Settling, clear_leftovers
+from archiver.storage.maildir.recover import SPOOL, SPOOL_PREFIX, SPOOL_SUFFIX, Recovery, clear_leftovers
 from archiver.storage.maildir.tree import MaildirTree
 from archiver.storage.port import Rows
 
@@ -40,7 +32,8 @@ _CHUNK = 1000
 
 
 class MaildirStore:
-    """A MessageStore below `path`; directories are made when first needed, files 0600, directories 0700.
+    """A MessageStore below `path`; directories are made when first needed, files 0600, directories 0700. Its
+    `metadata` writes what servers read beside the messages.
 
     `durability`: "batch" syncs the file system once for each batch, "file" every file by itself, "none" leaves it
     to the system. Whatever it is, a file seen in `cur` was written completely before it got there, unless the
@@ -51,6 +44,7 @@ class MaildirStore:
         self._tree = MaildirTree(os.path.abspath(path), durability)
         self._writing = Writing(self._tree.root)
         self._listing = Listing(self._tree, steady=False)
+        self.metadata = MaildirMetadata(self._tree)
 
     def batch(self) -> MaildirBatch:
         """Begin a batch."""
@@ -75,9 +69,9 @@ class MaildirStore:
                             self._move(old, new, listing, moves_made)
                         except IntegrityError as error:
                             missing = missing or error
-                    moves_made.settle()
+                    moves_made.finish()
             finally:
-                moves_made.settle()
+                moves_made.finish()
         if missing is not None:
             raise missing
 
@@ -103,13 +97,6 @@ class MaildirStore:
             except FileNotFoundError:
                 return open(self.locate(placement), "rb")
 
-    def lacking(self, placements: Sequence[Placement]) -> Collection[Digest]:
-        """A link tells at once."""
-        return ()
-
-    def foresee(self, placements: Sequence[Placement]) -> None:
-        """A disk reads ahead by itself."""
-
     def locate(self, placement: Placement) -> str:
         """The path of the message's file, under whatever flags and in whichever tree it is.
 
@@ -119,12 +106,7 @@ class MaildirStore:
         path = self._tree.expected(placement)
         return path if os.path.lexists(path) else self._listing.find(placement)
 
-    def found(self) -> Iterator[tuple[str, str]]:
-        """(`Maildir/.Sent/cur`, file name) of every message file, vanished ones too."""
-        for name in self._tree.names():
-            yield from ((f"{name}/{sub}", file) for sub, file in self._tree.folder(name).files())
-
-    def place(self, placement: Placement) -> str:
+    def display_path(self, placement: Placement) -> str:
         """The path of the message's file relative to the archive, as it should be."""
         return os.path.relpath(self._tree.expected(placement), self._tree.root)
 
@@ -133,7 +115,7 @@ class MaildirStore:
         with self._writing:
             yield from audit(self._tree, rows, reads, self.open)
 
-    def mend(self, damaged: Sequence[Placement]) -> MaildirBatch:
+    def rewrite_batch(self, damaged: Sequence[Placement]) -> MaildirBatch:
         """A batch whose files are renamed over those that are there, wherever a mail program renamed these to."""
         try:
             self.move((each, each) for each in damaged)
@@ -141,7 +123,7 @@ class MaildirStore:
             pass  # some are missing
         return self.batch()
 
-    def settle(self, rows: Rows) -> Iterator[Placement]:
+    def recover(self, rows: Rows) -> Iterator[Placement]:
         """Bring messages to their expected places and clear leftovers, before returning; then yield what was not
         expected and is what its name says. Other files are left alone.
 
@@ -149,36 +131,13 @@ class MaildirStore:
         """
         with self._writing:
             clear_leftovers(self._tree)
-            settling = Settling(self._tree)
-            settling.place(rows.placements())
-        return self._unexpected(settling)
+            recovery = Recovery(self._tree)
+            recovery.place(rows.placements())
+        return self._unexpected(recovery)
 
-    def _unexpected(self, settling: Settling) -> Iterator[Placement]:
+    def _unexpected(self, recovery: Recovery) -> Iterator[Placement]:
         with self._writing:
-            yield from settling.unexpected()
-
-    def reserve(self, directory: str, keywords: Sequence[str]) -> None:
-        """Give keywords their letters in this order; those that have one keep it, those beyond `z` get none."""
-        with self._writing:
-            self._tree.made(_present(directory)).reserve(keywords)
-
-    def describe(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
-        """Write the folder's true name into its directory."""
-        with self._writing:
-            self._tree.made(_present(directory)).write(FOLDER_FILE, format_folder(raw, path).encode("ascii"))
-
-    def publish(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
-        """Write the folder's `dovecot-uidlist`, if it differs, so that Dovecot serves it with the same UIDs."""
-        uidvalidity, uidnext = status
-        uidlist = format_uidlist(directory, uidvalidity, uidnext, uids)
-        with self._writing:
-            self._tree.made(_present(directory)).write(UIDLIST_FILE, uidlist)
-            self._tree.sync(())
-
-    def subscribe(self, directories: Sequence[str]) -> None:
-        """Write the list of subscribed folders, if it differs."""
-        with self._writing:
-            self._tree.made(PRESENT).write(SUBSCRIPTIONS_FILE, format_subscriptions(directories).encode("ascii"))
+            yield from recovery.unexpected()
 
     def spool(self) -> BinaryIO:
         """A new, private, empty file for a message too large for memory, on the store's own file system."""
@@ -188,7 +147,3 @@ class MaildirStore:
             self._tree.watched()  # before what is written there becomes a message's file
             self._tree.make_directory(SPOOL)
             return private_file(name)
-
-
-def _present(directory: str) -> str:
-    return f"{PRESENT}/{directory}" if directory else PRESENT

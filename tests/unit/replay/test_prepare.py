@@ -51,7 +51,7 @@ class Shelf:
         self.opened += 1
         return cast(BinaryIO, _InPieces(self.octets, self.pieces))
 
-    def place(self, placement: Placement) -> str:
+    def display_path(self, placement: Placement) -> str:
         return f"cur/{placement.uid}"
 
 
@@ -141,7 +141,7 @@ def test_what_is_not_what_was_stored_is_not_sent(found: bytes) -> None:
 def test_what_is_not_there_is_not_sent() -> None:
     class Empty(Shelf):
         def open(self, placement: Placement) -> BinaryIO:
-            raise IntegrityError(f"{self.place(placement)}: not there")
+            raise IntegrityError(f"{self.display_path(placement)}: not there")
 
     with pytest.raises(IntegrityError, match="not there"):
         prepare(cast(MessageStore, Empty(b"")), outgoing(), OPEN)

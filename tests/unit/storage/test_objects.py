@@ -14,15 +14,28 @@ from archiver.mail.model import Digest, Placement
 from archiver.storage.audit import Fault, Looked, Stray
 from archiver.storage.bucket.keys import digest_of_key, message_key
 from archiver.storage.bucket.objects import ObjectStore
-from tests.contracts.store import HELLO, OpenStore, RowsOf, StoreContract, octets_of, placement_of, places_of
+from tests.contracts.store import (
+    HELLO,
+    Names,
+    OpenStore,
+    PrefetchContract,
+    RowsOf,
+    StoreContract,
+    octets_of,
+    placement_of,
+    places_of,
+)
 from tests.memory_bucket import MemoryBucket
 
 
-class TestObjectStore(StoreContract):
+class TestObjectStore(StoreContract, PrefetchContract):
     @pytest.fixture
-    def open_store(self, tmp_path: Path) -> OpenStore:
-        bucket = MemoryBucket()
+    def open_store(self, bucket: MemoryBucket, tmp_path: Path) -> OpenStore:
         return lambda: ObjectStore(bucket, tmp_path, 4)
+
+    @pytest.fixture
+    def names(self, bucket: MemoryBucket) -> Names:
+        return lambda: sorted(bucket.objects)
 
 
 @pytest.fixture

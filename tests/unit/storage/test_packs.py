@@ -22,7 +22,9 @@ from archiver.storage.bucket.pack_format import TAIL_OCTETS, pack_key
 from archiver.storage.bucket.prefetch import SMALL_OCTETS
 from archiver.storage.port import MessageStore
 from tests.contracts.store import (
+    Names,
     OpenStore,
+    PrefetchContract,
     RowsOf,
     StoreContract,
     octets_of,
@@ -48,10 +50,14 @@ def archive(bucket: MemoryBucket, tmp_path: Path) -> Iterator[RecordedPacks]:
     archive.catalog.close()
 
 
-class TestPackStore(StoreContract):
+class TestPackStore(StoreContract, PrefetchContract):
     @pytest.fixture(params=[SMALL_OCTETS, 10, 0], ids=["packs", "both", "objects"])
     def open_store(self, archive: RecordedPacks, request: pytest.FixtureRequest) -> OpenStore:
         return lambda: archive.open(request.param)
+
+    @pytest.fixture
+    def names(self, bucket: MemoryBucket) -> Names:
+        return lambda: sorted(bucket.objects)
 
     def test_an_audit_finds_what_no_row_names(self, open_store: OpenStore) -> None:
         """In a pack it may stay: packs are as they were written."""
@@ -215,7 +221,7 @@ class TestReading:
         put(archive.open(), *messages)
         store = archive.open()
         bucket.requests.clear()
-        store.foresee([place for place, _ in messages])
+        store.prefetch([place for place, _ in messages])
         assert [read(store, place) for place, _ in messages] == [octets for _, octets in messages]
         assert bucket.requests["read"] <= 3
 
@@ -228,7 +234,7 @@ class TestReading:
         random.Random(1).shuffle(messages)
         store = archive.open()
         bucket.requests.clear()
-        store.foresee([place for place, _ in messages])
+        store.prefetch([place for place, _ in messages])
         assert [read(store, place) for place, _ in messages] == [octets for _, octets in messages]
         assert bucket.requests["read"] < 80
 
@@ -236,10 +242,10 @@ class TestReading:
         messages = small(200, 100_000)
         put(archive.open(), *messages)
         store = archive.open()
-        store.foresee([place for place, _ in messages])
+        store.prefetch([place for place, _ in messages])
         for place, octets in [messages[150], messages[3], messages[3], messages[199]]:
             assert read(store, place) == octets
-        store.foresee([messages[0][0]])
+        store.prefetch([messages[0][0]])
         assert read(store, messages[1][0]) == messages[1][1]
 
     def test_what_is_foreseen_no_more_is_not_fetched(self, archive: RecordedPacks, bucket: MemoryBucket) -> None:
@@ -254,9 +260,9 @@ class TestReading:
             assert others.wait(10)
 
         bucket.before = wait
-        store.foresee([place for place, _ in messages])
+        store.prefetch([place for place, _ in messages])
         assert first.wait(10)
-        store.foresee([messages[30][0]])
+        store.prefetch([messages[30][0]])
         others.set()
         assert read(store, messages[30][0]) == messages[30][1]
         assert bucket.requests["read"] == 2
@@ -270,7 +276,7 @@ class TestReading:
         for foreseen in (True, False):
             store = archive.open()
             if foreseen:
-                store.foresee([place for place, _ in messages])
+                store.prefetch([place for place, _ in messages])
             outcomes = [outcome(store, place) for place, _ in messages]
             assert outcomes.count("damaged") == 1
             assert [each for each in outcomes if each != "damaged"] == [
@@ -340,7 +346,7 @@ class TestDamage:
         place = messages[0][0]
         frame = archive.catalog.frames([place.digest])[place.digest]
         expected = f"s3://memory/{pack} octets 24-{24 + frame.length - 1}"
-        assert archive.open().place(place) == expected
+        assert archive.open().display_path(place) == expected
 
 
 class TestAudit:
@@ -470,7 +476,7 @@ class TestAfterACrash:
         self.crashed(archive, lost)
         there = set(bucket.objects)
         store = archive.open()
-        assert list(store.settle(archive.catalog)) == []
+        assert list(store.recover(archive.catalog)) == []
         bucket.requests.clear()
         put(store, *lost[::-1])
         assert set(bucket.objects) == there
@@ -484,7 +490,7 @@ class TestAfterACrash:
         lost = small(10)
         self.crashed(archive, lost)
         store = archive.open()
-        store.settle(archive.catalog)
+        store.recover(archive.catalog)
         put(store, *lost[:4], *small(2, first=11))
         assert set(archive.catalog.frames([place.digest for place, _ in lost])) == {
             place.digest for place, _ in lost[:4]
@@ -500,7 +506,7 @@ class TestAfterACrash:
         (orphan,) = set(bucket.objects) - before
         flip(bucket, orphan, at=500)
         store = archive.open()
-        store.settle(archive.catalog)
+        store.recover(archive.catalog)
         put(store, *lost)
         assert [read(archive.open(), place) for place, _ in lost] == [octets for _, octets in lost]
         assert len(bucket.objects) == 3
@@ -522,7 +528,7 @@ class TestAfterACrash:
             bucket.objects[pack_key(Digest(hashlib.sha256(left).hexdigest()))] = (left, modified)
         bucket.objects["packs/notes.txt"] = (b"mine", modified)
         store = archive.open()
-        store.settle(archive.catalog)
+        store.recover(archive.catalog)
         put(store, *small(1, first=77), *lost)
         assert [read(archive.open(), place) for place, _ in lost] == [octets for _, octets in lost]
 

@@ -135,7 +135,7 @@ def test_what_any_segment_named_stays_although_no_row_is_left(archive: RecordedP
     other = body_of(b"Subject: other\r\n\r\n")
     archive.recorder.write([altered(stored(3), digest=other.digest, size=other.size)])
     (pack,) = [pack for pack, _ in archive.catalog.packs()]
-    batch = archive.open().mend([placement_of(OCTETS[1], 1)])
+    batch = archive.open().rewrite_batch([placement_of(OCTETS[1], 1)])
     batch.put(placement_of(OCTETS[1], 1), body_of(OCTETS[1]))
     batch.commit()
     bucket.now += WEEK
