@@ -73,7 +73,8 @@ class ImapDestination:
 
     def list_folders(self) -> DestinationFolders:
         listing = list_everything(self._session, self._abilities, cautious=False)
-        limits = [int(found[1]) for each in self.capabilities if (found := _LIMIT.fullmatch(each))]
+        found = filter(None, map(_LIMIT.fullmatch, self.capabilities))
+        limits = [limit for each in found if (limit := number(each[1].encode())) is not None]
         return DestinationFolders(
             listed=listing.folders,
             prefix=listing.prefix,
@@ -88,8 +89,10 @@ class ImapDestination:
         if "QUOTA" not in self._abilities:
             return None
         (reply,) = self._session.flight(b'GETQUOTAROOT "INBOX"')
-        found = [_STORAGE.search(quota[1]) for each in reply.untagged if (quota := _QUOTA.match(each.text))]
-        free = [1024 * max(0, int(storage[2]) - int(storage[1])) for storage in found if storage]
+        quotas = filter(None, (_QUOTA.match(each.text) for each in reply.untagged))
+        storages = filter(None, (_STORAGE.search(each[1]) for each in quotas))
+        said = [(number(each[1]), number(each[2])) for each in storages]
+        free = [1024 * max(0, most - used) for used, most in said if used is not None and most is not None]
         return min(free, default=None)
 
     def create(self, raw: bytes, use: str | None) -> None:

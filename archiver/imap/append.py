@@ -9,7 +9,6 @@ imaplib's and imapclient's own `append` are not used: they rewrite bare CR and L
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,16 +19,13 @@ from archiver.facts.replica import Appended, AppendMessage
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import Session
-from archiver.imap.tokens import quote
-from archiver.mail.uidset import parse_uid_ranges
+from archiver.imap.tokens import parse_appenduid, quote
 
 #: A larger message waits for the server's go-ahead, so that it is not sent if the server refuses it.
 LARGE_OCTETS = 4 << 20
 
 _BUFFER_OCTETS = 256 << 10
 _LITERAL_MINUS = 4096  # RFC 7888 section 5
-_APPENDUID = re.compile(rb"\A\[APPENDUID (\d+) ([\d:,]+)\]", re.IGNORECASE)
-_MOST_APPENDED = 10_000
 
 
 @dataclass(slots=True)
@@ -108,7 +104,7 @@ class AppendStream:
     def _appenduid(self, reply: bytes) -> tuple[int, tuple[int, ...]] | None:
         """The UIDVALIDITY and the UIDs from APPENDUID. Those of a server that does not offer UIDPLUS are
         ignored."""
-        return _appenduid(reply) if "UIDPLUS" in self.abilities else None
+        return parse_appenduid(reply) if "UIDPLUS" in self.abilities else None
 
     def _tagged(self, group: list[_Command], messages: Sequence[AppendMessage]) -> bytes:
         tag = self.session.new_tag()
@@ -207,17 +203,3 @@ class AppendStream:
         if go_ahead and tag[:1] == b"+":
             return True
         raise not_imap(response.text, self.session.where)
-
-
-def _appenduid(reply: bytes) -> tuple[int, tuple[int, ...]] | None:
-    """UIDVALIDITY and UIDs from APPENDUID (RFC 4315 section 3). None if there is none, or if it cannot be true."""
-    found = _APPENDUID.match(reply.partition(b" ")[2])
-    if found is None:
-        return None
-    try:
-        ranges = parse_uid_ranges(found[2])
-    except ValueError:
-        return None
-    if len(found[1]) > 10 or sum(map(len, ranges)) > _MOST_APPENDED:
-        return None
-    return int(found[1]), tuple(uid for each in ranges for uid in each)

@@ -36,6 +36,7 @@ _GOODBYE_SECONDS = 10.0
 
 #: A status response ends with text for people. If that ends with "{5}", no literal follows.
 _STATUS = re.compile(rb"\A(?:\+|\S+ (?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
+_LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n\Z")
 _NUMBERS = re.compile(rb"\A\* (?:E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
 
@@ -317,10 +318,8 @@ class Session(IMAPClient):  # type: ignore[misc]
 
 def _literal_size(line: bytes) -> int | None:
     """The size of the literal that the end of a line announces; None if there is none."""
-    if not line.endswith(b"}\r\n"):
-        return None
-    digits = line[line.rfind(b"{") + 1 : -3].rstrip(b"+")
-    return number(digits) if digits.isdigit() else None
+    found = _LITERAL.search(line)
+    return number(found[1]) if found else None
 
 
 def _finish(rest: bytes, untagged: list[Response]) -> Reply:

@@ -20,12 +20,14 @@ _EXTENDED = re.compile(rb'\A(\S+) \(+"?(?:CHILDINFO|OLDNAME)', re.IGNORECASE)
 _STATUS = re.compile(rb"\A\* STATUS (.*) \(([^()]*(?:\([^()]*\)[^()]*)*)\)\s*\Z", re.IGNORECASE | re.DOTALL)
 _STATUS_ITEM = re.compile(rb"\b(MESSAGES|UIDNEXT|UIDVALIDITY|HIGHESTMODSEQ|SIZE)\s+(\d+)", re.IGNORECASE)
 _NAMESPACE = re.compile(rb'\A\* NAMESPACE \(\(("(?:[^"\\]|\\.)*") (NIL|"(?:[^"\\]|\\.)*")', re.IGNORECASE)
+_APPENDUID = re.compile(rb"\A\[APPENDUID (\d+) ([\d:,]+)\]", re.IGNORECASE)
 _UNSAFE = re.compile(rb"[\x00\r\n\x80-\xff]")
 
 _LINE_OCTETS = 900  # UW and Yahoo accept about 1,000 octets a line
 HIGHEST_UID = 2**32 - 1  # RFC 3501 section 2.3.1.1
 HIGHEST = 2**63 - 1  # RFC 7162 section 7; also the largest integer of a database
 _VANISHED_AT_ONCE = 200_000
+_MOST_APPENDED = 10_000
 
 
 #: Stands in a response's text for the literal that is the message.
@@ -160,6 +162,17 @@ def parse_vanished(response: Response) -> tuple[bool, frozenset[int]] | None:
     if not found or not ranges or sum(map(len, ranges)) > _VANISHED_AT_ONCE:
         return None
     return bool(found[1]), frozenset(chain.from_iterable(ranges))
+
+
+def parse_appenduid(reply: bytes) -> tuple[int, tuple[int, ...]] | None:
+    """UIDVALIDITY and UIDs from APPENDUID (RFC 4315 section 3) in the reply to an APPEND. None if there is none, or
+    if it cannot be true."""
+    found = _APPENDUID.match(reply.partition(b" ")[2])
+    uidvalidity = number(found[1], HIGHEST_UID) if found else None
+    ranges = _uid_ranges(found[2]) if found else []
+    if uidvalidity is None or not ranges or sum(map(len, ranges)) > _MOST_APPENDED:
+        return None
+    return uidvalidity, tuple(uid for each in ranges for uid in each)
 
 
 def _uid_ranges(text: bytes) -> list[range]:

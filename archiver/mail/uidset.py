@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+_MOST_DIGITS = 10  # of 2**32 - 1
+
 
 def format_uid_set(uids: Iterable[int], limit_octets: int = 8000) -> Iterator[str]:
     """`uids` as ascending compressed ranges, in pieces of at most `limit_octets` (but at least one range each)."""
@@ -52,13 +54,13 @@ def parse_uid_ranges(text: bytes) -> list[range]:
     """The ranges of a set, each ascending, without counting through them.
 
     Raises:
-        ValueError: not a set of numbers.
+        ValueError: not a set of numbers, or one of them has more digits than a UID can have.
     """
     text = text.strip()
     ranges = []
     for part in text.split(b",") if text else ():
         first, colon, last = part.partition(b":")
-        if not first.isdigit() or (colon and not last.isdigit()):
+        if not first.isdigit() or (colon and not last.isdigit()) or max(len(first), len(last)) > _MOST_DIGITS:
             raise ValueError(f"not a set of UIDs: {text[:80]!r}")
         low, high = int(first), int(last or first)
         ranges.append(range(min(low, high), max(low, high) + 1))

@@ -293,6 +293,15 @@ def test_a_header_without_an_end_is_cut_and_not_refused(scripted: Start, inbox: 
     assert header_digest(header) == header_digest(endless)
 
 
+@pytest.mark.parametrize("line", [b"300}", b"* SEARCH {}", b"* 1 FETCH }", b"}", b"* LIST {+}", b"{300", b"x{-1}"])
+def test_a_bracket_without_a_number_announces_no_literal(scripted: Start, connect: Connect, line: bytes) -> None:
+    server = scripted(mailbox())
+    server.on(b"EXAMINE", lambda _, tag, __: line + b"\r\n" + tag + b" NO\r\n")
+
+    with pytest.raises(BackendError):
+        connect(server).open(Folder(b"INBOX", ("INBOX",)))
+
+
 def test_words_for_people_announce_no_literal(scripted: Start, connect: Connect) -> None:
     """A server that shows the command it did not take."""
     server = scripted(mailbox())

@@ -698,6 +698,15 @@ class TestTheOpenFolder:
         assert destination.shown(1) == {}
         assert destination.uids() == set()
 
+    @pytest.mark.parametrize("digits", [20, 30, 4000])
+    def test_numbers_beyond_all_measure_are_as_good_as_none(self, connected: Connected, digits: int) -> None:
+        number = b"9" * digits
+        server, destination = connected((*DESTINATION, f"APPENDLIMIT={number.decode()}"))
+        server.on(b"GETQUOTAROOT", lambda _, tag, __: b'* QUOTA "" (STORAGE 1 %b)\r\n%b OK\r\n' % (number, tag))
+
+        assert destination.list_folders().append_limit is None
+        assert destination.free_octets() is None
+
     def test_a_server_that_cannot_tell_the_news_now_shows_no_lack_of_them(self, connected: Connected) -> None:
         server, destination = connected(folders={b"INBOX": self.folder()})
         server.on(b"NOOP", b"NO [SERVERBUG] not now", times=1)

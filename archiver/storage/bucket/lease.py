@@ -77,7 +77,7 @@ def written(fence: int, octets: bytes) -> Written:
         if not (math.isfinite(ttl) and ttl > 0):
             raise ValueError
         return Written(fence, from_record(Claimant, record), ttl, record["released"] is True)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Written(fence, Claimant("?", "?", 0, "", "?"), TTL, False)
 
 

@@ -21,6 +21,7 @@ FOLDER_FILE = "archiver-folder.json"
 CONTROL_FILES = (KEYWORDS_FILE, UIDLIST_FILE, SUBSCRIPTIONS_FILE, FOLDER_FILE)
 
 _BASE = re.compile(r"(-?\d{1,15})\.V(\d{1,20})U(\d{1,20})\.([0-9a-f]{16}),S=(\d{1,15}),W=(\d{1,15})")
+_HIGHEST = 2**63 - 1  # the largest integer of a database
 _EPOCH = re.compile(r"(.*)\.V(\d{1,20})(?:-(\d{1,9}))?", re.DOTALL)
 
 
@@ -62,6 +63,8 @@ def parse_base_name(base: str) -> MessageName | None:
     if match is None:
         return None
     arrived, uidvalidity, uid, digest, size, crlf_size = match.groups()
+    if max(int(uidvalidity), int(uid)) > _HIGHEST:
+        return None
     return MessageName(int(arrived), int(uidvalidity), int(uid), digest, int(size), int(crlf_size))
 
 

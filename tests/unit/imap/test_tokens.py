@@ -27,6 +27,7 @@ from archiver.imap.tokens import (
     ListRow,
     Response,
     number,
+    parse_appenduid,
     parse_list,
     parse_namespace,
     parse_search,
@@ -251,6 +252,29 @@ def test_a_search_answer_of_all_uids_there_could_be_costs_nothing_until_they_are
 )
 def test_vanished(text: bytes, expected: tuple[bool, frozenset[int]] | None) -> None:
     assert parse_vanished(Response(text)) == expected
+
+
+# -- APPENDUID -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (b"OK [APPENDUID 38505 3955] APPEND completed", (38505, (3955,))),
+        (b"OK [appenduid 1 7:5,9]", (1, (5, 6, 7, 9))),
+        (b"OK [APPENDUID 18446744073709551615 1] UIDVALIDITY of 64 bits", None),
+        (b"OK APPEND completed", None),
+        (b"NO [APPENDUID 1 1]", (1, (1,))),
+        (b"OK [APPENDUID 1 0]", None),
+        (b"OK [APPENDUID 1 1:4294967295]", None),
+        (b"OK [APPENDUID 1 1:9999999999999999999999999]", None),
+        (b"OK [APPENDUID 1 1:%b]" % MANY_DIGITS, None),
+        (b"OK [APPENDUID %b 1]" % MANY_DIGITS, None),
+        (b"OK [APPENDUID 1 ,]", None),
+    ],
+)
+def test_appenduid(reply: bytes, expected: tuple[int, tuple[int, ...]] | None) -> None:
+    assert parse_appenduid(reply) == expected
 
 
 # -- FETCH ---------------------------------------------------------------------------------------------------

@@ -35,7 +35,9 @@ def test_huge_ranges_are_not_counted_through() -> None:
     assert parse_uid_ranges(b"1:4294967295") == [range(1, 4294967296)]
 
 
-@pytest.mark.parametrize("text", [b"1:", b":1", b"1,,2", b"*", b"1:*", b"a", b"-1", b"1_0", b"1 2"])
+@pytest.mark.parametrize(
+    "text", [b"1:", b":1", b"1,,2", b"*", b"1:*", b"a", b"-1", b"1_0", b"1 2", b"9" * 11, b"1:" + b"9" * 5000]
+)
 def test_what_is_no_set_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match="not a set of UIDs"):
         list(parse_uid_set(text))
