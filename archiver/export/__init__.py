@@ -1,11 +1,11 @@
-"""Folders of an archive, as they are or as they were, for other programs.
+"""Exports folders of an archive, as they are or as they were at a past moment, for other programs.
 
-run        every message read, proved, and given to a writer; what is damaged is listed
-writer     what a form has to be
+run        every message read, verified, and passed to a writer; damaged ones are listed
+writer     the port of a writer
 maildir    a Maildir++
 mbox       one mbox for each folder (RFC 4155)
-mboxrd     pure: quoting that comes back octet for octet
+mboxrd     pure: quoting that restores every octet
 eml        one file for each message
-index      a line of JSON for each message beside them
+index      the index of a folder: one line of JSON for each message
 paths      which folder becomes which file or directory
 """

@@ -1,4 +1,4 @@
-"""One file for each message, a directory for each folder, and its index in it."""
+"""One file for each message, one directory for each folder with its index in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import BinaryIO, TextIO
 
 from archiver.export.index import add_to, open_index
-from archiver.export.paths import Places, make_directories
+from archiver.export.paths import ExportPaths, make_directories
 from archiver.export.writer import ExportedFolder
 from archiver.facts.replica import Outgoing
 from archiver.mail.content import HEADER_OCTETS, date_time, header_block, header_value
@@ -30,20 +30,20 @@ class EmlWriter:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._places = Places()
+        self._paths = ExportPaths()
         self._directory = ""
         self._index: TextIO | None = None
 
     def begin(self, folder: ExportedFolder) -> str:
         """Make the folder's directory and its index."""
-        place = self._places.of(folder.known.directory)
+        place = self._paths.of(folder.known.directory)
         make_directories(self._root, place)
         self._directory = f"{self._root}/{place}"
         self._index = open_index(f"{self._directory}/{INDEX}", folder)
         return place
 
     def write(self, message: Outgoing, octets: Iterable[bytes]) -> None:
-        """Write the message's file under a name of its own, complete or not at all, and its line in the index."""
+        """Write the message's file under a unique name, complete or not at all, and its line in the index."""
         temporary = f"{self._directory}/{_TEMPORARY}"
         try:
             with private_file(temporary) as file:
@@ -58,13 +58,13 @@ class EmlWriter:
         add_to(self._index, message, {"file": name})
 
     def _named(self, temporary: str, stem: str) -> str:
-        """Give the file the first name from `stem` that is free."""
+        """Rename the file to the first free name that begins with `stem`."""
         for number in itertools.count(1):
             name = f"{stem}.eml" if number == 1 else f"{stem}-{number}.eml"
             if not os.path.lexists(f"{self._directory}/{name}"):
                 os.rename(temporary, f"{self._directory}/{name}")
                 return name
-        raise AssertionError("numbers do not end")
+        raise AssertionError("unreachable: itertools.count is infinite")
 
     def end(self) -> None:
         """Close the index."""
@@ -72,17 +72,17 @@ class EmlWriter:
         self._index.close()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the index if it is open."""
         if self._index is not None:
             with suppress(OSError):
                 self._index.close()
 
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Does nothing."""
 
 
 def _write(file: BinaryIO, octets: Iterable[bytes]) -> str:
-    """Write all pieces; the subject, as far as the first of them tells it."""
+    """Write all pieces; returns the subject, if the first piece has it."""
     subject: str | None = None
     for piece in octets:
         file.write(piece)
@@ -92,7 +92,7 @@ def _write(file: BinaryIO, octets: Iterable[bytes]) -> str:
 
 
 def _name(message: Outgoing, subject: str) -> str:
-    """Date, UID, and what of the subject is harmless in any file system."""
+    """Date, UID, and the characters of the subject that are safe in any file system."""
     text = date_time(message.placement.arrived)
     month = _MONTHS.index(text[3:6]) // 3 + 1
     stamp = f"{text[7:11]}{month:02}{int(text[:2]):02}T{text[12:20].replace(':', '')}Z"

@@ -1,6 +1,6 @@
-"""What lies beside the messages of an exported folder: a JSON line for the folder, then one for each message.
+"""The index of an exported folder: one JSON line for the folder, then one for each message.
 
-It has what neither an mbox nor a single file can hold without a header being added: flags, UIDs, dates, digests.
+It has what neither an mbox nor a single file can hold without an added header: flags, UIDs, dates, digests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FORMAT = "archiver-index/1"
 
 
 def open_index(path: str, folder: ExportedFolder) -> TextIO:
-    """A new index, with the folder's line. Octets of a name are written as Latin-1."""
+    """Create an index with the folder's line. The octets of the name are decoded as Latin-1."""
     index = io.TextIOWrapper(private_file(path), encoding="ascii", newline="\n")
     record = {
         "format": FORMAT,
@@ -32,7 +32,7 @@ def open_index(path: str, folder: ExportedFolder) -> TextIO:
 
 
 def add_to(index: TextIO, message: Outgoing, place: dict[str, object]) -> None:
-    """A message's line; `place` tells where it lies."""
+    """Add a message's line; `place` has the keys that say where the message is."""
     placement = message.placement
     record = {
         **place,

@@ -18,7 +18,7 @@ from archiver.storage.port import FolderMetadata, MessageStore, StoreBatch
 _BATCH_MESSAGES = 500
 _BATCH_OCTETS = 16 << 20
 
-#: A message above this is never in memory as a whole.
+#: A message above this size is never completely in memory.
 _LARGE_OCTETS = 1 << 20
 
 
@@ -40,7 +40,7 @@ class MaildirWriter:
         self._keywords: dict[str, None] = {}
 
     def begin(self, folder: ExportedFolder) -> str:
-        """Make the folder, with its true name beside its messages."""
+        """Create the folder, with its real name in a file next to its messages."""
         self._folder, self._uids, self._keywords, self._without = folder, set(), {}, 0
         known = folder.known
         self._metadata.write_folder_name(known.directory, known.folder.raw, known.folder.path)
@@ -49,9 +49,9 @@ class MaildirWriter:
         return f"Maildir/{known.directory}".rstrip("/")
 
     def write(self, message: Outgoing, octets: Iterable[bytes]) -> None:
-        """Write the message; it is seen at the end of its batch."""
+        """Write the message; it becomes visible when its batch is committed."""
         assert self._folder is not None
-        # NOTE: what is gone from the source stands among the others here, and not in a tree of its own.
+        # NOTE: messages that are gone from the source are among the others here, not in a separate tree.
         placement = replace(message.placement, present=True)
         body = self._body(placement, octets)
         if self._batch is None:
@@ -94,8 +94,8 @@ class MaildirWriter:
         self._messages = self._octets = 0
 
     def end(self) -> None:
-        """Show what is left, and write the files from which Dovecot knows the UIDs. Those of an epoch that ended
-        mean nothing there, and get new ones."""
+        """Commit the rest, and write the file from which Dovecot reads the UIDs. Messages of an ended epoch are not
+        in it, so Dovecot assigns them new UIDs."""
         assert self._folder is not None
         self._commit()
         folder, uids = self._folder, self._uids
@@ -106,7 +106,7 @@ class MaildirWriter:
             self._progress(Noted(f'folder "{printable(folder.name)}": {words}'))
 
     def close(self) -> None:
-        """Drop what is not seen yet."""
+        """Drop what is not committed."""
         if self._batch is not None:
             self._batch.abandon()
             self._batch = None

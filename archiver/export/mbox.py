@@ -1,4 +1,4 @@
-"""One mbox for each folder, and its index beside it."""
+"""One mbox for each folder, with its index next to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import BinaryIO, TextIO
 
 from archiver.export.index import add_to, open_index
 from archiver.export.mboxrd import quoted, separator
-from archiver.export.paths import Places, make_directories
+from archiver.export.paths import ExportPaths, make_directories
 from archiver.export.writer import ExportedFolder
 from archiver.facts.replica import Outgoing
 from archiver.mail.content import HEADER_OCTETS, header_block
@@ -21,13 +21,13 @@ class MboxWriter:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._places = Places()
+        self._paths = ExportPaths()
         self._mbox: BinaryIO | None = None
         self._index: TextIO | None = None
 
     def begin(self, folder: ExportedFolder) -> str:
         """Open the folder's mbox and its index."""
-        place = f"{self._places.of(folder.known.directory)}.mbox"
+        place = f"{self._paths.of(folder.known.directory)}.mbox"
         path = f"{self._root}/{place}"
         make_directories(self._root, os.path.dirname(place))
         self._index = open_index(f"{path}.index.jsonl", folder)
@@ -35,7 +35,8 @@ class MboxWriter:
         return place
 
     def write(self, message: Outgoing, octets: Iterable[bytes]) -> None:
-        """Append the message, and its line to the index. After an error the mbox ends where it ended before."""
+        """Append the message to the mbox and its line to the index. After an error the mbox is truncated to its
+        previous end."""
         mbox, index = self._mbox, self._index
         assert mbox is not None
         assert index is not None
@@ -53,21 +54,21 @@ class MboxWriter:
         add_to(index, message, {"offset": offset})
 
     def end(self) -> None:
-        """Close both."""
+        """Close the mbox and the index."""
         assert self._mbox is not None
         assert self._index is not None
         self._mbox.close()
         self._index.close()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the files that are open."""
         for file in (self._mbox, self._index):
             if file is not None:
                 with suppress(OSError):
                     file.close()
 
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Does nothing."""
 
 
 def _chained(beginning: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:

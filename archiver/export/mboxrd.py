@@ -1,8 +1,8 @@
-"""Messages in an mbox as "mboxrd" has them: quoted so that they come back octet for octet.
+"""Messages in an mbox in the "mboxrd" format: quoted so that every octet can be restored.
 
-A message is the line that begins with "From ", its octets, a line end if it has none at its end, and an empty line.
-In its octets every line of any number of ">" and "From " gets one more ">". A line ends with LF; nothing else is
-touched, neither CR nor NUL. Only whether the last line had an end is not to be seen, so the index keeps the size.
+A message is a line that begins with "From ", its octets, a line end if they end without one, and an empty line. In
+its octets every line of any number of ">" and "From " gets one more ">". A line ends with LF; nothing else is
+changed, neither CR nor NUL. Only whether the last line had a line end is lost, so the index has the size.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def _asctime(arrived: int) -> str:
 
 
 def quoted(octets: Iterable[bytes]) -> Iterator[bytes]:
-    """The octets of a message in pieces, quoted, and what ends it: a line end if it has none, and an empty line."""
+    """The quoted octets of a message in pieces, and its end: a line end if it has none, and an empty line."""
     open_line, held, ended = True, b"", True
     for piece in octets:
         if not piece:
             continue
         ended = piece.endswith(b"\n")
-        # A line that is still open may have begun in an earlier piece: one more ">" is the same wherever it stands
-        # among the ">" of its beginning.
+        # An unfinished line may have begun in an earlier piece; it does not matter where among its leading ">" the
+        # additional one is inserted.
         text = _QUOTE.sub(rb"\1>", (b"\n" if open_line else b"") + held + piece)[open_line:]
         begins = text.rfind(b"\n") + 1
         rest = _MAY_GO_ON.fullmatch(text, begins) if begins or open_line else None

@@ -1,7 +1,7 @@
-"""The export step: every message read, proved octet for octet, and handed to a writer.
+"""The export step: every message is read, verified against its digest, and passed to a writer.
 
-What is damaged is listed and left out; everything else is exported. The state to be exported and the archive of now
-are two catalogs: the one says what a folder held, the other where the octets are today.
+Damaged messages are listed and left out; everything else is exported. The state to export and the present archive
+are two catalogs: one says what a folder held, the other where the octets are now.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _BATCH = 500
 _PIECE = 256 << 10
 _ATTEMPTS = 3
 
-#: An export is a destination that holds nothing: the catalog knows of no target of this number.
+#: An export is like a destination that holds nothing: the catalog has no target of this number.
 _NOWHERE = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
-    """A message that could not be exported, since the archive has not the octets that it stored."""
+class DamagedMessage:
+    """A message that could not be exported because the archive lost its octets."""
 
     folder: str
     uid: int
@@ -42,7 +42,7 @@ class Damage:
 
 @dataclass(slots=True)
 class FolderCount:
-    """What was exported of a folder, and where to; `vanished` of the messages were gone from the source."""
+    """What was exported of a folder, and to which path; `vanished` of the messages were gone from the source."""
 
     name: str
     place: str
@@ -54,23 +54,24 @@ class FolderCount:
 
 @dataclass(slots=True)
 class ExportResult:
-    """What was exported. `left_out` folders were gone from the source."""
+    """What was exported. `left_out` is the number of folders that were left out because they are gone from the
+    source."""
 
     folders: list[FolderCount] = field(default_factory=list)
-    damaged: list[Damage] = field(default_factory=list)
+    damaged: list[DamagedMessage] = field(default_factory=list)
     left_out: int = 0
 
     @property
     def exit_code(self) -> int:
-        """6 if the archive lost something."""
+        """6 if the archive lost a message, otherwise 0."""
         return 6 if self.damaged else 0
 
 
 @dataclass(slots=True)
 class ExportStep:
-    """What the step needs. `state` is what is exported; `catalog` and `store` are the archive of now. `include` are
-    globs of folders; with `vanished` comes also what was gone from the source, each as often as the folder held it,
-    and folders that were. `check_stop` raises when it is to end."""
+    """Exports `state`, a catalog; `catalog` and `store` are the present archive. `include` are globs of folders.
+    `vanished` includes messages and folders that were gone from the source, each message as often as the folder
+    held it."""
 
     state: Catalog
     catalog: Catalog
@@ -83,11 +84,11 @@ class ExportStep:
     result: ExportResult = field(default_factory=ExportResult)
 
     def run(self) -> ExportResult:
-        """Export all folders that are asked for.
+        """Export all folders that match.
 
         Raises:
-            ConfigError: there is no such folder.
-            ArchiveNotWritable: the export cannot be written; what was written so far is left.
+            ConfigError: no folder matches.
+            ArchiveNotWritable: the export cannot be written; what was written so far stays.
         """
         folders = self._folders()
         for known, _ in folders:
@@ -104,12 +105,12 @@ class ExportStep:
         return self.result
 
     def _folders(self) -> list[tuple[KnownFolder, KnownEpoch]]:
-        """The folders in the order of their names, INBOX first. One that was never opened holds nothing."""
+        """The folders in the order of their names, INBOX first; without those that were never opened."""
         epochs = self.state.epochs()
         held = [each for each in self.state.folders().values() if each.number in epochs]
         asked = [each for each in held if matches(each.folder.path, self.include)]
         if not asked:
-            problem = f"of {len(held)} folders none is called {', '.join(map(printable, self.include))}"
+            problem = f"none of {len(held)} folders matches {', '.join(map(printable, self.include))}"
             raise ConfigError("--folder", [problem], hint="`archiver status` lists them")
         chosen = [each for each in asked if each.listed or self.vanished]
         self.result.left_out = len(asked) - len(chosen)
@@ -135,7 +136,8 @@ class ExportStep:
         self.writer.end()
 
     def _uidnext(self, epoch: KnownEpoch) -> int:
-        """UIDs that the source gave later are not given to other mail by whoever serves the export."""
+        """A UIDNEXT above all UIDs that the source has assigned since, so that a server of the export does not
+        reuse them for other mail."""
         now = self.catalog.epochs().get(epoch.folder)
         states = [epoch.state, now.state if now and now.number == epoch.number else None]
         known = max(self.state.known(epoch.number), default=0) + 1
@@ -153,7 +155,9 @@ class ExportStep:
         except IntegrityError as error:
             count.damaged += 1
             self.result.damaged.append(
-                Damage(count.name, message.placement.uid, message.placement.digest, printable(error.message))
+                DamagedMessage(
+                    count.name, message.placement.uid, message.placement.digest, printable(error.message)
+                )
             )
             return
         count.messages += 1
@@ -161,7 +165,7 @@ class ExportStep:
         count.vanished += not message.present
 
     def _proved(self, message: Outgoing, place: Placement) -> Iterator[bytes]:
-        """The octets in pieces; an error at their end, should they not be those that were stored."""
+        """The octets in pieces; raises IntegrityError at their end if they are not those that were stored."""
         wanted, digest = message.placement, hashlib.sha256()
         with self._opened(message, place) as file:
             while piece := _read(file):
@@ -171,7 +175,7 @@ class ExportStep:
             raise IntegrityError(f"its octets have the digest {digest.hexdigest()}")
 
     def _opened(self, message: Outgoing, place: Placement) -> BinaryIO:
-        """A run may be at work and move the message meanwhile: then it is asked for again."""
+        """Open the message; look its place up again if a run has moved it in the meantime."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return self.store.open(place)
@@ -191,4 +195,4 @@ def _read(file: BinaryIO) -> bytes:
         raise IntegrityError(f"cannot be read: {error.strerror or error}") from error
 
 
-_AGAIN = "make room, or choose another place; remove what is there, and export again"
+_AGAIN = "free space or choose another directory, remove the incomplete export, and export again"

@@ -1,4 +1,4 @@
-"""The port of an export: folders and their messages, one after the other, written in some form."""
+"""The port of an export format: folders and their messages, written one after the other."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from archiver.mail.model import KnownEpoch, KnownFolder, Placement
 
 @dataclass(frozen=True, slots=True)
 class ExportedFolder:
-    """A folder that is written, its epoch then, and the UIDNEXT with which its UIDs may go on. `placements` are the
-    messages of that epoch, in UID order, of which not all need to be written."""
+    """A folder to write, its epoch at that moment, and a UIDNEXT above its UIDs. `placements` returns the messages
+    of that epoch in UID order, of which not all need to be written."""
 
     known: KnownFolder
     epoch: KnownEpoch
@@ -29,21 +29,21 @@ class ExportedFolder:
 class ExportWriter(Protocol):
     """Writes into a directory that was empty. One thread, one folder after the other.
 
-    Raises (all): OSError, or ArchiveNotWritable, when that cannot be written; what was begun stays.
+    Raises (all): OSError or ArchiveNotWritable if the directory cannot be written; unfinished files stay.
     """
 
     def begin(self, folder: ExportedFolder) -> str:
-        """Begin a folder; returns its place, relative to the export."""
+        """Begin a folder; returns its path, relative to the export."""
 
     def write(self, message: Outgoing, octets: Iterable[bytes]) -> None:
-        """Write a message to the folder that was begun. What `octets` raises is passed on, and then nothing of the
+        """Write a message to the current folder. Errors that `octets` raises are passed on, and then nothing of the
         message is left."""
 
     def end(self) -> None:
-        """The folder is complete; its messages are seen now at the latest."""
+        """The folder is complete; all its messages are visible on return."""
 
     def close(self) -> None:
-        """Let go of everything, whether complete or not. Never raises, may be called twice."""
+        """Release everything, whether complete or not. Never raises, may be called twice."""
 
     def finish(self) -> None:
         """All folders are complete."""

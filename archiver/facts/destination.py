@@ -1,7 +1,7 @@
-"""The facts of what a destination holds: its folders, what was about to be sent, what arrived, what was refused.
+"""The facts about a destination: its folders, what was about to be sent, what arrived, what was refused.
 
-They are lines of the same journal as the facts of `archiver.facts.archive`, which gathers them all. A *target* is a
-folder of a destination under one UIDVALIDITY; a *copy* is a message of the archive in it.
+They are lines of the same journal as the facts of `archiver.facts.archive`, which has the list of all facts. A
+*target* is a folder of a destination under one UIDVALIDITY; a *copy* is a message of the archive in it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from archiver.mail.model import Digest, Flags
 
 @dataclass(frozen=True, slots=True)
 class DestinationFact:
-    """A destination was met for the first time, under this address. `number` is given once, to a mailbox and not
-    to an address. `port` is None in journals from before 0.4.0."""
+    """A new destination, first reached under this address. `number` is assigned once, to a mailbox and not to an
+    address. `port` is None in journals from before 0.4.0."""
 
     kind: ClassVar[str] = "destination"
     number: int
@@ -27,7 +27,7 @@ class DestinationFact:
 
 @dataclass(frozen=True, slots=True)
 class ReachedFact:
-    """A known destination is reached under this address, too: it shows our copies, or a person said so."""
+    """A known destination was also reached under this address: it shows our copies, or the user confirmed it."""
 
     kind: ClassVar[str] = "reached"
     destination: int
@@ -39,8 +39,8 @@ class ReachedFact:
 
 @dataclass(frozen=True, slots=True)
 class DistinctFact:
-    """A person said that a destination is another mailbox than the archive's present source, although the two look
-    like one."""
+    """The user confirmed that a destination is another mailbox than the archive's present source, although they
+    look like the same one."""
 
     kind: ClassVar[str] = "distinct"
     destination: int
@@ -49,8 +49,8 @@ class DistinctFact:
 
 @dataclass(frozen=True, slots=True)
 class MappedFact:
-    """A folder of the archive goes into this folder of a destination. `raw` is its name there on the wire, `path`
-    for people; `rules` is the fingerprint of the account file's rules that led to it."""
+    """A folder of the archive is mapped to this folder of a destination. `raw` is its name there on the wire,
+    `path` for people; `rules` are the rules of the account file that led to it, as text."""
 
     kind: ClassVar[str] = "mapped"
     destination: int
@@ -63,8 +63,8 @@ class MappedFact:
 
 @dataclass(frozen=True, slots=True)
 class TargetFact:
-    """A folder of a destination began an epoch of its own; the one before it ended, and what was known of its
-    messages means nothing any more. `reason`: "first", "uidvalidity" or "rewound"."""
+    """A new epoch of a folder of a destination. The previous one ended, and what was known about its UIDs is void.
+    `reason`: "first", "uidvalidity" or "rewound"."""
 
     kind: ClassVar[str] = "target"
     number: int
@@ -77,8 +77,8 @@ class TargetFact:
 
 @dataclass(frozen=True, slots=True)
 class IntentFact:
-    """These messages are about to be appended, as (epoch, uid). Whatever comes of it has a UID from `uidnext` on.
-    A copy, a refusal or `unsent` ends the intent of a message."""
+    """These messages, as (epoch, uid), are about to be appended. If one is stored, its UID is at least `uidnext`. A
+    copy, a refusal or an UnsentFact ends the intent of a message."""
 
     kind: ClassVar[str] = "intent"
     target: int
@@ -89,17 +89,16 @@ class IntentFact:
 
 @dataclass(frozen=True, slots=True)
 class CopiedFact:
-    """A message has a copy at the destination; for a copy known already this replaces what was known,
-    but not which run brought it, if it stays the same message's.
+    """A message has a copy at the destination. For a copy that is already known this replaces what was known,
+    except which run brought it if it stays the copy of the same message.
 
-    `how`: "appended" (APPEND was answered with OK), "found" (after an unknown outcome), "adopted" (somebody else
-    put it there, or another account of ours counts on it, too), "again" (the copy of a message that is the same
-    one under another UID), "restored" (appended, or left there, after it vanished at the source, because a person
-    asked).
-    `source_flags` are the archive's flags that were replayed, `flags` what the destination said afterwards, `lost`
-    those it does not keep. `size` is its RFC822.SIZE. `repaired` names what was altered before sending, and
-    `sent_digest` is then the digest of what was sent. `dated` is false if it does not keep the INTERNALDATE.
-    `likeness` is how found and adopted octets are the same: "exact", "line-ends" or "headers"; None: not compared.
+    `how`: "appended" (APPEND was answered with OK), "found" (after an unknown outcome), "adopted" (something else
+    stored it there, or another account of ours counts on it, too), "again" (the copy of the same message under
+    another UID), "restored" (appended, or kept, after it vanished at the source, because the user asked for it).
+    `source_flags` are the archive's flags that were replayed, `flags` those that the destination showed afterwards,
+    `lost` those that it does not keep. `size` is its RFC822.SIZE. `repaired` names what was altered before sending,
+    and `sent_digest` is then the digest of what was sent. `dated` is false if it does not keep the INTERNALDATE.
+    `likeness` is how closely found and adopted octets match: "exact", "line-ends" or "headers"; None: not compared.
     """
 
     kind: ClassVar[str] = "copied"
@@ -121,12 +120,11 @@ class CopiedFact:
 
 @dataclass(frozen=True, slots=True)
 class UnsentFact:
-    """Intents of which nothing arrived, as (epoch, uid).
+    """Intents whose messages did not arrive, as (epoch, uid).
 
-    `attempted` are those that may have reached the server all the same, as (epoch, uid, uidnext): if one of them is
-    stored after all, it has a UID from there on. `silent`: the server said nothing when they were on the wire;
-    it is false where the connection was lost for another reason, or where that is not known. Lines of before
-    version 0.4 say neither.
+    `attempted` are those that may nevertheless have reached the server, as (epoch, uid, uidnext): if one is stored
+    after all, its UID is at least uidnext. `silent`: the server was silent while they were on the wire; false if
+    the connection was lost for another reason, or if this is unknown. Lines from before version 0.4 have neither.
     """
 
     kind: ClassVar[str] = "unsent"
@@ -139,7 +137,7 @@ class UnsentFact:
 
 @dataclass(frozen=True, slots=True)
 class SettledFact:
-    """Attempts that were looked after for long enough, as (epoch, uid): another such message is no twin."""
+    """Attempts, as (epoch, uid), that are over: a message that appears later is not a twin of ours."""
 
     kind: ClassVar[str] = "settled"
     target: int
@@ -149,10 +147,10 @@ class SettledFact:
 
 @dataclass(frozen=True, slots=True)
 class TwinFact:
-    """A message of ours that came late: it was taken for unsent, sent again, and now it is there beside its copy.
+    """A message of ours that came late: it was taken for unsent, sent again, and now exists next to its copy.
 
-    `flags` are those it shows; `certain` if its octets, its date and its flags are just what we sent, and the run
-    in which the server fell silent saw it within the hour: later it may be a copy that somebody made there.
+    `flags` are those that it shows. `certain`: its octets, date and flags are exactly what we sent, and the run in
+    which the server fell silent saw it within the hour; later it may be a copy that the user made there.
     """
 
     kind: ClassVar[str] = "twin"
@@ -167,10 +165,10 @@ class TwinFact:
 
 @dataclass(frozen=True, slots=True)
 class RefusedFact:
-    """A destination refused a message: one more try failed, or a person accepted the loss. A copy ends it.
+    """A destination refused a message: one more try failed, or the user accepted the loss. A copy ends it.
 
-    `refusal` is one word for the reason ("too-big"), `reason` says it for people, `date` and `subject` are of the
-    message's header.
+    `refusal` is a keyword for the reason ("too-big"), `reason` its text for people; `date` and `subject` are from
+    the message's header.
     """
 
     kind: ClassVar[str] = "refused"
@@ -188,7 +186,7 @@ class RefusedFact:
 
 @dataclass(frozen=True, slots=True)
 class ReflaggedFact:
-    """The archive's flags that were replayed onto a copy, and what the destination said afterwards."""
+    """The archive's flags that were replayed onto a copy, and those that the destination showed afterwards."""
 
     kind: ClassVar[str] = "reflagged"
     target: int
@@ -201,7 +199,7 @@ class ReflaggedFact:
 
 @dataclass(frozen=True, slots=True)
 class RemovedFact:
-    """Copies or twins were seen to be gone from the destination: `by` its "user", or by us, by "policy"."""
+    """Copies or twins are gone from the destination, removed `by` its "user" or by us, by "policy"."""
 
     kind: ClassVar[str] = "removed"
     target: int
@@ -223,7 +221,7 @@ class MarkedFact:
 
 @dataclass(frozen=True, slots=True)
 class TargetStateFact:
-    """A pass over a folder of a destination is complete: where it stands if nobody else changed it since."""
+    """A pass over a folder of a destination is complete: its state, unless something else changes it."""
 
     kind: ClassVar[str] = "target_state"
     target: int
@@ -245,7 +243,7 @@ class RenamingFact:
 
 @dataclass(frozen=True, slots=True)
 class RenamedFact:
-    """A folder of a destination is called `raw` now, or still: where that is the old name, it was not renamed."""
+    """A folder of a destination is now called `raw`; if that is the old name, it was not renamed."""
 
     kind: ClassVar[str] = "renamed"
     target: int

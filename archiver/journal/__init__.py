@@ -1,9 +1,9 @@
-"""The journal: a chain of segments from which all else can be made again. docs/formats.md specifies it.
+"""The journal: a chain of segments from which the catalog can be rebuilt. docs/formats.md specifies it.
 
-port        what a journal has to be
+port        the port of a journal
 files       segments as files
 bucket      segments as objects
-recorder    bytes, then journal, then catalog: the one order in which anything is recorded
+recorder    bytes, then journal, then catalog: the one order in which everything is recorded
 rebuild     the catalog from the journal and the store
-as_of       what the folders held at a moment of the past
+as_of       what the folders held at a past moment
 """

@@ -1,7 +1,7 @@
-"""What the folders held at a moment of the past, read from the journal, and where those octets are now.
+"""What the folders held at a past moment, read from the journal, and where those octets are now.
 
-The facts are applied by the code that applied them the first time, to a catalog of their own. An archive forgets
-nothing, so all of those octets are still there, though perhaps in another place.
+The facts are applied by the same code as the first time, to a separate catalog. An archive deletes nothing, so all
+those octets still exist, though perhaps in another place.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _OF_MESSAGES = StoredFact | FlagsFact | VanishedFact
 def replay_past(
     journal: Journal, last: int, catalog: Catalog, moment: str | None, check_stop: Callable[[], None]
 ) -> None:
-    """Apply to a new, empty catalog what the journal says, up to the segment `last`, of folders and messages up to
-    and with `moment` (UTC, ISO 8601; None: all of it).
+    """Apply the facts about folders and messages up to and including `moment` (UTC, ISO 8601; None: all of them) to
+    a new, empty catalog, from the journal up to segment `last`.
 
-    Every fact goes by its own time and not by its place in the journal: connections record side by side, and what
-    one of them saw earlier may stand behind what another one saw later. Nothing is known of destinations, of
-    quarantine and of where octets lie afterwards.
+    Each fact counts by its own time and not by its position in the journal: connections record concurrently, so an
+    earlier observation may come after a later one. Facts about destinations, quarantine and the places of octets
+    are not applied.
 
     Raises:
         ConfigError: the archive began later.
-        IntegrityError: the journal is damaged, or empty.
+        IntegrityError: the journal is damaged or empty.
     """
     past = _Past(moment)
     for segment in journal.read((0, Digest(""))):
@@ -53,12 +53,12 @@ def replay_past(
     if past.began is None:
         raise IntegrityError("the journal is empty", hint="restore it from a backup")
     if moment is not None and moment < past.began:
-        problem = f"there was no archive yet at {moment}, it began at {past.began}"
-        raise ConfigError("--as-of", [problem], hint="give a later date")
+        problem = f"there was no archive yet at {moment}; it began at {past.began}"
+        raise ConfigError("--as-of", [problem], hint="use a later date")
 
 
 class _Past:
-    """Takes out of segments what was recorded up to a moment. `began` is when anything was, for the first time."""
+    """Filters segments by time. `began` is the time of the earliest fact so far."""
 
     def __init__(self, moment: str | None) -> None:
         self._moment = moment
@@ -75,12 +75,12 @@ class _Past:
                 continue
             self.began = fact.at if self.began is None else min(self.began, fact.at)
             if (self._moment is None or fact.at <= self._moment) and self._is_known(fact):
-                # What search knows of a message is not asked of the past.
+                # Past states are not searched, so the headers are not needed.
                 yield replace(fact, headers=None) if isinstance(fact, StoredFact) else fact
 
     def _is_known(self, fact: Fact) -> bool:
-        """Whether what the fact is about was there. NOTE: a clock that was put back makes an epoch younger than its
-        messages."""
+        """Whether the folder or epoch that the fact is about existed. NOTE: if a clock was set back, an epoch may
+        be younger than its messages."""
         match fact:
             case FolderFact():
                 self._folders.add(fact.number)
@@ -94,11 +94,11 @@ class _Past:
 
 
 def places_now(catalog: Catalog, messages: Sequence[Outgoing]) -> dict[MessageKey, Placement]:
-    """Where the octets of these messages, as they were then, are now, according to the present `catalog`.
+    """Where the octets of these past messages are now, according to the present `catalog`.
 
-    The same message may have other flags, or be among the vanished. Under its UID there may even be other octets,
-    where a placeholder was accepted for a message that could be had later: then any place of the same octets will
-    do, or else the former one.
+    The same message may have other flags now, or have vanished. Its UID may even have other octets, if a
+    placeholder was accepted for a message that could be fetched later: then any place of the same octets is used,
+    or else the former one.
     """
     by_epoch: dict[int, set[int]] = {}
     for each in messages:

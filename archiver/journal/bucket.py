@@ -1,8 +1,8 @@
-"""The journal in a bucket: one object for each segment, named by its number alone.
+"""The journal in a bucket: one object for each segment, named only by its number.
 
-A number can be written only once: the endpoint's conditional write makes the journal itself the order
-of all writers. Two machines that both believe to hold the archive cannot both write segment 812, whatever their
-clocks and leases say; the second one finds the number taken and stops.
+A number can be written only once, because of the endpoint's conditional write: so the journal itself orders all
+writers. Two machines that both believe they hold the archive cannot both write segment 812, whatever their clocks
+and leases say; the second one finds the number taken and stops.
 """
 
 from __future__ import annotations
@@ -28,35 +28,36 @@ _AHEAD_SEGMENTS = 32
 _AHEAD_OCTETS = 32 << 20
 
 
-class Held(Protocol):
+class WriterLease(Protocol):
     """The lease under which segments are written."""
 
     @property
     def fence(self) -> int:
-        """Its number, greater than that of every lease before it."""
+        """Its fencing token, greater than that of every earlier lease."""
 
     def check(self) -> None:
-        """
+        """Check that the lease is valid.
+
         Raises:
-            Locked: it may be another machine's by now.
+            Locked: it may have passed to another machine.
         """
 
     def doubt(self) -> None:
-        """What a segment became is not known: it may arrive when all else has ended."""
+        """The outcome of a write is unknown: the segment may still appear after everything else has ended."""
 
     def claimed(self) -> None:
-        """A segment has been written under it, and its number is taken."""
+        """A segment has been written under this lease, and its number is taken."""
 
 
 class BucketJournal:
-    """The journal of one account's place in a bucket, written under the lease `held`; None where a person's word
-    stands for it.
+    """The journal of one account's prefix in a bucket, written under the lease `held`; None if the user has taken
+    responsibility (the endpoint cannot hold a lease).
 
-    Threads may append at once, and so may machines: one of them gets the number, the others an IntegrityError. A
-    segment is there whole or not at all.
+    Threads and machines may append concurrently: one of them gets the number, the others an IntegrityError. A
+    segment exists completely or not at all.
     """
 
-    def __init__(self, bucket: Bucket, held: Held | None = None) -> None:
+    def __init__(self, bucket: Bucket, held: WriterLease | None = None) -> None:
         self._bucket = bucket
         self._held = held
         self._last: Segment | None = None
@@ -65,15 +66,15 @@ class BucketJournal:
     def append(self, run: str, facts: Sequence[Fact], after: tuple[int, Digest]) -> Segment:
         """Write the next segment, durable on return; `after` is number and digest of the last one.
 
-        Where the endpoint says that the number is taken, the answer to an earlier try may have been lost: octets
-        that are ours to the last one were written by us.
+        If the endpoint answers that the number is taken, the answer to an earlier try may have been lost: if its
+        content is exactly ours, we wrote it.
 
         Raises:
-            IntegrityError: that number exists already.
-            Locked: it was written under a later lease; or the lease may be another machine's by now.
+            IntegrityError: that number already exists.
+            Locked: it was written under a later lease, or the lease may have passed to another machine.
             ConfigError: the run id cannot be part of a file name.
-            ArchiveNotWritable, ArchiveUnreachable, ArchiveThrottled: nothing is known of it; the next run reads it,
-                if it was written after all. The lease is held in doubt until a number is taken under it.
+            ArchiveNotWritable, ArchiveUnreachable, ArchiveThrottled: the outcome is unknown; the next run reads the
+                segment if it was written after all. The lease stays in doubt until a number is taken under it.
         """
         fence = self._held.fence if self._held else None
         segment, octets = segment_of(run, facts, after, fence)
@@ -92,12 +93,12 @@ class BucketJournal:
         return segment
 
     def _create(self, key: str, octets: bytes, digest: Digest) -> bool:
-        ending.check_end()  # before anything is sent, and so before there is any doubt
+        ending.check_end()  # before anything is sent, so that the outcome is not in doubt
         try:
             return self._bucket.create(key, octets, digest, "journal")
         except BaseException:
-            # NOTE: a request that was given up may be held back on its way, and be done minutes later. The
-            # next writer has to take its number first.
+            # NOTE: a request that we gave up may be delayed on its way and carried out minutes later. The next
+            # writer has to take its number first.
             if self._held:
                 self._held.doubt()
             raise
@@ -105,7 +106,7 @@ class BucketJournal:
     def read(self, after: tuple[int, Digest]) -> Iterator[Segment]:
         """The segments after that one, in order, each checked against the chain; a few are fetched ahead.
 
-        The object of `after` itself has to be there with that digest.
+        The object of `after` itself must exist with that digest.
 
         Raises:
             IntegrityError: a segment is missing, damaged, or does not follow from the one before.
@@ -143,9 +144,9 @@ class BucketJournal:
         return self._last
 
     def _following(self, after: int) -> Iterator[tuple[str, bytes]]:
-        """Where each segment after that number is, and its octets.
+        """The place and the octets of each segment after that number.
 
-        NOTE: one after the other, ten thousand of them at 50 ms would take eight minutes.
+        NOTE: fetched concurrently; one after the other, ten thousand at 50 ms would take eight minutes.
         """
         waiting: deque[tuple[str, int, Future[bytes]]] = deque()
         ahead = 0
@@ -168,7 +169,7 @@ class BucketJournal:
             pool.shutdown(cancel_futures=True)
 
     def _listed(self, after: int) -> Iterator[tuple[int, ObjectFacts]]:
-        """The segments that are there, by number; what is not a segment is left alone."""
+        """The segments that exist, by number; other objects are ignored."""
         for facts in self._bucket.list(JOURNAL, after=journal_key(after) if after else ""):
             if match := _KEY.fullmatch(facts.key):
                 yield int(match[1]), facts
@@ -195,12 +196,12 @@ class BucketJournal:
             there = parsed(place, octets, ours.number)
         except ArchiverError as error:
             return error
-        what, hint = f"{place}: run {there.run} has written it already", "run again to catch up"
+        what, hint = f"{place}: run {there.run} has already written it", "run again to catch up"
         if ours.fence is not None and there.fence is not None and there.fence > ours.fence:
             return Locked(f"{what}, under lease {there.fence}; this run held lease {ours.fence}", hint=hint)
         return IntegrityError(what, hint=hint)
 
 
 def journal_key(number: int) -> str:
-    """The key of a segment, relative to the account's place in the bucket."""
+    """The key of a segment, relative to the account's prefix in the bucket."""
     return f"{JOURNAL}{number:08d}.jsonl.gz"

@@ -1,8 +1,8 @@
-"""The journal as files: one compressed, numbered, never changed file for each batch of facts.
+"""The journal as files: one compressed, numbered, immutable file for each batch of facts.
 
-Each file names the digest of the file before it, so a lost, damaged or foreign file is noticed when it is read,
-and the catalog can be rebuilt from `journal/` alone. A file is written under a temporary name, made durable, and
-only then given its own name: what is seen there is complete.
+Each file has the digest of the file before it, so a lost, damaged or foreign file is noticed when it is read, and
+the catalog can be rebuilt from `journal/` alone. A file is written under a temporary name, synced, and only then
+renamed: a file with a final name is complete.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.E
 class FileJournal:
     """The journal of one archive, in `journal/` (0700) below `path`; each segment is one file (0600).
 
-    `durability` "batch" and "file" sync every segment before it is seen; "none" leaves that to the system.
-    Threads may append at once: one gets the number, the others an IntegrityError. Processes are kept apart by the
-    account's lock. A segment interrupted while being written is never seen; what is left of it is
-    removed when it is written again.
+    `durability` "batch" and "file" sync every segment before it becomes visible; "none" leaves that to the system.
+    Threads may append concurrently: one gets the number, the others an IntegrityError. The account's lock excludes
+    other processes. A segment whose writing was interrupted never becomes visible; its temporary file is removed
+    when the segment is written again.
     """
 
     def __init__(self, path: Path, durability: Literal["batch", "file", "none"] = "batch") -> None:
@@ -43,8 +43,8 @@ class FileJournal:
         """Write the next segment, durable on return; `after` is number and digest of the last one.
 
         Raises:
-            IntegrityError: that number exists already, written by whatever run.
-            ArchiveNotWritable: the disk is full, read-only or not ours; nothing was appended.
+            IntegrityError: that number already exists, whichever run wrote it.
+            ArchiveNotWritable: the disk is full or read-only, or permission is denied; nothing was appended.
             ConfigError: the run id cannot be part of a file name.
         """
         segment, octets = segment_of(run, facts, after)
@@ -62,11 +62,11 @@ class FileJournal:
     def read(self, after: tuple[int, Digest]) -> Iterator[Segment]:
         """The segments after that one, in order, each checked against the chain; one at a time is in memory.
 
-        The file of `after` itself has to be there with that digest, so that a catalog is never continued from
-        another archive's journal, nor from a journal that went back in time.
+        The file of `after` itself must exist with that digest, so that a catalog is never continued from another
+        archive's journal, nor from an older backup of the journal.
 
         Raises:
-            IntegrityError: a segment is missing, damaged, there twice, or does not follow from the one before.
+            IntegrityError: a segment is missing, damaged or duplicate, or does not follow from the one before.
             ConfigError: a newer archiver wrote it.
         """
         number, previous = after
@@ -87,7 +87,7 @@ class FileJournal:
             yield segment
 
     def _files(self) -> dict[int, str]:
-        """The files by their numbers; temporary names and what is not ours are left out."""
+        """The segment files by number; temporary and other files are ignored."""
         try:
             names = sorted(os.listdir(self._directory))
         except (FileNotFoundError, NotADirectoryError):
@@ -101,7 +101,8 @@ class FileJournal:
                 if other != name:
                     raise IntegrityError(
                         f"{self._directory / name}: its number is also that of {other}",
-                        hint="two runs wrote at once; keep the one that the file after it names, remove the other",
+                        hint="two runs wrote at the same time; keep the one whose digest the next file has, and "
+                        "remove the other",
                     )
         return files
 
@@ -142,15 +143,15 @@ def _private(path: str, flags: int) -> int:
 
 
 def _publish(temporary: Path, final: Path) -> None:
-    """Give a complete file its own name, unless that name is taken."""
+    """Give a complete file its final name, unless that name is taken."""
     try:
         try:
             os.link(temporary, final)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            # NOTE: not claimed by an empty file first, which a crash would leave as a damaged segment. That the
-            # number is free was just looked at, and the account's lock keeps others out.
+            # NOTE: an empty file must not reserve the name first: a crash would leave it as a damaged segment. The
+            # number was just checked to be free, and the account's lock excludes other processes.
             temporary.replace(final)
     except FileExistsError as error:
         raise _taken(final) from error
@@ -158,7 +159,7 @@ def _publish(temporary: Path, final: Path) -> None:
 
 def _taken(path: Path) -> IntegrityError:
     return IntegrityError(
-        f"{path}: that number is in the journal already", hint="is another run active? run again to catch up"
+        f"{path}: the journal already has that number", hint="is another run active? run again to catch up"
     )
 
 
@@ -170,7 +171,7 @@ def _octets(path: Path) -> bytes:
 
 
 def _unreadable(path: Path, error: OSError) -> ArchiverError:
-    """What another user may read is not damaged."""
+    """The error for a file that cannot be read; a file that another user may read is not damaged."""
     if isinstance(error, PermissionError):
         return ArchiveNotWritable(f"{path}: {error.strerror}", hint="give this user access to it, and run again")
     return IntegrityError(f"{path}: {error.strerror}", hint=RESTORE)

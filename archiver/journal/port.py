@@ -1,4 +1,4 @@
-"""What a journal has to be: where facts lie."""
+"""The port of a journal: where facts are stored."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from archiver.mail.model import Digest
 
 
 class Journal(Protocol):
-    """The append-only copy of the facts beside the bytes."""
+    """The append-only record of all facts, stored with the messages."""
 
     def append(self, run: str, facts: Sequence[Fact], after: tuple[int, Digest]) -> Segment:
         """Write the next segment, durable on return; `after` is number and digest of the last one.
 
         Raises:
-            IntegrityError: that number exists already.
+            IntegrityError: that number already exists.
         """
 
     def read(self, after: tuple[int, Digest]) -> Iterator[Segment]:

@@ -1,7 +1,7 @@
-"""The catalog from the journal and the store alone, and the store brought to what the catalog says.
+"""Rebuilds the catalog from the journal alone, and brings the store to the state that the catalog describes.
 
-The journal is read from its first segment on and applied by the code that applied it the first time, so a
-rebuilt catalog is the one that was lost. Which runs there were is not in it: the next run looks through the store.
+The journal is read from its first segment and applied by the same code as the first time, so a rebuilt catalog
+equals the lost one. Only the list of runs is lost, so the next run checks the whole store.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from archiver.storage.port import FolderMetadata, MessageStore
 def replay_journal(
     journal: Journal, catalog: Catalog, check_stop: Callable[[], None], until: int | None = None
 ) -> int:
-    """Apply the journal, all of it or up to segment `until`, to a new, empty catalog; returns how many segments.
+    """Apply the journal, all of it or up to segment `until`, to a new, empty catalog; returns the number of
+    segments.
 
     Raises:
-        IntegrityError: a segment is missing or damaged, or there is none at all.
+        IntegrityError: a segment is missing or damaged, or there is none.
     """
     segments = 0
     for segment in journal.read((0, Digest(""))):
@@ -32,22 +33,22 @@ def replay_journal(
             break
     if not segments:
         raise IntegrityError(
-            "the journal is empty, there is nothing to rebuild from", hint="restore it from a backup"
+            "the journal is empty: there is nothing to rebuild from", hint="restore it from a backup"
         )
     return segments
 
 
 def require_no_loss(rebuilt: Catalog, known: int) -> None:
-    """A journal that lost its end reads through all the same; only what the old catalog knew can show it.
+    """Check that the journal did not lose its end, which only the old catalog can show.
 
     Raises:
-        IntegrityError: segment `known` of the catalog that was there is not in the journal.
+        IntegrityError: segment `known`, which the old catalog has, is not in the journal.
     """
     last, _ = rebuilt.last_segment()
     if known > last:
         raise IntegrityError(
-            f"the journal ends at segment {last}, but the catalog knows segment {known}",
-            hint="restore the journal from a backup, or move the catalog away to go on without what is missing",
+            f"the journal ends at segment {last}, but the catalog has segment {known}",
+            hint="restore the journal from a backup, or move the catalog away to continue without the missing part",
         )
 
 
@@ -66,7 +67,7 @@ def _write_metadata(metadata: FolderMetadata, catalog: Catalog) -> None:
     folders = sorted(catalog.folders().values(), key=lambda each: (each.folder.raw != INBOX, each.folder.raw))
     epochs = catalog.epochs()
     for folder in folders:
-        if folder.number in epochs:  # else it was never opened and has no directory
+        if folder.number in epochs:  # otherwise it was never opened and has no directory
             _of_folder(metadata, catalog, folder, epochs[folder.number])
     metadata.write_subscriptions([each.directory for each in folders if each.listed and each.folder.subscribed])
 

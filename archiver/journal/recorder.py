@@ -1,7 +1,7 @@
-"""Bytes, then journal, then catalog: the one order in which anything is recorded.
+"""Bytes, then journal, then catalog: the one order in which everything is recorded.
 
-A `Batch` gathers messages and facts and makes them lasting together; the `Recorder` is the only writer of
-journal and catalog. Whatever is cut off in between leaves at worst bytes without facts, never the reverse.
+A `Batch` collects messages and facts and makes them durable together; the `Recorder` is the only writer of journal
+and catalog. An interruption in between leaves at worst bytes without facts, never facts without bytes.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Recorder:
         self._generations = dict(numbers.generations)
 
     def catch_up(self, behind: Callable[[], None]) -> int:
-        """Apply the segments that the catalog does not know; returns how many. A crash leaves one, a catalog
-        from a backup lacks some, a lost one lacks all. `behind` is called before the first of them is applied."""
+        """Apply the segments that the catalog does not have; returns their number. It is one after a crash, several
+        if the catalog is an older backup, all if it was lost. `behind` is called before the first is applied."""
         applied = 0
         with self._lock:
             for segment in self._journal.read(self._last):
@@ -60,7 +60,7 @@ class Recorder:
         return applied
 
     def write(self, facts: Sequence[Fact]) -> None:
-        """Record facts, durable on return. Nothing to record writes nothing."""
+        """Record facts, durable on return. Without facts nothing is written."""
         if not facts:
             return
         with self._lock:
@@ -69,14 +69,14 @@ class Recorder:
             self._catalog.apply(segment)
 
     def number_folder(self, fact: FolderFact) -> FolderFact:
-        """Give a new folder its number."""
+        """Assign a new folder its number."""
         with self._lock:
             fact = replace(fact, number=self._next_folder)
             self._next_folder += 1
         return fact
 
     def number_epoch(self, fact: EpochFact) -> EpochFact:
-        """Give a new epoch its number, and its generation among those of the same UIDVALIDITY."""
+        """Assign a new epoch its number, and its generation among those of the same UIDVALIDITY."""
         with self._lock:
             key = (fact.folder, fact.uidvalidity)
             self._generations[key] = self._generations.get(key, 0) + 1
@@ -85,14 +85,14 @@ class Recorder:
         return fact
 
     def number_destination(self, fact: DestinationFact) -> DestinationFact:
-        """Give a new destination its number."""
+        """Assign a new destination its number."""
         with self._lock:
             fact = replace(fact, number=self._next_destination)
             self._next_destination += 1
         return fact
 
     def number_target(self, fact: TargetFact) -> TargetFact:
-        """Give a new epoch of a destination's folder its number."""
+        """Assign a new epoch of a destination's folder its number."""
         with self._lock:
             fact = replace(fact, number=self._next_target)
             self._next_target += 1
@@ -101,9 +101,9 @@ class Recorder:
 
 @dataclass(slots=True)
 class Batch:
-    """What one connection gathers until it is made lasting together. Belongs to one thread.
+    """What one connection collects until it is made durable together. Belongs to one thread.
 
-    Messages are held for a moment before they are written, so that octets the archive has already are linked
+    Messages are held for a moment before they are written, so that octets that the archive already has are linked
     and not written again.
     """
 
@@ -123,7 +123,7 @@ class Batch:
     _began: float = 0.0
 
     def stored(self, fact: StoredFact, placement: Placement, body: Body) -> None:
-        """A message whose octets were fetched."""
+        """Add a message whose octets were fetched."""
         self._held.append((placement, body))
         self._held_octets += body.size if body.octets is not None else 0
         self._messages += 1
@@ -139,24 +139,24 @@ class Batch:
             self.flush()
 
     def linked(self, fact: StoredFact, placement: Placement, twin: Placement) -> bool:
-        """A message whose octets the archive holds at `twin`; False if it does not, after all, and nothing was
-        recorded."""
+        """Add a message whose octets the archive has at `twin`. False if they turn out to be missing; then nothing
+        is recorded."""
         try:
             self._open().link(placement, twin)
         except IntegrityError:
             return False
         self.fact(fact)
-        self._flush_if_full()  # NOTE: what goes wrong here is of the whole batch, and ends it
+        self._flush_if_full()  # NOTE: outside the try: an error here concerns the whole batch
         return True
 
     def moved(self, fact: Fact, moves: Sequence[tuple[Placement, Placement]]) -> None:
-        """Messages that change their place because of `fact`."""
+        """Add messages whose files move because of `fact`."""
         self._moves.extend(moves)
         self.fact(fact)
         self._flush_if_full()
 
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
-        """Move at once. A message that somebody removed from the archive cannot stop all others for ever: it is
+        """Move immediately. A message that was removed from the archive must not block all others forever: it is
         kept as `damage` and reported when everything else is done."""
         try:
             self.store.move(moves)
@@ -164,17 +164,17 @@ class Batch:
             self.damage = self.damage or error
 
     def fact(self, fact: Fact) -> None:
-        """A fact without octets."""
+        """Add a fact."""
         if not self._facts:
             self._began = time.monotonic()
         self._facts.append(fact)
 
     def then(self, callback: Callable[[], None]) -> None:
-        """Call when all that was given so far is lasting."""
+        """Call `callback` when everything added so far is durable."""
         self._then.append(callback)
 
     def flush(self) -> None:
-        """Make everything lasting. After an error nothing of it is recorded and `abandon` is due."""
+        """Make everything durable. After an error nothing of it is recorded, and `abandon` must be called."""
         self._write_held()
         placed: Sequence[Fact] = ()
         if self._bytes is not None:
@@ -193,7 +193,7 @@ class Batch:
             callback()
 
     def abandon(self) -> None:
-        """Drop what is not lasting; it is fetched again by the next run."""
+        """Drop what is not durable; the next run fetches it again."""
         for _, body in self._held:
             if body.spool is not None:
                 body.spool.unlink(missing_ok=True)
@@ -204,7 +204,7 @@ class Batch:
         self._facts, self._moves, self._then = [], [], []
 
     def _flush_if_full(self) -> None:
-        """NOTE: a folder may change all of its hundred thousand flags in one night."""
+        """NOTE: all hundred thousand messages of a folder may change their flags in one night."""
         if max(len(self._facts), len(self._moves)) >= BATCH_MESSAGES:
             self.flush()
 

@@ -1,8 +1,8 @@
-"""What a destination lacks of the folders as they stood at a moment of the past: a restore.
+"""What a destination lacks of the folders as they were at a past moment: a restore.
 
-It is asked like the archive of now, so that everything else of a replay is as always: copies are recorded, nothing
-is sent twice, what is there is known again. But the messages are those that a folder held then, with the flags they
-had then, and what is at the destination is left as it is.
+It answers like the present archive, so the rest of a replay works as always: copies are recorded, nothing is sent
+twice, messages that are there are matched. But the messages are those that a folder held then, with the flags they
+had then, and nothing at the destination is changed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from archiver.mail.model import Digest
 _BATCH = 500
 _FIRST: MessageKey = (0, 0)
 
-#: The catalog of then knows of no destination, and one that holds nothing lacks all that a folder held.
+#: The past catalog has no destination of this number, so to it, everything that a folder held is pending.
 _NOWHERE = 0
 
 

@@ -1,7 +1,7 @@
-"""Proof of a migration: every message that has a copy is compared with what the destination shows of it now.
+"""Proof of a migration: every copy is compared with what the destination shows now.
 
-Read-only. Size, INTERNALDATE and flags are compared for all; with `deep` the octets that the destination gives back
-are, too. What its user did there since is told, and is no difference.
+Read-only. Size, INTERNALDATE and flags are compared for all; with `deep`, so are the octets that the destination
+returns. What the destination's user changed since is counted, but is not a difference.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ _DEEP_WINDOW = 200
 _FOLDERS = 20
 _REWRITTEN = ("line-ends", "headers")
 
-#: What is different of messages and folders that the destination does not have.
+#: The difference of messages and folders that the destination does not have.
 NOT_REPLAYED = "not replayed"
 
 
 _Folder = tuple[KnownTarget, Sequence[KnownFolder]]
-"""A folder of the destination, and the archive's that go there."""
+"""A folder of the destination, and the archive's folders that are mapped to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What the destination shows otherwise than the archive has it. `destination_uid` is None where there is no
-    copy."""
+    """A difference between the destination and the archive. `destination_uid` is None if there is no copy."""
 
     folder: str
     uid: int | None
@@ -53,9 +52,9 @@ class Difference:
 
 @dataclass(slots=True)
 class FolderCheck:
-    """One folder: `verified` copies are as they should be. `removed` are gone from the destination, of `changed`
-    its user changed the flags; `rewritten` were compared without what the server writes in another way; `refused`
-    messages the destination did not take, which nobody accepted."""
+    """One folder: `verified` copies are as expected, `removed` are gone from the destination, and the flags of
+    `changed` were changed by its user. `rewritten` were compared without the parts that the server rewrites;
+    `refused` are messages that the destination did not take and whose loss was not accepted."""
 
     verified: int = 0
     differences: int = 0
@@ -67,7 +66,7 @@ class FolderCheck:
 
 @dataclass(slots=True)
 class DestinationCheck:
-    """What was found, by the folder's name."""
+    """The result, by folder name."""
 
     deep: bool
     folders: dict[str, FolderCheck] = field(default_factory=dict)
@@ -82,8 +81,8 @@ class DestinationCheck:
 
 @dataclass(slots=True)
 class DestinationVerifier:
-    """What the check needs. `destination` is the number under which the catalog knows it. `all_sent`: what has no
-    copy there is a difference, too."""
+    """Compares one destination. `destination` is its number in the catalog. `all_sent`: a message without a copy is
+    also a difference."""
 
     connection: MailDestination
     store: MessageStore
@@ -95,7 +94,7 @@ class DestinationVerifier:
     all_sent: bool = True
 
     def run(self, folders: Sequence[KnownFolder]) -> DestinationCheck:
-        """Compare all copies of `folders`, whatever is found on the way."""
+        """Compare all copies of `folders`; a difference does not stop it."""
         result = DestinationCheck(self.deep)
         targets = self.copies.targets(self.destination)
         mapped = self.copies.mapped(self.destination)
@@ -113,7 +112,7 @@ class DestinationVerifier:
         return result
 
     def _without_copies(self, result: DestinationCheck, nowhere: Sequence[KnownFolder]) -> None:
-        """What the destination cannot show: messages not sent yet, folders without a place."""
+        """Add what the destination cannot have: messages not sent yet, and folders that are not mapped."""
         pending = {tally.folder: tally.pending for tally in self.copies.tallies(self.destination, None)}
         stored = {tally.name: tally.stored for tally in self.catalog.tallies()}
         missing = {name: f"{count:,} messages" for name, count in pending.items() if count}
@@ -132,7 +131,7 @@ class DestinationVerifier:
                 check.refused += 1
 
     def _groups(self, folders: Sequence[_Folder]) -> Iterator[list[_Folder]]:
-        """Folders that are looked at together: those of few copies."""
+        """Folders with few copies are compared in groups."""
         group: list[_Folder] = []
         left = 0
         for each in folders:
@@ -146,8 +145,8 @@ class DestinationVerifier:
             yield group
 
     def _group(self, result: DestinationCheck, group: Sequence[_Folder]) -> None:
-        """Look at several folders in one flight. One that does not show all as it should be is opened and looked at
-        by itself: nothing is held against it for what was told in passing."""
+        """Compare several folders in one round trip. A folder that does not match is opened and compared by itself,
+        so a difference is never based on the pipelined answer alone."""
         if len(group) == 1:
             self._folder(result, *group[0])
             return
@@ -229,7 +228,7 @@ class DestinationVerifier:
             ]
 
     def _octets(self, copies: Sequence[Copy]) -> dict[int, str]:
-        """How the octets that the destination gives back are those that were sent."""
+        """How closely the octets that the destination returns match those that were sent, by UID."""
         wanted = {copy.uid: copy for copy in copies}
         places = self._places(copies)
         results: dict[int, str] = {}
@@ -266,7 +265,7 @@ def _names(folders: Sequence[KnownFolder]) -> dict[int, str]:
 
 
 def _by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
-    """Several rows about one message are one."""
+    """Merge several rows about one message."""
     seen: dict[int, Attributes] = {}
     for each in rows:
         seen[each.uid] = seen[each.uid].updated(each) if each.uid in seen else each
@@ -274,7 +273,7 @@ def _by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
 
 
 def _all_match(target: KnownTarget, copies: Sequence[Copy], looked: LookedAt) -> bool:
-    """Whether a folder shows all copies as they should be."""
+    """Whether a folder shows all copies as expected."""
     seen = _by_uid(looked.seen)
     return looked.uidvalidity == target.uidvalidity and all(
         copy.uid in seen and not any(_differences(copy, seen[copy.uid])) for copy in copies
@@ -282,7 +281,7 @@ def _all_match(target: KnownTarget, copies: Sequence[Copy], looked: LookedAt) ->
 
 
 def _differences(copy: Copy, seen: Attributes) -> Iterator[tuple[str, str, str]]:
-    """(what, expected, found) of what a listing shows."""
+    """(what, expected, found) for all that can be compared without the octets."""
     sizes = (
         {copy.size} if copy.repaired or copy.likeness in _REWRITTEN else {copy.message.size, copy.message.crlf_size}
     )

@@ -1,4 +1,4 @@
-"""A connection to a destination that is opened when it is needed, and again after it was lost."""
+"""A connection to a destination that is opened when it is needed, and reopened after it was lost."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 
 class ConnectPolicy(Protocol):
-    """How to connect and how long to insist; a ReplayContext is one. A `patient` one waits as long as five minutes
-    for a server that throttles."""
+    """How to connect and how often to retry; a ReplayContext is one. A `patient` one waits up to five minutes for a
+    server that throttles."""
 
     @property
     def connect(self) -> Callable[[], MailDestination]: ...
@@ -35,9 +35,9 @@ class ConnectPolicy(Protocol):
 
 
 class ConnectionGroup:
-    """The connections of an account that are at work. One that a limit strikes leaves the work to the others:
-    servers count sessions, and some tell only after the login, whichever they choose. The first one is there to the
-    end."""
+    """The connections of an account that are at work. A connection that runs into a limit leaves the work to the
+    others: servers count sessions, and some refuse one only after the login, whichever they choose. The first
+    connection stays open to the end."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,17 +45,17 @@ class ConnectionGroup:
         self._first_struck = False
 
     def join(self) -> None:
-        """One more is at work beside the first."""
+        """One more connection is at work besides the first."""
         with self._lock:
             self._beside += 1
 
     def leave(self) -> None:
-        """One of those is done."""
+        """One of the further connections is done."""
         with self._lock:
             self._beside -= 1
 
     def leaves_to_others(self, *, first: bool) -> bool:
-        """Whether one that was struck can leave the work to others; it has left then."""
+        """Whether a connection that ran into a limit can leave the work to others; if so, it has left."""
         with self._lock:
             if self._alone(first=first):
                 return False
@@ -63,7 +63,7 @@ class ConnectionGroup:
             return True
 
     def alone(self, *, first: bool) -> bool:
-        """Whether the rest of the work is left to this one."""
+        """Whether this is the only connection left."""
         with self._lock:
             return self._alone(first=first)
 
@@ -72,8 +72,8 @@ class ConnectionGroup:
 
 
 class DestinationConnection:
-    """One connection at a time. Belongs to one thread. It insists while it is `alone`; beside others it tries once
-    more, and not if it is throttled."""
+    """One connection at a time. Belongs to one thread. It retries while it is `alone`; while others are at work, it
+    tries only once more, and not if it is throttled."""
 
     def __init__(self, context: ConnectPolicy, alone: Callable[[], bool] = lambda: True) -> None:
         self._context = context
@@ -82,14 +82,14 @@ class DestinationConnection:
         self._backoff = Backoff(context.attempts, context.patient)
 
     def get(self) -> MailDestination:
-        """Log in, if that is not done."""
+        """The connection; logs in if necessary."""
         if self._destination is None:
             self._destination = self._context.connect()
         return self._destination
 
     def insist(self, work: Callable[[MailDestination], T], progress: Callable[[], int] = lambda: 0) -> T:
-        """Do `work`, again on a new connection after a temporary failure. `progress` counts what was got done so
-        far: attempts are those without any."""
+        """Do `work`, and again on a new connection after a temporary failure. `progress` counts what is done so
+        far: only attempts without progress count."""
         done = progress()
         self._backoff.progressed()
         while True:
@@ -107,7 +107,7 @@ class DestinationConnection:
     def _failed(self, error: TemporaryError) -> None:
         """Drop the connection and wait, or give up by raising `error`."""
         self.drop()
-        self._context.control.pause(0)  # an end that was asked for is no failure of the server
+        self._context.control.pause(0)  # if a stop was requested, this is not the server's failure
         delay = self._backoff.delay_after(error)
         if (isinstance(error, Throttled) or self._backoff.failures >= _ATTEMPTS_BESIDE) and not self.alone():
             raise error
@@ -115,7 +115,7 @@ class DestinationConnection:
         self._context.control.pause(delay)
 
     def drop(self) -> None:
-        """Close at once."""
+        """Close without a LOGOUT."""
         destination, self._destination = self._destination, None
         if destination is not None:
             destination.hang_up()

@@ -1,4 +1,4 @@
-"""What is in a mailbox of which the archive knows nothing, and whether anything may be sent there."""
+"""What an unknown mailbox holds, and whether anything may be sent there."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
 from archiver.facts.replica import Address, DestinationFolders, UnknownMessage
 from archiver.mail.content import internaldate_seconds, message_id
 
-#: A mailbox with so many messages may be a new one: providers greet their users.
+#: A mailbox with up to this many messages may be a new one: providers send welcome messages.
 WELCOME = 20
 
-#: So many messages of the archive may be in a new mailbox, too: somebody tried a copy, or new mail is delivered to
-#: both servers already.
+#: Up to this many messages of the archive may be in a new mailbox: somebody copied a few to try it out, or new mail
+#: is already delivered to both servers.
 HANDFUL = 5
 
-_LOOKED_AT = 200  # of the messages in a mailbox that is full
-_LOOKED_INTO = 20
+_LOOKED_AT = 200  # messages
+_LOOKED_INTO = 20  # folders
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What an account's file says of its destination: the address, the prefix that everything goes below, and
-    whether others may fill the same folders. `others` tells which account files beside it name that mailbox; and,
-    of these, which have an archive, so that they may have filled it."""
+    """What an account file says about its destination: the address, the prefix that everything goes below, and
+    whether other accounts may fill the same folders. `others` returns the other account files that name the same
+    mailbox."""
 
     file: str
     address: Address
@@ -39,7 +39,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class SharingFiles:
-    """The account files that name the same mailbox: `files`, and those `with_archive`."""
+    """Other account files that name the same mailbox: all `files`, and those `with_archive`, which may have filled
+    it."""
 
     files: Sequence[str] = ()
     with_archive: Sequence[str] = ()
@@ -47,9 +48,9 @@ class SharingFiles:
 
 @dataclass(frozen=True, slots=True)
 class MailboxContents:
-    """What a mailbox holds: so many `messages`; of the newest, which were `looked_at`, `ours` are in the archive,
-    too, and as many of these as `alike` have size and INTERNALDATE of such a message. `ours` is None where there is
-    no archive. So many messages were once there and are `gone`, as far as the UIDs tell."""
+    """What a mailbox holds, as counts: all its `messages`; the newest ones that were `looked_at`; of these, `ours`
+    are also in the archive, and `alike` also have the size and INTERNALDATE of a message there. `ours` is None if
+    there is no archive. `gone` messages were once there, as far as the UIDs show."""
 
     messages: int
     looked_at: int
@@ -59,15 +60,15 @@ class MailboxContents:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is a mailbox that this archive filled. NOTE: a few messages in common are not enough, since
-        colleagues get the same mail, though mostly with another date or size."""
+        """Whether this archive filled the mailbox. NOTE: a few common messages are not enough, since colleagues get
+        the same mail, though mostly with another date or size."""
         return 2 * (self.ours or 0) > self.looked_at or 4 * self.alike > self.looked_at
 
     @property
     def was_filled(self) -> bool:
-        """Whether an archive of this account may have filled it, so that to send again is to undo deletions: when
-        a user deleted much, little is left to tell. Nothing is to be undone in a mailbox that never held more than
-        a few messages."""
+        """Whether an archive of this account may have filled it, so that sending again would undo deletions; if the
+        user deleted much, few messages are left as evidence. A mailbox that never held more than a few messages has
+        no deletions to undo."""
         if not self.ours:
             return False
         mostly = 2 * self.ours > self.looked_at
@@ -75,7 +76,7 @@ class MailboxContents:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a person has to say first that it is the right one."""
+        """Whether the user has to confirm first that it is the right one."""
         return self.messages > WELCOME or self.was_filled
 
     def __str__(self) -> str:
@@ -95,7 +96,7 @@ class MailboxContents:
 def examine_contents(
     destination: MailDestination, listed: DestinationFolders, catalog: Catalog | None, prefix: str = ""
 ) -> MailboxContents:
-    """What is in a mailbox, or below that prefix in it."""
+    """Count what is in a mailbox, or below that prefix in it."""
     is_below = below(listed, prefix)
     told = [
         (each.status, each.folder.raw)
@@ -124,9 +125,9 @@ def examine_contents(
 def require_unused(
     place: Place, destination: MailDestination, listed: DestinationFolders, catalog: Catalog | None
 ) -> None:
-    """Nothing is sent into a mailbox that somebody uses before a person said so. NOTE: the whole mailbox counts,
-    also where everything goes below a prefix: it may be somebody else's. Where others of our accounts are meant to
-    fill it, a person said that it is not; then only an archive may be missing.
+    """Require a confirmation before anything is sent into a mailbox that is in use. NOTE: the whole mailbox counts,
+    even if everything goes below a prefix, since it may be somebody else's. If other accounts of ours are meant to
+    fill it, the user has said that it is not; then only a missing archive is possible.
 
     Raises:
         ConfigError: it is in use.
@@ -148,8 +149,8 @@ def _in_use(place: Place, inside: MailboxContents, others: SharingFiles) -> str:
     holds = f"{place.address} holds {inside}"
     if inside.ours is None:
         return (
-            f"{holds}, and without an archive it cannot be told whether these are the account's own: is it "
-            "somebody else's mailbox?"
+            f"{holds}, and without an archive it is unknown whether these are the account's own: is it somebody "
+            "else's mailbox?"
         )
     if not inside.ours:
         return f"{holds}: is it somebody else's mailbox?"
@@ -157,21 +158,21 @@ def _in_use(place: Place, inside: MailboxContents, others: SharingFiles) -> str:
     missing = "the archive that did is missing (is its disk mounted, is [archive] path right?)"
     if others.with_archive:
         names = " or ".join(others.with_archive[:2])
-        return f"{holds}probably {names} did, which goes to the same mailbox; or {missing}"
-    return f"{holds}{missing}, or something else brought it: another program, or new mail goes to both servers"
+        return f"{holds}probably {names} did, which fills the same mailbox; or {missing}"
+    return f"{holds}{missing}, or another program brought the mail, or new mail goes to both servers"
 
 
 def _hint(inside: MailboxContents) -> str:
     if inside.ours:
         return (
-            "nothing was sent; give --new-destination once if this is the right archive: what is missing there is "
-            "then sent, also what was deleted there"
+            "nothing was sent; if this is the right archive, use --new-destination once: what is missing there is "
+            "then sent, including what was deleted there"
         )
-    return "nothing was sent; correct [destination], or give --new-destination once if it is the right mailbox"
+    return "nothing was sent; correct [destination], or use --new-destination once if it is the right mailbox"
 
 
 def _unknown_messages(destination: MailDestination, raws: Sequence[bytes]) -> Iterator[UnknownMessage]:
-    """The newest messages of its largest folders."""
+    """The newest messages of the largest folders."""
     share = max(WELCOME, _LOOKED_AT // max(1, min(len(raws), _LOOKED_INTO)))
     for raw in raws[:_LOOKED_INTO]:
         try:

@@ -30,7 +30,7 @@ RefusalRetry = Literal["due", "all", "accept"]
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why nothing may be deleted at a destination, and what a person can do about it."""
+    """Why nothing may be deleted at a destination, and what the user can do about it."""
 
     reason: str
     advice: str
@@ -40,28 +40,29 @@ class OtherAccounts(Protocol):
     """Other accounts of ours that may count on mail at the same destination."""
 
     def hold(self, raws: Iterable[bytes]) -> Hold | None:
-        """Why nothing may be deleted there, in the folders of these names: an account file names the same folders,
-        or may do so, or an account is known to fill one of them; None if nothing of the kind is known.
+        """Why nothing may be deleted in the folders of these names: another account file names the same folders, or
+        may do so, or another account is known to fill one of them. None if none does.
 
         Raises:
-            ArchiverError: the archive of an account that is replayed to this mailbox cannot tell.
+            ArchiverError: the archive of an account that is replayed to this mailbox cannot be read.
         """
 
     def claimed(self, copies: Mapping[KnownTarget, Sequence[Copy]]) -> Mapping[KnownTarget, Mapping[int, str]]:
-        """Which of these copies are another account's, too: UIDs and the names of accounts. Targets with none are
-        left out.
+        """Which of these copies another account counts on, too: account names by UID. Targets without any are left
+        out.
 
         Raises:
-            ArchiverError: the archive of an account that is replayed to this mailbox cannot tell.
+            ArchiverError: the archive of an account that is replayed to this mailbox cannot be read.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRulesOfAccount:
-    """What the account file and the command line ask for. `repairs` may be done to what is refused; `vanished` is
-    what becomes of copies whose messages are gone from the source, beyond the brake only if `confirm_deletions`;
-    `include_vanished` sends what is gone from the source too, `include_removed` sends again what the destination's
-    user removed. `of_now`: the folders as they are, and not as they stood at a moment of the past."""
+    """The rules of the account file and the command line. `repairs` are allowed on messages that are refused.
+    `vanished` is what happens to copies whose messages are gone from the source, beyond the deletion limit only
+    with `confirm_deletions`. `include_vanished` also sends messages that are gone from the source,
+    `include_removed` sends again what the destination's user removed. `of_now`: the folders as they are, not as
+    they were at a past moment."""
 
     repairs: Collection[str]
     vanished: VanishedPolicy
@@ -75,7 +76,7 @@ class ReplayRulesOfAccount:
 @dataclass(frozen=True, slots=True)
 class UnderWay:
     """A message whose APPEND was not answered: when it was `sent`, on the monotonic clock, and whether the server
-    was `silent` then; otherwise the connection was lost for another reason."""
+    fell `silent`; otherwise the connection was lost for another reason."""
 
     sent: float
     silent: bool
@@ -83,29 +84,29 @@ class UnderWay:
 
 @dataclass(slots=True)
 class ReplayJob:
-    """A folder of the destination that is to be brought up to date from `folders` of the archive (their numbers).
+    """A folder of the destination to bring up to date from `folders` of the archive (their numbers).
 
-    `status` is what the destination listed; None where it was just made or does not tell. `messages` of `octets`
-    have no copy there yet. `steps` grows with whatever is got done. `looked_at` are messages there that were
-    fetched and are nobody's copy yet.
+    `status` is what the destination listed; None if the folder was just created or the server does not report it.
+    `messages` messages of `octets` octets have no copy there yet. `steps` grows with all progress. `looked_at` are
+    fetched messages of the destination that are not known as a copy yet.
 
-    `look_until` is how long something that a lost connection brought may still arrive, on the monotonic clock;
-    `resolved`: what an earlier run left is known. After a `silence` of so many seconds the folder is looked at for
-    `again` times as long. `silences` counts those at a message that was sent by itself, and `unanswered` messages
-    in a row were set aside for that. `maybe_twice`: some may be stored twice, as they were taken for unsent.
-    `under_way` are the messages that were on the wire when a connection was lost, as long as it is not known what
-    became of them. `left_behind`: the messages there got other UIDs while some were under way, so that nobody can
-    tell which of them are still to come.
+    `look_until` is until when a message of a lost connection may still arrive, on the monotonic clock. `resolved`:
+    the unfinished APPENDs of earlier runs are resolved. After the server was silent for `silence` seconds, the
+    folder is watched for `again` times as long. `silences` counts the silences at a message that was sent by
+    itself; `unanswered` messages in a row were set aside for that. `maybe_twice`: some may be stored twice because
+    they were taken for unsent. `under_way` are the messages that were on the wire when a connection was lost and
+    whose outcome is unknown. `left_behind`: the messages of the folder got other UIDs while some were under way, so
+    it is unknown which of them are still to come.
 
-    `taken` counts the messages that were taken in this run. `put_off` says how many these were when a message was
-    refused for the first time; `waited_for` are those for whose sake a pause was made.
+    `taken` counts the messages that were accepted in this run. `put_off` has that count at the time when a message
+    was refused first; `waited_for` are the messages for which a pause was made.
 
-    `alone_at_work` tells whether no other connection is at work, so that a limit is none on their number.
+    `alone_at_work` returns whether no other connection is at work, so that a limit cannot be one on their number.
 
-    `breaks` counts how often the connection broke at a message that was sent by itself, which those of `alone` are,
-    and `server_reply` is what the server said then. Those of `repairs` are sent repaired after that; `blamed`
-    messages in a row were refused for it. All that were `refused` in this run are not sent again in it. `error` is
-    why the folder could not be finished.
+    `breaks` counts how often the connection broke at a message of `alone`, those that are sent by themselves, and
+    `server_reply` is the server's last answer to one. Messages of `repairs` are then sent repaired; `blamed`
+    messages in a row were refused because of such breaks. Messages that were `refused` in this run are not sent
+    again in it. `error` is why the folder could not be finished.
     """
 
     raw: bytes
@@ -141,7 +142,7 @@ class ReplayJob:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A job's folder, open, and known under `number`."""
+    """A job's folder, open, and its `number` in the catalog."""
 
     job: ReplayJob
     number: int
@@ -152,12 +153,12 @@ class Target:
 class ReplayContext:
     """Shared by all connections of one account.
 
-    `connect` logs in. `destination` is its number, known once it was met. `refused` are the messages refused in
-    earlier runs, known once the folders have their places. `append_limit` is known once the destination was listed.
-    `damage` is something missing in the archive that stopped nobody. `gone` are the folders of the archive that the
-    source no longer has, by their numbers. `began` is when the step did, on the monotonic clock, and `started` is
-    the same as `now` gives it. After
-    `read_timeout` seconds without a word the destination counts as silent; `pace` is how fast it takes mail.
+    `connect` logs in. `destination` is the number of the destination, set once it is identified. `refused` are the
+    messages refused in earlier runs, set once the folders are mapped. `append_limit` is set once the destination
+    was listed. `damage` is something missing in the archive that did not stop the replay. `gone` are the folders of
+    the archive that the source no longer has, by number. `began` is when the step began, on the monotonic clock,
+    and `started` the same in UTC. After `read_timeout` seconds without an answer the destination counts as silent;
+    `pace` is how fast it takes mail.
     """
 
     connect: Callable[[], MailDestination]
@@ -185,7 +186,7 @@ class ReplayContext:
 
     @property
     def patient(self) -> bool:
-        """Other accounts wait for this worker."""
+        """False: other accounts wait for this worker."""
         return False
 
     @property
@@ -197,10 +198,10 @@ class ReplayContext:
         return self.rules.retry
 
     def is_due(self, key: MessageKey) -> bool:
-        """Whether a message is to be sent: a refused one is tried again in the next three runs, then by `retry`."""
+        """Whether to send a message: a refused one is tried again in the next three runs, then only by `retry`."""
         refused = self.refused.get(key)
         return refused is None or self.retry != "due" or not (refused.accepted or refused.tries > RETRY_RUNS)
 
     def damaged(self, error: IntegrityError) -> None:
-        """Something is missing in the archive; it is told when everything else is done."""
+        """Note that something is missing in the archive; it is raised when everything else is done."""
         self.damage = self.damage or error

@@ -1,4 +1,4 @@
-"""Every folder of the archive gets its place at the destination: mapped, made, recorded, subscribed."""
+"""Every folder of the archive is mapped to one of the destination, which is created, recorded and subscribed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
 
 Recorded = Mapping[int, tuple[bytes, tuple[str, ...], str]]
-"""(raw, path, rules) of a folder's place at the destination, by the folder's number."""
+"""(raw, path, rules) of the destination folder that a folder is mapped to, by the folder's number."""
 
 
 def map_of(
@@ -28,7 +28,7 @@ def map_of(
     recorded: Recorded,
     unnameable: Collection[bytes] = (),
 ) -> FolderMap:
-    """Which folder goes where. What was recorded under the same rules stays.
+    """Map the folders. A mapping that was recorded under the same rules stays.
 
     Raises:
         ConfigError: the map cannot be used, with every reason.
@@ -45,8 +45,8 @@ def map_of(
         raise ConfigError("[folders]", folder_map.problems)
     before = {each.folder.raw: recorded[each.number] for each in folders if each.number in recorded}
     moved = (
-        f'"{each.folder.name}" went into "{"/".join(before[each.folder.raw][1])}" before and goes into '
-        f'"{"/".join(each.path)}" now: all of it is sent there, and what is in the old place stays'
+        f'"{each.folder.name}" was mapped to "{"/".join(before[each.folder.raw][1])}" and is now mapped to '
+        f'"{"/".join(each.path)}": all its messages are sent there, and the copies in the old folder stay'
         for each in folder_map.folders
         if each.folder.raw in before and before[each.folder.raw][0] != each.raw
     )
@@ -54,7 +54,7 @@ def map_of(
 
 
 def rules_for(folder: Folder, rules: MapRules) -> str:
-    """The rules that decide about a folder, as text: while they stay the same, so does its place."""
+    """The rules that apply to a folder, as text: as long as they stay the same, so does its mapping."""
     matching = [
         (name, to) for name, to in rules.rename.items() if (folder.name + "/").startswith(name.rstrip("/") + "/")
     ]
@@ -70,9 +70,9 @@ def create_folders(
     errors: dict[str, str],
     gone: Collection[bytes],
 ) -> list[tuple[KnownFolder, MappedFolder]]:
-    """Give every folder its place at the destination: made where it is missing, recorded, subscribed as at the
-    source. Folders that the destination does not want are left out, with the reason in `errors`; those that are
-    `gone` from it too, unless they have mail that was never there."""
+    """Map every folder; create what is missing at the destination, record the map, and subscribe as at the source.
+    Folders that the destination refuses are left out, with the reason in `errors`; so are those that are `gone`
+    from it, unless they have mail that was never there."""
     recorded = context.copies.mapped(context.destination)
     unnameable: set[bytes] = set()
     made: set[bytes] = set()
@@ -129,8 +129,8 @@ def _create(
     unnameable: set[bytes],
     errors: dict[str, str],
 ) -> set[bytes]:
-    """Make what is missing, parents first. The names that the destination does not take: once more they are tried
-    escaped."""
+    """Create what is missing, parents first. Returns the names that the destination refuses; they are tried once
+    more, escaped."""
     missing = [each for each in folder_map.folders if not each.exists and each.raw not in made]
     missing = [each for each in sorted(missing, key=lambda each: each.path) if each.folder.name not in errors]
     known: dict[bytes, FolderRefused | None] = {}

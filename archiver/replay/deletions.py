@@ -1,4 +1,4 @@
-"""Deletions at a destination, where a person's policy asks for them: of our own copies alone, and with a brake."""
+"""Deletions at a destination, if the account's policy asks for them: only of our own copies, and with a limit."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _TWINS = (
 def delete_vanished(
     context: ReplayContext, connection: DestinationConnection, jobs: Sequence[ReplayJob]
 ) -> str | None:
-    """Carry out the policy for copies whose messages vanished at the source, but for folders beyond the brake; why
-    something was held back. A folder where it cannot be done has that as its error."""
+    """Carry out the policy for copies whose messages vanished at the source, except in folders beyond the deletion
+    limit; returns why something was not deleted. A folder where it fails has that as its error."""
     gone: dict[bytes, Sequence[Copy]] = {}
     twins: dict[bytes, Sequence[LateTwin]] = {}  # of copies that stay
     along: dict[bytes, Sequence[LateTwin]] = {}  # of copies that go
@@ -70,9 +70,9 @@ def _limited(
     held: Mapping[bytes, int],
     words: tuple[str, str],
 ) -> tuple[str | None, Collection[bytes]]:
-    """Why some of what is due to be deleted stays, and the folders where it does; told to the person."""
+    """Why some of what is due to be deleted is kept, and the folders where it is; reported as a note."""
     counts = {raw: len(some) for raw, some in due.items()}
-    # A folder that is gone is all of itself: its copies are measured by the account alone.
+    # All of a folder that is gone is due, so its copies count only toward the account's limit.
     single = {
         raw: sum(isinstance(each, LateTwin) or each.folder not in context.gone for each in some)
         for raw, some in due.items()
@@ -88,7 +88,7 @@ def _limited(
 
 
 def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[ReplayJob]:
-    """The folders there that hold mail of folders which the source no longer has, and of no others."""
+    """Folders of the destination that hold mail only of folders that the source no longer has."""
     targets, recorded = context.copies.targets(context.destination), context.copies.mapped(context.destination)
     known = {job.raw for job in jobs}
     found: dict[bytes, list[KnownFolder]] = {}
@@ -108,7 +108,7 @@ def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[Rep
 
 
 def report_gone_folders(context: ReplayContext) -> None:
-    """Which folders are gone from the source while copies of ours stay."""
+    """Report folders that are gone from the source while our copies stay."""
     for number, copies in context.copies.stranded(context.destination).items():
         if number in context.gone:
             context.control.progress(Noted(gone_words(printable(context.gone[number].folder.name), copies)))
@@ -120,16 +120,16 @@ def _held_back(braking: Sequence[ReplayJob], counts: Mapping[bytes, int], words:
         return None
     copies = sum(count for _, count in left)
     names = ", ".join(f'"{name}"' for name, _ in left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-    return f"{copies} {words[copies > 1]} stayed, being more than 50 or 10 %: {names}"
+    return f"{copies} {words[copies > 1]} stayed, since that is more than 50 or 10 %: {names}"
 
 
 def _delete(context: ReplayContext, job: ReplayJob, copies: Sequence[Copy], destination: MailDestination) -> None:
-    """Mark or expunge copies in one folder; none of anybody else's."""
+    """Mark or expunge our copies in one folder, and no other messages."""
     assert job.known is not None
     if context.rules.vanished == "expunge" and not destination.can_expunge:
-        # NOTE: nothing is marked either: whoever expunges next would take it along.
-        reason = f"{len(copies)} copies of messages that are gone from the source were left"
-        hint = 'the destination cannot expunge them alone; [replay] vanished = "mark" marks them'
+        # NOTE: nothing is marked either: the next EXPUNGE of any client would remove it.
+        reason = f"{len(copies)} copies of messages that are gone from the source were not expunged"
+        hint = 'the destination cannot expunge single messages; use [replay] vanished = "mark" to mark them'
         raise PermissionDenied(f'folder "{job.name}": {reason}', hint=hint)
     number = job.known.number
     opened = destination.open(job.raw)
@@ -145,7 +145,7 @@ def _delete(context: ReplayContext, job: ReplayJob, copies: Sequence[Copy], dest
         marked = tuple(uid for uid in uids if shown.get(uid, NO_FLAGS) >= DELETED)
         facts.append(MarkedFact(number, marked, True, context.control.now()))
         if marked and context.rules.vanished == "expunge":
-            context.recorder.write(facts)  # first, so that what is gone afterwards is known to be our doing
+            context.recorder.write(facts)  # first, so that it is known afterwards that we removed them
             facts = []
             destination.expunge(marked)
             left = destination.flags(marked)

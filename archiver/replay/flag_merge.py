@@ -1,5 +1,5 @@
-"""Flags that changed in the archive since they were replayed: three-way, so that what a destination's user did
-meanwhile is not undone. Pure decisions.
+"""Three-way merge of flags that changed in the archive since they were replayed, so that changes by the
+destination's user are not undone. Pure decisions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DELETED: Flags = frozenset({"\\Deleted"})
 
 @dataclass(frozen=True, slots=True)
 class FlagChange:
-    """What is to be added to and removed from a copy's flags; `lost` are those the folder does not keep."""
+    """The flags to add to a copy and to remove from it; `lost` are those that the folder does not keep."""
 
     added: Flags
     removed: Flags
@@ -29,11 +29,12 @@ class FlagChange:
 
 
 def change_of(copy: Copy, now: Flags, opened: OpenedTarget) -> FlagChange:
-    """The change that the archive's flags ask for. `now` is what the destination shows.
+    """The change that brings the archive's flags to a copy. `now` is what the destination shows.
 
-    A flag that appeared in the archive is added, unless the destination's user took it away since we last wrote
-    there; one that disappeared is removed, unless its user set it himself. A mark of ours for a message that is
-    back at the source is taken away. What cannot be written into a command is left alone.
+    A flag that was added in the archive is added, unless the destination's user removed it since we last wrote
+    there. A flag that was removed in the archive is removed, unless the destination's user set it. Our \\Deleted
+    mark on a message that is back at the source is removed. Flags that cannot be written in a command are left as
+    they are.
     """
     appeared = copy.message.flags - copy.source_flags
     disappeared = copy.source_flags - copy.message.flags
@@ -48,7 +49,7 @@ def change_of(copy: Copy, now: Flags, opened: OpenedTarget) -> FlagChange:
 
 
 def grouped(changes: Mapping[int, FlagChange]) -> dict[tuple[Flags, Flags], set[int]]:
-    """UIDs by what is to be added and removed, so that few commands are needed."""
+    """UIDs by (added, removed), so that few commands are needed."""
     groups: dict[tuple[Flags, Flags], set[int]] = {}
     for uid, change in changes.items():
         if change.needed:
@@ -57,5 +58,5 @@ def grouped(changes: Mapping[int, FlagChange]) -> dict[tuple[Flags, Flags], set[
 
 
 def exceeds_deletion_limit(withdrawn: int, held: int) -> bool:
-    """Whether so many deletions out of so many copies need a person's word: more than 50, or than 10 %."""
+    """Whether that many deletions out of `held` copies need a confirmation: more than 50, or more than 10 %."""
     return withdrawn > 50 or withdrawn > held / 10

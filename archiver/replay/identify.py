@@ -1,8 +1,7 @@
-"""A destination is met: whose mailbox it is, and what the archive knows of it. Nothing is changed there.
+"""Identifies a destination: whose mailbox it is, and what the archive knows about it. Nothing is changed there.
 
-A destination is known by what it shows and not by its address: our copies under the UIDs that they got. A new
-address may lead to a known mailbox; then what is recorded of that is taken along. Where looking does not tell, a
-person has to.
+A destination is identified by its contents and not by its address: by our copies under their UIDs. A new address
+may lead to a known mailbox; then the records of that mailbox apply. If the contents do not decide, the user has to.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ from archiver.source.same_mailbox import (
 )
 
 Answer = Literal["ask", "same", "new"]
-"""What a person says of a destination that is not known: nothing, that it is the mailbox that had another address
-before, or that it is another one."""
+"""What the user says about an unknown destination: nothing, that it is the mailbox that had another address before,
+or that it is a new one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """How a destination was met: under which number it is known, None if it is new. `address_known` is false where
-    its address is still to be recorded; `distinct`: so is a person's word that it is not the source's mailbox.
-    `before` is where a mailbox that is known under another address was reached."""
+    """The number of a destination in the catalog, None if it is new. `address_known` is false if its address is not
+    recorded yet. `distinct`: the user confirmed that it is not the source's mailbox, which is not recorded yet.
+    `before` is the earlier address of a mailbox that is known under another one."""
 
     number: int | None
     address_known: bool = False
@@ -51,17 +50,18 @@ class Identification:
 
 @dataclass(slots=True)
 class DestinationIdentifier:
-    """Looks at the destination of an account."""
+    """Identifies the destination of one account."""
 
     place: Place
     catalog: Catalog
     answer: Answer = "ask"
 
     def identify(self, destination: MailDestination, listed: DestinationFolders) -> Identification:
-        """
+        """Identify the destination from its listing and its newest messages.
+
         Raises:
-            ConfigError: a person has to say what it is; nothing may be sent before.
-            BackendError: it could not be looked at.
+            ConfigError: the user has to say what it is; nothing may be sent before.
+            BackendError: it could not be read.
         """
         shown = shown_by(listed.listed)
         known = self.catalog.destinations().at(self.place.address)
@@ -81,7 +81,7 @@ class DestinationIdentifier:
     def _introduced(
         self, destination: MailDestination, listed: DestinationFolders, number: int | None
     ) -> Identification:
-        """One that was never filled from this address."""
+        """Identify one that was never filled under this address."""
         recognised = recognise(destination, listed.listed, self.catalog)
         known, before = recognised.known, self.catalog.destinations().with_history()
         if known is None and before and self.answer == "same":
@@ -106,11 +106,11 @@ class DestinationIdentifier:
         targets: Mapping[bytes, KnownTarget],
         ours: Collection[bytes],
     ) -> bool:
-        """Whether an address leads to another mailbox than before. No folder with copies stands there as we left
-        it: its user tidied up, or the server was rebuilt, if it shows mail of ours all the same, wherever.
+        """Whether the address now leads to another mailbox. If no folder with copies is as we left it, the user may
+        have cleaned up, or the server was rebuilt: then it still has mail of ours somewhere.
 
         Raises:
-            ConfigError: a person has to say so.
+            ConfigError: it has none, and the user has to say which mailbox it is.
         """
         copies = self.catalog.at_destinations()
         if any(copies.newest(targets[raw].number, 1) for raw in ours):
@@ -118,8 +118,8 @@ class DestinationIdentifier:
         lost = {raw: target for raw, target in targets.items() if copies.newest(target.number, 1)}
         if self.answer != "ask":
             return self.answer == "new" and bool(lost or (targets and not ours))
-        # NOTE: what is asked here has to be remembered by the run that follows. It records what a folder held that
-        # is gone, and looks into one that is renewed, but only if mail goes there.
+        # NOTE: the following run must record the answer, or it would be asked again. A run records the copies of a
+        # folder that is gone, and opens a recreated one, but only if mail is mapped to it.
         shown, mapped = shown_by(listed.listed), {raw for raw, _, _ in copies.mapped(number).values()}
         hidden = {raw: target for raw, target in lost.items() if raw not in shown}
         if not hidden and mapped.isdisjoint(lost):
@@ -131,15 +131,16 @@ class DestinationIdentifier:
             return False
         what = f", but {inside}" if inside.messages else ": it is empty"
         problem = f"{self.place.address} shows nothing of what was sent there{what}"
-        hint = "nothing was sent; look where that host leads to, give --same-destination once if it is the same "
-        hint += (
-            "mailbox all the same (what was deleted there stays deleted), or --new-destination if it is another "
+        hint = (
+            "nothing was sent; check where that host leads; if it is the same mailbox, use --same-destination once "
         )
-        hint += "one (everything is sent)"
+        hint += (
+            "(what was deleted there stays deleted); if it is another one, --new-destination (everything is sent)"
+        )
         raise ConfigError(self.place.file, [problem], hint=hint)
 
     def _stands_unlisted(self, destination: MailDestination, hidden: Mapping[bytes, KnownTarget]) -> bool:
-        """Whether a folder that is not listed is there all the same, as we left it: a list may be cut short."""
+        """Whether a folder that is not listed still exists as we left it: a LIST answer may be cut short."""
         if not (some := list(hidden.items())[:FOLDERS]):
             return False
         looks = destination.look([(raw, copies_in(self.catalog, target.number).keys()) for raw, target in some])
@@ -150,19 +151,17 @@ class DestinationIdentifier:
 
     def _unknown(self, before: Address) -> ConfigError:
         problem = f"{self.place.address} does not show what was sent to {before} before"
-        hint = (
-            "nothing was sent; give --same-destination once if it is the same mailbox all the same (what is known "
-        )
-        hint += "of it is kept), or --new-destination if it is another one (everything is sent)"
+        hint = "nothing was sent; if it is the same mailbox, use --same-destination once (its records are kept); "
+        hint += "if it is another one, --new-destination (everything is sent)"
         return ConfigError(self.place.file, [problem], hint=hint)
 
     # -- is it the source ------------------------------------------------------------------------------------
 
     def _is_not_source(self, destination: MailDestination, shown: Mapping[bytes, int], number: int | None) -> bool:
-        """Whether a person says now that it is another mailbox than the source, although it looks like that.
+        """Whether the user confirms now that it is not the source's mailbox, although it looks like it.
 
         Raises:
-            ConfigError: it looks like the source's, and nobody said that it is not.
+            ConfigError: it looks like the source's mailbox, and this was not confirmed.
         """
         if number is not None and self.catalog.destinations().is_distinct(number):
             return False
@@ -187,16 +186,16 @@ class DestinationIdentifier:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """The destination that a mailbox is known for, by our copies in it; and the folders of it that need not be
-    compared with the source, since they were ours when it was met before. NOTE: whether it is the source was not
-    asked before ports were recorded."""
+    """The known destination that a mailbox is, by our copies in it; and those of its folders that need not be
+    compared with the source, since they were ours when it was identified before. NOTE: before ports were recorded,
+    destinations were not compared with the source."""
 
     known: KnownDestination | None = None
     ours: Sequence[bytes] = ()
 
 
 def recognise(destination: MailDestination, listed: Sequence[Listed], catalog: Catalog) -> Recognised:
-    """Which of the destinations that were filled before shows itself here."""
+    """Which of the destinations that were filled before this mailbox is."""
     best, found = Recognised(), Resemblance()
     for known in catalog.destinations().with_history():
         targets = catalog.at_destinations().targets(known.number)
@@ -213,13 +212,11 @@ def _without(shown: Mapping[bytes, int], raws: Collection[bytes]) -> dict[bytes,
 
 
 def one_mailbox(file: str, problem: str, proof: Resemblance) -> ConfigError:
-    """Source and destination are one mailbox; why that is believed, and what is to be done."""
+    """The error that source and destination are one mailbox: the evidence, and what to do."""
     names = [f'"{printable(decode_name(raw))}"' for raw in proof.folders[:3]]
     where = " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]
     text = f"{problem}: {proof.same} messages in {where} have the same UIDs, sizes and dates at both"
-    hint = (
-        "nothing was changed; correct host and user of [source] or [destination], or give --new-destination once "
-    )
+    hint = "nothing was changed; correct host and user of [source] or [destination], or use --new-destination once "
     hint += "if they are two mailboxes that another program made equal (dsync, a copied disk)"
     return ConfigError(file, [text], hint=hint)
 
@@ -231,7 +228,7 @@ def copies_in(catalog: Catalog, target: int) -> TraitsByUid:
 
 
 def _seen(destination: MailDestination, expected: Iterable[tuple[bytes, TraitsByUid]]) -> Resemblance:
-    """How far a destination shows what is expected, in the first folders of which anything is."""
+    """How far a destination shows the expected messages, in the first few folders that have any."""
     some: list[tuple[bytes, TraitsByUid]] = []
     for raw, traits in expected:
         if traits:
@@ -255,8 +252,8 @@ def _seen(destination: MailDestination, expected: Iterable[tuple[bytes, TraitsBy
 def like_destination(
     source: MailSource, listed: Sequence[Listed], catalog: Catalog, destination: int
 ) -> Resemblance:
-    """How far the source shows our own copies at that destination: its name leads there now. A folder whose
-    UIDVALIDITY the archive knew before the destination showed it is the source's own."""
+    """How far the source shows our own copies at that destination, because its host name now leads there. A folder
+    whose UIDVALIDITY the archive knew before the destination showed it belongs to the source."""
     targets = catalog.at_destinations().targets(destination)
     shown = filled_of(listed)
     pairs = suspects({raw: target.uidvalidity for raw, target in targets.items()}, shown)
@@ -271,7 +268,7 @@ def like_destination(
 def alike(
     source: MailSource, at_source: Sequence[Listed], destination: MailDestination, shown: Mapping[bytes, int]
 ) -> Resemblance:
-    """How far a source and these folders of a destination show the same messages, whatever is recorded of them."""
+    """How far a source and these folders of a destination show the same messages, regardless of records."""
     folders = {each.folder.raw: each.folder for each in at_source}
     expected: list[tuple[bytes, TraitsByUid]] = []
     for here, there in suspects(filled_of(at_source), shown):
@@ -292,7 +289,7 @@ def alike_if_new(
     there: DestinationFolders,
     catalog: Catalog | None,
 ) -> Resemblance:
-    """The same of a destination under a new address, as far as it is not one that was met before."""
+    """The same for a destination under a new address, without the folders that are known as ours."""
     ours = recognise(destination, there.listed, catalog).ours if catalog is not None else ()
     return alike(source, at_source, destination, _without(filled_of(there.listed), ours))
 

@@ -1,16 +1,16 @@
 """How fast a destination takes mail, and what follows from it: the size of a group, and when to look again.
 
-Pure, but for a few numbers that are remembered. Nothing here decides whether a message arrived.
+Pure except for a few remembered numbers. Nothing here decides whether a message arrived.
 """
 
 from __future__ import annotations
 
 import math
 
-#: A group is to be answered within this part of the time after which a server counts as silent.
+#: A group should be answered within this fraction of the time after which a server counts as silent.
 _SHARE = 0.25
 
-#: What the first group holds at most, as long as nothing is known of the server.
+#: The limits of the first group, as long as the server's pace is unknown.
 FIRST_MESSAGES = 10
 FIRST_OCTETS = 1 << 20
 
@@ -35,36 +35,36 @@ class Pace:
 
     @property
     def steady(self) -> bool:
-        """Whether a second group may be sent before the first one is answered: groups were answered so far, and
-        always in time. NOTE: a server takes one after the other, so the second is answered twice as late."""
+        """Whether a second group may be sent before the first is answered: all groups so far were answered in time.
+        NOTE: a server takes one after the other, so the second waits twice as long for its answer."""
         return self._answers and not self._was_silent
 
     def answered(self, messages: int, octets: int, seconds: float) -> None:
-        """A group was answered so long after it was sent.
+        """A group was answered `seconds` after it was sent.
 
-        A group that is small already and answered in time is not made smaller: a server may need its time for each
-        command, whatever is in it.
+        A group that is already small and was answered in time is not made smaller: a server may need that time for
+        every command, whatever its size.
         """
         self._answers = True
         ratio = self._wanted / max(seconds, 1e-3)
         if messages <= FIRST_MESSAGES and self._wanted < seconds <= self._slow:
             return
         self.messages = max(1, min(int(messages * ratio), _GROWTH * max(messages, self.messages)))
-        # NOTE: small messages say little of how many octets the server could take: the limit falls slowly.
+        # NOTE: small messages say little about how many octets the server could take, so this limit falls slowly.
         self.octets = max(int(octets * ratio), self.octets // 2, 1)
 
     def silent(self, messages: int) -> None:
-        """So many messages were not answered in time."""
+        """That many messages were not answered in time."""
         self._was_silent = True
         self.messages = max(1, min(self.messages, messages) // 4)
 
     def late(self, seconds: float) -> None:
-        """After a silence a message was found, so long after it had been sent; `slowest` is the longest time."""
+        """After a silence a message was found, `seconds` after it was sent; `slowest` keeps the longest time."""
         self.slowest = max(self.slowest, seconds)
 
 
 def pauses(seconds: float) -> list[float]:
-    """Pauses that together last so long, with a look after each; none if nothing is left of it."""
+    """Pauses that add up to `seconds`, with a look after each; empty if nothing is left."""
     if seconds <= 0:
         return []
     looks = 1 if seconds <= _SHORT_SECONDS else max(_FEWEST_LOOKS, math.ceil(seconds / _LOOK_SECONDS))

@@ -1,7 +1,8 @@
-"""What the destination's user removed as a whole: folders that we filled and that are gone.
+"""Folders that we filled and that the destination's user removed or renamed.
 
-A message that was removed there is not sent again, and a folder is its messages. People tidy up at their new server
-while late mail still comes from the old one: a folder that was renamed there must not come back full.
+A message that was removed at the destination is not sent again, and neither are the messages of a folder. People
+clean up at their new server while late mail still comes from the old one: a folder that they renamed must not come
+back with all its mail.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from archiver.replay.context import ReplayContext
 
 
 def forget_removed(context: ReplayContext) -> None:
-    """What was removed there is to be sent again, because a person asked."""
+    """Forget what was removed there, so that it is sent again (--include-removed)."""
     facts = [
         RemovedFact(target, tuple(sorted(uids)), "policy", context.control.now())
         for target, uids in context.copies.removed(context.destination).items()
@@ -32,9 +33,9 @@ def forget_removed(context: ReplayContext) -> None:
 def removed_folders(
     context: ReplayContext, connection: DestinationConnection, listed: DestinationFolders
 ) -> set[bytes]:
-    """Folders that hold copies of ours and are no longer there: their copies are recorded as removed.
+    """Folders that hold our copies and no longer exist; their copies are recorded as removed.
 
-    NOTE: a list may be cut short, so each is asked for by its name before that is believed.
+    NOTE: a LIST answer may be cut short, so each is opened by name before it counts as gone.
     """
     there = {each.folder.raw for each in listed.listed if each.folder.selectable}
     gone: set[bytes] = set()
@@ -45,14 +46,14 @@ def removed_folders(
         live = tuple(sorted(uid for uid, is_live in context.copies.claimed(target.number).items() if is_live))
         if live:
             facts: list[Fact] = [RemovedFact(target.number, live, "user", context.control.now())]
-            if target.state is not None:  # so that it is looked at, should it be there again
+            if target.state is not None:  # so that it is opened if it exists again
                 facts.append(TargetStateFact(target.number, target.state.uidnext, 0, context.control.now()))
             context.recorder.write(facts)
             name = printable(decode_name(raw))
             context.control.progress(
                 Noted(
                     f'destination folder "{name}": it was deleted or renamed there; {len(live):,} messages are '
-                    "not sent again (`archiver replay --include-removed` does)"
+                    "not sent again (`archiver replay --include-removed` sends them)"
                 )
             )
     return gone

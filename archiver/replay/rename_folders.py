@@ -1,8 +1,8 @@
-"""Folders that were renamed at the source are renamed at the destination: their mail is there already.
+"""Folders that were renamed at the source are renamed at the destination, since their mail is already there.
 
-Nothing is lost by it, so it is done whatever becomes of vanished mail; but only where all that is in the folder
-there, and below it, is ours and no other account counts on it. Otherwise, and where the destination refuses, the
-renamed folder is a new one, and the old one stays as it is.
+This loses nothing, so it is done whatever the policy for vanished mail is; but only if everything in that folder
+and below it is ours and no other account counts on it. Otherwise, or if the destination refuses, the renamed folder
+is handled as a new one, and the old one stays as it is.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from archiver.replay.create_folders import map_of
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """A target that is to be where the mapped folder goes."""
+    """A target to rename to the mapped folder."""
 
     target: KnownTarget
     to: MappedFolder
 
 
 def resolve_renames(context: ReplayContext, connection: DestinationConnection) -> None:
-    """What became of renames at which an earlier run was stopped."""
+    """Find out and record the result of renames that an earlier run began and did not finish."""
     for raw, target in context.copies.targets(context.destination).items():
         if target.renaming is None:
             continue
@@ -50,7 +50,7 @@ def follow_renames(
     folders: Sequence[KnownFolder],
     rules: MapRules,
 ) -> DestinationFolders:
-    """Rename what was renamed at the source; the destination's folders as they are then."""
+    """Rename what was renamed at the source; returns the destination's folders as they are afterwards."""
     moves = _moves(context, listed, folders, rules)
     while moves:
         move = moves.pop(0)
@@ -74,7 +74,7 @@ def _moves(
     folders: Sequence[KnownFolder],
     rules: MapRules,
 ) -> list[_Move]:
-    """Which targets go where, parents first."""
+    """Which targets to rename, parents first."""
     recorded = context.copies.mapped(context.destination)
     places = {each.folder.raw: each for each in map_of(folders, listed, rules, recorded).folders}
     mapped = {each.number: places[each.folder.raw] for each in folders}
@@ -96,14 +96,14 @@ def _moves(
         if place is None or pair.target in stay or pair.target in found or place.raw in taken:
             continue
         known = targets.get(place.raw)
-        if known is None or not context.copies.claimed(known.number):  # else its user removed it there
+        if known is None or not context.copies.claimed(known.number):  # otherwise its user removed it there
             found[pair.target] = _Move(movable[pair.target], place)
             taken.add(place.raw)
     return sorted(found.values(), key=lambda move: len(move.target.raw))
 
 
 def _is_movable(folder: Folder) -> bool:
-    """INBOX and what has a special use are the destination's own."""
+    """INBOX and folders with a special use belong to the destination."""
     return folder.selectable and folder.raw != INBOX and folder.special_use is None
 
 
@@ -114,8 +114,8 @@ def _still_goes_there(pair: Moved, mapped: dict[int, MappedFolder], targets: dic
 def _with_those_below(
     context: ReplayContext, move: _Move, others: Sequence[_Move], listed: DestinationFolders
 ) -> list[tuple[KnownTarget, bytes]] | None:
-    """The target and those below it, which a server renames along, with their new names. None where one of these is
-    to stay, or is not ours."""
+    """The target and the folders below it, which a server renames with it, and their new names. None if one of
+    these has to stay or is not ours."""
     along = [(move.target, move.to.raw)]
     step = (listed.delimiter or "").encode("utf-8", "surrogatepass")
     targets = context.copies.targets(context.destination)
@@ -134,7 +134,7 @@ def _with_those_below(
 
 
 def _is_ours(context: ReplayContext, target: KnownTarget, destination: MailDestination) -> bool:
-    """Whether a folder holds copies of ours and nothing else, and nothing of ours is still to be found in it."""
+    """Whether a folder holds only our copies, and no APPEND to it is unresolved."""
     try:
         opened = destination.open(target.raw, readonly=True)
     except (FolderNotFound, PermissionDenied):
@@ -146,8 +146,8 @@ def _is_ours(context: ReplayContext, target: KnownTarget, destination: MailDesti
 
 
 def _why_not_ours_alone(context: ReplayContext, along: Sequence[tuple[KnownTarget, bytes]]) -> str | None:
-    """Why these folders stay where they are: another account fills them, or counts on mail in them, or may do so.
-    It would not find its mail under the new name, and would take it for removed."""
+    """Why these folders keep their names: another account fills them, counts on mail in them, or may do so. It
+    would not find its mail under the new name and would take it for removed."""
     live = {
         target: context.copies.newest(target.number, len(context.copies.claimed(target.number)))
         for target, _ in along
@@ -159,7 +159,7 @@ def _why_not_ours_alone(context: ReplayContext, along: Sequence[tuple[KnownTarge
     except ArchiverError as error:
         return str(error)
     accounts = sorted({account for its in claimed.values() for account in its.values()})
-    return f"mail in it is mail of {', '.join(accounts)}, too" if accounts else None
+    return f"it has mail that also belongs to {', '.join(accounts)}" if accounts else None
 
 
 def _rename(
@@ -179,8 +179,8 @@ def _rename(
         )
         context.control.progress(Noted(str(error)))
         return False
-    # NOTE: a server may give it another UIDVALIDITY and its messages other UIDs, in another order (Courier). Then
-    # they are told by their octets when the folder is opened.
+    # NOTE: a server may assign another UIDVALIDITY and other UIDs, in another order (Courier). Then the messages
+    # are matched by their octets when the folder is opened.
     _record_names(context, along)
     context.control.progress(Noted(f'destination folder "{old}": renamed to "{new}", as it was at the source'))
     return True
@@ -191,7 +191,7 @@ def _record_names(context: ReplayContext, along: Sequence[tuple[KnownTarget, byt
 
 
 def _under(each: Listed, names: dict[bytes, bytes], there: DestinationFolders) -> Listed:
-    """A listed folder under its new name, if it got one; what it shows is asked when it is opened."""
+    """A listed folder under its new name, if it has one, and without a status: the folder is opened anyway."""
     raw = names.get(each.folder.raw)
     if raw is None:
         return each

@@ -1,7 +1,7 @@
-"""The replay step: from the archive onto a destination, over several connections; the source is not asked.
+"""The replay step: from the archive to a destination, over several connections; the source is not contacted.
 
-The map of the folders is made and checked before anything is created. Then every folder that needs it gets one
-pass, on one connection at a time. Deletions come last, and only if everything else went well.
+The folder map is made and checked before anything is created. Then every folder that needs it gets one pass, on one
+connection at a time. Deletions come last, and only if everything else succeeded.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from archiver.replay.rename_folders import follow_renames, resolve_renames
 from archiver.replay.shared_copies import LeftToOthers, Spared, spare
 from archiver.replay.sync_folder import FolderSync
 
-#: What strikes one of several connections may be a limit on their number.
+#: Errors of one of several connections that may come from a limit on their number.
 _OF_THE_CONNECTION = (TemporaryError, AuthenticationFailed, ConnectionRefused)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What could not be done, beside the messages that were refused: reasons by the folder's name, and why
-    deletions were not carried out, None if nothing stopped them. `advice` is what a person can do about the
-    latter, None where his word is enough (--confirm-deletions). `left` is what was left to other accounts."""
+    """What could not be done, besides the messages that were refused: `errors` are reasons by folder name;
+    `blocked_reason` is why deletions were not carried out, and `advice` what to do about it, None if a confirmation
+    is enough (--confirm-deletions). `left` are copies that were kept for other accounts."""
 
     errors: Mapping[str, str] = field(default_factory=dict)
     blocked_reason: str | None = None
@@ -123,8 +123,7 @@ def _jobs(
 
 
 def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
-    """Whether a folder has to be opened. One that stands where our last pass left it, and of which nothing is
-    waiting, need not."""
+    """Whether a folder has to be opened: not if it is as our last pass left it and nothing waits to be done."""
     number = job.known.number if job.known else 0
     job.messages, job.octets = context.copies.work(number, job.folders, vanished=context.rules.include_vanished)
     not_due = sum(each.target == number and not context.is_due(key) for key, each in context.refused.items())
@@ -146,7 +145,7 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
 def _work_off(
     context: ReplayContext, jobs: Sequence[ReplayJob], connections: int, first: DestinationConnection
 ) -> None:
-    """All jobs, the largest first, over at most `connections` connections.
+    """Run all jobs, the largest first, over at most `connections` connections.
 
     Raises:
         ArchiverError: the first failure of the account, after all connections ended.
@@ -181,7 +180,7 @@ def _work_off(
         try:
             connection.get()
         except BackendError as error:
-            # Servers allow only so many connections of a user; the first one does all the work, if need be.
+            # Servers limit the connections of a user; the first one does all the work if necessary.
             context.control.progress(Noted(f"{error.reason}: going on with one connection less"))
         except BaseException as error:
             failures.append(error)
@@ -191,7 +190,7 @@ def _work_off(
             group.leave()
             connection.close()
 
-    # A folder costs about as many round trips as a login, however little there is to do in it.
+    # A folder costs about as many round trips as a login, however little work it has.
     worth = 1 + max(sum(job.messages for job in jobs) // 200, len(jobs) // 4)
     together = min(connections, len(jobs), worth)
     threads = [threading.Thread(target=work_beside, name=f"replay-{number}") for number in range(2, 1 + together)]
@@ -201,26 +200,26 @@ def _work_off(
     work(first)
     for thread in threads:
         thread.join()
-    if waiting and not failures:  # what somebody gave back when the others had just ended
+    if waiting and not failures:  # a job was returned just after the others had ended
         work(first)
     if failures:
         raise failures[0]
 
 
 def _note_twins(context: ReplayContext, connection: DestinationConnection, job: ReplayJob) -> None:
-    """What a slow server stored twice may have come after its folder's pass."""
+    """Look again for messages that a slow server stored twice: they may have come after the folder's pass."""
     connection.insist(lambda destination: FolderSync(context, destination, job).note_twins())
 
 
 def _pass(context: ReplayContext, connection: DestinationConnection, job: ReplayJob) -> None:
-    """One folder. Its failure is its own; a failure of the connection, the login or the quota is the account's, and
-    so is a server that answers nothing."""
+    """One folder. Its failure affects only this folder; a failure of the connection, the login or the quota ends
+    the account's replay, and so does a server that answers nothing."""
     try:
         connection.insist(lambda destination: FolderSync(context, destination, job).run(), lambda: job.steps)
     except BackendError as error:
         if isinstance(error, OverQuota | AuthenticationFailed | ConnectionRefused | Unanswered):
             raise
-        # A server that hangs up on message after message may like those of other folders.
+        # A server that hangs up on message after message may accept those of other folders.
         if isinstance(error, TemporaryError) and job.blamed < MOST_BLAMED:
             raise
         job.error = str(error)

@@ -1,7 +1,7 @@
-"""What a deletion must leave alone because another account of ours counts on it.
+"""Copies that a deletion must not touch because another account of ours counts on them.
 
-Two accounts may meet in one mailbox: a mail that was sent to both lies there once, brought by one and adopted by
-the other. When it goes from the first one's source it is still the other one's mail."""
+Two accounts may share one destination mailbox. A message that both have is stored there once, appended by one and
+adopted by the other. When it is deleted at the first one's source, the other still needs it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from archiver.replay.context import ReplayContext
 
 @dataclass(frozen=True, slots=True)
 class LeftToOthers:
-    """How many copies in a folder of the destination other accounts count on, and that for people."""
+    """How many copies in a folder of the destination other accounts count on, and the text for people."""
 
     folder: str
     count: int
@@ -28,8 +28,8 @@ class LeftToOthers:
 
 @dataclass(frozen=True, slots=True)
 class Spared:
-    """What came of it: why nothing may be deleted and what a person can do about that, None if nothing stops it;
-    and what was left to others."""
+    """Why nothing may be deleted and what to do about it, None if deletions are allowed; and the copies that were
+    left to other accounts."""
 
     blocked_reason: str | None = None
     advice: str | None = None
@@ -37,8 +37,8 @@ class Spared:
 
 
 def spare(context: ReplayContext, targets: Iterable[KnownTarget]) -> Spared:
-    """Look whether other accounts count on copies that are about to be deleted. Those that they do become theirs:
-    they are taken for adopted from now on, and so are never deleted by this account."""
+    """Check whether other accounts count on copies that are about to be deleted. Such copies are recorded as
+    adopted, so this account never deletes them."""
     due = {target: copies for target in targets if (copies := _due(context, target))}
     if not due:
         return Spared()
@@ -48,7 +48,7 @@ def spare(context: ReplayContext, targets: Iterable[KnownTarget]) -> Spared:
             return _held_back(context, total, hold.reason, hold.advice)
         claimed = context.others.claimed(due)
     except ArchiverError as error:
-        advice = "make that account's archive readable, or move its file to another folder if it is retired"
+        advice = "make that account's archive readable, or move its file to another directory if it is retired"
         return _held_back(context, total, str(error), advice)
     left: list[LeftToOthers] = []
     for target, its in claimed.items():
@@ -96,5 +96,5 @@ def _left(target: KnownTarget, claimed: Mapping[int, str]) -> LeftToOthers:
     folder = printable(decode_name(target.raw))
     whose = ", ".join(sorted(set(claimed.values())))
     words = "1 copy of a message that is" if len(claimed) == 1 else f"{len(claimed):,} copies of messages that are"
-    text = f'destination folder "{folder}": {words} gone from the source stayed, being mail of {whose}, too'
+    text = f'destination folder "{folder}": {words} gone from the source stayed, since they also belong to {whose}'
     return LeftToOthers(folder, len(claimed), text)

@@ -1,7 +1,7 @@
-"""One folder of a destination brought up to date: opened, understood, filled, its flags followed.
+"""One folder of a destination brought up to date: opened, known messages matched, missing ones sent, flags updated.
 
-Everything the plan assumed is looked at again. A pass that was cut off is simply made again: what became of it is
-found out before anything else is sent.
+Everything the plan assumed is checked again. A pass that was interrupted is simply repeated: the outcome of the
+interrupted one is found out before anything else is sent.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ class FolderSync:
     _facts: list[Fact] = field(default_factory=list)
 
     def run(self) -> None:
-        """
+        """Bring the folder up to date.
+
         Raises:
             TemporaryError: run again on another connection.
             OverQuota: nothing more fits into the account.
-            BackendError: this folder only; FolderChanged if its UIDs do not stay what they are.
+            BackendError: this folder only; FolderChanged if its UIDVALIDITY changed twice during the pass.
         """
         try:
             try:
@@ -98,7 +99,7 @@ class FolderSync:
         end_attempts(self.context, target, began)
 
     def note_twins(self) -> None:
-        """Look once more for what a slow server stored twice; the folder's pass is complete."""
+        """After the folder's pass: look once more for messages that a slow server stored twice."""
         opened = self.destination.open(self.job.raw)
         if self.job.known is not None and opened.uidvalidity == self.job.known.uidvalidity:
             matcher = MessageMatcher(self.destination, self.context, self.job)
@@ -112,7 +113,7 @@ class FolderSync:
     # -- which epoch of the folder it is ---------------------------------------------------------------------
 
     def _target(self, opened: OpenedTarget) -> int:
-        """The number under which the folder is known. UIDs that the server gives again mean other mail."""
+        """The folder's number; a new one if the server reassigns UIDs to other mail."""
         known = self.job.known
         reason = "first"
         if known is not None:
@@ -131,8 +132,8 @@ class FolderSync:
             self.job.left_behind |= bool(self.context.copies.intents(known.number))
             self.context.control.progress(
                 Noted(
-                    f'destination folder "{self.job.name}": its messages have other UIDs now ({reason}); '
-                    "they are matched again, and what is there is not sent again"
+                    f'destination folder "{self.job.name}": its messages have new UIDs ({reason}); '
+                    "they are matched, and none of them is sent again"
                 )
             )
         fact = self.context.recorder.number_target(
@@ -147,9 +148,9 @@ class FolderSync:
         return fact.number
 
     def _are_other_mail(self, target: int) -> bool:
-        """Whether a server that was put back to an older state gave the UIDs of our newest copies again, which does
-        not show in UIDNEXT once as much mail has come. NOTE: another size alone is told by servers that count
-        differently from one day to the next, another date alone by one whose files were copied."""
+        """Whether a server that was restored to an older state reassigned the UIDs of our newest copies, which
+        UIDNEXT does not show once enough new mail has come. NOTE: another size alone proves nothing, since some
+        servers count differently from one day to the next; nor does another date alone, after files were copied."""
         newest = {copy.uid: copy for copy in self.context.copies.newest(target, _NEWEST)}
         return any(
             copy.dated
@@ -163,10 +164,10 @@ class FolderSync:
     # -- what is to be sent ----------------------------------------------------------------------------------
 
     def _present(self, opened: OpenedTarget, claimed: Mapping[int, bool]) -> set[int] | None:
-        """The UIDs that are there; None where the folder stands as we left it, and nobody need ask.
+        """The UIDs that exist; None if the folder is as we left it, so that they need not be requested.
 
-        NOTE: mail that an earlier pass took for nobody's is looked at again: what it is a copy of may have come to
-        the archive since, out of quarantine or by other rules.
+        NOTE: unclaimed mail of an earlier pass is checked again: the archive may have got the same message since,
+        out of quarantine or by other rules.
         """
         if opened.messages == 0:
             return set()
@@ -174,8 +175,8 @@ class FolderSync:
         return self.destination.uids() if has_strangers or self._moved(opened) else None
 
     def _follow_removals(self, target: Target, claimed: Mapping[int, bool], present: set[int]) -> None:
-        """What is gone was removed by its user. What was taken for that and is there is a copy as before: its
-        folder was away for a while."""
+        """Record copies that the user removed. One that was recorded as removed and exists is a copy as before: its
+        folder was only away for a while."""
         copies, now = self.context.copies, self.context.control.now()
         gone = {uid for uid, live in claimed.items() if live} - present
         back = {uid for uid, live in claimed.items() if not live} & present
@@ -203,7 +204,8 @@ class FolderSync:
         sender.flush()
 
     def _pending(self, target: Target) -> Iterator[list[Outgoing]]:
-        """What is to be sent; last what was refused in an earlier run, so that it holds up nothing else."""
+        """Messages to send; those that were refused in an earlier run come last, so that they delay nothing
+        else."""
         retried = any(each.target == target.number for each in self.context.refused.values())
         for again in (False, True) if retried else (False,):
             after: MessageKey = (0, 0)
@@ -225,8 +227,8 @@ class FolderSync:
                 ]
 
     def _again(self, target: Target, pending: list[Outgoing]) -> list[Outgoing]:
-        """Messages whose octets are in the folder already under a UID that the source no longer has: after a new
-        UIDVALIDITY there, or when a message was moved away and back."""
+        """Use copies whose source UID no longer exists for messages with the same octets: after a new UIDVALIDITY
+        at the source, or when a message was moved away and back. Returns the messages that are left."""
         if not pending:
             return pending
         left_over: dict[str, list[Copy]] = {}
@@ -243,7 +245,7 @@ class FolderSync:
         return still
 
     def _transferred(self, target: Target, key: MessageKey, copy: Copy, how: str) -> CopiedFact:
-        """A copy that is known from now on as that of `key`. What somebody else put there stays his."""
+        """The fact that a copy is now that of `key`. An adopted copy stays adopted."""
         epoch, uid = key
         return CopiedFact(
             target=target.number,
@@ -270,7 +272,7 @@ class FolderSync:
         matcher: MessageMatcher,
         unclaimed: UnclaimedMessages,
     ) -> list[Outgoing]:
-        """Messages that somebody else brought there are taken for what they are."""
+        """Record messages that something else stored there as adopted; returns those that are left to send."""
         candidates = {each.key: unclaimed.candidates(each) - sender.claimed for each in pending}
         wanted = [each for each in pending if candidates[each.key]]
         uids = set().union(*candidates.values()) if candidates else set()
@@ -283,8 +285,8 @@ class FolderSync:
         return [each for each in pending if each.key not in adopted]
 
     def _keep_vanished(self, target: Target) -> None:
-        """Copies whose messages are gone from the source, which a person wants to have: without our mark, and none
-        that a later run takes away."""
+        """Keep copies whose messages are gone from the source (--include-vanished): remove our \\Deleted mark, and
+        record them as restored so that no later run deletes them."""
         copies = self.context.copies.vanished(target.number, twice=False, gone=self.context.gone)
         marked = tuple(copy.uid for copy in copies if copy.marked)
         if marked:
@@ -295,7 +297,7 @@ class FolderSync:
         self._flush()
 
     def _look_closer(self, target: Target, matcher: MessageMatcher) -> None:
-        """Copies that show another size than was sent are read back."""
+        """Read back copies that show another size than was sent."""
         after = 0
         while maybe_twice := self.context.copies.doubtful(target.number, after=after, limit=BATCH_MESSAGES):
             self.context.control.check_stop()
@@ -310,7 +312,7 @@ class FolderSync:
     # -- flags -----------------------------------------------------------------------------------------------
 
     def follow_flags(self, target: Target) -> None:
-        """Replay flags that changed in the archive since; onto adopted mail, the archive's for the first time."""
+        """Replay flags that changed in the archive; adopted mail gets the archive's flags for the first time."""
         after = 0
         while copies := self.context.copies.reflagged(target.number, after=after, limit=BATCH_MESSAGES):
             self.context.control.check_stop()
@@ -350,7 +352,7 @@ def _respelled(shown: Mapping[int, Flags], spelling: Mapping[int, Flags]) -> dic
 
 
 def _batches(outgoing: Sequence[Outgoing]) -> list[list[Outgoing]]:
-    """Messages that share an intent: after a lost connection, as many octets are looked at again."""
+    """Batches of messages that share an intent; after a lost connection, at most one batch is fetched again."""
     batches: list[list[Outgoing]] = []
     octets = BATCH_OCTETS
     for each in outgoing:

@@ -1,9 +1,9 @@
-"""What people see.
+"""Output for people.
 
-display                lines that move on a terminal, a log elsewhere
+display                live lines on a terminal, a plain log elsewhere
 tables                 folders, accounts, plans
-lines                  the books, what failed and what next, what the destination altered
-preview                what a run would do, from a look at the source
-preview_bucket         the same of a bucket
-preview_destination    the same of a destination
+lines                  sentences: totals, failures and what to do, what the destination altered
+preview                what a run would do, from what the source shows
+preview_bucket         the same for a bucket
+preview_destination    the same for a destination
 """

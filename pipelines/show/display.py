@@ -1,6 +1,6 @@
-"""What a run shows while it works: a few moving lines on a terminal, a plain log elsewhere.
+"""Output while a run works: a few live lines on a terminal, a plain log elsewhere.
 
-Many events come from several processes. Here they become one line for each account that is being worked on, and log
+Events come from several processes. They become one live line for each account that is being worked on, and log
 lines for what people should know. Progress is logged every few seconds, not with each event.
 """
 
@@ -58,12 +58,12 @@ class Work:
     _pace: deque[tuple[float, int, int]] = field(default_factory=deque)
 
     def take(self, event: AnyEvent, now: float) -> None:
-        """Follow one event."""
+        """Update from one event."""
         match event:
             case Began(step):
-                self.ended = False  # an account that was postponed begins again
+                self.ended = False  # an account that was postponed starts again
                 self.doing = _DOING.get(step, step)
-                self.expected = self.planned = self.done = (0, 0)  # each step has work of its own
+                self.expected = self.planned = self.done = (0, 0)  # each step has its own work
                 self._pace.clear()
             case Working(folder):
                 self.doing = folder
@@ -88,12 +88,12 @@ class Work:
 
     @property
     def total(self) -> tuple[int, int]:
-        """Messages and octets to process, as far as is known; never less than what is done."""
+        """Messages and octets to process, as far as known; never less than what is done."""
         messages = max(self.expected[0], self.planned[0], self.done[0])
         return messages, max(self.expected[1], self.planned[1], self.done[1])
 
     def pace(self, now: float) -> tuple[float, float]:
-        """Messages and octets per second in the last seconds; 0 if there is too little to tell."""
+        """Messages and octets per second over the last seconds; 0 if there is too little data."""
         if not self._pace or now < self._pace[0][0] + _LEAST_PACE_SECONDS:
             return 0.0, 0.0
         since, messages, octets = self._pace[0]
@@ -110,7 +110,7 @@ class Work:
 class Display:
     """A listener for `run_accounts` and a context manager around it.
 
-    `live`: show moving lines. `stopping()` gives the signal that asked for an end, or None.
+    `live`: show live lines. `stopping()` returns the signal that requested a stop, or None.
     """
 
     def __init__(
@@ -128,12 +128,12 @@ class Display:
         self._quiet, self._verbose = quiet, verbose
         self._stopping = stopping
         self._announced_stop = False
-        #: With --quiet: failures after which the account may be tried again, and when they happened.
+        #: With --quiet: failures after which the account may be tried again, with their time.
         self._held: dict[str, tuple[datetime, str]] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="display", daemon=True)
-        # NOTE: refreshed by our ticker alone: rich's own thread would hold its lock while a worker is forked.
+        # NOTE: only our ticker refreshes it: rich's own thread would hold its lock while a worker is forked.
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
 
     def __enter__(self) -> Display:
@@ -161,14 +161,14 @@ class Display:
             work.take(event, now)
             text = self._text(work, event, now)
             if isinstance(event, Began | Failed):
-                self._held.pop(account, None)  # it is being tried again, and only the end of that counts
+                self._held.pop(account, None)  # it is tried again, and only the result of that counts
             if self._quiet and text and isinstance(event, Failed) and event.again is not None:
                 self._held[account] = (datetime.now(), text)
             elif text:
                 self._log(account, text, "red" if isinstance(event, Failed) else None)
 
     def _text(self, work: Work, event: AnyEvent, now: float) -> str | None:
-        """The log line an event is worth, if any."""
+        """The log line for an event, if any."""
         match event:
             case Failed() | Important():
                 return log_line(event)
@@ -206,7 +206,7 @@ class Display:
                     self._live.update(self._moving(), refresh=True)
 
     def _announce_stop(self) -> None:
-        """Say once that the run is stopping; the terminal is restored in case we are killed next."""
+        """Report once that the run is stopping. The terminal is restored in case we are killed next."""
         if self._announced_stop or self._stopping() is None:
             return
         self._announced_stop = True
@@ -231,13 +231,13 @@ class Display:
 
 
 def works_table(works: Sequence[Work], width: int, now: float) -> Table:
-    """The moving lines: account, what it does, messages, octets, pace, time left."""
+    """The live lines: account, activity, messages, bytes, rate, time left."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="cyan")
     if width >= _BAR_FROM_WIDTH:
         table.add_column(width=20)
-    for least in _NUMBER_WIDTHS:  # fixed, so that nothing jumps while numbers grow
+    for least in _NUMBER_WIDTHS:  # fixed, so that columns do not jump while numbers grow
         table.add_column(no_wrap=True, justify="right", min_width=least)
     for work in works:
         (done, octets), (total, all_octets) = work.done, work.total
@@ -256,7 +256,7 @@ def works_table(works: Sequence[Work], width: int, now: float) -> Table:
 
 
 def progress_line(work: Work, now: float) -> str:
-    """How far an account is, for a log."""
+    """An account's progress, for a log."""
     left = work.seconds_left(now)
     parts = [f"{work.done[0]} of {work.total[0]} messages", size(work.done[1])]
     if pace := work.pace(now)[1]:

@@ -1,4 +1,4 @@
-"""Sentences for people about a run: the books, what failed and what next, what the destination altered.
+"""Sentences for people about a run: totals, failures and what to do about them, what the destination altered.
 
 They are made from the same JSON documents that programs get.
 """
@@ -15,7 +15,7 @@ _SHOWN_WORDS = 8
 
 
 def equation(totals: Row) -> str:
-    """The balance in one line; an equation only if it is true."""
+    """The totals in one line; an equation only if it holds."""
     terms = [f"{totals['stored']:,} stored"]
     terms += [f"{totals[name]:,} {name}" for name in ("excluded", "quarantined") if totals[name]]
     missing = totals["on_server"] - totals["stored"] - totals["excluded"] - totals["quarantined"]
@@ -27,7 +27,7 @@ def equation(totals: Row) -> str:
 
 
 def destination_equation(totals: Row) -> str:
-    """The destination's books in one line."""
+    """The destination's totals in one line."""
     there = totals["destination"]
     terms = [f"{there['replayed']:,} replayed", f"{there['already_there']:,} already there"]
     terms += [f"{there['refused']:,} refused"] if there["refused"] else []
@@ -43,7 +43,7 @@ _LOST = {
     "flags": "the destination does not keep the flags {detail}",
     "internaldate": "the destination does not keep the INTERNALDATE",
     "repaired": "a repaired copy was sent ({detail})",
-    "twin": "arrived twice, because the first answer came too late (UIDs there: {detail})",
+    "twin": "stored twice, because the first answer came too late (UIDs there: {detail})",
     "rewritten": "the destination rewrites {detail}",
 }
 
@@ -70,15 +70,15 @@ def difference_lines(differences: Sequence[Row]) -> Iterable[str]:
 
 
 def failure_lines(failures: Sequence[Row]) -> Iterable[str]:
-    """What is not in the archive, and what to do. Failures that have the same reason share a line."""
+    """What is not in the archive, and what to do about it. Failures with the same reason share a line."""
     by_advice: dict[str, dict[tuple[str, str | None], list[Row]]] = {}
     for each in failures:
         reasons = by_advice.setdefault(each["next"], {})
         reasons.setdefault((each["reason"], each["server_reply"]), []).append(each)
     for advice, reasons in by_advice.items():
         for (reason, reply), group in reasons.items():
-            said = f" ({reply})" if reply else ""
-            yield printable(f"  {_places(group)}{reason}{said}")
+            answer = f" ({reply})" if reply else ""
+            yield printable(f"  {_places(group)}{reason}{answer}")
         yield f"  → {printable(advice)}"
 
 

@@ -1,7 +1,7 @@
-"""A look at an account before anything is done: what the server has, and what a run would do with it.
+"""A preview of an account: what the server has, and what a run would do with it.
 
-One connection, one attempt at a login (a second one may lock a user out), and nothing written: not on the server,
-not on disk, not even the archive's directory.
+It uses one connection and tries one login (a second one may lock the user out). Nothing is written: not on the
+server, not on disk, not even the archive's directory.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _SIDE_BY_SIDE = 8
 
 @dataclass(frozen=True, slots=True)
 class FolderPreview:
-    """A folder that is archived. `reason` is why a run opens it, None if it need not; numbers that the server does
-    not tell are None; `to_fetch` messages of about `octets` would be fetched."""
+    """A folder that is archived. `reason` is why a run opens it, None if it need not. Numbers that the server does
+    not report are None. `to_fetch` messages of about `octets` octets would be fetched."""
 
     name: str
     directory: str
@@ -57,7 +57,7 @@ class FolderPreview:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ArchivePlace:
     """Where an archive is or will be. `problem` is why a run could not write there."""
 
     path: Path
@@ -68,7 +68,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """There is no archive yet at `place`; `problem` is why a run does not begin one."""
+    """There is no archive yet at `place`; `problem` is why a run will not begin one."""
 
     place: str
     problem: ArchiverError | None
@@ -76,10 +76,10 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a look at an account found; `error` is what ended it."""
+    """The preview of an account; `error` is what ended it early."""
 
     settings: Settings
-    place: Place
+    place: ArchivePlace
     server: ServerFacts | None = None
     folders: tuple[FolderPreview, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
@@ -97,7 +97,7 @@ class Preview:
 
     @property
     def refusal(self) -> ConfigError | None:
-        """Why a run would not even begin this account beside the others."""
+        """Why a run would refuse this account together with the others."""
         return self.sharing.refusal if self.sharing and self.destination else None
 
     @property
@@ -118,7 +118,7 @@ class Preview:
 
     @property
     def message(self) -> str | None:
-        """What is wrong, for people."""
+        """What is wrong, as text for people."""
         there = self.destination.error if self.destination else None
         bucket = self.bucket.error if self.bucket else None
         begin = self.beginning.problem if self.beginning else None
@@ -127,7 +127,7 @@ class Preview:
 
     @property
     def totals(self) -> dict[str, int]:
-        """The folders' numbers summed."""
+        """The sums over all folders."""
         return {
             "folders": len(self.folders),
             "messages": sum(each.messages or 0 for each in self.folders),
@@ -138,7 +138,7 @@ class Preview:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """One account of the documents of `check` and of a dry run."""
+        """One account in the documents of `check` and of a dry run."""
         server = self.server
         return {
             "account": self.settings.account,
@@ -174,7 +174,7 @@ def preview_accounts(
     answer: Answer = "ask",
     with_destination: bool = True,
 ) -> list[Preview]:
-    """Look at accounts, some side by side, and at their destinations. Never raises for an account's failure."""
+    """Preview accounts and their destinations, several at a time. Never raises for an account's failure."""
 
     def look(settings: Settings) -> Preview:
         preview, listed = preview_account(settings, new_source=new_source, answer=answer)
@@ -192,19 +192,19 @@ def preview_accounts(
 
 
 def _is_begun(settings: Settings, bucket: BucketPreview | None) -> bool:
-    """Whether there is an archive, as far as could be seen."""
+    """Whether there is an archive, as far as visible."""
     if bucket is not None:
         return bucket.is_begun or bucket.error is not None
     try:
         return has_archive(settings)
     except ArchiverError:
-        return True  # opening it says why it cannot be seen
+        return True  # opening it will report why it is not visible
 
 
 def preview_account(
     settings: Settings, *, new_source: bool = False, answer: Answer = "ask"
 ) -> tuple[Preview, AtSource]:
-    """Look at one account; also what its source listed."""
+    """Preview one account; also returns what its source listed."""
     place = place_of(settings.archive.path)
     server = None
     try:
@@ -231,7 +231,7 @@ def _chosen(plan: Plan) -> list[Folder]:
 
 
 def _look(settings: Settings) -> tuple[ServerFacts, Sequence[Listed]]:
-    """Log in and list. Exchange 2003 hangs up on more than the plainest LIST, which is then tried once."""
+    """Log in and list. Exchange 2003 hangs up on anything but the plainest LIST, so that is tried second."""
     source = connect_once(settings)
     try:
         return source.facts, source.list_folders()
@@ -255,7 +255,7 @@ def _plan_anew(settings: Settings, listed: Sequence[Listed]) -> Plan:
 
 
 def _compared(
-    archive: Archive, place: Place, server: ServerFacts, listed: Sequence[Listed]
+    archive: Archive, place: ArchivePlace, server: ServerFacts, listed: Sequence[Listed]
 ) -> tuple[Preview, Plan]:
     settings, catalog = archive.settings, archive.catalog
     plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry="due")
@@ -265,7 +265,7 @@ def _compared(
 
 def _preview(
     settings: Settings,
-    place: Place,
+    place: ArchivePlace,
     server: ServerFacts,
     listed: Sequence[Listed],
     plan: Plan,
@@ -308,7 +308,7 @@ def _preview(
 def _of_window(
     settings: Settings, listed: Listed, known: Mapping[bytes, KnownFolder], epochs: Mapping[int, KnownEpoch]
 ) -> Iterator[Notice]:
-    """What is to be said of a folder of which the server probably shows only a part."""
+    """The notice about a folder of which the server probably shows only a part."""
     shown = listed.status.messages if listed.status is not None else 0
     folder = known.get(listed.folder.raw)
     epoch = epochs.get(folder.number) if folder is not None else None
@@ -318,7 +318,7 @@ def _of_window(
 
 
 def _directories(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder]) -> dict[bytes, str]:
-    """Each folder's place: the one it has, else the one a run would give it, by the same rule and order."""
+    """Each folder's directory: the one it has, or the one a run would assign, by the same rule and order."""
     taken = {each.directory for each in known.values()}
     places = {}
     for folder in sorted((each.folder for each in listed), key=lambda folder: folder.raw):
@@ -328,24 +328,24 @@ def _directories(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder]) -
     return places
 
 
-def place_of(path: Path) -> Place:
-    """What can be said of the archive's place without writing there. Never raises for what cannot be looked at."""
+def place_of(path: Path) -> ArchivePlace:
+    """Check the archive's place without writing there. Never raises for a place that cannot be read."""
     ground, problem = path, None
     while (found := _looked_at(ground)) is None and ground != ground.parent:
         ground = ground.parent
     if isinstance(found, OSError):
         problem = f"{ground}: {found.strerror}; give this user access, or change [archive] path"
     elif ground != path and os.path.lexists(path):
-        problem = f"{path}: is a link that leads nowhere; change [archive] path"
+        problem = f"{path}: is a dangling symbolic link; change [archive] path"
     elif not ground.is_dir():
-        problem = f"{ground}: is not a folder; change [archive] path"
+        problem = f"{ground}: is not a directory; change [archive] path"
     elif not os.access(ground, os.W_OK | os.X_OK):
         problem = f"{ground}: this user cannot write there; give write access, or change [archive] path"
-    return Place(path, ground == path, _free(ground), problem)
+    return ArchivePlace(path, ground == path, _free(ground), problem)
 
 
 def _looked_at(path: Path) -> os.stat_result | OSError | None:
-    """What is there; None if nothing is."""
+    """The status of what exists there, or the error; None if nothing exists."""
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,6 +1,6 @@
-"""A look at an account's bucket before anything is done; it only reads.
+"""A preview of an account's bucket; it only reads.
 
-Whether an endpoint does what it is asked for can only be seen by writing, so that is told as a run found it.
+What an endpoint really does shows only when something is written, so this is reported as an earlier run found it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pipelines.failures import logged
 
 @dataclass(frozen=True, slots=True)
 class BucketPreview:
-    """What was found: `place` is the account's URL there, `exists` whether the bucket is; `marker` is None where
-    nothing was ever written, `client` says how objects are sent. `is_begun`: there is an archive. `error` is what
-    ended it."""
+    """The preview of a bucket. `place` is the account's URL in it; `exists`: the bucket does. `marker` is None if
+    nothing was ever written; `client` says how objects are sent. `is_begun`: there is an archive. `error` is what
+    ended it early."""
 
     settings: S3Settings
     place: str
@@ -41,7 +41,7 @@ class BucketPreview:
         }
 
     def facts(self) -> list[tuple[str, str]]:
-        """The same for people, a line each."""
+        """The same for people, as lines of label and text."""
         state = "exists" if self.marker else "empty" if self.exists else "will be created"
         kept = [f"layout {self.settings.layout}", *_kept(self.settings)]
         return [
@@ -53,7 +53,7 @@ class BucketPreview:
 
 
 def preview_bucket(settings: Settings) -> BucketPreview | None:
-    """Look at an account's bucket; None where it has none. Never raises for a bucket's failure."""
+    """Preview an account's bucket; None if it has none. Never raises for a bucket's failure."""
     if (s3 := settings.archive.s3) is None:
         return None
     try:
@@ -65,7 +65,7 @@ def preview_bucket(settings: Settings) -> BucketPreview | None:
         if not bucket.has_bucket() and s3.create_bucket:
             return BucketPreview(s3, preview.place, preview.client, exists=False)
         marker = read_marker(bucket)
-        is_begun = any(bucket.list("journal/"))  # which a run has to list
+        is_begun = any(bucket.list("journal/"))  # a run has to list it, too
         return BucketPreview(s3, preview.place, preview.client, marker=marker, is_begun=is_begun)
     except Exception as error:
         return BucketPreview(s3, preview.place, preview.client, error=logged(error))
@@ -74,12 +74,13 @@ def preview_bucket(settings: Settings) -> BucketPreview | None:
 
 
 def _kept(settings: S3Settings) -> list[str]:
-    """How the account file wants objects to be kept. A run goes on only if the endpoint confirms it."""
+    """How objects are to be stored according to the account file. A run continues only if the endpoint confirms
+    it."""
     kept = []
     if settings.storage_class is not None:
         kept.append(f"storage class {settings.storage_class}")
     if settings.sse is not None:
-        kept.append("encrypted with a key of yours" if settings.sse == "customer" else f"encryption {settings.sse}")
+        kept.append("encryption with your key" if settings.sse == "customer" else f"encryption {settings.sse}")
     if (lock := settings.object_lock) is not None:
         hold = " and under legal hold" if lock.legal_hold else ""
         kept.append(f"locked ({lock.mode}) for {lock.days} days{hold}")
@@ -90,11 +91,11 @@ def _kept(settings: S3Settings) -> list[str]:
 
 def _holds(marker: Marker | None, *, single_writer: bool) -> str:
     if marker is None:
-        return "not known yet: the first run finds out what the endpoint does"
+        return "unknown until the first run tests the endpoint"
     compared = "the endpoint checks uploads against their digests"
     if not marker.compares:
         compared = "the endpoint does not check uploads against their digests (`verify --deep` does)"
     if single_writer:
         return f"{compared}; no lock between machines, because of single_writer"
-    once = "conditional writes are atomic" if marker.atomic else "two writers may both write a write-once key"
+    once = "conditional writes are atomic" if marker.atomic else "conditional writes are not atomic"
     return f"{compared}; {once}"

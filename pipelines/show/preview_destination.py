@@ -1,6 +1,6 @@
-"""A look at an account's destination before anything is done there: what it offers, and which folder goes where.
+"""A preview of an account's destination: what it offers, and which folder goes where.
 
-One connection, one attempt at a login, and nothing changed.
+It uses one connection, tries one login, and changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipelines.stop import STOP
 
 @dataclass(frozen=True, slots=True)
 class FolderPlace:
-    """Where a folder goes. `state` is "exists" or "create"; `why` it has another name there, else ""."""
+    """Where a folder goes. `state` is "exists" or "create"; `why` it has another name there, or ""."""
 
     name: str
     there: str
@@ -40,10 +40,10 @@ class FolderPlace:
 
 @dataclass(frozen=True, slots=True)
 class DestinationPreview:
-    """What a look at a destination found; `error` is what ended it. `free_octets` and `append_limit` are None
-    where there is no limit or the server does not tell. `held` copies are there already, `removed` ones were
-    removed by their user, and beside them is mail that is `not_ours`, None where nobody could look; it is not
-    `compared` where there is no archive yet. `met` says for people what the mailbox is to the archive."""
+    """The preview of a destination; `error` is what ended it early. `free_octets` and `append_limit` are None if
+    there is no limit or the server does not report it. `held` copies exist already, `removed` ones were removed by
+    the user. `not_ours` is mail besides them, None if it could not be read; `compared` is false if there is no
+    archive yet to compare with. `met` is a text for people about how the mailbox is known."""
 
     settings: Settings
     server: ServerFacts | None = None
@@ -84,7 +84,7 @@ class DestinationPreview:
 
 
 def server_to_json(server: ServerFacts) -> dict[str, Any]:
-    """A server as JSON."""
+    """A server as a JSON object."""
     return {
         "greeting": server.greeting,
         "capabilities": sorted(map(printable, server.capabilities)),
@@ -97,14 +97,14 @@ def server_to_json(server: ServerFacts) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class AtSource:
-    """What a look at the source found: all that it listed, and the folders that will be archived."""
+    """What the source showed: all listed folders, and those that will be archived."""
 
     listed: Sequence[Listed]
     chosen: Sequence[Folder]
 
 
 def preview_destination(settings: Settings, source: AtSource, answer: Answer = "ask") -> DestinationPreview:
-    """Look at the destination of an account with such a source. Never raises for its failure."""
+    """Preview the destination of an account with such a source. Never raises for its failure."""
     found = DestinationPreview(settings)
     try:
         STOP.check()
@@ -142,7 +142,7 @@ def _compared(
     catalog: Catalog | None,
     number: int | None,
 ) -> DestinationPreview:
-    """With the map of the folders, and what the destination holds. Folders of the archive keep their numbers."""
+    """Add the folder map and what the destination holds. Folders of the archive keep their numbers."""
     numbers = {raw: each.number for raw, each in catalog.folders().items()} if catalog else {}
     known = [KnownFolder(numbers.get(folder.raw, -number), folder, "") for number, folder in enumerate(chosen, 1)]
     recorded: Recorded = {}

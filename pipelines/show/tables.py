@@ -1,7 +1,7 @@
-"""Tables for people: a run's folders, accounts side by side, a plan, what waits in quarantine.
+"""Tables for people: a run's folders, accounts, a plan, a folder map.
 
-They are made from the same JSON documents that programs get. Columns that hold nothing but zeros are left out,
-so that a table fits into 80 columns as long as nothing is wrong.
+They are made from the same JSON documents that programs get. Columns with nothing but zeros are left out, so that a
+table fits into 80 columns as long as nothing is wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from archiver.report.units import Row, size
 _SHOWN_FOLDERS = 40
 _TERMS = ("on_server", "stored", "excluded", "quarantined")
 _WORK = ("fetched", "fetched_bytes", "flags_changed", "vanished")
-_TITLES = {"on_server": "on server", "fetched_bytes": "octets", "flags_changed": "flags"}
+_TITLES = {"on_server": "on server", "fetched_bytes": "bytes", "flags_changed": "flags", "octets": "bytes"}
 _ALWAYS = frozenset({"on_server", "stored", "fetched"})
 _STATUS_STYLES = {"complete": "green", "incomplete": "yellow", "failed": "red"}
 
@@ -34,8 +34,8 @@ def plain_table(*columns: str, left: int = 1) -> Table:
 
 
 def folders_table(folders: Sequence[Row], totals: Row, *, work: bool, every: bool) -> Table:
-    """Folders with the terms of their equation, and with `work` what a run did. Of many folders only those are
-    shown with which something is, unless `every`."""
+    """Folders with the terms of their equation, and with `work` what a run did. If there are many folders, only
+    those with changes or problems are shown, unless `every`."""
     shown = [each for each in folders if every or len(folders) <= _SHOWN_FOLDERS or _is_eventful(each)]
     names = [name for name in (*_TERMS, *(_WORK if work else ())) if name in _ALWAYS or totals[name]]
     table = plain_table("folder", *(_TITLES.get(name, name) for name in names))
@@ -64,9 +64,9 @@ def _balance(row: Row) -> Text:
 
 
 def exported_table(folders: Sequence[Row], totals: Row) -> Table:
-    """An export's folders: what was written, and where to."""
+    """An export's folders: what was written, and to which path."""
     names = [name for name in ("messages", "octets", "vanished", "damaged") if totals[name] or name == "messages"]
-    table = plain_table("folder", *names)
+    table = plain_table("folder", *(_TITLES.get(name, name) for name in names))
     table.add_column("in", overflow="fold")
     for each in folders:
         table.add_row(_text(each["name"]), *(_count(name, each[name]) for name in names), each["place"])
@@ -81,8 +81,8 @@ _ALWAYS_THERE = frozenset({"replayed", "already_there", "verified"})
 
 
 def destination_table(folders: Sequence[Row], totals: Row, *, every: bool) -> Table:
-    """Folders at the destination: where each went, and what became of its messages there. Of many folders only
-    those are shown with which something is, unless `every`."""
+    """Folders at the destination: where each went, and the outcome of its messages. If there are many folders, only
+    those with changes or problems are shown, unless `every`."""
     placed = [each for each in folders if each["destination"]]
     shown = [each for each in placed if every or len(placed) <= _SHOWN_FOLDERS or _is_eventful_there(each)]
     summed = totals["destination"]
@@ -106,7 +106,7 @@ def destination_table(folders: Sequence[Row], totals: Row, *, every: bool) -> Ta
 
 
 def is_delivered(row: Row) -> bool:
-    """Whether every stored message has its place in the destination's equation, and none is waiting or differs."""
+    """Whether the destination's equation accounts for every stored message, and none is pending or differs."""
     there = row["destination"]
     terms = sum(there[name] for name in ("replayed", "already_there", "refused", "removed", "pending"))
     return bool(row["stored"] == terms and not there["pending"] and not there["differences"])
@@ -118,7 +118,7 @@ def _is_eventful_there(folder: Row) -> bool:
 
 
 def _mark_there(row: Row) -> Text:
-    """Whether the destination has what it should; "!" where the books balance because it refused something."""
+    """Whether the destination has what it should; "!" if the equation holds only because it refused something."""
     if is_delivered(row) and row["destination"]["refused"]:
         return Text("!", style="yellow")
     return _mark(is_delivered(row))
@@ -138,7 +138,7 @@ def _count(name: str, number: int) -> Text:
 
 
 def accounts_table(accounts: Sequence[Row]) -> Table:
-    """Accounts side by side: how each ended and what it did."""
+    """One row for each account: how it ended and what it did."""
     here = [each.get("totals") for each in accounts]
     there = [(totals or {}).get("destination") for totals in here]
     titles = _worth_a_column(("fetched", "stored", "quarantined"), here)
@@ -161,13 +161,13 @@ def accounts_table(accounts: Sequence[Row]) -> Table:
 
 
 def _worth_a_column(names: Sequence[str], rows: Sequence[Row | None]) -> list[str]:
-    """Those of which something is told, or that are always; none where no row tells anything."""
-    told = [row for row in rows if row]
-    return [name for name in names if told and (name in _ALWAYS | _ALWAYS_THERE or any(row[name] for row in told))]
+    """The columns that are always shown or have a number other than zero; none if all rows are empty."""
+    some = [row for row in rows if row]
+    return [name for name in names if some and (name in _ALWAYS | _ALWAYS_THERE or any(row[name] for row in some))]
 
 
 def fleet_table(accounts: Sequence[Row]) -> Table:
-    """Which accounts are done: how the last run of each ended, what its archive and its destination hold."""
+    """One row for each account: how its last run ended, and what its archive and its destination hold."""
     table = plain_table("account", "last run", "", left=3)
     for title in ("stored", "quarantined", "copied", "refused", "pending", "exit"):
         table.add_column(title, justify="right")
@@ -223,7 +223,7 @@ def map_table(folders: Sequence[Row]) -> Table:
 
 
 def runs_table(runs: Sequence[Row]) -> Table:
-    """Runs with when they were and how they ended."""
+    """Runs with their times and results."""
     table = plain_table("run", "started", "finished", "status", left=4)
     table.add_column("exit", justify="right")
     for each in runs:

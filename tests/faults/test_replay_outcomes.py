@@ -440,7 +440,7 @@ class TestAnswersThatAreNotTrue:
             before=lambda folder, sent: [folder.add(other_mail(each.size)) for each in sent if each.octets in lost],
         )
         failures = migration.replay(expect=3).report["failures"]
-        assert {failure["reason"] for failure in failures} == {"the destination answered OK and does not show it"}
+        assert {failure["reason"] for failure in failures} == {"the destination answered OK but does not show it"}
         assert len(failures) == 3
         migration.there.appending = Appending(rewrite=rewrite)
         migration.replay()
@@ -502,7 +502,7 @@ class TestAnswersThatAreNotTrue:
         migration.there.on(b"SELECT", renumbered_at(migration, times))
         reason = migration.replay(expect=3).report["failures"][0]["reason"]
         if often == 1:
-            assert reason == "the destination answered OK and does not show it"
+            assert reason == "the destination answered OK but does not show it"
             assert migration.missing == [mail(3)]
         else:
             assert reason.startswith('destination folder "INBOX": UIDVALIDITY changed during the run')

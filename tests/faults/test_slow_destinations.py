@@ -193,7 +193,9 @@ class TestNoAnswerAtAll:
         told = slow.replay(expect=5)
         assert slow.there.folders[b"INBOX"].messages == {}
         silent = [each for each in told.report["failures"] if each["uid"] is not None]
-        assert [each["reason"] for each in silent] == 2 * ["no answer within 0.3 seconds, and it is not to be seen"]
+        assert [each["reason"] for each in silent] == 2 * [
+            "no answer within 0.3 seconds, and the message has not appeared"
+        ]
         assert all("read_timeout" in each["next"] for each in silent)
         assert "repair" not in str(told.report)
         assert any("read_timeout" in each["next"] for each in told.report["failures"] if each["uid"] is None)

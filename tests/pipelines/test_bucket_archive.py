@@ -102,7 +102,7 @@ class TestCheck:
         config = bucket_account(tmp_path, dovecot, mail_user, radosgw.http)
         before = command("check", config).output
         assert "(empty)" in before
-        assert "not known yet: the first run finds out" in before
+        assert "unknown until the first run tests" in before
         assert radosgw.http.keys(s3_of(config).bucket) == []
 
         run(config)

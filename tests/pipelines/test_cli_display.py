@@ -148,7 +148,7 @@ def test_columns_of_zeros_are_left_out_and_the_rest_fits() -> None:
     folders = [row("INBOX", on_server=123_456, stored=123_450, fetched=120_000, fetched_bytes=10**9, quarantined=6)]
     text = shown(folders_table(folders, folders[0], work=True, every=True))
     head, body = text.splitlines()
-    assert head.split() == ["folder", "on", "server", "stored", "quarantined", "fetched", "octets"]
+    assert head.split() == ["folder", "on", "server", "stored", "quarantined", "fetched", "bytes"]
     assert body.split() == ["INBOX", "123,456", "123,450", "6", "120,000", "1.0", "GB", "✓"]
 
 

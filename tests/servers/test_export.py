@@ -424,5 +424,5 @@ class TestTheCommand:
     def test_knows_no_such_folder(self, config: Path, tmp_path: Path, capsys: Any) -> None:
         out = tmp_path / "out"
         assert invoke(["export", str(config), str(out), "--to", "mbox", "--folder", "Nope"]) == 2
-        assert "none is called Nope" in capsys.readouterr().err
+        assert "matches Nope" in capsys.readouterr().err
         assert not out.exists() or not list(out.iterdir())

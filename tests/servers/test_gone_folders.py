@@ -71,7 +71,7 @@ def test_a_small_part_of_the_account_goes_without_a_word(account: Migration) -> 
     assert (account.numbers(b"Few"), len(account.numbers())) == (Counter(), 30)
     (failure,) = account.run(expect=3).report["failures"]
     assert (
-        '4 copies of messages that are gone from the source stayed, being more than 50 or 10 %: "INBOX"'
+        '4 copies of messages that are gone from the source stayed, since that is more than 50 or 10 %: "INBOX"'
         in (failure["reason"])
     )
 

@@ -314,7 +314,7 @@ class TestMailOfOursInAMailboxThatThisArchiveNeverFilled:
             assert "the archive that did is missing" in run(other, expect=2, new_archive=True).output
         else:
             output = run(other, expect=2).output
-            assert f"probably {self.folder / 'a.toml'} did, which goes to the same mailbox" in output
+            assert f"probably {self.folder / 'a.toml'} did, which fills the same mailbox" in output
 
 
 @pytest.mark.parametrize(

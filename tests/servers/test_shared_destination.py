@@ -171,7 +171,7 @@ class TestWhatAnotherAccountCountsOn:
     def test_is_left_to_it_where_the_files_name_the_mailbox_otherwise(self, office: Office) -> None:
         alice, _ = self.moved(office, destination__host="localhost")
         result = run(alice, confirm_deletions=True)
-        note = "1 copy of a message that is gone from the source stayed, being mail of bob, too"
+        note = "1 copy of a message that is gone from the source stayed, since they also belong to bob"
         note = f'destination folder "INBOX": {note}'
         assert result.report["notices"] == [{"folder": "INBOX", "kind": "shared", "count": 1, "text": note}]
         assert note in result.output

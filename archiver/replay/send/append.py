@@ -1,7 +1,7 @@
 """Sending messages to one open folder: in groups, exactly once, down to the single message that is refused.
 
-An intent is recorded before anything is sent, and what became of it when it is answered. In between nothing is
-assumed: after a lost connection `sync_folder` looks at what arrived.
+An intent is recorded before anything is sent, and its outcome when it is answered. In between nothing is assumed:
+after a lost connection `sync_folder` finds out what arrived.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ from archiver.replay.send.prepare import (
 class Sender:
     """Sends to the folder that is open at `destination`. Belongs to one connection's thread.
 
-    `claimed` are the UIDs that are known to be somebody's copy; it grows. `restored` of the `appended` messages are
-    gone from the source.
+    `claimed` are the UIDs that are known as copies; it grows. `restored` of the `appended` messages are gone from
+    the source.
     """
 
     context: ReplayContext
@@ -100,12 +100,12 @@ class Sender:
             self.flush()
 
     def flush(self) -> None:
-        """Record what became known."""
+        """Write the facts that are waiting."""
         facts, self._facts = self._facts, []
         self.context.recorder.write(facts)
 
     def _work_off(self) -> None:
-        """Everything that waits, and what has to be tried again in another form or by itself."""
+        """Send everything that waits, including what has to be tried again as a variant or by itself."""
         while self._waiting:
             while self._waiting or self._in_flight:
                 self.context.control.check_stop()
@@ -118,7 +118,7 @@ class Sender:
             self._assign_uids()
 
     def _next_group(self) -> list[Outgoing] | list[PreparedMessage]:
-        """What waits longest, no more of it than the destination answers in good time."""
+        """The group that waits longest, cut to what the destination answers in time."""
         group = self._waiting.popleft()
         count = fitting(group, self.context.pace)
         if count < len(group):
@@ -137,7 +137,7 @@ class Sender:
             self.context.control.progress(Sent(messages, octets))
 
     def _most_in_flight(self) -> int:
-        """One where a message is to be found that breaks connections, and where the pace is not known."""
+        """One while a message is sought that breaks connections, or while the pace is unknown."""
         careful = self.target.job.alone or not self.context.pace.steady
         return 1 if careful else self.destination.most_in_flight
 
@@ -145,9 +145,9 @@ class Sender:
         made = (each if isinstance(each, PreparedMessage) else self._prepare(each) for each in group)
         messages = [message for message in made if message is not None]
         if messages:
-            self.context.control.check_stop()  # as late as can be: reading them may have taken long
+            self.context.control.check_stop()  # as late as possible: reading the messages may have taken long
             self._in_flight.append(messages)
-            self._begun.append(time.monotonic())  # before, as some servers are waited for in between
+            self._begun.append(time.monotonic())  # before sending, which waits for some servers
             self.destination.begin_append([message.to_append for message in messages])
 
     def _prepare(self, outgoing: Outgoing) -> PreparedMessage | None:
@@ -157,7 +157,7 @@ class Sender:
             return message if repairs is None else with_repairs(self.context.store, message, sorted(repairs))
         except IntegrityError as error:
             self.context.damaged(error)
-            self._refuse(outgoing, "damaged", "the archive's own octets are missing or altered", None)
+            self._refuse(outgoing, "damaged", "the archive's own copy is missing or altered", None)
             return None
 
     def _answered(self, messages: Sequence[PreparedMessage], commands: Sequence[Appended]) -> None:
@@ -169,12 +169,12 @@ class Sender:
                 job.put_off.setdefault(message.key, job.taken)
 
     def _assign_uids(self) -> None:
-        """With nothing in flight: every message that was taken gets its UID, by what the folder shows now; what was
-        refused is looked at more closely, after it is sure that none of it arrived."""
+        """With nothing in flight: find the UID of every accepted message in what the folder shows now. Refused ones
+        are examined after it is certain that none of them arrived."""
         taken, self._taken = self._taken, []
         refused, self._refused = self._refused, []
-        # NOTE: asked behind the answers and not together with the messages: Dovecot shows a pipelined question the
-        # folder as it was.
+        # NOTE: requested after the answers, not together with the messages: Dovecot answers a pipelined command
+        # from the state before the APPEND.
         sent = [message for some, _ in taken for message in some]
         new = self._shown(taken=0 if refused else len(sent))
         reported = self._reported_uids(taken)
@@ -210,7 +210,7 @@ class Sender:
         return {uid: seen for uid, seen in shown.items() if uid not in self.claimed}
 
     def _recognise(self, messages: Sequence[PreparedMessage], uids: Collection[int]) -> set[MessageKey]:
-        """Which of these arrived as one of the new messages that nobody claimed: by their octets."""
+        """Which of these arrived as one of the new, unclaimed messages; their octets decide."""
         found = self.matcher.sent([each.outgoing for each in messages], uids)
         for message in messages:
             if (one := found.get(message.key)) is not None:
@@ -218,7 +218,7 @@ class Sender:
         return set(found)
 
     def _look_for_missing(self, messages: Sequence[PreparedMessage]) -> None:
-        """Taken with an OK, and not to be seen: the folder is opened again, and once more after a while."""
+        """Accepted with OK but not shown: reopen the folder, and once more after a while."""
         for wait in (0.0, ARRIVAL_SECONDS):
             if messages:
                 self.context.control.pause(wait)
@@ -232,14 +232,14 @@ class Sender:
                         self._copied(message, new[uid])
                     messages = []
         for message in messages:
-            self._refuse(message.outgoing, "unknown", "the destination answered OK and does not show it", None)
+            self._refuse(message.outgoing, "unknown", "the destination answered OK but does not show it", None)
         if messages:
-            # NOTE: a refusal ends an intent, and these are none: should they show later, they are not sent again.
+            # NOTE: a refusal ends an intent, so record it again: if they appear later, they are not sent twice.
             keys = tuple(message.key for message in messages)
             self._fact(IntentFact(self.target.number, self.since, keys, self.context.control.now()))
 
     def _reported_uids(self, taken: Sequence[tuple[list[PreparedMessage], Appended]]) -> dict[MessageKey, int]:
-        """The UIDs of APPENDUID, if they can be true. DavMail swaps UIDVALIDITY and UID, Proton gives none."""
+        """The UIDs of APPENDUID, if they are plausible. DavMail swaps UIDVALIDITY and UID; Proton sends none."""
         reported: dict[MessageKey, int] = {}
         for some, command in taken:
             uidvalidity, uids = command.uids or (0, ())
@@ -250,10 +250,11 @@ class Sender:
     def _copied(self, message: PreparedMessage, seen: Attributes, one: RecognisedMessage | None = None) -> None:
         wanted = message.outgoing.placement.flags
         shown = message.to_append.flags if seen.flags is None else respelled(seen.flags, wanted)
-        # Exchange takes \\Flagged only from a STORE: what was sent and is not shown is left to be followed.
+        # Exchange takes \\Flagged only from a STORE: flags that were sent and are not shown are left to
+        # follow_flags.
         replayed = wanted - (message.to_append.flags - shown)
         lost = replayed - shown
-        if message.outgoing.followed is not None:  # flags of the past, which nobody follows
+        if message.outgoing.followed is not None:  # flags of a past moment, which are not followed
             replayed, lost = message.outgoing.followed, wanted - shown
         fact = CopiedFact(
             target=self.target.number,
@@ -283,12 +284,12 @@ class Sender:
         self._reported[1] += message.to_append.size
 
     def _refused_one(self, message: PreparedMessage, command: Appended) -> None:
-        """A message by itself: sent again in another form if that may help, else refused for good."""
+        """A single refused message: try another variant if that may help, otherwise record the refusal."""
         error = command.error
         assert error is not None
         refusal = classify(command.reply)
         if isinstance(error, Throttled) and not self.target.job.alone_at_work():
-            raise error  # perhaps a limit on connections; one that is alone finds out what it means
+            raise error  # may be a limit on connections; the last connection finds out what it means
         if refusal == "throttled" and not self._is_its_own(message, error):
             raise error if isinstance(error, TemporaryError) else Throttled(error.reason, where=error.where)
         if refusal == "over-quota":
@@ -308,19 +309,20 @@ class Sender:
         self._refuse(message.outgoing, suspected, reason, error.server_reply)
 
     def _is_its_own(self, message: PreparedMessage, error: BackendError) -> bool:
-        """Whether a server that says "not now" means this message: others were taken, and a pause was of no use."""
+        """Whether a server that answers "not now" means this message: others were accepted, and a pause did not
+        help."""
         waited_for = self.target.job.waited_for
         waited = message.key in waited_for or message.key in self.context.refused
         waited_for.add(message.key)
         return waited and not isinstance(error, Throttled) and self._others_were_taken(message)
 
     def _others_were_taken(self, message: PreparedMessage) -> bool:
-        """Since this one was refused first; in an earlier run, if that was found out there."""
+        """Whether others were accepted since this one was refused first, or in an earlier run that recorded it."""
         job = self.target.job
         return message.key in self.context.refused or job.taken > job.put_off[message.key]
 
     def _next_variant(self, message: PreparedMessage, refusal: Refusal) -> PreparedMessage | None:
-        """What may be taken in place of what was refused; None if nothing is left to try."""
+        """A variant that may be accepted in place of what was refused; None if nothing is left to try."""
         opened = self.target.opened
         variant = next((variant for variant in variants_of(message, refusal) if variant not in message.tried), None)
         if variant is not None:
@@ -339,7 +341,7 @@ class Sender:
         return features_of(octets_of(self.context.store, message.outgoing.placement))
 
     def _known_too_big(self, outgoing: Outgoing) -> bool:
-        """RFC 7889: what is known to be refused is not even sent."""
+        """RFC 7889: a message above APPENDLIMIT is not even sent."""
         limit = self.context.append_limit
         if limit is None or outgoing.placement.size <= limit:
             return False
@@ -353,8 +355,8 @@ class Sender:
         self._facts.append(fact)
 
     def _note_suspects(self, error: TemporaryError) -> None:
-        """The connection broke while these were under way. One of them may be to blame: next time each goes by
-        itself, and one at which it breaks again and again is refused. Coming closer to it is something got done."""
+        """The connection broke while messages were under way. One of them may be to blame: next time each is sent
+        by itself, and one at which it keeps breaking is refused. Narrowing it down counts as progress."""
         job = self.target.job
         keys = {message.key for group in self._in_flight for message in group}
         silent = isinstance(error, ConnectionLost) and error.silence > 0
@@ -363,7 +365,7 @@ class Sender:
             self.context.pace.silent(len(keys))
         if not (self.appended or job.alone_at_work()):
             job.alone |= keys
-            return  # a limit of this connection, perhaps: nothing was taken over it
+            return  # may be a limit of this connection: nothing was accepted over it
         if keys - job.alone:
             job.alone |= keys
             job.steps += 1
@@ -373,7 +375,7 @@ class Sender:
             job.steps += job.blamed < MOST_BLAMED
 
     def _note_under_way(self, silent: bool) -> None:
-        """What was on the wire when the connection was lost, and what was not."""
+        """Note what was on the wire when the connection was lost, and end the intents of what was not."""
         unanswered = {id(to_append) for to_append in self.destination.unanswered}
         for group, begun in zip(self._in_flight, self._begun, strict=True):
             for message in group:
@@ -382,8 +384,8 @@ class Sender:
         self._end_intents()
 
     def _end_intents(self) -> None:
-        """End the intents of what was not sent, and of what was refused and is not there: otherwise the next run
-        would wait for it to arrive late."""
+        """End the intents of messages that were not sent, or were refused and did not arrive: otherwise the next
+        run would wait for them to arrive late."""
         keys = dict.fromkeys([*self._not_there, *(each.key for group in self._waiting for each in group)])
         unsent = tuple(key for key in keys if key not in self.target.job.refused)
         if unsent:

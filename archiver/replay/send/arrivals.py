@@ -1,4 +1,4 @@
-"""Which new messages of a folder are which of those that were sent, as far as that shows without their octets.
+"""Which new messages of a folder are the ones that were sent, as far as this shows without their octets.
 
 Pure decisions.
 """
@@ -19,19 +19,19 @@ def certain_uids(
     *,
     complete: bool,
 ) -> dict[MessageKey, int]:
-    """Which of the new messages must be which of those that were taken, as far as it needs no octets to tell: UIDs
-    follow the order of sending, and the server told some. `complete`: nothing was sent beside these."""
+    """Match new messages with those that were accepted, as far as no octets are needed: UIDs follow the order of
+    sending, and the server reported some. `complete`: nothing else was sent."""
     if complete and len(new) == len(sent):
         in_order = dict(zip((message.key for message in sent), sorted(new), strict=True))
         if reported == in_order or (reported.items() <= in_order.items() and _may_be(sent, new, in_order)):
             return in_order
-    # NOTE: where one of the UIDs cannot be true, none is believed: others may fit by chance.
+    # NOTE: if one of the UIDs cannot be right, none is used: others may fit by chance.
     ascending = list(reported.values()) == sorted(set(reported.values()))
     return dict(reported) if ascending and _may_be(sent, new, reported) else {}
 
 
 def _may_be(sent: Sequence[PreparedMessage], new: Mapping[int, Attributes], uids: Mapping[MessageKey, int]) -> bool:
-    """Whether these UIDs show the sizes and dates that were sent. Mail that is delivered has the date of now."""
+    """Whether these UIDs show the sizes and dates that were sent. Newly delivered mail has the current date."""
     return all(
         uid in new and message.fits(new[uid].size) and message.shows_its_date(new[uid].internaldate)
         for message in sent
@@ -40,8 +40,8 @@ def _may_be(sent: Sequence[PreparedMessage], new: Mapping[int, Attributes], uids
 
 
 def rewritten(messages: Sequence[PreparedMessage], seen: Sequence[Attributes]) -> bool:
-    """Whether these are the messages, rewritten beyond recognition: as many, in their order, each with its own
-    date. Mail that somebody delivers meanwhile has the date of now."""
+    """Whether these are the messages, rewritten beyond recognition: the same number, in the same order, each with
+    its own date. Mail that is delivered in the meantime has the current date."""
     return len(messages) == len(seen) and all(
         each.internaldate is not None and message.shows_its_date(each.internaldate)
         for message, each in zip(messages, seen, strict=True)

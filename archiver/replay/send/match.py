@@ -1,6 +1,6 @@
-"""Which messages in a destination's folder are messages of the archive: the octets it gives back decide.
+"""Which messages in a destination's folder are messages of the archive: the octets that it returns decide.
 
-Asked after an APPEND of unknown outcome, and of mail that somebody else brought there before us.
+Used after an APPEND of unknown outcome, and for mail that something else stored there before us.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ _PIECE = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class RecognisedMessage:
-    """A message at the destination that is one of the archive's, and in what the two are alike; "other" where
-    headers alone tell. `repaired` is what was altered before it was sent, and `sent_digest` the digest of that."""
+    """A message at the destination that is one of the archive's, and how closely the two match; "other" if only the
+    headers identify it. `repaired` names what was altered before it was sent; `sent_digest` is the digest of
+    that."""
 
     seen: Attributes
     how: MatchLevel | Literal["other"]
@@ -46,7 +47,7 @@ def octets_of(store: MessageStore, placement: Placement) -> Iterator[bytes]:
     """A message's octets in pieces.
 
     Raises:
-        IntegrityError: they are not there.
+        IntegrityError: they are missing.
     """
     with store.open(placement) as file:
         while piece := file.read(_PIECE):
@@ -54,8 +55,8 @@ def octets_of(store: MessageStore, placement: Placement) -> Iterator[bytes]:
 
 
 class MessageMatcher:
-    """Looks at the job's folder, which is open at `reader`. What was fetched once is not fetched again, not even
-    over another connection."""
+    """Matches messages of the job's folder, which is open at `reader`. A message is fetched only once, even over
+    another connection."""
 
     def __init__(self, reader: MailReader, context: ReplayContext, job: ReplayJob) -> None:
         self._reader = reader
@@ -63,7 +64,7 @@ class MessageMatcher:
         self._job = job
 
     def sent(self, outgoing: Sequence[Outgoing], uids: Collection[int]) -> dict[MessageKey, RecognisedMessage]:
-        """Which of `outgoing`, which we sent in one form or another, are which of `uids`; each is used once."""
+        """Match `outgoing` messages that we sent in some variant with `uids`; each UID is used once."""
         pairing = self._pairing(outgoing, uids)
         pairing.add(pairing.left, headers_alone=False)
         self._try_repairs(pairing, REPAIRS)
@@ -73,14 +74,14 @@ class MessageMatcher:
     def match_unclaimed(
         self, outgoing: Sequence[Outgoing], uids: Collection[int]
     ) -> dict[MessageKey, RecognisedMessage]:
-        """Which of `outgoing` are which of `uids`, whoever brought them; repaired as far as we may do that."""
+        """Match `outgoing` messages with `uids`, whoever stored them; also with the repairs that are allowed."""
         pairing = self._pairing(outgoing, uids)
         pairing.add(pairing.left, headers_alone=False)
         self._try_repairs(pairing, self._context.repairs)
         return self._paired(pairing)
 
     def match_levels(self, pairs: Mapping[int, Outgoing]) -> dict[int, MatchLevel | Literal["other"]]:
-        """In what these UIDs are the messages that they must be; one that is not delivered is left out."""
+        """How closely the messages under these UIDs match; one that is not delivered is left out."""
         self._fetch(pairs.keys())
         return {
             uid: compare(fingerprint, self._job.looked_at.pop(uid)[1])
@@ -101,7 +102,7 @@ class MessageMatcher:
         return _Pairing(sent, {uid: looked_at[uid] for uid in uids if uid in looked_at})
 
     def _try_repairs(self, pairing: _Pairing, allowed: Collection[str]) -> None:
-        """What was altered before it was sent is as sure as what was not."""
+        """Match repaired versions of the messages; such a match is as certain as one without repairs."""
         for key, (outgoing, _) in pairing.left.items() if pairing.free else ():
             kinds = repairs_for("unknown", features_of(self._octets(outgoing)), allowed)
             for some in (each for count in range(len(kinds)) for each in combinations(sorted(kinds), count + 1)):
@@ -110,14 +111,14 @@ class MessageMatcher:
 
     def _paired(self, pairing: _Pairing) -> dict[MessageKey, RecognisedMessage]:
         for one in pairing.found.values():
-            del self._job.looked_at[one.seen.uid]  # nobody asks for it again
+            del self._job.looked_at[one.seen.uid]  # it is claimed and not needed again
         return pairing.found
 
     def _octets(self, outgoing: Outgoing) -> Iterator[bytes]:
         return octets_of(self._context.store, outgoing.placement)
 
     def _fingerprint(self, outgoing: Outgoing) -> MessageFingerprint | None:
-        """None where the archive lost the message's octets."""
+        """None if the archive lost the message's octets."""
         try:
             return fingerprint_of(self._octets(outgoing))
         except IntegrityError as error:
@@ -151,7 +152,7 @@ class _Pairing:
         headers_alone: bool,
         repaired: tuple[str, ...] = (),
     ) -> None:
-        """Pair these, if they have no partner, with those that are free."""
+        """Pair those of these that have no match yet with the free ones."""
         pairs = match(
             [
                 (key, fingerprint, each.placement.arrived)
@@ -172,7 +173,7 @@ class _Pairing:
 
 
 def fingerprint_of_fetched(fetched: Fetched) -> MessageFingerprint:
-    """What a message is like that came over the wire; its spool file is removed."""
+    """The fingerprint of a fetched message; its spool file is removed."""
     builder = FingerprintBuilder()
     body = fetched.body
     if body.spool is None:
@@ -188,11 +189,11 @@ def fingerprint_of_fetched(fetched: Fetched) -> MessageFingerprint:
 
 
 class UnclaimedMessages:
-    """Mail in a destination's folder that nobody claimed, by what makes it a candidate: its Message-ID, or its size
-    if it has none."""
+    """Messages in a destination's folder that are not known as copies, by Message-ID, or by size if they have
+    none."""
 
     def __init__(self, reader: MailReader, uids: Collection[int]) -> None:
-        # NOTE: hashes, as a folder may hold hundreds of thousands; the octets decide in the end.
+        # NOTE: hashes, since a folder may hold hundreds of thousands; the octets decide in the end.
         self._by_message_id: dict[int, list[int]] = {}
         self._by_size: dict[int, list[int]] = {}
         for attributes, header in reader.headers(uids, "MESSAGE-ID") if uids else ():
@@ -205,7 +206,7 @@ class UnclaimedMessages:
                 self._by_size.setdefault(attributes.size, []).append(attributes.uid)
 
     def candidates(self, outgoing: Outgoing) -> set[int]:
-        """The UIDs that may be this message; the digest decides. Two different Message-IDs are two messages."""
+        """The UIDs that may be this message; the digest decides. Different Message-IDs mean different messages."""
         place = outgoing.placement
         found = {*self._by_size.get(place.size, ()), *self._by_size.get(place.crlf_size, ())}
         if outgoing.message.message_id is not None:

@@ -1,4 +1,4 @@
-"""A folder opened again, and a refusal as a fact: for what sends, and for what looks for late arrivals."""
+"""Reopening a folder, and the fact of a refusal; used for sending and for finding late arrivals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def reopened(destination: MailDestination, target: Target) -> OpenedTarget:
     """The folder, opened again.
 
     Raises:
-        FolderChanged: its UIDVALIDITY is another one now; what is known of its UIDs means nothing any more.
+        FolderChanged: its UIDVALIDITY changed, so what is known about its UIDs is void.
     """
     opened = destination.open(target.job.raw)
     if opened.uidvalidity != target.opened.uidvalidity:
@@ -29,13 +29,13 @@ def reopened(destination: MailDestination, target: Target) -> OpenedTarget:
 def refusal_of(
     context: ReplayContext, target: Target, outgoing: Outgoing, refusal: str, reason: str, reply: str | None
 ) -> RefusedFact:
-    """The fact that a message was refused in this run, which is reported at once. The caller records it."""
+    """The fact that a message was refused in this run; also reported as a note. The caller records it."""
     header = b""
     try:
         with context.store.open(outgoing.placement) as file:
             header = file.read(HEADER_OCTETS)
     except IntegrityError:
-        pass  # then it is refused for that
+        pass  # then this is the reason why it is refused
     values = (header_value(header, name) for name in ("Date", "Subject"))
     date, subject = (None if value is None else readable(value) for value in values)
     epoch, uid = outgoing.key

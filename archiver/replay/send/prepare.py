@@ -1,6 +1,6 @@
-"""Messages made ready for the wire: read from the store, proved to be what was stored, put into groups.
+"""Messages prepared for the wire: read from the store, verified against their digest, put into groups.
 
-A message whose octets are not what was recorded is never sent.
+A message whose octets differ from its recorded digest is never sent.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from archiver.storage.port import MessageStore
 GROUP_MESSAGES = 100
 GROUP_OCTETS = 4 << 20
 
-#: A message above this is a group by itself and is never in memory as a whole.
+#: A message above this size is a group by itself and never completely in memory.
 LARGE_OCTETS = 1 << 20
 
-#: The second of January 1970: for the very first moment Cyrus and Courier take the time of now.
+#: 2 January 1970: Cyrus and Courier replace the very first moment with the current time.
 EARLIEST = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedMessage:
-    """A message of the archive, ready to be sent. `repaired` says what was altered, `sent_digest` is the digest of
-    the altered octets; `dated` is false where another date than the message's own is sent. `tried` are the forms in
-    which it was refused already."""
+    """A message of the archive, ready to be sent. `repaired` names what was altered, `sent_digest` is the digest of
+    the altered octets. `dated` is false if another date than the message's own is sent. `tried` are the variants
+    that were already refused."""
 
     outgoing: Outgoing
     to_append: AppendMessage
@@ -49,7 +49,7 @@ class PreparedMessage:
         return self.outgoing.key
 
     def fits(self, size: int | None) -> bool:
-        """Whether a destination that shows this RFC822.SIZE may hold just the octets that were sent."""
+        """Whether a destination that shows this RFC822.SIZE may hold exactly the octets that were sent."""
         return size is None or size in (self.to_append.size, self.crlf_size)
 
     def shows_its_date(self, internaldate: str | None) -> bool:
@@ -59,10 +59,10 @@ class PreparedMessage:
 
 
 def prepare(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> PreparedMessage:
-    """Make a message ready.
+    """Prepare a message.
 
     Raises:
-        IntegrityError: its octets are missing, or are not those that were stored.
+        IntegrityError: its octets are missing or altered.
     """
     place = outgoing.placement
     date = internaldate_to_send(outgoing.message.internaldate, place.arrived)
@@ -83,11 +83,11 @@ def prepare(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> Pr
 
 
 def _proved(store: MessageStore, place: Placement) -> Iterator[bytes]:
-    """The octets in pieces, the last one only when all are what was stored: they are read again for each time they
-    are sent, perhaps over a network, and a literal that is not complete is no message.
+    """The octets in pieces, the last one only after the digest of all is verified. They are read again each time
+    they are sent, perhaps over a network, and a server does not store an incomplete literal.
 
     Raises:
-        IntegrityError: they are not.
+        IntegrityError: they are altered.
     """
     digest, last = hashlib.sha256(), b""
     for piece in octets_of(store, place):
@@ -101,13 +101,13 @@ def _proved(store: MessageStore, place: Placement) -> Iterator[bytes]:
 
 
 def keywords_of(flags: Flags) -> Flags:
-    """Those of `flags` that are no system flags."""
+    """Those of `flags` that are not system flags."""
     return frozenset(flag for flag in flags if not flag.startswith("\\"))
 
 
 def as_variant(message: PreparedMessage, opened: OpenedTarget, variant: str) -> PreparedMessage:
-    """The same in another form, which is tried once: "no keywords", "no flags", "1970" (the earliest date that
-    every server takes), one of those with this ("no keywords, 1970"), or "as it is"."""
+    """The same message as another variant, which is tried once: "no keywords", "no flags", "1970" (the earliest
+    date that every server takes), one of the first two with this date ("no keywords, 1970"), or "as it is"."""
     place = message.outgoing.placement
     flags = opened.kept(sendable(place.flags))
     date = internaldate_to_send(message.outgoing.message.internaldate, place.arrived)
@@ -121,7 +121,7 @@ def as_variant(message: PreparedMessage, opened: OpenedTarget, variant: str) -> 
 
 
 def with_repairs(store: MessageStore, message: PreparedMessage, kinds: Sequence[str]) -> PreparedMessage:
-    """The same with its octets repaired, always from the true ones."""
+    """The same message with its octets repaired, always starting from the original ones."""
     place = message.outgoing.placement
     names = tuple(kinds)
 
@@ -141,7 +141,7 @@ def with_repairs(store: MessageStore, message: PreparedMessage, kinds: Sequence[
 
 
 def groups(outgoing: Iterable[Outgoing], alone: Collection[MessageKey]) -> Iterator[list[Outgoing]]:
-    """Deal messages into groups of a bounded size, in their order. Large ones, and those of `alone`, are by
+    """Split messages into groups of a bounded size, in their order. Large ones, and those of `alone`, are groups by
     themselves."""
     group: list[Outgoing] = []
     octets = 0
@@ -161,7 +161,7 @@ def groups(outgoing: Iterable[Outgoing], alone: Collection[MessageKey]) -> Itera
 
 
 def fitting(group: Sequence[Outgoing | PreparedMessage], pace: Pace) -> int:
-    """How many messages of a group go out together at this pace; at least one."""
+    """How many messages of a group to send together at this pace; at least one."""
     octets = 0
     for count, each in enumerate(group):
         octets += each.to_append.size if isinstance(each, PreparedMessage) else each.placement.size
@@ -171,9 +171,9 @@ def fitting(group: Sequence[Outgoing | PreparedMessage], pace: Pace) -> int:
 
 
 def variants_of(message: PreparedMessage, refusal: Refusal) -> Sequence[str]:
-    """In which forms to try a message that was refused, in this order. Many servers answer a date or a keyword that
-    they do not like with a syntax error (Courier, iCloud); one that names a cause names one at a time, so what was
-    left out before stays left out."""
+    """The variants in which to try a message that was refused, in this order. Many servers answer a date or keyword
+    that they reject with a syntax error (Courier, iCloud). A server that names a cause names one at a time, so what
+    was left out before stays left out."""
     wanted, sent = message.outgoing.placement.flags, message.to_append.flags
     keywords = bool(keywords_of(wanted))
     old = message.outgoing.placement.arrived < 0

@@ -1,7 +1,7 @@
-"""What became of messages whose APPEND was not answered: looked for before anything else is sent.
+"""The outcome of messages whose APPEND was not answered; found out before anything else is sent.
 
-A server that says nothing is not a broken line: it may be scanning, or wait for a lock, and store the message long
-after we gave up. So after a silence the folder is looked at for as long again, and longer each time.
+A silent server is not a broken connection: it may be scanning the message or waiting for a lock, and store it long
+after we gave up. So after a silence the folder is watched for as long again, and longer each time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from archiver.replay.pace import pauses
 from archiver.replay.send.match import MessageMatcher, RecognisedMessage, octets_of
 from archiver.replay.send.outcomes import refusal_of, reopened
 
-#: After a silence the folder is looked at for this many times as long again.
+#: After a silence the folder is watched for this many times as long.
 AGAIN = 1.0
 
 _MOST_AGAIN = 4
@@ -41,8 +41,8 @@ _OF_A_MESSAGE = frozenset(REFUSALS) - {"over-quota", "throttled", "folder", "sil
 
 
 def note_lost_connection(context: ReplayContext, job: ReplayJob, error: TemporaryError) -> None:
-    """The connection broke: until when what it brought may still arrive. A server that took longer before may do so
-    again."""
+    """The connection broke: note until when its messages may still arrive. A server that took longer before may do
+    so again."""
     silence = error.silence if isinstance(error, ConnectionLost) else 0.0
     if silence:
         job.silence = max(job.silence, silence)
@@ -53,7 +53,7 @@ def note_lost_connection(context: ReplayContext, job: ReplayJob, error: Temporar
 
 @dataclass(slots=True)
 class IntentResolver:
-    """Settles one folder, which is open at `destination`."""
+    """Resolves the intents of one folder, which is open at `destination`."""
 
     context: ReplayContext
     destination: MailDestination
@@ -63,15 +63,15 @@ class IntentResolver:
     _facts: list[Fact] = field(default_factory=list)
 
     def resolve(self, target: Target, matcher: MessageMatcher) -> OpenedTarget:
-        """Find out what became of messages whose APPEND was not answered. The folder as it is afterwards.
+        """Find out the outcome of messages whose APPEND was not answered. Returns the folder as it is afterwards.
 
         Raises:
-            Unanswered: the server answers nothing, whatever it is sent.
+            Unanswered: the server does not answer, whatever it is sent.
         """
         opened = target.opened
         left = self._not_arrived(target, matcher, self.context.copies.intents(target.number))
-        # NOTE: when a connection of this run was lost is known. Those of an earlier run were lost before this one
-        # began, perhaps in the middle of a silence.
+        # NOTE: for connections of this run, the time of the loss is known. Those of an earlier run were lost before
+        # this one began, perhaps in the middle of a silence.
         until = self.job.look_until
         if not self.job.resolved:
             until = max(until, self.context.began + AGAIN * self.context.read_timeout + ARRIVAL_SECONDS)
@@ -79,7 +79,7 @@ class IntentResolver:
             until = max(until, self._later())
         waits = pauses(until - time.monotonic())
         if (left or self.job.left_behind) and sum(waits) > _REPORTED_SECONDS:
-            words = f"looking for what may still arrive, for {sum(waits):.0f} seconds at most"
+            words = f"waiting up to {sum(waits):.0f} seconds for messages that may still arrive"
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         while waits and (left or self.job.left_behind):
             self.context.control.pause(waits.pop())
@@ -92,15 +92,15 @@ class IntentResolver:
         return opened
 
     def _later(self) -> float:
-        """Until when to look for the rest after something was found: where that came late, for as long again as it
-        took since it was sent, also if this connection breaks. A server takes one group after the other."""
+        """Until when to look for the rest after something was found. If that came late, for as long again as it
+        took since it was sent, even if this connection breaks: a server takes one group after the other."""
         until = time.monotonic() + AGAIN * self._delay + ARRIVAL_SECONDS
         if self._delay:
             self.job.look_until = max(self.job.look_until, until)
         return until
 
     def _give_up_on(self, target: Target, left: Sequence[Intent]) -> None:
-        """What was not sent, and what is to blame for a lost connection."""
+        """Record what counts as not sent, and refuse messages that are to blame for lost connections."""
         unsent: list[Intent] = []
         for intent in left:
             key = intent.outgoing.key
@@ -114,7 +114,7 @@ class IntentResolver:
             else:
                 unsent.append(intent)
         if unsent:
-            # NOTE: which of them an earlier run had under way is not known, nor whether there was a silence.
+            # NOTE: it is unknown which of them an earlier run had under way, and whether there was a silence.
             under_way = self.job.under_way
             suspects = [each for each in unsent if not self.job.resolved or each.outgoing.key in under_way]
             silent = {key for key, each in under_way.items() if each.silent}
@@ -131,27 +131,27 @@ class IntentResolver:
         self.job.under_way.clear()
         if self.job.unanswered >= _MOST_SILENT:
             reason = f'destination folder "{self.job.name}": no APPEND was answered within {self._limit} seconds'
-            raise Unanswered(f"{reason}, and none of what was sent is to be seen")
+            raise Unanswered(f"{reason}, and no message that was sent has appeared")
 
     @property
     def _limit(self) -> str:
         return f"{self.context.read_timeout:g}"
 
     def _was_unanswered(self, key: MessageKey) -> bool:
-        """Whether a message was sent by itself often enough without an answer; once, after another one was."""
+        """Whether a message was sent by itself often enough without an answer; once is enough after another one."""
         return self.job.silences[key] >= (1 if self.job.unanswered else _SILENCES_AT_ONE_MESSAGE)
 
     def _set_aside(self, target: Target, intent: Intent) -> None:
-        """A message that is not answered is not sent again in this run. Its intent stays: should it show later, it
-        is found."""
-        reason = f"no answer within {self._limit} seconds, and it is not to be seen"
+        """Do not send an unanswered message again in this run. Its intent stays, so it is found if it appears
+        later."""
+        reason = f"no answer within {self._limit} seconds, and the message has not appeared"
         self._fact(refusal_of(self.context, target, intent.outgoing, "silent", reason, None))
         self._fact(IntentFact(target.number, intent.uidnext, (intent.outgoing.key,), self.context.control.now()))
         del self.job.silences[intent.outgoing.key]
         self.job.unanswered += 1
 
     def _blamed(self, target: Target, outgoing: Outgoing) -> RefusedFact | None:
-        """The refusal of a message at which the connection breaks again and again, if no repair may help."""
+        """The refusal of a message at which the connection keeps breaking, if no repair may help."""
         job, key = self.job, outgoing.key
         if job.breaks[key] < _BREAKS_AT_ONE_MESSAGE:
             return None
@@ -170,7 +170,7 @@ class IntentResolver:
         return refusal_of(self.context, target, outgoing, refusal, reason, job.server_reply)
 
     def _not_arrived(self, target: Target, matcher: MessageMatcher, intents: Sequence[Intent]) -> Sequence[Intent]:
-        """Those of `intents` that are not to be seen; the others are recorded."""
+        """Those of `intents` that have not appeared; the others are recorded."""
         if not intents:
             return intents
         shown = self.destination.shown(min(intent.uidnext for intent in intents))
@@ -191,7 +191,8 @@ class IntentResolver:
         return [intent for intent in intents if intent.outgoing.key not in found]
 
     def _note_late(self, found: Collection[MessageKey]) -> None:
-        """How long these took that were under way in a silence; one in an earlier run took as long as the first."""
+        """Note how long messages took that were under way in a silence; after a silence in an earlier run, assume
+        the read timeout."""
         under_way = [each for key in found if (each := self.job.under_way.pop(key, None)) is not None]
         took = max((time.monotonic() - each.sent for each in under_way if each.silent), default=0.0)
         if took:
@@ -209,9 +210,9 @@ class IntentResolver:
 
 
 def copied(target: Target, outgoing: Outgoing, one: RecognisedMessage, how: str, at: str) -> CopiedFact:
-    """What is there already. The flags it shows stand for those that were replayed, so that the archive's own are
-    followed from there: of what we appended both ways, of what somebody else did by adding alone. Flags of the past
-    are not followed."""
+    """The fact of a message that already exists. The flags that it shows count as replayed, so that changes in the
+    archive are followed from there: for what we appended, additions and removals; for adopted mail, only additions.
+    Flags of a past moment are not followed."""
     shown: Flags = respelled(one.seen.flags or NO_FLAGS, outgoing.placement.flags)
     replayed = NO_FLAGS if how == "adopted" else shown
     epoch, uid = outgoing.key

@@ -1,9 +1,9 @@
-"""Twins: messages of ours that a destination stored after all, when they had been sent again.
+"""Twins: messages of ours that a destination stored after all, after they had been sent again.
 
-They are told from everybody else's mail by what an attempt left in the journal: the octets, the INTERNALDATE, and
-the UID from which on it would be stored. A copy that its user makes in the same folder shows all of these, too.
-Time alone tells: what the server had to store is there soon. So an attempt ends after some hours; and only what
-showed in the very run in which the server fell silent, soon after, is certain enough to be taken away.
+They are distinguished from other mail by what an attempt recorded in the journal: the octets, the INTERNALDATE, and
+the lowest UID that it could get. A copy that the user makes in the same folder looks the same; only the time tells
+them apart, since a server stores what it received soon. So an attempt ends after some hours, and only a message
+that appeared in the same run in which the server fell silent, soon after, is certain enough to be deleted.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from archiver.replay.context import ReplayContext, ReplayJob, Target
 from archiver.replay.flag_merge import DELETED, NO_FLAGS
 from archiver.replay.send.match import MessageMatcher, RecognisedMessage
 
-#: What is stored later than this after an attempt is no twin of ours, for all that we can know.
+#: A message that is stored later than this after an attempt does not count as our twin.
 _WINDOW_SECONDS = 6 * 3600
 
-#: What shows up within this time after a silence is certain to be ours.
+#: A message that appears within this time after a silence is certainly ours.
 _CERTAIN_SECONDS = 3600
 
 _RECENT = frozenset({"\\Recent"})
@@ -37,7 +37,7 @@ _RECENT = frozenset({"\\Recent"})
 def note_twins(
     context: ReplayContext, destination: MailDestination, target: Target, matcher: MessageMatcher
 ) -> None:
-    """Look for twins in the folder that is open, and record them. What a message without a copy is, is no twin."""
+    """Find twins in the open folder and record them. A message without a copy cannot have a twin."""
     attempts, known = context.copies.attempts(target.number), context.copies.twins(target.number)
     if not (attempts or known):
         return
@@ -64,7 +64,7 @@ def note_twins(
 
 
 def end_attempts(context: ReplayContext, target: Target, began: str) -> None:
-    """The pass that `began` then is complete: what was sent hours before has shown, if it ever does."""
+    """End attempts hours before the pass that `began` then: those messages have appeared by now, if ever."""
     over = [
         each.outgoing.key
         for each in context.copies.attempts(target.number)
@@ -81,7 +81,8 @@ def _seconds(since: str, until: str) -> float:
 def _candidates(
     attempts: Sequence[Attempt], left: Mapping[MessageKey, int], shown: Mapping[int, Attributes]
 ) -> dict[Attempt, set[int]]:
-    """The UIDs that may be a twin of an attempt's message, by what a listing tells; only where there are any."""
+    """The UIDs that may be a twin of an attempt's message, judged without octets; attempts without any are left
+    out."""
     found = {}
     for each in attempts:
         uids = {uid for uid, seen in shown.items() if uid >= each.uidnext and _may_be(each, seen)}
@@ -108,15 +109,15 @@ def _twin(context: ReplayContext, target: Target, attempt: Attempt, one: Recogni
 
 
 def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[LateTwin]:
-    """Those that may be taken away: beyond doubt ours, beside the copy of their message, and of no use to another
-    account. Where that cannot be told they stay, and are listed."""
+    """Twins that may be deleted: certainly ours, next to the copy of their message, and not needed by another
+    account. If this is unknown, they stay and are listed."""
     if job.known is None or context.rules.vanished != "expunge":
         return ()
     number = job.known.number
     twins = [twin for twin in context.copies.twins(number) if twin.certain and twin.copy is not None]
     if not twins:
         return ()
-    # NOTE: their messages may be gone from the source by now.
+    # NOTE: their messages may be gone from the source in the meantime.
     vanished = context.copies.vanished(number, twice=False, gone=context.gone)
     copies = {copy.uid: copy for some in (context.copies.copies(number), vanished) for copy in some}
     like_copies = [replace(copies[twin.copy], uid=twin.uid) for twin in twins if twin.copy in copies]
@@ -133,7 +134,7 @@ def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[LateTwin]:
 def expunge_twins(
     context: ReplayContext, job: ReplayJob, twins: Collection[LateTwin], destination: MailDestination
 ) -> None:
-    """Remove twins that are still as they were when they were found, as long as their copies are there."""
+    """Expunge twins that are unchanged since they were found, as long as their copies exist."""
     assert job.known is not None
     number = job.known.number
     opened = destination.open(job.raw)
@@ -143,7 +144,7 @@ def expunge_twins(
     there = destination.flags({*uids, *(twin.copy for twin in twins if twin.copy is not None)})
     gone = tuple(sorted(uids.keys() - there.keys()))
     facts: list[Fact] = [RemovedFact(number, gone, "user", context.control.now())] if gone else []
-    # NOTE: a mark of ours may be left of a run that was killed here.
+    # NOTE: our mark may be left over from a run that was killed here.
     as_found = {uid: {twin.flags, twin.flags | DELETED} for uid, twin in uids.items()}
     untouched = {uid for uid in uids if uid in there and there[uid] - _RECENT in as_found[uid]}
     ours = {uid for uid in untouched if uids[uid].copy in there}

@@ -328,7 +328,7 @@ def test_a_number_that_is_taken_leaves_no_doubt(bucket: MemoryBucket, journal: B
     lease = Lease(7)
     journal.append("another", facts(1), NOTHING)
 
-    with pytest.raises(IntegrityError, match="another has written it already"):
+    with pytest.raises(IntegrityError, match="another has already written it"):
         BucketJournal(bucket, lease).append("run", facts(2), NOTHING)
 
     assert not lease.claim_due

@@ -28,7 +28,7 @@ class Server:
     def connect(self) -> MailDestination:
         raise self.says()
 
-    def connect_source(self, *, cautious: bool) -> retrying.DestinationConnection:
+    def connect_source(self, *, cautious: bool) -> retrying.Connection:
         raise self.says()
 
     @property
