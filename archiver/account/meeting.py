@@ -14,7 +14,7 @@ from archiver.account.sharing import mailbox_of
 from archiver.catalog.port import Catalog
 from archiver.config.load import DestinationSettings, Settings
 from archiver.control import RunControl, utc_now
-from archiver.destination.imap import ImapDestination
+from archiver.destination.open import open_destination
 from archiver.destination.port import MailDestination
 from archiver.errors import BackendError, ConfigError
 from archiver.events import Noted, Progress
@@ -90,7 +90,7 @@ def _met_both(
     progress: Progress,
 ) -> Resemblance:
     try:
-        with closing(ImapDestination(settings, authenticator_of(settings), no_spool)) as there:
+        with closing(open_destination(settings, authenticator_of(settings), no_spool)) as there:
             return alike_if_new(source, listed, there, there.list_folders(), catalog)
     except BackendError as error:
         # The archive can be brought up to date all the same, and nothing is sent before it is looked at again.

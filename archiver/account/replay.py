@@ -16,7 +16,7 @@ from archiver.catalog.port import Catalog, Copies
 from archiver.config.load import DestinationSettings, Settings
 from archiver.control import RunControl
 from archiver.destination.folder_map.mapping import MapRules
-from archiver.destination.imap import ImapDestination
+from archiver.destination.open import open_destination
 from archiver.destination.port import MailDestination
 from archiver.errors import ConfigError
 from archiver.facts.replica import DestinationFolders
@@ -58,10 +58,10 @@ def destination_settings(settings: Settings) -> DestinationSettings:
     return settings.destination
 
 
-def look_at_destination(settings: Settings) -> ImapDestination:
+def look_at_destination(settings: Settings) -> MailDestination:
     """A single attempt at a logged-in connection, for a look that fetches no message."""
     server = destination_settings(settings)
-    return ImapDestination(server, authenticator_of(server), no_spool)
+    return open_destination(server, authenticator_of(server), no_spool)
 
 
 def map_rules(settings: Settings) -> MapRules:
@@ -153,7 +153,7 @@ def _context(
     settings = destination_settings(archive.settings)
     authenticator = authenticator_of(settings)
     return ReplayContext(
-        connect=lambda: ImapDestination(settings, authenticator, archive.spool),
+        connect=lambda: open_destination(settings, authenticator, archive.spool),
         store=archive.store,
         prefetch=archive.prefetch,
         copies=copies,
@@ -180,7 +180,7 @@ def _context(
 class _ConnectPolicy:
     """How a connection is made, and how long it insists."""
 
-    connect: Callable[[], ImapDestination]
+    connect: Callable[[], MailDestination]
     attempts: int
     control: RunControl
     patient: bool
@@ -229,7 +229,7 @@ def destination_connection(archive: Archive, control: RunControl, *, patient: bo
     authenticator = authenticator_of(settings)
     return DestinationConnection(
         _ConnectPolicy(
-            lambda: ImapDestination(settings, authenticator, archive.spool),
+            lambda: open_destination(settings, authenticator, archive.spool),
             settings.attempts,
             control,
             patient,

@@ -1,6 +1,7 @@
 """Servers to fill. Folders are created, messages appended, flags changed; our own copies are deleted on request.
 
-port          the interface of a destination
+port          the interfaces of a destination, by who uses them
+open          which adapter: one line for each protocol
 imap          an IMAP server
 folder_map    which folder of the archive goes into which folder of the destination
 """

@@ -17,7 +17,7 @@ from archiver.errors import (
     TemporaryError,
     Where,
 )
-from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, LookedAt, OpenedTarget
+from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, OpenedTarget
 from archiver.imap.append import AppendStream
 from archiver.imap.auth import Authenticator
 from archiver.imap.capabilities import DESTINATION_CAPABILITIES, ServerFacts, server_facts
@@ -210,14 +210,14 @@ class ImapDestination:
         rows = map(parse_status, reply.untagged) if reply.ok else ()
         return next((row[1].uidnext for row in rows if row), None)
 
-    def look(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> list[LookedAt | None]:
+    def stat(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> list[FolderStat | None]:
         self._appends = None
         self._session.where = Where(self._session.where.server)
-        asked = [self._lines_to_look(raw, uids) for raw, uids in folders]
-        replies = iter(self._session.flight(*(line for lines in asked for line in lines)))
-        return [_looked_at([next(replies) for _ in lines]) for lines in asked]
+        commands = [self._stat_commands(raw, uids) for raw, uids in folders]
+        replies = iter(self._session.flight(*(line for lines in commands for line in lines)))
+        return [_folder_stat([next(replies) for _ in lines]) for lines in commands]
 
-    def _lines_to_look(self, raw: bytes, uids: Collection[int]) -> list[bytes]:
+    def _stat_commands(self, raw: bytes, uids: Collection[int]) -> list[bytes]:
         """The commands for one folder; none if its name needs a literal, which would have to wait for the
         server."""
         if (name := quote(raw)) is None:
@@ -241,15 +241,15 @@ class ImapDestination:
     def unanswered(self) -> Sequence[AppendMessage]:
         return self._appends.unanswered if self._appends else ()
 
-    def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:
+    def list_since(self, uid: int, *, taken: int = 0) -> dict[int, Attributes]:
         if not taken or self._session.exists < self._held + taken:
             # Only after an OK does a list without new messages mean that none arrived.
             self._session.required(self._session.flight(b"NOOP")[0], ServerUnavailable)
         # NOTE: "n:*" includes the last message even if its UID is below n (RFC 3501 section 6.4.8).
-        rows = self._reader.rows_from(since) if self._session.exists else ()
+        rows = self._reader.rows_from(uid) if self._session.exists else ()
         shown: dict[int, Attributes] = {}
         for row in rows:
-            if row.uid >= since:
+            if row.uid >= uid:
                 shown[row.uid] = shown[row.uid].updated(row) if row.uid in shown else row
         self._held = self._session.exists
         return shown
@@ -326,14 +326,14 @@ class ImapDestination:
         self._session.hang_up()
 
 
-def _looked_at(replies: Sequence[Reply]) -> LookedAt | None:
+def _folder_stat(replies: Sequence[Reply]) -> FolderStat | None:
     """What EXAMINE and FETCH returned, if all of them succeeded."""
     if not replies or not all(reply.ok for reply in replies):
         return None
     items = [found for each in replies[0].untagged if (found := _ITEM.match(each.text))]
     values = {found[1].upper(): number(found[2]) for found in items}
     rows = [parse_fetch(each).attributes for reply in replies[1:] for each in reply.untagged if is_fetch(each.text)]
-    return LookedAt(values.get(b"UIDVALIDITY") or 0, [row for row in rows if row is not None])
+    return FolderStat(values.get(b"UIDVALIDITY") or 0, [row for row in rows if row is not None])
 
 
 def _refused(reason: str, reply: str | None, raw: bytes) -> FolderRefused:

@@ -1,4 +1,8 @@
-"""The interface of a destination."""
+"""What a server to replay to has to be: small ports, by who uses them.
+
+A connection is all of them (`MailDestination`). It changes nothing but what its methods say, in
+the folder that was opened last.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from archiver.errors import FolderRefused
-from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, LookedAt, OpenedTarget
+from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, OpenedTarget
+from archiver.imap.capabilities import ServerFacts
 from archiver.mail.model import Attributes, Flags
 from archiver.mail.reader import MailReader
 
 
-class MailDestination(MailReader, Protocol):
-    """One connection to a server to replay to. It changes nothing but what its methods say."""
-
-    @property
-    def most_in_flight(self) -> int:
-        """How many groups of messages may be begun before the first one is ended."""
-
-    @property
-    def can_expunge(self) -> bool:
-        """Whether it can expunge given messages and no others (UIDPLUS, RFC 4315)."""
+class FolderTree(Protocol):
+    """The folders of a destination."""
 
     def list_folders(self) -> DestinationFolders:
         """All folders with their status, and the rules for naming new ones.
@@ -52,6 +49,10 @@ class MailDestination(MailReader, Protocol):
     def subscribe(self, raws: Collection[bytes]) -> None:
         """Subscribe to folders. Refusals are ignored."""
 
+
+class FolderOpener(Protocol):
+    """Opens a folder for what is done in it."""
+
     def open(self, raw: bytes, *, readonly: bool = False) -> OpenedTarget:
         """Open a folder, for writing unless `readonly`; later calls are about it.
 
@@ -59,9 +60,21 @@ class MailDestination(MailReader, Protocol):
             FolderNotFound, PermissionDenied: about this folder only.
         """
 
-    def look(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> Sequence[LookedAt | None]:
+
+class DestinationReader(FolderOpener, MailReader, Protocol):
+    """Reads what is in a destination's folders."""
+
+    def stat(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> Sequence[FolderStat | None]:
         """The attributes of these UIDs in several folders, read-only and in one round trip. None for a folder where
         this fails: opening it shows why. No folder is open afterwards."""
+
+
+class Appender(FolderOpener, Protocol):
+    """Appends messages to the open folder."""
+
+    @property
+    def most_in_flight(self) -> int:
+        """How many groups of messages may be begun before the first one is ended."""
 
     def begin_append(self, messages: Sequence[AppendMessage]) -> None:
         """Send messages to the open folder, in order, in as few commands as the server supports. Their results are
@@ -74,11 +87,19 @@ class MailDestination(MailReader, Protocol):
     def unanswered(self) -> Sequence[AppendMessage]:
         """The messages that may have been sent and have no answer yet."""
 
-    def shown(self, since: int, *, taken: int = 0) -> dict[int, Attributes]:
-        """The messages of the open folder from the UID `since` on. `taken` is how many were appended since the last
-        call, all with success: if the server has reported as many new messages meanwhile, it is not asked for more,
-        and mail from others may be missing.
+    def list_since(self, uid: int, *, taken: int = 0) -> dict[int, Attributes]:
+        """The messages of the open folder from this UID on. `taken` is how many were appended since the last call,
+        all with success: if the server has reported as many new messages meanwhile, it is not asked for more, and
+        mail from others may be missing.
         """
+
+
+class FlagStore(FolderOpener, Protocol):
+    """Changes the flags of messages in the open folder, and removes messages from it."""
+
+    @property
+    def can_expunge(self) -> bool:
+        """Whether it can expunge given messages and no others (UIDPLUS, RFC 4315)."""
 
     def flags(self, uids: Collection[int]) -> dict[int, Flags]:
         """The flags of these messages; those that are gone are left out."""
@@ -90,8 +111,27 @@ class MailDestination(MailReader, Protocol):
     def expunge(self, uids: Collection[int]) -> None:
         """Remove these messages, which have \\Deleted, and no others."""
 
+
+class Closing(Protocol):
+    """A connection that can be ended."""
+
     def close(self) -> None:
         """Log out. Never raises; may be called twice."""
 
     def hang_up(self) -> None:
         """Close at once. Never raises; may be called twice."""
+
+
+class DestinationInfo(Protocol):
+    """What `archiver check` prints about a destination."""
+
+    @property
+    def facts(self) -> ServerFacts:
+        """What the server has said about itself so far."""
+
+    def free_octets(self) -> int | None:
+        """The free space in octets; None if there is no limit or it is not known."""
+
+
+class MailDestination(FolderTree, DestinationReader, Appender, FlagStore, DestinationInfo, Closing, Protocol):
+    """One connection to a server to replay to, for what opens it, reconnects it, and hands it on."""

@@ -271,8 +271,8 @@ class OpenedTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class LookedAt:
-    """A destination's folder as it shows itself, and what it shows of the messages that were asked for."""
+class FolderStat:
+    """A destination's folder, and the attributes that it shows for the messages that were requested."""
 
     uidvalidity: int
     seen: Sequence[Attributes]

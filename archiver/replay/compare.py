@@ -12,10 +12,10 @@ from itertools import islice
 
 from archiver.catalog.port import Catalog, Copies
 from archiver.control import RunControl
-from archiver.destination.port import MailDestination
+from archiver.destination.port import DestinationReader
 from archiver.errors import FolderNotFound
 from archiver.events import Planned, Verified, Working
-from archiver.facts.replica import Copy, KnownTarget, LookedAt
+from archiver.facts.replica import Copy, FolderStat, KnownTarget
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.fingerprint import FingerprintBuilder, compare
 from archiver.mail.flags import respelled
@@ -84,7 +84,7 @@ class DestinationVerifier:
     """Compares one destination. `destination` is its number in the catalog. `all_sent`: a message without a copy is
     also a difference."""
 
-    connection: MailDestination
+    connection: DestinationReader
     store: MessageStore
     catalog: Catalog
     copies: Copies
@@ -152,7 +152,7 @@ class DestinationVerifier:
             return
         self.control.check_stop()
         held = [(target, folders, list(self.copies.copies(target.number))) for target, folders in group]
-        told = self.connection.look([(target.raw, [copy.uid for copy in copies]) for target, _, copies in held])
+        told = self.connection.stat([(target.raw, [copy.uid for copy in copies]) for target, _, copies in held])
         for (target, folders, copies), looked in zip(held, told, strict=True):
             if looked is None or not _all_match(target, copies, looked):
                 self._folder(result, target, folders)
@@ -272,7 +272,7 @@ def _by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
     return seen
 
 
-def _all_match(target: KnownTarget, copies: Sequence[Copy], looked: LookedAt) -> bool:
+def _all_match(target: KnownTarget, copies: Sequence[Copy], looked: FolderStat) -> bool:
     """Whether a folder shows all copies as expected."""
     seen = _by_uid(looked.seen)
     return looked.uidvalidity == target.uidvalidity and all(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from archiver.catalog.port import Catalog
 from archiver.destination.folder_map.names import VIEWS
 from archiver.destination.folder_map.not_ours import below, not_ours
-from archiver.destination.port import MailDestination
+from archiver.destination.port import DestinationReader
 from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
 from archiver.facts.replica import Address, DestinationFolders, UnknownMessage
 from archiver.mail.content import internaldate_seconds, message_id
@@ -94,7 +94,7 @@ class MailboxContents:
 
 
 def examine_contents(
-    destination: MailDestination, listed: DestinationFolders, catalog: Catalog | None, prefix: str = ""
+    destination: DestinationReader, listed: DestinationFolders, catalog: Catalog | None, prefix: str = ""
 ) -> MailboxContents:
     """Count what is in a mailbox, or below that prefix in it."""
     is_below = below(listed, prefix)
@@ -123,7 +123,7 @@ def examine_contents(
 
 
 def require_unused(
-    place: Place, destination: MailDestination, listed: DestinationFolders, catalog: Catalog | None
+    place: Place, destination: DestinationReader, listed: DestinationFolders, catalog: Catalog | None
 ) -> None:
     """Require a confirmation before anything is sent into a mailbox that is in use. NOTE: the whole mailbox counts,
     even if everything goes below a prefix, since it may be somebody else's. If other accounts of ours are meant to
@@ -171,7 +171,7 @@ def _hint(inside: MailboxContents) -> str:
     return "nothing was sent; correct [destination], or use --new-destination once if it is the right mailbox"
 
 
-def _unknown_messages(destination: MailDestination, raws: Sequence[bytes]) -> Iterator[UnknownMessage]:
+def _unknown_messages(destination: DestinationReader, raws: Sequence[bytes]) -> Iterator[UnknownMessage]:
     """The newest messages of the largest folders."""
     share = max(WELCOME, _LOOKED_AT // max(1, min(len(raws), _LOOKED_INTO)))
     for raw in raws[:_LOOKED_INTO]:

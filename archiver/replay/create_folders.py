@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from archiver.destination.folder_map.mapping import FolderMap, MappedFolder, MapRules, map_folders
-from archiver.destination.port import MailDestination
+from archiver.destination.port import FolderTree
 from archiver.errors import ConfigError, FolderRefused
 from archiver.events import Noted
 from archiver.facts.archive import Fact
@@ -135,7 +135,7 @@ def _create(
     missing = [each for each in sorted(missing, key=lambda each: each.path) if each.folder.name not in errors]
     known: dict[bytes, FolderRefused | None] = {}
 
-    def make(destination: MailDestination) -> None:
+    def make(destination: FolderTree) -> None:
         left = {each.raw: each.use for each in missing if each.raw not in known}
         for raw, refusal in destination.create_all(list(left.items())):
             known[raw] = refusal

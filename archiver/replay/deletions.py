@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
-from archiver.destination.port import MailDestination
+from archiver.destination.port import FlagStore
 from archiver.errors import FolderNotFound, MessageRefused, PermissionDenied
 from archiver.events import Noted
 from archiver.facts.archive import Fact
@@ -123,7 +123,7 @@ def _held_back(braking: Sequence[ReplayJob], counts: Mapping[bytes, int], words:
     return f"{copies} {words[copies > 1]} stayed, since that is more than 50 or 10 %: {names}"
 
 
-def _delete(context: ReplayContext, job: ReplayJob, copies: Sequence[Copy], destination: MailDestination) -> None:
+def _delete(context: ReplayContext, job: ReplayJob, copies: Sequence[Copy], destination: FlagStore) -> None:
     """Mark or expunge our copies in one folder, and no other messages."""
     assert job.known is not None
     if context.rules.vanished == "expunge" and not destination.can_expunge:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from archiver.catalog.port import Catalog
-from archiver.destination.port import MailDestination
+from archiver.destination.port import DestinationReader
 from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
 from archiver.facts.replica import Address, DestinationFolders, KnownDestination, KnownTarget
 from archiver.mail.folder_names import decode_name, printable
@@ -56,7 +56,7 @@ class DestinationIdentifier:
     catalog: Catalog
     answer: Answer = "ask"
 
-    def identify(self, destination: MailDestination, listed: DestinationFolders) -> Identification:
+    def identify(self, destination: DestinationReader, listed: DestinationFolders) -> Identification:
         """Identify the destination from its listing and its newest messages.
 
         Raises:
@@ -79,7 +79,7 @@ class DestinationIdentifier:
         return Identification(known.number, address_known, distinct)
 
     def _introduced(
-        self, destination: MailDestination, listed: DestinationFolders, number: int | None
+        self, destination: DestinationReader, listed: DestinationFolders, number: int | None
     ) -> Identification:
         """Identify one that was never filled under this address."""
         recognised = recognise(destination, listed.listed, self.catalog)
@@ -100,7 +100,7 @@ class DestinationIdentifier:
 
     def _is_another(
         self,
-        destination: MailDestination,
+        destination: DestinationReader,
         listed: DestinationFolders,
         number: int,
         targets: Mapping[bytes, KnownTarget],
@@ -139,11 +139,11 @@ class DestinationIdentifier:
         )
         raise ConfigError(self.place.file, [problem], hint=hint)
 
-    def _stands_unlisted(self, destination: MailDestination, hidden: Mapping[bytes, KnownTarget]) -> bool:
+    def _stands_unlisted(self, destination: DestinationReader, hidden: Mapping[bytes, KnownTarget]) -> bool:
         """Whether a folder that is not listed still exists as we left it: a LIST answer may be cut short."""
         if not (some := list(hidden.items())[:FOLDERS]):
             return False
-        looks = destination.look([(raw, copies_in(self.catalog, target.number).keys()) for raw, target in some])
+        looks = destination.stat([(raw, copies_in(self.catalog, target.number).keys()) for raw, target in some])
         return any(
             look is not None and look.uidvalidity == target.uidvalidity
             for (_, target), look in zip(some, looks, strict=True)
@@ -157,7 +157,9 @@ class DestinationIdentifier:
 
     # -- is it the source ------------------------------------------------------------------------------------
 
-    def _is_not_source(self, destination: MailDestination, shown: Mapping[bytes, int], number: int | None) -> bool:
+    def _is_not_source(
+        self, destination: DestinationReader, shown: Mapping[bytes, int], number: int | None
+    ) -> bool:
         """Whether the user confirms now that it is not the source's mailbox, although it looks like it.
 
         Raises:
@@ -194,7 +196,7 @@ class Recognised:
     ours: Sequence[bytes] = ()
 
 
-def recognise(destination: MailDestination, listed: Sequence[Listed], catalog: Catalog) -> Recognised:
+def recognise(destination: DestinationReader, listed: Sequence[Listed], catalog: Catalog) -> Recognised:
     """Which of the destinations that were filled before this mailbox is."""
     best, found = Recognised(), Resemblance()
     for known in catalog.destinations().with_history():
@@ -227,7 +229,7 @@ def copies_in(catalog: Catalog, target: int) -> TraitsByUid:
     return {copy.uid: MessageTraits(copy.size, copy.message.arrived if copy.dated else None) for copy in newest}
 
 
-def _seen(destination: MailDestination, expected: Iterable[tuple[bytes, TraitsByUid]]) -> Resemblance:
+def _seen(destination: DestinationReader, expected: Iterable[tuple[bytes, TraitsByUid]]) -> Resemblance:
     """How far a destination shows the expected messages, in the first few folders that have any."""
     some: list[tuple[bytes, TraitsByUid]] = []
     for raw, traits in expected:
@@ -237,7 +239,7 @@ def _seen(destination: MailDestination, expected: Iterable[tuple[bytes, TraitsBy
             break
     if not some:
         return Resemblance()
-    looks = destination.look([(raw, traits.keys()) for raw, traits in some])
+    looks = destination.stat([(raw, traits.keys()) for raw, traits in some])
     found = (
         resemblance(raw, traits, look.seen)
         for (raw, traits), look in zip(some, looks, strict=True)
@@ -266,7 +268,7 @@ def like_destination(
 
 
 def alike(
-    source: MailSource, at_source: Sequence[Listed], destination: MailDestination, shown: Mapping[bytes, int]
+    source: MailSource, at_source: Sequence[Listed], destination: DestinationReader, shown: Mapping[bytes, int]
 ) -> Resemblance:
     """How far a source and these folders of a destination show the same messages, regardless of records."""
     folders = {each.folder.raw: each.folder for each in at_source}
@@ -285,7 +287,7 @@ def alike(
 def alike_if_new(
     source: MailSource,
     at_source: Sequence[Listed],
-    destination: MailDestination,
+    destination: DestinationReader,
     there: DestinationFolders,
     catalog: Catalog | None,
 ) -> Resemblance:

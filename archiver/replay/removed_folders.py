@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from archiver.destination.port import MailDestination
+from archiver.destination.port import FolderOpener
 from archiver.errors import FolderNotFound
 from archiver.events import Noted
 from archiver.facts.archive import Fact
@@ -64,7 +64,7 @@ def _filled(context: ReplayContext) -> Mapping[bytes, KnownTarget]:
     return {raw: target for raw, target in targets.items() if context.copies.claimed(target.number)}
 
 
-def _is_gone(raw: bytes, destination: MailDestination) -> bool:
+def _is_gone(raw: bytes, destination: FolderOpener) -> bool:
     try:
         destination.open(raw, readonly=True)
     except FolderNotFound:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from archiver.destination.folder_map.mapping import MappedFolder, MapRules
-from archiver.destination.port import MailDestination
+from archiver.destination.port import DestinationReader, FolderOpener
 from archiver.errors import ArchiverError, FolderNotFound, FolderRefused, PermissionDenied
 from archiver.events import Noted
 from archiver.facts.destination import RenamedFact, RenamingFact
@@ -133,7 +133,7 @@ def _with_those_below(
     return along
 
 
-def _is_ours(context: ReplayContext, target: KnownTarget, destination: MailDestination) -> bool:
+def _is_ours(context: ReplayContext, target: KnownTarget, destination: DestinationReader) -> bool:
     """Whether a folder holds only our copies, and no APPEND to it is unresolved."""
     try:
         opened = destination.open(target.raw, readonly=True)
@@ -199,7 +199,7 @@ def _under(each: Listed, names: dict[bytes, bytes], there: DestinationFolders) -
     return Listed(replace(each.folder, raw=raw, path=path, subscribed=False))
 
 
-def _is_there(raw: bytes, destination: MailDestination) -> bool:
+def _is_there(raw: bytes, destination: FolderOpener) -> bool:
     try:
         destination.open(raw, readonly=True)
     except FolderNotFound:

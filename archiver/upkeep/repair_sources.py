@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from archiver.catalog.port import Catalog, Copies
-from archiver.destination.port import MailDestination
+from archiver.destination.port import DestinationReader
 from archiver.errors import (
     ArchiveNotWritable,
     AuthenticationFailed,
@@ -136,7 +136,7 @@ class AtDestination:
 
     copies: Copies
     number: int
-    insist: Callable[[Callable[[MailDestination], None]], None]
+    insist: Callable[[Callable[[DestinationReader], None]], None]
     progress: Progress
     name: str = "the destination"
 
@@ -161,7 +161,7 @@ class AtDestination:
         uids: Mapping[int, Digest],
         wanted: Wanted,
         deliver: Deliver,
-        there: MailDestination,
+        there: DestinationReader,
     ) -> None:
         try:
             opened = there.open(target.raw, readonly=True)

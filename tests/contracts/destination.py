@@ -132,7 +132,7 @@ def appended(destination: MailDestination, *letters: AppendMessage) -> list[Appe
 def arrived(destination: MailDestination, *letters: AppendMessage) -> list[int]:
     """Send one group; the UIDs of all that is shown then."""
     assert all(answer.ok for answer in appended(destination, *letters))
-    return sorted(destination.shown(1))
+    return sorted(destination.list_since(1))
 
 
 class LargeLetter:
@@ -345,7 +345,7 @@ class DestinationContract:
         destination.open(b"INBOX", readonly=True)
         uids = destination.uids()
         assert len(list(destination.fetch(sorted(uids)))) == 2
-        assert destination.shown(1).keys() == destination.flags(uids).keys() == uids
+        assert destination.list_since(1).keys() == destination.flags(uids).keys() == uids
         destination.list_folders()
         destination.close()
 
@@ -505,19 +505,19 @@ class DestinationContract:
     # What is there
 
     def test_nothing_is_shown_where_nothing_is(self, destination: MailDestination, inbox: OpenedTarget) -> None:
-        assert destination.shown(1) == {}
-        assert destination.shown(inbox.uidnext) == {}
+        assert destination.list_since(1) == {}
+        assert destination.list_since(inbox.uidnext) == {}
         assert destination.uids() == set()
 
     def test_what_came_since_is_shown(self, there: There, destination: MailDestination) -> None:
         there.put(Append(message(1)))
         opened = destination.open(b"INBOX")
-        assert destination.shown(opened.uidnext) == {}
+        assert destination.list_since(opened.uidnext) == {}
 
         new = [Append(message(2), ("\\Seen",), "05-Feb-1999 10:11:12 +0330"), Append(message(3), ())]
         appended(destination, *map(letter_of, new))
 
-        shown = destination.shown(opened.uidnext)
+        shown = destination.list_since(opened.uidnext)
         assert sorted(shown) == there.uids()[1:]
         seen = [shown[uid] for uid in sorted(shown)]
         assert [each.flags for each in seen] == [frozenset(each.flags) for each in new]
@@ -525,8 +525,8 @@ class DestinationContract:
         assert [internaldate_seconds(each.internaldate) for each in seen] == [
             internaldate_seconds(each.internaldate) for each in new
         ]
-        assert len(destination.shown(1)) == 3
-        assert destination.shown(max(shown) + 1) == {}
+        assert len(destination.list_since(1)) == 3
+        assert destination.list_since(max(shown) + 1) == {}
 
     def test_all_that_was_taken_is_shown(
         self, there: There, destination: MailDestination, inbox: OpenedTarget
@@ -536,7 +536,7 @@ class DestinationContract:
             letters = [letter(message(2 * number)), letter(message(2 * number + 1))]
             assert all(answer.ok for answer in appended(destination, *letters))
 
-            shown = destination.shown(inbox.uidnext, taken=2)
+            shown = destination.list_since(inbox.uidnext, taken=2)
 
             sent = {digest_of(message(each)) for each in range(2 * number + 2)}
             held = {uid: each.digest for uid, each in there.holds()[b"INBOX"].messages.items()}
@@ -548,7 +548,7 @@ class DestinationContract:
         appended(destination, letter(message(1)))
         there.put(Append(message(2)))
 
-        assert sorted(destination.shown(inbox.uidnext)) == there.uids()
+        assert sorted(destination.list_since(inbox.uidnext)) == there.uids()
 
     def test_what_was_sent_can_be_read(
         self, there: There, destination: MailDestination, inbox: OpenedTarget
@@ -578,7 +578,7 @@ class DestinationContract:
         uids, (other,) = there.uids(), there.uids(work)
         before = there.holds()
 
-        looks = destination.look([(work, [other]), (nowhere, [1]), (b"INBOX", [uids[0], uids[1] + 50]), (work, [])])
+        looks = destination.stat([(work, [other]), (nowhere, [1]), (b"INBOX", [uids[0], uids[1] + 50]), (work, [])])
 
         assert [None if each is None else each.uidvalidity for each in looks] == [
             before[work].uidvalidity,
@@ -598,8 +598,8 @@ class DestinationContract:
         self, there: There, destination: MailDestination, inbox: OpenedTarget
     ) -> None:
         destination.create(there.name("Work"), None)
-        assert destination.look([]) == []
-        (looked,) = destination.look([(there.name("Work"), range(1, 3000, 2))])
+        assert destination.stat([]) == []
+        (looked,) = destination.stat([(there.name("Work"), range(1, 3000, 2))])
         assert looked is not None
         assert looked.seen == []
 
@@ -711,7 +711,7 @@ class DestinationContract:
         with pytest.raises(ConnectionLost):
             appended(destination, *map(letter, sent))
         with pytest.raises(ConnectionLost):
-            destination.shown(1)
+            destination.list_since(1)
         destination.close()
 
         arrived = there.digests()

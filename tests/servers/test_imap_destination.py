@@ -671,7 +671,7 @@ class TestTheOpenFolder:
         """ "n:*" names it all the same (RFC 3501 section 6.4.8)."""
         _, destination = connected(folders={b"INBOX": self.folder()})
 
-        assert [sorted(destination.shown(since)) for since in (1, 5, 6, 9, 4_294_967_295)] == [
+        assert [sorted(destination.list_since(since)) for since in (1, 5, 6, 9, 4_294_967_295)] == [
             [3, 5, 8],
             [5, 8],
             [8],
@@ -684,7 +684,7 @@ class TestTheOpenFolder:
         server, destination = connected(folders={b"INBOX": self.folder()})
         server.inject(b"UID FETCH", b"* 1 FETCH (UID 3 FLAGS (\\Flagged) MODSEQ (9))", after=2)
 
-        shown = destination.shown(1)
+        shown = destination.list_since(1)
 
         assert {uid: (each.size, each.internaldate is None) for uid, each in shown.items()} == {
             uid: (len(message(uid)), False) for uid in (3, 5, 8)
@@ -692,10 +692,10 @@ class TestTheOpenFolder:
 
     def test_what_went_meanwhile_is_not_shown(self, connected: Connected) -> None:
         server, destination = connected(folders={b"INBOX": self.folder()})
-        assert len(destination.shown(1)) == 3
+        assert len(destination.list_since(1)) == 3
         server.folders[b"INBOX"].expunge([3, 5, 8])
 
-        assert destination.shown(1) == {}
+        assert destination.list_since(1) == {}
         assert destination.uids() == set()
 
     @pytest.mark.parametrize("digits", [20, 30, 4000])
@@ -712,19 +712,19 @@ class TestTheOpenFolder:
         server.on(b"NOOP", b"NO [SERVERBUG] not now", times=1)
 
         with pytest.raises(ServerUnavailable):
-            destination.shown(9)
-        assert destination.shown(9) == {}
+            destination.list_since(9)
+        assert destination.list_since(9) == {}
 
     def test_who_was_told_of_all_does_not_ask_for_news(self, connected: Connected) -> None:
         server, destination = connected(folders={b"INBOX": self.folder()})
         appended(destination, letter(message(1)), letter(message(2)))
         before = server.commands.count(b"NOOP")
 
-        assert len(destination.shown(9, taken=2)) == 2
+        assert len(destination.list_since(9, taken=2)) == 2
         assert server.commands.count(b"NOOP") == before
         appended(destination, letter(message(3)))
         for taken in (2, 0):
-            assert len(destination.shown(9, taken=taken)) == 3
+            assert len(destination.list_since(9, taken=taken)) == 3
         assert server.commands.count(b"NOOP") == before + 2
 
     def test_folders_are_looked_at_in_one_flight(self, connected: Connected) -> None:
@@ -736,7 +736,7 @@ class TestTheOpenFolder:
         server, destination = connected(folders=folders)
         before = server.flights
 
-        looks = destination.look([(raw, [3, 8]) for raw in folders])
+        looks = destination.stat([(raw, [3, 8]) for raw in folders])
 
         assert server.flights == before + 1
         assert [each is not None for each in looks] == [True, False, *[True] * 9]
@@ -747,7 +747,7 @@ class TestTheOpenFolder:
         server, destination = connected(folders={b"INBOX": self.folder(), b"Other": self.folder()})
         server.on(command, b"NO [UNAVAILABLE] later", times=1)
 
-        one, other = destination.look([(b"INBOX", [3]), (b"Other", [5])])
+        one, other = destination.stat([(b"INBOX", [3]), (b"Other", [5])])
 
         assert one is None
         assert other is not None
@@ -758,7 +758,7 @@ class TestTheOpenFolder:
         _, destination = connected(drop_flags=("\\Flagged",))
         appended(destination, letter(message(1), ("\\Seen", "\\Flagged")))
 
-        assert destination.shown(1)[1].flags == frozenset({"\\Seen"})
+        assert destination.list_since(1)[1].flags == frozenset({"\\Seen"})
         assert destination.store({(frozenset({"\\Flagged"}), frozenset()): [1]}) == {1: {"\\Seen", "\\Flagged"}}
 
     @pytest.mark.parametrize(
@@ -793,7 +793,7 @@ class TestTheOpenFolder:
         destination = there.open()
         destination.open(b"INBOX")
         appended(destination, letter(message(1)))
-        (uid,) = destination.shown(1)
+        (uid,) = destination.list_since(1)
         keywords = [f"k{number:03}" for number in range(130)]
 
         for start in (0, 65):
@@ -832,7 +832,7 @@ class TestSecrets:
         for attempt in (
             lambda: destination.create(b"New", None),
             lambda: destination.expunge([1]),
-            lambda: destination.shown(1),
+            lambda: destination.list_since(1),
             lambda: destination.flags([1]),
             lambda: destination.uids("SEEN"),
             lambda: destination.open(b"INBOX"),
@@ -842,7 +842,7 @@ class TestSecrets:
             failures.append(caught.value)
         server.on(b"NOOP", lambda *_: b"* BYE " + PASSWORD.encode() + b"\r\n")
         with pytest.raises(ConnectionLost) as lost:
-            destination.shown(1)
+            destination.list_since(1)
 
         said = [f"{each} {each.server_reply} {each.hint}" for each in (*failures, lost.value) if each is not None]
         assert len(said) == 8

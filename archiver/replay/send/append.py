@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from archiver.destination.port import MailDestination
+from archiver.destination.port import Appender
 from archiver.errors import (
     BackendError,
     ConnectionLost,
@@ -55,7 +55,7 @@ class Sender:
     """
 
     context: ReplayContext
-    destination: MailDestination
+    destination: Appender
     target: Target
     matcher: MessageMatcher
     claimed: set[int]
@@ -206,7 +206,7 @@ class Sender:
         self._not_there = []
 
     def _shown(self, *, taken: int = 0) -> dict[int, Attributes]:
-        shown = self.destination.shown(self.since, taken=taken)
+        shown = self.destination.list_since(self.since, taken=taken)
         return {uid: seen for uid, seen in shown.items() if uid not in self.claimed}
 
     def _recognise(self, messages: Sequence[PreparedMessage], uids: Collection[int]) -> set[MessageKey]:

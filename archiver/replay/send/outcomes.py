@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archiver.destination.port import MailDestination
+from archiver.destination.port import FolderOpener
 from archiver.errors import FolderChanged, IntegrityError
 from archiver.events import Noted
 from archiver.facts.destination import RefusedFact
@@ -13,7 +13,7 @@ from archiver.mail.headers import readable
 from archiver.replay.context import ReplayContext, Target
 
 
-def reopened(destination: MailDestination, target: Target) -> OpenedTarget:
+def reopened(destination: FolderOpener, target: Target) -> OpenedTarget:
     """The folder, opened again.
 
     Raises:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from archiver.destination.port import MailDestination
+from archiver.destination.port import Appender
 from archiver.errors import ConnectionLost, TemporaryError, Unanswered
 from archiver.events import Noted
 from archiver.facts.archive import Fact
@@ -56,7 +56,7 @@ class IntentResolver:
     """Resolves the intents of one folder, which is open at `destination`."""
 
     context: ReplayContext
-    destination: MailDestination
+    destination: Appender
     job: ReplayJob
     _looked_at: set[int] | None = None
     _delay: float = 0.0
@@ -173,7 +173,7 @@ class IntentResolver:
         """Those of `intents` that have not appeared; the others are recorded."""
         if not intents:
             return intents
-        shown = self.destination.shown(min(intent.uidnext for intent in intents))
+        shown = self.destination.list_since(min(intent.uidnext for intent in intents))
         new = shown.keys() - self.context.copies.claimed(target.number).keys()
         if new == self._looked_at:
             return intents

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from archiver.destination.port import MailDestination
+from archiver.destination.port import Appender, FlagStore
 from archiver.errors import ArchiverError
 from archiver.events import Noted
 from archiver.facts.archive import Fact
@@ -34,14 +34,12 @@ _CERTAIN_SECONDS = 3600
 _RECENT = frozenset({"\\Recent"})
 
 
-def note_twins(
-    context: ReplayContext, destination: MailDestination, target: Target, matcher: MessageMatcher
-) -> None:
+def note_twins(context: ReplayContext, destination: Appender, target: Target, matcher: MessageMatcher) -> None:
     """Find twins in the open folder and record them. A message without a copy cannot have a twin."""
     attempts, known = context.copies.attempts(target.number), context.copies.twins(target.number)
     if not (attempts or known):
         return
-    shown = destination.shown(min([*(each.uidnext for each in attempts), *(twin.uid for twin in known)]))
+    shown = destination.list_since(min([*(each.uidnext for each in attempts), *(twin.uid for twin in known)]))
     new = shown.keys() - context.copies.claimed(target.number).keys() - {twin.uid for twin in known}
     left = Counter({each.outgoing.key: each.times for each in attempts})
     left.subtract(twin.key for twin in known)
@@ -132,7 +130,7 @@ def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[LateTwin]:
 
 
 def expunge_twins(
-    context: ReplayContext, job: ReplayJob, twins: Collection[LateTwin], destination: MailDestination
+    context: ReplayContext, job: ReplayJob, twins: Collection[LateTwin], destination: FlagStore
 ) -> None:
     """Expunge twins that are unchanged since they were found, as long as their copies exist."""
     assert job.known is not None

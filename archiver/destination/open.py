@@ -1,0 +1,20 @@
+"""Which adapter a destination gets: by the protocol that the account file names."""
+
+from __future__ import annotations
+
+from archiver.config.settings import ServerSettings
+from archiver.destination.imap import ImapDestination
+from archiver.destination.port import MailDestination
+from archiver.imap.auth import Authenticator
+from archiver.mail.content import Spool
+
+
+def open_destination(server: ServerSettings, authenticator: Authenticator, spool: Spool) -> MailDestination:
+    """Connect and log in, in a single attempt. `spool` opens files for messages that are too large for memory.
+
+    Raises:
+        BackendError: no connection, or the login was refused.
+    """
+    match server.protocol:
+        case "imap":
+            return ImapDestination(server, authenticator, spool)
