@@ -320,7 +320,7 @@ def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
         make_archive(attempt.settings, task.begin)
         lock.enter_context(locked(attempt.settings, attempt.run_id))
         with open_archive(attempt.settings) as archive:
-            archive.catalog.ledger().runs()  # an unreadable catalog fails here, not while Luigi checks targets
+            archive.catalog.ledger.runs()  # an unreadable catalog fails here, not while Luigi checks targets
     except Exception as error:
         emit(attempt.settings.account, failed(error))
         return False
@@ -331,7 +331,7 @@ def _already_done(attempt: _Attempt, step: str) -> None:
     """The same run id again: what was done before is not done again, so its report says how it ended."""
     try:
         with open_archive(attempt.settings) as archive:
-            ledger = archive.catalog.ledger()
+            ledger = archive.catalog.ledger
             rows = [row for row in ledger.runs() if row[0] == attempt.run_id]
             if rows and rows[0][4] is not None and ledger.step_result(attempt.run_id, step) is not None:
                 report = archive.reports / attempt.run_id / "report.json"
@@ -347,7 +347,7 @@ def _run_id(settings: Settings, options: Options) -> str:
     name = new_run_id()
     try:
         with open_archive(settings) as archive:
-            taken = {row[0] for row in archive.catalog.ledger().runs()}
+            taken = {row[0] for row in archive.catalog.ledger.runs()}
     except Exception:
         return name  # the same error is reported when the account begins
     number = 1

@@ -76,7 +76,7 @@ def end_run(
     try:
         with open_archive(settings) as archive:
             refused = isinstance(error, (ConfigError, ArchiveMissing))
-            if refused and archive.catalog.ledger().step_result(run_id, "archive") is None:
+            if refused and archive.catalog.ledger.step_result(run_id, "archive") is None:
                 return  # it kept the run from doing anything
             report = report_of(
                 archive,
@@ -87,7 +87,7 @@ def end_run(
                 include_vanished=include_vanished,
                 as_of=as_of,
             )
-            archive.catalog.ledger().finish(run_id, report.status, report.exit_code, report.finished)
+            archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
             path = write_report(archive.reports / run_id / "report.json", report.to_json())
         emit(settings.account, Ended(report.exit_code, str(path)))
     except Exception:
@@ -107,13 +107,13 @@ def report_of(
 ) -> RunReport:
     """The run as the ledger has it now."""
     settings, catalog = archive.settings, archive.catalog
-    listing = catalog.ledger().step_result(run_id, "enumerate")
+    listing = catalog.ledger.step_result(run_id, "enumerate")
     listed = listing_from_json(listing) if listing else []
     plan = _plan(archive, listed)
     asked = {each.folder.name for each in [*(each for each, _ in plan.visit), *plan.unchanged]}
     chosen = asked if listed else {each.folder.name for each in chosen_folders(archive)}
-    quarantined = [each for each in catalog.quarantined() if each.folder in chosen]
-    tallies = [each for each in catalog.tallies(run_id) if each.name in chosen]
+    quarantined = [each for each in catalog.account.quarantined() if each.folder in chosen]
+    tallies = [each for each in catalog.account.tallies(run_id) if each.name in chosen]
     failures = folder_failures(tallies) + quarantine_failures(quarantined)
     unreached = _unreached(archive, run_id, plan, listed, tallies, error)
     for name, reason in unreached.items():
@@ -135,8 +135,8 @@ def report_of(
         advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
         failures.append(Failure(None, None, step, printable(_reason(error)), None, advice))
     status, exit_code = _judge(failures, quarantined, at_destination, error)
-    timings = catalog.ledger().timings(run_id)
-    started = next((row[1] for row in catalog.ledger().runs() if row[0] == run_id), utc_now())
+    timings = catalog.ledger.timings(run_id)
+    started = next((row[1] for row in catalog.ledger.runs() if row[0] == run_id), utc_now())
     return RunReport(
         account=settings.account,
         run=run_id,
@@ -156,7 +156,7 @@ def report_of(
             *window_notices(tallies),
             *(_notices_there(archive, at_destination) if at_destination else ()),
         ],
-        began_archive=catalog.begun_by() == run_id,
+        began_archive=catalog.ledger.begun_by() == run_id,
         again_at=error.again_at if isinstance(error, Throttled) else None,
     )
 
@@ -166,8 +166,8 @@ def _plan(archive: Archive, listed: Sequence[Listed]) -> Plan:
     folders = archive.settings.folders
     return plan_run(
         listed,
-        archive.catalog.folders(),
-        archive.catalog.epochs(),
+        archive.catalog.account.folders(),
+        archive.catalog.account.epochs(),
         include=folders.include,
         exclude=folders.exclude,
         search=None,
@@ -184,7 +184,7 @@ def _unreached(
     error: BaseException | None,
 ) -> dict[str, str]:
     """The folders that could not be archived, and why: the server refused them, or the run ended before."""
-    refused = refused_from_json(archive.catalog.ledger().step_result(run_id, "archive") or "{}")
+    refused = refused_from_json(archive.catalog.ledger.step_result(run_id, "archive") or "{}")
     unreached = {each.folder.name: refused[each.folder.raw] for each in listed if each.folder.raw in refused}
     if error is not None:
         visited = {each.name for each in tallies if each.visited} | unreached.keys()
@@ -233,9 +233,9 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     number = destination_number(archive)
     if number is None:
         return _There(AtDestination(party, {}), (), ())
-    copies = archive.catalog.at_destinations()
+    copies = archive.catalog.copies
     chosen = {each.folder.name: each.listed for each in chosen_folders(archive, unlisted=include_vanished)}
-    checked = archive.catalog.ledger().step_result(run_id, "verify")
+    checked = archive.catalog.ledger.step_result(run_id, "verify")
     check = check_from_json(checked) if checked else None
     tallies = [each for each in copies.tallies(number, run_id) if each.folder in chosen]
     tallies = [each if chosen[each.folder] else _all_restored(each) for each in tallies]
@@ -248,7 +248,7 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     )
     refused = copies.refused(number, vanished=include_vanished)
     gone = [each.folder for each in tallies if each.restored and not chosen[each.folder]]
-    done = archive.catalog.ledger().step_result(run_id, "replay")
+    done = archive.catalog.ledger.step_result(run_id, "replay")
     result = replay_from_json(done) if done else None
     return _There(found, [each for each in refused if each.folder in chosen], gone, result)
 

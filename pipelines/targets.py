@@ -23,4 +23,4 @@ class StepTarget(luigi.Target):  # type: ignore[misc]
         if not catalog_place(self._settings).exists():
             return False
         with open_archive(self._settings) as archive:
-            return archive.catalog.ledger().step_result(self._run_id, self._step) is not None
+            return archive.catalog.ledger.step_result(self._run_id, self._step) is not None

@@ -178,7 +178,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     def complete_step(self, archive: Archive, result: str) -> None:
         """The step is done; `result` is for those after it."""
         seconds = time.monotonic() - self._began
-        archive.catalog.ledger().complete_step(self.run_id, self.step, result, utc_now(), seconds)
+        archive.catalog.ledger.complete_step(self.run_id, self.step, result, utc_now(), seconds)
 
     def on_failure(self, exception: BaseException) -> Any:
         """A failed run has a report too. Never raises: what is raised here would end the run of all accounts."""
@@ -216,10 +216,10 @@ class EnumerateFolders(AccountTask):
         account = self.settings.account
         emit(account, Began(self.step))
         with self.opened() as (archive, recorder):
-            is_new = archive.catalog.identity() is None
+            is_new = archive.catalog.account.identity() is None
             if (stranger := stranger_to(archive)) is not None and not self.new_source:
                 raise stranger
-            archive.catalog.ledger().begin(self.run_id, utc_now())
+            archive.catalog.ledger.begin(self.run_id, utc_now())
             tell = progress_of(account)
             source = source_of(self.settings, archive.store.spool, control=STOP.control(tell))
             try:
@@ -249,7 +249,7 @@ class ArchiveFolders(AccountTask):
         with self.opened() as (archive, recorder):
             # Also where this run listed the folders before, when the account file may have named somebody else.
             confirm_identity(archive, recorder, new_source=False)
-            ledger = archive.catalog.ledger()
+            ledger = archive.catalog.ledger
             listed = listing_from_json(ledger.step_result(self.run_id, EnumerateFolders.step) or "[]")
             is_settled = archive.is_settled
             archive.begin_work()
@@ -280,7 +280,7 @@ class ArchiveAccount(AccountTask):
     def run(self) -> None:
         with self.opened() as (archive, _):
             self.end_run(None)
-            archive.catalog.ledger().complete_step(self.run_id, self.step, "", utc_now())
+            archive.catalog.ledger.complete_step(self.run_id, self.step, "", utc_now())
 
 
 class DestinationTask(AccountTask):
@@ -305,7 +305,7 @@ class ReplayFolders(DestinationTask):
         with self.opened() as (archive, recorder):
             if (stranger := stranger_to(archive)) is not None:
                 raise stranger
-            archive.catalog.ledger().begin(self.run_id, utc_now())
+            archive.catalog.ledger.begin(self.run_id, utc_now())
             options = ReplayOptions(
                 retry=self.retry,
                 include_vanished=self.include_vanished,
@@ -357,7 +357,7 @@ class MigrateAccount(ArchiveAccount):
 
 def tell_beginning(archive: Archive, *, is_new: bool) -> None:
     """Say that an archive was begun, and note beside the account file which one is the account's."""
-    settings, identity = archive.settings, archive.catalog.identity()
+    settings, identity = archive.settings, archive.catalog.account.identity()
     is_noted = identity is not None and leave_note(settings, identity)
     if is_new:
         text = f"began a new archive at {medium_of(settings).name}"
@@ -378,9 +378,9 @@ def expected_work(archive: Archive, listed: Sequence[Listed], retry: QuarantineR
     """About what the run will fetch."""
     settings, catalog = archive.settings, archive.catalog
     plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry=retry)
-    known, epochs = catalog.folders(), catalog.epochs()
+    known, epochs = catalog.account.folders(), catalog.account.epochs()
     held: dict[str, int] = {}
     if any(epoch.state is None for epoch in epochs.values()):
-        held = {tally.name: tally.stored for tally in catalog.tallies()}
+        held = {tally.name: tally.stored for tally in catalog.account.tallies()}
     work = [expected_fetch(each, known, epochs, held) for each, _ in plan.visit]
     return Expected(sum(messages for messages, _ in work), sum(octets for _, octets in work))

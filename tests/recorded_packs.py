@@ -39,7 +39,7 @@ class RecordingStore(PackStore):
     def __init__(
         self, bucket: Bucket, objects: ObjectStore, catalog: SqlCatalog, recorder: Recorder, below: int
     ) -> None:
-        super().__init__(bucket, objects, catalog.frames, below)
+        super().__init__(bucket, objects, catalog.messages.frames, below)
         self.recorder = recorder
 
     def batch(self) -> RecordingBatch:  # type: ignore[override]

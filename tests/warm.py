@@ -165,11 +165,26 @@ def _prepare_statements() -> None:
         catalog = SqlCatalog(Path(directory) / "catalog.sqlite")
         facts.apply(catalog, *ACCOUNT, facts.stored(1), facts.failed(2))
         everything(catalog)
-        catalog.folders(), catalog.epochs(), catalog.next_numbers(), catalog.quarantined(), catalog.quarantined(1)
-        catalog.tallies(), catalog.tallies("run"), catalog.known(1), catalog.attributes(1, [1])
-        list(catalog.placements()), list(catalog.placements(1)), list(catalog.placements(1, uids=[1]))
-        catalog.twins([facts.digest_of("message 1")])
-        ledger = catalog.ledger()
+        (
+            catalog.account.folders(),
+            catalog.account.epochs(),
+            catalog.account.next_numbers(),
+            catalog.account.quarantined(),
+            catalog.account.quarantined(1),
+        )
+        (
+            catalog.account.tallies(),
+            catalog.account.tallies("run"),
+            catalog.messages.known(1),
+            catalog.messages.attributes(1, [1]),
+        )
+        (
+            list(catalog.messages.placements()),
+            list(catalog.messages.placements(1)),
+            list(catalog.messages.placements(1, uids=[1])),
+        )
+        catalog.messages.twins([facts.digest_of("message 1")])
+        ledger = catalog.ledger
         ledger.begin("run", facts.AT)
         ledger.complete_step("run", "step", "", facts.AT, 1.0)
         ledger.step_result("run", "step"), ledger.runs(), ledger.timings("run")

@@ -70,7 +70,7 @@ def export_account(archive: Archive, options: ExportOptions, control: RunControl
             control=control,
         )
         result = step.run()
-        identity = state.identity()
+        identity = state.account.identity()
     whose = {"account": archive.settings.account, "archive_id": identity.archive_id if identity else None}
     summary = {"format": FORMAT, **whose, "exported_at": utc_now(), **export_to_record(options, result)}
     _complete(root, file_system, summary)

@@ -137,7 +137,7 @@ def open_archive(settings: Settings, held: Held | None = None, *, copy_in: Path 
         place = place.copied(copy_in)
     catalog = place.open()
     bucket, lease = (held.bucket, held.lease) if held else (None, None)
-    stored = open_store(settings, catalog.frames, bucket, lease)
+    stored = open_store(settings, catalog.messages.frames, bucket, lease)
     try:
         yield Archive(
             settings=settings,
@@ -196,7 +196,7 @@ def _require_own(archive: Archive, begin: Begin) -> None:
     Raises:
         ArchiveMissing, ConfigError: the archive is empty and may not be, or is not the account's.
     """
-    identity, settings = archive.catalog.identity(), archive.settings
+    identity, settings = archive.catalog.account.identity(), archive.settings
     reason = why_not_begin(settings, begin) if identity is None else why_not_this(settings, identity, begin)
     if reason is not None:
         raise reason
@@ -218,7 +218,7 @@ def confirm_identity(archive: Archive, recorder: Recorder, *, new_source: bool) 
     Raises:
         ConfigError: the archive holds another account's mail.
     """
-    identity = archive.catalog.identity()
+    identity = archive.catalog.account.identity()
     stranger = stranger_to(archive)
     if stranger is None and identity is not None:
         return
@@ -232,7 +232,7 @@ def confirm_identity(archive: Archive, recorder: Recorder, *, new_source: bool) 
 
 def stranger_to(archive: Archive) -> ConfigError | None:
     """Why the account file and the archive do not belong together; None if they do, or the archive is new."""
-    settings, identity = archive.settings, archive.catalog.identity()
+    settings, identity = archive.settings, archive.catalog.account.identity()
     if identity is None:
         return None
     source = settings.source
@@ -312,7 +312,7 @@ def archive_listed(
             source.connect_now()
         return source
 
-    folders, epochs = record_folders(listed, archive.catalog, recorder, utc_now()), archive.catalog.epochs()
+    folders, epochs = record_folders(listed, archive.catalog, recorder, utc_now()), archive.catalog.account.epochs()
     context = Context(
         connect=connect,
         store=archive.store,
@@ -345,4 +345,4 @@ def rules_of(settings: Settings) -> Rules:
 def recover_store(archive: Archive, progress: Progress) -> UnrecordedFiles:
     """After a run that did not end well: bring the store to what the catalog says, keep what it left."""
     progress(Noted("what the last run left may not be as the catalog says: looking through the store"))
-    return UnrecordedFiles(archive.store.recover(archive.catalog))
+    return UnrecordedFiles(archive.store.recover(archive.catalog.messages))

@@ -60,7 +60,7 @@ def _catch_up(archive: Archive) -> None:
 def _require_own(archive: Archive) -> None:
     if not archive.place.exists():
         return
-    identity = archive.catalog.identity()
+    identity = archive.catalog.account.identity()
     if identity is not None and (reason := why_not_this(archive.settings, identity, "never")) is not None:
         raise reason
 

@@ -49,10 +49,10 @@ def _origins(archive: Archive, stack: ExitStack, control: RunControl) -> list[Or
     source = stack.enter_context(closing(source_of(archive.settings, archive.spool, control=control, patient=True)))
     catalog = archive.catalog
     origins: list[Origin] = [
-        OtherCopies(archive.store, catalog),
-        AtSource(source, catalog.folders().values(), catalog.epochs(), control.progress),
+        OtherCopies(archive.store, catalog.messages),
+        AtSource(source, catalog.account.folders().values(), catalog.account.epochs(), control.progress),
     ]
     if (number := destination_number(archive)) is not None:
         connection = stack.enter_context(closing(destination_connection(archive, control, patient=True)))
-        origins.append(AtDestination(catalog.at_destinations(), number, connection.insist, control.progress))
+        origins.append(AtDestination(catalog.copies, number, connection.insist, control.progress))
     return origins

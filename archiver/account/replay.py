@@ -77,7 +77,7 @@ def chosen_folders(
     rules = archive.settings.folders
     return [
         each
-        for each in (catalog or archive.catalog).folders().values()
+        for each in (catalog or archive.catalog).account.folders().values()
         if (each.listed or unlisted)
         and each.folder.selectable
         and matches(each.folder.path, rules.include)
@@ -88,7 +88,7 @@ def chosen_folders(
 def gone_from_source(archive: Archive) -> dict[int, KnownFolder]:
     """The folders that the account's rules choose and that the source no longer has, by their numbers."""
     rules = archive.settings.folders
-    gone = gone_folders(archive.catalog.folders().values(), include=rules.include, exclude=rules.exclude)
+    gone = gone_folders(archive.catalog.account.folders().values(), include=rules.include, exclude=rules.exclude)
     return {each.number: each for each in gone}
 
 
@@ -98,7 +98,7 @@ def stranded_copies(archive: Archive) -> dict[str, int]:
     number = destination_number(archive)
     if number is None:
         return {}
-    counts, gone = archive.catalog.at_destinations().stranded(number), gone_from_source(archive)
+    counts, gone = archive.catalog.copies.stranded(number), gone_from_source(archive)
     return {gone[folder].folder.name: count for folder, count in counts.items() if folder in gone}
 
 
@@ -122,7 +122,7 @@ def replay_account(
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
     with _state(archive, options.moment, control) as then:
-        copies = PastCopies(then, archive.catalog) if then else archive.catalog.at_destinations()
+        copies = PastCopies(then, archive.catalog) if then else archive.catalog.copies
         context = _context(archive, recorder, options, copies, control)
         if then is None:
             folders = chosen_folders(archive, unlisted=options.include_vanished)
@@ -211,7 +211,7 @@ def verify_at_destination(
             connection=destination,
             store=archive.store,
             catalog=archive.catalog,
-            copies=archive.catalog.at_destinations(),
+            copies=archive.catalog.copies,
             destination=number,
             control=control,
             deep=deep,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from archiver.catalog.port import Catalog
+from archiver.catalog.port import CatalogMessages
 from archiver.facts.archive import QuarantinedFact, ReleasedFact, VanishedFact
 from archiver.journal.recorder import BATCH_MESSAGES, Batch
 from archiver.mail.model import KnownEpoch, KnownFolder, Listed, Opened, Quarantined
@@ -19,7 +19,7 @@ class Absence:
 
     known: KnownFolder
     epoch: KnownEpoch
-    catalog: Catalog
+    messages: CatalogMessages
     batch: Batch
     now: Callable[[], str]
     is_whole: bool
@@ -64,7 +64,7 @@ class Absence:
             some = uids[start : start + BATCH_MESSAGES]
             moves = [
                 (each, replace(each, present=False))
-                for each in self.catalog.placements(self.epoch.number, uids=some)
+                for each in self.messages.placements(self.epoch.number, uids=some)
                 if each.present
             ]
             self.batch.moved(VanishedFact(self.epoch.number, some, self.now()), moves)

@@ -38,7 +38,7 @@ class DeliveryProbe:
     def _tries(self, job: Job, *, here: bool) -> Iterator[bool]:
         folder = job.folder if isinstance(job, Listed) else job.scanned.listed.folder
         if here and not isinstance(job, Listed):
-            known = self._context.catalog.known(job.scanned.epoch.number)
+            known = self._context.catalog.messages.known(job.scanned.epoch.number)
             # The first of the requested UIDs is the suspect, so it is tried last.
             some = [max(known)] if known else job.uids[1:][-1:] + job.uids[1:][:1]
             try:
@@ -46,12 +46,12 @@ class DeliveryProbe:
                 yield from map(self._source.gives, dict.fromkeys(some))
             except (PermanentError, TemporaryError) as error:
                 _raise_certain(error)
-        epochs = self._context.catalog.epochs()
+        epochs = self._context.catalog.account.epochs()
         others = [
             each for each in self._context.folders.values() if each.folder != folder and each.folder.selectable
         ]
         known_of = {
-            each.folder.raw: self._context.catalog.known(epoch.number)
+            each.folder.raw: self._context.catalog.messages.known(epoch.number)
             for each in others
             if (epoch := epochs.get(each.number)) is not None and not epoch.other_source
         }

@@ -82,7 +82,7 @@ class FolderScanner:
         known_flags: dict[int, Flags] = {}
         odd: CountsDisagree | None = None
         if epoch is not None and verdict == "same":
-            known_flags = self.catalog.known(epoch.number)
+            known_flags = self.catalog.messages.known(epoch.number)
             present, odd, seen = self._present_and_probed(epoch, opened, known_flags)
             if self._other_mail(epoch, seen) or self._other_mail_left(known, epoch, present):
                 verdict = "rewound"
@@ -98,12 +98,17 @@ class FolderScanner:
             known_flags |= self._take_back(epoch, {uid: seen[uid] for uid in seen.keys() - known_flags.keys()})
         matching = present if self.search is None else self.source.uids(self.search) & present
         absence = Absence(
-            known, epoch, self.catalog, self.batch, self.now, is_whole=matches(known.folder.path, self.whole)
+            known,
+            epoch,
+            self.catalog.messages,
+            self.batch,
+            self.now,
+            is_whole=matches(known.folder.path, self.whole),
         )
         at_window = absence.at_window(listed, opened, present)
         kept = self._left_here(known, epoch, present, may_be_hidden=at_window or odd is not None)
         matching |= kept & present
-        waiting = self.catalog.quarantined(epoch.number)
+        waiting = self.catalog.account.quarantined(epoch.number)
         hidden: set[int] = set()
         if odd is None:
             hidden = absence.conclude(known_flags.keys(), waiting, present, at_window=at_window, accept=self.accept)
@@ -187,7 +192,7 @@ class FolderScanner:
         if state.filter is not None or self.search is not None:
             return None
         expected = set(known) - opened.vanished
-        expected |= {each.uid for each in self.catalog.quarantined(epoch.number)} - opened.vanished
+        expected |= {each.uid for each in self.catalog.account.quarantined(epoch.number)} - opened.vanished
         # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
         expected |= {uid for uid in self.source.uids(f"UID {state.uidnext}:*") if uid >= state.uidnext}
         return expected if len(expected) == opened.status.messages else None
@@ -196,16 +201,16 @@ class FolderScanner:
         newest = nlargest(PROBED, known.keys() & present)
         # NOTE: includes UIDs above the last UIDNEXT: a later pass that failed may have stored other mail under
         # them.
-        asked = {*newest, *self.catalog.attributes(epoch.number, present - known.keys())}
+        asked = {*newest, *self.catalog.messages.attributes(epoch.number, present - known.keys())}
         return {each.uid: each for each in self.source.scan(asked) if each.uid in asked} if asked else {}
 
     def _other_mail(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> bool:
         """Whether any UID now has other mail than was recorded. Where size and date leave a doubt, the headers
         decide."""
-        recorded = self.catalog.attributes(epoch.number, seen)
+        recorded = self.catalog.messages.attributes(epoch.number, seen)
         doubts = {uid: compare_known(recorded[uid], seen[uid]) for uid in recorded}
         doubtful = [uid for uid, doubt in doubts.items() if doubt == "doubtful"]
-        held = {p.uid: p for p in self.catalog.placements(epoch.number, uids=doubtful)} if doubtful else {}
+        held = {p.uid: p for p in self.catalog.messages.placements(epoch.number, uids=doubtful)} if doubtful else {}
         return "other" in doubts.values() or self._other_headers(held)
 
     def _other_mail_left(self, known: KnownFolder, epoch: KnownEpoch, present: set[int]) -> bool:
@@ -225,7 +230,7 @@ class FolderScanner:
     def _take_back(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> dict[int, Flags]:
         """Restore messages that had vanished and are on the server again, without a download."""
         back: dict[int, Flags] = {}
-        for placement in list(self.catalog.placements(epoch.number, uids=seen.keys())):
+        for placement in list(self.catalog.messages.placements(epoch.number, uids=seen.keys())):
             uid = placement.uid
             try:
                 header = self._header(placement)
@@ -257,7 +262,7 @@ class FolderScanner:
                     "matching known messages without downloading them again"
                 )
             )
-            ended = (each for each in self.catalog.placements(before.number) if not each.present)
+            ended = (each for each in self.catalog.messages.placements(before.number) if not each.present)
             self.batch.move((replace(each, present=True), each) for each in ended)
         return KnownEpoch(fact.number, known.number, fact.uidvalidity, fact.generation)
 
@@ -292,7 +297,7 @@ class FolderScanner:
 
     def _unrecorded(self, known: KnownFolder, epoch: KnownEpoch) -> dict[int, Placement]:
         left = self.unrecorded.of(known.directory, epoch)
-        recorded = self.catalog.attributes(epoch.number, left) if left else {}
+        recorded = self.catalog.messages.attributes(epoch.number, left) if left else {}
         return {uid: placement for uid, placement in left.items() if uid not in recorded}
 
     def _follow_flags(
@@ -317,14 +322,14 @@ class FolderScanner:
         }
         if not changed:
             return
-        for placement in self.catalog.placements(epoch.number, uids=changed):
+        for placement in self.catalog.messages.placements(epoch.number, uids=changed):
             flags = changed[placement.uid]
             fact = FlagsFact(epoch.number, placement.uid, flags, self.now())
             self.batch.moved(fact, [(placement, placement.with_flags(flags))])
 
     def _match_again(self, scanned: ScannedFolder, present: set[int]) -> None:
         """Link known messages of a new epoch instead of fetching them, except those whose octets are lost."""
-        matches = find_known(self.source, self.catalog, present, scanned.wanted, self._usable)
+        matches = find_known(self.source, self.catalog.messages, present, scanned.wanted, self._usable)
         while some := list(islice(matches, BATCH_MESSAGES)):
             missing = self.prefetch.missing([each.twin for each in some]) if self.prefetch is not None else ()
             for found in some:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from archiver.archive.plan import groups_of, header_key, identity_key, unique_twins
-from archiver.catalog.port import Catalog
+from archiver.catalog.port import CatalogMessages
 from archiver.mail.content import header_digest, internaldate_seconds, message_id
 from archiver.mail.model import Attributes, Placement
 from archiver.source.port import MailSource
@@ -32,7 +32,7 @@ class Match:
 
 def find_known(
     source: MailSource,
-    catalog: Catalog,
+    messages: CatalogMessages,
     present: set[int],
     wanted: set[int],
     usable: Callable[[Placement], bool],
@@ -44,20 +44,20 @@ def find_known(
     seen = {each.uid: each for each in source.scan(present) if each.size is not None}
     for sizes in groups_of(Counter(each.size for each in seen.values()), _GROUP):
         yield from _of_sizes(
-            source, catalog, {uid: each for uid, each in seen.items() if each.size in sizes}, wanted, usable
+            source, messages, {uid: each for uid, each in seen.items() if each.size in sizes}, wanted, usable
         )
 
 
 def _of_sizes(
     source: MailSource,
-    catalog: Catalog,
+    messages: CatalogMessages,
     seen: Mapping[int, Attributes],
     wanted: set[int],
     usable: Callable[[Placement], bool],
 ) -> Iterator[Match]:
     """Match all messages of some sizes. The size is part of every key, so a key that is unique among them is unique
     among all."""
-    candidates = catalog.candidates({each.size for each in seen.values() if each.size is not None})
+    candidates = messages.candidates({each.size for each in seen.values() if each.size is not None})
     may_be = [usable(each) for each in candidates]
     if not any(may_be):
         return

@@ -35,11 +35,11 @@ def plan_archive(
     catalog: Catalog, listed: Sequence[Listed], rules: Rules, *, search: str | None, retry: QuarantineRetry
 ) -> Plan:
     """What `archive_folders` would do."""
-    due = {each.epoch for each in catalog.quarantined() if retry == "all" or is_due(each)}
+    due = {each.epoch for each in catalog.account.quarantined() if retry == "all" or is_due(each)}
     return plan_run(
         listed,
-        catalog.folders(),
-        catalog.epochs(),
+        catalog.account.folders(),
+        catalog.account.epochs(),
         include=rules.include,
         exclude=rules.exclude,
         whole=rules.whole,
@@ -82,15 +82,15 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
 def record_left_over(context: Context) -> None:
     """Record what a crashed run left unrecorded in folders that this run did not open, as present: nothing says
     that it vanished."""
-    numbers = {folder.directory: folder.number for folder in context.catalog.folders().values()}
-    epochs = context.catalog.epochs()
+    numbers = {folder.directory: folder.number for folder in context.catalog.account.folders().values()}
+    epochs = context.catalog.account.epochs()
     facts: list[StoredFact] = []
     moves: list[tuple[Placement, Placement]] = []
     for placement in context.unrecorded.left():
         epoch = epochs.get(numbers.get(placement.directory, 0))
         if epoch is None or placement.uid not in context.unrecorded.of(placement.directory, epoch):
             continue
-        if context.catalog.attributes(epoch.number, [placement.uid]):
+        if context.catalog.messages.attributes(epoch.number, [placement.uid]):
             continue
         facts.append(unrecorded_fact(context.store, epoch, placement, None, context.control.now))
         moves.append((placement, replace(placement, generation=epoch.generation, present=True)))
@@ -103,7 +103,7 @@ def record_folders(
 ) -> dict[bytes, KnownFolder]:
     """Record folders that are new, whose attributes changed, and that are no longer listed. A folder's directory is
     assigned once, in the order of raw names, and never changes."""
-    known = dict(catalog.folders())
+    known = dict(catalog.account.folders())
     taken = {each.directory for each in known.values()}
     facts: list[FolderFact] = []
     for folder in sorted((each.folder for each in listed), key=lambda folder: folder.raw):

@@ -46,7 +46,7 @@ class FetchWorker:
         self._member = member
         self._queue = member.queue
         self._source = source
-        self._batch = Batch(context.recorder, context.store, context.catalog, context.control.progress)
+        self._batch = Batch(context.recorder, context.store, context.catalog.messages, context.control.progress)
         self._folder: Folder | None = None
         self._gave = False  # since all of a slice was refused
         self._probe = DeliveryProbe(context, source)
@@ -181,7 +181,7 @@ class FetchWorker:
         known = self._context.folders[listed.folder.raw]
         self._folder = None
         again = self._queue.is_scanned_again(listed)  # it may have begun an epoch
-        epochs = self._context.catalog.epochs() if again else self._context.epochs
+        epochs = self._context.catalog.account.epochs() if again else self._context.epochs
         scanned = self._scanner.scan(listed, known, epochs.get(known.number))
         self._folder = listed.folder
         if (metadata := self._context.metadata) is not None:
@@ -366,7 +366,7 @@ class FetchWorker:
         self._batch.fact(replace(scanned.state, messages=scanned.state.messages - scanned.gone))
 
     def _present(self, scanned: ScannedFolder) -> Iterator[Placement]:
-        return (each for each in self._context.catalog.placements(scanned.epoch.number) if each.present)
+        return (each for each in self._context.catalog.messages.placements(scanned.epoch.number) if each.present)
 
     def _end_folder(self, job: Listed | Slice, error: BackendError) -> None:
         """Record what is known of a folder that could not be finished."""
@@ -378,7 +378,7 @@ class FetchWorker:
             self._batch.then(lambda: self._slice_done(with_error))
             return
         known = self._context.folders[job.folder.raw]
-        epoch = self._context.catalog.epochs().get(known.number)
+        epoch = self._context.catalog.account.epochs().get(known.number)
         if epoch is None:
             self._context.refused[job.folder.raw] = str(error)
         else:

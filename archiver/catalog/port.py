@@ -112,9 +112,6 @@ class Catalog(Protocol):
     """The facts, queryable. `apply` is the only way facts get in. A catalog is opened at the first call, in the
     thread or forked child that makes it, and again after `close`."""
 
-    def close(self) -> None:
-        """Close it; may be called twice."""
-
     def last_segment(self) -> tuple[int, Digest]:
         """Number and digest of the newest segment applied; (0, "") for none."""
 
@@ -125,11 +122,39 @@ class Catalog(Protocol):
             IntegrityError: it is not the next one.
         """
 
+    def close(self) -> None:
+        """Close it; may be called twice."""
+
+    @property
+    def account(self) -> CatalogAccount:
+        """Whose archive it is, and its folders."""
+
+    @property
+    def messages(self) -> CatalogMessages:
+        """The messages of all folders."""
+
+    @property
+    def index(self) -> MessageIndex:
+        """What messages are found by."""
+
+    @property
+    def ledger(self) -> RunLedger:
+        """The runs and their steps."""
+
+    @property
+    def destinations(self) -> Destinations:
+        """Which destinations are known, and what they are known by."""
+
+    @property
+    def copies(self) -> Copies:
+        """What destinations hold of the archive."""
+
+
+class CatalogAccount(Protocol):
+    """Whose account it is, its folders and their epochs, and what its reports count."""
+
     def identity(self) -> ArchiveFact | None:
         """Whose archive this is; None when new."""
-
-    def begun_by(self) -> str | None:
-        """The run that began the archive; None when new."""
 
     def folders(self) -> Mapping[bytes, KnownFolder]:
         """All folders ever seen, by their raw name."""
@@ -140,55 +165,51 @@ class Catalog(Protocol):
     def next_numbers(self) -> Numbers:
         """The numbers that come next."""
 
-    def known(self, epoch: int) -> dict[int, Flags]:
-        """The present messages of an epoch: uid → flags. Equal sets of flags are one object."""
-
-    def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
-        """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch."""
-
-    def by_digest(self) -> Iterator[Placement]:
-        """All messages of all epochs, present and vanished, ordered by their digests: for stores that name objects
-        so. Messages of equal octets are next to each other."""
-
-    def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
-        """Where those of these messages that lie in packs do so."""
-
-    def packs(self) -> Iterator[tuple[Digest, int]]:
-        """Digest and size of every pack, by digest."""
-
-    def headers(self, digests: Collection[Digest]) -> Mapping[Digest, Headers]:
-        """What is known of the headers of these octets."""
-
-    def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
-        """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, to compare with a server's."""
-
-    def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
-        """Committed places of equal octets that arrived at the same second, by (digest, arrived)."""
-
-    def candidates(self, sizes: Collection[int]) -> Sequence[Placement]:
-        """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
-
     def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:
         """What waits in quarantine, of one current epoch or of those of all listed folders."""
 
     def tallies(self, run: str | None = None) -> Sequence[Tally]:
         """The equation of every listed folder, with the work of `run`."""
 
-    def index(self) -> MessageIndex:
-        """What messages are found by."""
 
-    def ledger(self) -> RunLedger:
-        """The runs and their steps."""
+class CatalogMessages(Protocol):
+    """The messages of all folders, present and vanished. It is also what a store asks for
+    (`archiver.storage.port.Rows`)."""
 
-    def destinations(self) -> Destinations:
-        """Which destinations are known, and what they are known by."""
+    def known(self, epoch: int) -> dict[int, Flags]:
+        """The present messages of an epoch: uid → flags. Equal sets of flags are one object."""
 
-    def at_destinations(self) -> Copies:
-        """What destinations hold of the archive."""
+    def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
+        """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch. `uids`
+        keeps to those of them that are there. The state at the first item holds to the last, whatever is applied
+        meanwhile."""
+
+    def by_digest(self) -> Iterator[Placement]:
+        """All messages of all epochs, present and vanished, ordered by their digests: for stores that name objects
+        so. Messages of equal octets are next to each other. The state at the first item holds to the last."""
+
+    def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
+        """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, to compare with a server's."""
+
+    def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
+        """Committed places of equal octets that arrived at the same second, by (digest, arrived). Present ones are
+        preferred."""
+
+    def candidates(self, sizes: Collection[int]) -> Sequence[Placement]:
+        """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
+
+    def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
+        """Where those of these messages that lie in packs do so."""
+
+    def packs(self) -> Iterator[tuple[Digest, int]]:
+        """Digest and size of every pack, by digest. The state at the first item holds to the last."""
 
 
 class MessageIndex(Protocol):
     """What the messages of a catalog are found by."""
+
+    def headers(self, digests: Collection[Digest]) -> Mapping[Digest, Headers]:
+        """What is known of the headers of these octets."""
 
     def find(self, query: Query) -> Sequence[Found]:
         """The newest messages that are what `query` asks for, by when they arrived. One that is in its folder under
@@ -203,6 +224,9 @@ class MessageIndex(Protocol):
 
 class RunLedger(Protocol):
     """Which runs there were, which of their steps are done. Part of the catalog, not of the archive's facts."""
+
+    def begun_by(self) -> str | None:
+        """The run that began the archive; None when new."""
 
     def begin(self, run: str, at: str) -> None:
         """A run begins; fine if it did before."""

@@ -106,8 +106,8 @@ class ExportStep:
 
     def _folders(self) -> list[tuple[KnownFolder, KnownEpoch]]:
         """The folders in the order of their names, INBOX first; without those that were never opened."""
-        epochs = self.state.epochs()
-        held = [each for each in self.state.folders().values() if each.number in epochs]
+        epochs = self.state.account.epochs()
+        held = [each for each in self.state.account.folders().values() if each.number in epochs]
         asked = [each for each in held if matches(each.folder.path, self.include)]
         if not asked:
             problem = f"none of {len(held)} folders matches {', '.join(map(printable, self.include))}"
@@ -118,15 +118,17 @@ class ExportStep:
         return [(each, epochs[each.number]) for each in chosen]
 
     def _pending_work(self, known: KnownFolder) -> tuple[int, int]:
-        return self.state.at_destinations().work(_NOWHERE, [known.number], vanished=self.vanished)
+        return self.state.copies.work(_NOWHERE, [known.number], vanished=self.vanished)
 
     def _folder(self, known: KnownFolder, epoch: KnownEpoch) -> None:
         self.control.progress(Working(printable(known.folder.name)))
-        folder = ExportedFolder(known, epoch, self._uidnext(epoch), lambda: self.state.placements(epoch.number))
+        folder = ExportedFolder(
+            known, epoch, self._uidnext(epoch), lambda: self.state.messages.placements(epoch.number)
+        )
         count = FolderCount(printable(known.folder.name), self.writer.begin(folder))
         self.result.folders.append(count)
         for batch in self._batches(known):
-            places = places_now(self.catalog, batch)
+            places = places_now(self.catalog.messages, batch)
             if self.prefetch is not None:
                 self.prefetch.prefetch([places[each.key] for each in batch])
             for message in batch:
@@ -138,13 +140,13 @@ class ExportStep:
     def _uidnext(self, epoch: KnownEpoch) -> int:
         """A UIDNEXT above all UIDs that the source has assigned since, so that a server of the export does not
         reuse them for other mail."""
-        now = self.catalog.epochs().get(epoch.folder)
+        now = self.catalog.account.epochs().get(epoch.folder)
         states = [epoch.state, now.state if now and now.number == epoch.number else None]
-        known = max(self.state.known(epoch.number), default=0) + 1
+        known = max(self.state.messages.known(epoch.number), default=0) + 1
         return max([known, *(state.uidnext or 0 for state in states if state is not None)])
 
     def _batches(self, known: KnownFolder) -> Iterator[Sequence[Outgoing]]:
-        copies, after = self.state.at_destinations(), (0, 0)
+        copies, after = self.state.copies, (0, 0)
         while batch := copies.pending(_NOWHERE, [known.number], after=after, limit=_BATCH, vanished=self.vanished):
             after = batch[-1].key
             yield batch
@@ -182,7 +184,7 @@ class ExportStep:
             except (IntegrityError, FileNotFoundError) as error:
                 if attempt == _ATTEMPTS:
                     raise IntegrityError("its octets are not in the store") from error
-                place = places_now(self.catalog, [message])[message.key]
+                place = places_now(self.catalog.messages, [message])[message.key]
             except OSError as error:
                 raise IntegrityError(f"cannot be read: {error.strerror or error}") from error
         raise AssertionError("the last attempt returns or raises")

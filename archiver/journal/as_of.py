@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from archiver.catalog.port import Catalog
+from archiver.catalog.port import Catalog, CatalogMessages
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts.archive import (
     ArchiveFact,
@@ -93,8 +93,8 @@ class _Past:
         return True
 
 
-def places_now(catalog: Catalog, messages: Sequence[Outgoing]) -> dict[MessageKey, Placement]:
-    """Where the octets of these past messages are now, according to the present `catalog`.
+def places_now(now: CatalogMessages, messages: Sequence[Outgoing]) -> dict[MessageKey, Placement]:
+    """Where the octets of these past messages are now, according to the catalog of `now`.
 
     The same message may have other flags now, or have vanished. Its UID may even have other octets, if a
     placeholder was accepted for a message that could be fetched later: then any place of the same octets is used,
@@ -103,14 +103,12 @@ def places_now(catalog: Catalog, messages: Sequence[Outgoing]) -> dict[MessageKe
     by_epoch: dict[int, set[int]] = {}
     for each in messages:
         by_epoch.setdefault(each.key[0], set()).add(each.key[1])
-    now = {
-        (epoch, place.uid): place
-        for epoch, uids in by_epoch.items()
-        for place in catalog.placements(epoch, uids=uids)
+    found = {
+        (epoch, place.uid): place for epoch, uids in by_epoch.items() for place in now.placements(epoch, uids=uids)
     }
-    others = [each for each in messages if not _is_at(now.get(each.key), each)]
-    equal = {digest: place for (digest, _), place in catalog.twins({m.placement.digest for m in others}).items()}
-    return now | {each.key: equal.get(each.placement.digest, each.placement) for each in others}
+    others = [each for each in messages if not _is_at(found.get(each.key), each)]
+    equal = {digest: place for (digest, _), place in now.twins({m.placement.digest for m in others}).items()}
+    return found | {each.key: equal.get(each.placement.digest, each.placement) for each in others}
 
 
 def _is_at(place: Placement | None, message: Outgoing) -> bool:

@@ -57,15 +57,17 @@ def restore_store(store: MessageStore, metadata: FolderMetadata | None, catalog:
 
     Returns the messages without a row that lie in the store intact; the next run adopts them. May be called again.
     """
-    orphans = tuple(store.recover(catalog))
+    orphans = tuple(store.recover(catalog.messages))
     if metadata is not None:
         _write_metadata(metadata, catalog)
     return orphans
 
 
 def _write_metadata(metadata: FolderMetadata, catalog: Catalog) -> None:
-    folders = sorted(catalog.folders().values(), key=lambda each: (each.folder.raw != INBOX, each.folder.raw))
-    epochs = catalog.epochs()
+    folders = sorted(
+        catalog.account.folders().values(), key=lambda each: (each.folder.raw != INBOX, each.folder.raw)
+    )
+    epochs = catalog.account.epochs()
     for folder in folders:
         if folder.number in epochs:  # otherwise it was never opened and has no directory
             _of_folder(metadata, catalog, folder, epochs[folder.number])
@@ -76,6 +78,6 @@ def _of_folder(metadata: FolderMetadata, catalog: Catalog, folder: KnownFolder, 
     metadata.write_folder_name(folder.directory, folder.folder.raw, folder.folder.path)
     uidnext = epoch.state.uidnext if epoch.state else None
     if uidnext is None:
-        uidnext = max(catalog.known(epoch.number), default=0) + 1
-    present = (each for each in catalog.placements(epoch.number) if each.present)
+        uidnext = max(catalog.messages.known(epoch.number), default=0) + 1
+    present = (each for each in catalog.messages.placements(epoch.number) if each.present)
     metadata.write_uidlist(folder.directory, (epoch.uidvalidity, uidnext), present)

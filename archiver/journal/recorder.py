@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from archiver.catalog.port import Catalog
+from archiver.catalog.port import Catalog, CatalogMessages
 from archiver.errors import IntegrityError
 from archiver.events import Progress, Received, Stored
 from archiver.facts.archive import EpochFact, Fact, FolderFact, StoredFact
@@ -39,7 +39,7 @@ class Recorder:
         self._number()
 
     def _number(self) -> None:
-        numbers = self._catalog.next_numbers()
+        numbers = self._catalog.account.next_numbers()
         self._next_folder, self._next_epoch = numbers.folder, numbers.epoch
         self._next_destination, self._next_target = numbers.destination, numbers.target
         self._generations = dict(numbers.generations)
@@ -109,7 +109,7 @@ class Batch:
 
     recorder: Recorder
     store: MessageStore
-    catalog: Catalog
+    messages: CatalogMessages
     progress: Progress
     damage: IntegrityError | None = None
     _bytes: StoreBatch | None = None
@@ -216,7 +216,7 @@ class Batch:
     def _write_held(self) -> None:
         if not self._held:
             return
-        twins = self.catalog.twins({body.digest for _, body in self._held})
+        twins = self.messages.twins({body.digest for _, body in self._held})
         batch = self._open()
         for placement, body in self._held:
             batch.put(placement, body, twins.get((body.digest, placement.arrived)))

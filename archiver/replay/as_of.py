@@ -45,7 +45,7 @@ class PastCopies:
 
     @property
     def _now(self) -> Copies:
-        return self.catalog.at_destinations()
+        return self.catalog.copies
 
     # -- what is to be sent ----------------------------------------------------------------------------------
 
@@ -77,7 +77,7 @@ class PastCopies:
         self, after: MessageKey, target: int, folders: Collection[int], limit: int
     ) -> Iterator[list[Outgoing]]:
         """What the folders held then and has no copy of its own, ready to be sent."""
-        then = self.then.at_destinations()
+        then = self.then.copies
         while batch := then.pending(_NOWHERE, folders, after=after, limit=limit):
             after = batch[-1].key
             lacking = self._now.lacking(target, [each.key for each in batch])
@@ -87,7 +87,7 @@ class PastCopies:
         places = {
             (epoch, place.uid): place
             for epoch, uids in _by_epoch(each.key for each in batch).items()
-            for place in self.catalog.placements(epoch, uids=uids)
+            for place in self.catalog.messages.placements(epoch, uids=uids)
         }
         for each in batch:
             place = places[each.key]
@@ -113,7 +113,7 @@ class PastCopies:
         return {
             (epoch, place.uid)
             for epoch, uids in _by_epoch(keys).items()
-            for place in self.then.placements(epoch, uids=uids)
+            for place in self.then.messages.placements(epoch, uids=uids)
             if place.present
         }
 

@@ -114,7 +114,7 @@ class DestinationVerifier:
     def _without_copies(self, result: DestinationCheck, nowhere: Sequence[KnownFolder]) -> None:
         """Add what the destination cannot have: messages not sent yet, and folders that are not mapped."""
         pending = {tally.folder: tally.pending for tally in self.copies.tallies(self.destination, None)}
-        stored = {tally.name: tally.stored for tally in self.catalog.tallies()}
+        stored = {tally.name: tally.stored for tally in self.catalog.account.tallies()}
         missing = {name: f"{count:,} messages" for name, count in pending.items() if count}
         for folder in nowhere:
             name = folder.folder.name
@@ -256,7 +256,7 @@ class DestinationVerifier:
         return {
             (epoch, place.uid): place
             for epoch, uids in by_epoch.items()
-            for place in self.catalog.placements(epoch, uids=uids)
+            for place in self.catalog.messages.placements(epoch, uids=uids)
         }
 
 

@@ -64,10 +64,10 @@ class DestinationIdentifier:
             BackendError: it could not be read.
         """
         shown = shown_by(listed.listed)
-        known = self.catalog.destinations().at(self.place.address)
+        known = self.catalog.destinations.at(self.place.address)
         if known is None:
             return self._introduced(destination, listed, None)
-        targets = self.catalog.at_destinations().targets(known.number)
+        targets = self.catalog.copies.targets(known.number)
         address_known = known.address.port is not None
         if not (address_known or targets):
             return self._introduced(destination, listed, known.number)
@@ -83,7 +83,7 @@ class DestinationIdentifier:
     ) -> Identification:
         """Identify one that was never filled under this address."""
         recognised = recognise(destination, listed.listed, self.catalog)
-        known, before = recognised.known, self.catalog.destinations().with_history()
+        known, before = recognised.known, self.catalog.destinations.with_history()
         if known is None and before and self.answer == "same":
             known = before[0]
         seen = _without(filled_of(listed.listed), recognised.ours)
@@ -112,7 +112,7 @@ class DestinationIdentifier:
         Raises:
             ConfigError: it has none, and the user has to say which mailbox it is.
         """
-        copies = self.catalog.at_destinations()
+        copies = self.catalog.copies
         if any(copies.newest(targets[raw].number, 1) for raw in ours):
             return False
         lost = {raw: target for raw, target in targets.items() if copies.newest(target.number, 1)}
@@ -165,12 +165,12 @@ class DestinationIdentifier:
         Raises:
             ConfigError: it looks like the source's mailbox, and this was not confirmed.
         """
-        if number is not None and self.catalog.destinations().is_distinct(number):
+        if number is not None and self.catalog.destinations.is_distinct(number):
             return False
-        epochs = self.catalog.epochs()
+        epochs = self.catalog.account.epochs()
         known = {
             raw: epoch
-            for raw, folder in self.catalog.folders().items()
+            for raw, folder in self.catalog.account.folders().items()
             if (epoch := epochs.get(folder.number)) is not None and not epoch.other_source
         }
         pairs = suspects({raw: epoch.uidvalidity for raw, epoch in known.items()}, shown)
@@ -182,8 +182,8 @@ class DestinationIdentifier:
         return found.proven
 
     def _messages_of(self, epoch: int) -> TraitsByUid:
-        newest = sorted(self.catalog.known(epoch))[-NEWEST:]
-        return {uid: traits_of(each) for uid, each in self.catalog.attributes(epoch, newest).items()}
+        newest = sorted(self.catalog.messages.known(epoch))[-NEWEST:]
+        return {uid: traits_of(each) for uid, each in self.catalog.messages.attributes(epoch, newest).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +199,8 @@ class Recognised:
 def recognise(destination: DestinationReader, listed: Sequence[Listed], catalog: Catalog) -> Recognised:
     """Which of the destinations that were filled before this mailbox is."""
     best, found = Recognised(), Resemblance()
-    for known in catalog.destinations().with_history():
-        targets = catalog.at_destinations().targets(known.number)
+    for known in catalog.destinations.with_history():
+        targets = catalog.copies.targets(known.number)
         pairs = suspects({raw: each.uidvalidity for raw, each in targets.items()}, filled_of(listed))
         seen = _seen(destination, ((there, copies_in(catalog, targets[raw].number)) for raw, there in pairs))
         if seen.proven and seen.same > found.same:
@@ -225,7 +225,7 @@ def one_mailbox(file: str, problem: str, proof: Resemblance) -> ConfigError:
 
 def copies_in(catalog: Catalog, target: int) -> TraitsByUid:
     """The newest copies in a folder of a destination, as it showed them."""
-    newest = catalog.at_destinations().newest(target, NEWEST)
+    newest = catalog.copies.newest(target, NEWEST)
     return {copy.uid: MessageTraits(copy.size, copy.message.arrived if copy.dated else None) for copy in newest}
 
 
@@ -256,12 +256,12 @@ def like_destination(
 ) -> Resemblance:
     """How far the source shows our own copies at that destination, because its host name now leads there. A folder
     whose UIDVALIDITY the archive knew before the destination showed it belongs to the source."""
-    targets = catalog.at_destinations().targets(destination)
+    targets = catalog.copies.targets(destination)
     shown = filled_of(listed)
     pairs = suspects({raw: target.uidvalidity for raw, target in targets.items()}, shown)
     if not pairs:
         return Resemblance()
-    own = catalog.destinations().known_before(destination)
+    own = catalog.destinations.known_before(destination)
     fresh = [(raw, here) for raw, here in pairs if shown[here] not in own]
     expected = ((here, copies_in(catalog, targets[raw].number)) for raw, here in fresh)
     return _read(source, listed, expected)

@@ -95,7 +95,7 @@ class RepairStep:
         Raises:
             ArchiverError: the catalog cannot be read, or the store not written.
         """
-        self._names = {each.directory: each.folder.name for each in self.catalog.folders().values()}
+        self._names = {each.directory: each.folder.name for each in self.catalog.account.folders().values()}
         messages, damage = self._look()
         unasked: list[str] = []
         try:
@@ -113,7 +113,7 @@ class RepairStep:
     def _look(self) -> tuple[int, list[Damage]]:
         messages = 0
         damage: list[Damage] = []
-        for each in look_through(self.store, self.catalog, self.reads, self.control):
+        for each in look_through(self.store, self.catalog.messages, self.reads, self.control):
             if isinstance(each, Damage):
                 damage.append(each)
             if not isinstance(each, Looked):
@@ -203,7 +203,7 @@ class RepairStep:
             return Fault("damaged", f"cannot be read: {error.strerror or error}")
 
     def _lose(self, places: Sequence[Placement], reason: str) -> None:
-        known: Mapping[Digest, Headers] = self.catalog.headers({each.digest for each in places})
+        known: Mapping[Digest, Headers] = self.catalog.index.headers({each.digest for each in places})
         for place in places:
             headers = known.get(place.digest)
             self._lost.append(

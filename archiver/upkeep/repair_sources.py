@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from archiver.catalog.port import Catalog, Copies
+from archiver.catalog.port import CatalogMessages, Copies
 from archiver.destination.port import DestinationReader
 from archiver.errors import (
     ArchiveNotWritable,
@@ -62,13 +62,13 @@ class OtherCopies:
     """The archive's own: a Maildir has the same octets in several files."""
 
     store: MessageStore
-    catalog: Catalog
+    messages: CatalogMessages
     name: str = "the archive itself"
 
     def search(self, wanted: Wanted, deliver: Deliver) -> None:
         """Deliver the octets of messages that are none of the wanted ones, but have their digest."""
         others = [
-            each for each in self.catalog.by_digest() if each.digest in wanted and each not in wanted[each.digest]
+            each for each in self.messages.by_digest() if each.digest in wanted and each not in wanted[each.digest]
         ]
         for each in others:
             if each.digest not in wanted:

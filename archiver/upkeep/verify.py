@@ -108,7 +108,7 @@ class VerifyStep:
         Raises:
             IntegrityError: the catalog cannot be read.
         """
-        self._names = {each.directory: each.folder.name for each in self.catalog.folders().values()}
+        self._names = {each.directory: each.folder.name for each in self.catalog.account.folders().values()}
         journal = self._journal_problem()
         messages, checked, octets = self._audit()
         return VerifyResult(
@@ -147,7 +147,7 @@ class VerifyStep:
     def _audit(self) -> tuple[int, int, int]:
         """How many messages were looked at, how many of them read, and their octets."""
         messages = checked = octets = 0
-        for each in look_through(self.store, self.catalog, self.reads, self.control):
+        for each in look_through(self.store, self.catalog.messages, self.reads, self.control):
             if not isinstance(each, Looked):
                 self._found_beside(each)
                 continue
@@ -180,23 +180,23 @@ def _by_folder(finding: Finding) -> tuple[bool, bool, str, int]:
 def difference(catalog: Catalog, rebuilt: Catalog) -> str | None:
     """Where a catalog is not what its journal says, by the first thing that differs; None if it is."""
     asked: tuple[tuple[str, Callable[[Catalog], object]], ...] = (
-        ("whose archive it is", lambda each: each.identity()),
-        ("the folders", lambda each: each.folders()),
-        ("the epochs", lambda each: each.epochs()),
-        ("the quarantine", lambda each: each.quarantined()),
-        ("the packs", lambda each: list(each.packs())),
+        ("whose archive it is", lambda each: each.account.identity()),
+        ("the folders", lambda each: each.account.folders()),
+        ("the epochs", lambda each: each.account.epochs()),
+        ("the quarantine", lambda each: each.account.quarantined()),
+        ("the packs", lambda each: list(each.messages.packs())),
     )
     for what, ask in asked:
         if ask(catalog) != ask(rebuilt):
             return f"the catalog does not say of {what} what the journal says"
-    pairs = zip_longest(catalog.placements(), rebuilt.placements())
+    pairs = zip_longest(catalog.messages.placements(), rebuilt.messages.placements())
     differing = [one or other for one, other in pairs if one != other][:1]
     if differing and (first := differing[0]):
         return f"the catalog does not say of {first.directory or 'INBOX'}, uid {first.uid} what the journal says"
-    digests = (placement.digest for placement in rebuilt.by_digest())
+    digests = (placement.digest for placement in rebuilt.messages.by_digest())
     while some := set(islice(digests, _AT_ONCE)):
-        if catalog.headers(some) != rebuilt.headers(some):
+        if catalog.index.headers(some) != rebuilt.index.headers(some):
             return "the catalog does not say of the headers of messages what the journal says"
-        if catalog.frames(some) != rebuilt.frames(some):
+        if catalog.messages.frames(some) != rebuilt.messages.frames(some):
             return "the catalog does not say of the places in packs what the journal says"
     return None

@@ -208,7 +208,7 @@ def _archive_there(file: Path) -> str | None:
         if not has_archive(settings):
             return None
         with open_archive(settings) as archive:
-            identity = archive.catalog.identity()
+            identity = archive.catalog.account.identity()
     except ArchiverError:
         return None  # `archiver check` will say what is wrong
     if identity is None or identity.account != settings.account:

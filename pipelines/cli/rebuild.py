@@ -91,7 +91,7 @@ def _make_catalog(archive: Archive, emit: Emit) -> Rebuilt:
         emit(Noted(f"{segments} segments of the journal read; reading the store"))
         restored = restore_store(archive.store, archive.metadata, scratch)
         orphans = tuple(archive.store.display_path(each) for each in restored)
-        messages = sum(1 for _ in scratch.placements())
+        messages = sum(1 for _ in scratch.messages.placements())
         scratch.close()
         archive.begin_work()  # the next run ends it: it adopts what has no record
         archive.catalog.close()

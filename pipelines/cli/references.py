@@ -42,7 +42,7 @@ def resolve(archive: Archive, reference: str) -> list[Found]:
         some = ", ".join(digest[:_REFERENCE_DIGITS] for digest in digests[:5])
         raise ConfigError(reference, [f"matches {len(digests)} messages: {some}"], hint="give more digits")
     first = candidates[0]
-    every = archive.catalog.index().find(Query(digest=digests[0], vanished=True, limit=_PLACES))
+    every = archive.catalog.index.find(Query(digest=digests[0], vanished=True, limit=_PLACES))
     return [first, *sorted((each for each in every if each != first), key=lambda each: each.gone_at is not None)]
 
 
@@ -51,13 +51,13 @@ def _candidates(archive: Archive, reference: str) -> list[Found]:
     if re.fullmatch(r"[0-9a-fA-F]{8,64}", reference):
         query = Query(digest=reference.lower(), vanished=True, limit=_PLACES)
     elif match := re.fullmatch(r"(.+)/([0-9]{1,10})", reference, re.DOTALL):
-        known = archive.catalog.folders().values()
+        known = archive.catalog.account.folders().values()
         numbers = {each.number for each in known if _is_called(each, match[1])}
         query = Query(folders=numbers, uid=int(match[2]), vanished=True, limit=_PLACES)
     else:
         problem = "is neither FOLDER/UID nor 8 or more hex digits of a digest"
         raise ConfigError(reference, [problem], hint="`archiver search` shows what to give")
-    found = archive.catalog.index().find(query)
+    found = archive.catalog.index.find(query)
     current = [each for each in found if each.is_current]
     if query.uid is not None and current:
         found = current  # UIDs of ended epochs give way to current ones

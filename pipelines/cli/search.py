@@ -165,7 +165,7 @@ def _search(
 
     with existing_archive(settings) as archive:
         note = _index(archive, lambda event: listener(settings.account, event))
-        index = archive.catalog.index()
+        index = archive.catalog.index
         chosen = _in_folders(archive, query, folders)
         found = [] if chosen is None else index.find(replace(chosen, limit=query.limit + 1))
         unindexed = index.count_unindexed() if note else 0
@@ -177,7 +177,7 @@ def _in_folders(archive: Archive, query: Query, folders: Sequence[str]) -> Query
     """The query with the numbers of its folders; None if there is no such folder."""
     if not folders:
         return query
-    known = archive.catalog.folders().values()
+    known = archive.catalog.account.folders().values()
     numbers = {each.number for each in known if matches(each.folder.path, folders)}
     return replace(query, folders=numbers) if numbers else None
 
@@ -186,16 +186,14 @@ def _index(archive: Archive, emit: Emit) -> str | None:
     """Index the headers that are not indexed yet; returns why some still are not, None if all are."""
     from archiver.account.opening import writing
 
-    missing = archive.catalog.index().count_unindexed()
+    missing = archive.catalog.index.count_unindexed()
     if not missing:
         return None
     try:
         with writing(archive.settings, _INDEX) as (ours, recorder):
             emit(Began(_INDEX))
             emit(Noted(f"{missing:,} messages have no indexed headers yet: reading them once"))
-            done = index_headers(
-                ours.catalog.index(), ours.store, recorder, control=ours.guarded(STOP.control(emit))
-            )
+            done = index_headers(ours.catalog.index, ours.store, recorder, control=ours.guarded(STOP.control(emit)))
     except Interrupted:
         raise
     except Locked:

@@ -70,9 +70,9 @@ def _status(settings: Settings) -> AccountOutcome[Fields]:
     from archiver.account.reading import existing_archive
 
     with existing_archive(settings) as archive:
-        reason = why_not_begin(settings, "never") if archive.catalog.identity() is None else None
+        reason = why_not_begin(settings, "never") if archive.catalog.account.identity() is None else None
         # A first run that was refused left its reason here, but no mail.
-        if isinstance(reason, ArchiveMissing) or (reason and not archive.catalog.ledger().runs()):
+        if isinstance(reason, ArchiveMissing) or (reason and not archive.catalog.ledger.runs()):
             raise reason
         return _held(archive)
 
@@ -82,13 +82,13 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
     from archiver.account.replay import stranded_copies
 
     catalog, settings = archive.catalog, archive.settings
-    tallies = sorted(catalog.tallies(), key=lambda each: (each.name != "INBOX", each.name))
-    quarantined = catalog.quarantined()
+    tallies = sorted(catalog.account.tallies(), key=lambda each: (each.name != "INBOX", each.name))
+    quarantined = catalog.account.quarantined()
     unfinished = [each for each in tallies if each.error is not None or not each.balanced]
     there = _there(archive)
     waiting = sum(not each.accepted for each in quarantined)
     waiting += sum(not each["accepted"] for each in there["refused"]) + there["totals"]["pending"] if there else 0
-    identity, runs = catalog.identity(), catalog.ledger().runs()
+    identity, runs = catalog.account.identity(), catalog.ledger.runs()
     ended_well = not runs or runs[-1][3] == "complete"  # a rebuilt catalog knows no runs
     fields = {
         "archive": str(settings.archive.path),
@@ -144,7 +144,7 @@ def _there(archive: Archive) -> Fields | None:
     settings, number = archive.settings.destination, destination_number(archive)
     if settings is None or number is None:
         return None
-    copies, chosen = archive.catalog.at_destinations(), {each.folder.name for each in chosen_folders(archive)}
+    copies, chosen = archive.catalog.copies, {each.folder.name for each in chosen_folders(archive)}
     tallies = [each for each in copies.tallies(number, None) if each.folder in chosen]
     refused = [each for each in copies.refused(number) if each.folder in chosen]
     folders = [

@@ -259,8 +259,10 @@ def _compared(
 ) -> tuple[Preview, Plan]:
     settings, catalog = archive.settings, archive.catalog
     plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry="due")
-    held = {tally.name: tally.stored for tally in catalog.tallies()}
-    return _preview(settings, place, server, listed, plan, catalog.folders(), catalog.epochs(), held), plan
+    held = {tally.name: tally.stored for tally in catalog.account.tallies()}
+    return _preview(
+        settings, place, server, listed, plan, catalog.account.folders(), catalog.account.epochs(), held
+    ), plan
 
 
 def _preview(

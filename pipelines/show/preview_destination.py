@@ -143,13 +143,13 @@ def _compared(
     number: int | None,
 ) -> DestinationPreview:
     """Add the folder map and what the destination holds. Folders of the archive keep their numbers."""
-    numbers = {raw: each.number for raw, each in catalog.folders().items()} if catalog else {}
+    numbers = {raw: each.number for raw, each in catalog.account.folders().items()} if catalog else {}
     known = [KnownFolder(numbers.get(folder.raw, -number), folder, "") for number, folder in enumerate(chosen, 1)]
     recorded: Recorded = {}
     holding: Held = {}
     if catalog is not None and number is not None:
-        recorded = catalog.at_destinations().mapped(number)
-        holding = catalog.at_destinations().holding(number)
+        recorded = catalog.copies.mapped(number)
+        holding = catalog.copies.holding(number)
     rules = map_rules(preview.settings)
     preview = replace(
         preview,

@@ -99,20 +99,20 @@ def apply(catalog: Catalog, *facts: Fact, run: str = "R1") -> None:
 class CatalogContract:
     def test_a_new_catalog_knows_nothing(self, catalog: Catalog) -> None:
         assert catalog.last_segment() == (0, "")
-        assert catalog.identity() is None
-        assert catalog.folders() == {}
-        assert catalog.epochs() == {}
-        assert catalog.next_numbers() == (1, 1, {}, 1, 1)
-        assert catalog.known(1) == {}
-        assert list(catalog.placements()) == []
-        assert list(catalog.by_digest()) == []
-        assert catalog.frames([digest_of("")]) == {}
-        assert list(catalog.packs()) == []
-        assert catalog.attributes(1, [1]) == {}
-        assert catalog.twins([digest_of("")]) == {}
-        assert catalog.candidates([1]) == []
-        assert catalog.quarantined() == []
-        assert catalog.tallies() == []
+        assert catalog.account.identity() is None
+        assert catalog.account.folders() == {}
+        assert catalog.account.epochs() == {}
+        assert catalog.account.next_numbers() == (1, 1, {}, 1, 1)
+        assert catalog.messages.known(1) == {}
+        assert list(catalog.messages.placements()) == []
+        assert list(catalog.messages.by_digest()) == []
+        assert catalog.messages.frames([digest_of("")]) == {}
+        assert list(catalog.messages.packs()) == []
+        assert catalog.messages.attributes(1, [1]) == {}
+        assert catalog.messages.twins([digest_of("")]) == {}
+        assert catalog.messages.candidates([1]) == []
+        assert catalog.account.quarantined() == []
+        assert catalog.account.tallies() == []
 
     # Segments
 
@@ -129,7 +129,7 @@ class CatalogContract:
 
         with pytest.raises(IntegrityError):
             catalog.apply(segment)
-        assert catalog.known(1) == {1: SEEN}
+        assert catalog.messages.known(1) == {1: SEEN}
 
     def test_a_segment_is_not_left_out(self, catalog: Catalog) -> None:
         segment = following(catalog, INBOX)
@@ -143,7 +143,7 @@ class CatalogContract:
 
         with pytest.raises(IntegrityError):
             catalog.apply(replace(following(catalog, WORK), previous=digest_of("another")))
-        assert list(catalog.folders()) == [b"INBOX"]
+        assert list(catalog.account.folders()) == [b"INBOX"]
 
     def test_a_segment_that_does_not_fit_changes_nothing(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST)
@@ -152,7 +152,7 @@ class CatalogContract:
         with pytest.raises(IntegrityError):
             apply(catalog, stored(1), stored(1, epoch=99))
         assert catalog.last_segment() == before
-        assert catalog.known(1) == {}
+        assert catalog.messages.known(1) == {}
 
     # Identity, folders, epochs
 
@@ -162,12 +162,12 @@ class CatalogContract:
 
         apply(catalog, first, moved)
 
-        assert catalog.identity() == moved
+        assert catalog.account.identity() == moved
 
     def test_folders_by_their_raw_name(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, WORK)
 
-        assert catalog.folders() == {
+        assert catalog.account.folders() == {
             b"INBOX": KnownFolder(1, Folder(b"INBOX", ("INBOX",), "/", frozenset(), True), "INBOX"),
             b"Work/\xff": KnownFolder(
                 2, Folder(b"Work/\xff", ("Work", "ÿ"), "/", frozenset({"\\archive"}), False), ".Work"
@@ -179,7 +179,7 @@ class CatalogContract:
 
         apply(catalog, replace(WORK, subscribed=True, attributes=frozenset({"\\sent"}), listed=False, at=LATER))
 
-        known = catalog.folders()[WORK.raw]
+        known = catalog.account.folders()[WORK.raw]
         assert (known.folder.subscribed, known.folder.special_use, known.listed) == (True, "\\sent", False)
         assert (known.number, known.directory) == (2, ".Work")
 
@@ -187,22 +187,22 @@ class CatalogContract:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK)
         apply(catalog, EpochFact(3, 1, 8, 1, "uidvalidity", LATER), EpochFact(4, 1, 7, 2, "rewound", LATER))
 
-        assert catalog.epochs() == {1: KnownEpoch(4, 1, 7, 2), 2: KnownEpoch(2, 2, 7, 1)}
+        assert catalog.account.epochs() == {1: KnownEpoch(4, 1, 7, 2), 2: KnownEpoch(2, 2, 7, 1)}
 
     def test_numbers_are_given_once(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, EpochFact(3, 1, 7, 2, "rewound", LATER))
 
-        assert catalog.next_numbers() == (3, 4, {(1, 7): 2, (2, 7): 1}, 1, 1)
+        assert catalog.account.next_numbers() == (3, 4, {(1, 7): 2, (2, 7): 1}, 1, 1)
 
     def test_the_state_of_a_complete_pass(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, StateFact(1, 100, 2**63 - 1, 12, "SINCE 1-Jan-2020", AT))
-        assert catalog.epochs()[1].state == FolderState(100, 2**63 - 1, 12, "SINCE 1-Jan-2020")
+        assert catalog.account.epochs()[1].state == FolderState(100, 2**63 - 1, 12, "SINCE 1-Jan-2020")
 
         apply(catalog, StateFact(1, None, None, 13, None, LATER))
-        assert catalog.epochs()[1].state == FolderState(None, None, 13, None)
+        assert catalog.account.epochs()[1].state == FolderState(None, None, 13, None)
 
         apply(catalog, StateFact(1, None, None, 13, None, LATER, size=4096))
-        assert catalog.epochs()[1].state == FolderState(None, None, 13, None, 4096)
+        assert catalog.account.epochs()[1].state == FolderState(None, None, 13, None, 4096)
 
     def test_an_epoch_of_a_source_that_was_left_is_foreign_until_it_comes_back(self, catalog: Catalog) -> None:
         here = ArchiveFact("a1", "alice", "imap", "imap.example.org", "alice", AT)
@@ -211,19 +211,19 @@ class CatalogContract:
 
         for identity, other_source in ((replace(here, account="al"), False), (there, True), (here, False)):
             apply(catalog, identity)
-            assert catalog.epochs()[1].other_source == other_source
+            assert catalog.account.epochs()[1].other_source == other_source
 
     def test_an_epoch_whose_newest_pass_failed(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, PassFact(1, 5, 0, "NO [SERVERBUG]", AT), run="R1")
-        assert catalog.epochs()[1].failed
+        assert catalog.account.epochs()[1].failed
 
         apply(catalog, PassFact(1, 5, 0, None, LATER), run="R2")
-        assert not catalog.epochs()[1].failed
+        assert not catalog.account.epochs()[1].failed
 
     def test_a_new_epoch_has_no_state(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, StateFact(1, 100, 5, 12, None, AT), EpochFact(2, 1, 8, 1, "uidvalidity", AT))
 
-        assert catalog.epochs()[1].state is None
+        assert catalog.account.epochs()[1].state is None
 
     # Messages
 
@@ -231,12 +231,12 @@ class CatalogContract:
         flagged = altered(stored(2), flags=frozenset({"\\Flagged", "$Forwarded"}))
         apply(catalog, INBOX, FIRST, stored(1), flagged, stored(3), VanishedFact(1, (3,), AT))
 
-        assert catalog.known(1) == {1: SEEN, 2: frozenset({"\\Flagged", "$Forwarded"})}
+        assert catalog.messages.known(1) == {1: SEEN, 2: frozenset({"\\Flagged", "$Forwarded"})}
 
     def test_equal_flags_are_one_object(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, stored(1), stored(2))
 
-        known = catalog.known(1)
+        known = catalog.messages.known(1)
 
         assert known[1] is known[2]
 
@@ -244,13 +244,13 @@ class CatalogContract:
         odd = frozenset({"\\Seen", "a b", '"', "NonJunk", "nonjunk", "ü", "\udcff"})
         apply(catalog, INBOX, FIRST, altered(stored(1), flags=odd), altered(stored(2), flags=frozenset()))
 
-        assert catalog.known(1) == {1: odd, 2: frozenset()}
+        assert catalog.messages.known(1) == {1: odd, 2: frozenset()}
 
     def test_nothing_is_present_in_an_ended_epoch(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, stored(1), EpochFact(2, 1, 8, 1, "uidvalidity", AT), stored(5, epoch=2))
 
-        assert catalog.known(1) == {}
-        assert list(catalog.placements()) == [
+        assert catalog.messages.known(1) == {}
+        assert list(catalog.messages.placements()) == [
             placement(1, present=False),
             replace(placement(5), uidvalidity=8),
         ]
@@ -269,34 +269,34 @@ class CatalogContract:
             FlagsFact(1, 1, frozenset({"c"}), AT),
         )
 
-        assert catalog.known(1) == {1: frozenset({"c"}), 2: frozenset({"b"})}
+        assert catalog.messages.known(1) == {1: frozenset({"c"}), 2: frozenset({"b"})}
 
     def test_changed_flags(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, stored(1), stored(2))
 
         apply(catalog, FlagsFact(1, 2, frozenset(), LATER))
 
-        assert catalog.known(1) == {1: SEEN, 2: frozenset()}
+        assert catalog.messages.known(1) == {1: SEEN, 2: frozenset()}
 
     def test_flags_of_a_message_that_is_not_stored_say_nothing(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, FlagsFact(1, 2, SEEN, AT))
 
-        assert catalog.known(1) == {}
+        assert catalog.messages.known(1) == {}
 
     def test_a_message_stored_again_is_present_again(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, stored(1), VanishedFact(1, (1,), AT))
-        assert catalog.known(1) == {}
+        assert catalog.messages.known(1) == {}
 
         apply(catalog, altered(stored(1), flags=frozenset(), at=LATER))
 
-        assert catalog.known(1) == {1: frozenset()}
-        assert list(catalog.placements(1)) == [altered(placement(1), flags=frozenset())]
+        assert catalog.messages.known(1) == {1: frozenset()}
+        assert list(catalog.messages.placements(1)) == [altered(placement(1), flags=frozenset())]
 
     def test_placements_of_an_epoch_in_uid_order(self, catalog: Catalog) -> None:
         uids = [4_294_967_295, 9, 10, 1]
         apply(catalog, INBOX, FIRST, *map(stored, uids), VanishedFact(1, (10,), AT))
 
-        assert list(catalog.placements(1)) == [
+        assert list(catalog.messages.placements(1)) == [
             placement(1),
             placement(9),
             placement(10, present=False),
@@ -306,20 +306,22 @@ class CatalogContract:
     def test_placements_of_all(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, stored(2, epoch=2), stored(1), stored(3))
 
-        assert list(catalog.placements()) == [placement(1), placement(3), placement(2, ".Work")]
+        assert list(catalog.messages.placements()) == [placement(1), placement(3), placement(2, ".Work")]
 
     def test_placements_of_some(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, *map(stored, range(1, 2001)))
 
-        assert list(catalog.placements(1, uids={7, 5, 9999})) == [placement(5), placement(7)]
-        assert list(catalog.placements(1, uids=[])) == []
-        assert [place.uid for place in catalog.placements(1, uids=range(2000, 0, -1))] == list(range(1, 2001))
+        assert list(catalog.messages.placements(1, uids={7, 5, 9999})) == [placement(5), placement(7)]
+        assert list(catalog.messages.placements(1, uids=[])) == []
+        assert [place.uid for place in catalog.messages.placements(1, uids=range(2000, 0, -1))] == list(
+            range(1, 2001)
+        )
 
     def test_placements_by_digest_are_of_all_epochs(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, *map(stored, range(1, 100)), VanishedFact(1, (7,), AT))
         apply(catalog, EpochFact(3, 2, 8, 1, "uidvalidity", AT), stored(3, epoch=2), stored(7, epoch=3))
 
-        found = list(catalog.by_digest())
+        found = list(catalog.messages.by_digest())
 
         assert [place.digest for place in found] == sorted(place.digest for place in found)
         assert len(found) == 101
@@ -336,7 +338,7 @@ class CatalogContract:
     @pytest.mark.parametrize("ask", ["placements", "by_digest"])
     def test_facts_may_be_applied_while_all_are_read(self, catalog: Catalog, ask: str) -> None:
         apply(catalog, INBOX, FIRST, *map(stored, range(1, 6001)))
-        reading = getattr(catalog, ask)()
+        reading = getattr(catalog.messages, ask)()
 
         read = [next(reading)]
         apply(catalog, VanishedFact(1, tuple(range(1, 6001)), LATER))
@@ -346,11 +348,11 @@ class CatalogContract:
 
     def test_facts_may_be_applied_while_placements_are_read(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, *map(stored, range(1, 6001)))
-        reading = catalog.placements(1)
+        reading = catalog.messages.placements(1)
 
         read = [next(reading)]
         apply(catalog, VanishedFact(1, tuple(range(1, 6001)), LATER))
-        assert catalog.known(1) == {}
+        assert catalog.messages.known(1) == {}
         read.extend(reading)
 
         assert read == [placement(uid) for uid in range(1, 6001)]
@@ -359,7 +361,7 @@ class CatalogContract:
         bare = altered(stored(2), server_size=None, internaldate=None, emailid="M6d99")
         apply(catalog, INBOX, FIRST, stored(1), bare, stored(3))
 
-        assert catalog.attributes(1, [1, 2, 99]) == {
+        assert catalog.messages.attributes(1, [1, 2, 99]) == {
             1: Attributes(1, SEEN, "17-Jul-1996 02:44:25 -0700", 301),
             2: Attributes(2, SEEN, None, None, emailid="M6d99"),
         }
@@ -377,7 +379,7 @@ class CatalogContract:
         )
 
         wanted = stored(1).message.digest
-        twins = catalog.twins([wanted, digest_of("unknown")])
+        twins = catalog.messages.twins([wanted, digest_of("unknown")])
 
         assert {key: twin.uid for key, twin in twins.items()} == {(wanted, 837596665): 1, (wanted, 5): 2}
         assert twins[wanted, 837596665] == placement(1)
@@ -386,15 +388,15 @@ class CatalogContract:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, stored(1), stored(1, epoch=2), VanishedFact(1, (1,), AT))
         key = (stored(1).message.digest, 837596665)
 
-        assert catalog.twins([stored(1).message.digest]) == {key: placement(1, ".Work")}
+        assert catalog.messages.twins([stored(1).message.digest]) == {key: placement(1, ".Work")}
 
         apply(catalog, VanishedFact(2, (1,), AT))
-        assert not catalog.twins([stored(1).message.digest])[key].present
+        assert not catalog.messages.twins([stored(1).message.digest])[key].present
 
     def test_twins_of_very_many(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, *map(stored, range(1, 2001)))
 
-        twins = catalog.twins({stored(uid).message.digest for uid in range(1, 3001)})
+        twins = catalog.messages.twins({stored(uid).message.digest for uid in range(1, 3001)})
 
         assert sorted(twin.uid for twin in twins.values()) == list(range(1, 2001))
 
@@ -409,7 +411,7 @@ class CatalogContract:
             EpochFact(3, 1, 8, 1, "uidvalidity", AT),
         )
 
-        candidates = sorted(catalog.candidates([301, 999]), key=lambda each: each.uid)
+        candidates = sorted(catalog.messages.candidates([301, 999]), key=lambda each: each.uid)
 
         assert candidates == [
             placement(1, present=False),
@@ -427,8 +429,11 @@ class CatalogContract:
             PackedFact(one, 300, ((first, 0, 100), (second, 100, 150))),
         )
 
-        assert catalog.frames([first, third, loose]) == {first: Frame(one, 0, 100), third: Frame(two, 0, 90)}
-        assert list(catalog.packs()) == sorted([(one, 300), (two, 90)])
+        assert catalog.messages.frames([first, third, loose]) == {
+            first: Frame(one, 0, 100),
+            third: Frame(two, 0, 90),
+        }
+        assert list(catalog.messages.packs()) == sorted([(one, 300), (two, 90)])
 
     def test_a_pack_told_again_is_fine(self, catalog: Catalog) -> None:
         fact = PackedFact(digest_of("pack"), 300, ((digest_of("message 1"), 2**40, 100),))
@@ -436,32 +441,34 @@ class CatalogContract:
 
         apply(catalog, fact)
 
-        assert catalog.frames([digest_of("message 1")]) == {digest_of("message 1"): Frame(fact.pack, 2**40, 100)}
-        assert list(catalog.packs()) == [(fact.pack, 300)]
+        assert catalog.messages.frames([digest_of("message 1")]) == {
+            digest_of("message 1"): Frame(fact.pack, 2**40, 100)
+        }
+        assert list(catalog.messages.packs()) == [(fact.pack, 300)]
 
     def test_the_newest_frame_of_a_message_counts(self, catalog: Catalog) -> None:
         message = digest_of("message 1")
         apply(catalog, *(PackedFact(digest_of(name), 9, ((message, 3, 4),)) for name in ("old", "newer")))
-        assert catalog.frames([message])[message].pack == digest_of("newer")
+        assert catalog.messages.frames([message])[message].pack == digest_of("newer")
 
         apply(catalog, PackedFact(digest_of("newest"), 9, ((message, 5, 6),)))
 
-        assert catalog.frames([message]) == {message: Frame(digest_of("newest"), 5, 6)}
-        assert len(list(catalog.packs())) == 3
+        assert catalog.messages.frames([message]) == {message: Frame(digest_of("newest"), 5, 6)}
+        assert len(list(catalog.messages.packs())) == 3
 
     def test_frames_of_very_many(self, catalog: Catalog) -> None:
         digests = [digest_of(f"message {uid}") for uid in range(3000)]
         apply(catalog, PackedFact(digest_of("pack"), 1, tuple((digest, 0, 1) for digest in digests[:2000])))
 
-        assert catalog.frames(digests).keys() == set(digests[:2000])
+        assert catalog.messages.frames(digests).keys() == set(digests[:2000])
 
     def test_headers_by_digest(self, catalog: Catalog) -> None:
         one, two = digest_of("message 1"), digest_of("message 2")
         headers = Headers("a@x", "b@x, c@x", "On digests", "2026-01-05T01:30:00Z")
         apply(catalog, HeadersFact(one, headers))
 
-        assert catalog.headers([one, two]) == {one: headers}
-        assert catalog.headers([]) == {}
+        assert catalog.index.headers([one, two]) == {one: headers}
+        assert catalog.index.headers([]) == {}
 
     # Quarantine
 
@@ -469,54 +476,56 @@ class CatalogContract:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, failed(5), failed(9, epoch=2))
 
         first = Quarantined("INBOX", 1, 5, "fetch", "no body", "NO [SERVERBUG]", 1, False, AT)
-        assert catalog.quarantined() == [first, replace(first, folder="Work/ÿ", epoch=2, uid=9)]
-        assert catalog.quarantined(1) == [first]
+        assert catalog.account.quarantined() == [first, replace(first, folder="Work/ÿ", epoch=2, uid=9)]
+        assert catalog.account.quarantined(1) == [first]
 
     def test_tries_are_counted_once_for_each_run(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, failed(5), failed(5), run="R1")
         apply(catalog, failed(5), run="R1")
-        assert [waiting.tries for waiting in catalog.quarantined()] == [1]
+        assert [waiting.tries for waiting in catalog.account.quarantined()] == [1]
 
         apply(catalog, replace(failed(5, at=LATER), step="store", reason="cut short", server_reply=None), run="R2")
 
-        assert catalog.quarantined() == [Quarantined("INBOX", 1, 5, "store", "cut short", None, 2, False, AT)]
+        assert catalog.account.quarantined() == [
+            Quarantined("INBOX", 1, 5, "store", "cut short", None, 2, False, AT)
+        ]
 
     def test_an_accepted_loss_is_no_try_and_stays_accepted(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, failed(5), run="R1")
         apply(catalog, replace(failed(5), accepted=True), run="R2")
         apply(catalog, failed(5), run="R3")
 
-        assert [(waiting.tries, waiting.accepted) for waiting in catalog.quarantined()] == [(2, True)]
+        assert [(waiting.tries, waiting.accepted) for waiting in catalog.account.quarantined()] == [(2, True)]
 
     def test_a_stored_message_leaves_quarantine(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, failed(5), failed(6), stored(5))
 
-        assert [waiting.uid for waiting in catalog.quarantined()] == [6]
+        assert [waiting.uid for waiting in catalog.account.quarantined()] == [6]
 
     def test_a_released_message_leaves_quarantine(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, failed(5), failed(6), failed(7))
 
         apply(catalog, ReleasedFact(1, (5, 7, 99), AT))
 
-        assert [waiting.uid for waiting in catalog.quarantined()] == [6]
+        assert [waiting.uid for waiting in catalog.account.quarantined()] == [6]
 
     def test_the_quarantine_of_an_ended_epoch_waits_for_nothing(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, failed(5), EpochFact(2, 1, 8, 1, "uidvalidity", AT))
 
-        assert catalog.quarantined() == []
-        assert catalog.quarantined(1) == []
+        assert catalog.account.quarantined() == []
+        assert catalog.account.quarantined(1) == []
 
     def test_the_quarantine_of_an_unlisted_folder_waits_until_it_is_listed(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, failed(5), failed(6, epoch=2), replace(WORK, listed=False))
-        assert [waiting.uid for waiting in catalog.quarantined()] == [5]
+        assert [waiting.uid for waiting in catalog.account.quarantined()] == [5]
 
         apply(catalog, WORK)
-        assert [waiting.uid for waiting in catalog.quarantined()] == [5, 6]
+        assert [waiting.uid for waiting in catalog.account.quarantined()] == [5, 6]
 
     def test_undecodable_text_is_kept_readable(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, replace(failed(5), server_reply="NO \udcff\x00 ü"))
 
-        assert [waiting.server_reply for waiting in catalog.quarantined()] == ["NO \\udcff\x00 ü"]
+        assert [waiting.server_reply for waiting in catalog.account.quarantined()] == ["NO \\udcff\x00 ü"]
 
     # Tallies
 
@@ -539,9 +548,9 @@ class CatalogContract:
             fetched_bytes=203,
             stored_bytes=306,
         )
-        assert catalog.tallies("R1") == [tally]
+        assert catalog.account.tallies("R1") == [tally]
         assert tally.balanced
-        assert catalog.tallies() == [replace(tally, fetched=0, fetched_bytes=0)]
+        assert catalog.account.tallies() == [replace(tally, fetched=0, fetched_bytes=0)]
 
     def test_the_work_of_a_later_run(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, *map(stored, (1, 2, 3)), PassFact(1, 3, 0, None, AT), run="R1")
@@ -553,7 +562,7 @@ class CatalogContract:
             run="R2",
         )
 
-        assert catalog.tallies("R2") == [
+        assert catalog.account.tallies("R2") == [
             Tally(
                 "INBOX", 7, 3, 3, 0, 0, fetched=1, fetched_bytes=104, flags_changed=1, vanished=1, stored_bytes=307
             )
@@ -562,7 +571,7 @@ class CatalogContract:
     def test_what_a_folder_could_not_do(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, stored(1), PassFact(1, 9, 0, "connection lost", AT))
 
-        assert catalog.tallies("R1") == [
+        assert catalog.account.tallies("R1") == [
             Tally("INBOX", 7, 9, 1, 0, 0, fetched=1, fetched_bytes=101, error="connection lost", stored_bytes=101)
         ]
 
@@ -572,7 +581,7 @@ class CatalogContract:
         apply(catalog, PassFact(2, 7, 7, None, LATER), run="R3")
 
         def on_server(run: str | None) -> list[int]:
-            return [tally.on_server for tally in catalog.tallies(run)]
+            return [tally.on_server for tally in catalog.account.tallies(run)]
 
         assert on_server("R1") == [5, 7]
         assert on_server("R3") == [6, 7]
@@ -582,7 +591,9 @@ class CatalogContract:
         apply(catalog, INBOX, FIRST, PassFact(1, 5, 0, "stopped", AT), run="R1")
         apply(catalog, PassFact(1, 4, 4, None, LATER), run="R1")
 
-        assert catalog.tallies("R1") == [Tally("INBOX", 7, on_server=4, stored=0, excluded=4, quarantined=0)]
+        assert catalog.account.tallies("R1") == [
+            Tally("INBOX", 7, on_server=4, stored=0, excluded=4, quarantined=0)
+        ]
 
     def test_only_the_current_epoch_of_a_listed_folder_counts(self, catalog: Catalog) -> None:
         gone = replace(WORK, listed=False)
@@ -590,23 +601,23 @@ class CatalogContract:
         apply(catalog, INBOX, gone, without_epoch, FIRST, OF_WORK, stored(1), stored(1, epoch=2), failed(2))
         apply(catalog, EpochFact(3, 1, 8, 1, "uidvalidity", AT), stored(9, epoch=3), PassFact(3, 1, 0, None, AT))
 
-        assert catalog.tallies() == [
+        assert catalog.account.tallies() == [
             Tally("INBOX", 8, on_server=1, stored=1, excluded=0, quarantined=0, stored_bytes=109)
         ]
 
     # Runs
 
     def test_runs_and_their_ends(self, catalog: Catalog) -> None:
-        ledger = catalog.ledger()
+        ledger = catalog.ledger
         ledger.begin("R1", AT)
         ledger.begin("R2", LATER)
         ledger.finish("R1", "complete", 0, LATER)
         ledger.begin("R1", LATER)
 
-        assert list(catalog.ledger().runs()) == [("R1", AT, LATER, "complete", 0), ("R2", LATER, None, None, None)]
+        assert list(catalog.ledger.runs()) == [("R1", AT, LATER, "complete", 0), ("R2", LATER, None, None, None)]
 
     def test_a_run_resumed_ends_again(self, catalog: Catalog) -> None:
-        ledger = catalog.ledger()
+        ledger = catalog.ledger
         ledger.begin("R1", AT)
         ledger.finish("R1", "failed", 5, AT)
         ledger.finish("R1", "complete", 0, LATER)
@@ -614,10 +625,10 @@ class CatalogContract:
         assert list(ledger.runs()) == [("R1", AT, LATER, "complete", 0)]
 
     def test_steps_that_are_done(self, catalog: Catalog) -> None:
-        ledger = catalog.ledger()
+        ledger = catalog.ledger
         ledger.complete_step("R1", "archive", '{"a": 1}', AT)
         ledger.complete_step("R1", "archive", '{"a": 2}', LATER)
 
-        assert catalog.ledger().step_result("R1", "archive") == '{"a": 2}'
+        assert catalog.ledger.step_result("R1", "archive") == '{"a": 2}'
         assert ledger.step_result("R1", "verify") is None
         assert ledger.step_result("R2", "archive") is None

@@ -18,7 +18,7 @@ ALICE = ("mail.example.net", "alice@example.net")
 
 
 def folders(catalog: Catalog) -> list[bytes]:
-    return list(catalog.folders())
+    return list(catalog.account.folders())
 
 
 def make(place: CatalogPlace, *facts: Fact) -> None:
@@ -91,11 +91,15 @@ class CatalogPlaceContract:
             place.install("rebuild")
         words: list[str] = []
 
-        place.remove_scratches(lambda word: words.append(word) or word == "export-1")
+        def is_abandoned(word: str) -> bool:
+            words.append(word)
+            return word == "export-1"
+
+        place.remove_scratches(is_abandoned)
         assert sorted(words) == ["export-1", "export-2"]
 
         words.clear()
-        place.remove_scratches(lambda word: bool(words.append(word)))
+        place.remove_scratches(is_abandoned)
         assert words == ["export-2"]
         assert there(place) == [b"INBOX"]
 

@@ -151,8 +151,8 @@ def keys(found: Iterable[Outgoing]) -> list[MessageKey]:
 
 def everything(catalog: Catalog) -> dict[str, object]:
     """The answers to every question."""
-    copies = catalog.at_destinations()
-    destinations = catalog.destinations()
+    copies = catalog.copies
+    destinations = catalog.destinations
     answers: dict[str, object] = {
         "destinations": [
             destinations.at(Address(host, user, port))
@@ -202,10 +202,10 @@ def everything(catalog: Catalog) -> dict[str, object]:
 class CopiesContract:
     @pytest.fixture
     def copies(self, catalog: Catalog) -> Copies:
-        return catalog.at_destinations()
+        return catalog.copies
 
     def test_a_new_catalog_knows_no_destination(self, catalog: Catalog, copies: Copies) -> None:
-        assert catalog.destinations().at(HERE) is None
+        assert catalog.destinations.at(HERE) is None
         assert (copies.work(0, []), copies.work(1, [1])) == ((0, 0), (0, 0))
         asked = everything(catalog)
         assert {name for name, answer in asked.items() if answer and not name.startswith(("work", "dest"))} == set()
@@ -222,7 +222,7 @@ class CopiesContract:
         )
 
         def number(address: Address) -> int | None:
-            known = catalog.destinations().at(address)
+            known = catalog.destinations.at(address)
             return known.number if known else None
 
         assert [number(each) for each in (HERE, bob, other)] == [1, 2, 1]
@@ -235,14 +235,14 @@ class CopiesContract:
         apply(catalog, THERE)
         addresses = [replace(HERE, port=port) for port in (143, 993)]
         expected = KnownDestination(1, replace(HERE, port=None))
-        assert [catalog.destinations().at(each) for each in addresses] == [expected, expected]
+        assert [catalog.destinations.at(each) for each in addresses] == [expected, expected]
         apply(catalog, ReachedFact(1, HERE.host, HERE.user, 993, AT))
-        assert [catalog.destinations().at(each) for each in addresses] == [None, KnownDestination(1, HERE)]
+        assert [catalog.destinations.at(each) for each in addresses] == [None, KnownDestination(1, HERE)]
 
     def test_the_destination_met_last_is_the_first_with_a_history(self, catalog: Catalog) -> None:
         apply(catalog, *ACCOUNT, replace(THERE, number=2, user="bob"), replace(THERE, number=3, user="carol"))
         apply(catalog, TargetFact(3, 2, b"INBOX", 79, "first", AT))
-        filled = catalog.destinations().with_history
+        filled = catalog.destinations.with_history
         assert [each.address.user for each in filled()] == ["bob", "alice@example.net"]
         apply(catalog, ReachedFact(1, "elsewhere", HERE.user, 993, AT))
         assert filled()[0] == KnownDestination(1, replace(HERE, host="elsewhere"))
@@ -250,17 +250,17 @@ class CopiesContract:
     def test_a_person_tells_a_destination_from_one_source(self, catalog: Catalog) -> None:
         source = ArchiveFact("id", "alice", "imap", "a", "alice", AT)
         apply(catalog, source, *ACCOUNT, DistinctFact(1, AT), DistinctFact(1, LATER))
-        assert catalog.destinations().is_distinct(1)
+        assert catalog.destinations.is_distinct(1)
         apply(catalog, replace(source, host="b"))
-        assert not catalog.destinations().is_distinct(1)
+        assert not catalog.destinations.is_distinct(1)
         apply(catalog, source)
-        assert catalog.destinations().is_distinct(1)
+        assert catalog.destinations.is_distinct(1)
 
     def test_a_folder_that_the_archive_knew_first_is_the_sources_own(self, catalog: Catalog) -> None:
         apply(catalog, *ACCOUNT, TargetFact(3, 1, b"Old", 7, "first", AT))
-        assert catalog.destinations().known_before(1) == {7}
+        assert catalog.destinations.known_before(1) == {7}
         apply(catalog, replace(OF_WORK, number=9, uidvalidity=78, at=LATER))
-        assert catalog.destinations().known_before(1) == {7}
+        assert catalog.destinations.known_before(1) == {7}
 
     def test_messages_of_the_archive_are_known_elsewhere(self, catalog: Catalog) -> None:
         facts = stored(1), altered(stored(2), message_id=None)
@@ -277,15 +277,15 @@ class CopiesContract:
             UnknownMessage(None, plain.size + 1, plain.arrived),
             UnknownMessage(None, None, plain.arrived),
         ]
-        assert [catalog.destinations().count_known([each]) for each in (*known, *unknown)] == [1, 1, 1, 0, 0, 0, 0]
-        assert catalog.destinations().count_known([*known, *unknown]) == 3
+        assert [catalog.destinations.count_known([each]) for each in (*known, *unknown)] == [1, 1, 1, 0, 0, 0, 0]
+        assert catalog.destinations.count_known([*known, *unknown]) == 3
 
     def test_numbers_are_given_once(self, catalog: Catalog) -> None:
         apply(catalog, *ACCOUNT)
-        assert (catalog.next_numbers().destination, catalog.next_numbers().target) == (2, 3)
+        assert (catalog.account.next_numbers().destination, catalog.account.next_numbers().target) == (2, 3)
 
         apply(catalog, replace(TARGET, number=7, uidvalidity=1), replace(THERE, number=5, user="bob"))
-        assert (catalog.next_numbers().destination, catalog.next_numbers().target) == (6, 8)
+        assert (catalog.account.next_numbers().destination, catalog.account.next_numbers().target) == (6, 8)
 
     def test_a_destination_is_met_once(self, catalog: Catalog) -> None:
         apply(catalog, THERE)
@@ -821,7 +821,7 @@ class CopiesContract:
     # Deletions
 
     def test_a_copy_is_withdrawn_after_two_complete_archive_steps(self, catalog: Catalog, copies: Copies) -> None:
-        ledger = catalog.ledger()
+        ledger = catalog.ledger
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)))
         ledger.complete_step("R1", "archive", "{}", "2026-11-23T06:00:00Z")
         apply(catalog, VanishedFact(1, (1,), "2026-11-24T07:00:00Z"))
@@ -847,7 +847,7 @@ class CopiesContract:
         assert (copies.vanished(1), copies.vanished(1, twice=False)) == ([], [copy(1)])
 
     def test_a_message_that_came_back_begins_anew(self, catalog: Catalog, copies: Copies) -> None:
-        ledger = catalog.ledger()
+        ledger = catalog.ledger
         apply(catalog, *ACCOUNT, stored(1), copied(1), VanishedFact(1, (1,), AT))
         ledger.complete_step("R1", "archive", "{}", AT)
         ledger.complete_step("R2", "archive", "{}", LATER)
@@ -868,7 +868,7 @@ class CopiesContract:
         apply(catalog, *(copied(uid, how=how) for uid, how in zip(uids, ways, strict=True)), copied(6), copied(7))
         apply(catalog, VanishedFact(1, tuple(range(1, 7)), AT), RemovedFact(1, (1006,), "user", AT))
         for run in ("R1", "R2"):
-            catalog.ledger().complete_step(run, "archive", "{}", LATER)
+            catalog.ledger.complete_step(run, "archive", "{}", LATER)
 
         assert copies.vanished(1) == [copy(1), copy(2, how="found"), copy(4, how="again")]
         assert copies.vanished(2) == []
@@ -880,7 +880,7 @@ class CopiesContract:
         moved = altered(stored(8, epoch=2), digest=stored(1).message.digest)
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), moved, VanishedFact(1, (1, 2), AT))
         for run in ("R1", "R2"):
-            catalog.ledger().complete_step(run, "archive", "{}", LATER)
+            catalog.ledger.complete_step(run, "archive", "{}", LATER)
         assert [each.uid for each in copies.vanished(1)] == [1002]
         assert [each.uid for each in copies.vanished(1, twice=False)] == [1001, 1002]
 
@@ -896,7 +896,7 @@ class CopiesContract:
             catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), VanishedFact(1, (1,), AT), SECOND_EPOCH
         )
         for run in ("R1", "R2"):
-            catalog.ledger().complete_step(run, "archive", "{}", LATER)
+            catalog.ledger.complete_step(run, "archive", "{}", LATER)
 
         assert copies.vanished(1) == []
 
@@ -907,13 +907,13 @@ class CopiesContract:
         apply(catalog, *ACCOUNT, *(stored(uid, epoch=2) for uid in range(1, 5)))
         ways = ("appended", "adopted", "restored", "again")
         apply(catalog, *(copied(uid, epoch=2, target=2, how=how) for uid, how in enumerate(ways, 1)))
-        catalog.ledger().complete_step("R0", "archive", "{}", AT)
+        catalog.ledger.complete_step("R0", "archive", "{}", AT)
         gone = replace(WORK, at=LATER, **lost)
         apply(catalog, gone, run="R1")
         apply(catalog, replace(gone, subscribed=True, at="2026-11-26T07:00:00Z"), run="R3")
         seen = []
         for run in ("R1", "R2"):
-            catalog.ledger().complete_step(run, "archive", "{}", LATER)
+            catalog.ledger.complete_step(run, "archive", "{}", LATER)
             seen.append([each.key for each in copies.vanished(2, gone=[2])])
 
         assert seen == [[], [(2, 1), (2, 4)]]
@@ -1242,7 +1242,7 @@ class CopiesContract:
             del facts[:some]
         for each in (catalog, rebuilt):
             for run, at in (("R1", AT), ("R2", LATER)):
-                each.ledger().complete_step(run, "archive", "{}", at)
+                each.ledger.complete_step(run, "archive", "{}", at)
 
         answers = everything(catalog)
         assert everything(rebuilt) == answers

@@ -36,7 +36,7 @@ def three(catalog: Catalog) -> None:
 
 class MessageIndexContract:
     def test_a_new_catalog_finds_nothing(self, catalog: Catalog) -> None:
-        index = catalog.index()
+        index = catalog.index
 
         assert index.find(Query(vanished=True)) == []
         assert index.unindexed((0, 0), 10) == []
@@ -45,7 +45,7 @@ class MessageIndexContract:
     def test_what_is_found(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, replace(stored(1, epoch=2), headers=ALICE))
 
-        assert catalog.index().find(Query()) == [
+        assert catalog.index.find(Query()) == [
             Found(
                 folder="Work/ÿ",
                 placement=placement(1, ".Work"),
@@ -100,13 +100,13 @@ class MessageIndexContract:
     def test_a_query(self, catalog: Catalog, asked: dict[str, Any], uids: list[int]) -> None:
         three(catalog)
 
-        assert [each.placement.uid for each in catalog.index().find(Query(**asked))] == uids
+        assert [each.placement.uid for each in catalog.index.find(Query(**asked))] == uids
 
     def test_what_is_gone_is_found_only_if_asked_for(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, with_headers(1, ALICE), with_headers(2, IVAN), VanishedFact(1, (1,), LATER))
 
-        assert [each.placement.uid for each in catalog.index().find(Query())] == [2]
-        gone = catalog.index().find(Query(vanished=True, sender="alice"))
+        assert [each.placement.uid for each in catalog.index.find(Query())] == [2]
+        gone = catalog.index.find(Query(vanished=True, sender="alice"))
         assert [(each.placement.present, each.gone_at, each.is_current) for each in gone] == [(False, LATER, True)]
 
     def test_a_message_known_again_in_a_new_epoch_is_found_once(self, catalog: Catalog) -> None:
@@ -114,7 +114,7 @@ class MessageIndexContract:
         again = altered(with_headers(1, ALICE), epoch=2, uid=11)
         apply(catalog, EpochFact(2, 1, 8, 1, "uidvalidity", LATER), again)
 
-        every = catalog.index().find(Query(vanished=True))
+        every = catalog.index.find(Query(vanished=True))
 
         assert [(each.placement.uid, each.is_current, each.gone_at) for each in every] == [
             (2, False, LATER),
@@ -124,14 +124,14 @@ class MessageIndexContract:
     def test_a_message_without_headers_is_found_by_everything_else(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, stored(1))
 
-        assert [each.headers for each in catalog.index().find(Query(message_id="1@example.org"))] == [None]
-        assert catalog.index().find(Query(text="")) == []
+        assert [each.headers for each in catalog.index.find(Query(message_id="1@example.org"))] == [None]
+        assert catalog.index.find(Query(text="")) == []
 
     def test_what_is_not_indexed(self, catalog: Catalog) -> None:
         same = altered(stored(5), digest=stored(1).message.digest)
         apply(catalog, *(INBOX, WORK, FIRST, OF_WORK), stored(1), with_headers(2, IVAN), stored(3), same)
         apply(catalog, stored(4, epoch=2), VanishedFact(2, (4,), LATER))
-        index = catalog.index()
+        index = catalog.index
 
         assert index.count_unindexed() == 3
         assert [each.key for each in index.unindexed((0, 0), 10)] == [(1, 1), (1, 3), (1, 5), (2, 4)]
@@ -142,20 +142,20 @@ class MessageIndexContract:
 
         assert [each.key for each in index.unindexed((0, 0), 10)] == [(1, 3)]
         assert [each.placement.uid for each in index.find(Query(sender="alice"))] == [5, 1]
-        assert catalog.known(2) == {}  # what is gone stays so
+        assert catalog.messages.known(2) == {}  # what is gone stays so
 
     def test_the_newest_headers_of_a_digest_count(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, replace(stored(1), headers=ALICE), stored(1))
-        assert [each.headers for each in catalog.index().find(Query())] == [ALICE]
+        assert [each.headers for each in catalog.index.find(Query())] == [ALICE]
 
         apply(catalog, HeadersFact(stored(1).message.digest, IVAN))
 
-        assert [each.headers for each in catalog.index().find(Query())] == [IVAN]
+        assert [each.headers for each in catalog.index.find(Query())] == [IVAN]
 
     def test_undecodable_text_is_kept_readable(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, replace(stored(1), headers=replace(ALICE, subject="a\udcffb", sent="\udcff")))
 
-        (each,) = catalog.index().find(Query(subject="A\\uDCFF"))
+        (each,) = catalog.index.find(Query(subject="A\\uDCFF"))
 
         assert each.headers == replace(ALICE, subject="a\\udcffb", sent="\\udcff")
         assert each.placement.digest == digest_of("message 1")

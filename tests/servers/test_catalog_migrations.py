@@ -111,20 +111,20 @@ def test_an_older_catalog_becomes_just_like_a_new_one(older: Path, version: int,
 
 
 def test_it_keeps_what_it_knows(migrated: SqlCatalog) -> None:
-    assert migrated.known(1) == {1: SEEN}
-    assert migrated.ledger().step_result("R0", "archive") == "{}"
+    assert migrated.messages.known(1) == {1: SEEN}
+    assert migrated.ledger.step_result("R0", "archive") == "{}"
 
 
 def test_it_learns_of_destinations(migrated: SqlCatalog) -> None:
-    copies = migrated.at_destinations()
-    assert migrated.destinations().at(HERE) is None
+    copies = migrated.copies
+    assert migrated.destinations.at(HERE) is None
 
     apply(migrated, *(fact for fact in ACCOUNT if fact not in (INBOX, FIRST)), stored(2), copied(1))
 
     assert copies.claimed(1) == {1001: True}
     assert [each.key for each in copies.pending(1, [1], after=(0, 0), limit=9)] == [(1, 2)]
-    migrated.ledger().complete_step("R1", "archive", "{}", AT, 1.5)
-    assert migrated.ledger().timings("R1") == {"archive": 1.5}
+    migrated.ledger.complete_step("R1", "archive", "{}", AT, 1.5)
+    assert migrated.ledger.timings("R1") == {"archive": 1.5}
 
 
 def test_a_destination_keeps_its_address_and_learns_its_port(older: Path, version: int) -> None:
@@ -134,7 +134,7 @@ def test_a_destination_keeps_its_address_and_learns_its_port(older: Path, versio
     migrated = SqlCatalog(older)
     if version == 1:
         apply(migrated, THERE)
-    assert migrated.destinations().at(HERE) == KnownDestination(1, replace(HERE, port=None))
+    assert migrated.destinations.at(HERE) == KnownDestination(1, replace(HERE, port=None))
     migrated.close()
 
 
@@ -148,9 +148,9 @@ def test_it_learns_of_headers_and_packs(migrated: SqlCatalog) -> None:
         PackedFact(frame.pack, 99, ((stored(1).message.digest, frame.offset, frame.length),)),
     )
 
-    assert migrated.known(1) == {1: SEEN, 2: SEEN}
+    assert migrated.messages.known(1) == {1: SEEN, 2: SEEN}
     one, two = (stored(uid).message.digest for uid in (1, 2))
-    assert migrated.frames([one, two]) == {one: frame}
+    assert migrated.messages.frames([one, two]) == {one: frame}
 
 
 def test_it_learns_since_when_a_folder_is_gone(older: Path) -> None:

@@ -56,14 +56,14 @@ class Place:
         return self.endpoint.keys(self.bucket, f"alice/{under}")
 
     def pack_with(self, placement: Placement) -> str:
-        frame = self.archive.catalog.frames([placement.digest])[placement.digest]
+        frame = self.archive.catalog.messages.frames([placement.digest])[placement.digest]
         return f"alice/{pack_key(frame.pack)}"
 
     def audit(self, messages: list[tuple[Placement, bytes]]) -> list[Audited]:
         """An audit that reads everything."""
         catalog = self.archive.catalog
-        frames = dict(catalog.frames([place.digest for place, _ in messages]))
-        rows = RowsOf([place for place, _ in messages], frames, dict(catalog.packs()))
+        frames = dict(catalog.messages.frames([place.digest for place, _ in messages]))
+        rows = RowsOf([place for place, _ in messages], frames, dict(catalog.messages.packs()))
         return list(self.archive.open().audit(rows, lambda _: True))
 
 
@@ -163,7 +163,7 @@ class TestDamage:
         messages = some(200)
         put(on_radosgw.archive.open(), *messages)
         placement = messages[77][0]
-        frame = on_radosgw.archive.catalog.frames([placement.digest])[placement.digest]
+        frame = on_radosgw.archive.catalog.messages.frames([placement.digest])[placement.digest]
         pack = on_radosgw.pack_with(placement)
         on_radosgw.endpoint.flip(on_radosgw.bucket, pack, frame.offset + frame.length // 2)
         with pytest.raises(IntegrityError, match=f"{pack}.*{placement.digest}"):
@@ -179,7 +179,7 @@ class TestDamage:
         messages = some(20)
         put(place.archive.open(), *messages)
         pack = place.pack_with(messages[0][0])
-        cut = place.archive.catalog.frames([messages[10][0].digest])[messages[10][0].digest].offset
+        cut = place.archive.catalog.messages.frames([messages[10][0].digest])[messages[10][0].digest].offset
         place.endpoint.put(place.bucket, pack, place.endpoint.get(place.bucket, pack)[:cut])
         for placement, octets in messages[:10]:
             assert read(place.archive.open(), placement) == octets
@@ -213,7 +213,7 @@ def test_what_a_crash_left_is_used(place: Place) -> None:
     (pack,) = place.keys("packs/")
     assert [type(each) for each in place.audit([])] == [Stray]
     store = place.archive.open()
-    assert list(store.recover(place.archive.catalog)) == []
+    assert list(store.recover(place.archive.catalog.messages)) == []
     put(store, *messages[::-1])
     assert place.keys("") == [pack]
     assert [read(place.archive.open(), placement) for placement, _ in messages[::50]] == [

@@ -105,7 +105,7 @@ def test_closed_it_opens_again(catalog: SqlCatalog) -> None:
     apply(catalog, INBOX)
     catalog.close()
 
-    assert list(catalog.folders()) == [b"INBOX"]
+    assert list(catalog.account.folders()) == [b"INBOX"]
 
 
 def test_a_commit_survives_power_loss(catalog: SqlCatalog) -> None:
@@ -138,7 +138,7 @@ def test_a_damaged_database_is_said(path: Path, catalog: SqlCatalog) -> None:
     path.write_bytes(octets)
 
     with pytest.raises(IntegrityError):
-        catalog.known(1)
+        catalog.messages.known(1)
 
 
 def test_a_directory_in_its_place_is_said(path: Path) -> None:
@@ -156,10 +156,10 @@ def test_a_full_disk_is_said_and_changes_nothing(small_disk: Path) -> None:
     with pytest.raises(ArchiveNotWritable):
         apply(catalog, *map(stored, range(2, 2000)))
 
-    assert catalog.known(1) == {1: SEEN}
+    assert catalog.messages.known(1) == {1: SEEN}
     ballast.unlink()
     apply(catalog, stored(2))
-    assert catalog.known(1) == {1: SEEN, 2: SEEN}
+    assert catalog.messages.known(1) == {1: SEEN, 2: SEEN}
     catalog.close()
 
 
@@ -247,7 +247,7 @@ def test_an_older_catalog_is_migrated_step_by_step(path: Path, catalog: SqlCatal
 
     for _ in range(2):
         newer = SqlCatalog(path, migrations=[*MIGRATIONS, add_colour, paint])
-        assert list(newer.folders()) == [b"INBOX"]
+        assert list(newer.account.folders()) == [b"INBOX"]
         newer.close()
 
     assert colours(path) == [("red",)]
@@ -286,12 +286,12 @@ def test_a_newer_catalog_is_refused(path: Path, catalog: SqlCatalog) -> None:
 
 def test_threads_write_and_read_at_once(catalog: SqlCatalog) -> None:
     apply(catalog, INBOX, FIRST, *map(stored, range(1, 500)))
-    ledger = catalog.ledger()
+    ledger = catalog.ledger
 
     def work(thread: int) -> int:
         for number in range(20):
             ledger.begin(f"{thread}-{number}", AT)
-        return sum(1 for _ in catalog.placements())
+        return sum(1 for _ in catalog.messages.placements())
 
     with ThreadPoolExecutor(6) as threads:
         assert list(threads.map(work, range(6))) == [499] * 6
@@ -306,7 +306,7 @@ catalog = SqlCatalog(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.read()
 for number in range(25):
-    catalog.ledger().begin(f"{sys.argv[2]}-{number}", "now")
+    catalog.ledger.begin(f"{sys.argv[2]}-{number}", "now")
 catalog.close()
 """
 
@@ -331,7 +331,7 @@ def test_processes_create_and_write_it_at_once(path: Path, catalog: SqlCatalog) 
         child.stdout.close()
 
     assert [child.wait(60) for child in children] == [0] * 4
-    assert len(catalog.ledger().runs()) == 100
+    assert len(catalog.ledger.runs()) == 100
 
 
 def forked(work: Callable[[], None]) -> int | None:
@@ -350,13 +350,13 @@ def test_a_forked_child_opens_it_anew(catalog: SqlCatalog) -> None:
 
     assert forked(child) == 0
     apply(catalog, stored(2))
-    assert catalog.known(1) == {1: SEEN, 2: SEEN}
+    assert catalog.messages.known(1) == {1: SEEN, 2: SEEN}
 
 
 def test_a_child_forked_before_the_first_use(catalog: SqlCatalog) -> None:
     assert forked(lambda: apply(catalog, INBOX)) == 0
 
-    assert list(catalog.folders()) == [b"INBOX"]
+    assert list(catalog.account.folders()) == [b"INBOX"]
 
 
 KILL_AT_STATEMENT = """
@@ -403,7 +403,7 @@ def test_killed_at_any_statement_it_is_before_or_after(tmp_path: Path) -> None:
         child = [sys.executable, "-c", KILL_AT_STATEMENT, str(path), str(len(exits) + 1)]
         exits.append(subprocess.run(child, check=False).returncode)
 
-        state = (catalog.last_segment()[0], catalog.known(1), len(catalog.quarantined()))
+        state = (catalog.last_segment()[0], catalog.messages.known(1), len(catalog.account.quarantined()))
         catalog.close()
         assert state == (after if exits[-1] == 0 else before)
 
@@ -431,10 +431,10 @@ def test_a_catalog_rebuilt_from_the_journal_is_the_same(tmp_path: Path) -> None:
     print(f"rebuilt in {time.perf_counter() - began:.2f} s")
 
     began = time.perf_counter()
-    assert list(rebuilt.placements()) == list(catalog.placements())
+    assert list(rebuilt.messages.placements()) == list(catalog.messages.placements())
     print(f"100,000 placements read in {time.perf_counter() - began:.2f} s")
     assert rebuilt.last_segment() == catalog.last_segment()
-    assert rebuilt.known(1) == catalog.known(1)
-    assert rebuilt.tallies("R1") == catalog.tallies("R1")
+    assert rebuilt.messages.known(1) == catalog.messages.known(1)
+    assert rebuilt.account.tallies("R1") == catalog.account.tallies("R1")
     catalog.close()
     rebuilt.close()

@@ -1,7 +1,9 @@
 """A catalog in an SQLite file, over SQLAlchemy Core. docs/formats.md specifies the tables.
 
 place           where a catalog is: opened, made again, copied, put aside
-catalog         the adapter
+catalog         the adapter: which segments are applied
+account         whose account it is, its folders and their epochs
+messages        the messages of all folders, and the packs that hold them
 database        the file: private, local, durable at every commit, its troubles in our errors
 schema          the tables
 migrations      how an older catalog becomes a newer one

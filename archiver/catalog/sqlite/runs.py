@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.schema import RUN, STEP
+from archiver.catalog.sqlite.schema import RUN, SEGMENT, STEP
 
 
 class SqlRunLedger:
@@ -16,6 +16,11 @@ class SqlRunLedger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def begun_by(self) -> str | None:
+        """The run that began the archive; None when new."""
+        with self._database.reading() as connection:
+            return connection.scalar(select(SEGMENT.c.run).where(SEGMENT.c.number == 1))
 
     def begin(self, run: str, at: str) -> None:
         """A run begins; what is recorded of it stays if it did before."""

@@ -8,18 +8,18 @@ and only those that are shown are read whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Row, Select, and_, exists, func, not_, or_, select, tuple_
 
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import IS_PRESENT, PLACE, FlagSets, of_messages, placement
+from archiver.catalog.sqlite.reading import IS_PRESENT, PLACE, FlagSets, of_messages, parts, placement
 from archiver.catalog.sqlite.schema import EPOCH, FOLDER, HEADER, MESSAGE
 from archiver.facts.query import Found, Query, Unindexed
 from archiver.facts.replica import MessageKey
 from archiver.mail.headers import folded
-from archiver.mail.model import Headers
+from archiver.mail.model import Digest, Headers
 
 _HEADERS = (HEADER.c.sender, HEADER.c.recipients, HEADER.c.subject, HEADER.c.sent)
 _SYSTEM_FLAGS = frozenset({"answered", "flagged", "deleted", "seen", "draft"})
@@ -30,6 +30,16 @@ class SqlMessageIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def headers(self, digests: Collection[Digest]) -> Mapping[Digest, Headers]:
+        """What is known of the headers of these octets."""
+        rows = select(HEADER.c.digest, *_HEADERS)
+        with self._database.reading() as connection:
+            return {
+                digest: Headers(*texts)
+                for part in parts(HEADER.c.digest, digests)
+                for digest, *texts in connection.execute(rows.where(part))
+            }
 
     def find(self, query: Query) -> Sequence[Found]:
         """The newest messages that are what `query` asks for, by when they arrived."""

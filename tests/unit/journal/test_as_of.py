@@ -70,12 +70,12 @@ def test_a_moment_is_up_to_its_second(journal: FileJournal, then: Then) -> None:
         of(9, FlagsFact(1, 1, frozenset({"\\Flagged"}), ""), VanishedFact(1, (2,), "")),
         of(10, replace(stored(2), matched="returned"), WORK, OF_WORK, stored(7, epoch=2)),
     )
-    assert then(at(8)).known(1) == {1: stored(1).message.flags, 2: stored(2).message.flags}
-    assert then("2026-11-20T08:59:59Z").known(1).keys() == {1, 2}
-    assert then(at(9)).known(1) == {1: frozenset({"\\Flagged"})}
-    assert then(at(10)).known(1).keys() == {1, 2}
-    assert then(None).folders().keys() == {b"INBOX", WORK.raw}
-    assert then(at(9)).folders().keys() == {b"INBOX"}
+    assert then(at(8)).messages.known(1) == {1: stored(1).message.flags, 2: stored(2).message.flags}
+    assert then("2026-11-20T08:59:59Z").messages.known(1).keys() == {1, 2}
+    assert then(at(9)).messages.known(1) == {1: frozenset({"\\Flagged"})}
+    assert then(at(10)).messages.known(1).keys() == {1, 2}
+    assert then(None).account.folders().keys() == {b"INBOX", WORK.raw}
+    assert then(at(9)).account.folders().keys() == {b"INBOX"}
 
 
 def test_connections_record_side_by_side(journal: FileJournal, then: Then) -> None:
@@ -86,7 +86,7 @@ def test_connections_record_side_by_side(journal: FileJournal, then: Then) -> No
         of(10, stored(1), stored(2)),
         of(9, stored(7, epoch=2)),
     )
-    assert (then(at(9)).known(1), then(at(9)).known(2).keys()) == ({}, {7})
+    assert (then(at(9)).messages.known(1), then(at(9)).messages.known(2).keys()) == ({}, {7})
 
 
 def test_a_clock_that_was_put_back(journal: FileJournal, then: Then) -> None:
@@ -94,16 +94,16 @@ def test_a_clock_that_was_put_back(journal: FileJournal, then: Then) -> None:
     write(
         journal, of(8, ARCHIVE), of(12, INBOX, FIRST, stored(1)), of(9, stored(2), FlagsFact(1, 1, frozenset(), ""))
     )
-    assert then(at(9)).epochs() == {}
-    assert list(then(at(9)).placements()) == []
-    assert then(at(12)).known(1) == {1: frozenset(), 2: stored(2).message.flags}
+    assert then(at(9)).account.epochs() == {}
+    assert list(then(at(9)).messages.placements()) == []
+    assert then(at(12)).messages.known(1) == {1: frozenset(), 2: stored(2).message.flags}
 
 
 def test_an_epoch_that_ended_later(journal: FileJournal, then: Then) -> None:
     again = EpochFact(3, 1, 8, 1, "uidvalidity", "")
     write(journal, of(8, ARCHIVE, INBOX, FIRST, stored(1)), of(9, again, stored(5, epoch=3)))
-    assert [(each.uid, each.present) for each in then(at(8)).placements()] == [(1, True)]
-    assert [(each.uid, each.present) for each in then(at(9)).placements()] == [(1, False), (5, True)]
+    assert [(each.uid, each.present) for each in then(at(8)).messages.placements()] == [(1, True)]
+    assert [(each.uid, each.present) for each in then(at(9)).messages.placements()] == [(1, False), (5, True)]
 
 
 def test_before_the_archive_began(journal: FileJournal, then: Then) -> None:
@@ -122,13 +122,13 @@ def test_a_placeholder_whose_message_came_later(tmp_path: Path) -> None:
     catalog = SqlCatalog(tmp_path / "now.sqlite")
     folder = FolderFact(1, b"INBOX", ("INBOX",), "/", "", frozenset(), False, True, at(8))
     apply(catalog, folder, FIRST, stored(1), stored(2), stored(3))
-    places = {each.uid: each for each in catalog.placements()}
+    places = {each.uid: each for each in catalog.messages.placements()}
     was = [
         places[1],  # as it is now
         altered(places[2], digest=places[3].digest, flags=frozenset({"\\Draft"})),  # now the octets of another one
         altered(places[3], digest=Digest("0" * 64)),  # now nowhere else
     ]
-    assert places_now(catalog, [Outgoing(1, each) for each in was]) == {
+    assert places_now(catalog.messages, [Outgoing(1, each) for each in was]) == {
         (1, 1): places[1],
         (1, 2): places[3],
         (1, 3): was[2],

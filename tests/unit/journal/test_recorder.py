@@ -37,11 +37,11 @@ def test_a_link_that_fills_the_batch_hides_no_failure_of_the_others(
     spoilt = replace(body_of(OCTETS[2]), octets=None, spool=spool)
     monkeypatch.setattr("archiver.journal.recorder.BATCH_MESSAGES", 2)
 
-    batch = Batch(archive.recorder, archive.open(), archive.catalog, lambda _: None)
+    batch = Batch(archive.recorder, archive.open(), archive.catalog.messages, lambda _: None)
     batch.stored(stored(2), placement_of(OCTETS[2], 2), spoilt)
     with pytest.raises(IntegrityError, match="damaged disk"):
         batch.linked(stored(1), twin, twin)
     batch.abandon()
 
-    assert list(archive.catalog.placements(1)) == []
+    assert list(archive.catalog.messages.placements(1)) == []
     archive.catalog.close()

@@ -333,7 +333,7 @@ class TestDamage:
         self, archive: RecordedPacks, bucket: MemoryBucket, messages: list[tuple[Placement, bytes]]
     ) -> None:
         one, two = (place.digest for place, _ in messages[:2])
-        frames = archive.catalog.frames([one, two])
+        frames = archive.catalog.messages.frames([one, two])
         (pack,) = {frame.pack for frame in frames.values()}
         wrong = (one, frames[two].offset, frames[two].length)
         archive.recorder.write([PackedFact(pack, 5000, (wrong,))])
@@ -344,7 +344,7 @@ class TestDamage:
     ) -> None:
         (pack,) = keys(bucket)
         place = messages[0][0]
-        frame = archive.catalog.frames([place.digest])[place.digest]
+        frame = archive.catalog.messages.frames([place.digest])[place.digest]
         expected = f"s3://memory/{pack} octets 24-{24 + frame.length - 1}"
         assert archive.open().display_path(place) == expected
 
@@ -368,8 +368,8 @@ class TestAudit:
     def audit(
         self, archive: RecordedPacks, messages: list[tuple[Placement, bytes]], *, reads: bool
     ) -> list[Audited]:
-        frames = archive.catalog.frames([place.digest for place, _ in messages])
-        rows = RowsOf([place for place, _ in messages], dict(frames), dict(archive.catalog.packs()))
+        frames = archive.catalog.messages.frames([place.digest for place, _ in messages])
+        rows = RowsOf([place for place, _ in messages], dict(frames), dict(archive.catalog.messages.packs()))
         return list(archive.open().audit(rows, lambda _: reads))
 
     def faults(self, audited: list[Audited]) -> dict[int, str]:
@@ -399,7 +399,7 @@ class TestAudit:
     def test_a_missing_pack(
         self, archive: RecordedPacks, bucket: MemoryBucket, messages: list[tuple[Placement, bytes]]
     ) -> None:
-        frame = archive.catalog.frames([messages[40][0].digest])[messages[40][0].digest]
+        frame = archive.catalog.messages.frames([messages[40][0].digest])[messages[40][0].digest]
         del bucket.objects[pack_key(frame.pack)]
         for reads in (True, False):
             audited = self.audit(archive, messages, reads=reads)
@@ -409,7 +409,7 @@ class TestAudit:
     def test_a_truncated_pack(
         self, archive: RecordedPacks, bucket: MemoryBucket, messages: list[tuple[Placement, bytes]]
     ) -> None:
-        frames = archive.catalog.frames([place.digest for place, _ in messages])
+        frames = archive.catalog.messages.frames([place.digest for place, _ in messages])
         cut = frames[messages[45][0].digest]
         octets, modified = bucket.objects[pack_key(cut.pack)]
         bucket.objects[pack_key(cut.pack)] = (octets[: cut.offset + TAIL_OCTETS], modified)
@@ -422,7 +422,7 @@ class TestAudit:
     def test_a_flipped_octet_of_a_message(
         self, archive: RecordedPacks, bucket: MemoryBucket, messages: list[tuple[Placement, bytes]]
     ) -> None:
-        frame = archive.catalog.frames([messages[40][0].digest])[messages[40][0].digest]
+        frame = archive.catalog.messages.frames([messages[40][0].digest])[messages[40][0].digest]
         flip(bucket, pack_key(frame.pack), at=frame.offset + frame.length // 2)
         audited = self.audit(archive, messages, reads=True)
         assert (self.faults(audited), self.beside(audited)) == ({41: "damaged"}, [])
@@ -447,7 +447,7 @@ class TestAudit:
         for key, digest in extra.items():
             bucket.create(key, b"extra", digest, "message")
         audited = self.audit(archive, messages, reads=False)
-        known = {pack_key(pack) for pack, _ in archive.catalog.packs()}
+        known = {pack_key(pack) for pack, _ in archive.catalog.messages.packs()}
         (orphan,) = set(keys(bucket)) - known - set(extra)
         assert self.faults(audited) == {}
         assert {path for _, path in self.beside(audited)} == {f"s3://memory/{key}" for key in (orphan, *extra)}
@@ -476,7 +476,7 @@ class TestAfterACrash:
         self.crashed(archive, lost)
         there = set(bucket.objects)
         store = archive.open()
-        assert list(store.recover(archive.catalog)) == []
+        assert list(store.recover(archive.catalog.messages)) == []
         bucket.requests.clear()
         put(store, *lost[::-1])
         assert set(bucket.objects) == there
@@ -490,9 +490,9 @@ class TestAfterACrash:
         lost = small(10)
         self.crashed(archive, lost)
         store = archive.open()
-        store.recover(archive.catalog)
+        store.recover(archive.catalog.messages)
         put(store, *lost[:4], *small(2, first=11))
-        assert set(archive.catalog.frames([place.digest for place, _ in lost])) == {
+        assert set(archive.catalog.messages.frames([place.digest for place, _ in lost])) == {
             place.digest for place, _ in lost[:4]
         }
         assert [read(archive.open(), place) for place, _ in lost[:4]] == [octets for _, octets in lost[:4]]
@@ -506,7 +506,7 @@ class TestAfterACrash:
         (orphan,) = set(bucket.objects) - before
         flip(bucket, orphan, at=500)
         store = archive.open()
-        store.recover(archive.catalog)
+        store.recover(archive.catalog.messages)
         put(store, *lost)
         assert [read(archive.open(), place) for place, _ in lost] == [octets for _, octets in lost]
         assert len(bucket.objects) == 3
@@ -528,7 +528,7 @@ class TestAfterACrash:
             bucket.objects[pack_key(Digest(hashlib.sha256(left).hexdigest()))] = (left, modified)
         bucket.objects["packs/notes.txt"] = (b"mine", modified)
         store = archive.open()
-        store.recover(archive.catalog)
+        store.recover(archive.catalog.messages)
         put(store, *small(1, first=77), *lost)
         assert [read(archive.open(), place) for place, _ in lost] == [octets for _, octets in lost]
 

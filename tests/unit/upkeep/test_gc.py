@@ -85,7 +85,7 @@ def key_of(uid: int) -> str:
 
 
 def unrecorded_pack(archive: RecordedPacks, bucket: MemoryBucket) -> str:
-    known = {pack_key(pack) for pack, _ in archive.catalog.packs()}
+    known = {pack_key(pack) for pack, _ in archive.catalog.messages.packs()}
     (key,) = {key for key in bucket.objects if key.startswith(PACKS)} - known
     return key
 
@@ -134,7 +134,7 @@ def test_what_any_segment_named_stays_although_no_row_is_left(archive: RecordedP
     """A row was overwritten, a message packed again: as of a past date both are still asked for."""
     other = body_of(b"Subject: other\r\n\r\n")
     archive.recorder.write([altered(stored(3), digest=other.digest, size=other.size)])
-    (pack,) = [pack for pack, _ in archive.catalog.packs()]
+    (pack,) = [pack for pack, _ in archive.catalog.messages.packs()]
     batch = archive.open().rewrite_batch([placement_of(OCTETS[1], 1)])
     batch.put(placement_of(OCTETS[1], 1), body_of(OCTETS[1]))
     batch.commit()
@@ -142,7 +142,7 @@ def test_what_any_segment_named_stays_although_no_row_is_left(archive: RecordedP
     collect(archive, delete=True)
     assert key_of(3) in bucket.objects
     assert pack_key(pack) in bucket.objects
-    assert len(list(archive.catalog.packs())) == 2
+    assert len(list(archive.catalog.messages.packs())) == 2
 
 
 def test_what_an_object_lock_keeps_is_listed_and_the_rest_goes(
@@ -165,7 +165,7 @@ def test_what_an_object_lock_keeps_is_listed_and_the_rest_goes(
     ]
     assert result.octets == sum(each.size for each in result.garbage if each.kept is None) > 0
     assert [key for key in bucket.objects if key.startswith(PACKS)] == [
-        pack_key(pack) for pack, _ in archive.catalog.packs()
+        pack_key(pack) for pack, _ in archive.catalog.messages.packs()
     ]
 
 

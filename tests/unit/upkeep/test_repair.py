@@ -58,7 +58,7 @@ def archive(bucket: MemoryBucket, tmp_path: Path) -> Iterator[RecordedPacks]:
             *map(stored, OCTETS),
         ]
     )
-    places = list(archive.catalog.placements())
+    places = list(archive.catalog.messages.placements())
     for first in (0, 10, 20, 30):
         batch = archive.open(below=0 if first == 30 else 1 << 20).batch()
         for place in places[first : first + 10]:
@@ -92,7 +92,7 @@ def repair(
 
 
 def faults(archive: RecordedPacks) -> list[int]:
-    audited = archive.open().audit(archive.catalog, every)
+    audited = archive.open().audit(archive.catalog.messages, every)
     return [each.placement.uid if isinstance(each, Looked) else 0 for each in audited if faulty(each)]
 
 
@@ -103,7 +103,7 @@ def faulty(each: object) -> bool:
 def pack_of(archive: RecordedPacks, uid: int) -> tuple[str, int]:
     """The key of the message's pack, and the offset of its frame there."""
     digest = body_of(OCTETS[uid]).digest
-    frame = archive.catalog.frames([digest])[digest]
+    frame = archive.catalog.messages.frames([digest])[digest]
     return pack_key(frame.pack), frame.offset
 
 

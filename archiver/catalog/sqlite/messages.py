@@ -1,0 +1,97 @@
+"""The messages of an archive: where they are, what is recorded of them, and the packs that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from sqlalchemy import select
+
+from archiver.catalog.sqlite.database import Database
+from archiver.catalog.sqlite.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
+from archiver.catalog.sqlite.schema import EPOCH, FRAME, MESSAGE, PACK
+from archiver.mail.model import Attributes, Digest, Flags, Frame, Placement
+
+_PLACED = of_messages(*PLACE)
+_BY_DIGEST = _PLACED.order_by(MESSAGE.c.digest, MESSAGE.c.epoch, MESSAGE.c.uid)
+
+
+class SqlMessages:
+    """Implements `archiver.catalog.port.CatalogMessages`; each call is a transaction of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def known(self, epoch: int) -> dict[int, Flags]:
+        """The present messages of an epoch: uid → flags. Equal sets of flags are one object."""
+        sets = FlagSets()
+        present = of_messages(MESSAGE.c.uid, MESSAGE.c.flags).where(MESSAGE.c.epoch == epoch, IS_PRESENT)
+        with self._database.reading() as connection:
+            return {uid: sets[flags] for uid, flags in connection.execute(present, execution_options=STREAM)}
+
+    def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
+        """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch.
+
+        `uids` keeps to those of them that are there. The state at the first item holds to the last, whatever is
+        applied meanwhile.
+        """
+        sets = FlagSets()
+        with self._database.reading() as connection:
+            every = select(EPOCH.c.number).order_by(EPOCH.c.number)
+            for number in [epoch] if epoch is not None else connection.scalars(every).all():
+                rows = _PLACED.where(MESSAGE.c.epoch == number).order_by(MESSAGE.c.uid)
+                asked = [rows] if uids is None else [rows.where(part) for part in parts(MESSAGE.c.uid, uids)]
+                for statement in asked:
+                    for row in connection.execute(statement, execution_options=STREAM):
+                        yield placement(row, sets)
+
+    def by_digest(self) -> Iterator[Placement]:
+        """All messages of all epochs, present and vanished, ordered by their digests. As of `placements`, the state
+        at the first item holds to the last."""
+        sets = FlagSets()
+        with self._database.reading() as connection:
+            for row in connection.execute(_BY_DIGEST, execution_options=STREAM):
+                yield placement(row, sets)
+
+    def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
+        """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, vanished ones too."""
+        return {each.uid: each.message.attributes for each in self.placements(epoch, uids=uids)}
+
+    def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
+        """Committed places of equal octets that arrived at the same second, by (digest, arrived). Present ones are
+        preferred."""
+        sets = FlagSets()
+        found: dict[tuple[Digest, int], Placement] = {}
+        with self._database.reading() as connection:
+            for part in parts(MESSAGE.c.digest, digests):
+                for row in connection.execute(_PLACED.where(part)):
+                    twin = placement(row, sets)
+                    key = (twin.digest, twin.arrived)
+                    if key not in found or (twin.present and not found[key].present):
+                        found[key] = twin
+        return found
+
+    def candidates(self, sizes: Collection[int]) -> Sequence[Placement]:
+        """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
+        sets = FlagSets()
+        with self._database.reading() as connection:
+            return [
+                placement(row, sets)
+                for part in parts(MESSAGE.c.server_size, sizes)
+                for row in connection.execute(_PLACED.where(part))
+            ]
+
+    def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
+        """Where those of these messages that lie in packs do so."""
+        columns = (FRAME.c.digest, FRAME.c.pack, FRAME.c.offset, FRAME.c.length)
+        with self._database.reading() as connection:
+            return {
+                digest: Frame(pack, offset, length)
+                for part in parts(FRAME.c.digest, digests)
+                for digest, pack, offset, length in connection.execute(select(*columns).where(part))
+            }
+
+    def packs(self) -> Iterator[tuple[Digest, int]]:
+        """Digest and size of every pack, by digest. As of `placements`, the state at the first item holds."""
+        every = select(PACK.c.digest, PACK.c.size).order_by(PACK.c.digest)
+        with self._database.reading() as connection:
+            yield from map(tuple, connection.execute(every, execution_options=STREAM))
