@@ -1,6 +1,6 @@
-"""Luigi, imported so that a luigi.cfg that happens to be in the current folder is ignored.
+"""Luigi, imported so that a luigi.cfg that happens to be in the current directory is ignored.
 
-Luigi reads `luigi.cfg` from the current folder when it is imported. Some settings would make a run hang, others
+Luigi reads `luigi.cfg` from the current directory when it is imported. Some settings would make a run hang, others
 would confirm deletions. Deliberate configuration is still read: LUIGI_CONFIG_PATH and /etc/luigi. Under the `luigi`
 command itself nothing is changed.
 """
@@ -16,10 +16,10 @@ from pathlib import Path
 
 @contextmanager
 def _elsewhere() -> Iterator[None]:
-    """In a folder of ours."""
+    """Change to this package's directory for a moment."""
     try:
         here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:  # a folder that cannot be read, or is no longer there, holds no settings
+    except OSError:  # a directory that cannot be read, or no longer exists, has no settings
         yield
         return
     if chosen := os.environ.get("LUIGI_CONFIG_PATH"):

@@ -63,8 +63,8 @@ _LUIGI = {
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to run. `steps`: "run" (replay too, where there is a destination), "archive" or "replay"; `retry`: "due",
-    "all" or "accept"; `destination_is`: what a person says of one that is not known; `workers`: accounts side by
-    side; `as_of`: replay the folders as they stood then (UTC, ISO 8601)."""
+    "all" or "accept"; `destination_is`: what the user says about an unknown destination; `workers`: accounts at the
+    same time; `as_of`: replay the folders as they were then (UTC, ISO 8601)."""
 
     run_id: str | None = None
     workers: int = 1
@@ -113,7 +113,7 @@ class _Attempt:
 
 
 def run_accounts(accounts: Sequence[Settings], options: Options, listener: Listener) -> list[AccountOutcome[Run]]:
-    """Archive accounts, `options.workers` side by side, and say how each ended. Never raises for an account's
+    """Run accounts, `options.workers` at the same time, and return how each ended. Never raises for an account's
     failure; after a signal, accounts that have not begun end with its exit code."""
     configure_luigi()
     _tune_collector()
@@ -155,7 +155,7 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
 
 
 def _ended(attempt: _Attempt, listener: Listener) -> AccountOutcome[Run]:
-    """How an account's run ended. One of which nothing is known was killed together with its worker."""
+    """How an account's run ended. If nothing is known, it was killed together with its worker."""
     if attempt.exit_code is not None:
         return attempt.outcome(attempt.exit_code)
     attempt.message = "the worker process died unexpectedly; run again to resume"
@@ -163,7 +163,7 @@ def _ended(attempt: _Attempt, listener: Listener) -> AccountOutcome[Run]:
     return attempt.outcome(1)
 
 
-@cache  # what is garbage when it is frozen is never collected: once, when there is little
+@cache  # garbage that is frozen is never collected, so freeze only once, while there is little
 def _tune_collector() -> None:
     """A batch holds thousands of small values: collecting all modules each time would cost a tenth of a run."""
     gc.freeze()
@@ -171,15 +171,15 @@ def _tune_collector() -> None:
 
 
 def configure_luigi() -> None:
-    """Luigi's few settings, in code: users never write a luigi.cfg. Of one that a person chose on purpose
-    ([resources]) nothing changes what a task does."""
+    """Set Luigi's few settings in code: users never need a luigi.cfg. A luigi.cfg that the user chose deliberately
+    ([resources]) cannot change what a task does."""
     config = luigi.configuration.get_config()
     for task in _tasks(AccountTask):
         config.remove_section(task.get_task_family())
     for section, values in _LUIGI.items():
         for name, value in values.items():
             config.set(section, name, value)
-    # Luigi tells of failures by traceback; ours are one line, and unexpected ones are printed by the engine.
+    # Luigi logs failures as tracebacks; ours are one line, and the engine prints unexpected ones.
     logging.getLogger("luigi").setLevel(logging.CRITICAL)
     logging.getLogger("luigi-interface").setLevel(logging.CRITICAL)
 
@@ -191,8 +191,8 @@ def _tasks(task: Any) -> Iterator[Any]:
 
 
 def _kept_apart(accounts: Sequence[Settings], options: Options) -> Sequence[Settings]:
-    """The accounts without those that would fill one mailbox together without consent. Those fail here, before
-    anything is touched."""
+    """The accounts without those that would fill the same mailbox without the user's consent. Those fail here,
+    before anything is changed."""
     if options.steps == "archive":
         return accounts
     sharing = sharing_among(accounts)
@@ -283,8 +283,8 @@ def _build(
 
 
 def _task(attempt: _Attempt, options: Options, accounts: Sequence[Settings]) -> AccountTask:
-    """The top of the account's graph. A step finds the files beside the account's own; of `accounts`, which are the
-    command's, it is given the others."""
+    """The top of the account's graph. A step finds the account files in the same directory itself; of `accounts`,
+    those of the command, it gets the others."""
     given = {
         "config": str(attempt.settings.file),
         "run_id": attempt.run_id,
@@ -307,14 +307,14 @@ def _task(attempt: _Attempt, options: Options, accounts: Sequence[Settings]) -> 
 
 
 def _elsewhere(settings: Settings, accounts: Sequence[Settings]) -> tuple[str, ...]:
-    """Files of the command's accounts in other folders, where somebody has to ask them before mail is deleted."""
+    """Account files of the command in other directories, which must be checked before mail is deleted."""
     if settings.replay.vanished == "keep":
         return ()
     return tuple(str(each.file) for each in accounts if each.file.parent != settings.file.parent)
 
 
 def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
-    """Whether the account can be begun. Its lock is held from here to the run's end."""
+    """Whether the account can be begun. Its lock is held from here until the run's end."""
     try:
         STOP.check()
         make_archive(attempt.settings, task.begin)
@@ -328,7 +328,7 @@ def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
 
 
 def _already_done(attempt: _Attempt, step: str) -> None:
-    """The same run id again: what was done before is not done again, so its report says how it ended."""
+    """A run id that was used before: nothing is done again, so the report of that run says how it ended."""
     try:
         with open_archive(attempt.settings) as archive:
             ledger = archive.catalog.ledger
@@ -341,7 +341,7 @@ def _already_done(attempt: _Attempt, step: str) -> None:
 
 
 def _run_id(settings: Settings, options: Options) -> str:
-    """The run's name: the one that was given, else a new one that this archive does not know."""
+    """The run's name: the given one, or a new one that is unused in this archive."""
     if options.run_id:
         return options.run_id
     name = new_run_id()

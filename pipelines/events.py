@@ -40,7 +40,7 @@ class Began:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """An account's step failed: the line for people, and the exit code. `trace` is the end of the traceback of an
-    unexpected error; `again`: in so many seconds another attempt may succeed."""
+    unexpected error; `again`: in how many seconds another attempt may succeed."""
 
     message: str
     exit_code: int
@@ -50,7 +50,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a step is about to fetch, estimated before any folder is opened; octets 0: unknown."""
+    """What a step is about to fetch, estimated before any folder is opened; 0 octets: unknown."""
 
     messages: int
     octets: int

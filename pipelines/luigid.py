@@ -1,4 +1,4 @@
-"""Whether a luigid answers, before any account waits for it."""
+"""Checks that a luigid answers, before any account waits for it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ _PATIENCE_SECONDS = 5.0
 
 
 class SchedulerUnreachable(ArchiverError):
-    """The luigid that was asked for does not answer, or something else does."""
+    """The requested luigid does not answer, or something else does."""
 
     exit_code = 5
     what_next = "start luigid, correct --scheduler-url, or leave it out to run without one"
 
 
 def require_luigid(url: str) -> None:
-    """
+    """Check that a luigid answers at this address.
+
     Raises:
         ConfigError: this is not an address.
         SchedulerUnreachable: no luigid answers there within seconds.

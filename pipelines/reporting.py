@@ -1,4 +1,4 @@
-"""A run's end: its report is written from the ledger, whether it went well or not."""
+"""Writes a run's report from the ledger at its end, whether it succeeded or not."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ def end_run(
     include_vanished: bool = False,
     as_of: str | None = None,
 ) -> None:
-    """Write the run's row and its report; called again, it writes them again. Where there is no archive, it
-    cannot be written, or it is not ours, there is no report: the error itself says why. `step` is the one that the
-    error stopped; `with_destination`: the run was to replay, too; `include_vanished`: also what is gone from the
-    source; `as_of`: it was to replay the folders as they stood then."""
+    """Write the run's row and its report; calling it again rewrites them. If there is no archive, or it cannot be
+    written or is another account's, there is no report: the error itself says why. `step` is the step that the
+    error stopped. `with_destination`: the run includes a replay; `include_vanished`: also of messages that are gone
+    from the source; `as_of`: of the folders as they were then."""
     if isinstance(error, Locked):
         return
     try:
         with open_archive(settings) as archive:
             refused = isinstance(error, (ConfigError, ArchiveMissing))
             if refused and archive.catalog.ledger.step_result(run_id, "archive") is None:
-                return  # it kept the run from doing anything
+                return  # the run did nothing
             report = report_of(
                 archive,
                 run_id,
@@ -105,7 +105,7 @@ def report_of(
     include_vanished: bool = False,
     as_of: str | None = None,
 ) -> RunReport:
-    """The run as the ledger has it now."""
+    """The report of the run, from the present state of the ledger."""
     settings, catalog = archive.settings, archive.catalog
     listing = catalog.ledger.step_result(run_id, "enumerate")
     listed = listing_from_json(listing) if listing else []
@@ -162,7 +162,7 @@ def report_of(
 
 
 def _plan(archive: Archive, listed: Sequence[Listed]) -> Plan:
-    """What the run had to do at the source, from what it listed there."""
+    """What the run had to do, from its listing of the source."""
     folders = archive.settings.folders
     return plan_run(
         listed,
@@ -183,7 +183,7 @@ def _unreached(
     tallies: Sequence[Tally],
     error: BaseException | None,
 ) -> dict[str, str]:
-    """The folders that could not be archived, and why: the server refused them, or the run ended before."""
+    """The folders that were not archived, and why: the server refused them, or the run ended before."""
     refused = refused_from_json(archive.catalog.ledger.step_result(run_id, "archive") or "{}")
     unreached = {each.folder.name: refused[each.folder.raw] for each in listed if each.folder.raw in refused}
     if error is not None:
@@ -205,7 +205,7 @@ def _judge(
         code = error.exit_code if isinstance(error, ArchiverError) else 1
     accepted = sum(each.accepted for each in quarantined)
     accepted += sum(each.accepted for each in (there.refused if there else ()))
-    # What is not there yet, and why, is among the failures.
+    # Messages that are not at the destination yet are among the failures.
     differing = sum(each["what"] != NOT_REPLAYED for each in (there.found.differences if there else ()))
     return judge(failures, accepted, code, differing)
 
@@ -214,18 +214,18 @@ def _judge(
 class _There:
     found: AtDestination
     refused: Sequence[Refused]
-    gone: Sequence[str]  # folders which the source no longer has and of which something was brought back
-    result: ReplayResult | None = None  # what the step left; None: it did not come to its end
+    gone: Sequence[str]  # folders that the source no longer has, from which messages were restored
+    result: ReplayResult | None = None  # the step's result; None if it was not completed
 
     @property
     def notices(self) -> list[Notice]:
-        """Of what was left to other accounts."""
+        """Notices about copies that were kept for other accounts."""
         left = self.result.left if self.result else ()
         return [Notice(each.folder, "shared", each.count, printable(each.text)) for each in left]
 
 
 def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _There | None:
-    """What the ledger says of the account's destination."""
+    """The state of the account's destination, from the ledger."""
     settings = archive.settings.destination
     if settings is None:
         return None
@@ -258,12 +258,12 @@ def _notices_there(archive: Archive, there: _There) -> list[Notice]:
 
 
 def _all_restored(tally: CopyTally) -> CopyTally:
-    """A folder that the source no longer has: nothing of it is present, so all that was sent was brought back."""
+    """The tally of a folder that the source no longer has: everything that was sent counts as restored."""
     return CopyTally(tally.folder, tally.name, 0, 0, 0, 0, tally.pending, tally.replayed + tally.restored)
 
 
 def _replay_failures(archive: Archive, there: _There, *, all_sent: bool) -> list[Failure]:
-    """What is not at the destination as it should be; `all_sent`: which is all that the archive has."""
+    """What is missing or wrong at the destination; `all_sent`: everything in the archive should be there."""
     failures, result = refusal_failures(there.refused) + twin_failures(there.found.losses), there.result
     if result is not None:
         tallies = there.found.tallies.values()
@@ -282,8 +282,8 @@ def _reason(error: BaseException) -> str:
 
 
 def write_report(path: Path, document: dict[str, Any]) -> Path:
-    """Write a report for programs, and beside it the page for people; durable on return. The page is the last to be
-    written, so one that is older than its report is not of it."""
+    """Write a report for programs, and next to it the page for people; durable on return. The page is written last,
+    so a page that is older than its report does not belong to it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     encoder = json.JSONEncoder(indent=1, ensure_ascii=False)
     _write(path, chain(encoder.iterencode(document), ["\n"]))
@@ -294,14 +294,14 @@ def write_report(path: Path, document: dict[str, Any]) -> Path:
 
 
 def write_page(report: Path, document: Mapping[str, Any]) -> Path:
-    """Write the page of a report beside it."""
+    """Write the page of a report next to it."""
     page = report.with_suffix(".html")
     _write(page, [render_html(document)])
     return page
 
 
 def _write(path: Path, text: Iterable[str]) -> None:
-    """Write a file, private and whole or not at all."""
+    """Write a private file, completely or not at all."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".report-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

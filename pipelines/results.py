@@ -1,4 +1,4 @@
-"""What a step leaves for later steps and for the report: JSON in the ledger of runs."""
+"""The results that a step leaves for later steps and for the report: JSON in the ledger of runs."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Stop:
     def _received(self, number: int, frame: FrameType | None) -> None:
         # NOTE: runs between any two steps of the main thread, so it must not wait for a lock.
         first, self.signal = self.signal is None, self.signal or number
-        # A terminal sends ^C to the workers too, and then it comes to them again from their parent.
+        # A terminal sends ^C to the workers, too, and then their parent sends it again.
         if os.getpid() == self._owner or not first:
             signal.signal(number, signal.SIG_DFL)
         cut_lines()
@@ -54,10 +54,11 @@ class Stop:
                 try:
                     os.kill(child.pid, number)
                 except ProcessLookupError:
-                    pass  # it has ended already
+                    pass  # it has already ended
 
     def check(self) -> None:
-        """
+        """Check for a signal.
+
         Raises:
             Interrupted: a signal was received.
         """
@@ -65,7 +66,7 @@ class Stop:
             raise Interrupted(self.signal)
 
     def control(self, progress: Progress = silent) -> RunControl:
-        """What a step is given: it can be stopped by a signal, and says to `progress` what it does."""
+        """The control of a step: a signal stops it, and it reports to `progress`."""
         return RunControl(self.check, self.pause, progress)
 
     def pause(self, seconds: float) -> None:
@@ -118,12 +119,12 @@ STOP = Stop()
 
 
 def end_with_parent(parent: int) -> None:
-    """A forked worker is asked to end when its parent dies, where the system can do that (Linux)."""
+    """Let a forked worker get SIGTERM when its parent dies, if the system can do that (Linux)."""
     if os.getpid() == parent:
         return
     try:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     except (OSError, AttributeError):
-        return  # another system: the account's lock still keeps a second run out
+        return  # another system: the account's lock still excludes a second run
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,7 +1,7 @@
 """The static graph of an account: EnumerateFolders, then ArchiveFolders, under ArchiveAccount.
 
-Luigi decides when, never how: each task opens the archive inside `run`, calls one function of the library,
-and marks a row. A message, a folder or a connection is never a task. Parameters never hold a secret.
+Luigi decides when, never how: each task opens the archive inside `run`, calls one function of the library, and
+completes its row. A message, a folder or a connection is never a task. Parameters never contain a secret.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ from pipelines.stop import STOP, end_with_parent
 from pipelines.targets import StepTarget
 
 _PARENT = os.getpid()
-_SHOW_SECONDS = 2.0  # with luigid every progress message is a request
+_SHOW_SECONDS = 2.0  # with luigid, every progress message is a request
 
 
 def new_run_id() -> str:
-    """A run's default name: when it begins, UTC."""
+    """A run's default name: its start time in UTC."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
@@ -70,28 +70,28 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     retry = luigi.ChoiceParameter(choices=["due", "all", "accept"], default="due", significant=False)
     new_source = luigi.BoolParameter(default=False, significant=False)
     new_archive = luigi.BoolParameter(
-        default=False, significant=False, description="begin an archive even where another one should be"
+        default=False, significant=False, description="begin an archive even if another one should exist"
     )
     replay = luigi.ChoiceParameter(
         choices=["no", "yes", "only"],
         default="no",
         significant=False,
-        description='whether the archive is replayed: "only" leaves the source alone',
+        description='whether the archive is replayed; "only" does not contact the source',
     )
     destination_is = luigi.ChoiceParameter(
         choices=["ask", "same", "new"],
         default="ask",
         significant=False,
-        description="what a destination is that is not known: the same mailbox as before, or a new one",
+        description="what an unknown destination is: the same mailbox as before, or a new one",
     )
     include_vanished = luigi.BoolParameter(default=False, significant=False)
     include_removed = luigi.BoolParameter(default=False, significant=False)
     confirm_deletions = luigi.BoolParameter(default=False, significant=False)
     as_of = luigi.OptionalStrParameter(
-        default=None, significant=False, description="replay the folders as they stood then (UTC, ISO 8601)"
+        default=None, significant=False, description="replay the folders as they were then (UTC, ISO 8601)"
     )
     beside = luigi.ListParameter(
-        default=(), significant=False, description="further account files whose mail is not deleted"
+        default=(), significant=False, description="other account files whose mail must not be deleted"
     )
 
     step = ""
@@ -106,12 +106,12 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
 
     @property
     def resources(self) -> dict[str, int]:
-        """Connections to the server, where Luigi's [resources] sets a limit for it ("imap:HOST")."""
+        """Connections to the server, if Luigi's [resources] sets a limit for it ("imap:HOST")."""
         return limited(self.settings.source)
 
     @property
     def begin(self) -> Begin:
-        """Whether an archive may be begun here. A replay alone has nothing to begin one with."""
+        """Whether an archive may be begun here. A replay by itself has nothing to begin one with."""
         if self.replay == "only":
             return "never"
         return "confirmed" if self.new_archive else "first"
@@ -130,7 +130,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         with writing(self.settings, self.run_id, self.begin) as opened:
             yield opened
 
-    def tell(self, event: Event | Expected) -> None:
+    def report_progress(self, event: Event | Expected) -> None:
         """Report progress to our own display and to Luigi's."""
         emit(self.settings.account, event)
         match event:
@@ -152,7 +152,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     _shown = 0.0
 
     def _show(self) -> None:
-        """In Luigi's web page. Both setters are None where no scheduler listens."""
+        """Update Luigi's web page. Both setters are None if there is no remote scheduler."""
         now = time.monotonic()
         total = max(self._expected, self._planned)
         if now < self._shown + _SHOW_SECONDS and self._done < total:
@@ -176,12 +176,12 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         )
 
     def complete_step(self, archive: Archive, result: str) -> None:
-        """The step is done; `result` is for those after it."""
+        """Mark the step as done; `result` is for later steps."""
         seconds = time.monotonic() - self._began
         archive.catalog.ledger.complete_step(self.run_id, self.step, result, utc_now(), seconds)
 
     def on_failure(self, exception: BaseException) -> Any:
-        """A failed run has a report too. Never raises: what is raised here would end the run of all accounts."""
+        """Write the report of a failed run. Never raises: an exception here would end the run of all accounts."""
         try:
             error = foreseen(exception)
             if isinstance(error, Throttled):
@@ -194,7 +194,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
 
     @property
     def name(self) -> str:
-        """The account's name; the account file's, where that cannot be read any more."""
+        """The account's name, or that of the account file if it can no longer be read."""
         try:
             return self.settings.account
         except Exception:
@@ -203,7 +203,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
 
 @AccountTask.event_handler(luigi.Event.BROKEN_TASK)  # type: ignore[untyped-decorator]
 def _broken(task: AccountTask, exception: BaseException) -> None:
-    """Whether a step is done could not be found out: it is not begun, and its account has failed."""
+    """It is unknown whether a step is done: the step is not begun, and its account has failed."""
     emit(task.name, failed(exception))
 
 
@@ -220,24 +220,29 @@ class EnumerateFolders(AccountTask):
             if (stranger := stranger_to(archive)) is not None and not self.new_source:
                 raise stranger
             archive.catalog.ledger.begin(self.run_id, utc_now())
-            tell = progress_of(account)
-            source = source_of(self.settings, archive.store.spool, control=STOP.control(tell))
+            progress = progress_of(account)
+            source = source_of(self.settings, archive.store.spool, control=STOP.control(progress))
             try:
                 listed = source.list_folders()
                 check = check_source(
-                    archive, source, listed, answer=self.destination_is, replays=self.replay != "no", progress=tell
+                    archive,
+                    source,
+                    listed,
+                    answer=self.destination_is,
+                    replays=self.replay != "no",
+                    progress=progress,
                 )
             finally:
                 source.close()
             confirm_identity(archive, recorder, new_source=self.new_source)
-            tell_beginning(archive, is_new=is_new)
+            report_beginning(archive, is_new=is_new)
             if check.distinct is not None:
                 recorder.write([DistinctFact(check.distinct, utc_now())])
             self.complete_step(archive, listing_to_json(listed, check.renewed))
 
 
 class ArchiveFolders(AccountTask):
-    """Fetch what is new, follow flags and what vanished, keep the books."""
+    """Fetch new messages, record changed flags and vanished messages, and the totals."""
 
     step = "archive"
 
@@ -247,21 +252,21 @@ class ArchiveFolders(AccountTask):
     def run(self) -> None:
         emit(self.settings.account, Began(self.step))
         with self.opened() as (archive, recorder):
-            # Also where this run listed the folders before, when the account file may have named somebody else.
+            # Checked again: a resumed run listed the folders when the account file may have named another account.
             confirm_identity(archive, recorder, new_source=False)
             ledger = archive.catalog.ledger
             listed = listing_from_json(ledger.step_result(self.run_id, EnumerateFolders.step) or "[]")
             is_settled = archive.is_settled
             archive.begin_work()
-            unrecorded = UnrecordedFiles() if is_settled else recover_store(archive, self.tell)
+            unrecorded = UnrecordedFiles() if is_settled else recover_store(archive, self.report_progress)
             retry: QuarantineRetry = "due" if self.retry == "due" else "all"
-            self.tell(expected_work(archive, listed, retry))
+            self.report_progress(expected_work(archive, listed, retry))
             refused = archive_listed(
                 archive,
                 recorder,
                 listed,
                 unrecorded,
-                control=STOP.control(self.tell),
+                control=STOP.control(self.report_progress),
                 retry=retry,
                 accept=self.retry == "accept",
             )
@@ -270,7 +275,7 @@ class ArchiveFolders(AccountTask):
 
 
 class ArchiveAccount(AccountTask):
-    """An account's archive brought up to date, and its report written."""
+    """Write the report after an account's archive was brought up to date."""
 
     step = "account"
 
@@ -284,16 +289,16 @@ class ArchiveAccount(AccountTask):
 
 
 class DestinationTask(AccountTask):
-    """A step that works at the destination."""
+    """A step that uses the destination."""
 
     @property
     def resources(self) -> dict[str, int]:
-        """Connections to the destination, where Luigi's [resources] sets a limit for it."""
+        """Connections to the destination, if Luigi's [resources] sets a limit for it."""
         return limited(destination_settings(self.settings))
 
 
 class ReplayFolders(DestinationTask):
-    """Bring the destination up to date with the archive. The source is not asked."""
+    """Bring the destination up to date with the archive. The source is not contacted."""
 
     step = "replay"
 
@@ -319,7 +324,7 @@ class ReplayFolders(DestinationTask):
                 archive,
                 recorder,
                 options,
-                control=STOP.control(self.tell),
+                control=STOP.control(self.report_progress),
             )
             self.complete_step(archive, replay_to_json(result))
 
@@ -338,7 +343,7 @@ class VerifyAccount(DestinationTask):
             check = verify_at_destination(
                 archive,
                 deep=False,
-                control=STOP.control(self.tell),
+                control=STOP.control(self.report_progress),
                 unlisted=self.include_vanished or self.as_of is not None,
                 all_sent=self.as_of is None,
             )
@@ -346,7 +351,7 @@ class VerifyAccount(DestinationTask):
 
 
 class MigrateAccount(ArchiveAccount):
-    """An account archived, replayed and compared with its destination; and the report of all that."""
+    """Write the report after an account was archived, replayed and compared with its destination."""
 
     step = "migration"
     replay = luigi.ChoiceParameter(choices=["yes", "only"], default="yes", significant=False)
@@ -355,27 +360,29 @@ class MigrateAccount(ArchiveAccount):
         return self.before(VerifyAccount)
 
 
-def tell_beginning(archive: Archive, *, is_new: bool) -> None:
-    """Say that an archive was begun, and note beside the account file which one is the account's."""
+def report_beginning(archive: Archive, *, is_new: bool) -> None:
+    """Report that an archive was begun, and write the note next to the account file that identifies it."""
     settings, identity = archive.settings, archive.catalog.account.identity()
     is_noted = identity is not None and leave_note(settings, identity)
     if is_new:
         text = f"began a new archive at {medium_of(settings).name}"
         if not is_noted and not settings.archive.must_exist:
-            text += f"; {note_file(settings)} cannot be written, so set [archive] must_exist = true now: or a run"
-            text += " begins another one when this one is missing"
+            text += (
+                f"; {note_file(settings)} cannot be written, so set [archive] must_exist = true now: otherwise a"
+            )
+            text += " run begins another archive when this one is missing"
         emit(settings.account, Important(text))
 
 
 def limited(server: ServerSettings) -> dict[str, int]:
-    """Connections to a server, where Luigi's [resources] sets a limit for it ("imap:HOST")."""
+    """Connections to a server, if Luigi's [resources] sets a limit for it ("imap:HOST")."""
     name = f"imap:{server.host}"
     is_limited = luigi.configuration.get_config().has_option("resources", name)
     return {name: server.connections} if is_limited else {}
 
 
 def expected_work(archive: Archive, listed: Sequence[Listed], retry: QuarantineRetry) -> Expected:
-    """About what the run will fetch."""
+    """An estimate of what the run will fetch."""
     settings, catalog = archive.settings, archive.catalog
     plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry=retry)
     known, epochs = catalog.account.folders(), catalog.account.epochs()

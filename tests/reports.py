@@ -11,7 +11,7 @@ COUNTS = (
     "vanished",
 )  # fmt: skip
 DELIVERY = ("replayed", "already_there", "refused", "removed", "pending", "verified", "differences")
-RETRY = "`archiver retry` tries again; `archiver retry --accept` takes what the server gives, or the loss"
+RETRY = "`archiver retry` tries again; `archiver retry --accept` accepts what the server sends, or the loss"
 HOSTILE = (
     '<script>alert(1)</script><img src=x onerror=alert(2)>"\'><b onclick="x">&lt;{{ 7 * 7 }}{% raw %}'
     "\u202egnp.exe\u2066\x1b[31m\x00\x07\r\n\ud800</td></table></style></title>`a`" + "W" * 10_000

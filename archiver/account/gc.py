@@ -10,9 +10,9 @@ from archiver.storage.bucket.keys import MESSAGES, digest_of_key
 from archiver.storage.bucket.pack_format import PACKS, pack_of_key
 from archiver.storage.bucket.port import Bucket
 from archiver.storage.named_digests import named_digests
-from archiver.upkeep.gc import GarbageResult, GarbageStep, Kind
+from archiver.upkeep.gc import GarbageKind, GarbageResult, GarbageStep
 
-KINDS = (Kind("messages", MESSAGES, digest_of_key, few=50), Kind("packs", PACKS, pack_of_key, few=5))
+KINDS = (GarbageKind("messages", MESSAGES, digest_of_key, few=50), GarbageKind("packs", PACKS, pack_of_key, few=5))
 
 
 def collect_garbage(

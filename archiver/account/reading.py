@@ -20,7 +20,7 @@ from archiver.storage.run_lock import reader_lock
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[str], None]
+Emit = Callable[[str], None]
 
 
 @contextmanager
@@ -80,8 +80,8 @@ def existing_archive(settings: Settings) -> Iterator[Archive]:
 
 
 @contextmanager
-def locked_for_reading(settings: Settings, run: str, tell: Tell) -> Iterator[None]:
-    """Keep writers on this machine out while the archive is looked at; `tell` is told where that cannot be done.
+def locked_for_reading(settings: Settings, run: str, emit: Emit) -> Iterator[None]:
+    """Keep writers on this machine out while the archive is read; `emit` gets a note if that is impossible.
 
     Raises:
         Locked: a run works on it.
@@ -94,12 +94,12 @@ def locked_for_reading(settings: Settings, run: str, tell: Tell) -> Iterator[Non
         return
     with reader_lock(path) as problem:
         if problem is not None:
-            tell(f"{problem}: no lock is held; what a run does meanwhile may look like damage")
+            emit(f"{problem}: no lock is held; what a run does meanwhile may look like damage")
         yield
 
 
 @contextmanager
-def looking(settings: Settings, run: str, tell: Tell) -> Iterator[tuple[Archive, Recorder]]:
+def looking(settings: Settings, run: str, emit: Emit) -> Iterator[tuple[Archive, Recorder]]:
     """The archive, caught up with its journal, for what only looks: nobody on this machine writes to it meanwhile,
     but other machines may, and nothing need be writable. The recorder is not to write.
 
@@ -107,7 +107,7 @@ def looking(settings: Settings, run: str, tell: Tell) -> Iterator[tuple[Archive,
         Locked: another run works on it here.
         ConfigError: there is no archive yet.
     """
-    with open_for_reading(settings) as archive, locked_for_reading(settings, run, tell):
+    with open_for_reading(settings) as archive, locked_for_reading(settings, run, emit):
         recorder = Recorder(archive.journal, archive.catalog, run)
         recorder.catch_up(archive.begin_work)
         yield archive, recorder

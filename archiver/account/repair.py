@@ -11,7 +11,7 @@ from archiver.control import RunControl
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Placement
 from archiver.upkeep.repair import RepairResult, RepairStep
-from archiver.upkeep.repair_sources import AtDestination, AtSource, Origin, OtherCopies
+from archiver.upkeep.repair_sources import FromArchive, FromDestination, FromSource, Origin
 
 
 def repair_archive(
@@ -49,10 +49,10 @@ def _origins(archive: Archive, stack: ExitStack, control: RunControl) -> list[Or
     source = stack.enter_context(closing(source_of(archive.settings, archive.spool, control=control, patient=True)))
     catalog = archive.catalog
     origins: list[Origin] = [
-        OtherCopies(archive.store, catalog.messages),
-        AtSource(source, catalog.account.folders().values(), catalog.account.epochs(), control.progress),
+        FromArchive(archive.store, catalog.messages),
+        FromSource(source, catalog.account.folders().values(), catalog.account.epochs(), control.progress),
     ]
     if (number := destination_number(archive)) is not None:
         connection = stack.enter_context(closing(destination_connection(archive, control, patient=True)))
-        origins.append(AtDestination(catalog.copies, number, connection.insist, control.progress))
+        origins.append(FromDestination(catalog.copies, number, connection.insist, control.progress))
     return origins

@@ -1,7 +1,7 @@
-"""What a run did. docs/formats.md specifies the JSON.
+"""The report of a run. docs/formats.md specifies the JSON.
 
 document    the report as a value
-verdict     whether all is well, in plain words
-units       a stored report read again, its numbers in words
+verdict     the result in plain words
+units       stored reports completed, and numbers as text
 page        the HTML page, complete in one file
 """

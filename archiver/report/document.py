@@ -1,8 +1,8 @@
-"""The report of a run: the ledger as a value, and as JSON.
+"""The report of a run as a value, and as JSON.
 
-It says for each folder an equation that must balance (on server = stored + excluded + quarantined; and at a
-destination: stored = replayed + already there + refused + removed + pending) and lists every message that is not
-where it should be. The exit code follows from the same numbers.
+Each folder has an equation that must hold (on server = stored + excluded + quarantined; and at a destination:
+stored = replayed + already there + refused + removed + pending), and every message that is not where it should be
+is listed. The exit code follows from the same numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORMAT = "archiver-report/1"
 Status = Literal["complete", "incomplete", "failed"]
 
 _AT_DESTINATION = ("replayed", "already_there", "refused", "removed", "pending", "restored")
-#: How the advice begins about a message whose loss was accepted.
+#: The beginning of the advice for a message whose loss was accepted.
 ACCEPTED = "a person accepted"
 
 _LINE = 10_000_000  # of UIDs in one entry
@@ -33,7 +33,7 @@ _LINE = 10_000_000  # of UIDs in one entry
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is not in the archive as it should be: where, why, and what can be done."""
+    """What is missing or wrong: where, why, and what to do about it."""
 
     folder: str | None
     uid: int | None
@@ -47,10 +47,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a person should know of a folder although nothing failed. `kind` is "window": the server probably shows
-    only a part of it, `count` messages; "renewed": it is about no folder, but all of the source's `count` folders
-    have a new UIDVALIDITY; "gone": the source no longer has it, and `count` of our copies stay; or
-    "shared": `count` copies in that folder of the destination stayed, because another account counts on them."""
+    """What the user should know about a folder although nothing failed. `kind` is "window": the server probably
+    shows only a part of it, `count` messages; "renewed": all `count` folders of the source have a new UIDVALIDITY
+    (`folder` is empty); "gone": the source no longer has it, and `count` of our copies stay; or "shared": `count`
+    copies in that folder of the destination stayed because another account counts on them."""
 
     folder: str
     kind: Literal["window", "renewed", "gone", "shared"]
@@ -60,7 +60,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """A server and the user there."""
+    """A server and the user name on it."""
 
     server: str
     user: str
@@ -68,8 +68,8 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class AtDestination:
-    """What became of the account at its destination: what was replayed by the folder's name, how many copies of
-    each were compared and how many differ, what the destination altered, and the differences as they are listed."""
+    """The account at its destination: `tallies` by folder name; how many copies of each were `verified` and how
+    many of them differ; what the destination altered; and the list of differences."""
 
     party: Party
     tallies: Mapping[str, CopyTally]
@@ -80,9 +80,9 @@ class AtDestination:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """A run of one account, ready to be written. `timings` are the seconds that its steps took. `as_of` is the
-    moment whose folders it replayed; None: those of now. `began_archive`: there was no archive before it.
-    `again_at`: when a server that ended it by a limit may be asked again."""
+    """A run of one account. `timings` are the seconds that its steps took. `as_of` is the moment whose folders it
+    replayed; None: the present ones. `began_archive`: there was no archive before. `again_at`: when to try again
+    after the server ended the run because of a limit."""
 
     account: str
     run: str
@@ -103,7 +103,7 @@ class RunReport:
 
     @property
     def totals(self) -> dict[str, Any]:
-        """The folders' counts summed."""
+        """The sums over all folders."""
         totals: dict[str, Any] = {name: sum(getattr(each, name) for each in self.folders) for name in COUNTS}
         there = [each for each in map(self._there, self.folders) if each is not None]
         names = (*_AT_DESTINATION, "verified", "differences")
@@ -111,7 +111,7 @@ class RunReport:
         return totals | {"destination": summed if self.destination else None}
 
     def _there(self, tally: Tally) -> dict[str, Any] | None:
-        """A folder at the destination; where it has no place there yet, all its messages wait. None: there is no
+        """A folder at the destination; if it is not mapped yet, all its messages are pending. None: there is no
         destination."""
         at = self.destination
         if at is None:
@@ -122,7 +122,7 @@ class RunReport:
         return {"name": printable(copies.name), **counts, "verified": verified, "differences": differences}
 
     def to_json(self) -> dict[str, Any]:
-        """The document docs/formats.md specifies."""
+        """The document that docs/formats.md specifies."""
         return {
             "format": FORMAT,
             "account": self.account,
@@ -174,12 +174,12 @@ def window_notices(tallies: Sequence[Tally]) -> list[Notice]:
 
 
 def renewed_notices(count: int) -> list[Notice]:
-    """What is to be said if all of so many folders have a new UIDVALIDITY; 0: they have not."""
+    """The notice that all `count` folders have a new UIDVALIDITY; none if `count` is 0."""
     return [Notice("", "renewed", count, renewed_words(count))] if count else []
 
 
 def gone_notices(stranded: Mapping[str, int]) -> list[Notice]:
-    """Folders that the source no longer has, by their names, with the copies of ours that stay."""
+    """Folders that the source no longer has, by name, with the number of our copies that stay."""
     return [
         Notice(name, "gone", count, gone_words(name, count))
         for name, count in ((printable(folder), count) for folder, count in sorted(stranded.items()))
@@ -187,12 +187,12 @@ def gone_notices(stranded: Mapping[str, int]) -> list[Notice]:
 
 
 def window_notice(name: str, shown: int, hidden: int) -> Notice:
-    """A folder that shows `shown` messages, and no longer `hidden` that we hold."""
+    """The notice about a folder that shows `shown` messages, and no longer shows `hidden` that the archive has."""
     return Notice(name, "window", shown, window_words(name, shown, hidden))
 
 
 def refusal_failures(refused: Sequence[Refused]) -> list[Failure]:
-    """Every message that the destination refused, the accepted ones too."""
+    """Every message that the destination refused, including the accepted ones."""
     return [
         Failure(
             folder=printable(each.folder),
@@ -212,19 +212,19 @@ def _next_of_refused(refused: Refused) -> str:
     if refused.accepted:
         return f"{ACCEPTED} that this message is not at the destination"
     if refused.refusal == "damaged":
-        return "`archiver repair` fetches it again from wherever it still is; then `archiver retry`"
+        return "`archiver repair` fetches it again from wherever it still exists; then run `archiver retry`"
     return next((advice(known) for known in REFUSALS if known == refused.refusal), advice("unknown"))
 
 
 def pending_failures(tallies: Sequence[CopyTally], errors: Mapping[str, str]) -> list[Failure]:
-    """Folders of which not everything was sent, with the reason where there is one."""
+    """Folders of which not everything was sent, with the reason if there is one."""
     failures = []
     for each in tallies:
         reason = errors.get(each.folder)
         if each.pending and reason is None:
             reason = f"{each.pending:,} messages are not at the destination yet"
         if reason is not None:
-            next_step = "run again; what is there is not sent again"
+            next_step = "run again; messages that are there are not sent again"
             failures.append(Failure(printable(each.folder), None, "replay", printable(reason), None, next_step))
     known = {each.folder for each in tallies}
     failures += [
@@ -236,16 +236,16 @@ def pending_failures(tallies: Sequence[CopyTally], errors: Mapping[str, str]) ->
 
 
 def twin_failures(losses: Sequence[Loss]) -> list[Failure]:
-    """Every message that stands twice at the destination: doubled mail is nothing to call complete."""
+    """Every message that the destination stored twice: a run with duplicates is not complete."""
     return [
         Failure(
             folder=printable(each.folder),
             uid=uid,
             step="replay",
-            reason="stands twice at the destination: it came late, and the message had been sent again",
+            reason="stored twice at the destination: the first copy came late, after the message was sent again",
             server_reply=None,
-            next='delete one of the two there (`[replay] vanished = "expunge"` does it where that is certain); '
-            "where the destination is slow, a larger [destination] read_timeout prevents it",
+            next='delete one of the two there (`[replay] vanished = "expunge"` does this if it is certain); if the '
+            "destination is slow, a larger [destination] read_timeout prevents it",
         )
         for each in losses
         if each.kind == "twin"
@@ -254,7 +254,7 @@ def twin_failures(losses: Sequence[Loss]) -> list[Failure]:
 
 
 def quarantine_failures(quarantined: Sequence[Quarantined]) -> list[Failure]:
-    """Every quarantined message, the accepted ones too."""
+    """Every quarantined message, including the accepted ones."""
     return [
         Failure(
             folder=printable(each.folder),
@@ -271,12 +271,12 @@ def quarantine_failures(quarantined: Sequence[Quarantined]) -> list[Failure]:
 def _next(quarantined: Quarantined) -> str:
     if quarantined.accepted:
         return f"{ACCEPTED} that this message is not in the archive"
-    return "`archiver retry` tries again; `archiver retry --accept` takes what the server gives, or the loss"
+    return "`archiver retry` tries again; `archiver retry --accept` accepts what the server sends, or the loss"
 
 
 def folder_failures(tallies: Sequence[Tally]) -> list[Failure]:
-    """Folders whose pass failed or whose equation does not balance. One that this run did not visit is not judged
-    by it: either nothing changed there, or it is among those not reached."""
+    """Folders whose pass failed or whose equation does not hold. Folders that this run did not visit are not
+    judged: either nothing changed in them, or they are among those that were not reached."""
     failures = []
     for tally in tallies:
         if not tally.visited or (tally.error is None and tally.balanced):
@@ -284,14 +284,19 @@ def folder_failures(tallies: Sequence[Tally]) -> list[Failure]:
         reason = printable(tally.error or f"{_unaccounted(tally)} messages are not accounted for")
         failures.append(
             Failure(
-                printable(tally.name), None, "fetch", reason, None, "run again; what is there is not fetched twice"
+                printable(tally.name),
+                None,
+                "fetch",
+                reason,
+                None,
+                "run again; stored messages are not fetched again",
             )
         )
     return failures
 
 
 def unreached_failures(names: Sequence[str], reason: str) -> list[Failure]:
-    """Folders the run did not get to."""
+    """Folders that the run did not reach."""
     return [Failure(printable(name), None, "fetch", printable(reason), None, "run again") for name in names]
 
 
@@ -303,18 +308,18 @@ def gap_failures(
     *,
     all_sent: bool,
 ) -> list[Failure]:
-    """What the books of a run that nothing stopped lack, and no other failure explains: the net under every report
-    that would say `complete`.
+    """What is missing from the totals of a run that nothing stopped, and no other failure explains: the safety net
+    under every report that would say `complete`.
 
-    `asked` are the names of the folders that the source listed and the account's rules choose; none where the run
-    did not ask the source. `explained` folders, in the form for people, have a failure already. `all_sent`: all of
-    the archive was to be sent.
+    `asked` are the names of the folders that the source listed and the account's rules select; empty if the run did
+    not contact the source. `explained` are folders, by their printable names, that already have a failure.
+    `all_sent`: everything in the archive should have been sent.
     """
     found = [
         Failure(printable(name), None, "fetch", "the run did not open this folder", None, "run again")
         for name in sorted(set(asked) - {each.name for each in tallies})
     ]
-    # NOTE: what is at the destination is known by names for people, which two folders may share.
+    # NOTE: tallies of the destination are by printable name, which two folders may share.
     named = Counter(each.name for each in tallies)
     for tally in tallies:
         if asked and not tally.balanced:
@@ -330,10 +335,10 @@ def _unaccounted(tally: Tally) -> int:
 
 
 def _gap_there(tally: Tally, there: CopyTally | None) -> Iterator[Failure]:
-    name, again = printable(tally.name), "run again; what is there is not sent again"
+    name, again = printable(tally.name), "run again; messages that are there are not sent again"
     if there is None:
         if tally.stored:
-            yield Failure(name, None, "replay", "the folder has no place at the destination", None, again)
+            yield Failure(name, None, "replay", "the folder is not mapped to one of the destination", None, again)
         return
     terms = (there.replayed, there.already_there, there.refused, there.removed, there.pending)
     missing = tally.stored - sum(terms)
@@ -345,12 +350,12 @@ def _gap_there(tally: Tally, there: CopyTally | None) -> Iterator[Failure]:
 
 
 def with_unreached(tallies: Sequence[Tally], listed: Sequence[Listed], reasons: Mapping[str, str]) -> list[Tally]:
-    """The folders of a report, also those that the run did not reach, by name with the reason: they stand as the
-    listing said, not as some run before left them, with what the archive holds of them. An error of a run before
-    says nothing about this one."""
+    """The folders of a report, including those that the run did not reach (`reasons` by name): those have the
+    listing's message count, not an earlier run's, and what the archive holds of them. An error of an earlier run
+    says nothing about this one and is removed."""
     there = {each.folder.name: each.status for each in listed}
     rows = [each if each.visited else replace(each, error=None) for each in tallies]
-    # NOTE: several folders may show one name to people, so no row stands in the place of another.
+    # NOTE: several folders may have the same printable name, so no row may replace another.
     unvisited = {each.name: place for place, each in enumerate(rows) if not each.visited}
     for name, reason in reasons.items():
         status, place = there.get(name), unvisited.get(name)
@@ -367,9 +372,9 @@ def with_unreached(tallies: Sequence[Tally], listed: Sequence[Listed], reasons: 
 def judge(
     failures: Sequence[Failure], accepted: int, error_code: int | None, differences: int = 0
 ) -> tuple[Status, int]:
-    """Status and exit code of a run. `accepted` of the failures were accepted by a person and no longer count;
-    `error_code` is the exit code of what stopped the account, None if nothing did; `differences` were found at the
-    destination."""
+    """Status and exit code of a run. `accepted` of the failures were accepted by the user and no longer count.
+    `error_code` is the exit code of the error that stopped the account, None if there was none. `differences` is
+    the number of differences at the destination."""
     if error_code is not None:
         return ("incomplete" if error_code == 3 else "failed"), error_code
     if differences:

@@ -1,7 +1,7 @@
-"""The report for people: one page that needs nothing beside it, made from the document that programs get.
+"""The report for people: one self-contained page, made from the document that programs get.
 
-Folder names, subjects and servers' replies come from strangers. The template escapes every value; before that,
-control characters and bidirectional overrides are made visible, and what is too long to be read is cut.
+Folder names, subjects and servers' replies are untrusted. The template escapes every value; before that, control
+characters and bidirectional overrides are made visible, and long text is cut.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from archiver.report.units import Group, Row, completed, counted, groups, is_goo
 from archiver.report.verdict import verdict
 
 LISTED = 1_000
-"""So many rows of one kind the page lists, of failures so many for one reason; report.json has them all."""
+"""At most this many rows of one kind are on the page, and failures for one reason; report.json has them all."""
 
 _GROUPS = 50
 _FAILURES = 5_000
@@ -29,16 +29,16 @@ _STEPS = {"fetch": "Not archived", "replay": "Not delivered", "verify": "Found b
 _LOSSES = {
     "flags": "Flags or keywords were not kept",
     "internaldate": "The date of arrival was not kept",
-    "repaired": "Sent in a repaired form, which the destination takes",
+    "repaired": "Sent in a repaired form that the destination accepts",
     "rewritten": "The destination rewrote the header",
-    "twin": "Stored twice: the first one came late, after it had been sent again (its UIDs there)",
+    "twin": "Stored twice: the first copy came late, after the message was sent again (its UIDs there)",
 }
 
 T = TypeVar("T")
 
 
 def render_html(document: Mapping[str, Any]) -> str:
-    """The page of a report, also of one that an earlier version wrote."""
+    """The page of a report, including those that an earlier version wrote."""
     report = completed(document)
     reasons = groups(report["failures"])
     return _template().render(
@@ -60,7 +60,7 @@ def render_html(document: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cut(Generic[T]):
-    """The part of a list that the page shows, and how many it leaves out."""
+    """The part of a list that is on the page, and the number of rows in all."""
 
     rows: Sequence[T]
     total: int
@@ -71,14 +71,14 @@ class Cut(Generic[T]):
 
 
 def _cut(rows: Sequence[T], most: int = LISTED, first: Callable[[T], bool] | None = None) -> Cut[T]:
-    """The first rows of a list; where it is too long, those before all for which `first` holds."""
+    """The first rows of a list; if it is too long, rows for which `first` is true come before the others."""
     if first is not None and len(rows) > most:
         rows = sorted(rows, key=lambda each: not first(each))
     return Cut(rows[:most], len(rows))
 
 
 def _reasons(reasons: Sequence[Group]) -> list[tuple[Group, Cut[Row]]]:
-    """The groups that are shown, each with its rows; the later ones get what room the first ones left."""
+    """The groups that are shown, each with its rows; later ones get the space that the first ones left."""
     shown, room = [], _FAILURES
     for group in reasons[:_GROUPS]:
         cut = _cut(group.failures, max(1, min(LISTED, room)))
@@ -98,7 +98,7 @@ class Card:
 
 
 def _cards(report: Row) -> list[Card]:
-    """The summary: the way of the messages first, then what this run did, then what is wrong."""
+    """The summary: first the path of the messages, then what this run did, then what is wrong."""
     totals, there = report["totals"], report["totals"]["destination"]
     octets = size(totals["stored_bytes"]) if totals["stored_bytes"] else ""
     cards = [Card("on the server", totals["on_server"], counted(len(report["folders"]), "folder"))]
@@ -127,7 +127,7 @@ def _cards(report: Row) -> list[Card]:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A folder in the chart; `folder` is None for all that are too small for a bar of their own. The shares are
+    """A folder in the chart; `folder` is None for the bar of all that are too small for their own. The shares are
     percentages of the longest bar."""
 
     folder: str | None
@@ -139,7 +139,7 @@ class Bar:
 
 
 def _bars(folders: Sequence[Row]) -> list[Bar]:
-    """The largest folders and the others. One alone has nothing to be compared with."""
+    """The largest folders and the others; empty for a single folder, which needs no comparison."""
     sized = sorted(
         ((each["stored_bytes"], each["stored"], each["name"]) for each in folders if each["stored"]),
         key=lambda each: (-each[0], -each[1]),
@@ -163,8 +163,8 @@ def _took(started: str, finished: str) -> str | None:
     return span(max(0, seconds))
 
 
-def _said(value: object) -> str:
-    """What somebody else said, harmless and not endless, nothing for None; the template escapes it."""
+def _untrusted(value: object) -> str:
+    """Text from a server or message, made printable and cut; empty for None. The template escapes it."""
     text = "" if value is None else str(value)
     if len(text) <= _LONGEST:
         return printable(text)
@@ -172,17 +172,17 @@ def _said(value: object) -> str:
 
 
 def _time(text: str) -> str:
-    """2026-11-23T15:33:10Z as 2026-11-23 15:33:10 UTC; anything else as it is."""
+    """2026-11-23T15:33:10Z as 2026-11-23 15:33:10 UTC; anything else unchanged."""
     try:
         return f"{datetime.strptime(text, '%Y-%m-%dT%H:%M:%SZ'):%Y-%m-%d %H:%M:%S} UTC"
     except ValueError:
-        return _said(text)
+        return _untrusted(text)
 
 
 def _parts(text: str) -> list[str]:
-    """Text in which commands stand between backticks, cut there: every second part is a command."""
-    parts = _said(text).split("`")
-    return parts if len(parts) % 2 else [_said(text)]
+    """Text split at its backticks: every second part is a command."""
+    parts = _untrusted(text).split("`")
+    return parts if len(parts) % 2 else [_untrusted(text)]
 
 
 @cache
@@ -195,8 +195,8 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "said": _said, "time": _time, "parts": _parts, "number": "{:,}".format, "size": size, "span": span,
-        "counted": counted,
+        "untrusted": _untrusted, "time": _time, "parts": _parts, "number": "{:,}".format, "size": size,
+        "span": span, "counted": counted,
     }  # fmt: skip
     environment.globals |= {
         "missing": missing, "undelivered": undelivered, "is_good": is_good, "steps": _STEPS, "kinds": _LOSSES,

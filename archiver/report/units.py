@@ -1,6 +1,6 @@
-"""A report read again: with every key, whether its books balance, and its numbers in words.
+"""Stored reports: completed with every key, their equations checked, and numbers as text.
 
-Reports are kept for years. One of an earlier version is read as if it had the keys that came later.
+Reports are kept for years. One of an earlier version is read as if it had the keys that were added later.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-#: What is counted of every folder, by the key in the report.
+#: The counts of every folder, by their keys in the report.
 COUNTS = (
     "on_server",
     "stored",
@@ -37,8 +37,8 @@ _LISTS = ("folders", "skipped", "failures", "notices", "losses", "differences")
 
 
 def completed(document: Row) -> dict[str, Any]:
-    """The document with every key of this version; what an older one lacks is null, empty or 0. A folder without a
-    place at the destination gets one, where all its messages wait."""
+    """The document with every key of this version; keys that an older one lacks are null, empty or 0. For a folder
+    that is not mapped to one of the destination, all messages are pending."""
     empty: dict[str, Any] = {
         "source": None,
         "destination": None,
@@ -49,8 +49,8 @@ def completed(document: Row) -> dict[str, Any]:
         "totals": {},
     }
     found = empty | {name: [] for name in _LISTS} | dict(document)
-    told: dict[str, Any] = {"uidvalidity": None, "shown": None, "error": None}
-    found["folders"] = [_counted(told | dict(each)) for each in found["folders"]]
+    later: dict[str, Any] = {"uidvalidity": None, "shown": None, "error": None}
+    found["folders"] = [_counted(later | dict(each)) for each in found["folders"]]
     found["totals"] = _counted(found["totals"])
     there = found["totals"]["destination"]
     for each in found["folders"] if there is not None else []:
@@ -68,13 +68,13 @@ def _counted(row: Row) -> dict[str, Any]:
 
 
 def missing(row: Row) -> int:
-    """How many messages the archive's equation lacks: on server = stored + excluded + quarantined."""
+    """How many messages are missing in the archive's equation: on server = stored + excluded + quarantined."""
     return int(row["on_server"] - row["stored"] - row["excluded"] - row["quarantined"])
 
 
 def undelivered(row: Row) -> int:
-    """How many the destination's equation lacks: stored = replayed + already there + refused + removed + pending.
-    0 where there is no destination."""
+    """How many messages are missing in the destination's equation: stored = replayed + already there + refused +
+    removed + pending. 0 if there is no destination."""
     there = row["destination"]
     if there is None:
         return 0
@@ -91,7 +91,7 @@ def is_good(row: Row) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Failures of one reason. `reply` is what the server said to all of them, None if it said various things."""
+    """Failures with the same reason. `reply` is the server's answer if it is the same for all, otherwise None."""
 
     step: str
     reason: str
@@ -128,7 +128,7 @@ def size(octets: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time that something took: "0.4 s", "12 s", "3 min 5 s", "1 h 2 min"."""
+    """A duration as text: "0.4 s", "12 s", "3 min 5 s", "1 h 2 min"."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, second = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""The verdict on a run, in plain words: what stands at the top of its report for people."""
+"""The verdict on a run in plain words, for the top of its report for people."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNREACHED = "not reached: "
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run came to. `sentences` say more; they may hold what a server said."""
+    """The result of a run. `sentences` say more; they may contain text from a server."""
 
     kind: Literal["good", "part", "bad"]
     headline: str
@@ -36,7 +36,7 @@ def verdict(report: Row) -> Verdict:
     problems, lost, aside = _problems(report), _lost(report), _left_aside(report)
     if report["status"] not in ("complete", "incomplete"):
         return Verdict("bad", "The run did not finish", _said(_why(report), _held(report), *problems, *aside))
-    if report["status"] == "complete" and problems == lost:  # a loss is incomplete until a person accepts it
+    if report["status"] == "complete" and problems == lost:  # a loss is incomplete until it is accepted
         there = report["totals"]["destination"]
         held = there["replayed"] + there["already_there"] if there else report["totals"]["stored"]
         amount = f"{counted(held, 'message')} in {counted(len(report['folders']), 'folder')}"
@@ -44,7 +44,7 @@ def verdict(report: Row) -> Verdict:
             all_there = "Everything that the server shows is there" if _cut_off(report) else "Everything is there"
             return Verdict("good", f"{all_there}: {amount}", _said(_whole(report), *aside))
         accepted = (f"{each}; this was accepted" for each in lost)
-        return Verdict("good", f"Everything that could be had is there: {amount}", _said(*accepted, *aside))
+        return Verdict("good", f"Everything that could be fetched is there: {amount}", _said(*accepted, *aside))
     headline = "; ".join(problems[:2]) or "Something is missing"
     return Verdict("part", headline[:1].upper() + headline[1:], _said(*problems[2:], _held(report), *aside))
 
@@ -56,18 +56,18 @@ def _said(*parts: str) -> list[str]:
 def _whole(report: Row) -> str:
     totals, there = report["totals"], report["totals"]["destination"]
     if report["as_of"] and there is not None:
-        brought = f"{there['replayed'] + there['restored']:,} of them brought in this run"
-        return f"what the folders held at {report['as_of']} is at the destination, {brought}"
+        restored = f"{there['replayed'] + there['restored']:,} of them delivered in this run"
+        return f"the messages that the folders held at {report['as_of']} are at the destination, {restored}"
     which = "every message that the server shows" if _cut_off(report) else "every message on the server"
-    which += " that the account's settings ask for" if totals["excluded"] else ""
+    which += " that the account's settings include" if totals["excluded"] else ""
     octets = f" ({size(totals['stored_bytes'])})" if totals["stored_bytes"] else ""
     if there is None:
-        return f"{which} is in the archive, octet for octet{octets}"
+        return f"{which} is in the archive with exactly its bytes{octets}"
     delivered = [f"{there['replayed']:,} delivered in this run"] if there["replayed"] else []
-    delivered += [f"{there['already_there']:,} there already"] if there["already_there"] else []
+    delivered += [f"{there['already_there']:,} already there"] if there["already_there"] else []
     delivered += [f"{there['verified']:,} compared and equal"] if there["verified"] else []
-    told = f": {', '.join(delivered)}" if delivered else ""
-    return f"{which} is in the archive{octets} and at the destination{told}"
+    details = f": {', '.join(delivered)}" if delivered else ""
+    return f"{which} is in the archive{octets} and at the destination{details}"
 
 
 def _cut_off(report: Row) -> bool:
@@ -83,12 +83,12 @@ def _held(report: Row) -> str:
     amount = f"{counted(totals['stored'], 'message')} in {counted(len(report['folders']), 'folder')}"
     held = f"the archive holds {amount}{octets}"
     return (
-        held if there is None else f"{held}; at the destination are {there['replayed'] + there['already_there']:,}"
+        held if there is None else f"{held}; {there['replayed'] + there['already_there']:,} are at the destination"
     )
 
 
 def _lost(report: Row) -> list[str]:
-    """What may be lost, which a person may have accepted."""
+    """What may be lost, which the user may have accepted."""
     totals, there = report["totals"], report["totals"]["destination"]
     lost = []
     if totals["quarantined"]:
@@ -99,15 +99,14 @@ def _lost(report: Row) -> list[str]:
 
 
 def _problems(report: Row) -> list[str]:
-    """What is not as it should be, the worst first."""
+    """What is wrong, the worst first."""
     problems = _lost(report)
     there = report["totals"]["destination"]
     found = max(len(report["differences"]), there["differences"] if there else 0)
     if found:
         problems.append(f"{counted(found, 'difference')} found at the destination")
     if twins := sum(each["count"] for each in report["losses"] if each["kind"] == "twin"):
-        stands = "stands" if twins == 1 else "stand"
-        problems.append(f"{counted(twins, 'message')} {stands} twice at the destination")
+        problems.append(f"{counted(twins, 'message')} {'is' if twins == 1 else 'are'} twice at the destination")
     unfinished = {each["folder"] for each in report["failures"] if each["uid"] is None and each["folder"]}
     if unfinished:
         problems.append(f"{counted(len(unfinished), 'folder')} could not be finished")
@@ -120,31 +119,32 @@ def _problems(report: Row) -> list[str]:
 
 
 def _left_aside(report: Row) -> list[str]:
-    """What is not there and need not be."""
+    """What is missing for a good reason, and other remarks."""
     totals, there = report["totals"], report["totals"]["destination"]
     aside = ["this run began the archive: there was none before"] if report["began_archive"] else []
     if totals["excluded"]:
-        aside.append(f"{counted(totals['excluded'], 'message')} left out, as the account's settings ask")
+        aside.append(f"{counted(totals['excluded'], 'message')} excluded by the account's settings")
     if there is not None and there["removed"]:
         aside.append(
-            f"{counted(there['removed'], 'message')} delivered before and removed at the destination since"
+            f"{counted(there['removed'], 'message')} delivered earlier and since removed at the destination"
         )
     if there is not None and there["restored"]:
-        aside.append(f"{counted(there['restored'], 'message')} gone from the source and brought back in this run")
+        aside.append(f"{counted(there['restored'], 'message')} gone from the source and restored in this run")
     aside += [each["text"] for each in report["notices"][:_NOTICES]]
     if len(report["notices"]) > _NOTICES:
-        aside.append(f"{counted(len(report['notices']) - _NOTICES, 'more folder')} like that are listed")
+        more = len(report["notices"]) - _NOTICES
+        aside.append(f"{counted(more, 'more folder')} with such notices {'is' if more == 1 else 'are'} listed")
     if any(each["kind"] != "twin" for each in report["losses"]):
-        aside.append("the destination could not keep everything as it was; what it altered is listed")
+        aside.append("the destination did not keep everything unchanged; what it altered is listed")
     return aside
 
 
 def _why(report: Row) -> str:
-    """What stopped the run: the reason why a folder was not reached, else another one that is about no single
-    message, else the exit code."""
+    """What stopped the run: the reason why a folder was not reached, or another one that concerns no single
+    message, or the exit code."""
     reasons = [str(each["reason"]) for each in report["failures"] if each["uid"] is None]
-    told = min(reasons, key=lambda reason: not reason.startswith(_UNREACHED), default=None)
-    if told is not None:
-        return f"it ended early: {told.removeprefix(_UNREACHED).rstrip('.')}"
+    first = min(reasons, key=lambda reason: not reason.startswith(_UNREACHED), default=None)
+    if first is not None:
+        return f"it ended early: {first.removeprefix(_UNREACHED).rstrip('.')}"
     code = report["exit_code"]
     return f"it was stopped by signal {code - 128}" if code > 128 else _ENDS.get(code, f"exit code {code}")

@@ -1,9 +1,9 @@
-"""What is done to archives that are there.
+"""Maintenance of existing archives.
 
-verify            every message has its octets, every digest matches, the journal is whole
-repair            what is missing or damaged is fetched again and put in its place
-repair_sources    where lost octets may still be: other copies, the source, the destination
+verify            every message has its octets, every digest matches, the journal is complete
+repair            missing or damaged messages are fetched again and put in their place
+repair_sources    where lost octets may still exist: other copies, the source, the destination
 gc                objects that no segment ever named
-index_headers     headers of messages that were archived before headers were kept
-auditing          a store walked for a step, with progress and a way to stop
+index_headers     headers of messages that were archived before headers were stored
+auditing          walks a store for a step, with progress and a way to stop
 """

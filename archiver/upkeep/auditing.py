@@ -1,4 +1,4 @@
-"""A store looked through for a step, which is told how far it is and can be stopped at any message."""
+"""Walks a store for a step; reports progress and can be stopped at any message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from archiver.mail.model import Placement
 from archiver.storage.audit import Audited, Looked
 from archiver.storage.port import MessageStore, Rows
 
-_TELL_MESSAGES, _TELL_OCTETS = 500, 64 << 20
+_REPORT_MESSAGES, _REPORT_OCTETS = 500, 64 << 20
 
 
 def look_through(
@@ -20,8 +20,7 @@ def look_through(
     reads: Callable[[Placement], bool],
     control: RunControl,
 ) -> Generator[Audited, None, None]:
-    """All that `store` tells of `rows`. What there is to do is told first, as far as `reads` says that octets are
-    read."""
+    """The store's audit of `rows`. Reports the planned work first; octets count as far as `reads` selects them."""
     messages = octets = 0
     for placement in rows.placements():
         messages += 1
@@ -35,7 +34,7 @@ def look_through(
             if isinstance(each, Looked):
                 messages += 1
                 octets += each.placement.size if each.read else 0
-            if messages >= _TELL_MESSAGES or octets >= _TELL_OCTETS:
+            if messages >= _REPORT_MESSAGES or octets >= _REPORT_OCTETS:
                 control.progress(Verified(messages, octets))
                 messages = octets = 0
     control.progress(Verified(messages, octets))

@@ -1,10 +1,10 @@
-"""The gc step: what lies in a bucket although no segment of the journal ever named it, and may be removed.
+"""The gc step: finds and removes objects of a bucket that no segment of the journal ever named.
 
-A run that was killed leaves objects and packs that nobody recorded. They do no harm, and are used when their
-messages are put again, so they are given a week. What a segment named once stays for ever, whatever was recorded
-later: the archive as of a past date may need it.
+A run that was killed leaves objects and packs that are not recorded. They do no harm and are used when their
+messages are stored again, so they are kept for a week. What a segment ever named stays forever, whatever was
+recorded later: the archive as of a past date may need it.
 
-A journal that was lost and begun anew is whole, and names next to nothing. What looks like that waits for a person.
+A journal that was lost and restarted is valid but names almost nothing. What looks like that needs a confirmation.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class Named(Protocol):
     """The digests that the journal named."""
 
     def add(self, digests: Iterable[Digest]) -> None:
-        """Put them in."""
+        """Add digests."""
 
     def __iter__(self) -> Iterator[Digest]:
-        """All of them, in their order."""
+        """All of them, in ascending order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """Objects that are named by a digest: what people call them, the beginning of their keys, which are in the
-    order of digests, and the digest in a key, None for one of another form. `few` of them may go, whatever share of
-    all they are."""
+class GarbageKind:
+    """A kind of objects whose keys contain a digest: their name for people, and the prefix of their keys, which are
+    in the order of the digests. `digest_of` returns the digest in a key, None if the key has another form. Up to
+    `few` of them may be removed, whatever share of all they are."""
 
     name: str
     under: str
@@ -59,9 +59,9 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class GarbageResult:
-    """`garbage` is what may be removed, or was, if `deleted`; what of it had to stay says in `kept` why.
-    `blocked_reason`: why nothing is removed until a person confirms it. `young` are the objects that no segment
-    names either, but not for long, with their octets."""
+    """`garbage` is what may be removed, or was removed if `deleted`; objects that had to stay have their reason in
+    `kept`. `blocked_reason` is why nothing is removed without a confirmation. `young` is the number of unnamed
+    objects that are not old enough, and `young_octets` their octets."""
 
     segments: int
     deleted: bool
@@ -72,33 +72,34 @@ class GarbageResult:
 
     @property
     def octets(self) -> int:
-        """What removing it frees, or freed."""
+        """The octets that the removal frees, or freed."""
         return sum(each.size for each in self.garbage if each.kept is None)
 
     @property
     def kept(self) -> tuple[Garbage, ...]:
-        """What could not be removed."""
+        """The objects that could not be removed."""
         return tuple(each for each in self.garbage if each.kept is not None)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What there is of a kind: how many objects, and those that no segment names, for a week (`old`) or not."""
+class KindFound:
+    """The objects of a kind: how many were `listed`, and those that no segment names, `old` ones (a week) and young
+    ones."""
 
-    kind: Kind
+    kind: GarbageKind
     listed: int
     old: Sequence[ObjectFacts]
     young: int = 0
     young_octets: int = 0
 
 
-def exceeds_deletion_limit(found: Sequence[Found], began: float) -> str | None:
-    """Why removing that needs a person's word, for people; None if it does not. `began`: when the first segment of
-    the journal was written.
+def exceeds_deletion_limit(found: Sequence[KindFound], began: float) -> str | None:
+    """Why the removal needs a confirmation, for people; None if it does not. `began`: when the first segment of the
+    journal was written.
 
-    A run writes to the journal before it sends a message, so what was there before is of another journal. Where
-    objects are younger than they were, having been copied to another bucket, much of a kind tells: more than a few
-    and more than a quarter. A killed run leaves less, for most of that is put again, and named, by the next one.
+    A run writes to the journal before it stores a message, so older objects belong to another journal. If objects
+    look younger because they were copied to another bucket, their number shows it: more than a few of a kind and
+    more than a quarter of all. A killed run leaves less, since the next one stores and names most of that again.
     """
     early = sum(facts.modified < began for each in found for facts in each.old)
     if early:
@@ -106,35 +107,35 @@ def exceeds_deletion_limit(found: Sequence[Found], began: float) -> str | None:
     for each in found:
         much = len(each.old)
         if much > each.kind.few and much * 4 > each.listed:
-            limit = f"being more than {each.kind.few} and more than a quarter"
-            return f"{much} of {each.listed} {each.kind.name} are not named, {limit}"
+            limit = f"more than {each.kind.few} and more than a quarter"
+            return f"{much} of {each.listed} {each.kind.name} are not named: {limit}"
     return None
 
 
 @dataclass(slots=True)
 class GarbageStep:
-    """What the step needs. `named` is empty; `last` is number and digest of the last segment the catalog applied,
-    when it had caught up; `began` is when the first one was written, by the endpoint's clock. Nobody else may write
-    meanwhile. Without `delete` nothing is removed, nor beyond the brake without `confirm_deletions`."""
+    """Collects garbage. `named` is empty at first; `last` is number and digest of the last segment, from a catalog
+    that has caught up; `began` is when the first one was written, by the endpoint's clock. No other writer may be
+    active. Without `delete` nothing is removed, and beyond the deletion limit only with `confirm_deletions`."""
 
     bucket: Bucket
     journal: Journal
     last: tuple[int, Digest]
     began: float
     named: Named
-    kinds: tuple[Kind, ...]
+    kinds: tuple[GarbageKind, ...]
     delete: bool
     confirm_deletions: bool
     control: RunControl
 
     def run(self) -> GarbageResult:
-        """Look, and remove if that was asked for; interrupted or done again, the rest is left to do.
+        """List the garbage, and remove it if requested. If interrupted, run it again for the rest.
 
         Raises:
-            IntegrityError: the journal is damaged, not complete, or empty: then nothing can be known to be garbage.
+            IntegrityError: the journal is damaged, incomplete or empty, so it is unknown what is garbage.
         """
         segments = self._read_journal()
-        self.control.progress(Noted(f"{segments} segments of the journal read; looking through the bucket"))
+        self.control.progress(Noted(f"{segments} segments of the journal read; listing the bucket"))
         found = [self._find(kind) for kind in self.kinds]
         old = [facts for each in found for facts in each.old]
         blocked_reason = None if self.confirm_deletions else exceeds_deletion_limit(found, self.began)
@@ -170,12 +171,12 @@ class GarbageStep:
         if not last[0] or last != self.last:
             raise IntegrityError(
                 f"the journal ends at segment {last[0]}, the catalog at segment {self.last[0]}: "
-                "what nobody named cannot be known",
-                hint="nothing was removed; `archiver verify` says what is wrong with the journal",
+                "it is unknown which objects are garbage",
+                hint="nothing was removed; `archiver verify` shows what is wrong with the journal",
             )
         return last[0]
 
-    def _find(self, kind: Kind) -> Found:
+    def _find(self, kind: GarbageKind) -> KindFound:
         listed = young = young_octets = 0
         old: list[ObjectFacts] = []
         for facts, is_named in self._walk(kind):
@@ -186,16 +187,16 @@ class GarbageStep:
                 old.append(facts)
             else:
                 young, young_octets = young + 1, young_octets + facts.size
-        return Found(kind, listed, old, young, young_octets)
+        return KindFound(kind, listed, old, young, young_octets)
 
-    def _walk(self, kind: Kind) -> Iterator[tuple[ObjectFacts, bool]]:
-        """The objects of that kind, and whether the journal names them: two walks in one order, side by side."""
+    def _walk(self, kind: GarbageKind) -> Iterator[tuple[ObjectFacts, bool]]:
+        """The objects of that kind, and whether the journal names them: a merge of two lists in the same order."""
         named = iter(self.named)
         name = next(named, None)
         for facts in in_order(self.bucket.list(kind.under), self.bucket.place(kind.under)):
             self.control.check_stop()
             digest = kind.digest_of(facts.key)
-            if digest is None:  # not ours: `verify` tells of it, a person decides
+            if digest is None:  # not ours: `verify` lists it, and the user decides
                 continue
             while name is not None and name < digest:
                 name = next(named, None)
@@ -203,7 +204,7 @@ class GarbageStep:
 
 
 def _digests(fact: Fact) -> Iterator[Digest]:
-    """What a fact names."""
+    """The digests that a fact names."""
     if isinstance(fact, StoredFact):
         yield fact.message.digest
     elif isinstance(fact, HeadersFact):

@@ -1,6 +1,6 @@
-"""The headers of messages that were archived before they were kept: read from the store, recorded like all facts.
+"""Headers of messages that were archived before headers were stored: read from the store, recorded like all facts.
 
-It may be stopped at any message and goes on there the next time.
+It may be stopped at any message and continues there the next time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """How many messages' headers were read and recorded, and of how many the octets could not be read."""
+    """How many messages' headers were read and recorded, and how many messages could not be read."""
 
     messages: int = 0
     unreadable: int = 0
@@ -36,8 +36,7 @@ def index_headers(
     *,
     control: RunControl,
 ) -> Indexed:
-    """Record the headers of all messages whose are not known. Done again, there is nothing left to do but what
-    cannot be read."""
+    """Record the headers of all messages that are not indexed. Done again, only unreadable messages are left."""
     control.progress(Planned(index.count_unindexed(), 0))
     messages = unreadable = 0
     last = (0, 0)
@@ -62,4 +61,4 @@ def _read(store: MessageStore, placement: Placement) -> Headers | None:
         with store.open(placement) as file:
             return headers_of(read_header(file))
     except (IntegrityError, OSError):
-        return None  # `verify` says what is wrong with it
+        return None  # `verify` shows what is wrong with it

@@ -1,7 +1,7 @@
-"""The repair step: what is missing or damaged is fetched again from wherever it still is, and put in its place.
+"""The repair step: missing or damaged messages are fetched again from wherever they still exist.
 
 Octets are accepted only if their digest is the recorded one, and what was written is read back before it counts.
-What is whole is never touched, nor is anything that no message accounts for.
+Intact messages are never touched, nor are files and objects that belong to no message.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _HELD_MESSAGES, _HELD_OCTETS = 200, 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
-    """A message that is whole again, or, in a dry run, would be. `origin` is where its octets were."""
+class Repaired:
+    """A message that is intact again, or would be in a dry run. `origin` is where its octets came from."""
 
     path: str
     folder: str | None
@@ -36,7 +36,7 @@ class Mended:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A message that could not be mended. `arrived` is its INTERNALDATE in seconds since 1970."""
+    """A message that could not be repaired. `arrived` is its INTERNALDATE in seconds since 1970."""
 
     path: str
     folder: str | None
@@ -50,27 +50,29 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """What was looked at and what became of it. `unasked` are the origins that could not be asked, with the reason;
-    `damage` is what of the store's own was damaged: its messages are among those that are mended or lost."""
+    """How many messages were checked, and the results. `unreachable` are the origins that could not be used, with
+    the reason. `damage` lists damaged packs and the like; their messages are among those that are repaired or
+    lost."""
 
     messages: int
-    mended: tuple[Mended, ...] = ()
+    repaired: tuple[Repaired, ...] = ()
     lost: tuple[Lost, ...] = ()
-    unasked: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
     damage: tuple[Damage, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """6 where something is still missing or damaged, else 0."""
+        """6 if something is still missing or damaged, otherwise 0."""
         return 6 if self.lost else 0
 
 
 @dataclass(slots=True)
 class RepairStep:
-    """What the step needs.
+    """Repairs one archive.
 
-    `origins` are asked in this order. `reads` chooses whose octets are read to find damage, the same for equal
-    ones. `begin` is called before the store is changed. With `dry_run` octets are fetched and nothing is written.
+    `origins` are tried in this order. `reads` selects the messages whose octets are read to find damage, the same
+    for equal octets. `begin` is called before the store is changed. With `dry_run` octets are fetched but nothing
+    is written.
     """
 
     store: MessageStore
@@ -86,29 +88,29 @@ class RepairStep:
     _faults: dict[Digest, Fault] = field(default_factory=dict)
     _held: list[tuple[Body, Sequence[Placement], str]] = field(default_factory=list)
     _held_octets: int = 0
-    _mended: list[Mended] = field(default_factory=list)
+    _repaired: list[Repaired] = field(default_factory=list)
     _lost: list[Lost] = field(default_factory=list)
 
     def run(self) -> RepairResult:
-        """Look at everything, mend what can be mended; interrupted or done again, the rest is left to do.
+        """Check everything and repair what can be repaired. If interrupted, run it again for the rest.
 
         Raises:
-            ArchiverError: the catalog cannot be read, or the store not written.
+            ArchiverError: the catalog cannot be read, or the store cannot be written.
         """
         self._names = {each.directory: each.folder.name for each in self.catalog.account.folders().values()}
         messages, damage = self._look()
-        unasked: list[str] = []
+        unreachable: list[str] = []
         try:
             self._take_out()
             for origin in self.origins:
                 if self._wanted:
-                    unasked += self._ask(origin)
+                    unreachable += self._search(origin)
         finally:
             self._drop_held()
         for digest, places in self._wanted.items():
-            reason = f"{self._faults[digest].reason}; no place that was asked has it"
+            reason = f"{self._faults[digest].reason}; no other copy was found"
             self._lose(places, reason)
-        return RepairResult(messages, tuple(self._mended), tuple(self._lost), tuple(unasked), tuple(damage))
+        return RepairResult(messages, tuple(self._repaired), tuple(self._lost), tuple(unreachable), tuple(damage))
 
     def _look(self) -> tuple[int, list[Damage]]:
         messages = 0
@@ -127,7 +129,7 @@ class RepairStep:
         return messages, damage
 
     def _take_out(self) -> None:
-        """Whole messages in something that is damaged are put elsewhere from there."""
+        """Store intact messages of a damaged pack again, elsewhere."""
         for digest, places in list(self._wanted.items()):
             if self._faults[digest].kind == "endangered":
                 try:
@@ -138,15 +140,15 @@ class RepairStep:
                 self._deliver(body, "the archive itself")
         self._write_held()
 
-    def _ask(self, origin: Origin) -> list[str]:
-        """Why it could not be asked, if so. What it gave until then counts."""
-        unasked: list[str] = []
+    def _search(self, origin: Origin) -> list[str]:
+        """Search one origin; returns why it could not be used, if so. What it delivered before counts."""
+        unreachable: list[str] = []
         try:
             origin.search(self._wanted, lambda body: self._deliver(body, origin.name))
         except (BackendError, ConfigError) as error:
-            unasked.append(f"{origin.name}: {error}")
+            unreachable.append(f"{origin.name}: {error}")
         self._write_held()
-        return unasked
+        return unreachable
 
     def _deliver(self, body: Body, origin: str) -> None:
         self.control.check_stop()
@@ -179,8 +181,8 @@ class RepairStep:
         self.recorder.write(batch.commit())
 
     def _end(self, place: Placement, first: Placement, origin: str) -> None:
-        """Whether a message is whole now; one with octets that were written for another is given a copy, where the
-        store has a place for each."""
+        """Record whether a message is intact now. If its octets were written for another message and the store has
+        a place for each, it gets its own copy."""
         fault = None if self.dry_run else self._fault(place)
         if fault is not None and place != first and self._fault(first) is None:
             with self.store.open(first) as file:
@@ -189,9 +191,9 @@ class RepairStep:
             fault = self._fault(place)
         if fault is None:
             name = self._names.get(place.directory)
-            self._mended.append(Mended(self.store.display_path(place), name, place.uid, place.digest, origin))
+            self._repaired.append(Repaired(self.store.display_path(place), name, place.uid, place.digest, origin))
         else:
-            self._lose([place], f"was written again, from {origin}, and {fault.reason}")
+            self._lose([place], f"was written again from {origin}, but {fault.reason}")
 
     def _fault(self, place: Placement) -> Fault | None:
         try:

@@ -1,6 +1,6 @@
-"""Where octets that an archive lost may still be: its other copies of them, the source, the destination.
+"""Where octets that an archive lost may still exist: in its other copies, at the source, at the destination.
 
-An origin gives what it has; whether that is what was lost, its digest alone decides.
+An origin delivers what it has; only the digest decides whether that is what was lost.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _PIECE_OCTETS = 1 << 20
 _WINDOW = 200
 
 Wanted = Mapping[Digest, Sequence[Placement]]
-"""The messages of each digest that is looked for. It shrinks while octets are delivered."""
+"""The messages of each wanted digest. It shrinks while octets are delivered."""
 
 Deliver = Callable[[Body], None]
-"""Takes octets over, whether they are wanted or not."""
+"""Takes ownership of octets, whether they are wanted or not."""
 
 
 class Origin(Protocol):
@@ -47,26 +47,26 @@ class Origin(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, for people."""
+        """Its name for people."""
 
     def search(self, wanted: Wanted, deliver: Deliver) -> None:
-        """Deliver what is there of `wanted`. A folder that cannot be opened is passed over.
+        """Deliver what it has of `wanted`. A folder that cannot be opened is skipped.
 
         Raises:
-            BackendError, ConfigError: it cannot be asked; what was delivered before counts.
+            BackendError, ConfigError: it cannot be used; what was delivered before counts.
         """
 
 
 @dataclass(frozen=True, slots=True)
-class OtherCopies:
-    """The archive's own: a Maildir has the same octets in several files."""
+class FromArchive:
+    """Other copies in the archive itself: a Maildir has the same octets in several files."""
 
     store: MessageStore
     messages: CatalogMessages
     name: str = "the archive itself"
 
     def search(self, wanted: Wanted, deliver: Deliver) -> None:
-        """Deliver the octets of messages that are none of the wanted ones, but have their digest."""
+        """Deliver the octets of other messages that have a wanted digest."""
         others = [
             each for each in self.messages.by_digest() if each.digest in wanted and each not in wanted[each.digest]
         ]
@@ -82,7 +82,7 @@ class OtherCopies:
 
 
 @dataclass(frozen=True, slots=True)
-class AtSource:
+class FromSource:
     """The account's source, as long as it has the messages under the UIDs that were archived."""
 
     source: MailSource
@@ -92,7 +92,7 @@ class AtSource:
     name: str = "the source"
 
     def search(self, wanted: Wanted, deliver: Deliver) -> None:
-        """Fetch from each folder what is wanted of its current epoch."""
+        """Fetch the wanted messages of each folder's current epoch."""
         by_directory = {each.directory: each for each in self.folders}
         uids: dict[int, dict[int, Digest]] = {}
         for digest, places in wanted.items():
@@ -120,7 +120,7 @@ class AtSource:
             return
         self.progress(Working(folder.name))
         if self.source.open(folder).status.uidvalidity != epoch.uidvalidity:
-            self.progress(Noted(f'folder "{folder.name}": the source has another epoch of it'))
+            self.progress(Noted(f'folder "{folder.name}": its UIDVALIDITY changed at the source; not searched'))
             return
         while window := list(islice(ordered, _WINDOW)):
             _fetch(self.source, {uid: uids[uid] for uid in window}, wanted, deliver)
@@ -131,8 +131,9 @@ def _is_of(place: Placement, epoch: KnownEpoch) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class AtDestination:
-    """A destination, with the copies that the catalog knows. `insist` gives it, anew after a temporary failure."""
+class FromDestination:
+    """A destination, with the copies that the catalog knows. `insist` connects, and again after a temporary
+    failure."""
 
     copies: Copies
     number: int
@@ -141,13 +142,13 @@ class AtDestination:
     name: str = "the destination"
 
     def search(self, wanted: Wanted, deliver: Deliver) -> None:
-        """Fetch the copies of what is wanted."""
+        """Fetch the copies of wanted messages."""
         for target in self.copies.targets(self.number).values():
             if uids := self._copies(target, wanted):
                 self.insist(partial(self._target, target, uids, wanted, deliver))
 
     def _copies(self, target: KnownTarget, wanted: Wanted) -> Mapping[int, Digest]:
-        """Copies of which the true octets were sent, also those of messages that vanished from the source."""
+        """Copies that were sent unaltered, including those of messages that vanished from the source."""
         known = chain(self.copies.copies(target.number), self.copies.left_over(target.number, list(wanted)))
         return {
             copy.uid: copy.message.digest
@@ -176,7 +177,7 @@ class AtDestination:
 
 
 def _fetch(reader: MailReader, uids: Mapping[int, Digest], wanted: Wanted, deliver: Deliver) -> None:
-    """Fetch one of the UIDs of each digest that is still wanted."""
+    """Fetch one UID for each digest that is still wanted."""
     once = {digest: uid for uid, digest in uids.items() if digest in wanted}
     alone: list[int] = []
     for outcome in reader.fetch(sorted(once.values())) if once else ():
@@ -191,7 +192,7 @@ def _fetch(reader: MailReader, uids: Mapping[int, Digest], wanted: Wanted, deliv
 
 
 def read_body(file: BinaryIO, size: int, spool: Spool) -> Body:
-    """A message as it is read from a store; `size` is what it should have. It may be any other octets."""
+    """A message as read from a store. `size` is its expected size; the octets may turn out to be others."""
     builder = BodyBuilder()
     if size <= _IN_MEMORY_OCTETS:
         octets = file.read(size + 1)
@@ -207,7 +208,7 @@ def read_body(file: BinaryIO, size: int, spool: Spool) -> Body:
         except OSError as error:
             path.unlink()
             raise ArchiveNotWritable(
-                f"{path.parent}: {error.strerror}", hint="make room and run again; nothing is lost"
+                f"{path.parent}: {error.strerror}", hint="free space and run again; nothing is lost"
             ) from error
         except BaseException:
             path.unlink()

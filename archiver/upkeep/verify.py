@@ -1,7 +1,7 @@
-"""The verify step: every row has its bytes, every digest matches, no file is a stranger, the journal is whole.
+"""The verify step: every row has its bytes, every digest matches, no file is unexpected, the journal is complete.
 
-It trusts nothing it can look at: octets are read and hashed again, places are compared with what lies in the
-store, and the catalog with one that was made anew from the journal. It changes nothing.
+It trusts nothing that it can check: octets are read and hashed again, placements are compared with the store, and
+the catalog with one that is rebuilt from the journal. It changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A share of the messages, 0 < `share` <= 1: equal octets together. The same `seed` chooses the same ones."""
+    """A random share of the messages, 0 < `share` <= 1; equal octets are selected together. The same `seed` selects
+    the same messages."""
 
     share: float
     seed: str
@@ -37,18 +38,18 @@ class Sample:
 
 
 def every(_: Placement) -> bool:
-    """Reads all octets."""
+    """Read all octets."""
     return True
 
 
 def none(_: Placement) -> bool:
-    """Reads no octets: that all are there, with their sizes, is looked at all the same."""
+    """Read no octets; existence and sizes are checked anyway."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be. `folder` is the true name; what is no message of the archive has only
+    """Something that is wrong. `folder` is the folder's real name; a finding that is not about a message has only
     its path and the reason."""
 
     path: str
@@ -60,10 +61,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """What was looked at and what was found.
+    """What was checked and what was found.
 
-    `messages` rows had to have their bytes, those of `checked` were read (`octets` of them). `journal` and
-    `catalog` say what is wrong with the journal, and where the catalog is not what the journal says.
+    `messages` rows must have their bytes; `checked` of them were read, `octets` octets. `journal` says what is
+    wrong with the journal, and `catalog` where the catalog differs from it.
     """
 
     messages: int
@@ -77,7 +78,7 @@ class VerifyResult:
 
     @property
     def exit_code(self) -> int:
-        """6 for an archive that lost something, 4 for one that only has something too much, else 0."""
+        """6 if the archive lost something, 4 if it only has unexpected files, otherwise 0."""
         if self.missing or self.damaged or self.journal or self.catalog:
             return 6
         return 4 if self.strays else 0
@@ -85,10 +86,10 @@ class VerifyResult:
 
 @dataclass(slots=True)
 class VerifyStep:
-    """What the step needs.
+    """Verifies one archive.
 
-    `rebuilt` is a catalog made from the journal alone, to compare with; None: the journal is only read through.
-    `reads` chooses whose octets are read, the same for equal ones. `check_stop` raises when the run is to end.
+    `rebuilt` is a catalog that was rebuilt from the journal, to compare with; None: the journal is only read.
+    `reads` selects the messages whose octets are read, the same for equal octets.
     """
 
     store: MessageStore
@@ -103,7 +104,7 @@ class VerifyStep:
     _strays: list[Finding] = field(default_factory=list)
 
     def run(self) -> VerifyResult:
-        """Look at everything, whatever is found on the way.
+        """Check everything; a finding does not stop it.
 
         Raises:
             IntegrityError: the catalog cannot be read.
@@ -123,11 +124,11 @@ class VerifyStep:
         )
 
     def _journal_problem(self) -> str | None:
-        """Whether the chain reads through from the first segment, by way of the last one the catalog applied. What
-        comes after that one another machine wrote meanwhile."""
+        """What is wrong with the chain of segments, which must include the last one that the catalog applied. Later
+        segments were written by another machine in the meantime."""
         number, digest = self.catalog.last_segment()
         last, found = (0, Digest("")), Digest("")
-        if self.rebuilt is not None:  # made by reading it through
+        if self.rebuilt is not None:  # the rebuild read all of the journal
             last = self.rebuilt.last_segment()
             found = last[1] if last[0] == number else found
         else:
@@ -145,7 +146,7 @@ class VerifyStep:
         )
 
     def _audit(self) -> tuple[int, int, int]:
-        """How many messages were looked at, how many of them read, and their octets."""
+        """How many messages were checked, how many of them read, and their octets."""
         messages = checked = octets = 0
         for each in look_through(self.store, self.catalog.messages, self.reads, self.control):
             if not isinstance(each, Looked):
@@ -172,31 +173,31 @@ class VerifyStep:
 
 
 def _by_folder(finding: Finding) -> tuple[bool, bool, str, int]:
-    """A bucket is looked through by digest; people look by folder."""
+    """The sort key for people: by folder. A bucket is walked by digest."""
     folder = finding.folder
     return folder is None, folder != "INBOX", folder or "", finding.uid or 0
 
 
 def difference(catalog: Catalog, rebuilt: Catalog) -> str | None:
-    """Where a catalog is not what its journal says, by the first thing that differs; None if it is."""
-    asked: tuple[tuple[str, Callable[[Catalog], object]], ...] = (
-        ("whose archive it is", lambda each: each.account.identity()),
+    """The first difference between a catalog and one rebuilt from its journal; None if they are equal."""
+    parts: tuple[tuple[str, Callable[[Catalog], object]], ...] = (
+        ("the archive's identity", lambda each: each.account.identity()),
         ("the folders", lambda each: each.account.folders()),
         ("the epochs", lambda each: each.account.epochs()),
         ("the quarantine", lambda each: each.account.quarantined()),
         ("the packs", lambda each: list(each.messages.packs())),
     )
-    for what, ask in asked:
-        if ask(catalog) != ask(rebuilt):
-            return f"the catalog does not say of {what} what the journal says"
+    for what, read in parts:
+        if read(catalog) != read(rebuilt):
+            return f"the catalog and the journal disagree about {what}"
     pairs = zip_longest(catalog.messages.placements(), rebuilt.messages.placements())
     differing = [one or other for one, other in pairs if one != other][:1]
     if differing and (first := differing[0]):
-        return f"the catalog does not say of {first.directory or 'INBOX'}, uid {first.uid} what the journal says"
+        return f"the catalog and the journal disagree about {first.directory or 'INBOX'}, uid {first.uid}"
     digests = (placement.digest for placement in rebuilt.messages.by_digest())
     while some := set(islice(digests, _AT_ONCE)):
         if catalog.index.headers(some) != rebuilt.index.headers(some):
-            return "the catalog does not say of the headers of messages what the journal says"
+            return "the catalog and the journal disagree about the headers of messages"
         if catalog.messages.frames(some) != rebuilt.messages.frames(some):
-            return "the catalog does not say of the places in packs what the journal says"
+            return "the catalog and the journal disagree about the places in packs"
     return None

@@ -100,18 +100,18 @@ def _repair(settings: Settings, options: RepairOptions, emit: Emit) -> AccountOu
 
 def _summary(result: RepairResult, options: RepairOptions) -> str:
     looked = f"{result.messages} messages looked at"
-    if not result.mended and not result.lost and not result.damage:
+    if not result.repaired and not result.lost and not result.damage:
         return f"{looked}: nothing is missing or damaged"
     words = [looked]
-    if result.mended:
-        words.append(f"{len(result.mended)} " + ("can be repaired" if options.dry_run else "repaired"))
+    if result.repaired:
+        words.append(f"{len(result.repaired)} " + ("can be repaired" if options.dry_run else "repaired"))
     if result.lost:
         words.append(f"{len(result.lost)} cannot be repaired, all listed")
     if result.damage:
         words.append(f"{len(result.damage)} other damaged objects")
     message = ", ".join(words)
-    if result.unasked:
-        return f"{message}; not contacted: {'; '.join(result.unasked)}"
+    if result.unreachable:
+        return f"{message}; not contacted: {'; '.join(result.unreachable)}"
     return f"{message}; restore these from a backup" if result.lost else message
 
 
@@ -121,10 +121,10 @@ def to_json(outcome: AccountOutcome[RepairResult]) -> dict[str, Any]:
     return outcome.to_json(
         {
             "messages": result.messages,
-            "mended": [_safe(asdict(each)) for each in result.mended],
+            "mended": [_safe(asdict(each)) for each in result.repaired],
             "lost": [_safe(asdict(each) | {"arrived": arrived_text(each.arrived)}) for each in result.lost],
             "damage": [_safe(asdict(each)) for each in result.damage],
-            "unasked": [printable(each) for each in result.unasked],
+            "unasked": [printable(each) for each in result.unreachable],
         }
     )
 
@@ -144,7 +144,7 @@ def _show(result: Row, terminal: Terminal) -> None:
     for each in result["mended"][:_SHOWN] if not terminal.quiet else ():
         out.say(f"  {_name(each)}: from {each['origin']}")
     if len(result["mended"]) > _SHOWN:
-        out.say(f"  and {len(result['mended']) - _SHOWN:,} more; --json lists them all")
+        out.say(f"  and {len(result['repaired']) - _SHOWN:,} more; --json lists them all")
     for each in result["lost"]:  # all of them, not only the first ones
         what = [each["arrived"], f"{each['size']:,} bytes", each["subject"] and f'"{each["subject"]}"']
         out.say(f"  lost: {_name(each)}, {', '.join(filter(None, what))}: {each['reason']}")

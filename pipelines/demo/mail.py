@@ -1,8 +1,8 @@
 """The sample account of the demo: folders, messages and the changes made to them, as plain values.
 
-Everything in it is odd in a way real accounts are: nested and non-ASCII folder names, a dot inside a level,
-messages without Message-ID, with raw 8-bit headers, with a bare CR, with a large attachment, and one message
-in two folders. The same octets every time.
+It has the oddities of real accounts: nested and non-ASCII folder names, a dot inside a level, messages without
+Message-ID, with raw 8-bit headers, with a bare CR, with a large attachment, and one message in two folders. The
+octets are the same every time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MARK = "=_part"
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A message as it is put onto a server, or kept by one."""
+    """A message as it is delivered to a server, or stored on one."""
 
     octets: bytes
     arrived: datetime
@@ -56,7 +56,7 @@ SUBSCRIBED = ("INBOX", "Sent", "Archive/2024", "日本語")
 
 
 def sample_mail() -> dict[str, list[Mail]]:
-    """What each folder holds when the demo begins."""
+    """The contents of each folder when the demo begins."""
     seen, draft = frozenset({"\\Seen"}), frozenset({"\\Draft", "\\Seen"})
     twice = _letter(40, "bob@example.net", "Minutes of the meeting", "Kept in two folders.")
     return {
@@ -94,12 +94,12 @@ def sample_mail() -> dict[str, list[Mail]]:
     }
 
 
-#: New mail that comes between the first and the second run.
+#: The folder that is new in the second run.
 NEW_FOLDER = "Archive/2025"
 
 
 def new_mail() -> Iterator[tuple[str, Mail]]:
-    """(folder, message) of what arrives after the first run."""
+    """(folder, message) for mail that arrives after the first run."""
     yield "INBOX", _mail(50, _letter(50, "bob@example.net", "Re: Lunch on Friday?", "I am there already."))
     yield "INBOX", _mail(51, _letter(51, "news@example.com", "What is new in June", "Even more."))
     yield "Sent", _mail(52, _letter(52, USER, "Re: Re: Lunch on Friday?", "On my way."), frozenset({"\\Seen"}))

@@ -1,6 +1,6 @@
-"""The demo's source: a mailbox that people use, and beside it a record of all that was ever in it.
+"""The demo's source: a mailbox in use, and a record of everything that was ever in it.
 
-Both are changed by the same calls. The record owes nothing to the archiver: what it copied can be held against it.
+The same calls change both. The record is independent of the archiver, so the copies can be compared with it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ class SourceMailbox:
 
     @property
     def messages(self) -> int:
-        """How many there are now."""
+        """How many messages it has now."""
         return sum(map(len, self._now.values()))
 
     def ever(self) -> dict[str, list[Mail]]:
-        """All that an archive which forgets nothing has: every folder with what is in it, what was expunged, and
-        under the old name of a renamed folder what was in it then."""
+        """Everything that an archive must have: every folder with its messages, what was expunged, and the messages
+        of a renamed folder under its old name, too."""
         names = dict.fromkeys([*self._now, *self._gone])
         return {name: [*self._now.get(name, ()), *self._gone.get(name, ())] for name in names}
 
     def to_be_there(self) -> dict[str, list[Mail]]:
-        """What a destination has where nothing is deleted: every folder of now, with what was expunged from it."""
+        """What a destination must have if nothing is deleted there: every present folder, with what was
+        expunged."""
         return {name: mails for name, mails in self.ever().items() if name in self._now}
 
     def fill(self) -> None:
-        """Put the sample mail there."""
+        """Deliver the sample mail."""
         for folder in FOLDERS:
             self._create(folder, subscribed=folder in SUBSCRIBED)
         for folder, mails in sample_mail().items():
@@ -48,7 +49,7 @@ class SourceMailbox:
                 self._deliver(folder, mail)
 
     def change(self) -> tuple[int, str]:
-        """What people and other senders do between two runs: how many messages arrived, and all of it in words."""
+        """Change the mailbox between two runs; returns how many messages arrived, and a description."""
         arrived = list(new_mail())
         self._create(NEW_FOLDER)
         for folder, mail in arrived:

@@ -1,7 +1,7 @@
-"""The demo: an account moved from one embedded server to another, in seconds, in a directory of its own.
+"""The demo: an account moved from one embedded server to another, in seconds, in a separate directory.
 
-It uses the real engine over real connections. What it shows is in `pipelines.demo.tour`; here are the directory,
-which is cleared only of what a demo made, and the account file in it.
+It uses the real engine over real connections. The steps are in `pipelines.demo.tour`; this module has the
+directory, from which only files of an earlier demo are removed, and the account file in it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipelines.demo.tour import Tour, Verify
 
 MARKER = "made-by-archiver-demo.txt"
 _MARKER_TEXT = """\
-This folder was made by `archiver demo`. The next demo in it clears configs and archive, and makes them anew.
+This directory was created by `archiver demo`. The next demo in it removes and recreates configs and archive.
 """
 _OURS = (MARKER, "configs", "archive")
 _OURS_IN_CONFIGS = ("demo.toml", "demo.archive", "source.password", "destination.password", "password")
@@ -48,13 +48,13 @@ path = "../archive"
 
 
 def run_demo(directory: Path, console: Console, verify: Verify) -> int:
-    """Run the whole tour in `directory`, which is made; what an earlier demo made there is cleared first.
+    """Run the whole tour in `directory`, which is created; files of an earlier demo there are removed first.
 
-    Returns the exit code: 0, or that of the step that did not do what it should.
+    Returns the exit code: 0, or that of the step that failed.
 
     Raises:
-        ConfigError: pymap is not installed, or the directory holds something that no demo made.
-        Interrupted: a signal asked for an end.
+        ConfigError: pymap is not installed, or the directory has something that no demo created.
+        Interrupted: a signal was received.
     """
     if not is_installed():
         raise ConfigError(
@@ -69,7 +69,7 @@ def run_demo(directory: Path, console: Console, verify: Verify) -> int:
 
 
 def _account_file(configs: Path, source: SampleServer, destination: SampleServer) -> Path:
-    """Write the account file, and beside it the passwords."""
+    """Write the account file, and the password files next to it."""
     configs.mkdir(mode=0o700)
     for name, server in (("source", source), ("destination", destination)):
         password = configs / f"{name}.password"
@@ -82,18 +82,18 @@ def _account_file(configs: Path, source: SampleServer, destination: SampleServer
 
 
 def clear(directory: Path) -> None:
-    """Make the directory, empty but for the marker of the demo.
+    """Create the directory, empty except for the demo's marker.
 
     Raises:
-        ConfigError: it is no directory, or holds something that no demo made; nothing was touched.
-        ArchiveNotWritable: it cannot be made or cleared.
+        ConfigError: it is not a directory, or has something that no demo created; nothing was changed.
+        ArchiveNotWritable: it cannot be created or cleared.
     """
     strange = _strange(directory)
     if strange:
         raise ConfigError(
             str(directory),
-            [f"holds what no demo made: {', '.join(strange[:3])}{', …' if len(strange) > 3 else ''}"],
-            hint="give an empty or a new folder with --dir",
+            [f"has files that no demo created: {', '.join(strange[:3])}{', …' if len(strange) > 3 else ''}"],
+            hint="name an empty or new directory with --dir",
         )
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -103,14 +103,14 @@ def clear(directory: Path) -> None:
                 shutil.rmtree(directory / name)
     except OSError as error:
         raise ArchiveNotWritable(
-            f"{directory}: {error.strerror}", hint="give a folder of your own with --dir"
+            f"{directory}: {error.strerror}", hint="name a directory of your own with --dir"
         ) from error
 
 
 def _strange(directory: Path) -> list[str]:
-    """What lies in the directory and was not made by a demo."""
+    """What the directory has that was not created by a demo."""
     if directory.exists() and not directory.is_dir():
-        raise ConfigError(str(directory), ["is not a folder"], hint="give another one with --dir")
+        raise ConfigError(str(directory), ["is not a directory"], hint="name another one with --dir")
     present = sorted(each.name for each in directory.iterdir()) if directory.is_dir() else []
     if MARKER not in present:
         return present

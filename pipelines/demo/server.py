@@ -1,7 +1,7 @@
-"""An IMAP server in a thread of this process: pymap with its in-memory backend, for the demo alone.
+"""An IMAP server in a thread of this process: pymap with its in-memory backend, only for the demo.
 
-It listens on a free port of the loopback interface, holds one account, and forgets everything when it ends. Several
-run side by side.
+It listens on a free port of the loopback interface, has one account, and loses everything when it ends. Several can
+run at the same time.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _T = TypeVar("_T")
 
 
 def is_installed() -> bool:
-    """Whether pymap is there; it comes with the extra `demo`."""
+    """Whether pymap is installed; the extra `demo` includes it."""
     return importlib.util.find_spec("pymap") is not None
 
 
 class SampleServer:
-    """One account, `user` with a random `password`, to be changed from any other thread. A context manager."""
+    """One account, `user` with a random `password`; any other thread may change it. A context manager."""
 
     def __init__(self, user: str) -> None:
         self.user = user
@@ -55,7 +55,7 @@ class SampleServer:
         self._thread.join(_START_SECONDS)
 
     def create(self, folder: str, *, subscribed: bool = False) -> None:
-        """A new folder; INBOX is there already."""
+        """Create a folder; INBOX already exists."""
 
         async def create(folders: Any) -> None:
             if folder != "INBOX":
@@ -65,7 +65,7 @@ class SampleServer:
         self._do(create)
 
     def deliver(self, folder: str, mail: Mail) -> None:
-        """Put a message into a folder, its octets as they are."""
+        """Store a message in a folder, with its octets unchanged."""
         from pymap.parsing.message import AppendMessage
         from pymap.parsing.specials.flag import Flag
 
@@ -107,7 +107,7 @@ class SampleServer:
 
     def contents(self) -> dict[str, list[Mail]]:
         """Every folder with its messages, read from the server's memory and not over IMAP: octets, INTERNALDATE and
-        flags as they are kept. A name that only stands above others is no folder."""
+        flags as stored. A name that only has children is not a folder."""
         from pymap.parsing.specials import FetchRequirement
 
         async def mail(message: Any) -> Mail:
@@ -122,7 +122,7 @@ class SampleServer:
         return self._do(read)
 
     def _do(self, work: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
-        """Do something with the account's folders, in the server's own thread."""
+        """Run `work` with the account's folders, in the server's thread."""
 
         async def done() -> _T:
             async with self._identity.new_session() as session:
@@ -144,9 +144,9 @@ class SampleServer:
         from pymap.user import Passwords, UserMetadata
         from pysasl.hashing import BuiltinHash
 
-        logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of every client that hangs up
-        # The password is made up and lives in this process, so one round will do; the default takes a third of a
-        # second at each login.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns about every client that hangs up
+        # The password is random and never leaves this process, so one round of hashing is enough; the default takes
+        # a third of a second for each login.
         quick = BuiltinHash(rounds=1)
         backend, config = await DictBackend.init(
             _arguments(), secure_auth=False, invalid_user_sleep=0.0, reject_dnsbl=False, hash_context=quick
@@ -157,7 +157,7 @@ class SampleServer:
         await self._identity.set(UserMetadata(config, self.user, password=password))
         async with contextlib.AsyncExitStack() as stack:
             await backend.start(stack)
-            # NOTE: IMAPServer reads the header of the proxy protocol first, so it cannot be called bare.
+            # NOTE: IMAPServer first reads the header of the proxy protocol, so it cannot be called directly.
             proxied = ProxyProtocolReader(config.proxy_protocol)
             server = await asyncio.start_server(proxied.get_callback(IMAPServer(backend.login, config)), HOST, 0)
             self.port = server.sockets[0].getsockname()[1]
@@ -168,7 +168,7 @@ class SampleServer:
 
 
 def _arguments() -> Namespace:
-    """What pymap's own command line would give."""
+    """The arguments that pymap's own command line would pass."""
     return Namespace(
         host=[HOST],
         port="0",

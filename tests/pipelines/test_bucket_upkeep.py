@@ -177,7 +177,7 @@ class TestPacks:
         assert folder is not None
         result = repair(config, deep=True).result
         assert result is not None
-        assert (folder, uid) in [(each.folder, each.uid) for each in result.mended]
+        assert (folder, uid) in [(each.folder, each.uid) for each in result.repaired]
         verify(config, deep=True)
 
     def test_what_a_killed_run_left_is_collected(
@@ -218,7 +218,7 @@ class TestRepair:
         gateway.delete(s3_of(config).bucket, key_of(config, 3))
         result = repair(config).result
         assert result is not None
-        assert sorted((each.folder, each.uid) for each in result.mended) == [("INBOX", 3), ("Sent", 3)]
+        assert sorted((each.folder, each.uid) for each in result.repaired) == [("INBOX", 3), ("Sent", 3)]
         verify(config, deep=True)
 
 

@@ -61,14 +61,14 @@ def test_it_says_what_happened(toured: tuple[Path, str]) -> None:
         "✓ 4 messages replayed: those that arrived",
         "✓ 0 messages fetched",
         "✓ 0 messages sent",
-        "✓ 39 files in the archive, each with the octets of its message",
+        "✓ 39 files in the archive, each with exactly the bytes of its message",
         "✓ 15 folders at the destination",
-        "✓ 34 messages there with the same octets, in the same folder",
+        "✓ 34 messages there with the same bytes, in the same folder",
         "✓ 34 of them with the same date of arrival (INTERNALDATE)",
-        "✓ 34 of them with the same flags, too; keywords aside",
-        "✓ 4 of them without their keywords, and as many are listed in the report",
+        "✓ 34 of them also with the same flags, except keywords",
+        "✓ 4 of them without their keywords, and the report lists the same number",
         "✓ 0 messages there that are not from the source",
-        "✓ 33 messages of the source came back octet for octet",
+        "✓ 33 messages of the source came back with exactly their bytes",
     ]
 
 
@@ -152,11 +152,11 @@ def test_the_proof_sees_what_is_not_as_it_should_be(
     assert run_demo(tmp_path / "demo", Console(file=printed, width=120), verify_deep) == 1
     told = [line for line in printed.getvalue().splitlines() if line.startswith("✗")]
     assert told == [
-        "✗ 38 files in the archive, each with the octets of its message; 39 were expected",
-        "✗ 33 messages there with the same octets, in the same folder; 34 were expected",
+        "✗ 38 files in the archive, each with exactly the bytes of its message; 39 were expected",
+        "✗ 33 messages there with the same bytes, in the same folder; 34 were expected",
         "✗ 33 of them with the same date of arrival (INTERNALDATE); 34 were expected",
-        "✗ 32 of them with the same flags, too; keywords aside; 34 were expected",
-        "✗ 4 of them without their keywords, and as many are listed in the report; 3 were expected",
+        "✗ 32 of them also with the same flags, except keywords; 34 were expected",
+        "✗ 4 of them without their keywords, and the report lists the same number; 3 were expected",
         "✗ 1 messages there that are not from the source; 0 were expected",
     ]
     assert "5. Verify" not in printed.getvalue()
@@ -182,7 +182,7 @@ def test_one_that_is_stopped_says_so_and_the_next_begins_anew(pymap: None, tmp_p
 def test_a_directory_that_no_demo_made_is_refused_and_untouched(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "mine").write_text("mine")
-    with pytest.raises(ConfigError, match="holds what no demo made: archive"):
+    with pytest.raises(ConfigError, match="has files that no demo created: archive"):
         clear(tmp_path)
     assert (tmp_path / "archive" / "mine").read_text() == "mine"
     assert not (tmp_path / MARKER).exists()
@@ -219,7 +219,7 @@ def test_a_link_in_place_of_the_archive_is_not_followed(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="is not a folder"):
+    with pytest.raises(ConfigError, match="is not a directory"):
         clear(tmp_path / "file")
 
 

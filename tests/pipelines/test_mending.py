@@ -71,9 +71,9 @@ def flip(path: Path) -> None:
     path.write_bytes(octets)
 
 
-def mended(outcome: AccountOutcome[RepairResult]) -> dict[tuple[str | None, int], str]:
+def repaired(outcome: AccountOutcome[RepairResult]) -> dict[tuple[str | None, int], str]:
     assert outcome.result is not None
-    return {(each.folder, each.uid): each.origin for each in outcome.result.mended}
+    return {(each.folder, each.uid): each.origin for each in outcome.result.repaired}
 
 
 def lost(outcome: AccountOutcome[RepairResult]) -> list[tuple[str | None, int]]:
@@ -95,12 +95,12 @@ def test_missing_and_damaged_messages_come_from_the_source(account: Path) -> Non
     flip(file_of(account, "Maildir", 5))
     cut = file_of(account, "Maildir/.Sent", 2)
     cut.write_bytes(b"")
-    assert mended(repair(account)) == {
+    assert repaired(repair(account)) == {
         ("INBOX", 3): "the source", ("INBOX", 5): "the source", ("Sent", 2): "the source",
     }  # fmt: skip
     assert archive_state(archive_of(account)) == before
     assert verified(account) == 0
-    assert mended(repair(account)) == {}
+    assert repaired(repair(account)) == {}
 
 
 def test_a_damaged_file_that_a_mail_program_renamed_gives_way(account: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_dry_run_says_from_where_and_writes_nothing(account: Path) -> None:
     flip(path)
     before = sorted((each, each.stat().st_mtime_ns) for each in archive_of(account).rglob("*U*"))
     outcome = repair(account, dry_run=True)
-    assert mended(outcome) == {("INBOX", 3): "the source"}
+    assert repaired(outcome) == {("INBOX", 3): "the source"}
     assert "1 can be repaired" in outcome.message
     assert sorted((each, each.stat().st_mtime_ns) for each in archive_of(account).rglob("*U*")) == before
     assert verified(account) == 6
@@ -144,11 +144,11 @@ def test_what_is_lost_is_named_with_date_and_subject(account: Path, server: Scri
     file_of(account, "Maildir", 4).unlink()
     del server.folders[b"INBOX"].messages[3]
     outcome = repair(account, expect=6)
-    assert mended(outcome) == {("INBOX", 4): "the source"}
+    assert repaired(outcome) == {("INBOX", 4): "the source"}
     assert outcome.result is not None
     (gone,) = outcome.result.lost
     assert (gone.folder, gone.uid, gone.subject) == ("INBOX", 3, "number 3")
-    assert gone.reason == "its octets are not in the store; no place that was asked has it"
+    assert gone.reason == "its octets are not in the store; no other copy was found"
 
 
 def test_a_source_that_cannot_be_asked_is_said_and_nothing_is_harmed(account: Path, server: ScriptedServer) -> None:
@@ -171,7 +171,7 @@ def test_a_copy_elsewhere_in_the_archive_is_enough(scripted: START, tmp_path: Pa
     run(config)
     server.stop()
     flip(file_of(config, "Maildir", 1))
-    assert mended(repair(config)) == {("INBOX", 1): "the archive itself"}
+    assert repaired(repair(config)) == {("INBOX", 1): "the archive itself"}
     assert verified(config) == 0
 
 
@@ -186,7 +186,7 @@ def test_all_places_of_the_same_octets_are_mended_with_their_own_dates(scripted:
     before = archive_state(archive_of(config))
     for path in archive_of(config).glob("Maildir/cur/*"):
         path.unlink()
-    assert sorted(mended(repair(config))) == [("INBOX", 1), ("INBOX", 2), ("INBOX", 3)]
+    assert sorted(repaired(repair(config))) == [("INBOX", 1), ("INBOX", 2), ("INBOX", 3)]
     assert archive_state(archive_of(config)) == before
 
 
@@ -197,8 +197,8 @@ def test_a_large_message_goes_by_a_file_that_is_gone_afterwards(scripted: START,
     run(config)
     for path in archive_of(config).glob("Maildir/cur/*"):
         path.write_bytes(b"damaged")
-    assert len(mended(repair(config, dry_run=True))) == 2
-    assert len(mended(repair(config))) == 2
+    assert len(repaired(repair(config, dry_run=True))) == 2
+    assert len(repaired(repair(config))) == 2
     assert verified(config) == 0
     assert list(archive_of(config).glob("spool/*")) == []
 
@@ -213,12 +213,12 @@ def test_what_left_the_source_comes_from_the_destination(
     del server.folders[b"INBOX"].messages[3]
     file_of(config, "Maildir", 3).unlink()
     flip(file_of(config, "Maildir", 4))
-    assert mended(repair(config)) == {("INBOX", 3): "the destination", ("INBOX", 4): "the source"}
+    assert repaired(repair(config)) == {("INBOX", 3): "the destination", ("INBOX", 4): "the source"}
     assert archive_state(archive_of(config)) == before
     server.stop()
     flip(file_of(config, "Maildir/.Sent", 1))
     outcome = repair(config)
-    assert mended(outcome) == {("Sent", 1): "the destination"}
+    assert repaired(outcome) == {("Sent", 1): "the destination"}
     assert archive_state(archive_of(config)) == before
 
 
@@ -232,7 +232,7 @@ def test_a_vanished_message_comes_from_the_destination(
     server.folders[b"INBOX"].vanished[10] = 2
     run(config)
     file_of(config, "vanished/.INBOX.V7", 10).unlink()
-    assert mended(repair(config)) == {("INBOX", 10): "the destination"}
+    assert repaired(repair(config)) == {("INBOX", 10): "the destination"}
     assert verified(config) == 0
 
 
@@ -266,7 +266,7 @@ def test_a_whole_account_is_mended_from_real_servers_that_are_only_read(
     for number, path in enumerate(chosen):
         path.unlink() if number % 2 or not path.stat().st_size else path.write_bytes(b"x" * path.stat().st_size)
 
-    origins = Counter(mended(repair(config)).values())
+    origins = Counter(repaired(repair(config)).values())
 
     assert min(origins["the source"], origins["the destination"]) > 10
     assert archive_state(archive_of(config)) == before
@@ -302,4 +302,4 @@ def test_as_text(account: Path, server: ScriptedServer, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert 'folder "INBOX", uid 4: from the source' in said
     assert 'lost: folder "INBOX", uid 3, ' in said
-    assert '"number 3": its octets are not in the store; no place that was asked has it' in said
+    assert '"number 3": its octets are not in the store; no other copy was found' in said

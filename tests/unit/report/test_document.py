@@ -237,7 +237,7 @@ def test_what_was_not_sent_is_a_failure() -> None:
             "replay",
             "12,345 messages are not at the destination yet",
             None,
-            "run again; what is there is not sent again",
+            "run again; messages that are there are not sent again",
         )
     ]
 
@@ -331,7 +331,7 @@ def test_a_run_that_did_not_ask_the_source_does_not_judge_it() -> None:
 @pytest.mark.parametrize(
     ("there", "reason"),
     [
-        ([], "the folder has no place at the destination"),
+        ([], "the folder is not mapped to one of the destination"),
         ([replace(ALL_THERE, already_there=2, pending=2)], "2 messages are not at the destination yet"),
         ([replace(ALL_THERE, already_there=1)], "3 messages are not accounted for there"),
         ([replace(ALL_THERE, already_there=5)], "-1 messages are not accounted for there"),

@@ -160,7 +160,7 @@ def test_the_page_needs_nothing_beside_it() -> None:
         (document([folder("INBOX", 9, there={"already_there": 4, "removed": 2}), folder("Sent", 1, there={})]),
          "good", "Everything is there: 8 messages in 2 folders"),
         (document([folder("INBOX", 9, quarantined=1)]),
-         "good", "Everything that could be had is there: 9 messages in 1 folder"),
+         "good", "Everything that could be fetched is there: 9 messages in 1 folder"),
         (document([folder("INBOX", 9, quarantined=3)], status="incomplete", exit_code=3),
          "part", "3 messages could not be archived"),
         (document([folder("INBOX", 9, quarantined=1, there={"refused": 2})], status="incomplete", exit_code=3),
@@ -202,7 +202,7 @@ def test_every_equation_is_shown_with_its_mark() -> None:
     assert "1,248 on the server = 1,240 archived + 5 left out + 2 not archived ✗ 1 missing" not in page.text
     assert "1,250 on the server = 1,240 archived + 5 left out + 2 not archived ✗ 3 missing" in page.text
     assert (
-        "1,240 archived = 1,164 delivered + 20 there already + 12 refused + 4 removed + 40 waiting ✓" in page.text
+        "1,240 archived = 1,164 delivered + 20 already there + 12 refused + 4 removed + 40 waiting ✓" in page.text
     )
     # Above each of the two tables one, in it one for each folder and one for all.
     assert (page.source.count("✓"), page.source.count("✗")) == (2 + 5, 3)
@@ -219,7 +219,7 @@ def test_messages_of_a_folder_without_a_place_at_the_destination_wait() -> None:
     report = document([folder("INBOX", 5, there={}), folder("New", 3)], status="incomplete", exit_code=3)
     page = Page(render_html(report))
     assert "3 messages still wait to be delivered" in page.text
-    assert "8 archived = 5 delivered + 0 there already + 0 refused + 0 removed + 3 waiting ✓" in page.text
+    assert "8 archived = 5 delivered + 0 already there + 0 refused + 0 removed + 3 waiting ✓" in page.text
     assert "✗" not in page.text
 
 
@@ -229,7 +229,8 @@ def test_what_is_missing_is_told_with_reason_words_date_subject_and_what_next() 
         "2 messages: the server sent no body", "NO [SERVERBUG] cannot read it", "02-Mar-2019 09:12:44 +0100",
         "Re: Invoice", "12 messages: the destination refuses it as too large", "Message size 62 MB exceeds",
         "2021-03-14 10:00:00 UTC", "raise the limit, archiver run", "1 folder: 3 messages are not accounted for",
-        "The server said", "$Forwarded", "1:300,401:412", "Flags or keywords were not kept", "\\Noselect", "12 s",
+        "The server answered", "$Forwarded", "1:300,401:412", "Flags or keywords were not kept", "\\Noselect",
+        "12 s",
         "alice@example.org at imap.example.org", "alice@example.net at mail.example.net", "15:33:21 UTC, 23 s",
     ):  # fmt: skip
         assert words in text

@@ -17,7 +17,14 @@ from archiver.storage.bucket.keys import message_key
 from archiver.storage.bucket.pack_format import PACKS, pack_key
 from archiver.storage.bucket.port import Kept, ObjectFacts
 from archiver.storage.named_digests import named_digests
-from archiver.upkeep.gc import MIN_AGE_SECONDS, Found, GarbageResult, GarbageStep, Kind, exceeds_deletion_limit
+from archiver.upkeep.gc import (
+    MIN_AGE_SECONDS,
+    GarbageKind,
+    GarbageResult,
+    GarbageStep,
+    KindFound,
+    exceeds_deletion_limit,
+)
 from tests.accounts import UNSTOPPED
 from tests.contracts.store import placement_of
 from tests.memory_bucket import MemoryBucket
@@ -222,15 +229,15 @@ def test_much_of_all_waits_for_a_person_although_it_is_younger_than_the_journal(
     bucket.now += WEEK
     before = dict(bucket.objects)
     result = collect(archive, delete=True)
-    assert result.blocked_reason == "51 of 53 messages are not named, being more than 50 and more than a quarter"
+    assert result.blocked_reason == "51 of 53 messages are not named: more than 50 and more than a quarter"
     assert bucket.objects == before
     collect(archive, delete=True, confirm_deletions=True)
     assert [key for key in bucket.objects if key in (key_of(3), key_of(4))] == [key_of(3), key_of(4)]
     assert len(bucket.objects) == 3
 
 
-def found(kind: Kind, unnamed: int, listed: int) -> Found:
-    return Found(kind, listed, [ObjectFacts(f"{number}", 1, 100.0, 100.0 + WEEK) for number in range(unnamed)])
+def found(kind: GarbageKind, unnamed: int, listed: int) -> KindFound:
+    return KindFound(kind, listed, [ObjectFacts(f"{number}", 1, 100.0, 100.0 + WEEK) for number in range(unnamed)])
 
 
 @pytest.mark.parametrize(

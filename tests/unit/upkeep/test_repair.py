@@ -119,13 +119,13 @@ def key_of(uid: int) -> str:
 
 
 def uids(result: RepairResult) -> list[int]:
-    return sorted(each.uid for each in result.mended)
+    return sorted(each.uid for each in result.repaired)
 
 
 def test_what_is_whole_is_not_written(archive: RecordedPacks, bucket: MemoryBucket) -> None:
     before = dict(bucket.objects)
     result = repair(archive)
-    assert (result.messages, result.mended, result.exit_code) == (COUNT, (), 0)
+    assert (result.messages, result.repaired, result.exit_code) == (COUNT, (), 0)
     assert bucket.objects == before
 
 
@@ -176,7 +176,7 @@ def test_whole_messages_of_a_truncated_pack_are_taken_out_of_it(
     bucket.objects[key] = (octets[: offset + TAIL_OCTETS], bucket.now)
     result = repair(archive, lacks=tuple(range(1, 6)))
     assert uids(result) == list(range(1, 11))
-    assert {each.uid: each.origin for each in result.mended}[5] == "the archive itself"
+    assert {each.uid: each.origin for each in result.repaired}[5] == "the archive itself"
     assert [each.path for each in result.damage] == [f"s3://memory/{key}"]
     assert (result.exit_code, faults(archive)) == (0, [])
 
@@ -228,7 +228,7 @@ def test_octets_that_are_not_there_after_all_are_said(archive: RecordedPacks, bu
     bucket.after = forget
     (lost,) = repair(archive).lost
     assert lost.uid == 31
-    assert lost.reason.startswith("was written again, from elsewhere, and has 14 octets, was stored with ")
+    assert lost.reason.startswith("was written again from elsewhere, but has 14 octets, was stored with ")
 
 
 def test_equal_octets_in_several_folders_are_mended_together(archive: RecordedPacks, bucket: MemoryBucket) -> None:
@@ -241,5 +241,5 @@ def test_equal_octets_in_several_folders_are_mended_together(archive: RecordedPa
     )
     del bucket.objects[key_of(31)]
     result = repair(archive)
-    assert sorted((each.folder, each.uid) for each in result.mended) == [("INBOX", 31), ("Sent", 1), ("Sent", 2)]
+    assert sorted((each.folder, each.uid) for each in result.repaired) == [("INBOX", 31), ("Sent", 1), ("Sent", 2)]
     assert faults(archive) == []
