@@ -44,7 +44,7 @@ from archiver.report.document import (
     with_unreached,
 )
 from archiver.report.page import render_html
-from archiver.storage.files import sync_paths
+from archiver.storage.files import make_directories, sync_paths
 from pipelines.events import Ended, emit
 from pipelines.results import (
     check_from_json,
@@ -284,7 +284,7 @@ def _reason(error: BaseException) -> str:
 def write_report(path: Path, document: dict[str, Any]) -> Path:
     """Write a report for programs, and next to it the page for people; durable on return. The page is written last,
     so a page that is older than its report does not belong to it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directories(path.parent)
     encoder = json.JSONEncoder(indent=1, ensure_ascii=False)
     _write(path, chain(encoder.iterencode(document), ["\n"]))
     write_page(path, document)

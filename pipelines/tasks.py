@@ -6,6 +6,7 @@ completes its row. A message, a folder or a connection is never a task. Paramete
 
 from __future__ import annotations
 
+import html
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,7 @@ from archiver.errors import Throttled
 from archiver.events import Event, Planned, Sent, Stored, Verified, Working
 from archiver.facts.destination import DistinctFact
 from archiver.journal.recorder import Recorder
+from archiver.mail.folder_names import printable
 from archiver.mail.model import Listed
 from pipelines.apart import luigi
 from pipelines.events import Began, Expected, Important, emit, failed, progress_of
@@ -159,7 +161,9 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
             return
         self._shown = now
         if self.set_status_message is not None:
-            self.set_status_message(f"{self._done} of {total} messages; folder {self._folder}")
+            # NOTE: luigid's page takes the message for HTML, and servers and senders choose names of folders.
+            folder = html.escape(printable(self._folder))
+            self.set_status_message(f"{self._done} of {total} messages; folder {folder}")
         if self.set_progress_percentage is not None and total:
             self.set_progress_percentage(min(100, 100 * self._done // total))
 

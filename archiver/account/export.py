@@ -19,7 +19,7 @@ from archiver.export.maildir import MaildirWriter
 from archiver.export.mbox import MboxWriter
 from archiver.export.run import ExportResult, ExportStep
 from archiver.export.writer import ExportWriter
-from archiver.storage.files import make_directory, private_file, sync_paths, sync_tree
+from archiver.storage.files import make_directories, private_file, sync_paths, sync_tree
 from archiver.storage.maildir.store import MaildirStore
 from archiver.storage.syncing import WatchedFileSystem, watched
 
@@ -142,8 +142,7 @@ def _is_alive(process: int) -> bool:
 
 def _make(root: str) -> None:
     try:
-        os.makedirs(os.path.dirname(root), exist_ok=True)
-        make_directory(root)
+        make_directories(root)
     except OSError as error:
         raise ArchiveNotWritable(f"{root}: {error.strerror}", hint="choose another place") from error
 

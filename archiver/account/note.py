@@ -17,7 +17,7 @@ from archiver.account.medium import medium_of
 from archiver.config.load import Settings
 from archiver.errors import ArchiveMissing, ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.facts.archive import ArchiveFact
-from archiver.storage.files import replace_file
+from archiver.storage.files import make_directories, replace_file
 
 FORMAT = "archiver-note/1"
 SUFFIX = ".archive"
@@ -161,8 +161,7 @@ def make_archive(settings: Settings, begin: Begin) -> None:
     if not is_checked_later and (reason := why_not_begin(settings, begin)) is not None:
         raise reason
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        medium.own_directory.mkdir(exist_ok=True, mode=0o700)
+        make_directories(medium.own_directory)
     except OSError as error:
         what = "is not a folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
         raise ArchiveNotWritable(

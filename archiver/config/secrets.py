@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 COMMAND_TIMEOUT_SECONDS = 60
 
+_DEEDS = ((stat.S_IWGRP | stat.S_IWOTH, "change"), (stat.S_IRGRP | stat.S_IROTH, "read"))
+
 
 class Secret:
     """A password or token; only `reveal` shows it. It cannot be pickled, so that no task carries it along."""
@@ -101,8 +103,11 @@ def _from_file(path: str, where: str) -> bytes:
     except OSError as error:
         problem = f"{path} cannot be read: {error.strerror}"
     else:
-        if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
-            log.warning("%s: other users can read %s; `chmod 600` keeps it private", where, path)
+        if stat.S_ISREG(status.st_mode):
+            for bits, deed in _DEEDS:
+                if status.st_mode & bits:
+                    log.warning("%s: other users can %s %s; `chmod 600` keeps it private", where, deed, path)
+                    break
         return _first_line(octets.removeprefix(codecs.BOM_UTF8))  # editors on Windows put it there
     raise ConfigError(where, [problem], hint="name a file that is there, and that this user may read")
 

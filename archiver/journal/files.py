@@ -19,6 +19,7 @@ from archiver.errors import ArchiveNotWritable, ArchiverError, IntegrityError
 from archiver.facts.archive import Fact, Segment
 from archiver.facts.segment import RESTORE, digest_of, missing, parsed, require_known, require_next, segment_of
 from archiver.mail.model import Digest
+from archiver.storage.files import make_directories
 
 _NAME = re.compile(r"(\d{8,})-(.+)\.jsonl\.gz")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -112,8 +113,7 @@ class FileJournal:
 
     def _write(self, name: str, octets: bytes) -> None:
         if not self._directory.is_dir():
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._directory.mkdir(mode=0o700, exist_ok=True)
+            make_directories(self._directory)
             self._sync_directory(self._path)
         temporary = self._directory / f".{name}.tmp"
         temporary.unlink(missing_ok=True)

@@ -59,6 +59,17 @@ def make_directory(path: str) -> bool:
     return True
 
 
+def make_directories(path: str | os.PathLike[str]) -> None:
+    """Make a directory and all above it that are missing, each private whatever the umask; fine if it is there.
+
+    NOTE: `os.makedirs` and `Path.mkdir(parents=True)` apply their mode to the last one alone.
+    """
+    path = os.path.abspath(path)
+    if not os.path.isdir(path):
+        make_directories(os.path.dirname(path))
+        make_directory(path)
+
+
 def create_file(path: str) -> int:
     """A descriptor of a new empty private file; a file of that name left by an unfinished write is replaced."""
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC

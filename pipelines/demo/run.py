@@ -13,6 +13,7 @@ from rich.console import Console
 
 from archiver.config.load import load_account
 from archiver.errors import ArchiveNotWritable, ConfigError
+from archiver.storage.files import make_directories, make_directory
 from pipelines.demo.mail import NEW_USER, USER
 from pipelines.demo.mailbox import SourceMailbox
 from pipelines.demo.server import HOST, SampleServer, is_installed
@@ -70,7 +71,7 @@ def run_demo(directory: Path, console: Console, verify: Verify) -> int:
 
 def _account_file(configs: Path, source: SampleServer, destination: SampleServer) -> Path:
     """Write the account file, and the password files next to it."""
-    configs.mkdir(mode=0o700)
+    make_directory(str(configs))
     for name, server in (("source", source), ("destination", destination)):
         password = configs / f"{name}.password"
         password.touch(mode=0o600)
@@ -96,7 +97,7 @@ def clear(directory: Path) -> None:
             hint="name an empty or new directory with --dir",
         )
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_directories(directory)
         (directory / MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
         for name in ("archive", "configs"):
             if (directory / name).is_dir():

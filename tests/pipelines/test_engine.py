@@ -17,7 +17,7 @@ import pytest
 
 from archiver import backoff
 from archiver.config.load import load_account
-from archiver.events import Noted
+from archiver.events import Noted, Working
 from pipelines import engine, luigid, tasks
 from pipelines.cli.main import invoke
 from pipelines.engine import Options, Run, run_accounts
@@ -46,6 +46,39 @@ def run_all(configs: list[Path], **options: Any) -> tuple[list[AccountOutcome[Ru
     accounts = [load_account(each) for each in configs]
     outcomes = run_accounts(accounts, Options(**options), lambda name, event: told.append((name, event)))
     return outcomes, told
+
+
+def test_a_folders_name_is_text_on_the_schedulers_page(tmp_path: Path, scripted: Scripted) -> None:
+    config = account(tmp_path, "alice", scripted(mail()))
+    shown: list[str] = []
+    task = tasks.ArchiveFolders(config=str(config), run_id="tonight")
+    task.set_status_message = shown.append
+
+    task.tell(Working('<img src=x onerror="alert(1)">\u202e & more'))
+
+    assert shown == ["0 of 0 messages; folder &lt;img src=x onerror=&quot;alert(1)&quot;&gt;\\u202e &amp; more"]
+
+
+@pytest.mark.parametrize("with_destination", [False, True])
+def test_everything_that_a_run_makes_is_private_whatever_the_umask(
+    tmp_path: Path, scripted: Scripted, with_destination: bool
+) -> None:
+    keys: dict[str, Any] = {}
+    if with_destination:
+        there = scripted(writable=True, capabilities=DESTINATION)
+        keys = {"host": there.host, "port": there.port, "tls": "off", "user": "u1"}
+        keys |= {"password": {"file": str(tmp_path / "a.password")}}
+        keys = {f"destination__{name}": value for name, value in keys.items()}
+    place = tmp_path / "new" / "deep" / "archive"
+    config = account(tmp_path, "a", scripted(mail()), **keys)
+    config.write_text(config.read_text().replace(str(tmp_path / "archives" / "a"), str(place)))
+    arguments = [sys.executable, "-m", "pipelines", "run", "--quiet", str(config)]
+
+    subprocess.run(arguments, cwd=PROJECT, umask=0, check=True, timeout=120)
+
+    made = [tmp_path / "new", *sorted((tmp_path / "new").rglob("*")), tmp_path / "a.archive"]
+    assert len(made) > 10
+    assert {str(each): oct(each.stat().st_mode & 0o077) for each in made if each.stat().st_mode & 0o077} == {}
 
 
 class TestTheSameNameAgain:

@@ -25,6 +25,7 @@ from sqlalchemy.util import LRUCache
 from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration, step_up, version_of
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError, Locked
 from archiver.mail.headers import folded
+from archiver.storage.files import make_directories
 from archiver.storage.mounts import MOUNTS, kind_of
 
 _BUSY_SECONDS = 60
@@ -194,7 +195,7 @@ def _begin(connection: Connection) -> None:
 def _create_private(path: Path) -> None:
     """Make the file before SQLite does, readable by nobody else; `-wal` and `-shm` take after it."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(path.parent)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         # NOTE: never open an existing one: closing it would drop the locks that SQLite holds in this process.

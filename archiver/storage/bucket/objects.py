@@ -23,7 +23,7 @@ from archiver.storage.bucket.objects_audit import audit_elsewhere, audit_objects
 from archiver.storage.bucket.port import Bucket, Octets
 from archiver.storage.bucket.prefetch import SMALL_OCTETS, ReadAhead, Request
 from archiver.storage.bucket.spool import sendable, unlink
-from archiver.storage.files import Writing, private_file
+from archiver.storage.files import Writing, make_directory, private_file
 from archiver.storage.port import Rows
 from archiver.storage.threads import Threads
 
@@ -114,7 +114,7 @@ class ObjectStore:
         """A new, private, empty local file for a message too large for memory."""
         directory = self._path / SPOOL
         with Writing(str(directory)):
-            directory.mkdir(mode=0o700, exist_ok=True)
+            make_directory(str(directory))
             return private_file(str(directory / secrets.token_hex(8)))
 
     def write(self, digest: Digest, size: int, octets: Octets, *, likely: bool = False) -> None:

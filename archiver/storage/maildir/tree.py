@@ -12,7 +12,14 @@ from collections.abc import Iterable, Iterator
 
 from archiver.mail.flags import KEYWORD_LETTERS, is_keyword, maildir_letters
 from archiver.mail.model import Flags, Placement
-from archiver.storage.files import Durability, create_file, make_directory, replace_file, sync_paths
+from archiver.storage.files import (
+    Durability,
+    create_file,
+    make_directories,
+    make_directory,
+    replace_file,
+    sync_paths,
+)
 from archiver.storage.maildir.format import (
     KEYWORDS_FILE,
     PRESENT,
@@ -158,8 +165,7 @@ class MaildirTree:
     def make_directory(self, name: str) -> None:
         """Make a directory right below the archive path, and that path."""
         if not os.path.isdir(self.root):
-            os.makedirs(os.path.dirname(self.root), exist_ok=True)
-            make_directory(self.root)
+            make_directories(self.root)
             self._unsynced.add(os.path.dirname(self.root))
         if make_directory(f"{self.root}/{name}"):
             self._unsynced.add(self.root)

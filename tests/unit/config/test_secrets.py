@@ -101,15 +101,18 @@ class TestFile:
         problem = f"{tmp_path}/secret is not UTF-8 text"
         assert failure("file", private(tmp_path, octets)).problems == (problem,)
 
-    @pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o400, 0), (0o640, 1), (0o604, 1)])
-    def test_that_others_can_read_is_warned_of(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: int
+    @pytest.mark.parametrize(
+        ("mode", "deeds"),
+        [(0o600, []), (0o400, []), (0o640, ["read"]), (0o604, ["read"]), (0o620, ["change"]), (0o666, ["change"])],
+    )
+    def test_what_others_can_do_to_it_is_warned_of(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, deeds: list[str]
     ) -> None:
         file = private(tmp_path, b"hunter2")
         Path(file).chmod(mode)
         with caplog.at_level(logging.WARNING):
             assert resolve("file", file, user=ALICE).reveal() == "hunter2"
-        assert len(caplog.messages) == warned
+        assert [message.partition("other users can ")[2].split()[0] for message in caplog.messages] == deeds
         assert "hunter2" not in caplog.text
 
 
