@@ -54,7 +54,7 @@ def test_a_folders_name_is_text_on_the_schedulers_page(tmp_path: Path, scripted:
     task = tasks.ArchiveFolders(config=str(config), run_id="tonight")
     task.set_status_message = shown.append
 
-    task.tell(Working('<img src=x onerror="alert(1)">\u202e & more'))
+    task.report_progress(Working('<img src=x onerror="alert(1)">\u202e & more'))
 
     assert shown == ["0 of 0 messages; folder &lt;img src=x onerror=&quot;alert(1)&quot;&gt;\\u202e &amp; more"]
 
