@@ -32,7 +32,8 @@ from archiver.journal.port import Journal
 from archiver.journal.recorder import Recorder
 from archiver.mail.content import Spool
 from archiver.mail.model import Listed
-from archiver.source.imap import ImapSource
+from archiver.source.open import open_source
+from archiver.source.port import SourceConnection
 from archiver.source.retry import RetryingSource
 from archiver.storage.bucket.lease import Lease
 from archiver.storage.bucket.port import Bucket
@@ -262,17 +263,17 @@ def source_of(
     `RetryingSource`."""
     authenticator = authenticator or authenticator_of(settings.source)
 
-    def connect(*, cautious: bool) -> ImapSource:
-        return ImapSource(settings.source, authenticator, spool, cautious=cautious, accept=accept)
+    def connect(*, fallback: bool) -> SourceConnection:
+        return open_source(settings.source, authenticator, spool, fallback=fallback, accept=accept)
 
     attempts = attempts or settings.source.attempts
     return RetryingSource(connect, attempts=attempts, control=control, leave=leave, patient=patient)
 
 
-def connect_once(settings: Settings, *, cautious: bool = False) -> ImapSource:
+def connect_once(settings: Settings, *, fallback: bool = False) -> SourceConnection:
     """A single attempt at a logged-in connection, for a look that fetches no message."""
     server = settings.source
-    return ImapSource(server, authenticator_of(server), no_spool, cautious=cautious)
+    return open_source(server, authenticator_of(server), no_spool, fallback=fallback)
 
 
 def no_spool() -> BinaryIO:

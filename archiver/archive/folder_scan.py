@@ -33,10 +33,9 @@ from archiver.mail.model import (
     Opened,
     Placement,
     Quarantined,
-    Resume,
 )
 from archiver.mail.window import window_words
-from archiver.source.port import MailSource
+from archiver.source.port import MailSource, NextRequest
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 
 #: Why a new epoch begins, for people.
@@ -77,7 +76,7 @@ class FolderScanner:
     def scan(self, listed: Listed, known: KnownFolder, epoch: KnownEpoch | None) -> ScannedFolder:
         """Open the folder and compare it with the catalog. Facts about flags and vanished messages stay in the
         batch until it is flushed."""
-        opened = self.source.open(listed.folder, _resume(epoch), self._question(epoch))
+        opened = self.source.open(listed.folder, epoch.known_state if epoch else None, self._first_request(epoch))
         verdict = judge_epoch(epoch, opened.status)
         known_flags: dict[int, Flags] = {}
         odd: CountsDisagree | None = None
@@ -149,12 +148,12 @@ class FolderScanner:
         except CountsDisagree as error:
             return set(error.named), error
 
-    def _question(self, epoch: KnownEpoch | None) -> str:
-        """The SEARCH criteria that will be needed first, as far as they are known before the folder is open."""
+    def _first_request(self, epoch: KnownEpoch | None) -> NextRequest:
+        """Which UIDs will be needed first: all, or the new ones if the others are known from the last pass."""
         state = epoch.state if epoch else None
-        if _resume(epoch) is None or state is None or state.uidnext is None:
-            return "ALL"
-        return "ALL" if state.filter is not None or self.search is not None else f"UID {state.uidnext}:*"
+        if state is None or state.uidnext is None or state.filter is not None or self.search is not None:
+            return "all"
+        return "new"
 
     def _due(self, quarantined: Quarantined) -> bool:
         return self.retry == "all" or is_due(quarantined)
@@ -174,27 +173,24 @@ class FolderScanner:
         """All UIDs on the server, the error if they disagree with its count, and the current attributes of some: of
         the newest known ones, since a server that was restored from a backup reassigns the newest UIDs first, and
         of those that had vanished and are back."""
-        present = self._from_qresync(epoch, opened, known)
+        present = self._from_changes(epoch, opened, known)
         if present is not None:
             seen = self._probe(epoch, known, present)
             if len(seen) == min(PROBED, len(known.keys() & present)):
                 return present, None, seen
-            # Some messages are missing that QRESYNC reported as present, so its answer cannot be trusted.
+            # Some messages are missing that were reported as present, so the answer cannot be trusted.
         present, odd = self._all()
         return present, odd, self._probe(epoch, known, present)
 
-    def _from_qresync(self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]) -> set[int] | None:
-        """All UIDs on the server, derived from the QRESYNC answer; only the new ones are requested. None if QRESYNC
-        was not used, or if the count does not agree."""
-        state = epoch.state
-        if opened.vanished is None or state is None or state.uidnext is None:
+    def _from_changes(self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]) -> set[int] | None:
+        """All UIDs on the server, derived from what has changed since the last pass. Only new ones are requested.
+        None if the server did not say what has changed, or if the count does not agree."""
+        if opened.changes is None or self._first_request(epoch) == "all":
             return None
-        if state.filter is not None or self.search is not None:
-            return None
-        expected = set(known) - opened.vanished
-        expected |= {each.uid for each in self.catalog.account.quarantined(epoch.number)} - opened.vanished
-        # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
-        expected |= {uid for uid in self.source.uids(f"UID {state.uidnext}:*") if uid >= state.uidnext}
+        vanished = opened.changes.vanished
+        expected = set(known) - vanished
+        expected |= {each.uid for each in self.catalog.account.quarantined(epoch.number)} - vanished
+        expected |= self.source.uids(since=epoch.known_state)
         return expected if len(expected) == opened.status.messages else None
 
     def _probe(self, epoch: KnownEpoch, known: Mapping[int, Flags], present: set[int]) -> dict[int, Attributes]:
@@ -303,18 +299,13 @@ class FolderScanner:
     def _follow_flags(
         self, known: KnownFolder, epoch: KnownEpoch, opened: Opened, held: Mapping[int, Flags]
     ) -> None:
-        """Record flags that changed since the last pass, from QRESYNC, CHANGEDSINCE, or a scan of all flags."""
-        modseq = epoch.state.highestmodseq if epoch.state else None
-        if opened.changed is not None:
-            seen: Iterable[Attributes] = opened.changed
-        elif not held:
-            return
-        elif modseq is not None and opened.status.highestmodseq is not None:
-            if modseq == opened.status.highestmodseq:
-                return
-            seen = self.source.scan(None, changed_since=modseq)
+        """Record flags that changed since the last pass, as the server reported them or as a scan shows them."""
+        if opened.changes is not None:
+            seen: Iterable[Attributes] = opened.changes.changed
+        elif held:
+            seen = self.source.scan(None, since=epoch.known_state)
         else:
-            seen = self.source.scan(None)
+            return
         changed = {
             each.uid: each.flags
             for each in seen
@@ -348,9 +339,3 @@ class FolderScanner:
         if self.batch.linked(fact, scanned.placement(fact), found.twin):
             scanned.wanted.discard(found.seen.uid)
         # otherwise its octets are missing; the message stays wanted and is fetched
-
-
-def _resume(epoch: KnownEpoch | None) -> Resume | None:
-    if epoch is None or epoch.other_source or epoch.state is None or epoch.state.highestmodseq is None:
-        return None
-    return Resume(epoch.uidvalidity, epoch.state.highestmodseq)

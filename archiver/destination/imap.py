@@ -307,11 +307,11 @@ class ImapDestination:
         for chunk in uid_sets(uids):
             self._session.required(self._session.flight(b"UID EXPUNGE " + chunk)[0])
 
-    def uids(self, criteria: str | None = None) -> set[int]:
-        return self._reader.uids(criteria)
+    def uids(self) -> set[int]:
+        return self._reader.uids()
 
-    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
-        return self._reader.scan(uids, changed_since=changed_since)
+    def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
+        return self._reader.scan(uids)
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         return self._reader.headers(uids, field)

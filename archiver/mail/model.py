@@ -74,11 +74,13 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Resume:
-    """What we know of a folder from its last complete pass, for RFC 7162 resynchronisation."""
+class KnownState:
+    """Where the last complete pass left a folder, in the numbers that its source gave then. Only the adapter of
+    the source interprets them: it answers with what has changed since, if its protocol can say so."""
 
     uidvalidity: int
-    highestmodseq: int
+    uidnext: int | None
+    highestmodseq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,21 @@ class Attributes:
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened in a folder since a `KnownState`: the UIDs that are gone, and the messages whose flags changed.
+    What came since is not in it."""
+
+    vanished: frozenset[int]
+    changed: tuple[Attributes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
-    """A folder opened read-only. `vanished` and `changed` are from QRESYNC; None if it was not used."""
+    """A folder opened read-only. `changes` is None if the source was not asked for them, or cannot tell."""
 
     status: FolderStatus
     keywords: tuple[str, ...] = ()
-    vanished: frozenset[int] | None = None
-    changed: tuple[Attributes, ...] | None = None
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +321,13 @@ class KnownEpoch:
     other_source: bool = False
     failed: bool = False
     hidden: int | None = None
+
+    @property
+    def known_state(self) -> KnownState | None:
+        """What the source may be asked for changes since; None if no pass was complete, or at another source."""
+        if self.other_source or self.state is None:
+            return None
+        return KnownState(self.uidvalidity, self.state.uidnext, self.state.highestmodseq)
 
 
 class Numbers(NamedTuple):

@@ -11,19 +11,16 @@ from archiver.mail.model import Attributes, Fetched, Undelivered
 class MailReader(Protocol):
     """Reading the folder that is open."""
 
-    def uids(self, criteria: str | None = None) -> set[int]:
-        """The UIDs in the open folder, all of them or those an IMAP SEARCH finds.
+    def uids(self) -> set[int]:
+        """All UIDs in the open folder.
 
         Raises:
             CountsDisagree: the answer does not agree with the number of messages the folder holds.
-            MessageRefused: the server does not take the criteria.
         """
 
-    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
-        """FLAGS, INTERNALDATE and RFC822.SIZE of `uids` (None: all), in any order, each at least once.
-
-        `changed_since`: only those whose modseq is above it (RFC 7162). UIDs that are gone are left out.
-        """
+    def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
+        """Flags, date of arrival and size of `uids` (None: all), in any order, each at least once. UIDs that are
+        gone are left out."""
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         """The header blocks of `uids`, with the blank line, as the server cuts them; or that one field alone."""

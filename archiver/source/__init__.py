@@ -1,6 +1,7 @@
 """Servers to archive from. Mail on them is never changed.
 
 port            the interface of a source
+open            which adapter: one line for each protocol
 imap            an IMAP server: EXAMINE, BODY.PEEK[], QRESYNC where it is offered
 retry           wraps a source: reconnects and continues at the same message, with a limited number of attempts
 same_mailbox    pure: whether two logins lead to the same mailbox

@@ -20,7 +20,18 @@ from archiver.imap.session import Reply
 from archiver.imap.tokens import Response, number, parse_vanished, quote
 from archiver.mail import folder_names
 from archiver.mail.content import Spool
-from archiver.mail.model import Attributes, Fetched, Folder, FolderStatus, Listed, Opened, Resume, Undelivered
+from archiver.mail.model import (
+    Attributes,
+    Changes,
+    Fetched,
+    Folder,
+    FolderStatus,
+    KnownState,
+    Listed,
+    Opened,
+    Undelivered,
+)
+from archiver.source.port import NextRequest
 
 _ITEM = re.compile(rb"\[(UIDVALIDITY|UIDNEXT|HIGHESTMODSEQ) (\d+)\]", re.IGNORECASE)
 _FLAGS = re.compile(rb"\A\* FLAGS \(([^)]*)\)", re.IGNORECASE)
@@ -48,6 +59,7 @@ class ImapSource:
         self._cautious = cautious
         self._reader = FolderReader(self._session, self._abilities, spool, accept=accept)
         self._enabled: bool | None = None
+        self._highestmodseq: int | None = None  # of the open folder
         self.capabilities = capabilities
 
     @property
@@ -60,16 +72,18 @@ class ImapSource:
         self._enabled = listing.enabled
         return listing.folders
 
-    def open(self, folder: Folder, resume: Resume | None = None, ask: str | None = None) -> Opened:
+    def open(self, folder: Folder, since: KnownState | None = None, ask: NextRequest | None = None) -> Opened:
         self._enable()
         self._session.where = Where(self._session.where.server, folder_names.printable(folder.name))
-        how = b""
-        if resume and self._enabled and "QRESYNC" in self._abilities:
-            how = b" (QRESYNC (%d %d))" % (resume.uidvalidity, resume.highestmodseq)
+        how, criteria = b"", None if ask is None else "ALL"
+        if since and since.highestmodseq and self._enabled and "QRESYNC" in self._abilities:
+            how = b" (QRESYNC (%d %d))" % (since.uidvalidity, since.highestmodseq)
+            if ask == "new" and since.uidnext is not None:
+                criteria = _came_since(since.uidnext)
         elif self._abilities.condstore:
             how = b" (CONDSTORE)"
         self._session.exists = 0
-        reply = self._examine(folder.raw, how, ask)
+        reply = self._examine(folder.raw, how, criteria)
         if reply.status == b"BAD" and how:
             how = b""
             reply = self._session.command_with_name(b"EXAMINE", folder.raw)
@@ -78,14 +92,14 @@ class ImapSource:
         # Responses before CLOSED are about the previous folder (RFC 7162 section 3.2.11).
         return self._opened(reply, untagged[closed + 1 :], asked="QRESYNC" in how.decode())
 
-    def _examine(self, raw: bytes, how: bytes, ask: str | None) -> Reply:
+    def _examine(self, raw: bytes, how: bytes, criteria: str | None) -> Reply:
         """EXAMINE and the search in one flight. A name that needs a literal waits for the server, so that EXAMINE
         goes alone."""
         self._reader.prefetched = None
         name = quote(raw)
-        if ask is None or name is None:
+        if criteria is None or name is None:
             return self._session.command_with_name(b"EXAMINE", raw, how)
-        search = self._reader.search_command(ask)
+        search = self._reader.search_command(criteria)
         reply, found = self._session.flight(b"EXAMINE %b%b" % (name, how), search)
         self._reader.prefetched = (search, found) if found.ok else None
         return reply
@@ -120,19 +134,25 @@ class ImapSource:
             messages=self._session.exists,
             highestmodseq=items.get(b"HIGHESTMODSEQ") or None,
         )
+        self._highestmodseq = status.highestmodseq
         resynchronised = asked and reply.ok and status.highestmodseq is not None
         return Opened(
             status=status,
             keywords=keywords,
-            vanished=frozenset(vanished) if resynchronised else None,
-            changed=tuple(changed) if resynchronised else None,
+            changes=Changes(frozenset(vanished), tuple(changed)) if resynchronised else None,
         )
 
-    def uids(self, criteria: str | None = None) -> set[int]:
-        return self._reader.uids(criteria)
+    def uids(self, search: str | None = None, *, since: KnownState | None = None) -> set[int]:
+        if since is None or since.uidnext is None:
+            return self._reader.uids(search)
+        # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
+        return {uid for uid in self._reader.uids(_came_since(since.uidnext)) if uid >= since.uidnext}
 
-    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
-        return self._reader.scan(uids, changed_since=changed_since)
+    def scan(self, uids: Collection[int] | None, *, since: KnownState | None = None) -> Iterator[Attributes]:
+        before = since.highestmodseq if since else None
+        if before is None or self._highestmodseq is None:
+            return self._reader.scan(uids)
+        return iter(()) if before == self._highestmodseq else self._reader.scan(uids, changed_since=before)
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         return self._reader.headers(uids, field)
@@ -149,3 +169,8 @@ class ImapSource:
     def hang_up(self) -> None:
         """Close at once, even in the middle of a response."""
         self._session.hang_up()
+
+
+def _came_since(uidnext: int) -> str:
+    """The SEARCH criteria for what came after a folder had this UIDNEXT."""
+    return f"UID {uidnext}:*"

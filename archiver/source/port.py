@@ -1,16 +1,23 @@
-"""The interface of a mail source."""
+"""What a source has to be: what it has, and what has changed since we looked last.
+
+A protocol that cannot tell what has changed leaves that out of its answers; then everything is listed and compared.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal, Protocol
 
-from archiver.mail.model import Folder, Listed, Opened, Resume
+from archiver.imap.capabilities import ServerFacts
+from archiver.mail.model import Attributes, Folder, KnownState, Listed, Opened
 from archiver.mail.reader import MailReader
+
+NextRequest = Literal["all", "new"]
+"""What is requested first of a folder: `uids()`, or `uids(since=...)`."""
 
 
 class MailSource(MailReader, Protocol):
-    """One connection to a server to archive from. It never changes the server's mail (EXAMINE, BODY.PEEK[])."""
+    """One connection to a server to archive from. It never changes the server's mail."""
 
     def list_folders(self) -> Sequence[Listed]:
         """All folders, with their status if the server gives it without opening them.
@@ -19,15 +26,26 @@ class MailSource(MailReader, Protocol):
             ServerUnavailable: the list is empty or incomplete. An account without folders is never assumed.
         """
 
-    def open(self, folder: Folder, resume: Resume | None = None, ask: str | None = None) -> Opened:
-        """Open `folder` read-only; later calls are about it. With `resume`, also return what has changed since, if
-        the server can say so. `ask` is an IMAP SEARCH whose UIDs the caller will request next ("ALL": all UIDs),
-        so that it can be sent along.
+    def open(self, folder: Folder, since: KnownState | None = None, ask: NextRequest | None = None) -> Opened:
+        """Open `folder` read-only; later calls are about it. With `since`, the answer has what has changed, if the
+        server can say so. `ask` is what the caller will request next, so that it can be sent along.
 
         Raises:
             FolderNotFound, PermissionDenied: about this folder only.
             FolderChanged: after a reconnect the folder has another UIDVALIDITY than when it was opened.
         """
+
+    def uids(self, search: str | None = None, *, since: KnownState | None = None) -> set[int]:
+        """The UIDs in the open folder: all of them, those that a search of the account file finds, which is in the
+        words of the protocol, or those that came `since`.
+
+        Raises:
+            CountsDisagree: the answer does not agree with the number of messages the folder holds.
+            MessageRefused: the server does not accept the search.
+        """
+
+    def scan(self, uids: Collection[int] | None, *, since: KnownState | None = None) -> Iterator[Attributes]:
+        """As in `MailReader`. With `since`, messages whose flags have not changed may be left out."""
 
     def gives(self, uid: int) -> bool:
         """Whether the server delivers an octet of this message of the open folder.
@@ -38,3 +56,14 @@ class MailSource(MailReader, Protocol):
 
     def close(self) -> None:
         """Log out. Never raises; may be called twice."""
+
+
+class SourceConnection(MailSource, Protocol):
+    """A source that can also be left in the middle of a response, and that `archiver check` can describe."""
+
+    @property
+    def facts(self) -> ServerFacts:
+        """What the server has said about itself so far."""
+
+    def hang_up(self) -> None:
+        """Close at once. Never raises; may be called twice."""

@@ -27,8 +27,8 @@ from archiver.errors import (
 from archiver.events import Noted
 from archiver.mail.content import broke
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Attributes, Fetched, Folder, Listed, Opened, Resume, Undelivered
-from archiver.source.port import MailSource
+from archiver.mail.model import Attributes, Fetched, Folder, KnownState, Listed, Opened, Undelivered
+from archiver.source.port import NextRequest, SourceConnection
 
 T = TypeVar("T")
 
@@ -38,17 +38,11 @@ _BREAKS_BEFORE_A_DOUBT = 2  # while nothing was delivered; then the server may b
 _LONGEST_PAUSE_AT_A_MESSAGE = 2.0
 
 
-class Connection(MailSource, Protocol):
-    """A source that can also be left in the middle of a response."""
-
-    def hang_up(self) -> None:
-        """Close at once. Never raises; may be called twice."""
-
-
 class Connect(Protocol):
-    """Opens a connection; a `cautious` one after connections were lost while the folders were listed."""
+    """Opens a connection; a `fallback` one, without what some servers hang up on, after connections were lost while
+    the folders were listed."""
 
-    def __call__(self, *, cautious: bool) -> Connection: ...
+    def __call__(self, *, fallback: bool) -> SourceConnection: ...
 
 
 @dataclass(slots=True)
@@ -115,12 +109,12 @@ class RetryingSource:
         self._leave = leave
         self._breaks = _Breaks()
         self._server: str | None = None
-        self._source: Connection | None = None
+        self._source: SourceConnection | None = None
         self._streaming = False
         self._folder: Folder | None = None
         self._folder_again = False
         self._uidvalidity: int | None = None
-        self._cautious = False
+        self._fallback = False
 
     def connect_now(self) -> None:
         """Connect in a single attempt, whose error is raised; for an optional connection."""
@@ -134,36 +128,36 @@ class RetryingSource:
             except ConnectionLost:
                 # Exchange 2003 hangs up on NAMESPACE. NOTE: not after the first loss, which may be the network's:
                 # without the namespace folders have other paths, and the account's globs match others.
-                self._cautious = self._backoff.failures > 0 or self._backoff.attempts <= 2
+                self._fallback = self._backoff.failures > 0 or self._backoff.attempts <= 2
                 raise
 
         return self._with_retries(listed)
 
-    def open(self, folder: Folder, resume: Resume | None = None, ask: str | None = None) -> Opened:
+    def open(self, folder: Folder, since: KnownState | None = None, ask: NextRequest | None = None) -> Opened:
         self._folder = None
 
         def opened() -> Opened:
-            return self._connected().open(folder, resume, ask)
+            return self._connected().open(folder, since, ask)
 
         result = self._with_retries(opened)
         self._folder, self._uidvalidity = folder, result.status.uidvalidity
         return result
 
-    def uids(self, criteria: str | None = None) -> set[int]:
+    def uids(self, search: str | None = None, *, since: KnownState | None = None) -> set[int]:
         try:
-            return self._with_retries(lambda: self._reopened().uids(criteria))
+            return self._with_retries(lambda: self._reopened().uids(search, since=since))
         except CountsDisagree:  # mail may have come or gone meanwhile; opening the folder again shows it
             self._folder_again = self._folder is not None
-        return self._with_retries(lambda: self._reopened().uids(criteria))
+        return self._with_retries(lambda: self._reopened().uids(search, since=since))
 
-    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
+    def scan(self, uids: Collection[int] | None, *, since: KnownState | None = None) -> Iterator[Attributes]:
         # NOTE: after a loss the scan starts again; the port allows a message to come twice. It counts as progress
         # only to get further than before, else a line that always breaks at the same octet would be tried for
         # ever.
         furthest = 0
         while True:
             try:
-                stream = self._streamed(self._reopened().scan(uids, changed_since=changed_since))
+                stream = self._streamed(self._reopened().scan(uids, since=since))
                 for number, attributes in enumerate(stream, 1):
                     if number > furthest:
                         furthest = number
@@ -264,12 +258,12 @@ class RetryingSource:
         yield from stream
         self._streaming = False
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> SourceConnection:
         if self._source is None:
-            self._source = self._connect(cautious=self._cautious)
+            self._source = self._connect(fallback=self._fallback)
         return self._source
 
-    def _reopened(self) -> Connection:
+    def _reopened(self) -> SourceConnection:
         """The connection, with the folder open that was open on the previous one."""
         fresh = self._source is None or self._folder_again
         source = self._connected()

@@ -239,7 +239,7 @@ def _look(settings: Settings) -> tuple[ServerFacts, Sequence[Listed]]:
         STOP.check()
     finally:
         source.close()
-    source = connect_once(settings, cautious=True)
+    source = connect_once(settings, fallback=True)
     try:
         return source.facts, source.list_folders()
     finally:

@@ -13,8 +13,8 @@ import pytest
 
 from archiver.errors import FolderNotFound, MessageRefused
 from archiver.mail.content import body_of, header_block, internaldate_seconds
-from archiver.mail.model import Attributes, Fetched, Folder, Resume, Undelivered
-from archiver.source.port import MailSource
+from archiver.mail.model import Attributes, Fetched, Folder, FolderStatus, KnownState, Undelivered
+from archiver.source.port import MailSource, NextRequest
 from tests.servers.wire import Append, Wire, WireError
 
 DATE = "02-Jan-2020 10:00:00 +0000"
@@ -49,6 +49,11 @@ class Served:
             for command in commands:
                 wire.command(command)
             wire.logout()
+
+
+def known(status: FolderStatus) -> KnownState:
+    """Where a folder stands, for a later run."""
+    return KnownState(status.uidvalidity, status.uidnext, status.highestmodseq)
 
 
 class SourceContract:
@@ -122,17 +127,34 @@ class SourceContract:
     def test_only_changes_are_scanned_where_the_server_counts_them(self, served: Served) -> None:
         source = served.open()
         folder = Folder(b"INBOX", ("INBOX",), "/")
-        before = source.open(folder).status.highestmodseq
+        before = known(source.open(folder).status)
         uids = sorted(source.uids())
+        assert before.highestmodseq is None or list(source.scan(None, since=before)) == []
         source.close()
         served.change(f"UID STORE {uids[1]} +FLAGS.SILENT (\\Seen)")
         source = served.open()
         source.open(folder)
-        changed = list(source.scan(None, changed_since=before)) if before else list(source.scan([uids[1]]))
+        changed = {each.uid: each.flags for each in source.scan(None, since=before)}
         source.close()
-        assert [(each.uid, each.flags) for each in changed] == [
-            (uids[1], frozenset({"\\Seen", "\\Flagged", "$Forwarded"}))
-        ]
+        assert changed.keys() == (set(uids) if before.highestmodseq is None else {uids[1]})
+        assert changed[uids[1]] == frozenset({"\\Seen", "\\Flagged", "$Forwarded"})
+
+    @pytest.mark.parametrize("ask", ["all", "new", None])
+    def test_what_came_since_is_named_and_nothing_else(self, served: Served, ask: NextRequest | None) -> None:
+        source = served.open()
+        folder = Folder(b"INBOX", ("INBOX",), "/")
+        before = known(source.open(folder).status)
+        assert before.uidnext is None or source.uids(since=before) == set()
+        uids = sorted(source.uids())
+        source.close()
+        served.change(f"UID COPY {uids[0]},{uids[1]} INBOX")
+        source = served.open()
+        source.open(folder, before, ask)
+        came = source.uids(since=before)
+        left = source.uids()
+        source.close()
+        assert came == (left if before.uidnext is None else left - set(uids))
+        assert len(left) == 6
 
     def test_resuming_tells_what_vanished_and_changed_or_that_it_was_not_asked(self, served: Served) -> None:
         source = served.open()
@@ -143,14 +165,14 @@ class SourceContract:
         served.change(f"UID STORE {uids[0]} +FLAGS.SILENT (\\Deleted)", "EXPUNGE")
         served.change(f"UID STORE {uids[3]} +FLAGS.SILENT (\\Draft)")
         source = served.open()
-        opened = source.open(folder, Resume(status.uidvalidity, status.highestmodseq or 1))
+        opened = source.open(folder, known(status))
         left = source.uids()
         source.close()
         assert left == set(uids[1:])
-        if opened.vanished is not None and opened.changed is not None:
-            assert uids[0] in opened.vanished
-            assert not opened.vanished & left
-            assert uids[3] in {each.uid for each in opened.changed}
+        if (changes := opened.changes) is not None:
+            assert uids[0] in changes.vanished
+            assert not changes.vanished & left
+            assert uids[3] in {each.uid for each in changes.changed}
 
     def test_headers_are_the_octets_up_to_the_blank_line(self, source: MailSource, uids: list[int]) -> None:
         headers = {attributes.uid: header for attributes, header in source.headers(uids)}

@@ -20,7 +20,7 @@ from archiver.errors import (
 )
 from archiver.imap import session
 from archiver.mail.content import header_digest
-from archiver.mail.model import Fetched, Folder, Resume, Undelivered
+from archiver.mail.model import Changes, Fetched, Folder, KnownState, Undelivered
 from archiver.source.imap import ImapSource
 from archiver.source.retry import RetryingSource
 from tests.accounts import UNSTOPPED
@@ -323,9 +323,9 @@ def test_what_is_said_of_the_folder_before_is_not_said_of_this_one(scripted: Sta
     here = (b"* 1 EXISTS", b"* OK [UIDVALIDITY 2]", b"* OK [UIDNEXT 6]", b"* OK [HIGHESTMODSEQ 9]")
     server.on(b"EXAMINE", rows(*before, *here))
 
-    opened = source.open(Folder(b"Other", ("Other",), "/"), Resume(2, 9))
+    opened = source.open(Folder(b"Other", ("Other",), "/"), KnownState(2, 5, 9))
 
-    assert (opened.vanished, opened.changed, opened.status.messages) == (frozenset(), (), 1)
+    assert (opened.changes, opened.status.messages) == (Changes(frozenset(), ()), 1)
 
 
 # -- listing ---------------------------------------------------------------------------------------------------
@@ -521,8 +521,8 @@ def test_capabilities_without_their_bracket(scripted: Start, connect: Connect) -
 @pytest.fixture
 def retrying(connect: Connect) -> Callable[..., RetryingSource]:
     def source(server: ScriptedServer, attempts: int = 5) -> RetryingSource:
-        def again(*, cautious: bool) -> ImapSource:
-            return connect(server, cautious=cautious)
+        def again(*, fallback: bool) -> ImapSource:
+            return connect(server, cautious=fallback)
 
         return RetryingSource(again, attempts=attempts, control=UNSTOPPED)
 

@@ -834,7 +834,7 @@ class TestSecrets:
             lambda: destination.expunge([1]),
             lambda: destination.list_since(1),
             lambda: destination.flags([1]),
-            lambda: destination.uids("SEEN"),
+            lambda: destination.uids(),
             lambda: destination.open(b"INBOX"),
         ):
             with pytest.raises(BackendError) as caught:

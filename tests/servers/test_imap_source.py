@@ -84,7 +84,7 @@ class TestOverABreakingLine(SourceContract):
 
         def opened() -> MailSource:
             return RetryingSource(
-                lambda *, cautious: ImapSource(*login, spool_in(tmp_path), cautious=cautious),
+                lambda *, fallback: ImapSource(*login, spool_in(tmp_path), cautious=fallback),
                 attempts=5,
                 control=replace(UNSTOPPED, progress=told.append),
             )

@@ -104,7 +104,7 @@ def test_a_server_that_takes_no_passwords_is_not_asked_twice(account: Account) -
 
 
 def test_a_reconnect_goes_on_with_the_new_password(account: Account) -> None:
-    source = RetryingSource(lambda *, cautious: account.connect(), attempts=2, control=UNSTOPPED)
+    source = RetryingSource(lambda *, fallback: account.connect(), attempts=2, control=UNSTOPPED)
     source.open(INBOX)
     account.write("new")
     account.server.users["u1"] = "new"

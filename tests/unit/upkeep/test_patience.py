@@ -11,7 +11,7 @@ from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import ConnectionLost, TemporaryError, Throttled
 from archiver.replay.connection import DestinationConnection
-from archiver.source import retry as retrying
+from archiver.source.port import SourceConnection
 from archiver.source.retry import RetryingSource
 from tests.accounts import UNSTOPPED
 
@@ -28,7 +28,7 @@ class Server:
     def connect(self) -> MailDestination:
         raise self.says()
 
-    def connect_source(self, *, cautious: bool) -> retrying.Connection:
+    def connect_source(self, *, fallback: bool) -> SourceConnection:
         raise self.says()
 
     @property
