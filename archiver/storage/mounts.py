@@ -18,18 +18,21 @@ def kind_of(path: Path, mounts: Path = MOUNTS) -> str | None:
 
 def file_system_of(path: Path, mountinfo: str) -> str | None:
     """The type of the file system that holds an absolute path, by proc(5) mountinfo; the newest mount counts."""
-    best, kind = -1, None
+    best, kind, within = -1, None, f"{path}/"
     for line in mountinfo.splitlines():
         before, separator, after = line.partition(" - ")
         if not separator:
             continue
-        mounted = Path(_unescaped(before.split(" ")[4]))
-        if path.is_relative_to(mounted) and len(mounted.parts) >= best:
-            best, kind = len(mounted.parts), after.split(" ")[0]
+        mounted = _unescaped(before.split(" ")[4]).rstrip("/")
+        # Of two places that hold the path the longer one is the deeper.
+        if within.startswith(f"{mounted}/") and len(mounted) >= best:
+            best, kind = len(mounted), after.split(" ")[0]
     return kind
 
 
 def _unescaped(text: str) -> str:
+    if "\\" not in text:
+        return text
     for octal in ("040", "011", "012", "134"):
         text = text.replace("\\" + octal, chr(int(octal, 8)))
     return text
