@@ -40,6 +40,26 @@ pytest.register_assert_rewrite(
 )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the tests that last longest, so that none of them is still running when all others have ended.
+
+    Each worker begins with an equal share of the list and takes from the end of another's when its own is done. So
+    the long ones stand at the beginnings of the shares, the longest alone at the first.
+    """
+    workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    lasting = {item: mark.args[0] for item in items if (mark := item.get_closest_marker("lasts"))}
+    long = sorted(lasting, key=lambda item: -lasting[item])
+    others = [item for item in items if item not in lasting]
+    shares = [long[:1], *(long[1 + n :: workers - 1] for n in range(workers - 1))] if workers > 1 else [long]
+    size = -(-len(items) // workers)
+    items.clear()
+    for share in shares:
+        items += share
+        items += others[: size - len(share)]
+        del others[: size - len(share)]
+    items += others
+
+
 def _require(missing: str | None) -> None:
     if missing is None:
         return

@@ -53,6 +53,7 @@ def peak_of_replay(
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.lasts(200)
 def test_a_folder_of_a_hundred_thousand_messages(tmp_path: Path) -> None:
     """Archived, replayed, its flags followed, and known again at a destination that has it all."""
     peaks = {night: peak_of_run(tmp_path, mail, *work) for night, (mail, work) in NIGHTS.items()}
