@@ -19,11 +19,13 @@ _SMALL_BATCHES = """
 from archiver.journal import recorder
 from pipelines.cli.main import main
 assert recorder.BATCH_MESSAGES == 1000
-recorder.BATCH_MESSAGES = 25
+recorder.BATCH_MESSAGES = {messages}
 main()
 """
-SMALL_BATCHES = ("-c", _SMALL_BATCHES)
+SMALL_BATCHES = ("-c", _SMALL_BATCHES.format(messages=25))
 """The same program, with forty times as many moments at which something becomes lasting."""
+SMALLER_BATCHES = ("-c", _SMALL_BATCHES.format(messages=12))
+"""The same for half as many messages."""
 
 _KILLED_BEFORE_THE_FACTS = """
 import os, signal

@@ -26,7 +26,7 @@ from tests.buckets import (
     forget_locally,
     lease_has_run_out,
 )
-from tests.faults.attempts import SMALL_BATCHES, Attempt, is_locked, wait_for
+from tests.faults.attempts import SMALLER_BATCHES, Attempt, is_locked, wait_for
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
 from tests.servers.s3_faults import Meanwhile, Request
@@ -54,10 +54,10 @@ def new_account(server: ScriptedServer) -> None:
     """Four folders; some messages are in two of them."""
     large = [ScriptedMessage(mail(90, body=f"{n:70}\r\n" * 20_000)) for n in range(2)]
     contents = {
-        b"INBOX": messages(0, 60),
-        b"Sent": [*messages(100, 40), *messages(0, 5), *large],
-        b"R&-D/deeper": messages(200, 30),
-        b"Archive": messages(300, 20, message_id=False),
+        b"INBOX": messages(0, 30),
+        b"Sent": [*messages(100, 18), *messages(0, 5), *large],
+        b"R&-D/deeper": messages(200, 12),
+        b"Archive": messages(300, 10, message_id=False),
     }
     server.folders = {
         name: ScriptedFolder(100 + number, dict(enumerate(each, 1)))
@@ -67,11 +67,11 @@ def new_account(server: ScriptedServer) -> None:
 
 def increment(server: ScriptedServer) -> None:
     """News, other flags, gaps, a folder more, and one less."""
-    for uid in range(1, 21):
+    for uid in range(1, 13):
         server.folders[b"INBOX"].mark(uid, ["\\Flagged", "$again"])
-    server.folders[b"INBOX"].add(*messages(400, 35))
-    server.folders[b"Sent"].expunge(range(1, 11))
-    server.folders[b"Later"] = ScriptedFolder(200, dict(enumerate([*messages(500, 20), *messages(0, 3)], 1)))
+    server.folders[b"INBOX"].add(*messages(400, 15))
+    server.folders[b"Sent"].expunge(range(1, 8))
+    server.folders[b"Later"] = ScriptedFolder(200, dict(enumerate([*messages(500, 10), *messages(0, 3)], 1)))
     del server.folders[b"R&-D/deeper"]
 
 
@@ -177,7 +177,7 @@ def find_out(endpoint: Endpoint, source: Source, directory: Path, layout: Layout
             run(on_disk)
             source.taken()
             proxy.clear()
-            assert Attempt(config, program=SMALL_BATCHES).end().exit_code == 0
+            assert Attempt(config, program=SMALLER_BATCHES).end().exit_code == 0
             fetched.append(source.taken())
             states.append(assert_bucket_whole(config, endpoint))
             assert states[-1].messages == archive_state(archive_of(on_disk)).messages
@@ -215,7 +215,7 @@ def was_killed(config: Path, proxy: S3Proxy, chance: random.Random, moments: dic
     # What earlier attempts have done is not done again, so that late moments may never come.
     skip = int(moments[name] * chance.random() ** 3) if chance.random() < 0.5 else chance.randrange(6)
     proxy.on(MOMENTS[name], Meanwhile(kill, at=chance.choice(["request", "answer"])), skip=skip)
-    kill.attempt = Attempt(config, program=SMALL_BATCHES)
+    kill.attempt = Attempt(config, program=SMALLER_BATCHES)
     ended = kill.attempt.end()
     proxy.clear()
     assert ended.exit_code in (0, -signal.SIGKILL), ended.output
@@ -272,10 +272,10 @@ def test_killed_with_two_accounts_side_by_side(
     for _ in range(5):
         kill = Kill(group=group)
         proxy.on(MOMENTS["a segment"], Meanwhile(kill, at="answer"), skip=chance.randrange(3))
-        kill.attempt = Attempt(*configs, program=SMALL_BATCHES, options=["--workers", "2"])
+        kill.attempt = Attempt(*configs, program=SMALLER_BATCHES, options=["--workers", "2"])
         assert kill.attempt.end().exit_code == -signal.SIGKILL
         proxy.clear()
         wait_for(lambda: not any(map(is_locked, archives)), "the orphans to end")
-    ended = Attempt(*configs, program=SMALL_BATCHES, options=["--workers", "2"]).end()
+    ended = Attempt(*configs, program=SMALLER_BATCHES, options=["--workers", "2"]).end()
     assert ended.exit_code == 0, ended.output
     assert [assert_bucket_whole(config, radosgw.http) for config in configs] == 2 * [expected.states[0]]

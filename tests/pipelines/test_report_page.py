@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,22 @@ REPORTS: dict[str, Callable[[], dict[str, Any]]] = {
     "hostile": lambda: with_text(with_everything(), HOSTILE),
 }
 PHONE, DESK, PAPER = 390, 1280, 718
+WIDTHS = (PHONE, 600, 735, 737, 900, DESK)
+
+NARROW_AND_WIDE = [
+    *((report, 320) for report in REPORTS),
+    *(("everything", width) for width in WIDTHS),
+    *(("hostile", width) for width in WIDTHS),
+    *(
+        (report, width)
+        for report, width in zip(REPORTS, itertools.cycle((737, DESK, 735, PHONE)))
+        if report != "everything" and report != "hostile"
+    ),
+]
+"""Each report on the narrowest screen and on one more; those with the most in them on all."""
+
+LOOKS = ([(DESK, False), (PHONE, True)], [(DESK, True), (PHONE, False)])
+SEEN = list(zip(REPORTS, itertools.cycle(LOOKS)))
 
 #: Elements of which something can be seen only by scrolling the page sideways.
 TOO_WIDE = """
@@ -45,28 +62,35 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield started
 
 
-@pytest.fixture(params=REPORTS)
-def page(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    file = tmp_path / "report.html"
-    file.write_text(render_html(REPORTS[request.param]()), encoding="utf-8")
+def written(directory: Path, report: str) -> Path:
+    file = directory / "report.html"
+    file.write_text(render_html(REPORTS[report]()), encoding="utf-8")
     return file
 
 
-@pytest.mark.parametrize("width", [320, PHONE, 600, 735, 737, 900, DESK])
-def test_the_page_never_scrolls_sideways(browser: Browser, page: Path, width: int) -> None:
-    browser.show(page, width=width)
+@pytest.fixture(params=REPORTS)
+def page(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return written(tmp_path, request.param)
+
+
+@pytest.mark.parametrize(("report", "width"), NARROW_AND_WIDE)
+def test_the_page_never_scrolls_sideways(browser: Browser, tmp_path: Path, report: str, width: int) -> None:
+    browser.show(written(tmp_path, report), width=width)
     assert browser.ask("innerWidth") == width  # a phone zooms out of a page that is too wide
     assert browser.ask("document.documentElement.scrollWidth") == width
     assert browser.ask(TOO_WIDE) == []
 
 
-def test_it_can_be_seen_everywhere(browser: Browser, page: Path, tmp_path: Path) -> None:
-    for width in (DESK, PHONE):
-        for dark in (False, True):
-            browser.show(page, width=width, dark=dark)
-            assert different_rows(browser.screenshot(tmp_path / f"{width}-{dark}.png")) > 100
-            assert (_lightness(browser.ask("getComputedStyle(document.body).backgroundColor")) < 100) == dark
-            assert (_lightness(browser.ask("getComputedStyle(document.body).color")) > 100) == dark
+@pytest.mark.parametrize(("report", "looks"), SEEN)
+def test_it_can_be_seen_everywhere(
+    browser: Browser, tmp_path: Path, report: str, looks: Sequence[tuple[int, bool]]
+) -> None:
+    page = written(tmp_path, report)
+    for width, dark in looks:
+        browser.show(page, width=width, dark=dark)
+        assert different_rows(browser.screenshot(tmp_path / f"{width}-{dark}.png")) > 100
+        assert (_lightness(browser.ask("getComputedStyle(document.body).backgroundColor")) < 100) == dark
+        assert (_lightness(browser.ask("getComputedStyle(document.body).color")) > 100) == dark
 
 
 def test_it_can_be_printed(browser: Browser, page: Path, tmp_path: Path) -> None:

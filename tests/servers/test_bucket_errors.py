@@ -70,6 +70,14 @@ OPERATIONS: dict[str, Callable[[BotoBucket], object]] = {
 each_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
 
+def answers(names: str, *cases: tuple[Any, ...]) -> pytest.MarkDecorator:
+    """Each answer to a HEAD, which brings no body, and to one more operation; each operation gets one of them."""
+    others = [name for name in OPERATIONS if name != "look"]
+    pairs = [("look", *case) for case in cases]
+    pairs += [(others[n % len(others)], *cases[n % len(cases)]) for n in range(max(len(cases), len(others)))]
+    return pytest.mark.parametrize(("operation", *names.split()), pairs)
+
+
 def said(bucket: BotoBucket, operation: str, kind: type[ArchiverError]) -> str:
     """The line that this operation fails with."""
     with pytest.raises(kind) as failed:
@@ -211,21 +219,19 @@ class TestCredentials:
         assert create(bucket, "key") is True
         assert 'there is no profile "other"' in said(other, "create", ConfigError)
 
-    @pytest.mark.parametrize(
-        ("status", "code", "expected"),
-        [(400, "ExpiredToken", "the credentials have expired"), (403, "InvalidToken", "session token is not valid"),
-         (403, "InvalidAccessKeyId", "does not know that access key"),
-         (403, "SignatureDoesNotMatch", "not that of the access key")],
+    @answers(
+        "status code expected",
+        (400, "ExpiredToken", "the credentials have expired"), (403, "InvalidToken", "session token is not valid"),
+        (403, "InvalidAccessKeyId", "does not know that access key"),
+        (403, "SignatureDoesNotMatch", "not that of the access key"),
     )  # fmt: skip
-    @each_operation
     def test_they_are_refused(
         self, opened: Open, answering: Canned, operation: str, status: int, code: str, expected: str
     ) -> None:
         endpoint = answering(status, error(code))
         assert expected in said(opened(endpoint), operation, ArchiveUnreachable)
 
-    @pytest.mark.parametrize(("seconds", "expected"), [(3600, "behind"), (-7200, "ahead of")])
-    @each_operation
+    @answers("seconds expected", (3600, "behind"), (-7200, "ahead of"))
     def test_a_clock_that_is_off(
         self, opened: Open, answering: Canned, operation: str, seconds: int, expected: str
     ) -> None:
@@ -257,13 +263,12 @@ class TestWrongEndpoint:
             OPERATIONS[operation](bucket)
         assert "correct [archive.s3] endpoint_url" in str(failed.value)
 
-    @pytest.mark.parametrize(
-        ("status", "body", "headers"),
-        [(301, error("PermanentRedirect"), {"x-amz-bucket-region": "eu-west-3"}),
-         (400, error("AuthorizationHeaderMalformed", Region="eu-west-3"), {}),
-         (400, error("IllegalLocationConstraintException"), {"x-amz-bucket-region": "eu-west-3"})],
+    @answers(
+        "status body headers",
+        (301, error("PermanentRedirect"), {"x-amz-bucket-region": "eu-west-3"}),
+        (400, error("AuthorizationHeaderMalformed", Region="eu-west-3"), {}),
+        (400, error("IllegalLocationConstraintException"), {"x-amz-bucket-region": "eu-west-3"}),
     )  # fmt: skip
-    @each_operation
     def test_another_region(
         self, opened: Open, answering: Canned, operation: str, status: int, body: bytes, headers: dict[str, str]
     ) -> None:
@@ -272,16 +277,14 @@ class TestWrongEndpoint:
 
 
 class TestTrouble:
-    @each_operation
-    @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (503, "ServiceUnavailable"), (429, "TooMany")])
+    @answers("status code", (503, "SlowDown"), (503, "ServiceUnavailable"), (429, "TooMany"))
     def test_it_still_asks_to_slow_down(
         self, opened: Open, answering: Canned, operation: str, status: int, code: str
     ) -> None:
         line = said(opened(answering(status, error(code))), operation, ArchiveThrottled)
         assert "asks to slow down" in line
 
-    @each_operation
-    @pytest.mark.parametrize(("status", "code"), [(500, "InternalError"), (502, "BadGateway"), (504, "Timeout")])
+    @answers("status code", (500, "InternalError"), (502, "BadGateway"), (504, "Timeout"))
     def test_it_still_fails(self, opened: Open, answering: Canned, operation: str, status: int, code: str) -> None:
         assert "the endpoint failed" in said(opened(answering(status, error(code))), operation, ArchiveUnreachable)
 

@@ -44,11 +44,11 @@ def fast(aws: Aws) -> Iterator[OpenFast]:
 
 class TestFastBucket(BucketContract):
     @pytest.fixture
-    def open_bucket(self, s3: Endpoint, fast: OpenFast) -> OpenBucket:
-        name = s3.fresh_bucket()
-        warm = fast(s3, name, "somebody else", prefix="mail")
+    def open_bucket(self, radosgw: RadosGateway, fast: OpenFast) -> OpenBucket:
+        name = radosgw.http.fresh_bucket()
+        warm = fast(radosgw.http, name, "somebody else", prefix="mail")
         assert isinstance(warm, FastBucket)
-        return lambda account="alice": fast(s3, name, account, prefix="mail")
+        return lambda account="alice": fast(radosgw.http, name, account, prefix="mail")
 
 
 def by(proxy: S3Proxy) -> list[str]:

@@ -97,12 +97,12 @@ def on_radosgw(radosgw: RadosGateway, placed: Callable[[Endpoint], Place]) -> Pl
 
 class TestPackStore(StoreContract, PrefetchContract):
     @pytest.fixture
-    def open_store(self, place: Place) -> OpenStore:
-        return place.archive.open
+    def open_store(self, on_radosgw: Place) -> OpenStore:
+        return on_radosgw.archive.open
 
     @pytest.fixture
-    def names(self, place: Place) -> Names:
-        bucket = place.archive.bucket
+    def names(self, on_radosgw: Place) -> Names:
+        bucket = on_radosgw.archive.bucket
         return lambda: [each.key for under in ("messages/", "packs/") for each in bucket.list(under)]
 
     def test_an_audit_finds_what_no_row_names(self, open_store: OpenStore) -> None:
@@ -124,10 +124,10 @@ def some(count: int, octets: int = 300) -> list[tuple[Placement, bytes]]:
 
 @pytest.mark.parametrize("below", [SMALL_OCTETS, 0], ids=["packs", "objects"])
 class TestEveryOctet:
-    def test_of_the_corpora_is_as_it_was(self, place: Place, below: int, corpora: list[CorpusMessage]) -> None:
+    def test_of_the_corpora_is_as_it_was(self, on_radosgw: Place, below: int, corpora: list[CorpusMessage]) -> None:
         messages = [(placement_of(each.octets, uid), each.octets) for uid, each in enumerate(corpora, 1)]
-        put(place.archive.open(below), *messages)
-        store = place.archive.open(below)
+        put(on_radosgw.archive.open(below), *messages)
+        store = on_radosgw.archive.open(below)
         store.prefetch([placement for placement, _ in messages])
         for (placement, octets), each in zip(messages, corpora, strict=True):
             assert read(store, placement) == octets, each.name
