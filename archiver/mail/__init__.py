@@ -1,16 +1,16 @@
 """Messages, folder names, flags and dates: values and pure functions, without any input or output.
 
-model           the small frozen values that everything else speaks of
+model           the small frozen values that all other packages use
 content         a message's octets: digest, sizes, header block, INTERNALDATE (RFC 3501)
-headers         sender, recipients, subject and date for people who search (RFC 5322, RFC 2047)
+headers         sender, recipients, subject and date, for search (RFC 5322, RFC 2047)
 mime            the parts of a message (RFC 2045, RFC 2046)
 dates           moments: as people write them, and in UTC as facts have them
 flags           one spelling for each flag, and its letter in a Maildir file name
 folder_names    the octets on the wire, the path for people, the directory in the store (RFC 3501 5.1.3)
 uidset          sets of UIDs: 1:5,7
-fingerprint     whether octets that a destination gives back are the message that was sent
-rewrite         the repaired copy that is sent after a destination refused the true octets
-refusal         why a destination refused a message (RFC 5530, RFC 7889, and servers' own words)
+fingerprint     whether the octets that a destination returns are the message that was sent
+rewrite         the repaired copy that is sent after a destination refused the original octets
+refusal         why a destination refused a message (RFC 5530, RFC 7889, and servers' texts)
 window          folders of which a provider shows only the newest messages (Yahoo, Gmail)
 reader          the port that sources and destinations share: reading the messages of one folder
 """

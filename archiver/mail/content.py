@@ -1,8 +1,7 @@
-"""A message's octets and what can be read off them: digest, sizes, header block, dates.
+"""A message's octets and what can be derived from them: digest, sizes, header block, dates.
 
-The octets are hashed and counted as they stream by and never parsed on their way to the store. Everything here
-that looks into a header does so afterwards, takes what it finds, and never raises: a broken header cannot fail
-a message.
+The octets are hashed and counted while they stream and never parsed on their way to the store. Functions that read
+a header run afterwards, use what they find, and never raise: a broken header cannot make a message fail.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ HEADER_OCTETS = 1 << 20
 
 _PIECE = 1 << 16
 _PLACEHOLDER = "Retrieval using the IMAP4 protocol failed for the following"
-#: Why such a message is not taken for the one that was asked for.
+#: Reasons why a message is quarantined; catalogs and journals contain them.
 REFUSED = "the server refuses to give the message"
 PLACEHOLDER_GIVEN = "the server gave a placeholder instead of the message"
-#: How the reason begins where the connection broke at a message; catalogs and journals hold it.
+#: The beginning of the reason if the connection broke at a message; catalogs and journals contain it.
 BROKE = "the connection broke "
-_MESSAGE_ID_LENGTH = 998  # a line of RFC 5322; an index of a database takes little more
+_MESSAGE_ID_LENGTH = 998  # a line of RFC 5322; database indexes allow little more
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _INTERNALDATE = re.compile(
     r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4})\s+(\d{1,2}):(\d{2}):(\d{2})(?:\s+([+-])(\d{2})(\d{2}))?\s*", re.ASCII
@@ -44,7 +43,7 @@ Spool = Callable[[], BinaryIO]
 
 
 class BodyBuilder:
-    """Takes a message's octets as they come, chunk after chunk, and tells what they were."""
+    """Hashes and counts a message's octets, chunk by chunk, and keeps the header block."""
 
     __slots__ = ("_bare", "_complete", "_cr", "_hash", "_header", "_size")
 
@@ -57,7 +56,7 @@ class BodyBuilder:
         self._complete = False
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
-        """The next octets; the caller may reuse its buffer afterwards."""
+        """Add the next octets; the caller may reuse its buffer afterwards."""
         octets = chunk if isinstance(chunk, bytes) else bytes(chunk)
         if not octets:
             return
@@ -65,7 +64,7 @@ class BodyBuilder:
         self._size += len(octets)
         self._bare += octets.count(b"\n") - octets.count(b"\r\n")
         if self._cr and octets[0] == 0x0A:
-            self._bare -= 1  # its CR came with the chunk before
+            self._bare -= 1  # its CR was at the end of the previous chunk
         self._cr = octets[-1] == 0x0D
         if not self._complete:
             self._keep(octets)
@@ -77,7 +76,7 @@ class BodyBuilder:
         self._header = octets[: end or HEADER_OCTETS]
 
     def body(self, octets: bytes | None = None, spool: Path | None = None) -> Body:
-        """All that was fed, as a value that names where the octets are."""
+        """Everything that was fed, as a value that refers to the octets."""
         return Body(
             digest=Digest(self._hash.hexdigest()),
             size=self._size,
@@ -96,12 +95,12 @@ def body_of(octets: bytes) -> Body:
 
 
 def header_block(octets: bytes) -> bytes:
-    """The octets up to and with the first blank line, at most `HEADER_OCTETS`; all, where there is none."""
+    """The octets up to and including the first blank line, at most `HEADER_OCTETS`; all if there is none."""
     return octets[: _header_end(octets) or HEADER_OCTETS]
 
 
 def read_header(file: BinaryIO) -> bytes:
-    """The header block of a message that was opened; reads little more than that."""
+    """The header block of an open message; reads little more than that."""
     octets = b""
     while len(octets) < HEADER_OCTETS and not _header_end(octets) and (piece := file.read(_PIECE)):
         octets += piece
@@ -122,14 +121,14 @@ def _header_end(octets: bytes) -> int:
 
 
 def header_digest(header: bytes) -> Digest:
-    """The digest of a header block, the same whether its lines end with CRLF or LF and with or without the blank
-    line, which servers differ in."""
+    """The digest of a header block; it does not depend on CRLF or LF, nor on the final blank line, since servers
+    differ in these."""
     lines = header_block(header).replace(b"\r\n", b"\n").rstrip(b"\r\n")
     return Digest(hashlib.sha256(lines).hexdigest())
 
 
 def header_value(header: bytes, name: str) -> str | None:
-    """The first field of that name, unfolded, otherwise as it is (RFC 2047 is not decoded); None if absent.
+    """The first field of that name, unfolded but otherwise unchanged (RFC 2047 is not decoded); None if absent.
 
     Octets that are not UTF-8 and control characters are escaped with a backslash.
     """
@@ -138,7 +137,7 @@ def header_value(header: bytes, name: str) -> str | None:
 
 
 def message_id(header: bytes) -> str | None:
-    """The Message-ID with its angle brackets, where it has them; None if absent or empty."""
+    """The Message-ID with its angle brackets, if it has them; None if absent or empty."""
     value = _field(header, "Message-ID")
     if value is None:
         return None
@@ -150,7 +149,7 @@ def message_id(header: bytes) -> str | None:
 
 
 def with_header(message: StoredMessage, header: bytes) -> StoredMessage:
-    """The message with what is recorded of its header block."""
+    """The message with the Message-ID and the digest of its header block."""
     return replace(message, message_id=message_id(header), header_digest=header_digest(header))
 
 
@@ -170,9 +169,10 @@ def _escaped(text: str) -> str:
 
 
 def internaldate_seconds(text: str | None) -> int | None:
-    """Seconds since 1970 of an INTERNALDATE (RFC 3501 section 9, date-time); None where it names no time.
+    """Seconds since 1970 of an INTERNALDATE (RFC 3501 section 9, date-time); None if it is not valid.
 
-    A one-digit day with or without its blank and a missing zone are taken, a leap second is the second before.
+    A one-digit day with or without its blank and a missing zone are accepted; a leap second counts as the second
+    before.
     """
     match = _INTERNALDATE.fullmatch(text or "")
     if match is None:
@@ -191,8 +191,9 @@ def internaldate_seconds(text: str | None) -> int | None:
 
 
 def same_moment(one: int | None, other: int) -> bool:
-    """Whether two moments are the same as far as servers keep them: Dovecot shows one before 1970 as it is or, from
-    its cache, as an unsigned number of 32 bits, which is in the next century. None: it is not told."""
+    """Whether two moments are the same as far as servers keep them: Dovecot shows one before 1970 unchanged or,
+    from its cache, as an unsigned 32-bit number, which is in the next century. None: unknown, which counts as the
+    same."""
     return one is None or one == other or (other < 0 and one == other + (1 << 32))
 
 
@@ -202,9 +203,9 @@ _DATE_TIME = re.compile(
 
 
 def internaldate_to_send(internaldate: str | None, arrived: int) -> str:
-    """The date-time of an APPEND (RFC 3501 section 9): the source's own text where it is one, else `arrived`.
+    """The date-time of an APPEND (RFC 3501 section 9): the source's text if it is valid, otherwise `arrived`.
 
-    NOTE: two columns for the day, which Yandex insists on.
+    NOTE: two columns for the day, as Yandex requires.
     """
     if internaldate is None or internaldate_seconds(internaldate) is None or not _DATE_TIME.fullmatch(internaldate):
         return date_time(arrived)
@@ -212,7 +213,7 @@ def internaldate_to_send(internaldate: str | None, arrived: int) -> str:
 
 
 def date_time(seconds: int) -> str:
-    """Seconds since 1970 as a date-time in UTC; one beyond the years 1 to 9999 is the nearest that is not."""
+    """Seconds since 1970 as a date-time in UTC, limited to the years 1 to 9999."""
     moment = min(max(seconds, _FIRST_SECOND), _LAST_SECOND)
     days, second = divmod(moment, 86400)
     day = date.fromordinal(date(1970, 1, 1).toordinal() + days)
@@ -226,8 +227,8 @@ _LAST_SECOND = (date(9999, 12, 31).toordinal() - date(1970, 1, 1).toordinal()) *
 
 
 def arrived_of(internaldate: str | None, header: bytes) -> int:
-    """When a message arrived, in seconds since 1970: its INTERNALDATE, else the date of the topmost Received,
-    else Date, else 0."""
+    """When a message arrived, in seconds since 1970: the first valid one of INTERNALDATE, the topmost Received, and
+    Date; otherwise 0."""
     seconds = internaldate_seconds(internaldate)
     if seconds is None:
         seconds = date_seconds((header_value(header, "Received") or "").rpartition(";")[2])
@@ -237,8 +238,8 @@ def arrived_of(internaldate: str | None, header: bytes) -> int:
 
 
 def date_seconds(text: str) -> int | None:
-    """The date of RFC 5322 in seconds since 1970, as the standard library reads it; None where it names no time."""
-    try:  # it raises on some bad ones
+    """An RFC 5322 date in seconds since 1970, as the standard library reads it; None if it is not valid."""
+    try:  # the library raises for some invalid dates
         parsed = parsedate_tz(text[:200])
         return int(mktime_tz(parsed)) if parsed and parsed[0] >= 1 else None
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -246,12 +247,12 @@ def date_seconds(text: str) -> int | None:
 
 
 def is_placeholder(header: bytes) -> bool:
-    """Whether this is the message Exchange makes up for one that it cannot deliver."""
+    """Whether this is the substitute that Exchange sends for a message that it cannot deliver."""
     if _PLACEHOLDER[:32].encode("ascii") not in header:
         return False
     return (header_value(header, "Subject") or "").startswith(_PLACEHOLDER)
 
 
 def broke(times: int) -> str:
-    """Why a message is in quarantine at which the connection broke so often."""
+    """The reason to quarantine a message at which the connection broke `times` times."""
     return f"{BROKE}{'once' if times == 1 else f'{times} times'} at it"

@@ -1,7 +1,7 @@
-"""A moment as a person writes it, and as facts tell it: UTC, ISO 8601 with seconds.
+"""Moments as people write them, converted to UTC as facts have them: ISO 8601 with seconds.
 
-A day means its end in local time, since people ask how a mailbox stood on a day, and not how it stood when that day
-began.
+A date means the end of that day in local time, since people want a mailbox as it was on that day, and not as it was
+when the day began.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _HINT = "write it as 2026-11-20 (the end of that day), 2026-11-20T14:00 (local t
 
 
 def moment_of(text: str, option: str, zone: tzinfo | None = None) -> str:
-    """The moment that `text`, the value of `option`, names. Without a zone it is in `zone`; None: the system's.
+    """The moment of `text`, the value of `option`. Without a time zone it is in `zone`; None: the system's.
 
     Raises:
-        ConfigError: it names none.
+        ConfigError: it is not a valid moment.
     """
     try:
         if _DAY.fullmatch(text):
@@ -28,8 +28,8 @@ def moment_of(text: str, option: str, zone: tzinfo | None = None) -> str:
         if _TIME.fullmatch(text):
             return _utc(_local(datetime.fromisoformat(text), zone))
     except (ValueError, OverflowError, OSError) as error:
-        raise ConfigError(option, [f"there is no {text}: {error}"], hint=_HINT) from error
-    raise ConfigError(option, [f'"{text}" is no date'], hint=_HINT)
+        raise ConfigError(option, [f"{text} does not exist: {error}"], hint=_HINT) from error
+    raise ConfigError(option, [f'"{text}" is not a date'], hint=_HINT)
 
 
 def _local(moment: datetime, zone: tzinfo | None) -> datetime:

@@ -1,9 +1,9 @@
-"""Whether the octets that a destination gives back are the message that was sent.
+"""Whether the octets that a destination returns are the message that was sent.
 
-Most destinations give back what they got. Some write it in their own way: Dovecot stores NUL as 0x80 and serves
-CRLF for a bare LF; Courier drops bare CRs and ends the last line; Gmail, dbmail and MailEnable move the blanks of
-header fields; many add fields of their own. A likeness is a message's digests in forms that such changes leave
-alone, so that the two can be compared without having both. The octets stream by.
+Most destinations return what they got. Some rewrite it: Dovecot stores NUL as 0x80 and serves CRLF for a bare LF;
+Courier drops bare CRs and ends the last line; Gmail, dbmail and MailEnable move the blanks of header fields; many
+add their own fields. A fingerprint has the digests of a message in several forms that such changes do not affect,
+so two messages can be compared without having both. The octets are streamed.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from typing import Literal, TypeVar
 from archiver.mail.model import Digest
 
 MatchLevel = Literal["exact", "line-ends", "headers"]
-"""In what two messages are alike: all octets; all but line ends, bare CRs, NULs and the end of the last line; the
-body, if it counts, and the header fields but for their blanks and for those that servers add."""
+"""How closely two messages match: in all octets; in all except line ends, bare CRs, NULs and the end of the last
+line; in the header fields, except blanks and fields that servers add, and in the body unless headers alone
+count."""
 
 K = TypeVar("K", bound=Hashable)
 
-_HEADER_OCTETS = 1 << 20  # a header without an end is cut off here, and the rest is of the body
+_HEADER_OCTETS = 1 << 20  # a header without an end is cut off here; the rest counts as the body
 _CANONICAL = bytes([0x80, *range(1, 256)])
 _LINES = b"\n" * 4096
 _BLANKS = re.compile(rb"[ \t]+")
 _FOLD = re.compile(rb"\n(?=[ \t])")
 _MESSAGE_ID = b"message-id:"
 
-#: Fields that servers and mail programs add to a message or change in it. Received is not among them.
+#: Fields that servers and mail programs add or change. Received is not among them.
 _PASSED_OVER = frozenset(
     b"content-length lines status x-imap x-imapbase x-keywords x-mozilla-keys x-ms-has-attach x-ms-tnef-correlator "
     b"x-status x-uid x-uidl".split()
@@ -39,10 +40,10 @@ _PASSED_OVER_IF = (b"x-mozilla-status", b"x-ms-exchange-", b"x-pm-")
 
 @dataclass(frozen=True, slots=True)
 class MessageFingerprint:
-    """`digest` is of the true octets. `canonical` is of the octets without CRs, with 0x80 for NUL, and without the
-    LFs at the end; `body` is of the same behind the header block. `headers` is of the normal form of the fields:
-    unfolded, names in lower case, one blank for many, none at the ends, those that servers add left out; `identity`
-    is of that of the first Message-ID, None where there is none."""
+    """Digests of a message in several forms. `digest` is of the original octets. `canonical` is of the octets
+    without CRs, with 0x80 for NUL, and without the LFs at the end; `body` is of the same after the header block.
+    `headers` is of the normalised fields: unfolded, names in lower case, runs of blanks as one, trimmed, without
+    those that servers add. `identity` is of the normalised first Message-ID, None if there is none."""
 
     digest: Digest
     canonical: Digest
@@ -52,7 +53,7 @@ class MessageFingerprint:
 
 
 class FingerprintBuilder:
-    """Takes a message's octets as they come, chunk after chunk, and tells what they are like."""
+    """Computes the fingerprint of a message from its octets, chunk by chunk."""
 
     __slots__ = ("_body", "_canonical", "_digest", "_header", "_in_body")
 
@@ -64,7 +65,7 @@ class FingerprintBuilder:
         self._in_body = False
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
-        """The next octets; the caller may reuse its buffer afterwards."""
+        """Add the next octets; the caller may reuse its buffer afterwards."""
         octets = bytes(chunk)
         self._digest.update(octets)
         octets = octets.translate(_CANONICAL, b"\r")
@@ -72,7 +73,7 @@ class FingerprintBuilder:
         self._body.update(octets if self._in_body else self._behind_header(octets))
 
     def _behind_header(self, octets: bytes) -> bytes:
-        """Keep what is of the header; the rest is of the body."""
+        """Keep the header's part; returns the body's."""
         known = len(self._header)
         self._header += octets[: _HEADER_OCTETS - known]
         end = _header_end(self._header, known)
@@ -83,7 +84,7 @@ class FingerprintBuilder:
         return octets[end - known :]
 
     def fingerprint(self) -> MessageFingerprint:
-        """Of all that was fed."""
+        """The fingerprint of everything that was fed."""
         fields = list(_fields(bytes(self._header)))
         identity = next((field for field in fields if field.startswith(_MESSAGE_ID)), _MESSAGE_ID)
         return MessageFingerprint(
@@ -119,7 +120,7 @@ class _Ended:
 
 
 def _header_end(header: bytearray, known: int) -> int:
-    """Where the body begins, if not before the octet `known`; 0 as long as that is not to be seen."""
+    """Where the body begins, if not before octet `known`; 0 as long as that is unknown."""
     if header.startswith(b"\n"):
         return 1
     blank = header.find(b"\n\n", max(0, known - 1))
@@ -129,7 +130,7 @@ def _header_end(header: bytearray, known: int) -> int:
 
 
 def fingerprint_of(chunks: Iterable[bytes]) -> MessageFingerprint:
-    """A message in pieces."""
+    """The fingerprint of a message in pieces."""
     builder = FingerprintBuilder()
     for chunk in chunks:
         builder.feed(chunk)
@@ -137,7 +138,7 @@ def fingerprint_of(chunks: Iterable[bytes]) -> MessageFingerprint:
 
 
 def _fields(header: bytes) -> Iterator[bytes]:
-    """The normal form of each field that counts."""
+    """The normalised form of each field that counts."""
     for field in _FOLD.sub(b"", header).split(b"\n"):
         name, colon, value = field.partition(b":")
         name = name.strip(b" \t").lower()
@@ -153,7 +154,7 @@ _NO_FIELDS = _digest_of(())
 
 
 def compare(sent: MessageFingerprint, found: MessageFingerprint) -> MatchLevel | Literal["other"]:
-    """How the found message is the one that was sent. "headers" needs the same body too."""
+    """How closely the found message matches the one that was sent. "headers" also requires the same body."""
     if sent.digest == found.digest:
         return "exact"
     if sent.canonical == found.canonical:
@@ -175,12 +176,12 @@ def match(
     *,
     headers_alone: bool,
 ) -> dict[K, tuple[int, MatchLevel]]:
-    """Which found message is which of those sent: (key, likeness, instant) against (UID, likeness, instant).
+    """Match sent with found messages: (key, fingerprint, instant) against (UID, fingerprint, instant).
 
-    Each key and each UID is in one pair at most, so two equal messages stay two. The surest pairs are made first:
-    of equal octets, then of equal canonical octets, then of equal fields and body. With `headers_alone` equal
-    fields and an equal, known instant are enough for what is then left, or at last an equal Message-ID and such an
-    instant. Among equals the same instant is preferred, then the order of `sent` and the lower UID.
+    Each key and each UID is in at most one pair, so two equal messages stay two. The most certain pairs come first:
+    equal octets, then equal canonical octets, then equal fields and body. With `headers_alone`, equal fields and an
+    equal, known instant are enough for the rest, and finally an equal Message-ID and such an instant. Among equals
+    the same instant is preferred, then the order of `sent` and the lower UID.
     """
     pairs: dict[K, tuple[int, MatchLevel]] = {}
     free = {uid: (fingerprint, instant) for uid, fingerprint, instant in sorted(found, key=lambda each: each[0])}
@@ -207,7 +208,7 @@ def _identity_and_instant(fingerprint: MessageFingerprint, instant: int | None) 
     return None if instant is None or fingerprint.identity is None else (fingerprint.identity, instant)
 
 
-#: What must be equal, the surest first; the last two are of headers alone.
+#: What must be equal, the most certain first; the last two use headers alone.
 _LEVELS: tuple[tuple[MatchLevel, Callable[[MessageFingerprint, int | None], Hashable]], ...] = (
     ("exact", lambda fingerprint, instant: (fingerprint.digest, instant)),
     ("exact", lambda fingerprint, _: fingerprint.digest),

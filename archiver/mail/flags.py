@@ -1,6 +1,6 @@
-"""Flags: one spelling for each, and the letters a Maildir file name gives them.
+"""Flags: one spelling for each, and their letters in a Maildir file name.
 
-Equal sets of flags are one object, so that the flags of 100,000 messages are a handful of sets.
+Equal sets of flags are one object, so that the flags of 100,000 messages take only a few sets.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ KEYWORD_LETTERS = 26
 
 _CANONICAL = {flag.lower(): flag for flag in LETTERS}
 _DROPPED = ("", "\\recent")
-_REMEMBERED = 2000  # in characters; what is longer is not kept, so that a server cannot fill the memory with it
+_REMEMBERED = 2000  # characters; longer sets are not cached, so that a server cannot fill the memory with them
 _SYSTEM = {letter: flag for flag, letter in LETTERS.items()}
-_ATOM = re.compile(r"[!#$&'+-\[\]-z|}~]+")  # RFC 3501 section 9, and "]", which servers let through
+_ATOM = re.compile(r"[!#$&'+-\[\]-z|}~]+")  # RFC 3501 section 9, and "]", which servers allow
 
 _SENDABLE = re.compile(r"\\?[!#$&'+-\[^-z|}~]+")  # RFC 3501 section 9, an atom with or without "\"; no "]"
 
 
 def parse_flags(flags: Iterable[str]) -> Flags:
-    """System flags in their canonical case, keywords as they are, without `\\Recent`. Equal sets are one object."""
+    """System flags in their canonical case, keywords unchanged, without `\\Recent`. Equal sets are one object."""
     words = tuple(flags)
     return _parsed(words) if sum(map(len, words)) <= _REMEMBERED else _canonical(words)
 
@@ -48,18 +48,18 @@ def _interned(flags: Flags) -> Flags:
 
 
 def is_keyword(flag: str) -> bool:
-    """Whether a Maildir's list of keywords can hold `flag`: an atom, and no system flag."""
+    """Whether a Maildir's list of keywords can hold `flag`: an atom that is not a system flag."""
     return not flag.startswith("\\") and _ATOM.fullmatch(flag) is not None
 
 
 def sendable(flags: Flags) -> Flags:
-    """The flags that can be written into a command at all; any other one would break its line."""
+    """The flags that can be written in a command; any other one would break its line."""
     return frozenset(flag for flag in flags if _SENDABLE.fullmatch(flag))
 
 
 def respelled(shown: Flags, like: Flags) -> Flags:
-    """The flags that a server shows, keywords that differ from those of `like` only in case spelled like these: a
-    server knows `Foo` and `foo` for one keyword (RFC 3501 section 2.3.2) and keeps the spelling it met first."""
+    """The flags that a server shows, with keywords spelled as in `like` if they differ only in case: for a server,
+    `Foo` and `foo` are the same keyword (RFC 3501 section 2.3.2), and it keeps the first spelling."""
     if shown == like:
         return shown
     lower = {flag.lower() for flag in shown}
@@ -69,14 +69,14 @@ def respelled(shown: Flags, like: Flags) -> Flags:
 
 
 def maildir_letters(flags: Flags, keywords: Sequence[str]) -> str:
-    """The letters after `:2,`, sorted. A keyword's letter is its position in `keywords`; one beyond `z`, or not
-    in the list, has none."""
+    """The letters after `:2,`, sorted. A keyword's letter is its position in `keywords`; a keyword beyond `z` or
+    not in the list has none."""
     letters = [LETTERS[flag] for flag in flags if flag in LETTERS]
     letters += [chr(97 + i) for i, keyword in enumerate(keywords[:KEYWORD_LETTERS]) if keyword in flags]
     return "".join(sorted(letters))
 
 
 def flags_from_letters(letters: str, keywords: Sequence[str]) -> Flags:
-    """The inverse of `maildir_letters`, as far as letters go; letters without a meaning are passed over."""
+    """The inverse of `maildir_letters`, for flags that have letters; letters without a meaning are ignored."""
     names = dict(zip("abcdefghijklmnopqrstuvwxyz", keywords, strict=False))
     return parse_flags(sorted(filter(None, (_SYSTEM.get(letter) or names.get(letter) for letter in letters))))

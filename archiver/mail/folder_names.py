@@ -1,7 +1,7 @@
 """Folder names: the octets on the wire, the decoded path for people, the directory in the store.
 
-A name's octets are its identity and are never re-encoded to address a server. Everything else made of them is
-for people or for the disk, and must be safe whatever a hostile server lists.
+A name's octets are its identity and are never re-encoded to address a server. Everything derived from them is for
+people or for the disk, and must be safe whatever a hostile server lists.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from archiver.mail.model import INBOX
 
-#: What a directory's name may measure in octets; the epoch of a vanished folder is added to it.
+#: The longest name of a directory, in octets; the epoch of a vanished folder is added to it.
 DIRECTORY_OCTETS = 200
 
 _SHIFTED = re.compile(rb"&([A-Za-z0-9+,]*)-")
@@ -24,10 +24,10 @@ _UNPRINTABLE = re.compile("[^\x20-\x7e]+")
 
 
 def decode_name(raw: bytes) -> str:
-    """The name for people: modified UTF-7 (RFC 3501 section 5.1.3), or what comes closest.
+    """The name for people: decoded from modified UTF-7 (RFC 3501 section 5.1.3) as far as possible.
 
-    Raw 8-bit names are UTF-8 (RFC 9051) or else Latin-1. What is not valid modified UTF-7 (`AT&T`, a run cut
-    short) is shown as it is. Never raises.
+    Raw 8-bit names are UTF-8 (RFC 9051) or else Latin-1. Invalid modified UTF-7 (`AT&T`, a truncated run) is shown
+    unchanged. Never raises.
     """
     if not raw.isascii():
         try:
@@ -45,7 +45,7 @@ def decode_name(raw: bytes) -> str:
 
 
 def _decode_shifted(raw: bytes) -> str:
-    """Plain ASCII and base64 runs in turn, as `re.split` with one group gives them."""
+    """Decode alternating ASCII and base64 runs, as `re.split` with one group returns them."""
     parts = []
     for index, part in enumerate(_SHIFTED.split(raw)):
         if index % 2 == 0:
@@ -69,7 +69,7 @@ def _shift(match: re.Match[str]) -> str:
 
 
 def canonical_raw(raw: bytes) -> bytes:
-    """`b"INBOX"` for INBOX in any case (RFC 3501 section 5.1), else `raw`."""
+    """`b"INBOX"` for INBOX in any case (RFC 3501 section 5.1), otherwise `raw`."""
     return INBOX if raw.upper() == INBOX else raw
 
 
@@ -83,11 +83,11 @@ def folder_path(raw: bytes, delimiter: str | None) -> tuple[str, ...]:
 
 
 def directory_of(path: Sequence[str], raw: bytes, taken: Collection[str]) -> str:
-    """A new folder's directory in the store, not among `taken`: "" for INBOX, else `.Parent.Child`.
+    """A new folder's directory in the store, not among `taken`: "" for INBOX, otherwise `.Parent.Child`.
 
-    Levels are modified UTF-7. What a Maildir++ level cannot hold is escaped in the form of Dovecot's listescape
-    plugin (a dot is `\\2e`); an empty level is `\\-`, which no other level gives. A name longer than
-    `DIRECTORY_OCTETS`, or taken by a folder that decodes alike, ends with a digest of `raw` instead.
+    Levels are modified UTF-7. Characters that a Maildir++ level cannot hold are escaped as by Dovecot's listescape
+    plugin (a dot is `\\2e`); an empty level is `\\-`, which no other level produces. A name that is longer than
+    `DIRECTORY_OCTETS`, or already taken by a folder that decodes to the same, ends with a digest of `raw` instead.
     """
     if canonical_raw(raw) == INBOX:
         return ""
@@ -100,7 +100,7 @@ def directory_of(path: Sequence[str], raw: bytes, taken: Collection[str]) -> str
 
 
 def _shortened(path: Sequence[str], raw: bytes) -> Iterator[str]:
-    """Endless candidates: a hostile server may have named folders after our digests."""
+    """An infinite sequence of candidates: a hostile server may have named folders after our digests."""
     suffix = "-" + hashlib.sha256(raw).hexdigest()[:12]
     for attempt in itertools.count(1):
         ending = suffix if attempt == 1 else f"{suffix}-{attempt}"
@@ -108,7 +108,7 @@ def _shortened(path: Sequence[str], raw: bytes) -> Iterator[str]:
 
 
 def _cut(path: Sequence[str], room: int) -> str:
-    """The longest beginning of `path`, in whole characters, whose directory fits into `room` octets."""
+    """The directory of the longest prefix of `path`, in whole characters, that fits into `room` octets."""
     for length in range(room, 0, -1):
         levels, left = [], length
         for level in path:
@@ -127,7 +127,7 @@ def _directory(path: Iterable[str]) -> str:
 
 
 def _escaped(level: str) -> str:
-    """One level as Maildir++ can hold it. Escapes begin with a backslash, which is itself escaped."""
+    """One level, escaped for Maildir++. Escapes begin with a backslash, which is itself escaped."""
     if not level:
         return "\\-"
     text = encode_name(level).decode("ascii")
@@ -138,8 +138,8 @@ def _escaped(level: str) -> str:
 def matches(path: Sequence[str], globs: Iterable[str]) -> bool:
     """Whether one of `globs` matches the decoded path with "/" between its levels.
 
-    `*` stands for any characters, also across levels, `?` for one; all others for themselves (`[Gmail]/*` means
-    what it says). Case counts, but for INBOX as the first level.
+    `*` matches any characters, also across levels, `?` matches one; all others match themselves (`[Gmail]/*` is
+    literal). Case matters, except for INBOX as the first level.
     """
     name = unicodedata.normalize("NFC", "/".join(path))
     return any(_pattern(glob).fullmatch(name) for glob in globs)
@@ -150,7 +150,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
     if first.upper() == "INBOX":
         first = "INBOX"
     start, *parts = (re.escape(part).replace(r"\?", ".") for part in (first + slash + rest).split("*"))
-    # Each part but the last is taken where it first fits, for good: trying all ways to match would be slow.
+    # Each part except the last is matched where it first fits, without backtracking, which would be slow.
     middle = "".join(f"(?>.*?{part})" for part in parts[:-1] if part)
     return re.compile(start + (f"{middle}.*{parts[-1]}" if parts else ""), re.DOTALL)
 

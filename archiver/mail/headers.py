@@ -1,8 +1,8 @@
-"""What a message's header says, for people who look for it: sender, recipients, subject, date.
+"""Sender, recipients, subject and date from a message's header, for search.
 
-It is read from the header block after the octets are safe, takes what it finds, and never raises: a broken header
-cannot fail a message. The standard library's parser is not used on the way into the archive: it costs ten times as
-much, and some of its forms raise on headers that are common.
+The header block is read after the octets are safe. It uses what it finds and never raises: a broken header cannot
+make a message fail. The standard library's parser is not used on the way into the archive: it takes ten times as
+long, and some of its functions raise for common headers.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from archiver.mail.content import date_seconds
 from archiver.mail.model import Headers
 
-#: What is kept of a sender or a subject, and of all recipients, in characters.
+#: How many characters of a sender or a subject, and of all recipients, are kept.
 TEXT_LENGTH = 998
 RECIPIENTS_LENGTH = 4096
 
-# Enough for as many characters in base64 in encoded words, and a bound for what a hostile header can cost.
+# Enough for that many characters as base64 in encoded words, and a limit on the cost of a hostile header.
 _OCTETS_READ = 8192
 _FIELDS = 8  # of To, Cc and Bcc each; RFC 5322 allows one, some senders write several
 #: A field's name and value with its folded lines (RFC 5322 section 2.2.3), blanks before the colon allowed (4.5).
@@ -31,13 +31,15 @@ _FIELD = re.compile(
 )
 _ANY_FIELD = re.compile(rb"\n([!-9;-~]{1,200})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
 _FIELDS_SHOWN = 1000
-#: An encoded word (RFC 2047 section 2); a language (RFC 2231 section 5) and question marks in its text are taken.
+#: An encoded word (RFC 2047 section 2); a language (RFC 2231 section 5) and question marks in its text are
+#: accepted.
 _WORD = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?\s]{0,20})?\?([BbQq])\?((?:[^?]|\?(?!=)){0,2000})\?=")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def headers_of(header: bytes) -> Headers:
-    """What a search asks for, from a header block: the first From, Subject and Date, and every To, Cc, Bcc."""
+    """The headers that can be searched, from a header block: the first From, Subject and Date, and every To, Cc,
+    Bcc."""
     found: dict[bytes, list[bytes]] = {}
     for match in _FIELD.finditer(b"\n" + header):
         found.setdefault(match[1].lower(), []).append(match[2])
@@ -53,7 +55,7 @@ def headers_of(header: bytes) -> Headers:
 
 
 def fields_of(header: bytes) -> list[tuple[str, str]]:
-    """Every field of a header block with its value, decoded, in their order; no more than a person can read."""
+    """Every field of a header block with its decoded value, in their order; limited to what people can read."""
     fields = itertools.islice(_ANY_FIELD.finditer(b"\n" + header), _FIELDS_SHOWN)
     return [(match[1].decode("ascii"), _text(match[2])) for match in fields]
 
@@ -73,9 +75,9 @@ def _text(value: bytes) -> str:
 
 
 def readable(value: str) -> str:
-    """A field's value with its encoded words (RFC 2047) decoded, as far as they can be; for people.
+    """A field's value for people, with its encoded words (RFC 2047) decoded as far as possible.
 
-    Control characters, which a word may hide, and lone surrogates are escaped with a backslash.
+    Control characters, which a word may contain, and lone surrogates are escaped with a backslash.
     """
     text = "".join(_pieces(value)) if "=?" in value else value
     return _CONTROL.sub(_escaped, text)
@@ -86,9 +88,9 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _pieces(value: str) -> Iterator[str]:
-    """Text and decoded words in turn. Between two words blanks mean nothing (RFC 2047 section 6.2).
+    """Text and decoded words alternately. Blanks between two words are ignored (RFC 2047 section 6.2).
 
-    NOTE: neighbours of one charset are decoded together, because many senders cut a character in two.
+    NOTE: adjacent words of the same charset are decoded together, because many senders split a character.
     """
     end, charset, octets = 0, "", b""
     for match in _WORD.finditer(value):
@@ -107,7 +109,7 @@ def _pieces(value: str) -> Iterator[str]:
 
 
 def _octets(encoding: str, text: str) -> bytes | None:
-    """The octets of an encoded word; None if they cannot be had."""
+    """The octets of an encoded word; None if it is not valid."""
     try:
         encoded = text.encode("utf-8")
         if encoding in "Qq":
@@ -118,7 +120,7 @@ def _octets(encoding: str, text: str) -> bytes | None:
 
 
 def _decoded(octets: bytes, charset: str) -> str:
-    """The text of octets, in the next best charset if theirs is unknown. Blanks of any kind become one."""
+    """The text of octets; UTF-8 if the charset is unknown. Runs of whitespace become one blank."""
     try:
         text = octets.decode(charset or "ascii", "replace")
     except (LookupError, ValueError):
@@ -137,7 +139,7 @@ def _utc(text: str) -> str | None:
 
 
 def folded(text: str) -> str:
-    """`text` as it is compared when case does not count, in any script: `STRASSE` finds `Straße`."""
+    """`text` for a comparison that ignores case, in any script: `STRASSE` finds `Straße`."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

@@ -1,7 +1,7 @@
-"""A message's parts as MIME (RFC 2045, RFC 2046) nests them, for people who look at it.
+"""A message's MIME parts (RFC 2045, RFC 2046) and how they are nested, for people.
 
-The octets stream by once, line by line, so that a message of any size costs no memory. Whatever is broken is shown
-as far as it can be understood; nothing is ever decoded.
+The octets are streamed once, line by line, so a message of any size needs little memory. Broken messages are shown
+as far as they can be understood; nothing is ever decoded.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _AS_THEY_ARE = ("", "7bit", "8bit", "binary")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a message; the first one is the message itself.
+    """A part of a message; the root is the message itself.
 
-    `type` is as in `text/plain`, `encoding` the Content-Transfer-Encoding; None where they are not told. `size` is
-    the octets of its body as they lie there, encoded, with all its `parts`.
+    `type` is as in `text/plain`, `encoding` the Content-Transfer-Encoding; values that are not given are None.
+    `size` is the octets of its body, still encoded, with all its `parts`.
     """
 
     type: str
@@ -39,14 +39,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """All parts. `complete` is False if there are more, or deeper ones, than are told."""
+    """All parts. `complete` is False if there are more or deeper parts than the limits allow."""
 
     root: Part
     complete: bool = True
 
 
 def structure_of(file: BinaryIO) -> Structure:
-    """The parts of a message that was opened, read to its end."""
+    """The parts of an open message, read to its end."""
     scan = _Scan()
     for line, at_start in _lines(file):
         scan.line(line, at_start=at_start)
@@ -54,7 +54,7 @@ def structure_of(file: BinaryIO) -> Structure:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
-    """Lines with their ends, long ones in pieces; whether each begins a line."""
+    """Lines with their ends, long ones in pieces; and whether each piece begins a line."""
     at_start = True
     while line := file.readline(_LINE_OCTETS):
         yield line, at_start
@@ -74,27 +74,27 @@ class _Open:
     parts: list[_Open] = field(default_factory=list)
 
     def closed(self) -> Part:
-        told = self.message
+        header = self.message
         return Part(
-            type=_told(told.get_content_type) or self.default,
-            charset=_told(told.get_content_charset),
-            encoding=_told(lambda: str(told.get("Content-Transfer-Encoding", "")).strip().lower()),
-            filename=_told(told.get_filename),
+            type=_tolerant(header.get_content_type) or self.default,
+            charset=_tolerant(header.get_content_charset),
+            encoding=_tolerant(lambda: str(header.get("Content-Transfer-Encoding", "")).strip().lower()),
+            filename=_tolerant(header.get_filename),
             size=self.size,
             parts=tuple(part.closed() for part in self.parts),
         )
 
 
-def _told(ask: Callable[[], object]) -> str | None:
-    """What a broken header tells, which may make the standard library raise."""
+def _tolerant(get: Callable[[], object]) -> str | None:
+    """A value of a header; None if it is empty or so broken that the standard library raises."""
     try:
-        return readable(str(ask() or ""))[:TEXT_LENGTH] or None
+        return readable(str(get() or ""))[:TEXT_LENGTH] or None
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
 class _Scan:
-    """Where in a message we are: the open parts, from the outermost to the innermost."""
+    """The position in a message: the open parts, from the outermost to the innermost."""
 
     def __init__(self) -> None:
         self._open = [_Open("text/plain")]
@@ -116,7 +116,7 @@ class _Scan:
         self._line_end = 2 if line.endswith(b"\r\n") else 1 if line.endswith(b"\n") else 0
 
     def end(self) -> Structure:
-        """All was read."""
+        """The message was read to its end."""
         if self._in_header:
             self._begin_body(self._position)
         self._close_to(0, self._position)
@@ -136,9 +136,9 @@ class _Scan:
         part.message.set_default_type(part.default)
         part.header.clear()
         self._in_header = False
-        type_ = _told(part.message.get_content_type) or part.default
+        type_ = _tolerant(part.message.get_content_type) or part.default
         if type_.startswith("multipart/"):
-            boundary = _told(part.message.get_boundary)
+            boundary = _tolerant(part.message.get_boundary)
             part.boundary = boundary.rstrip().encode("utf-8", "replace") if boundary else None
         elif type_ in ("message/rfc822", "message/global"):
             encoding = str(part.message.get("Content-Transfer-Encoding", "")).strip().lower()
@@ -167,7 +167,7 @@ class _Scan:
             # The line end before a delimiter belongs to it.
             self._close_to(depth + 1, position - self._line_end)
             if bare == b"--" + boundary:
-                digest = _told(self._open[depth].message.get_content_type) == "multipart/digest"
+                digest = _tolerant(self._open[depth].message.get_content_type) == "multipart/digest"
                 self._begin_part("message/rfc822" if digest else "text/plain")
             else:
                 self._open[depth].boundary = None

@@ -1,7 +1,7 @@
-"""The vocabulary: what a message, a folder and their states are, as small frozen values.
+"""The vocabulary: messages, folders and their states, as small frozen values.
 
-RFC words are lower-case and unbroken (`uidvalidity`, `internaldate`), so that a grep meets the RFC. Values
-here know nothing of servers, files or databases.
+Terms of the RFCs are lower-case words without underscores (`uidvalidity`, `internaldate`), so that a grep finds
+them. The values do not depend on servers, files or databases.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class FolderStatus:
-    """What STATUS or EXAMINE says of a folder; `size` in octets. Missing items are None."""
+    """The answer to STATUS or EXAMINE; `size` is in octets. Missing items are None."""
 
     uidvalidity: int
     uidnext: int | None
@@ -67,7 +67,7 @@ class FolderStatus:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A folder as enumerated; `status` is None where it cannot be opened or the server did not say."""
+    """A listed folder; `status` is None if it cannot be opened or the server did not report it."""
 
     folder: Folder
     status: FolderStatus | None = None
@@ -75,8 +75,8 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class KnownState:
-    """Where the last complete pass left a folder, in the numbers that its source gave then. Only the adapter of
-    the source interprets them: it answers with what has changed since, if its protocol can say so."""
+    """The state of a folder at its last complete pass, in the numbers that its source gave then. Only the source's
+    adapter interprets them: it answers with what has changed since, if its protocol can report that."""
 
     uidvalidity: int
     uidnext: int | None
@@ -85,9 +85,9 @@ class KnownState:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What FETCH says of a message besides its octets; `size` is RFC822.SIZE, a hint.
+    """What FETCH returns about a message besides its octets; `size` is RFC822.SIZE, a hint.
 
-    `flags` is None when the reply held none. `internaldate` is the server's text, verbatim.
+    `flags` is None if the reply had none. `internaldate` is the server's text, verbatim.
     """
 
     uid: int
@@ -98,9 +98,9 @@ class Attributes:
     emailid: str | None = None
 
     def updated(self, later: Attributes) -> Attributes:
-        """With all that a later row says of the same message; a row about changed flags says nothing else."""
-        said = {each.name: getattr(later, each.name) for each in fields(later)}
-        return replace(self, **{name: value for name, value in said.items() if value is not None})
+        """With the values of a later row about the same message; a row about changed flags has nothing else."""
+        values = {each.name: getattr(later, each.name) for each in fields(later)}
+        return replace(self, **{name: value for name, value in values.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +123,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A message's octets, complete and hashed: in memory when small, else in a spool file.
+    """A message's octets, complete and hashed: in memory if small, otherwise in a spool file.
 
-    `crlf_size` is the size if every bare LF were a CRLF. `header` is the octets up to and with the first
-    blank line, cut off at 1 MiB. The receiver of a spool file moves or removes it.
+    `crlf_size` is the size if every bare LF were a CRLF. `header` is the octets up to and including the first blank
+    line, cut off at 1 MiB. The receiver of a spool file moves or removes it.
     """
 
     digest: Digest
@@ -137,7 +137,7 @@ class Body:
     spool: Path | None = None
 
     def discard(self) -> None:
-        """Remove the spool file, if there is one; for a body that nobody takes. May be called twice."""
+        """Remove the spool file, if there is one, of a body that is not used. May be called twice."""
         if self.spool is not None:
             self.spool.unlink(missing_ok=True)
 
@@ -152,8 +152,8 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """A message the source did not deliver. `gone`: it was expunged meanwhile, which is no failure. `breaks`: so
-    often the connection broke at it; asked for by itself it may come."""
+    """A message that the source did not deliver. `gone`: it was expunged in the meantime, which is not a failure.
+    `breaks`: how often the connection broke at it; it may come if it is requested by itself."""
 
     uid: int
     reason: str
@@ -164,15 +164,15 @@ class Undelivered:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message of the archive: its octets by their digest, and what is known of it in its folder.
+    """A message of the archive: its octets by their digest, and what is known about it in its folder.
 
-    Every fact, row, place and copy of a message holds one of these: the fields are those of a `stored` line of the
-    journal, in its order, and columns of the catalog's table `message`. To add one, add it here with a default, so
-    that older lines are read, and to the table with a migration.
+    Every fact, row, placement and copy of a message has one of these: the fields are those of a `stored` line of
+    the journal, in its order, and columns of the catalog's table `message`. To add a field, add it here with a
+    default, so that older lines can be read, and to the table with a migration.
 
     `size` and `crlf_size` count the stored octets, as in `Body`; `server_size` is RFC822.SIZE. `internaldate` is
-    the server's text, verbatim, and `arrived` the same moment in seconds since 1970. What the server did not say
-    is None.
+    the server's text, verbatim, and `arrived` the same moment in seconds since 1970. Values that the server did not
+    report are None.
     """
 
     uid: int
@@ -191,11 +191,11 @@ class StoredMessage:
     def bare(
         cls, uid: int, digest: Digest, size: int, crlf_size: int, arrived: int, flags: Flags = frozenset()
     ) -> StoredMessage:
-        """A message of which nothing else is known: no server has said anything, and its header was not read."""
+        """A message about which nothing else is known: without a server's attributes, its header not read."""
         return cls(uid, digest, size, crlf_size, None, None, arrived, flags, None, None, None)
 
     def seen_as(self, seen: Attributes) -> StoredMessage:
-        """With all that a server says of it: under the server's UID, with the server's flags."""
+        """With a server's attributes: under its UID, with its flags."""
         return replace(
             self,
             uid=seen.uid,
@@ -207,16 +207,16 @@ class StoredMessage:
 
     @property
     def attributes(self) -> Attributes:
-        """What the server said of it, without the MODSEQ."""
+        """The server's attributes, without the MODSEQ."""
         return Attributes(self.uid, self.flags, self.internaldate, size=self.server_size, emailid=self.emailid)
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a message lives in a store; everything a store needs to name its place.
+    """Where a message is in a store: everything that a store needs to name its place.
 
-    `directory` is the folder's place in the store, assigned once and kept in the catalog. `present` is False once
-    the message vanished or its epoch ended.
+    `directory` is the folder's directory in the store, assigned once and kept in the catalog. `present` is False
+    once the message vanished or its epoch ended.
     """
 
     directory: str
@@ -256,8 +256,8 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where a message lies in a pack: `length` octets from `offset` on, in the form of the pack's format. `pack` is
-    the digest of the pack's own octets."""
+    """Where a message is in a pack: `length` octets from `offset`, as the pack's format encodes them. `pack` is the
+    digest of the pack's octets."""
 
     pack: Digest
     offset: int
@@ -266,10 +266,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """What a search asks a message's header for, decoded as far as it can be and cut to a bounded length.
+    """The searchable headers of a message, decoded as far as possible and cut to a bounded length.
 
-    `sender` is From, `recipients` are To, Cc and Bcc, one after the other; "" where the message names none. `sent`
-    is Date in UTC, `2026-01-05T01:30:00Z`, or None where it names no time. No text holds a control character.
+    `sender` is From, `recipients` are To, Cc and Bcc, one after the other; "" if the message has none. `sent` is
+    Date in UTC, `2026-01-05T01:30:00Z`, or None if it is not valid. No text contains a control character.
     """
 
     sender: str
@@ -289,14 +289,14 @@ class KnownFolder:
 
     @property
     def holds_mail(self) -> bool:
-        """Whether the source still has it as a folder with messages, and not merely as the parent of others."""
+        """Whether the source still has it as a folder with messages, and not only as the parent of others."""
         return self.listed and self.folder.selectable
 
 
 @dataclass(frozen=True, slots=True)
 class FolderState:
-    """Where the last complete pass left a folder; read before its UIDs and flags, committed after them. `size` is
-    that of STATUS, None where STATUS had none."""
+    """The state of a folder at its last complete pass; read before its UIDs and flags, committed after them. `size`
+    is that of STATUS, None if STATUS had none."""
 
     uidnext: int | None
     highestmodseq: int | None
@@ -308,10 +308,10 @@ class FolderState:
 @dataclass(frozen=True, slots=True)
 class KnownEpoch:
     """A folder under one UIDVALIDITY. `generation` counts the times a server reused a UIDVALIDITY for other mail.
-    `state` is None until a pass over it was complete. `other_source`: it is of a source that was the archive's
-    before, so its UIDs mean nothing at the present one. `failed`: so did the newest pass over it. `hidden`: its
-    last good pass found that the server shows only a part of the folder, and not so many messages that it showed
-    before; None: it shows all of them."""
+    `state` is None until a pass over it was complete. `other_source`: it belongs to a former source of the archive,
+    so its UIDs are void at the present one. `failed`: the newest pass over it failed. `hidden`: its last good pass
+    found that the server shows only a part of the folder, and hides that many messages that it showed before; None:
+    it shows all of them."""
 
     number: int
     folder: int
@@ -331,8 +331,8 @@ class KnownEpoch:
 
 
 class Numbers(NamedTuple):
-    """The numbers that new folders, epochs, destinations and targets get next, and the highest generation used so
-    far of each (folder number, uidvalidity)."""
+    """The next numbers for new folders, epochs, destinations and targets, and the highest generation so far of each
+    (folder number, uidvalidity)."""
 
     folder: int
     epoch: int
@@ -341,13 +341,13 @@ class Numbers(NamedTuple):
     target: int
 
 
-#: A message that was quarantined or refused is tried again in this many runs after the one that met it.
+#: A message that was quarantined or refused is tried again in this many later runs.
 RETRY_RUNS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A message that could not be fetched, stored or appended, with the reason and the next step."""
+    """A message that could not be fetched or stored, with the reason and the step that failed."""
 
     folder: str
     epoch: int
@@ -363,8 +363,9 @@ class Quarantined:
 @dataclass(frozen=True, slots=True)
 class Tally:
     """One folder's terms of the equation and this run's work, in messages and octets. `visited`: the run opened it
-    and closed its books; else the terms are those of the last run that did. `shown`: the server probably shows only
-    a part of the folder, so many messages; `on_server` are then also those that it showed before."""
+    and recorded its totals; otherwise the terms are those of the last run that did. `shown` is set if the server
+    probably shows only a part of the folder: the number that it shows; `on_server` also counts those that it showed
+    before."""
 
     name: str
     uidvalidity: int | None
@@ -389,7 +390,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do; printed by a dry run. `visit` folders with why, `skip` folders with why not."""
+    """What a run would do; printed by a dry run. `visit` and `skip` have folders with the reason."""
 
     visit: Sequence[tuple[Listed, str]] = field(default_factory=tuple)
     unchanged: Sequence[Listed] = field(default_factory=tuple)

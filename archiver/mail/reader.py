@@ -1,4 +1,4 @@
-"""What reads the messages of one opened folder, of a source or of a destination."""
+"""The port for reading the messages of one open folder, of a source or of a destination."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from archiver.mail.model import Attributes, Fetched, Undelivered
 
 
 class MailReader(Protocol):
-    """Reading the folder that is open."""
+    """Reads the folder that is open."""
 
     def uids(self) -> set[int]:
         """All UIDs in the open folder.
 
         Raises:
-            CountsDisagree: the answer does not agree with the number of messages the folder holds.
+            CountsDisagree: the answer does not agree with the folder's number of messages.
         """
 
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
@@ -23,12 +23,12 @@ class MailReader(Protocol):
         gone are left out."""
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
-        """The header blocks of `uids`, with the blank line, as the server cuts them; or that one field alone."""
+        """The header blocks of `uids` with the blank line, as the server returns them; or only that field."""
 
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
         """The messages, streamed: exactly one outcome for each of `uids`, in any order.
 
-        A message comes only when its octets are complete. One message's failure is an Undelivered, never an
-        exception. After TemporaryError the UIDs without an outcome may be asked again. One with `breaks` may come
-        when it is asked for by itself.
+        A message is returned only if its octets are complete. One message's failure is an Undelivered, never an
+        exception. After a TemporaryError, the UIDs without an outcome may be requested again. One with `breaks` may
+        come if it is requested by itself.
         """

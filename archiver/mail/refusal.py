@@ -1,8 +1,8 @@
-"""Why a destination refused a message: from its reply, else from what is odd about the message.
+"""Why a destination refused a message: from its reply, or else from what is unusual about the message.
 
-A refusal is one word, for the journal and the report. Servers say the same thing in response codes (RFC 5530,
-RFC 7889) and in prose, and some say nothing at all: Exchange answers "BAD Command Argument Error. 11" to a long
-line, a great size and a header it cannot read alike. A new server's wording has its place here.
+A refusal is one keyword, for the journal and the report. Servers give the reason in response codes (RFC 5530, RFC
+7889) or in prose, and some not at all: Exchange answers "BAD Command Argument Error. 11" to a long line, a large
+size and an invalid header. The texts of further servers are to be added here.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ Refusal = Literal[
     "silent",
     "unknown",
 ]
-"""The reason in one word. "throttled" and "over-quota" are of the destination and will be met by the next message
-too, "folder" by the next one there; the others are of this message."""
+"""The reason as a keyword. "throttled" and "over-quota" concern the destination and every message, "folder" every
+message of the folder; the others concern this message."""
 
 REFUSALS: tuple[Refusal, ...] = get_args(Refusal)
 
 #: A line of RFC 5322 section 2.1.1, without its CRLF.
 LINE_OCTETS = 998
 
-_EXCHANGE_LINE = 9900  # lines of about 10,000 octets are where Exchange and others stop reading
+_EXCHANGE_LINE = 9900  # Exchange and others stop reading a line at about 10,000 octets
 _EXCHANGE_SIZE = 25_000_000  # limits begin at 10 MB and are mostly 25 or 35
-_LINE_KEPT = 1024  # of a header line; a field's name is in there or nowhere
+_LINE_KEPT = 1024  # of a header line; enough for a field's name
 
 _CODE = re.compile(r"(?:\* *)?(?:(?:no|bad|bye)\b)? *\[([a-z0-9-]+)")
 
-#: LIMIT is not among them: it is said of sizes, of flags, of too many requests, of too many equal messages (Cyrus).
+#: LIMIT is not among them: it may mean sizes, flags, too many requests, or too many equal messages (Cyrus).
 _BY_CODE: dict[str, Refusal] = {
     "toobig": "too-big",
     "overquota": "over-quota",
@@ -57,7 +57,7 @@ _BY_CODE: dict[str, Refusal] = {
     "overbandwidth": "throttled",
 }
 
-#: In this order: a reply may quote a folder's name, which may be any word, so what is said of folders goes first.
+#: The order counts: a reply may quote a folder's name, which may be any word, so texts about folders come first.
 _BY_WORDS: dict[Refusal, tuple[str, ...]] = {
     "folder": (
         *("mailbox does not exist", "mailbox doesn't exist", "mailbox not found", "no such mailbox"),
@@ -65,11 +65,11 @@ _BY_WORDS: dict[Refusal, tuple[str, ...]] = {
         *("invalid mailbox name", "permission denied", "required permissions", "access denied", "read-only"),
     ),
     "virus": ("virus", "viruses", "malware", "infected"),
-    # iCloud's "Parse Error" is of the command, in which nothing varies but the flags.
+    # iCloud's "Parse Error" is about the command, in which only the flags vary.
     "flags": ("flag", "flags", "keyword", "keywords", "in atom", "bad parse error"),
     "date": ("internal date", "internaldate", "date-time", "invalid date", "bad date", "parse date"),
     "empty": ("zero-length", "zero byte", "empty message", "append aborted", "append cancelled"),
-    # Gmail's "Invalid character in literal": NUL is the only octet that a literal may not hold.
+    # Gmail's "Invalid character in literal": NUL is the only octet that a literal may not contain.
     "nul": ("nul", "nuls", "null character", "null characters", "null bytes", "invalid character in literal"),
     "bare-lf": ("bare newline", "bare newlines", "bare lf", "bare line feed", "bare linefeed"),
     "long-line": (
@@ -105,14 +105,14 @@ _PATTERNS = [
 
 
 def classify(reply: bytes | str) -> Refusal:
-    """The reason that a reply to APPEND names: by its response code, else by its words, else "unknown".
+    """The reason in a reply to APPEND: by its response code, or else by its text, or else "unknown".
 
-    `reply` is what is behind the tag ("NO [OVERQUOTA] ..."), or behind the status word.
+    `reply` is the text after the tag ("NO [OVERQUOTA] ..."), or after the status word.
     """
     text = (reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply).strip().lower()
     found = _CODE.match(text)
     if "bandwidth limit" in text:
-        return "throttled"  # Gmail gives it the code OVERQUOTA
+        return "throttled"  # Gmail uses the code OVERQUOTA for it
     if found and found[1] in _BY_CODE:
         return _BY_CODE[found[1]]
     return next((refusal for refusal, words in _PATTERNS if words.search(text)), "unknown")
@@ -120,8 +120,8 @@ def classify(reply: bytes | str) -> Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What may be odd about a message. `longest_line` is without line ends; `header_ok`: there is a header, and
-    each of its lines is a field or the continuation of one."""
+    """What may be unusual about a message. `longest_line` does not count line ends. `header_ok`: there is a header,
+    and each of its lines is a field or a continuation line."""
 
     size: int
     has_nul: bool
@@ -132,16 +132,16 @@ class Features:
 
     @property
     def empty(self) -> bool:
-        """Not an octet: some destinations refuse it, for others it is a line."""
+        """No octets at all: some destinations refuse it, others make it an empty line."""
         return self.size == 0
 
 
 def features_of(chunks: Iterable[bytes]) -> Features:
-    """Read a message in pieces; of a line of any length only its beginning is kept."""
+    """The features of a message in pieces; of a long line only the beginning is kept."""
     size = line_octets = longest = 0
     has_nul = bare_lf = bare_cr = False
     header = _HeaderCheck()
-    held = b""  # a CR at a chunk's end: whether it is a bare one, only the next octet tells
+    held = b""  # a CR at a chunk's end: only the next octet shows whether it is a bare one
     for chunk in chunks:
         size += len(chunk)
         octets = held + chunk
@@ -160,7 +160,7 @@ def features_of(chunks: Iterable[bytes]) -> Features:
 
 
 class _HeaderCheck:
-    """Whether every line up to the first blank one is of a field, and there is a field."""
+    """Checks that every line up to the first blank one belongs to a field, and that there is a field."""
 
     def __init__(self) -> None:
         self.good = False
@@ -168,7 +168,7 @@ class _HeaderCheck:
         self._done = False
 
     def feed(self, first: bytes, lines: list[bytes]) -> None:
-        """More of the line that is open, then further lines, of which the last is open again."""
+        """Add the rest of the open line, then further lines, of which the last is open again."""
         self._line = (self._line + first)[:_LINE_KEPT]
         for line in lines:
             if self._done:
@@ -186,7 +186,7 @@ class _HeaderCheck:
 
 
 def suspect(features: Features) -> Refusal:
-    """What about a message is the likeliest cause of a refusal without a reason; "unknown" if nothing is odd."""
+    """The likeliest cause of a refusal without a reason; "unknown" if nothing is unusual."""
     suspicions: tuple[tuple[Refusal, bool], ...] = (
         ("empty", features.empty),
         ("nul", features.has_nul),
@@ -201,71 +201,71 @@ def suspect(features: Features) -> Refusal:
 
 _WORDS: dict[Refusal, tuple[str, str]] = {
     "too-big": (
-        "the destination takes no message of this size",
+        "the destination does not accept messages of this size",
         "raise the destination's limit on the size of a message, then `archiver retry`",
     ),
     "over-quota": (
-        "the destination has no room left",
-        "make room at the destination or raise its quota, then `archiver retry`",
+        "the destination has no space left",
+        "free space at the destination or raise its quota, then `archiver retry`",
     ),
     "long-line": (
-        "the destination takes no lines of this length",
+        "the destination does not accept lines of this length",
         'allow a copy with its lines broken: [replay] repair = ["long-lines"], then `archiver retry`',
     ),
     "nul": (
-        "the destination takes no NUL in a message",
+        "the destination does not accept NUL bytes in a message",
         'allow a copy without them: [replay] repair = ["nul"], then `archiver retry`',
     ),
     "bare-lf": (
-        "the destination takes no line that ends without a CR",
+        "the destination does not accept lines that end without a CR",
         'allow a copy with CRLF: [replay] repair = ["crlf"], then `archiver retry`',
     ),
     "invalid-header": (
         "the destination cannot read the message's header",
-        "no repair makes a header; let the destination take it as it is, or accept with `archiver retry --accept`",
+        "no repair helps; make the destination accept it, or accept the loss with `archiver retry --accept`",
     ),
     "virus": (
-        "the destination takes it for a virus",
-        "have the destination's scanner let it pass, then `archiver retry`; else `archiver retry --accept`",
+        "the destination considers it a virus",
+        "make the destination's scanner let it pass, then `archiver retry`; otherwise `archiver retry --accept`",
     ),
     "throttled": (
-        "the destination cannot take it now or wants fewer requests",
-        "run again later, or with fewer `connections`; what is there is not sent again",
+        "the destination cannot accept it now or wants fewer requests",
+        "run again later, or with fewer `connections`; messages that are there are not sent again",
     ),
     "flags": (
-        "the destination does not take the message's flags",
+        "the destination does not accept the message's flags",
         "raise the destination's limit on keywords or delete some there, then `archiver retry`",
     ),
     "date": (
-        "the destination does not take the message's INTERNALDATE",
-        "many take none before 1970: let the destination take it, or accept with `archiver retry --accept`",
+        "the destination does not accept the message's INTERNALDATE",
+        "many accept none before 1970: change the destination, or accept the loss with `archiver retry --accept`",
     ),
     "folder": (
-        "the destination's folder is not there or cannot be written",
+        "the destination's folder does not exist or cannot be written",
         "create the folder or give this user the right to insert into it, then `archiver retry`",
     ),
     "empty": (
-        "the destination takes no message without an octet",
-        "there is nothing to send; accept it with `archiver retry --accept`",
+        "the destination does not accept empty messages",
+        "there is nothing to send; accept the loss with `archiver retry --accept`",
     ),
     "silent": (
         "the destination did not answer in time",
         "raise `[destination] read_timeout`, then `archiver retry`; if it arrives late, the next run finds it",
     ),
     "unknown": (
-        "the destination does not say why",
+        "the destination does not give a reason",
         'allow a repaired copy: [replay] repair = ["crlf", "nul", "long-lines"], then `archiver retry`',
     ),
 }
 
 
 def describe(refusal: Refusal, limit: int | None = None) -> str:
-    """The reason for people. `limit`: the size in octets that the destination says it takes (RFC 7889)."""
+    """The reason for people. `limit`: the largest size in octets that the destination accepts (RFC 7889)."""
     if refusal == "too-big" and limit is not None:
-        return f"the destination takes no message over {limit:,} octets"
+        return f"the destination does not accept messages over {limit:,} bytes"
     return _WORDS[refusal][0]
 
 
 def advice(refusal: Refusal) -> str:
-    """What a person can do about it, in one line."""
+    """What to do about it, in one line."""
     return _WORDS[refusal][1]

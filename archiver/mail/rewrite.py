@@ -1,8 +1,8 @@
-"""A repaired copy of a message, sent only after a destination refused the true octets.
+"""A repaired copy of a message, sent only after a destination refused the original octets.
 
-The archive keeps the octets as they are; what was altered on the way to a destination is recorded. A repair
-alters as little as it can, leaves a message alone that does not need it, and changes nothing when it is done
-twice. The octets stream by: a line of any length passes in pieces of a few hundred octets.
+The archive keeps the octets unchanged; what was altered for a destination is recorded. A repair alters as little as
+possible, does not touch a message that does not need it, and changes nothing if it is repeated. The octets are
+streamed: a long line passes in pieces of a few hundred octets.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ REPAIRS: tuple[Repair, ...] = get_args(Repair)
 _ONE_CAUSE: dict[Refusal, Repair] = {"bare-lf": "crlf", "nul": "nul", "long-line": "long-lines"}
 _ANY_CAUSE: frozenset[Refusal] = frozenset({"unknown", "invalid-header"})
 
-_DECIDES = LINE_OCTETS + 2  # octets of a line that tell where it is broken
-_LAST_PART = 500  # a blank before this one is too far from the end to break a line at
+_DECIDES = LINE_OCTETS + 2  # octets of a line that determine where it is broken
+_LAST_PART = 500  # a line is not broken at a blank before this octet
 _UTF8_OCTETS = 4  # of the longest sequence
 
 
 def repair(chunks: Iterable[bytes], kinds: Collection[str]) -> Iterator[bytes]:
-    """The message with the repairs `kinds` done, in pieces.
+    """The message with the repairs `kinds`, in pieces.
 
-    "nul" removes NULs, "crlf" makes a CRLF of each bare LF, "long-lines" breaks lines of more than 998 octets
+    "nul" removes NULs, "crlf" turns each bare LF into a CRLF, "long-lines" breaks lines of more than 998 octets
     (RFC 5322 section 2.1.1).
     """
-    # NOTE: NULs go first, since one may stand between the CR and the LF of a pair.
+    # NOTE: NULs are removed first, since one may be between the CR and the LF of a pair.
     if "nul" in kinds:
         chunks = _without_nul(chunks)
     if "crlf" in kinds:
@@ -43,8 +43,8 @@ def repair(chunks: Iterable[bytes], kinds: Collection[str]) -> Iterator[bytes]:
 def repairs_for(refusal: Refusal, features: Features, allowed: Collection[str]) -> tuple[Repair, ...]:
     """The allowed repairs that could help and would change something, in the order of `REPAIRS`.
 
-    A refusal that names its cause is repaired by that alone. A server names one cause at a time, so the repaired
-    copy may be refused for another: ask again with the new refusal, and repair by both.
+    A refusal that names its cause gets only that repair. A server names one cause at a time, so the repaired copy
+    may be refused for another: call again with the new refusal, and apply both repairs.
     """
     needed: dict[Repair, bool] = {
         "crlf": features.has_bare_lf,
@@ -60,18 +60,18 @@ def _without_nul(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _with_crlf(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """NOTE: a bare CR is left alone. Cyrus, which refuses bare LFs, keeps it; Courier drops it; and to make a line
-    end of it would break a line that its author did not."""
+    """NOTE: a bare CR is left unchanged. Cyrus, which refuses bare LFs, keeps it; Courier drops it; and turning it
+    into a line end would break a line that its author did not break."""
     after_cr = False
     for chunk in chunks:
         fixed = chunk.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        yield fixed[1:] if after_cr and chunk.startswith(b"\n") else fixed  # its CR came with the chunk before
+        yield fixed[1:] if after_cr and chunk.startswith(b"\n") else fixed  # its CR was in the previous chunk
         after_cr = chunk.endswith(b"\r") if chunk else after_cr
 
 
 def _with_short_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     header = True
-    line = b""  # the one that has not ended, shorter than `_DECIDES`
+    line = b""  # the unfinished line, shorter than `_DECIDES`
     for chunk in chunks:
         *lines, line = (line + chunk).split(b"\n")
         pieces: list[bytes] = []
@@ -87,9 +87,9 @@ def _with_short_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _broken(line: bytes, header: bool, pieces: list[bytes], *, ended: bool) -> bytes:
-    """Break a line: its pieces with their CRLF go to `pieces`, its last is returned.
+    """Break a line: its pieces with their CRLF are appended to `pieces`, the last one is returned.
 
-    Of a line that has not ended no more is broken off than is certain: its next octets may be its CRLF.
+    From an unfinished line only what is certain is broken off: its next octets may be its CRLF.
     """
     content = len(line) - (line.endswith(b"\r") if ended else 1)
     start, fold = 0, b""
@@ -103,10 +103,10 @@ def _broken(line: bytes, header: bool, pieces: list[bytes], *, ended: bool) -> b
 
 
 def _cut(window: bytes) -> tuple[int, bool]:
-    """Where to break a line that begins with `window`, and whether there is a blank there to begin the next with.
+    """Where to break a line that begins with `window`, and whether a blank there begins the next line.
 
-    What follows begins with something else or has it behind the blank, lest a line of nothing but blanks look like
-    the end of the header. Without a blank near enough the break goes between characters, if these are UTF-8.
+    The next line must not consist of blanks only, since that would look like the end of the header. Without a blank
+    near enough, the break is between two characters, if they are UTF-8.
     """
     for cut in range(LINE_OCTETS, _LAST_PART, -1):
         if window[cut] in b" \t" and window[cut + 1 : cut + 2] not in (b"", b" ", b"\t", b"\r"):

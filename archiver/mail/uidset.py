@@ -1,7 +1,7 @@
-"""Sets of UIDs as IMAP writes them: `1:5,7`.
+"""Sets of UIDs in IMAP's notation: `1:5,7`.
 
-Servers limit the length of a command line and some refuse a descending range, so sets are compressed, ascending
-and cut into pieces.
+Servers limit the length of a command line, and some refuse a descending range, so sets are compressed, ascending
+and split into pieces.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def test_it_is_told_by_check_and_status_and_survives_a_rebuild(dovecot: Dovecot,
     user, new_user = dovecot.fresh_user(), dovecot.fresh_user()
     dovecot.append_many(user, "INBOX", [Append(mail(number)) for number in range(1, SIZE + 1)])
     config = migration(tmp_path, dovecot, user, dovecot, new_user, replay__vanished="expunge")
-    words = 'folder "INBOX" shows exactly 1,000 messages: the server probably shows a part of it'
+    words = 'folder "INBOX" shows exactly 1,000 messages: the server probably shows only a part of it'
     assert f"note: {words}" in command("check", config).output
     run(config)
     dovecot.expunge(user, "INBOX", [1, 2, 3])

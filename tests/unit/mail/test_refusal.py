@@ -187,4 +187,4 @@ def test_each_refusal_is_told_in_one_line_with_something_to_do(refusal: Refusal)
 
 
 def test_a_limit_is_told() -> None:
-    assert describe("too-big", limit=35651584) == "the destination takes no message over 35,651,584 octets"
+    assert describe("too-big", limit=35651584) == "the destination does not accept messages over 35,651,584 bytes"

@@ -37,8 +37,15 @@ def test_a_folder_that_hid_something_may_be_a_part_up_to_the_number() -> None:
 
 def test_the_words_name_the_ways_out() -> None:
     text = window_words("INBOX", 10_000, 5)
-    assert text.startswith('folder "INBOX" shows exactly 10,000 messages: the server probably shows a part of it')
-    for part in ("5 that it no longer shows stay", "export.imap.mail.yahoo.com", "Do not limit", "[folders] whole"):
+    assert text.startswith(
+        'folder "INBOX" shows exactly 10,000 messages: the server probably shows only a part of it'
+    )
+    for part in (
+        "5 that it no longer shows stay in the archive",
+        "export.imap.mail.yahoo.com",
+        "Do not limit",
+        "[folders] whole",
+    ):
         assert part in text
     assert "no longer" not in window_words("INBOX", 10_000, 0)
     assert "was cut off before" in window_words("INBOX", 9_998, 5)
