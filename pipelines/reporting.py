@@ -18,7 +18,7 @@ from archiver.config.load import Settings
 from archiver.config.secrecy import redacted
 from archiver.control import utc_now
 from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, Locked, Throttled
-from archiver.facts.replica import CopyTally, Refused
+from archiver.facts.replica import Refused, ReplicaTally
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Listed, Plan, Quarantined, Tally
 from archiver.replay.compare import NOT_REPLAYED
@@ -233,20 +233,20 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     number = destination_number(archive)
     if number is None:
         return _There(AtDestination(party, {}), (), ())
-    copies = archive.catalog.copies
+    replicas = archive.catalog.replicas
     chosen = {each.folder.name: each.listed for each in chosen_folders(archive, unlisted=include_vanished)}
     checked = archive.catalog.ledger.step_result(run_id, "verify")
     check = check_from_json(checked) if checked else None
-    tallies = [each for each in copies.tallies(number, run_id) if each.folder in chosen]
+    tallies = [each for each in replicas.folders.tallies(number, run_id) if each.folder in chosen]
     tallies = [each if chosen[each.folder] else _all_restored(each) for each in tallies]
     found = AtDestination(
         party=party,
         tallies={each.folder: each for each in tallies},
         verified={name: (each.verified, each.differences) for name, each in check.folders.items()} if check else {},
-        losses=[each for each in copies.losses(number) if each.folder in chosen],
+        losses=[each for each in replicas.folders.losses(number) if each.folder in chosen],
         differences=[asdict(each) for each in check.differences] if check else (),
     )
-    refused = copies.refused(number, vanished=include_vanished)
+    refused = replicas.pending.refused(number, vanished=include_vanished)
     gone = [each.folder for each in tallies if each.restored and not chosen[each.folder]]
     done = archive.catalog.ledger.step_result(run_id, "replay")
     result = replay_from_json(done) if done else None
@@ -257,9 +257,9 @@ def _notices_there(archive: Archive, there: _There) -> list[Notice]:
     return [*gone_notices(stranded_copies(archive)), *there.notices]
 
 
-def _all_restored(tally: CopyTally) -> CopyTally:
+def _all_restored(tally: ReplicaTally) -> ReplicaTally:
     """The tally of a folder that the source no longer has: everything that was sent counts as restored."""
-    return CopyTally(tally.folder, tally.name, 0, 0, 0, 0, tally.pending, tally.replayed + tally.restored)
+    return ReplicaTally(tally.folder, tally.name, 0, 0, 0, 0, tally.pending, tally.replayed + tally.restored)
 
 
 def _replay_failures(archive: Archive, there: _There, *, all_sent: bool) -> list[Failure]:

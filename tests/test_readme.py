@@ -22,7 +22,7 @@ from archiver.config.load import account_files, fleet_conflicts, load_account
 from archiver.config.settings import TABLES
 from archiver.facts import segment as journal_format
 from archiver.facts.archive import Fact, StoredFact
-from archiver.facts.replica import CopyTally, Loss
+from archiver.facts.replica import Loss, ReplicaTally
 from archiver.mail.fingerprint import MatchLevel
 from archiver.mail.model import StoredMessage, Tally
 from archiver.mail.refusal import REFUSALS
@@ -295,7 +295,7 @@ def test_the_catalogs_tables_are_those_of_the_schema() -> None:
 def test_the_report_has_the_keys_that_are_specified() -> None:
     there = AtDestination(
         Party("imap.example.net", "alice"),
-        {"INBOX": CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 0)},
+        {"INBOX": ReplicaTally("INBOX", "INBOX", 0, 0, 0, 0, 0)},
         losses=[Loss("INBOX", "flags", "x", (1,))],
     )
     report = RunReport(

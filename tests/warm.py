@@ -160,7 +160,7 @@ def _prepare_statements() -> None:
     from archiver.catalog.sqlite.catalog import SqlCatalog
     from archiver.report import page
     from tests.contracts import catalog as facts
-    from tests.contracts.copies import ACCOUNT, everything
+    from tests.contracts.replicas import ACCOUNT, everything
 
     page._template()
     with tempfile.TemporaryDirectory() as directory:

@@ -71,7 +71,7 @@ def check_source(
     settings = archive.settings.destination
     if settings is None:
         return SourceCheck(count)
-    destinations = archive.catalog.destinations
+    destinations = archive.catalog.replicas.destinations
     known, found = destinations.at(address_in(settings)), Resemblance()
     if known is None and replays:
         found = _met_both(source, listed, settings, archive.catalog, progress)
@@ -123,7 +123,7 @@ def look_at_both(
     if (
         at is None
         or answer == "new"
-        or (catalog is not None and catalog.destinations.at(address_in(at)) is not None)
+        or (catalog is not None and catalog.replicas.destinations.at(address_in(at)) is not None)
     ):
         return
     with closing(source_of(settings, no_spool, control=control, attempts=1)) as source:
@@ -205,14 +205,14 @@ def copies_at(catalog: Catalog | None, destination: int | None) -> int:
     """How many messages of the archive a destination holds, as far as is recorded."""
     if catalog is None or destination is None:
         return 0
-    return sum(each.replayed + each.already_there for each in catalog.copies.tallies(destination, None))
+    return sum(each.replayed + each.already_there for each in catalog.replicas.folders.tallies(destination, None))
 
 
 def removed_at(catalog: Catalog | None, destination: int | None) -> int:
     """How many messages of the archive the destination's user removed; they are not sent again."""
     if catalog is None or destination is None:
         return 0
-    return sum(each.removed for each in catalog.copies.tallies(destination, None))
+    return sum(each.removed for each in catalog.replicas.folders.tallies(destination, None))
 
 
 def known_number(settings: Settings, catalog: Catalog | None) -> int | None:
@@ -220,7 +220,7 @@ def known_number(settings: Settings, catalog: Catalog | None) -> int | None:
     is none."""
     if settings.destination is None or catalog is None:
         return None
-    known = catalog.destinations.at(address_in(settings.destination))
+    known = catalog.replicas.destinations.at(address_in(settings.destination))
     return known.number if known else None
 
 

@@ -16,7 +16,7 @@ from archiver.account.sharing import Mailbox, fill_one, mailbox, mailbox_of, nam
 from archiver.config.load import load_account, written_destination
 from archiver.config.settings import Settings
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
-from archiver.facts.replica import Copy, KnownTarget
+from archiver.facts.replica import Replica, ReplicaFolder
 from archiver.mail.folder_names import decode_name, printable
 from archiver.replay.context import Hold
 
@@ -60,8 +60,10 @@ class AccountsBeside:
                 return Hold(reason, 'give the folder another place with rename, or write vanished = "keep"')
         return None
 
-    def claimed(self, copies: Mapping[KnownTarget, Sequence[Copy]]) -> Mapping[KnownTarget, Mapping[int, str]]:
-        found: defaultdict[KnownTarget, dict[int, str]] = defaultdict(dict)
+    def claimed(
+        self, copies: Mapping[ReplicaFolder, Sequence[Replica]]
+    ) -> Mapping[ReplicaFolder, Mapping[int, str]]:
+        found: defaultdict[ReplicaFolder, dict[int, str]] = defaultdict(dict)
         ours = {target: {copy.uid: copy for copy in its} for target, its in copies.items()}
         own = catalog_place(self._settings)
         theirs = {each.file for each in self._of_this_mailbox()}
@@ -70,7 +72,7 @@ class AccountsBeside:
             try:
                 if not place.exists() or place == own:
                     continue
-                claimed = place.claims().copies({target: uids.keys() for target, uids in ours.items()})
+                claimed = place.claims().replicas({target: uids.keys() for target, uids in ours.items()})
             except ArchiverError:
                 if each.file in theirs:
                     raise

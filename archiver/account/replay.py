@@ -12,7 +12,8 @@ from archiver.account.opening import Archive, no_spool
 from archiver.account.others import AccountsBeside
 from archiver.account.past import past_catalog
 from archiver.archive.plan import gone_folders
-from archiver.catalog.port import Catalog, Copies
+from archiver.catalog.port import Catalog
+from archiver.catalog.replicas import PendingMessages
 from archiver.config.load import DestinationSettings, Settings
 from archiver.control import RunControl
 from archiver.destination.folder_map.mapping import MapRules
@@ -24,7 +25,7 @@ from archiver.imap.auth import authenticator_of
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import matches
 from archiver.mail.model import KnownFolder
-from archiver.replay.as_of import PastCopies
+from archiver.replay.as_of import PastPending
 from archiver.replay.compare import DestinationCheck, DestinationVerifier
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import RefusalRetry, ReplayContext, ReplayRulesOfAccount
@@ -98,7 +99,7 @@ def stranded_copies(archive: Archive) -> dict[str, int]:
     number = destination_number(archive)
     if number is None:
         return {}
-    counts, gone = archive.catalog.copies.stranded(number), gone_from_source(archive)
+    counts, gone = archive.catalog.replicas.folders.stranded(number), gone_from_source(archive)
     return {gone[folder].folder.name: count for folder, count in counts.items() if folder in gone}
 
 
@@ -122,8 +123,8 @@ def replay_account(
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
     with _state(archive, options.moment, control) as then:
-        copies = PastCopies(then, archive.catalog) if then else archive.catalog.copies
-        context = _context(archive, recorder, options, copies, control)
+        pending = PastPending(then, archive.catalog) if then else archive.catalog.replicas.pending
+        context = _context(archive, recorder, options, pending, control)
         if then is None:
             folders = chosen_folders(archive, unlisted=options.include_vanished)
         else:
@@ -147,7 +148,7 @@ def _context(
     archive: Archive,
     recorder: Recorder,
     options: ReplayOptions,
-    copies: Copies,
+    pending: PendingMessages,
     control: RunControl,
 ) -> ReplayContext:
     settings = destination_settings(archive.settings)
@@ -156,7 +157,8 @@ def _context(
         connect=lambda: open_destination(settings, authenticator, archive.spool),
         store=archive.store,
         prefetch=archive.prefetch,
-        copies=copies,
+        replicas=archive.catalog.replicas,
+        pending=pending,
         recorder=recorder,
         others=AccountsBeside(archive.settings, options.beside),
         rules=ReplayRulesOfAccount(
@@ -211,7 +213,6 @@ def verify_at_destination(
             connection=destination,
             store=archive.store,
             catalog=archive.catalog,
-            copies=archive.catalog.copies,
             destination=number,
             control=control,
             deep=deep,

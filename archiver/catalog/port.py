@@ -7,25 +7,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from archiver.catalog.replicas import Replicas
 from archiver.facts.archive import ArchiveFact, Segment
 from archiver.facts.query import Found, Query, Unindexed
-from archiver.facts.replica import (
-    Address,
-    Attempt,
-    Claim,
-    Copy,
-    CopyTally,
-    Intent,
-    KnownDestination,
-    KnownTarget,
-    LateTwin,
-    Loss,
-    MessageKey,
-    Moved,
-    Outgoing,
-    Refused,
-    UnknownMessage,
-)
+from archiver.facts.replica import Claim, MessageKey, ReplicaFolder
 from archiver.mail.model import (
     Attributes,
     Digest,
@@ -100,7 +85,7 @@ class Claims(Protocol):
     def last_segment(self) -> int:
         """The number of the newest segment of the journal that the catalog has applied."""
 
-    def copies(self, uids: Mapping[KnownTarget, Collection[int]]) -> Sequence[Claim]:
+    def replicas(self, uids: Mapping[ReplicaFolder, Collection[int]]) -> Sequence[Claim]:
         """What the account claims of these UIDs in folders of those names and UIDVALIDITYs, at whatever
         destination."""
 
@@ -142,11 +127,7 @@ class Catalog(Protocol):
         """The runs and their steps."""
 
     @property
-    def destinations(self) -> Destinations:
-        """Which destinations are known, and what they are known by."""
-
-    @property
-    def copies(self) -> Copies:
+    def replicas(self) -> Replicas:
         """What destinations hold of the archive."""
 
 
@@ -245,109 +226,3 @@ class RunLedger(Protocol):
 
     def step_result(self, run: str, step: str) -> str | None:
         """The result of a step that is done; None if it is not."""
-
-
-class Destinations(Protocol):
-    """Which destinations the catalog knows, and what they are known by."""
-
-    def at(self, address: Address) -> KnownDestination | None:
-        """The destination that was met under this address last; one whose port is not recorded only where no port
-        of that host and user is. None if it is new."""
-
-    def with_history(self) -> Sequence[KnownDestination]:
-        """The destinations whose folders were opened, each by its newest address, the one met last first."""
-
-    def is_distinct(self, destination: int) -> bool:
-        """Whether a person said that it is another mailbox than the present source."""
-
-    def known_before(self, destination: int) -> Collection[int]:
-        """The UIDVALIDITYs that the source showed before a folder of the destination did."""
-
-    def count_known(self, strangers: Collection[UnknownMessage]) -> int:
-        """How many of these messages are messages of the archive, by Message-ID; by size and INTERNALDATE where
-        they have none."""
-
-
-class Copies(Protocol):
-    """What the catalog knows of destinations. A destination, a target and a folder are named by their numbers."""
-
-    def mapped(self, destination: int) -> Mapping[int, tuple[bytes, tuple[str, ...], str]]:
-        """(raw, path, rules) of each folder's place at the destination, by the folder's number."""
-
-    def targets(self, destination: int) -> Mapping[bytes, KnownTarget]:
-        """The current targets by their raw names; ended ones are not among them."""
-
-    def holding(self, destination: int) -> Mapping[bytes, tuple[int, int]]:
-        """UIDVALIDITY and number of our copies in each current target, by its raw name."""
-
-    def work(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
-        """How many messages `pending` would give, and their octets."""
-
-    def pending(
-        self, target: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
-    ) -> Sequence[Outgoing]:
-        """The next `limit` present messages of `folders` after `after` that have no copy in the target, in the
-        order of epoch and UID. `vanished`: also those that are gone from the source, each as often as the folder
-        held it."""
-
-    def lacking(self, target: int, keys: Collection[MessageKey]) -> Collection[MessageKey]:
-        """Those of these messages, present or not, that have no copy in the target and that its user did not
-        remove."""
-
-    def equal(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
-        """Copies with one of these digests, also those that were seen to be gone."""
-
-    def removed(self, destination: int) -> Mapping[int, Collection[int]]:
-        """The UIDs of copies that were seen to be gone, by target, ended ones too."""
-
-    def claimed(self, target: int) -> dict[int, bool]:
-        """The UIDs of all copies, true for those that were not seen to be gone."""
-
-    def newest(self, target: int, limit: int) -> Sequence[Copy]:
-        """The `limit` copies with the highest UIDs that were not seen to be gone."""
-
-    def intents(self, target: int) -> Sequence[Intent]:
-        """Messages whose APPEND has an unknown outcome, in the order of epoch and UID."""
-
-    def attempts(self, target: int) -> Sequence[Attempt]:
-        """Messages that have a copy and may be stored once more: an APPEND before that was never answered."""
-
-    def twins(self, target: int) -> Sequence[LateTwin]:
-        """Messages that were stored once more, and that were not seen to be gone, in UID order."""
-
-    def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Copy]:
-        """Copies with one of these digests whose message the source no longer has under that UID, or in that
-        folder."""
-
-    def reflagged(self, target: int, *, after: int = 0, limit: int | None = None) -> Sequence[Copy]:
-        """The next `limit` copies after the UID `after` whose message's flags are no longer those that were
-        replayed, or that are marked although their message is there."""
-
-    def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Copy, Outgoing]]:
-        """The next `limit` copies after the UID `after` that show another size than was sent and were not compared
-        yet, with their messages, in UID order."""
-
-    def vanished(self, target: int, *, twice: bool = True, gone: Collection[int] = ()) -> Sequence[Copy]:
-        """Copies that we appended whose message vanished, or was in one of the folders `gone` and these are no
-        longer at the source. `twice`: those that may be withdrawn, being seen so by two complete archive steps, and
-        without those with the octets of a message that is at the source and that the destination lacks."""
-
-    def moved(self, destination: int) -> Sequence[Moved]:
-        """Targets that are not where the folders that have their mail now go, by what was recorded."""
-
-    def stranded(self, destination: int) -> Mapping[int, int]:
-        """How many copies that we appended are there of folders that the source no longer has, by their numbers;
-        without those that a person had brought back."""
-
-    def copies(self, target: int, *, removed: bool = False) -> Iterator[Copy]:
-        """All copies of present messages, and of those that were brought back, that were not seen to be gone, in
-        UID order; or all that were."""
-
-    def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
-        """Present messages that were refused; `vanished`: also those that are gone from the source."""
-
-    def tallies(self, destination: int, run: str | None) -> Sequence[CopyTally]:
-        """What became of every mapped folder's present messages, and beside them what `run` brought back."""
-
-    def losses(self, destination: int) -> Sequence[Loss]:
-        """What the destination altered or does not keep, and what it stored twice."""

@@ -118,7 +118,7 @@ class ExportStep:
         return [(each, epochs[each.number]) for each in chosen]
 
     def _pending_work(self, known: KnownFolder) -> tuple[int, int]:
-        return self.state.copies.work(_NOWHERE, [known.number], vanished=self.vanished)
+        return self.state.replicas.pending.count(_NOWHERE, [known.number], vanished=self.vanished)
 
     def _folder(self, known: KnownFolder, epoch: KnownEpoch) -> None:
         self.control.progress(Working(printable(known.folder.name)))
@@ -146,8 +146,8 @@ class ExportStep:
         return max([known, *(state.uidnext or 0 for state in states if state is not None)])
 
     def _batches(self, known: KnownFolder) -> Iterator[Sequence[Outgoing]]:
-        copies, after = self.state.copies, (0, 0)
-        while batch := copies.pending(_NOWHERE, [known.number], after=after, limit=_BATCH, vanished=self.vanished):
+        pending, after = self.state.replicas.pending, (0, 0)
+        while batch := pending.batch(_NOWHERE, [known.number], after=after, limit=_BATCH, vanished=self.vanished):
             after = batch[-1].key
             yield batch
 

@@ -1,7 +1,7 @@
 """The words of a replay: what a destination holds of the archive, and what is still to be sent.
 
-A *target* is a folder of a destination under one UIDVALIDITY, as an epoch is one of the source. A *copy* is a
-message of the archive in a target; it is known by the UID it got there.
+A *replica folder* is a folder of a destination under one UIDVALIDITY, as an epoch is one of the source; in the
+journal it is a `target`. A *replica* is a message of the archive in such a folder, known by the UID it got there.
 """
 
 from __future__ import annotations
@@ -16,11 +16,20 @@ from archiver.mail.model import Attributes, Digest, Flags, Listed, Placement, St
 MessageKey = tuple[int, int]
 """A message of the archive: its epoch's number and its UID there."""
 
+
+def by_epoch(keys: Iterable[MessageKey]) -> dict[int, set[int]]:
+    """The UIDs of these messages, by the number of their epoch."""
+    found: dict[int, set[int]] = {}
+    for epoch, uid in keys:
+        found.setdefault(epoch, set()).add(uid)
+    return found
+
+
 VanishedPolicy = Literal["keep", "mark", "expunge"]
 
 
 @dataclass(frozen=True, slots=True)
-class TargetState:
+class ReplicaFolderState:
     """Where the last complete pass left a target, if nobody else changes it."""
 
     uidnext: int
@@ -28,14 +37,14 @@ class TargetState:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownTarget:
+class ReplicaFolder:
     """A target as the catalog knows it. `state` is None until a pass over it was complete. `renaming` is the name
     that we were about to give it, when something stopped us."""
 
     number: int
     raw: bytes
     uidvalidity: int
-    state: TargetState | None = None
+    state: ReplicaFolderState | None = None
     renaming: bytes | None = None
 
 
@@ -84,7 +93,7 @@ class Claim:
     message with this digest, at a destination that was reached at this host and user, as they were written then.
     One that was reached at several is a claim for each."""
 
-    target: KnownTarget
+    target: ReplicaFolder
     host: str
     user: str
     uid: int
@@ -125,7 +134,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class Replica:
     """A message in a target, as recorded. `message` is as the archive has it now, of the epoch `epoch`.
     `source_flags` are those of its flags that were replayed, `flags` what the destination said afterwards, `lost`
     those it does not keep. `size` is the destination's RFC822.SIZE then; `sent_digest` is None where they were
@@ -208,7 +217,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class CopyTally:
+class ReplicaTally:
     """A folder's present messages by what became of them at the destination, where the folder is `name`: `replayed`
     in this run, `already_there` before, `refused`, `removed` by the destination's user, `pending` not yet sent.
     Beside them `restored`: messages gone from the source that this run brought back."""

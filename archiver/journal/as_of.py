@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from archiver.catalog.places import places_of
 from archiver.catalog.port import Catalog, CatalogMessages
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts.archive import (
@@ -100,12 +101,7 @@ def places_now(now: CatalogMessages, messages: Sequence[Outgoing]) -> dict[Messa
     placeholder was accepted for a message that could be fetched later: then any place of the same octets is used,
     or else the former one.
     """
-    by_epoch: dict[int, set[int]] = {}
-    for each in messages:
-        by_epoch.setdefault(each.key[0], set()).add(each.key[1])
-    found = {
-        (epoch, place.uid): place for epoch, uids in by_epoch.items() for place in now.placements(epoch, uids=uids)
-    }
+    found = places_of(now, (each.key for each in messages))
     others = [each for each in messages if not _is_at(found.get(each.key), each)]
     equal = {digest: place for (digest, _), place in now.twins({m.placement.digest for m in others}).items()}
     return found | {each.key: equal.get(each.placement.digest, each.placement) for each in others}

@@ -10,17 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from archiver.catalog.port import Catalog, Copies
+from archiver.catalog.places import places_of
+from archiver.catalog.port import Catalog
 from archiver.control import RunControl
 from archiver.destination.port import DestinationReader
 from archiver.errors import FolderNotFound
 from archiver.events import Planned, Verified, Working
-from archiver.facts.replica import Copy, FolderStat, KnownTarget
+from archiver.facts.replica import FolderStat, Replica, ReplicaFolder
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.fingerprint import FingerprintBuilder, compare
 from archiver.mail.flags import respelled
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Attributes, Fetched, KnownFolder, Placement
+from archiver.mail.model import Attributes, Fetched, KnownFolder
 from archiver.mail.rewrite import repair
 from archiver.replay.send.match import fingerprint_of_fetched, octets_of
 from archiver.storage.port import MessageStore
@@ -34,7 +35,7 @@ _REWRITTEN = ("line-ends", "headers")
 NOT_REPLAYED = "not replayed"
 
 
-_Folder = tuple[KnownTarget, Sequence[KnownFolder]]
+_Folder = tuple[ReplicaFolder, Sequence[KnownFolder]]
 """A folder of the destination, and the archive's folders that are mapped to it."""
 
 
@@ -87,7 +88,6 @@ class DestinationVerifier:
     connection: DestinationReader
     store: MessageStore
     catalog: Catalog
-    copies: Copies
     destination: int
     control: RunControl
     deep: bool = False
@@ -96,8 +96,8 @@ class DestinationVerifier:
     def run(self, folders: Sequence[KnownFolder]) -> DestinationCheck:
         """Compare all copies of `folders`; a difference does not stop it."""
         result = DestinationCheck(self.deep)
-        targets = self.copies.targets(self.destination)
-        mapped = self.copies.mapped(self.destination)
+        targets = self.catalog.replicas.folders.current(self.destination)
+        mapped = self.catalog.replicas.folders.mapped(self.destination)
         by_raw: dict[bytes, list[KnownFolder]] = {}
         for folder in folders:
             result.folders[printable(folder.folder.name)] = FolderCheck()
@@ -113,7 +113,9 @@ class DestinationVerifier:
 
     def _without_copies(self, result: DestinationCheck, nowhere: Sequence[KnownFolder]) -> None:
         """Add what the destination cannot have: messages not sent yet, and folders that are not mapped."""
-        pending = {tally.folder: tally.pending for tally in self.copies.tallies(self.destination, None)}
+        pending = {
+            tally.folder: tally.pending for tally in self.catalog.replicas.folders.tallies(self.destination, None)
+        }
         stored = {tally.name: tally.stored for tally in self.catalog.account.tallies()}
         missing = {name: f"{count:,} messages" for name, count in pending.items() if count}
         for folder in nowhere:
@@ -126,7 +128,7 @@ class DestinationVerifier:
                 check.differences += max(pending[name], 1)
 
     def _count_refused(self, result: DestinationCheck) -> None:
-        for refused in self.copies.refused(self.destination):
+        for refused in self.catalog.replicas.pending.refused(self.destination):
             if not refused.accepted and (check := result.folders.get(printable(refused.folder))) is not None:
                 check.refused += 1
 
@@ -135,7 +137,7 @@ class DestinationVerifier:
         group: list[_Folder] = []
         left = 0
         for each in folders:
-            held = sum(self.copies.claimed(each[0].number).values())
+            held = sum(self.catalog.replicas.messages.claimed(each[0].number).values())
             if group and (self.deep or held > left or len(group) == _FOLDERS):
                 yield group
                 group = []
@@ -151,7 +153,9 @@ class DestinationVerifier:
             self._folder(result, *group[0])
             return
         self.control.check_stop()
-        held = [(target, folders, list(self.copies.copies(target.number))) for target, folders in group]
+        held = [
+            (target, folders, list(self.catalog.replicas.messages.all(target.number))) for target, folders in group
+        ]
         told = self.connection.stat([(target.raw, [copy.uid for copy in copies]) for target, _, copies in held])
         for (target, folders, copies), looked in zip(held, told, strict=True):
             if looked is None or not _all_match(target, copies, looked):
@@ -163,12 +167,12 @@ class DestinationVerifier:
             self._compare(result, copies, _names(folders), _by_uid(looked.seen), {})
             self.control.progress(Verified(len(copies), octets))
 
-    def _folder(self, result: DestinationCheck, target: KnownTarget, folders: Sequence[KnownFolder]) -> None:
+    def _folder(self, result: DestinationCheck, target: ReplicaFolder, folders: Sequence[KnownFolder]) -> None:
         self.control.check_stop()
         names = _names(folders)
         first = printable(folders[0].folder.name)
         self.control.progress(Working(first))
-        copies = self.copies.copies(target.number)
+        copies = self.catalog.replicas.messages.all(target.number)
         try:
             opened = self.connection.open(target.raw, readonly=True)
         except FolderNotFound as error:
@@ -185,13 +189,13 @@ class DestinationVerifier:
             self.control.progress(Verified(len(window), sum(copy.message.size for copy in window)))
 
     def _whole(
-        self, result: DestinationCheck, name: str, copies: Sequence[Copy], what: str, expected: str, found: str
+        self, result: DestinationCheck, name: str, copies: Sequence[Replica], what: str, expected: str, found: str
     ) -> None:
         if copies:
             result.folders[name].differences += len(copies)
             result.differences.append(Difference(name, None, None, what, expected, found))
 
-    def _window(self, result: DestinationCheck, window: Sequence[Copy], names: dict[int, str]) -> None:
+    def _window(self, result: DestinationCheck, window: Sequence[Replica], names: dict[int, str]) -> None:
         uids = {copy.uid for copy in window}
         seen = _by_uid(each for each in self.connection.scan(uids) if each.uid in uids)
         octets = self._octets([copy for copy in window if copy.uid in seen]) if self.deep else {}
@@ -200,7 +204,7 @@ class DestinationVerifier:
     def _compare(
         self,
         result: DestinationCheck,
-        window: Sequence[Copy],
+        window: Sequence[Replica],
         names: Mapping[int, str],
         seen: Mapping[int, Attributes],
         octets: Mapping[int, str],
@@ -227,10 +231,10 @@ class DestinationVerifier:
                 Difference(name, copy.key[1], copy.uid, what, expected, shown) for what, expected, shown in found
             ]
 
-    def _octets(self, copies: Sequence[Copy]) -> dict[int, str]:
+    def _octets(self, copies: Sequence[Replica]) -> dict[int, str]:
         """How closely the octets that the destination returns match those that were sent, by UID."""
         wanted = {copy.uid: copy for copy in copies}
-        places = self._places(copies)
+        places = places_of(self.catalog.messages, (copy.key for copy in copies))
         results: dict[int, str] = {}
         for outcome in self.connection.fetch(sorted(wanted)):
             self.control.check_stop()
@@ -249,16 +253,6 @@ class DestinationVerifier:
             results[copy.uid] = compare(builder.fingerprint(), found)
         return results
 
-    def _places(self, copies: Sequence[Copy]) -> dict[tuple[int, int], Placement]:
-        by_epoch: dict[int, set[int]] = {}
-        for copy in copies:
-            by_epoch.setdefault(copy.key[0], set()).add(copy.key[1])
-        return {
-            (epoch, place.uid): place
-            for epoch, uids in by_epoch.items()
-            for place in self.catalog.messages.placements(epoch, uids=uids)
-        }
-
 
 def _names(folders: Sequence[KnownFolder]) -> dict[int, str]:
     return {each.number: printable(each.folder.name) for each in folders}
@@ -272,7 +266,7 @@ def _by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
     return seen
 
 
-def _all_match(target: KnownTarget, copies: Sequence[Copy], looked: FolderStat) -> bool:
+def _all_match(target: ReplicaFolder, copies: Sequence[Replica], looked: FolderStat) -> bool:
     """Whether a folder shows all copies as expected."""
     seen = _by_uid(looked.seen)
     return looked.uidvalidity == target.uidvalidity and all(
@@ -280,7 +274,7 @@ def _all_match(target: KnownTarget, copies: Sequence[Copy], looked: FolderStat) 
     )
 
 
-def _differences(copy: Copy, seen: Attributes) -> Iterator[tuple[str, str, str]]:
+def _differences(copy: Replica, seen: Attributes) -> Iterator[tuple[str, str, str]]:
     """(what, expected, found) for all that can be compared without the octets."""
     sizes = (
         {copy.size} if copy.repaired or copy.likeness in _REWRITTEN else {copy.message.size, copy.message.crlf_size}
@@ -298,9 +292,9 @@ def _differences(copy: Copy, seen: Attributes) -> Iterator[tuple[str, str, str]]
             yield "flags", " ".join(sorted(wanted)), " ".join(sorted(shown))
 
 
-def _changed_there(copy: Copy, seen: Attributes) -> bool:
+def _changed_there(copy: Replica, seen: Attributes) -> bool:
     return seen.flags is not None and respelled(seen.flags, copy.flags) != copy.flags
 
 
-def _was_rewritten(copy: Copy, how: str | None) -> bool:
+def _was_rewritten(copy: Replica, how: str | None) -> bool:
     return copy.likeness in _REWRITTEN or how in _REWRITTEN

@@ -111,7 +111,7 @@ def examine_contents(
         return MailboxContents(messages, 0, None)
     unclaimed = list(_unknown_messages(destination, [raw for _, raw in filled]))
     plain = [replace(each, message_id=None) for each in unclaimed]
-    known = catalog.destinations
+    known = catalog.replicas.destinations
     ours = known.count_known(unclaimed) if unclaimed else 0
     return MailboxContents(
         messages=messages,

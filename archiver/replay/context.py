@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from archiver.catalog.port import Copies
+from archiver.catalog.replicas import PendingMessages, Replicas
 from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import IntegrityError
-from archiver.facts.replica import Copy, KnownTarget, MessageKey, OpenedTarget, Refused, VanishedPolicy
+from archiver.facts.replica import MessageKey, OpenedTarget, Refused, Replica, ReplicaFolder, VanishedPolicy
 from archiver.journal.recorder import Recorder
 from archiver.mail.fingerprint import MessageFingerprint
 from archiver.mail.model import RETRY_RUNS, Attributes, FolderStatus, KnownFolder
@@ -47,7 +47,9 @@ class OtherAccounts(Protocol):
             ArchiverError: the archive of an account that is replayed to this mailbox cannot be read.
         """
 
-    def claimed(self, copies: Mapping[KnownTarget, Sequence[Copy]]) -> Mapping[KnownTarget, Mapping[int, str]]:
+    def claimed(
+        self, copies: Mapping[ReplicaFolder, Sequence[Replica]]
+    ) -> Mapping[ReplicaFolder, Mapping[int, str]]:
         """Which of these copies another account counts on, too: account names by UID. Targets without any are left
         out.
 
@@ -113,7 +115,7 @@ class ReplayJob:
     name: str
     folders: tuple[int, ...]
     status: FolderStatus | None
-    known: KnownTarget | None
+    known: ReplicaFolder | None
     messages: int = 0
     octets: int = 0
     steps: int = 0
@@ -164,7 +166,8 @@ class ReplayContext:
     connect: Callable[[], MailDestination]
     store: MessageStore
     prefetch: Prefetch | None
-    copies: Copies
+    replicas: Replicas
+    pending: PendingMessages
     recorder: Recorder
     others: OtherAccounts
     rules: ReplayRulesOfAccount

@@ -73,7 +73,7 @@ def create_folders(
     """Map every folder; create what is missing at the destination, record the map, and subscribe as at the source.
     Folders that the destination refuses are left out, with the reason in `errors`; so are those that are `gone`
     from it, unless they have mail that was never there."""
-    recorded = context.copies.mapped(context.destination)
+    recorded = context.replicas.folders.mapped(context.destination)
     unnameable: set[bytes] = set()
     made: set[bytes] = set()
     left_out = _without_news(context, folders, recorded, gone)
@@ -111,14 +111,14 @@ def _without_news(
     context: ReplayContext, folders: Sequence[KnownFolder], recorded: Recorded, gone: Collection[bytes]
 ) -> set[int]:
     """The numbers of the folders that were removed at the destination and have nothing new for it."""
-    targets = context.copies.targets(context.destination)
+    targets = context.replicas.folders.current(context.destination)
     vanished = context.rules.include_vanished
     return {
         each.number
         for each in folders
         if each.number in recorded
         and recorded[each.number][0] in gone
-        and not context.copies.work(targets[recorded[each.number][0]].number, [each.number], vanished=vanished)[0]
+        and not context.pending.count(targets[recorded[each.number][0]].number, [each.number], vanished=vanished)[0]
     }
 
 

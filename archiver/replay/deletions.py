@@ -10,7 +10,7 @@ from archiver.errors import FolderNotFound, MessageRefused, PermissionDenied
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MarkedFact, RemovedFact
-from archiver.facts.replica import Copy, LateTwin, gone_words
+from archiver.facts.replica import LateTwin, Replica, gone_words
 from archiver.mail.folder_names import printable
 from archiver.mail.model import KnownFolder
 from archiver.replay.connection import DestinationConnection
@@ -30,19 +30,19 @@ def delete_vanished(
 ) -> str | None:
     """Carry out the policy for copies whose messages vanished at the source, except in folders beyond the deletion
     limit; returns why something was not deleted. A folder where it fails has that as its error."""
-    gone: dict[bytes, Sequence[Copy]] = {}
+    gone: dict[bytes, Sequence[Replica]] = {}
     twins: dict[bytes, Sequence[LateTwin]] = {}  # of copies that stay
     along: dict[bytes, Sequence[LateTwin]] = {}  # of copies that go
     held: dict[bytes, int] = {}
     for job in jobs:
         if job.known is not None:
-            copies = context.copies.vanished(job.known.number, gone=context.gone)
+            copies = context.replicas.changes.deletable(job.known.number, gone=context.gone)
             gone[job.raw] = [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
             going = {copy.uid for copy in gone[job.raw]}
             certain = certain_twins(context, job)
             twins[job.raw] = [twin for twin in certain if twin.copy not in going]
             along[job.raw] = [twin for twin in certain if twin.copy in going]
-            held[job.raw] = sum(context.copies.claimed(job.known.number).values())
+            held[job.raw] = sum(context.replicas.messages.claimed(job.known.number).values())
     copies_held, copies_stay = _limited(context, jobs, gone, held, _COPIES)
     twins_held, twins_stay = _limited(context, jobs, twins, held, _TWINS)
     for job in jobs:
@@ -66,7 +66,7 @@ def delete_vanished(
 def _limited(
     context: ReplayContext,
     jobs: Sequence[ReplayJob],
-    due: Mapping[bytes, Sequence[Copy | LateTwin]],
+    due: Mapping[bytes, Sequence[Replica | LateTwin]],
     held: Mapping[bytes, int],
     words: tuple[str, str],
 ) -> tuple[str | None, Collection[bytes]]:
@@ -89,7 +89,10 @@ def _limited(
 
 def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[ReplayJob]:
     """Folders of the destination that hold mail only of folders that the source no longer has."""
-    targets, recorded = context.copies.targets(context.destination), context.copies.mapped(context.destination)
+    targets, recorded = (
+        context.replicas.folders.current(context.destination),
+        context.replicas.folders.mapped(context.destination),
+    )
     known = {job.raw for job in jobs}
     found: dict[bytes, list[KnownFolder]] = {}
     for number, folder in context.gone.items():
@@ -109,7 +112,7 @@ def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[Rep
 
 def report_gone_folders(context: ReplayContext) -> None:
     """Report folders that are gone from the source while our copies stay."""
-    for number, copies in context.copies.stranded(context.destination).items():
+    for number, copies in context.replicas.folders.stranded(context.destination).items():
         if number in context.gone:
             context.control.progress(Noted(gone_words(printable(context.gone[number].folder.name), copies)))
 
@@ -123,7 +126,7 @@ def _held_back(braking: Sequence[ReplayJob], counts: Mapping[bytes, int], words:
     return f"{copies} {words[copies > 1]} stayed, since that is more than 50 or 10 %: {names}"
 
 
-def _delete(context: ReplayContext, job: ReplayJob, copies: Sequence[Copy], destination: FlagStore) -> None:
+def _delete(context: ReplayContext, job: ReplayJob, copies: Sequence[Replica], destination: FlagStore) -> None:
     """Mark or expunge our copies in one folder, and no other messages."""
     assert job.known is not None
     if context.rules.vanished == "expunge" and not destination.can_expunge:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from archiver.facts.replica import Copy, OpenedTarget
+from archiver.facts.replica import OpenedTarget, Replica
 from archiver.mail.flags import sendable
 from archiver.mail.model import Flags
 
@@ -28,7 +28,7 @@ class FlagChange:
         return bool(self.added or self.removed)
 
 
-def change_of(copy: Copy, now: Flags, opened: OpenedTarget) -> FlagChange:
+def change_of(copy: Replica, now: Flags, opened: OpenedTarget) -> FlagChange:
     """The change that brings the archive's flags to a copy. `now` is what the destination shows.
 
     A flag that was added in the archive is added, unless the destination's user removed it since we last wrote

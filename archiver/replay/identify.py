@@ -13,7 +13,7 @@ from typing import Literal
 from archiver.catalog.port import Catalog
 from archiver.destination.port import DestinationReader
 from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
-from archiver.facts.replica import Address, DestinationFolders, KnownDestination, KnownTarget
+from archiver.facts.replica import Address, DestinationFolders, KnownDestination, ReplicaFolder
 from archiver.mail.folder_names import decode_name, printable
 from archiver.mail.model import Listed
 from archiver.replay.contents import Place, examine_contents, require_unused
@@ -64,10 +64,10 @@ class DestinationIdentifier:
             BackendError: it could not be read.
         """
         shown = shown_by(listed.listed)
-        known = self.catalog.destinations.at(self.place.address)
+        known = self.catalog.replicas.destinations.at(self.place.address)
         if known is None:
             return self._introduced(destination, listed, None)
-        targets = self.catalog.copies.targets(known.number)
+        targets = self.catalog.replicas.folders.current(known.number)
         address_known = known.address.port is not None
         if not (address_known or targets):
             return self._introduced(destination, listed, known.number)
@@ -83,7 +83,7 @@ class DestinationIdentifier:
     ) -> Identification:
         """Identify one that was never filled under this address."""
         recognised = recognise(destination, listed.listed, self.catalog)
-        known, before = recognised.known, self.catalog.destinations.with_history()
+        known, before = recognised.known, self.catalog.replicas.destinations.with_history()
         if known is None and before and self.answer == "same":
             known = before[0]
         seen = _without(filled_of(listed.listed), recognised.ours)
@@ -103,7 +103,7 @@ class DestinationIdentifier:
         destination: DestinationReader,
         listed: DestinationFolders,
         number: int,
-        targets: Mapping[bytes, KnownTarget],
+        targets: Mapping[bytes, ReplicaFolder],
         ours: Collection[bytes],
     ) -> bool:
         """Whether the address now leads to another mailbox. If no folder with copies is as we left it, the user may
@@ -112,15 +112,15 @@ class DestinationIdentifier:
         Raises:
             ConfigError: it has none, and the user has to say which mailbox it is.
         """
-        copies = self.catalog.copies
-        if any(copies.newest(targets[raw].number, 1) for raw in ours):
+        replicas = self.catalog.replicas
+        if any(replicas.messages.newest(targets[raw].number, 1) for raw in ours):
             return False
-        lost = {raw: target for raw, target in targets.items() if copies.newest(target.number, 1)}
+        lost = {raw: target for raw, target in targets.items() if replicas.messages.newest(target.number, 1)}
         if self.answer != "ask":
             return self.answer == "new" and bool(lost or (targets and not ours))
         # NOTE: the following run must record the answer, or it would be asked again. A run records the copies of a
         # folder that is gone, and opens a recreated one, but only if mail is mapped to it.
-        shown, mapped = shown_by(listed.listed), {raw for raw, _, _ in copies.mapped(number).values()}
+        shown, mapped = shown_by(listed.listed), {raw for raw, _, _ in replicas.folders.mapped(number).values()}
         hidden = {raw: target for raw, target in lost.items() if raw not in shown}
         if not hidden and mapped.isdisjoint(lost):
             return False
@@ -139,7 +139,7 @@ class DestinationIdentifier:
         )
         raise ConfigError(self.place.file, [problem], hint=hint)
 
-    def _stands_unlisted(self, destination: DestinationReader, hidden: Mapping[bytes, KnownTarget]) -> bool:
+    def _stands_unlisted(self, destination: DestinationReader, hidden: Mapping[bytes, ReplicaFolder]) -> bool:
         """Whether a folder that is not listed still exists as we left it: a LIST answer may be cut short."""
         if not (some := list(hidden.items())[:FOLDERS]):
             return False
@@ -165,7 +165,7 @@ class DestinationIdentifier:
         Raises:
             ConfigError: it looks like the source's mailbox, and this was not confirmed.
         """
-        if number is not None and self.catalog.destinations.is_distinct(number):
+        if number is not None and self.catalog.replicas.destinations.is_distinct(number):
             return False
         epochs = self.catalog.account.epochs()
         known = {
@@ -199,8 +199,8 @@ class Recognised:
 def recognise(destination: DestinationReader, listed: Sequence[Listed], catalog: Catalog) -> Recognised:
     """Which of the destinations that were filled before this mailbox is."""
     best, found = Recognised(), Resemblance()
-    for known in catalog.destinations.with_history():
-        targets = catalog.copies.targets(known.number)
+    for known in catalog.replicas.destinations.with_history():
+        targets = catalog.replicas.folders.current(known.number)
         pairs = suspects({raw: each.uidvalidity for raw, each in targets.items()}, filled_of(listed))
         seen = _seen(destination, ((there, copies_in(catalog, targets[raw].number)) for raw, there in pairs))
         if seen.proven and seen.same > found.same:
@@ -225,7 +225,7 @@ def one_mailbox(file: str, problem: str, proof: Resemblance) -> ConfigError:
 
 def copies_in(catalog: Catalog, target: int) -> TraitsByUid:
     """The newest copies in a folder of a destination, as it showed them."""
-    newest = catalog.copies.newest(target, NEWEST)
+    newest = catalog.replicas.messages.newest(target, NEWEST)
     return {copy.uid: MessageTraits(copy.size, copy.message.arrived if copy.dated else None) for copy in newest}
 
 
@@ -256,12 +256,12 @@ def like_destination(
 ) -> Resemblance:
     """How far the source shows our own copies at that destination, because its host name now leads there. A folder
     whose UIDVALIDITY the archive knew before the destination showed it belongs to the source."""
-    targets = catalog.copies.targets(destination)
+    targets = catalog.replicas.folders.current(destination)
     shown = filled_of(listed)
     pairs = suspects({raw: target.uidvalidity for raw, target in targets.items()}, shown)
     if not pairs:
         return Resemblance()
-    own = catalog.destinations.known_before(destination)
+    own = catalog.replicas.destinations.known_before(destination)
     fresh = [(raw, here) for raw, here in pairs if shown[here] not in own]
     expected = ((here, copies_in(catalog, targets[raw].number)) for raw, here in fresh)
     return _read(source, listed, expected)

@@ -15,7 +15,7 @@ from archiver.errors import FolderNotFound
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import RemovedFact, TargetStateFact
-from archiver.facts.replica import DestinationFolders, KnownTarget
+from archiver.facts.replica import DestinationFolders, ReplicaFolder
 from archiver.mail.folder_names import decode_name, printable
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
@@ -25,7 +25,7 @@ def forget_removed(context: ReplayContext) -> None:
     """Forget what was removed there, so that it is sent again (--include-removed)."""
     facts = [
         RemovedFact(target, tuple(sorted(uids)), "policy", context.control.now())
-        for target, uids in context.copies.removed(context.destination).items()
+        for target, uids in context.replicas.messages.removed(context.destination).items()
     ]
     context.recorder.write(facts)
 
@@ -43,7 +43,9 @@ def removed_folders(
         if raw in there or not connection.insist(partial(_is_gone, raw)):
             continue
         gone.add(raw)
-        live = tuple(sorted(uid for uid, is_live in context.copies.claimed(target.number).items() if is_live))
+        live = tuple(
+            sorted(uid for uid, is_live in context.replicas.messages.claimed(target.number).items() if is_live)
+        )
         if live:
             facts: list[Fact] = [RemovedFact(target.number, live, "user", context.control.now())]
             if target.state is not None:  # so that it is opened if it exists again
@@ -59,9 +61,9 @@ def removed_folders(
     return gone
 
 
-def _filled(context: ReplayContext) -> Mapping[bytes, KnownTarget]:
-    targets = context.copies.targets(context.destination)
-    return {raw: target for raw, target in targets.items() if context.copies.claimed(target.number)}
+def _filled(context: ReplayContext) -> Mapping[bytes, ReplicaFolder]:
+    targets = context.replicas.folders.current(context.destination)
+    return {raw: target for raw, target in targets.items() if context.replicas.messages.claimed(target.number)}
 
 
 def _is_gone(raw: bytes, destination: FolderOpener) -> bool:

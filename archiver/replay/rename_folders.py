@@ -16,7 +16,7 @@ from archiver.destination.port import DestinationReader, FolderOpener
 from archiver.errors import ArchiverError, FolderNotFound, FolderRefused, PermissionDenied
 from archiver.events import Noted
 from archiver.facts.destination import RenamedFact, RenamingFact
-from archiver.facts.replica import DestinationFolders, KnownTarget, Moved
+from archiver.facts.replica import DestinationFolders, Moved, ReplicaFolder
 from archiver.mail.folder_names import decode_name, folder_path, printable
 from archiver.mail.model import INBOX, Folder, KnownFolder, Listed
 from archiver.replay.connection import DestinationConnection
@@ -28,13 +28,13 @@ from archiver.replay.create_folders import map_of
 class _Move:
     """A target to rename to the mapped folder."""
 
-    target: KnownTarget
+    target: ReplicaFolder
     to: MappedFolder
 
 
 def resolve_renames(context: ReplayContext, connection: DestinationConnection) -> None:
     """Find out and record the result of renames that an earlier run began and did not finish."""
-    for raw, target in context.copies.targets(context.destination).items():
+    for raw, target in context.replicas.folders.current(context.destination).items():
         if target.renaming is None:
             continue
         old, new = (connection.insist(partial(_is_there, name)) for name in (raw, target.renaming))
@@ -75,19 +75,23 @@ def _moves(
     rules: MapRules,
 ) -> list[_Move]:
     """Which targets to rename, parents first."""
-    recorded = context.copies.mapped(context.destination)
+    recorded = context.replicas.folders.mapped(context.destination)
     places = {each.folder.raw: each for each in map_of(folders, listed, rules, recorded).folders}
     mapped = {each.number: places[each.folder.raw] for each in folders}
     missing = {number: each for number, each in mapped.items() if not each.exists}
     if not missing:
         return []
-    targets = context.copies.targets(context.destination)
+    targets = context.replicas.folders.current(context.destination)
     movable = {
         targets[each.folder.raw].number: targets[each.folder.raw]
         for each in listed.listed
         if each.folder.raw in targets and _is_movable(each.folder)
     }
-    same = [pair for pair in context.copies.moved(context.destination) if pair.is_same and pair.target in movable]
+    same = [
+        pair
+        for pair in context.replicas.folders.moved(context.destination)
+        if pair.is_same and pair.target in movable
+    ]
     stay = {pair.target for pair in same if _still_goes_there(pair, mapped, movable)}
     found: dict[int, _Move] = {}
     taken: set[bytes] = set()
@@ -96,7 +100,9 @@ def _moves(
         if place is None or pair.target in stay or pair.target in found or place.raw in taken:
             continue
         known = targets.get(place.raw)
-        if known is None or not context.copies.claimed(known.number):  # otherwise its user removed it there
+        if known is None or not context.replicas.messages.claimed(
+            known.number
+        ):  # otherwise its user removed it there
             found[pair.target] = _Move(movable[pair.target], place)
             taken.add(place.raw)
     return sorted(found.values(), key=lambda move: len(move.target.raw))
@@ -107,18 +113,18 @@ def _is_movable(folder: Folder) -> bool:
     return folder.selectable and folder.raw != INBOX and folder.special_use is None
 
 
-def _still_goes_there(pair: Moved, mapped: dict[int, MappedFolder], targets: dict[int, KnownTarget]) -> bool:
+def _still_goes_there(pair: Moved, mapped: dict[int, MappedFolder], targets: dict[int, ReplicaFolder]) -> bool:
     return pair.folder in mapped and mapped[pair.folder].raw == targets[pair.target].raw
 
 
 def _with_those_below(
     context: ReplayContext, move: _Move, others: Sequence[_Move], listed: DestinationFolders
-) -> list[tuple[KnownTarget, bytes]] | None:
+) -> list[tuple[ReplicaFolder, bytes]] | None:
     """The target and the folders below it, which a server renames with it, and their new names. None if one of
     these has to stay or is not ours."""
     along = [(move.target, move.to.raw)]
     step = (listed.delimiter or "").encode("utf-8", "surrogatepass")
-    targets = context.copies.targets(context.destination)
+    targets = context.replicas.folders.current(context.destination)
     for each in listed.listed if step else ():
         raw = each.folder.raw
         if not raw.startswith(move.target.raw + step):
@@ -133,23 +139,25 @@ def _with_those_below(
     return along
 
 
-def _is_ours(context: ReplayContext, target: KnownTarget, destination: DestinationReader) -> bool:
+def _is_ours(context: ReplayContext, target: ReplicaFolder, destination: DestinationReader) -> bool:
     """Whether a folder holds only our copies, and no APPEND to it is unresolved."""
     try:
         opened = destination.open(target.raw, readonly=True)
     except (FolderNotFound, PermissionDenied):
         return False
-    if opened.uidvalidity != target.uidvalidity or context.copies.intents(target.number):
+    if opened.uidvalidity != target.uidvalidity or context.pending.intents(target.number):
         return False
-    ours = {uid for uid, is_live in context.copies.claimed(target.number).items() if is_live}
+    ours = {uid for uid, is_live in context.replicas.messages.claimed(target.number).items() if is_live}
     return not opened.messages or destination.uids() <= ours
 
 
-def _why_not_ours_alone(context: ReplayContext, along: Sequence[tuple[KnownTarget, bytes]]) -> str | None:
+def _why_not_ours_alone(context: ReplayContext, along: Sequence[tuple[ReplicaFolder, bytes]]) -> str | None:
     """Why these folders keep their names: another account fills them, counts on mail in them, or may do so. It
     would not find its mail under the new name and would take it for removed."""
     live = {
-        target: context.copies.newest(target.number, len(context.copies.claimed(target.number)))
+        target: context.replicas.messages.newest(
+            target.number, len(context.replicas.messages.claimed(target.number))
+        )
         for target, _ in along
     }
     try:
@@ -166,7 +174,7 @@ def _rename(
     context: ReplayContext,
     connection: DestinationConnection,
     move: _Move,
-    along: Sequence[tuple[KnownTarget, bytes]],
+    along: Sequence[tuple[ReplicaFolder, bytes]],
 ) -> bool:
     context.control.check_stop()
     context.recorder.write([RenamingFact(target.number, to, context.control.now()) for target, to in along])
@@ -186,7 +194,7 @@ def _rename(
     return True
 
 
-def _record_names(context: ReplayContext, along: Sequence[tuple[KnownTarget, bytes]]) -> None:
+def _record_names(context: ReplayContext, along: Sequence[tuple[ReplicaFolder, bytes]]) -> None:
     context.recorder.write([RenamedFact(target.number, to, context.control.now()) for target, to in along])
 
 

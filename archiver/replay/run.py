@@ -77,7 +77,7 @@ def replay_folders(
         if context.rules.of_now:
             listed = follow_renames(context, connection, listed, folders, rules)
         placed = create_folders(context, connection, listed, folders, rules, errors, gone)
-        refused = context.copies.refused(context.destination, vanished=context.rules.include_vanished)
+        refused = context.pending.refused(context.destination, vanished=context.rules.include_vanished)
         context.refused = {each.key: each for each in refused}
         jobs = _jobs(context, placed, listed)
         due = [job for job in jobs if _is_due(context, job)]
@@ -106,7 +106,7 @@ def _jobs(
     listed: DestinationFolders,
 ) -> list[ReplayJob]:
     statuses = {each.folder.raw: each.status for each in listed.listed}
-    targets = context.copies.targets(context.destination)
+    targets = context.replicas.folders.current(context.destination)
     sources: dict[bytes, list[KnownFolder]] = {}
     for folder, each in placed:
         sources.setdefault(each.raw, []).append(folder)
@@ -125,7 +125,7 @@ def _jobs(
 def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
     """Whether a folder has to be opened: not if it is as our last pass left it and nothing waits to be done."""
     number = job.known.number if job.known else 0
-    job.messages, job.octets = context.copies.work(number, job.folders, vanished=context.rules.include_vanished)
+    job.messages, job.octets = context.pending.count(number, job.folders, vanished=context.rules.include_vanished)
     not_due = sum(each.target == number and not context.is_due(key) for key, each in context.refused.items())
     job.messages = max(0, job.messages - not_due)
     if job.messages:
@@ -137,9 +137,11 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
     here = (job.status.uidvalidity, job.status.uidnext, job.status.messages)
     if here != (job.known.uidvalidity, state.uidnext, state.messages):
         return True
-    if context.rules.include_vanished and context.copies.vanished(number, twice=False, gone=context.gone):
+    if context.rules.include_vanished and context.pending.vanished(number, gone=context.gone):
         return True
-    return bool(context.copies.intents(number) or context.copies.reflagged(number, limit=1))
+    if context.rules.of_now and context.replicas.changes.reflagged(number, limit=1):
+        return True
+    return bool(context.pending.intents(number))
 
 
 def _work_off(

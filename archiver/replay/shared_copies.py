@@ -12,7 +12,7 @@ from archiver.errors import ArchiverError
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import CopiedFact
-from archiver.facts.replica import Copy, KnownTarget
+from archiver.facts.replica import Replica, ReplicaFolder
 from archiver.mail.folder_names import decode_name, printable
 from archiver.replay.context import ReplayContext
 
@@ -36,7 +36,7 @@ class Spared:
     left: tuple[LeftToOthers, ...] = ()
 
 
-def spare(context: ReplayContext, targets: Iterable[KnownTarget]) -> Spared:
+def spare(context: ReplayContext, targets: Iterable[ReplicaFolder]) -> Spared:
     """Check whether other accounts count on copies that are about to be deleted. Such copies are recorded as
     adopted, so this account never deletes them."""
     due = {target: copies for target in targets if (copies := _due(context, target))}
@@ -58,8 +58,8 @@ def spare(context: ReplayContext, targets: Iterable[KnownTarget]) -> Spared:
     return Spared(left=tuple(left))
 
 
-def _due(context: ReplayContext, target: KnownTarget) -> Sequence[Copy]:
-    copies = context.copies.vanished(target.number, gone=context.gone)
+def _due(context: ReplayContext, target: ReplicaFolder) -> Sequence[Replica]:
+    copies = context.replicas.changes.deletable(target.number, gone=context.gone)
     return [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
 
 
@@ -70,7 +70,7 @@ def _held_back(context: ReplayContext, total: int, reason: str, advice: str) -> 
     return Spared(blocked_reason, advice)
 
 
-def _left_to_others(context: ReplayContext, target: KnownTarget, copies: Sequence[Copy]) -> list[Fact]:
+def _left_to_others(context: ReplayContext, target: ReplicaFolder, copies: Sequence[Replica]) -> list[Fact]:
     return [
         CopiedFact(
             target=target.number,
@@ -92,7 +92,7 @@ def _left_to_others(context: ReplayContext, target: KnownTarget, copies: Sequenc
     ]
 
 
-def _left(target: KnownTarget, claimed: Mapping[int, str]) -> LeftToOthers:
+def _left(target: ReplicaFolder, claimed: Mapping[int, str]) -> LeftToOthers:
     folder = printable(decode_name(target.raw))
     whose = ", ".join(sorted(set(claimed.values())))
     words = "1 copy of a message that is" if len(claimed) == 1 else f"{len(claimed):,} copies of messages that are"

@@ -22,7 +22,7 @@ from archiver.facts.destination import (
     TargetFact,
     TargetStateFact,
 )
-from archiver.facts.replica import Copy, KnownTarget, MessageKey, OpenedTarget, Outgoing
+from archiver.facts.replica import MessageKey, OpenedTarget, Outgoing, Replica, ReplicaFolder
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Flags
@@ -72,14 +72,14 @@ class FolderSync:
         self.context.control.progress(Working(self.job.name))
         opened = self.destination.open(self.job.raw)
         target = Target(self.job, self._target(opened), opened)
-        copies = self.context.copies
+        replicas = self.context.replicas.messages
         matcher = MessageMatcher(self.destination, self.context, self.job)
         opened = IntentResolver(self.context, self.destination, self.job).resolve(target, matcher)
-        claimed = copies.claimed(target.number)
+        claimed = replicas.claimed(target.number)
         present = self._present(opened, claimed)
         if present is not None:
             self._follow_removals(target, claimed, present)
-            claimed = copies.claimed(target.number)
+            claimed = replicas.claimed(target.number)
         sender = Sender(self.context, self.destination, target, matcher, set(claimed), opened.uidnext)
         self._send(target, sender, matcher, (present or set()) - claimed.keys())
         if self.context.rules.include_vanished:
@@ -117,7 +117,7 @@ class FolderSync:
         known = self.job.known
         reason = "first"
         if known is not None:
-            claimed = self.context.copies.claimed(known.number)
+            claimed = self.context.replicas.messages.claimed(known.number)
             highest = max(claimed, default=0)
             if known.uidvalidity != opened.uidvalidity:
                 reason = "uidvalidity"
@@ -129,7 +129,7 @@ class FolderSync:
                 reason = "rewound"
             else:
                 return known.number
-            self.job.left_behind |= bool(self.context.copies.intents(known.number))
+            self.job.left_behind |= bool(self.context.pending.intents(known.number))
             self.context.control.progress(
                 Noted(
                     f'destination folder "{self.job.name}": its messages have new UIDs ({reason}); '
@@ -143,7 +143,7 @@ class FolderSync:
         )
         self._fact(fact)
         self._flush()
-        self.job.known = KnownTarget(fact.number, self.job.raw, opened.uidvalidity)
+        self.job.known = ReplicaFolder(fact.number, self.job.raw, opened.uidvalidity)
         self.job.looked_at.clear()
         return fact.number
 
@@ -151,7 +151,7 @@ class FolderSync:
         """Whether a server that was restored to an older state reassigned the UIDs of our newest copies, which
         UIDNEXT does not show once enough new mail has come. NOTE: another size alone proves nothing, since some
         servers count differently from one day to the next; nor does another date alone, after files were copied."""
-        newest = {copy.uid: copy for copy in self.context.copies.newest(target, _NEWEST)}
+        newest = {copy.uid: copy for copy in self.context.replicas.messages.newest(target, _NEWEST)}
         return any(
             copy.dated
             and copy.size is not None
@@ -177,7 +177,7 @@ class FolderSync:
     def _follow_removals(self, target: Target, claimed: Mapping[int, bool], present: set[int]) -> None:
         """Record copies that the user removed. One that was recorded as removed and exists is a copy as before: its
         folder was only away for a while."""
-        copies, now = self.context.copies, self.context.control.now()
+        replicas, now = self.context.replicas.messages, self.context.control.now()
         gone = {uid for uid, live in claimed.items() if live} - present
         back = {uid for uid, live in claimed.items() if not live} & present
         if gone:
@@ -185,7 +185,7 @@ class FolderSync:
             self._fact(RemovedFact(target.number, tuple(sorted(gone)), by, now))
         if back:
             self._fact(RemovedFact(target.number, tuple(sorted(back)), "policy", now))
-            for copy in copies.copies(target.number, removed=True):
+            for copy in replicas.all(target.number, removed=True):
                 if copy.uid in back:
                     how = "restored" if copy.how == "restored" else "again"
                     self._fact(self._transferred(target, copy.key, copy, how))
@@ -209,7 +209,7 @@ class FolderSync:
         retried = any(each.target == target.number for each in self.context.refused.values())
         for again in (False, True) if retried else (False,):
             after: MessageKey = (0, 0)
-            while pending := self.context.copies.pending(
+            while pending := self.context.pending.batch(
                 target.number,
                 self.job.folders,
                 after=after,
@@ -229,10 +229,12 @@ class FolderSync:
     def _again(self, target: Target, pending: list[Outgoing]) -> list[Outgoing]:
         """Use copies whose source UID no longer exists for messages with the same octets: after a new UIDVALIDITY
         at the source, or when a message was moved away and back. Returns the messages that are left."""
-        if not pending:
-            return pending
-        left_over: dict[str, list[Copy]] = {}
-        copies = self.context.copies.left_over(target.number, {each.placement.digest for each in pending})
+        if not pending or not self.context.rules.of_now:
+            return pending  # for a past moment, `PastPending` decides that for the folder as a whole
+        left_over: dict[str, list[Replica]] = {}
+        copies = self.context.replicas.messages.left_over(
+            target.number, {each.placement.digest for each in pending}
+        )
         for copy in sorted(copies, key=lambda copy: copy.removed):  # those that are there first
             left_over.setdefault(copy.message.digest, []).append(copy)
         still = []
@@ -244,7 +246,7 @@ class FolderSync:
             self._fact(self._transferred(target, outgoing.key, equal.pop(0), "again"))
         return still
 
-    def _transferred(self, target: Target, key: MessageKey, copy: Copy, how: str) -> CopiedFact:
+    def _transferred(self, target: Target, key: MessageKey, copy: Replica, how: str) -> CopiedFact:
         """The fact that a copy is now that of `key`. An adopted copy stays adopted."""
         epoch, uid = key
         return CopiedFact(
@@ -287,7 +289,7 @@ class FolderSync:
     def _keep_vanished(self, target: Target) -> None:
         """Keep copies whose messages are gone from the source (--include-vanished): remove our \\Deleted mark, and
         record them as restored so that no later run deletes them."""
-        copies = self.context.copies.vanished(target.number, twice=False, gone=self.context.gone)
+        copies = self.context.pending.vanished(target.number, gone=self.context.gone)
         marked = tuple(copy.uid for copy in copies if copy.marked)
         if marked:
             self.destination.store({(NO_FLAGS, DELETED): marked})
@@ -299,7 +301,9 @@ class FolderSync:
     def _look_closer(self, target: Target, matcher: MessageMatcher) -> None:
         """Read back copies that show another size than was sent."""
         after = 0
-        while maybe_twice := self.context.copies.doubtful(target.number, after=after, limit=BATCH_MESSAGES):
+        while maybe_twice := self.context.replicas.changes.doubtful(
+            target.number, after=after, limit=BATCH_MESSAGES
+        ):
             self.context.control.check_stop()
             after = maybe_twice[-1][0].uid
             likeness = matcher.match_levels({copy.uid: outgoing for copy, outgoing in maybe_twice})
@@ -313,15 +317,17 @@ class FolderSync:
 
     def follow_flags(self, target: Target) -> None:
         """Replay flags that changed in the archive; adopted mail gets the archive's flags for the first time."""
+        if not self.context.rules.of_now:
+            return
         after = 0
-        while copies := self.context.copies.reflagged(target.number, after=after, limit=BATCH_MESSAGES):
+        while copies := self.context.replicas.changes.reflagged(target.number, after=after, limit=BATCH_MESSAGES):
             self.context.control.check_stop()
             after = copies[-1].uid
             self._follow(target, copies)
             self._flush()
             self.job.steps += 1
 
-    def _follow(self, target: Target, copies: Sequence[Copy]) -> None:
+    def _follow(self, target: Target, copies: Sequence[Replica]) -> None:
         spelling = {copy.uid: copy.message.flags | copy.source_flags for copy in copies}
         now = _respelled(self.destination.flags(spelling.keys()), spelling)
         there = [copy for copy in copies if copy.uid in now]

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from archiver.facts.replica import CopyTally, Loss, Refused, gone_words
+from archiver.facts.replica import Loss, Refused, ReplicaTally, gone_words
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Folder, Listed, Quarantined, Tally
 from archiver.mail.refusal import REFUSALS, advice
@@ -72,7 +72,7 @@ class AtDestination:
     many of them differ; what the destination altered; and the list of differences."""
 
     party: Party
-    tallies: Mapping[str, CopyTally]
+    tallies: Mapping[str, ReplicaTally]
     verified: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     losses: Sequence[Loss] = ()
     differences: Sequence[Mapping[str, object]] = ()
@@ -116,7 +116,7 @@ class RunReport:
         at = self.destination
         if at is None:
             return None
-        copies = at.tallies.get(tally.name) or CopyTally(tally.name, "", 0, 0, 0, 0, tally.stored)
+        copies = at.tallies.get(tally.name) or ReplicaTally(tally.name, "", 0, 0, 0, 0, tally.stored)
         verified, differences = at.verified.get(printable(tally.name), (0, 0))
         counts = {name: getattr(copies, name) for name in _AT_DESTINATION}
         return {"name": printable(copies.name), **counts, "verified": verified, "differences": differences}
@@ -216,7 +216,7 @@ def _next_of_refused(refused: Refused) -> str:
     return next((advice(known) for known in REFUSALS if known == refused.refusal), advice("unknown"))
 
 
-def pending_failures(tallies: Sequence[CopyTally], errors: Mapping[str, str]) -> list[Failure]:
+def pending_failures(tallies: Sequence[ReplicaTally], errors: Mapping[str, str]) -> list[Failure]:
     """Folders of which not everything was sent, with the reason if there is one."""
     failures = []
     for each in tallies:
@@ -334,7 +334,7 @@ def _unaccounted(tally: Tally) -> int:
     return tally.on_server - tally.stored - tally.excluded - tally.quarantined
 
 
-def _gap_there(tally: Tally, there: CopyTally | None) -> Iterator[Failure]:
+def _gap_there(tally: Tally, there: ReplicaTally | None) -> Iterator[Failure]:
     name, again = printable(tally.name), "run again; messages that are there are not sent again"
     if there is None:
         if tally.stored:

@@ -12,7 +12,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from archiver.catalog.port import CatalogMessages, Copies
+from archiver.catalog.port import CatalogMessages
+from archiver.catalog.replicas import Replicas
 from archiver.destination.port import DestinationReader
 from archiver.errors import (
     ArchiveNotWritable,
@@ -24,7 +25,7 @@ from archiver.errors import (
     ServerUnavailable,
 )
 from archiver.events import Noted, Progress, Working
-from archiver.facts.replica import KnownTarget
+from archiver.facts.replica import ReplicaFolder
 from archiver.mail.content import BodyBuilder, Spool
 from archiver.mail.model import Body, Digest, Fetched, Folder, KnownEpoch, KnownFolder, Placement
 from archiver.mail.reader import MailReader
@@ -135,7 +136,7 @@ class FromDestination:
     """A destination, with the copies that the catalog knows. `insist` connects, and again after a temporary
     failure."""
 
-    copies: Copies
+    replicas: Replicas
     number: int
     insist: Callable[[Callable[[DestinationReader], None]], None]
     progress: Progress
@@ -143,13 +144,15 @@ class FromDestination:
 
     def search(self, wanted: Wanted, deliver: Deliver) -> None:
         """Fetch the copies of wanted messages."""
-        for target in self.copies.targets(self.number).values():
+        for target in self.replicas.folders.current(self.number).values():
             if uids := self._copies(target, wanted):
                 self.insist(partial(self._target, target, uids, wanted, deliver))
 
-    def _copies(self, target: KnownTarget, wanted: Wanted) -> Mapping[int, Digest]:
+    def _copies(self, target: ReplicaFolder, wanted: Wanted) -> Mapping[int, Digest]:
         """Copies that were sent unaltered, including those of messages that vanished from the source."""
-        known = chain(self.copies.copies(target.number), self.copies.left_over(target.number, list(wanted)))
+        known = chain(
+            self.replicas.messages.all(target.number), self.replicas.messages.left_over(target.number, list(wanted))
+        )
         return {
             copy.uid: copy.message.digest
             for copy in known
@@ -158,7 +161,7 @@ class FromDestination:
 
     def _target(
         self,
-        target: KnownTarget,
+        target: ReplicaFolder,
         uids: Mapping[int, Digest],
         wanted: Wanted,
         deliver: Deliver,

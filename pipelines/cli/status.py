@@ -144,9 +144,9 @@ def _there(archive: Archive) -> Fields | None:
     settings, number = archive.settings.destination, destination_number(archive)
     if settings is None or number is None:
         return None
-    copies, chosen = archive.catalog.copies, {each.folder.name for each in chosen_folders(archive)}
-    tallies = [each for each in copies.tallies(number, None) if each.folder in chosen]
-    refused = [each for each in copies.refused(number) if each.folder in chosen]
+    replicas, chosen = archive.catalog.replicas, {each.folder.name for each in chosen_folders(archive)}
+    tallies = [each for each in replicas.folders.tallies(number, None) if each.folder in chosen]
+    refused = [each for each in replicas.pending.refused(number) if each.folder in chosen]
     folders = [
         {"name": printable(each.folder), "there": printable(each.name)}
         | {"copied": each.replayed + each.already_there}

@@ -260,7 +260,7 @@ def _not_compared(archive: Archive) -> str:
     from archiver.account.replay import destination_settings
 
     there = address_in(destination_settings(archive.settings))
-    if archive.catalog.destinations.with_history():
+    if archive.catalog.replicas.destinations.with_history():
         return f"the destination, {there}, is not known to this archive: not compared (a run identifies it)"
     return f"nothing was replayed to {there} yet: not compared"
 

@@ -148,8 +148,8 @@ def _compared(
     recorded: Recorded = {}
     holding: Held = {}
     if catalog is not None and number is not None:
-        recorded = catalog.copies.mapped(number)
-        holding = catalog.copies.holding(number)
+        recorded = catalog.replicas.folders.mapped(number)
+        holding = catalog.replicas.folders.holding(number)
     rules = map_rules(preview.settings)
     preview = replace(
         preview,

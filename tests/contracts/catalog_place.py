@@ -10,9 +10,9 @@ from pathlib import Path
 from archiver.catalog.port import Catalog, CatalogPlace
 from archiver.facts.archive import Fact
 from archiver.facts.destination import ReachedFact, RemovedFact
-from archiver.facts.replica import Claim, KnownTarget
+from archiver.facts.replica import Claim, ReplicaFolder
 from tests.contracts.catalog import FIRST, INBOX, LATER, WORK, apply, digest_of, stored
-from tests.contracts.copies import ACCOUNT, INTO_WORK, copied
+from tests.contracts.replicas import ACCOUNT, INTO_WORK, copied
 
 ALICE = ("mail.example.net", "alice@example.net")
 
@@ -174,24 +174,24 @@ class CatalogPlaceContract:
     def test_which_uids_of_a_folder_are_claimed(self, place: CatalogPlace) -> None:
         make(place, *ACCOUNT, *map(stored, (1, 2, 3)))
         make(place, *map(copied, (1, 2, 3)), RemovedFact(1, (1003,), "user", LATER))
-        target = KnownTarget(9, b"INBOX", 77)
+        target = ReplicaFolder(9, b"INBOX", 77)
 
-        claims = place.claims().copies({target: [1001, 1003, 4000]})
+        claims = place.claims().replicas({target: [1001, 1003, 4000]})
 
         assert list(claims) == [Claim(target, *ALICE, 1001, digest_of("message 1"))]
-        assert list(place.claims().copies({KnownTarget(9, b"INBOX", 78): [1001]})) == []
-        assert list(place.claims().copies({KnownTarget(9, b"Other", 77): [1001]})) == []
+        assert list(place.claims().replicas({ReplicaFolder(9, b"INBOX", 78): [1001]})) == []
+        assert list(place.claims().replicas({ReplicaFolder(9, b"Other", 77): [1001]})) == []
 
     def test_very_many_uids_are_claimed(self, place: CatalogPlace) -> None:
         make(place, *ACCOUNT, *map(stored, range(1, 1201)))
         make(place, *map(copied, range(1, 1201)))
 
-        claims = place.claims().copies({KnownTarget(9, b"INBOX", 77): range(1001, 2201)})
+        claims = place.claims().replicas({ReplicaFolder(9, b"INBOX", 77): range(1001, 2201)})
 
         assert {claim.uid for claim in claims} == {*range(1001, 2201)}
 
     def test_an_account_without_a_destination_claims_nothing(self, place: CatalogPlace) -> None:
         make(place, INBOX, FIRST, stored(1))
 
-        assert list(place.claims().copies({KnownTarget(9, b"INBOX", 77): [1]})) == []
+        assert list(place.claims().replicas({ReplicaFolder(9, b"INBOX", 77): [1]})) == []
         assert list(place.claims().fillers(b"INBOX")) == []

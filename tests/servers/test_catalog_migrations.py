@@ -31,7 +31,7 @@ from archiver.facts.archive import PackedFact
 from archiver.facts.replica import KnownDestination
 from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
-from tests.contracts.copies import ACCOUNT, HERE, THERE, copied
+from tests.contracts.replicas import ACCOUNT, HERE, THERE, copied
 
 LATER_TABLES = {
     1: {
@@ -116,13 +116,13 @@ def test_it_keeps_what_it_knows(migrated: SqlCatalog) -> None:
 
 
 def test_it_learns_of_destinations(migrated: SqlCatalog) -> None:
-    copies = migrated.copies
-    assert migrated.destinations.at(HERE) is None
+    replicas = migrated.replicas
+    assert migrated.replicas.destinations.at(HERE) is None
 
     apply(migrated, *(fact for fact in ACCOUNT if fact not in (INBOX, FIRST)), stored(2), copied(1))
 
-    assert copies.claimed(1) == {1001: True}
-    assert [each.key for each in copies.pending(1, [1], after=(0, 0), limit=9)] == [(1, 2)]
+    assert replicas.messages.claimed(1) == {1001: True}
+    assert [each.key for each in replicas.pending.batch(1, [1], after=(0, 0), limit=9)] == [(1, 2)]
     migrated.ledger.complete_step("R1", "archive", "{}", AT, 1.5)
     assert migrated.ledger.timings("R1") == {"archive": 1.5}
 
@@ -134,7 +134,7 @@ def test_a_destination_keeps_its_address_and_learns_its_port(older: Path, versio
     migrated = SqlCatalog(older)
     if version == 1:
         apply(migrated, THERE)
-    assert migrated.destinations.at(HERE) == KnownDestination(1, replace(HERE, port=None))
+    assert migrated.replicas.destinations.at(HERE) == KnownDestination(1, replace(HERE, port=None))
     migrated.close()
 
 

@@ -16,8 +16,7 @@ from archiver.catalog.sqlite.apply.archive import apply_facts
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.messages import SqlMessages
 from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration
-from archiver.catalog.sqlite.replica.destinations import SqlDestinations
-from archiver.catalog.sqlite.replica.replicas import SqlCopies
+from archiver.catalog.sqlite.replica.replicas import SqlReplicas
 from archiver.catalog.sqlite.runs import SqlRunLedger
 from archiver.catalog.sqlite.schema import SEGMENT
 from archiver.catalog.sqlite.search import SqlMessageIndex
@@ -40,8 +39,7 @@ class SqlCatalog:
         self.messages = SqlMessages(self._database)
         self.index = SqlMessageIndex(self._database)
         self.ledger = SqlRunLedger(self._database)
-        self.destinations = SqlDestinations(self._database)
-        self.copies = SqlCopies(self._database)
+        self.replicas = SqlReplicas(self._database)
 
     def close(self) -> None:
         """Close the database; may be called twice."""

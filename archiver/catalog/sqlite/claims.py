@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from archiver.catalog.sqlite.migrations import MIGRATIONS
 from archiver.errors import ArchiverError, IntegrityError
-from archiver.facts.replica import Claim, KnownTarget
+from archiver.facts.replica import Claim, ReplicaFolder
 
 _IN_LIST = 500
 _BUSY_SECONDS = 10.0
@@ -32,7 +32,7 @@ class SqlClaims:
             (number,) = connection.execute("SELECT coalesce(max(number), 0) FROM segment").fetchone()
             return int(number)
 
-    def copies(self, uids: Mapping[KnownTarget, Collection[int]]) -> Sequence[Claim]:
+    def replicas(self, uids: Mapping[ReplicaFolder, Collection[int]]) -> Sequence[Claim]:
         """What the account claims of these UIDs in folders of those names and UIDVALIDITYs, at whatever
         destination."""
         with self._opened() as connection:
@@ -68,7 +68,7 @@ class SqlClaims:
             raise IntegrityError(f"{self._file}: {error}") from error
 
 
-def _claims(connection: sqlite3.Connection, target: KnownTarget, uids: Sequence[int]) -> Iterator[Claim]:
+def _claims(connection: sqlite3.Connection, target: ReplicaFolder, uids: Sequence[int]) -> Iterator[Claim]:
     for start in range(0, len(uids), _IN_LIST):
         some = uids[start : start + _IN_LIST]
         rows = connection.execute(

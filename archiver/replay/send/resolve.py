@@ -69,7 +69,7 @@ class IntentResolver:
             Unanswered: the server does not answer, whatever it is sent.
         """
         opened = target.opened
-        left = self._not_arrived(target, matcher, self.context.copies.intents(target.number))
+        left = self._not_arrived(target, matcher, self.context.pending.intents(target.number))
         # NOTE: for connections of this run, the time of the loss is known. Those of an earlier run were lost before
         # this one began, perhaps in the middle of a silence.
         until = self.job.look_until
@@ -174,7 +174,7 @@ class IntentResolver:
         if not intents:
             return intents
         shown = self.destination.list_since(min(intent.uidnext for intent in intents))
-        new = shown.keys() - self.context.copies.claimed(target.number).keys()
+        new = shown.keys() - self.context.replicas.messages.claimed(target.number).keys()
         if new == self._looked_at:
             return intents
         found = matcher.sent([intent.outgoing for intent in intents], new)

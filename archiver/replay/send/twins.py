@@ -36,11 +36,14 @@ _RECENT = frozenset({"\\Recent"})
 
 def note_twins(context: ReplayContext, destination: Appender, target: Target, matcher: MessageMatcher) -> None:
     """Find twins in the open folder and record them. A message without a copy cannot have a twin."""
-    attempts, known = context.copies.attempts(target.number), context.copies.twins(target.number)
+    attempts, known = (
+        context.replicas.changes.attempts(target.number),
+        context.replicas.changes.twins(target.number),
+    )
     if not (attempts or known):
         return
     shown = destination.list_since(min([*(each.uidnext for each in attempts), *(twin.uid for twin in known)]))
-    new = shown.keys() - context.copies.claimed(target.number).keys() - {twin.uid for twin in known}
+    new = shown.keys() - context.replicas.messages.claimed(target.number).keys() - {twin.uid for twin in known}
     left = Counter({each.outgoing.key: each.times for each in attempts})
     left.subtract(twin.key for twin in known)
     gone = tuple(twin.uid for twin in known if twin.uid not in shown)
@@ -65,7 +68,7 @@ def end_attempts(context: ReplayContext, target: Target, began: str) -> None:
     """End attempts hours before the pass that `began` then: those messages have appeared by now, if ever."""
     over = [
         each.outgoing.key
-        for each in context.copies.attempts(target.number)
+        for each in context.replicas.changes.attempts(target.number)
         if _seconds(each.at, began) >= _WINDOW_SECONDS
     ]
     if over:
@@ -112,12 +115,12 @@ def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[LateTwin]:
     if job.known is None or context.rules.vanished != "expunge":
         return ()
     number = job.known.number
-    twins = [twin for twin in context.copies.twins(number) if twin.certain and twin.copy is not None]
+    twins = [twin for twin in context.replicas.changes.twins(number) if twin.certain and twin.copy is not None]
     if not twins:
         return ()
     # NOTE: their messages may be gone from the source in the meantime.
-    vanished = context.copies.vanished(number, twice=False, gone=context.gone)
-    copies = {copy.uid: copy for some in (context.copies.copies(number), vanished) for copy in some}
+    vanished = context.pending.vanished(number, gone=context.gone)
+    copies = {copy.uid: copy for some in (context.replicas.messages.all(number), vanished) for copy in some}
     like_copies = [replace(copies[twin.copy], uid=twin.uid) for twin in twins if twin.copy in copies]
     try:
         if context.others.hold([job.raw]) is not None:

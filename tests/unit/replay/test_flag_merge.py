@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.facts.replica import Copy, OpenedTarget
+from archiver.facts.replica import OpenedTarget, Replica
 from archiver.mail.model import Digest, Flags, StoredMessage
 from archiver.replay.flag_merge import DELETED, NO_FLAGS, FlagChange, change_of, exceeds_deletion_limit, grouped
 
@@ -16,10 +16,10 @@ ALL = OpenedTarget(7, 100, 50)
 FLAGS = ("\\Seen", "\\Deleted", "\\Flagged", "$a", "b")
 
 
-def copy(before: Flags, now: Flags, said: Flags, *, marked: bool = False, how: str = "appended") -> Copy:
+def copy(before: Flags, now: Flags, said: Flags, *, marked: bool = False, how: str = "appended") -> Replica:
     """A copy whose message had the flags `before` when they were replayed, and has those of `now`. The destination
     `said` afterwards which it shows."""
-    return Copy(
+    return Replica(
         uid=1,
         epoch=1,
         message=StoredMessage.bare(1, Digest(""), 1, 1, 0, now),

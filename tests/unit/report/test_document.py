@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from archiver.facts.replica import CopyTally, Loss, Refused
+from archiver.facts.replica import Loss, Refused, ReplicaTally
 from archiver.mail.model import Folder, Quarantined, Tally
 from archiver.mail.refusal import REFUSALS, Refusal, advice
 from archiver.report.document import (
@@ -33,12 +33,12 @@ PRINTED = "a\\x1b[31m\\r\\nb\\u202e"
 
 INBOX = Tally("INBOX", 7, 10, 8, 1, 1, fetched=3, fetched_bytes=300, flags_changed=2, vanished=1, stored_bytes=800)
 WORK = Tally("Work/ÿ", 7, 5, 5, 0, 0, stored_bytes=50)
-INBOX_THERE = CopyTally("INBOX", "INBOX", replayed=2, already_there=3, refused=1, removed=1, pending=1)
-WORK_THERE = CopyTally("Work/ÿ", "Old/Work/ÿ", replayed=5, already_there=0, refused=0, removed=0, pending=0)
+INBOX_THERE = ReplicaTally("INBOX", "INBOX", replayed=2, already_there=3, refused=1, removed=1, pending=1)
+WORK_THERE = ReplicaTally("Work/ÿ", "Old/Work/ÿ", replayed=5, already_there=0, refused=0, removed=0, pending=0)
 PARTY = Party("mail.example.net", "alice@example.net")
 
 
-def at(*tallies: CopyTally, **others: Any) -> AtDestination:
+def at(*tallies: ReplicaTally, **others: Any) -> AtDestination:
     return AtDestination(PARTY, {each.folder: each for each in tallies}, **others)
 
 
@@ -127,7 +127,7 @@ def test_an_equation_that_does_not_balance_is_seen() -> None:
 
 
 def test_only_the_folders_of_the_run_are_counted() -> None:
-    other = CopyTally("Gone", "Gone", 9, 9, 9, 9, 9)
+    other = ReplicaTally("Gone", "Gone", 9, 9, 9, 9, 9)
 
     document = report(at(INBOX_THERE, WORK_THERE, other)).to_json()
 
@@ -137,7 +137,7 @@ def test_only_the_folders_of_the_run_are_counted() -> None:
 
 def test_names_of_folders_are_printable() -> None:
     folders = [replace(WORK, name=HOSTILE)]
-    there = CopyTally(HOSTILE, HOSTILE, 5, 0, 0, 0, 0)
+    there = ReplicaTally(HOSTILE, HOSTILE, 5, 0, 0, 0, 0)
     skipped = [(Folder(b"", (HOSTILE,)), "it holds no messages")]
 
     document = report(at(there, verified={PRINTED: (5, 0)}), folders, skipped=skipped).to_json()
@@ -300,7 +300,7 @@ def test_folders_that_were_not_reached_are_failures() -> None:
 ALL_THERE = replace(INBOX_THERE, already_there=4, pending=0)
 
 
-def gaps(*tallies: Tally, asked: Sequence[str] = (), there: Sequence[CopyTally] | None = None) -> list[Failure]:
+def gaps(*tallies: Tally, asked: Sequence[str] = (), there: Sequence[ReplicaTally] | None = None) -> list[Failure]:
     found = None if there is None else AtDestination(PARTY, {each.folder: each for each in there})
     return gap_failures(tallies, found, asked, (), all_sent=True)
 
@@ -337,7 +337,7 @@ def test_a_run_that_did_not_ask_the_source_does_not_judge_it() -> None:
         ([replace(ALL_THERE, already_there=5)], "-1 messages are not accounted for there"),
     ],
 )
-def test_what_the_destination_lacks_without_a_reason_is_a_gap(there: Sequence[CopyTally], reason: str) -> None:
+def test_what_the_destination_lacks_without_a_reason_is_a_gap(there: Sequence[ReplicaTally], reason: str) -> None:
     (gap,) = gaps(INBOX, there=there)
 
     assert (gap.folder, gap.step) == ("INBOX", "replay")

@@ -12,10 +12,10 @@ from archiver.catalog.sqlite.reading import IS_PRESENT, of_messages
 from archiver.catalog.sqlite.replica.queries import IS_WANTED, goes_there, is_current_target, was_removed
 from archiver.catalog.sqlite.replica.twins import twins_listed
 from archiver.catalog.sqlite.schema import COPY, EPOCH, FOLDER, MAPPED, MESSAGE, REFUSAL, TARGET
-from archiver.facts.replica import CopyTally, Loss
+from archiver.facts.replica import Loss, ReplicaTally
 
 
-def tallies(connection: Connection, destination: int, run: str | None) -> Sequence[CopyTally]:
+def tallies(connection: Connection, destination: int, run: str | None) -> Sequence[ReplicaTally]:
     """What became of every mapped folder's present messages."""
     live = COPY.c.removed_at.is_(None)
     new = and_(COPY.c.run == run, COPY.c.how.in_(("appended", "found", "restored")))
@@ -64,7 +64,7 @@ def tallies(connection: Connection, destination: int, run: str | None) -> Sequen
     restored = _restored(connection, destination, run)
     return [
         replace(
-            CopyTally("/".join(json.loads(row[1])), "/".join(json.loads(row[2])), *row[3:]),
+            ReplicaTally("/".join(json.loads(row[1])), "/".join(json.loads(row[2])), *row[3:]),
             restored=restored.get(row[0], 0),
         )
         for row in connection.execute(rows)

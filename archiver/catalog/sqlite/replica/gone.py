@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, tuple_
 
 from archiver.catalog.sqlite.reading import of_messages
+from archiver.catalog.sqlite.replica.queries import REPLICAS
 from archiver.catalog.sqlite.schema import COPY, EPOCH, FOLDER, MAPPED, MESSAGE, PASS, STEP, TARGET
 from archiver.facts.replica import Moved
 from archiver.mail.window import WINDOWS
 
-#: Copies that we appended and nobody removed. What a person had brought back is not among them.
-OURS = and_(COPY.c.removed_at.is_(None), COPY.c.how.in_(("appended", "found", "again")))
+#: Replicas that we appended and nobody removed. What a person had brought back is not among them.
+_OURS = and_(COPY.c.removed_at.is_(None), COPY.c.how.in_(("appended", "found", "again")))
 
 
-def is_withdrawable(gone: Collection[int], *, twice: bool) -> ColumnElement[bool]:
+def gone_from_source(target: int, gone: Collection[int], *, twice: bool) -> Select[*tuple[Any, ...]]:
+    """Replicas of ours in the folder whose message vanished, or whose folder did, which is among `gone`; `twice`:
+    two complete archive steps saw that."""
+    rows = REPLICAS.where(COPY.c.target == target, _OURS, EPOCH.c.ended_at.is_(None))
+    return rows.where(_is_gone(gone, twice=twice))
+
+
+def _is_gone(gone: Collection[int], *, twice: bool) -> ColumnElement[bool]:
     """The message vanished, or its folder did, which is among `gone`; `twice`: two complete archive steps saw that.
 
     NOTE: not where the folder shows a number at which providers cut: what was taken for deleted there before that
@@ -53,7 +62,7 @@ def stranded(connection: Connection, destination: int) -> Mapping[int, int]:
         .join(COPY, and_(COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid))
         .join(TARGET, TARGET.c.number == COPY.c.target)
         .where(
-            FOLDER.c.gone_at.is_not(None), TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), OURS
+            FOLDER.c.gone_at.is_not(None), TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), _OURS
         )
         .group_by(FOLDER.c.number)
     )

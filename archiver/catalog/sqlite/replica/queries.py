@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, or_, select
 
 from archiver.catalog.sqlite.reading import (
     IS_PRESENT,
@@ -18,14 +18,14 @@ from archiver.catalog.sqlite.reading import (
     stored_message,
 )
 from archiver.catalog.sqlite.schema import COPY, EPOCH, FOLDER, MAPPED, MESSAGE, TARGET
-from archiver.facts.replica import Copy, KnownTarget, Outgoing, Refused, TargetState
+from archiver.facts.replica import Outgoing, Refused, Replica, ReplicaFolder, ReplicaFolderState
 
 IS_WANTED = or_(IS_PRESENT, COPY.c.how == "restored")
 
 OUTGOING_COLUMNS = (MESSAGE.c.epoch, *PLACE)
 OUTGOING = of_messages(*OUTGOING_COLUMNS)
 
-COPIES = (
+REPLICAS = (
     of_messages(
         COPY.c.target_uid,
         COPY.c.epoch,
@@ -63,7 +63,7 @@ def goes_there() -> ColumnElement[bool]:
     )
 
 
-def lacking(
+def missing(
     statement: Select[*tuple[Any, ...]], target: int, folders: Collection[int], *, vanished: bool
 ) -> Select[*tuple[Any, ...]]:
     """Of the messages of `folders` those that have no copy in the target, and that its user did not remove."""
@@ -136,19 +136,19 @@ def _nowhere_else() -> ColumnElement[bool]:
     return ~again
 
 
-def target_of(row: Row[*tuple[Any, ...]]) -> KnownTarget:
-    state = None if row.uidnext is None else TargetState(row.uidnext, row.messages)
-    return KnownTarget(row.number, row.raw, row.uidvalidity, state, row.renaming)
+def folder_of(row: Row[*tuple[Any, ...]]) -> ReplicaFolder:
+    state = None if row.uidnext is None else ReplicaFolderState(row.uidnext, row.messages)
+    return ReplicaFolder(row.number, row.raw, row.uidvalidity, state, row.renaming)
 
 
 def outgoing_of(row: Sequence[Any], sets: FlagSets) -> Outgoing:
     return Outgoing(row[0], placement(row[1:], sets))
 
 
-def copy_of(row: Sequence[Any], sets: FlagSets) -> Copy:
+def replica_of(row: Sequence[Any], sets: FlagSets) -> Replica:
     uid, epoch, how, sent_digest, size, dated, *rest = row
     source_flags, flags, lost, likeness, repaired, removed, marked, folder, *message = rest
-    return Copy(
+    return Replica(
         uid=uid,
         epoch=epoch,
         message=stored_message(message, sets),
@@ -165,6 +165,12 @@ def copy_of(row: Sequence[Any], sets: FlagSets) -> Copy:
         marked=bool(marked),
         folder=folder,
     )
+
+
+def replicas(connection: Connection, *statements: Select[*tuple[Any, ...]]) -> Sequence[Replica]:
+    """The replicas that statements over `REPLICAS` find, one after the other."""
+    sets = FlagSets()
+    return [replica_of(row, sets) for statement in statements for row in connection.execute(statement)]
 
 
 def _words(text: str) -> tuple[str, ...]:

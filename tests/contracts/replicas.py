@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from archiver.catalog.port import Catalog, Copies
+from archiver.catalog.port import Catalog
+from archiver.catalog.replicas import Replicas
 from archiver.errors import IntegrityError
 from archiver.facts.archive import ArchiveFact, EpochFact, Fact, FlagsFact, VanishedFact
 from archiver.facts.destination import (
@@ -35,18 +36,16 @@ from archiver.facts.destination import (
 from archiver.facts.replica import (
     Address,
     Attempt,
-    Copy,
-    CopyTally,
-    Intent,
     KnownDestination,
-    KnownTarget,
     LateTwin,
     Loss,
     MessageKey,
     Moved,
     Outgoing,
-    Refused,
-    TargetState,
+    Replica,
+    ReplicaFolder,
+    ReplicaFolderState,
+    ReplicaTally,
     UnknownMessage,
 )
 from archiver.mail.model import Flags
@@ -105,9 +104,9 @@ def copied(
     return replace(fact, **others)
 
 
-def copy(uid: int, target_uid: int | None = None, **others: Any) -> Copy:
+def copy(uid: int, target_uid: int | None = None, **others: Any) -> Replica:
     """What is known of `copied(uid)`."""
-    known = Copy(
+    known = Replica(
         uid=1000 + uid if target_uid is None else target_uid,
         epoch=1,
         message=stored(uid).message,
@@ -125,7 +124,7 @@ def copy(uid: int, target_uid: int | None = None, **others: Any) -> Copy:
     return replace(known, **others)
 
 
-def flagged(known: Copy, flags: Flags) -> Copy:
+def flagged(known: Replica, flags: Flags) -> Replica:
     """The copy of a message that has other flags by now."""
     return replace(known, message=replace(known.message, flags=flags))
 
@@ -151,8 +150,8 @@ def keys(found: Iterable[Outgoing]) -> list[MessageKey]:
 
 def everything(catalog: Catalog) -> dict[str, object]:
     """The answers to every question."""
-    copies = catalog.copies
-    destinations = catalog.destinations
+    replicas = catalog.replicas
+    destinations = catalog.replicas.destinations
     answers: dict[str, object] = {
         "destinations": [
             destinations.at(Address(host, user, port))
@@ -167,46 +166,48 @@ def everything(catalog: Catalog) -> dict[str, object]:
         answers |= {
             f"distinct {destination}": destinations.is_distinct(destination),
             f"known before {destination}": destinations.known_before(destination),
-            f"mapped {destination}": copies.mapped(destination),
-            f"targets {destination}": copies.targets(destination),
-            f"refused {destination}": copies.refused(destination),
-            f"refused {destination}, vanished": copies.refused(destination, vanished=True),
-            f"losses {destination}": copies.losses(destination),
-            f"stranded {destination}": copies.stranded(destination),
-            f"moved {destination}": copies.moved(destination),
+            f"mapped {destination}": replicas.folders.mapped(destination),
+            f"targets {destination}": replicas.folders.current(destination),
+            f"refused {destination}": replicas.pending.refused(destination),
+            f"refused {destination}, vanished": replicas.pending.refused(destination, vanished=True),
+            f"losses {destination}": replicas.folders.losses(destination),
+            f"stranded {destination}": replicas.folders.stranded(destination),
+            f"moved {destination}": replicas.folders.moved(destination),
         }
-        answers |= {f"tallies {destination} {run}": copies.tallies(destination, run) for run in (None, "R1", "R2")}
+        answers |= {
+            f"tallies {destination} {run}": replicas.folders.tallies(destination, run) for run in (None, "R1", "R2")
+        }
     for target in range(1, 7):
         answers |= {
-            f"claimed {target}": copies.claimed(target),
-            f"intents {target}": copies.intents(target),
-            f"attempts {target}": copies.attempts(target),
-            f"twins {target}": copies.twins(target),
-            f"left over {target}": copies.left_over(target, digests),
-            f"equal {target}": copies.equal(target, digests),
-            f"reflagged {target}": copies.reflagged(target),
-            f"vanished {target}": copies.vanished(target),
-            f"vanished {target} once": copies.vanished(target, twice=False),
-            f"gone {target}": copies.vanished(target, gone=[1, 2]),
-            f"newest {target}": copies.newest(target, 3),
-            f"copies {target}": list(copies.copies(target)),
+            f"claimed {target}": replicas.messages.claimed(target),
+            f"intents {target}": replicas.pending.intents(target),
+            f"attempts {target}": replicas.changes.attempts(target),
+            f"twins {target}": replicas.changes.twins(target),
+            f"left over {target}": replicas.messages.left_over(target, digests),
+            f"equal {target}": replicas.messages.equal(target, digests),
+            f"reflagged {target}": replicas.changes.reflagged(target),
+            f"vanished {target}": replicas.changes.deletable(target),
+            f"vanished {target} once": replicas.pending.vanished(target),
+            f"gone {target}": replicas.changes.deletable(target, gone=[1, 2]),
+            f"newest {target}": replicas.messages.newest(target, 3),
+            f"copies {target}": list(replicas.messages.all(target)),
         }
         for vanished in (False, True):
-            answers[f"work {target} {vanished}"] = copies.work(target, [1, 2], vanished=vanished)
-            answers[f"pending {target} {vanished}"] = copies.pending(
+            answers[f"work {target} {vanished}"] = replicas.pending.count(target, [1, 2], vanished=vanished)
+            answers[f"pending {target} {vanished}"] = replicas.pending.batch(
                 target, [1, 2], after=(0, 0), limit=1000, vanished=vanished
             )
     return answers
 
 
-class CopiesContract:
+class ReplicasContract:
     @pytest.fixture
-    def copies(self, catalog: Catalog) -> Copies:
-        return catalog.copies
+    def replicas(self, catalog: Catalog) -> Replicas:
+        return catalog.replicas
 
-    def test_a_new_catalog_knows_no_destination(self, catalog: Catalog, copies: Copies) -> None:
-        assert catalog.destinations.at(HERE) is None
-        assert (copies.work(0, []), copies.work(1, [1])) == ((0, 0), (0, 0))
+    def test_a_new_catalog_knows_no_destination(self, catalog: Catalog, replicas: Replicas) -> None:
+        assert catalog.replicas.destinations.at(HERE) is None
+        assert (replicas.pending.count(0, []), replicas.pending.count(1, [1])) == ((0, 0), (0, 0))
         asked = everything(catalog)
         assert {name for name, answer in asked.items() if answer and not name.startswith(("work", "dest"))} == set()
 
@@ -222,7 +223,7 @@ class CopiesContract:
         )
 
         def number(address: Address) -> int | None:
-            known = catalog.destinations.at(address)
+            known = catalog.replicas.destinations.at(address)
             return known.number if known else None
 
         assert [number(each) for each in (HERE, bob, other)] == [1, 2, 1]
@@ -235,14 +236,14 @@ class CopiesContract:
         apply(catalog, THERE)
         addresses = [replace(HERE, port=port) for port in (143, 993)]
         expected = KnownDestination(1, replace(HERE, port=None))
-        assert [catalog.destinations.at(each) for each in addresses] == [expected, expected]
+        assert [catalog.replicas.destinations.at(each) for each in addresses] == [expected, expected]
         apply(catalog, ReachedFact(1, HERE.host, HERE.user, 993, AT))
-        assert [catalog.destinations.at(each) for each in addresses] == [None, KnownDestination(1, HERE)]
+        assert [catalog.replicas.destinations.at(each) for each in addresses] == [None, KnownDestination(1, HERE)]
 
     def test_the_destination_met_last_is_the_first_with_a_history(self, catalog: Catalog) -> None:
         apply(catalog, *ACCOUNT, replace(THERE, number=2, user="bob"), replace(THERE, number=3, user="carol"))
         apply(catalog, TargetFact(3, 2, b"INBOX", 79, "first", AT))
-        filled = catalog.destinations.with_history
+        filled = catalog.replicas.destinations.with_history
         assert [each.address.user for each in filled()] == ["bob", "alice@example.net"]
         apply(catalog, ReachedFact(1, "elsewhere", HERE.user, 993, AT))
         assert filled()[0] == KnownDestination(1, replace(HERE, host="elsewhere"))
@@ -250,17 +251,17 @@ class CopiesContract:
     def test_a_person_tells_a_destination_from_one_source(self, catalog: Catalog) -> None:
         source = ArchiveFact("id", "alice", "imap", "a", "alice", AT)
         apply(catalog, source, *ACCOUNT, DistinctFact(1, AT), DistinctFact(1, LATER))
-        assert catalog.destinations.is_distinct(1)
+        assert catalog.replicas.destinations.is_distinct(1)
         apply(catalog, replace(source, host="b"))
-        assert not catalog.destinations.is_distinct(1)
+        assert not catalog.replicas.destinations.is_distinct(1)
         apply(catalog, source)
-        assert catalog.destinations.is_distinct(1)
+        assert catalog.replicas.destinations.is_distinct(1)
 
     def test_a_folder_that_the_archive_knew_first_is_the_sources_own(self, catalog: Catalog) -> None:
         apply(catalog, *ACCOUNT, TargetFact(3, 1, b"Old", 7, "first", AT))
-        assert catalog.destinations.known_before(1) == {7}
+        assert catalog.replicas.destinations.known_before(1) == {7}
         apply(catalog, replace(OF_WORK, number=9, uidvalidity=78, at=LATER))
-        assert catalog.destinations.known_before(1) == {7}
+        assert catalog.replicas.destinations.known_before(1) == {7}
 
     def test_messages_of_the_archive_are_known_elsewhere(self, catalog: Catalog) -> None:
         facts = stored(1), altered(stored(2), message_id=None)
@@ -277,8 +278,16 @@ class CopiesContract:
             UnknownMessage(None, plain.size + 1, plain.arrived),
             UnknownMessage(None, None, plain.arrived),
         ]
-        assert [catalog.destinations.count_known([each]) for each in (*known, *unknown)] == [1, 1, 1, 0, 0, 0, 0]
-        assert catalog.destinations.count_known([*known, *unknown]) == 3
+        assert [catalog.replicas.destinations.count_known([each]) for each in (*known, *unknown)] == [
+            1,
+            1,
+            1,
+            0,
+            0,
+            0,
+            0,
+        ]
+        assert catalog.replicas.destinations.count_known([*known, *unknown]) == 3
 
     def test_numbers_are_given_once(self, catalog: Catalog) -> None:
         apply(catalog, *ACCOUNT)
@@ -293,74 +302,64 @@ class CopiesContract:
         with pytest.raises(IntegrityError):
             apply(catalog, replace(THERE, user="bob"))
 
-    def test_folders_and_their_places(self, catalog: Catalog, copies: Copies) -> None:
+    def test_folders_and_their_places(self, catalog: Catalog, replicas: Replicas) -> None:
         elsewhere = replace(THERE, number=2, user="bob")
         apply(catalog, *ACCOUNT, elsewhere, replace(INTO_WORK, destination=2, raw=b"\xff", path=("x",)))
 
-        assert copies.mapped(1) == {
+        assert replicas.folders.mapped(1) == {
             1: (b"INBOX", ("INBOX",), "rules"),
             2: (b"INBOX.Work.&AP8-", ("Work", "ÿ"), "rules"),
         }
-        assert copies.mapped(2) == {2: (b"\xff", ("x",), "rules")}
+        assert replicas.folders.mapped(2) == {2: (b"\xff", ("x",), "rules")}
 
-    def test_a_folder_that_is_given_another_place(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_folder_that_is_given_another_place(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT)
 
         apply(catalog, replace(INTO_WORK, raw=b"Old.Work", path=("Old", "Work"), rules="other rules"))
 
-        assert copies.mapped(1)[2] == (b"Old.Work", ("Old", "Work"), "other rules")
+        assert replicas.folders.mapped(1)[2] == (b"Old.Work", ("Old", "Work"), "other rules")
 
-    def test_targets_by_their_raw_names(self, catalog: Catalog, copies: Copies) -> None:
+    def test_targets_by_their_raw_names(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, replace(THERE, number=2, user="bob"), replace(TARGET, number=3, destination=2))
 
-        assert copies.targets(1) == {
-            b"INBOX": KnownTarget(1, b"INBOX", 77),
-            b"INBOX.Work.&AP8-": KnownTarget(2, b"INBOX.Work.&AP8-", 78),
+        assert replicas.folders.current(1) == {
+            b"INBOX": ReplicaFolder(1, b"INBOX", 77),
+            b"INBOX.Work.&AP8-": ReplicaFolder(2, b"INBOX.Work.&AP8-", 78),
         }
-        assert copies.targets(2) == {b"INBOX": KnownTarget(3, b"INBOX", 77)}
+        assert replicas.folders.current(2) == {b"INBOX": ReplicaFolder(3, b"INBOX", 77)}
 
-    def test_the_state_of_a_complete_pass(self, catalog: Catalog, copies: Copies) -> None:
+    def test_the_state_of_a_complete_pass(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, TargetStateFact(1, 9, 4, AT), TargetStateFact(2, 1, 0, AT))
         apply(catalog, TargetStateFact(1, 12, 5, LATER))
 
-        states = {raw: known.state for raw, known in copies.targets(1).items()}
-        assert states == {b"INBOX": TargetState(12, 5), b"INBOX.Work.&AP8-": TargetState(1, 0)}
+        states = {raw: known.state for raw, known in replicas.folders.current(1).items()}
+        assert states == {b"INBOX": ReplicaFolderState(12, 5), b"INBOX.Work.&AP8-": ReplicaFolderState(1, 0)}
 
-    def test_a_new_target_ends_the_one_before(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_new_target_ends_the_one_before(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1), stored(2), refused(2), TargetStateFact(1, 9, 4, AT))
 
         apply(catalog, TargetFact(3, 1, b"INBOX", 79, "uidvalidity", LATER))
 
-        assert copies.targets(1) == {
-            b"INBOX": KnownTarget(3, b"INBOX", 79),
-            b"INBOX.Work.&AP8-": KnownTarget(2, b"INBOX.Work.&AP8-", 78),
+        assert replicas.folders.current(1) == {
+            b"INBOX": ReplicaFolder(3, b"INBOX", 79),
+            b"INBOX.Work.&AP8-": ReplicaFolder(2, b"INBOX.Work.&AP8-", 78),
         }
-        assert keys(copies.pending(3, [1], after=(0, 0), limit=10)) == [(1, 1), (1, 2)]
-        assert (copies.claimed(3), copies.refused(1), copies.losses(1)) == ({}, [], [])
-        assert [tally.pending for tally in copies.tallies(1, None)] == [2, 0]
+        assert keys(replicas.pending.batch(3, [1], after=(0, 0), limit=10)) == [(1, 1), (1, 2)]
+        assert (replicas.messages.claimed(3), replicas.pending.refused(1), replicas.folders.losses(1)) == (
+            {},
+            [],
+            [],
+        )
+        assert [tally.pending for tally in replicas.folders.tallies(1, None)] == [2, 0]
 
     # What is to be sent
 
-    def test_pending_is_what_has_no_copy(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, *map(stored, (3, 1, 2, 9)), copied(2))
-
-        assert copies.pending(1, [1], after=(0, 0), limit=10) == [outgoing(1), outgoing(3), outgoing(9)]
-        assert copies.work(1, [1]) == (3, 101 + 103 + 109)
-
-    def test_for_a_target_that_is_not_known_yet_everything_is_pending(
-        self, catalog: Catalog, copies: Copies
-    ) -> None:
-        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(2))
-
-        assert copies.work(0, [1]) == (2, 203)
-        assert keys(copies.pending(0, [1], after=(0, 0), limit=10)) == [(1, 1), (1, 2)]
-
-    def test_pending_comes_in_parts(self, catalog: Catalog, copies: Copies) -> None:
+    def test_pending_comes_in_parts(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, range(1, 11)), *(stored(uid, epoch=2) for uid in (4, 5)), copied(3))
         found: list[MessageKey] = []
         sizes = []
         after = (0, 0)
-        while part := copies.pending(1, [2, 1], after=after, limit=4):
+        while part := replicas.pending.batch(1, [2, 1], after=after, limit=4):
             sizes.append(len(part))
             found += keys(part)
             after = part[-1].key
@@ -368,47 +367,17 @@ class CopiesContract:
         assert found == [(1, uid) for uid in range(1, 11) if uid != 3] + [(2, 4), (2, 5)]
         assert sizes == [4, 4, 3]
 
-    def test_pending_goes_on_behind_a_message_whatever_became_of_it(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, *map(stored, range(1, 7)))
-        apply(catalog, copied(2), VanishedFact(1, (3,), LATER))
-
-        assert keys(copies.pending(1, [1], after=(1, 2), limit=2)) == [(1, 4), (1, 5)]
-        assert keys(copies.pending(1, [1, 2], after=(1, 6), limit=2)) == []
-        assert keys(copies.pending(1, [1], after=(0, 99), limit=1)) == [(1, 1)]
-
-    def test_pending_is_of_the_folders_that_are_asked_for(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, stored(1), stored(2, epoch=2))
-
-        assert copies.pending(1, [2], after=(0, 0), limit=9) == [outgoing(2, 2, ".Work")]
-        assert keys(copies.pending(1, [1, 2], after=(0, 0), limit=9)) == [(1, 1), (2, 2)]
-        assert copies.pending(1, [], after=(0, 0), limit=9) == copies.pending(1, [3], after=(0, 0), limit=9) == []
-        assert (copies.work(1, [2]), copies.work(1, []), copies.work(1, [1, 2])) == ((1, 102), (0, 0), (2, 203))
-
-    def test_a_copy_in_another_target_is_none_here(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, stored(1), copied(1, target=2))
-
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1)]
-        assert keys(copies.pending(2, [1], after=(0, 0), limit=9)) == []
-
-    def test_what_is_not_present_is_not_pending(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), VanishedFact(1, (1,), LATER))
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 2)]
-
-        apply(catalog, SECOND_EPOCH, stored(7, epoch=3))
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(3, 7)]
-        assert copies.work(1, [1]) == (1, 107)
-
-    def test_what_vanished_is_pending_if_it_is_asked_for(self, catalog: Catalog, copies: Copies) -> None:
+    def test_what_vanished_is_pending_if_it_is_asked_for(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(3), VanishedFact(1, (1, 3), LATER))
 
-        assert copies.pending(1, [1], after=(0, 0), limit=9, vanished=True) == [
+        assert replicas.pending.batch(1, [1], after=(0, 0), limit=9, vanished=True) == [
             outgoing(1, present=False),
             outgoing(2),
         ]
-        assert copies.work(1, [1], vanished=True) == (2, 203)
+        assert replicas.pending.count(1, [1], vanished=True) == (2, 203)
 
     def test_what_vanished_is_pending_as_often_as_the_folder_held_it(
-        self, catalog: Catalog, copies: Copies
+        self, catalog: Catalog, replicas: Replicas
     ) -> None:
         """At the same time; one that was moved away and back is one message."""
         digest = stored(1).message.digest
@@ -419,7 +388,7 @@ class CopiesContract:
         apply(catalog, VanishedFact(1, (1, 2), LATER), run="R2")
 
         def pending() -> list[MessageKey]:
-            return keys(copies.pending(1, [1], after=(0, 0), limit=9, vanished=True))
+            return keys(replicas.pending.batch(1, [1], after=(0, 0), limit=9, vanished=True))
 
         assert pending() == [(1, 1), (1, 2)]
         apply(catalog, back, run="R2")
@@ -429,61 +398,44 @@ class CopiesContract:
         apply(catalog, replace(later, at="2026-11-26T07:00:00Z"), run="R4")
         assert pending() == [(1, 4)]
 
-    def test_within_one_second_messages_are_as_many_as_they_are(self, catalog: Catalog, copies: Copies) -> None:
+    def test_within_one_second_messages_are_as_many_as_they_are(self, catalog: Catalog, replicas: Replicas) -> None:
         """A clock tells no more than seconds."""
         twin, back = (altered(stored(uid), digest=stored(1).message.digest) for uid in (2, 3))
         apply(catalog, *ACCOUNT, stored(1), twin, run="R1")
         apply(catalog, VanishedFact(1, (1, 2), AT), run="R2")
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9, vanished=True)) == [(1, 1), (1, 2)]
+        assert keys(replicas.pending.batch(1, [1], after=(0, 0), limit=9, vanished=True)) == [(1, 1), (1, 2)]
 
         apply(catalog, back, run="R3")
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9, vanished=True)) == [(1, 3)]
+        assert keys(replicas.pending.batch(1, [1], after=(0, 0), limit=9, vanished=True)) == [(1, 3)]
 
-    def test_of_an_ended_epoch_is_pending_what_no_later_one_has(self, catalog: Catalog, copies: Copies) -> None:
+    def test_of_an_ended_epoch_is_pending_what_no_later_one_has(self, catalog: Catalog, replicas: Replicas) -> None:
         """Message 1 is there in the next epoch, 2 only in the one after, where it vanished; 3 and 4 nowhere."""
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4)), VanishedFact(1, (4,), AT))
         apply(catalog, SECOND_EPOCH, stored(1, epoch=3))
         apply(catalog, EpochFact(4, 1, 9, 1, "uidvalidity", LATER))
         apply(catalog, stored(1, epoch=4), stored(2, epoch=4), VanishedFact(4, (2,), LATER))
 
-        pending = copies.pending(1, [1], after=(0, 0), limit=9, vanished=True)
+        pending = replicas.pending.batch(1, [1], after=(0, 0), limit=9, vanished=True)
         assert keys(pending) == [(1, 3), (1, 4), (4, 1), (4, 2)]
         assert [each.present for each in pending] == [False, False, True, False]
-        assert copies.work(1, [1], vanished=True) == (4, 103 + 104 + 101 + 102)
+        assert replicas.pending.count(1, [1], vanished=True) == (4, 103 + 104 + 101 + 102)
 
-    def test_another_folder_represents_nothing(self, catalog: Catalog, copies: Copies) -> None:
+    def test_another_folder_represents_nothing(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), SECOND_EPOCH)
         apply(catalog, EpochFact(4, 2, 9, 1, "uidvalidity", LATER), stored(1, epoch=4))
 
-        assert keys(copies.pending(1, [1, 2], after=(0, 0), limit=9, vanished=True)) == [(1, 1), (4, 1)]
-
-    def test_equal_messages_are_pending_one_by_one(self, catalog: Catalog, copies: Copies) -> None:
-        twin = altered(stored(2), digest=stored(1).message.digest)
-        apply(catalog, *ACCOUNT, stored(1), twin, altered(twin, uid=3), copied(2))
-
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1), (1, 3)]
-
-    def test_a_refused_message_and_one_with_an_intent_are_pending(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), refused(1), IntentFact(1, 50, about([2]), AT))
-
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1), (1, 2)]
-
-    def test_pending_tells_what_little_is_known(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, altered(stored(1), internaldate=None, message_id=None, flags=NONE))
-
-        (found,) = copies.pending(1, [1], after=(0, 0), limit=9)
-        assert (found.message.internaldate, found.message.message_id, found.message.flags) == (None, None, NONE)
+        assert keys(replicas.pending.batch(1, [1, 2], after=(0, 0), limit=9, vanished=True)) == [(1, 1), (4, 1)]
 
     # Copies
 
-    def test_the_uids_of_copies_and_which_of_them_live(self, catalog: Catalog, copies: Copies) -> None:
+    def test_the_uids_of_copies_and_which_of_them_live(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(1), copied(2), copied(3, target=2))
         apply(catalog, RemovedFact(1, (1002, 4444), "user", LATER))
 
-        assert copies.claimed(1) == {1001: True, 1002: False}
-        assert copies.claimed(2) == {1003: True}
+        assert replicas.messages.claimed(1) == {1001: True, 1002: False}
+        assert replicas.messages.claimed(2) == {1003: True}
 
-    def test_copies_as_recorded_in_the_order_of_their_uids(self, catalog: Catalog, copies: Copies) -> None:
+    def test_copies_as_recorded_in_the_order_of_their_uids(self, catalog: Catalog, replicas: Replicas) -> None:
         odd: dict[str, Any] = {
             "source_flags": NONE,
             "flags": FLAGGED,
@@ -499,26 +451,30 @@ class CopiesContract:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4)), copied(1, 2000), copied(2, 9, **odd))
         apply(catalog, copied(3, 10, how="adopted", **altered), copied(4, target=2))
 
-        assert list(copies.copies(1)) == [copy(2, 9, **odd), copy(3, 10, how="adopted", **altered), copy(1, 2000)]
+        assert list(replicas.messages.all(1)) == [
+            copy(2, 9, **odd),
+            copy(3, 10, how="adopted", **altered),
+            copy(1, 2000),
+        ]
 
-    def test_copies_are_those_of_present_messages_that_live(self, catalog: Catalog, copies: Copies) -> None:
+    def test_copies_are_those_of_present_messages_that_live(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), *map(copied, (1, 2, 3)))
         apply(catalog, VanishedFact(1, (1,), LATER), RemovedFact(1, (1002,), "user", LATER))
-        assert list(copies.copies(1)) == [copy(3)]
+        assert list(replicas.messages.all(1)) == [copy(3)]
 
         apply(catalog, SECOND_EPOCH)
-        assert list(copies.copies(1)) == []
+        assert list(replicas.messages.all(1)) == []
 
-    def test_copies_that_were_brought_back_are_among_them(self, catalog: Catalog, copies: Copies) -> None:
+    def test_copies_that_were_brought_back_are_among_them(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), VanishedFact(1, (1, 2), AT))
         apply(catalog, copied(1, how="restored", dated=False), copied(2, how="restored"))
-        assert list(copies.copies(1)) == [copy(1, how="restored", dated=False), copy(2, how="restored")]
-        assert [loss.uids for loss in copies.losses(1)] == [(1,)]
+        assert list(replicas.messages.all(1)) == [copy(1, how="restored", dated=False), copy(2, how="restored")]
+        assert [loss.uids for loss in replicas.folders.losses(1)] == [(1,)]
 
         apply(catalog, SECOND_EPOCH, RemovedFact(1, (1002,), "user", LATER))
-        assert list(copies.copies(1)) == [copy(1, how="restored", dated=False)]
+        assert list(replicas.messages.all(1)) == [copy(1, how="restored", dated=False)]
 
-    def test_copies_of_another_size_that_were_not_compared(self, catalog: Catalog, copies: Copies) -> None:
+    def test_copies_of_another_size_that_were_not_compared(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, range(1, 11)))
         odd = {"size": 999}
         apply(catalog, copied(1), copied(2, size=102), copied(3, size=None))  # as it is, with CRLF, not told
@@ -527,45 +483,45 @@ class CopiesContract:
         apply(catalog, RemovedFact(1, (1007,), "user", LATER), VanishedFact(1, (8,), LATER))
 
         doubtful = [(copy(4, **odd), outgoing(4)), (copy(9, **odd), outgoing(9))]
-        assert copies.doubtful(1, after=0, limit=10) == doubtful
-        assert copies.doubtful(1, after=0, limit=1) == doubtful[:1]
-        assert copies.doubtful(1, after=1004, limit=10) == doubtful[1:]
+        assert replicas.changes.doubtful(1, after=0, limit=10) == doubtful
+        assert replicas.changes.doubtful(1, after=0, limit=1) == doubtful[:1]
+        assert replicas.changes.doubtful(1, after=1004, limit=10) == doubtful[1:]
 
-    def test_the_newest_copies(self, catalog: Catalog, copies: Copies) -> None:
+    def test_the_newest_copies(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, range(1, 7)), *map(copied, range(1, 6)), copied(6, target=2))
         apply(catalog, RemovedFact(1, (1005,), "user", LATER), VanishedFact(1, (4,), LATER))
 
-        assert copies.newest(1, 2) == [copy(4), copy(3)]
-        assert copies.newest(2, 2) == [copy(6)]
+        assert replicas.messages.newest(1, 2) == [copy(4), copy(3)]
+        assert replicas.messages.newest(2, 2) == [copy(6)]
 
-    def test_facts_may_be_applied_while_copies_are_read(self, catalog: Catalog, copies: Copies) -> None:
+    def test_facts_may_be_applied_while_copies_are_read(self, catalog: Catalog, replicas: Replicas) -> None:
         uids = range(1, 6001)
         apply(catalog, *ACCOUNT, *map(stored, uids), *map(copied, uids))
-        reading = copies.copies(1)
+        reading = replicas.messages.all(1)
 
         read = [next(reading)]
         apply(catalog, RemovedFact(1, tuple(1000 + uid for uid in uids), "user", LATER))
-        assert True not in copies.claimed(1).values()
+        assert True not in replicas.messages.claimed(1).values()
         read.extend(reading)
 
         assert [each.uid for each in read] == [1000 + uid for uid in uids]
 
-    def test_a_copy_known_already_is_known_anew(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_copy_known_already_is_known_anew(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1))
 
         apply(catalog, copied(1, how="found", flags=NONE, likeness="line-ends", at=LATER))
 
-        assert list(copies.copies(1)) == [copy(1, how="found", flags=NONE, likeness="line-ends")]
+        assert list(replicas.messages.all(1)) == [copy(1, how="found", flags=NONE, likeness="line-ends")]
 
-    def test_a_message_has_one_copy_in_a_target(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_message_has_one_copy_in_a_target(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1, 7), copied(1, target=2))
 
         apply(catalog, copied(1, 8))
 
-        assert copies.claimed(1) == {8: True}
-        assert copies.claimed(2) == {1001: True}
+        assert replicas.messages.claimed(1) == {8: True}
+        assert replicas.messages.claimed(2) == {1001: True}
 
-    def test_facts_about_copies_take_effect_in_their_order(self, catalog: Catalog, copies: Copies) -> None:
+    def test_facts_about_copies_take_effect_in_their_order(self, catalog: Catalog, replicas: Replicas) -> None:
         """Also those about one message or one copy that stand next to each other."""
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)))
 
@@ -577,14 +533,14 @@ class CopiesContract:
             *(MarkedFact(1, (8,), False, AT), refused(3), copied(3, 9)),
         )
 
-        assert list(copies.copies(1)) == [
+        assert list(replicas.messages.all(1)) == [
             copy(2, 7, source_flags=NONE, flags=FLAGGED, marked=True),
             copy(1, 8),
             copy(3, 9),
         ]
-        assert copies.refused(1) == []
+        assert replicas.pending.refused(1) == []
 
-    def test_a_copy_that_is_handed_on(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_copy_that_is_handed_on(self, catalog: Catalog, replicas: Replicas) -> None:
         """The message came back under another UID; whether the copy's user removed it stays."""
         again = {uid: altered(stored(10 + uid), digest=stored(uid).message.digest) for uid in (1, 2)}
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2), RemovedFact(1, (1002,), "user", AT))
@@ -592,150 +548,105 @@ class CopiesContract:
 
         apply(catalog, *(copied(10 + uid, 1000 + uid, how="again", size=200 + uid) for uid in (1, 2)))
 
-        assert copies.claimed(1) == {1001: True, 1002: False}
+        assert replicas.messages.claimed(1) == {1001: True, 1002: False}
         brought = copy(11, 1001, how="again", size=201)
-        assert list(copies.copies(1)) == [altered(brought, digest=stored(1).message.digest)]
-        assert copies.left_over(1, [stored(1).message.digest, stored(2).message.digest]) == []
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == []
-        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 1, 0)
+        assert list(replicas.messages.all(1)) == [altered(brought, digest=stored(1).message.digest)]
+        assert replicas.messages.left_over(1, [stored(1).message.digest, stored(2).message.digest]) == []
+        assert keys(replicas.pending.batch(1, [1], after=(0, 0), limit=9)) == []
+        assert replicas.folders.tallies(1, None)[0] == ReplicaTally("INBOX", "INBOX", 0, 1, 0, 1, 0)
 
-    def test_copies_left_over_by_messages_that_are_gone(self, catalog: Catalog, copies: Copies) -> None:
+    def test_copies_left_over_by_messages_that_are_gone(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4, 5)), copied(1, 30), copied(2, 20), copied(3, 10))
         apply(catalog, copied(4, how="restored"), copied(5, target=2), VanishedFact(1, (1, 2, 4, 5), LATER))
         apply(catalog, RemovedFact(1, (30,), "user", LATER))
         digests = [stored(uid).message.digest for uid in range(1, 8)]
 
-        assert copies.left_over(1, digests) == [
+        assert replicas.messages.left_over(1, digests) == [
             copy(2, 20),
             copy(1, 30, removed=True),
             copy(4, how="restored"),
         ]
-        assert copies.left_over(1, [stored(1).message.digest]) == [copy(1, 30, removed=True)]
-        assert copies.left_over(1, []) == []
+        assert replicas.messages.left_over(1, [stored(1).message.digest]) == [copy(1, 30, removed=True)]
+        assert replicas.messages.left_over(1, []) == []
 
-    def test_copies_left_over_by_an_ended_epoch(self, catalog: Catalog, copies: Copies) -> None:
+    def test_copies_left_over_by_an_ended_epoch(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2), SECOND_EPOCH, stored(1, epoch=3))
 
-        assert copies.left_over(1, [stored(1).message.digest]) == [copy(1)]
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(3, 1)]
+        assert replicas.messages.left_over(1, [stored(1).message.digest]) == [copy(1)]
+        assert keys(replicas.pending.batch(1, [1], after=(0, 0), limit=9)) == [(3, 1)]
 
-    def test_copies_left_over_of_very_many(self, catalog: Catalog, copies: Copies) -> None:
+    def test_copies_left_over_of_very_many(self, catalog: Catalog, replicas: Replicas) -> None:
         uids = range(1, 2001)
         apply(catalog, *ACCOUNT, *map(stored, uids), *map(copied, uids), VanishedFact(1, tuple(uids), LATER))
 
-        found = copies.left_over(1, {stored(uid).message.digest for uid in range(1, 3001)})
+        found = replicas.messages.left_over(1, {stored(uid).message.digest for uid in range(1, 3001)})
 
         assert sorted(each.uid for each in found) == [1000 + uid for uid in uids]
 
-    def test_copies_of_equal_octets_whatever_became_of_them(self, catalog: Catalog, copies: Copies) -> None:
+    def test_copies_of_equal_octets_whatever_became_of_them(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(1), copied(2, 20), copied(3, target=2))
         apply(catalog, VanishedFact(1, (1,), LATER), RemovedFact(1, (20,), "user", LATER))
         digests = [stored(uid).message.digest for uid in range(1, 5)]
 
-        assert copies.equal(1, digests) == [copy(2, 20, removed=True), copy(1)]
-        assert copies.equal(1, [stored(3).message.digest]) == []
-        assert copies.equal(2, [stored(3).message.digest]) == [copy(3)]
-        assert copies.equal(1, []) == []
+        assert replicas.messages.equal(1, digests) == [copy(2, 20, removed=True), copy(1)]
+        assert replicas.messages.equal(1, [stored(3).message.digest]) == []
+        assert replicas.messages.equal(2, [stored(3).message.digest]) == [copy(3)]
+        assert replicas.messages.equal(1, []) == []
 
-    def test_messages_that_lack_a_copy(self, catalog: Catalog, copies: Copies) -> None:
+    def test_messages_that_lack_a_copy(self, catalog: Catalog, replicas: Replicas) -> None:
         """Present or not; what its user removed lacks none, also after the folder got other UIDs there."""
         apply(catalog, *ACCOUNT, *map(stored, range(1, 7)), *map(copied, range(1, 4)), stored(1, epoch=2))
         apply(catalog, VanishedFact(1, (1, 4, 5), LATER), RemovedFact(1, (1002,), "user", LATER))
         messages = [*((1, uid) for uid in range(1, 10)), (2, 1)]
 
-        assert copies.lacking(1, messages) == {(1, 4), (1, 5), (1, 6), (2, 1)}
-        assert copies.lacking(1, [(1, 3), (1, 4)]) == {(1, 4)}
-        assert copies.lacking(1, []) == set()
-        assert copies.lacking(0, messages) == {*((1, uid) for uid in range(1, 7)), (2, 1)}
+        assert replicas.messages.missing(1, messages) == {(1, 4), (1, 5), (1, 6), (2, 1)}
+        assert replicas.messages.missing(1, [(1, 3), (1, 4)]) == {(1, 4)}
+        assert replicas.messages.missing(1, []) == set()
+        assert replicas.messages.missing(0, messages) == {*((1, uid) for uid in range(1, 7)), (2, 1)}
 
         apply(catalog, TargetFact(3, 1, b"INBOX", 99, "uidvalidity", LATER))
-        assert copies.lacking(3, messages) == {*((1, uid) for uid in (1, 3, 4, 5, 6)), (2, 1)}
+        assert replicas.messages.missing(3, messages) == {*((1, uid) for uid in (1, 3, 4, 5, 6)), (2, 1)}
 
     # What the destination's user or a policy took away
 
-    def test_what_its_user_removed_is_remembered(self, catalog: Catalog, copies: Copies) -> None:
+    def test_what_its_user_removed_is_remembered(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1), RemovedFact(1, (1001,), "user", LATER))
 
-        assert copies.claimed(1) == {1001: False}
-        assert copies.pending(1, [1], after=(0, 0), limit=9) == []
-        assert copies.work(1, [1]) == (0, 0)
+        assert replicas.messages.claimed(1) == {1001: False}
+        assert replicas.pending.batch(1, [1], after=(0, 0), limit=9) == []
+        assert replicas.pending.count(1, [1]) == (0, 0)
 
     def test_what_its_user_removed_is_remembered_when_the_folder_gets_other_uids(
-        self, catalog: Catalog, copies: Copies
+        self, catalog: Catalog, replicas: Replicas
     ) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2), RemovedFact(1, (1001,), "user", AT))
 
         apply(catalog, TargetFact(3, 1, b"INBOX", 79, "uidvalidity", LATER))
 
-        assert keys(copies.pending(3, [1], after=(0, 0), limit=9)) == [(1, 2)]
-        assert copies.work(3, [1]) == (1, 102)
-        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 0, 0, 1, 1)
-        assert keys(copies.pending(2, [1], after=(0, 0), limit=9)) == [(1, 1), (1, 2)]
+        assert keys(replicas.pending.batch(3, [1], after=(0, 0), limit=9)) == [(1, 2)]
+        assert replicas.pending.count(3, [1]) == (1, 102)
+        assert replicas.folders.tallies(1, None)[0] == ReplicaTally("INBOX", "INBOX", 0, 0, 0, 1, 1)
+        assert keys(replicas.pending.batch(2, [1], after=(0, 0), limit=9)) == [(1, 1), (1, 2)]
 
-    def test_what_we_marked_and_somebody_removed_is_forgotten(self, catalog: Catalog, copies: Copies) -> None:
+    def test_what_we_marked_and_somebody_removed_is_forgotten(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2), VanishedFact(1, (1,), AT))
         apply(catalog, MarkedFact(1, (1001,), True, AT), RemovedFact(1, (1001, 1002), "user", LATER))
-        assert copies.claimed(1) == {1002: False}
+        assert replicas.messages.claimed(1) == {1002: False}
 
         apply(catalog, stored(1))
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1)]
+        assert keys(replicas.pending.batch(1, [1], after=(0, 0), limit=9)) == [(1, 1)]
 
-    def test_what_a_policy_removed_is_forgotten(self, catalog: Catalog, copies: Copies) -> None:
+    def test_what_a_policy_removed_is_forgotten(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1), VanishedFact(1, (1,), AT))
         apply(catalog, RemovedFact(1, (1001,), "policy", LATER))
-        assert copies.claimed(1) == {}
+        assert replicas.messages.claimed(1) == {}
 
         apply(catalog, stored(1))
-        assert keys(copies.pending(1, [1], after=(0, 0), limit=9)) == [(1, 1)]
-
-    # Intents
-
-    def test_intents_in_the_order_of_their_messages(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), stored(1, epoch=2))
-        apply(catalog, IntentFact(1, 50, about([3, 1]), AT), IntentFact(1, 60, about([1], 2), LATER))
-        apply(catalog, IntentFact(2, 70, about([2]), AT))
-
-        assert copies.intents(1) == [
-            Intent(outgoing(1), 50, AT),
-            Intent(outgoing(3), 50, AT),
-            Intent(outgoing(1, 2, ".Work"), 60, LATER),
-        ]
-        assert copies.intents(2) == [Intent(outgoing(2), 70, AT)]
-
-    def test_an_intent_that_was_not_settled_keeps_the_lowest_uidnext(
-        self, catalog: Catalog, copies: Copies
-    ) -> None:
-        apply(catalog, *ACCOUNT, stored(1), IntentFact(1, 50, about([1]), AT))
-
-        for uidnext in (70, 40, 60):
-            apply(catalog, IntentFact(1, uidnext, about([1]), LATER))
-
-        assert copies.intents(1) == [Intent(outgoing(1), 40, LATER)]
-
-    def test_a_copy_a_refusal_or_nothing_ends_an_intent(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, *map(stored, range(1, 6)), IntentFact(1, 50, about(range(1, 6)), AT))
-        apply(catalog, IntentFact(2, 50, about(range(1, 6)), AT))
-
-        apply(catalog, copied(1), refused(2), UnsentFact(1, about([3, 99]), AT))
-
-        assert [each.outgoing.key for each in copies.intents(1)] == list(about([4, 5]))
-        assert [each.outgoing.key for each in copies.intents(2)] == list(about(range(1, 6)))
-
-    def test_an_intent_that_ended_begins_anew(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, stored(1), IntentFact(1, 50, about([1]), AT), UnsentFact(1, about([1]), AT))
-
-        apply(catalog, IntentFact(1, 70, about([1]), LATER))
-
-        assert copies.intents(1) == [Intent(outgoing(1), 70, LATER)]
-
-    def test_an_intent_of_what_vanished_meanwhile(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, stored(1), IntentFact(1, 50, about([1]), AT), VanishedFact(1, (1,), LATER))
-
-        assert copies.intents(1) == [Intent(outgoing(1, present=False), 50, AT)]
+        assert keys(replicas.pending.batch(1, [1], after=(0, 0), limit=9)) == [(1, 1)]
 
     # Twins
 
-    def test_what_was_taken_for_unsent_and_has_a_copy_now(self, catalog: Catalog, copies: Copies) -> None:
+    def test_what_was_taken_for_unsent_and_has_a_copy_now(self, catalog: Catalog, replicas: Replicas) -> None:
         """Each time that it was sent and not to be seen counts, and the lowest UID."""
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(1), copied(3))
 
@@ -743,16 +654,16 @@ class CopiesContract:
             apply(catalog, UnsentFact(1, about([1, 2, 3]), AT, tuple((*key, uidnext) for key in about([1, 2]))))
 
         known = Attempt(outgoing(1), 40, 3, frozenset({101, 201}), True, SEEN, AT, False)
-        assert copies.attempts(1) == [known]
-        assert copies.attempts(2) == []
+        assert replicas.changes.attempts(1) == [known]
+        assert replicas.changes.attempts(2) == []
 
         apply(catalog, UnsentFact(1, about([1]), LATER, tuple((*key, 90) for key in about([1])), silent=True))
-        assert copies.attempts(1) == [replace(known, times=4, at=LATER, silent=True)]
+        assert replicas.changes.attempts(1) == [replace(known, times=4, at=LATER, silent=True)]
 
         apply(catalog, SettledFact(1, about([1, 3]), LATER))
-        assert copies.attempts(1) == []
+        assert replicas.changes.attempts(1) == []
 
-    def test_twins_are_listed_until_they_are_gone(self, catalog: Catalog, copies: Copies) -> None:
+    def test_twins_are_listed_until_they_are_gone(self, catalog: Catalog, replicas: Replicas) -> None:
         """Whoever removed them; one that became another message's copy is none any more."""
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), *map(copied, (1, 2)))
         late = [TwinFact(1, 90 + n, 1, uid, SEEN, n % 2 == 0, AT) for n, uid in enumerate((1, 1, 2, 2))]
@@ -761,66 +672,68 @@ class CopiesContract:
 
         first, second = LateTwin(90, (1, 1), 1001, SEEN, True), LateTwin(91, (1, 1), 1001, SEEN, False)
         third, last = LateTwin(92, (1, 2), None, SEEN, True), LateTwin(93, (1, 2), None, SEEN, False)
-        assert copies.twins(1) == [first, second, third, last]
-        assert copies.losses(1) == [Loss("INBOX", "twin", "90:93", (1, 1, 2, 2))]
+        assert replicas.changes.twins(1) == [first, second, third, last]
+        assert replicas.folders.losses(1) == [Loss("INBOX", "twin", "90:93", (1, 1, 2, 2))]
 
         apply(catalog, RemovedFact(1, (90,), "user", AT), RemovedFact(1, (91,), "policy", AT), copied(3, 92))
 
-        assert copies.twins(1) == [last]
-        assert copies.losses(1) == []  # it is the last of its message
+        assert replicas.changes.twins(1) == [last]
+        assert replicas.folders.losses(1) == []  # it is the last of its message
 
     # Flags
 
-    def test_copies_whose_messages_have_other_flags_now(self, catalog: Catalog, copies: Copies) -> None:
+    def test_copies_whose_messages_have_other_flags_now(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4)), *map(copied, (1, 2, 3, 4)))
-        assert copies.reflagged(1) == []
+        assert replicas.changes.reflagged(1) == []
 
         apply(catalog, *(FlagsFact(1, uid, FLAGGED, LATER) for uid in (3, 2, 4)), VanishedFact(1, (4,), LATER))
-        assert copies.reflagged(1) == [flagged(copy(2), FLAGGED), flagged(copy(3), FLAGGED)]
-        assert copies.reflagged(1, limit=1) == [flagged(copy(2), FLAGGED)]
-        assert copies.reflagged(1, after=1002, limit=1) == [flagged(copy(3), FLAGGED)]
+        assert replicas.changes.reflagged(1) == [flagged(copy(2), FLAGGED), flagged(copy(3), FLAGGED)]
+        assert replicas.changes.reflagged(1, limit=1) == [flagged(copy(2), FLAGGED)]
+        assert replicas.changes.reflagged(1, after=1002, limit=1) == [flagged(copy(3), FLAGGED)]
 
         apply(catalog, RemovedFact(1, (1002,), "user", LATER))
-        assert copies.reflagged(1) == [flagged(copy(3), FLAGGED)]
+        assert replicas.changes.reflagged(1) == [flagged(copy(3), FLAGGED)]
 
     def test_what_the_destination_says_of_flags_is_no_change_of_the_message(
-        self, catalog: Catalog, copies: Copies
+        self, catalog: Catalog, replicas: Replicas
     ) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1, flags=FLAGGED, lost=SEEN))
 
-        assert copies.reflagged(1) == []
+        assert replicas.changes.reflagged(1) == []
 
-    def test_an_adopted_copy_has_none_of_the_flags_yet(self, catalog: Catalog, copies: Copies) -> None:
+    def test_an_adopted_copy_has_none_of_the_flags_yet(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), altered(stored(2), flags=NONE))
         apply(catalog, *(copied(uid, how="adopted", source_flags=NONE) for uid in (1, 2)))
 
-        assert copies.reflagged(1) == [copy(1, how="adopted", source_flags=NONE)]
+        assert replicas.changes.reflagged(1) == [copy(1, how="adopted", source_flags=NONE)]
 
-    def test_flags_that_were_replayed(self, catalog: Catalog, copies: Copies) -> None:
+    def test_flags_that_were_replayed(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), FlagsFact(1, 1, FLAGGED, LATER))
 
         apply(catalog, ReflaggedFact(1, 1001, FLAGGED, NONE, FLAGGED, LATER))
 
-        assert copies.reflagged(1) == []
-        assert list(copies.copies(1)) == [
+        assert replicas.changes.reflagged(1) == []
+        assert list(replicas.messages.all(1)) == [
             flagged(copy(1, source_flags=FLAGGED, flags=NONE, lost=FLAGGED), FLAGGED),
             copy(2),
         ]
 
-    def test_a_marked_copy_whose_message_is_back(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_marked_copy_whose_message_is_back(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), VanishedFact(1, (1, 2), AT))
         apply(catalog, MarkedFact(1, (1001, 1002), True, AT))
-        assert copies.reflagged(1) == []
+        assert replicas.changes.reflagged(1) == []
 
         apply(catalog, stored(1))
-        assert copies.reflagged(1) == [copy(1, marked=True)]
+        assert replicas.changes.reflagged(1) == [copy(1, marked=True)]
 
         apply(catalog, MarkedFact(1, (1001,), False, LATER))
-        assert copies.reflagged(1) == []
+        assert replicas.changes.reflagged(1) == []
 
     # Deletions
 
-    def test_a_copy_is_withdrawn_after_two_complete_archive_steps(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_copy_is_withdrawn_after_two_complete_archive_steps(
+        self, catalog: Catalog, replicas: Replicas
+    ) -> None:
         ledger = catalog.ledger
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)))
         ledger.complete_step("R1", "archive", "{}", "2026-11-23T06:00:00Z")
@@ -835,33 +748,33 @@ class CopiesContract:
             ("R3", "archive", "2026-11-25T07:02:00Z"),
         ):
             ledger.complete_step(run, step, "{}", at)
-            seen.append([each.key for each in copies.vanished(1)])
+            seen.append([each.key for each in replicas.changes.deletable(1)])
 
         assert seen == [[], [], [], [], [], [(1, 1)]]
-        assert copies.vanished(1) == [copy(1)]
+        assert replicas.changes.deletable(1) == [copy(1)]
 
-    def test_a_copy_is_known_to_be_without_its_message_at_once(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_copy_is_known_to_be_without_its_message_at_once(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2, how="adopted"))
         apply(catalog, VanishedFact(1, (1, 2), LATER))
 
-        assert (copies.vanished(1), copies.vanished(1, twice=False)) == ([], [copy(1)])
+        assert (replicas.changes.deletable(1), replicas.pending.vanished(1)) == ([], [copy(1)])
 
-    def test_a_message_that_came_back_begins_anew(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_message_that_came_back_begins_anew(self, catalog: Catalog, replicas: Replicas) -> None:
         ledger = catalog.ledger
         apply(catalog, *ACCOUNT, stored(1), copied(1), VanishedFact(1, (1,), AT))
         ledger.complete_step("R1", "archive", "{}", AT)
         ledger.complete_step("R2", "archive", "{}", LATER)
-        assert [each.key for each in copies.vanished(1)] == [(1, 1)]
+        assert [each.key for each in replicas.changes.deletable(1)] == [(1, 1)]
 
         apply(catalog, stored(1))
-        assert copies.vanished(1) == []
+        assert replicas.changes.deletable(1) == []
 
         apply(catalog, VanishedFact(1, (1,), LATER))
-        assert copies.vanished(1) == []
+        assert replicas.changes.deletable(1) == []
         ledger.complete_step("R3", "archive", "{}", LATER)
-        assert [each.key for each in copies.vanished(1)] == [(1, 1)]
+        assert [each.key for each in replicas.changes.deletable(1)] == [(1, 1)]
 
-    def test_only_what_we_appended_is_withdrawn(self, catalog: Catalog, copies: Copies) -> None:
+    def test_only_what_we_appended_is_withdrawn(self, catalog: Catalog, replicas: Replicas) -> None:
         ways = ("appended", "found", "adopted", "again", "restored")
         uids = range(1, 1 + len(ways))
         apply(catalog, *ACCOUNT, *map(stored, range(1, 8)))
@@ -870,39 +783,39 @@ class CopiesContract:
         for run in ("R1", "R2"):
             catalog.ledger.complete_step(run, "archive", "{}", LATER)
 
-        assert copies.vanished(1) == [copy(1), copy(2, how="found"), copy(4, how="again")]
-        assert copies.vanished(2) == []
+        assert replicas.changes.deletable(1) == [copy(1), copy(2, how="found"), copy(4, how="again")]
+        assert replicas.changes.deletable(2) == []
 
     def test_a_copy_stays_while_it_is_all_that_is_there_of_a_message(
-        self, catalog: Catalog, copies: Copies
+        self, catalog: Catalog, replicas: Replicas
     ) -> None:
         """A message moved to another folder, and was not taken there yet."""
         moved = altered(stored(8, epoch=2), digest=stored(1).message.digest)
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), moved, VanishedFact(1, (1, 2), AT))
         for run in ("R1", "R2"):
             catalog.ledger.complete_step(run, "archive", "{}", LATER)
-        assert [each.uid for each in copies.vanished(1)] == [1002]
-        assert [each.uid for each in copies.vanished(1, twice=False)] == [1001, 1002]
+        assert [each.uid for each in replicas.changes.deletable(1)] == [1002]
+        assert [each.uid for each in replicas.pending.vanished(1)] == [1001, 1002]
 
         apply(catalog, copied(8, epoch=2, target=2))
-        assert [each.uid for each in copies.vanished(1)] == [1001, 1002]
+        assert [each.uid for each in replicas.changes.deletable(1)] == [1001, 1002]
         apply(catalog, RemovedFact(2, (1008,), "policy", LATER))
-        assert [each.uid for each in copies.vanished(1)] == [1002]
+        assert [each.uid for each in replicas.changes.deletable(1)] == [1002]
         apply(catalog, VanishedFact(2, (8,), LATER))
-        assert [each.uid for each in copies.vanished(1)] == [1001, 1002]
+        assert [each.uid for each in replicas.changes.deletable(1)] == [1001, 1002]
 
-    def test_nothing_of_an_ended_epoch_is_withdrawn(self, catalog: Catalog, copies: Copies) -> None:
+    def test_nothing_of_an_ended_epoch_is_withdrawn(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(
             catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), VanishedFact(1, (1,), AT), SECOND_EPOCH
         )
         for run in ("R1", "R2"):
             catalog.ledger.complete_step(run, "archive", "{}", LATER)
 
-        assert copies.vanished(1) == []
+        assert replicas.changes.deletable(1) == []
 
     @pytest.mark.parametrize("lost", [{"listed": False}, {"attributes": frozenset({"\\noselect"})}])
     def test_a_copy_of_a_folder_that_is_gone_is_withdrawn_after_two_complete_archive_steps(
-        self, catalog: Catalog, copies: Copies, lost: dict[str, Any]
+        self, catalog: Catalog, replicas: Replicas, lost: dict[str, Any]
     ) -> None:
         apply(catalog, *ACCOUNT, *(stored(uid, epoch=2) for uid in range(1, 5)))
         ways = ("appended", "adopted", "restored", "again")
@@ -914,28 +827,28 @@ class CopiesContract:
         seen = []
         for run in ("R1", "R2"):
             catalog.ledger.complete_step(run, "archive", "{}", LATER)
-            seen.append([each.key for each in copies.vanished(2, gone=[2])])
+            seen.append([each.key for each in replicas.changes.deletable(2, gone=[2])])
 
         assert seen == [[], [(2, 1), (2, 4)]]
-        assert (copies.vanished(2), copies.vanished(2, gone=[1])) == ([], [])
-        assert (copies.stranded(1), copies.stranded(2)) == ({2: 2}, {})
-        assert [each.key for each in copies.left_over(2, [digest_of("message 1")])] == [(2, 1)]
+        assert (replicas.changes.deletable(2), replicas.changes.deletable(2, gone=[1])) == ([], [])
+        assert (replicas.folders.stranded(1), replicas.folders.stranded(2)) == ({2: 2}, {})
+        assert [each.key for each in replicas.messages.left_over(2, [digest_of("message 1")])] == [(2, 1)]
 
         apply(catalog, WORK)
-        assert (copies.vanished(2, twice=False, gone=[2]), copies.stranded(1)) == ([], {})
-        assert copies.left_over(2, [digest_of("message 1")]) == []
+        assert (replicas.pending.vanished(2, gone=[2]), replicas.folders.stranded(1)) == ([], {})
+        assert replicas.messages.left_over(2, [digest_of("message 1")]) == []
 
-    def test_a_mark_on_a_copy_of_a_folder_that_is_gone_is_meant(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_mark_on_a_copy_of_a_folder_that_is_gone_is_meant(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1, epoch=2), copied(1, epoch=2, target=2), replace(WORK, listed=False))
         apply(catalog, MarkedFact(2, (1001,), True, LATER))
-        assert copies.reflagged(2) == []
+        assert replicas.changes.reflagged(2) == []
 
         apply(catalog, WORK)
-        assert [each.uid for each in copies.reflagged(2)] == [1001]
+        assert [each.uid for each in replicas.changes.reflagged(2)] == [1001]
 
     # Renamed folders
 
-    def test_a_target_gets_another_name(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_target_gets_another_name(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(
             catalog,
             *ACCOUNT,
@@ -944,16 +857,16 @@ class CopiesContract:
             RenamingFact(2, b"INBOX.New", LATER),
         )
         raw = OF_WORK_THERE.raw
-        assert copies.targets(1)[raw] == KnownTarget(2, raw, 78, renaming=b"INBOX.New")
+        assert replicas.folders.current(1)[raw] == ReplicaFolder(2, raw, 78, renaming=b"INBOX.New")
 
         apply(catalog, replace(TARGET, number=3, raw=b"INBOX.New"), RenamedFact(2, b"INBOX.New", LATER))
-        assert copies.targets(1) == {
-            b"INBOX": KnownTarget(1, b"INBOX", 77),
-            b"INBOX.New": KnownTarget(2, b"INBOX.New", 78),
+        assert replicas.folders.current(1) == {
+            b"INBOX": ReplicaFolder(1, b"INBOX", 77),
+            b"INBOX.New": ReplicaFolder(2, b"INBOX.New", 78),
         }
-        assert copies.claimed(2) == {1001: True}
+        assert replicas.messages.claimed(2) == {1001: True}
 
-    def test_where_the_mail_of_a_folder_that_is_gone_is_now(self, catalog: Catalog, copies: Copies) -> None:
+    def test_where_the_mail_of_a_folder_that_is_gone_is_now(self, catalog: Catalog, replicas: Replicas) -> None:
         other = replace(WORK, number=3, raw=b"Other", path=("Other",), directory=".Other")
         apply(catalog, *ACCOUNT, *(stored(uid, epoch=2) for uid in range(1, 5)), VanishedFact(2, (4,), AT))
         apply(catalog, *(copied(uid, epoch=2, target=2) for uid in range(1, 5)))
@@ -961,19 +874,19 @@ class CopiesContract:
         apply(
             catalog, *(altered(stored(uid, epoch=3), digest=digest_of(f"message {uid - 10}")) for uid in (11, 12))
         )
-        assert copies.moved(1) == []
+        assert replicas.folders.moved(1) == []
 
         apply(catalog, replace(WORK, listed=False))
-        (found,) = copies.moved(1)
+        (found,) = replicas.folders.moved(1)
         assert found == Moved(2, 3, equal=2, left=3, held=2, complete=False)
         assert (found.is_same, replace(found, equal=1, held=3).is_same) == (True, False)
-        assert copies.moved(2) == []
+        assert replicas.folders.moved(2) == []
 
         apply(catalog, RemovedFact(2, (1001, 1002), "user", LATER))
-        assert copies.moved(1) == []
+        assert replicas.folders.moved(1) == []
 
     def test_a_target_with_mail_of_a_folder_that_is_there_is_moved_to_its_place_alone(
-        self, catalog: Catalog, copies: Copies
+        self, catalog: Catalog, replicas: Replicas
     ) -> None:
         """As where a run was cut after it followed a rename that was undone before the next one."""
         other = replace(WORK, number=3, raw=b"Other", path=("Other",), directory=".Other")
@@ -982,97 +895,38 @@ class CopiesContract:
         )
         apply(catalog, *(altered(stored(uid + 10, epoch=3), digest=stored(uid).message.digest) for uid in (1, 2)))
         apply(catalog, *(copied(uid, epoch=2, target=2) for uid in (1, 2)))
-        assert copies.moved(1) == []
+        assert replicas.folders.moved(1) == []
 
         apply(catalog, RenamedFact(2, b"INBOX.New", LATER))
         expected = Moved(2, 2, equal=2, left=2, held=2, complete=False)
-        assert copies.moved(1) == [expected]
+        assert replicas.folders.moved(1) == [expected]
         apply(catalog, copied(11, 1002, epoch=3, target=2), replace(other, listed=False))  # one was handed on
-        assert copies.moved(1) == [expected]
+        assert replicas.folders.moved(1) == [expected]
 
         apply(catalog, stored(1), copied(1, 1009, target=2))
-        assert copies.moved(1) == []
+        assert replicas.folders.moved(1) == []
 
     # Refusals
 
-    def test_a_refused_message(self, catalog: Catalog, copies: Copies) -> None:
-        apply(
-            catalog, *ACCOUNT, *map(stored, (1, 2)), stored(3, epoch=2), refused(3, epoch=2, target=2), refused(2)
-        )
-        bare: dict[str, Any] = {"server_reply": None, "date": None, "subject": None}
-        apply(catalog, refused(1, **bare, refusal="unknown"))
-
-        common = ("it is too big", "NO [TOOBIG]", "Wed, 1 Jan 2020", "hello", 1, False)
-        assert copies.refused(1) == [
-            Refused("INBOX", 1, (1, 1), "unknown", "it is too big", None, None, None, 1, False),
-            Refused("INBOX", 1, (1, 2), "too-big", *common),
-            Refused("Work/ÿ", 2, (2, 3), "too-big", *common),
-        ]
-        assert copies.refused(2) == []
-
-    def test_tries_are_counted_once_for_each_run(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, stored(1), refused(1), refused(1), run="R1")
-        apply(catalog, refused(1), run="R1")
-        assert [each.tries for each in copies.refused(1)] == [1]
-
-        apply(catalog, refused(1, refusal="nul", reason="a NUL", server_reply="BAD", subject="other"), run="R2")
-
-        assert copies.refused(1) == [
-            Refused("INBOX", 1, (1, 1), "nul", "a NUL", "BAD", "Wed, 1 Jan 2020", "other", 2, False)
-        ]
-
-    def test_an_accepted_loss_is_no_try_and_stays_accepted(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, stored(1), refused(1), run="R1")
-        apply(catalog, refused(1, accepted=True), run="R2")
-        apply(catalog, refused(1), run="R3")
-
-        assert [(each.tries, each.accepted) for each in copies.refused(1)] == [(2, True)]
-
-    def test_a_loss_may_be_accepted_at_once(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, stored(1), refused(1, accepted=True))
-
-        assert [(each.tries, each.accepted) for each in copies.refused(1)] == [(0, True)]
-
-    def test_each_target_refuses_by_itself(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, stored(1), refused(1), refused(1, target=2, refusal="nul"))
-
-        apply(catalog, copied(1, target=2))
-
-        assert [(each.target, each.refusal) for each in copies.refused(1)] == [(1, "too-big")]
-
-    def test_a_copy_ends_a_refusal(self, catalog: Catalog, copies: Copies) -> None:
-        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), refused(1), refused(2))
-
-        apply(catalog, copied(1))
-
-        assert [each.key for each in copies.refused(1)] == [(1, 2)]
-
-    def test_what_is_gone_from_the_source_is_no_refusal(self, catalog: Catalog, copies: Copies) -> None:
+    def test_what_is_gone_from_the_source_is_no_refusal(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), refused(1), refused(2), VanishedFact(1, (1,), LATER))
-        assert [each.key for each in copies.refused(1)] == [(1, 2)]
+        assert [each.key for each in replicas.pending.refused(1)] == [(1, 2)]
 
         apply(catalog, SECOND_EPOCH)
-        assert copies.refused(1) == []
-        assert [each.key for each in copies.refused(1, vanished=True)] == [(1, 1), (1, 2)]
+        assert replicas.pending.refused(1) == []
+        assert [each.key for each in replicas.pending.refused(1, vanished=True)] == [(1, 1), (1, 2)]
 
     def test_a_refusal_where_the_folder_does_not_go_any_more_is_none(
-        self, catalog: Catalog, copies: Copies
+        self, catalog: Catalog, replicas: Replicas
     ) -> None:
         apply(catalog, *ACCOUNT, stored(1), refused(1), copied(1, target=2, dated=False))
         apply(catalog, replace(INTO_INBOX, raw=b"Old", path=("Old",)))
 
-        assert (copies.refused(1), copies.losses(1)) == ([], [])
-
-    def test_undecodable_text_is_kept_readable(self, catalog: Catalog, copies: Copies) -> None:
-        odd = "\udcff\x00 ü"
-        apply(catalog, *ACCOUNT, stored(1), refused(1, reason=odd, server_reply=odd, date=odd, subject=odd))
-
-        (found,) = copies.refused(1)
-        assert {found.reason, found.server_reply, found.date, found.subject} == {"\\udcff\x00 ü"}
+        assert (replicas.pending.refused(1), replicas.folders.losses(1)) == ([], [])
 
     # The equation at the destination
 
-    def test_every_term_of_the_equation(self, catalog: Catalog, copies: Copies) -> None:
+    def test_every_term_of_the_equation(self, catalog: Catalog, replicas: Replicas) -> None:
         uids = range(1, 21)
         apply(catalog, *ACCOUNT, *map(stored, uids), copied(1), copied(2), copied(3, how="adopted"), run="R1")
         apply(
@@ -1084,28 +938,28 @@ class CopiesContract:
             run="R2",
         )
 
-        inbox, work = copies.tallies(1, "R2")
+        inbox, work = replicas.folders.tallies(1, "R2")
 
         # 4 and 5; 1, 3, 6 and 7; 8 and 9; 2 and 10; 11, 13 to 18
-        assert inbox == CopyTally("INBOX", "INBOX", 2, 4, 2, 2, 7)
+        assert inbox == ReplicaTally("INBOX", "INBOX", 2, 4, 2, 2, 7)
         assert inbox.replayed + inbox.already_there + inbox.refused + inbox.removed + inbox.pending == 17
-        assert work == CopyTally("Work/ÿ", "Work/ÿ", 0, 0, 0, 0, 0)
-        assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 1, 5, 2, 2, 7)
-        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 6, 2, 2, 7)
+        assert work == ReplicaTally("Work/ÿ", "Work/ÿ", 0, 0, 0, 0, 0)
+        assert replicas.folders.tallies(1, "R1")[0] == ReplicaTally("INBOX", "INBOX", 1, 5, 2, 2, 7)
+        assert replicas.folders.tallies(1, None)[0] == ReplicaTally("INBOX", "INBOX", 0, 6, 2, 2, 7)
 
     def test_what_is_gone_and_was_restored_stands_beside_the_equation(
-        self, catalog: Catalog, copies: Copies
+        self, catalog: Catalog, replicas: Replicas
     ) -> None:
         apply(catalog, *ACCOUNT, *map(stored, range(1, 6)), copied(1), VanishedFact(1, (2, 3, 4, 5), AT))
         apply(catalog, copied(2, how="restored"), copied(3, how="restored"), copied(4, how="restored"), run="R2")
         apply(catalog, copied(5, how="restored"), RemovedFact(1, (1004,), "user", LATER), run="R3")
 
         def restored() -> list[int]:
-            return [tally.restored for run in ("R1", "R2", "R3") for tally in copies.tallies(1, run)[:1]]
+            return [tally.restored for run in ("R1", "R2", "R3") for tally in replicas.folders.tallies(1, run)[:1]]
 
-        assert copies.tallies(1, "R2")[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 0, 0, restored=2)
+        assert replicas.folders.tallies(1, "R2")[0] == ReplicaTally("INBOX", "INBOX", 0, 1, 0, 0, 0, restored=2)
         assert restored() == [0, 2, 1]
-        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
+        assert replicas.folders.tallies(1, None)[0] == ReplicaTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
 
         apply(catalog, SECOND_EPOCH)
         assert restored() == [0, 2, 1]
@@ -1113,68 +967,70 @@ class CopiesContract:
         apply(catalog, replace(INTO_INBOX, raw=b"Old", path=("Old",)))
         assert restored() == [0, 0, 0]
 
-    def test_what_was_restored_in_this_run_and_is_back_was_replayed(self, catalog: Catalog, copies: Copies) -> None:
+    def test_what_was_restored_in_this_run_and_is_back_was_replayed(
+        self, catalog: Catalog, replicas: Replicas
+    ) -> None:
         apply(catalog, *ACCOUNT, stored(1), VanishedFact(1, (1,), AT), copied(1, how="restored"))
-        assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 0, restored=1)
+        assert replicas.folders.tallies(1, "R1")[0] == ReplicaTally("INBOX", "INBOX", 0, 0, 0, 0, 0, restored=1)
 
         apply(catalog, stored(1))
-        assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 1, 0, 0, 0, 0)
+        assert replicas.folders.tallies(1, "R1")[0] == ReplicaTally("INBOX", "INBOX", 1, 0, 0, 0, 0)
 
-    def test_a_copy_belongs_to_the_run_that_brought_it(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_copy_belongs_to_the_run_that_brought_it(self, catalog: Catalog, replicas: Replicas) -> None:
         """Whatever a later run finds out about it. One that a person wants to keep was there all the time."""
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2))
         apply(catalog, copied(1, likeness="headers"), run="R2")
         apply(catalog, VanishedFact(1, (2,), LATER), copied(2, how="restored"), run="R2")
 
-        assert list(copies.copies(1)) == [copy(1, likeness="headers"), copy(2, how="restored")]
-        assert copies.tallies(1, "R2")[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
+        assert list(replicas.messages.all(1)) == [copy(1, likeness="headers"), copy(2, how="restored")]
+        assert replicas.folders.tallies(1, "R2")[0] == ReplicaTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
 
-    def test_a_folder_without_a_target_waits_as_a_whole(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_folder_without_a_target_waits_as_a_whole(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, THERE, INTO_INBOX, *map(stored, (1, 2)), stored(3, epoch=2))
 
-        assert copies.tallies(1, None) == [CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 2)]
+        assert replicas.folders.tallies(1, None) == [ReplicaTally("INBOX", "INBOX", 0, 0, 0, 0, 2)]
 
-    def test_a_folder_without_an_epoch_has_nothing(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_folder_without_an_epoch_has_nothing(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, INBOX, THERE, INTO_INBOX)
 
-        assert copies.tallies(1, None) == [CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 0)]
+        assert replicas.folders.tallies(1, None) == [ReplicaTally("INBOX", "INBOX", 0, 0, 0, 0, 0)]
 
-    def test_only_the_current_epoch_counts(self, catalog: Catalog, copies: Copies) -> None:
+    def test_only_the_current_epoch_counts(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(1), refused(2), SECOND_EPOCH, stored(1, epoch=3))
-        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 1)
+        assert replicas.folders.tallies(1, None)[0] == ReplicaTally("INBOX", "INBOX", 0, 0, 0, 0, 1)
 
         apply(catalog, copied(1, epoch=3, how="again"))
-        assert copies.tallies(1, "R1")[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
+        assert replicas.folders.tallies(1, "R1")[0] == ReplicaTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
 
-    def test_two_folders_in_one_target(self, catalog: Catalog, copies: Copies) -> None:
+    def test_two_folders_in_one_target(self, catalog: Catalog, replicas: Replicas) -> None:
         merged = replace(INTO_WORK, raw=b"INBOX", path=("INBOX",))
         apply(catalog, INBOX, WORK, FIRST, OF_WORK, THERE, INTO_INBOX, merged, TARGET)
         apply(
             catalog, *map(stored, (1, 2)), stored(1, epoch=2), stored(3, epoch=2), copied(1), copied(1, 7, epoch=2)
         )
 
-        assert copies.tallies(1, "R1") == [
-            CopyTally("INBOX", "INBOX", 1, 0, 0, 0, 1),
-            CopyTally("Work/ÿ", "INBOX", 1, 0, 0, 0, 1),
+        assert replicas.folders.tallies(1, "R1") == [
+            ReplicaTally("INBOX", "INBOX", 1, 0, 0, 0, 1),
+            ReplicaTally("Work/ÿ", "INBOX", 1, 0, 0, 0, 1),
         ]
-        assert keys(copies.pending(1, [1, 2], after=(0, 0), limit=9)) == [(1, 2), (2, 3)]
+        assert keys(replicas.pending.batch(1, [1, 2], after=(0, 0), limit=9)) == [(1, 2), (2, 3)]
 
-    def test_a_folder_that_moved_waits_for_its_new_place(self, catalog: Catalog, copies: Copies) -> None:
+    def test_a_folder_that_moved_waits_for_its_new_place(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1), replace(INTO_INBOX, raw=b"Old", path=("Old",)))
 
-        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "Old", 0, 0, 0, 0, 1)
+        assert replicas.folders.tallies(1, None)[0] == ReplicaTally("INBOX", "Old", 0, 0, 0, 0, 1)
 
-    def test_each_destination_has_its_own_equation(self, catalog: Catalog, copies: Copies) -> None:
+    def test_each_destination_has_its_own_equation(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1))
         apply(catalog, replace(THERE, number=2, user="bob"), replace(INTO_INBOX, destination=2))
         apply(catalog, replace(TARGET, number=3, destination=2))
 
-        assert copies.tallies(1, None)[0] == CopyTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
-        assert copies.tallies(2, None) == [CopyTally("INBOX", "INBOX", 0, 0, 0, 0, 1)]
+        assert replicas.folders.tallies(1, None)[0] == ReplicaTally("INBOX", "INBOX", 0, 1, 0, 0, 0)
+        assert replicas.folders.tallies(2, None) == [ReplicaTally("INBOX", "INBOX", 0, 0, 0, 0, 1)]
 
     # Losses
 
-    def test_what_a_destination_altered_or_does_not_keep(self, catalog: Catalog, copies: Copies) -> None:
+    def test_what_a_destination_altered_or_does_not_keep(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, range(1, 10)), stored(1, epoch=2), stored(2, epoch=2))
         keywords = frozenset({"b", "$a"})
         apply(
@@ -1185,7 +1041,7 @@ class CopiesContract:
             *(copied(1, epoch=2, target=2, likeness="other"), copied(2, epoch=2, target=2, lost=keywords)),
         )
 
-        assert sorted(copies.losses(1), key=lambda loss: (loss.folder, loss.kind, loss.detail)) == [
+        assert sorted(replicas.folders.losses(1), key=lambda loss: (loss.folder, loss.kind, loss.detail)) == [
             Loss("INBOX", "flags", "$a b", (1, 5)),
             Loss("INBOX", "flags", "\\Seen", (2,)),
             Loss("INBOX", "internaldate", "the destination does not keep it", (3, 4)),
@@ -1195,16 +1051,16 @@ class CopiesContract:
             Loss("Work/ÿ", "flags", "$a b", (2,)),
             Loss("Work/ÿ", "rewritten", "the octets", (1,)),
         ]
-        assert copies.losses(2) == []
+        assert replicas.folders.losses(2) == []
 
-    def test_only_what_is_there_is_a_loss(self, catalog: Catalog, copies: Copies) -> None:
+    def test_only_what_is_there_is_a_loss(self, catalog: Catalog, replicas: Replicas) -> None:
         uids = range(1, 5)
         apply(catalog, *ACCOUNT, *map(stored, uids), *(copied(uid, dated=False) for uid in uids))
         apply(catalog, VanishedFact(1, (1,), LATER), RemovedFact(1, (1002,), "user", LATER))
-        assert [loss.uids for loss in copies.losses(1)] == [(3, 4)]
+        assert [loss.uids for loss in replicas.folders.losses(1)] == [(3, 4)]
 
         apply(catalog, SECOND_EPOCH)
-        assert copies.losses(1) == []
+        assert replicas.folders.losses(1) == []
 
     # Facts
 

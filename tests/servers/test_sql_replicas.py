@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from archiver.catalog.replicas import PendingMessages
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.facts.archive import Fact
 from archiver.journal.files import FileJournal
 from archiver.mail.model import Digest
 from tests.contracts.catalog import SEEN, following, stored
-from tests.contracts.copies import ACCOUNT, CopiesContract, copied, everything, refused
+from tests.contracts.pending import PendingContract
+from tests.contracts.replicas import ACCOUNT, ReplicasContract, copied, everything, refused
 
 
 @pytest.fixture
@@ -29,8 +31,14 @@ def rebuilt(tmp_path: Path) -> Iterator[SqlCatalog]:
     rebuilt.close()
 
 
-class TestSqlCopies(CopiesContract):
+class TestSqlReplicas(ReplicasContract):
     pass
+
+
+class TestSqlPending(PendingContract):
+    @pytest.fixture
+    def pending(self, catalog: SqlCatalog) -> PendingMessages:
+        return catalog.replicas.pending
 
 
 # Journal and catalog together
