@@ -1,6 +1,7 @@
-"""What an audit of a store tells: whether each message is whole, and what lies there that no message accounts for.
+"""The findings of an audit of a store: whether each message is intact, and what belongs to no message.
 
-A store looks in the order that costs it least: a disk file by file, a bucket by one listing. The words are one.
+Each store walks in the order that costs it least: a disk file by file, a bucket by one listing. The findings are
+the same for all.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ _READ_OCTETS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a message: its octets are not there at all, or are not those that were stored. An
-    "endangered" one is whole, in something that is damaged, which is told by itself."""
+    """What is wrong with a message: its octets are missing, or are not those that were stored. An "endangered" one
+    is intact but in a damaged pack, which is reported separately."""
 
     kind: Literal["missing", "damaged", "endangered"]
     reason: str
@@ -25,8 +26,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A message was looked at: that it is there with its size, and, if `read`, its octets. Without a fault it is
-    whole."""
+    """A message was checked: that it exists with its size and, if `read`, its octets. Without a fault it is
+    intact."""
 
     placement: Placement
     read: bool
@@ -35,7 +36,7 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """Something lies at `path`, relative to the store or as a URL, where nothing of the archive should."""
+    """An unexpected file or object at `path`, relative to the store or as a URL."""
 
     path: str
     reason: str
@@ -43,8 +44,8 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something of the store's own that is in use and not as it was written, apart from what that does to messages:
-    a pack cut short."""
+    """A part of the store that is in use and damaged, such as a truncated pack; its messages are reported
+    separately."""
 
     path: str
     reason: str
@@ -54,7 +55,7 @@ Audited = Looked | Stray | Damage
 
 
 def fault_in(file: BinaryIO, placement: Placement) -> Fault | None:
-    """What is wrong with these octets, read to their end; None if they are the message's."""
+    """What is wrong with these octets, which are read to their end; None if they are the message's."""
     sha256 = hashlib.sha256()
     size = 0
     while size <= placement.size and (octets := file.read(_READ_OCTETS)):
@@ -68,7 +69,7 @@ def fault_in(file: BinaryIO, placement: Placement) -> Fault | None:
 
 
 def wrong_size(found: int | str, placement: Placement) -> Fault:
-    """The fault of a message that is longer or shorter than it was stored."""
+    """The fault of a message whose size is not the recorded one."""
     return Fault("damaged", f"has {found} octets, was stored with {placement.size}")
 
 

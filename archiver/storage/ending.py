@@ -1,8 +1,8 @@
-"""The end of a process that was asked to stop: for how long requests to a bucket may still go on.
+"""The end of a process that was asked to stop: how long requests to a bucket may continue.
 
-A signal lets what is under way come to its end, for a batch that is nearly written is worth some seconds. When
-these are over, requests that still wait are cut, and no new ones are made, except the last words: the lease is
-given back. So an endpoint that says nothing holds nobody up, and one that answers knows that the archive is free.
+After a signal, requests that are under way may finish, since a batch that is nearly written is worth some seconds.
+After that, requests that still wait are cancelled, and no new ones are made except the last ones, which release the
+lease. So a silent endpoint causes no delay, and one that answers knows that the archive is free.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _waited_for: set[Future[Any]] = set()
 
 
 def end_requests(number: int) -> None:
-    """Cut the requests that are under way and refuse new ones, since the signal `number` asked for an end. Any
-    thread may call it."""
+    """Cancel the requests that are under way and refuse new ones, after the signal `number`. Any thread may call
+    it."""
     global _signal
     _signal = number
     _open.shut_down()
@@ -43,7 +43,7 @@ def end_requests(number: int) -> None:
 
 
 def abandon(work: Future[Any]) -> None:
-    """Let nobody wait for this work after the end: some requests cannot be cut."""
+    """Do not wait for this work after the end, since some requests cannot be cancelled."""
     _waited_for.add(work)
     work.add_done_callback(_waited_for.discard)
 
@@ -59,7 +59,7 @@ def has_requests() -> bool:
 
 
 def watch(sock: socket.socket) -> None:
-    """Let this connection be cut."""
+    """Register a connection, so that it can be cut."""
     global _in_use
     _in_use = True
     _open.add(sock)
@@ -67,7 +67,8 @@ def watch(sock: socket.socket) -> None:
 
 
 def check_end() -> None:
-    """
+    """Check that a new request may be made.
+
     Raises:
         Interrupted: no new request may be made.
     """
@@ -76,7 +77,7 @@ def check_end() -> None:
 
 
 def wait(seconds: float) -> None:
-    """Sleep, but no longer than requests may be made."""
+    """Sleep, but at most as long as requests may be made."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0 and _signal is None:
         time.sleep(min(left, _LOOK_SECONDS))
@@ -84,7 +85,7 @@ def wait(seconds: float) -> None:
 
 @contextmanager
 def last_words() -> Iterator[None]:
-    """Requests of this thread that may be made after the end: they are short, and nothing depends on them."""
+    """Allow requests of this thread after the end: they are short, and nothing depends on them."""
     _speaking.last = True
     try:
         yield
@@ -93,5 +94,5 @@ def last_words() -> Iterator[None]:
 
 
 def patience(seconds: float) -> float:
-    """How long to wait for something to end: `seconds`, and less when the process has to."""
+    """How long to wait for something to end: `seconds`, or less if the process has to end."""
     return seconds if _signal is None else min(seconds, _LAST_WORDS_SECONDS)

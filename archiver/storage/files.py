@@ -1,7 +1,7 @@
-"""What makes files durable: syncing a file system, files and directories, and replacing a file whole.
+"""Durable files: syncing a file system, files and directories, and replacing a file atomically.
 
-The three levels of durability differ in what is synced and when, never in the order of things: what is seen at a
-final name was complete before it got there.
+The three levels of durability differ in what is synced and when, never in the order: a file with a final name was
+complete before it got that name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Writing:
-    """A block that writes below `path`: what makes the archive not writable becomes ArchiveNotWritable."""
+    """A block that writes below `path`: errors that make the archive not writable become ArchiveNotWritable."""
 
     __slots__ = ("_path",)
 
@@ -48,7 +48,7 @@ class Writing:
 
 
 def make_directory(path: str) -> bool:
-    """Make one directory, private whatever the umask; False if it was there."""
+    """Create one directory, private whatever the umask is; False if it existed."""
     try:
         os.mkdir(path, DIRECTORY_MODE)
     except FileExistsError:
@@ -60,9 +60,9 @@ def make_directory(path: str) -> bool:
 
 
 def make_directories(path: str | os.PathLike[str]) -> None:
-    """Make a directory and all above it that are missing, each private whatever the umask; fine if it is there.
+    """Create a directory and its missing parents, each private whatever the umask is; it may exist.
 
-    NOTE: `os.makedirs` and `Path.mkdir(parents=True)` apply their mode to the last one alone.
+    NOTE: `os.makedirs` and `Path.mkdir(parents=True)` apply their mode only to the last one.
     """
     path = os.path.abspath(path)
     if not os.path.isdir(path):
@@ -83,7 +83,7 @@ def create_file(path: str) -> int:
 
 
 def private_file(path: str) -> BinaryIO:
-    """A new, empty file to write and read, private whatever the umask."""
+    """A new, empty file to write and read, private whatever the umask is."""
     return open(path, "x+b", opener=_private)
 
 
@@ -94,7 +94,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def write_all(descriptor: int, octets: bytes | bytearray) -> None:
-    """Write everything; one call unless the system takes less."""
+    """Write everything, with several calls if the system writes less."""
     written = os.write(descriptor, octets)
     if written < len(octets):
         rest = memoryview(octets)[written:]
@@ -103,7 +103,7 @@ def write_all(descriptor: int, octets: bytes | bytearray) -> None:
 
 
 def set_time(target: int | str, seconds: int) -> None:
-    """Set atime and mtime; a time that the file system does not take becomes the nearest it surely does."""
+    """Set atime and mtime; a time that the file system does not support becomes the nearest one that is safe."""
     try:
         os.utime(target, (seconds, seconds))
     except (OverflowError, OSError) as error:
@@ -114,8 +114,8 @@ def set_time(target: int | str, seconds: int) -> None:
 
 
 def replace_file(path: str, temporary: str, octets: bytes | bytearray, *, sync: bool) -> bool:
-    """Make `path` hold `octets`, by way of `temporary`: at any moment it is the old file or the new one, whole.
-    False if it held them already."""
+    """Replace the content of `path` atomically, using `temporary`: at any moment it is completely the old file or
+    the new one. False if the content was already the same."""
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == len(octets) and file.read() == octets:
@@ -136,7 +136,7 @@ def replace_file(path: str, temporary: str, octets: bytes | bytearray, *, sync: 
 
 
 def sync_paths(paths: Iterable[str]) -> None:
-    """fsync each file or directory; a file system that cannot sync directories is left to itself."""
+    """fsync each file or directory; directories are skipped on a file system that cannot sync them."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""Which file system a path is on, as the kernel tells."""
+"""Which file system a path is on, according to the kernel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 
 def kind_of(path: Path, mounts: Path = MOUNTS) -> str | None:
-    """The type of the file system that holds `path`; None where nobody tells."""
+    """The type of the file system of `path`; None if it is unknown."""
     try:
         table = mounts.read_text(errors="surrogateescape")
     except OSError:
@@ -17,7 +17,7 @@ def kind_of(path: Path, mounts: Path = MOUNTS) -> str | None:
 
 
 def file_system_of(path: Path, mountinfo: str) -> str | None:
-    """The type of the file system that holds an absolute path, by proc(5) mountinfo; the newest mount counts."""
+    """The type of the file system of an absolute path, from proc(5) mountinfo; the newest mount counts."""
     best, kind, within = -1, None, f"{path}/"
     for line in mountinfo.splitlines():
         before, separator, after = line.partition(" - ")

@@ -1,4 +1,4 @@
-"""The digests that a journal ever named, in a scratch file: millions of them, in their order, in little memory."""
+"""The digests that a journal ever named, in a scratch file: millions of them, sorted, with little memory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _CACHE_KIB = 32 << 10
 
 
 class NamedDigests:
-    """A set of digests. Belongs to one thread; gone with its file."""
+    """A set of digests. Belongs to one thread; lost with its file."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def add(self, digests: Iterable[Digest]) -> None:
-        """Put them in; those that are in already are fine."""
+        """Add digests; they may already be in the set."""
         rows = ((bytes.fromhex(digest),) for digest in digests)
         self._connection.executemany("INSERT OR IGNORE INTO named VALUES (?)", rows)
 
@@ -34,7 +34,7 @@ class NamedDigests:
 
 @contextmanager
 def named_digests(path: Path) -> Iterator[NamedDigests]:
-    """An empty set in a new file at `path`, which is removed in the end.
+    """An empty set in a new file at `path`, which is removed at the end.
 
     Raises:
         ArchiveNotWritable: the file cannot be written.
@@ -50,7 +50,9 @@ def named_digests(path: Path) -> Iterator[NamedDigests]:
         connection.execute("CREATE TABLE named (digest BLOB PRIMARY KEY) WITHOUT ROWID")
         yield NamedDigests(connection)
     except sqlite3.Error as error:
-        raise ArchiveNotWritable(f"{path}: {error}", hint="make room and run again; nothing was removed") from error
+        raise ArchiveNotWritable(
+            f"{path}: {error}", hint="free space and run again; nothing was removed"
+        ) from error
     finally:
         connection.close()
         path.unlink(missing_ok=True)

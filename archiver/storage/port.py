@@ -1,7 +1,7 @@
-"""What a store of messages has to be: where octets lie.
+"""The ports of a store of messages.
 
-Every store is a `MessageStore`. One that is read from far away is also a `Prefetch`. One that other programs read
-has `FolderMetadata` beside its messages.
+Every store is a `MessageStore`. A remote one is also a `Prefetch`. One that other programs read also has
+`FolderMetadata`.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ class StoreBatch(Protocol):
     """Messages made durable together. One thread, many messages, one `commit`."""
 
     def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
-        """Write the octets where nobody sees them yet. Takes over `body.spool`. `twin` is a committed place of the
-        same octets that arrived in the same second: a store may use it if the octets there are intact."""
+        """Write the octets where they are not visible yet. Takes ownership of `body.spool`. `twin` is a committed
+        placement of the same octets that arrived in the same second: a store may link to it if it is intact."""
 
     def link(self, placement: Placement, twin: Placement) -> None:
-        """Store the octets at `twin`, which are committed already, also at `placement`.
+        """Store the octets of `twin`, which are already committed, also at `placement`.
 
         Raises:
-            IntegrityError: the twin's octets are not there. A remote store raises it in `commit`.
+            IntegrityError: the twin's octets are missing. A remote store raises it in `commit`.
         """
 
     def commit(self) -> Sequence[Fact]:
-        """Make all of it durable and visible at its place. Returns the facts to record about where it lies, for
-        stores in which a placement alone does not say so. Interrupted at any point, nothing half-written is visible
-        under a final name; what is there may be put again."""
+        """Make everything durable and visible at its place. Returns the facts to record about where it is, for
+        stores in which the placement does not determine this. If interrupted at any point, nothing half-written is
+        visible under a final name, and messages may be put again."""
 
     def abandon(self) -> None:
         """Drop what was not committed. A bucket may keep octets that no fact names; they are used when the message
-        is put again."""
+        is stored again."""
 
 
 class Rows(Protocol):
-    """What the catalog says is in a store, in the orders that stores need; a Catalog is one. Each call starts
-    again."""
+    """What a store must have according to the catalog, in the orders that stores need. Each call starts from the
+    beginning."""
 
     def placements(self) -> Iterator[Placement]:
-        """All messages, those of an epoch next to each other."""
+        """All messages; those of an epoch are adjacent."""
 
     def by_digest(self) -> Iterator[Placement]:
         """All messages, by digest."""
 
     def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
-        """Where these messages lie in packs; those that lie in none are left out."""
+        """Where these messages are in packs; those that are not in a pack are left out."""
 
     def packs(self) -> Iterator[tuple[Digest, int]]:
         """Digest and size of every pack, by digest."""
@@ -66,70 +66,70 @@ class MessageStore(Protocol):
         """Begin a batch."""
 
     def rewrite_batch(self, damaged: Sequence[Placement]) -> StoreBatch:
-        """Begin a batch that replaces whatever lies there for these messages, which are missing or damaged. Only a
-        repair may do so, with their own octets. Interrupted, each message is what it was before, or intact."""
+        """Begin a batch that replaces what exists of these messages, which are missing or damaged. Only a repair
+        may do this, with their own octets. If interrupted, each message is as it was before, or intact."""
 
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
-        """Bring messages to another placement: their flags changed, or they vanished or returned. Durable on
-        return. A move that was done before is fine.
+        """Move messages to another placement: their flags changed, or they vanished or returned. Durable on return.
+        A move may be repeated.
 
         Raises:
             IntegrityError: a message is at neither place; all other moves are done.
         """
 
     def open(self, placement: Placement) -> BinaryIO:
-        """The message's octets, from the first to the last; they may come from far away and not be seekable.
+        """The message's octets, from the first to the last; not seekable if they come over a network.
 
         Raises:
-            IntegrityError: not there.
+            IntegrityError: missing.
         """
 
     def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
-        """Check every message of `rows` once, in the order that suits the store: that it is there with its size,
-        and its octets if `reads` says so, which is the same for equal octets. Also yields what lies where nothing
-        of the archive should, and what is damaged of the store's own. Changes nothing; nobody writes meanwhile.
+        """Check every message of `rows` once, in the order that suits the store: that it exists with its size, and
+        its octets if `reads` selects it, which is the same for equal octets. Also yields unexpected files and
+        objects, and damaged parts of the store itself. Changes nothing; there must be no writer at the same time.
 
-        What is wrong with one message is reported and stops nothing.
+        A fault of one message is reported and does not stop the audit.
         """
 
     def recover(self, rows: Rows) -> Iterator[Placement]:
-        """After a crash: bring every message of `rows` to its place and remove what unfinished writes left. Yields
-        what lies in the store without a row, if its name says a placement and its octets have the digest in it
-        (flags from the name)."""
+        """After a crash: move every message of `rows` to its place and remove leftovers of unfinished writes.
+        Yields files without a row whose names have a placement and whose octets match the digest in it (flags from
+        the name)."""
 
     def spool(self) -> BinaryIO:
         """A new, private, empty local file (with a `name`) for a message too large for memory."""
 
     def display_path(self, placement: Placement) -> str:
-        """Where the message's octets should lie, for people: relative to the store, or a URL."""
+        """The expected place of the message's octets, for people: a path relative to the store, or a URL."""
 
 
 class Prefetch(Protocol):
-    """What a store that is read from far away is told in advance, so that many requests go out at once."""
+    """Announcements to a remote store, so that it can send many requests at the same time."""
 
     def missing(self, placements: Sequence[Placement]) -> Collection[Digest]:
-        """Which of these are not there, and so need not be linked."""
+        """Which of these are missing, so that they need not be linked."""
 
     def prefetch(self, placements: Sequence[Placement]) -> None:
         """The calling thread opens these next, in this order. A second call replaces the first."""
 
 
 class FolderMetadata(Protocol):
-    """What other programs read beside the messages: names, keywords, UIDs, subscriptions. `directory` is that of
-    the catalog. Each call may be repeated, also by a later run.
+    """The files that other programs read besides the messages: names, keywords, UIDs, subscriptions. `directory` is
+    that of the catalog. Each call may be repeated, also by a later run.
 
     Raises (all): ArchiveNotWritable when the disk is full or read-only.
     """
 
     def write_folder_name(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
-        """Write the folder's true name beside its messages."""
+        """Write the folder's real name next to its messages."""
 
     def reserve_keywords(self, directory: str, keywords: Sequence[str]) -> None:
         """Reserve the folder's keywords in the server's order, before messages use them. Keywords that the store
-        knows already keep their position."""
+        already knows keep their position."""
 
     def write_uidlist(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
-        """Write the UIDs of the folder's present messages, which are best given in UID order; `status` is
+        """Write the UIDs of the folder's present messages, preferably given in UID order; `status` is
         (uidvalidity, uidnext)."""
 
     def write_subscriptions(self, directories: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
-"""The account's lock: a kernel lock, so that it is gone when its last holder is.
+"""The account's lock: a kernel lock, which is released when its last holder ends.
 
-What the file says is for people; whether it is locked, only the kernel decides. Processes forked while it is
-held share it, so an orphan of a killed parent keeps others out for as long as it still writes.
+The content of the file is for people; only the kernel decides whether it is locked. Processes that are forked while
+it is held share it, so a child of a killed parent excludes others as long as it still writes.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _held: dict[Path, _Held] = {}
 
 @contextmanager
 def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[bool]:
-    """Hold the lock of the archive at `path`; free within a process, and its forks, that hold it already. Yields
-    whether this process did not: what else it has of the archive ends with this block.
+    """Hold the lock of the archive at `path`; a process that already holds it, and its forks, may enter again.
+    Yields whether it was taken now, so that resources of the archive must be released at the end of this block.
 
-    `holder` (run, pid, since, host) is written into the file for whoever finds it locked.
+    `holder` (run, pid, since, host) is written into the file for processes that find it locked.
 
     Raises:
-        Locked: somebody else holds it; the message says who.
+        Locked: another process holds it; the message says which one.
         ArchiveNotWritable: the lock file cannot be written.
     """
     file = path.resolve() / "lock"
@@ -71,11 +71,11 @@ def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[bool]:
 
 @contextmanager
 def reader_lock(path: Path) -> Iterator[str | None]:
-    """Keep writers to the archive at `path` out, for a reader who cannot write there; other readers may
-    come. Yields why that cannot be done, None if it was.
+    """Exclude writers of the archive at `path`, for a reader without write access; other readers may enter. Yields
+    why that is impossible, None if it was done.
 
     Raises:
-        Locked: somebody holds the lock; the message says who.
+        Locked: a process holds the lock; the message says which one.
     """
     file = path.resolve() / "lock"
     try:
@@ -97,8 +97,9 @@ def reader_lock(path: Path) -> Iterator[str | None]:
 
 
 def lock_place(path: Path) -> str:
-    """Names the lock file of the archive at `path`, on this machine since it was started, and nothing else: not a
-    copy of the archive, nor another machine's view of the same files, where this kernel's locks do not hold."""
+    """An identifier of the lock file of the archive at `path`, on this machine since its boot. A copy of the
+    archive has another one, and so has another machine with the same files, where this kernel's locks do not
+    apply."""
     file = path.resolve() / "lock"
     facts = file.stat()
     try:
@@ -110,7 +111,7 @@ def lock_place(path: Path) -> str:
 
 
 def _let_go_of_others(file: Path) -> None:
-    """A fork works on one archive: it must not keep those locked that its siblings are done with."""
+    """A fork works on one archive: it must not keep other archives locked after its siblings are done."""
     for other in _held.keys() - {file}:
         os.close(_held.pop(other).descriptor)
 
@@ -129,7 +130,9 @@ def _locked(file: Path, descriptor: int) -> Locked:
     except OSError:
         return Locked(f"{file}: another run holds the lock ({_read(descriptor)})", hint=hint)
     # NOTE: who could share it met readers alone, and these could not write into the file who they are.
-    return Locked(f"{file}: a user who only reads the archive holds the lock, as `archiver verify` does", hint=hint)
+    return Locked(
+        f"{file}: a process that only reads the archive holds the lock, such as `archiver verify`", hint=hint
+    )
 
 
 def _read(descriptor: int) -> str:

@@ -1,8 +1,8 @@
-"""A whole file system synced at once, with word of what it lost.
+"""Syncs a whole file system, and notices lost writes.
 
-What Linux could not write to the disk it forgets, and reports once: a sync fails if pages were lost since its
-descriptor was opened. So the descriptor is opened before the first write, and kept. One that is opened for the sync
-alone knows nothing of pages that were lost before, and of whom somebody else was told.
+Linux drops pages that it could not write to the disk, and reports it once: a sync fails if pages were lost since
+its descriptor was opened. So the descriptor is opened before the first write and kept. A descriptor that is opened
+only for the sync would not report pages that were lost before, or that were already reported to another process.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from archiver.storage.mounts import kind_of
 #: Since when syncfs reports lost pages at all.
 _LINUX = (5, 8)
 
-#: Where it does. NOTE: not overlay or others that lie over another one: the pages are that one's. Not FUSE, whose
-#: program is not asked to sync.
+#: File systems that do. NOTE: not overlay and other stacked ones, since the pages belong to the lower one. Not
+#: FUSE, whose daemon is not asked to sync.
 _KINDS = frozenset(
     {
         *("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "nilfs2", "bcachefs", "zfs"),
@@ -34,18 +34,18 @@ _KINDS = frozenset(
 )
 
 
-_NOBODY = -1  # a sandbox that forbids the call does so whatever the descriptor
+_NOBODY = -1  # a sandbox that forbids the call does so for any descriptor
 
 
 def reports_losses(directory: str) -> bool:
-    """Whether syncing the file system of `directory` as a whole reports pages that were lost."""
+    """Whether syncing the whole file system of `directory` reports lost pages."""
     release = re.match(r"(\d+)\.(\d+)", platform.release())
     is_new = sys.platform == "linux" and release is not None and (int(release[1]), int(release[2])) >= _LINUX
     return is_new and kind_of(Path(directory)) in _KINDS and sync_descriptor(_NOBODY) == errno.EBADF
 
 
 class WatchedFileSystem:
-    """The file system of a directory from now on. Threads may share it, also with what they write."""
+    """The file system of a directory, watched from now on. Threads may share it, while they write."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -55,10 +55,10 @@ class WatchedFileSystem:
         self._error = 0
 
     def sync(self) -> None:
-        """Bring all that was written to it to the disk.
+        """Write everything to the disk.
 
         Raises:
-            OSError: it cannot, or pages were lost since this was made, whoever wrote them.
+            OSError: this failed, or pages of any process were lost since this object was created.
         """
         # NOTE: one at a time, and never again after an error: the next sync would not report it, and may
         # have written what was lost.
@@ -69,8 +69,8 @@ class WatchedFileSystem:
 
 
 def watched(directory: str) -> WatchedFileSystem | None:
-    """The file system of `directory`, to be synced as a whole after what is written from now on; None where files
-    have to be synced each by itself."""
+    """The file system of `directory`, to sync as a whole after writes from now on; None if files have to be synced
+    separately."""
     return WatchedFileSystem(directory) if reports_losses(directory) else None
 
 

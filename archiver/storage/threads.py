@@ -1,4 +1,4 @@
-"""The threads that wait for a bucket, so that many requests are on their way at once."""
+"""The threads that wait for a bucket, so that many requests run concurrently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Threads:
-    """At most `count` at a time, made when first needed. A fork has threads of its own."""
+    """At most `count` threads, started when first needed. A fork starts its own."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -23,9 +23,9 @@ class Threads:
         self._making = threading.Lock()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Do it on one of them.
+        """Run it in one of the threads.
 
-        NOTE: work that waits for other work of the same threads may wait for ever.
+        NOTE: work that waits for other work of the same threads may wait forever.
         """
         with self._making:
             if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
@@ -37,8 +37,8 @@ class Threads:
         return done
 
     def close(self) -> None:
-        """Let them end, when what they are at is done; what they have not begun is not done. Fine if called twice;
-        work that comes later has new ones."""
+        """End the threads after their current work; work that has not begun is dropped. May be called twice; later
+        work starts new threads."""
         with self._making:
             pool, self._pool = self._pool, None
         if pool is not None and pool[0] == os.getpid():
@@ -46,7 +46,7 @@ class Threads:
 
 
 def _into(done: Future[T], work: Callable[[], T]) -> None:
-    """Do it, unless it was cancelled; nobody may be waiting for it any more."""
+    """Run it, unless it was cancelled; the waiter may already be gone."""
     if not done.set_running_or_notify_cancel():
         return
     with suppress(InvalidStateError):

@@ -79,7 +79,7 @@ def completes(config: Path, s3: Endpoint, fetched: int = 10) -> None:
 class TestTheBucket:
     def test_is_not_there(self, source: ScriptedServer, s3: Endpoint, tmp_path: Path) -> None:
         config = account(tmp_path, source, s3, "not-there")
-        told(config, 8, 'there is no bucket "not-there"; make it, or set [archive.s3] create_bucket = true')
+        told(config, 8, 'there is no bucket "not-there"; create it, or set [archive.s3] create_bucket = true')
         nothing_was_begun(config, source)
         config = account(tmp_path, source, s3, f"n{tmp_path.stat().st_ino}-{id(self)}", create_bucket=True)
         completes(config, s3)
@@ -106,7 +106,7 @@ class TestTheBucket:
     ) -> None:
         lock, bucket = {"mode": "GOVERNANCE", "days": 1}, s3.fresh_bucket()
         config = account(tmp_path, source, s3, bucket, object_lock=lock)
-        told(config, 2, "object_lock: the bucket has no Object Lock; it is given to a bucket when it is made")
+        told(config, 2, "object_lock: the bucket has no Object Lock; it is enabled when a bucket is created")
         nothing_was_begun(config, source)
         assert s3.keys(bucket) == []
         completes(account(tmp_path, source, s3, s3.fresh_bucket(lock=True), object_lock=lock), s3)
@@ -117,7 +117,7 @@ class TestTheBucket:
     ) -> None:
         bucket = s3.fresh_bucket()
         config = account(tmp_path, source, s3, bucket, **asked)
-        told(config, 2, next(iter(asked)), "out of [archive.s3]")
+        told(config, 2, next(iter(asked)), "from [archive.s3]")
         nothing_was_begun(config, source)
         assert s3.keys(bucket) == []
         completes(account(tmp_path, source, s3, bucket), s3)
@@ -132,7 +132,7 @@ class TestTheBucket:
         bucket = radosgw.http.fresh_bucket()
         aws(guest := radosgw.admit(bucket, f"s3:{action}"))
         config = account(tmp_path, source, guest, bucket)
-        told(config, 8, f"may not {what} (AccessDenied, HTTP 403); give these credentials that permission")
+        told(config, 8, f"not allowed to {what} (AccessDenied, HTTP 403); give these credentials that permission")
         nothing_was_begun(config, source)
         assert radosgw.http.keys(bucket) == []
         radosgw.admit(bucket)
@@ -148,7 +148,7 @@ class TestTheBucket:
         completes(config, guest)
         radosgw.admit(bucket, "s3:GetObject")
         for verb in ("run", "verify", "rebuild"):
-            told(config, 8, "may not read (AccessDenied, HTTP 403); ", verb=verb)
+            told(config, 8, "not allowed to read (AccessDenied, HTTP 403); ", verb=verb)
         radosgw.admit(bucket)
         completes(config, guest, fetched=0)
 
@@ -218,7 +218,7 @@ class TestCredentials:
             ({"AWS_SECRET_ACCESS_KEY": "secret of nobody"}, "the secret key is not that of the access key; "),
             ({"AWS_ACCESS_KEY_ID": "nobody"}, "the endpoint does not know that access key; "),
             ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "there are no credentials; name credentials"),
-            ({"AWS_SECRET_ACCESS_KEY": ""}, "only half of the credentials is there; name credentials"),
+            ({"AWS_SECRET_ACCESS_KEY": ""}, "only half of the credentials is set; name credentials"),
         ],
         ids=["a wrong secret", "an unknown user", "none", "half of them"],
     )
@@ -277,7 +277,7 @@ class TestTheCustomersKey:
     @pytest.mark.parametrize(
         ("key", "words"),
         [
-            (b"l" * 32, "; [archive.s3] sse and customer_key have to be those it was written with"),
+            (b"l" * 32, "; [archive.s3] sse and customer_key must be those with which it was written"),
             (b"k" * 31, "customer_key: is not 32 octets in base64; "),
             (None, "the.key cannot be read: No such file or directory"),
         ],
@@ -299,7 +299,9 @@ class TestTheCustomersKey:
         config, held = self.encrypted(source, s3, tmp_path)
         account(tmp_path, source, s3, s3_of(config).bucket)
         for verb in ("run", "verify"):
-            told(config, 2, "; [archive.s3] sse and customer_key have to be those it was written with", verb=verb)
+            told(
+                config, 2, "; [archive.s3] sse and customer_key must be those with which it was written", verb=verb
+            )
         assert held == set(s3.keys(s3_of(config).bucket))
 
     def encrypted(self, source: ScriptedServer, s3: Endpoint, directory: Path) -> tuple[Path, set[str]]:

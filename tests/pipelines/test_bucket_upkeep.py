@@ -118,7 +118,7 @@ class TestVerify:
             f"s3://{s3_of(config).bucket}/{key}" for key in (key_of(config, 77), root_of(config) + "note.txt")
         ]
         assert [each.path for each in result.strays] == places
-        assert all("there since 20" in each.reason for each in result.strays)
+        assert all("written 20" in each.reason for each in result.strays)
 
     def test_names_an_edited_and_a_missing_segment(self, config: Path, gateway: Endpoint) -> None:
         segments = gateway.keys(s3_of(config).bucket, root_of(config) + "journal/")

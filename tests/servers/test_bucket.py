@@ -489,5 +489,5 @@ class TestRemoving:
         bucket = boto(radosgw.admit(name, "s3:DeleteObject"), name)
         kept = list(bucket.delete(["1", "2"]))
         assert [one.key for one in kept] == ["1", "2"]
-        assert {one.reason for one in kept} == {"may not be deleted (AccessDenied, HTTP 403)"}
+        assert {one.reason for one in kept} == {"not allowed to delete it (AccessDenied, HTTP 403)"}
         assert keys(bucket) == ["1", "2"]

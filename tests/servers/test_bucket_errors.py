@@ -123,7 +123,7 @@ class TestOnRadosgw:
         name = radosgw.http.fresh_bucket()
         radosgw.http.put(name, "alice/key", HELLO)
         line = said(opened(radosgw.admit(name, denied), name), operation, ArchiveNotWritable)
-        assert f"may not {verb} (AccessDenied" in line
+        assert f"not allowed to {verb} (AccessDenied" in line
 
     def test_a_storage_class_that_is_not_there(self, radosgw: RadosGateway, opened: Open) -> None:
         bucket = opened(radosgw.http, radosgw.http.fresh_bucket(), storage_class="DEEP_ARCHIVE")
@@ -137,7 +137,7 @@ class TestOnRadosgw:
 
     def test_no_room(self, radosgw: RadosGateway, opened: Open, answering: Canned) -> None:
         for endpoint in (answering(403, error("QuotaExceeded")), answering(507, error("XMinioStorageFull"))):
-            assert "there is no room left" in said(opened(endpoint), "create", ArchiveNotWritable)
+            assert "no space left" in said(opened(endpoint), "create", ArchiveNotWritable)
 
 
 class TestConnecting:
@@ -290,7 +290,7 @@ class TestTrouble:
 
     def test_an_object_that_has_to_be_restored_first(self, opened: Open, answering: Canned) -> None:
         line = said(opened(answering(403, error("InvalidObjectState"))), "read", ArchiveUnreachable)
-        assert "has to be restored" in line
+        assert "must be restored" in line
 
     def test_a_key_of_kms_that_is_disabled(self, opened: Open, answering: Canned) -> None:
         endpoint = answering(400, error("KMS.DisabledException"))

@@ -114,7 +114,7 @@ class TestWhatIsIgnored:
         whole = KeptAs("GLACIER_IR", "aws:kms", "arn/k", False, {"a": "b", "more": ""}, "COMPLIANCE", 9.5e5, True)
         assert list(ignored(settings, whole, 0.0)) == []
         assert list(ignored(settings, replace(whole, lock_mode="GOVERNANCE"), 0.0)) == [
-            "object_lock: COMPLIANCE for 10 days was asked for, the object is not locked so"
+            "object_lock: COMPLIANCE for 10 days was requested, but the object has another lock"
         ]
 
 

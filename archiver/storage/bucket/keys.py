@@ -1,4 +1,4 @@
-"""The keys of messages in a bucket, relative to the account's place there; docs/formats.md specifies them."""
+"""The keys of messages in a bucket, relative to the account's prefix; docs/formats.md specifies them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def message_key(digest: Digest) -> str:
 
 
 def digest_of_key(key: str) -> Digest | None:
-    """The inverse of `message_key`; None for a key that no message has."""
+    """The inverse of `message_key`; None for any other key."""
     match = _MESSAGE.fullmatch(key)
     return Digest(match[2]) if match else None

@@ -1,8 +1,8 @@
-"""The lease of an archive in a bucket: one machine at a time writes, and one that was away too long stops.
+"""The lease of an archive in a bucket: only one machine at a time writes, and one that was away too long stops.
 
 Leases are numbered objects; the highest number holds the archive. A number is taken by creating its object, which
-the endpoint lets one machine do, and it is never given again. Whether a lease has run out is told by the endpoint's
-clock alone, and whether ours still holds by how long ago we were told so: no two clocks are ever compared.
+the endpoint allows only once, and it is never reused. Whether a lease has expired is decided by the endpoint's
+clock alone, and whether ours is still valid by the time since its last renewal: no two clocks are ever compared.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ Moment = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who wants to write. `place` names the archive's lock file on this machine since it was started: who has the
-    same one and holds the kernel's lock knows that nobody else with it is alive."""
+    """The process that wants to write. `place` identifies the archive's lock file on this machine since its boot: a
+    process with the same `place` that holds the kernel's lock knows that no other such process is alive."""
 
     run: str
     host: str
@@ -54,7 +54,7 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a lease's object says."""
+    """The contents of a lease's object."""
 
     fence: int
     claimant: Claimant
@@ -68,7 +68,8 @@ class Written:
 
 
 def written(fence: int, octets: bytes) -> Written:
-    """What the object of that number says. One that cannot be read is held by who knows whom: it has to run out."""
+    """The contents of the object with that number. The holder of an unreadable one is unknown, so it must
+    expire."""
     try:
         record = json.loads(octets)
         if record["format"] != FORMAT:
@@ -82,17 +83,17 @@ def written(fence: int, octets: bytes) -> Written:
 
 
 def moment() -> Moment:
-    """Now: by the clock that also counts while the machine sleeps, and by the wall, for a guest that its host
-    stopped counts only there. A wall clock that is set ends a lease that would have held; it cannot prolong one."""
+    """Now: by the clock that also counts while the machine sleeps, and by the wall clock, the only one that counts
+    while a virtual machine is suspended. Setting the wall clock can end a valid lease, but not prolong one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)), time.time()
 
 
 class Lease:
     """A lease that was taken. Threads may share it; a fork may not.
 
-    `claim_due`: the lease before it was not given back, so its holder may only be asleep; or what a segment became
-    that was written under this one is not known. The next segment of the journal has to be written under this one
-    before anything else is done; `claimed` says that it was.
+    `claim_due`: the previous lease was not released, so its holder may only be asleep; or the outcome of a segment
+    that was written under this one is unknown. Then the next segment of the journal must be written under this
+    lease before anything else is done, which `claimed` reports.
     """
 
     def __init__(
@@ -113,28 +114,28 @@ class Lease:
         return self._bucket.place(_key(self.fence))
 
     def doubt(self) -> None:
-        """A segment may be on its way, for good or not."""
+        """The outcome of writing a segment is unknown."""
         self.claim_due = True
 
     def claimed(self) -> None:
-        """The journal's head is ours."""
+        """The newest segment of the journal was written under this lease."""
         self.claim_due = False
 
     def check(self) -> None:
-        """Asks nobody: what counts is when the last renewal that came through began.
+        """Check the lease without a request: what counts is when the last successful renewal began.
 
         Raises:
-            Locked: it may be another machine's by now. It stays lost, even if nobody took it.
+            Locked: it may have passed to another machine. It stays lost, even if no machine took it.
         """
         self._lose_if_away(self._clock())
         if self._lost is not None:
-            raise Locked(f"{self._place}: {self._lost}", hint="run again to catch up and go on")
+            raise Locked(f"{self._place}: {self._lost}", hint="run again to catch up and continue")
 
     def renew(self) -> None:
-        """Hold it for another ttl, unless it is lost.
+        """Renew it for another ttl, unless it is lost.
 
-        NOTE: the answer has to come while it still holds by our own clock. Otherwise somebody may have seen it run
-        out before it was renewed, and take it when we have looked already.
+        NOTE: the answer must arrive while the lease is still valid by our own clock. Otherwise another machine may
+        have seen it expire before it was renewed, and may take it after our check.
 
         Raises:
             ArchiverError: the endpoint did not answer; nothing changed, try again.
@@ -152,9 +153,10 @@ class Lease:
             self._told, self._trouble = began, ""
 
     def keep(self) -> None:
-        """Renew it until `end` is called, and give it back then; for a thread of its own.
+        """Renew it until `end` is called, then release it; runs in a separate thread.
 
-        NOTE: not earlier, also if it is lost. Something may still be under way that began when it held.
+        NOTE: not released earlier, even if it is lost. Requests that began while it was valid may still be under
+        way.
         """
         pause = self._words.ttl / 4
         while not self._ended.wait(pause):
@@ -167,14 +169,14 @@ class Lease:
         self.release()
 
     def end(self) -> None:
-        """Nothing is written under it any more."""
+        """Nothing more will be written under this lease."""
         self._ended.set()
 
     def release(self) -> None:
-        """Give it back, so that the next one need not wait until it runs out. Where the endpoint does not answer it
-        is left to run out; never raises.
+        """Release it, so that the next holder need not wait until it expires. If the endpoint does not answer, it
+        is left to expire. Never raises.
 
-        NOTE: not before its claim is written: whoever comes next has to know that one is due.
+        NOTE: not while a claim is due: the next holder has to know about it.
         """
         if not self.claim_due:
             with contextlib.suppress(ArchiverError), ending.last_words():
@@ -198,10 +200,10 @@ def take(
     ttl: float = TTL,
     clock: Callable[[], Moment] = moment,
 ) -> Lease:
-    """Take the next lease; `least` tells the highest number that was ever used, and is asked where no lease is.
+    """Take the next lease. `least` returns the highest number that was ever used; it is called if no lease exists.
 
-    One of the same place is taken over at once, another's when it was given back or has run out. An answer that was
-    lost is made up for by reading what is there.
+    A lease of the same place is taken over immediately, another one if it was released or has expired. If an answer
+    was lost, the object is read to find out the result.
 
     Raises:
         Locked: another machine holds the archive.
@@ -218,13 +220,13 @@ def take(
         if _create(bucket, words):
             _forget(bucket, listed, newest)
             return Lease(bucket, words, began, clock, claim_due=before is not None and not before.released)
-    raise Locked(f"{bucket.place(LEASES)}: other machines take the lease again and again", hint="run again later")
+    raise Locked(f"{bucket.place(LEASES)}: other machines keep taking the lease", hint="run again later")
 
 
 @contextmanager
 def kept(lease: Lease) -> Iterator[Lease]:
-    """A lease renewed by a thread of its own while it is used, and given back then; an endpoint that does not
-    answer holds nobody up for long."""
+    """A lease that a separate thread renews while it is used, and that is released then; an endpoint that does not
+    answer causes no long delay."""
     thread = threading.Thread(target=lease.keep, name=f"lease-{lease.fence}", daemon=True)
     thread.start()
     try:
@@ -235,8 +237,8 @@ def kept(lease: Lease) -> Iterator[Lease]:
 
 
 def observed(bucket: Bucket, place: str) -> tuple[int, bool]:
-    """The number of the newest lease, 0 for none, and whether another machine holds it; `place` is our own, as of a
-    claimant. Whoever sees the same number twice, not held, knows that nobody wrote in between."""
+    """The number of the newest lease, 0 for none, and whether another machine holds it; `place` is our own, as in
+    Claimant. If the same number is observed twice and is not held, nothing was written in between."""
     newest = max((each for each in bucket.list(LEASES) if _number(each)), key=_number, default=None)
     if newest is None:
         return 0, False
@@ -255,7 +257,7 @@ def _require_free(bucket: Bucket, newest: ObjectFacts, before: Written, place: s
     who = printable(f"host {holder.host}, run {holder.run}, pid {holder.pid}, since {holder.since}")
     raise Locked(
         f"{bucket.place(newest.key)}: another machine holds the archive ({who}); "
-        f"unless it is renewed it runs out in {left:.0f} s",
+        f"it expires in {left:.0f} s unless renewed",
         hint="wait for it to end, or stop it there",
     )
 
@@ -277,10 +279,10 @@ def _create(bucket: Bucket, words: Written) -> bool:
 
 
 def _forget(bucket: Bucket, listed: Sequence[ObjectFacts], newest: ObjectFacts | None) -> None:
-    """Remove old leases. Who has no permission to delete keeps them.
+    """Remove old leases; without the permission to delete they stay.
 
-    NOTE: never young ones. Somebody who looked before they were there could create their number again; by the time
-    an old one goes, his look is so long ago that what he creates does not hold.
+    NOTE: never young ones. A machine that listed the leases before they existed could create their number again; by
+    the time an old one is removed, that listing is so old that the new lease would not be valid.
     """
     old = [each.key for each in listed if each is not newest and each.asked - each.modified > _KEPT]
     with contextlib.suppress(ArchiverError):
@@ -289,7 +291,7 @@ def _forget(bucket: Bucket, listed: Sequence[ObjectFacts], newest: ObjectFacts |
 
 
 def _number(facts: ObjectFacts) -> int:
-    """0 for what is no lease."""
+    """The number of a lease; 0 for any other object."""
     match = _KEY.fullmatch(facts.key)
     return int(match[1]) if match else 0
 

@@ -1,7 +1,6 @@
-"""How an object is kept: what is asked for when it is written, and what the endpoint says afterwards.
+"""How objects are stored: what is requested when one is written, and what the endpoint reports afterwards.
 
-An endpoint may take any of these headers and ignore it, so what was asked for is read back on one object of the
-archive.
+An endpoint may accept any of these headers and ignore it, so the result is read back on one object of the archive.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ CustomerKey = Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True)
 class KeptAs:
-    """How the endpoint says that an object is kept. None is what it does not say, and so does not do; an object of
-    the storage class STANDARD may have none."""
+    """How an object is stored according to the endpoint. Properties that it does not report, and so does not apply,
+    are None; an object of the storage class STANDARD may have none."""
 
     storage_class: str | None = None
     sse: str | None = None
@@ -37,7 +36,7 @@ class KeptAs:
 
 @dataclass(frozen=True, slots=True)
 class LockOfBucket:
-    """Whether a bucket has Object Lock, and what it gives objects that ask for nothing."""
+    """Whether a bucket has Object Lock, and its default retention."""
 
     enabled: bool
     mode: str | None = None
@@ -68,18 +67,18 @@ def customer_key_parameters(customer_key: CustomerKey | None, where: str) -> dic
     """The SSE-C parameters of put, get and head; none without a key.
 
     Raises:
-        ConfigError: the key has not the 32 octets of AES-256.
+        ConfigError: the key does not have the 32 octets of AES-256.
     """
     if customer_key is None:
         return {}
     octets = customer_key()
     if len(octets) != 32:
-        raise ConfigError(where, [f"[archive.s3] customer_key has {len(octets)} octets, and has to have 32"])
+        raise ConfigError(where, [f"[archive.s3] customer_key has {len(octets)} bytes, but must have 32"])
     return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": octets}
 
 
 def kept_as(head: Mapping[str, Any], tags: Mapping[str, Any] | None) -> KeptAs:
-    """What the answers to head_object and get_object_tagging (None: it has none) say."""
+    """How an object is stored, from the answers to head_object and get_object_tagging (None: it has no tags)."""
     until = head.get("ObjectLockRetainUntilDate")
     return KeptAs(
         storage_class=head.get("StorageClass"),
@@ -94,7 +93,7 @@ def kept_as(head: Mapping[str, Any], tags: Mapping[str, Any] | None) -> KeptAs:
 
 
 def lock_of_bucket(answer: Mapping[str, Any]) -> LockOfBucket:
-    """What the answer to get_object_lock_configuration says; an empty one says that there is none."""
+    """The answer to get_object_lock_configuration; an empty one means that there is no Object Lock."""
     lock = answer.get("ObjectLockConfiguration", {})
     default = lock.get("Rule", {}).get("DefaultRetention", {})
     days = default.get("Days") or (365 * default["Years"] if default.get("Years") else None)

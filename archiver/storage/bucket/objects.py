@@ -1,7 +1,7 @@
 """The store in a bucket: each message is one object, named by the digest of its octets and written once.
 
-Folders, flags and what vanished are facts, not keys: a message that is in ten folders, or comes in twenty runs, is
-one object, and nothing that happens to it at the server ever touches the object again.
+Folders, flags and vanished messages are facts, not keys: a message that is in ten folders, or found by twenty runs,
+is one object, and nothing that happens to it at the server changes the object.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ _REMEMBERED = 200_000  # digests known to be there: 64 octets each
 
 
 class ObjectStore:
-    """A MessageStore and Prefetch in `bucket`; what is too large for memory is spooled below `path`, on this disk.
+    """A MessageStore and Prefetch in `bucket`; messages that are too large for memory are spooled below `path`, on
+    the local disk.
 
-    `connections` objects are on their way at once. Threads may share it; a fork has connections of its own.
+    Up to `connections` objects are transferred at the same time. Threads may share it; a fork opens its own
+    connections.
     """
 
     def __init__(self, bucket: Bucket, path: Path, connections: int) -> None:
@@ -51,7 +53,7 @@ class ObjectStore:
         return ObjectBatch(self.threads, self.write, self.require)
 
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
-        """Nothing moves: flags, and whether a message is present, are facts alone."""
+        """Does nothing: flags, and whether a message is present, are only facts."""
 
     def open(self, placement: Placement) -> BinaryIO:
         """The message's octets, as they arrive; not seekable.
@@ -63,13 +65,13 @@ class ObjectStore:
         return self.read(placement) if octets is None else io.BytesIO(octets)
 
     def missing(self, placements: Sequence[Placement]) -> Collection[Digest]:
-        """Those that are not there with their size, looked for side by side."""
+        """Those that do not exist with their size; checked concurrently."""
         looks = {each.digest: self.threads.submit(partial(self.require, each)) for each in placements}
         wait(looks.values())
         return {digest for digest, look in looks.items() if _is_missing(look)}
 
     def prefetch(self, placements: Sequence[Placement]) -> None:
-        """These are opened next, in this order: small ones are fetched side by side while the first are used."""
+        """These are opened next, in this order: small ones are fetched concurrently while the first are used."""
         self._ahead.expect(map(self.request, filter(is_small, placements)))
 
     def request(self, placement: Placement) -> Request:
@@ -77,7 +79,7 @@ class ObjectStore:
 
         def fetch() -> dict[Digest, bytes]:
             with self.read(placement) as file:
-                # NOTE: an object that is larger than it should be is not read into memory whole.
+                # NOTE: an object that is larger than expected is not completely read into memory.
                 return {placement.digest: file.read(placement.size + 1)}
 
         return Request({placement.digest: placement.size}, fetch)
@@ -87,7 +89,7 @@ class ObjectStore:
         return self._bucket.place(message_key(placement.digest))
 
     def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
-        """One listing beside the rows in the order of digests; octets are read as far as `reads` says."""
+        """A listing merged with the rows in the order of digests; octets are read if `reads` selects them."""
         yield from audit_objects(self._bucket, rows.by_digest(), reads, self.threads.submit, 2 * self._connections)
         yield from audit_elsewhere(self._bucket)
 
@@ -100,10 +102,10 @@ class ObjectStore:
         return ObjectBatch(self.threads, replace, self.require)
 
     def recover(self, rows: Rows) -> Iterator[Placement]:
-        """Nothing is half-written in a bucket, and nothing is where it should not be.
+        """Nothing to do: a bucket has no half-written objects, and none in the wrong place.
 
-        Objects without a fact tell no folder and no UID. They are found again by their digest when the message is
-        put again; `gc` removes what nobody claims.
+        Objects without a fact have no folder and no UID. They are found by their digest when the message is stored
+        again; `gc` removes those that stay unused.
         """
         with Writing(str(self._path)):
             for leftover in (self._path / SPOOL).glob("*"):
@@ -118,10 +120,10 @@ class ObjectStore:
             return private_file(str(directory / secrets.token_hex(8)))
 
     def write(self, digest: Digest, size: int, octets: Octets, *, likely: bool = False) -> None:
-        """Have the message there, durable on return; `likely`: so it is, and looking costs less than sending it.
+        """Ensure that the message exists, durable on return; `likely`: it probably does, so check before sending.
 
         Raises:
-            IntegrityError: an object of that name is there and is not that message.
+            IntegrityError: an object of that name exists and is not that message.
         """
         key = message_key(digest)
         if digest in self._there:
@@ -133,9 +135,10 @@ class ObjectStore:
         self._remember(digest)
 
     def require(self, placement: Placement) -> None:
-        """
+        """Check that the message exists.
+
         Raises:
-            IntegrityError: the message's octets are not there.
+            IntegrityError: its octets are missing.
         """
         if placement.digest in self._there:
             return
@@ -165,15 +168,15 @@ def _is_missing(look: Future[None]) -> bool:
 
 
 def is_small(placement: Placement) -> bool:
-    """Whether it may be held in memory with others."""
+    """Whether it may be held in memory together with others."""
     return placement.size <= SMALL_OCTETS
 
 
 def create_once(bucket: Bucket, key: str, octets: Octets, digest: Digest, size: int) -> None:
-    """Have an object there that is named by its digest, durable on return; fine if it is there.
+    """Ensure that an object exists that is named by its digest, durable on return.
 
     Raises:
-        IntegrityError: an object of that name is there and has another size.
+        IntegrityError: an object of that name exists and has another size.
     """
     if bucket.create(key, octets, digest, "message"):
         return
@@ -187,7 +190,8 @@ def create_once(bucket: Bucket, key: str, octets: Octets, digest: Digest, size: 
 
 
 class ObjectBatch:
-    """Messages on their way into the bucket. Each is sent as soon as it is put, while the next are fetched."""
+    """Messages that are being written to the bucket. Each is sent as soon as it is put, while the next are
+    fetched."""
 
     def __init__(
         self,
@@ -202,7 +206,7 @@ class ObjectBatch:
         self._required: set[Digest] = set()
 
     def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
-        """Begin to send the octets. With a `twin` they are likely there, which is looked at first."""
+        """Begin to send the octets. With a `twin` they probably exist, which is checked first."""
         if body.digest in self._under_way and body.digest not in self._required:
             unlink(body.spool)
             return
@@ -215,18 +219,18 @@ class ObjectBatch:
         self._required.discard(body.digest)
 
     def link(self, placement: Placement, twin: Placement) -> None:
-        """The octets have to be there already; `commit` raises if they are not."""
+        """The octets must already exist; `commit` raises if they do not."""
         if twin.digest not in self._under_way:
             self._under_way[twin.digest] = self._threads.submit(lambda: self._require(twin))
             self._required.add(twin.digest)
 
     def commit(self) -> Sequence[Fact]:
-        """Wait until all of it is there. The digest names the object, so there is nothing more to record.
+        """Wait until everything is written. The digest names the object, so there is nothing more to record.
 
         Raises:
-            IntegrityError: a linked message's octets are not there, or the local disk gave back others than were
+            IntegrityError: a linked message's octets are missing, or the local disk returned others than were
                 spooled.
-            ArchiverError: something could not be sent; what else was under way has come to its end.
+            ArchiverError: something could not be sent; all other requests have ended.
         """
         under_way = list(self._under_way.values())
         wait(under_way)
@@ -236,7 +240,7 @@ class ObjectBatch:
         return ()
 
     def abandon(self) -> None:
-        """Send no more. What was sent stays: it is what its name says, and is used when it is put again."""
+        """Send nothing more. Objects that were sent stay: they are valid, and are used when stored again."""
         for each in self._under_way.values():
             each.cancel()
         wait(list(self._under_way.values()))

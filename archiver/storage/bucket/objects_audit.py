@@ -1,7 +1,8 @@
-"""What is in a bucket beside what the catalog says is: two walks in the order of digests, side by side.
+"""Compares a bucket with the catalog: a merge of two lists in the order of digests.
 
-One listing tells of every message that it is there and how long it is; nothing is downloaded for that, and neither
-walk is ever in memory. Octets are read only where that was asked for, many at a time, since each takes 20 to 50 ms.
+One listing shows for every message that it exists and how long it is; nothing is downloaded for that, and neither
+list is completely in memory. Octets are read only if requested, many at a time, since each request takes 20 to 50
+ms.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from archiver.storage.bucket.keys import MESSAGES, message_key
 from archiver.storage.bucket.order import in_order
 from archiver.storage.bucket.port import Bucket, ObjectFacts
 
-#: What else an archive has in its place in the bucket: whoever wrote it looks after it.
+#: What else an archive has below its prefix; the modules that write these check them themselves.
 _OTHERS = re.compile(r"archive\.json|journal/\d{8,}\.jsonl\.gz|(kept|lease|packs|probe)/.+", re.DOTALL)
 _LAST = "\U0010ffff"
 
 
 class Submit(Protocol):
-    """Does something on another thread."""
+    """Runs a function in another thread."""
 
     def __call__(self, work: Callable[[], Fault | None]) -> Future[Fault | None]: ...
 
@@ -49,16 +50,16 @@ def audit_objects(
     ahead: int,
     elsewhere: Callable[[str], bool] = lambda key: False,
 ) -> Generator[Audited, None, None]:
-    """Every message of `rows`, which come by digest, and every object below `messages/` that none of them names. An
-    object is read once, however many messages it is; `ahead` of them are on their way. `elsewhere` says of a key
-    that its message is one of the archive, which has it in another place, too."""
+    """Every message of `rows`, which are in the order of digests, and every object below `messages/` that none of
+    them names. An object is read once, for however many messages; `ahead` of them are read concurrently.
+    `elsewhere` returns whether the message of a key belongs to the archive, which also has it in another place."""
     reading: deque[_Reading] = deque()
     try:
         for facts, placements in _side_by_side(in_order(bucket.list(MESSAGES), bucket.place(MESSAGES)), rows):
             if not placements:
                 assert facts is not None
                 if not elsewhere(facts.key):
-                    yield Stray(bucket.place(facts.key), f"{NOBODYS}; there since {since(facts)}")
+                    yield Stray(bucket.place(facts.key), f"{NOBODYS}; written {since(facts)}")
             elif facts is not None and facts.size == placements[0].size and reads(placements[0]):
                 reading.append(_Reading(placements, submit(_reader(bucket, placements[0]))))
             else:
@@ -73,10 +74,10 @@ def audit_objects(
 
 
 def audit_elsewhere(bucket: Bucket) -> Iterator[Stray]:
-    """What is neither a message nor anything else that an archive keeps in its place in the bucket."""
+    """Objects below the prefix that are neither messages nor anything else of an archive."""
     for facts in _but_messages(bucket):
         if not _OTHERS.fullmatch(facts.key):
-            yield Stray(bucket.place(facts.key), f"it is nothing that an archive has; there since {since(facts)}")
+            yield Stray(bucket.place(facts.key), f"it does not belong to an archive; written {since(facts)}")
 
 
 def since(facts: ObjectFacts) -> str:
@@ -87,7 +88,7 @@ def since(facts: ObjectFacts) -> str:
 def _side_by_side(
     listing: Iterator[ObjectFacts], rows: Iterator[Placement]
 ) -> Iterator[tuple[ObjectFacts | None, Sequence[Placement]]]:
-    """Each object that is there or should be, and the messages that are to be in it, if there are any."""
+    """Each object that exists or should exist, and its messages, if there are any."""
     objects = iter(listing)
     facts = next(objects, None)
     for digest, equal in groupby(rows, key=lambda placement: placement.digest):
@@ -128,7 +129,7 @@ def _reader(bucket: Bucket, placement: Placement) -> Callable[[], Fault | None]:
 
 
 def _but_messages(bucket: Bucket) -> Iterator[ObjectFacts]:
-    """All objects outside `messages/`, whose many pages are not asked for."""
+    """All objects outside `messages/`, whose many pages are not listed."""
     for facts in bucket.list():
         if facts.key.startswith(MESSAGES):
             break

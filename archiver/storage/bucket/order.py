@@ -1,7 +1,7 @@
-"""A listing that is walked beside something else: its order is not taken on trust.
+"""Checks the order of a listing that is merged with another list.
 
-Some endpoints list in no order at all (directory buckets of S3 Express). Beside such a listing whole messages would
-look lost, and named ones as if nobody had named them.
+Some endpoints list in no order at all (directory buckets of S3 Express). With such a listing, intact messages would
+look lost, and named objects unnamed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def in_order(listing: Iterable[ObjectFacts], place: str) -> Iterator[ObjectFacts
     """The same objects, each key greater than the one before; `place` is where they are, for people.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: they are not in order.
     """
     last = ""
     for facts in listing:

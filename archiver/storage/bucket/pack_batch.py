@@ -1,7 +1,7 @@
-"""Messages on their way into packs.
+"""Messages that are being written into packs.
 
 They are compressed a few at a time while the next are fetched, and a pack is sent as soon as it is full, so a batch
-holds about two packs in memory and nothing on disk.
+has about two packs in memory and nothing on disk.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class _Sent:
 
 
 class PackBatch:
-    """A StoreBatch. `frames` tells where the archive has packed messages already. A message of fewer than `below`
-    octets is packed; any other, and one that is likely an object already, goes to `objects`. `anew`: nothing that
-    is there is used, and packs are overwritten."""
+    """A StoreBatch. `frames` returns where packed messages of the archive are. A message of fewer than `below`
+    octets is packed; any other, and one that is probably already an object, goes to `objects`. `anew`: existing
+    packs are not used but overwritten."""
 
     def __init__(
         self,
@@ -78,10 +78,10 @@ class PackBatch:
         self._adopted: list[PackedFact] = []
 
     def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
-        """Take the octets; a pack that is full is sent. Takes over `body.spool`.
+        """Add the octets; a full pack is sent. Takes ownership of `body.spool`.
 
         Raises:
-            IntegrityError: the local disk gave back other octets than were spooled.
+            IntegrityError: the local disk returned other octets than were spooled.
             ArchiverError: a pack could not be sent.
         """
         if body.digest in self._seen:
@@ -94,14 +94,14 @@ class PackBatch:
             self._sort_out()
 
     def link(self, placement: Placement, twin: Placement) -> None:
-        """The octets have to be there already; whether they are is told by `commit`."""
+        """The octets must already exist; `commit` checks it."""
         self._links[twin.digest] = (placement, twin)
 
     def commit(self) -> Sequence[Fact]:
-        """Wait until all of it is there; returns which pack holds which message.
+        """Wait until everything is written; returns the facts about which message is in which pack.
 
         Raises:
-            IntegrityError: a linked message's octets are not there.
+            IntegrityError: a linked message's octets are missing.
             ArchiverError: something could not be sent.
         """
         self._sort_out()
@@ -117,7 +117,7 @@ class PackBatch:
         return facts
 
     def abandon(self) -> None:
-        """Send no more. Packs that were sent stay, and are used when their messages are put again."""
+        """Send nothing more. Packs that were sent stay, and are used when their messages are stored again."""
         for _, body, _ in self._waiting:
             unlink(body.spool)
         for compressing in self._compressing:
@@ -130,7 +130,7 @@ class PackBatch:
         self._forget()
 
     def _sort_out(self) -> None:
-        """Which of the waiting messages are there already, which become objects, which are packed."""
+        """Sort the waiting messages: those that already exist, those that become objects, those that are packed."""
         waiting, self._waiting, self._waiting_octets = self._waiting, [], 0
         known = self._frames({body.digest for _, body, _ in waiting}) if waiting else {}
         there = set() if self._anew else self._packs.holding(known)
@@ -142,7 +142,7 @@ class PackBatch:
         for placement, body, twin in waiting:
             if body.digest in there:
                 unlink(body.spool)
-            # NOTE: a message whose pack is lost is packed again, for readers go by its newest frame.
+            # NOTE: a message whose pack is lost is packed again, since readers use its newest frame.
             elif body.digest not in known and (twin is not None or body.size >= self._below):
                 self._objects.put(placement, body, twin)
             else:
@@ -159,7 +159,7 @@ class PackBatch:
             self._send_pack()
 
     def _send_pack(self) -> None:
-        """Send what is compressed as one pack, when the one before it has arrived."""
+        """Send what is compressed as one pack, after the previous one has arrived."""
         if self._sent:
             self._sent[-1].done.result()
         sizes = [size for each in self._compressing for size in each.sizes]

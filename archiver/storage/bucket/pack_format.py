@@ -1,8 +1,8 @@
-"""The form of a pack: many small messages in one object, each of them a compressed frame by itself.
+"""The format of a pack: many small messages in one object, each a separate compressed frame.
 
 A pack is also a plain zstd file (RFC 8878): its head, and its index with the tail, are frames that a decompressor
 skips. So `zstd -t` tests a pack, two range reads find every message in it, and one more reads a message.
-docs/formats.md specifies it to the octet.
+docs/formats.md specifies every octet.
 """
 
 from __future__ import annotations
@@ -60,22 +60,22 @@ class Pack:
 
 
 class Unreadable(ValueError):
-    """Octets are not what a pack should have there; says why."""
+    """The octets at some place of a pack are not valid; the text says why."""
 
 
 def pack_key(pack: Digest) -> str:
-    """The key of a pack, relative to the account's place in the bucket."""
+    """The key of a pack, relative to the account's prefix in the bucket."""
     return f"{PACKS}{pack[:2]}/{pack}.pack"
 
 
 def pack_of_key(key: str) -> Digest | None:
-    """The inverse of `pack_key`; None for a key that no pack has."""
+    """The inverse of `pack_key`; None for any other key."""
     match = _PACK.fullmatch(key)
     return Digest(match[2]) if match else None
 
 
 def compress(messages: Iterable[bytes]) -> list[bytes]:
-    """The frame of each message. Holds the interpreter's lock only in between."""
+    """The frame of each message. Releases the interpreter's lock while it compresses."""
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
     return [compressor.compress(octets) for octets in messages]
 
@@ -94,7 +94,7 @@ def decompress(frame: bytes, digest: Digest, size: int) -> bytes:
 
 
 def assemble(messages: Sequence[tuple[Digest, int, bytes]]) -> Pack:
-    """A pack of these messages, each as its digest, its size and its frame; the same one for the same frames."""
+    """A pack of these messages, given as (digest, size, frame); the same frames give the same pack."""
     entries, offset = [], len(HEAD)
     for digest, size, frame in messages:
         entries.append(Entry(digest, offset, len(frame), size))
@@ -111,7 +111,7 @@ def read_tail(octets: bytes, size: int) -> Tail:
     """The tail of a pack of that size, from its last octets.
 
     Raises:
-        Unreadable: it is not a pack, is truncated, or is of a version this archiver does not know.
+        Unreadable: it is not a pack, is truncated, or has a version that this archiver does not know.
     """
     if len(octets) < TAIL_OCTETS:
         raise Unreadable("it is too short for a pack")
@@ -129,7 +129,7 @@ def read_index(octets: bytes, tail: Tail) -> tuple[Entry, ...]:
     """The entries of a pack, in the order of their offsets, from the octets its tail points to.
 
     Raises:
-        Unreadable: they are not what the tail says, or do not account for all octets of the pack.
+        Unreadable: they do not match the tail, or do not cover all octets of the pack.
     """
     if hashlib.sha256(octets).digest() != tail.sha256:
         raise Unreadable("its index is damaged")
@@ -147,7 +147,7 @@ def read_index(octets: bytes, tail: Tail) -> tuple[Entry, ...]:
 
 def _decompressed(frame: bytes, size: int) -> bytes:
     try:
-        # NOTE: before anything is decompressed, which takes as much memory as the frame says.
+        # NOTE: checked before anything is decompressed, which takes as much memory as the frame claims.
         told = zstandard.get_frame_parameters(frame).content_size
         if told != size:
             raise Unreadable(f"its frame is of {told} octets, not of {size}")

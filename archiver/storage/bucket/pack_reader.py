@@ -1,7 +1,7 @@
 """The packs of an account in its bucket: read, written, and found again after a crash.
 
-A pack is written once, by the digest of its octets. What nobody recorded because a run ended in between is found by
-the indexes of those packs and used, when its messages are put again, after their octets were looked at.
+A pack is written once, under the digest of its octets. Packs that are not recorded because a run ended too early
+are found by their indexes and used when their messages are stored again, after their octets were verified.
 """
 
 from __future__ import annotations
@@ -49,27 +49,27 @@ class PackObjects:
         self._orphans: dict[Digest, _Orphan] = {}
 
     def write(self, pack: Pack) -> None:
-        """Have the pack there, durable on return.
+        """Ensure that the pack exists, durable on return.
 
         Raises:
-            IntegrityError: an object of its name is there and has another size.
+            IntegrityError: an object of its name exists and has another size.
         """
         create_once(self._bucket, pack_key(pack.digest), pack.octets, pack.digest, len(pack.octets))
         self._sizes[pack.digest] = len(pack.octets)
 
     def rewrite(self, pack: Pack) -> None:
-        """Have the pack there whatever is there.
+        """Write the pack, overwriting what exists.
 
-        NOTE: the same messages packed again may well be the pack that is damaged, under its own name.
+        NOTE: packing the same messages again may give the name of the very pack that is damaged.
         """
         self._bucket.replace(pack_key(pack.digest), pack.octets, pack.digest, "message")
         self._sizes[pack.digest] = len(pack.octets)
 
     def read(self, frame: Frame, digest: Digest, size: int) -> bytes:
-        """One message, its digest looked at.
+        """One message, with its digest verified.
 
         Raises:
-            IntegrityError: the pack is not there, is truncated, or has something else there.
+            IntegrityError: the pack is missing or truncated, or has something else at that place.
         """
         octets = self._octets(frame.pack, frame.offset, frame.length)
         try:
@@ -80,10 +80,10 @@ class PackObjects:
     def read_window(
         self, frames: Mapping[Digest, Frame], sizes: Mapping[Digest, int]
     ) -> dict[Digest, bytes | Unreadable]:
-        """Messages of one pack by one request, or why they cannot be read.
+        """Messages of one pack with one request, or why they cannot be read.
 
         Raises:
-            IntegrityError: the pack is not there.
+            IntegrityError: the pack is missing.
         """
         first = min(frame.offset for frame in frames.values())
         end = max(frame.offset + frame.length for frame in frames.values())
@@ -95,7 +95,7 @@ class PackObjects:
         return messages
 
     def holding(self, frames: Mapping[Digest, Frame]) -> set[Digest]:
-        """Those whose packs are in the bucket, not shorter than they have to be. A pack is looked at once."""
+        """Those whose packs are in the bucket and long enough. Each pack is checked once."""
         unseen = {frame.pack for frame in frames.values()} - self._sizes.keys()
         looks = {pack: self._threads.submit(partial(self._bucket.look, pack_key(pack))) for pack in unseen}
         for pack, look in looks.items():
@@ -115,14 +115,15 @@ class PackObjects:
         """The messages of a pack of that size, by two requests.
 
         Raises:
-            Unreadable: its tail or its index is not that of a pack.
-            IntegrityError: it is not there.
+            Unreadable: its tail or its index is not valid.
+            IntegrityError: it is missing.
         """
         tail = read_tail(self._octets(pack, max(0, size - TAIL_OCTETS), TAIL_OCTETS), size)
         return read_index(self._octets(pack, tail.offset, tail.length), tail)
 
     def find_orphans(self, known: Collection[Digest]) -> None:
-        """Look into the packs that are not known. What is no pack is none: `verify` and `gc` speak of it."""
+        """Read the indexes of unknown packs. Objects that are not packs are ignored: `verify` and `gc` report
+        them."""
         for facts in self.listed():
             pack = pack_of_key(facts.key)
             if pack is None or pack in known:
@@ -133,14 +134,14 @@ class PackObjects:
                 continue
 
     def orphan(self, pack: Digest, size: int, entries: Collection[Entry]) -> None:
-        """This pack is there, and nobody recorded it."""
+        """Note a pack that exists and is not recorded."""
         self._sizes[pack] = size
         for each in entries:
             self._orphans[each.digest] = _Orphan(Frame(pack, each.offset, each.length), each.size)
 
     def adopt(self, sizes: Mapping[Digest, int]) -> list[PackedFact]:
-        """What is to be recorded of those messages, of the given sizes, that lie in packs without a record. Their
-        octets were read and are what they should be."""
+        """The facts for those messages, of the given sizes, that are in unrecorded packs. Their octets were read
+        and verified."""
         found = {digest: self._orphans[digest].frame for digest in sizes.keys() & self._orphans.keys()}
         facts = []
         for frames in windows(found, sizes):
@@ -174,19 +175,19 @@ def _message(frame: bytes, digest: Digest, size: int) -> bytes | Unreadable:
 
 
 def octets_of(messages: Mapping[Digest, bytes | Unreadable]) -> dict[Digest, bytes]:
-    """Those that could be read."""
+    """The messages that could be read."""
     return {digest: octets for digest, octets in messages.items() if isinstance(octets, bytes)}
 
 
 def pack_of(frames: Mapping[Digest, Frame]) -> Digest:
-    """The pack in which all of these are."""
+    """The pack that has all of these."""
     (pack,) = {frame.pack for frame in frames.values()}
     return pack
 
 
 def windows(frames: Mapping[Digest, Frame], sizes: Mapping[Digest, int]) -> list[dict[Digest, Frame]]:
-    """Frames that are read together: of one pack, near each other, at most WINDOW_OCTETS there and in memory. They
-    come in the order of `frames`, as far as their first ones go."""
+    """Frames that are read together: of one pack, near each other, at most WINDOW_OCTETS in the pack and in memory.
+    The windows are in the order of their first frames in `frames`."""
     order = {digest: number for number, digest in enumerate(frames)}
     groups: list[dict[Digest, Frame]] = []
     pack, first, end, octets = Digest(""), 0, 0, 0

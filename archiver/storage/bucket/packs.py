@@ -1,8 +1,8 @@
-"""The store in a bucket with layout "packs": small messages together in packs, large ones as objects of their own.
+"""The store in a bucket with layout "packs": small messages together in packs, large ones as separate objects.
 
-A thousand messages are one request in place of a thousand. Which message lies in which pack is a fact like all
-others; a message without such a fact is an object. So an archive may change its layout at any time: what it holds
-is read as it lies, and only new messages go the new way.
+A thousand messages take one request instead of a thousand. Which message is in which pack is a fact like all
+others; a message without such a fact is an object. So an archive may change its layout at any time: existing
+messages stay where they are, and only new ones use the new layout.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _LOOKED_UP = 500
 
 
 class PackStore:
-    """A MessageStore and Prefetch of packs and objects. `frames` says where packed messages lie. Messages smaller
-    than `below` octets are packed; with 0 none is, and packs that exist can still be read. Threads may share it; a
-    fork has connections of its own."""
+    """A MessageStore and Prefetch of packs and objects. `frames` returns where packed messages are. Messages
+    smaller than `below` octets are packed; with 0 none are, but existing packs can be read. Threads may share it; a
+    fork opens its own connections."""
 
     def __init__(self, bucket: Bucket, objects: ObjectStore, frames: FramesOf, below: int = SMALL_OCTETS) -> None:
         self._bucket = bucket
@@ -39,17 +39,17 @@ class PackStore:
         self._ahead = ReadAhead(objects.threads)
 
     def batch(self) -> PackBatch:
-        """Begin a batch. What it returns of packs has to be recorded with its messages."""
+        """Begin a batch. The facts about packs that it returns must be recorded with its messages."""
         return PackBatch(self._packs, self._objects.batch(), self._frames, self._objects.threads, self._below)
 
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
-        """Nothing moves: flags, and whether a message is present, are facts alone."""
+        """Does nothing: flags, and whether a message is present, are only facts."""
 
     def open(self, placement: Placement) -> BinaryIO:
-        """The message's octets; of a packed one they are those of its digest.
+        """The message's octets; for a packed one the digest is verified.
 
         Raises:
-            IntegrityError: not there, or another message's; names pack and message.
+            IntegrityError: missing, or another message's; names pack and message.
         """
         octets = self._ahead.take(placement.digest)
         if octets is None:
@@ -60,13 +60,13 @@ class PackStore:
         return io.BytesIO(octets)
 
     def missing(self, placements: Sequence[Placement]) -> Collection[Digest]:
-        """Those whose packs are not there, or are cut short, and those whose objects are not."""
+        """Those whose packs are missing or truncated, and those whose objects are missing."""
         frames = self._frames({each.digest for each in placements})
         objects = self._objects.missing([each for each in placements if each.digest not in frames])
         return {*objects, *frames.keys()} - self._packs.holding(frames)
 
     def prefetch(self, placements: Sequence[Placement]) -> None:
-        """These are opened next, in this order: neighbours in a pack are fetched by one request."""
+        """These are opened next, in this order: neighbours in a pack are fetched with one request."""
         self._ahead.expect(self._requests(filter(is_small, placements)))
 
     def _requests(self, placements: Iterator[Placement]) -> Iterator[Request]:
@@ -85,11 +85,11 @@ class PackStore:
         return self._packs.place_in(frame) if frame else self._objects.display_path(placement)
 
     def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
-        """The packs by one listing, their messages as they lie there, then those that are objects."""
+        """The packs with one listing, their messages in the order of the packs, then those that are objects."""
         return audit_packs(self._bucket, self._packs, self._objects.threads, rows, reads)
 
     def rewrite_batch(self, damaged: Sequence[Placement]) -> PackBatch:
-        """A batch that packs again what lies in packs, and overwrites objects."""
+        """A batch that packs packed messages again, and overwrites objects."""
         return PackBatch(
             self._packs,
             self._objects.rewrite_batch(damaged),
@@ -100,7 +100,7 @@ class PackStore:
         )
 
     def recover(self, rows: Rows) -> Iterator[Placement]:
-        """Look into the packs that no fact names, so that what is in them is used when it is put again."""
+        """Read the indexes of unrecorded packs, so that their messages are used when they are stored again."""
         self._packs.find_orphans({pack for pack, _ in rows.packs()})
         return self._objects.recover(rows)
 

@@ -1,8 +1,8 @@
-"""What is in packs beside what the catalog says is: by one listing, and by reading as they lie those that are asked
-for.
+"""Compares packs with the catalog: with one listing, and by reading the selected messages in the order of the
+packs.
 
-A pack that is there with its size has its messages, as far as that can be told without a download. Where messages
-are read, neighbours come by one request, and the index of their pack is looked at, too.
+A pack that exists with its size has its messages, as far as this is known without a download. If messages are read,
+neighbours come with one request, and the index of their pack is checked, too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OBJECTS_AHEAD = 32
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Messages of one window, on their way."""
+    """The messages of one window, which are being read."""
 
     frames: Mapping[Digest, Frame]
     faults: Future[dict[Digest, Fault | None]]
@@ -41,8 +41,8 @@ class _Reading:
 def audit_packs(
     bucket: Bucket, packs: PackObjects, threads: Threads, rows: Rows, reads: Callable[[Placement], bool]
 ) -> Generator[Audited, None, None]:
-    """Every message of an archive with packs. A message in a pack that no row names is no stray: packs stay as
-    they were written."""
+    """Every message of an archive with packs. A message in a pack without a row is not unexpected, since packs stay
+    as they were written."""
 
     def is_packed(key: str) -> bool:
         digest = digest_of_key(key)
@@ -56,7 +56,7 @@ def audit_packs(
         if pack not in sizes:
             yield Damage(packs.place(pack), "the pack is not in the bucket")
         elif sizes[pack] != known[pack]:
-            yield Damage(packs.place(pack), f"the pack has {sizes[pack]} octets, was stored with {known[pack]}")
+            yield Damage(packs.place(pack), f"the pack has {sizes[pack]} bytes, was stored with {known[pack]}")
     yield from audit_objects(bucket, _unpacked(rows), reads, threads.submit, _OBJECTS_AHEAD, is_packed)
     yield from audit_elsewhere(bucket)
 
@@ -64,19 +64,19 @@ def audit_packs(
 def _strays(
     bucket: Bucket, packs: PackObjects, known: Mapping[Digest, int], sizes: dict[Digest, int]
 ) -> Iterator[Stray]:
-    """Packs that nobody recorded; fills `sizes` with all others that are there."""
+    """Packs that are not recorded; fills `sizes` with all others that exist."""
     for facts in packs.listed():
         pack = pack_of_key(facts.key)
         if pack is None or pack not in known:
-            yield Stray(bucket.place(facts.key), f"{NOBODYS}; there since {since(facts)}")
+            yield Stray(bucket.place(facts.key), f"{NOBODYS}; written {since(facts)}")
         else:
             sizes[pack] = facts.size
 
 
 class _Reader:
-    """Looks at messages in packs, which are there with those sizes; `altered` ones are not as they were written.
-    `used` gathers the packs that messages are in: one that was repaired by packing its messages anew is in use no
-    more, and nobody cares for what is left of it."""
+    """Checks messages in packs that exist with those sizes; `altered` packs are not as they were written. `used`
+    collects the packs that have messages: a pack that was repaired by packing its messages again is no longer used,
+    and its remains do not matter."""
 
     def __init__(
         self, packs: PackObjects, threads: Threads, sizes: Mapping[Digest, int], altered: set[Digest]
@@ -113,7 +113,7 @@ class _Reader:
         if size is None:
             return NOT_THERE
         if size < frame.offset + frame.length + TAIL_OCTETS:
-            return Fault("damaged", f"its pack is cut short, to {size} octets")
+            return Fault("damaged", f"its pack is truncated to {size} bytes")
         return None
 
     def _danger(self, pack: Digest) -> Fault | None:
@@ -153,7 +153,7 @@ class _Reader:
         }
 
     def _index(self, pack: Digest) -> Iterator[Damage]:
-        """What is wrong with the index of a pack of which something is read, looked at once."""
+        """What is wrong with the index of a pack whose messages are read; checked once."""
         if pack in self._indexed:
             return
         self._indexed.add(pack)
@@ -168,7 +168,7 @@ class _Reader:
 
 
 def _unpacked(rows: Rows) -> Iterator[Placement]:
-    """The messages that are in no pack, by digest."""
+    """The messages that are not in a pack, by digest."""
     placements = rows.by_digest()
     while chunk := list(islice(placements, _CHUNK)):
         frames = rows.frames({each.digest for each in chunk})

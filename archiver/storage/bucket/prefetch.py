@@ -1,7 +1,7 @@
-"""Messages fetched before they are asked for: many small ones at once take no longer than one does.
+"""Messages fetched before they are needed: many small ones at the same time take no longer than one.
 
-Whoever reads messages in an order says so beforehand. What was foreseen and is never opened is dropped when
-something else is foreseen, so memory stays bounded whatever callers do.
+A reader announces its order in advance. Announced messages that are never opened are dropped at the next
+announcement, so memory stays bounded whatever callers do.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ AHEAD_REQUESTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Messages that one request fetches, each with its size in octets. What `fetch` leaves out could not be had."""
+    """Messages that one request fetches, each with its size in octets. `fetch` leaves out those that it could not
+    read."""
 
     sizes: Mapping[Digest, int]
     fetch: Callable[[], Mapping[Digest, bytes]]
 
 
 class ReadAhead:
-    """What is foreseen by each thread, at most AHEAD_OCTETS of it in memory, or one request's.
+    """The announced messages of each thread, at most AHEAD_OCTETS or one request of them in memory.
 
-    A fetch that fails is simply made again by whoever opens the message, and fails there.
+    A fetch that fails is simply repeated when the message is opened, and fails there.
     """
 
     def __init__(self, threads: Threads) -> None:
@@ -38,15 +39,15 @@ class ReadAhead:
         self._mine = threading.local()
 
     def expect(self, requests: Iterable[Request]) -> None:
-        """These are wanted next by this thread, in this order; what it foresaw before is forgotten. `requests` is
-        read a little at a time, in the thread that calls `expect` and `take`."""
+        """This thread needs these next, in this order; replaces its previous announcement. `requests` is consumed a
+        little at a time, in the thread that calls `expect` and `take`."""
         if ahead := self._of_this_thread():
             ahead.cancel()
         self._mine.ahead = _Ahead(self._threads, iter(requests))
         self._mine.ahead.fill()
 
     def take(self, digest: Digest) -> bytes | None:
-        """The message, if it was foreseen and could be fetched; each once."""
+        """The message, if it was announced and could be fetched; each is returned once."""
         ahead = self._of_this_thread()
         return ahead.take(digest) if ahead else None
 
@@ -56,7 +57,7 @@ class ReadAhead:
 
 
 class _Ahead:
-    """One thread's; only `_Fetch.content` is written by another."""
+    """The announcement of one thread; other threads write only `_Fetch.content`."""
 
     def __init__(self, threads: Threads, waiting: Iterator[Request]) -> None:
         self._threads = threads
@@ -86,7 +87,7 @@ class _Ahead:
             self._octets += request.sizes[digest]
 
     def cancel(self) -> None:
-        """What is not under way yet is not fetched any more."""
+        """Fetch nothing that is not under way yet."""
         for fetch in self._fetches.values():
             if fetch.done is not None:
                 fetch.done.cancel()
@@ -106,7 +107,7 @@ class _Ahead:
 
 @dataclass(slots=True)
 class _Fetch:
-    """`left`: how many messages of it are not taken yet."""
+    """A request under way. `left`: how many of its messages are not taken yet."""
 
     request: Request
     left: int

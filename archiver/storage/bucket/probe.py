@@ -1,7 +1,7 @@
-"""What an endpoint really does, found out once and written down beside the messages.
+"""What an endpoint really supports, tested once and recorded next to the messages.
 
-An endpoint may take a storage class, encryption, tags or a lock and ignore it, and may take a condition or a
-checksum and not look at it. The first is refused, the second is told, and heeded where a lock between machines
+An endpoint may accept a storage class, encryption, tags or a lock and ignore it: that is an error. It may also
+accept a condition or a checksum without checking it: that is reported, and matters if a lock between machines
 depends on it.
 """
 
@@ -36,26 +36,26 @@ _DAY = 86_400
 
 
 class KeepingBucket(Bucket, Protocol):
-    """A bucket that can be asked how it keeps things."""
+    """A bucket that reports how it stores objects."""
 
     def has_bucket(self) -> bool:
-        """Whether the bucket is there."""
+        """Whether the bucket exists."""
 
     def make_bucket(self) -> None:
-        """Make it; fine if it is there and ours."""
+        """Create it; does nothing if it exists and is ours."""
 
     def lock_of_bucket(self) -> LockOfBucket:
         """Whether the bucket has Object Lock."""
 
     def kept_as(self, key: str) -> KeptAs:
-        """How the endpoint says that an object is kept."""
+        """How an object is stored according to the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What was found out: `atomic`, that of many who write one key at once, only if it is not there, exactly one
-    does; `compares`, that octets which are not those of their digest are refused. `asked` names the settings that
-    were tried: others are tried anew."""
+    """The results: `atomic`: of many concurrent conditional writes of one key, exactly one succeeds; `compares`:
+    octets that do not match their digest are refused. `asked` identifies the settings that were tested; others are
+    tested again."""
 
     account: str
     asked: str
@@ -65,10 +65,10 @@ class Marker:
 
 
 def read_marker(bucket: Bucket) -> Marker | None:
-    """The account's marker; None where nothing was ever written.
+    """The account's marker; None if nothing was ever written.
 
     Raises:
-        IntegrityError: it cannot be understood.
+        IntegrityError: it is not valid.
         ConfigError: a newer archiver wrote it.
     """
     if bucket.look(MARKER) is None:
@@ -88,19 +88,19 @@ def read_marker(bucket: Bucket) -> Marker | None:
         return from_record(Marker, record)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise IntegrityError(
-            f"{where}: is not the marker of an account", hint="remove it; the next run writes it anew"
+            f"{where}: is not the marker of an account", hint="remove it; the next run writes a new one"
         ) from error
 
 
 def prepared(
     bucket: KeepingBucket, settings: S3Settings, account: str, before_first: Callable[[], None] = lambda: None
 ) -> Marker:
-    """The bucket, ready to be written to as the settings ask; does nothing where that was found out before. Where
-    nothing says that it was ever written to, `before_first` is called first and may raise.
+    """Check that the bucket can be written to according to the settings; does nothing if this was tested before. If
+    the bucket seems never to have been written to, `before_first` is called first and may raise.
 
     Raises:
         ArchiveNotWritable: there is no such bucket.
-        ConfigError: the endpoint does not do what was asked for, by name of what; nothing is left behind.
+        ConfigError: the endpoint does not support a setting, which is named; nothing is left behind.
     """
     asked = _asked(settings)
     if (marker := _found_out.get((bucket.place(), asked))) is not None:
@@ -132,10 +132,10 @@ def _find_out(
 
 
 def is_atomic(bucket: Bucket) -> bool:
-    """Whether a write that is to happen only once does, however many try at the same time.
+    """Whether exactly one of many concurrent conditional writes succeeds.
 
-    NOTE: a race that nobody won tells nothing. The answer to the winner was lost, and when it tried again the
-    object was there.
+    NOTE: a race without a winner proves nothing: the winner's answer was lost, and when it tried again the object
+    existed.
     """
     keys = [f"{PROBES}{secrets.token_hex(8)}" for _ in range(_ROUNDS)]
 
@@ -152,7 +152,7 @@ def is_atomic(bucket: Bucket) -> bool:
 
 
 def compares(bucket: Bucket) -> bool:
-    """Whether octets that are not those of the digest sent with them are refused."""
+    """Whether octets that do not match the digest sent with them are refused."""
     key = f"{PROBES}{secrets.token_hex(8)}"
     try:
         bucket.replace(key, b"these are not its octets\n", _digest(b"these are its octets\n"), "control")
@@ -164,38 +164,38 @@ def compares(bucket: Bucket) -> bool:
 
 
 def ignored(settings: S3Settings, kept: KeptAs, now: float) -> Iterator[str]:
-    """What was asked for and is not so, by the key in the account file."""
+    """The settings that the endpoint did not apply, by their keys in the account file."""
     wanted = settings.storage_class or "STANDARD"
     if settings.storage_class is not None and (kept.storage_class or "STANDARD") != wanted:
-        yield f'storage_class: "{wanted}" was asked for, "{kept.storage_class or "STANDARD"}" is what it keeps'
+        yield f'storage_class: "{wanted}" was requested, but the endpoint uses "{kept.storage_class or "STANDARD"}"'
     if settings.sse in ("AES256", "aws:kms") and kept.sse != settings.sse:
-        yield f'sse: "{settings.sse}" was asked for, {kept.sse or "nothing"} is what it does'
-    # NOTE: a key may be asked for by an alias, which is not what is told afterwards.
+        yield f'sse: "{settings.sse}" was requested, but the endpoint uses {kept.sse or "none"}'
+    # NOTE: a key may be requested by an alias, which the answer does not repeat.
     if settings.sse == "aws:kms" and settings.kms_key is not None and not kept.kms_key:
-        yield "kms_key: the endpoint does not say that it used one"
+        yield "kms_key: the endpoint does not report that it used one"
     if settings.sse == "customer" and not kept.customer_key:
         yield "customer_key: the endpoint does not encrypt with it"
     if dict(settings.tags) != {name: value for name, value in kept.tags.items() if name in settings.tags}:
         yield "tags: not kept"
     if (lock := settings.object_lock) is not None:
         if kept.lock_mode != lock.mode or (kept.retain_until or 0) < now + (lock.days - 1) * _DAY:
-            yield f"object_lock: {lock.mode} for {lock.days} days was asked for, the object is not locked so"
+            yield f"object_lock: {lock.mode} for {lock.days} days was requested, but the object has another lock"
         if lock.legal_hold and not kept.legal_hold:
-            yield "object_lock: a legal hold was asked for, there is none on the object"
+            yield "object_lock: a legal hold was requested, but the object has none"
 
 
 def _require_lock(bucket: KeepingBucket, settings: S3Settings) -> None:
-    """Told before anything is written, since what is written without it cannot be locked so afterwards."""
+    """Checked before anything is written, since objects that are written without a lock cannot be locked later."""
     if settings.object_lock is not None and not bucket.lock_of_bucket().enabled:
         raise ConfigError(
             bucket.place(),
             ["object_lock: the bucket has no Object Lock"],
-            hint="it is given to a bucket when it is made: make another one with it, or take object_lock out",
+            hint="it is enabled when a bucket is created: create another bucket with it, or remove object_lock",
         )
 
 
 def _require_kept(bucket: KeepingBucket, settings: S3Settings, asked: str) -> None:
-    """Write one object as every message is written, and see how it is kept."""
+    """Write one object in the same way as every message, and check how it is stored."""
     key = f"{KEPT}{asked}.txt"
     octets = b"An object like every message, to see how the endpoint keeps them.\n"
     try:
@@ -217,18 +217,18 @@ def _require_kept(bucket: KeepingBucket, settings: S3Settings, asked: str) -> No
         raise ConfigError(
             bucket.place(),
             problems,
-            hint="take it out of [archive.s3], or use a bucket and an endpoint that do it",
+            hint="remove it from [archive.s3], or use a bucket and an endpoint that support it",
         )
 
 
 def _asked(settings: S3Settings) -> str:
-    """A name for all that decides how objects are kept, and where."""
+    """A digest of all settings that decide where and how objects are stored."""
     asked = settings.model_dump(mode="json", include={"endpoint_url", "checksums", *_HOW})
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("ascii")).hexdigest()[:16]
 
 
 def _remove(bucket: Bucket, *keys: str) -> None:
-    """What cannot be removed is a few octets below our own place."""
+    """Remove test objects; those that cannot be removed are a few octets below our prefix."""
     with contextlib.suppress(ArchiverError):
         for _ in bucket.delete(keys):
             pass

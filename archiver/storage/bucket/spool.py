@@ -1,7 +1,7 @@
-"""Messages that were too large for memory, on their way from a spool file into the bucket.
+"""Messages that were too large for memory, sent from a spool file to the bucket.
 
-They were hashed before they lay on the local disk. What comes back from it is hashed again, since what is sent is
-named by that digest for good, and not every endpoint compares.
+They were hashed before they were written to the local disk. They are hashed again when they are read from it, since
+the object is named by that digest forever, and not every endpoint compares.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def octets_of(placement: Placement, body: Body) -> bytes:
     """The message's octets in memory; its spool file is removed.
 
     Raises:
-        IntegrityError: the local disk gave back others.
-        ArchiveNotWritable: it gave none.
+        IntegrityError: the local disk returned others.
+        ArchiveNotWritable: the file cannot be read.
     """
     if body.octets is not None:
         return body.octets
@@ -33,9 +33,9 @@ def octets_of(placement: Placement, body: Body) -> bytes:
 
 
 def sendable(placement: Placement, body: Body) -> Octets:
-    """The message's octets, or its spool file, which was read once and stays.
+    """The message's octets, or its spool file, which was verified and stays.
 
-    NOTE: reading it twice costs some 0.7 ms a megabyte, far less than sending it.
+    NOTE: reading it twice takes some 0.7 ms per megabyte, far less than sending it.
 
     Raises:
         IntegrityError, ArchiveNotWritable: as above.
@@ -64,6 +64,6 @@ def _require(placement: Placement, body: Body, found: str) -> None:
     if found != body.digest:
         where = f'folder "{placement.directory or "INBOX"}", uid {placement.uid}'
         raise IntegrityError(
-            f"{where}: {body.spool} holds other octets than were written to it; nothing of it was sent",
-            hint="look for a damaged disk or memory on this machine, and run again: it is fetched again",
+            f"{where}: {body.spool} has other bytes than were written to it; nothing of it was sent",
+            hint="check this machine's disk and memory for damage, and run again: the message is fetched again",
         )

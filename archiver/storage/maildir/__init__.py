@@ -6,8 +6,8 @@ metadata   names, keywords, UIDs and subscriptions, for the programs that read i
 tree       its folders, made on demand
 format     pure: file names, directories, dovecot-uidlist, dovecot-keywords
 lookup     a message's file when it is not where it is expected
-moving     files moved so that a power cut never finds them in neither directory
-recover    brought to order after a crash
+moving     files moved so that a power cut cannot lose them
+recover    restores a consistent state after a crash
 audit      every message has its file, and every file its message
-strays     what no message accounts for
+strays     files that belong to no message
 """

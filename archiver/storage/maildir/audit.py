@@ -1,6 +1,6 @@
-"""A Maildir audited: every message has its file, of that size and those octets, and no file is a stranger.
+"""The audit of a Maildir: every message has its file with its size and octets, and no file is unexpected.
 
-A disk is read fastest by one reader, so messages come one after the other in the order of their folders.
+A disk is read fastest by one reader, so messages are read one after the other in the order of their folders.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from archiver.storage.port import Rows
 def audit(
     tree: MaildirTree, rows: Rows, reads: Callable[[Placement], bool], locate: Callable[[Placement], BinaryIO]
 ) -> Generator[Audited, None, None]:
-    """All strays, then all messages; `locate` opens one wherever a mail program renamed it to."""
+    """All unexpected files, then all messages; `locate` opens a message even if a mail program renamed its file."""
     yield from (Stray(path, reason) for path, reason in strays(tree, rows.placements()))
     for placement in rows.placements():
         read = reads(placement)

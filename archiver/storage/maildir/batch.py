@@ -1,7 +1,7 @@
 """Messages written to a Maildir and made durable together.
 
-Files are written to `tmp`, synced, and renamed to `cur`, so that what is seen there is complete, whenever the
-process or the power ends.
+Files are written to `tmp`, synced, and renamed to `cur`, so that files in `cur` are complete, even after a crash or
+a power cut.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class MaildirBatch:
         self._writing = Writing(tree.root)
         self._watched: WatchedFileSystem | None = None
         self._sync_each = False
-        #: What is written: path in tmp → its placement, and whether it is a second name of a file.
+        #: What was written: path in tmp → its placement, and whether it is a second name of a file.
         self._written: dict[str, tuple[Placement, bool]] = {}
 
     def put(self, placement: Placement, body: Body, twin: Placement | None = None) -> None:
-        """Write the octets to the folder's `tmp`, or link them to those of a `twin`. Takes over `body.spool`. Put
-        twice, the last one counts."""
+        """Write the octets to the folder's `tmp`, or link them to those of a `twin`. Takes ownership of
+        `body.spool`. If a message is put twice, the last one counts."""
         if twin is not None and self._linked(placement, twin):
             if body.spool is not None:
                 _unlink(str(body.spool))
@@ -53,10 +53,10 @@ class MaildirBatch:
             self._written[temporary] = (placement, False)
 
     def link(self, placement: Placement, twin: Placement) -> None:
-        """The octets at `twin` also at `placement`: a hard link, or a copy where the system refuses one.
+        """Link the octets of `twin` to `placement`: a hard link, or a copy if the system refuses one.
 
         Raises:
-            IntegrityError: the twin's octets are not there, or not all of them.
+            IntegrityError: the twin's octets are missing or incomplete.
         """
         with self._writing:
             temporary = self._temporary(placement)
@@ -67,11 +67,11 @@ class MaildirBatch:
                 self._link_elsewhere(twin, temporary, placement)
             if os.stat(temporary).st_size != placement.size:  # damage is not to be handed on
                 _unlink(temporary)
-                raise IntegrityError(f"{self._tree.expected(twin)}: is not as long as it was stored")
+                raise IntegrityError(f"{self._tree.expected(twin)}: has not the size with which it was stored")
             self._written[temporary] = (placement, True)
 
     def _linked(self, placement: Placement, twin: Placement) -> bool:
-        """A twin that is not what it should be is no twin."""
+        """Whether a link to the twin was made; a damaged twin is not used."""
         try:
             self.link(placement, twin)
         except IntegrityError:
@@ -79,15 +79,15 @@ class MaildirBatch:
         return True
 
     def _link_elsewhere(self, twin: Placement, temporary: str, placement: Placement) -> None:
-        """The twin is not where it should be: somebody, or another connection of this run, moved it."""
+        """The twin is not at its place: a mail program or another connection of this run moved it."""
         try:
             self._link(self._listing.find(twin), temporary, placement)
         except FileNotFoundError as error:
             raise IntegrityError(f"{error.filename}: moved while it was read") from error
 
     def commit(self) -> Sequence[Fact]:
-        """Sync, rename to `cur`, sync the directories. A second call without a put between does nothing. A
-        placement tells where its file is, so there is nothing more to record."""
+        """Sync, rename to `cur`, sync the directories. A second call without a put in between does nothing. A
+        placement determines where its file is, so there is nothing more to record."""
         if not self._written:
             return ()
         with self._writing:
@@ -100,7 +100,7 @@ class MaildirBatch:
                 final = self._tree.expected(placement)
                 os.rename(temporary, final)
                 if linked:
-                    # NOTE: a rename between two names of one file does nothing, says POSIX.
+                    # NOTE: a rename between two names of one file does nothing (POSIX).
                     _unlink(temporary)
                 touched.add(os.path.dirname(final))
             self._tree.sync(touched)
@@ -114,7 +114,7 @@ class MaildirBatch:
         self._written.clear()
 
     def _temporary(self, placement: Placement) -> str:
-        # NOTE: before the file is written: later it could not be told that its pages were lost.
+        # NOTE: before the file is written: otherwise lost pages might not be reported.
         self._watched = self._tree.watched()
         self._sync_each = self._watched is None and self._tree.durability != "none"
         return f"{self._tree.made(folder_name(placement)).tmp}/{base_name(placement)}"
@@ -151,7 +151,8 @@ class MaildirBatch:
         except FileNotFoundError:
             raise
         except OSError:
-            # Too many links, another file system, a system that refuses or knows none: octets are octets.
+            # Too many links, another file system, or a system that refuses or does not support links: a copy is as
+            # good.
             self._copy(source, temporary, placement)
 
     def _copy(self, source: str, temporary: str, placement: Placement) -> None:

@@ -1,4 +1,5 @@
-"""The Maildir on disk, as pure text: file names, directories, and the files Dovecot reads beside the messages.
+"""The Maildir on disk, as pure text: file names, directories, and the files that Dovecot reads besides the
+messages.
 
 docs/formats.md specifies it. A message's file is found, checked and placed by its name alone.
 """
@@ -32,7 +33,8 @@ def base_name(placement: Placement) -> str:
 
 
 def folder_name(placement: Placement) -> str:
-    """The folder's directory, relative to the archive. A vanished one has its epoch as one more level."""
+    """The folder's directory, relative to the archive. One of vanished messages has the epoch as a further
+    level."""
     p = placement
     if p.present:
         return f"{PRESENT}/{p.directory}" if p.directory else PRESENT
@@ -41,13 +43,13 @@ def folder_name(placement: Placement) -> str:
 
 
 def other_folder_name(placement: Placement) -> str:
-    """Where the message would be if `present` were the other way round."""
+    """Where the message would be if `present` had the other value."""
     return folder_name(replace(placement, present=not placement.present))
 
 
 @dataclass(frozen=True, slots=True)
 class MessageName:
-    """What a message's file name tells; `digest` is its first 16 digits."""
+    """The parts of a message's file name; `digest` is its first 16 digits."""
 
     arrived: int
     uidvalidity: int
@@ -58,7 +60,7 @@ class MessageName:
 
 
 def parse_base_name(base: str) -> MessageName | None:
-    """The inverse of `base_name`; None if the name is not of our form."""
+    """The inverse of `base_name`; None for any other name."""
     match = _BASE.fullmatch(base)
     if match is None:
         return None
@@ -70,7 +72,7 @@ def parse_base_name(base: str) -> MessageName | None:
 
 @dataclass(frozen=True, slots=True)
 class FolderName:
-    """What a folder's directory tells; of a present one no epoch."""
+    """The parts of a folder's directory; the epoch only for vanished messages."""
 
     directory: str
     present: bool
@@ -79,7 +81,7 @@ class FolderName:
 
 
 def parse_folder_name(name: str) -> FolderName | None:
-    """The inverse of `folder_name`; None if the name is not of our form."""
+    """The inverse of `folder_name`; None for any other name."""
     tree, _, directory = name.partition("/")
     if tree == PRESENT:
         return FolderName(directory, present=True)
@@ -91,7 +93,7 @@ def parse_folder_name(name: str) -> FolderName | None:
 
 
 def parse_keywords(text: str) -> list[str]:
-    """The keywords of a `dovecot-keywords` file by position; "" where a position has none."""
+    """The keywords of a `dovecot-keywords` file by position; "" for a position without one."""
     keywords: list[str] = []
     for line in text.splitlines():
         number, _, keyword = line.partition(" ")
@@ -108,8 +110,8 @@ def format_keywords(keywords: Sequence[str]) -> str:
 
 
 def format_uidlist(directory: str, uidvalidity: int, uidnext: int, placements: Iterable[Placement]) -> bytearray:
-    """A `dovecot-uidlist` file, version 3. The folder's GUID follows from what identifies it, so that the same
-    folder gives the same file. Of placements in UID order nothing but the file's own octets is held."""
+    """A `dovecot-uidlist` file, version 3. The folder's GUID is derived from its identity, so that the same folder
+    gives the same file. Placements are in UID order; only the octets of the file are held in memory."""
     rows = bytearray()
     last, ordered = 0, True
     for placement in placements:
@@ -132,5 +134,5 @@ def format_subscriptions(directories: Iterable[str]) -> str:
 
 
 def format_folder(raw: bytes, path: Sequence[str]) -> str:
-    """A folder's true name; its octets are written as Latin-1."""
+    """A file with the folder's real name; its octets are written as Latin-1."""
     return json.dumps({"name": raw.decode("latin-1"), "path": list(path)}, ensure_ascii=True) + "\n"

@@ -1,7 +1,7 @@
-"""Where a message's file is when it is not where it is expected.
+"""Finds a message's file if it is not where it is expected.
 
-Somebody may have read the archive with a mail program that renames files when flags change or a folder is seen.
-A message is then found by the part of the name that stays.
+A mail program that reads the archive renames files when flags change or a folder is opened. The message is then
+found by the part of the name that stays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Names = dict[str, str]
 
 
 def names_of(tree: MaildirTree, name: str) -> tuple[Names, list[tuple[str, str]]]:
-    """The files of a folder, and the (base name, rest) of those whose base name came before."""
+    """The files of a folder, and the (base name, rest) of those with a duplicate base name."""
     names: Names = {}
     again = []
     for sub, file in tree.folder(name).files():
@@ -40,8 +40,8 @@ def path_of(tree: MaildirTree, name: str, base: str, rest: str) -> str:
 
 
 class Listing:
-    """Files by base name. `steady`: nobody but the caller renames meanwhile, each folder is read once; else a
-    folder is read again when it changed, and only the last ones are held."""
+    """Files by base name. `steady`: only the caller renames files, so each folder is read once; otherwise a folder
+    is read again if it changed, and only the most recent ones are held."""
 
     def __init__(self, tree: MaildirTree, *, steady: bool) -> None:
         self._tree = tree
@@ -67,7 +67,7 @@ class Listing:
         changed = 0 if self._steady else self._tree.folder(name).changed_ns()
         held = self._held.pop(name, None)
         if held is None or held[0] != changed:
-            # NOTE: two changes within one tick of the clock have one time, so a recent one proves nothing.
+            # NOTE: two changes within one tick of the clock have the same time, so a recent time proves nothing.
             settled = self._steady or time.time_ns() - changed > _RECENT_NANOSECONDS
             held = (changed if settled else -1, names_of(self._tree, name)[0])
             while not self._steady and len(self._held) >= _HELD:
@@ -80,5 +80,5 @@ def missing(placement: Placement) -> IntegrityError:
     """The error that names a message without octets."""
     return IntegrityError(
         f"{folder_name(placement)}: message {base_name(placement)} is missing",
-        hint="`archiver verify` lists all that is missing, `archiver repair` fetches it again",
+        hint="`archiver verify` lists what is missing, `archiver repair` fetches it again",
     )

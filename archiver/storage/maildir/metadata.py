@@ -1,4 +1,4 @@
-"""What Dovecot and other programs read beside the messages: names, keywords, UIDs, subscriptions."""
+"""The files that Dovecot and other programs read besides the messages: names, keywords, UIDs, subscriptions."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class MaildirMetadata:
         self._writing = Writing(tree.root)
 
     def write_folder_name(self, directory: str, raw: bytes, path: Sequence[str]) -> None:
-        """Write the folder's true name into its directory."""
+        """Write the folder's real name into its directory."""
         with self._writing:
             self._tree.made(_present(directory)).write(FOLDER_FILE, format_folder(raw, path).encode("ascii"))
 
     def reserve_keywords(self, directory: str, keywords: Sequence[str]) -> None:
-        """Give keywords their letters in this order; those that have one keep it, those beyond `z` get none."""
+        """Assign letters to keywords in this order; those that have one keep it, those beyond `z` get none."""
         with self._writing:
             self._tree.made(_present(directory)).reserve(keywords)
 

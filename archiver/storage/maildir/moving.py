@@ -1,7 +1,8 @@
-"""Message files moved between directories, so that no power cut finds them in neither.
+"""Moves message files between directories so that a power cut cannot lose them.
 
-A rename between two directories is two changes for a disk, and POSIX lets it keep the second one alone until both
-directories were synced. So a file gets its new name first, that is made durable, and only then the old one goes.
+A rename between two directories is two changes on disk, and POSIX allows only the second one to survive until both
+directories are synced. So a file gets its new name first, which is made durable, and only then the old one is
+removed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _NO_LINKS = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EM
 class Moves:
     """Moves that are made durable together by `finish`. Belongs to one thread.
 
-    Until then a file that goes to another directory has both names; if a crash leaves it so, it may be moved again.
+    Until then a file that moves to another directory has both names; after a crash it may be moved again.
     """
 
     def __init__(self, tree: MaildirTree) -> None:
@@ -30,7 +31,7 @@ class Moves:
         self._renamed_to: set[str] = set()
 
     def move(self, source: str, target: str) -> None:
-        """Move a file; done before, or half done, is fine.
+        """Move a file; the move may be repeated after it was completed or interrupted.
 
         Raises:
             FileNotFoundError: it is not at `source`.
@@ -50,7 +51,8 @@ class Moves:
         self._entered.add(new)
 
     def _linked(self, source: str, target: str) -> bool:
-        """Give the file its new name, too; False where that is another file's, or the system knows no links."""
+        """Link the file to its new name; False if that is another file's, or if the system does not support
+        links."""
         try:
             os.link(source, target)
         except OSError as error:
@@ -60,7 +62,7 @@ class Moves:
         return True
 
     def finish(self) -> None:
-        """Make all of it durable, the new names before the old ones go."""
+        """Make everything durable, the new names before the old ones are removed."""
         self._tree.sync(self._entered - self._renamed_from)
         self._tree.sync(self._entered & self._renamed_from)
         changed = self._renamed_from - self._entered
@@ -78,7 +80,7 @@ class Moves:
 
 
 def _rename(source: str, target: str) -> None:
-    """Rename a file, also where both are names of it already."""
+    """Rename a file, even if both already are names of it."""
     os.rename(source, target)
     # NOTE: a rename between two names of one file does nothing, says POSIX.
     if source != target and os.path.lexists(source):

@@ -1,7 +1,7 @@
-"""A Maildir brought to order after a crash.
+"""Restores a consistent Maildir after a crash.
 
-A process may have ended between writing, renaming and recording. Then files wait in `tmp`, lie in the tree or
-under the flags they had before, or are complete without a record. Nothing of it is lost or half-written.
+A process may have ended between writing, renaming and recording. Then files are left in `tmp`, are still in the
+previous tree or have their previous flags, or are complete without a record. None of them is lost or half-written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SPOOL, SPOOL_PREFIX, SPOOL_SUFFIX = "spool", "message-", ".spool"
 
 
 def clear_leftovers(tree: MaildirTree) -> None:
-    """Remove what unfinished writes left in `tmp` and in the spool directory; names that are not ours stay."""
+    """Remove files of unfinished writes in `tmp` and in the spool directory; other files stay."""
     for name in tree.names():
         tmp = tree.folder(name).tmp
         for file in _entries(tmp):
@@ -53,9 +53,9 @@ def _entries(directory: str) -> list[str]:
 
 
 class Recovery:
-    """One listing of both trees, from which expected messages are taken away; what is left was not expected.
+    """A list of both trees, from which expected messages are removed; the rest is unexpected.
 
-    It holds the names of all files: about 250 octets for each message.
+    It has the names of all files in memory: about 250 octets for each message.
     """
 
     def __init__(self, tree: MaildirTree) -> None:
@@ -72,19 +72,19 @@ class Recovery:
         self._moves = Moves(tree)
 
     def place(self, expected: Iterable[Placement]) -> None:
-        """Bring every message that is in one of the trees to its expected place; durable on return."""
+        """Move every message that is in one of the trees to its expected place; durable on return."""
         placements = iter(expected)
         elsewhere: list[Placement] = []
         while chunk := list(islice(placements, _CHUNK)):
             self._tree.reserve_for(chunk)
             elsewhere += [placement for placement in chunk if not self._place(placement)]
-        # NOTE: after all others: what lies in the other tree may be the same message of another generation.
+        # NOTE: after all others: the file in the other tree may be the same message of another generation.
         for placement in elsewhere:
             self._bring(placement)
         self._moves.finish()
 
     def _place(self, placement: Placement) -> bool:
-        """Bring a message of the expected folder to its name; False if it is not in that folder."""
+        """Rename a message of the expected folder to its name; False if it is not in that folder."""
         name, other, base = folder_name(placement), other_folder_name(placement), base_name(placement)
         rest = "cur:2," + self._tree.folder(name).letters(placement.flags)
         found = self._names.get(name, {}).pop(base, None)
@@ -100,7 +100,7 @@ class Recovery:
         return True
 
     def _bring(self, placement: Placement) -> None:
-        """Bring a message from the other tree, if it is there."""
+        """Move a message from the other tree, if it is there."""
         other, base = other_folder_name(placement), base_name(placement)
         found = self._names.get(other, {}).pop(base, None)
         if found is not None:
@@ -108,7 +108,7 @@ class Recovery:
             self._rename(path_of(self._tree, other, base, found), target, folder_name(placement))
 
     def _single(self, name: str, base: str, rest: str, found: list[str]) -> None:
-        """Of several files of one message keep one under the expected name; only equal octets are removed."""
+        """Keep one of several files of a message, under the expected name; only equal octets are removed."""
         found.sort(key=lambda other: other != rest)
         kept = path_of(self._tree, name, base, rest)
         if found[0] != rest:
@@ -123,7 +123,7 @@ class Recovery:
         self._moves.move(source, target)
 
     def unexpected(self) -> Iterator[Placement]:
-        """What lies in the store without being expected and is what its name says, now at its own place."""
+        """Unexpected files that match their names, moved to their places."""
         for name, names in sorted(self._names.items()):
             for base, rest in sorted(names.items()):
                 path = path_of(self._tree, name, base, rest)
@@ -152,9 +152,9 @@ class Recovery:
 
 
 def _drop_copy(path: str, expected: str, name: str) -> None:
-    """A message that was on its way between the trees and has both names; or one of an ended epoch that a crashed
-    run linked among the present ones and could not record: it will be matched again. Only equal octets are removed.
-    """
+    """Remove the second name of a message that was moved between the trees; or of one of an ended epoch that a
+    crashed run linked among the present ones and could not record: it will be matched again. Only equal octets are
+    removed."""
     if not os.path.lexists(expected):
         return
     is_equal = os.path.samefile(path, expected)

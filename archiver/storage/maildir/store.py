@@ -1,8 +1,8 @@
 """The Maildir store: an account's messages as a Maildir++ that other programs can serve and read.
 
-`PATH/Maildir/` holds the present messages of the current epochs and nothing else, so that it can be served as a
-live mailbox; `PATH/vanished/` holds what the server no longer has, in the same layout with the epoch in the
-folder's name. A file's name tells its placement, so a message without a record can be adopted.
+`PATH/Maildir/` has only the present messages of the current epochs, so that it can be served as a live mailbox;
+`PATH/vanished/` has what the server no longer has, in the same layout with the epoch in the folder's name. A file's
+name determines its placement, so a message without a record can be recorded later.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _CHUNK = 1000
 
 
 class MaildirStore:
-    """A MessageStore below `path`; directories are made when first needed, files 0600, directories 0700. Its
-    `metadata` writes what servers read beside the messages.
+    """A MessageStore below `path`; directories (0700) are created when first needed, files are 0600. Its `metadata`
+    writes the files that servers read besides the messages.
 
-    `durability`: "batch" syncs the file system once for each batch, "file" every file by itself, "none" leaves it
-    to the system. Whatever it is, a file seen in `cur` was written completely before it got there, unless the
-    power failed with "none". Threads may share it; processes are kept apart by the account's lock.
+    `durability`: "batch" syncs the file system once for each batch, "file" each file separately, "none" leaves it
+    to the system. In any case a file in `cur` was written completely before it got there, except after a power
+    failure with "none". Threads may share it; the account's lock excludes other processes.
     """
 
     def __init__(self, path: Path, durability: Durability = "batch") -> None:
@@ -51,10 +51,10 @@ class MaildirStore:
         return MaildirBatch(self._tree, self._listing)
 
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
-        """Rename files to their new flags or tree; durable on return. A move done before is fine.
+        """Rename files to their new flags or tree; durable on return. Moves may be repeated.
 
         Raises:
-            IntegrityError: a message is at neither place, the first such one; all other moves are done.
+            IntegrityError: a message is at neither place (the first such one); all other moves are done.
         """
         pairs = iter(moves)
         missing: IntegrityError | None = None
@@ -85,10 +85,10 @@ class MaildirStore:
                 moves.move(listing.find(old), target)  # which looks in both trees, so also where `new` is
 
     def open(self, placement: Placement) -> BinaryIO:
-        """The message's octets, wherever a mail program renamed the file to.
+        """The message's octets, even if a mail program renamed the file.
 
         Raises:
-            IntegrityError: not there.
+            IntegrityError: missing.
             ArchiveNotWritable: this user may not read it.
         """
         with self._writing:
@@ -98,7 +98,7 @@ class MaildirStore:
                 return open(self.locate(placement), "rb")
 
     def locate(self, placement: Placement) -> str:
-        """The path of the message's file, under whatever flags and in whichever tree it is.
+        """The path of the message's file, whatever its flags and its tree.
 
         Raises:
             IntegrityError: it is in neither.
@@ -107,7 +107,7 @@ class MaildirStore:
         return path if os.path.lexists(path) else self._listing.find(placement)
 
     def display_path(self, placement: Placement) -> str:
-        """The path of the message's file relative to the archive, as it should be."""
+        """The expected path of the message's file, relative to the archive."""
         return os.path.relpath(self._tree.expected(placement), self._tree.root)
 
     def audit(self, rows: Rows, reads: Callable[[Placement], bool]) -> Generator[Audited, None, None]:
@@ -116,7 +116,7 @@ class MaildirStore:
             yield from audit(self._tree, rows, reads, self.open)
 
     def rewrite_batch(self, damaged: Sequence[Placement]) -> MaildirBatch:
-        """A batch whose files are renamed over those that are there, wherever a mail program renamed these to."""
+        """A batch whose files replace existing ones, even if a mail program renamed these."""
         try:
             self.move((each, each) for each in damaged)
         except IntegrityError:
@@ -124,10 +124,10 @@ class MaildirStore:
         return self.batch()
 
     def recover(self, rows: Rows) -> Iterator[Placement]:
-        """Bring messages to their expected places and clear leftovers, before returning; then yield what was not
-        expected and is what its name says. Other files are left alone.
+        """Move messages to their expected places and remove leftovers before returning; then yield unexpected files
+        that match their names. Other files are not touched.
 
-        A message in neither tree is passed over; verify will name it.
+        A message in neither tree is skipped; verify reports it.
         """
         with self._writing:
             clear_leftovers(self._tree)

@@ -1,7 +1,7 @@
-"""What lies in a Maildir archive although no message's row accounts for it.
+"""Unexpected files in a Maildir archive: those that belong to no message's row.
 
-Beside the messages there are the store's own files, and those that other programs keep in a Maildir they read:
-these are no strangers. Nothing is changed here.
+Files of the store itself, and those that other programs keep in a Maildir that they read, are not unexpected.
+Nothing is changed here.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _Expected = Mapping[str, Mapping[str, str]]
 
 
 def strays(tree: MaildirTree, expected: Iterable[Placement]) -> Iterator[tuple[str, str]]:
-    """(path relative to the archive, reason) of every file that is not where one of `expected` should be.
+    """(path relative to the archive, reason) of every file that is not at the place of one of `expected`.
 
-    The messages of an epoch come next to each other; of one epoch at a time the names are held.
+    The messages of an epoch are adjacent; the names of one epoch at a time are in memory.
     """
     seen: set[str] = set()
     for _, messages in groupby(expected, lambda p: (p.directory, p.uidvalidity, p.generation)):
         of_epoch = _names(tree, messages)
         for name, files in of_epoch.items():
-            # NOTE: an ended epoch has nothing among the present ones, where its folder's next epoch lives.
+            # NOTE: an ended epoch has no present messages; that directory belongs to the folder's next epoch.
             if files or not name.startswith(PRESENT):
                 seen.add(name)
                 yield from _among_messages(tree, name, of_epoch)

@@ -1,7 +1,7 @@
-"""The folders of a Maildir archive on disk: made on demand, with their keywords and what is to be synced.
+"""The folders of a Maildir archive on disk: created on demand, with their keywords and pending syncs.
 
-A message's file is expected under a name that follows from its placement and from the letters its folder gave
-to keywords; letters, once given, never change.
+The expected name of a message's file follows from its placement and from the letters that its folder assigned to
+keywords; letters never change once they are assigned.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class MaildirFolder:
         self._letters: tuple[list[str], dict[Flags, str]] = (self._read_keywords(), {})
 
     def make(self) -> list[str]:
-        """Make what is missing of it; the directories whose entries are new, to be synced."""
+        """Create what is missing; returns the directories with new entries, which must be synced."""
         new = make_directory(self.path)
         new = any([new, *map(make_directory, (self.tmp, self.new, self.cur))])
         if self.name != PRESENT and not os.path.lexists(f"{self.path}/maildirfolder"):
@@ -69,18 +69,18 @@ class MaildirFolder:
         return letters
 
     def missing(self, flags: Flags) -> list[str]:
-        """The keywords of `flags` that could have a letter and have none yet."""
+        """The keywords of `flags` that can have a letter and have none yet."""
         keywords, known = self._letters
         return [] if flags in known else _missing(flags, keywords)
 
     @property
     def keywords(self) -> list[str]:
-        """The keywords by position; "" where a position has none."""
+        """The keywords by position; "" for a position without one."""
         return self._letters[0]
 
     def reserve(self, keywords: Iterable[str]) -> None:
-        """Give `keywords` the next letters in this order, durably; those that have one keep it. The folder is
-        made already."""
+        """Assign the next letters to `keywords` in this order, durably; those that have one keep it. The folder
+        must exist."""
         with self._lock:
             known = list(self.keywords)
             wanted = dict.fromkeys(filter(is_keyword, keywords))
@@ -135,8 +135,8 @@ class MaildirTree:
         self._is_watching = False
 
     def watched(self) -> WatchedFileSystem | None:
-        """The file system that messages are written to, from before the first one on; None where each file is
-        synced by itself, or none is."""
+        """The file system that messages are written to, opened before the first one is written; None if each file
+        is synced separately, or none is."""
         with self._lock:
             if not self._is_watching:
                 if self.durability == "batch":
@@ -154,7 +154,7 @@ class MaildirTree:
         return folder
 
     def made(self, name: str) -> MaildirFolder:
-        """The folder, made on disk if it was not there."""
+        """The folder, created on disk if it did not exist."""
         folder = self.folder(name)
         if not folder.is_made:
             with self._lock:
@@ -163,7 +163,7 @@ class MaildirTree:
         return folder
 
     def make_directory(self, name: str) -> None:
-        """Make a directory right below the archive path, and that path."""
+        """Create a directory directly below the archive path, and that path."""
         if not os.path.isdir(self.root):
             make_directories(self.root)
             self._unsynced.add(os.path.dirname(self.root))
@@ -171,7 +171,7 @@ class MaildirTree:
             self._unsynced.add(self.root)
 
     def reserve_for(self, placements: Iterable[Placement]) -> None:
-        """Give letters to all keywords of these messages, so that `expected` can name their files."""
+        """Assign letters to all keywords of these messages, so that `expected` can name their files."""
         wanted: dict[str, set[str]] = {}
         for placement in placements:
             name = folder_name(placement)
@@ -181,11 +181,11 @@ class MaildirTree:
             self.made(name).reserve(sorted(new))
 
     def sync(self, directories: Iterable[str]) -> None:
-        """Make renames in these directories durable, and the making of whatever was made by any thread."""
+        """Make renames in these directories durable, and the directories that any thread created."""
         if self.durability == "none":
             return
         with self._lock:
-            # NOTE: synced under the lock: a thread that finds nothing left here may say "durable".
+            # NOTE: synced under the lock, so that a thread that finds nothing left here may rely on durability.
             sync_paths(sorted(self._unsynced))
             self._unsynced.clear()
         sync_paths(sorted(directories))

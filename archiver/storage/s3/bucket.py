@@ -1,4 +1,4 @@
-"""The port `Bucket` over boto3: one streamed PutObject for every object, written once, its digest with it."""
+"""The port `Bucket` over boto3: one streamed PutObject for every object, written once, with its digest."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _ELSEWHERE = ("IllegalLocationConstraintException", "InvalidLocationConstraint")
 class BotoBucket:
     """A `Bucket` of one account (see the port for the contract).
 
-    `integrity` and `conditional` say what holds at the moment: an endpoint that does not take a checksum or the
-    condition of a write is found out by the first object, which is written without, and so are all after it. A
-    write without condition looks first whether the object is there, which is not atomic.
+    `integrity` and `conditional` are the present mode: if the first object shows that the endpoint does not support
+    a checksum or the condition of a write, it is written without, and so are all later ones. A write without a
+    condition first checks whether the object exists, which is not atomic.
     """
 
     def __init__(self, settings: S3Settings, account: str, customer_key: CustomerKey | None) -> None:
@@ -118,7 +118,7 @@ class BotoBucket:
         self._endpoint.close()
 
     def kept_as(self, key: str) -> KeptAs:
-        """How the endpoint says that an object is kept; for tags it is asked only where some were asked for.
+        """How an object is stored according to the endpoint; tags are requested only if some are configured.
 
         Raises:
             IntegrityError: there is no such object.
@@ -132,19 +132,19 @@ class BotoBucket:
         return kept_as(head, None if isinstance(tags, Refusal) else tags)
 
     def lock_of_bucket(self) -> LockOfBucket:
-        """Whether the bucket has Object Lock; an endpoint that does not know the question has none."""
+        """Whether the bucket has Object Lock; an endpoint that does not know the request has none."""
         answer = self._ask("get_object_lock_configuration", "", _no_lock)
         return lock_of_bucket({} if isinstance(answer, Refusal) else answer)
 
     def has_bucket(self) -> bool:
-        """Whether the bucket is there."""
+        """Whether the bucket exists."""
         return not isinstance(self._ask("head_bucket", "", lambda refusal: refusal.status == 404), Refusal)
 
     def make_bucket(self) -> None:
-        """Make the bucket, with Object Lock if the settings ask for one; fine if it is there and ours.
+        """Create the bucket, with Object Lock if it is configured; does nothing if it exists and is ours.
 
         Raises:
-            ArchiveNotWritable: no permission, or the name is taken by somebody else.
+            ArchiveNotWritable: no permission, or another account has a bucket of that name.
         """
         region = self._endpoint.client(self.place()).meta.region_name
         # us-east-1 must not be named, any other region has to be; some endpoints want it the other way round.
@@ -157,7 +157,7 @@ class BotoBucket:
             answer = self._ask("create_bucket", "", _taken, **ways[1])
         if isinstance(answer, Refusal) and answer.code == "BucketAlreadyExists":
             raise ArchiveNotWritable(
-                f'{self.place()}: the bucket "{self._settings.bucket}" belongs to somebody else',
+                f'{self.place()}: the bucket "{self._settings.bucket}" belongs to another account',
                 hint="choose another name for [archive.s3] bucket",
             )
 
@@ -165,7 +165,7 @@ class BotoBucket:
         return self.look(thing.key.removeprefix(self._root)) is not None
 
     def _head(self, key: str) -> Answer | Refusal:
-        """The answer to head_object, or that it is not there."""
+        """The answer to head_object, or the refusal that it does not exist."""
         head = self._ask("head_object", key, _says_nothing, Key=self._root + key, **self._key_parameters())
         if not isinstance(head, Refusal):
             self._bucket_seen = True
@@ -181,7 +181,8 @@ class BotoBucket:
         return head
 
     def _require_bucket(self, key: str) -> None:
-        """An answer to HEAD does not say whether it is the object that is not there or the bucket."""
+        """Check that the bucket exists: an answer to HEAD does not say whether the object or the bucket is
+        missing."""
         if self._bucket_seen:
             return
         answer = self._ask("head_bucket", "", lambda refusal: refusal.status in (403, 404))

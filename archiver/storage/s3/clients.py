@@ -1,8 +1,8 @@
-"""The boto3 client of a bucket: how it connects, how often it tries, how it signs what it sends.
+"""The boto3 client of a bucket: how it connects, how often it tries, how it signs requests.
 
-A PutObject is signed over the digest that the archive knows the octets by, not over a hash made while they are
-sent. An endpoint that checks signatures so compares what arrives with the very digest, also where it ignores
-checksums (Ceph's radosgw does), and nothing is hashed twice.
+A PutObject is signed over the digest by which the archive knows the octets, not over a hash that is computed while
+they are sent. So an endpoint that checks signatures compares what arrives with that digest, even if it ignores
+checksums (as Ceph's radosgw does), and nothing is hashed twice.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def make_client(settings: S3Settings) -> Any:
     """A client for these settings; nothing is sent yet. Threads may share it, processes may not.
 
     Raises:
-        ConfigError: `ca_file` holds no certificate.
-        botocore's own exceptions for a profile or a region that is none.
+        ConfigError: `ca_file` has no certificate.
+        botocore's exceptions for an unknown profile or an invalid region.
     """
     config = Config(
         connect_timeout=settings.connect_timeout,
@@ -82,12 +82,12 @@ def make_client(settings: S3Settings) -> Any:
 
 
 def credentials_of(client: Any) -> Any:
-    """What a client signs with, renewed when it has to be; its `get_frozen_credentials` gives those of now."""
+    """A client's credentials, renewed when necessary; `get_frozen_credentials` returns the present ones."""
     return client._request_signer._credentials
 
 
 def _session(settings: S3Settings) -> boto3.session.Session:
-    """A session that shares what describes the services, 8 MB that are read from files, with all others."""
+    """A session that shares the description of the services, 8 MB that are read from files, with all others."""
     session = botocore.session.Session()
     session.register_component("data_loader", _loader())
     return boto3.session.Session(
@@ -115,7 +115,7 @@ def _trusted(settings: S3Settings) -> str | None:
 
 
 def _keep_keys(request_signer: Any, **_: object) -> None:
-    """An endpoint or a library may repeat them. They are looked up for the signature right after this anyway."""
+    """Keep the keys secret, since an endpoint or a library may repeat them. The signature needs them anyway."""
     if (credentials := request_signer._credentials) is not None:
         now = credentials.get_frozen_credentials()
         for secret in filter(None, (now.secret_key, now.token)):
@@ -128,12 +128,12 @@ def _remember_digest(params: dict[str, Any], context: dict[str, Any], **_: objec
 
 
 def _sign_over_digest(context: dict[str, Any], **_: object) -> str | None:
-    """Other ways to sign (none at all, S3 Express, SigV4a) are left as they are."""
+    """Sign over the known digest. Other ways to sign (none, S3 Express, SigV4a) are not changed."""
     return _SIGNATURE if DIGEST in context and context.get("auth_type") in ("v4", "s3v4") else None
 
 
 def _with_md5(params: dict[str, Any], **_: object) -> None:
-    """Every store takes Content-MD5 for a list of keys to delete, and not every one boto3's newer checksums."""
+    """Every endpoint accepts Content-MD5 for a list of keys to delete, but not boto3's newer checksums."""
     params["headers"]["Content-MD5"] = md5_of(params["body"])
     params["context"].get("checksum", {}).pop("request_algorithm", None)
 
@@ -160,6 +160,6 @@ def _hashed(hasher: Any, octets: bytes | BinaryIO) -> Any:
 
 
 def _no_second_try(exception: Exception | None, **_: object) -> None:
-    """A certificate that is not trusted will not be at the eighth try either."""
+    """Do not retry an untrusted certificate."""
     if isinstance(exception, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(exception):
         raise exception

@@ -1,8 +1,8 @@
-"""Writing only what is not there, where the endpoint does not see to it.
+"""Writing only new objects if the endpoint does not ensure it.
 
-NOTE: radosgw 16 keeps If-None-Match in a plain bucket, and takes it and ignores it in one with versions, and so
-under every Object Lock. There the versions decide: of all that were written for a key, the oldest counts, and
-whoever finds an older one than his own takes his away again; where it is locked, the older one is put on top of it.
+NOTE: radosgw 16 honours If-None-Match in a plain bucket, but accepts and ignores it in one with versions, and so
+with Object Lock. There the versions decide: the oldest version of a key counts, and a writer that finds an older
+version than its own deletes its own; if that is locked, it uploads the older one again as the latest.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from archiver.storage.s3.versions import Version, versions_of
 
 @dataclass(frozen=True, slots=True)
 class Overtaken:
-    """The version that counts; `covered`: by ours, which has other octets, and is locked."""
+    """The version that counts; `covered`: our version is on top of it, has other octets, and is locked."""
 
     version: Version
     covered: bool
 
 
 class Conditions:
-    """Whether `endpoint` keeps conditions in a bucket with versions, found out once."""
+    """Whether `endpoint` honours conditions in a bucket with versions, tested once."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -57,8 +57,8 @@ class Conditions:
         return isinstance(answers[1], Refusal)
 
     def before(self, key: str, version: str, where: str) -> Overtaken | None:
-        """What counts in place of the version that was just written, which is taken away again; None if it is the
-        oldest one that there is."""
+        """The version that counts instead of the one that was just written, which is deleted; None if ours is the
+        oldest one."""
         found = versions_of(self._endpoint, key, where)
         hidden = max((one.modified for one in found if one.is_marker and one.modified), default=None)
         alive = [

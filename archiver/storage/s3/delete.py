@@ -1,7 +1,7 @@
-"""Removing objects: a thousand with one request where the endpoint can, and saying why one has to stay.
+"""Removing objects: a thousand with one request if the endpoint can do that, with the reason why an object stays.
 
-NOTE: in a bucket with versions, which every bucket with Object Lock is, removing a key only hides it behind a
-marker. There all of a key's versions are removed, the newest first, so that a lock is met before anything is lost.
+NOTE: in a bucket with versions, as every bucket with Object Lock is, removing a key only hides it behind a marker.
+There all versions of a key are removed, the newest first, so that a lock shows before anything is lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _AT_ONCE = 1000  # as many as DeleteObjects takes
 
 
 class Remover:
-    """Removes whole keys from the bucket of `endpoint`; `where` gives a whole key's place for people."""
+    """Removes keys, given with their prefix, from the bucket of `endpoint`; `where` returns a key's URL for
+    people."""
 
     def __init__(self, endpoint: Endpoint, where: Callable[[str], str]) -> None:
         self._endpoint, self._where = endpoint, where
@@ -27,7 +28,7 @@ class Remover:
         self._one_by_one = False
 
     def remove(self, keys: Iterable[str]) -> Iterator[Kept]:
-        """Remove them; yields those that could not be. What is not there is fine."""
+        """Remove keys; yields those that could not be removed. Keys that do not exist are ignored."""
         todo = iter(keys)
         versioned: bool | None = None
         while batch := list(dict.fromkeys(islice(todo, _AT_ONCE))):
@@ -64,7 +65,7 @@ class Remover:
                 yield Kept(one.key, reason)
 
     def _refused_together(self, versions: Sequence[Version]) -> Iterator[Version]:
-        """Those that are still there; whoever wants to know why asks for each alone."""
+        """Those that still exist; a single request for each then shows why."""
         together = [one for one in versions if one.key.isprintable()]  # XML has no words for the other ones
         yield from (one for one in versions if one not in together)
         if self._one_by_one or len(together) < 2:
@@ -94,7 +95,7 @@ class Remover:
         )
         if not isinstance(answer, Refusal) or answer.not_there:
             return None
-        return self._lock(one) or f"may not be deleted ({said(answer)})"
+        return self._lock(one) or f"not allowed to delete it ({said(answer)})"
 
     def _lock(self, one: Version) -> str | None:
         reasons = []
@@ -112,5 +113,6 @@ class Remover:
 
 
 def _in_order(versions: Sequence[Version]) -> list[Version]:
-    """The newest first, and the markers last: a lock is met before what hides its object is gone."""
+    """The newest first, and the markers last, so that a lock shows before the marker that hides its object is
+    removed."""
     return sorted(versions, key=lambda one: one.is_marker)

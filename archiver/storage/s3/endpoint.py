@@ -1,8 +1,7 @@
-"""One request at a time to an endpoint: each ends in an answer, a refusal that was expected, or one of our errors.
+"""One request at a time to an endpoint: each ends in an answer, an expected refusal, or one of our errors.
 
-boto3 tries again what it knows to be worth it (connections, 5xx, requests to slow down). Some of what fails passes
-it by: an answer that breaks off after its headers, half an XML document, two writers at once. That is tried again
-here.
+boto3 retries failures that it knows (connections, 5xx, requests to slow down), but not all: an answer that breaks
+off after its headers, half an XML document, two writers at the same time. These are retried here.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ def never(_: Refusal) -> bool:
 
 
 class Endpoint:
-    """The endpoint of `settings`. Threads may share it. Its client is made when it is first asked something, and
-    again in another process: a forked client would share its connections with its parent."""
+    """The endpoint of `settings`. Threads may share it. Its client is created at the first request, and again in
+    another process: a forked client would share its connections with its parent."""
 
     def __init__(self, settings: S3Settings) -> None:
         self.settings = settings
@@ -69,7 +68,7 @@ class Endpoint:
                     return refusal
                 if refusal.code not in _COLLISIONS or attempt >= self.settings.attempts:
                     raise refused(refusal, where, self.settings, time.time()) from None
-            # NOTE: `from None`, for the texts of these exceptions hold addresses, and may hold keys.
+            # NOTE: `from None`, since the texts of these exceptions contain addresses and may contain keys.
             except BotoCoreError as error:
                 raise unheard(error, where, self.settings) from None
             except (ResponseParserError, *BROKEN) as error:
@@ -90,7 +89,7 @@ class Endpoint:
             return self._client
 
     def close(self) -> None:
-        """Let go of the connections; another request opens new ones."""
+        """Close the connections; another request opens new ones."""
         with self._lock:
             if self._client is not None and self._process == os.getpid():
                 self._client.close()
@@ -98,13 +97,14 @@ class Endpoint:
 
 
 def asked_at(answer: Answer) -> float:
-    """When the endpoint gave an answer, by its own clock if it tells (RFC 9110 section 6.6.1 has it do so)."""
+    """When the endpoint answered, by its own clock if it sends the time, as RFC 9110 section 6.6.1 requires."""
     told = clock_of(answer["ResponseMetadata"]["HTTPHeaders"])
     return time.time() if told is None else told
 
 
 def pause(attempt: int) -> None:
-    """Wait before another attempt, longer each time, so that many who were hit at once come back one by one."""
+    """Wait before another attempt, longer each time and by a random part, so that clients do not return
+    together."""
     ending.wait(random.random() * min(2.0 ** (attempt - 1), _LONGEST_WAIT))
 
 

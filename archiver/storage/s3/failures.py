@@ -1,7 +1,7 @@
-"""What went wrong with a bucket, in the project's own errors: where, what, and what to do next.
+"""Failures of a bucket as our errors: where, what, and what to do next.
 
-Pure. Nothing of what an endpoint or a library said is passed on as it stands: it may hold a key, a signature or a
-terminal's control characters.
+Pure. No text of an endpoint or a library is passed on unchanged: it may contain a key, a signature or control
+characters for a terminal.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from archiver.mail.folder_names import printable
 
 _CREDENTIALS = "name credentials in the environment, in ~/.aws, or [archive.s3] profile"
 _UNREACHED = "correct [archive.s3] endpoint_url, or run again later"
-_ENDPOINT = "correct [archive.s3] endpoint_url, or leave it out for Amazon's own"
+_ENDPOINT = "correct [archive.s3] endpoint_url, or omit it for Amazon S3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +69,17 @@ class Refusal:
 
     @property
     def unknown_here(self) -> bool:
-        """The endpoint has not learnt that operation or that header."""
+        """The endpoint does not know that operation or that header."""
         return self.status in (405, 501) or self.code in ("NotImplemented", "MethodNotAllowed")
 
     @property
     def damaged(self) -> bool:
-        """The endpoint says that what arrived is not what was announced."""
+        """What arrived at the endpoint is not what was announced."""
         return self.code in _DAMAGED
 
     @property
     def clear(self) -> bool:
-        """It can mean only what it says: it is not about this object, nor about how it was asked for."""
+        """Its meaning is certain: it concerns neither this object nor the form of the request."""
         return self.code in _CLEAR or self.code in _CREDENTIALS_REFUSED or self.code in _OTHER_REGION
 
 
@@ -107,7 +107,7 @@ def clock_of(headers: Mapping[str, str]) -> float | None:
 
 
 def refused(refusal: Refusal, where: str, settings: S3Settings, now: float) -> ArchiverError:
-    """The error for an answer that nobody expected. `now` is our clock, when the answer came."""
+    """The error for an unexpected answer. `now` is our clock at the time of the answer."""
     code, status = refusal.code, refusal.status
     if error := _about_credentials(refusal, where, now) or _about_settings(refusal, where, settings):
         return error
@@ -115,28 +115,35 @@ def refused(refusal: Refusal, where: str, settings: S3Settings, now: float) -> A
         return ArchiveThrottled(f"{where}: the endpoint asks to slow down ({said(refusal)})")
     if code in _FULL or status == 507:
         return ArchiveNotWritable(
-            f"{where}: there is no room left ({said(refusal)})", hint="make room or raise the quota, and run again"
+            f"{where}: no space left ({said(refusal)})", hint="free space or raise the quota, and run again"
         )
     if refusal.damaged:
         return IntegrityError(
-            f"{where}: what arrived there are not the octets of that digest ({said(refusal)})",
-            hint="run again; if it stays, look for a damaged disk or a proxy that changes what it passes on",
+            f"{where}: what arrived there does not match the digest ({said(refusal)})",
+            hint="run again; if it happens again, look for a damaged disk or a proxy that alters data",
         )
     if code == "InvalidObjectState":
         return ArchiveUnreachable(
-            f"{where}: its storage class has to be restored before it can be read", hint="restore it, and run again"
+            f"{where}: it must be restored from its storage class before it can be read",
+            hint="restore it, and run again",
         )
     if status == 404 and code.isdigit() and refusal.operation != "HeadObject":
         return not_s3(where, settings)
     if status == 404 and code in ("NoSuchKey", "NoSuchVersion", "404"):
-        return IntegrityError(f"{where}: there is no such object", hint="verify says what else is missing")
+        return IntegrityError(
+            f"{where}: there is no such object", hint="`archiver verify` lists what else is missing"
+        )
     if status >= 500 and not refusal.unknown_here:
         # S3 names its errors. A web server's page with the status 200 is such a 500, too, as boto3 tells it.
-        hint = None if not code.isdigit() else "run again later; if it stays, correct [archive.s3] endpoint_url"
+        hint = (
+            None
+            if not code.isdigit()
+            else "run again later; if it happens again, correct [archive.s3] endpoint_url"
+        )
         return ArchiveUnreachable(f"{where}: the endpoint failed ({said(refusal)})", hint=hint)
     if status in (401, 403):
         return ArchiveNotWritable(
-            f"{where}: may not {_verb(refusal.operation)} ({said(refusal)})",
+            f"{where}: not allowed to {_verb(refusal.operation)} ({said(refusal)})",
             hint="give these credentials that permission on the bucket, and run again",
         )
     if refusal.operation in ("GetObject", "HeadObject") and (
@@ -145,12 +152,12 @@ def refused(refusal: Refusal, where: str, settings: S3Settings, now: float) -> A
         return ConfigError(
             where,
             [f"cannot be read ({said(refusal)})"],
-            hint="[archive.s3] sse and customer_key have to be those it was written with",
+            hint="[archive.s3] sse and customer_key must be those with which it was written",
         )
     return ConfigError(
         where,
-        [f"the endpoint does not take a {refusal.operation} ({said(refusal)})"],
-        hint="leave out of [archive.s3] what it does not offer",
+        [f"the endpoint does not support {refusal.operation} ({said(refusal)})"],
+        hint="remove from [archive.s3] what it does not support",
     )
 
 
@@ -168,7 +175,7 @@ def _about_settings(refusal: Refusal, where: str, settings: S3Settings) -> Archi
     if code == "NoSuchBucket":
         return ArchiveNotWritable(
             f'{where}: there is no bucket "{settings.bucket}"',
-            hint="make it, or set [archive.s3] create_bucket = true",
+            hint="create it, or set [archive.s3] create_bucket = true",
         )
     if code in _OTHER_REGION or refusal.status in (301, 302, 307, 308):
         region = refusal.headers.get("x-amz-bucket-region") or refusal.details.get("Region")
@@ -183,12 +190,12 @@ def _about_settings(refusal: Refusal, where: str, settings: S3Settings) -> Archi
     if code.startswith("KMS."):
         return ConfigError(where, [f"the KMS key cannot be used ({said(refusal)})"], hint="correct kms_key")
     if code == "InvalidBucketName":
-        return ConfigError(where, [f"the endpoint does not take that bucket's name ({said(refusal)})"])
+        return ConfigError(where, [f"the endpoint does not accept that bucket name ({said(refusal)})"])
     return None
 
 
 def unheard(error: Exception, where: str, settings: S3Settings) -> ArchiverError:
-    """The error for a request that had no answer, or none that S3 would give."""
+    """The error for a request without an answer, or with one that is not S3's."""
     endpoint = settings.endpoint_url or "Amazon S3"
     for kind, make in _UNHEARD:
         if isinstance(error, kind):
@@ -203,7 +210,7 @@ def unheard(error: Exception, where: str, settings: S3Settings) -> ArchiverError
 
 
 def not_s3(where: str, settings: S3Settings) -> ConfigError:
-    """An answer that looks fine and is not S3's."""
+    """The error for a successful answer that is not S3's."""
     endpoint = settings.endpoint_url or "the endpoint"
     return ConfigError(where, [f"{endpoint} answers, but not as S3 does"], hint=_ENDPOINT)
 
@@ -232,7 +239,7 @@ def _skew(refusal: Refusal, now: float) -> str:
 
 
 def said(refusal: Refusal) -> str:
-    """The answer for people, without anything in it that may be a key, a token or a signature."""
+    """The answer for people, without anything that may be a key, a token or a signature."""
     code = printable(refusal.code)[:60]
     told = f"HTTP {refusal.status}" if code == str(refusal.status) else f"{code}, HTTP {refusal.status}"
     message = re.sub(r"[A-Za-z0-9+/=_%-]{20,}", "…", printable(refusal.message))[:160].strip().rstrip(".")
@@ -277,7 +284,7 @@ _SETTINGS_WRONG = (ProfileNotFound, ConfigParseError, NoRegionError, InvalidRegi
                    ParamValidationError, ResponseParserError, ValueError)  # fmt: skip
 _UNHEARD: tuple[tuple[type[Exception], tuple[str, str | None]], ...] = (
     (NoCredentialsError, ("there are no credentials", _CREDENTIALS)),
-    (PartialCredentialsError, ("only half of the credentials is there", _CREDENTIALS)),
+    (PartialCredentialsError, ("only half of the credentials is set", _CREDENTIALS)),
     (CredentialRetrievalError, ("the credentials cannot be fetched", _CREDENTIALS)),
     (TokenRetrievalError, ("the session's token cannot be fetched", "log in again, and run again")),
     (SSOError, ("the single sign-on has expired or failed", "log in again, and run again")),
@@ -286,10 +293,10 @@ _UNHEARD: tuple[tuple[type[Exception], tuple[str, str | None]], ...] = (
     (ConfigParseError, ("~/.aws/config cannot be read", "correct that file")),
     (NoRegionError, ("no region is named", "set [archive.s3] region")),
     (InvalidRegionError, ("that is no region", "correct [archive.s3] region")),
-    (EndpointProviderError, ("no endpoint goes with these settings", "correct [archive.s3] region")),
-    (ParamValidationError, ("the settings make no request that S3 knows", "correct [archive.s3]")),
+    (EndpointProviderError, ("these settings do not lead to an endpoint", "correct [archive.s3] region")),
+    (ParamValidationError, ("these settings do not make a valid S3 request", "correct [archive.s3]")),
     (ResponseParserError, ("{endpoint} answers, but not as S3 does", _ENDPOINT)),
-    (ValueError, ("{endpoint} is no endpoint", "correct [archive.s3] endpoint_url")),
+    (ValueError, ("{endpoint} is not an endpoint", "correct [archive.s3] endpoint_url")),
     (ProxyConnectionError, ("the proxy for {endpoint} cannot be reached", "correct the proxy, or run again later")),
     (ConnectTimeoutError, ("{endpoint} does not answer", _UNREACHED)),
     (EndpointConnectionError, ("{endpoint} cannot be reached", _UNREACHED)),

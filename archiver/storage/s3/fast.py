@@ -1,8 +1,8 @@
-"""The faster way to write small new messages: obstore, several times as many of them a second as boto3.
+"""The faster way to write small new messages: obstore, which writes several times as many per second as boto3.
 
-It writes what is easy and claims nothing else. Whatever it does not see done, for whatever reason, is asked of
-boto3 from the beginning, which tries again, tells "there already" from "two at once", and has the words for what is
-wrong. So the guarantees are those of `BotoBucket`, which every other request goes by anyway.
+It handles only the simple case. Whatever does not succeed, for any reason, is started again with boto3, which
+retries, distinguishes "already exists" from "two writers", and makes the error messages. So the guarantees are
+those of `BotoBucket`, which handles all other requests.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from archiver.storage.bucket.port import Octets, Purpose
 from archiver.storage.s3.bucket import BotoBucket
 from archiver.storage.s3.clients import credentials_of
 
-_AT_MOST = 4 << 20  # larger objects are streamed, and boto3 is no slower with them
+_AT_MOST = 4 << 20  # larger objects are streamed, for which boto3 is as fast
 _AS_IT_IS = re.compile(r"(?!\.\.?(/|$))[^/\x00-\x1f\x7f]+(/(?!\.\.?(/|$))[^/\x00-\x1f\x7f]+)*")
-"""Keys that obstore sends as they are: of others it would take a slash, a dot or more away."""
+"""Keys that obstore sends unchanged: from others it would remove a slash, a dot or more."""
 _FAILURES = 3
 
-_runtime: int | None = None  # the process whose threads obstore runs in; a fork of it has none
+_runtime: int | None = None  # the process that has obstore's threads; a fork of it has none
 _opening = threading.Lock()
 
 
 class FastBucket(BotoBucket):
-    """A `BotoBucket` that writes small new messages by obstore. Not for settings that are `beyond_fast`.
+    """A `BotoBucket` that writes small new messages with obstore. Not for settings that are `beyond_fast`.
 
-    The first object goes by boto3, which finds out what the endpoint takes; where a condition is ignored they all
-    do. What is sent is compared with its digest here, and by the endpoint with the hash of what obstore read.
+    The first object is written by boto3, which finds out what the endpoint supports; if conditions are ignored, all
+    are. The octets are compared with their digest here, and by the endpoint with the hash of what obstore read.
 
-    NOTE: a `ca_file` is trusted here beside the system's CAs, not in place of them.
+    NOTE: a `ca_file` is trusted here in addition to the system's CAs, not instead of them.
     """
 
     def __init__(self, settings: S3Settings, account: str, customer_key: CustomerKey | None) -> None:
@@ -48,7 +48,7 @@ class FastBucket(BotoBucket):
         self._failed = 0
 
     def create(self, key: str, octets: Octets, digest: Digest, purpose: Purpose) -> bool:
-        # NOTE: nothing can end a request of obstore's, so what the main thread waits for itself is not among them.
+        # NOTE: a request of obstore's cannot be cancelled, so the main thread does not wait for one directly.
         if purpose == "message" and self._may_go_fast(key):
             small = _small(octets)
             if small is not None and hashlib.sha256(small).hexdigest() == digest and self._put(key, small):
@@ -60,12 +60,12 @@ class FastBucket(BotoBucket):
         super().close()
 
     def _may_go_fast(self, key: str) -> bool:
-        """obstore sends our digest or nothing, and its condition is worth what the endpoint makes of it."""
+        """Whether obstore may be used: it sends our digest or nothing, and relies on the endpoint's condition."""
         settled = self._writer.settled and self.conditional and self.integrity != "md5"
         return settled and self._failed < _FAILURES and _AS_IT_IS.fullmatch(self._root + key) is not None
 
     def _put(self, key: str, octets: bytes) -> bool:
-        """Whether it was seen to be done."""
+        """Whether it certainly succeeded."""
         store = self._opened()
         if store is None:
             return False
@@ -80,7 +80,7 @@ class FastBucket(BotoBucket):
                 use_multipart=False,
             )
         except AlreadyExistsError:
-            return False  # NOTE: it says so of two writers at once, too, after which nothing may be there
+            return False  # NOTE: also the answer to concurrent writers; the object may not exist then
         except Exception:  # whatever it is, boto3 finds out
             self._failed += 1
             return False
@@ -99,7 +99,7 @@ class FastBucket(BotoBucket):
             return self._store
 
     def _configured(self) -> dict[str, Any]:
-        """What boto3 has found out of the settings, the environment and ~/.aws."""
+        """The configuration that boto3 found in the settings, the environment and ~/.aws."""
         settings, client = self._settings, self._endpoint.client(self.place())
         provider = credentials_of(client)
 
@@ -126,7 +126,7 @@ class FastBucket(BotoBucket):
             "region": client.meta.region_name,
             "virtual_hosted_style_request": False,
             "client_options": options,
-            "retry_config": {"max_retries": 0},  # boto3 is the one who tries again
+            "retry_config": {"max_retries": 0},  # boto3 does the retries
             "credential_provider": credentials,
         }
         if self.integrity == "sha256":
@@ -139,7 +139,7 @@ class FastBucket(BotoBucket):
 
 
 def _small(octets: Octets) -> bytes | None:
-    """The octets, if there are few; of a file that cannot be read boto3 has the words."""
+    """The octets, if there are few; boto3 reports a file that cannot be read."""
     try:
         size = len(octets) if isinstance(octets, bytes) else octets.stat().st_size
         if size > _AT_MOST:

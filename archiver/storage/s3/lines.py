@@ -1,7 +1,6 @@
-"""The connections of boto3, open to be cut from outside, also while they are being made.
+"""The connections of boto3, which can be cut from outside, even while they are being opened.
 
-urllib3 wraps a socket for TLS and forgets the one before, so a duplicate of it is what is cut: it is the same
-connection.
+urllib3 wraps a socket for TLS and drops the original, so a duplicate of it is cut: it is the same connection.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from archiver.storage import ending
 
 
 class _Watched:
-    """Makes the connection of an `AWSHTTPConnection` itself, to know its socket before it connects."""
+    """Opens the connection of an `AWSHTTPConnection` itself, to know its socket before it connects."""
 
     _handle: socket.socket | None = None
 
@@ -89,7 +88,7 @@ class _SecurePool(AWSHTTPSConnectionPool):  # type: ignore[misc]
 
 
 def make_cuttable(client: Any) -> None:
-    """Let the requests of a client end when the process has to, and its waiting between two attempts with them."""
+    """Let the requests of a client, and its waits between two attempts, end when the process has to end."""
     session = client._endpoint.http_session
     session._pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
     session._manager.pool_classes_by_scheme = session._pool_classes_by_scheme
@@ -100,5 +99,5 @@ def _check_end(**_: object) -> None:
     ending.check_end()
 
 
-# NOTE: boto3 sleeps between two attempts, up to twenty seconds, and knows no other way.
+# NOTE: boto3 sleeps up to twenty seconds between two attempts, which cannot be configured.
 botocore.endpoint.time = types.SimpleNamespace(sleep=ending.wait)

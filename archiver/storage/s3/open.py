@@ -1,4 +1,4 @@
-"""Which client a bucket is reached by, and why."""
+"""Which client is used for a bucket, and why."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ def beyond_fast(settings: S3Settings) -> str | None:
     if settings.client != "auto":
         return f'client = "{settings.client}"'
     if settings.object_lock is not None:
-        return "object_lock is beyond the faster client"
+        return "the faster client does not support object_lock"
     if settings.sse == "customer":
-        return "a customer_key is beyond the faster client"
+        return "the faster client does not support customer_key"
     if settings.addressing_style == "virtual" and settings.endpoint_url is not None:
-        return 'addressing_style = "virtual" at an endpoint of one\'s own is beyond the faster client'
+        return 'the faster client does not support addressing_style = "virtual" at a custom endpoint'
     if settings.checksums == "when_required":
-        return 'checksums = "when_required" is beyond the faster client'  # which sends no MD5
+        return 'the faster client does not support checksums = "when_required"'  # which sends no MD5
     if any(" " in tag for pair in settings.tags.items() for tag in pair):
-        return "a space in tags is beyond the faster client"  # which sends a plus, and radosgw takes it for one
+        return (
+            "the faster client does not support spaces in tags"  # which sends a plus, and radosgw takes it for one
+        )
     return None
 
 
 def open_bucket(settings: S3Settings, account: str, customer_key: CustomerKey | None) -> BotoBucket:
-    """An account's bucket, by the faster client where it is there and can do what is asked for. Asks nobody."""
+    """An account's bucket, with the faster client if it is installed and supports the settings. Sends nothing."""
     if beyond_fast(settings) is not None or not is_installed():
         return BotoBucket(settings, account, customer_key)
     from archiver.storage.s3.fast import FastBucket  # an extra
@@ -36,12 +38,12 @@ def open_bucket(settings: S3Settings, account: str, customer_key: CustomerKey | 
 
 
 def client_of(settings: S3Settings) -> str:
-    """Which client that is, and why not the other one, for people."""
+    """Which client is used, and why not the other one, for people."""
     if (reason := beyond_fast(settings)) is not None:
         return f"boto3 ({reason})"
     return "obstore and boto3" if is_installed() else "boto3 (for a faster one install the extra fast-s3)"
 
 
 def is_installed() -> bool:
-    """Whether the extra fast-s3 is there."""
+    """Whether the extra fast-s3 is installed."""
     return importlib.util.find_spec("obstore") is not None

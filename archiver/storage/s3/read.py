@@ -1,4 +1,4 @@
-"""An object's octets as they arrive; a connection that breaks on the way is taken up where it broke."""
+"""An object's octets as they arrive; a broken connection is resumed at the same place."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from archiver.storage.s3.failures import unheard
 _PIECE = 1 << 20
 
 Opening = Callable[[int, int | None], Answer | None]
-"""Asks for an object from an octet on, and up to one (None: its end); None if it has nothing there."""
+"""Requests an object from one octet to another (None: its end); returns None if it has nothing there."""
 
 
 class ObjectReader(io.RawIOBase):
     """Octets `first` to `last` (None: the end) of an object. One thread; not seekable.
 
     Raises (read):
-        IntegrityError: the object is not the one any more that was opened. ArchiveUnreachable: the connection broke
-        more often than [archive.s3] attempts says, without an octet between.
+        IntegrityError: the object is no longer the one that was opened. ArchiveUnreachable: the connection broke
+        more often than [archive.s3] attempts allows, without an octet in between.
     """
 
     def __init__(self, endpoint: Endpoint, where: str, open_at: Opening, first: int, last: int | None) -> None:
@@ -72,14 +72,14 @@ class ObjectReader(io.RawIOBase):
         self._open(self._last)
 
     def _open(self, last: int | None) -> int:
-        """Ask for what is left; the number of the last octet that there is to read."""
+        """Request what is left; returns the number of the last octet to read."""
         answer = self._open_at(self._at, last)
         if answer is None and self._etag is None:
             return self._at - 1
         if answer is None or self._etag not in (None, answer["ETag"]):
             raise IntegrityError(f"{self._where}: it was replaced while it was read", hint="read it again")
         self._etag, self._body = answer["ETag"], answer["Body"]
-        # An endpoint that does not know ranges gives all of it.
+        # An endpoint that does not support ranges sends the whole object.
         self._skip = 0 if "ContentRange" in answer else self._at
         end = self._at - self._skip + int(answer["ContentLength"]) - 1
         return end if last is None else min(last, end)

@@ -12,7 +12,7 @@ from archiver.storage.s3.failures import Refusal, not_s3
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a whole key; without an id where a bucket has none. A marker hides those that are older."""
+    """A version of a key; without an id if the bucket has no versions. A marker hides older ones."""
 
     key: str
     id: str | None = None

@@ -1,7 +1,7 @@
-"""Writing an object: one PutObject, with as strong a net under it as the endpoint takes.
+"""Writing an object: one PutObject, with the strongest checks that the endpoint supports.
 
-Which nets an endpoint knows is found out by the first object that it takes, for no answer says so beforehand: a
-checksum it has not learnt may be refused as a wrong argument, a missing length or even a missing permission.
+Which checks an endpoint supports shows only when it accepts the first object: an unknown checksum may be refused as
+a wrong argument, a missing length or even a missing permission.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from archiver.storage.s3.read import ObjectReader
 from archiver.storage.s3.versions import Version
 
 Integrity = Literal["sha256", "md5", "none"]
-"""What goes with an object beside its signature (which holds its digest, too), for the endpoint to compare what
-arrives with: our digest as the object's checksum, the MD5 of what is sent, or nothing."""
+"""What is sent with an object, besides its signature (which includes its digest), so that the endpoint can compare
+what arrives: our digest as the object's checksum, the MD5 of what is sent, or nothing."""
 
 _INTEGRITIES: dict[str, tuple[Integrity, ...]] = {
     "auto": ("sha256", "md5", "none"),
@@ -44,16 +44,16 @@ _IN_MEMORY = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How objects are written: with which checksum, and whether the endpoint itself keeps what is there already."""
+    """How objects are written: with which checksum, and whether with a condition not to overwrite."""
 
     integrity: Integrity
     conditional: bool = True
 
 
 def weaker(manner: Manner, refusal: Refusal, settings: S3Settings, *, proven: bool) -> Manner | None:
-    """What to try after this refusal; `proven`: the endpoint has taken an object with that checksum. The condition
-    is given up only where the endpoint says that it has not learnt something, and comes back with the next weaker
-    checksum if that was not it."""
+    """The mode to try after this refusal; `proven`: the endpoint has accepted an object with that checksum. The
+    condition is dropped only if the endpoint answers that it does not know something, and is used again with the
+    next weaker checksum if that was not the cause."""
     if manner.conditional and refusal.unknown_here:
         return Manner(manner.integrity, conditional=False)
     rest = _INTEGRITIES[settings.checksums]
@@ -62,15 +62,15 @@ def weaker(manner: Manner, refusal: Refusal, settings: S3Settings, *, proven: bo
 
 
 def doubtful(refusal: Refusal) -> bool:
-    """Whether a refusal may be of the checksum or the condition, whatever it says. A signature does not fit, too,
-    where a proxy took a header away."""
+    """Whether a refusal may be caused by the checksum or the condition, whatever its code. A signature also
+    mismatches if a proxy removed a header."""
     unclear = not refusal.clear or refusal.code == "SignatureDoesNotMatch"
     return refusal.status in (400, 403, 405, 411, 501) and unclear
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """What is to be written, and where: its whole key, and its place for people."""
+    """What to write, and where: its full key, and its URL for people."""
 
     key: str
     where: str
@@ -80,8 +80,8 @@ class Object:
 
 
 class Writer:
-    """Writes objects below `root` in the bucket of `endpoint`. Threads may share it. `is_there` looks whether an
-    object is."""
+    """Writes objects below `root` in the bucket of `endpoint`. Threads may share it. `is_there` checks whether an
+    object exists."""
 
     def __init__(
         self, endpoint: Endpoint, root: str, customer_key: CustomerKey | None, is_there: Callable[[Object], bool]
@@ -96,14 +96,14 @@ class Writer:
 
     @property
     def settled(self) -> bool:
-        """Whether the endpoint has taken an object that was to be written once, so that `manner` stays as it is."""
+        """Whether the endpoint has accepted an object that must be written once, so that the mode is final."""
         return self._proven == {"integrity", "condition"}
 
     def write(self, thing: Object, *, once: bool) -> bool:
-        """Write it; False if it is there and was to be written once.
+        """Write it; False if it exists and must be written once.
 
         Raises:
-            IntegrityError: the octets are not those of the digest, as the endpoint noticed.
+            IntegrityError: the octets do not match the digest, as the endpoint noticed.
         """
         manner, first, attempt = self.manner, None, 1
         while True:
@@ -168,19 +168,20 @@ class Writer:
             self.manner = Manner(manner.integrity, conditional=False)
             self._proven |= {"integrity", "condition"}
         overtaken = self._conditions.before(thing.key, version, thing.where)
-        # NOTE: of a message the octets on top are the right ones, whatever lies below: what a repair wrote over.
+        # NOTE: the latest version of a message is the right one, even if a repair has overwritten an older one.
         if overtaken is not None and overtaken.covered and thing.purpose != "message":
             self._bring_up(thing, overtaken.version)
         return overtaken is None
 
     def _probe(self, where: str, integrity: Integrity) -> dict[str, object]:
-        """As a control object is written: an endpoint may refuse one without encryption, or without a checksum."""
+        """The parameters of a control object: an endpoint may refuse one without encryption or without a
+        checksum."""
         key = f"{self._root}probe/condition-{secrets.token_hex(8)}"
         probe = Object(key, where, b"", Digest(sha256_of(b"")), "control")
         return self._parameters(probe, b"", integrity)
 
     def _bring_up(self, thing: Object, first: Version) -> None:
-        """Put what was written first on top of ours."""
+        """Upload the version that was written first again as the latest."""
 
         def opened(at: int, _: int | None) -> Answer:
             asked = first.parameters() | ({"Range": f"bytes={at}-"} if at else {})
@@ -196,7 +197,7 @@ class Writer:
         self.write(replace(thing, octets=octets, digest=Digest(sha256_of(octets))), once=False)
 
     def _settle(self, manner: Manner, once: bool, written: bool) -> None:
-        """The first object that an endpoint takes decides; whoever tried at the same time follows."""
+        """The first object that the endpoint accepts decides the mode; concurrent writers adopt it."""
         with self._settling:
             if not written:
                 return
@@ -209,7 +210,7 @@ class Writer:
 
 @contextmanager
 def _body(thing: Object) -> Iterator[bytes | BinaryIO]:
-    """What is sent: small files as octets, in one piece with the request's head."""
+    """The body to send: small files as octets, in one piece with the request's head."""
     if isinstance(thing.octets, bytes):
         yield thing.octets
         return
@@ -233,11 +234,11 @@ def _checksum(body: bytes | BinaryIO, digest: Digest, integrity: Integrity) -> d
 
 
 def _require_digest(thing: Object) -> None:
-    """What the endpoint takes for damage on the way may have been wrong before."""
+    """Check whether the octets were already wrong before the transfer that the endpoint reported as damaged."""
     with _body(thing) as body:
         found = sha256_of(body)
     if found != thing.digest:
         raise IntegrityError(
-            f"{thing.where}: what was to be written are not the octets of its digest",
-            hint="look for a damaged disk or memory, and run again",
+            f"{thing.where}: the octets to write do not match the digest",
+            hint="check this machine's disk and memory for damage, and run again",
         )

@@ -79,7 +79,7 @@ def test_another_machine_is_told_who_and_until_when(world: World) -> None:
     world.passes(20)
 
     with pytest.raises(
-        Locked, match=r"host here, run run, pid 4711, since 2026-.* runs out in 100 s; wait"
+        Locked, match=r"host here, run run, pid 4711, since 2026-.* expires in 100 s unless renewed; wait"
     ) as caught:
         world.there.take()
 

@@ -128,7 +128,7 @@ def test_an_object_that_no_row_names_is_a_stray_with_its_age(
     extra = message_key(placement_of(HELLO, 1).digest)
     for key in (extra, "messages/00/notes.txt", "messages/zz"):
         bucket.objects[key] = (HELLO, 1_700_000_000.0)
-    why = "no message of the archive belongs here; there since 2023-11-14T22:13:20Z"
+    why = "no message of the archive belongs here; written 2023-11-14T22:13:20Z"
     assert strays(store.audit(RowsOf(places), read_all)) == {
         f"s3://memory/{key}": why for key in (extra, "messages/00/notes.txt", "messages/zz")
     }
@@ -187,7 +187,7 @@ def test_what_the_disk_gave_back_otherwise_is_not_sent(
     spool.write_bytes(HELLO[:-1] + b"?")
     batch = store.batch()
     batch.put(place, body)
-    with pytest.raises(IntegrityError, match=r'folder "\.Sent", uid 3.*damaged disk'):
+    with pytest.raises(IntegrityError, match=r'folder "\.Sent", uid 3.*disk and memory for damage'):
         batch.commit()
     assert bucket.objects == {}
 

@@ -176,7 +176,7 @@ class TestPacking:
         spool.write_bytes(octets[:-1] + b"?")
         batch = archive.open().batch()
         batch.put(place, replace(body_of(octets), octets=None, spool=spool))
-        with pytest.raises(IntegrityError, match=r'folder "INBOX", uid 2.*damaged disk'):
+        with pytest.raises(IntegrityError, match=r'folder "INBOX", uid 2.*disk and memory for damage'):
             batch.commit()
         batch.abandon()
         assert len(keys(bucket)) == 1
