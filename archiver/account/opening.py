@@ -37,7 +37,7 @@ from archiver.source.port import SourceConnection
 from archiver.source.retry import RetryingSource
 from archiver.storage.bucket.lease import Lease
 from archiver.storage.bucket.port import Bucket
-from archiver.storage.files import Writing, private_file, sync_paths
+from archiver.storage.files import Writing, create_file, private_file, sync_paths
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 from archiver.storage.run_lock import account_lock
 
@@ -102,7 +102,7 @@ class Archive:
     @property
     def is_settled(self) -> bool:
         """Whether the store is as the catalog says: whatever worked on it came to its good end."""
-        return not self._unsettled.exists()
+        return not os.path.lexists(self._unsettled)
 
     def begin_work(self) -> None:
         """From here on the store may not be as the catalog says; durable on return, fine if it was said before.
@@ -112,7 +112,8 @@ class Archive:
         if self.is_copy:
             return  # what is done to a copy of the catalog is gone with it
         with Writing(str(self._unsettled)):
-            self._unsettled.touch(mode=0o600)
+            if self.is_settled:
+                os.close(create_file(str(self._unsettled)))
             if self.settings.archive.durability != "none":
                 sync_paths([str(self.settings.archive.path)])
 

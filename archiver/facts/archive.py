@@ -30,6 +30,7 @@ from archiver.facts.destination import (
     TwinFact,
     UnsentFact,
 )
+from archiver.mail.folder_names import is_directory
 from archiver.mail.model import Digest, Flags, Headers, StoredMessage
 
 
@@ -60,6 +61,10 @@ class FolderFact:
     subscribed: bool
     listed: bool
     at: str
+
+    def __post_init__(self) -> None:
+        if not is_directory(self.directory):
+            raise ValueError(f"not a folder's directory: {self.directory!r}")
 
 
 @dataclass(frozen=True, slots=True)

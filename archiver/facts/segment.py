@@ -6,7 +6,6 @@ damaged or foreign is noticed when it is read, wherever it lies.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
@@ -22,6 +21,7 @@ from archiver.mail.model import Digest
 FORMAT = "archiver-journal/1"
 RESTORE = "restore the journal from a backup"
 
+_MOST_OCTETS = 256 << 20  # unpacked; a thousand messages with the longest headers take less than 10 MB
 _RUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,99}")
 
 
@@ -40,6 +40,8 @@ def segment_of(
     if fence is not None:
         header["fence"] = fence
     lines = "\n".join([json.dumps(header), *map(fact_to_json, facts), ""])
+    if len(lines) > _MOST_OCTETS:
+        raise ValueError(f"{len(facts)} facts are too many for one segment")
     # zlib writes 0 as the time in a gzip header (RFC 1952 section 2.3).
     octets = zlib.compress(lines.encode("ascii"), level=2, wbits=31)
     return Segment(number, run, previous, digest_of(octets), tuple(facts), fence), octets
@@ -58,7 +60,7 @@ def parsed(where: str, octets: bytes, number: int) -> Segment:
         ConfigError: a newer archiver wrote them.
     """
     try:
-        first, *lines = gzip.decompress(octets).decode("ascii").removesuffix("\n").split("\n")
+        first, *lines = _unpacked(octets).decode("ascii").removesuffix("\n").split("\n")
         header = json.loads(first)
         run, previous, fence = _of_header(where, header, number)
         facts = tuple(map(fact_from_json, lines))
@@ -99,6 +101,17 @@ def require_known(where: str, digest: Digest, known: Digest) -> None:
 def missing(journal: str, number: int) -> IntegrityError:
     """The error for a segment that is missing."""
     return IntegrityError(f"{journal}: segment {number} is missing", hint=RESTORE)
+
+
+def _unpacked(octets: bytes) -> bytes:
+    """NOTE: two megabytes unpack to two gigabytes, if somebody wants them to."""
+    unpacking = zlib.decompressobj(wbits=31)
+    text = unpacking.decompress(octets, _MOST_OCTETS)
+    if unpacking.unconsumed_tail:
+        raise ValueError(f"it unpacks to more than {_MOST_OCTETS >> 20} MB")
+    if not unpacking.eof or unpacking.unused_data:
+        raise EOFError("it does not end where it should")
+    return text
 
 
 def _of_header(where: str, header: dict[str, Any], number: int) -> tuple[str, Digest, int | None]:

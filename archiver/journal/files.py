@@ -19,7 +19,7 @@ from archiver.errors import ArchiveNotWritable, ArchiverError, IntegrityError
 from archiver.facts.archive import Fact, Segment
 from archiver.facts.segment import RESTORE, digest_of, missing, parsed, require_known, require_next, segment_of
 from archiver.mail.model import Digest
-from archiver.storage.files import make_directories
+from archiver.storage.files import make_directories, open_regular
 
 _NAME = re.compile(r"(\d{8,})-(.+)\.jsonl\.gz")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -165,7 +165,8 @@ def _taken(path: Path) -> IntegrityError:
 
 def _octets(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except OSError as error:
         raise _unreadable(path, error) from error
 

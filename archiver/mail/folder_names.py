@@ -99,6 +99,11 @@ def directory_of(path: Sequence[str], raw: bytes, taken: Collection[str]) -> str
     return next(name for name in _shortened(path, raw) if name not in taken)
 
 
+def is_directory(directory: str) -> bool:
+    """Whether this can be a folder's directory: one name, so that it leads nowhere else."""
+    return directory not in (".", "..") and not any(char in directory for char in "/\0")
+
+
 def _shortened(path: Sequence[str], raw: bytes) -> Iterator[str]:
     """An infinite sequence of candidates: a hostile server may have named folders after our digests."""
     suffix = "-" + hashlib.sha256(raw).hexdigest()[:12]

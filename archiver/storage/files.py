@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from types import TracebackType
 from typing import BinaryIO, Literal
 
-from archiver.errors import ArchiveNotWritable
+from archiver.errors import ArchiveNotWritable, IntegrityError
 
 Durability = Literal["batch", "file", "none"]
 
@@ -93,6 +94,33 @@ def _private(path: str, flags: int) -> int:
     return descriptor
 
 
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open one of the archive's own files for reading.
+
+    NOTE: an archive may come from somebody else. A link would lead out of it, and a pipe would never end.
+
+    Raises:
+        IntegrityError: it is no regular file.
+        OSError: it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _not_regular(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path)
+    return open(descriptor, "rb")
+
+
+def _not_regular(path: str | os.PathLike[str]) -> IntegrityError:
+    return IntegrityError(
+        f"{os.fspath(path)}: is not a regular file", hint="remove it, or put the file itself in its place"
+    )
+
+
 def write_all(descriptor: int, octets: bytes | bytearray) -> None:
     """Write everything, with several calls if the system writes less."""
     written = os.write(descriptor, octets)
@@ -117,10 +145,10 @@ def replace_file(path: str, temporary: str, octets: bytes | bytearray, *, sync: 
     """Replace the content of `path` atomically, using `temporary`: at any moment it is completely the old file or
     the new one. False if the content was already the same."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size == len(octets) and file.read() == octets:
                 return False
-    except FileNotFoundError:
+    except (FileNotFoundError, IntegrityError):
         pass
     descriptor = create_file(temporary)
     try:

@@ -52,11 +52,12 @@ def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[bool]:
             _held[file] = held
         return
     try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise ArchiveNotWritable(
-            f"{file}: {error.strerror}", hint="give this user write access to the archive, or change [archive] path"
-        ) from error
+        hint = "give this user write access to the archive, or change [archive] path"
+        if file.is_symlink():  # what it leads to would be written to, and an archive may come from somebody else
+            hint = "remove it: the lock has to be a file in the archive"
+        raise ArchiveNotWritable(f"{file}: {error.strerror}", hint=hint) from error
     try:
         _lock(descriptor, file)
         _say(descriptor, holder)
@@ -79,7 +80,7 @@ def reader_lock(path: Path) -> Iterator[str | None]:
     """
     file = path.resolve() / "lock"
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         yield f"{file}: {error.strerror}"
         return

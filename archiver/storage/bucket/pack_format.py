@@ -29,6 +29,7 @@ _LEVEL = 3
 HEAD = _SKIPPABLE.pack(_SKIPPABLE_MAGIC, len(_NAME)) + _NAME
 TAIL_OCTETS = _TAIL.size
 PACKS = "packs/"
+_MOST_OCTETS = 64 << 20  # of one frame, unpacked; a pack holds small messages, and 8 MB of them
 _PACK = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{62})\.pack")
 
 
@@ -149,7 +150,7 @@ def _decompressed(frame: bytes, size: int) -> bytes:
     try:
         # NOTE: checked before anything is decompressed, which takes as much memory as the frame claims.
         told = zstandard.get_frame_parameters(frame).content_size
-        if told != size:
+        if told != size or size > _MOST_OCTETS:
             raise Unreadable(f"its frame is of {told} octets, not of {size}")
         return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from archiver.errors import IntegrityError
 from archiver.facts.archive import Fact
 from archiver.mail.model import Body, Placement
-from archiver.storage.files import Writing, create_file, set_time, sync_paths, write_all
+from archiver.storage.files import Writing, create_file, open_regular, set_time, sync_paths, write_all
 from archiver.storage.maildir.format import base_name, folder_name
 from archiver.storage.maildir.lookup import Listing
 from archiver.storage.maildir.tree import MaildirTree
@@ -156,7 +156,7 @@ class MaildirBatch:
             self._copy(source, temporary, placement)
 
     def _copy(self, source: str, temporary: str, placement: Placement) -> None:
-        with open(source, "rb") as octets, open(create_file(temporary), "wb") as copy:
+        with open_regular(source) as octets, open(create_file(temporary), "wb") as copy:
             try:
                 shutil.copyfileobj(octets, copy, _COPY_OCTETS)
                 copy.flush()

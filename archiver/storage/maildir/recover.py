@@ -13,6 +13,7 @@ from itertools import islice
 from archiver.mail.content import BodyBuilder
 from archiver.mail.flags import flags_from_letters
 from archiver.mail.model import Body, Placement, StoredMessage
+from archiver.storage.files import open_regular
 from archiver.storage.maildir.format import (
     CONTROL_FILES,
     PRESENT,
@@ -167,7 +168,7 @@ def _drop_copy(path: str, expected: str, name: str) -> None:
 def body_of_file(path: str) -> Body:
     """Digest and sizes of a file's octets."""
     builder = BodyBuilder()
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_READ_OCTETS):
             builder.feed(chunk)
     return builder.body()

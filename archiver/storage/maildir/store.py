@@ -17,7 +17,7 @@ from typing import BinaryIO
 from archiver.errors import IntegrityError
 from archiver.mail.model import Placement
 from archiver.storage.audit import Audited
-from archiver.storage.files import Durability, Writing, private_file
+from archiver.storage.files import Durability, Writing, open_regular, private_file
 from archiver.storage.maildir.audit import audit
 from archiver.storage.maildir.batch import MaildirBatch
 from archiver.storage.maildir.format import folder_name
@@ -88,14 +88,14 @@ class MaildirStore:
         """The message's octets, even if a mail program renamed the file.
 
         Raises:
-            IntegrityError: missing.
+            IntegrityError: missing, or no regular file.
             ArchiveNotWritable: this user may not read it.
         """
         with self._writing:
             try:
-                return open(self._tree.expected(placement), "rb")
+                return open_regular(self._tree.expected(placement))
             except FileNotFoundError:
-                return open(self.locate(placement), "rb")
+                return open_regular(self.locate(placement))
 
     def locate(self, placement: Placement) -> str:
         """The path of the message's file, whatever its flags and its tree.

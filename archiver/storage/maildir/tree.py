@@ -10,13 +10,16 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 
+from archiver.errors import IntegrityError
 from archiver.mail.flags import KEYWORD_LETTERS, is_keyword, maildir_letters
+from archiver.mail.folder_names import is_directory, printable
 from archiver.mail.model import Flags, Placement
 from archiver.storage.files import (
     Durability,
     create_file,
     make_directories,
     make_directory,
+    open_regular,
     replace_file,
     sync_paths,
 )
@@ -30,6 +33,9 @@ from archiver.storage.maildir.format import (
     parse_keywords,
 )
 from archiver.storage.syncing import WatchedFileSystem, watched
+
+_KEYWORDS_OCTETS = 1 << 20
+_HINT = "the catalog is damaged or forged; `archiver rebuild` makes it again from the journal"
 
 
 class MaildirFolder:
@@ -87,7 +93,7 @@ class MaildirFolder:
             known += [keyword for keyword in wanted if keyword not in known]
             del known[max(KEYWORD_LETTERS, len(self.keywords)) :]
             if len(known) > len(self.keywords):
-                self.write(KEYWORDS_FILE, format_keywords(known).encode("ascii"))
+                self.write(KEYWORDS_FILE, format_keywords(known).encode("utf-8", "surrogateescape"))
                 self._letters = (known, {})
 
     def write(self, name: str, octets: bytes | bytearray) -> None:
@@ -110,9 +116,9 @@ class MaildirFolder:
 
     def _read_keywords(self) -> list[str]:
         try:
-            with open(f"{self.path}/{KEYWORDS_FILE}", encoding="ascii", errors="replace") as file:
-                return parse_keywords(file.read())
-        except (FileNotFoundError, NotADirectoryError):
+            with open_regular(f"{self.path}/{KEYWORDS_FILE}") as file:
+                return parse_keywords(file.read(_KEYWORDS_OCTETS).decode("utf-8", "surrogateescape"))
+        except (FileNotFoundError, NotADirectoryError, IntegrityError):
             return []
 
 
@@ -146,9 +152,16 @@ class MaildirTree:
             return self._watched
 
     def folder(self, name: str) -> MaildirFolder:
-        """The folder of that relative directory, whether it exists or not."""
+        """The folder of that relative directory, whether it exists or not.
+
+        Raises:
+            IntegrityError: it is not directly in one of the two trees. The catalog may come from somebody else.
+        """
         folder = self._folders.get(name)
         if folder is None:
+            tree, _, directory = name.partition("/")
+            if tree not in (PRESENT, VANISHED) or (directory and not is_directory(directory)):
+                raise IntegrityError(f"{self.root}: {printable(name)} is not a folder's directory", hint=_HINT)
             made = MaildirFolder(self.root, name, sync=self.durability != "none")
             folder = self._folders.setdefault(name, made)
         return folder
