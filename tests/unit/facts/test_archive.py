@@ -20,6 +20,7 @@ from archiver.facts.archive import (
     VanishedFact,
 )
 from archiver.facts.codec import fact_from_json, fact_to_json
+from archiver.mail.folder_names import is_directory
 from archiver.mail.model import Digest, Headers, StoredMessage
 from tests.contracts.catalog import stored
 
@@ -52,7 +53,10 @@ KINDS = get_args(Fact)
 
 def values_of(cls: type[Any]) -> st.SearchStrategy[Any]:
     annotated = {name: text for name, text in cls.__annotations__.items() if name != "kind"}
-    return st.builds(cls, **{name: BY_TYPE[text] for name, text in annotated.items()})
+    values = {name: BY_TYPE[text] for name, text in annotated.items()}
+    if cls is FolderFact:
+        values["directory"] = texts.filter(is_directory)
+    return st.builds(cls, **values)
 
 
 BY_TYPE["StoredMessage"] = values_of(StoredMessage)
