@@ -31,6 +31,7 @@ from tests.warm import WarmProcess
 
 PROJECT = Path(__file__).resolve().parents[1]
 ARCHIVER = ("-m", "pipelines")
+UNPRIVILEGED = ("-m", "tests.faults.unprivileged")
 UNSTOPPED = RunControl(lambda: None, lambda _: None)
 """Nobody stops it, pauses take no time, and nobody listens."""
 CATALOG = "catalog.sqlite"
@@ -145,7 +146,7 @@ def command(*arguments: str | Path, expect: int | None = 0, program: Sequence[st
     line, environment = [*program, *map(str, arguments)], {**os.environ, "PYTHONPATH": str(PROJECT)}
     with (
         WarmProcess(line, PROJECT, environment)
-        if program == ARCHIVER
+        if program in (ARCHIVER, UNPRIVILEGED)
         else subprocess.Popen([sys.executable, *line], cwd=PROJECT, env=environment, stdout=PIPE, stderr=PIPE)
     ) as process:
         try:

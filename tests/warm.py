@@ -33,20 +33,42 @@ _REQUEST_OCTETS = 1 << 20
 _loaded: _Loaded | None = None
 
 
-class WarmProcess(subprocess.Popen[bytes]):
-    """Like a `Popen` with pipes for stdout and stderr, and nothing to read on stdin."""
+def ended(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `python ARGUMENTS...` in the project to its end, with this process's environment."""
+    with WarmProcess(arguments) as process:
+        out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
-    def __init__(self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
+
+class WarmProcess(subprocess.Popen[bytes]):
+    """`python ARGUMENTS...`, like a `Popen` with pipes for stdout and stderr. There is nothing to read on stdin
+    unless it is `spoken_to`: then that is a pipe too."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path = PROJECT,
+        env: Mapping[str, str] | None = None,
+        *,
+        spoken_to: bool = False,
+    ) -> None:
         self._told, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        out, err = os.pipe(), os.pipe()
-        with open(os.devnull, "rb") as nothing:
-            request = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}).encode()
-            _load().ask(request, [nothing.fileno(), out[1], err[1], told.fileno()])
-        for end in (out[1], err[1]):
+        words, out, err = os.pipe(), os.pipe(), os.pipe()
+        env = dict(os.environ if env is None else env)
+        request = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "env": env}).encode()
+        _load().ask(request, [words[0], out[1], err[1], told.fileno()])
+        for end in (words[0], out[1], err[1]):
             os.close(end)
         told.close()
         self.args = list(arguments)
-        self.stdin, self.stdout, self.stderr = None, os.fdopen(out[0], "rb"), os.fdopen(err[0], "rb")
+        self.stdin, self.stdout, self.stderr = (
+            os.fdopen(words[1], "wb"),
+            os.fdopen(out[0], "rb"),
+            os.fdopen(err[0], "rb"),
+        )
+        if not spoken_to:
+            self.stdin.close()
+            self.stdin = None
         self.returncode: int | None = None  # type: ignore[assignment]
         self.text_mode = self._communication_started = False  # type: ignore[assignment]
         self._input = None
@@ -163,6 +185,7 @@ def _prepare_statements() -> None:
     from tests.contracts.replicas import ACCOUNT, everything
 
     page._template()
+    importlib.import_module("tests.contracts.store")
     with tempfile.TemporaryDirectory() as directory:
         catalog = SqlCatalog(Path(directory) / "catalog.sqlite")
         facts.apply(catalog, *ACCOUNT, facts.stored(1), facts.failed(2))

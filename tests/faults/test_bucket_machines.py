@@ -30,13 +30,13 @@ from archiver.storage.bucket import lease
 from pipelines.cli.main import main
 assert (lease.TTL, recorder.BATCH_MESSAGES, prepare.GROUP_MESSAGES) == (120, 1000, 100)
 lease.TTL = 6.0
-recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES = 10, 10, 5
+recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES = 5, 6, 3
 main()
 """
 SHORT_LEASE = ("-c", _SHORT_LEASE)
 """The program with a lease of six seconds, and many moments at which something becomes lasting."""
 
-MESSAGES = 120
+MESSAGES = 60
 
 
 @pytest.fixture

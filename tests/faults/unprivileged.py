@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 from pipelines.cli.main import invoke
-from tests.accounts import PROJECT, command
+from tests.accounts import PROJECT, UNPRIVILEGED, command
 
 _VERSION_3 = 0x20080522  # capset(2)
 
@@ -33,7 +33,7 @@ def refuse_me() -> None:
 def run_lines(*lines: list[str | Path]) -> list[tuple[int, str]]:
     """The exit code and the output of each command line, in a process of its own."""
     text = json.dumps([[str(word) for word in line] for line in lines])
-    ended = command(text, program=("-m", "tests.faults.unprivileged"))
+    ended = command(text, program=UNPRIVILEGED)
     found: list[tuple[int, str]] = [(code, said) for code, said in json.loads(ended.output)]
     return found
 

@@ -18,6 +18,7 @@ from tests.accounts import PROJECT, account_file, archive_of, archive_state, mai
 from tests.buckets import bucket_account, forget_locally, objects_of, s3_of
 from tests.servers.dovecot import Dovecot
 from tests.servers.radosgw import RadosGateway
+from tests.warm import ended
 
 MISSING = 8
 Command = Callable[..., str]
@@ -122,8 +123,7 @@ class TestTheFirstRun:
             f"tasks.{moment} = lambda *_, **__: os.kill(os.getpid(), 9)\n"
             f"from pipelines.cli.main import main; sys.argv[1:] = ['run', {str(config)!r}]; main()"
         )
-        died = subprocess.run([sys.executable, "-c", text], cwd=PROJECT, capture_output=True, check=False)
-        assert died.returncode == -9
+        assert ended("-c", text).returncode == -9
 
         run(config)
 

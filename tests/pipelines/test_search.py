@@ -25,6 +25,7 @@ from tests.accounts import PROJECT, account_file, archive_of, archive_state, ass
 from tests.buckets import bucket_account
 from tests.servers.s3_endpoint import Endpoint
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.warm import ended
 
 START = Callable[..., ScriptedServer]
 LUNCH = (
@@ -107,8 +108,7 @@ Archiver = Callable[..., Done]
 
 def octets_of(*arguments: str | Path) -> tuple[int, bytes, str]:
     """What `archiver show ... --raw` writes, as its own process."""
-    line = [sys.executable, "-m", "pipelines", "show", *map(str, arguments), "--raw"]
-    done = subprocess.run(line, cwd=PROJECT, capture_output=True, check=False)
+    done = ended("-m", "pipelines", "show", *map(str, arguments), "--raw")
     return done.returncode, done.stdout, done.stderr.decode()
 
 

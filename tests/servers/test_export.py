@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import stat
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -24,7 +22,6 @@ from archiver.events import Event, Exported
 from archiver.mail.content import internaldate_seconds
 from pipelines.cli.main import invoke
 from tests.accounts import (
-    PROJECT,
     UNSTOPPED,
     account_file,
     archive_of,
@@ -45,6 +42,7 @@ from tests.servers.s3_endpoint import Endpoint
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.test_archive_served import instants, subscribed
 from tests.servers.test_hostile_names import SLASHED
+from tests.warm import WarmProcess
 
 Scripted = Callable[..., ScriptedServer]
 DATE = "02-Jan-2020 10:00:00 +0000"
@@ -299,17 +297,17 @@ class TestAnEndInBetween:
         self, scripted: Scripted, form: Form, tmp_path: Path, how: signal.Signals
     ) -> None:
         """And the next one clears what is left beside the catalog."""
-        messages = {n: ScriptedMessage(mail(n, body="x" * 3000)) for n in range(1, 1500)}
+        messages = {n: ScriptedMessage(mail(n, body="x" * 3000)) for n in range(1, 800)}
         server = scripted({b"INBOX": ScriptedFolder(messages=messages)})
         file = account_file(tmp_path, server, "u1")
         run(file)
         before = sorted(path.name for path in archive_of(file).iterdir())
-        words = [sys.executable, "-m", "pipelines", "export", str(file), str(tmp_path / "out"), "--to", form]
-        with subprocess.Popen(words, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as process:
+        words = ["-m", "pipelines", "export", str(file), str(tmp_path / "out"), "--to", form]
+        with WarmProcess(words) as process:
             wait(lambda: any(path.is_file() for path in (tmp_path / "out").rglob("*")), "the first file")
             process.send_signal(how)
             assert process.stderr is not None
-            said = process.stderr.read()
+            said = process.stderr.read().decode()
         assert process.returncode == (130 if how == signal.SIGINT else -9)
         assert ("remove the incomplete export, and export again" in said) == (how == signal.SIGINT)
         assert not (tmp_path / "out" / "export.json").exists()

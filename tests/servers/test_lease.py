@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -23,6 +21,7 @@ from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
 from tests.servers.s3_faults import INTERNAL_ERROR, Reset
 from tests.servers.s3_proxy import S3Proxy
+from tests.warm import WarmProcess
 
 SHORT = 3.0  # seconds; a real endpoint's clock tells whole ones
 
@@ -32,19 +31,16 @@ class Machine:
 
     def __init__(self, endpoint: Endpoint, bucket: str, place: str, ttl: float) -> None:
         words = [endpoint.url, str(endpoint.ca_file or ""), bucket, place, str(ttl)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.servers.lease_holder", *words],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        self.process = WarmProcess(["-m", "tests.servers.lease_holder", *words], spoken_to=True)
 
     def begin(self, word: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(word + "\n")
+        self.process.stdin.write(f"{word}\n".encode())
         self.process.stdin.flush()
 
     def answer(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        return self.process.stdout.readline().decode().strip()
 
     def do(self, word: str) -> str:
         self.begin(word)
@@ -53,7 +49,7 @@ class Machine:
     def end(self) -> tuple[int, str]:
         """Its exit code, and what it said."""
         _, said = self.process.communicate(timeout=60)
-        return self.process.returncode, said
+        return self.process.returncode, said.decode()
 
 
 @pytest.fixture

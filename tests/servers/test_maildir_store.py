@@ -11,7 +11,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +42,7 @@ from tests.contracts.store import (
 )
 from tests.servers.small_disk import fill, mounted
 from tests.stored_messages import altered, message_files
+from tests.warm import WarmProcess
 
 
 class OnDisk(StoreContract):
@@ -526,10 +526,7 @@ class TestKilled:
         chance = random.Random(durability)
         start = 1
         for _ in range(15):
-            victim = subprocess.Popen(
-                [sys.executable, "-c", _VICTIM, str(path), durability, str(start)],
-                stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
-            )  # fmt: skip
+            victim = WarmProcess(["-c", _VICTIM, str(path), durability, str(start)])
             assert victim.stdout is not None
             with victim, victim.stdout:
                 for _ in range(chance.randint(1, 3)):

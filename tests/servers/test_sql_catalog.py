@@ -28,6 +28,7 @@ from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, CatalogContract, app
 from tests.contracts.catalog_place import CatalogPlaceContract
 from tests.contracts.message_index import MessageIndexContract
 from tests.servers.small_disk import fill, make_read_only, mounted
+from tests.warm import ended
 
 
 @pytest.fixture
@@ -400,8 +401,7 @@ def test_killed_at_any_statement_it_is_before_or_after(tmp_path: Path) -> None:
         apply(catalog, stored(1), stored(2))
         catalog.close()
 
-        child = [sys.executable, "-c", KILL_AT_STATEMENT, str(path), str(len(exits) + 1)]
-        exits.append(subprocess.run(child, check=False).returncode)
+        exits.append(ended("-c", KILL_AT_STATEMENT, str(path), str(len(exits) + 1)).returncode)
 
         state = (catalog.last_segment()[0], catalog.messages.known(1), len(catalog.account.quarantined()))
         catalog.close()
