@@ -1,7 +1,7 @@
-"""What a server to replay to has to be: small ports, by who uses them.
+"""The ports of a server to replay to: small ones, by who uses them.
 
-A connection is all of them (`MailDestination`). It changes nothing but what its methods say, in
-the folder that was opened last.
+A connection implements all of them (`MailDestination`). It changes only what its methods say, in the folder that
+was opened last.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a source has to be: what it has, and what has changed since we looked last.
+"""The port of a source: what it has, and what has changed since a known state.
 
-A protocol that cannot tell what has changed leaves that out of its answers; then everything is listed and compared.
+A protocol that cannot report changes leaves them out of its answers; then everything is listed and compared.
 """
 
 from __future__ import annotations

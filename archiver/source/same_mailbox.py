@@ -33,7 +33,7 @@ TraitsByUid = Mapping[int, MessageTraits]
 
 
 def traits_of(attributes: Attributes) -> MessageTraits:
-    """The print of a message as a server shows it."""
+    """The traits of a message as a server shows it."""
     return MessageTraits(attributes.size, internaldate_seconds(attributes.internaldate))
 
 

@@ -156,7 +156,7 @@ class TestARunThatCannotReplay:
         config = migration(tmp_path, source, "u1", there, "u1")
         result = run(config, expect=2)
         (failure,) = result.report["failures"]
-        assert "leave it out in [folders] exclude, or give it another name in [folders.rename]" in failure["reason"]
+        assert "add it to [folders] exclude, or give it another name in [folders.rename]" in failure["reason"]
         assert (result.report["status"], result.total("stored")) == ("failed", (5,))
         assert not any(each.startswith((b"CREATE", b"APPEND", b"SUBSCRIBE")) for each in there.commands)
 

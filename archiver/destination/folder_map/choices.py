@@ -1,7 +1,7 @@
-"""The ways to place one folder of the archive at a destination, the best first.
+"""The ways to map one folder of the archive to a destination, the best first.
 
-What a person wrote in [folders.rename] counts most, then special-use, then the folder's own name. A choice knows
-how sure it is, so that a guess can give way to a folder that has no other place.
+A rule in [folders.rename] counts most, then special-use, then the folder's own name. A choice knows how certain it
+is, so that a guess can give way to a folder that has no other choice.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from archiver.mail.folder_names import canonical_raw
 from archiver.mail.model import INBOX, Folder
 
 Kind = Literal["recorded", "asked", "announced", "guess", "own"]
-"""How sure a choice is: replayed there before, asked for by a rule, special-use on both sides, likely, its name."""
+"""How certain a choice is: replayed there before, set by a rule, special-use on both sides, likely, its own
+name."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapRules:
-    """What the account's owner wants. `rename`: a source folder's name to the destination's, both with "/" between
-    levels; children follow. `prefix`: the folder that everything goes below, "" is none."""
+    """The rules of the account file. `rename` maps a source folder's name to the destination's, both with "/"
+    between levels; children follow. `prefix`: the folder that everything goes below, "" for none."""
 
     rename: Mapping[str, str]
     prefix: str = ""
@@ -31,8 +32,8 @@ class MapRules:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One way to place a folder: `levels` below `above`. `rule` is the rename rule that asks for it. `moved`: it is
-    not where the folder's own name puts it, so children that follow leave their own place too."""
+    """One way to map a folder: to `levels` below `above`. `rule` is the rename rule that says so. `moved`: it
+    differs from the folder's own name, so children that follow move, too."""
 
     folder: Folder
     place: Place
@@ -45,7 +46,7 @@ class Choice:
 
 
 def source_path(folder: Folder) -> Levels:
-    """The levels by which a folder is placed; INBOX in any case, alone or as the first, is "INBOX"."""
+    """The levels by which a folder is mapped; INBOX in any case, alone or as the first, is "INBOX"."""
     if canonical_raw(folder.raw) == INBOX:
         return ("INBOX",)
     first, *rest = folder.path or ("",)
@@ -53,7 +54,7 @@ def source_path(folder: Folder) -> Levels:
 
 
 class Chooser:
-    """The choices that the folders `sources` have under some rules, whatever the others choose."""
+    """The choices of the folders `sources` under some rules, independent of each other."""
 
     def __init__(
         self, sources: Iterable[Folder], names: DestinationNames, rules: MapRules, recorded: Mapping[bytes, bytes]
@@ -72,12 +73,13 @@ class Chooser:
 
     @property
     def uses(self) -> Mapping[bytes, str]:
-        """Which folder stands for which use: the one that has it, or else the one whose name tells it best."""
+        """Which folder represents which use: the one that has the attribute, or else the one with the best name for
+        it."""
         return self._uses
 
     @property
     def unused_rules(self) -> Sequence[str]:
-        """The rules that no folder goes by."""
+        """The rules that no folder uses."""
         return sorted(set(self._targets) - {key for key, _ in self._rules.values()})
 
     @property
@@ -86,8 +88,8 @@ class Chooser:
         return sorted(set(self._keys.values()) - set(self._targets))
 
     def options(self, folder: Folder, parent: Choice | None, attempt: int) -> Iterator[Choice]:
-        """The ways to place a folder below its parent's choice; the last is always open to it. `attempt` counts the
-        times that its name was one that another folder has."""
+        """The ways to map a folder below its parent's choice; the last one is always possible. `attempt` counts how
+        often its name was already taken by another folder."""
         key, length = self._rules.get(folder.raw, (None, 0))
         levels = source_path(folder)[length:]
         if folder.raw in self._recorded:
@@ -119,7 +121,7 @@ class Chooser:
         yield own
 
     def _likely(self, folder: Folder, parent: Choice | None, own: Choice, attempt: int) -> Iterator[Choice]:
-        """Where the folder has its own name, spelled as the destination has it."""
+        """The folder's own name, in the destination's spelling."""
         first, *rest = source_path(folder)
         inbox_above = first == "INBOX" and (parent is None or parent.place.raw == INBOX) and not self._prefix
         if self._names.below_inbox and inbox_above and rest and not (len(rest) == 1 and is_inbox(rest[0])):
@@ -127,14 +129,15 @@ class Chooser:
             yield self._choice(folder, "guess", why, None, tuple(rest), attempt, moved=True)
         like = self._names.like(own.place.path)
         if like:
-            yield Choice(folder, _at(like), "guess", "spelled otherwise there", moved=True)
+            yield Choice(folder, _at(like), "guess", "spelled differently there", moved=True)
 
     def _own(self, folder: Folder, parent: Choice | None, attempt: int) -> Choice:
         """By its own name, below its parent."""
         if parent and canonical_raw(folder.raw) != INBOX:
             return self._below(folder, parent, attempt)
         path = source_path(folder)
-        # NOTE: another name that decodes to INBOX must not get into INBOX, even if that is not among the folders.
+        # NOTE: another name that decodes to INBOX must not be mapped to INBOX, even if INBOX is not among the
+        # folders.
         looks_alike = path == ("INBOX",) and canonical_raw(folder.raw) != INBOX
         why = "below prefix" if self._prefix else ""
         return self._choice(folder, "own", why, self._prefix, path, max(attempt, int(looks_alike)))
@@ -160,7 +163,7 @@ class Chooser:
         return Choice(folder, place, kind, why, rule, moved, above, levels)
 
     def _matching(self, path: Levels) -> tuple[str, int] | None:
-        """The rule for the most levels of `path`, and how many these are."""
+        """The rule that matches the most levels of `path`, and their number."""
         for length in range(min(len(path), self._most), 0, -1):
             key = self._keys.get(_normal(path[:length]))
             if key in self._targets:
@@ -178,7 +181,8 @@ class Chooser:
         return holders
 
     def _fitness(self, folder: Folder, use: str) -> tuple[bool, bool, int, bytes]:
-        """Least for the folder that stands for a use best. One that a rule moves elsewhere stands back."""
+        """The sort key: lowest for the folder that represents a use best. One that a rule maps elsewhere comes
+        last."""
         target = self._names.of_use(use)
         elsewhere = target is None or target.path != folder.path or folder.special_use is None
         rank = _rank(folder, use)

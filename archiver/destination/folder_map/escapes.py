@@ -1,8 +1,8 @@
-"""Levels of folder names that a server cannot name, written so that it can, and read back.
+"""Escapes for levels of folder names that a server does not support, and their inverse.
 
 An octet of UTF-8 is written `=XX` in upper-case hex, an empty level `=-`, and on a server without hierarchy the
-step to the next level `=_`. A `=` that would read as one of these is escaped itself. So no two levels are written
-alike, and `unescape_level` gives each back, whatever the server and however cautious the writing was.
+step to the next level `=_`. A `=` that would look like one of these is escaped itself. So two different levels are
+never written the same, and `unescape_level` restores each, whatever the server and the caution.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import lru_cache
 
 EMPTY = "=-"
 
-#: Between the levels of a name where the server has no hierarchy.
+#: Between the levels of a name if the server has no hierarchy.
 BETWEEN = "=_"
 
-#: How cautious a level can be written: as the server's kind is known to need it; after a refusal with letters,
+#: How cautiously a level can be written: as the kind of server is known to need it; after a refusal with letters,
 #: digits and ` _-.` alone; after another with ASCII letters, digits and ` _-` alone, and short.
 CAUTIONS = (0, 1, 2)
 
@@ -24,7 +24,7 @@ _BLANKS = r"\A +| +\Z|(?<= ) +"
 _WIDE = r"[\U00010000-\U0010ffff]"
 _READABLE = r"=(?=[0-9A-Fa-f]{2}|[-_])"
 
-#: What servers refuse inside a level, beside their delimiter.
+#: What servers refuse inside a level, besides their delimiter.
 _REFUSED = {
     # imap/mboxname.c: what is not among GOODCHARS, and "^", which stands for a dot inside.
     "cyrus": r'[!"%/;<>\\^`{|}]',
@@ -38,7 +38,7 @@ _REFUSED = {
     "exchange": r"/| +\Z",
 }
 
-#: What a whole name may measure in octets: it is one directory in a Maildir++.
+#: The longest name, in octets: it is one directory in a Maildir++.
 _LONGEST = {"courier": 250, "dovecot": 250}
 _LONGEST_ANYWHERE = 1000
 _LONGEST_CAUTIOUS = 100
@@ -49,7 +49,7 @@ _ESCAPED = re.compile("(?:=[0-9A-F]{2})+")
 
 
 def escape_level(level: str, delimiter: str | None, vendor: str | None = None, caution: int = 0) -> str:
-    """`level` as a server of this kind can name it; itself if nothing in it needs an escape. Never raises."""
+    """`level`, escaped for this kind of server; unchanged if nothing needs an escape. Never raises."""
     return _needing(delimiter, vendor, caution).sub(_written, level) or EMPTY
 
 
@@ -59,12 +59,12 @@ def refused_in(level: str, delimiter: str | None, vendor: str | None = None, cau
 
 
 def unescape_level(level: str) -> str:
-    """The inverse of `escape_level`. What no escape of ours can be is left as it is. Never raises."""
+    """The inverse of `escape_level`. Text that cannot be one of our escapes is not changed. Never raises."""
     return "" if level == EMPTY else _ESCAPED.sub(_read, level)
 
 
 def longest_name(vendor: str | None, caution: int = 0) -> int:
-    """The octets that a whole name may have on the wire."""
+    """The longest name on the wire, in octets."""
     longest = _LONGEST.get((vendor or "").lower(), _LONGEST_ANYWHERE)
     return min(longest, _LONGEST_CAUTIOUS) if caution == max(CAUTIONS) else longest
 

@@ -1,7 +1,7 @@
 """Which folder of the archive goes into which folder of a destination.
 
-Pure decisions over what the destination listed, so that a dry run prints the map that a replay follows. No two
-folders go into one unless a rule says so, and a folder that has been replayed stays where it is.
+Pure decisions from the destination's listing, so that a dry run prints the map that a replay follows. No two
+folders are mapped to the same one unless a rule says so, and a folder that has been replayed keeps its mapping.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from archiver.facts.replica import DestinationFolders
 from archiver.mail.folder_names import canonical_raw, encode_name
 from archiver.mail.model import INBOX, Folder
 
-__all__ = ["FolderMap", "MapRules", "MappedFolder", "describe_map", "map_folders"]
+__all__ = ["FolderMap", "MapRules", "MappedFolder", "map_folders"]
 
 Choices = Mapping[bytes, Choice]
 
@@ -26,8 +26,8 @@ Choices = Mapping[bytes, Choice]
 class MappedFolder:
     """A folder of the archive, and where it goes: `raw` on the wire, `path` for people.
 
-    `exists`: it is there already and can be opened. `use`: the special-use to create it with, None where it has
-    none or is there. `why` it has another name, for people; "" where it has the same.
+    `exists`: it already exists and can be opened. `use`: the special-use to create it with, None if it has none or
+    exists. `why` it has another name, for people; "" if the name is the same.
     """
 
     folder: Folder
@@ -57,8 +57,8 @@ def map_folders(
 ) -> FolderMap:
     """The map of `folders`, whatever their order. Never raises.
 
-    `recorded` says where folders went under the same rules before: they stay there. `unnameable` are names that the
-    destination refused to create: folders that would have got them get a more cautious spelling.
+    `recorded` are earlier mappings under the same rules, which stay. `unnameable` are names that the destination
+    refused to create: folders that would get them get a more cautious spelling.
     """
     sources = {each.raw: each for each in sorted(folders, key=_order, reverse=True)}
     names = DestinationNames(destination, unnameable)
@@ -69,14 +69,6 @@ def map_folders(
     mapped = tuple(_mapped(choices[raw], names, uses) for raw in sorted(choices, key=_inbox_first))
     problems = (*_empty(chooser), *_clashes(choices), *_views(mapped, names))
     return FolderMap(mapped, problems, (*_unused(chooser), *_look_alikes(mapped, names)))
-
-
-def describe_map(folder_map: FolderMap) -> list[tuple[str, str, str, str]]:
-    """Source name, destination name, "exists" or "create", and why; names are raw, not fit for a terminal."""
-    return [
-        (each.folder.name, "/".join(each.path), "exists" if each.exists else "create", each.why)
-        for each in folder_map.folders
-    ]
 
 
 def _mapped(choice: Choice, names: DestinationNames, uses: Mapping[bytes, str]) -> MappedFolder:
@@ -92,7 +84,8 @@ def _mapped(choice: Choice, names: DestinationNames, uses: Mapping[bytes, str]) 
 
 
 class _Placing:
-    """Places all folders, then lets those that are in another's way have their next choice, until none has."""
+    """Maps all folders, then gives those that conflict with another one their next choice, until there is no
+    conflict."""
 
     def __init__(self, sources: Iterable[Folder], chooser: Chooser, names: DestinationNames) -> None:
         # Parents before their children, since these follow.
@@ -121,7 +114,8 @@ class _Placing:
         return choices
 
     def _parent(self, folder: Folder, by_path: Mapping[Levels, Sequence[Choice]]) -> Choice | None:
-        """The nearest folder above. Of several whose names decode alike, the one whose octets `folder` has."""
+        """The nearest folder above. Of several with the same decoded name, the one whose octets `folder` begins
+        with."""
         path = source_path(folder)
         for length in self._lengths:
             above = by_path.get(path[:length]) if length < len(path) else None
@@ -131,8 +125,9 @@ class _Placing:
         return None
 
     def _make_way(self, choices: Choices) -> bool:
-        """Whether a folder that is in another's way has another choice. Guesses yield first, then special-use to
-        what was replayed before, then of two names that decode alike the one that is spelled oddly."""
+        """Whether a folder that conflicts with another one has another choice. Guesses yield first, then
+        special-use to earlier mappings, then, of two names that decode to the same, the one with the unusual
+        spelling."""
         crowds = _crowds(choices)
         yielding = [each for crowd in crowds for each in crowd if each.kind == "guess"]
         if not yielding:
@@ -150,7 +145,7 @@ class _Placing:
         return bool(namesakes)
 
     def _distinguish(self, choice: Choice, taken: set[bytes]) -> None:
-        """Give a folder a name with an ending of its own that nobody has: names may be made after our digests."""
+        """Give a folder a name with a unique ending, since hostile names may imitate our digests."""
         raw = choice.folder.raw
         for attempt in count(self._attempts.get(raw, 0) + 1):
             place = self._names.place(choice.above, choice.levels, raw, attempt)
@@ -161,7 +156,7 @@ class _Placing:
 
 
 def _crowds(choices: Choices) -> list[list[Choice]]:
-    """The folders that go into one, where these are several."""
+    """The groups of folders that are mapped to the same one."""
     by_place: dict[bytes, list[Choice]] = {}
     for raw in sorted(choices, key=_inbox_first):
         by_place.setdefault(canonical_raw(choices[raw].place.raw), []).append(choices[raw])
@@ -169,8 +164,8 @@ def _crowds(choices: Choices) -> list[list[Choice]]:
 
 
 def _unasked(crowd: Iterable[Choice]) -> list[list[Choice]]:
-    """Those of a crowd that nobody asked to put together. A rule asks for what it names to join whatever is there,
-    and so for one folder; two that go by one rule (children with names alike) are not meant to meet."""
+    """Those of a group that were not joined on purpose. A rule joins one folder with whatever is there; two folders
+    that follow the same rule (children with the same decoded name) are not joined on purpose."""
     by_rule: dict[str | None, list[Choice]] = {}
     for each in crowd:
         by_rule.setdefault(each.rule, []).append(each)
@@ -178,7 +173,7 @@ def _unasked(crowd: Iterable[Choice]) -> list[list[Choice]]:
 
 
 def _namesakes(part: Sequence[Choice]) -> Iterator[Choice]:
-    """Those that must get another name since they decode as one that keeps it."""
+    """Those that need another name because they decode to the same name as one that keeps it."""
     fixed = [each for each in part if each.kind in ("recorded", "announced")]
     free = sorted((each for each in part if each.kind in ("asked", "own")), key=lambda each: _oddness(each.folder))
     keepers = {source_path(each.folder) for each in fixed}
@@ -188,14 +183,14 @@ def _namesakes(part: Sequence[Choice]) -> Iterator[Choice]:
 
 
 def _oddness(folder: Folder) -> tuple[bool, bytes]:
-    """Least for the name whose octets are what its text is encoded as."""
+    """The sort key: lowest for a name whose octets are the regular encoding of its text."""
     step = (folder.delimiter or "").encode("utf-8", "surrogatepass")
     return not folder.raw.endswith(step.join(map(encode_name, folder.path))), folder.raw
 
 
 def _empty(chooser: Chooser) -> Iterator[str]:
     for key in chooser.empty_rules:
-        yield f'the rule for "{key}" in [folders.rename] names no folder; write one, or take the rule out'
+        yield f'the rule for "{key}" in [folders.rename] names no folder; write one, or remove the rule'
 
 
 def _clashes(choices: Choices) -> Iterator[str]:
@@ -205,7 +200,7 @@ def _clashes(choices: Choices) -> Iterator[str]:
             there = "/".join(part[0].place.path)
             yield (
                 f'{names} would go into one folder of the destination, "{there}"; give one of them another name in '
-                f'[folders.rename], or put them together on purpose by giving each the name "{there}" there'
+                f'[folders.rename], or join them on purpose by giving each the name "{there}" there'
             )
 
 
@@ -215,18 +210,18 @@ def _views(mapped: Iterable[MappedFolder], names: DestinationNames) -> Iterator[
         if listed and listed.attributes & VIEWS:
             yield (
                 f'"{each.folder.name}" would go into "{"/".join(each.path)}" of the destination, which shows mail '
-                "of other folders and holds none itself; leave it out in [folders] exclude, or give it another "
+                "of other folders and holds none itself; add it to [folders] exclude, or give it another "
                 "name in [folders.rename]"
             )
 
 
 def _unused(chooser: Chooser) -> Iterator[str]:
     for key in chooser.unused_rules:
-        yield f'the rule for "{key}" in [folders.rename] fits no folder of the archive'
+        yield f'the rule for "{key}" in [folders.rename] matches no folder of the archive'
 
 
 def _look_alikes(mapped: Sequence[MappedFolder], names: DestinationNames) -> Iterator[str]:
-    """Names that a server which ignores case (Exchange) takes for one."""
+    """Names that are the same for a server that ignores case (Exchange)."""
     alike: dict[Levels, set[Levels]] = {}
     for each in mapped:
         alike.setdefault(_likeness(each.path), set()).add(each.path)
@@ -237,7 +232,7 @@ def _look_alikes(mapped: Sequence[MappedFolder], names: DestinationNames) -> Ite
     for paths in alike.values():
         if len(paths) > 1:
             shown = " and ".join(f'"{"/".join(path)}"' for path in sorted(paths))
-            yield f"{shown} differ only in case or in how accents are written; some servers take them for one"
+            yield f"{shown} differ only in case or in how accents are written; for some servers they are the same"
 
 
 def _likeness(path: Levels) -> Levels:

@@ -1,7 +1,7 @@
-"""How a destination names folders: what it lists already, and what a folder that it lacks is called on its wire.
+"""How a destination names folders: those that it lists, and the names on the wire for new ones.
 
-Only the personal namespace counts. A folder that is listed lends its own octets, to what is made below it too: a
-server may list names that are no modified UTF-7.
+Only the personal namespace counts. The octets of a listed folder are used unchanged, also for new folders below it:
+a server may list names that are not modified UTF-7.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from archiver.mail.model import INBOX, Folder
 
 Levels = tuple[str, ...]
 
-#: What shows mail of other folders (RFC 6154) and so can hold none of its own.
+#: Folders that show mail of other folders (RFC 6154) and so have none of their own.
 VIEWS = frozenset({"\\all", "\\flagged", "\\important"})
 
 _INBOX_PATH = ("INBOX",)
@@ -34,7 +34,7 @@ _INBOX_PATH = ("INBOX",)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a folder goes: the name on the wire, the decoded path, and what was done to the name, for people."""
+    """Where a folder goes: the name on the wire, the decoded path, and how the name was changed, for people."""
 
     raw: bytes
     path: Levels
@@ -42,7 +42,7 @@ class Place:
 
 
 def is_inbox(level: str) -> bool:
-    """Whether a server takes a first level for INBOX. ASCII case only: `ınbox` is another name."""
+    """Whether a first level is INBOX for a server. ASCII case only: `ınbox` is another name."""
     return level.isascii() and level.upper() == "INBOX"
 
 
@@ -75,7 +75,7 @@ class DestinationNames:
         return use in self._announced
 
     def of_use(self, use: str) -> Folder | None:
-        """The one folder of that use. Where no uses are announced at all, the folder whose name tells it best."""
+        """The one folder of that use. If no uses are announced at all, the folder with the best name for it."""
         return self._of_use.get(use)
 
     def _found_by_use(self, use: str) -> Folder | None:
@@ -92,7 +92,7 @@ class DestinationNames:
         return self._by_path.get(path)
 
     def like(self, path: Levels) -> Folder | None:
-        """The folder listed under that path, however accents are composed there; at Exchange in any case."""
+        """The folder listed under that path, whatever the composition of accents; for Exchange in any case."""
         return self._by_likeness.get(self._likeness(path))
 
     def path_of(self, raw: bytes) -> Levels:
@@ -103,8 +103,8 @@ class DestinationNames:
         return folder_path(shown, self._delimiter)
 
     def meant(self, text: str) -> Place | None:
-        """What a person means by `text`, with "/" between levels; None if it names nothing. What is written as an
-        escape is read as one, and INBOX need not be left out where all folders are below it."""
+        """The levels of `text` from the account file, with "/" between them; None if it names nothing. Escapes are
+        decoded, and INBOX may be included if all folders are below it."""
         written = tuple(level for level in text.split("/") if level)
         if written and is_inbox(written[0]):
             written = ("INBOX", *written[1:])
@@ -116,8 +116,8 @@ class DestinationNames:
         return self.place(None, levels, text.encode("utf-8", "surrogatepass"))
 
     def place(self, above: Place | None, levels: Sequence[str], source: bytes, attempt: int = 0) -> Place:
-        """Where the folder `levels` below `above` goes, None: from the top. `source` is what tells apart names that
-        are cut, or that others have too: `attempt` counts from 1 how often that is so. Never raises."""
+        """Where the folder `levels` below `above` goes; None: from the top. `source` distinguishes names that are
+        truncated or taken: `attempt`, from 1, counts how often this happened. Never raises."""
         if above and not levels and not attempt:
             return above
         true = (*(above.path if above else ()), *levels)
@@ -143,8 +143,8 @@ class DestinationNames:
     def _shortened(
         self, above: Place | None, levels: Sequence[str], source: bytes, attempt: int, caution: int
     ) -> tuple[Place, list[bytes]]:
-        """The longest beginning, in whole characters, that fits together with a digest of `source`. What is above
-        is cut too, if need be."""
+        """The longest prefix, in whole characters, that fits together with a digest of `source`. The levels above
+        are truncated, too, if necessary."""
         levels = (*map(unescape_level, above.path if above else ()), *levels)
         note = "another folder has this name" if attempt else "shortened"
         ending = f"-{hashlib.sha256(source).hexdigest()[:12]}" + (f"-{attempt}" if attempt > 1 else "")
@@ -207,7 +207,7 @@ class DestinationNames:
         return tuple(levels)
 
     def _rank(self, folder: Folder) -> tuple[bool, bool, bytes, Levels, list[str]]:
-        """Of two that are listed under one path the first counts."""
+        """If two are listed under the same path, the first counts."""
         plain = self._octets.join(map(encode_name, folder.path))
         return (
             not folder.selectable,
@@ -219,12 +219,12 @@ class DestinationNames:
 
 
 def _holds(folder: Folder) -> bool:
-    """Whether mail can be put into it."""
+    """Whether it can have mail."""
     return folder.selectable and not folder.attributes & VIEWS
 
 
 def _beginning(levels: Sequence[str], room: int) -> list[str]:
-    """The first `room` characters of a path, a step from level to level being one. At least one level."""
+    """The first `room` characters of a path, where a separator counts as one. At least one level."""
     kept: list[str] = []
     for level in levels:
         if kept and room <= 0:

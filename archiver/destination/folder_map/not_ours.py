@@ -1,4 +1,4 @@
-"""How much mail a destination holds that this account did not bring and did not take for its own."""
+"""How much mail a destination has that this account neither appended nor adopted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from archiver.mail.model import Folder, FolderStatus
 
 @dataclass(frozen=True, slots=True)
 class NotOurs:
-    """Messages in all folders, and how many of them are below the account's prefix. `untold` folders do not say how
-    many they hold."""
+    """Messages in all folders, and how many of them are below the account's prefix. `untold` is the number of
+    folders without a message count."""
 
     messages: int
     below_prefix: int
@@ -26,10 +26,10 @@ Held = Mapping[bytes, tuple[int, int]]
 
 
 def not_ours(listed: DestinationFolders, held: Held, prefix: str) -> NotOurs:
-    """What the folders hold beyond our copies.
+    """Count what the folders have beyond our copies.
 
-    NOTE: Gmail shows a message in All Mail that lies in other folders, too. Such a view counts only for what it
-    shows beyond all of these.
+    NOTE: Gmail also shows messages of other folders in All Mail. Such a view counts only for what it shows beyond
+    all of these.
     """
     is_below = below(listed, prefix)
     told = [(each.folder, each.status) for each in listed.listed if each.folder.selectable and each.status]
@@ -45,13 +45,13 @@ def not_ours(listed: DestinationFolders, held: Held, prefix: str) -> NotOurs:
 
 
 def _beyond(status: FolderStatus, held: tuple[int, int] | None) -> int:
-    """Under another UIDVALIDITY nobody knows our copies before they are matched again."""
+    """The number of our copies; 0 under another UIDVALIDITY, until they are matched again."""
     copies = held[1] if held is not None and held[0] == status.uidvalidity else 0
     return max(0, status.messages - copies)
 
 
 def below(listed: DestinationFolders, prefix: str) -> Callable[[Folder], bool]:
-    """Tells whether a folder is an account's prefix or lies below it."""
+    """Returns a test of whether a folder is an account's prefix or below it."""
     names = DestinationNames(listed, ())
     if (place := names.meant(prefix)) is None:
         return lambda folder: True

@@ -1,6 +1,6 @@
 """Recognises the folders for sent mail, drafts, trash, junk and archives by their names, in many languages.
 
-Without SPECIAL-USE (RFC 6154) at the server, or with mail programs that never set it, only a folder's name says
+If the server does not support SPECIAL-USE (RFC 6154), or mail programs never set it, only a folder's name shows
 what it is for. The names are in special_use.toml.
 """
 
@@ -20,7 +20,7 @@ NAMES: Mapping[str, Sequence[str]] = {
 
 
 def folded(text: str) -> str:
-    """`text` without regard to case and to how accents are composed."""
+    """`text`, normalised in case and in the composition of accents."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
@@ -30,7 +30,9 @@ _GMAIL = frozenset(map(folded, ("[Gmail]", "[Google Mail]")))
 _KNOWN = {
     folded(name): (use, rank)
     for use, names in NAMES.items()
-    for rank, name in reversed(tuple(enumerate(names)))  # of two spellings that fold alike the first counts
+    for rank, name in reversed(
+        tuple(enumerate(names))
+    )  # if two spellings are the same after folding, the first counts
 }
 
 

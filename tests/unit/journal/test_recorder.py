@@ -10,10 +10,10 @@ import pytest
 from archiver.errors import IntegrityError
 from archiver.facts.archive import EpochFact, FolderFact
 from archiver.journal.recorder import Batch
-from archiver.mail.content import body_of
 from tests.contracts.store import placement_of
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
+from tests.stored_messages import body_of
 from tests.unit.upkeep.test_repair import AT, OCTETS, stored
 
 
@@ -39,7 +39,7 @@ def test_a_link_that_fills_the_batch_hides_no_failure_of_the_others(
 
     batch = Batch(archive.recorder, archive.open(), archive.catalog.messages, lambda _: None)
     batch.stored(stored(2), placement_of(OCTETS[2], 2), spoilt)
-    with pytest.raises(IntegrityError, match="damaged disk"):
+    with pytest.raises(IntegrityError, match="disk and memory for damage"):
         batch.linked(stored(1), twin, twin)
     batch.abandon()
 
