@@ -87,13 +87,6 @@ class BodyBuilder:
         )
 
 
-def body_of(octets: bytes) -> Body:
-    """A message in memory."""
-    builder = BodyBuilder()
-    builder.feed(octets)
-    return builder.body(octets=octets)
-
-
 def header_block(octets: bytes) -> bytes:
     """The octets up to and including the first blank line, at most `HEADER_OCTETS`; all if there is none."""
     return octets[: _header_end(octets) or HEADER_OCTETS]

@@ -164,12 +164,6 @@ def compare(sent: MessageFingerprint, found: MessageFingerprint) -> MatchLevel |
     return "other"
 
 
-def same_headers(sent: MessageFingerprint, found: MessageFingerprint) -> bool:
-    """Whether the fields alone are the same, for callers who know by other means which message it must be: some
-    destinations write bodies anew. Messages without fields are not the same."""
-    return sent.headers == found.headers != _NO_FIELDS
-
-
 def match(
     sent: Sequence[tuple[K, MessageFingerprint, int | None]],
     found: Sequence[tuple[int, MessageFingerprint, int | None]],

@@ -126,7 +126,6 @@ class Features:
     size: int
     has_nul: bool
     has_bare_lf: bool
-    has_bare_cr: bool
     longest_line: int
     header_ok: bool
 
@@ -139,7 +138,7 @@ class Features:
 def features_of(chunks: Iterable[bytes]) -> Features:
     """The features of a message in pieces; of a long line only the beginning is kept."""
     size = line_octets = longest = 0
-    has_nul = bare_lf = bare_cr = False
+    has_nul = bare_lf = False
     header = _HeaderCheck()
     held = b""  # a CR at a chunk's end: only the next octet shows whether it is a bare one
     for chunk in chunks:
@@ -150,13 +149,12 @@ def features_of(chunks: Iterable[bytes]) -> Features:
         pairs = octets.count(b"\r\n")
         has_nul = has_nul or b"\0" in octets
         bare_lf = bare_lf or octets.count(b"\n") > pairs
-        bare_cr = bare_cr or octets.count(b"\r") > pairs
         first, *lines = octets.replace(b"\r\n", b"\n").split(b"\n")
         longest = max(longest, line_octets + len(first), max(map(len, lines), default=0))
         line_octets = len(lines[-1]) if lines else line_octets + len(first)
         header.feed(first, lines)
     header.end()
-    return Features(size, has_nul, bare_lf, bare_cr or held != b"", longest, header.good)
+    return Features(size, has_nul, bare_lf, longest, header.good)
 
 
 class _HeaderCheck:

@@ -38,18 +38,6 @@ def _ranges(uids: Iterable[int]) -> Iterator[str]:
     yield str(first) if first == last else f"{first}:{last}"
 
 
-def parse_uid_set(text: bytes) -> Iterator[int]:
-    """The UIDs of a set in the order written, a descending range ascending.
-
-    NOTE: a server may write `1:4294967295`; whoever keeps what comes wants `parse_uid_ranges`.
-
-    Raises:
-        ValueError: not a set of numbers (`*` is none).
-    """
-    for uids in parse_uid_ranges(text):
-        yield from uids
-
-
 def parse_uid_ranges(text: bytes) -> list[range]:
     """The ranges of a set, each ascending, without counting through them.
 

@@ -10,12 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.destination.folder_map.mapping import FolderMap, MapRules, describe_map, map_folders
+from archiver.destination.folder_map.mapping import FolderMap, MapRules, map_folders
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.folder_names import canonical_raw, encode_name, folder_path
 from archiver.mail.model import Folder, Listed
 
 NO_RULES = MapRules({})
+
+
+def describe_map(folder_map: FolderMap) -> list[tuple[str, str, str, str]]:
+    """Source name, destination name, "exists" or "create", and why."""
+    return [
+        (each.folder.name, "/".join(each.path), "exists" if each.exists else "create", each.why)
+        for each in folder_map.folders
+    ]
 
 
 def folder(name: str, *attributes: str, delimiter: str = "/", prefix: str = "") -> Folder:
@@ -98,7 +106,7 @@ class TestNamesOfAnotherServer:
 
     def test_composed_and_decomposed_names_are_one(self) -> None:
         found = mapped(["Entwu\u0308rfe 2"], destination(folder("Entwürfe 2")))
-        assert describe_map(found) == [("Entwu\u0308rfe 2", "Entwürfe 2", "exists", "spelled otherwise there")]
+        assert describe_map(found) == [("Entwu\u0308rfe 2", "Entwürfe 2", "exists", "spelled differently there")]
 
     def test_two_spellings_of_the_source_stay_two(self) -> None:
         found = mapped(["Entwu\u0308rfe 2", "Entwürfe 2"], destination(folder("Entwürfe 2")))
@@ -243,7 +251,7 @@ class TestSpecialUse:
         (problem,) = mapped(source, there).problems
         assert problem == (
             '"Gesendet" and "Sent" would go into one folder of the destination, "Sent"; give one of them another '
-            'name in [folders.rename], or put them together on purpose by giving each the name "Sent" there'
+            'name in [folders.rename], or join them on purpose by giving each the name "Sent" there'
         )
         assert wire(mapped(source, there, {"Sent": "Sent (old)"}))["Sent"] == b"Sent (old)"
         assert set(wire(mapped(source, there, {"Sent": "Sent"})).values()) == {b"Sent"}
@@ -325,12 +333,12 @@ class TestRules:
 
     def test_a_rule_that_fits_nothing_is_told(self) -> None:
         found = mapped(["Work"], destination(INBOX), {"Wrok": "Arbeit"})
-        assert found.warnings == ('the rule for "Wrok" in [folders.rename] fits no folder of the archive',)
+        assert found.warnings == ('the rule for "Wrok" in [folders.rename] matches no folder of the archive',)
 
     def test_a_rule_without_a_target_is_a_problem(self) -> None:
         found = mapped(["Work"], destination(INBOX), {"Work": "/"})
         assert found.problems == (
-            'the rule for "Work" in [folders.rename] names no folder; write one, or take the rule out',
+            'the rule for "Work" in [folders.rename] names no folder; write one, or remove the rule',
         )
 
     def test_levels_that_hold_a_slash_are_whole(self) -> None:
@@ -444,7 +452,10 @@ class TestWarnings:
     def test_names_that_differ_only_in_case(self) -> None:
         found = mapped(["Work", "work"], destination(INBOX))
         assert found.warnings == (
-            '"Work" and "work" differ only in case or in how accents are written; some servers take them for one',
+            (
+                '"Work" and "work" differ only in case or in how accents are written; '
+                "for some servers they are the same"
+            ),
         )
         assert len(mapped(["work"], destination(folder("Work"))).warnings) == 1
         assert mapped(["work", "Work"], destination(folder("Work"), folder("work"))).warnings != ()

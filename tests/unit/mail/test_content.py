@@ -16,7 +16,6 @@ from archiver.mail.content import (
     HEADER_OCTETS,
     BodyBuilder,
     arrived_of,
-    body_of,
     header_block,
     header_digest,
     header_value,
@@ -24,6 +23,7 @@ from archiver.mail.content import (
     is_placeholder,
     message_id,
 )
+from tests.stored_messages import body_of
 
 OCTETS = st.lists(
     st.sampled_from([b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\n\n", b"a", b"A: b", b"\x00", b"\xff"])

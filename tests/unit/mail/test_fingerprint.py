@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,8 @@ from archiver.mail.fingerprint import (
     compare,
     fingerprint_of,
     match,
-    same_headers,
 )
+from archiver.mail.model import Digest
 from tests.servers.corpora import CorpusMessage
 
 OCTETS = st.lists(
@@ -43,6 +44,13 @@ def courier(octets: bytes) -> bytes:
 
 def like(octets: bytes) -> MessageFingerprint:
     return fingerprint_of([octets])
+
+
+def same_headers(sent: MessageFingerprint, found: MessageFingerprint) -> bool:
+    """Whether the fields alone make a match, whatever the bodies are."""
+    other = Digest("other")
+    rewritten = replace(found, digest=other, canonical=other, body=other)
+    return bool(match([("one", sent, 1)], [(7, rewritten, 1)], headers_alone=True))
 
 
 @given(st.lists(OCTETS), st.sampled_from([bytes, bytearray, memoryview]))

@@ -124,17 +124,17 @@ def test_no_reply_raises(reply: bytes) -> None:
 @pytest.mark.parametrize(
     ("octets", "expected"),
     [
-        (b"", Features(0, False, False, False, 0, False)),
-        (b"A: b\r\n\r\nbody\r\n", Features(14, False, False, False, 4, True)),
-        (b"A: b", Features(4, False, False, False, 4, True)),
-        (b"A: b\r\n c d\r\n\te\r\n\r\nno colon", Features(26, False, False, False, 8, True)),
-        (b"A: b\n\nbody", Features(10, False, True, False, 4, True)),
-        (b"A: b\r\n\r\na\rb\0\r\n", Features(14, True, False, True, 4, True)),
-        (b"A: b\r\n\r\nbody\r", Features(13, False, False, True, 4, True)),
-        (b"A: b\r\nno colon\r\n\r\nbody", Features(22, False, False, False, 8, False)),
-        (b": b\r\n\r\nbody", Features(11, False, False, False, 4, False)),
-        (b"\r\nbody: b\r\n", Features(11, False, False, False, 7, False)),
-        (b"just text\r\nmore\r\n", Features(17, False, False, False, 9, False)),
+        (b"", Features(0, False, False, 0, False)),
+        (b"A: b\r\n\r\nbody\r\n", Features(14, False, False, 4, True)),
+        (b"A: b", Features(4, False, False, 4, True)),
+        (b"A: b\r\n c d\r\n\te\r\n\r\nno colon", Features(26, False, False, 8, True)),
+        (b"A: b\n\nbody", Features(10, False, True, 4, True)),
+        (b"A: b\r\n\r\na\rb\0\r\n", Features(14, True, False, 4, True)),
+        (b"A: b\r\n\r\nbody\r", Features(13, False, False, 4, True)),
+        (b"A: b\r\nno colon\r\n\r\nbody", Features(22, False, False, 8, False)),
+        (b": b\r\n\r\nbody", Features(11, False, False, 4, False)),
+        (b"\r\nbody: b\r\n", Features(11, False, False, 7, False)),
+        (b"just text\r\nmore\r\n", Features(17, False, False, 9, False)),
     ],
 )
 def test_features(octets: bytes, expected: Features) -> None:
@@ -151,7 +151,6 @@ def test_features_do_not_depend_on_chunks(chunks: list[bytes]) -> None:
     assert features.size == len(octets)
     assert features.has_nul == (b"\0" in octets)
     assert features.has_bare_lf == bool(re.search(rb"(?<!\r)\n", octets))
-    assert features.has_bare_cr == bool(re.search(rb"\r(?!\n)", octets))
     assert features.longest_line == max(map(len, re.split(rb"\r?\n|\r\Z", octets)))
 
 

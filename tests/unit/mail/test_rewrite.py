@@ -132,8 +132,8 @@ def test_a_line_of_any_length_passes_in_pieces() -> None:
     assert size > 320 * 65536
 
 
-ODD = Features(5000, has_nul=True, has_bare_lf=True, has_bare_cr=False, longest_line=2000, header_ok=True)
-GOOD = Features(5000, has_nul=False, has_bare_lf=False, has_bare_cr=True, longest_line=998, header_ok=True)
+ODD = Features(5000, has_nul=True, has_bare_lf=True, longest_line=2000, header_ok=True)
+GOOD = Features(5000, has_nul=False, has_bare_lf=False, longest_line=998, header_ok=True)
 
 
 @pytest.mark.parametrize(
