@@ -51,12 +51,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     long = sorted(lasting, key=lambda item: -lasting[item])
     others = [item for item in items if item not in lasting]
     shares = [long[:1], *(long[1 + n :: workers - 1] for n in range(workers - 1))] if workers > 1 else [long]
-    size = -(-len(items) // workers)
+    left = len(items)
     items.clear()
-    for share in shares:
-        items += share
-        items += others[: size - len(share)]
-        del others[: size - len(share)]
+    for number, share in enumerate(shares):
+        size = left // (workers - number)
+        more = max(0, size - len(share))
+        items += [*share, *others[:more]]
+        del others[:more]
+        left -= size
     items += others
 
 

@@ -185,7 +185,10 @@ def test_a_read_that_breaks_again_and_again_comes_to_its_end(proxied: Callable[.
 def test_a_read_is_of_one_object_from_its_beginning_to_its_end(proxied: Callable[..., Proxied]) -> None:
     begun = proxied()
     begun.proxy.on("GetObject", Reset("download", 10_000))
-    begun.proxy.on("GetObject", Meanwhile(lambda: replaced(begun.bucket)))
+    other = OCTETS[::-1]
+    begun.proxy.on(
+        "GetObject", Meanwhile(lambda: begun.bucket.replace("there", other, digest_of(other), "control"))
+    )
     with pytest.raises(IntegrityError, match="was replaced while it was read"):
         read(begun.bucket, "there")
 

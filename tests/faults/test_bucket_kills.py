@@ -222,6 +222,7 @@ def was_killed(config: Path, proxy: S3Proxy, chance: random.Random, moments: dic
     return ended.exit_code != 0
 
 
+@pytest.mark.lasts(20)
 @pytest.mark.parametrize("versioned", [False, True], ids=["plain", "versioned"])
 @pytest.mark.parametrize("layout", ["objects", "packs"])
 def test_killed_at_requests(

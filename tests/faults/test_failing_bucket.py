@@ -166,6 +166,7 @@ class TestEachRequestFails:
         assert held.present.messages == afresh(tmp_path, source).present.messages
         assert held.uids(present=False) + inbox.uids == list(range(1, max(inbox.messages) + 1))
 
+    @pytest.mark.lasts(50)
     def test_of_a_replay(
         self, source: ScriptedServer, s3: Endpoint, through: S3Proxy, dovecot: Dovecot, tmp_path: Path, layout: str
     ) -> None:

@@ -72,6 +72,7 @@ def prepared(scripted: Scripted, tmp_path: Path) -> Iterator[dict[str, Path]]:
         yield made
 
 
+@pytest.mark.lasts(20)
 def test_every_outcome_has_its_line(prepared: dict[str, Path]) -> None:
     told = {
         "complete": (0, ""),

@@ -52,6 +52,7 @@ def every_message(layout: str) -> list[bytes]:
     return [*ODD.values(), *ALTERED_BY_DOVECOT.values(), *sized, *(each.octets for each in corpora)]
 
 
+@pytest.mark.lasts(20)
 def test_every_message_is_as_it_was_there_and_back(
     scripted: Callable[..., ScriptedServer],
     endpoint: Endpoint,

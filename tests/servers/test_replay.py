@@ -100,6 +100,7 @@ def there(request: pytest.FixtureRequest) -> MailServer:
     return server
 
 
+@pytest.mark.lasts(15)
 def test_the_corpora_arrive_as_far_as_they_are_taken(
     corpora: list[CorpusMessage], dovecot: Dovecot, mail_user: str, there: MailServer, tmp_path: Path
 ) -> None:
