@@ -11,6 +11,7 @@ from typing import Any
 from archiver.account.store import bucket_of
 from archiver.config.load import S3Settings, Settings
 from archiver.errors import ArchiverError
+from archiver.storage.bucket.object_settings import words_of
 from archiver.storage.bucket.probe import Marker, read_marker
 from archiver.storage.s3.open import client_of
 from pipelines.failures import logged
@@ -43,7 +44,7 @@ class BucketPreview:
     def facts(self) -> list[tuple[str, str]]:
         """The same for people, as lines of label and text."""
         state = "exists" if self.marker else "empty" if self.exists else "will be created"
-        kept = [f"layout {self.settings.layout}", *_kept(self.settings)]
+        kept = [f"layout {self.settings.layout}", *words_of(self.settings)]
         return [
             ("bucket", f"{self.place} ({state})"),
             ("keeps", ", ".join(kept)),
@@ -71,22 +72,6 @@ def preview_bucket(settings: Settings) -> BucketPreview | None:
         return BucketPreview(s3, preview.place, preview.client, error=logged(error))
     finally:
         bucket.close()
-
-
-def _kept(settings: S3Settings) -> list[str]:
-    """How objects are to be stored according to the account file. A run continues only if the endpoint confirms
-    it."""
-    kept = []
-    if settings.storage_class is not None:
-        kept.append(f"storage class {settings.storage_class}")
-    if settings.sse is not None:
-        kept.append("encryption with your key" if settings.sse == "customer" else f"encryption {settings.sse}")
-    if (lock := settings.object_lock) is not None:
-        hold = " and under legal hold" if lock.legal_hold else ""
-        kept.append(f"locked ({lock.mode}) for {lock.days} days{hold}")
-    if settings.tags:
-        kept.append(f"tags {', '.join(sorted(settings.tags))}")
-    return kept
 
 
 def _holds(marker: Marker | None, *, single_writer: bool) -> str:

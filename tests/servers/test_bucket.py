@@ -17,7 +17,7 @@ import pytest
 from archiver.config.settings import ObjectLock, S3Settings
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.mail.model import Digest
-from archiver.storage.bucket.object_settings import KeptAs, LockOfBucket
+from archiver.storage.bucket.object_settings import LockOfBucket, ObjectAttributes
 from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.bucket import HELLO, BucketContract, OpenBucket, create, digest_of, keys, read
 from tests.servers.radosgw import RadosGateway
@@ -267,14 +267,15 @@ class TestKeeping:
     def test_what_was_not_asked_for_is_not_said(self, endpoint: Endpoint, boto: OpenBoto) -> None:
         bucket = boto(endpoint, endpoint.fresh_bucket())
         create(bucket, "key")
-        kept = bucket.kept_as("key")
-        assert kept in (KeptAs(), KeptAs(sse="AES256"), KeptAs(storage_class="STANDARD"))
+        kept = bucket.attributes("key")
+        standard = ObjectAttributes(storage_class="STANDARD")
+        assert kept in (ObjectAttributes(), ObjectAttributes(sse="AES256"), standard)
         assert bucket.lock_of_bucket() == LockOfBucket(False)
 
     def test_a_message_is_locked_until_then(self, endpoint: Endpoint, boto: OpenBoto) -> None:
         bucket, _ = locked(endpoint, boto)
         create(bucket, "key")
-        kept, facts = bucket.kept_as("key"), bucket.look("key")
+        kept, facts = bucket.attributes("key"), bucket.look("key")
         assert facts is not None
         assert (kept.lock_mode, kept.legal_hold) == ("GOVERNANCE", False)
         assert kept.retain_until is not None
@@ -286,7 +287,7 @@ class TestKeeping:
         kept = []
         for purpose in ("message", "journal", "control"):
             bucket.create(purpose, HELLO, digest_of(HELLO), purpose)
-            said = bucket.kept_as(purpose)
+            said = bucket.attributes(purpose)
             kept.append((said.storage_class or "STANDARD", said.sse, said.lock_mode))
         assert kept == [
             ("STANDARD_IA", "AES256", "GOVERNANCE"),
@@ -298,8 +299,8 @@ class TestKeeping:
         bucket = boto(radosgw.https, radosgw.https.fresh_bucket(), tags={"kind": "mail & more", "b": "="})
         for purpose in ("message", "journal", "control"):
             bucket.create(purpose, HELLO, digest_of(HELLO), purpose)
-        assert bucket.kept_as("message").tags == {"kind": "mail & more", "b": "="}
-        assert [bucket.kept_as(key).tags for key in ("journal", "control")] == [{}, {}]
+        assert bucket.attributes("message").tags == {"kind": "mail & more", "b": "="}
+        assert [bucket.attributes(key).tags for key in ("journal", "control")] == [{}, {}]
 
     def test_a_customers_key_is_needed_to_read(self, radosgw: RadosGateway, boto: OpenBoto) -> None:
         name = radosgw.https.fresh_bucket()
@@ -308,7 +309,7 @@ class TestKeeping:
         for purpose in ("message", "journal", "control"):
             bucket.create(purpose, HELLO, digest_of(HELLO), purpose)
             assert read(bucket, purpose) == HELLO
-            assert bucket.kept_as(purpose).customer_key
+            assert bucket.attributes(purpose).customer_key
         wrong = boto(radosgw.https, name, key=lambda: KEY[::-1], **secret)
         for reader in (boto(radosgw.https, name), wrong):
             for asking in (read, lambda bucket, key: bucket.look(key)):
@@ -324,7 +325,7 @@ class TestKeeping:
 
     def test_what_is_not_there_is_kept_nowhere(self, endpoint: Endpoint, boto: OpenBoto) -> None:
         with pytest.raises(IntegrityError):
-            boto(endpoint, endpoint.fresh_bucket()).kept_as("key")
+            boto(endpoint, endpoint.fresh_bucket()).attributes("key")
 
     @pytest.mark.parametrize("region", [None, "us-east-1", "eu-central-1"])
     def test_a_bucket_is_made_once(self, endpoint: Endpoint, boto: OpenBoto, region: str | None) -> None:
@@ -429,7 +430,7 @@ class TestRemoving:
         held = ObjectLock(mode="GOVERNANCE", days=1, legal_hold=True)
         bucket = boto(endpoint, endpoint.fresh_bucket(lock=True), object_lock=held)
         create(bucket, "key")
-        assert bucket.kept_as("key").legal_hold
+        assert bucket.attributes("key").legal_hold
         (kept,) = bucket.delete(["key"])
         assert kept.reason.endswith("under a legal hold")
 

@@ -145,8 +145,8 @@ class TestWhatGoesFast:
         bucket = fast(moto, moto.fresh_bucket(), storage_class="STANDARD_IA")
         for purpose in ("control", "message", "journal"):
             bucket.create(purpose, HELLO, digest_of(HELLO), purpose)
-        assert bucket.kept_as("message").storage_class == "STANDARD_IA"
-        assert bucket.kept_as("journal").storage_class in (None, "STANDARD")
+        assert bucket.attributes("message").storage_class == "STANDARD_IA"
+        assert bucket.attributes("journal").storage_class in (None, "STANDARD")
 
     def test_tags_arrive(self, behind: tuple[S3Proxy, str], fast: OpenFast) -> None:
         proxy, name = behind
@@ -154,8 +154,8 @@ class TestWhatGoesFast:
         for purpose in ("control", "message", "journal"):
             bucket.create(purpose, HELLO, digest_of(HELLO), purpose)
         assert by(proxy) == ["boto3", "obstore", "boto3"]
-        assert bucket.kept_as("message").tags == {"kind": "mail&more", "b": "="}
-        assert bucket.kept_as("journal").tags == {}
+        assert bucket.attributes("message").tags == {"kind": "mail&more", "b": "="}
+        assert bucket.attributes("journal").tags == {}
 
 
 class TestWhichClient:

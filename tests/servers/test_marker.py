@@ -13,8 +13,8 @@ import pytest
 from archiver.config.settings import ObjectLock, S3Settings
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.storage.bucket import probe
-from archiver.storage.bucket.object_settings import KeptAs
-from archiver.storage.bucket.probe import MARKER, compares, ignored, is_atomic, prepared, read_marker
+from archiver.storage.bucket.object_settings import ObjectAttributes, unsupported
+from archiver.storage.bucket.probe import MARKER, compares, is_atomic, prepared, read_marker
 from archiver.storage.s3.bucket import BotoBucket
 from tests.memory_bucket import MemoryBucket
 from tests.servers.s3_endpoint import Endpoint
@@ -107,13 +107,15 @@ class TestWhatIsIgnored:
             bucket="mail", storage_class="GLACIER_IR", sse="aws:kms", kms_key="k", tags={"a": "b"},
             object_lock=ObjectLock(mode="COMPLIANCE", days=10, legal_hold=True),
         )  # fmt: skip
-        kept = KeptAs()
-        assert [problem.partition(":")[0] for problem in ignored(settings, kept, 0.0)] == [
+        kept = ObjectAttributes()
+        assert [problem.partition(":")[0] for problem in unsupported(settings, kept, 0.0)] == [
             "storage_class", "sse", "kms_key", "tags", "object_lock", "object_lock",
         ]  # fmt: skip
-        whole = KeptAs("GLACIER_IR", "aws:kms", "arn/k", False, {"a": "b", "more": ""}, "COMPLIANCE", 9.5e5, True)
-        assert list(ignored(settings, whole, 0.0)) == []
-        assert list(ignored(settings, replace(whole, lock_mode="GOVERNANCE"), 0.0)) == [
+        whole = ObjectAttributes(
+            "GLACIER_IR", "aws:kms", "arn/k", False, {"a": "b", "more": ""}, "COMPLIANCE", 9.5e5, True
+        )
+        assert list(unsupported(settings, whole, 0.0)) == []
+        assert list(unsupported(settings, replace(whole, lock_mode="GOVERNANCE"), 0.0)) == [
             "object_lock: COMPLIANCE for 10 days was requested, but the object has another lock"
         ]
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from archiver.config.settings import S3Settings
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.facts.records import from_record
 from archiver.mail.model import Digest
-from archiver.storage.bucket.object_settings import KeptAs, LockOfBucket
+from archiver.storage.bucket.object_settings import PROPERTIES, LockOfBucket, ObjectAttributes, unsupported
 from archiver.storage.bucket.port import Bucket
 
 FORMAT = "archiver-bucket/1"
@@ -30,9 +30,7 @@ MARKER = "archive.json"
 KEPT = "kept/"
 PROBES = "probe/"
 
-_HOW = ("storage_class", "sse", "kms_key", "tags", "object_lock")
 _RACERS, _ROUNDS = 8, 5
-_DAY = 86_400
 
 
 class KeepingBucket(Bucket, Protocol):
@@ -47,7 +45,7 @@ class KeepingBucket(Bucket, Protocol):
     def lock_of_bucket(self) -> LockOfBucket:
         """Whether the bucket has Object Lock."""
 
-    def kept_as(self, key: str) -> KeptAs:
+    def attributes(self, key: str) -> ObjectAttributes:
         """How an object is stored according to the endpoint."""
 
 
@@ -163,27 +161,6 @@ def compares(bucket: Bucket) -> bool:
     return False
 
 
-def ignored(settings: S3Settings, kept: KeptAs, now: float) -> Iterator[str]:
-    """The settings that the endpoint did not apply, by their keys in the account file."""
-    wanted = settings.storage_class or "STANDARD"
-    if settings.storage_class is not None and (kept.storage_class or "STANDARD") != wanted:
-        yield f'storage_class: "{wanted}" was requested, but the endpoint uses "{kept.storage_class or "STANDARD"}"'
-    if settings.sse in ("AES256", "aws:kms") and kept.sse != settings.sse:
-        yield f'sse: "{settings.sse}" was requested, but the endpoint uses {kept.sse or "none"}'
-    # NOTE: a key may be requested by an alias, which the answer does not repeat.
-    if settings.sse == "aws:kms" and settings.kms_key is not None and not kept.kms_key:
-        yield "kms_key: the endpoint does not report that it used one"
-    if settings.sse == "customer" and not kept.customer_key:
-        yield "customer_key: the endpoint does not encrypt with it"
-    if dict(settings.tags) != {name: value for name, value in kept.tags.items() if name in settings.tags}:
-        yield "tags: not kept"
-    if (lock := settings.object_lock) is not None:
-        if kept.lock_mode != lock.mode or (kept.retain_until or 0) < now + (lock.days - 1) * _DAY:
-            yield f"object_lock: {lock.mode} for {lock.days} days was requested, but the object has another lock"
-        if lock.legal_hold and not kept.legal_hold:
-            yield "object_lock: a legal hold was requested, but the object has none"
-
-
 def _require_lock(bucket: KeepingBucket, settings: S3Settings) -> None:
     """Checked before anything is written, since objects that are written without a lock cannot be locked later."""
     if settings.object_lock is not None and not bucket.lock_of_bucket().enabled:
@@ -201,14 +178,14 @@ def _require_kept(bucket: KeepingBucket, settings: S3Settings, asked: str) -> No
     try:
         bucket.create(key, octets, _digest(octets), "message")
     except ConfigError as error:
-        names = [name for name in _HOW if getattr(settings, name)]
+        names = [each.key for each in PROPERTIES if getattr(settings, each.key)]
         if not names:
             raise
         raise ConfigError(
             error.where, [f"{', '.join(names)}: {each}" for each in error.problems], hint=error.hint
         ) from error
     try:
-        problems = list(ignored(settings, bucket.kept_as(key), time.time()))
+        problems = list(unsupported(settings, bucket.attributes(key), time.time()))
     except ArchiverError:
         _remove(bucket, key)
         raise
@@ -223,7 +200,8 @@ def _require_kept(bucket: KeepingBucket, settings: S3Settings, asked: str) -> No
 
 def _asked(settings: S3Settings) -> str:
     """A digest of all settings that decide where and how objects are stored."""
-    asked = settings.model_dump(mode="json", include={"endpoint_url", "checksums", *_HOW})
+    keys = {each.key for each in PROPERTIES} - {"customer_key"}  # which is a reference, and not the key
+    asked = settings.model_dump(mode="json", include={"endpoint_url", "checksums", *keys})
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("ascii")).hexdigest()[:16]
 
 

@@ -16,10 +16,10 @@ from archiver.mail.folder_names import printable
 from archiver.mail.model import Digest
 from archiver.storage.bucket.object_settings import (
     CustomerKey,
-    KeptAs,
     LockOfBucket,
+    ObjectAttributes,
+    attributes_of,
     customer_key_parameters,
-    kept_as,
     lock_of_bucket,
 )
 from archiver.storage.bucket.port import Kept, ObjectFacts, Octets, Purpose
@@ -117,7 +117,7 @@ class BotoBucket:
     def close(self) -> None:
         self._endpoint.close()
 
-    def kept_as(self, key: str) -> KeptAs:
+    def attributes(self, key: str) -> ObjectAttributes:
         """How an object is stored according to the endpoint; tags are requested only if some are configured.
 
         Raises:
@@ -129,7 +129,7 @@ class BotoBucket:
         tags: Answer | Refusal | None = None
         if self._settings.tags:
             tags = self._ask("get_object_tagging", key, _no_tags, Key=self._root + key)
-        return kept_as(head, None if isinstance(tags, Refusal) else tags)
+        return attributes_of(head, None if isinstance(tags, Refusal) else tags)
 
     def lock_of_bucket(self) -> LockOfBucket:
         """Whether the bucket has Object Lock; an endpoint that does not know the request has none."""

@@ -19,7 +19,7 @@ from obstore.store import S3Store
 
 from archiver.config.settings import S3Settings
 from archiver.mail.model import Digest
-from archiver.storage.bucket.object_settings import CustomerKey
+from archiver.storage.bucket.object_settings import CustomerKey, fast_put
 from archiver.storage.bucket.port import Octets, Purpose
 from archiver.storage.s3.bucket import BotoBucket
 from archiver.storage.s3.clients import credentials_of
@@ -44,6 +44,10 @@ class FastBucket(BotoBucket):
 
     def __init__(self, settings: S3Settings, account: str, customer_key: CustomerKey | None) -> None:
         super().__init__(settings, account, customer_key)
+        done = fast_put(settings)
+        if isinstance(done, str):
+            raise ValueError(done)
+        self._how = done
         self._store: S3Store | None = None
         self._failed = 0
 
@@ -69,13 +73,12 @@ class FastBucket(BotoBucket):
         store = self._opened()
         if store is None:
             return False
-        settings = self._settings
         try:
             store.put(
                 self._root + key,
                 octets,
-                attributes={"Storage-Class": settings.storage_class} if settings.storage_class else None,
-                tags=dict(settings.tags) if settings.tags else None,
+                attributes=dict(self._how.attributes) or None,
+                tags=dict(self._how.tags) or None,
                 mode="create",
                 use_multipart=False,
             )
@@ -131,11 +134,7 @@ class FastBucket(BotoBucket):
         }
         if self.integrity == "sha256":
             configured["checksum_algorithm"] = "SHA256"
-        if settings.sse is not None:
-            configured["server_side_encryption"] = settings.sse
-        if settings.kms_key is not None:
-            configured["sse_kms_key_id"] = settings.kms_key
-        return configured
+        return {**configured, **self._how.options}
 
 
 def _small(octets: Octets) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from archiver.config.settings import S3Settings
-from archiver.storage.bucket.object_settings import CustomerKey
+from archiver.storage.bucket.object_settings import CustomerKey, fast_put
 from archiver.storage.s3.bucket import BotoBucket
 
 
@@ -13,18 +13,12 @@ def beyond_fast(settings: S3Settings) -> str | None:
     """Why the faster client cannot be used for these settings, for people; None if it can."""
     if settings.client != "auto":
         return f'client = "{settings.client}"'
-    if settings.object_lock is not None:
-        return "the faster client does not support object_lock"
-    if settings.sse == "customer":
-        return "the faster client does not support customer_key"
+    if isinstance(done := fast_put(settings), str):
+        return done
     if settings.addressing_style == "virtual" and settings.endpoint_url is not None:
         return 'the faster client does not support addressing_style = "virtual" at a custom endpoint'
     if settings.checksums == "when_required":
         return 'the faster client does not support checksums = "when_required"'  # which sends no MD5
-    if any(" " in tag for pair in settings.tags.items() for tag in pair):
-        return (
-            "the faster client does not support spaces in tags"  # which sends a plus, and radosgw takes it for one
-        )
     return None
 
 

@@ -21,7 +21,7 @@ from typing import BinaryIO, Literal
 from archiver.config.settings import S3Settings
 from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.mail.model import Digest
-from archiver.storage.bucket.object_settings import CustomerKey, asked_for, customer_key_parameters
+from archiver.storage.bucket.object_settings import CustomerKey, customer_key_parameters, put_parameters
 from archiver.storage.bucket.port import Octets, Purpose
 from archiver.storage.s3.clients import DIGEST, md5_of, sha256_of
 from archiver.storage.s3.conditions import Conditions
@@ -155,7 +155,7 @@ class Writer:
             "Key": thing.key,
             "Body": body,
             DIGEST: thing.digest,
-            **asked_for(self._settings, thing.purpose, datetime.now(UTC)),
+            **put_parameters(self._settings, thing.purpose, datetime.now(UTC)),
             **customer_key_parameters(self._customer_key, thing.where),
             **_checksum(body, thing.digest, integrity),
         }
