@@ -15,6 +15,11 @@ PACKAGES = sorted(
     init.parent.relative_to(ROOT) for top in ("archiver", "pipelines") for init in (ROOT / top).rglob("__init__.py")
 )
 
+PORTS = [
+    Path("archiver", package, "port.py")
+    for package in ("storage", "storage/bucket", "source", "destination", "journal", "catalog")
+]
+
 
 def contents(package: Path) -> list[str]:
     """The modules and packages in it."""
@@ -42,3 +47,15 @@ def test_a_package_can_be_taken_in_at_a_glance(package: Path) -> None:
 
 def test_every_verb_has_a_file_of_its_name() -> None:
     assert VERBS.keys() <= set(contents(Path("pipelines/cli")))
+
+
+@pytest.mark.parametrize("port", PORTS, ids=str)
+def test_a_port_has_at_most_eight_methods(port: Path) -> None:
+    classes = [node for node in ast.parse((ROOT / port).read_text()).body if isinstance(node, ast.ClassDef)]
+    methods = {
+        each.name: [node.name for node in each.body if isinstance(node, ast.FunctionDef)]
+        for each in classes
+        if any(ast.unparse(base) == "Protocol" for base in each.bases)
+    }
+    assert methods
+    assert {name: len(its) for name, its in methods.items() if len(its) > 8} == {}
