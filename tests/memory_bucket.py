@@ -40,8 +40,8 @@ class MemoryBucket:
             self.objects[key] = (_read(octets), self.now)
         self.after("replace", key)
 
-    def look(self, key: str) -> ObjectFacts | None:
-        self._begin("look", key)
+    def head(self, key: str) -> ObjectFacts | None:
+        self._begin("head", key)
         return self._facts(key) if key in self.objects else None
 
     def read(self, key: str, first: int = 0, octets: int | None = None) -> BinaryIO:

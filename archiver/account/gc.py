@@ -34,7 +34,7 @@ def collect_garbage(
     # removed. An empty journal stays empty: beside it all would be garbage.
     if delete and archive.catalog.last_segment()[0]:
         take_number(archive, recorder, "gc")
-    first = bucket.look(journal_key(1))
+    first = bucket.head(journal_key(1))
     with named_digests(archive.temporary("gc.scratch")) as named:
         step = GarbageStep(
             bucket=bucket,

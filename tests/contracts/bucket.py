@@ -108,11 +108,11 @@ class BucketContract:
     # -- looking ---------------------------------------------------------------------------------------------
 
     def test_what_is_not_there_is_none(self, bucket: Bucket) -> None:
-        assert bucket.look("key") is None
+        assert bucket.head("key") is None
 
     def test_an_object_is_looked_at(self, bucket: Bucket) -> None:
         create(bucket, "a/key")
-        facts = bucket.look("a/key")
+        facts = bucket.head("a/key")
         assert facts is not None
         assert (facts.key, facts.size) == ("a/key", len(HELLO))
         assert abs(facts.asked - time.time()) < 60
@@ -123,7 +123,7 @@ class BucketContract:
         etags = []
         for octets in (b"first", b"second", b"second"):
             bucket.replace("key", octets, digest_of(octets), "control")
-            facts = bucket.look("key")
+            facts = bucket.head("key")
             assert facts is not None
             etags.append(facts.etag)
         assert etags[0] != etags[1]
@@ -173,7 +173,7 @@ class BucketContract:
 
     def test_a_list_says_what_a_look_says(self, bucket: Bucket) -> None:
         create(bucket, "key")
-        (listed,), looked = bucket.list(), bucket.look("key")
+        (listed,), looked = bucket.list(), bucket.head("key")
         assert looked is not None
         assert (listed.key, listed.size, listed.etag) == (looked.key, looked.size, looked.etag)
         assert abs(listed.modified - looked.modified) < 1
@@ -196,7 +196,7 @@ class BucketContract:
         create(bucket, "two")
         assert list(bucket.delete(["one", "not there"])) == []
         assert keys(bucket) == ["two"]
-        assert bucket.look("one") is None
+        assert bucket.head("one") is None
         assert create(bucket, "one") is True
 
     def test_nothing_is_deleted_until_the_answer_is_used(self, bucket: Bucket) -> None:

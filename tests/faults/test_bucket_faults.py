@@ -77,7 +77,7 @@ def replaced(bucket: BotoBucket) -> None:
 
 
 def looked(bucket: BotoBucket) -> int | None:
-    facts = bucket.look("there")
+    facts = bucket.head("there")
     return None if facts is None else facts.size
 
 
@@ -85,8 +85,8 @@ OPERATIONS: dict[str, tuple[Callable[[BotoBucket], object], object, dict[str, by
     "create": (lambda bucket: create(bucket, "new", OCTETS), True, {"there": OCTETS, "new": OCTETS}),
     "create what is there": (lambda bucket: create(bucket, "there", b"other"), False, {"there": OCTETS}),
     "replace": (replaced, None, {"there": OCTETS[:HALF]}),
-    "look": (looked, len(OCTETS), {"there": OCTETS}),
-    "look at nothing": (lambda bucket: bucket.look("nothing"), None, {"there": OCTETS}),
+    "head": (looked, len(OCTETS), {"there": OCTETS}),
+    "head of nothing": (lambda bucket: bucket.head("nothing"), None, {"there": OCTETS}),
     "read": (lambda bucket: read(bucket, "there"), OCTETS, {"there": OCTETS}),
     "read a part": (lambda bucket: read(bucket, "there", 1000, HALF), OCTETS[1000:][:HALF], {"there": OCTETS}),
     "list": (keys, ["there"], {"there": OCTETS}),
@@ -96,17 +96,17 @@ OPERATIONS: dict[str, tuple[Callable[[BotoBucket], object], object, dict[str, by
 
 STRUCK = {
     "500": ("create", "list", "delete"),
-    "503 SlowDown": ("look", "read"),
+    "503 SlowDown": ("head", "read"),
     "503": ("create what is there", "read a part"),
     "409 conflict": ("create", "replace"),
     "409 aborted": ("create what is there", "delete"),
-    "reset before": ("look at nothing", "list"),
+    "reset before": ("head of nothing", "list"),
     "reset while sending": ("create", "replace", "delete"),
     "reset after it was done": ("create", "create what is there", "replace", "delete", "read"),
     "reset in the answer": ("read", "read a part", "list"),
-    "stall before": ("look", "read"),
+    "stall before": ("head", "read"),
     "stall while sending": ("create", "replace"),
-    "stall after it was done": ("create", "create what is there", "delete", "look at nothing"),
+    "stall after it was done": ("create", "create what is there", "delete", "head of nothing"),
     "stall in the answer": ("read", "read a part", "list"),
     "a flipped bit": ("create", "create what is there", "replace", "delete"),
 }
@@ -145,11 +145,11 @@ ALWAYS: dict[str, tuple[Fault, type[ArchiverError]]] = {
 
 
 ALWAYS_STRUCK = {
-    "500": ("create", "look", "read", "list", "delete"),
-    "503 SlowDown": ("create what is there", "replace", "read a part", "list", "look at nothing"),
-    "reset before": ("create", "look", "read", "delete"),
+    "500": ("create", "head", "read", "list", "delete"),
+    "503 SlowDown": ("create what is there", "replace", "read a part", "list", "head of nothing"),
+    "reset before": ("create", "head", "read", "delete"),
     "reset after it was done": ("create what is there", "replace", "delete"),
-    "stall before": ("look at nothing", "read a part", "list"),
+    "stall before": ("head of nothing", "read a part", "list"),
 }
 
 

@@ -275,7 +275,7 @@ class TestKeeping:
     def test_a_message_is_locked_until_then(self, endpoint: Endpoint, boto: OpenBoto) -> None:
         bucket, _ = locked(endpoint, boto)
         create(bucket, "key")
-        kept, facts = bucket.attributes("key"), bucket.look("key")
+        kept, facts = bucket.attributes("key"), bucket.head("key")
         assert facts is not None
         assert (kept.lock_mode, kept.legal_hold) == ("GOVERNANCE", False)
         assert kept.retain_until is not None
@@ -312,7 +312,7 @@ class TestKeeping:
             assert bucket.attributes(purpose).customer_key
         wrong = boto(radosgw.https, name, key=lambda: KEY[::-1], **secret)
         for reader in (boto(radosgw.https, name), wrong):
-            for asking in (read, lambda bucket, key: bucket.look(key)):
+            for asking in (read, lambda bucket, key: bucket.head(key)):
                 with pytest.raises(ArchiverError):
                     asking(reader, "message")
 
@@ -364,7 +364,7 @@ class TestVersions:
         bucket = boto(radosgw.http, name)
         create(bucket, "key", b"first")
         radosgw.http.delete(name, "alice/key")
-        assert bucket.look("key") is None
+        assert bucket.head("key") is None
         assert create(bucket, "key", b"second") is True
         assert create(bucket, "key", b"third") is False
         assert read(bucket, "key") == b"second"

@@ -62,7 +62,7 @@ def answering() -> Iterator[Canned]:
 OPERATIONS: dict[str, Callable[[BotoBucket], object]] = {
     "create": lambda bucket: create(bucket, "key"),
     "replace": lambda bucket: bucket.replace("key", HELLO, digest_of(HELLO), "control"),
-    "look": lambda bucket: bucket.look("key"),
+    "head": lambda bucket: bucket.head("key"),
     "read": lambda bucket: read(bucket, "key"),
     "list": keys,
     "delete": lambda bucket: list(bucket.delete(["key", "other"])),
@@ -72,8 +72,8 @@ each_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
 def answers(names: str, *cases: tuple[Any, ...]) -> pytest.MarkDecorator:
     """Each answer to a HEAD, which brings no body, and to one more operation; each operation gets one of them."""
-    others = [name for name in OPERATIONS if name != "look"]
-    pairs = [("look", *case) for case in cases]
+    others = [name for name in OPERATIONS if name != "head"]
+    pairs = [("head", *case) for case in cases]
     pairs += [(others[n % len(others)], *cases[n % len(cases)]) for n in range(max(len(cases), len(others)))]
     return pytest.mark.parametrize(("operation", *names.split()), pairs)
 
@@ -115,7 +115,7 @@ class TestOnRadosgw:
     @pytest.mark.parametrize(
         ("operation", "denied", "verb"),
         [("create", "s3:PutObject", "write"), ("replace", "s3:PutObject", "write"),
-         ("read", "s3:GetObject", "read"), ("look", "s3:GetObject", "read"), ("list", "s3:ListBucket", "list")],
+         ("read", "s3:GetObject", "read"), ("head", "s3:GetObject", "read"), ("list", "s3:ListBucket", "list")],
     )  # fmt: skip
     def test_what_may_not_be_done_is_named(
         self, radosgw: RadosGateway, opened: Open, operation: str, denied: str, verb: str
@@ -253,7 +253,7 @@ class TestWrongEndpoint:
             OPERATIONS[operation](bucket)
         assert "correct [archive.s3] endpoint_url" in str(failed.value)
 
-    @pytest.mark.parametrize("operation", ["create", "replace", "look", "read", "list"])
+    @pytest.mark.parametrize("operation", ["create", "replace", "head", "read", "list"])
     @pytest.mark.parametrize(("body", "kind"), [(b"{}", "application/json"), (b"", "text/plain")])
     def test_a_server_that_likes_everything_is_not_believed(
         self, opened: Open, answering: Canned, operation: str, body: bytes, kind: str

@@ -145,11 +145,11 @@ def test_a_machine_that_slept_stops_even_if_nobody_took_over(
     assert sleeper.do("take") == "1"
     sleeper.process.send_signal(signal.SIGSTOP)
     bucket = opened(radosgw.http, name)
-    facts = bucket.look("lease/00000001.json")
+    facts = bucket.head("lease/00000001.json")
     assert facts is not None
 
     def is_over() -> bool:
-        now = bucket.look("lease/00000001.json")
+        now = bucket.head("lease/00000001.json")
         return now is not None and now.asked - facts.modified > 4
 
     wait(is_over, "time to pass at the endpoint", 60)
@@ -169,11 +169,11 @@ def test_a_machine_that_is_alive_keeps_it(
     holder, other = machine(radosgw.http, name, "here"), machine(radosgw.http, name, "there")
     assert holder.do("take") == "1"
     bucket = opened(radosgw.http, name)
-    first = bucket.look("lease/00000001.json")
+    first = bucket.head("lease/00000001.json")
     assert first is not None
 
     def is_over() -> bool:
-        now = bucket.look("lease/00000001.json")
+        now = bucket.head("lease/00000001.json")
         assert other.do("take") == "locked"
         return now is not None and now.modified - first.modified > 2 * SHORT
 

@@ -128,7 +128,7 @@ class ObjectStore:
         key = message_key(digest)
         if digest in self._there:
             return
-        if likely and (facts := self._bucket.look(key)) is not None and facts.size == size:
+        if likely and (facts := self._bucket.head(key)) is not None and facts.size == size:
             self._remember(digest)
             return
         create_once(self._bucket, key, octets, digest, size)
@@ -142,7 +142,7 @@ class ObjectStore:
         """
         if placement.digest in self._there:
             return
-        facts = self._bucket.look(message_key(placement.digest))
+        facts = self._bucket.head(message_key(placement.digest))
         if facts is None or facts.size != placement.size:
             raise IntegrityError(
                 f"{self.display_path(placement)}: its octets are not in the bucket",
@@ -180,7 +180,7 @@ def create_once(bucket: Bucket, key: str, octets: Octets, digest: Digest, size: 
     """
     if bucket.create(key, octets, digest, "message"):
         return
-    facts = bucket.look(key)
+    facts = bucket.head(key)
     if facts is None or facts.size != size:
         held = "nothing" if facts is None else f"{facts.size} octets"
         raise IntegrityError(

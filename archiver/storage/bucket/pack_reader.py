@@ -97,7 +97,7 @@ class PackObjects:
     def holding(self, frames: Mapping[Digest, Frame]) -> set[Digest]:
         """Those whose packs are in the bucket and long enough. Each pack is checked once."""
         unseen = {frame.pack for frame in frames.values()} - self._sizes.keys()
-        looks = {pack: self._threads.submit(partial(self._bucket.look, pack_key(pack))) for pack in unseen}
+        looks = {pack: self._threads.submit(partial(self._bucket.head, pack_key(pack))) for pack in unseen}
         for pack, look in looks.items():
             if (facts := look.result()) is not None:
                 self._sizes[pack] = facts.size

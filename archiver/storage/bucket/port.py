@@ -67,7 +67,7 @@ class Bucket(Protocol):
     def replace(self, key: str, octets: Octets, digest: Digest, purpose: Purpose) -> None:
         """Write an object, whether it exists or not: control objects, and repairs."""
 
-    def look(self, key: str) -> ObjectFacts | None:
+    def head(self, key: str) -> ObjectFacts | None:
         """An object's facts; None if it does not exist."""
 
     def read(self, key: str, first: int = 0, octets: int | None = None) -> BinaryIO:

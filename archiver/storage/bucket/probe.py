@@ -69,7 +69,7 @@ def read_marker(bucket: Bucket) -> Marker | None:
         IntegrityError: it is not valid.
         ConfigError: a newer archiver wrote it.
     """
-    if bucket.look(MARKER) is None:
+    if bucket.head(MARKER) is None:
         return None
     with bucket.read(MARKER) as file:
         octets = file.read()

@@ -50,11 +50,11 @@ class BotoBucket:
 
     @property
     def integrity(self) -> Integrity:
-        return self._writer.manner.integrity
+        return self._writer.mode.integrity
 
     @property
     def conditional(self) -> bool:
-        return self._writer.manner.conditional
+        return self._writer.mode.conditional
 
     def place(self, key: str = "") -> str:
         return printable(f"s3://{self._settings.bucket}/{self._root}{key}")
@@ -67,7 +67,7 @@ class BotoBucket:
         thing = Object(self._root + key, self.place(key), octets, digest, purpose)
         self._writer.write(thing, once=False)
 
-    def look(self, key: str) -> ObjectFacts | None:
+    def head(self, key: str) -> ObjectFacts | None:
         head = self._head(key)
         return (
             None if isinstance(head, Refusal) else self._facts(key, head, head.get("ContentLength"), asked_at(head))
@@ -162,7 +162,7 @@ class BotoBucket:
             )
 
     def _is_there(self, thing: Object) -> bool:
-        return self.look(thing.key.removeprefix(self._root)) is not None
+        return self.head(thing.key.removeprefix(self._root)) is not None
 
     def _head(self, key: str) -> Answer | Refusal:
         """The answer to head_object, or the refusal that it does not exist."""

@@ -21,7 +21,7 @@ from botocore.parsers import ResponseParserError
 from archiver.config.settings import S3Settings
 from archiver.storage import ending
 from archiver.storage.s3.clients import make_client
-from archiver.storage.s3.failures import Refusal, clock_of, refusal_of, refused, unheard
+from archiver.storage.s3.failures import Refusal, clock_of, refusal_of, refused, unanswered
 
 Answer = Mapping[str, Any]
 
@@ -70,10 +70,10 @@ class Endpoint:
                     raise refused(refusal, where, self.settings, time.time()) from None
             # NOTE: `from None`, since the texts of these exceptions contain addresses and may contain keys.
             except BotoCoreError as error:
-                raise unheard(error, where, self.settings) from None
+                raise unanswered(error, where, self.settings) from None
             except (ResponseParserError, *BROKEN) as error:
                 if attempt >= self.settings.attempts:
-                    raise unheard(error, where, self.settings) from None
+                    raise unanswered(error, where, self.settings) from None
             pause(attempt)
             _rewind(parameters.get("Body"))
 
@@ -84,7 +84,7 @@ class Endpoint:
                 try:
                     self._client = make_client(self.settings)
                 except (BotoCoreError, ValueError) as error:
-                    raise unheard(error, where, self.settings) from None
+                    raise unanswered(error, where, self.settings) from None
                 self._process = os.getpid()
             return self._client
 

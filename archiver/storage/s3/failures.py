@@ -194,10 +194,10 @@ def _about_settings(refusal: Refusal, where: str, settings: S3Settings) -> Archi
     return None
 
 
-def unheard(error: Exception, where: str, settings: S3Settings) -> ArchiverError:
+def unanswered(error: Exception, where: str, settings: S3Settings) -> ArchiverError:
     """The error for a request without an answer, or with one that is not S3's."""
     endpoint = settings.endpoint_url or "Amazon S3"
-    for kind, make in _UNHEARD:
+    for kind, make in _UNANSWERED:
         if isinstance(error, kind):
             what, hint = make
             message = what.format(endpoint=endpoint, profile=settings.profile)
@@ -282,7 +282,7 @@ _CREDENTIALS_REFUSED = {
 }
 _SETTINGS_WRONG = (ProfileNotFound, ConfigParseError, NoRegionError, InvalidRegionError, EndpointProviderError,
                    ParamValidationError, ResponseParserError, ValueError)  # fmt: skip
-_UNHEARD: tuple[tuple[type[Exception], tuple[str, str | None]], ...] = (
+_UNANSWERED: tuple[tuple[type[Exception], tuple[str, str | None]], ...] = (
     (NoCredentialsError, ("there are no credentials", _CREDENTIALS)),
     (PartialCredentialsError, ("only half of the credentials is set", _CREDENTIALS)),
     (CredentialRetrievalError, ("the credentials cannot be fetched", _CREDENTIALS)),

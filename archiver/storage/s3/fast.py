@@ -65,8 +65,8 @@ class FastBucket(BotoBucket):
 
     def _may_go_fast(self, key: str) -> bool:
         """Whether obstore may be used: it sends our digest or nothing, and relies on the endpoint's condition."""
-        settled = self._writer.settled and self.conditional and self.integrity != "md5"
-        return settled and self._failed < _FAILURES and _AS_IT_IS.fullmatch(self._root + key) is not None
+        negotiated = self._writer.is_negotiated and self.conditional and self.integrity != "md5"
+        return negotiated and self._failed < _FAILURES and _AS_IT_IS.fullmatch(self._root + key) is not None
 
     def _put(self, key: str, octets: bytes) -> bool:
         """Whether it certainly succeeded."""

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError
 
 from archiver.errors import IntegrityError
 from archiver.storage.s3.endpoint import BROKEN, Answer, Endpoint, pause
-from archiver.storage.s3.failures import unheard
+from archiver.storage.s3.failures import unanswered
 
 _PIECE = 1 << 20
 
@@ -67,7 +67,7 @@ class ObjectReader(io.RawIOBase):
         self._body.close()
         self._failures += 1
         if self._failures >= self._endpoint.settings.attempts:
-            raise unheard(error, self._where, self._endpoint.settings) from None
+            raise unanswered(error, self._where, self._endpoint.settings) from None
         pause(self._failures)
         self._open(self._last)
 

@@ -43,25 +43,25 @@ _IN_MEMORY = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class WriteMode:
     """How objects are written: with which checksum, and whether with a condition not to overwrite."""
 
     integrity: Integrity
     conditional: bool = True
 
 
-def weaker(manner: Manner, refusal: Refusal, settings: S3Settings, *, proven: bool) -> Manner | None:
+def fallback_of(mode: WriteMode, refusal: Refusal, settings: S3Settings, *, proven: bool) -> WriteMode | None:
     """The mode to try after this refusal; `proven`: the endpoint has accepted an object with that checksum. The
     condition is dropped only if the endpoint answers that it does not know something, and is used again with the
     next weaker checksum if that was not the cause."""
-    if manner.conditional and refusal.unknown_here:
-        return Manner(manner.integrity, conditional=False)
+    if mode.conditional and refusal.unknown_here:
+        return WriteMode(mode.integrity, conditional=False)
     rest = _INTEGRITIES[settings.checksums]
-    rest = rest[rest.index(manner.integrity) + 1 :]
-    return Manner(rest[0]) if rest and not proven else None
+    rest = rest[rest.index(mode.integrity) + 1 :]
+    return WriteMode(rest[0]) if rest and not proven else None
 
 
-def doubtful(refusal: Refusal) -> bool:
+def may_be_unsupported(refusal: Refusal) -> bool:
     """Whether a refusal may be caused by the checksum or the condition, whatever its code. A signature also
     mismatches if a proxy removed a header."""
     unclear = not refusal.clear or refusal.code == "SignatureDoesNotMatch"
@@ -90,12 +90,12 @@ class Writer:
         self._customer_key, self._is_there = customer_key, is_there
         self._conditions = Conditions(endpoint)
         self._root = root
-        self._settling = threading.Lock()
+        self._negotiating = threading.Lock()
         self._proven: set[Literal["integrity", "condition"]] = set()
-        self.manner = Manner(_INTEGRITIES[self._settings.checksums][0])
+        self.mode = WriteMode(_INTEGRITIES[self._settings.checksums][0])
 
     @property
-    def settled(self) -> bool:
+    def is_negotiated(self) -> bool:
         """Whether the endpoint has accepted an object that must be written once, so that the mode is final."""
         return self._proven == {"integrity", "condition"}
 
@@ -105,11 +105,11 @@ class Writer:
         Raises:
             IntegrityError: the octets do not match the digest, as the endpoint noticed.
         """
-        manner, first, attempt = self.manner, None, 1
+        mode, first, attempt = self.mode, None, 1
         while True:
-            answer = self._put(thing, manner, once)
+            answer = self._put(thing, mode, once)
             if not isinstance(answer, Refusal):
-                self._settle(manner, once, answer)
+                self._learn(mode, once, answer)
                 return answer
             first = first or answer
             if answer.damaged:
@@ -117,26 +117,26 @@ class Writer:
             if answer.damaged and attempt < self._settings.attempts:
                 pause(attempt)
                 attempt += 1
-            elif other := self._other(manner, answer, once):
-                manner = other
+            elif other := self._other(mode, answer, once):
+                mode = other
             else:
                 raise refused(first, thing.where, self._settings, time.time())
 
-    def _other(self, manner: Manner, refusal: Refusal, once: bool) -> Manner | None:
-        if not doubtful(refusal) or (once and "condition" in self._proven):
+    def _other(self, mode: WriteMode, refusal: Refusal, once: bool) -> WriteMode | None:
+        if not may_be_unsupported(refusal) or (once and "condition" in self._proven):
             return None
-        return weaker(manner, refusal, self._settings, proven="integrity" in self._proven)
+        return fallback_of(mode, refusal, self._settings, proven="integrity" in self._proven)
 
-    def _put(self, thing: Object, manner: Manner, once: bool) -> bool | Refusal:
-        if once and not manner.conditional and self._is_there(thing):
+    def _put(self, thing: Object, mode: WriteMode, once: bool) -> bool | Refusal:
+        if once and not mode.conditional and self._is_there(thing):
             return False
-        condition = {"IfNoneMatch": "*"} if once and manner.conditional else {}
+        condition = {"IfNoneMatch": "*"} if once and mode.conditional else {}
         with _body(thing) as body:
             answer = self._endpoint.ask(
                 "put_object",
                 thing.where,
-                lambda refusal: doubtful(refusal) or refusal.status == 412,
-                **self._parameters(thing, body, manner.integrity),
+                lambda refusal: may_be_unsupported(refusal) or refusal.status == 412,
+                **self._parameters(thing, body, mode.integrity),
                 **condition,
             )
         if isinstance(answer, Refusal):
@@ -147,7 +147,7 @@ class Writer:
         if not answer.get("ETag"):
             raise not_s3(thing.where, self._settings)
         version = answer.get("VersionId", "null")
-        return not once or version == "null" or self._came_first(thing, version, manner)
+        return not once or version == "null" or self._was_first(thing, version, mode)
 
     def _parameters(self, thing: Object, body: bytes | BinaryIO, integrity: Integrity) -> dict[str, object]:
         return {
@@ -160,12 +160,12 @@ class Writer:
             **_checksum(body, thing.digest, integrity),
         }
 
-    def _came_first(self, thing: Object, version: str, manner: Manner) -> bool:
+    def _was_first(self, thing: Object, version: str, mode: WriteMode) -> bool:
         """In a bucket with versions a condition may have been ignored."""
-        if manner.conditional and self._conditions.kept(thing.where, self._probe(thing.where, manner.integrity)):
+        if mode.conditional and self._conditions.kept(thing.where, self._probe(thing.where, mode.integrity)):
             return True
-        with self._settling:
-            self.manner = Manner(manner.integrity, conditional=False)
+        with self._negotiating:
+            self.mode = WriteMode(mode.integrity, conditional=False)
             self._proven |= {"integrity", "condition"}
         overtaken = self._conditions.before(thing.key, version, thing.where)
         # NOTE: the latest version of a message is the right one, even if a repair has overwritten an older one.
@@ -196,15 +196,15 @@ class Writer:
             octets = file.read()
         self.write(replace(thing, octets=octets, digest=Digest(sha256_of(octets))), once=False)
 
-    def _settle(self, manner: Manner, once: bool, written: bool) -> None:
+    def _learn(self, mode: WriteMode, once: bool, written: bool) -> None:
         """The first object that the endpoint accepts decides the mode; concurrent writers adopt it."""
-        with self._settling:
+        with self._negotiating:
             if not written:
                 return
             if "integrity" not in self._proven:
-                self.manner = Manner(manner.integrity, self.manner.conditional)
+                self.mode = WriteMode(mode.integrity, self.mode.conditional)
             if once and "condition" not in self._proven:
-                self.manner = Manner(self.manner.integrity, manner.conditional)
+                self.mode = WriteMode(self.mode.integrity, mode.conditional)
             self._proven |= {"integrity", "condition"} if once else {"integrity"}
 
 

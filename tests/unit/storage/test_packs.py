@@ -108,7 +108,7 @@ class TestPacking:
         put(archive.open(), *messages)
         put(archive.open(), *((altered(place, directory=".b", arrived=5), octets) for place, octets in messages))
         assert len(bucket.objects) == 1
-        assert bucket.requests == {"create": 1, "look": 1}
+        assert bucket.requests == {"create": 1, "head": 1}
 
     def test_a_batch_of_what_is_there_records_nothing(self, archive: RecordedPacks) -> None:
         messages = small(3)
