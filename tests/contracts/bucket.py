@@ -80,7 +80,11 @@ class BucketContract:
         assert create(bucket, "key", octets) is True
         assert read(bucket, "key") == octets
 
-    @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    # Several classes run this one suite on purpose.
+    @settings(
+        max_examples=20,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
     @given(octets=st.binary(max_size=3000))
     def test_any_octets_come_back(self, bucket: Bucket, octets: bytes) -> None:
         key = digest_of(octets)

@@ -335,7 +335,11 @@ class StoreContract:
         assert {read(open_store(), place) for place in everything} == {HELLO}
         assert list(open_store().recover(RowsOf(everything))) == []
 
-    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    # Several classes run this one suite on purpose.
+    @settings(
+        max_examples=25,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
     @given(octets=st.binary(max_size=2000), uid=st.integers(1, 2**32 - 1), flags=FLAGS, to=FLAGS,
            arrived=st.integers(-62135596800, 253402300799), present=st.booleans())  # fmt: skip
     def test_any_octets_flags_and_dates_round_trip(
