@@ -16,8 +16,8 @@ PACKAGES = sorted(
 )
 
 PORTS = [
-    Path("archiver", package, "port.py")
-    for package in ("storage", "storage/bucket", "source", "destination", "journal", "catalog")
+    *sorted(port.relative_to(ROOT) for port in (ROOT / "archiver").rglob("port.py")),
+    Path("archiver/catalog/replicas.py"),
 ]
 
 
