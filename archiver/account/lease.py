@@ -25,7 +25,7 @@ from archiver.storage.run_lock import lock_place
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldLease:
     """What a process that writes to a bucket has open. `lease` is None where a person's word stands for it."""
 
     bucket: KeepingBucket
@@ -35,14 +35,14 @@ class Held:
 @dataclass(frozen=True, slots=True)
 class _Kept:
     process: int
-    held: Held
+    held: HeldLease
     open: ExitStack
 
 
 _kept: dict[Path, _Kept] = {}
 
 
-def hold(settings: Settings, run: str, since: str, begin: Begin) -> Held | None:
+def hold(settings: Settings, run: str, since: str, begin: Begin) -> HeldLease | None:
     """The bucket, ready to be written to, and its lease, until `give_back`; None for an archive on a disk. `begin`
     says whether there may be no archive in it yet.
 
@@ -62,12 +62,12 @@ def hold(settings: Settings, run: str, since: str, begin: Begin) -> Held | None:
         bucket = bucket_of(settings, s3)
         stack.callback(bucket.close)
         marker = prepared(bucket, s3, settings.account, lambda: _require_begun(settings, bucket, begin))
-        held = Held(bucket, None)
+        held = HeldLease(bucket, None)
         if not s3.single_writer:
             _require_atomic(settings, atomic=marker.atomic)
             claimant = Claimant(run, socket.gethostname(), os.getpid(), lock_place(path), since)
             lease = leases.take(bucket, claimant, BucketJournal(bucket).last_fence, ttl=leases.TTL)
-            held = Held(bucket, stack.enter_context(leases.kept(lease)))
+            held = HeldLease(bucket, stack.enter_context(leases.kept(lease)))
         _kept[path] = _Kept(os.getpid(), held, stack.pop_all())
     return held
 

@@ -24,7 +24,7 @@ from archiver.imap.auth import authenticator_of
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Listed
 from archiver.replay.connection import DestinationConnection
-from archiver.replay.contents import Place, SharingFiles, require_unused
+from archiver.replay.contents import ConfiguredDestination, SharingFiles, require_unused
 from archiver.replay.identify import (
     Answer,
     DestinationIdentifier,
@@ -237,7 +237,9 @@ def _others(settings: Settings) -> SharingFiles:
     return SharingFiles(*([str(each.file) for each in some] for some in (beside, began)))
 
 
-def _place_of(settings: Settings) -> Place:
+def _place_of(settings: Settings) -> ConfiguredDestination:
     there = settings.destination
     assert there is not None
-    return Place(str(settings.file), address_in(there), there.prefix, there.shared, partial(_others, settings))
+    return ConfiguredDestination(
+        str(settings.file), address_in(there), there.prefix, there.shared, partial(_others, settings)
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from archiver.account.catalog import catalog_place
-from archiver.account.lease import Held, give_back, hold, observed
+from archiver.account.lease import HeldLease, give_back, hold, observed
 from archiver.account.medium import Medium, medium_of
 from archiver.account.note import Begin, require_archive, why_not_begin, why_not_this
 from archiver.account.store import open_store
@@ -126,7 +126,9 @@ class Archive:
 
 
 @contextmanager
-def open_archive(settings: Settings, held: Held | None = None, *, copy_in: Path | None = None) -> Iterator[Archive]:
+def open_archive(
+    settings: Settings, held: HeldLease | None = None, *, copy_in: Path | None = None
+) -> Iterator[Archive]:
     """The archive of an account that has one, with its own catalog or with a copy of it, made in the directory
     `copy_in`. To write to it, use `writing`; only to read it, `open_for_reading`.
 

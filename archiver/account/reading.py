@@ -20,7 +20,7 @@ from archiver.storage.run_lock import reader_lock
 
 log = logging.getLogger(__name__)
 
-Emit = Callable[[str], None]
+EmitText = Callable[[str], None]
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def existing_archive(settings: Settings) -> Iterator[Archive]:
 
 
 @contextmanager
-def locked_for_reading(settings: Settings, run: str, emit: Emit) -> Iterator[None]:
+def locked_for_reading(settings: Settings, run: str, emit: EmitText) -> Iterator[None]:
     """Keep writers on this machine out while the archive is read; `emit` gets a note if that is impossible.
 
     Raises:
@@ -99,7 +99,7 @@ def locked_for_reading(settings: Settings, run: str, emit: Emit) -> Iterator[Non
 
 
 @contextmanager
-def looking(settings: Settings, run: str, emit: Emit) -> Iterator[tuple[Archive, Recorder]]:
+def looking(settings: Settings, run: str, emit: EmitText) -> Iterator[tuple[Archive, Recorder]]:
     """The archive, caught up with its journal, for what only looks: nobody on this machine writes to it meanwhile,
     but other machines may, and nothing need be writable. The recorder is not to write.
 

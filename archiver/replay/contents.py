@@ -25,7 +25,7 @@ _LOOKED_INTO = 20  # folders
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ConfiguredDestination:
     """What an account file says about its destination: the address, the prefix that everything goes below, and
     whether other accounts may fill the same folders. `others` returns the other account files that name the same
     mailbox."""
@@ -123,7 +123,10 @@ def examine_contents(
 
 
 def require_unused(
-    place: Place, destination: DestinationReader, listed: DestinationFolders, catalog: Catalog | None
+    place: ConfiguredDestination,
+    destination: DestinationReader,
+    listed: DestinationFolders,
+    catalog: Catalog | None,
 ) -> None:
     """Require a confirmation before anything is sent into a mailbox that is in use. NOTE: the whole mailbox counts,
     even if everything goes below a prefix, since it may be somebody else's. If other accounts of ours are meant to
@@ -145,7 +148,7 @@ def require_unused(
     raise ConfigError(place.file, [_in_use(place, inside, others)], hint=_hint(inside))
 
 
-def _in_use(place: Place, inside: MailboxContents, others: SharingFiles) -> str:
+def _in_use(place: ConfiguredDestination, inside: MailboxContents, others: SharingFiles) -> str:
     holds = f"{place.address} holds {inside}"
     if inside.ours is None:
         return (

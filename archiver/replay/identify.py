@@ -16,7 +16,7 @@ from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
 from archiver.facts.replica import Address, DestinationFolders, KnownDestination, ReplicaFolder
 from archiver.mail.folder_names import decode_name, printable
 from archiver.mail.model import Listed
-from archiver.replay.contents import Place, examine_contents, require_unused
+from archiver.replay.contents import ConfiguredDestination, examine_contents, require_unused
 from archiver.source.port import MailSource
 from archiver.source.same_mailbox import (
     FOLDERS,
@@ -52,7 +52,7 @@ class Identification:
 class DestinationIdentifier:
     """Identifies the destination of one account."""
 
-    place: Place
+    place: ConfiguredDestination
     catalog: Catalog
     answer: Answer = "ask"
 

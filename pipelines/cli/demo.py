@@ -9,7 +9,7 @@ import typer
 
 from archiver.errors import Interrupted
 from pipelines.cli.options import Json, terminal_of
-from pipelines.cli.verify import Verified, VerifyOptions, verify_accounts
+from pipelines.cli.verify import VerifyOptions, VerifyOutcome, verify_accounts
 from pipelines.outcome import AccountOutcome
 from pipelines.stop import STOP
 
@@ -47,7 +47,7 @@ def demo(
     return exit_code
 
 
-def verify_deep(settings: Settings) -> tuple[AccountOutcome[Verified], DestinationCheck | None]:
+def verify_deep(settings: Settings) -> tuple[AccountOutcome[VerifyOutcome], DestinationCheck | None]:
     """Verify the demo's archive, and every copy at its destination octet for octet."""
     (outcome,) = verify_accounts([settings], VerifyOptions(deep=True), lambda *_: None)
     return outcome, outcome.result.destination if outcome.result is not None else None

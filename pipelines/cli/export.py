@@ -29,7 +29,7 @@ _EXPORT = "export"
 _SHOWN = 50
 
 
-class Form(StrEnum):
+class FormOption(StrEnum):
     """What `export` writes."""
 
     MAILDIR = "maildir"
@@ -40,7 +40,7 @@ class Form(StrEnum):
 def export(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A new or an empty directory.")],
-    to: Annotated[Form, typer.Option("--to", help="The form.")],
+    to: Annotated[FormOption, typer.Option("--to", help="The form.")],
     folders: Annotated[
         list[str] | None,
         typer.Option("--folder", metavar="GLOB", help="Only these folders, like 'Archive/*'; repeatable."),

@@ -113,7 +113,7 @@ class VerifyOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifyOutcome:
     """What was found in an archive, and at its destination; None if nothing was compared there."""
 
     archive: VerifyResult
@@ -122,19 +122,19 @@ class Verified:
 
 def verify_accounts(
     accounts: Sequence[Settings], options: VerifyOptions, listener: Listener
-) -> list[AccountOutcome[Verified]]:
+) -> list[AccountOutcome[VerifyOutcome]]:
     """Verify each account's archive, and compare it with its destination. Never raises for an account's failure."""
     return run_each(accounts, _VERIFY, listener, lambda settings, emit: _verify(settings, options, emit))
 
 
-def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOutcome[Verified]:
+def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOutcome[VerifyOutcome]:
     from archiver.account.reading import locked_for_reading, open_for_reading
     from archiver.account.replay import destination_number, verify_at_destination
 
-    def outcome(message: str, code: int, check: DestinationCheck | None = None) -> AccountOutcome[Verified]:
+    def outcome(message: str, code: int, check: DestinationCheck | None = None) -> AccountOutcome[VerifyOutcome]:
         codes = (result.exit_code, code)
         text = f"{_summary(archive.medium, result)}\n{message}".rstrip()
-        return AccountOutcome(settings.account, worst(codes), text, Verified(result, check))
+        return AccountOutcome(settings.account, worst(codes), text, VerifyOutcome(result, check))
 
     with (
         open_for_reading(settings) as archive,
@@ -265,7 +265,7 @@ def _not_compared(archive: Archive) -> str:
     return f"nothing was replayed to {there} yet: not compared"
 
 
-def to_json(outcome: AccountOutcome[Verified]) -> dict[str, Any]:
+def to_json(outcome: AccountOutcome[VerifyOutcome]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     check = None
     if outcome.result is not None:

@@ -16,7 +16,7 @@ from archiver.account.reading import open_for_reading
 from archiver.account.replay import look_at_destination, map_rules
 from archiver.catalog.port import Catalog
 from archiver.config.load import Settings
-from archiver.destination.folder_map.not_ours import Held, NotOurs, not_ours
+from archiver.destination.folder_map.not_ours import NotOurs, OurCopies, not_ours
 from archiver.errors import ArchiverError, ConfigError
 from archiver.facts.replica import DestinationFolders
 from archiver.imap.capabilities import ServerFacts
@@ -146,7 +146,7 @@ def _compared(
     numbers = {raw: each.number for raw, each in catalog.account.folders().items()} if catalog else {}
     known = [KnownFolder(numbers.get(folder.raw, -number), folder, "") for number, folder in enumerate(chosen, 1)]
     recorded: Recorded = {}
-    holding: Held = {}
+    holding: OurCopies = {}
     if catalog is not None and number is not None:
         recorded = catalog.replicas.folders.mapped(number)
         holding = catalog.replicas.folders.holding(number)

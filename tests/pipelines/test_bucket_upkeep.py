@@ -19,7 +19,7 @@ from archiver.upkeep.repair import RepairResult
 from pipelines.cli.gc import collect_accounts
 from pipelines.cli.main import invoke
 from pipelines.cli.repair import RepairOptions, repair_accounts
-from pipelines.cli.verify import Verified, VerifyOptions, verify_accounts
+from pipelines.cli.verify import VerifyOptions, VerifyOutcome, verify_accounts
 from pipelines.events import AnyEvent
 from pipelines.outcome import AccountOutcome
 from tests.accounts import account_file, archive_of, run
@@ -61,7 +61,7 @@ def key_of(config: Path, uid: int) -> str:
 
 def verify(
     config: Path, *, expect: int = 0, deep: bool = False, sample: float | None = None
-) -> AccountOutcome[Verified]:
+) -> AccountOutcome[VerifyOutcome]:
     options = VerifyOptions(sample, deep, offline=True)
     (outcome,) = verify_accounts([load_account(config)], options, lambda _, __: None)
     assert outcome.exit_code == expect, outcome.message
@@ -83,7 +83,7 @@ def gc(
     return outcome
 
 
-def found(outcome: AccountOutcome[Verified], kind: str) -> list[tuple[str | None, int | None]]:
+def found(outcome: AccountOutcome[VerifyOutcome], kind: str) -> list[tuple[str | None, int | None]]:
     return [(each.folder, each.uid) for each in getattr(outcome.result.archive, kind)]
 
 

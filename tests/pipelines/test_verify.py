@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archiver.config.load import load_account
-from pipelines.cli.verify import Verified, VerifyOptions, to_json, verify_accounts
+from pipelines.cli.verify import VerifyOptions, VerifyOutcome, to_json, verify_accounts
 from pipelines.events import AnyEvent
 from pipelines.outcome import AccountOutcome
 from tests.accounts import CATALOG, account_file, archive_of, archive_state, journal_files, run
@@ -50,7 +50,7 @@ def account(server: ScriptedServer, tmp_path: Path) -> Path:
     return config
 
 
-def verify(config: Path, *, expect: int = 0, sample: float | None = None) -> AccountOutcome[Verified]:
+def verify(config: Path, *, expect: int = 0, sample: float | None = None) -> AccountOutcome[VerifyOutcome]:
     (outcome,) = verify_accounts([load_account(config)], VerifyOptions(sample=sample), lambda _, __: None)
     assert outcome.exit_code == expect, outcome.message
     return outcome

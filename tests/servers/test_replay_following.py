@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from archiver.config.load import load_account
-from pipelines.cli.verify import Verified, VerifyOptions, verify_accounts
+from pipelines.cli.verify import VerifyOptions, VerifyOutcome, verify_accounts
 from pipelines.outcome import AccountOutcome
 from tests.accounts import RunResult, mail, run
 from tests.faults.replays import migration
@@ -74,7 +74,7 @@ class Migration:
     def restore(self, *, expect: int = 0, **options: Any) -> RunResult:
         return self.run(expect=expect, steps="replay", include_vanished=True, **options)
 
-    def verify(self, *, deep: bool = True) -> AccountOutcome[Verified]:
+    def verify(self, *, deep: bool = True) -> AccountOutcome[VerifyOutcome]:
         (outcome,) = verify_accounts([load_account(self.config)], VerifyOptions(deep=deep), lambda *_: None)
         return outcome
 

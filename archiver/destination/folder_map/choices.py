@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from archiver.destination.folder_map.names import DestinationNames, Levels, Place, is_inbox
+from archiver.destination.folder_map.names import DestinationNames, Levels, TargetName, is_inbox
 from archiver.destination.folder_map.special_use import NAMES, special_name
 from archiver.mail.folder_names import canonical_raw
 from archiver.mail.model import INBOX, Folder
@@ -36,12 +36,12 @@ class Choice:
     differs from the folder's own name, so children that follow move, too."""
 
     folder: Folder
-    place: Place
+    place: TargetName
     kind: Kind
     why: str = ""
     rule: str | None = None
     moved: bool = False
-    above: Place | None = None
+    above: TargetName | None = None
     levels: Levels = ()
 
 
@@ -94,7 +94,7 @@ class Chooser:
         levels = source_path(folder)[length:]
         if folder.raw in self._recorded:
             there = self._recorded[folder.raw]
-            place = Place(there, self._names.path_of(there))
+            place = TargetName(there, self._names.path_of(there))
             moved = place.path != self._own(folder, None, 0).place.path
             yield Choice(folder, place, "recorded", "recorded", key, moved)
         elif key is not None and parent and parent.rule == key:
@@ -152,7 +152,7 @@ class Chooser:
         folder: Folder,
         kind: Kind,
         why: str,
-        above: Place | None,
+        above: TargetName | None,
         levels: Levels,
         attempt: int,
         *,
@@ -189,8 +189,8 @@ class Chooser:
         return folder.raw in self._rules, elsewhere, 1000 if rank is None else rank, folder.raw
 
 
-def _at(folder: Folder) -> Place:
-    return Place(folder.raw, folder.path)
+def _at(folder: Folder) -> TargetName:
+    return TargetName(folder.raw, folder.path)
 
 
 def _rank(folder: Folder, use: str) -> int | None:

@@ -33,7 +33,7 @@ _INBOX_PATH = ("INBOX",)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TargetName:
     """Where a folder goes: the name on the wire, the decoded path, and how the name was changed, for people."""
 
     raw: bytes
@@ -102,20 +102,20 @@ class DestinationNames:
         shown = raw.removeprefix(self.prefix) if raw != self.prefix else raw
         return folder_path(shown, self._delimiter)
 
-    def meant(self, text: str) -> Place | None:
+    def meant(self, text: str) -> TargetName | None:
         """The levels of `text` from the account file, with "/" between them; None if it names nothing. Escapes are
         decoded, and INBOX may be included if all folders are below it."""
         written = tuple(level for level in text.split("/") if level)
         if written and is_inbox(written[0]):
             written = ("INBOX", *written[1:])
         if not written or (found := self.at(written)):
-            return Place(found.raw, found.path) if written and found else None
+            return TargetName(found.raw, found.path) if written and found else None
         levels = tuple(map(unescape_level, written))
         if self.below_inbox and len(levels) > 1 and levels[0] == "INBOX":
             levels = levels[1:]
         return self.place(None, levels, text.encode("utf-8", "surrogatepass"))
 
-    def place(self, above: Place | None, levels: Sequence[str], source: bytes, attempt: int = 0) -> Place:
+    def place(self, above: TargetName | None, levels: Sequence[str], source: bytes, attempt: int = 0) -> TargetName:
         """Where the folder `levels` below `above` goes; None: from the top. `source` distinguishes names that are
         truncated or taken: `attempt`, from 1, counts how often this happened. Never raises."""
         if above and not levels and not attempt:
@@ -123,7 +123,7 @@ class DestinationNames:
         true = (*(above.path if above else ()), *levels)
         found = self.at(true) if self._delimiter or len(true) == 1 else None
         if found and not attempt and all(level and unescape_level(level) == level for level in levels):
-            return Place(found.raw, found.path)
+            return TargetName(found.raw, found.path)
         for caution in CAUTIONS:
             place, along = self._named(above, levels, source, attempt, caution)
             if not any(raw in self._unnameable for raw in (*along, place.raw)):
@@ -131,8 +131,8 @@ class DestinationNames:
         return place
 
     def _named(
-        self, above: Place | None, levels: Sequence[str], source: bytes, attempt: int, caution: int
-    ) -> tuple[Place, list[bytes]]:
+        self, above: TargetName | None, levels: Sequence[str], source: bytes, attempt: int, caution: int
+    ) -> tuple[TargetName, list[bytes]]:
         longest = longest_name(self._vendor, caution)
         if not attempt and sum(len(level) + 1 for level in levels) <= longest:
             place, along = self._joined(above, levels, caution)
@@ -141,8 +141,8 @@ class DestinationNames:
         return self._shortened(above, levels, source, attempt, caution)
 
     def _shortened(
-        self, above: Place | None, levels: Sequence[str], source: bytes, attempt: int, caution: int
-    ) -> tuple[Place, list[bytes]]:
+        self, above: TargetName | None, levels: Sequence[str], source: bytes, attempt: int, caution: int
+    ) -> tuple[TargetName, list[bytes]]:
         """The longest prefix, in whole characters, that fits together with a digest of `source`. The levels above
         are truncated, too, if necessary."""
         levels = (*map(unescape_level, above.path if above else ()), *levels)
@@ -155,10 +155,12 @@ class DestinationNames:
             place, along = self._joined(None, (*upper, last + ending), caution)
             over = len(place.raw) - longest
             if over <= 0 or room <= 0:
-                return Place(place.raw, place.path, (*place.notes, note)), along
+                return TargetName(place.raw, place.path, (*place.notes, note)), along
             room -= 1 + over // 12  # a character is at most 12 octets: four of UTF-8, escaped
 
-    def _joined(self, above: Place | None, levels: Sequence[str], caution: int) -> tuple[Place, list[bytes]]:
+    def _joined(
+        self, above: TargetName | None, levels: Sequence[str], caution: int
+    ) -> tuple[TargetName, list[bytes]]:
         """The place, and the names of the levels between it and `above`."""
         raw, path = (above.raw, above.path) if above else (b"", ())
         written = [escape_level(level, self._delimiter, self._vendor, caution) for level in levels]
@@ -167,7 +169,7 @@ class DestinationNames:
             along.append(raw)
             raw, path = self._step(raw, path, level)
         changed = [level for level, other in zip(levels, written, strict=True) if level != other]
-        return Place(raw, path, self._escapes(changed, caution)), along[1:]
+        return TargetName(raw, path, self._escapes(changed, caution)), along[1:]
 
     def _step(self, raw: bytes, path: Levels, level: str) -> tuple[bytes, Levels]:
         """One level down, from the name `raw`."""

@@ -21,11 +21,11 @@ class NotOurs:
     untold: int = 0
 
 
-Held = Mapping[bytes, tuple[int, int]]
+OurCopies = Mapping[bytes, tuple[int, int]]
 """UIDVALIDITY and number of our copies in each folder of a destination, by its raw name."""
 
 
-def not_ours(listed: DestinationFolders, held: Held, prefix: str) -> NotOurs:
+def not_ours(listed: DestinationFolders, held: OurCopies, prefix: str) -> NotOurs:
     """Count what the folders have beyond our copies.
 
     NOTE: Gmail also shows messages of other folders in All Mail. Such a view counts only for what it shows beyond

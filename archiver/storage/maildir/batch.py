@@ -16,7 +16,7 @@ from archiver.facts.archive import Fact
 from archiver.mail.model import Body, Placement
 from archiver.storage.files import Writing, create_file, open_regular, set_time, sync_paths, write_all
 from archiver.storage.maildir.format import base_name, folder_name
-from archiver.storage.maildir.lookup import Listing
+from archiver.storage.maildir.lookup import FileListing
 from archiver.storage.maildir.tree import MaildirTree
 from archiver.storage.syncing import WatchedFileSystem
 
@@ -26,7 +26,7 @@ _COPY_OCTETS = 1 << 20
 class MaildirBatch:
     """A StoreBatch of `MaildirStore`."""
 
-    def __init__(self, tree: MaildirTree, listing: Listing) -> None:
+    def __init__(self, tree: MaildirTree, listing: FileListing) -> None:
         self._tree = tree
         self._listing = listing
         self._writing = Writing(tree.root)

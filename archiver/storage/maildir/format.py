@@ -71,7 +71,7 @@ def parse_base_name(base: str) -> MessageName | None:
 
 
 @dataclass(frozen=True, slots=True)
-class FolderName:
+class DirectoryName:
     """The parts of a folder's directory; the epoch only for vanished messages."""
 
     directory: str
@@ -80,16 +80,16 @@ class FolderName:
     generation: int = 1
 
 
-def parse_folder_name(name: str) -> FolderName | None:
+def parse_folder_name(name: str) -> DirectoryName | None:
     """The inverse of `folder_name`; None for any other name."""
     tree, _, directory = name.partition("/")
     if tree == PRESENT:
-        return FolderName(directory, present=True)
+        return DirectoryName(directory, present=True)
     match = _EPOCH.fullmatch(directory)
     if tree != VANISHED or match is None:
         return None
     inner = "" if match[1] == ".INBOX" else match[1]
-    return FolderName(inner, present=False, uidvalidity=int(match[2]), generation=int(match[3] or 1))
+    return DirectoryName(inner, present=False, uidvalidity=int(match[2]), generation=int(match[3] or 1))
 
 
 def parse_keywords(text: str) -> list[str]:

@@ -39,7 +39,7 @@ def path_of(tree: MaildirTree, name: str, base: str, rest: str) -> str:
     return f"{tree.root}/{name}/{rest[:3]}/{base}{rest[3:]}"
 
 
-class Listing:
+class FileListing:
     """Files by base name. `steady`: only the caller renames files, so each folder is read once; otherwise a folder
     is read again if it changed, and only the most recent ones are held."""
 

@@ -21,7 +21,7 @@ from archiver.storage.files import Durability, Writing, open_regular, private_fi
 from archiver.storage.maildir.audit import audit
 from archiver.storage.maildir.batch import MaildirBatch
 from archiver.storage.maildir.format import folder_name
-from archiver.storage.maildir.lookup import Listing
+from archiver.storage.maildir.lookup import FileListing
 from archiver.storage.maildir.metadata import MaildirMetadata
 from archiver.storage.maildir.moving import Moves
 from archiver.storage.maildir.recover import SPOOL, SPOOL_PREFIX, SPOOL_SUFFIX, Recovery, clear_leftovers
@@ -43,7 +43,7 @@ class MaildirStore:
     def __init__(self, path: Path, durability: Durability = "batch") -> None:
         self._tree = MaildirTree(os.path.abspath(path), durability)
         self._writing = Writing(self._tree.root)
-        self._listing = Listing(self._tree, steady=False)
+        self._listing = FileListing(self._tree, steady=False)
         self.metadata = MaildirMetadata(self._tree)
 
     def batch(self) -> MaildirBatch:
@@ -58,7 +58,7 @@ class MaildirStore:
         """
         pairs = iter(moves)
         missing: IntegrityError | None = None
-        listing = Listing(self._tree, steady=True)
+        listing = FileListing(self._tree, steady=True)
         moves_made = Moves(self._tree)
         with self._writing:
             try:
@@ -75,7 +75,7 @@ class MaildirStore:
         if missing is not None:
             raise missing
 
-    def _move(self, old: Placement, new: Placement, listing: Listing, moves: Moves) -> None:
+    def _move(self, old: Placement, new: Placement, listing: FileListing, moves: Moves) -> None:
         self._tree.made(folder_name(new))
         source, target = self._tree.expected(old), self._tree.expected(new)
         try:
