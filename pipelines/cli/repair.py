@@ -144,7 +144,7 @@ def _show(result: Row, terminal: Terminal) -> None:
     for each in result["mended"][:_SHOWN] if not terminal.quiet else ():
         out.say(f"  {_name(each)}: from {each['origin']}")
     if len(result["mended"]) > _SHOWN:
-        out.say(f"  and {len(result['repaired']) - _SHOWN:,} more; --json lists them all")
+        out.say(f"  and {len(result['mended']) - _SHOWN:,} more; --json lists them all")
     for each in result["lost"]:  # all of them, not only the first ones
         what = [each["arrived"], f"{each['size']:,} bytes", each["subject"] and f'"{each["subject"]}"']
         out.say(f"  lost: {_name(each)}, {', '.join(filter(None, what))}: {each['reason']}")

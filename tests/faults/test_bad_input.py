@@ -430,6 +430,6 @@ class TestArchives:
         new = ScriptedMessage(b"Subject: new\r\n\r\n", modseq=9)
         server.folders[b"INBOX"] = ScriptedFolder(messages=MAIL[b"INBOX"].messages | {3: changed, 90: new})
         result = run(config, expect=6)
-        assert "is missing; `archiver verify` lists all that is missing, `archiver repair`" in result.output
+        assert "is missing; `archiver verify` lists what is missing, `archiver repair`" in result.output
         assert (result.total("fetched"), result.balanced) == ((1,), True)
         assert run(config).total("fetched", "flags_changed") == (0, 0)
