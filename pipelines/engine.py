@@ -321,7 +321,7 @@ def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
         lock.enter_context(locked(attempt.settings, attempt.run_id))
         with open_archive(attempt.settings) as archive:
             archive.catalog.ledger.runs()  # an unreadable catalog fails here, not while Luigi checks targets
-    except Exception as error:
+    except Exception as error:  # whatever it is, it ends only this account
         emit(attempt.settings.account, failed(error))
         return False
     return True

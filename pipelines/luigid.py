@@ -40,7 +40,7 @@ def require_luigid(url: str) -> None:
             raise ValueError
     except ValueError:
         raise SchedulerUnreachable(f"{shown(url)}: answers, but not as luigid does") from None
-    except Exception as error:
+    except Exception as error:  # Luigi raises what its HTTP client raises
         raise unreachable(url, error) from None
     finally:
         scheduler.close()

@@ -62,7 +62,7 @@ def run_each(
             STOP.check()
             emit(Began(step))
             return work(settings, emit)
-        except Exception as raised:
+        except Exception as raised:  # whatever it is, it ends only this account
             error = foreseen(raised)
             emit(failed(error))
             return AccountOutcome.of_error(settings.account, error)
@@ -80,7 +80,7 @@ def look_up_each(
         try:
             STOP.check()
             return work(settings)
-        except Exception as raised:
+        except Exception as raised:  # whatever it is, it ends only this account
             return AccountOutcome.of_error(settings.account, logged(raised))
 
     return [outcome(each) for each in accounts]

@@ -57,20 +57,22 @@ from pipelines.results import (
 _STEPS = ("enumerate", "archive", "replay", "verify")
 
 
+@dataclass(frozen=True, slots=True)
+class RunScope:
+    """What a run includes. `with_destination`: a replay; `include_vanished`: also of messages that are gone from
+    the source; `as_of`: of the folders as they were then."""
+
+    with_destination: bool = False
+    include_vanished: bool = False
+    as_of: str | None = None
+
+
 def end_run(
-    settings: Settings,
-    run_id: str,
-    error: BaseException | None,
-    *,
-    step: str = "",
-    with_destination: bool = False,
-    include_vanished: bool = False,
-    as_of: str | None = None,
+    settings: Settings, run_id: str, error: BaseException | None, scope: RunScope, *, step: str = ""
 ) -> None:
     """Write the run's row and its report; calling it again rewrites them. If there is no archive, or it cannot be
     written or is another account's, there is no report: the error itself says why. `step` is the step that the
-    error stopped. `with_destination`: the run includes a replay; `include_vanished`: also of messages that are gone
-    from the source; `as_of`: of the folders as they were then."""
+    error stopped."""
     if isinstance(error, Locked):
         return
     try:
@@ -78,32 +80,17 @@ def end_run(
             refused = isinstance(error, (ConfigError, ArchiveMissing))
             if refused and archive.catalog.ledger.step_result(run_id, "archive") is None:
                 return  # the run did nothing
-            report = report_of(
-                archive,
-                run_id,
-                error,
-                step=step,
-                with_destination=with_destination,
-                include_vanished=include_vanished,
-                as_of=as_of,
-            )
+            report = report_of(archive, run_id, error, scope, step=step)
             archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
             path = write_report(archive.reports / run_id / "report.json", report.to_json())
         emit(settings.account, Ended(report.exit_code, str(path)))
-    except Exception:
+    except Exception:  # the error that ended the run is the one to report
         if error is None:
             raise
 
 
 def report_of(
-    archive: Archive,
-    run_id: str,
-    error: BaseException | None,
-    *,
-    step: str = "",
-    with_destination: bool = False,
-    include_vanished: bool = False,
-    as_of: str | None = None,
+    archive: Archive, run_id: str, error: BaseException | None, scope: RunScope, *, step: str = ""
 ) -> RunReport:
     """The report of the run, from the present state of the ledger."""
     settings, catalog = archive.settings, archive.catalog
@@ -121,15 +108,16 @@ def report_of(
     tallies = with_unreached(tallies, [each for each, _ in plan.visit], unreached)
     tallies.sort(key=lambda each: (each.name != "INBOX", each.name))
     at_destination = None
-    if with_destination:
-        at_destination = _at_destination(archive, run_id, include_vanished or as_of is not None)
+    all_sent = scope.as_of is None
+    if scope.with_destination:
+        at_destination = _at_destination(archive, run_id, scope.include_vanished or not all_sent)
     if at_destination is not None:
         tallies += [Tally(name, None, 0, 0, 0, 0) for name in at_destination.gone]
-        failures += _replay_failures(archive, at_destination, all_sent=as_of is None)
+        failures += _replay_failures(archive, at_destination, all_sent=all_sent)
     if error is None:
         found = at_destination.found if at_destination else None
         explained = {each.folder for each in failures if each.uid is None}
-        failures += gap_failures(tallies, found, asked, explained, all_sent=as_of is None)
+        failures += gap_failures(tallies, found, asked, explained, all_sent=all_sent)
     at_work_there = at_destination is not None and step in ("replay", "verify")
     if error is not None and (at_work_there or not failures):
         advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
@@ -150,7 +138,7 @@ def report_of(
         source=Party(settings.source.host, settings.source.user),
         destination=at_destination.found if at_destination else None,
         timings={step: timings[step] for step in _STEPS if step in timings},
-        as_of=as_of,
+        as_of=scope.as_of,
         notices=[
             *renewed_notices(renewed_from_json(listing) if listing else 0),
             *window_notices(tallies),

@@ -50,7 +50,7 @@ from archiver.mail.model import Listed
 from pipelines.apart import luigi
 from pipelines.events import Began, Expected, Important, emit, failed, progress_of
 from pipelines.failures import foreseen, with_time
-from pipelines.reporting import end_run
+from pipelines.reporting import RunScope, end_run
 from pipelines.results import check_to_json, listing_from_json, listing_to_json, refused_to_json, replay_to_json
 from pipelines.stop import STOP, end_with_parent
 from pipelines.targets import StepTarget
@@ -169,15 +169,8 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
 
     def end_run(self, error: BaseException | None) -> None:
         """Write the run's report."""
-        end_run(
-            self.settings,
-            self.run_id,
-            error,
-            step=self.step,
-            with_destination=self.replay != "no",
-            include_vanished=self.include_vanished,
-            as_of=self.as_of,
-        )
+        scope = RunScope(self.replay != "no", self.include_vanished, self.as_of)
+        end_run(self.settings, self.run_id, error, scope, step=self.step)
 
     def complete_step(self, archive: Archive, result: str) -> None:
         """Mark the step as done; `result` is for later steps."""

@@ -96,14 +96,7 @@ class FolderScanner:
             held = {uid: known_flags[uid] for uid in known_flags.keys() & present}
             known_flags |= self._take_back(epoch, {uid: seen[uid] for uid in seen.keys() - known_flags.keys()})
         matching = present if self.search is None else self.source.uids(self.search) & present
-        absence = Absence(
-            known,
-            epoch,
-            self.catalog.messages,
-            self.batch,
-            self.now,
-            is_whole=matches(known.folder.path, self.whole),
-        )
+        absence = self._absence(known, epoch)
         at_window = absence.at_window(listed, opened, present)
         kept = self._left_here(known, epoch, present, may_be_hidden=at_window or odd is not None)
         matching |= kept & present
@@ -140,6 +133,10 @@ class FolderScanner:
         if epoch.state is None and self.rematch and wanted:
             self._match_again(scanned, present)
         return scanned
+
+    def _absence(self, known: KnownFolder, epoch: KnownEpoch) -> Absence:
+        is_whole = matches(known.folder.path, self.whole)
+        return Absence(known, epoch, self.catalog.messages, self.batch, self.now, is_whole=is_whole)
 
     def _all(self) -> tuple[set[int], CountsDisagree | None]:
         """All UIDs that the server lists, and the error if its counts show that some are missing."""

@@ -16,7 +16,7 @@ from archiver.storage.port import MessageStore
 
 
 class UnrecordedFiles:
-    """The messages that `MessageStore.settle` found without a row. Shared by the connections of one account."""
+    """The messages that `MessageStore.recover` found without a row. Shared by the connections of one account."""
 
     def __init__(self, placements: Iterable[Placement] = ()) -> None:
         self._left: dict[tuple[str, int], dict[int, Placement]] = {}

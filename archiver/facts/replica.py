@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from archiver.errors import BackendError
+from archiver.facts.destination import CopiedFact
 from archiver.mail.model import Attributes, Digest, Flags, Listed, Placement, StoredMessage
 
 MessageKey = tuple[int, int]
@@ -159,6 +160,26 @@ class Replica:
     @property
     def key(self) -> MessageKey:
         return self.epoch, self.message.uid
+
+    def copied_fact(self, target: int, key: MessageKey, how: str, at: str) -> CopiedFact:
+        """The fact that it is now the replica of the message `key`, in the target of that number."""
+        epoch, uid = key
+        return CopiedFact(
+            target=target,
+            target_uid=self.uid,
+            epoch=epoch,
+            uid=uid,
+            how=how,
+            source_flags=self.source_flags,
+            flags=self.flags,
+            lost=self.lost,
+            size=self.size,
+            repaired=self.repaired,
+            sent_digest=self.sent_digest,
+            dated=self.dated,
+            likeness=self.likeness,
+            at=at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _NOWHERE = 0
 class PastPending:
     """Implements `PendingMessages` for the messages that were there `then`, a catalog of the past; what
     destinations hold is known to `catalog`, the present one. Both know folders and messages by the same numbers. A
-    message is sent as the archive has it now, but with its flags of then."""
+    message is sent as the archive has it now, but with the flags that it had."""
 
     then: Catalog
     catalog: Catalog

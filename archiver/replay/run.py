@@ -192,10 +192,8 @@ def _work_off(
             group.leave()
             connection.close()
 
-    # A folder costs about as many round trips as a login, however little work it has.
-    worth = 1 + max(sum(job.messages for job in jobs) // 200, len(jobs) // 4)
-    together = min(connections, len(jobs), worth)
-    threads = [threading.Thread(target=work_beside, name=f"replay-{number}") for number in range(2, 1 + together)]
+    numbers = range(2, 1 + min(connections, _worthwhile_connections(jobs)))
+    threads = [threading.Thread(target=work_beside, name=f"replay-{number}") for number in numbers]
     for thread in threads:
         group.join()
         thread.start()
@@ -206,6 +204,12 @@ def _work_off(
         work(first)
     if failures:
         raise failures[0]
+
+
+def _worthwhile_connections(jobs: Sequence[ReplayJob]) -> int:
+    """NOTE: a folder costs about as many round trips as a login, however little work it has."""
+    worth = 1 + max(sum(job.messages for job in jobs) // 200, len(jobs) // 4)
+    return min(len(jobs), worth)
 
 
 def _note_twins(context: ReplayContext, connection: DestinationConnection, job: ReplayJob) -> None:

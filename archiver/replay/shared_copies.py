@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from archiver.errors import ArchiverError
 from archiver.events import Noted
 from archiver.facts.archive import Fact
-from archiver.facts.destination import CopiedFact
 from archiver.facts.replica import Replica, ReplicaFolder
 from archiver.mail.folder_names import decode_name, printable
 from archiver.replay.context import ReplayContext
@@ -71,25 +70,7 @@ def _held_back(context: ReplayContext, total: int, reason: str, advice: str) -> 
 
 
 def _left_to_others(context: ReplayContext, target: ReplicaFolder, copies: Sequence[Replica]) -> list[Fact]:
-    return [
-        CopiedFact(
-            target=target.number,
-            target_uid=copy.uid,
-            epoch=copy.key[0],
-            uid=copy.key[1],
-            how="adopted",
-            source_flags=copy.source_flags,
-            flags=copy.flags,
-            lost=copy.lost,
-            size=copy.size,
-            repaired=copy.repaired,
-            sent_digest=copy.sent_digest,
-            dated=copy.dated,
-            likeness=copy.likeness,
-            at=context.control.now(),
-        )
-        for copy in copies
-    ]
+    return [copy.copied_fact(target.number, copy.key, "adopted", context.control.now()) for copy in copies]
 
 
 def _left(target: ReplicaFolder, claimed: Mapping[int, str]) -> LeftToOthers:

@@ -248,23 +248,8 @@ class FolderSync:
 
     def _transferred(self, target: Target, key: MessageKey, copy: Replica, how: str) -> CopiedFact:
         """The fact that a copy is now that of `key`. An adopted copy stays adopted."""
-        epoch, uid = key
-        return CopiedFact(
-            target=target.number,
-            target_uid=copy.uid,
-            epoch=epoch,
-            uid=uid,
-            how="adopted" if copy.how == "adopted" else how,
-            source_flags=copy.source_flags,
-            flags=copy.flags,
-            lost=copy.lost,
-            size=copy.size,
-            repaired=copy.repaired,
-            sent_digest=copy.sent_digest,
-            dated=copy.dated,
-            likeness=copy.likeness,
-            at=self.context.control.now(),
-        )
+        kind = "adopted" if copy.how == "adopted" else how
+        return copy.copied_fact(target.number, key, kind, self.context.control.now())
 
     def _adopt(
         self,

@@ -50,7 +50,7 @@ def load_accounts(configs: Sequence[Path], terminal: Terminal) -> Accounts:
     for file in files:
         try:
             settings.append(load_account(file))
-        except Exception as raised:
+        except Exception as raised:  # whatever it is, it ends only this account
             error = logged(raised)
             if len(files) == 1:
                 raise error from None

@@ -37,6 +37,7 @@ _SENDER_WIDTH, _FLAGS_WIDTH, _REFERENCE_WIDTH = 28, 24, 40
 _LEAST_REST = 24
 
 
+# The function is long because the options are its parameters, with their help.
 def search(
     configs: Configs,
     folder: Annotated[

@@ -153,7 +153,7 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
                 control=STOP.control(emit),
                 patient=True,
             )
-        except Exception as raised:
+        except Exception as raised:  # whatever it is, the archive's own result is reported
             error = foreseen(raised)
             emit(failed(error))
             return outcome(str(error), error.exit_code)

@@ -222,7 +222,7 @@ def preview_account(
             preview, plan = _compared(archive, place, server, listed)
             notices = (*renewed_notices(check.renewed), *preview.notices)
             return replace(preview, notices=notices), AtSource(listed, _chosen(plan))
-    except Exception as error:
+    except Exception as error:  # whatever it is, it ends only this account
         return Preview(settings, place, server, error=logged(error)), AtSource((), ())
 
 

@@ -60,7 +60,7 @@ def preview_bucket(settings: Settings) -> BucketPreview | None:
     try:
         bucket = bucket_of(settings, s3)
         preview = BucketPreview(s3, bucket.place(), client_of(s3))
-    except Exception as error:
+    except Exception as error:  # whatever it is, it ends only this account
         return BucketPreview(s3, f"s3://{s3.bucket}", "", error=logged(error))
     try:
         if not bucket.has_bucket() and s3.create_bucket:

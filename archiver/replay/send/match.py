@@ -74,7 +74,7 @@ class MessageMatcher:
     def match_unclaimed(
         self, outgoing: Sequence[Outgoing], uids: Collection[int]
     ) -> dict[MessageKey, RecognisedMessage]:
-        """Match `outgoing` messages with `uids`, whoever stored them; also with the repairs that are allowed."""
+        """Match `outgoing` messages with `uids`, no matter who stored them; allowed repairs are tried, too."""
         pairing = self._pairing(outgoing, uids)
         pairing.add(pairing.left, headers_alone=False)
         self._try_repairs(pairing, self._context.repairs)

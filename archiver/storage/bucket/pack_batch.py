@@ -46,7 +46,7 @@ class _Sent:
 
 class PackBatch:
     """A StoreBatch. `frames` returns where packed messages of the archive are. A message of fewer than `below`
-    octets is packed; any other, and one that is probably already an object, goes to `objects`. `anew`: existing
+    octets is packed; any other, and one that is probably already an object, goes to `objects`. `rewrite`: existing
     packs are not used but overwritten."""
 
     def __init__(
@@ -57,14 +57,14 @@ class PackBatch:
         threads: Threads,
         below: int,
         *,
-        anew: bool = False,
+        rewrite: bool = False,
     ) -> None:
         self._packs = packs
         self._objects = objects
         self._frames = frames
         self._threads = threads
         self._below = below
-        self._anew = anew
+        self._rewrites = rewrite
         self._forget()
 
     def _forget(self) -> None:
@@ -133,9 +133,9 @@ class PackBatch:
         """Sort the waiting messages: those that already exist, those that become objects, those that are packed."""
         waiting, self._waiting, self._waiting_octets = self._waiting, [], 0
         known = self._frames({body.digest for _, body, _ in waiting}) if waiting else {}
-        there = set() if self._anew else self._packs.holding(known)
+        there = set() if self._rewrites else self._packs.holding(known)
         unknown = {body.digest: body.size for _, body, _ in waiting if body.digest not in there}
-        adopted = [] if self._anew else self._packs.adopt(unknown)
+        adopted = [] if self._rewrites else self._packs.adopt(unknown)
         self._adopted += adopted
         there.update(digest for fact in adopted for digest, _, _ in fact.frames)
         fresh: list[tuple[Digest, bytes]] = []
@@ -166,7 +166,7 @@ class PackBatch:
         frames = [frame for each in self._compressing for frame in each.frames.result()]
         self._compressing, self._pack_octets = [], 0
         pack = assemble([(digest, size, frame) for (digest, size), frame in zip(sizes, frames, strict=True)])
-        done = self._threads.submit(partial(self._packs.rewrite if self._anew else self._packs.write, pack))
+        done = self._threads.submit(partial(self._packs.rewrite if self._rewrites else self._packs.write, pack))
         self._sent.append(_Sent(pack.digest, len(pack.octets), pack.entries, done))
 
     def _look_at_links(self) -> None:

@@ -96,7 +96,7 @@ class PackStore:
             self._frames,
             self._objects.threads,
             below=0,
-            anew=True,
+            rewrite=True,
         )
 
     def recover(self, rows: Rows) -> Iterator[Placement]:

@@ -32,7 +32,7 @@ OF_THE_PAST = (ArchiveFact, FolderFact, EpochFact, StateFact, StoredFact, FlagsF
 
 
 class RememberedCatalog(SqlCatalog):
-    """A catalog, and what is told of folders and messages in `then`, until the `moment` is over."""
+    """A catalog, and the facts of its folders and messages in `then`, until the `moment` is over."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path / "now.sqlite")

@@ -14,8 +14,7 @@ from archiver.facts.replica import Address, KnownDestination, UnknownMessage
 
 
 class SqlDestinations:
-    """Implements `destination_ports.Destinations` over a catalog's database; each call is a transaction of its
-    own."""
+    """Implements `Destinations` over a catalog's database; each call is a transaction of its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
