@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,9 @@ from archiver.catalog.sqlite.migrations import MIGRATIONS
 from archiver.catalog.sqlite.place import SqlitePlace
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.journal.files import FileJournal
-from archiver.mail.model import Digest
+from archiver.mail.model import Digest, Placement, StoredMessage
 from archiver.storage.mounts import file_system_of
-from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, CatalogContract, apply, following, stored
+from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, CatalogContract, apply, following, placement, stored
 from tests.contracts.catalog_place import CatalogPlaceContract
 from tests.contracts.message_index import MessageIndexContract
 from tests.servers.small_disk import fill, make_read_only, mounted
@@ -71,6 +72,18 @@ class TestSqlitePlace(CatalogPlaceContract):
     @pytest.fixture
     def elsewhere(self, tmp_path: Path) -> SqlitePlace:
         return SqlitePlace(tmp_path / "other" / "catalog.sqlite")
+
+
+def test_what_is_read_is_as_frozen_as_what_is_made(catalog: SqlCatalog) -> None:
+    apply(catalog, INBOX, FIRST, stored(1))
+
+    (place,) = catalog.messages.placements(1)
+
+    assert (place, hash(place)) == (placement(1), hash(placement(1)))
+    assert (type(place), type(place.message)) == (Placement, StoredMessage)
+    for value, name in ((place, "present"), (place.message, "uid")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, 2)
 
 
 # The file

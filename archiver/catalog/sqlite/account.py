@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Row, func, select
 
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import CURRENT_SOURCE
+from archiver.catalog.sqlite.reading import CURRENT_SOURCE, folder_name
 from archiver.catalog.sqlite.schema import ARCHIVE, DESTINATION, EPOCH, FOLDER, PASS, QUARANTINE, TARGET
 from archiver.catalog.sqlite.tallies import tallies
 from archiver.facts.archive import ArchiveFact
@@ -113,7 +113,7 @@ def _state(row: AnyRow) -> FolderState | None:
 
 def _quarantined(row: AnyRow) -> Quarantined:
     return Quarantined(
-        folder="/".join(json.loads(row.path)),
+        folder=folder_name(row.path),
         epoch=row.epoch,
         uid=row.uid,
         step=row.step,

@@ -7,11 +7,28 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from sqlalchemy import select
 
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import IS_PRESENT, PLACE, STREAM, FlagSets, of_messages, parts, placement
-from archiver.catalog.sqlite.schema import EPOCH, FRAME, MESSAGE, PACK
+from archiver.catalog.sqlite.reading import (
+    IS_PRESENT,
+    PLACE,
+    STORED_MESSAGE,
+    STREAM,
+    FlagSets,
+    of_messages,
+    parts,
+    placed,
+    placement,
+    stored_message,
+)
+from archiver.catalog.sqlite.schema import EPOCH, FOLDER, FRAME, MESSAGE, PACK
 from archiver.mail.model import Attributes, Digest, Flags, Frame, Placement
 
 _PLACED = of_messages(*PLACE)
+_EPOCHS = (
+    select(EPOCH.c.number, FOLDER.c.directory, EPOCH.c.uidvalidity, EPOCH.c.generation, EPOCH.c.ended_at.is_(None))
+    .join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
+    .order_by(EPOCH.c.number)
+)
+_OF_AN_EPOCH = select(MESSAGE.c.vanished_at.is_(None), *STORED_MESSAGE)
 _BY_DIGEST = _PLACED.order_by(MESSAGE.c.digest, MESSAGE.c.epoch, MESSAGE.c.uid)
 
 
@@ -35,14 +52,15 @@ class SqlMessages:
         applied meanwhile.
         """
         sets = FlagSets()
+        epochs = _EPOCHS if epoch is None else _EPOCHS.where(EPOCH.c.number == epoch)
         with self._database.reading() as connection:
-            every = select(EPOCH.c.number).order_by(EPOCH.c.number)
-            for number in [epoch] if epoch is not None else connection.scalars(every).all():
-                rows = _PLACED.where(MESSAGE.c.epoch == number).order_by(MESSAGE.c.uid)
+            for number, directory, uidvalidity, generation, is_current in connection.execute(epochs).all():
+                rows = _OF_AN_EPOCH.where(MESSAGE.c.epoch == number).order_by(MESSAGE.c.uid)
                 asked = [rows] if uids is None else [rows.where(part) for part in parts(MESSAGE.c.uid, uids)]
                 for statement in asked:
-                    for row in connection.execute(statement, execution_options=STREAM):
-                        yield placement(row, sets)
+                    for present, *message in connection.execute(statement, execution_options=STREAM):
+                        its = stored_message(message, sets)
+                        yield placed(directory, uidvalidity, generation, its, present and is_current)
 
     def by_digest(self) -> Iterator[Placement]:
         """All messages of all epochs, present and vanished, ordered by their digests. As of `placements`, the state

@@ -6,14 +6,16 @@ Rows are taken by position: there may be millions of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import fields, make_dataclass
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Select, and_, func, select
 
 from archiver.catalog.sqlite.schema import ARCHIVE, EPOCH, FOLDER, MESSAGE
 from archiver.mail.model import Flags, Placement, StoredMessage
+
+_T = TypeVar("_T")
 
 _IN_LIST = 500
 STREAM = {"yield_per": 2000}
@@ -63,12 +65,38 @@ def parts(column: ColumnElement[Any], values: Collection[Any]) -> Iterator[Colum
 
 
 def placement(row: Sequence[Any], sets: FlagSets) -> Placement:
-    """From the columns of `PLACE`, by position: there may be millions of them."""
+    """From the columns of `PLACE`."""
     directory, uidvalidity, generation, present, *message = row
-    return Placement(directory, uidvalidity, generation, stored_message(message, sets), present)
+    return placed(directory, uidvalidity, generation, stored_message(message, sets), present)
 
 
 def stored_message(values: list[Any], sets: FlagSets) -> StoredMessage:
-    """From the columns of `STORED_MESSAGE`, by position; `values` is used up."""
+    """From the columns of `STORED_MESSAGE`; `values` is used up."""
     values[_FLAGS] = sets[values[_FLAGS]]
-    return StoredMessage(*values)
+    return _message(*values)
+
+
+def folder_name(path: str) -> str:
+    """A folder's name for people, from the column of its path."""
+    return "/".join(json.loads(path))
+
+
+def _quickly(cls: type[_T]) -> Callable[..., _T]:
+    """A constructor that takes all fields of a frozen dataclass with slots, by position, in a third of the time.
+
+    NOTE: a frozen dataclass sets its fields through `object.__setattr__`, one by one. This makes a value of a class
+    with the same slots that is not frozen, and gives it the class that it should have, which Python allows between
+    classes of the same layout (docs.python.org, Data model, `__class__` assignment).
+    """
+    draft = make_dataclass(f"_{cls.__name__}", [each.name for each in fields(cast("Any", cls))], slots=True)
+
+    def make(*values: Any) -> _T:
+        made: Any = draft(*values)
+        made.__class__ = cls
+        return cast(_T, made)
+
+    return make
+
+
+placed = _quickly(Placement)
+_message = _quickly(StoredMessage)

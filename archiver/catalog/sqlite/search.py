@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Row, Select, and_, exists, func, not_, or_, select, tuple_
 
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import IS_PRESENT, PLACE, FlagSets, of_messages, parts, placement
+from archiver.catalog.sqlite.reading import IS_PRESENT, PLACE, FlagSets, folder_name, of_messages, parts, placement
 from archiver.catalog.sqlite.schema import EPOCH, FOLDER, HEADER, MESSAGE
 from archiver.facts.query import Found, Query, Unindexed
 from archiver.facts.replica import MessageKey
@@ -93,7 +93,7 @@ def _found(row: Row[*tuple[Any, ...]], sets: FlagSets) -> Found:
     path, gone_at, ended_at, *rest = row
     headers = None if rest[0] is None else Headers(*rest[:4])
     place = placement(rest[4:], sets)
-    return Found("/".join(json.loads(path)), place, gone_at, ended_at is None, headers)
+    return Found(folder_name(path), place, gone_at, ended_at is None, headers)
 
 
 def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, case, func, select
 
+from archiver.catalog.sqlite.reading import folder_name
 from archiver.catalog.sqlite.schema import EPOCH, FLAG_CHANGE, FOLDER, MESSAGE, PASS, PRESENCE_CHANGE, QUARANTINE
 from archiver.mail.model import Tally
 
@@ -27,7 +27,7 @@ def tallies(connection: Connection, run: str | None) -> Sequence[Tally]:
         path, epoch, uidvalidity = folder
         held, seen = messages.get(epoch), passes.get(epoch)
         return Tally(
-            name="/".join(json.loads(path)),
+            name=folder_name(path),
             uidvalidity=uidvalidity,
             on_server=seen.on_server if seen else 0,
             stored=held.stored if held else 0,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
-from archiver.catalog.sqlite.reading import IS_PRESENT, of_messages
+from archiver.catalog.sqlite.reading import IS_PRESENT, folder_name, of_messages
 from archiver.catalog.sqlite.replica.queries import IS_WANTED, goes_there, is_current_target, was_removed
 from archiver.catalog.sqlite.replica.twins import twins_listed
 from archiver.catalog.sqlite.schema import COPY, EPOCH, FOLDER, MAPPED, MESSAGE, REFUSAL, TARGET
@@ -64,7 +64,7 @@ def tallies(connection: Connection, destination: int, run: str | None) -> Sequen
     restored = _restored(connection, destination, run)
     return [
         replace(
-            ReplicaTally("/".join(json.loads(row[1])), "/".join(json.loads(row[2])), *row[3:]),
+            ReplicaTally(folder_name(row[1]), folder_name(row[2]), *row[3:]),
             restored=restored.get(row[0], 0),
         )
         for row in connection.execute(rows)
@@ -103,7 +103,7 @@ def losses(connection: Connection, destination: int) -> Sequence[Loss]:
     )
     found: dict[tuple[str, str, str], list[int]] = {}
     for path, uid, lost, repaired, dated, likeness in connection.execute(rows):
-        folder = "/".join(json.loads(path))
+        folder = folder_name(path)
         for kind, detail in _losses_of(lost, repaired, dated, likeness):
             found.setdefault((folder, kind, detail), []).append(uid)
     twice = twins_listed(connection, destination)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from archiver.catalog.sqlite.reading import (
     PLACE,
     STORED_MESSAGE,
     FlagSets,
+    folder_name,
     of_messages,
     placement,
     stored_message,
@@ -179,7 +179,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 def refused_of(row: Row[*tuple[Any, ...]]) -> Refused:
     return Refused(
-        folder="/".join(json.loads(row.folder)),
+        folder=folder_name(row.folder),
         target=row.target,
         key=(row.epoch, row.uid),
         refusal=row.refusal,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, exists, or_, select
 
-from archiver.catalog.sqlite.reading import PLACE, FlagSets, of_messages, placement
+from archiver.catalog.sqlite.reading import PLACE, FlagSets, folder_name, of_messages, placement
 from archiver.catalog.sqlite.schema import ATTEMPT, COPY, FOLDER, MAPPED, MESSAGE, TARGET, TWIN
 from archiver.facts.replica import Attempt, LateTwin, Loss, Outgoing
 from archiver.mail.uidset import format_uid_set
@@ -81,7 +81,7 @@ def twins_listed(connection: Connection, destination: int) -> Sequence[Loss]:
     )
     found: dict[str, list[tuple[int, int]]] = {}
     for path, uid, there in connection.execute(rows):
-        found.setdefault("/".join(json.loads(path)), []).append((uid, there))
+        found.setdefault(folder_name(path), []).append((uid, there))
     return [
         Loss(
             folder,
