@@ -100,8 +100,8 @@ class Sharing:
         if self.back:
             found.append(
                 f"destination: {named(self.back)} {'brings' if len(self.back) == 1 else 'bring'} its mail back to "
-                "the source, so what changes its name or its octets on the way is doubled by every run; leave one "
-                "of them out"
+                "the source, so every run would double the folders and messages that a server changes on the way; "
+                "do not run them together"
             )
         return tuple(found)
 
@@ -178,10 +178,15 @@ def sharing_among(accounts: Sequence[Settings], others: Sequence[Settings] = ())
 
 
 def _way_back(account: Settings, by_source: Mapping[Mailbox, Sequence[Settings]]) -> tuple[Settings, ...]:
-    """The accounts, one after the other, that bring mail from the account's destination to its source."""
+    """The accounts, one after the other, that bring mail from the account's destination to its source.
+
+    Not the account itself: two servers on one host have the same name, and a run compares the two mailboxes.
+    """
     if account.destination is None:
         return ()
     home, first = mailbox_of(account.source), mailbox_of(account.destination)
+    if first == home:
+        return ()
     ways: dict[Mailbox, tuple[Settings, ...]] = {first: ()}
     waiting = deque([first])
     while waiting:

@@ -91,7 +91,7 @@ def customer_key_of(s3: S3Settings) -> Callable[[], bytes] | None:
         if len(octets) != _KEY_OCTETS:
             raise ConfigError(
                 "archive.s3.customer_key",
-                ["is not 32 octets in base64"],
+                ["is not 32 bytes in base64"],
                 hint="`openssl rand -base64 32` makes one; keep it safe, nothing is read without it",
             )
         return octets

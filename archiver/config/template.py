@@ -88,7 +88,7 @@ path = $path
 #storage_class = "STANDARD_IA"            # of messages; what is asked for here and below is read back
 #sse = "AES256"                           # or "aws:kms" with kms_key, or "customer" with customer_key
 #kms_key = "arn:aws:kms:..."
-#customer_key = { file = "sse-c.key" }    # 32 octets in base64, by reference like a password
+#customer_key = { file = "sse-c.key" }    # 32 bytes in base64, by reference like a password
 #tags = { team = "mail" }
 #object_lock = { mode = "GOVERNANCE", days = 3650 }   # or "COMPLIANCE"; and legal_hold = true
 #create_bucket = false
@@ -122,5 +122,5 @@ path = $path
 # vanished = "keep"                       # what becomes of copies when the source lost the message: "keep",
 #                                         # "mark" (\\Deleted) or "expunge"
 # repair = ["crlf"]                       # what may be altered in a copy that is refused as it is: "crlf", "nul",
-#                                         # "long-lines"; the archive keeps the true octets
+#                                         # "long-lines"; the archive keeps the true bytes
 """)

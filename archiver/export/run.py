@@ -174,7 +174,7 @@ class ExportStep:
                 digest.update(piece)
                 yield piece
         if digest.hexdigest() != wanted.digest:
-            raise IntegrityError(f"its octets have the digest {digest.hexdigest()}")
+            raise IntegrityError(f"its bytes have the digest {digest.hexdigest()}")
 
     def _opened(self, message: Outgoing, place: Placement) -> BinaryIO:
         """Open the message; look its place up again if a run has moved it in the meantime."""
@@ -183,7 +183,7 @@ class ExportStep:
                 return self.store.open(place)
             except (IntegrityError, FileNotFoundError) as error:
                 if attempt == _ATTEMPTS:
-                    raise IntegrityError("its octets are not in the store") from error
+                    raise IntegrityError("its bytes are not in the store") from error
                 place = places_now(self.catalog.messages, [message])[message.key]
             except OSError as error:
                 raise IntegrityError(f"cannot be read: {error.strerror or error}") from error

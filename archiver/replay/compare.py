@@ -218,7 +218,7 @@ class DestinationVerifier:
                 continue
             found = list(_differences(copy, seen[copy.uid]))
             if (how := octets.get(copy.uid)) == "other":
-                found.append(("octets", copy.sent_digest or copy.message.digest, "other octets"))
+                found.append(("octets", copy.sent_digest or copy.message.digest, "other bytes"))
             elif how is not None and how.startswith("not delivered"):
                 found.append(("octets", copy.sent_digest or copy.message.digest, how))
             if _was_rewritten(copy, how):

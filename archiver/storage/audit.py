@@ -64,14 +64,14 @@ def fault_in(file: BinaryIO, placement: Placement) -> Fault | None:
     if size != placement.size:
         return wrong_size(str(size) if size < placement.size else f"at least {size}", placement)
     if sha256.hexdigest() != placement.digest:
-        return Fault("damaged", f"its octets have the digest {sha256.hexdigest()}")
+        return Fault("damaged", f"its bytes have the digest {sha256.hexdigest()}")
     return None
 
 
 def wrong_size(found: int | str, placement: Placement) -> Fault:
     """The fault of a message whose size is not the recorded one."""
-    return Fault("damaged", f"has {found} octets, was stored with {placement.size}")
+    return Fault("damaged", f"has {found} bytes, was stored with {placement.size}")
 
 
-NOT_THERE = Fault("missing", "its octets are not in the store")
+NOT_THERE = Fault("missing", "its bytes are not in the store")
 NOBODYS = "no message of the archive belongs here"

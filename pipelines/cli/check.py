@@ -242,7 +242,7 @@ def _summary(results: Sequence[Row]) -> Table:
 
     with_destination = any(each.get("destination") for each in results)
     titles_there = ("already there", "not ours", "free there") if with_destination else ()
-    table = plain_table("account", "", "folders", "messages", "to fetch", "octets", *titles_there, left=2)
+    table = plain_table("account", "", "folders", "messages", "to fetch", "bytes", *titles_there, left=2)
     for each in results:
         totals, there = each.get("totals") or {}, each.get("destination")
         good = each["exit_code"] == 0

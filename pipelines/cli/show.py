@@ -95,7 +95,7 @@ def _write_octets(archive: Archive, found: Found) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
     if sha256.hexdigest() != found.placement.digest:
-        problem = f"{archive.store.display_path(found.placement)}: its octets have the digest {sha256.hexdigest()}"
+        problem = f"{archive.store.display_path(found.placement)}: its bytes have the digest {sha256.hexdigest()}"
         raise IntegrityError(problem, hint="restore it from a backup")
     return 0
 

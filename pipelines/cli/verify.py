@@ -240,7 +240,7 @@ def _summary_there(settings: Settings, check: DestinationCheck) -> str:
     from archiver.account.replay import destination_settings
 
     counts = {name: sum(getattr(each, name) for each in check.folders.values()) for name in _COUNTED}
-    compared = "octets, flags and dates" if check.deep else "sizes, flags and dates"
+    compared = "bytes, flags and dates" if check.deep else "sizes, flags and dates"
     words = [f"{counts['verified']} messages compared with {destination_settings(settings).host} ({compared})"]
     words.append(f"{counts['differences']} differ" if counts["differences"] else "all are equal")
     if counts["rewritten"]:

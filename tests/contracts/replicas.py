@@ -1049,7 +1049,7 @@ class ReplicasContract:
             Loss("INBOX", "rewritten", "headers", (8,)),
             Loss("INBOX", "rewritten", "line ends", (7,)),
             Loss("Work/ÿ", "flags", "$a b", (2,)),
-            Loss("Work/ÿ", "rewritten", "the octets", (1,)),
+            Loss("Work/ÿ", "rewritten", "the bytes", (1,)),
         ]
         assert replicas.folders.losses(2) == []
 

@@ -278,7 +278,7 @@ class TestTheCustomersKey:
         ("key", "words"),
         [
             (b"l" * 32, "; [archive.s3] sse and customer_key must be those with which it was written"),
-            (b"k" * 31, "customer_key: is not 32 octets in base64; "),
+            (b"k" * 31, "customer_key: is not 32 bytes in base64; "),
             (None, "the.key cannot be read: No such file or directory"),
         ],
         ids=["another one", "too short", "missing"],

@@ -148,7 +148,7 @@ def test_what_is_lost_is_named_with_date_and_subject(account: Path, server: Scri
     assert outcome.result is not None
     (gone,) = outcome.result.lost
     assert (gone.folder, gone.uid, gone.subject) == ("INBOX", 3, "number 3")
-    assert gone.reason == "its octets are not in the store; no other copy was found"
+    assert gone.reason == "its bytes are not in the store; no other copy was found"
 
 
 def test_a_source_that_cannot_be_asked_is_said_and_nothing_is_harmed(account: Path, server: ScriptedServer) -> None:
@@ -302,4 +302,4 @@ def test_as_text(account: Path, server: ScriptedServer, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert 'folder "INBOX", uid 4: from the source' in said
     assert 'lost: folder "INBOX", uid 3, ' in said
-    assert '"number 3": its octets are not in the store; no other copy was found' in said
+    assert '"number 3": its bytes are not in the store; no other copy was found' in said

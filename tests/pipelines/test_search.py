@@ -449,7 +449,7 @@ def test_octets_that_are_not_those_that_were_stored(account: Path) -> None:
     code, octets, said = octets_of(account, "INBOX/1")
 
     assert (code, octets) == (6, LUNCH.replace(b"body", b"bodY"))
-    assert f"{file.name}: its octets have the digest" in said
+    assert f"{file.name}: its bytes have the digest" in said
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,8 @@ def test_a_changed_octet_and_a_cut_file_are_damage(account: Path) -> None:
     result = verify(account, expect=6).result.archive
     assert result is not None
     assert [each.uid for each in result.damaged] == [3, 4]
-    assert "its octets have the digest" in result.damaged[0].reason
-    assert "octets, was stored with" in result.damaged[1].reason
+    assert "its bytes have the digest" in result.damaged[0].reason
+    assert "bytes, was stored with" in result.damaged[1].reason
     assert (result.missing, result.strays) == ((), ())
 
 

@@ -157,7 +157,7 @@ class TestNets:
         bucket = boto(endpoint, endpoint.fresh_bucket())
         assert create(bucket, "key") is True
         with pytest.raises(IntegrityError):
-            bucket.create("other", HELLO, digest_of(b"other octets"), "message")
+            bucket.create("other", HELLO, digest_of(b"other bytes"), "message")
         assert keys(bucket) == ["key"]
         assert (bucket.integrity, bucket.conditional) == ("sha256", True)
 

@@ -79,7 +79,7 @@ def _worded(path: Path, error: sqlite3.Error, code: int) -> ArchiverError:
 
 def _no_room(path: Path, copy: Path) -> ArchiveNotWritable:
     octets = path.stat().st_size
-    problem = f"{copy.parent}: the catalog, {octets:,} octets, cannot be copied there to be read"
+    problem = f"{copy.parent}: the catalog, {octets:,} bytes, cannot be copied there to be read"
     return ArchiveNotWritable(problem, hint="make room, or set TMPDIR to a directory that has some")
 
 

@@ -73,7 +73,7 @@ def prepare(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> Pr
         if place.size <= LARGE_OCTETS:
             held.append(piece)
     if digest.hexdigest() != place.digest:
-        raise IntegrityError(f"{store.display_path(place)}: its octets are not those that were stored")
+        raise IntegrityError(f"{store.display_path(place)}: its bytes are not those that were stored")
     flags = opened.kept(sendable(place.flags))
     if place.size <= LARGE_OCTETS:
         return PreparedMessage(outgoing, AppendMessage(flags, date, place.size, lambda: held), place.crlf_size)
@@ -96,7 +96,7 @@ def _proved(store: MessageStore, place: Placement) -> Iterator[bytes]:
             yield last
         last = piece
     if digest.hexdigest() != place.digest:
-        raise IntegrityError(f"{store.display_path(place)}: its octets are not those that were stored")
+        raise IntegrityError(f"{store.display_path(place)}: its bytes are not those that were stored")
     yield last
 
 

@@ -145,7 +145,7 @@ class ObjectStore:
         facts = self._bucket.head(message_key(placement.digest))
         if facts is None or facts.size != placement.size:
             raise IntegrityError(
-                f"{self.display_path(placement)}: its octets are not in the bucket",
+                f"{self.display_path(placement)}: its bytes are not in the bucket",
                 hint="`archiver verify` lists what is missing, `archiver repair` fetches it again",
             )
         self._remember(placement.digest)
@@ -182,7 +182,7 @@ def create_once(bucket: Bucket, key: str, octets: Octets, digest: Digest, size: 
         return
     facts = bucket.head(key)
     if facts is None or facts.size != size:
-        held = "nothing" if facts is None else f"{facts.size} octets"
+        held = "nothing" if facts is None else f"{facts.size} bytes"
         raise IntegrityError(
             f"{bucket.place(key)}: holds {held} in place of the {size} it is named for",
             hint="`archiver verify` lists what is damaged, `archiver repair` fetches it again",

@@ -90,7 +90,7 @@ def decompress(frame: bytes, digest: Digest, size: int) -> bytes:
     octets = _decompressed(frame, size)
     found = hashlib.sha256(octets).hexdigest()
     if found != digest:
-        raise Unreadable(f"its octets have the digest {found}")
+        raise Unreadable(f"its bytes have the digest {found}")
     return octets
 
 
@@ -151,7 +151,7 @@ def _decompressed(frame: bytes, size: int) -> bytes:
         # NOTE: checked before anything is decompressed, which takes as much memory as the frame claims.
         told = zstandard.get_frame_parameters(frame).content_size
         if told != size or size > _MOST_OCTETS:
-            raise Unreadable(f"its frame is of {told} octets, not of {size}")
+            raise Unreadable(f"its frame is of {told} bytes, not of {size}")
         return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Unreadable(f"its frame is damaged ({error})") from error

@@ -160,7 +160,7 @@ class PackObjects:
 
     def place_in(self, frame: Frame) -> str:
         """Where a message is, for people."""
-        return f"{self.place(frame.pack)} octets {frame.offset}-{frame.offset + frame.length - 1}"
+        return f"{self.place(frame.pack)} bytes {frame.offset}-{frame.offset + frame.length - 1}"
 
     def _octets(self, pack: Digest, first: int, octets: int) -> bytes:
         with self._bucket.read(pack_key(pack), first, octets) as file:

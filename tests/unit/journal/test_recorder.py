@@ -33,7 +33,7 @@ def test_a_link_that_fills_the_batch_hides_no_failure_of_the_others(
     there.put(twin, body_of(OCTETS[1]))
     there.commit()
     spool = tmp_path / "spooled"
-    spool.write_bytes(b"other octets")
+    spool.write_bytes(b"other bytes")
     spoilt = replace(body_of(OCTETS[2]), octets=None, spool=spool)
     monkeypatch.setattr("archiver.journal.recorder.BATCH_MESSAGES", 2)
 

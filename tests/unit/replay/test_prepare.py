@@ -126,7 +126,7 @@ def test_a_large_one_that_is_another_when_it_is_sent_does_not_come_to_its_end(ki
     shelf.octets = b"T" + octets[1:]
 
     given = []
-    with pytest.raises(IntegrityError, match="cur/1: its octets are not those that were stored"):
+    with pytest.raises(IntegrityError, match="cur/1: its bytes are not those that were stored"):
         given.extend(made.to_append.octets())
 
     assert sum(map(len, given)) < made.to_append.size
@@ -134,7 +134,7 @@ def test_a_large_one_that_is_another_when_it_is_sent_does_not_come_to_its_end(ki
 
 @pytest.mark.parametrize("found", [b"", MAIL[:-1], MAIL + b"\n", MAIL.replace(b"1", b"2"), b"x" * LARGE_OCTETS * 2])
 def test_what_is_not_what_was_stored_is_not_sent(found: bytes) -> None:
-    with pytest.raises(IntegrityError, match="cur/1: its octets are not those that were stored"):
+    with pytest.raises(IntegrityError, match="cur/1: its bytes are not those that were stored"):
         prepare(store_of(found), outgoing(), OPEN)
 
 

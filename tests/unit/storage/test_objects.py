@@ -81,7 +81,7 @@ def test_sizes_are_compared_by_one_listing_and_nothing_is_downloaded(
     bucket.objects[message_key(places[0].digest)] = (b"", bucket.now)
     bucket.requests.clear()
     found = faults(store.audit(RowsOf(places), read_none))
-    assert found == {1: Fault("damaged", f"has 0 octets, was stored with {places[0].size}")}
+    assert found == {1: Fault("damaged", f"has 0 bytes, was stored with {places[0].size}")}
     assert set(bucket.requests) == {"list"}
 
 

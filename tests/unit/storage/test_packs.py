@@ -344,7 +344,7 @@ class TestDamage:
         (pack,) = keys(bucket)
         place = messages[0][0]
         frame = archive.catalog.messages.frames([place.digest])[place.digest]
-        expected = f"s3://memory/{pack} octets 24-{24 + frame.length - 1}"
+        expected = f"s3://memory/{pack} bytes 24-{24 + frame.length - 1}"
         assert archive.open().display_path(place) == expected
 
 

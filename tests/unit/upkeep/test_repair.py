@@ -227,7 +227,7 @@ def test_octets_that_are_not_there_after_all_are_said(archive: RecordedPacks, bu
     bucket.after = forget
     (lost,) = repair(archive).lost
     assert lost.uid == 31
-    assert lost.reason.startswith("was written again from elsewhere, but has 14 octets, was stored with ")
+    assert lost.reason.startswith("was written again from elsewhere, but has 14 bytes, was stored with ")
 
 
 def test_equal_octets_in_several_folders_are_mended_together(archive: RecordedPacks, bucket: MemoryBucket) -> None:

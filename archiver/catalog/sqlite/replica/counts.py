@@ -113,7 +113,7 @@ def losses(connection: Connection, destination: int) -> Sequence[Loss]:
 _REWRITTEN = {
     "line-ends": "line ends",
     "headers": "headers",
-    "other": "the octets",
+    "other": "the bytes",
 }
 
 
