@@ -10,6 +10,8 @@ import hashlib
 import imaplib
 import socket
 import ssl
+from functools import lru_cache
+from pathlib import Path
 
 from imapclient import SocketTimeout
 from imapclient.exceptions import IMAPClientError
@@ -39,11 +41,12 @@ def open_session(server: ServerSettings, where: Where) -> Session:
         ConnectionRefused: TLS or the certificate is not as configured, or this is not an IMAP server.
         ServerUnavailable, ConnectionLost: another attempt may succeed.
     """
-    context = _tls_context(server)
+    files = server.ca_file, server.client_cert
+    context = None if server.tls == "off" else _tls_context(*files, is_pinned=bool(server.fingerprint))
     try:
         session = _secured(server, where, context)
     except _NotTrusted as refusal:
-        raise _explained(refusal, server, where, context) from refusal
+        raise _explained(refusal, server, where) from refusal
     try:
         _check_fingerprint(session, server, where)
     except BaseException:
@@ -52,29 +55,37 @@ def open_session(server: ServerSettings, where: Where) -> Session:
     return session
 
 
-def _tls_context(server: ServerSettings) -> ssl.SSLContext:
-    file = server.ca_file
+def _new_context(ca_file: Path | None, client_cert: Path | None, *, is_pinned: bool) -> ssl.SSLContext:
+    """What a connection trusts and shows. `is_pinned`: a single certificate is trusted, so it needs neither an
+    authority nor the right host name; the caller compares its fingerprint."""
+    file = ca_file
     try:
         context = ssl.create_default_context(cafile=str(file) if file else None)
-        if (file := server.client_cert) is not None:
+        if (file := client_cert) is not None:
             context.load_cert_chain(str(file))
     except OSError as error:  # ssl.SSLError is one
         problem = f"cannot be read as certificates: {error.strerror or error}"
         raise ConfigError(str(file), [problem], hint="name a file of PEM certificates") from error
-    if server.fingerprint:  # the pinned certificate needs neither a CA nor the right host name
+    if is_pinned:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _secured(server: ServerSettings, where: Where, context: ssl.SSLContext) -> Session:
-    session = _open(server, where, context if server.tls == "implicit" else None)
-    if server.tls == "starttls":
-        try:
-            _start_tls(session, where, context)
-        except BaseException:
-            session.hang_up()
-            raise
+#: A run connects often, and reading all authorities of the system takes tens of milliseconds.
+_tls_context = lru_cache(maxsize=16)(_new_context)
+
+
+def _secured(server: ServerSettings, where: Where, context: ssl.SSLContext | None) -> Session:
+    if server.tls != "starttls":
+        return _open(server, where, context)
+    assert context is not None
+    session = _open(server, where, None)
+    try:
+        _start_tls(session, where, context)
+    except BaseException:
+        session.hang_up()
+        raise
     return session
 
 
@@ -168,14 +179,13 @@ def _check_fingerprint(session: Session, server: ServerSettings, where: Where) -
         )
 
 
-def _explained(
-    refusal: _NotTrusted, server: ServerSettings, where: Where, context: ssl.SSLContext
-) -> ConnectionRefused:
+def _explained(refusal: _NotTrusted, server: ServerSettings, where: Where) -> ConnectionRefused:
     """The refusal of a certificate, with what a person needs to decide: the names that it is valid for, or its
     fingerprint. It stays as it is if the server does not show its certificate again.
 
-    NOTE: nothing is sent on this connection but STARTTLS, and it is closed at once.
+    NOTE: nothing is sent on this connection but STARTTLS, and it is closed immediately.
     """
+    context = _new_context(server.ca_file, server.client_cert, is_pinned=False)
     context.check_hostname = False
     if not refusal.of_another_name:
         context.verify_mode = ssl.CERT_NONE
