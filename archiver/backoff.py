@@ -45,5 +45,5 @@ class Backoff:
         return delay
 
     def notice(self, error: TemporaryError, delay: float) -> str:
-        """What a person reads about the pause after a failure."""
+        """The text about the pause after a failure."""
         return f"{error.message}; attempt {self.failures + 1} of {self.attempts} in {delay:g} seconds"

@@ -249,7 +249,9 @@ class Unanswered(PermanentError):
     """The destination answers no APPEND in time, and does not show what was sent."""
 
     exit_code = 5
-    what_next = "raise [destination] read_timeout and run again; what arrives meanwhile is found and not sent again"
+    what_next = (
+        "raise [destination] read_timeout and run again; what arrives until then is found and not sent again"
+    )
 
 
 class FolderRefused(PermanentError):

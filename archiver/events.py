@@ -1,4 +1,4 @@
-"""What a step tells about its work while it works, as small values anyone may show.
+"""What a step reports while it works, as small values that anyone may show.
 
 A display, a log and Luigi's own UI listen to the same events; events may be dropped, never waited for.
 """
@@ -26,7 +26,7 @@ class Working:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Messages were fetched and written; they are not lasting before they are `Stored` too."""
+    """Messages were fetched and written; they are durable only when they are `Stored`, too."""
 
     messages: int
     octets: int
@@ -66,7 +66,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something a person should know: a retry, a new epoch, a quarantined message."""
+    """Something the user should know: a retry, a new epoch, a quarantined message."""
 
     text: str
 

@@ -11,7 +11,7 @@ past          an archive as it was
 replay        an account's destination
 meeting       whether source and destination are the mailboxes they were
 sharing       pure: which accounts meet in one mailbox
-neighbours    account files in the same folder that nobody named
+neighbours    other account files in the same folder
 others        other accounts at the same destination
 repair        where lost octets may still be
 export        a writer, into a directory of its own

@@ -1,4 +1,4 @@
-"""An export, wired: the writer of the form that was asked for, into a directory that is nobody else's."""
+"""Exports an account's archive in the chosen form, into a directory of its own."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def export_to_record(options: ExportOptions, result: ExportResult) -> dict[str, 
 def _writer(form: Form, root: str, progress: Progress) -> ExportWriter:
     match form:
         case "maildir":
-            # Made durable at once when all of it is there.
+            # Made durable in one go when it is complete.
             store = MaildirStore(Path(root), "none")
             return MaildirWriter(store, store.metadata, progress)
         case "mbox":

@@ -1,4 +1,4 @@
-"""Garbage collection, wired: the step over an archive in a bucket."""
+"""Garbage collection in an account's bucket."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def collect_garbage(
     control: RunControl,
 ) -> GarbageResult:
     """The gc step over this archive, whose catalog has caught up with the journal and whose lock is held.
-    `confirm_deletions`: a person's word that much may go.
+    `confirm_deletions`: the user confirmed that many may be deleted.
 
     Raises:
         IntegrityError: the journal is damaged or not complete; nothing was removed.
     """
     # NOTE: a segment may be there that no listing shows yet, or arrive while we look, and name what would be
-    # removed. An empty journal stays empty: beside it all would be garbage.
+    # removed. An empty journal stays empty, because everything would be garbage next to it.
     if delete and archive.catalog.last_segment()[0]:
         take_number(archive, recorder, "gc")
     first = bucket.head(journal_key(1))

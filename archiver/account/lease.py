@@ -1,7 +1,7 @@
 """The lease of an account whose archive is in a bucket, kept by this process between the steps of a run.
 
-The kernel's lock comes first: it tells that nobody else on this machine works on the archive. A process that was
-forked takes a lease of its own, since neither connections nor threads come along.
+The kernel's lock comes first: it keeps everybody else on this machine away from the archive. A forked process takes
+a lease of its own, because neither connections nor threads survive a fork.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from archiver.storage.run_lock import lock_place
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
-    """What a process that writes to a bucket has open. `lease` is None where a person's word stands for it."""
+    """What a process that writes to a bucket has open. `lease` is None if the account file says that only this
+    machine writes."""
 
     bucket: KeepingBucket
     lease: Lease | None

@@ -45,7 +45,7 @@ def address_in(settings: DestinationSettings) -> Address:
 @dataclass(frozen=True, slots=True)
 class SourceCheck:
     """What a source was found to be: how many folders it has if all are `renewed`, and the number of a destination
-    that looks like it and of which a person says that it is not."""
+    that looks like it, although the user said that it is not."""
 
     renewed: int = 0
     distinct: int | None = None
@@ -65,7 +65,7 @@ def check_source(
     `replays`.
 
     Raises:
-        ConfigError: they are one, and nobody said that they are not.
+        ConfigError: they are one, and the user did not say otherwise.
     """
     count = renewed(listed, archive.catalog.account.folders(), archive.catalog.account.epochs())
     settings = archive.settings.destination
@@ -117,7 +117,7 @@ def look_at_both(
     to anyway; the source, once more, only if they look like one.
 
     Raises:
-        ConfigError: they are one, and nobody said that they are not.
+        ConfigError: they are one, and the user did not say otherwise.
     """
     at = settings.destination
     if (
@@ -142,7 +142,7 @@ def look_at_meeting(
     """How a run would meet the destination; nothing is recorded. `catalog` is None where there is no archive yet.
 
     Raises:
-        ConfigError: a person has to say first what it is.
+        ConfigError: the user has to say first which mailbox it is.
     """
     if catalog is not None:
         return DestinationIdentifier(_place_of(settings), catalog, answer).identify(destination, listed)
@@ -172,7 +172,7 @@ def meet_destination(
     """The number of the destination that listed these folders; what was found out is recorded.
 
     Raises:
-        ConfigError: a person has to say first what it is.
+        ConfigError: the user has to say first which mailbox it is.
         BackendError: it could not be looked at.
     """
     identifier = DestinationIdentifier(_place_of(archive.settings), archive.catalog, answer)
@@ -225,7 +225,7 @@ def known_number(settings: Settings, catalog: Catalog | None) -> int | None:
 
 
 def _others(settings: Settings) -> SharingFiles:
-    """Which account files beside this one name the same mailbox."""
+    """Which other account files in the same folder name the same mailbox."""
     there = settings.destination
     assert there is not None
     beside = [

@@ -1,4 +1,4 @@
-"""The account files beside some: those of the same folders that nobody named."""
+"""Account files in the same folders that the command line does not name."""
 
 from __future__ import annotations
 

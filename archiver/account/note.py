@@ -1,7 +1,7 @@
-"""Whether an archive may be begun: the note beside an account file says which archive is the account's.
+"""Whether an archive may be begun: the note next to an account file says which archive is the account's.
 
-A disk that is not mounted shows an empty directory where the archive should be. Nothing in that directory can tell
-it from the place of a first run, so what tells it lies elsewhere: beside the account file.
+If a disk is not mounted, there is an empty directory where the archive should be, just as before a first run. So
+the note that tells the two apart is kept elsewhere, next to the account file.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ SUFFIX = ".archive"
 _HINT = "give this user access to the archive, or change [archive] path"
 
 Begin = Literal["never", "first", "confirmed"]
-"""Whether an archive may be begun: "never"; "first": where none is known; "confirmed": a person says that the place
-is right."""
+"""Whether an archive may be begun: "never"; "first": if none is known; "confirmed": the user says that the place is
+right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def read_note(settings: Settings) -> Note | None:
 
 def leave_note(settings: Settings, identity: ArchiveFact) -> bool:
     """Note that this archive is the account's; does nothing if the note says so. False where it cannot be written,
-    as in a folder that belongs to somebody else."""
+    as in a folder that belongs to another user."""
     known, place = read_note(settings), medium_of(settings).name
     if known is not None and (known.archive_id, known.place) == (identity.archive_id, place):
         return True
@@ -94,7 +94,7 @@ def why_not_begin(settings: Settings, begin: Begin) -> ArchiverError | None:
 
 
 def why_not_this(settings: Settings, identity: ArchiveFact, begin: Begin) -> ArchiverError | None:
-    """Why the archive that is there is not the account's; None if it is, or nobody noted which one is."""
+    """Why the archive that is there is not the account's; None if it is, or if there is no note."""
     note = read_note(settings)
     if begin == "confirmed" or note is None or note.archive_id in ("", identity.archive_id):
         return None

@@ -107,7 +107,7 @@ class Archive:
     def begin_work(self) -> None:
         """From here on the store may not be as the catalog says; durable on return, fine if it was said before.
 
-        NOTE: it is said beside the store. A catalog may be replaced by that of last week, and clocks go back.
+        NOTE: this is recorded next to the store. A catalog may be replaced by last week's, and clocks go back.
         """
         if self.is_copy:
             return  # what is done to a copy of the catalog is gone with it
@@ -217,7 +217,7 @@ def take_number(archive: Archive, recorder: Recorder, run: str) -> None:
 
 
 def confirm_identity(archive: Archive, recorder: Recorder, *, new_source: bool) -> None:
-    """The archive belongs to one account and one source; another one is refused until a person confirms it.
+    """The archive belongs to one account and one source; another one is refused until the user confirms it.
 
     Raises:
         ConfigError: the archive holds another account's mail.

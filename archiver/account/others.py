@@ -46,7 +46,7 @@ class AccountsBeside:
 
     def hold(self, raws: Iterable[bytes]) -> Hold | None:
         if wrong := [file for file in self._beside.wrong if self._may_fill_it(file)]:
-            reason = f"{wrong[0]} has mistakes, so nobody knows whether that account fills the same mailbox"
+            reason = f"{wrong[0]} has mistakes, so it is not known whether that account fills the same mailbox"
             return Hold(reason, "`archiver check` names the mistakes; correct them, or move the file elsewhere")
         if meeting := [each for each in self._beside.settings if fill_one(self._settings, each)]:
             reason = f"{named(meeting)} {'fills' if len(meeting) == 1 else 'fill'} the same mailbox"
@@ -76,7 +76,7 @@ class AccountsBeside:
             except ArchiverError:
                 if each.file in theirs:
                     raise
-                continue  # the archive of another mailbox, as far as the files tell
+                continue  # the archive of another mailbox, according to the account files
             for claim in claimed:
                 # NOTE: one mailbox may have two names. Then the folder, the UIDVALIDITY, the UID and the octets
                 # are the same; of two mailboxes that were made at the same second all of that is not.
@@ -122,7 +122,7 @@ def _require_caught_up(settings: Settings) -> None:
     place = catalog_place(settings)
     if not place.exists():
         if medium_of(settings).is_remote or _journal(settings).is_dir():
-            raise IntegrityError(f"{place}: is not here, so nobody knows which mail {settings.account} counts on")
+            raise IntegrityError(f"{place}: is missing, so it is not known which mail {settings.account} counts on")
         return  # an account that was never run counts on nothing
     newest = max((int(found[1]) for found in _segments(settings)), default=0)
     if newest > place.claims().last_segment():

@@ -1,4 +1,4 @@
-"""An archive as it was, wired: a catalog of then beside that of now."""
+"""An archive as it was: a catalog of a past moment next to the present one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def past_catalog(
 ) -> Iterator[Catalog]:
     """What the folders held at `moment` (None: now), for as long as it is needed; `word` is its name.
 
-    It needs no lock: the journal only grows, and what a run adds meanwhile is not in it. It ends where the
+    It needs no lock: the journal only grows, and what a run adds in the meantime is not in it. It ends where the
     archive's own catalog does, which knows where octets lie.
 
     Raises:

@@ -94,14 +94,14 @@ def locked_for_reading(settings: Settings, run: str, emit: EmitText) -> Iterator
         return
     with reader_lock(path) as problem:
         if problem is not None:
-            emit(f"{problem}: no lock is held; what a run does meanwhile may look like damage")
+            emit(f"{problem}: no lock is held; what a run does in the meantime may look like damage")
         yield
 
 
 @contextmanager
 def looking(settings: Settings, run: str, emit: EmitText) -> Iterator[tuple[Archive, Recorder]]:
-    """The archive, caught up with its journal, for what only looks: nobody on this machine writes to it meanwhile,
-    but other machines may, and nothing need be writable. The recorder is not to write.
+    """The archive, caught up with its journal, for commands that only read. Nothing on this machine writes to it
+    meanwhile, but other machines may. Nothing needs to be writable, and the recorder must not write.
 
     Raises:
         Locked: another run works on it here.

@@ -25,7 +25,7 @@ def repair_archive(
     """The repair step over this archive. Servers are contacted when they are first needed.
 
     Raises:
-        ArchiverError: the catalog cannot be read, or the store not written; what was mended before stays so.
+        ArchiverError: the catalog cannot be read, or the store not written; what was repaired before stays so.
     """
     was_settled = archive.is_settled
     with ExitStack() as stack:

@@ -36,8 +36,8 @@ from archiver.replay.run import ReplayResult, replay_folders
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
     """What the command line asks of a replay. `moment` (UTC, ISO 8601): the folders as they stood then. `beside`:
-    files of other accounts that the command works on. `answer` is what a person says of a destination that is not
-    known."""
+    files of other accounts that the command works on. `answer` is what the user says about a destination that is
+    not known."""
 
     retry: RefusalRetry = "due"
     include_vanished: bool = False
@@ -74,7 +74,7 @@ def chosen_folders(
     archive: Archive, *, unlisted: bool = False, catalog: Catalog | None = None
 ) -> list[KnownFolder]:
     """The folders that the account's rules choose; `unlisted`: also those that the source no longer has. `catalog`:
-    of another one than that of now."""
+    a past catalog instead of the present one."""
     rules = archive.settings.folders
     return [
         each
@@ -118,8 +118,8 @@ def replay_account(
     """The replay step over this archive.
 
     Raises:
-        ConfigError: the archive began after the moment that is to be restored; or a person has to say first what
-            the destination is.
+        ConfigError: the archive began after the moment that is to be restored; or the user has to say first
+            which mailbox the destination is.
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
     with _state(archive, options.moment, control) as then:
@@ -140,7 +140,7 @@ def replay_account(
 
 
 def _state(archive: Archive, moment: str | None, control: RunControl) -> AbstractContextManager[Catalog | None]:
-    """The catalog of then; None where that of now is meant."""
+    """The past catalog; None if the present one is meant."""
     return nullcontext() if moment is None else past_catalog(archive, moment, "as-of", control.check_stop)
 
 

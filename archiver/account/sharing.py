@@ -36,7 +36,7 @@ def mailbox_of(server: ServerSettings) -> Mailbox:
 
 
 def mailbox(host: str, user: str) -> Mailbox:
-    """The mailbox of a host and a user as somebody wrote them."""
+    """The mailbox of a host and a user, however they are spelled."""
     return _host(host), unicodedata.normalize("NFC", user).casefold()
 
 
@@ -93,7 +93,7 @@ class Sharing:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is not refused, since it may be meant, but has to be decided by a person."""
+        """What may be intended, so it is not refused; the user has to decide."""
         found = []
         if self.beside and not _allow_each_other(self.account, self.beside):
             found.append(f"{_filled(self.account, self.beside)}; {_HINT}")
@@ -107,7 +107,7 @@ class Sharing:
 
     @property
     def warning(self) -> str | None:
-        """What a person should know. To archive a mailbox twice only costs time and disk."""
+        """What the user should know. Archiving a mailbox twice only costs time and disk space."""
         if not self.source:
             return None
         return f"source: {_mailbox_text(self.account.source)} is archived by {named(self.source)}, too"

@@ -44,7 +44,7 @@ class OpenStore:
     threads: Threads | None = None
 
     def close(self, *, keep_bucket: bool = False) -> None:
-        """Let go of threads, and of connections unless somebody else has the bucket; may be called twice."""
+        """End threads, and close connections unless the bucket stays open for others; may be called twice."""
         if self.threads is not None:
             self.threads.close()
         if self.bucket is not None and not keep_bucket:

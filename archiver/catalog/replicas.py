@@ -64,7 +64,7 @@ class Destinations(Protocol):
         """The destinations whose folders were opened, each by its newest address, the one met last first."""
 
     def is_distinct(self, destination: int) -> bool:
-        """Whether a person said that it is another mailbox than the present source."""
+        """Whether the user said that it is another mailbox than the present source."""
 
     def known_before(self, destination: int) -> Collection[int]:
         """The UIDVALIDITYs that the source showed before a folder of the destination did."""
@@ -91,7 +91,7 @@ class ReplicaFolders(Protocol):
 
     def stranded(self, destination: int) -> Mapping[int, int]:
         """How many replicas that we appended are there of folders that the source no longer has, by their numbers;
-        without those that a person had brought back."""
+        without those that the user restored."""
 
     def tallies(self, destination: int, run: str | None) -> Sequence[ReplicaTally]:
         """What became of every mapped folder's present messages, and what `run` brought back besides them."""
@@ -176,4 +176,4 @@ class PendingMessages(Protocol):
 
     def vanished(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
         """Replicas that we appended of messages that vanished, or were in one of the folders `gone` and these are
-        no longer at the source: a person may want to have them."""
+        no longer at the source: the user may want to keep them."""

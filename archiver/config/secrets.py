@@ -50,7 +50,7 @@ def resolve(kind: str, value: str | tuple[str, ...], *, user: str, what: str = "
 
     kind "env": the whole value of the variable. "file" and "command" (an argv, run without a shell and
     without input for at most 60 seconds): the first line without its line end. "keyring": the password of
-    `user` under that service. Each call looks anew, so that a changed password is found.
+    `user` under that service. Each call looks it up again, so that a changed password is found.
 
     Raises:
         ConfigError: nothing there, it is empty, it is not UTF-8 text, or the program failed.

@@ -234,7 +234,7 @@ class DestinationSettings(ServerSettings):
 
 
 class ObjectLock(Table):
-    """How the messages and the journal are locked in the bucket: nobody removes them for `days` days."""
+    """How the messages and the journal are locked in the bucket: they cannot be deleted for `days` days."""
 
     mode: Literal["GOVERNANCE", "COMPLIANCE"]
     days: Annotated[int, Field(ge=1, le=36500)]
@@ -245,7 +245,7 @@ class S3Settings(Table):
     """Which bucket, how to reach it, and how objects are kept there. Credentials come by boto3's own chain.
 
     `checksums` "auto" sends ours where the endpoint takes them; `client` "auto" takes the faster one where it is
-    installed and can do what is asked for. `single_writer` is a person's word that one machine alone works on this
+    installed and can do what is asked for. `single_writer`: the user states that only one machine works on this
     archive, for endpoints where no lock can hold between machines. `attempts` is of one request.
     """
 

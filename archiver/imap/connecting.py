@@ -1,6 +1,6 @@
 """From a server's settings to a session that is secured as they say, before anybody logs in.
 
-If a certificate is not trusted, the server is asked for it once more, so that a person sees its fingerprint or the
+If a certificate is not trusted, the server is asked for it once more, so that the user sees its fingerprint or the
 names that it is valid for. Nothing is said on that connection.
 """
 
@@ -180,7 +180,7 @@ def _check_fingerprint(session: Session, server: ServerSettings, where: Where) -
 
 
 def _explained(refusal: _NotTrusted, server: ServerSettings, where: Where) -> ConnectionRefused:
-    """The refusal of a certificate, with what a person needs to decide: the names that it is valid for, or its
+    """The refusal of a certificate, with what the user needs to decide: the names that it is valid for, or its
     fingerprint. It stays as it is if the server does not show its certificate again.
 
     NOTE: nothing is sent on this connection but STARTTLS, and it is closed immediately.

@@ -1,6 +1,6 @@
 """A copy of a catalog that this user cannot write to, for those who only read.
 
-SQLite makes files beside a database in WAL mode even to read it, and a catalog may have to be brought up to date
+SQLite creates files next to a database in WAL mode even to read it, and a catalog may have to be brought up to date
 first. Neither can be done on a snapshot or as another user, and a run may be at work there meanwhile.
 """
 
@@ -21,7 +21,7 @@ _BESIDE = ("", "-wal", "-shm")
 _TRIES, _PAUSE = 5, 0.2
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
-#: SQLite cannot have its files beside the catalog, or has no room for them or for the copy.
+#: SQLite cannot create its files next to the catalog, or there is no room for them or for the copy.
 _NOT_ITSELF = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 
 
@@ -84,8 +84,8 @@ def _no_room(path: Path, copy: Path) -> ArchiveNotWritable:
 
 
 def _copied(path: Path, copy: Path) -> bool:
-    """File by file; False if anything changed meanwhile. Who writes to it has the `-shm` there from the beginning
-    to the end, so where there is none nobody does."""
+    """File by file; False if anything changed in the meantime. As long as something writes to it, `-shm` is
+    there, so without that file nothing does."""
     before = _state(path)
     try:
         for suffix in ("", "-wal"):

@@ -180,14 +180,14 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
                 connection.execute(pragma).close()
                 break
             except sqlite3.OperationalError as error:
-                # NOTE: nobody waits for another who turns to WAL just now, whatever busy_timeout says.
+                # NOTE: SQLite does not wait for another process that is switching to WAL, whatever busy_timeout.
                 if error.sqlite_errorcode not in _OCCUPIED or time.monotonic() > deadline:
                     raise
                 time.sleep(_BUSY_PAUSE)
 
 
 def _begin(connection: Connection) -> None:
-    # One that reads first and writes later would fail beside another writer, so a writer says so at once.
+    # A transaction that reads first and writes later would fail next to another writer, so a writer begins as one.
     writing = connection.get_execution_options().get("writing")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
@@ -220,7 +220,7 @@ def refuse_network(path: Path, mounts: Path = MOUNTS) -> None:
 
 
 def _translated(path: Path, error: DBAPIError) -> ArchiverError | None:
-    """What SQLite's result code (sqlite.org/rescode.html) means to a person; None if it was not foreseen."""
+    """What SQLite's result code (sqlite.org/rescode.html) means to a person; None if it is not a known one."""
     extended = getattr(error.orig, "sqlite_errorcode", None)
     if extended is None:
         return None

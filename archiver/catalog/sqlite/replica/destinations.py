@@ -39,7 +39,7 @@ class SqlDestinations:
             return [_known(row) for row in connection.execute(rows.order_by(ADDRESS.c.id.desc()))]
 
     def is_distinct(self, destination: int) -> bool:
-        """Whether a person said that it is another mailbox than the present source."""
+        """Whether the user said that it is another mailbox than the present source."""
         said = and_(DISTINCT.c.destination == destination, DISTINCT.c.source == CURRENT_SOURCE)
         with self._database.reading() as connection:
             return connection.scalar(select(DISTINCT.c.destination).where(said)) is not None

@@ -54,7 +54,7 @@ class SqlReplicaFolders:
 
     def stranded(self, destination: int) -> Mapping[int, int]:
         """How many copies that we appended are there of folders that the source no longer has, by their numbers;
-        without those that a person had brought back."""
+        without those that the user restored."""
         with self._database.reading() as connection:
             return stranded(connection, destination)
 

@@ -14,7 +14,7 @@ from archiver.catalog.sqlite.schema import COPY, EPOCH, FOLDER, MAPPED, MESSAGE,
 from archiver.facts.replica import Moved
 from archiver.mail.window import WINDOWS
 
-#: Replicas that we appended and nobody removed. What a person had brought back is not among them.
+#: Replicas that we appended and that were not removed, without those that the user restored.
 _OURS = and_(COPY.c.removed_at.is_(None), COPY.c.how.in_(("appended", "found", "again")))
 
 
