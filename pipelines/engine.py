@@ -24,7 +24,7 @@ from archiver.account.sharing import sharing_among
 from archiver.config.load import Settings
 from archiver.errors import ArchiverError, Interrupted, Locked
 from archiver.events import Noted
-from archiver.replay.identify import Answer
+from archiver.replay.identify import IdentityAnswer
 from pipelines.apart import luigi
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
 from pipelines.luigid import require_luigid, unreachable
@@ -72,7 +72,7 @@ class Options:
     retry: str = "due"
     new_source: bool = False
     new_archive: bool = False
-    destination_is: Answer = "ask"
+    destination_is: IdentityAnswer = "ask"
     steps: Literal["run", "archive", "replay"] = "run"
     include_vanished: bool = False
     include_removed: bool = False

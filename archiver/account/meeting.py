@@ -26,9 +26,9 @@ from archiver.mail.model import Listed
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.contents import ConfiguredDestination, SharingFiles, require_unused
 from archiver.replay.identify import (
-    Answer,
     DestinationIdentifier,
     Identification,
+    IdentityAnswer,
     alike_if_new,
     like_destination,
     one_mailbox,
@@ -56,7 +56,7 @@ def check_source(
     source: MailSource,
     listed: Sequence[Listed],
     *,
-    answer: Answer,
+    answer: IdentityAnswer,
     replays: bool,
     progress: Progress,
 ) -> SourceCheck:
@@ -110,7 +110,7 @@ def look_at_both(
     listed: Sequence[Listed],
     destination: MailDestination,
     there: DestinationFolders,
-    answer: Answer,
+    answer: IdentityAnswer,
     control: RunControl,
 ) -> None:
     """What `check_source` would find out about a destination that is not known yet, where both sides are logged in
@@ -137,7 +137,7 @@ def look_at_meeting(
     catalog: Catalog | None,
     destination: MailDestination,
     listed: DestinationFolders,
-    answer: Answer,
+    answer: IdentityAnswer,
 ) -> Identification:
     """How a run would meet the destination; nothing is recorded. `catalog` is None where there is no archive yet.
 
@@ -166,7 +166,7 @@ def meet_destination(
     connection: DestinationConnection,
     listed: DestinationFolders,
     *,
-    answer: Answer,
+    answer: IdentityAnswer,
     progress: Progress,
 ) -> int:
     """The number of the destination that listed these folders; what was found out is recorded.
@@ -177,7 +177,7 @@ def meet_destination(
     """
     identifier = DestinationIdentifier(_place_of(archive.settings), archive.catalog, answer)
     address = identifier.place.address
-    identified = connection.insist(lambda destination: identifier.identify(destination, listed))
+    identified = connection.with_retries(lambda destination: identifier.identify(destination, listed))
     if identified.before is not None and identified.number is not None:
         held = copies_at(archive.catalog, identified.number)
         progress(Noted(f"{address}: the same mailbox as {identified.before} before, {held:,} copies known"))

@@ -18,7 +18,7 @@ from archiver.config.settings import Settings
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.facts.replica import Replica, ReplicaFolder
 from archiver.mail.folder_names import decode_name, printable
-from archiver.replay.context import Hold
+from archiver.replay.context import DeletionBlock
 
 _SEGMENT = re.compile(r"(\d{8,})-.+\.jsonl\.gz")
 
@@ -44,20 +44,24 @@ class AccountsBeside:
                     wrong.append(file)
         return Neighbours(tuple(settings), tuple(wrong))
 
-    def hold(self, raws: Iterable[bytes]) -> Hold | None:
+    def deletion_block(self, raws: Iterable[bytes]) -> DeletionBlock | None:
         if wrong := [file for file in self._beside.wrong if self._may_fill_it(file)]:
             reason = f"{wrong[0]} has mistakes, so it is not known whether that account fills the same mailbox"
-            return Hold(reason, "`archiver check` names the mistakes; correct them, or move the file elsewhere")
+            return DeletionBlock(
+                reason, "`archiver check` names the mistakes; correct them, or move the file elsewhere"
+            )
         if meeting := [each for each in self._beside.settings if fill_one(self._settings, each)]:
             reason = f"{named(meeting)} {'fills' if len(meeting) == 1 else 'fill'} the same mailbox"
-            return Hold(reason, 'give each account its own prefix there, or write vanished = "keep"')
+            return DeletionBlock(reason, 'give each account its own prefix there, or write vanished = "keep"')
         for each in self._of_this_mailbox():
             _require_caught_up(each)
         for raw in raws:
             if meeting := [each for each in self._of_this_mailbox() if self._is_filled_by(each, raw)]:
                 folder = printable(decode_name(raw))
                 reason = f'{named(meeting)} {"fills" if len(meeting) == 1 else "fill"} the folder "{folder}", too'
-                return Hold(reason, 'give the folder another place with rename, or write vanished = "keep"')
+                return DeletionBlock(
+                    reason, 'give the folder another place with rename, or write vanished = "keep"'
+                )
         return None
 
     def claimed(

@@ -54,5 +54,5 @@ def _origins(archive: Archive, stack: ExitStack, control: RunControl) -> list[Or
     ]
     if (number := destination_number(archive)) is not None:
         connection = stack.enter_context(closing(destination_connection(archive, control, patient=True)))
-        origins.append(FromDestination(catalog.replicas, number, connection.insist, control.progress))
+        origins.append(FromDestination(catalog.replicas, number, connection.with_retries, control.progress))
     return origins

@@ -29,7 +29,7 @@ from archiver.replay.as_of import PastPending
 from archiver.replay.compare import DestinationCheck, DestinationVerifier
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import RefusalRetry, ReplayContext, ReplayRulesOfAccount
-from archiver.replay.identify import Answer
+from archiver.replay.identify import IdentityAnswer
 from archiver.replay.run import ReplayResult, replay_folders
 
 
@@ -45,7 +45,7 @@ class ReplayOptions:
     confirm_deletions: bool = False
     moment: str | None = None
     beside: tuple[Path, ...] = ()
-    answer: Answer = "ask"
+    answer: IdentityAnswer = "ask"
 
 
 def destination_settings(settings: Settings) -> DestinationSettings:
@@ -221,7 +221,7 @@ def verify_at_destination(
         return verifier.run(chosen_folders(archive, unlisted=unlisted))
 
     with closing(destination_connection(archive, control, patient=patient)) as connection:
-        return connection.insist(compare)
+        return connection.with_retries(compare)
 
 
 def destination_connection(archive: Archive, control: RunControl, *, patient: bool) -> DestinationConnection:

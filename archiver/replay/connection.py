@@ -87,7 +87,7 @@ class DestinationConnection:
             self._destination = self._context.connect()
         return self._destination
 
-    def insist(self, work: Callable[[MailDestination], T], progress: Callable[[], int] = lambda: 0) -> T:
+    def with_retries(self, work: Callable[[MailDestination], T], progress: Callable[[], int] = lambda: 0) -> T:
         """Do `work`, and again on a new connection after a temporary failure. `progress` counts what is done so
         far: only attempts without progress count."""
         done = progress()

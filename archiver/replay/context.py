@@ -29,7 +29,7 @@ RefusalRetry = Literal["due", "all", "accept"]
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class DeletionBlock:
     """Why nothing may be deleted at a destination, and what the user can do about it."""
 
     reason: str
@@ -39,7 +39,7 @@ class Hold:
 class OtherAccounts(Protocol):
     """Other accounts of ours that may count on mail at the same destination."""
 
-    def hold(self, raws: Iterable[bytes]) -> Hold | None:
+    def deletion_block(self, raws: Iterable[bytes]) -> DeletionBlock | None:
         """Why nothing may be deleted in the folders of these names: another account file names the same folders, or
         may do so, or another account is known to fill one of them. None if none does.
 

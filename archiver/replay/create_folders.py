@@ -103,7 +103,7 @@ def create_folders(
     context.recorder.write(facts)
     subscribed = {each.folder.raw for each in listed.listed if each.folder.subscribed}
     wanted = [each.raw for _, each in placed if each.folder.subscribed and each.raw not in subscribed]
-    connection.insist(lambda destination: destination.subscribe(wanted))
+    connection.with_retries(lambda destination: destination.subscribe(wanted))
     return placed
 
 
@@ -140,7 +140,7 @@ def _create(
         for raw, refusal in destination.create_all(list(left.items())):
             known[raw] = refusal
 
-    connection.insist(make, lambda: len(known))
+    connection.with_retries(make, lambda: len(known))
     made.update(raw for raw, refusal in known.items() if refusal is None)
     refused: set[bytes] = set()
     for each in missing:

@@ -54,9 +54,9 @@ def delete_vanished(
             try:
                 # NOTE: twins go first. One whose copy is gone already stays, as it is the last of its message.
                 if second:
-                    connection.insist(partial(expunge_twins, context, job, second))
+                    connection.with_retries(partial(expunge_twins, context, job, second))
                 if some:
-                    connection.insist(partial(_delete, context, job, some))
+                    connection.with_retries(partial(_delete, context, job, some))
             except (FolderNotFound, PermissionDenied, MessageRefused) as error:
                 job.error = str(error)
                 context.control.progress(Noted(job.error))

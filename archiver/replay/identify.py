@@ -31,7 +31,7 @@ from archiver.source.same_mailbox import (
     traits_of,
 )
 
-Answer = Literal["ask", "same", "new"]
+IdentityAnswer = Literal["ask", "same", "new"]
 """What the user says about an unknown destination: nothing, that it is the mailbox that had another address before,
 or that it is a new one."""
 
@@ -54,7 +54,7 @@ class DestinationIdentifier:
 
     place: ConfiguredDestination
     catalog: Catalog
-    answer: Answer = "ask"
+    answer: IdentityAnswer = "ask"
 
     def identify(self, destination: DestinationReader, listed: DestinationFolders) -> Identification:
         """Identify the destination from its listing and its newest messages.

@@ -40,7 +40,7 @@ def removed_folders(
     there = {each.folder.raw for each in listed.listed if each.folder.selectable}
     gone: set[bytes] = set()
     for raw, target in _filled(context).items():
-        if raw in there or not connection.insist(partial(_is_gone, raw)):
+        if raw in there or not connection.with_retries(partial(_is_gone, raw)):
             continue
         gone.add(raw)
         live = tuple(

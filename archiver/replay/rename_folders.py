@@ -37,7 +37,7 @@ def resolve_renames(context: ReplayContext, connection: DestinationConnection) -
     for raw, target in context.replicas.folders.current(context.destination).items():
         if target.renaming is None:
             continue
-        old, new = (connection.insist(partial(_is_there, name)) for name in (raw, target.renaming))
+        old, new = (connection.with_retries(partial(_is_there, name)) for name in (raw, target.renaming))
         if new and not old:
             raw = target.renaming
         context.recorder.write([RenamedFact(target.number, raw, context.control.now())])
@@ -56,7 +56,7 @@ def follow_renames(
         move = moves.pop(0)
         if (along := _with_those_below(context, move, moves, listed)) is None:
             continue
-        if not all(connection.insist(partial(_is_ours, context, target)) for target, _ in along):
+        if not all(connection.with_retries(partial(_is_ours, context, target)) for target, _ in along):
             continue
         if (reason := _why_not_ours_alone(context, along)) is not None:
             old, new = (printable(decode_name(raw)) for raw in (move.target.raw, move.to.raw))
@@ -161,8 +161,10 @@ def _why_not_ours_alone(context: ReplayContext, along: Sequence[tuple[ReplicaFol
         for target, _ in along
     }
     try:
-        if (hold := context.others.hold([raw for target, to in along for raw in (target.raw, to)])) is not None:
-            return hold.reason
+        if (
+            block := context.others.deletion_block([raw for target, to in along for raw in (target.raw, to)])
+        ) is not None:
+            return block.reason
         claimed = context.others.claimed(live)
     except ArchiverError as error:
         return str(error)
@@ -180,7 +182,7 @@ def _rename(
     context.recorder.write([RenamingFact(target.number, to, context.control.now()) for target, to in along])
     old, new = (printable(decode_name(raw)) for raw in (move.target.raw, move.to.raw))
     try:
-        connection.insist(lambda destination: destination.rename(move.target.raw, move.to.raw))
+        connection.with_retries(lambda destination: destination.rename(move.target.raw, move.to.raw))
     except FolderRefused as error:
         context.recorder.write(
             [RenamedFact(target.number, target.raw, context.control.now()) for target, _ in along]

@@ -67,7 +67,7 @@ def replay_folders(
     connection = DestinationConnection(context)
     errors: dict[str, str] = {}
     try:
-        listed = connection.insist(lambda destination: destination.list_folders())
+        listed = connection.with_retries(lambda destination: destination.list_folders())
         context.destination = identify(connection, listed)
         context.append_limit = listed.append_limit
         if context.rules.include_removed:
@@ -214,14 +214,14 @@ def _worthwhile_connections(jobs: Sequence[ReplayJob]) -> int:
 
 def _note_twins(context: ReplayContext, connection: DestinationConnection, job: ReplayJob) -> None:
     """Look again for messages that a slow server stored twice: they may have come after the folder's pass."""
-    connection.insist(lambda destination: FolderSync(context, destination, job).note_twins())
+    connection.with_retries(lambda destination: FolderSync(context, destination, job).note_twins())
 
 
 def _pass(context: ReplayContext, connection: DestinationConnection, job: ReplayJob) -> None:
     """One folder. Its failure affects only this folder; a failure of the connection, the login or the quota ends
     the account's replay, and so does a server that answers nothing."""
     try:
-        connection.insist(lambda destination: FolderSync(context, destination, job).run(), lambda: job.steps)
+        connection.with_retries(lambda destination: FolderSync(context, destination, job).run(), lambda: job.steps)
     except BackendError as error:
         if isinstance(error, OverQuota | AuthenticationFailed | ConnectionRefused | Unanswered):
             raise

@@ -43,8 +43,8 @@ def spare(context: ReplayContext, targets: Iterable[ReplicaFolder]) -> Spared:
         return Spared()
     total = sum(map(len, due.values()))
     try:
-        if (hold := context.others.hold([target.raw for target in due])) is not None:
-            return _held_back(context, total, hold.reason, hold.advice)
+        if (block := context.others.deletion_block([target.raw for target in due])) is not None:
+            return _held_back(context, total, block.reason, block.advice)
         claimed = context.others.claimed(due)
     except ArchiverError as error:
         advice = "make that account's archive readable, or move its file to another directory if it is retired"

@@ -133,12 +133,12 @@ def _is_of(place: Placement, epoch: KnownEpoch) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FromDestination:
-    """A destination, with the copies that the catalog knows. `insist` connects, and again after a temporary
+    """A destination, with the copies that the catalog knows. `with_retries` connects, and again after a temporary
     failure."""
 
     replicas: Replicas
     number: int
-    insist: Callable[[Callable[[DestinationReader], None]], None]
+    with_retries: Callable[[Callable[[DestinationReader], None]], None]
     progress: Progress
     name: str = "the destination"
 
@@ -146,7 +146,7 @@ class FromDestination:
         """Fetch the copies of wanted messages."""
         for target in self.replicas.folders.current(self.number).values():
             if uids := self._copies(target, wanted):
-                self.insist(partial(self._target, target, uids, wanted, deliver))
+                self.with_retries(partial(self._target, target, uids, wanted, deliver))
 
     def _copies(self, target: ReplicaFolder, wanted: Wanted) -> Mapping[int, Digest]:
         """Copies that were sent unaltered, including those of messages that vanished from the source."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from archiver.config.load import ServerSettings, Settings
     from archiver.destination.folder_map.not_ours import NotOurs
     from archiver.imap.capabilities import ServerFacts
-    from archiver.replay.identify import Answer
+    from archiver.replay.identify import IdentityAnswer
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
     from pipelines.show.preview import Preview
@@ -47,7 +47,7 @@ def plan_accounts(
     *,
     new_source: bool,
     new_archive: bool,
-    answer: Answer,
+    answer: IdentityAnswer,
     with_destination: bool,
 ) -> int:
     """Print the plan of a run and do nothing else; returns the worst exit code."""
@@ -64,7 +64,7 @@ def _look(
     with_destination: bool,
     new_source: bool = False,
     new_archive: bool = False,
-    answer: Answer = "ask",
+    answer: IdentityAnswer = "ask",
 ) -> int:
     from pipelines.show.preview import preview_accounts
 

@@ -11,7 +11,7 @@ import typer
 from archiver.errors import ConfigError
 
 if TYPE_CHECKING:
-    from archiver.replay.identify import Answer
+    from archiver.replay.identify import IdentityAnswer
     from pipelines.cli.terminal import Terminal
 
 Configs = Annotated[
@@ -81,7 +81,7 @@ def terminal_of(as_json: bool, quiet: bool = False, verbose: bool = False) -> Te
     return open_terminal(as_json=as_json, quiet=quiet, verbose=verbose)
 
 
-def destination_answer(same: bool, new: bool) -> Answer:
+def destination_answer(same: bool, new: bool) -> IdentityAnswer:
     """What the options say about a destination that is not known.
 
     Raises:

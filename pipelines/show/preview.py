@@ -32,7 +32,7 @@ from archiver.imap.capabilities import ServerFacts
 from archiver.mail.folder_names import directory_of, matches, printable
 from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.mail.window import may_be_part
-from archiver.replay.identify import Answer
+from archiver.replay.identify import IdentityAnswer
 from archiver.report.document import Notice, renewed_notices, window_notice
 from pipelines.failures import logged
 from pipelines.show.preview_bucket import BucketPreview, preview_bucket
@@ -171,7 +171,7 @@ def preview_accounts(
     *,
     new_source: bool = False,
     new_archive: bool = False,
-    answer: Answer = "ask",
+    answer: IdentityAnswer = "ask",
     with_destination: bool = True,
 ) -> list[Preview]:
     """Preview accounts and their destinations, several at a time. Never raises for an account's failure."""
@@ -202,7 +202,7 @@ def _is_begun(settings: Settings, bucket: BucketPreview | None) -> bool:
 
 
 def preview_account(
-    settings: Settings, *, new_source: bool = False, answer: Answer = "ask"
+    settings: Settings, *, new_source: bool = False, answer: IdentityAnswer = "ask"
 ) -> tuple[Preview, AtSource]:
     """Preview one account; also returns what its source listed."""
     place = place_of(settings.archive.path)

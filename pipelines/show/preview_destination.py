@@ -23,7 +23,7 @@ from archiver.imap.capabilities import ServerFacts
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Folder, KnownFolder, Listed
 from archiver.replay.create_folders import Recorded, map_of
-from archiver.replay.identify import Answer
+from archiver.replay.identify import IdentityAnswer
 from pipelines.failures import logged
 from pipelines.stop import STOP
 
@@ -103,7 +103,7 @@ class AtSource:
     chosen: Sequence[Folder]
 
 
-def preview_destination(settings: Settings, source: AtSource, answer: Answer = "ask") -> DestinationPreview:
+def preview_destination(settings: Settings, source: AtSource, answer: IdentityAnswer = "ask") -> DestinationPreview:
     """Preview the destination of an account with such a source. Never raises for its failure."""
     found = DestinationPreview(settings)
     try:

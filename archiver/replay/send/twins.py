@@ -123,7 +123,7 @@ def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[LateTwin]:
     copies = {copy.uid: copy for some in (context.replicas.messages.all(number), vanished) for copy in some}
     like_copies = [replace(copies[twin.copy], uid=twin.uid) for twin in twins if twin.copy in copies]
     try:
-        if context.others.hold([job.raw]) is not None:
+        if context.others.deletion_block([job.raw]) is not None:
             return ()
         theirs = context.others.claimed({job.known: like_copies}).get(job.known, {})
     except ArchiverError:

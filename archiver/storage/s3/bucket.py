@@ -24,8 +24,8 @@ from archiver.storage.bucket.object_settings import (
 )
 from archiver.storage.bucket.port import Kept, ObjectFacts, Octets, Purpose
 from archiver.storage.s3.delete import Remover
-from archiver.storage.s3.endpoint import Answer, Endpoint, asked_at, never
-from archiver.storage.s3.failures import Refusal, not_s3, refused
+from archiver.storage.s3.endpoint import Endpoint, Response, asked_at, never
+from archiver.storage.s3.failures import ErrorResponse, not_s3, refused
 from archiver.storage.s3.read import ObjectReader
 from archiver.storage.s3.write import Integrity, Object, Writer
 
@@ -70,7 +70,9 @@ class BotoBucket:
     def head(self, key: str) -> ObjectFacts | None:
         head = self._head(key)
         return (
-            None if isinstance(head, Refusal) else self._facts(key, head, head.get("ContentLength"), asked_at(head))
+            None
+            if isinstance(head, ErrorResponse)
+            else self._facts(key, head, head.get("ContentLength"), asked_at(head))
         )
 
     def read(self, key: str, first: int = 0, octets: int | None = None) -> BinaryIO:
@@ -88,7 +90,7 @@ class BotoBucket:
             parameters["StartAfter"] = self._root + after
         while True:
             page = self._ask("list_objects_v2", under, never, **parameters)
-            if isinstance(page, Refusal) or "IsTruncated" not in page:
+            if isinstance(page, ErrorResponse) or "IsTruncated" not in page:
                 raise not_s3(self.place(under), self._settings)
             asked, found = asked_at(page), page.get("Contents", ())
             for entry in found:
@@ -103,7 +105,7 @@ class BotoBucket:
             else:
                 raise ArchiveUnreachable(f"{self.place(under)}: the endpoint's list has no end")
 
-    def _facts(self, key: str, said: Answer, size: int | None, asked: float) -> ObjectFacts:
+    def _facts(self, key: str, said: Response, size: int | None, asked: float) -> ObjectFacts:
         modified = said.get("LastModified")
         if size is None or not isinstance(modified, datetime):
             raise not_s3(self.place(key), self._settings)
@@ -124,21 +126,21 @@ class BotoBucket:
             IntegrityError: there is no such object.
         """
         head = self._head(key)
-        if isinstance(head, Refusal):
+        if isinstance(head, ErrorResponse):
             raise self._refused(head, key)
-        tags: Answer | Refusal | None = None
+        tags: Response | ErrorResponse | None = None
         if self._settings.tags:
             tags = self._ask("get_object_tagging", key, _no_tags, Key=self._root + key)
-        return attributes_of(head, None if isinstance(tags, Refusal) else tags)
+        return attributes_of(head, None if isinstance(tags, ErrorResponse) else tags)
 
     def lock_of_bucket(self) -> LockOfBucket:
         """Whether the bucket has Object Lock; an endpoint that does not know the request has none."""
         answer = self._ask("get_object_lock_configuration", "", _no_lock)
-        return lock_of_bucket({} if isinstance(answer, Refusal) else answer)
+        return lock_of_bucket({} if isinstance(answer, ErrorResponse) else answer)
 
     def has_bucket(self) -> bool:
         """Whether the bucket exists."""
-        return not isinstance(self._ask("head_bucket", "", lambda refusal: refusal.status == 404), Refusal)
+        return not isinstance(self._ask("head_bucket", "", lambda refusal: refusal.status == 404), ErrorResponse)
 
     def make_bucket(self) -> None:
         """Create the bucket, with Object Lock if it is configured; does nothing if it exists and is ours.
@@ -153,9 +155,9 @@ class BotoBucket:
         if self._settings.object_lock is not None:
             ways = tuple(way | {"ObjectLockEnabledForBucket": True} for way in ways)
         answer = self._ask("create_bucket", "", _taken_or_elsewhere, **ways[0])
-        if isinstance(answer, Refusal) and answer.code in _ELSEWHERE:
+        if isinstance(answer, ErrorResponse) and answer.code in _ELSEWHERE:
             answer = self._ask("create_bucket", "", _taken, **ways[1])
-        if isinstance(answer, Refusal) and answer.code == "BucketAlreadyExists":
+        if isinstance(answer, ErrorResponse) and answer.code == "BucketAlreadyExists":
             raise ArchiveNotWritable(
                 f'{self.place()}: the bucket "{self._settings.bucket}" belongs to another account',
                 hint="choose another name for [archive.s3] bucket",
@@ -164,10 +166,10 @@ class BotoBucket:
     def _is_there(self, thing: Object) -> bool:
         return self.head(thing.key.removeprefix(self._root)) is not None
 
-    def _head(self, key: str) -> Answer | Refusal:
+    def _head(self, key: str) -> Response | ErrorResponse:
         """The answer to head_object, or the refusal that it does not exist."""
         head = self._ask("head_object", key, _says_nothing, Key=self._root + key, **self._key_parameters())
-        if not isinstance(head, Refusal):
+        if not isinstance(head, ErrorResponse):
             self._bucket_seen = True
         elif head.status == 404:
             self._require_bucket(key)
@@ -175,7 +177,7 @@ class BotoBucket:
             # An answer to HEAD has no body that would say why.
             asked = {"Key": self._root + key, "Range": "bytes=0-0", **self._key_parameters()}
             answer = self._ask("get_object", key, lambda refusal: refusal.status == 416, **asked)
-            if not isinstance(answer, Refusal):
+            if not isinstance(answer, ErrorResponse):
                 answer["Body"].close()
             raise self._refused(head, key)
         return head
@@ -186,16 +188,16 @@ class BotoBucket:
         if self._bucket_seen:
             return
         answer = self._ask("head_bucket", "", lambda refusal: refusal.status in (403, 404))
-        if isinstance(answer, Refusal) and answer.status == 404:
+        if isinstance(answer, ErrorResponse) and answer.status == 404:
             raise self._refused(dataclasses.replace(answer, code="NoSuchBucket"), key)
         self._bucket_seen = True
 
-    def _open(self, key: str, first: int, last: int | None) -> Answer | None:
+    def _open(self, key: str, first: int, last: int | None) -> Response | None:
         asked: dict[str, object] = {"Key": self._root + key, **self._key_parameters()}
         if first or last is not None:
             asked["Range"] = f"bytes={first}-{'' if last is None else last}"
         answer = self._ask("get_object", key, lambda refusal: refusal.status == 416, **asked)
-        if isinstance(answer, Refusal):
+        if isinstance(answer, ErrorResponse):
             return None
         if "ETag" not in answer:
             answer["Body"].close()
@@ -205,30 +207,30 @@ class BotoBucket:
     def _key_parameters(self) -> dict[str, object]:
         return customer_key_parameters(self._customer_key, self.place())
 
-    def _refused(self, refusal: Refusal, key: str) -> ArchiverError:
+    def _refused(self, refusal: ErrorResponse, key: str) -> ArchiverError:
         return refused(refusal, self.place(key), self._settings, time.time())
 
     def _ask(
-        self, operation: str, key: str, expected: Callable[[Refusal], bool] = never, **parameters: object
-    ) -> Answer | Refusal:
+        self, operation: str, key: str, expected: Callable[[ErrorResponse], bool] = never, **parameters: object
+    ) -> Response | ErrorResponse:
         return self._endpoint.ask(operation, self.place(key), expected, Bucket=self._settings.bucket, **parameters)
 
 
-def _taken(refusal: Refusal) -> bool:
+def _taken(refusal: ErrorResponse) -> bool:
     return refusal.code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 
 
-def _taken_or_elsewhere(refusal: Refusal) -> bool:
+def _taken_or_elsewhere(refusal: ErrorResponse) -> bool:
     return _taken(refusal) or refusal.code in _ELSEWHERE
 
 
-def _says_nothing(refusal: Refusal) -> bool:
+def _says_nothing(refusal: ErrorResponse) -> bool:
     return refusal.status in (301, 307, 400, 403, 404)
 
 
-def _no_tags(refusal: Refusal) -> bool:
+def _no_tags(refusal: ErrorResponse) -> bool:
     return refusal.unknown_here or refusal.code == "NoSuchTagSet"
 
 
-def _no_lock(refusal: Refusal) -> bool:
+def _no_lock(refusal: ErrorResponse) -> bool:
     return refusal.unknown_here or refusal.code == "ObjectLockConfigurationNotFoundError"

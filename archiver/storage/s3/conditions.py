@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from archiver.storage.s3.endpoint import Endpoint
-from archiver.storage.s3.failures import Refusal
+from archiver.storage.s3.failures import ErrorResponse
 from archiver.storage.s3.versions import Version, versions_of
 
 
@@ -51,10 +51,10 @@ class Conditions:
         ]
         written = {"Bucket": probe["Bucket"], "Key": probe["Key"]}
         for answer in answers:
-            if not isinstance(answer, Refusal):
+            if not isinstance(answer, ErrorResponse):
                 version = answer["VersionId"]
                 self._endpoint.ask("delete_object", where, lambda _: True, **written, VersionId=version)
-        return isinstance(answers[1], Refusal)
+        return isinstance(answers[1], ErrorResponse)
 
     def before(self, key: str, version: str, where: str) -> Overtaken | None:
         """The version that counts instead of the one that was just written, which is deleted; None if ours is the
@@ -79,4 +79,4 @@ class Conditions:
             Bucket=self._endpoint.settings.bucket,
             **ours.parameters(),
         )
-        return not isinstance(answer, Refusal)
+        return not isinstance(answer, ErrorResponse)

@@ -11,8 +11,8 @@ from datetime import UTC
 from itertools import islice
 
 from archiver.storage.bucket.port import Kept
-from archiver.storage.s3.endpoint import Answer, Endpoint
-from archiver.storage.s3.failures import Refusal, said
+from archiver.storage.s3.endpoint import Endpoint, Response
+from archiver.storage.s3.failures import ErrorResponse, said
 from archiver.storage.s3.versions import Version, versions_of
 
 _AT_ONCE = 1000  # as many as DeleteObjects takes
@@ -46,7 +46,7 @@ class Remover:
             lambda refusal: refusal.unknown_here or (refusal.status in (400, 403) and not refusal.clear),
             Bucket=self._bucket,
         )
-        if isinstance(answer, Refusal):
+        if isinstance(answer, ErrorResponse):
             return self._endpoint.settings.object_lock is not None
         return answer.get("Status") in ("Enabled", "Suspended")
 
@@ -78,7 +78,7 @@ class Remover:
             Bucket=self._bucket,
             Delete={"Objects": [one.parameters() for one in together], "Quiet": True},
         )
-        if isinstance(answer, Refusal):
+        if isinstance(answer, ErrorResponse):
             self._one_by_one = True
             yield from together
         else:
@@ -93,7 +93,7 @@ class Remover:
             Bucket=self._bucket,
             **one.parameters(),
         )
-        if not isinstance(answer, Refusal) or answer.not_there:
+        if not isinstance(answer, ErrorResponse) or answer.not_there:
             return None
         return self._lock(one) or f"not allowed to delete it ({said(answer)})"
 
@@ -106,10 +106,10 @@ class Remover:
             reasons.append("under a legal hold")
         return " and ".join(reasons) or None
 
-    def _told(self, operation: str, one: Version) -> Answer:
+    def _told(self, operation: str, one: Version) -> Response:
         where = self._where(one.key)
         answer = self._endpoint.ask(operation, where, lambda _: True, Bucket=self._bucket, **one.parameters())
-        return {} if isinstance(answer, Refusal) else answer
+        return {} if isinstance(answer, ErrorResponse) else answer
 
 
 def _in_order(versions: Sequence[Version]) -> list[Version]:

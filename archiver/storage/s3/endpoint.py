@@ -21,9 +21,9 @@ from botocore.parsers import ResponseParserError
 from archiver.config.settings import S3Settings
 from archiver.storage import ending
 from archiver.storage.s3.clients import make_client
-from archiver.storage.s3.failures import Refusal, clock_of, refusal_of, refused, unanswered
+from archiver.storage.s3.failures import ErrorResponse, clock_of, refusal_of, refused, unanswered
 
-Answer = Mapping[str, Any]
+Response = Mapping[str, Any]
 
 BROKEN = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 """How a connection breaks that boto3 does not wrap."""
@@ -32,7 +32,7 @@ _COLLISIONS = ("ConditionalRequestConflict", "OperationAborted", "409")  # an an
 _LONGEST_WAIT = 20.0
 
 
-def never(_: Refusal) -> bool:
+def never(_: ErrorResponse) -> bool:
     """No refusal is expected."""
     return False
 
@@ -48,8 +48,8 @@ class Endpoint:
         self._process = 0
 
     def ask(
-        self, operation: str, where: str, expected: Callable[[Refusal], bool] = never, **parameters: object
-    ) -> Answer | Refusal:
+        self, operation: str, where: str, expected: Callable[[ErrorResponse], bool] = never, **parameters: object
+    ) -> Response | ErrorResponse:
         """The answer to a client's method `operation`, or the refusal if it is `expected`.
 
         Raises:
@@ -60,7 +60,7 @@ class Endpoint:
             attempt += 1
             ending.check_end()
             try:
-                answer: Answer = getattr(self.client(where), operation)(**parameters)
+                answer: Response = getattr(self.client(where), operation)(**parameters)
                 return answer
             except ClientError as error:
                 refusal = refusal_of(error)
@@ -96,7 +96,7 @@ class Endpoint:
             self._client = None
 
 
-def asked_at(answer: Answer) -> float:
+def asked_at(answer: Response) -> float:
     """When the endpoint answered, by its own clock if it sends the time, as RFC 9110 section 6.6.1 requires."""
     told = clock_of(answer["ResponseMetadata"]["HTTPHeaders"])
     return time.time() if told is None else told

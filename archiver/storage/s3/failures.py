@@ -52,7 +52,7 @@ _ENDPOINT = "correct [archive.s3] endpoint_url, or omit it for Amazon S3"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorResponse:
     """An endpoint's answer that is not what was asked for; `code` is the status's digits where there was no
     more."""
 
@@ -83,12 +83,12 @@ class Refusal:
         return self.code in _CLEAR or self.code in _CREDENTIALS_REFUSED or self.code in _OTHER_REGION
 
 
-def refusal_of(error: ClientError) -> Refusal:
+def refusal_of(error: ClientError) -> ErrorResponse:
     answer = error.response
     told: Mapping[str, Any] = answer.get("Error", {})
     meta: Mapping[str, Any] = answer.get("ResponseMetadata", {})
     details = {name: redacted(str(value)) for name, value in told.items() if name not in ("Code", "Message")}
-    return Refusal(
+    return ErrorResponse(
         error.operation_name,
         redacted(str(told.get("Code") or "")) or str(meta.get("HTTPStatusCode", "")),
         int(meta.get("HTTPStatusCode", 0)),
@@ -106,7 +106,7 @@ def clock_of(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def refused(refusal: Refusal, where: str, settings: S3Settings, now: float) -> ArchiverError:
+def refused(refusal: ErrorResponse, where: str, settings: S3Settings, now: float) -> ArchiverError:
     """The error for an unexpected answer. `now` is our clock at the time of the answer."""
     code, status = refusal.code, refusal.status
     if error := _about_credentials(refusal, where, now) or _about_settings(refusal, where, settings):
@@ -161,7 +161,7 @@ def refused(refusal: Refusal, where: str, settings: S3Settings, now: float) -> A
     )
 
 
-def _about_credentials(refusal: Refusal, where: str, now: float) -> ArchiverError | None:
+def _about_credentials(refusal: ErrorResponse, where: str, now: float) -> ArchiverError | None:
     if refusal.code == "RequestTimeTooSkewed":
         return ArchiveUnreachable(f"{where}: {_skew(refusal, now)}", hint="set this machine's clock, and run again")
     if told := _CREDENTIALS_REFUSED.get(refusal.code):
@@ -170,7 +170,7 @@ def _about_credentials(refusal: Refusal, where: str, now: float) -> ArchiverErro
     return None
 
 
-def _about_settings(refusal: Refusal, where: str, settings: S3Settings) -> ArchiverError | None:
+def _about_settings(refusal: ErrorResponse, where: str, settings: S3Settings) -> ArchiverError | None:
     code = refusal.code
     if code == "NoSuchBucket":
         return ArchiveNotWritable(
@@ -230,7 +230,7 @@ def _untrusted(error: SSLError, where: str, endpoint: str, settings: S3Settings)
     return ArchiveUnreachable(f"{where}: {what}", hint=hint)
 
 
-def _skew(refusal: Refusal, now: float) -> str:
+def _skew(refusal: ErrorResponse, now: float) -> str:
     theirs = clock_of(refusal.headers)
     if theirs is None:
         return "this machine's clock is too far from the endpoint's"
@@ -238,7 +238,7 @@ def _skew(refusal: Refusal, now: float) -> str:
     return f"this machine's clock is {abs(apart)} seconds {'ahead of' if apart > 0 else 'behind'} the endpoint's"
 
 
-def said(refusal: Refusal) -> str:
+def said(refusal: ErrorResponse) -> str:
     """The answer for people, without anything that may be a key, a token or a signature."""
     code = printable(refusal.code)[:60]
     told = f"HTTP {refusal.status}" if code == str(refusal.status) else f"{code}, HTTP {refusal.status}"

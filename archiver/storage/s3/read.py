@@ -9,12 +9,12 @@ from typing import Any
 from botocore.exceptions import BotoCoreError
 
 from archiver.errors import IntegrityError
-from archiver.storage.s3.endpoint import BROKEN, Answer, Endpoint, pause
+from archiver.storage.s3.endpoint import BROKEN, Endpoint, Response, pause
 from archiver.storage.s3.failures import unanswered
 
 _PIECE = 1 << 20
 
-Opening = Callable[[int, int | None], Answer | None]
+Opening = Callable[[int, int | None], Response | None]
 """Requests an object from one octet to another (None: its end); returns None if it has nothing there."""
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from archiver.storage.s3.endpoint import Answer, Endpoint, never
-from archiver.storage.s3.failures import Refusal, not_s3
+from archiver.storage.s3.endpoint import Endpoint, Response, never
+from archiver.storage.s3.failures import ErrorResponse, not_s3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def versions_of(endpoint: Endpoint, key: str, where: str) -> list[Version]:
     asked: dict[str, object] = {"Prefix": key}
     while True:
         page = endpoint.ask("list_object_versions", where, never, Bucket=endpoint.settings.bucket, **asked)
-        if isinstance(page, Refusal) or "IsTruncated" not in page:
+        if isinstance(page, ErrorResponse) or "IsTruncated" not in page:
             raise not_s3(where, endpoint.settings)
         versions += _of_key(page, "Versions", key)
         markers += _of_key(page, "DeleteMarkers", key)
@@ -40,7 +40,7 @@ def versions_of(endpoint: Endpoint, key: str, where: str) -> list[Version]:
         asked |= {"KeyMarker": key, "VersionIdMarker": page["NextVersionIdMarker"]}
 
 
-def _of_key(page: Answer, kind: str, key: str) -> Iterator[Version]:
+def _of_key(page: Response, kind: str, key: str) -> Iterator[Version]:
     for entry in page.get(kind, ()):
         if entry.get("Key") == key:
             marker = kind == "DeleteMarkers"

@@ -25,8 +25,8 @@ from archiver.storage.bucket.object_settings import CustomerKey, customer_key_pa
 from archiver.storage.bucket.port import Octets, Purpose
 from archiver.storage.s3.clients import DIGEST, md5_of, sha256_of
 from archiver.storage.s3.conditions import Conditions
-from archiver.storage.s3.endpoint import Answer, Endpoint, never, pause
-from archiver.storage.s3.failures import Refusal, not_s3, refused
+from archiver.storage.s3.endpoint import Endpoint, Response, never, pause
+from archiver.storage.s3.failures import ErrorResponse, not_s3, refused
 from archiver.storage.s3.read import ObjectReader
 from archiver.storage.s3.versions import Version
 
@@ -50,7 +50,7 @@ class WriteMode:
     conditional: bool = True
 
 
-def fallback_of(mode: WriteMode, refusal: Refusal, settings: S3Settings, *, proven: bool) -> WriteMode | None:
+def fallback_of(mode: WriteMode, refusal: ErrorResponse, settings: S3Settings, *, proven: bool) -> WriteMode | None:
     """The mode to try after this refusal; `proven`: the endpoint has accepted an object with that checksum. The
     condition is dropped only if the endpoint answers that it does not know something, and is used again with the
     next weaker checksum if that was not the cause."""
@@ -61,7 +61,7 @@ def fallback_of(mode: WriteMode, refusal: Refusal, settings: S3Settings, *, prov
     return WriteMode(rest[0]) if rest and not proven else None
 
 
-def may_be_unsupported(refusal: Refusal) -> bool:
+def may_be_unsupported(refusal: ErrorResponse) -> bool:
     """Whether a refusal may be caused by the checksum or the condition, whatever its code. A signature also
     mismatches if a proxy removed a header."""
     unclear = not refusal.clear or refusal.code == "SignatureDoesNotMatch"
@@ -108,7 +108,7 @@ class Writer:
         mode, first, attempt = self.mode, None, 1
         while True:
             answer = self._put(thing, mode, once)
-            if not isinstance(answer, Refusal):
+            if not isinstance(answer, ErrorResponse):
                 self._learn(mode, once, answer)
                 return answer
             first = first or answer
@@ -122,12 +122,12 @@ class Writer:
             else:
                 raise refused(first, thing.where, self._settings, time.time())
 
-    def _other(self, mode: WriteMode, refusal: Refusal, once: bool) -> WriteMode | None:
+    def _other(self, mode: WriteMode, refusal: ErrorResponse, once: bool) -> WriteMode | None:
         if not may_be_unsupported(refusal) or (once and "condition" in self._proven):
             return None
         return fallback_of(mode, refusal, self._settings, proven="integrity" in self._proven)
 
-    def _put(self, thing: Object, mode: WriteMode, once: bool) -> bool | Refusal:
+    def _put(self, thing: Object, mode: WriteMode, once: bool) -> bool | ErrorResponse:
         if once and not mode.conditional and self._is_there(thing):
             return False
         condition = {"IfNoneMatch": "*"} if once and mode.conditional else {}
@@ -139,7 +139,7 @@ class Writer:
                 **self._parameters(thing, body, mode.integrity),
                 **condition,
             )
-        if isinstance(answer, Refusal):
+        if isinstance(answer, ErrorResponse):
             if answer.status != 412 or not condition:
                 return answer
             self._conditions.proven()
@@ -183,13 +183,13 @@ class Writer:
     def _bring_up(self, thing: Object, first: Version) -> None:
         """Upload the version that was written first again as the latest."""
 
-        def opened(at: int, _: int | None) -> Answer:
+        def opened(at: int, _: int | None) -> Response:
             asked = first.parameters() | ({"Range": f"bytes={at}-"} if at else {})
             key = customer_key_parameters(self._customer_key, thing.where)
             answer = self._endpoint.ask(
                 "get_object", thing.where, never, Bucket=self._settings.bucket, **asked, **key
             )
-            assert not isinstance(answer, Refusal)
+            assert not isinstance(answer, ErrorResponse)
             return answer
 
         with io.BufferedReader(ObjectReader(self._endpoint, thing.where, opened, 0, None)) as file:

@@ -50,7 +50,7 @@ def at_source(server: Server) -> None:
 
 
 def at_destination(server: Server) -> None:
-    DestinationConnection(server).insist(lambda destination: destination.list_folders())
+    DestinationConnection(server).with_retries(lambda destination: destination.list_folders())
 
 
 def throttled(seconds: float | None) -> Callable[[], Throttled]:
