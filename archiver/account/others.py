@@ -65,10 +65,10 @@ class AccountsBeside:
         return None
 
     def claimed(
-        self, copies: Mapping[ReplicaFolder, Sequence[Replica]]
+        self, replicas: Mapping[ReplicaFolder, Sequence[Replica]]
     ) -> Mapping[ReplicaFolder, Mapping[int, str]]:
         found: defaultdict[ReplicaFolder, dict[int, str]] = defaultdict(dict)
-        ours = {target: {copy.uid: copy for copy in its} for target, its in copies.items()}
+        ours = {folder: {replica.uid: replica for replica in its} for folder, its in replicas.items()}
         own = catalog_place(self._settings)
         theirs = {each.file for each in self._of_this_mailbox()}
         for each in self._beside.settings:
@@ -76,7 +76,7 @@ class AccountsBeside:
             try:
                 if not place.exists() or place == own:
                     continue
-                claimed = place.claims().replicas({target: uids.keys() for target, uids in ours.items()})
+                claimed = place.claims().replicas({folder: uids.keys() for folder, uids in ours.items()})
             except ArchiverError:
                 if each.file in theirs:
                     raise

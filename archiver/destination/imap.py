@@ -17,7 +17,7 @@ from archiver.errors import (
     TemporaryError,
     Where,
 )
-from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, OpenedTarget
+from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.append import AppendStream
 from archiver.imap.auth import Authenticator
 from archiver.imap.capabilities import DESTINATION_CAPABILITIES, ServerFacts, server_facts
@@ -174,7 +174,7 @@ class ImapDestination:
             for line, command in zip(lines, commands, strict=True)
         ]
 
-    def open(self, raw: bytes, *, readonly: bool = False) -> OpenedTarget:
+    def open(self, raw: bytes, *, readonly: bool = False) -> SelectedFolder:
         name = folder_names.printable(folder_names.decode_name(raw))
         self._session.where = Where(self._session.where.server, name)
         self._session.exists = 0
@@ -186,7 +186,7 @@ class ImapDestination:
             raise PermissionDenied("the destination opens it read-only", where=self._session.where)
         return self._opened(reply)
 
-    def _opened(self, reply: Reply) -> OpenedTarget:
+    def _opened(self, reply: Reply) -> SelectedFolder:
         items: dict[bytes, int] = {}
         permanent: list[str] | None = None
         for response in reply.untagged:
@@ -197,7 +197,7 @@ class ImapDestination:
         uidnext = items.get(b"UIDNEXT") or self._uidnext_of_status()
         if uidnext is None:
             uidnext = max(self._reader.uids(), default=0) + 1
-        return OpenedTarget(
+        return SelectedFolder(
             uidvalidity=items.get(b"UIDVALIDITY", 0),
             uidnext=uidnext,
             messages=self._session.exists,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from archiver.errors import FolderRefused
-from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, OpenedTarget
+from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.model import Attributes, Flags
 from archiver.mail.reader import MailReader
@@ -53,7 +53,7 @@ class FolderTree(Protocol):
 class FolderOpener(Protocol):
     """Opens a folder for what is done in it."""
 
-    def open(self, raw: bytes, *, readonly: bool = False) -> OpenedTarget:
+    def open(self, raw: bytes, *, readonly: bool = False) -> SelectedFolder:
         """Open a folder, for writing unless `readonly`; later calls are about it.
 
         Raises:

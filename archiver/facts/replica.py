@@ -280,7 +280,7 @@ class DestinationFolders:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedTarget:
+class SelectedFolder:
     """A destination's folder, open. `permanent` are the flags it keeps, None: it does not say; with `any_keyword`
     it takes new keywords too."""
 

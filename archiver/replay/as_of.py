@@ -38,35 +38,35 @@ class PastPending:
     def _now(self) -> PendingMessages:
         return self.catalog.replicas.pending
 
-    def count(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
+    def count(self, folder: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
         """How many messages `batch` would give in all, and their octets."""
         messages = octets = 0
-        covered = self._find_covered(target, folders)
-        for batch in self._missing_from(_FIRST, target, folders, _BATCH):
+        covered = self._find_covered(folder, folders)
+        for batch in self._missing_from(_FIRST, folder, folders, _BATCH):
             sizes = [each.placement.size for each in batch if each.key not in covered]
             messages += len(sizes)
             octets += sum(sizes)
         return messages, octets
 
     def batch(
-        self, target: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
+        self, folder: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
     ) -> Sequence[Outgoing]:
         """The next messages after `after` that `folders` held then, of which the target has neither a replica nor
         one that stands for it. What vanished since then is among them, whatever `vanished` says."""
-        asked = (target, tuple(folders))
+        asked = (folder, tuple(folders))
         if after == _FIRST or asked not in self._covered:
-            self._covered[asked] = self._find_covered(target, folders)
+            self._covered[asked] = self._find_covered(folder, folders)
         covered = self._covered[asked]
-        for batch in self._missing_from(after, target, folders, limit):
+        for batch in self._missing_from(after, folder, folders, limit):
             if left := [each for each in batch if each.key not in covered]:
                 return left
         return []
 
-    def intents(self, target: int) -> Sequence[Intent]:
+    def intents(self, folder: int) -> Sequence[Intent]:
         """Messages whose APPEND has an unknown outcome."""
         return [
             replace(each, outgoing=replace(each.outgoing, followed=each.outgoing.placement.flags))
-            for each in self._now.intents(target)
+            for each in self._now.intents(folder)
         ]
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
@@ -75,20 +75,20 @@ class PastPending:
         of_then = self._there_then(each.key for each in refused)
         return [each for each in refused if each.key in of_then]
 
-    def vanished(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
+    def vanished(self, folder: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
         """Replicas of messages that were there then and vanished since: they stay."""
-        replicas = self._now.vanished(target, gone=gone)
+        replicas = self._now.vanished(folder, gone=gone)
         of_then = self._there_then(replica.key for replica in replicas)
         return [replica for replica in replicas if replica.key in of_then]
 
     def _missing_from(
-        self, after: MessageKey, target: int, folders: Collection[int], limit: int
+        self, after: MessageKey, folder: int, folders: Collection[int], limit: int
     ) -> Iterator[list[Outgoing]]:
         """What the folders held then and has no replica of its own, ready to be sent."""
         then = self.then.replicas.pending
         while batch := then.batch(_NOWHERE, folders, after=after, limit=limit):
             after = batch[-1].key
-            missing = self.catalog.replicas.messages.missing(target, [each.key for each in batch])
+            missing = self.catalog.replicas.messages.missing(folder, [each.key for each in batch])
             yield list(self._as_now([each for each in batch if each.key in missing]))
 
     def _as_now(self, batch: Sequence[Outgoing]) -> Iterator[Outgoing]:
@@ -97,13 +97,13 @@ class PastPending:
             place = places[each.key]
             yield replace(each, placement=place.with_flags(each.placement.flags), followed=place.flags)
 
-    def _find_covered(self, target: int, folders: Collection[int]) -> set[MessageKey]:
+    def _find_covered(self, folder: int, folders: Collection[int]) -> set[MessageKey]:
         """Messages for which the replica of another one with the same octets stands, that was not there then: after
         a new UIDVALIDITY at the source, or when it was moved away and back. Each replica stands for one message."""
         covered: set[MessageKey] = set()
         used: Counter[Digest] = Counter()
-        for batch in self._missing_from(_FIRST, target, folders, _BATCH):
-            replicas = self.catalog.replicas.messages.equal(target, {each.placement.digest for each in batch})
+        for batch in self._missing_from(_FIRST, folder, folders, _BATCH):
+            replicas = self.catalog.replicas.messages.equal(folder, {each.placement.digest for each in batch})
             of_then = self._there_then(replica.key for replica in replicas)
             free = Counter(replica.message.digest for replica in replicas if replica.key not in of_then)
             for each in batch:

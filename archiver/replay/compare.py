@@ -96,7 +96,7 @@ class DestinationVerifier:
     def run(self, folders: Sequence[KnownFolder]) -> DestinationCheck:
         """Compare all copies of `folders`; a difference does not stop it."""
         result = DestinationCheck(self.deep)
-        targets = self.catalog.replicas.folders.current(self.destination)
+        replica_folders = self.catalog.replicas.folders.current(self.destination)
         mapped = self.catalog.replicas.folders.mapped(self.destination)
         by_raw: dict[bytes, list[KnownFolder]] = {}
         for folder in folders:
@@ -106,7 +106,7 @@ class DestinationVerifier:
         self._count_refused(result)
         if self.all_sent:
             self._without_copies(result, [folder for folder in folders if folder.number not in mapped])
-        there = [(targets[raw], here) for raw, here in by_raw.items() if raw in targets]
+        there = [(replica_folders[raw], here) for raw, here in by_raw.items() if raw in replica_folders]
         for group in self._groups(there):
             self._group(result, group)
         return result
@@ -154,51 +154,53 @@ class DestinationVerifier:
             return
         self.control.check_stop()
         held = [
-            (target, folders, list(self.catalog.replicas.messages.all(target.number))) for target, folders in group
+            (folder, folders, list(self.catalog.replicas.messages.all(folder.number))) for folder, folders in group
         ]
-        told = self.connection.stat([(target.raw, [copy.uid for copy in copies]) for target, _, copies in held])
-        for (target, folders, copies), looked in zip(held, told, strict=True):
-            if looked is None or not _all_match(target, copies, looked):
-                self._folder(result, target, folders)
+        told = self.connection.stat(
+            [(folder.raw, [replica.uid for replica in replicas]) for folder, _, replicas in held]
+        )
+        for (folder, folders, replicas), looked in zip(held, told, strict=True):
+            if looked is None or not _all_match(folder, replicas, looked):
+                self._folder(result, folder, folders)
                 continue
             self.control.progress(Working(printable(folders[0].folder.name)))
-            octets = sum(copy.message.size for copy in copies)
-            self.control.progress(Planned(len(copies), octets))
-            self._compare(result, copies, _names(folders), _by_uid(looked.seen), {})
-            self.control.progress(Verified(len(copies), octets))
+            octets = sum(replica.message.size for replica in replicas)
+            self.control.progress(Planned(len(replicas), octets))
+            self._compare(result, replicas, _names(folders), _by_uid(looked.seen), {})
+            self.control.progress(Verified(len(replicas), octets))
 
-    def _folder(self, result: DestinationCheck, target: ReplicaFolder, folders: Sequence[KnownFolder]) -> None:
+    def _folder(self, result: DestinationCheck, folder: ReplicaFolder, folders: Sequence[KnownFolder]) -> None:
         self.control.check_stop()
         names = _names(folders)
         first = printable(folders[0].folder.name)
         self.control.progress(Working(first))
-        copies = self.catalog.replicas.messages.all(target.number)
+        replicas = self.catalog.replicas.messages.all(folder.number)
         try:
-            opened = self.connection.open(target.raw, readonly=True)
+            opened = self.connection.open(folder.raw, readonly=True)
         except FolderNotFound as error:
-            self._whole(result, first, list(copies), "folder", "the folder", f"nothing ({error.reason})")
+            self._whole(result, first, list(replicas), "folder", "the folder", f"nothing ({error.reason})")
             return
-        if opened.uidvalidity != target.uidvalidity:
+        if opened.uidvalidity != folder.uidvalidity:
             now = f"UIDVALIDITY {opened.uidvalidity}"
-            self._whole(result, first, list(copies), "folder", f"UIDVALIDITY {target.uidvalidity}", now)
+            self._whole(result, first, list(replicas), "folder", f"UIDVALIDITY {folder.uidvalidity}", now)
             return
-        while window := list(islice(copies, _DEEP_WINDOW if self.deep else _WINDOW)):
+        while window := list(islice(replicas, _DEEP_WINDOW if self.deep else _WINDOW)):
             self.control.check_stop()
-            self.control.progress(Planned(len(window), sum(copy.message.size for copy in window)))
+            self.control.progress(Planned(len(window), sum(replica.message.size for replica in window)))
             self._window(result, window, names)
-            self.control.progress(Verified(len(window), sum(copy.message.size for copy in window)))
+            self.control.progress(Verified(len(window), sum(replica.message.size for replica in window)))
 
     def _whole(
-        self, result: DestinationCheck, name: str, copies: Sequence[Replica], what: str, expected: str, found: str
+        self, result: DestinationCheck, name: str, replicas: Sequence[Replica], what: str, expected: str, found: str
     ) -> None:
-        if copies:
-            result.folders[name].differences += len(copies)
+        if replicas:
+            result.folders[name].differences += len(replicas)
             result.differences.append(Difference(name, None, None, what, expected, found))
 
     def _window(self, result: DestinationCheck, window: Sequence[Replica], names: dict[int, str]) -> None:
-        uids = {copy.uid for copy in window}
+        uids = {replica.uid for replica in window}
         seen = _by_uid(each for each in self.connection.scan(uids) if each.uid in uids)
-        octets = self._octets([copy for copy in window if copy.uid in seen]) if self.deep else {}
+        octets = self._octets([replica for replica in window if replica.uid in seen]) if self.deep else {}
         self._compare(result, window, names, seen, octets)
 
     def _compare(
@@ -209,32 +211,33 @@ class DestinationVerifier:
         seen: Mapping[int, Attributes],
         octets: Mapping[int, str],
     ) -> None:
-        for copy in window:
-            if (name := names.get(copy.folder)) is None:
+        for replica in window:
+            if (name := names.get(replica.folder)) is None:
                 continue
             check = result.folders[name]
-            if copy.uid not in seen:
+            if replica.uid not in seen:
                 check.removed += 1
                 continue
-            found = list(_differences(copy, seen[copy.uid]))
-            if (how := octets.get(copy.uid)) == "other":
-                found.append(("octets", copy.sent_digest or copy.message.digest, "other bytes"))
+            found = list(_differences(replica, seen[replica.uid]))
+            if (how := octets.get(replica.uid)) == "other":
+                found.append(("octets", replica.sent_digest or replica.message.digest, "other bytes"))
             elif how is not None and how.startswith("not delivered"):
-                found.append(("octets", copy.sent_digest or copy.message.digest, how))
-            if _was_rewritten(copy, how):
+                found.append(("octets", replica.sent_digest or replica.message.digest, how))
+            if _was_rewritten(replica, how):
                 check.rewritten += 1
-            if _changed_there(copy, seen[copy.uid]):
+            if _changed_there(replica, seen[replica.uid]):
                 check.changed += 1
             check.differences += bool(found)
             check.verified += not found
             result.differences += [
-                Difference(name, copy.key[1], copy.uid, what, expected, shown) for what, expected, shown in found
+                Difference(name, replica.key[1], replica.uid, what, expected, shown)
+                for what, expected, shown in found
             ]
 
-    def _octets(self, copies: Sequence[Replica]) -> dict[int, str]:
+    def _octets(self, replicas: Sequence[Replica]) -> dict[int, str]:
         """How closely the octets that the destination returns match those that were sent, by UID."""
-        wanted = {copy.uid: copy for copy in copies}
-        places = places_of(self.catalog.messages, (copy.key for copy in copies))
+        wanted = {replica.uid: replica for replica in replicas}
+        places = places_of(self.catalog.messages, (replica.key for replica in replicas))
         results: dict[int, str] = {}
         for outcome in self.connection.fetch(sorted(wanted)):
             self.control.check_stop()
@@ -242,15 +245,15 @@ class DestinationVerifier:
                 if not outcome.gone:
                     results[outcome.uid] = f"not delivered: {printable(outcome.reason)}"
                 continue
-            copy = wanted[outcome.attributes.uid]
+            replica = wanted[outcome.attributes.uid]
             found = fingerprint_of_fetched(outcome)
-            if found.digest == (copy.sent_digest or copy.message.digest):
-                results[copy.uid] = "exact"
+            if found.digest == (replica.sent_digest or replica.message.digest):
+                results[replica.uid] = "exact"
                 continue
             builder = FingerprintBuilder()
-            for piece in repair(octets_of(self.store, places[copy.key]), copy.repaired):
+            for piece in repair(octets_of(self.store, places[replica.key]), replica.repaired):
                 builder.feed(piece)
-            results[copy.uid] = compare(builder.fingerprint(), found)
+            results[replica.uid] = compare(builder.fingerprint(), found)
         return results
 
 
@@ -266,35 +269,37 @@ def _by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
     return seen
 
 
-def _all_match(target: ReplicaFolder, copies: Sequence[Replica], looked: FolderStat) -> bool:
+def _all_match(folder: ReplicaFolder, replicas: Sequence[Replica], looked: FolderStat) -> bool:
     """Whether a folder shows all copies as expected."""
     seen = _by_uid(looked.seen)
-    return looked.uidvalidity == target.uidvalidity and all(
-        copy.uid in seen and not any(_differences(copy, seen[copy.uid])) for copy in copies
+    return looked.uidvalidity == folder.uidvalidity and all(
+        replica.uid in seen and not any(_differences(replica, seen[replica.uid])) for replica in replicas
     )
 
 
-def _differences(copy: Replica, seen: Attributes) -> Iterator[tuple[str, str, str]]:
+def _differences(replica: Replica, seen: Attributes) -> Iterator[tuple[str, str, str]]:
     """(what, expected, found) for all that can be compared without the octets."""
     sizes = (
-        {copy.size} if copy.repaired or copy.likeness in _REWRITTEN else {copy.message.size, copy.message.crlf_size}
+        {replica.size}
+        if replica.repaired or replica.likeness in _REWRITTEN
+        else {replica.message.size, replica.message.crlf_size}
     )
-    if copy.likeness == "other":
-        yield "octets", copy.message.digest, "the destination altered it when it was appended"
+    if replica.likeness == "other":
+        yield "octets", replica.message.digest, "the destination altered it when it was appended"
     elif seen.size is not None and seen.size not in sizes:
         yield "size", " or ".join(map(str, sorted(size for size in sizes if size is not None))), str(seen.size)
-    if copy.dated and not same_moment(internaldate_seconds(seen.internaldate), copy.message.arrived):
-        yield "INTERNALDATE", f"{copy.message.arrived} seconds since 1970", str(seen.internaldate)
-    if seen.flags is not None and copy.message.flags != copy.source_flags:
-        wanted = copy.message.flags - copy.lost
+    if replica.dated and not same_moment(internaldate_seconds(seen.internaldate), replica.message.arrived):
+        yield "INTERNALDATE", f"{replica.message.arrived} seconds since 1970", str(seen.internaldate)
+    if seen.flags is not None and replica.message.flags != replica.source_flags:
+        wanted = replica.message.flags - replica.lost
         shown = respelled(seen.flags, wanted)
         if shown != wanted:
             yield "flags", " ".join(sorted(wanted)), " ".join(sorted(shown))
 
 
-def _changed_there(copy: Replica, seen: Attributes) -> bool:
-    return seen.flags is not None and respelled(seen.flags, copy.flags) != copy.flags
+def _changed_there(replica: Replica, seen: Attributes) -> bool:
+    return seen.flags is not None and respelled(seen.flags, replica.flags) != replica.flags
 
 
-def _was_rewritten(copy: Replica, how: str | None) -> bool:
-    return copy.likeness in _REWRITTEN or how in _REWRITTEN
+def _was_rewritten(replica: Replica, how: str | None) -> bool:
+    return replica.likeness in _REWRITTEN or how in _REWRITTEN

@@ -12,7 +12,7 @@ from archiver.catalog.replicas import PendingMessages, Replicas
 from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import IntegrityError
-from archiver.facts.replica import MessageKey, OpenedTarget, Refused, Replica, ReplicaFolder, VanishedPolicy
+from archiver.facts.replica import MessageKey, Refused, Replica, ReplicaFolder, SelectedFolder, VanishedPolicy
 from archiver.journal.recorder import Recorder
 from archiver.mail.fingerprint import MessageFingerprint
 from archiver.mail.model import RETRY_RUNS, Attributes, FolderStatus, KnownFolder
@@ -48,7 +48,7 @@ class OtherAccounts(Protocol):
         """
 
     def claimed(
-        self, copies: Mapping[ReplicaFolder, Sequence[Replica]]
+        self, replicas: Mapping[ReplicaFolder, Sequence[Replica]]
     ) -> Mapping[ReplicaFolder, Mapping[int, str]]:
         """Which of these copies another account counts on, too: account names by UID. Targets without any are left
         out.
@@ -76,9 +76,9 @@ class ReplayRulesOfAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class UnderWay:
+class InFlight:
     """A message whose APPEND was not answered: when it was `sent`, on the monotonic clock, and whether the server
-    fell `silent`; otherwise the connection was lost for another reason."""
+    fell `silent`. If it did not, the connection was lost for another reason."""
 
     sent: float
     silent: bool
@@ -89,26 +89,27 @@ class ReplayJob:
     """A folder of the destination to bring up to date from `folders` of the archive (their numbers).
 
     `status` is what the destination listed; None if the folder was just created or the server does not report it.
-    `messages` messages of `octets` octets have no copy there yet. `steps` grows with all progress. `looked_at` are
-    fetched messages of the destination that are not known as a copy yet.
+    `messages` messages of `octets` octets have no replica there yet. `steps` grows with all progress. `fetched` are
+    messages of the destination that were downloaded and are not known as a replica yet, by UID.
 
-    `look_until` is until when a message of a lost connection may still arrive, on the monotonic clock. `resolved`:
-    the unfinished APPENDs of earlier runs are resolved. After the server was silent for `silence` seconds, the
-    folder is watched for `again` times as long. `silences` counts the silences at a message that was sent by
-    itself; `unanswered` messages in a row were set aside for that. `maybe_twice`: some may be stored twice because
-    they were taken for unsent. `under_way` are the messages that were on the wire when a connection was lost and
-    whose outcome is unknown. `left_behind`: the messages of the folder got other UIDs while some were under way, so
-    it is unknown which of them are still to come.
+    A message of a lost connection may still arrive until `watch_until`, on the monotonic clock. `resolved`: the
+    unfinished APPENDs of earlier runs are resolved. After the server was silent for `longest_silence` seconds, the
+    folder is watched for `watch_factor` times as long. `silence_counts` counts the silences at a message that was
+    sent by itself; `unanswered_in_row` messages in a row were set aside because of them. `maybe_duplicated`: some
+    messages may be stored twice because they were taken for unsent. `in_flight` are the messages that were on the
+    wire when a connection was lost and whose outcome is unknown. `renumbered`: the messages of the folder got other
+    UIDs while some were in flight, so it is unknown which of those are still to come.
 
-    `taken` counts the messages that were accepted in this run. `put_off` has that count at the time when a message
-    was refused first; `waited_for` are the messages for which a pause was made.
+    `accepted` counts the messages that were accepted in this run. `deferred_at` has that count at the time when a
+    message was first refused; `paused_for` are the messages for which a pause was made.
 
-    `alone_at_work` returns whether no other connection is at work, so that a limit cannot be one on their number.
+    `is_only_connection` returns whether no other connection is working. A limit that the server reports then cannot
+    be one on the number of connections.
 
-    `breaks` counts how often the connection broke at a message of `alone`, those that are sent by themselves, and
-    `server_reply` is the server's last answer to one. Messages of `repairs` are then sent repaired; `blamed`
-    messages in a row were refused because of such breaks. Messages that were `refused` in this run are not sent
-    again in it. `error` is why the folder could not be finished.
+    `break_counts` counts how often the connection broke at a message of `send_alone`, those that are sent by
+    themselves, and `server_reply` is the server's last answer to one. Messages of `repairs` are then sent repaired;
+    `blamed_in_row` messages in a row were refused because of such breaks. Messages that were `refused` in this run
+    are not sent again in it. `error` is why the folder could not be finished.
     """
 
     raw: bytes
@@ -119,36 +120,36 @@ class ReplayJob:
     messages: int = 0
     octets: int = 0
     steps: int = 0
-    look_until: float = 0.0
+    watch_until: float = 0.0
     resolved: bool = False
-    silence: float = 0.0
-    again: int = 0
-    silences: Counter[MessageKey] = field(default_factory=Counter)
-    unanswered: int = 0
-    maybe_twice: bool = False
-    under_way: dict[MessageKey, UnderWay] = field(default_factory=dict)
-    left_behind: bool = False
-    alone_at_work: Callable[[], bool] = lambda: True
-    looked_at: dict[int, tuple[Attributes, MessageFingerprint]] = field(default_factory=dict)
-    taken: int = 0
-    put_off: dict[MessageKey, int] = field(default_factory=dict)
-    waited_for: set[MessageKey] = field(default_factory=set)
-    alone: set[MessageKey] = field(default_factory=set)
-    breaks: Counter[MessageKey] = field(default_factory=Counter)
+    longest_silence: float = 0.0
+    watch_factor: int = 0
+    silence_counts: Counter[MessageKey] = field(default_factory=Counter)
+    unanswered_in_row: int = 0
+    maybe_duplicated: bool = False
+    in_flight: dict[MessageKey, InFlight] = field(default_factory=dict)
+    renumbered: bool = False
+    is_only_connection: Callable[[], bool] = lambda: True
+    fetched: dict[int, tuple[Attributes, MessageFingerprint]] = field(default_factory=dict)
+    accepted: int = 0
+    deferred_at: dict[MessageKey, int] = field(default_factory=dict)
+    paused_for: set[MessageKey] = field(default_factory=set)
+    send_alone: set[MessageKey] = field(default_factory=set)
+    break_counts: Counter[MessageKey] = field(default_factory=Counter)
     server_reply: str | None = None
     repairs: dict[MessageKey, tuple[str, ...]] = field(default_factory=dict)
-    blamed: int = 0
+    blamed_in_row: int = 0
     refused: set[MessageKey] = field(default_factory=set)
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A job's folder, open, and its `number` in the catalog."""
+class JobFolder:
+    """The folder of a job, opened, and its `number` in the catalog."""
 
     job: ReplayJob
     number: int
-    opened: OpenedTarget
+    opened: SelectedFolder
 
 
 @dataclass(slots=True)

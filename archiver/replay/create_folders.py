@@ -111,14 +111,16 @@ def _without_news(
     context: ReplayContext, folders: Sequence[KnownFolder], recorded: Recorded, gone: Collection[bytes]
 ) -> set[int]:
     """The numbers of the folders that were removed at the destination and have nothing new for it."""
-    targets = context.replicas.folders.current(context.destination)
+    replica_folders = context.replicas.folders.current(context.destination)
     vanished = context.rules.include_vanished
     return {
         each.number
         for each in folders
         if each.number in recorded
         and recorded[each.number][0] in gone
-        and not context.pending.count(targets[recorded[each.number][0]].number, [each.number], vanished=vanished)[0]
+        and not context.pending.count(
+            replica_folders[recorded[each.number][0]].number, [each.number], vanished=vanished
+        )[0]
     }
 
 

@@ -36,9 +36,11 @@ def delete_vanished(
     held: dict[bytes, int] = {}
     for job in jobs:
         if job.known is not None:
-            copies = context.replicas.changes.deletable(job.known.number, gone=context.gone)
-            gone[job.raw] = [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
-            going = {copy.uid for copy in gone[job.raw]}
+            replicas = context.replicas.changes.deletable(job.known.number, gone=context.gone)
+            gone[job.raw] = [
+                replica for replica in replicas if context.rules.vanished == "expunge" or not replica.marked
+            ]
+            going = {replica.uid for replica in gone[job.raw]}
             certain = certain_twins(context, job)
             twins[job.raw] = [twin for twin in certain if twin.copy not in going]
             along[job.raw] = [twin for twin in certain if twin.copy in going]
@@ -80,7 +82,7 @@ def _limited(
     braking = [job for job in jobs if exceeds_deletion_limit(single.get(job.raw, 0), held.get(job.raw, 0))]
     if exceeds_deletion_limit(sum(counts.values()), sum(held.values())):
         braking = list(jobs)
-    reason = None if context.rules.confirm_deletions else _held_back(braking, counts, words)
+    reason = None if context.rules.confirm_deletions else _beyond_limit(braking, counts, words)
     if reason is None:
         return None, ()
     context.control.progress(Noted(f"{reason}; --confirm-deletions {context.rules.vanished}s them"))
@@ -89,14 +91,14 @@ def _limited(
 
 def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[ReplayJob]:
     """Folders of the destination that hold mail only of folders that the source no longer has."""
-    targets, recorded = (
+    replica_folders, recorded = (
         context.replicas.folders.current(context.destination),
         context.replicas.folders.mapped(context.destination),
     )
     known = {job.raw for job in jobs}
     found: dict[bytes, list[KnownFolder]] = {}
     for number, folder in context.gone.items():
-        if number in recorded and recorded[number][0] in targets and recorded[number][0] not in known:
+        if number in recorded and recorded[number][0] in replica_folders and recorded[number][0] not in known:
             found.setdefault(recorded[number][0], []).append(folder)
     return [
         ReplayJob(
@@ -104,7 +106,7 @@ def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[Rep
             name=printable(", ".join(each.folder.name for each in folders)),
             folders=tuple(each.number for each in folders),
             status=None,
-            known=targets[raw],
+            known=replica_folders[raw],
         )
         for raw, folders in found.items()
     ]
@@ -112,34 +114,34 @@ def stranded_jobs(context: ReplayContext, jobs: Sequence[ReplayJob]) -> list[Rep
 
 def report_gone_folders(context: ReplayContext) -> None:
     """Report folders that are gone from the source while our copies stay."""
-    for number, copies in context.replicas.folders.stranded(context.destination).items():
+    for number, replicas in context.replicas.folders.stranded(context.destination).items():
         if number in context.gone:
-            context.control.progress(Noted(gone_words(printable(context.gone[number].folder.name), copies)))
+            context.control.progress(Noted(gone_words(printable(context.gone[number].folder.name), replicas)))
 
 
-def _held_back(braking: Sequence[ReplayJob], counts: Mapping[bytes, int], words: tuple[str, str]) -> str | None:
+def _beyond_limit(braking: Sequence[ReplayJob], counts: Mapping[bytes, int], words: tuple[str, str]) -> str | None:
     left = [(job.name, counts[job.raw]) for job in braking if counts.get(job.raw)]
     if not left:
         return None
-    copies = sum(count for _, count in left)
+    replicas = sum(count for _, count in left)
     names = ", ".join(f'"{name}"' for name, _ in left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-    return f"{copies} {words[copies > 1]} stayed, since that is more than 50 or 10 %: {names}"
+    return f"{replicas} {words[replicas > 1]} stayed, since that is more than 50 or 10 %: {names}"
 
 
-def _delete(context: ReplayContext, job: ReplayJob, copies: Sequence[Replica], destination: FlagStore) -> None:
+def _delete(context: ReplayContext, job: ReplayJob, replicas: Sequence[Replica], destination: FlagStore) -> None:
     """Mark or expunge our copies in one folder, and no other messages."""
     assert job.known is not None
     if context.rules.vanished == "expunge" and not destination.can_expunge:
         # NOTE: nothing is marked either: the next EXPUNGE of any client would remove it.
-        reason = f"{len(copies)} copies of messages that are gone from the source were not expunged"
+        reason = f"{len(replicas)} copies of messages that are gone from the source were not expunged"
         hint = 'the destination cannot expunge single messages; use [replay] vanished = "mark" to mark them'
         raise PermissionDenied(f'folder "{job.name}": {reason}', hint=hint)
     number = job.known.number
     opened = destination.open(job.raw)
     if opened.uidvalidity != job.known.uidvalidity:
         return  # the next run matches its messages again
-    there = set(destination.flags({copy.uid for copy in copies}))
-    away = tuple(sorted({copy.uid for copy in copies} - there))
+    there = set(destination.flags({replica.uid for replica in replicas}))
+    away = tuple(sorted({replica.uid for replica in replicas} - there))
     facts: list[Fact] = [RemovedFact(number, away, "user", context.control.now())] if away else []
     uids = tuple(sorted(there))
     if uids:

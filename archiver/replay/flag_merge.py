@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from archiver.facts.replica import OpenedTarget, Replica
+from archiver.facts.replica import Replica, SelectedFolder
 from archiver.mail.flags import sendable
 from archiver.mail.model import Flags
 
@@ -28,7 +28,7 @@ class FlagChange:
         return bool(self.added or self.removed)
 
 
-def change_of(copy: Replica, now: Flags, opened: OpenedTarget) -> FlagChange:
+def change_of(replica: Replica, now: Flags, opened: SelectedFolder) -> FlagChange:
     """The change that brings the archive's flags to a copy. `now` is what the destination shows.
 
     A flag that was added in the archive is added, unless the destination's user removed it since we last wrote
@@ -36,16 +36,16 @@ def change_of(copy: Replica, now: Flags, opened: OpenedTarget) -> FlagChange:
     mark on a message that is back at the source is removed. Flags that cannot be written in a command are left as
     they are.
     """
-    appeared = copy.message.flags - copy.source_flags
-    disappeared = copy.source_flags - copy.message.flags
-    taken_away = copy.flags - now
-    set_there = now - copy.flags
-    keepable = opened.kept(sendable(copy.message.flags))
+    appeared = replica.message.flags - replica.source_flags
+    disappeared = replica.source_flags - replica.message.flags
+    taken_away = replica.flags - now
+    set_there = now - replica.flags
+    keepable = opened.kept(sendable(replica.message.flags))
     added = (appeared & keepable) - now - taken_away
     removed = sendable(disappeared & now) - set_there
-    if copy.marked:
-        removed |= (DELETED & now) - copy.message.flags
-    return FlagChange(added, removed, copy.message.flags - keepable)
+    if replica.marked:
+        removed |= (DELETED & now) - replica.message.flags
+    return FlagChange(added, removed, replica.message.flags - keepable)
 
 
 def grouped(changes: Mapping[int, FlagChange]) -> dict[tuple[Flags, Flags], set[int]]:

@@ -67,14 +67,14 @@ class DestinationIdentifier:
         known = self.catalog.replicas.destinations.at(self.place.address)
         if known is None:
             return self._introduced(destination, listed, None)
-        targets = self.catalog.replicas.folders.current(known.number)
+        folders = self.catalog.replicas.folders.current(known.number)
         address_known = known.address.port is not None
-        if not (address_known or targets):
+        if not (address_known or folders):
             return self._introduced(destination, listed, known.number)
-        ours = [raw for raw, target in targets.items() if shown.get(raw) == target.uidvalidity]
+        ours = [raw for raw, folder in folders.items() if shown.get(raw) == folder.uidvalidity]
         seen = _without(filled_of(listed.listed), ours if address_known else ())
         distinct = self._is_not_source(destination, seen, known.number)
-        if self._is_another(destination, listed, known.number, targets, ours):
+        if self._is_another(destination, listed, known.number, folders, ours):
             return Identification(None, distinct=distinct)
         return Identification(known.number, address_known, distinct)
 
@@ -103,7 +103,7 @@ class DestinationIdentifier:
         destination: DestinationReader,
         listed: DestinationFolders,
         number: int,
-        targets: Mapping[bytes, ReplicaFolder],
+        folders: Mapping[bytes, ReplicaFolder],
         ours: Collection[bytes],
     ) -> bool:
         """Whether the address now leads to another mailbox. If no folder with copies is as we left it, the user may
@@ -113,15 +113,15 @@ class DestinationIdentifier:
             ConfigError: it has none, and the user has to say which mailbox it is.
         """
         replicas = self.catalog.replicas
-        if any(replicas.messages.newest(targets[raw].number, 1) for raw in ours):
+        if any(replicas.messages.newest(folders[raw].number, 1) for raw in ours):
             return False
-        lost = {raw: target for raw, target in targets.items() if replicas.messages.newest(target.number, 1)}
+        lost = {raw: folder for raw, folder in folders.items() if replicas.messages.newest(folder.number, 1)}
         if self.answer != "ask":
-            return self.answer == "new" and bool(lost or (targets and not ours))
+            return self.answer == "new" and bool(lost or (folders and not ours))
         # NOTE: the following run must record the answer, or it would be asked again. A run records the copies of a
         # folder that is gone, and opens a recreated one, but only if mail is mapped to it.
         shown, mapped = shown_by(listed.listed), {raw for raw, _, _ in replicas.folders.mapped(number).values()}
-        hidden = {raw: target for raw, target in lost.items() if raw not in shown}
+        hidden = {raw: folder for raw, folder in lost.items() if raw not in shown}
         if not hidden and mapped.isdisjoint(lost):
             return False
         if self._stands_unlisted(destination, hidden):
@@ -143,10 +143,10 @@ class DestinationIdentifier:
         """Whether a folder that is not listed still exists as we left it: a LIST answer may be cut short."""
         if not (some := list(hidden.items())[:FOLDERS]):
             return False
-        looks = destination.stat([(raw, copies_in(self.catalog, target.number).keys()) for raw, target in some])
+        looks = destination.stat([(raw, copies_in(self.catalog, folder.number).keys()) for raw, folder in some])
         return any(
-            look is not None and look.uidvalidity == target.uidvalidity
-            for (_, target), look in zip(some, looks, strict=True)
+            look is not None and look.uidvalidity == folder.uidvalidity
+            for (_, folder), look in zip(some, looks, strict=True)
         )
 
     def _unknown(self, before: Address) -> ConfigError:
@@ -200,9 +200,9 @@ def recognise(destination: DestinationReader, listed: Sequence[Listed], catalog:
     """Which of the destinations that were filled before this mailbox is."""
     best, found = Recognised(), Resemblance()
     for known in catalog.replicas.destinations.with_history():
-        targets = catalog.replicas.folders.current(known.number)
-        pairs = suspects({raw: each.uidvalidity for raw, each in targets.items()}, filled_of(listed))
-        seen = _seen(destination, ((there, copies_in(catalog, targets[raw].number)) for raw, there in pairs))
+        folders = catalog.replicas.folders.current(known.number)
+        pairs = suspects({raw: each.uidvalidity for raw, each in folders.items()}, filled_of(listed))
+        seen = _seen(destination, ((there, copies_in(catalog, folders[raw].number)) for raw, there in pairs))
         if seen.proven and seen.same > found.same:
             asked = known.address.port is not None
             best, found = Recognised(known, [there for _, there in pairs] if asked else ()), seen
@@ -223,10 +223,13 @@ def one_mailbox(file: str, problem: str, proof: Resemblance) -> ConfigError:
     return ConfigError(file, [text], hint=hint)
 
 
-def copies_in(catalog: Catalog, target: int) -> TraitsByUid:
+def copies_in(catalog: Catalog, folder: int) -> TraitsByUid:
     """The newest copies in a folder of a destination, as it showed them."""
-    newest = catalog.replicas.messages.newest(target, NEWEST)
-    return {copy.uid: MessageTraits(copy.size, copy.message.arrived if copy.dated else None) for copy in newest}
+    newest = catalog.replicas.messages.newest(folder, NEWEST)
+    return {
+        replica.uid: MessageTraits(replica.size, replica.message.arrived if replica.dated else None)
+        for replica in newest
+    }
 
 
 def _seen(destination: DestinationReader, expected: Iterable[tuple[bytes, TraitsByUid]]) -> Resemblance:
@@ -256,14 +259,14 @@ def like_destination(
 ) -> Resemblance:
     """How far the source shows our own copies at that destination, because its host name now leads there. A folder
     whose UIDVALIDITY the archive knew before the destination showed it belongs to the source."""
-    targets = catalog.replicas.folders.current(destination)
+    folders = catalog.replicas.folders.current(destination)
     shown = filled_of(listed)
-    pairs = suspects({raw: target.uidvalidity for raw, target in targets.items()}, shown)
+    pairs = suspects({raw: folder.uidvalidity for raw, folder in folders.items()}, shown)
     if not pairs:
         return Resemblance()
     own = catalog.replicas.destinations.known_before(destination)
     fresh = [(raw, here) for raw, here in pairs if shown[here] not in own]
-    expected = ((here, copies_in(catalog, targets[raw].number)) for raw, here in fresh)
+    expected = ((here, copies_in(catalog, folders[raw].number)) for raw, here in fresh)
     return _read(source, listed, expected)
 
 

@@ -24,8 +24,8 @@ from archiver.replay.context import ReplayContext
 def forget_removed(context: ReplayContext) -> None:
     """Forget what was removed there, so that it is sent again (--include-removed)."""
     facts = [
-        RemovedFact(target, tuple(sorted(uids)), "policy", context.control.now())
-        for target, uids in context.replicas.messages.removed(context.destination).items()
+        RemovedFact(folder, tuple(sorted(uids)), "policy", context.control.now())
+        for folder, uids in context.replicas.messages.removed(context.destination).items()
     ]
     context.recorder.write(facts)
 
@@ -39,17 +39,17 @@ def removed_folders(
     """
     there = {each.folder.raw for each in listed.listed if each.folder.selectable}
     gone: set[bytes] = set()
-    for raw, target in _filled(context).items():
+    for raw, folder in _filled(context).items():
         if raw in there or not connection.with_retries(partial(_is_gone, raw)):
             continue
         gone.add(raw)
         live = tuple(
-            sorted(uid for uid, is_live in context.replicas.messages.claimed(target.number).items() if is_live)
+            sorted(uid for uid, is_live in context.replicas.messages.claimed(folder.number).items() if is_live)
         )
         if live:
-            facts: list[Fact] = [RemovedFact(target.number, live, "user", context.control.now())]
-            if target.state is not None:  # so that it is opened if it exists again
-                facts.append(TargetStateFact(target.number, target.state.uidnext, 0, context.control.now()))
+            facts: list[Fact] = [RemovedFact(folder.number, live, "user", context.control.now())]
+            if folder.state is not None:  # so that it is opened if it exists again
+                facts.append(TargetStateFact(folder.number, folder.state.uidnext, 0, context.control.now()))
             context.recorder.write(facts)
             name = printable(decode_name(raw))
             context.control.progress(
@@ -62,8 +62,8 @@ def removed_folders(
 
 
 def _filled(context: ReplayContext) -> Mapping[bytes, ReplicaFolder]:
-    targets = context.replicas.folders.current(context.destination)
-    return {raw: target for raw, target in targets.items() if context.replicas.messages.claimed(target.number)}
+    folders = context.replicas.folders.current(context.destination)
+    return {raw: folder for raw, folder in folders.items() if context.replicas.messages.claimed(folder.number)}
 
 
 def _is_gone(raw: bytes, destination: FolderOpener) -> bool:

@@ -26,21 +26,21 @@ from archiver.replay.create_folders import map_of
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """A target to rename to the mapped folder."""
+    """A folder of the destination to rename to the mapped folder."""
 
-    target: ReplicaFolder
+    folder: ReplicaFolder
     to: MappedFolder
 
 
 def resolve_renames(context: ReplayContext, connection: DestinationConnection) -> None:
     """Find out and record the result of renames that an earlier run began and did not finish."""
-    for raw, target in context.replicas.folders.current(context.destination).items():
-        if target.renaming is None:
+    for raw, folder in context.replicas.folders.current(context.destination).items():
+        if folder.renaming is None:
             continue
-        old, new = (connection.with_retries(partial(_is_there, name)) for name in (raw, target.renaming))
+        old, new = (connection.with_retries(partial(_is_there, name)) for name in (raw, folder.renaming))
         if new and not old:
-            raw = target.renaming
-        context.recorder.write([RenamedFact(target.number, raw, context.control.now())])
+            raw = folder.renaming
+        context.recorder.write([RenamedFact(folder.number, raw, context.control.now())])
 
 
 def follow_renames(
@@ -56,15 +56,15 @@ def follow_renames(
         move = moves.pop(0)
         if (along := _with_those_below(context, move, moves, listed)) is None:
             continue
-        if not all(connection.with_retries(partial(_is_ours, context, target)) for target, _ in along):
+        if not all(connection.with_retries(partial(_is_ours, context, folder)) for folder, _ in along):
             continue
         if (reason := _why_not_ours_alone(context, along)) is not None:
-            old, new = (printable(decode_name(raw)) for raw in (move.target.raw, move.to.raw))
+            old, new = (printable(decode_name(raw)) for raw in (move.folder.raw, move.to.raw))
             context.control.progress(Noted(f'destination folder "{old}": not renamed to "{new}": {reason}'))
         elif _rename(context, connection, move, along):
-            names = {target.raw: to for target, to in along}
+            names = {folder.raw: to for folder, to in along}
             listed = replace(listed, listed=[_under(each, names, listed) for each in listed.listed])
-            moves = [each for each in moves if each.target.raw not in names]
+            moves = [each for each in moves if each.folder.raw not in names]
     return listed
 
 
@@ -74,18 +74,18 @@ def _moves(
     folders: Sequence[KnownFolder],
     rules: MapRules,
 ) -> list[_Move]:
-    """Which targets to rename, parents first."""
+    """Which folders to rename, parents first."""
     recorded = context.replicas.folders.mapped(context.destination)
     places = {each.folder.raw: each for each in map_of(folders, listed, rules, recorded).folders}
     mapped = {each.number: places[each.folder.raw] for each in folders}
     missing = {number: each for number, each in mapped.items() if not each.exists}
     if not missing:
         return []
-    targets = context.replicas.folders.current(context.destination)
+    replica_folders = context.replicas.folders.current(context.destination)
     movable = {
-        targets[each.folder.raw].number: targets[each.folder.raw]
+        replica_folders[each.folder.raw].number: replica_folders[each.folder.raw]
         for each in listed.listed
-        if each.folder.raw in targets and _is_movable(each.folder)
+        if each.folder.raw in replica_folders and _is_movable(each.folder)
     }
     same = [
         pair
@@ -99,13 +99,13 @@ def _moves(
         place = missing.get(pair.folder)
         if place is None or pair.target in stay or pair.target in found or place.raw in taken:
             continue
-        known = targets.get(place.raw)
+        known = replica_folders.get(place.raw)
         if known is None or not context.replicas.messages.claimed(
             known.number
         ):  # otherwise its user removed it there
             found[pair.target] = _Move(movable[pair.target], place)
             taken.add(place.raw)
-    return sorted(found.values(), key=lambda move: len(move.target.raw))
+    return sorted(found.values(), key=lambda move: len(move.folder.raw))
 
 
 def _is_movable(folder: Folder) -> bool:
@@ -113,41 +113,41 @@ def _is_movable(folder: Folder) -> bool:
     return folder.selectable and folder.raw != INBOX and folder.special_use is None
 
 
-def _still_goes_there(pair: Moved, mapped: dict[int, MappedFolder], targets: dict[int, ReplicaFolder]) -> bool:
-    return pair.folder in mapped and mapped[pair.folder].raw == targets[pair.target].raw
+def _still_goes_there(pair: Moved, mapped: dict[int, MappedFolder], folders: dict[int, ReplicaFolder]) -> bool:
+    return pair.folder in mapped and mapped[pair.folder].raw == folders[pair.target].raw
 
 
 def _with_those_below(
     context: ReplayContext, move: _Move, others: Sequence[_Move], listed: DestinationFolders
 ) -> list[tuple[ReplicaFolder, bytes]] | None:
-    """The target and the folders below it, which a server renames with it, and their new names. None if one of
+    """The folder and those below it, which a server renames with it, and their new names. None if one of
     these has to stay or is not ours."""
-    along = [(move.target, move.to.raw)]
+    along = [(move.folder, move.to.raw)]
     step = (listed.delimiter or "").encode("utf-8", "surrogatepass")
-    targets = context.replicas.folders.current(context.destination)
+    folders = context.replicas.folders.current(context.destination)
     for each in listed.listed if step else ():
         raw = each.folder.raw
-        if not raw.startswith(move.target.raw + step):
+        if not raw.startswith(move.folder.raw + step):
             continue
-        to = move.to.raw + raw.removeprefix(move.target.raw)
-        follows = any((other.target.raw, other.to.raw) == (raw, to) for other in others)
-        is_empty = raw in targets and each.status is not None and each.status.messages == 0
+        to = move.to.raw + raw.removeprefix(move.folder.raw)
+        follows = any((other.folder.raw, other.to.raw) == (raw, to) for other in others)
+        is_empty = raw in folders and each.status is not None and each.status.messages == 0
         if follows or is_empty:
-            along.append((targets[raw], to))
+            along.append((folders[raw], to))
         elif each.folder.selectable:
             return None
     return along
 
 
-def _is_ours(context: ReplayContext, target: ReplicaFolder, destination: DestinationReader) -> bool:
+def _is_ours(context: ReplayContext, folder: ReplicaFolder, destination: DestinationReader) -> bool:
     """Whether a folder holds only our copies, and no APPEND to it is unresolved."""
     try:
-        opened = destination.open(target.raw, readonly=True)
+        opened = destination.open(folder.raw, readonly=True)
     except (FolderNotFound, PermissionDenied):
         return False
-    if opened.uidvalidity != target.uidvalidity or context.pending.intents(target.number):
+    if opened.uidvalidity != folder.uidvalidity or context.pending.intents(folder.number):
         return False
-    ours = {uid for uid, is_live in context.replicas.messages.claimed(target.number).items() if is_live}
+    ours = {uid for uid, is_live in context.replicas.messages.claimed(folder.number).items() if is_live}
     return not opened.messages or destination.uids() <= ours
 
 
@@ -155,14 +155,14 @@ def _why_not_ours_alone(context: ReplayContext, along: Sequence[tuple[ReplicaFol
     """Why these folders keep their names: another account fills them, counts on mail in them, or may do so. It
     would not find its mail under the new name and would take it for removed."""
     live = {
-        target: context.replicas.messages.newest(
-            target.number, len(context.replicas.messages.claimed(target.number))
+        folder: context.replicas.messages.newest(
+            folder.number, len(context.replicas.messages.claimed(folder.number))
         )
-        for target, _ in along
+        for folder, _ in along
     }
     try:
         if (
-            block := context.others.deletion_block([raw for target, to in along for raw in (target.raw, to)])
+            block := context.others.deletion_block([raw for folder, to in along for raw in (folder.raw, to)])
         ) is not None:
             return block.reason
         claimed = context.others.claimed(live)
@@ -179,13 +179,13 @@ def _rename(
     along: Sequence[tuple[ReplicaFolder, bytes]],
 ) -> bool:
     context.control.check_stop()
-    context.recorder.write([RenamingFact(target.number, to, context.control.now()) for target, to in along])
-    old, new = (printable(decode_name(raw)) for raw in (move.target.raw, move.to.raw))
+    context.recorder.write([RenamingFact(folder.number, to, context.control.now()) for folder, to in along])
+    old, new = (printable(decode_name(raw)) for raw in (move.folder.raw, move.to.raw))
     try:
-        connection.with_retries(lambda destination: destination.rename(move.target.raw, move.to.raw))
+        connection.with_retries(lambda destination: destination.rename(move.folder.raw, move.to.raw))
     except FolderRefused as error:
         context.recorder.write(
-            [RenamedFact(target.number, target.raw, context.control.now()) for target, _ in along]
+            [RenamedFact(folder.number, folder.raw, context.control.now()) for folder, _ in along]
         )
         context.control.progress(Noted(str(error)))
         return False
@@ -197,7 +197,7 @@ def _rename(
 
 
 def _record_names(context: ReplayContext, along: Sequence[tuple[ReplicaFolder, bytes]]) -> None:
-    context.recorder.write([RenamedFact(target.number, to, context.control.now()) for target, to in along])
+    context.recorder.write([RenamedFact(folder.number, to, context.control.now()) for folder, to in along])
 
 
 def _under(each: Listed, names: dict[bytes, bytes], there: DestinationFolders) -> Listed:

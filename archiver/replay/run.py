@@ -83,7 +83,7 @@ def replay_folders(
         due = [job for job in jobs if _is_due(context, job)]
         _work_off(context, due, connections, connection)
         for job in due:
-            if job.maybe_twice and job.error is None:
+            if job.maybe_duplicated and job.error is None:
                 _note_twins(context, connection, job)
         failed = any(job.error is not None for job in due)
         spared, blocked_reason = Spared(), None
@@ -106,7 +106,7 @@ def _jobs(
     listed: DestinationFolders,
 ) -> list[ReplayJob]:
     statuses = {each.folder.raw: each.status for each in listed.listed}
-    targets = context.replicas.folders.current(context.destination)
+    folders = context.replicas.folders.current(context.destination)
     sources: dict[bytes, list[KnownFolder]] = {}
     for folder, each in placed:
         sources.setdefault(each.raw, []).append(folder)
@@ -116,7 +116,7 @@ def _jobs(
             name=printable(", ".join(folder.folder.name for folder in here)),
             folders=tuple(folder.number for folder in here),
             status=statuses.get(raw),
-            known=targets.get(raw),
+            known=folders.get(raw),
         )
         for raw, here in sources.items()
     ]
@@ -164,7 +164,7 @@ def _work_off(
                     job = waiting.popleft()
                 except IndexError:
                     return
-                job.alone_at_work = connection.alone
+                job.is_only_connection = connection.alone
                 try:
                     _pass(context, connection, job)
                 except _OF_THE_CONNECTION as error:
@@ -226,7 +226,7 @@ def _pass(context: ReplayContext, connection: DestinationConnection, job: Replay
         if isinstance(error, OverQuota | AuthenticationFailed | ConnectionRefused | Unanswered):
             raise
         # A server that hangs up on message after message may accept those of other folders.
-        if isinstance(error, TemporaryError) and job.blamed < MOST_BLAMED:
+        if isinstance(error, TemporaryError) and job.blamed_in_row < MOST_BLAMED:
             raise
         job.error = str(error)
         context.control.progress(Noted(str(error)))

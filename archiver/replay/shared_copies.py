@@ -35,31 +35,31 @@ class Spared:
     left: tuple[LeftToOthers, ...] = ()
 
 
-def spare(context: ReplayContext, targets: Iterable[ReplicaFolder]) -> Spared:
+def spare(context: ReplayContext, folders: Iterable[ReplicaFolder]) -> Spared:
     """Check whether other accounts count on copies that are about to be deleted. Such copies are recorded as
     adopted, so this account never deletes them."""
-    due = {target: copies for target in targets if (copies := _due(context, target))}
+    due = {folder: replicas for folder in folders if (replicas := _due(context, folder))}
     if not due:
         return Spared()
     total = sum(map(len, due.values()))
     try:
-        if (block := context.others.deletion_block([target.raw for target in due])) is not None:
+        if (block := context.others.deletion_block([folder.raw for folder in due])) is not None:
             return _held_back(context, total, block.reason, block.advice)
         claimed = context.others.claimed(due)
     except ArchiverError as error:
         advice = "make that account's archive readable, or move its file to another directory if it is retired"
         return _held_back(context, total, str(error), advice)
     left: list[LeftToOthers] = []
-    for target, its in claimed.items():
-        context.recorder.write(_left_to_others(context, target, [c for c in due[target] if c.uid in its]))
-        left.append(_left(target, its))
+    for folder, its in claimed.items():
+        context.recorder.write(_left_to_others(context, folder, [c for c in due[folder] if c.uid in its]))
+        left.append(_left(folder, its))
         context.control.progress(Noted(left[-1].text))
     return Spared(left=tuple(left))
 
 
-def _due(context: ReplayContext, target: ReplicaFolder) -> Sequence[Replica]:
-    copies = context.replicas.changes.deletable(target.number, gone=context.gone)
-    return [copy for copy in copies if context.rules.vanished == "expunge" or not copy.marked]
+def _due(context: ReplayContext, folder: ReplicaFolder) -> Sequence[Replica]:
+    replicas = context.replicas.changes.deletable(folder.number, gone=context.gone)
+    return [replica for replica in replicas if context.rules.vanished == "expunge" or not replica.marked]
 
 
 def _held_back(context: ReplayContext, total: int, reason: str, advice: str) -> Spared:
@@ -69,12 +69,14 @@ def _held_back(context: ReplayContext, total: int, reason: str, advice: str) -> 
     return Spared(blocked_reason, advice)
 
 
-def _left_to_others(context: ReplayContext, target: ReplicaFolder, copies: Sequence[Replica]) -> list[Fact]:
-    return [copy.copied_fact(target.number, copy.key, "adopted", context.control.now()) for copy in copies]
+def _left_to_others(context: ReplayContext, folder: ReplicaFolder, replicas: Sequence[Replica]) -> list[Fact]:
+    return [
+        replica.copied_fact(folder.number, replica.key, "adopted", context.control.now()) for replica in replicas
+    ]
 
 
-def _left(target: ReplicaFolder, claimed: Mapping[int, str]) -> LeftToOthers:
-    folder = printable(decode_name(target.raw))
+def _left(replica_folder: ReplicaFolder, claimed: Mapping[int, str]) -> LeftToOthers:
+    folder = printable(decode_name(replica_folder.raw))
     whose = ", ".join(sorted(set(claimed.values())))
     words = "1 copy of a message that is" if len(claimed) == 1 else f"{len(claimed):,} copies of messages that are"
     text = f'destination folder "{folder}": {words} gone from the source stayed, since they also belong to {whose}'

@@ -22,11 +22,11 @@ from archiver.facts.destination import (
     TargetFact,
     TargetStateFact,
 )
-from archiver.facts.replica import MessageKey, OpenedTarget, Outgoing, Replica, ReplicaFolder
+from archiver.facts.replica import MessageKey, Outgoing, Replica, ReplicaFolder, SelectedFolder
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Flags
-from archiver.replay.context import ARRIVAL_SECONDS, ReplayContext, ReplayJob, Target
+from archiver.replay.context import ARRIVAL_SECONDS, JobFolder, ReplayContext, ReplayJob
 from archiver.replay.flag_merge import DELETED, NO_FLAGS, change_of, grouped
 from archiver.replay.send.append import Sender
 from archiver.replay.send.match import MessageMatcher, UnclaimedMessages
@@ -60,7 +60,7 @@ class FolderSync:
             try:
                 self._run()
             except FolderChanged:
-                self.job.look_until = max(self.job.look_until, time.monotonic() + ARRIVAL_SECONDS)
+                self.job.watch_until = max(self.job.watch_until, time.monotonic() + ARRIVAL_SECONDS)
                 self._run()
         except TemporaryError as error:
             note_lost_connection(self.context, self.job, error)
@@ -71,48 +71,48 @@ class FolderSync:
         began = self.context.control.now()
         self.context.control.progress(Working(self.job.name))
         opened = self.destination.open(self.job.raw)
-        target = Target(self.job, self._target(opened), opened)
+        folder = JobFolder(self.job, self._target(opened), opened)
         replicas = self.context.replicas.messages
         matcher = MessageMatcher(self.destination, self.context, self.job)
-        opened = IntentResolver(self.context, self.destination, self.job).resolve(target, matcher)
-        claimed = replicas.claimed(target.number)
+        opened = IntentResolver(self.context, self.destination, self.job).resolve(folder, matcher)
+        claimed = replicas.claimed(folder.number)
         present = self._present(opened, claimed)
         if present is not None:
-            self._follow_removals(target, claimed, present)
-            claimed = replicas.claimed(target.number)
-        sender = Sender(self.context, self.destination, target, matcher, set(claimed), opened.uidnext)
-        self._send(target, sender, matcher, (present or set()) - claimed.keys())
+            self._follow_removals(folder, claimed, present)
+            claimed = replicas.claimed(folder.number)
+        sender = Sender(self.context, self.destination, folder, matcher, set(claimed), opened.uidnext)
+        self._send(folder, sender, matcher, (present or set()) - claimed.keys())
         if self.context.rules.include_vanished:
-            self._keep_vanished(target)
+            self._keep_vanished(folder)
         if sender.restored:
             words = f"{sender.restored:,} messages that are gone from the source were brought back"
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
-        self.follow_flags(target)
+        self.follow_flags(folder)
         if sender.appended or self._moved(opened):
-            self._look_closer(target, matcher)
+            self._look_closer(folder, matcher)
             state = TargetStateFact(
-                target.number, sender.since, opened.messages + sender.appended, self.context.control.now()
+                folder.number, sender.since, opened.messages + sender.appended, self.context.control.now()
             )
             self._fact(state)
         self._flush()
-        note_twins(self.context, self.destination, target, matcher)
-        end_attempts(self.context, target, began)
+        note_twins(self.context, self.destination, folder, matcher)
+        end_attempts(self.context, folder, began)
 
     def note_twins(self) -> None:
         """After the folder's pass: look once more for messages that a slow server stored twice."""
         opened = self.destination.open(self.job.raw)
         if self.job.known is not None and opened.uidvalidity == self.job.known.uidvalidity:
             matcher = MessageMatcher(self.destination, self.context, self.job)
-            target = Target(self.job, self.job.known.number, opened)
-            note_twins(self.context, self.destination, target, matcher)
+            folder = JobFolder(self.job, self.job.known.number, opened)
+            note_twins(self.context, self.destination, folder, matcher)
 
-    def _moved(self, opened: OpenedTarget) -> bool:
+    def _moved(self, opened: SelectedFolder) -> bool:
         state = self.job.known.state if self.job.known else None
         return state is None or (state.uidnext, state.messages) != (opened.uidnext, opened.messages)
 
     # -- which epoch of the folder it is ---------------------------------------------------------------------
 
-    def _target(self, opened: OpenedTarget) -> int:
+    def _target(self, opened: SelectedFolder) -> int:
         """The folder's number; a new one if the server reassigns UIDs to other mail."""
         known = self.job.known
         reason = "first"
@@ -129,7 +129,7 @@ class FolderSync:
                 reason = "rewound"
             else:
                 return known.number
-            self.job.left_behind |= bool(self.context.pending.intents(known.number))
+            self.job.renumbered |= bool(self.context.pending.intents(known.number))
             self.context.control.progress(
                 Noted(
                     f'destination folder "{self.job.name}": its messages have new UIDs ({reason}); '
@@ -144,26 +144,26 @@ class FolderSync:
         self._fact(fact)
         self._flush()
         self.job.known = ReplicaFolder(fact.number, self.job.raw, opened.uidvalidity)
-        self.job.looked_at.clear()
+        self.job.fetched.clear()
         return fact.number
 
-    def _are_other_mail(self, target: int) -> bool:
+    def _are_other_mail(self, folder: int) -> bool:
         """Whether a server that was restored to an older state reassigned the UIDs of our newest copies, which
         UIDNEXT does not show once enough new mail has come. NOTE: another size alone proves nothing, since some
         servers count differently from one day to the next; nor does another date alone, after files were copied."""
-        newest = {copy.uid: copy for copy in self.context.replicas.messages.newest(target, _NEWEST)}
+        newest = {replica.uid: replica for replica in self.context.replicas.messages.newest(folder, _NEWEST)}
         return any(
-            copy.dated
-            and copy.size is not None
-            and seen.size not in (None, copy.size)
-            and not same_moment(internaldate_seconds(seen.internaldate), copy.message.arrived)
+            replica.dated
+            and replica.size is not None
+            and seen.size not in (None, replica.size)
+            and not same_moment(internaldate_seconds(seen.internaldate), replica.message.arrived)
             for seen in self.destination.scan(newest)
-            if (copy := newest.get(seen.uid)) is not None
+            if (replica := newest.get(seen.uid)) is not None
         )
 
     # -- what is to be sent ----------------------------------------------------------------------------------
 
-    def _present(self, opened: OpenedTarget, claimed: Mapping[int, bool]) -> set[int] | None:
+    def _present(self, opened: SelectedFolder, claimed: Mapping[int, bool]) -> set[int] | None:
         """The UIDs that exist; None if the folder is as we left it, so that they need not be requested.
 
         NOTE: unclaimed mail of an earlier pass is checked again: the archive may have got the same message since,
@@ -174,7 +174,7 @@ class FolderSync:
         has_strangers = self.job.messages > 0 and opened.messages != sum(claimed.values())
         return self.destination.uids() if has_strangers or self._moved(opened) else None
 
-    def _follow_removals(self, target: Target, claimed: Mapping[int, bool], present: set[int]) -> None:
+    def _follow_removals(self, folder: JobFolder, claimed: Mapping[int, bool], present: set[int]) -> None:
         """Record copies that the user removed. One that was recorded as removed and exists is a copy as before: its
         folder was only away for a while."""
         replicas, now = self.context.replicas.messages, self.context.control.now()
@@ -182,35 +182,35 @@ class FolderSync:
         back = {uid for uid, live in claimed.items() if not live} & present
         if gone:
             by = "policy" if self.context.rules.include_removed else "user"
-            self._fact(RemovedFact(target.number, tuple(sorted(gone)), by, now))
+            self._fact(RemovedFact(folder.number, tuple(sorted(gone)), by, now))
         if back:
-            self._fact(RemovedFact(target.number, tuple(sorted(back)), "policy", now))
-            for copy in replicas.all(target.number, removed=True):
-                if copy.uid in back:
-                    how = "restored" if copy.how == "restored" else "again"
-                    self._fact(self._transferred(target, copy.key, copy, how))
+            self._fact(RemovedFact(folder.number, tuple(sorted(back)), "policy", now))
+            for replica in replicas.all(folder.number, removed=True):
+                if replica.uid in back:
+                    how = "restored" if replica.how == "restored" else "again"
+                    self._fact(self._transferred(folder, replica.key, replica, how))
         self._flush()
 
-    def _send(self, target: Target, sender: Sender, matcher: MessageMatcher, unknown: set[int]) -> None:
+    def _send(self, folder: JobFolder, sender: Sender, matcher: MessageMatcher, unknown: set[int]) -> None:
         unclaimed: UnclaimedMessages | None = None
-        for pending in self._pending(target):
-            left = self._again(target, pending)
+        for pending in self._pending(folder):
+            left = self._again(folder, pending)
             if left and unknown:
                 unclaimed = unclaimed or UnclaimedMessages(self.destination, unknown)
-                left = self._adopt(target, left, sender, matcher, unclaimed)
+                left = self._adopt(folder, left, sender, matcher, unclaimed)
             self._flush()
             for batch in _batches(left):
                 sender.send(batch)
         sender.flush()
 
-    def _pending(self, target: Target) -> Iterator[list[Outgoing]]:
+    def _pending(self, folder: JobFolder) -> Iterator[list[Outgoing]]:
         """Messages to send; those that were refused in an earlier run come last, so that they delay nothing
         else."""
-        retried = any(each.target == target.number for each in self.context.refused.values())
+        retried = any(each.target == folder.number for each in self.context.refused.values())
         for again in (False, True) if retried else (False,):
             after: MessageKey = (0, 0)
             while pending := self.context.pending.batch(
-                target.number,
+                folder.number,
                 self.job.folders,
                 after=after,
                 limit=BATCH_MESSAGES,
@@ -226,34 +226,34 @@ class FolderSync:
                     and self.context.is_due(each.key)
                 ]
 
-    def _again(self, target: Target, pending: list[Outgoing]) -> list[Outgoing]:
+    def _again(self, folder: JobFolder, pending: list[Outgoing]) -> list[Outgoing]:
         """Use copies whose source UID no longer exists for messages with the same octets: after a new UIDVALIDITY
         at the source, or when a message was moved away and back. Returns the messages that are left."""
         if not pending or not self.context.rules.of_now:
             return pending  # for a past moment, `PastPending` decides that for the folder as a whole
         left_over: dict[str, list[Replica]] = {}
-        copies = self.context.replicas.messages.left_over(
-            target.number, {each.placement.digest for each in pending}
+        replicas = self.context.replicas.messages.left_over(
+            folder.number, {each.placement.digest for each in pending}
         )
-        for copy in sorted(copies, key=lambda copy: copy.removed):  # those that are there first
-            left_over.setdefault(copy.message.digest, []).append(copy)
+        for replica in sorted(replicas, key=lambda replica: replica.removed):  # those that are there first
+            left_over.setdefault(replica.message.digest, []).append(replica)
         still = []
         for outgoing in pending:
             equal = left_over.get(outgoing.placement.digest)
             if not equal or not outgoing.present:
                 still.append(outgoing)
                 continue
-            self._fact(self._transferred(target, outgoing.key, equal.pop(0), "again"))
+            self._fact(self._transferred(folder, outgoing.key, equal.pop(0), "again"))
         return still
 
-    def _transferred(self, target: Target, key: MessageKey, copy: Replica, how: str) -> CopiedFact:
+    def _transferred(self, folder: JobFolder, key: MessageKey, replica: Replica, how: str) -> CopiedFact:
         """The fact that a copy is now that of `key`. An adopted copy stays adopted."""
-        kind = "adopted" if copy.how == "adopted" else how
-        return copy.copied_fact(target.number, key, kind, self.context.control.now())
+        kind = "adopted" if replica.how == "adopted" else how
+        return replica.copied_fact(folder.number, key, kind, self.context.control.now())
 
     def _adopt(
         self,
-        target: Target,
+        folder: JobFolder,
         pending: list[Outgoing],
         sender: Sender,
         matcher: MessageMatcher,
@@ -266,69 +266,71 @@ class FolderSync:
         adopted = matcher.match_unclaimed(wanted, uids)
         for outgoing in wanted:
             if (one := adopted.get(outgoing.key)) is not None:
-                self.job.alone.discard(outgoing.key)
-                self._fact(copied(target, outgoing, one, "adopted", self.context.control.now()))
+                self.job.send_alone.discard(outgoing.key)
+                self._fact(copied(folder, outgoing, one, "adopted", self.context.control.now()))
                 sender.claimed.add(one.seen.uid)
         return [each for each in pending if each.key not in adopted]
 
-    def _keep_vanished(self, target: Target) -> None:
+    def _keep_vanished(self, folder: JobFolder) -> None:
         """Keep copies whose messages are gone from the source (--include-vanished): remove our \\Deleted mark, and
         record them as restored so that no later run deletes them."""
-        copies = self.context.pending.vanished(target.number, gone=self.context.gone)
-        marked = tuple(copy.uid for copy in copies if copy.marked)
+        replicas = self.context.pending.vanished(folder.number, gone=self.context.gone)
+        marked = tuple(replica.uid for replica in replicas if replica.marked)
         if marked:
             self.destination.store({(NO_FLAGS, DELETED): marked})
-            self._fact(MarkedFact(target.number, marked, False, self.context.control.now()))
-        for copy in copies:
-            self._fact(self._transferred(target, copy.key, copy, "restored"))
+            self._fact(MarkedFact(folder.number, marked, False, self.context.control.now()))
+        for replica in replicas:
+            self._fact(self._transferred(folder, replica.key, replica, "restored"))
         self._flush()
 
-    def _look_closer(self, target: Target, matcher: MessageMatcher) -> None:
+    def _look_closer(self, folder: JobFolder, matcher: MessageMatcher) -> None:
         """Read back copies that show another size than was sent."""
         after = 0
         while maybe_twice := self.context.replicas.changes.doubtful(
-            target.number, after=after, limit=BATCH_MESSAGES
+            folder.number, after=after, limit=BATCH_MESSAGES
         ):
             self.context.control.check_stop()
             after = maybe_twice[-1][0].uid
-            likeness = matcher.match_levels({copy.uid: outgoing for copy, outgoing in maybe_twice})
-            for copy, _ in maybe_twice:
-                if copy.uid in likeness:
-                    fact = self._transferred(target, copy.key, copy, copy.how)
-                    self._fact(replace(fact, likeness=likeness[copy.uid]))
+            likeness = matcher.match_levels({replica.uid: outgoing for replica, outgoing in maybe_twice})
+            for replica, _ in maybe_twice:
+                if replica.uid in likeness:
+                    fact = self._transferred(folder, replica.key, replica, replica.how)
+                    self._fact(replace(fact, likeness=likeness[replica.uid]))
             self._flush()
 
     # -- flags -----------------------------------------------------------------------------------------------
 
-    def follow_flags(self, target: Target) -> None:
+    def follow_flags(self, folder: JobFolder) -> None:
         """Replay flags that changed in the archive; adopted mail gets the archive's flags for the first time."""
         if not self.context.rules.of_now:
             return
         after = 0
-        while copies := self.context.replicas.changes.reflagged(target.number, after=after, limit=BATCH_MESSAGES):
+        while replicas := self.context.replicas.changes.reflagged(folder.number, after=after, limit=BATCH_MESSAGES):
             self.context.control.check_stop()
-            after = copies[-1].uid
-            self._follow(target, copies)
+            after = replicas[-1].uid
+            self._follow(folder, replicas)
             self._flush()
             self.job.steps += 1
 
-    def _follow(self, target: Target, copies: Sequence[Replica]) -> None:
-        spelling = {copy.uid: copy.message.flags | copy.source_flags for copy in copies}
+    def _follow(self, folder: JobFolder, replicas: Sequence[Replica]) -> None:
+        spelling = {replica.uid: replica.message.flags | replica.source_flags for replica in replicas}
         now = _respelled(self.destination.flags(spelling.keys()), spelling)
-        there = [copy for copy in copies if copy.uid in now]
-        changes = {copy.uid: change_of(copy, now[copy.uid], target.opened) for copy in there}
+        there = [replica for replica in replicas if replica.uid in now]
+        changes = {replica.uid: change_of(replica, now[replica.uid], folder.opened) for replica in there}
         groups = grouped(changes)
         shown = now | (_respelled(self.destination.store(groups), spelling) if groups else {})
-        for copy in there:
-            flags = shown[copy.uid]
-            change = changes[copy.uid]
-            lost = change.lost | (copy.message.flags & (copy.lost | change.added) - flags)
+        for replica in there:
+            flags = shown[replica.uid]
+            change = changes[replica.uid]
+            lost = change.lost | (replica.message.flags & (replica.lost | change.added) - flags)
             self._fact(
-                ReflaggedFact(target.number, copy.uid, copy.message.flags, flags, lost, self.context.control.now())
+                ReflaggedFact(
+                    folder.number, replica.uid, replica.message.flags, flags, lost, self.context.control.now()
+                )
             )
-        unmarked = tuple(copy.uid for copy in there if copy.marked)
+        unmarked = tuple(replica.uid for replica in there if replica.marked)
         if unmarked:
-            self._fact(MarkedFact(target.number, unmarked, False, self.context.control.now()))
+            self._fact(MarkedFact(folder.number, unmarked, False, self.context.control.now()))
 
     def _fact(self, fact: Fact) -> None:
         self._facts.append(fact)

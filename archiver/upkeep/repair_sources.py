@@ -144,35 +144,35 @@ class FromDestination:
 
     def search(self, wanted: Wanted, deliver: Deliver) -> None:
         """Fetch the copies of wanted messages."""
-        for target in self.replicas.folders.current(self.number).values():
-            if uids := self._copies(target, wanted):
-                self.with_retries(partial(self._target, target, uids, wanted, deliver))
+        for folder in self.replicas.folders.current(self.number).values():
+            if uids := self._copies(folder, wanted):
+                self.with_retries(partial(self._target, folder, uids, wanted, deliver))
 
-    def _copies(self, target: ReplicaFolder, wanted: Wanted) -> Mapping[int, Digest]:
+    def _copies(self, folder: ReplicaFolder, wanted: Wanted) -> Mapping[int, Digest]:
         """Copies that were sent unaltered, including those of messages that vanished from the source."""
         known = chain(
-            self.replicas.messages.all(target.number), self.replicas.messages.left_over(target.number, list(wanted))
+            self.replicas.messages.all(folder.number), self.replicas.messages.left_over(folder.number, list(wanted))
         )
         return {
-            copy.uid: copy.message.digest
-            for copy in known
-            if copy.message.digest in wanted and copy.sent_digest is None and not copy.removed
+            replica.uid: replica.message.digest
+            for replica in known
+            if replica.message.digest in wanted and replica.sent_digest is None and not replica.removed
         }
 
     def _target(
         self,
-        target: ReplicaFolder,
+        folder: ReplicaFolder,
         uids: Mapping[int, Digest],
         wanted: Wanted,
         deliver: Deliver,
         there: DestinationReader,
     ) -> None:
         try:
-            opened = there.open(target.raw, readonly=True)
+            opened = there.open(folder.raw, readonly=True)
         except FolderNotFound as error:
             self.progress(Noted(str(error)))
             return
-        if opened.uidvalidity != target.uidvalidity:
+        if opened.uidvalidity != folder.uidvalidity:
             return
         ordered: Iterator[int] = iter(sorted(uids))
         while window := list(islice(ordered, _WINDOW)):
@@ -201,13 +201,13 @@ def read_body(file: BinaryIO, size: int, spool: Spool) -> Body:
         octets = file.read(size + 1)
         builder.feed(octets)
         return builder.body(octets=octets)
-    with spool() as copy:
-        path = Path(copy.name)
+    with spool() as replica:
+        path = Path(replica.name)
         try:
             while octets := file.read(_PIECE_OCTETS):
                 builder.feed(octets)
-                copy.write(octets)
-            copy.flush()
+                replica.write(octets)
+            replica.flush()
         except OSError as error:
             path.unlink()
             raise ArchiveNotWritable(

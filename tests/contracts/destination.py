@@ -22,7 +22,7 @@ from archiver.errors import (
     FolderRefused,
     PermissionDenied,
 )
-from archiver.facts.replica import Appended, AppendMessage, OpenedTarget
+from archiver.facts.replica import Appended, AppendMessage, SelectedFolder
 from archiver.mail.content import internaldate_seconds
 from archiver.mail.model import Fetched, Flags
 from tests.servers.faultproxy import FaultProxy
@@ -173,7 +173,7 @@ class DestinationContract:
         destination.close()
 
     @pytest.fixture
-    def inbox(self, destination: MailDestination) -> OpenedTarget:
+    def inbox(self, destination: MailDestination) -> SelectedFolder:
         """The INBOX, open for writing."""
         return destination.open(b"INBOX")
 
@@ -334,7 +334,7 @@ class DestinationContract:
         assert opened.messages == 0
         assert there.uids(there.name("Empty")) == [opened.uidnext]
 
-    def test_an_opened_folder_tells_which_flags_it_keeps(self, there: There, inbox: OpenedTarget) -> None:
+    def test_an_opened_folder_tells_which_flags_it_keeps(self, there: There, inbox: SelectedFolder) -> None:
         assert inbox.kept(SYSTEM_FLAGS) == SYSTEM_FLAGS
         assert inbox.kept(frozenset({"$Forwarded"})) == ({"$Forwarded"} if there.any_keyword else frozenset())
 
@@ -374,7 +374,7 @@ class DestinationContract:
     # Sending
 
     def test_octets_are_sent_as_they_are(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         (answer,) = appended(destination, letter(there.odd))
 
@@ -382,7 +382,7 @@ class DestinationContract:
         assert there.digests() == [digest_of(there.given_back)]
 
     def test_pieces_add_up_to_the_message(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         octets = there.odd
         single = AppendMessage(
@@ -397,7 +397,7 @@ class DestinationContract:
         assert there.digests() == [digest_of(there.given_back)] * 2
 
     def test_flags_and_dates_are_kept(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         flags = (("\\Seen",), ("\\Flagged", "\\Answered", "\\Draft", "\\Deleted"), ("$Forwarded", "\\Seen"), ())
         dates = (
@@ -411,7 +411,7 @@ class DestinationContract:
         assert there.kept() == [as_kept(each) for each in messages]
 
     def test_many_are_answered_and_kept_in_their_order(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         octets = [message(number, octets=100 * number) for number in range(100)]
 
@@ -422,7 +422,7 @@ class DestinationContract:
         assert there.digests() == list(map(digest_of, octets))
 
     def test_uids_that_are_told_are_the_messages(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         there.put(Append(message(1)))
 
@@ -434,7 +434,7 @@ class DestinationContract:
         assert all(len(answer.uids[1]) == answer.count for answer in answers if answer.uids is not None)
 
     def test_as_many_groups_as_it_says_are_in_flight(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         octets = [message(number, octets=50_000) for number in range(90)]
         waiting = [octets[start : start + 30] for start in range(0, 90, 30)]
@@ -450,7 +450,7 @@ class DestinationContract:
         assert there.digests() == list(map(digest_of, octets))
 
     def test_all_messages_of_a_command_are_taken_or_none(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         letters = [letter(message(number)) for number in range(1, 6)]
         letters[2] = letter_of(there.unwanted)
@@ -466,7 +466,7 @@ class DestinationContract:
         assert there.digests() == [digest_of(message(number)) for number in (1, 2, 4, 5) if each[number - 1].ok]
 
     def test_a_refused_message_is_only_its_own_failure(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         """Courier hangs up at the tenth refusal in a row."""
         refused = [answer.ok for _ in range(12) for answer in appended(destination, letter_of(there.unwanted))]
@@ -476,7 +476,7 @@ class DestinationContract:
         assert there.digests() == [digest_of(message(1))]
 
     def test_a_large_message_is_sent_in_pieces(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         large = LargeLetter(8 * _MB)
         tracemalloc.start()
@@ -493,7 +493,7 @@ class DestinationContract:
             assert most < _HELD_AT_MOST
 
     def test_a_large_message_among_small_ones(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         large = LargeLetter(3 * _MB)
 
@@ -504,7 +504,7 @@ class DestinationContract:
 
     # What is there
 
-    def test_nothing_is_shown_where_nothing_is(self, destination: MailDestination, inbox: OpenedTarget) -> None:
+    def test_nothing_is_shown_where_nothing_is(self, destination: MailDestination, inbox: SelectedFolder) -> None:
         assert destination.list_since(1) == {}
         assert destination.list_since(inbox.uidnext) == {}
         assert destination.uids() == set()
@@ -529,7 +529,7 @@ class DestinationContract:
         assert destination.list_since(max(shown) + 1) == {}
 
     def test_all_that_was_taken_is_shown(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         for number in range(3):
             there.put(Append(message(100 + number)))
@@ -543,7 +543,7 @@ class DestinationContract:
             assert sent <= {held[uid] for uid in shown}
 
     def test_what_others_brought_is_shown_too(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         appended(destination, letter(message(1)))
         there.put(Append(message(2)))
@@ -551,7 +551,7 @@ class DestinationContract:
         assert sorted(destination.list_since(inbox.uidnext)) == there.uids()
 
     def test_what_was_sent_can_be_read(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         uids = arrived(destination, letter(message(1), ("\\Seen",)), letter(message(2)))
 
@@ -595,7 +595,7 @@ class DestinationContract:
         assert there.holds() == before
 
     def test_looking_disturbs_nothing(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         destination.create(there.name("Work"), None)
         assert destination.stat([]) == []
@@ -610,7 +610,7 @@ class DestinationContract:
     # Flags
 
     def test_flags_are_added_and_removed(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         uids = arrived(destination, *(letter(message(number), ("\\Seen",)) for number in range(4)))
         seen, flagged = frozenset({"\\Seen"}), frozenset({"\\Flagged", "\\Answered"})
@@ -623,7 +623,7 @@ class DestinationContract:
         assert [flags for _, flags, _ in there.kept()] == expected
 
     def test_keywords_are_added_and_removed(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         keywords = inbox.kept(frozenset({"$Forwarded", "work"}))
         (uid,) = arrived(destination, letter(message(1), ("\\Seen",)))
@@ -634,7 +634,7 @@ class DestinationContract:
         }
 
     def test_a_flag_that_it_does_not_take_keeps_out_no_other(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         uids = arrived(destination, letter(message(1)), letter(message(2)))
 
@@ -643,7 +643,7 @@ class DestinationContract:
         assert [shown[uid] - {"\\Nonsense"} for uid in uids] == [{"\\Flagged"}] * 2
 
     def test_flags_of_what_is_gone_are_not_shown(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         (uid,) = arrived(destination, letter(message(1), ("\\Flagged",)))
         asked = {uid, uid + 1, uid + 1000}
@@ -652,7 +652,7 @@ class DestinationContract:
         assert destination.store({(frozenset({"\\Seen"}), frozenset()): asked}) == {uid: {"\\Flagged", "\\Seen"}}
         assert destination.flags([]) == destination.store({}) == {}
 
-    def test_flags_of_very_many(self, there: There, destination: MailDestination, inbox: OpenedTarget) -> None:
+    def test_flags_of_very_many(self, there: There, destination: MailDestination, inbox: SelectedFolder) -> None:
         uids = arrived(destination, *(letter(message(number)) for number in range(500)))
         seen = frozenset({"\\Seen"})
 
@@ -664,7 +664,7 @@ class DestinationContract:
     # Removing
 
     def test_only_what_is_told_is_removed(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         uids = arrived(destination, *(letter(message(number), ("\\Deleted",)) for number in range(4)))
         if destination.can_expunge:
@@ -677,7 +677,7 @@ class DestinationContract:
             assert there.uids() == uids
 
     def test_what_is_not_marked_is_not_removed(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         uids = arrived(destination, letter(message(1)), letter(message(2), ("\\Deleted",)))
         if destination.can_expunge:
@@ -685,7 +685,7 @@ class DestinationContract:
             assert there.uids() == uids[:1]
 
     def test_nothing_is_removed_by_the_way(
-        self, there: There, destination: MailDestination, inbox: OpenedTarget
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         """CLOSE would expunge."""
         destination.create(there.name("Work"), None)

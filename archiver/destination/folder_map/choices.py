@@ -64,7 +64,7 @@ class Chooser:
         self._prefix = names.meant(rules.prefix)
         self._keys = {_normal(key.split("/")): key for key in sorted(rules.rename, reverse=True)}
         meant = {key: names.meant(f"{rules.prefix}/{rules.rename[key]}") for key in self._keys.values()}
-        self._targets = {key: target for key, target in meant.items() if target and rules.rename[key].strip("/")}
+        self._renamed = {key: folder for key, folder in meant.items() if folder and rules.rename[key].strip("/")}
         self._most = max((key.count("/") + 1 for key in self._keys), default=0)
         folders = list(sources)
         matched = ((each.raw, self._matching(source_path(each))) for each in folders)
@@ -80,12 +80,12 @@ class Chooser:
     @property
     def unused_rules(self) -> Sequence[str]:
         """The rules that no folder uses."""
-        return sorted(set(self._targets) - {key for key, _ in self._rules.values()})
+        return sorted(set(self._renamed) - {key for key, _ in self._rules.values()})
 
     @property
     def empty_rules(self) -> Sequence[str]:
         """The rules that name no folder of the destination."""
-        return sorted(set(self._keys.values()) - set(self._targets))
+        return sorted(set(self._keys.values()) - set(self._renamed))
 
     def options(self, folder: Folder, parent: Choice | None, attempt: int) -> Iterator[Choice]:
         """The ways to map a folder below its parent's choice; the last one is always possible. `attempt` counts how
@@ -100,7 +100,7 @@ class Chooser:
         elif key is not None and parent and parent.rule == key:
             yield replace(self._below(folder, parent, attempt), kind="asked", why="renamed", rule=key)
         elif key is not None:
-            yield self._choice(folder, "asked", "renamed", self._targets[key], levels, attempt, rule=key)
+            yield self._choice(folder, "asked", "renamed", self._renamed[key], levels, attempt, rule=key)
         else:
             yield from self._unasked(folder, parent, attempt)
 
@@ -108,12 +108,12 @@ class Chooser:
         own = self._own(folder, None if parent and parent.moved else parent, attempt)
         listed = own.place.raw in self._names.listed
         use = self._uses.get(folder.raw)
-        target = self._names.of_use(use) if use else None
-        if use and target and (self._names.announces_uses or not listed):
+        counterpart = self._names.of_use(use) if use else None
+        if use and counterpart and (self._names.announces_uses or not listed):
             sure = self._names.announces_uses and folder.special_use == use
             why = f"special-use \\{use[1:].capitalize()}" + ("" if sure else ", by its name")
-            moved = target.path != own.place.path
-            yield Choice(folder, _at(target), "announced" if sure else "guess", why, moved=moved)
+            moved = counterpart.path != own.place.path
+            yield Choice(folder, _at(counterpart), "announced" if sure else "guess", why, moved=moved)
         if parent and parent.moved:
             yield replace(self._below(folder, parent, attempt), kind="guess", why="follows its parent", moved=True)
         elif not listed:
@@ -166,7 +166,7 @@ class Chooser:
         """The rule that matches the most levels of `path`, and their number."""
         for length in range(min(len(path), self._most), 0, -1):
             key = self._keys.get(_normal(path[:length]))
-            if key in self._targets:
+            if key in self._renamed:
                 return key, length
         return None
 
@@ -183,8 +183,8 @@ class Chooser:
     def _fitness(self, folder: Folder, use: str) -> tuple[bool, bool, int, bytes]:
         """The sort key: lowest for the folder that represents a use best. One that a rule maps elsewhere comes
         last."""
-        target = self._names.of_use(use)
-        elsewhere = target is None or target.path != folder.path or folder.special_use is None
+        counterpart = self._names.of_use(use)
+        elsewhere = counterpart is None or counterpart.path != folder.path or folder.special_use is None
         rank = _rank(folder, use)
         return folder.raw in self._rules, elsewhere, 1000 if rank is None else rank, folder.raw
 

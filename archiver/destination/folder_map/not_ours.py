@@ -46,8 +46,8 @@ def not_ours(listed: DestinationFolders, held: OurCopies, prefix: str) -> NotOur
 
 def _beyond(status: FolderStatus, held: tuple[int, int] | None) -> int:
     """The number of our copies; 0 under another UIDVALIDITY, until they are matched again."""
-    copies = held[1] if held is not None and held[0] == status.uidvalidity else 0
-    return max(0, status.messages - copies)
+    replicas = held[1] if held is not None and held[0] == status.uidvalidity else 0
+    return max(0, status.messages - replicas)
 
 
 def below(listed: DestinationFolders, prefix: str) -> Callable[[Folder], bool]:

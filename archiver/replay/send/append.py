@@ -31,7 +31,7 @@ from archiver.mail.flags import respelled
 from archiver.mail.model import Attributes
 from archiver.mail.refusal import Features, Refusal, classify, describe, features_of, suspect
 from archiver.mail.rewrite import repairs_for
-from archiver.replay.context import ARRIVAL_SECONDS, MOST_BLAMED, ReplayContext, Target, UnderWay
+from archiver.replay.context import ARRIVAL_SECONDS, MOST_BLAMED, InFlight, JobFolder, ReplayContext
 from archiver.replay.send.arrivals import certain_uids, rewritten
 from archiver.replay.send.match import MessageMatcher, RecognisedMessage, octets_of
 from archiver.replay.send.outcomes import refusal_of, reopened
@@ -56,7 +56,7 @@ class Sender:
 
     context: ReplayContext
     destination: Appender
-    target: Target
+    folder: JobFolder
     matcher: MessageMatcher
     claimed: set[int]
     since: int
@@ -82,9 +82,9 @@ class Sender:
         sendable = [each for each in outgoing if not self._known_too_big(each)]
         if sendable:
             keys = tuple(each.key for each in sendable)
-            self._fact(IntentFact(self.target.number, self.since, keys, self.context.control.now()))
+            self._fact(IntentFact(self.folder.number, self.since, keys, self.context.control.now()))
         self.flush()
-        self._waiting.extend(groups(sendable, self.target.job.alone))
+        self._waiting.extend(groups(sendable, self.folder.job.send_alone))
         if self.context.prefetch is not None:
             self.context.prefetch.prefetch([each.placement for each in sendable])
         try:
@@ -138,7 +138,7 @@ class Sender:
 
     def _most_in_flight(self) -> int:
         """One while a message is sought that breaks connections, or while the pace is unknown."""
-        careful = self.target.job.alone or not self.context.pace.steady
+        careful = self.folder.job.send_alone or not self.context.pace.steady
         return 1 if careful else self.destination.most_in_flight
 
     def _begin(self, group: list[Outgoing] | list[PreparedMessage]) -> None:
@@ -152,8 +152,8 @@ class Sender:
 
     def _prepare(self, outgoing: Outgoing) -> PreparedMessage | None:
         try:
-            message = prepare(self.context.store, outgoing, self.target.opened)
-            repairs = self.target.job.repairs.get(outgoing.key)
+            message = prepare(self.context.store, outgoing, self.folder.opened)
+            repairs = self.folder.job.repairs.get(outgoing.key)
             return message if repairs is None else with_repairs(self.context.store, message, sorted(repairs))
         except IntegrityError as error:
             self.context.damaged(error)
@@ -161,12 +161,12 @@ class Sender:
             return None
 
     def _answered(self, messages: Sequence[PreparedMessage], commands: Sequence[Appended]) -> None:
-        left, job = iter(messages), self.target.job
+        left, job = iter(messages), self.folder.job
         for command in commands:
             some = [next(left) for _ in range(command.count)]
             (self._taken if command.ok else self._refused).append((some, command))
             for message in () if command.ok else some:
-                job.put_off.setdefault(message.key, job.taken)
+                job.deferred_at.setdefault(message.key, job.accepted)
 
     def _assign_uids(self) -> None:
         """With nothing in flight: find the UID of every accepted message in what the folder shows now. Refused ones
@@ -222,7 +222,7 @@ class Sender:
         for wait in (0.0, ARRIVAL_SECONDS):
             if messages:
                 self.context.control.pause(wait)
-                reopened(self.destination, self.target)
+                reopened(self.destination, self.folder)
                 new = self._shown()
                 found = self._recognise(messages, new.keys())
                 messages = [each for each in messages if each.key not in found]
@@ -236,14 +236,14 @@ class Sender:
         if messages:
             # NOTE: a refusal ends an intent, so record it again: if they appear later, they are not sent twice.
             keys = tuple(message.key for message in messages)
-            self._fact(IntentFact(self.target.number, self.since, keys, self.context.control.now()))
+            self._fact(IntentFact(self.folder.number, self.since, keys, self.context.control.now()))
 
     def _reported_uids(self, taken: Sequence[tuple[list[PreparedMessage], Appended]]) -> dict[MessageKey, int]:
         """The UIDs of APPENDUID, if they are plausible. DavMail swaps UIDVALIDITY and UID; Proton sends none."""
         reported: dict[MessageKey, int] = {}
         for some, command in taken:
             uidvalidity, uids = command.uids or (0, ())
-            if uidvalidity == self.target.opened.uidvalidity and len(uids) == len(some):
+            if uidvalidity == self.folder.opened.uidvalidity and len(uids) == len(some):
                 reported.update(zip((message.key for message in some), uids, strict=True))
         return reported
 
@@ -257,7 +257,7 @@ class Sender:
         if message.outgoing.followed is not None:  # flags of a past moment, which are not followed
             replayed, lost = message.outgoing.followed, wanted - shown
         fact = CopiedFact(
-            target=self.target.number,
+            target=self.folder.number,
             target_uid=seen.uid,
             epoch=message.key[0],
             uid=message.key[1],
@@ -276,10 +276,10 @@ class Sender:
         self.claimed.add(seen.uid)
         self.appended += 1
         self.restored += not message.outgoing.present
-        self.target.job.steps += 1
-        self.target.job.taken += 1
-        self.target.job.blamed = self.target.job.unanswered = self.target.job.again = 0
-        self.target.job.alone.discard(message.key)
+        self.folder.job.steps += 1
+        self.folder.job.accepted += 1
+        self.folder.job.blamed_in_row = self.folder.job.unanswered_in_row = self.folder.job.watch_factor = 0
+        self.folder.job.send_alone.discard(message.key)
         self._reported[0] += 1
         self._reported[1] += message.to_append.size
 
@@ -288,7 +288,7 @@ class Sender:
         error = command.error
         assert error is not None
         refusal = classify(command.reply)
-        if isinstance(error, Throttled) and not self.target.job.alone_at_work():
+        if isinstance(error, Throttled) and not self.folder.job.is_only_connection():
             raise error  # may be a limit on connections; the last connection finds out what it means
         if refusal == "throttled" and not self._is_its_own(message, error):
             raise error if isinstance(error, TemporaryError) else Throttled(error.reason, where=error.where)
@@ -311,19 +311,19 @@ class Sender:
     def _is_its_own(self, message: PreparedMessage, error: BackendError) -> bool:
         """Whether a server that answers "not now" means this message: others were accepted, and a pause did not
         help."""
-        waited_for = self.target.job.waited_for
+        waited_for = self.folder.job.paused_for
         waited = message.key in waited_for or message.key in self.context.refused
         waited_for.add(message.key)
         return waited and not isinstance(error, Throttled) and self._others_were_taken(message)
 
     def _others_were_taken(self, message: PreparedMessage) -> bool:
         """Whether others were accepted since this one was refused first, or in an earlier run that recorded it."""
-        job = self.target.job
-        return message.key in self.context.refused or job.taken > job.put_off[message.key]
+        job = self.folder.job
+        return message.key in self.context.refused or job.accepted > job.deferred_at[message.key]
 
     def _next_variant(self, message: PreparedMessage, refusal: Refusal) -> PreparedMessage | None:
         """A variant that may be accepted in place of what was refused; None if nothing is left to try."""
-        opened = self.target.opened
+        opened = self.folder.opened
         variant = next((variant for variant in variants_of(message, refusal) if variant not in message.tried), None)
         if variant is not None:
             return as_variant(message, opened, variant)
@@ -349,7 +349,7 @@ class Sender:
         return True
 
     def _refuse(self, outgoing: Outgoing, refusal: str, reason: str, reply: str | None) -> None:
-        self._fact(refusal_of(self.context, self.target, outgoing, refusal, reason, reply))
+        self._fact(refusal_of(self.context, self.folder, outgoing, refusal, reason, reply))
 
     def _fact(self, fact: Fact) -> None:
         self._facts.append(fact)
@@ -357,22 +357,22 @@ class Sender:
     def _note_suspects(self, error: TemporaryError) -> None:
         """The connection broke while messages were under way. One of them may be to blame: next time each is sent
         by itself, and one at which it keeps breaking is refused. Narrowing it down counts as progress."""
-        job = self.target.job
+        job = self.folder.job
         keys = {message.key for group in self._in_flight for message in group}
         silent = isinstance(error, ConnectionLost) and error.silence > 0
         self._note_under_way(silent)
         if keys and silent:
             self.context.pace.silent(len(keys))
-        if not (self.appended or job.alone_at_work()):
-            job.alone |= keys
+        if not (self.appended or job.is_only_connection()):
+            job.send_alone |= keys
             return  # may be a limit of this connection: nothing was accepted over it
-        if keys - job.alone:
-            job.alone |= keys
+        if keys - job.send_alone:
+            job.send_alone |= keys
             job.steps += 1
         if len(keys) == 1:
-            (job.silences if silent else job.breaks).update(keys)
+            (job.silence_counts if silent else job.break_counts).update(keys)
             job.server_reply = error.server_reply
-            job.steps += job.blamed < MOST_BLAMED
+            job.steps += job.blamed_in_row < MOST_BLAMED
 
     def _note_under_way(self, silent: bool) -> None:
         """Note what was on the wire when the connection was lost, and end the intents of what was not."""
@@ -380,16 +380,16 @@ class Sender:
         for group, begun in zip(self._in_flight, self._begun, strict=True):
             for message in group:
                 if id(message.to_append) in unanswered:
-                    self.target.job.under_way[message.key] = UnderWay(begun, silent)
+                    self.folder.job.in_flight[message.key] = InFlight(begun, silent)
         self._end_intents()
 
     def _end_intents(self) -> None:
         """End the intents of messages that were not sent, or were refused and did not arrive: otherwise the next
         run would wait for them to arrive late."""
         keys = dict.fromkeys([*self._not_there, *(each.key for group in self._waiting for each in group)])
-        unsent = tuple(key for key in keys if key not in self.target.job.refused)
+        unsent = tuple(key for key in keys if key not in self.folder.job.refused)
         if unsent:
-            self._fact(UnsentFact(self.target.number, unsent, self.context.control.now()))
+            self._fact(UnsentFact(self.folder.number, unsent, self.context.control.now()))
 
 
 def _of_folder(error: BackendError) -> FolderNotFound:

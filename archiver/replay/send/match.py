@@ -84,22 +84,22 @@ class MessageMatcher:
         """How closely the messages under these UIDs match; one that is not delivered is left out."""
         self._fetch(pairs.keys())
         return {
-            uid: compare(fingerprint, self._job.looked_at.pop(uid)[1])
+            uid: compare(fingerprint, self._job.fetched.pop(uid)[1])
             for uid, outgoing in pairs.items()
-            if uid in self._job.looked_at and (fingerprint := self._fingerprint(outgoing)) is not None
+            if uid in self._job.fetched and (fingerprint := self._fingerprint(outgoing)) is not None
         }
 
     def _pairing(self, outgoing: Sequence[Outgoing], uids: Collection[int]) -> _Pairing:
         if not outgoing or not uids:
             return _Pairing({}, {})
         self._fetch(uids)
-        looked_at = self._job.looked_at
+        fetched = self._job.fetched
         sent = {
             each.key: (each, fingerprint)
             for each in outgoing
             if (fingerprint := self._fingerprint(each)) is not None
         }
-        return _Pairing(sent, {uid: looked_at[uid] for uid in uids if uid in looked_at})
+        return _Pairing(sent, {uid: fetched[uid] for uid in uids if uid in fetched})
 
     def _try_repairs(self, pairing: _Pairing, allowed: Collection[str]) -> None:
         """Match repaired versions of the messages; such a match is as certain as one without repairs."""
@@ -111,7 +111,7 @@ class MessageMatcher:
 
     def _paired(self, pairing: _Pairing) -> dict[MessageKey, RecognisedMessage]:
         for one in pairing.found.values():
-            del self._job.looked_at[one.seen.uid]  # it is claimed and not needed again
+            del self._job.fetched[one.seen.uid]  # it is claimed and not needed again
         return pairing.found
 
     def _octets(self, outgoing: Outgoing) -> Iterator[bytes]:
@@ -126,10 +126,10 @@ class MessageMatcher:
             return None
 
     def _fetch(self, uids: Collection[int]) -> None:
-        for outcome in self._reader.fetch(sorted(uid for uid in uids if uid not in self._job.looked_at)):
+        for outcome in self._reader.fetch(sorted(uid for uid in uids if uid not in self._job.fetched)):
             self._context.control.check_stop()
             if isinstance(outcome, Fetched):
-                self._job.looked_at[outcome.attributes.uid] = (outcome.attributes, fingerprint_of_fetched(outcome))
+                self._job.fetched[outcome.attributes.uid] = (outcome.attributes, fingerprint_of_fetched(outcome))
                 self._job.steps += 1
 
 

@@ -6,28 +6,28 @@ from archiver.destination.port import FolderOpener
 from archiver.errors import FolderChanged, IntegrityError
 from archiver.events import Noted
 from archiver.facts.destination import RefusedFact
-from archiver.facts.replica import OpenedTarget, Outgoing
+from archiver.facts.replica import Outgoing, SelectedFolder
 from archiver.mail.content import HEADER_OCTETS, header_value
 from archiver.mail.folder_names import printable
 from archiver.mail.headers import readable
-from archiver.replay.context import ReplayContext, Target
+from archiver.replay.context import JobFolder, ReplayContext
 
 
-def reopened(destination: FolderOpener, target: Target) -> OpenedTarget:
+def reopened(destination: FolderOpener, folder: JobFolder) -> SelectedFolder:
     """The folder, opened again.
 
     Raises:
         FolderChanged: its UIDVALIDITY changed, so what is known about its UIDs is void.
     """
-    opened = destination.open(target.job.raw)
-    if opened.uidvalidity != target.opened.uidvalidity:
-        reason = f'destination folder "{target.job.name}": UIDVALIDITY changed during the run'
+    opened = destination.open(folder.job.raw)
+    if opened.uidvalidity != folder.opened.uidvalidity:
+        reason = f'destination folder "{folder.job.name}": UIDVALIDITY changed during the run'
         raise FolderChanged(reason, hint="the next run matches its messages again")
     return opened
 
 
 def refusal_of(
-    context: ReplayContext, target: Target, outgoing: Outgoing, refusal: str, reason: str, reply: str | None
+    context: ReplayContext, folder: JobFolder, outgoing: Outgoing, refusal: str, reason: str, reply: str | None
 ) -> RefusedFact:
     """The fact that a message was refused in this run; also reported as a note. The caller records it."""
     header = b""
@@ -41,11 +41,11 @@ def refusal_of(
     epoch, uid = outgoing.key
     server_reply = f" ({reply})" if reply else ""
     context.control.progress(
-        Noted(f'folder "{printable(target.job.name)}": a message is refused: {reason}{server_reply}')
+        Noted(f'folder "{printable(folder.job.name)}": a message is refused: {reason}{server_reply}')
     )
-    target.job.refused.add(outgoing.key)
-    target.job.alone.discard(outgoing.key)
+    folder.job.refused.add(outgoing.key)
+    folder.job.send_alone.discard(outgoing.key)
     accepted = context.retry == "accept"
     return RefusedFact(
-        target.number, epoch, uid, refusal, reason, reply, date, subject, accepted, context.control.now()
+        folder.number, epoch, uid, refusal, reason, reply, date, subject, accepted, context.control.now()
     )

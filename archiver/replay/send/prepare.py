@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from archiver.errors import IntegrityError
-from archiver.facts.replica import AppendMessage, MessageKey, OpenedTarget, Outgoing
+from archiver.facts.replica import AppendMessage, MessageKey, Outgoing, SelectedFolder
 from archiver.mail.content import date_time, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.mail.flags import sendable
 from archiver.mail.model import Digest, Flags, Placement
@@ -58,7 +58,7 @@ class PreparedMessage:
         return sent is None or same_moment(internaldate_seconds(internaldate), sent)
 
 
-def prepare(store: MessageStore, outgoing: Outgoing, opened: OpenedTarget) -> PreparedMessage:
+def prepare(store: MessageStore, outgoing: Outgoing, opened: SelectedFolder) -> PreparedMessage:
     """Prepare a message.
 
     Raises:
@@ -105,7 +105,7 @@ def keywords_of(flags: Flags) -> Flags:
     return frozenset(flag for flag in flags if not flag.startswith("\\"))
 
 
-def as_variant(message: PreparedMessage, opened: OpenedTarget, variant: str) -> PreparedMessage:
+def as_variant(message: PreparedMessage, opened: SelectedFolder, variant: str) -> PreparedMessage:
     """The same message as another variant, which is tried once: "no keywords", "no flags", "1970" (the earliest
     date that every server takes), one of the first two with this date ("no keywords, 1970"), or "as it is"."""
     place = message.outgoing.placement

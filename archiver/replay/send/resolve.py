@@ -15,13 +15,13 @@ from archiver.errors import ConnectionLost, TemporaryError, Unanswered
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import CopiedFact, IntentFact, RefusedFact, UnsentFact
-from archiver.facts.replica import Intent, MessageKey, OpenedTarget, Outgoing
+from archiver.facts.replica import Intent, MessageKey, Outgoing, SelectedFolder
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Flags
 from archiver.mail.refusal import REFUSALS, classify, describe, features_of, suspect
 from archiver.mail.rewrite import repairs_for
-from archiver.replay.context import ARRIVAL_SECONDS, ReplayContext, ReplayJob, Target
+from archiver.replay.context import ARRIVAL_SECONDS, JobFolder, ReplayContext, ReplayJob
 from archiver.replay.flag_merge import NO_FLAGS
 from archiver.replay.pace import pauses
 from archiver.replay.send.match import MessageMatcher, RecognisedMessage, octets_of
@@ -45,10 +45,10 @@ def note_lost_connection(context: ReplayContext, job: ReplayJob, error: Temporar
     so again."""
     silence = error.silence if isinstance(error, ConnectionLost) else 0.0
     if silence:
-        job.silence = max(job.silence, silence)
-        job.again = min(2 * job.again, _MOST_AGAIN) if job.again else 1
+        job.longest_silence = max(job.longest_silence, silence)
+        job.watch_factor = min(2 * job.watch_factor, _MOST_AGAIN) if job.watch_factor else 1
     may_take = max(silence, context.pace.slowest) if silence else 0.0
-    job.look_until = max(job.look_until, time.monotonic() + AGAIN * job.again * may_take + ARRIVAL_SECONDS)
+    job.watch_until = max(job.watch_until, time.monotonic() + AGAIN * job.watch_factor * may_take + ARRIVAL_SECONDS)
 
 
 @dataclass(slots=True)
@@ -62,32 +62,32 @@ class IntentResolver:
     _delay: float = 0.0
     _facts: list[Fact] = field(default_factory=list)
 
-    def resolve(self, target: Target, matcher: MessageMatcher) -> OpenedTarget:
+    def resolve(self, folder: JobFolder, matcher: MessageMatcher) -> SelectedFolder:
         """Find out the outcome of messages whose APPEND was not answered. Returns the folder as it is afterwards.
 
         Raises:
             Unanswered: the server does not answer, whatever it is sent.
         """
-        opened = target.opened
-        left = self._not_arrived(target, matcher, self.context.pending.intents(target.number))
+        opened = folder.opened
+        left = self._not_arrived(folder, matcher, self.context.pending.intents(folder.number))
         # NOTE: for connections of this run, the time of the loss is known. Those of an earlier run were lost before
         # this one began, perhaps in the middle of a silence.
-        until = self.job.look_until
+        until = self.job.watch_until
         if not self.job.resolved:
             until = max(until, self.context.began + AGAIN * self.context.read_timeout + ARRIVAL_SECONDS)
         if self._delay:
             until = max(until, self._later())
         waits = pauses(until - time.monotonic())
-        if (left or self.job.left_behind) and sum(waits) > _REPORTED_SECONDS:
+        if (left or self.job.renumbered) and sum(waits) > _REPORTED_SECONDS:
             words = f"waiting up to {sum(waits):.0f} seconds for messages that may still arrive"
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
-        while waits and (left or self.job.left_behind):
+        while waits and (left or self.job.renumbered):
             self.context.control.pause(waits.pop())
-            opened = reopened(self.destination, target)
-            before, left = len(left), self._not_arrived(target, matcher, left)
+            opened = reopened(self.destination, folder)
+            before, left = len(left), self._not_arrived(folder, matcher, left)
             if len(left) < before:  # it is still at work
                 waits = max(waits, pauses(self._later() - time.monotonic()), key=sum)
-        self._give_up_on(target, left)
+        self._give_up_on(folder, left)
         self.job.resolved = True
         return opened
 
@@ -96,40 +96,40 @@ class IntentResolver:
         took since it was sent, even if this connection breaks: a server takes one group after the other."""
         until = time.monotonic() + AGAIN * self._delay + ARRIVAL_SECONDS
         if self._delay:
-            self.job.look_until = max(self.job.look_until, until)
+            self.job.watch_until = max(self.job.watch_until, until)
         return until
 
-    def _give_up_on(self, target: Target, left: Sequence[Intent]) -> None:
+    def _give_up_on(self, folder: JobFolder, left: Sequence[Intent]) -> None:
         """Record what counts as not sent, and refuse messages that are to blame for lost connections."""
         unsent: list[Intent] = []
         for intent in left:
             key = intent.outgoing.key
             if key in self.job.refused:
                 continue
-            if (blamed := self._blamed(target, intent.outgoing)) is not None:
+            if (blamed := self._blamed(folder, intent.outgoing)) is not None:
                 self._fact(blamed)
-                self.job.blamed += 1
+                self.job.blamed_in_row += 1
             elif self._was_unanswered(key):
-                self._set_aside(target, intent)
+                self._set_aside(folder, intent)
             else:
                 unsent.append(intent)
         if unsent:
             # NOTE: it is unknown which of them an earlier run had under way, and whether there was a silence.
-            under_way = self.job.under_way
-            suspects = [each for each in unsent if not self.job.resolved or each.outgoing.key in under_way]
-            silent = {key for key, each in under_way.items() if each.silent}
+            in_flight = self.job.in_flight
+            suspects = [each for each in unsent if not self.job.resolved or each.outgoing.key in in_flight]
+            silent = {key for key, each in in_flight.items() if each.silent}
             for was_silent in (True, False):
                 some = [each for each in suspects if (each.outgoing.key in silent) == was_silent]
                 attempted = tuple((*each.outgoing.key, each.uidnext) for each in some)
                 keys = tuple(each.outgoing.key for each in unsent if (each.outgoing.key in silent) == was_silent)
                 if keys:
-                    self._fact(UnsentFact(target.number, keys, self.context.control.now(), attempted, was_silent))
-            self.job.maybe_twice |= bool(suspects)
+                    self._fact(UnsentFact(folder.number, keys, self.context.control.now(), attempted, was_silent))
+            self.job.maybe_duplicated |= bool(suspects)
         self._flush()
-        self.job.silence = 0.0
-        self.job.left_behind = False
-        self.job.under_way.clear()
-        if self.job.unanswered >= _MOST_SILENT:
+        self.job.longest_silence = 0.0
+        self.job.renumbered = False
+        self.job.in_flight.clear()
+        if self.job.unanswered_in_row >= _MOST_SILENT:
             reason = f'destination folder "{self.job.name}": no APPEND was answered within {self._limit} seconds'
             raise Unanswered(f"{reason}, and no message that was sent has appeared")
 
@@ -139,21 +139,21 @@ class IntentResolver:
 
     def _was_unanswered(self, key: MessageKey) -> bool:
         """Whether a message was sent by itself often enough without an answer; once is enough after another one."""
-        return self.job.silences[key] >= (1 if self.job.unanswered else _SILENCES_AT_ONE_MESSAGE)
+        return self.job.silence_counts[key] >= (1 if self.job.unanswered_in_row else _SILENCES_AT_ONE_MESSAGE)
 
-    def _set_aside(self, target: Target, intent: Intent) -> None:
+    def _set_aside(self, folder: JobFolder, intent: Intent) -> None:
         """Do not send an unanswered message again in this run. Its intent stays, so it is found if it appears
         later."""
         reason = f"no answer within {self._limit} seconds, and the message has not appeared"
-        self._fact(refusal_of(self.context, target, intent.outgoing, "silent", reason, None))
-        self._fact(IntentFact(target.number, intent.uidnext, (intent.outgoing.key,), self.context.control.now()))
-        del self.job.silences[intent.outgoing.key]
-        self.job.unanswered += 1
+        self._fact(refusal_of(self.context, folder, intent.outgoing, "silent", reason, None))
+        self._fact(IntentFact(folder.number, intent.uidnext, (intent.outgoing.key,), self.context.control.now()))
+        del self.job.silence_counts[intent.outgoing.key]
+        self.job.unanswered_in_row += 1
 
-    def _blamed(self, target: Target, outgoing: Outgoing) -> RefusedFact | None:
+    def _blamed(self, folder: JobFolder, outgoing: Outgoing) -> RefusedFact | None:
         """The refusal of a message at which the connection keeps breaking, if no repair may help."""
         job, key = self.job, outgoing.key
-        if job.breaks[key] < _BREAKS_AT_ONE_MESSAGE:
+        if job.break_counts[key] < _BREAKS_AT_ONE_MESSAGE:
             return None
         features = features_of(octets_of(self.context.store, outgoing.placement))
         refusal = classify(job.server_reply or "")
@@ -162,19 +162,21 @@ class IntentResolver:
         kinds = repairs_for(refusal, features, self.context.repairs)
         if kinds and key not in job.repairs:
             job.repairs[key] = kinds
-            del job.breaks[key]
+            del job.break_counts[key]
             return None
         reason = f"the connection broke {_BREAKS_AT_ONE_MESSAGE} times at it"
         if refusal != "unknown":
             reason += f"; probably: {describe(refusal)}"
-        return refusal_of(self.context, target, outgoing, refusal, reason, job.server_reply)
+        return refusal_of(self.context, folder, outgoing, refusal, reason, job.server_reply)
 
-    def _not_arrived(self, target: Target, matcher: MessageMatcher, intents: Sequence[Intent]) -> Sequence[Intent]:
+    def _not_arrived(
+        self, folder: JobFolder, matcher: MessageMatcher, intents: Sequence[Intent]
+    ) -> Sequence[Intent]:
         """Those of `intents` that have not appeared; the others are recorded."""
         if not intents:
             return intents
         shown = self.destination.list_since(min(intent.uidnext for intent in intents))
-        new = shown.keys() - self.context.replicas.messages.claimed(target.number).keys()
+        new = shown.keys() - self.context.replicas.messages.claimed(folder.number).keys()
         if new == self._looked_at:
             return intents
         found = matcher.sent([intent.outgoing for intent in intents], new)
@@ -183,18 +185,18 @@ class IntentResolver:
         for intent in intents:
             if (one := found.get(intent.outgoing.key)) is not None:
                 how = "found" if intent.outgoing.present else "restored"
-                self.job.alone.discard(intent.outgoing.key)
-                self._fact(copied(target, intent.outgoing, one, how, self.context.control.now()))
+                self.job.send_alone.discard(intent.outgoing.key)
+                self._fact(copied(folder, intent.outgoing, one, how, self.context.control.now()))
                 self.job.steps += 1
-                self.job.blamed = self.job.unanswered = self.job.again = 0
+                self.job.blamed_in_row = self.job.unanswered_in_row = self.job.watch_factor = 0
         self._flush()
         return [intent for intent in intents if intent.outgoing.key not in found]
 
     def _note_late(self, found: Collection[MessageKey]) -> None:
         """Note how long messages took that were under way in a silence; after a silence in an earlier run, assume
         the read timeout."""
-        under_way = [each for key in found if (each := self.job.under_way.pop(key, None)) is not None]
-        took = max((time.monotonic() - each.sent for each in under_way if each.silent), default=0.0)
+        in_flight = [each for key in found if (each := self.job.in_flight.pop(key, None)) is not None]
+        took = max((time.monotonic() - each.sent for each in in_flight if each.silent), default=0.0)
         if took:
             self.context.pace.late(took)
         elif found and self._looked_at is not None and not self.job.resolved:
@@ -209,7 +211,7 @@ class IntentResolver:
         self.context.recorder.write(facts)
 
 
-def copied(target: Target, outgoing: Outgoing, one: RecognisedMessage, how: str, at: str) -> CopiedFact:
+def copied(folder: JobFolder, outgoing: Outgoing, one: RecognisedMessage, how: str, at: str) -> CopiedFact:
     """The fact of a message that already exists. The flags that it shows count as replayed, so that changes in the
     archive are followed from there: for what we appended, additions and removals; for adopted mail, only additions.
     Flags of a past moment are not followed."""
@@ -217,7 +219,7 @@ def copied(target: Target, outgoing: Outgoing, one: RecognisedMessage, how: str,
     replayed = NO_FLAGS if how == "adopted" else shown
     epoch, uid = outgoing.key
     return CopiedFact(
-        target=target.number,
+        target=folder.number,
         target_uid=one.seen.uid,
         epoch=epoch,
         uid=uid,

@@ -21,7 +21,7 @@ from archiver.facts.destination import RemovedFact, SettledFact, TwinFact
 from archiver.facts.replica import Attempt, LateTwin, MessageKey
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.model import Attributes
-from archiver.replay.context import ReplayContext, ReplayJob, Target
+from archiver.replay.context import JobFolder, ReplayContext, ReplayJob
 from archiver.replay.flag_merge import DELETED, NO_FLAGS
 from archiver.replay.send.match import MessageMatcher, RecognisedMessage
 
@@ -34,20 +34,20 @@ _CERTAIN_SECONDS = 3600
 _RECENT = frozenset({"\\Recent"})
 
 
-def note_twins(context: ReplayContext, destination: Appender, target: Target, matcher: MessageMatcher) -> None:
+def note_twins(context: ReplayContext, destination: Appender, folder: JobFolder, matcher: MessageMatcher) -> None:
     """Find twins in the open folder and record them. A message without a copy cannot have a twin."""
     attempts, known = (
-        context.replicas.changes.attempts(target.number),
-        context.replicas.changes.twins(target.number),
+        context.replicas.changes.attempts(folder.number),
+        context.replicas.changes.twins(folder.number),
     )
     if not (attempts or known):
         return
     shown = destination.list_since(min([*(each.uidnext for each in attempts), *(twin.uid for twin in known)]))
-    new = shown.keys() - context.replicas.messages.claimed(target.number).keys() - {twin.uid for twin in known}
+    new = shown.keys() - context.replicas.messages.claimed(folder.number).keys() - {twin.uid for twin in known}
     left = Counter({each.outgoing.key: each.times for each in attempts})
     left.subtract(twin.key for twin in known)
     gone = tuple(twin.uid for twin in known if twin.uid not in shown)
-    facts: list[Fact] = [RemovedFact(target.number, gone, "user", context.control.now())] if gone else []
+    facts: list[Fact] = [RemovedFact(folder.number, gone, "user", context.control.now())] if gone else []
     while (candidates := _candidates(attempts, left, {uid: shown[uid] for uid in new})) and (
         found := matcher.match_unclaimed([each.outgoing for each in candidates], set().union(*candidates.values()))
     ):
@@ -56,23 +56,23 @@ def note_twins(context: ReplayContext, destination: Appender, target: Target, ma
             new.discard(one.seen.uid)
             if one.seen.uid >= by_key[key].uidnext:
                 left[key] -= 1
-                facts.append(_twin(context, target, by_key[key], one))
+                facts.append(_twin(context, folder, by_key[key], one))
     context.recorder.write(facts)
     if late := sum(isinstance(each, TwinFact) for each in facts):
         words = "a message was" if late == 1 else f"{late:,} messages were"
         words += " stored twice: the first one came after it had been sent again"
-        context.control.progress(Noted(f'destination folder "{target.job.name}": {words}'))
+        context.control.progress(Noted(f'destination folder "{folder.job.name}": {words}'))
 
 
-def end_attempts(context: ReplayContext, target: Target, began: str) -> None:
+def end_attempts(context: ReplayContext, folder: JobFolder, began: str) -> None:
     """End attempts hours before the pass that `began` then: those messages have appeared by now, if ever."""
     over = [
         each.outgoing.key
-        for each in context.replicas.changes.attempts(target.number)
+        for each in context.replicas.changes.attempts(folder.number)
         if _seconds(each.at, began) >= _WINDOW_SECONDS
     ]
     if over:
-        context.recorder.write([SettledFact(target.number, tuple(over), context.control.now())])
+        context.recorder.write([SettledFact(folder.number, tuple(over), context.control.now())])
 
 
 def _seconds(since: str, until: str) -> float:
@@ -99,14 +99,14 @@ def _may_be(attempt: Attempt, seen: Attributes) -> bool:
     return not attempt.dated or same_moment(internaldate_seconds(seen.internaldate), sent)
 
 
-def _twin(context: ReplayContext, target: Target, attempt: Attempt, one: RecognisedMessage) -> TwinFact:
+def _twin(context: ReplayContext, folder: JobFolder, attempt: Attempt, one: RecognisedMessage) -> TwinFact:
     at = context.control.now()
     flags = (one.seen.flags or NO_FLAGS) - _RECENT
     epoch, uid = attempt.outgoing.key
     as_sent = one.how == "exact" and attempt.dated and flags == attempt.flags - _RECENT
     soon = attempt.at >= context.started and _seconds(attempt.at, at) <= _CERTAIN_SECONDS
     certain = as_sent and attempt.silent and soon
-    return TwinFact(target.number, one.seen.uid, epoch, uid, flags, certain, at)
+    return TwinFact(folder.number, one.seen.uid, epoch, uid, flags, certain, at)
 
 
 def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[LateTwin]:
@@ -120,8 +120,10 @@ def certain_twins(context: ReplayContext, job: ReplayJob) -> Sequence[LateTwin]:
         return ()
     # NOTE: their messages may be gone from the source in the meantime.
     vanished = context.pending.vanished(number, gone=context.gone)
-    copies = {copy.uid: copy for some in (context.replicas.messages.all(number), vanished) for copy in some}
-    like_copies = [replace(copies[twin.copy], uid=twin.uid) for twin in twins if twin.copy in copies]
+    replicas = {
+        replica.uid: replica for some in (context.replicas.messages.all(number), vanished) for replica in some
+    }
+    like_copies = [replace(replicas[twin.copy], uid=twin.uid) for twin in twins if twin.copy in replicas]
     try:
         if context.others.deletion_block([job.raw]) is not None:
             return ()

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.facts.replica import OpenedTarget, Replica
+from archiver.facts.replica import Replica, SelectedFolder
 from archiver.mail.model import Digest, Flags, StoredMessage
 from archiver.replay.flag_merge import DELETED, NO_FLAGS, FlagChange, change_of, exceeds_deletion_limit, grouped
 
-ALL = OpenedTarget(7, 100, 50)
+ALL = SelectedFolder(7, 100, 50)
 FLAGS = ("\\Seen", "\\Deleted", "\\Flagged", "$a", "b")
 
 
@@ -73,7 +73,7 @@ PERMANENT = st.none() | SETS
 def test_flags_do_not_depend_on_one_another(
     before: Flags, now: Flags, said: Flags, shown: Flags, permanent: Flags | None, any_keyword: bool, marked: bool
 ) -> None:
-    opened = OpenedTarget(7, 100, 50, permanent, any_keyword)
+    opened = SelectedFolder(7, 100, 50, permanent, any_keyword)
 
     together = change_of(copy(before, now, said, marked=marked), shown, opened)
 
@@ -90,7 +90,7 @@ def test_flags_do_not_depend_on_one_another(
 def test_only_what_has_to_be_changed_is_changed(
     before: Flags, now: Flags, said: Flags, shown: Flags, permanent: Flags | None, any_keyword: bool, marked: bool
 ) -> None:
-    opened = OpenedTarget(7, 100, 50, permanent, any_keyword)
+    opened = SelectedFolder(7, 100, 50, permanent, any_keyword)
 
     change = change_of(copy(before, now, said, marked=marked), shown, opened)
 
@@ -145,7 +145,7 @@ SEEN_ALONE = frozenset({"\\Seen"})
 def test_only_flags_that_the_folder_keeps_are_added(
     permanent: Flags | None, any_keyword: bool, kept: set[str]
 ) -> None:
-    opened = OpenedTarget(7, 100, 50, permanent, any_keyword)
+    opened = SelectedFolder(7, 100, 50, permanent, any_keyword)
     wanted = frozenset({"\\Seen", "\\Flagged", "$A", "b"})
 
     assert opened.kept(wanted) == kept
@@ -155,7 +155,7 @@ def test_only_flags_that_the_folder_keeps_are_added(
 
 
 def test_flags_are_removed_whatever_the_folder_says_of_them() -> None:
-    opened = OpenedTarget(7, 100, 50, NO_FLAGS, any_keyword=False)
+    opened = SelectedFolder(7, 100, 50, NO_FLAGS, any_keyword=False)
     change = change_of(copy(SEEN_ALONE, NO_FLAGS, SEEN_ALONE), SEEN_ALONE, opened)
 
     assert change == FlagChange(NO_FLAGS, SEEN_ALONE, NO_FLAGS)

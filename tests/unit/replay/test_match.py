@@ -200,7 +200,7 @@ def test_what_was_fetched_once_is_not_fetched_again(shelf: Shelf) -> None:
 
     assert sorted(shelf.fetched) == [100, 101, 102]
     assert {key: one.seen.uid for key, one in found.items()} == {(1, 3): 102}
-    assert sorted(job.looked_at) == [100, 101]  # which are nobody's yet
+    assert sorted(job.fetched) == [100, 101]  # which are nobody's yet
     assert job.steps == 3
 
 
@@ -269,7 +269,7 @@ def test_copies_are_compared_with_what_was_sent(shelf: Shelf) -> None:
     pairs = {uid: shelf.outgoing(number, mail(number)) for uid, number in ((100, 1), (101, 2), (102, 3), (103, 4))}
 
     assert shelf.matcher(job).match_levels(pairs) == {100: "exact", 101: "line-ends", 102: "other"}
-    assert job.looked_at == {}
+    assert job.fetched == {}
 
 
 def test_a_large_one_leaves_no_spool_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.errors import IntegrityError
-from archiver.facts.replica import MessageKey, OpenedTarget, Outgoing
+from archiver.facts.replica import MessageKey, Outgoing, SelectedFolder
 from archiver.mail.content import date_time, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.mail.model import Digest, Flags, Placement, StoredMessage
 from archiver.mail.rewrite import REPAIRS
@@ -36,7 +36,7 @@ from tests.stored_messages import altered, body_of
 
 DATE = "05-Feb-1999 10:11:12 +0330"
 ARRIVED = 918197472
-OPEN = OpenedTarget(7, 100, 50)
+OPEN = SelectedFolder(7, 100, 50)
 MAIL = b"Subject: 1\r\n\r\nbody\r\n"
 FLAGS = frozenset({"\\Seen", "\\Flagged", "$a", "b"})
 
@@ -80,7 +80,7 @@ def sized(uid: int, size: int) -> Outgoing:
     return Outgoing(1, Placement("INBOX", 7, 1, StoredMessage.bare(uid, Digest(""), size, size, 0)))
 
 
-def message(octets: bytes = MAIL, opened: OpenedTarget = OPEN, **how: Any) -> PreparedMessage:
+def message(octets: bytes = MAIL, opened: SelectedFolder = OPEN, **how: Any) -> PreparedMessage:
     return prepare(store_of(octets), outgoing(octets, **how), opened)
 
 
@@ -159,7 +159,7 @@ def test_what_is_not_there_is_not_sent() -> None:
 def test_flags_go_as_far_as_they_are_kept_and_can_be_written(
     permanent: Flags | None, any_keyword: bool, kept: set[str]
 ) -> None:
-    opened = OpenedTarget(7, 100, 50, permanent, any_keyword)
+    opened = SelectedFolder(7, 100, 50, permanent, any_keyword)
 
     assert message(opened=opened, flags=frozenset({"\\Seen", "$a", "a]b", "ü"})).to_append.flags == kept
 

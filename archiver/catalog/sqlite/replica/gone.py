@@ -73,12 +73,12 @@ def is_needed(target: int) -> ColumnElement[bool]:
     """The message has the octets of one that is at the source and that the target's destination lacks: it moved,
     say, and was refused in its new folder. Then the copy of the message that is gone is the only one there."""
     other, epoch, folder = MESSAGE.alias("other"), EPOCH.alias("its_epoch"), FOLDER.alias("its_folder")
-    copy, its_target = COPY.alias("its_copy"), TARGET.alias("its_target")
+    replica, its_target = COPY.alias("its_copy"), TARGET.alias("its_target")
     destination = select(TARGET.c.destination).where(TARGET.c.number == target).scalar_subquery()
     is_there = (
-        select(copy.c.target_uid)
-        .join(its_target, its_target.c.number == copy.c.target)
-        .where(copy.c.epoch == other.c.epoch, copy.c.uid == other.c.uid, copy.c.removed_at.is_(None))
+        select(replica.c.target_uid)
+        .join(its_target, its_target.c.number == replica.c.target)
+        .where(replica.c.epoch == other.c.epoch, replica.c.uid == other.c.uid, replica.c.removed_at.is_(None))
         .where(its_target.c.destination == destination, its_target.c.ended_at.is_(None))
         .exists()
     )
@@ -106,13 +106,13 @@ def moved(connection: Connection, destination: int) -> list[Moved]:
     current = and_(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None))
     conditions = (and_(is_there, ~stays), is_astray, and_(stays, ~is_astray))
     count = (func.sum(case((condition, 1), else_=0)) for condition in conditions)
-    copies = of_messages(COPY.c.target, FOLDER.c.number, *count).join(COPY, of_target)
-    copies = copies.join(TARGET, TARGET.c.number == COPY.c.target).outerjoin(MAPPED, goes_here).where(current)
+    replicas = of_messages(COPY.c.target, FOLDER.c.number, *count).join(COPY, of_target)
+    replicas = replicas.join(TARGET, TARGET.c.number == COPY.c.target).outerjoin(MAPPED, goes_here).where(current)
     left: Counter[int] = Counter()
     homes: defaultdict[int, set[int]] = defaultdict(set)
     stay: set[int] = set()
     for target, its_folder, gone, astray, staying in connection.execute(
-        copies.group_by(COPY.c.target, FOLDER.c.number)
+        replicas.group_by(COPY.c.target, FOLDER.c.number)
     ):
         left[target] += gone + astray
         if astray:

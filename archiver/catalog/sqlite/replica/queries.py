@@ -85,23 +85,23 @@ def was_removed(destination: ColumnElement[Any], raw: ColumnElement[Any]) -> Col
     """The message, which has no copy, was removed by the destination's user before the folder's messages got other
     UIDs there; it itself, or the one that it was before the source gave it another UID or its folder another name.
     """
-    former, copy = TARGET.alias("former"), COPY.alias("former_copy")
+    former, replica = TARGET.alias("former"), COPY.alias("former_copy")
     old, its_epoch, its_folder = MESSAGE.alias("old"), EPOCH.alias("its_epoch"), FOLDER.alias("its_folder")
     is_gone = its_folder.c.gone_at.is_not(None)
     removed = (
-        select(copy.c.target_uid)
-        .join(former, former.c.number == copy.c.target)
+        select(replica.c.target_uid)
+        .join(former, former.c.number == replica.c.target)
         .where(
             COPY.c.target.is_(None),
-            copy.c.removed_at.is_not(None),
+            replica.c.removed_at.is_not(None),
             former.c.destination == destination,
             former.c.raw == raw,
             former.c.ended_at.is_not(None),
         )
     )
-    itself = removed.where(copy.c.epoch == MESSAGE.c.epoch, copy.c.uid == MESSAGE.c.uid)
+    itself = removed.where(replica.c.epoch == MESSAGE.c.epoch, replica.c.uid == MESSAGE.c.uid)
     under_another = (
-        removed.join(old, and_(old.c.epoch == copy.c.epoch, old.c.uid == copy.c.uid))
+        removed.join(old, and_(old.c.epoch == replica.c.epoch, old.c.uid == replica.c.uid))
         .join(its_epoch, its_epoch.c.number == old.c.epoch)
         .join(its_folder, its_folder.c.number == its_epoch.c.folder)
         .where(

@@ -55,15 +55,15 @@ def twins(connection: Connection, target: int) -> Sequence[LateTwin]:
         .order_by(TWIN.c.target_uid)
     )
     return [
-        LateTwin(uid, (epoch, message), copy, frozenset(json.loads(flags)), bool(certain))
-        for uid, epoch, message, copy, flags, certain in connection.execute(rows)
+        LateTwin(uid, (epoch, message), replica, frozenset(json.loads(flags)), bool(certain))
+        for uid, epoch, message, replica, flags, certain in connection.execute(rows)
     ]
 
 
 def twins_listed(connection: Connection, destination: int) -> Sequence[Loss]:
     """The twins of a destination, for its report: a line for each folder. The last of its message is none."""
     others = COPY.alias(), TWIN.alias()
-    copies, twins = (
+    replicas, twins = (
         exists()
         .where(other.c.target == TWIN.c.target, other.c.epoch == TWIN.c.epoch, other.c.uid == TWIN.c.uid)
         .where(other.c.target_uid != TWIN.c.target_uid)
@@ -71,7 +71,7 @@ def twins_listed(connection: Connection, destination: int) -> Sequence[Loss]:
     )
     rows = (
         of_messages(FOLDER.c.path, TWIN.c.uid, TWIN.c.target_uid)
-        .where(or_(copies.where(others[0].c.removed_at.is_(None)), twins))
+        .where(or_(replicas.where(others[0].c.removed_at.is_(None)), twins))
         .join(TWIN, and_(TWIN.c.epoch == MESSAGE.c.epoch, TWIN.c.uid == MESSAGE.c.uid))
         .join(TARGET, TARGET.c.number == TWIN.c.target)
         .join(MAPPED, and_(MAPPED.c.destination == TARGET.c.destination, MAPPED.c.folder == FOLDER.c.number))
