@@ -1,6 +1,6 @@
 """Archives mail from an IMAP server, puts it onto another server, and proves that nothing was lost.
 
-Each package is one concern. Imports point down this list only, and import-linter keeps it so:
+Each package is one concern. Imports point only down this list, which import-linter enforces:
 
 account                             opens what an account file names: servers, store, journal, catalog
 archive                             source to store
@@ -9,12 +9,12 @@ upkeep                              verify, repair, collect garbage, index heade
 export                              folders as files for other programs
 report                              what a run did, as JSON and as a page
 journal                             the facts on disk or in a bucket; bytes, then journal, then catalog
-source  destination  catalog        a server to read, a server to fill, the facts made queryable
-imap  storage                       the wire of a mail server; where octets lie: Maildir, bucket, S3
-config  facts                       account files and secrets; what is journalled and what is asked
+source  destination  catalog        a server to read, a server to fill, the facts in queryable form
+imap  storage                       the wire of a mail server; where octets are stored: Maildir, bucket, S3
+config  facts                       account files and secrets; what is recorded and what can be queried
 mail                                pure: messages, folder names, flags, dates
 errors  events  control             what can go wrong; what a step reports; how it is stopped
-backoff  sockets                    when it tries again; how waiting for a server is ended
+backoff  sockets                    when to try again; how to end waiting for a server
 
 Each port is a Protocol in its package's port.py (mail/reader.py for what source and destination share), with one
 contract suite in tests/contracts that every adapter passes. Calls are synchronous. A source or destination

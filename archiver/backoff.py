@@ -1,4 +1,4 @@
-"""How long to wait before a server is asked again, and when to give up."""
+"""How long to wait before another attempt at a server, and when to give up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from archiver.errors import TemporaryError, Throttled
 
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 30.0
-_LONGEST_THROTTLE_SECONDS = 10  # a worker that has other accounts, too, does not wait longer
+_LONGEST_THROTTLE_SECONDS = 10  # a worker with other accounts does not wait longer
 _PATIENT_THROTTLE_SECONDS = 300
 
 
@@ -17,7 +17,7 @@ class Backoff:
     """The attempts of one connection, which belongs to one thread.
 
     `attempts` counts those without progress in between. A `patient` one waits up to five minutes for a server that
-    throttles; others give up, so that other accounts go on.
+    throttles; any other gives up then, so that other accounts can go on.
     """
 
     attempts: int
@@ -25,14 +25,14 @@ class Backoff:
     failures: int = 0
 
     def progressed(self) -> None:
-        """Something was done: the next failure counts as the first one."""
+        """Progress was made: the next failure counts as the first one."""
         self.failures = 0
 
     def delay_after(self, error: TemporaryError) -> float:
         """Count a failure; the seconds to wait before the next attempt.
 
         Raises:
-            TemporaryError: `error`, if there is to be no further attempt.
+            TemporaryError: `error`, if no attempt is left.
         """
         self.failures += 1
         delay = min(_FIRST_SECONDS * 4.0 ** (self.failures - 1), _LONGEST_SECONDS)

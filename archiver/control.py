@@ -1,4 +1,4 @@
-"""How a run is watched and stopped, as one value that every step is given."""
+"""How a run is stopped and reports progress: one value that every step gets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def utc_now() -> str:
     return _utc(int(time.time()))
 
 
-@lru_cache(maxsize=1)  # asked for every message, and the same for thousands of them
+@lru_cache(maxsize=1)  # called for every message, and the same for thousands of them
 def _utc(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -27,12 +27,9 @@ def _never() -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunControl:
-    """
-    check_stop: raises when the run has to end. Steps call it between messages, and as late as they can before they
-        change something.
-    pause: waits for so many seconds, and raises like `check_stop` as soon as the run has to end.
-    progress: takes events; it never waits.
-    now: the present moment in UTC, ISO 8601.
+    """check_stop: raises if the run has to end. Steps call it between messages, and as late as possible before
+    they change something. pause: waits that many seconds, and raises as `check_stop` does as soon as the run has to
+    end. progress: receives events; never blocks. now: the present moment in UTC, ISO 8601.
     """
 
     check_stop: Callable[[], None]
@@ -41,7 +38,7 @@ class RunControl:
     now: Callable[[], str] = utc_now
 
     def also_checking(self, check: Callable[[], None]) -> RunControl:
-        """The same, with `check` after each `check_stop`."""
+        """The same control, which also calls `check` after each `check_stop`."""
 
         def check_stop() -> None:
             self.check_stop()

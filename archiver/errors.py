@@ -1,36 +1,36 @@
 """What can go wrong, as one hierarchy with exit codes.
 
-Every foreseen failure is one of these, so that the command line can say *where: what; what next* in one line
-and give the exit code without a traceback. Anything else is a bug and keeps its traceback.
+Every expected failure is one of these, so that the command line can print *where: what; what next* in one line and
+return the exit code without a traceback. Anything else is a bug and keeps its traceback.
 
     ArchiverError (1)
     ├ ConfigError (2)            every mistake of the file at once
     ├ ArchiveNotWritable (8)
-    │ └ ArchiveMissing           there was an archive, or has to be one, and none is there
-    ├ ArchiveUnreachable (5)     the bucket cannot be reached, or does not let us in
+    │ └ ArchiveMissing           the account's archive is not where it should be
+    ├ ArchiveUnreachable (5)     the bucket cannot be reached, or refuses our credentials
     ├ ArchiveThrottled (75)      the bucket asks us to slow down
     ├ BackendError (1)           carries where: account, server, folder, uid, operation
     │ ├ TemporaryError           retried with backoff
     │ │ ├ ConnectionLost (5)
-    │ │ │ └ NothingDelivered     it broke at every message that was asked for
+    │ │ │ └ NothingDelivered     it broke at every requested message
     │ │ ├ Throttled (75)         honours the server's hint
-    │ │ ├ AllRefused             of a folder; of the account, where nothing else is given either
+    │ │ ├ AllRefused             every requested message of the folder was refused
     │ │ └ ServerUnavailable (5)
-    │ │   └ CountsDisagree       the folder's number of messages and the UIDs that are named
+    │ │   └ CountsDisagree       the folder's message count does not match the listed UIDs
     │ └ PermanentError
     │   ├ AuthenticationFailed (5)
-    │   ├ ConnectionRefused (5)  nobody listens, no TLS, a certificate that is not trusted
+    │   ├ ConnectionRefused (5)  no server there, no TLS, or an untrusted certificate
     │   ├ OverQuota (3)          the destination is full; resumable
     │   ├ Unanswered (5)         the destination answers no APPEND in time
     │   ├ FolderNotFound
-    │   ├ FolderRefused          the destination does not want a folder of that name
+    │   ├ FolderRefused          the destination does not accept a folder of that name
     │   ├ PermissionDenied
     │   ├ MessageRefused         the server answered NO or BAD to a command about messages
     │   └ FolderChanged          the folder is no longer the one that was opened
     ├ IntegrityError (6)         bytes missing or different
     ├ Locked (7)
-    ├ Incomplete (3)             everything possible was done, the rest is listed
-    └ Interrupted (128+N)        a signal asked for an end, the current batch was finished
+    ├ Incomplete (3)             everything possible was done; the rest is listed
+    └ Interrupted (128+N)        a signal stopped the run after the current batch
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from dataclasses import dataclass
 
 
 class ArchiverError(Exception):
-    """A foreseen failure: one line for people, a hint at what to do next, an exit code."""
+    """An expected failure: one line for people, a hint at what to do next, and an exit code."""
 
     exit_code = 1
-    what_next: str | None = None  # the hint where nobody gave a better one
+    what_next: str | None = None  # the hint if the caller gives none
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -77,13 +77,13 @@ class ConfigError(ArchiverError):
 
 
 class ArchiveNotWritable(ArchiverError):
-    """The archive path is read-only, full, or not ours; the bucket is not there, or lets us not write."""
+    """The archive path is read-only, full, or not ours; or the bucket does not exist or refuses writes."""
 
     exit_code = 8
 
 
 class ArchiveMissing(ArchiveNotWritable):
-    """No archive is where the account's should be: a disk that is not mounted, a folder that was moved."""
+    """The account's archive is not where it should be: perhaps a disk is not mounted, or a folder was moved."""
 
 
 class ArchiveUnreachable(ArchiverError):
@@ -94,7 +94,7 @@ class ArchiveUnreachable(ArchiverError):
 
 
 class ArchiveThrottled(ArchiverError):
-    """The bucket still asks us to slow down, after we did."""
+    """The bucket still asks us to slow down after we did."""
 
     exit_code = 75
     what_next = "run again later, or with fewer [archive.s3] connections; what the archive has is not fetched again"
@@ -119,10 +119,10 @@ class Incomplete(ArchiverError):
 
 
 class Interrupted(ArchiverError):
-    """A signal asked for an end; the current batch was finished first."""
+    """A signal stopped the run; the current batch was finished first."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}", hint="run again to go on where it stopped")
+        super().__init__(f"stopped by signal {signal_number}", hint="run again to resume")
         self.exit_code = 128 + signal_number
 
 
@@ -147,7 +147,7 @@ class Where:
 
 
 class BackendError(ArchiverError):
-    """A server failed us; `where` says at what, `server_reply` in its own words."""
+    """A failure at a server: `where` it happened, and `server_reply`, what the server answered."""
 
     def __init__(
         self,
@@ -164,16 +164,16 @@ class BackendError(ArchiverError):
 
 
 class TemporaryError(BackendError):
-    """Worth trying again."""
+    """Another attempt may succeed."""
 
     what_next = "run again later; what the archive has is not fetched again"
 
 
 class ConnectionLost(TemporaryError):
-    """The connection broke, stalled, or spoke something that is not the protocol.
+    """The connection broke or stalled, or the server did not follow the protocol.
 
-    `silence` is how many seconds the server said nothing, 0 if the connection ended for another reason. NOTE: a
-    silent server may still be at work on what it was sent, and finish it long after we hung up.
+    `silence` is for how many seconds the server sent nothing, 0 if the connection ended for another reason. NOTE: a
+    silent server may still be working on what it received, and finish it long after we hung up.
     """
 
     exit_code = 5
@@ -181,13 +181,13 @@ class ConnectionLost(TemporaryError):
 
 
 class NothingDelivered(ConnectionLost):
-    """The connection broke at every message that was asked for, and none was delivered."""
+    """The connection broke at every requested message, and none was delivered."""
 
 
 class Throttled(TemporaryError):
-    """The server asks us to slow down; `delay_seconds` is its own hint, if it gave one. `again_at` is when another
-    attempt is worth while, UTC, ISO 8601, once somebody read a clock. One that is not `certain` was read from words
-    that may be about one message or one folder. `may_put_back`: this run may try the account again."""
+    """The server asks us to slow down; `delay_seconds` is its own hint, None if it gave none. `again_at` is when to
+    try again (UTC, ISO 8601), None until a caller has computed it. An error that is not `certain` was recognised by
+    words that may be about one message or one folder. `may_put_back`: this run may try the account again."""
 
     exit_code = 75
     what_next = "run again later, or with fewer `connections`; what the archive has is not fetched again"
@@ -198,32 +198,32 @@ class Throttled(TemporaryError):
 
 
 class AllRefused(TemporaryError):
-    """The server refuses each message of a folder that was asked for, and gives no other one of it. `refused` are
-    the UIDs that were asked for by themselves."""
+    """The server refused every requested message of a folder, and does not deliver any other message of it.
+    `refused` are the UIDs that were requested singly."""
 
     refused: Collection[int] = ()
 
 
 class ServerUnavailable(TemporaryError):
-    """The server says that it cannot answer now."""
+    """The server cannot answer now."""
 
     exit_code = 5
 
 
 class CountsDisagree(ServerUnavailable):
-    """The server says one number of messages and names another one of UIDs. `named` are all that it named; that
-    others are not among them says nothing about them."""
+    """The folder's message count does not match the UIDs that the server lists. `named` are all UIDs that it
+    listed; a UID that is missing among them does not count as gone."""
 
-    what_next = "nothing is taken for vanished; the next run looks again"
+    what_next = "no message is counted as vanished; the next run checks again"
 
     def __init__(self, exists: int, named: Collection[int], *, where: Where | None = None) -> None:
-        super().__init__(f"the server says {exists} messages and names {len(named)}", where=where)
+        super().__init__(f"the server reports {exists} messages but lists {len(named)} UIDs", where=where)
         self.exists = exists
         self.named = frozenset(named)
 
 
 class PermanentError(BackendError):
-    """Trying again would not help."""
+    """Another attempt would not help."""
 
 
 class AuthenticationFailed(PermanentError):
@@ -233,37 +233,35 @@ class AuthenticationFailed(PermanentError):
 
 
 class ConnectionRefused(PermanentError):
-    """No usable connection: nobody listens, no TLS where it was asked for, an untrusted certificate."""
+    """No usable connection: no server there, no TLS although it is configured, or an untrusted certificate."""
 
     exit_code = 5
 
 
 class OverQuota(PermanentError):
-    """The destination has no room left. What was sent is recorded; another run goes on there."""
+    """The destination has no space left. What was sent is recorded, and the next run resumes there."""
 
     exit_code = 3
-    what_next = "make room at the destination and run again; what is there is not sent again"
+    what_next = "free space at the destination and run again; messages that are there are not sent again"
 
 
 class Unanswered(PermanentError):
     """The destination answers no APPEND in time, and does not show what was sent."""
 
     exit_code = 5
-    what_next = (
-        "raise [destination] read_timeout and run again; what arrives until then is found and not sent again"
-    )
+    what_next = "raise [destination] read_timeout and run again; late messages are found and not sent again"
 
 
 class FolderRefused(PermanentError):
-    """The destination does not make a folder of that name."""
+    """The destination does not create a folder of that name."""
 
 
 class FolderNotFound(PermanentError):
-    """The folder is not there or cannot be opened."""
+    """The folder does not exist or cannot be opened."""
 
 
 class PermissionDenied(PermanentError):
-    """The server does not let this user do it."""
+    """This user is not allowed to do this."""
 
 
 class MessageRefused(PermanentError):
@@ -271,7 +269,7 @@ class MessageRefused(PermanentError):
 
 
 class FolderChanged(PermanentError):
-    """The folder is not the one that was opened: its UIDVALIDITY changed meanwhile."""
+    """The folder is no longer the one that was opened: its UIDVALIDITY changed."""
 
 
 #: Which exit code counts when several accounts ran: the first of these that occurred.
@@ -279,7 +277,8 @@ SEVERITY = (1, 6, 8, 2, 5, 4, 3, 7, 75)
 
 
 def worst(exit_codes: Iterable[int]) -> int:
-    """The exit code of several accounts: a signal before all, then by `SEVERITY`, 0 if all are 0."""
+    """The exit code of several accounts: that of a signal if there was one, otherwise the first by `SEVERITY`; 0 if
+    all are 0."""
     codes = set(exit_codes)
     signals = [code for code in codes if code > 128]
     if signals:

@@ -1,6 +1,6 @@
 """What a step reports while it works, as small values that anyone may show.
 
-A display, a log and Luigi's own UI listen to the same events; events may be dropped, never waited for.
+A display, a log and Luigi's own UI receive the same events. Events may be dropped; a step never waits for them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """A connection turned to this folder."""
+    """A connection began with this folder."""
 
     folder: str
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Messages were fetched and written; they are durable only when they are `Stored`, too."""
+    """Messages were fetched and written. They are durable only after a `Stored` event."""
 
     messages: int
     octets: int
@@ -50,7 +50,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Messages were looked at again, and this many octets of them read."""
+    """Messages were checked, and this many octets of them were read."""
 
     messages: int
     octets: int
@@ -58,7 +58,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Messages were written to an export, or found to be damaged."""
+    """Messages were written to an export, or were found to be damaged."""
 
     messages: int
     octets: int
@@ -76,4 +76,4 @@ Progress = Callable[[Event], None]
 
 
 def silent(_event: Event) -> None:
-    """Progress that nobody sees."""
+    """Ignore all events."""

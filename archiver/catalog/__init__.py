@@ -1,7 +1,7 @@
-"""The facts, queryable. A catalog can always be made again from the journal.
+"""The facts in queryable form. A catalog can always be rebuilt from the journal.
 
-port      what a catalog has to be, and the place where it is
-replicas  what a catalog knows of destinations: the ports of a replay
-places    where messages are that are named by their keys
+port      the interfaces of a catalog, and of the place where it is stored
+replicas  what a catalog knows about destinations: the interfaces that a replay uses
+places    finds the places of messages by their keys
 sqlite    the adapter over an SQLite file
 """

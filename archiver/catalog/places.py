@@ -1,4 +1,4 @@
-"""Where messages are that are named by their keys."""
+"""Finds the places of messages by their keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from archiver.mail.model import Placement
 
 
 def places_of(messages: CatalogMessages, keys: Iterable[MessageKey]) -> dict[MessageKey, Placement]:
-    """Where those of these messages are that the catalog knows, present or vanished."""
+    """The places of these messages, present or vanished; those that the catalog does not know are left out."""
     return {
         (epoch, place.uid): place
         for epoch, uids in by_epoch(keys).items()

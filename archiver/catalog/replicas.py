@@ -1,4 +1,4 @@
-"""What a catalog knows of destinations, and of the replicas there.
+"""What a catalog knows about destinations and the replicas there.
 
 A *replica* is a message of the archive in a folder of a destination (`copied` in the journal). A *replica folder*
 is such a folder under one UIDVALIDITY (`target` in the journal). Destinations, replica folders and folders of the
@@ -30,95 +30,96 @@ from archiver.mail.model import Digest
 
 
 class Replicas(Protocol):
-    """What destinations hold of the archive, by subject."""
+    """What destinations hold from the archive, by subject."""
 
     @property
     def destinations(self) -> Destinations:
-        """Which destinations are known, and what they are known by."""
+        """The known destinations, and how they are recognised."""
 
     @property
     def folders(self) -> ReplicaFolders:
-        """Their folders, and what these hold in all."""
+        """Their folders, with totals."""
 
     @property
     def messages(self) -> ReplicaMessages:
-        """The replicas of a folder."""
+        """The replicas in a folder."""
 
     @property
     def changes(self) -> ReplicaChanges:
-        """What has to be looked at or changed in a folder."""
+        """What has to be checked or changed in a folder."""
 
     @property
     def pending(self) -> PendingMessages:
-        """What a folder lacks."""
+        """What is missing in a folder."""
 
 
 class Destinations(Protocol):
-    """Which destinations the catalog knows, and what they are known by."""
+    """The destinations that the catalog knows, and how they are recognised."""
 
     def at(self, address: Address) -> KnownDestination | None:
-        """The destination that was met under this address last; one whose port is not recorded only where no port
-        of that host and user is. None if it is new."""
+        """The destination that was last reached at this address; None if it is new. An address without a recorded
+        port counts only if no port is recorded for that host and user."""
 
     def with_history(self) -> Sequence[KnownDestination]:
-        """The destinations whose folders were opened, each by its newest address, the one met last first."""
+        """The destinations whose folders were opened, each with its newest address, the most recently used
+        first."""
 
     def is_distinct(self, destination: int) -> bool:
-        """Whether the user said that it is another mailbox than the present source."""
+        """Whether the user confirmed that it is another mailbox than the present source."""
 
     def known_before(self, destination: int) -> Collection[int]:
-        """The UIDVALIDITYs that the source showed before a folder of the destination did."""
+        """UIDVALIDITYs that the source had before a folder of the destination had the same one."""
 
     def count_known(self, strangers: Collection[UnknownMessage]) -> int:
-        """How many of these messages are messages of the archive, by Message-ID; by size and INTERNALDATE where
-        they have none."""
+        """How many of these messages are in the archive, by Message-ID, or by size and INTERNALDATE if they have
+        none."""
 
 
 class ReplicaFolders(Protocol):
-    """The folders of a destination, and what they hold in all."""
+    """The folders of a destination, with totals."""
 
     def current(self, destination: int) -> Mapping[bytes, ReplicaFolder]:
-        """The current folders by their raw names; ended ones are not among them."""
+        """The current folders by raw name, without ended ones."""
 
     def mapped(self, destination: int) -> Mapping[int, tuple[bytes, tuple[str, ...], str]]:
-        """(raw, path, rules) of each folder's place at the destination, by the folder's number."""
+        """(raw, path, rules) of the destination folder that each folder is mapped to, by the folder's number."""
 
     def moved(self, destination: int) -> Sequence[Moved]:
-        """Folders there that are not where the folders that have their mail now go, by what was recorded."""
+        """Destination folders whose mail now belongs to a source folder that is mapped elsewhere, as after a rename
+        at the source; from the records alone."""
 
     def holding(self, destination: int) -> Mapping[bytes, tuple[int, int]]:
-        """UIDVALIDITY and number of our replicas in each current folder, by its raw name."""
+        """UIDVALIDITY and number of our replicas in each current folder, by raw name."""
 
     def stranded(self, destination: int) -> Mapping[int, int]:
-        """How many replicas that we appended are there of folders that the source no longer has, by their numbers;
+        """How many replicas that we appended belong to folders that the source no longer has, by folder number;
         without those that the user restored."""
 
     def tallies(self, destination: int, run: str | None) -> Sequence[ReplicaTally]:
-        """What became of every mapped folder's present messages, and what `run` brought back besides them."""
+        """The outcome for every mapped folder's present messages, and what `run` restored besides them."""
 
     def losses(self, destination: int) -> Sequence[Loss]:
-        """What the destination altered or does not keep of present messages, and what it stored twice; by folder
-        and kind."""
+        """What the destination altered or does not keep, and what it stored twice, by folder and kind."""
 
 
 class ReplicaMessages(Protocol):
     """The replicas in a folder of a destination, as recorded."""
 
     def all(self, target: int, *, removed: bool = False) -> Iterator[Replica]:
-        """All replicas of present messages, and of those that were brought back, that were not seen to be gone, in
-        UID order; with `removed`, all that were seen to be gone. The state at the first item holds to the last."""
+        """The replicas of present and of restored messages that still exist as far as known, in UID order; with
+        `removed`, all that are gone. The result is a snapshot at the first item."""
 
     def newest(self, target: int, limit: int) -> Sequence[Replica]:
-        """The `limit` replicas with the highest UIDs that were not seen to be gone."""
+        """The `limit` existing replicas with the highest UIDs."""
 
     def claimed(self, target: int) -> dict[int, bool]:
-        """The UIDs of all replicas, true for those that were not seen to be gone."""
+        """The UIDs of all replicas; true for those that still exist as far as known."""
 
     def removed(self, destination: int) -> Mapping[int, Collection[int]]:
-        """The UIDs of replicas that were seen to be gone, by folder, ended ones too."""
+        """The UIDs of replicas that are gone, by folder, including ended folders."""
 
     def equal(self, target: int, digests: Collection[Digest]) -> Sequence[Replica]:
-        """Replicas with one of these digests, also those that were seen to be gone."""
+        """Replicas with one of these digests, including those that are gone."""
 
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Replica]:
         """Replicas with one of these digests whose message the source no longer has under that UID, or in that
@@ -126,54 +127,55 @@ class ReplicaMessages(Protocol):
         known to be there."""
 
     def missing(self, target: int, keys: Collection[MessageKey]) -> Collection[MessageKey]:
-        """Those of these messages, present or not, that have no replica in the folder and that its user did not
-        remove."""
+        """Which of these messages, present or not, have no replica in the folder and were not removed by its
+        user."""
 
 
 class ReplicaChanges(Protocol):
-    """What has to be looked at or changed in a folder of a destination."""
+    """What has to be checked or changed in a folder of a destination."""
 
     def reflagged(self, target: int, *, after: int = 0, limit: int | None = None) -> Sequence[Replica]:
-        """The next `limit` replicas after the UID `after` whose message's flags are no longer those that were
-        replayed, or that are marked although their message is there."""
+        """The next `limit` replicas after the UID `after` whose message has other flags than were replayed, or that
+        are marked as deleted although their message exists at the source."""
 
     def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Replica, Outgoing]]:
-        """The next `limit` replicas after the UID `after` that show another size than was sent and were not
-        compared yet, with their messages, in UID order."""
+        """The next `limit` replicas after the UID `after` whose size differs from what was sent and whose octets
+        were not compared yet, with their messages, in UID order."""
 
     def deletable(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
         """Replicas that we appended and that may be deleted: two complete archive steps saw that their message
-        vanished, or that its folder did, one of `gone`. Not those with the octets of a message that is at the
-        source and that the destination lacks."""
+        vanished, or that its folder, one of `gone`, did. A replica is kept if the same octets are still at the
+        source and the destination has no other replica of them."""
 
     def attempts(self, target: int) -> Sequence[Attempt]:
-        """Messages that have a replica and may be stored once more: an APPEND before that was never answered."""
+        """Messages that have a replica and may be stored a second time, because an earlier APPEND was never
+        answered."""
 
     def twins(self, target: int) -> Sequence[LateTwin]:
-        """Messages that were stored once more, and that were not seen to be gone, in UID order."""
+        """Messages that were stored a second time and still exist as far as known, in UID order."""
 
 
 class PendingMessages(Protocol):
-    """What a folder of a destination lacks: of the archive's folders as they are, or as they stood at some moment
-    of the past."""
+    """The messages that are missing in a destination folder, compared with the archive's folders as they are or as
+    they were at a past moment."""
 
     def count(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
-        """How many messages `batch` would give in all, and their octets."""
+        """How many messages `batch` would return in all, and their octets."""
 
     def batch(
         self, target: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
     ) -> Sequence[Outgoing]:
-        """The next messages of `folders` after `after` that have no replica in the folder and that its user did not
-        remove, at most `limit`, in the order of epoch and UID; none only if none is left. `vanished`: also those
-        that are gone from the source, each as often as the folder held it."""
+        """The next messages of `folders` after `after` that have no replica in the folder and were not removed by
+        its user, at most `limit`, by epoch and UID; an empty result means that none is left. `vanished` includes
+        those that are gone from the source, each as often as the folder held it."""
 
     def intents(self, target: int) -> Sequence[Intent]:
-        """Messages whose APPEND has an unknown outcome, in the order of epoch and UID."""
+        """Messages whose APPEND has an unknown outcome, by epoch and UID."""
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
-        """Messages that were refused where their folder goes now; `vanished`: also those that are gone from the
-        source."""
+        """Messages that were refused by the folder that theirs is mapped to now. `vanished` includes those that are
+        gone from the source."""
 
     def vanished(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
-        """Replicas that we appended of messages that vanished, or were in one of the folders `gone` and these are
-        no longer at the source: the user may want to keep them."""
+        """Replicas that we appended whose messages vanished, or were in one of the folders `gone`. The user may
+        want to keep them."""

@@ -86,7 +86,7 @@ class FolderReader:
                 raise ServerUnavailable(
                     f"the folder holds {self._session.exists} messages, but the server names {len(found)} UIDs",
                     where=self._session.where,
-                    hint="no message is counted as vanished; the next run looks again",
+                    hint="no message is counted as vanished; the next run checks again",
                 )
         return found
 

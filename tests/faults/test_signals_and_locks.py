@@ -71,7 +71,7 @@ def test_a_stalled_server_does_not_hold_up_the_end(
     assert ended.exit_code == 128 + number, ended.output
     assert seconds < A_FEW_SECONDS
     assert "Traceback" not in ended.output
-    assert ended.stderr.count("run again to go on where it stopped") == 1
+    assert ended.stderr.count("run again to resume") == 1
     told = report(archive_of(config))
     assert (told["status"], told["exit_code"]) == ("failed", 128 + number)
 

@@ -1,5 +1,5 @@
 """Servers whose number of messages and whose UIDs do not agree: what they name is archived, the rest is told of,
-and nothing is taken for vanished."""
+and no message is counted as vanished."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_what_is_named_is_archived_and_the_rest_is_counted_as_missing(
     first = run(config, expect=3)
     assert (row(first), row(first, "Other")) == ((21, 20, 0, 0), (3, 3, 0, 0))
     (reason,) = reasons(first)
-    assert "the server says 21 messages and names 20; nothing is taken for vanished" in reason
+    assert "the server reports 21 messages but lists 20 UIDs; no message is counted as vanished" in reason
     assert first.folder()["error"] == reason
     assert (archive_of(config) / "Maildir/dovecot-uidlist").exists()
 
@@ -90,7 +90,7 @@ def test_nothing_vanishes_from_a_complete_folder_whose_search_and_fetch_are_cut_
     folder.exists, folder.uidnext, folder.highestmodseq = 21, 22, 5
     cut = run(config, expect=3)
     assert row(cut) == (21, 20, 1, 0)
-    assert "the server says 21 messages and names 16" in reasons(cut)[0]
+    assert "the server reports 21 messages but lists 16 UIDs" in reasons(cut)[0]
 
     folder.messages = {**whole, 21: folder.messages[21]}
     folder.exists = None
@@ -105,7 +105,7 @@ def test_more_uids_than_messages(scripted: Start, tmp_path: Path) -> None:
     config = account_file(tmp_path, server, "u1")
     told = run(config, expect=3)
     assert row(told) == (19, 20, 0, 0)
-    assert "the server says 19 messages and names 20" in reasons(told)[0]
+    assert "the server reports 19 messages but lists 20 UIDs" in reasons(told)[0]
 
 
 @pytest.mark.parametrize(
