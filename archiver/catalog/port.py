@@ -216,7 +216,8 @@ class RunLedger(Protocol):
         """Record that a run ended."""
 
     def runs(self) -> Sequence[tuple[str, str, str | None, str | None, int | None]]:
-        """(run, started, finished, status, exit_code) of all runs, oldest first."""
+        """(run, started, finished, status, exit_code) of all runs, the last one that was recorded last, whatever
+        its clock said."""
 
     def complete_step(self, run: str, step: str, result: str, at: str, seconds: float | None = None) -> None:
         """Record that a step is done and how many seconds it took; `result` is JSON for later steps."""

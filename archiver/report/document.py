@@ -116,7 +116,7 @@ class RunReport:
         at = self.destination
         if at is None:
             return None
-        copies = at.tallies.get(tally.name) or ReplicaTally(tally.name, "", 0, 0, 0, 0, tally.stored)
+        copies = at.tallies.get(tally.name) or not_mapped(tally)
         verified, differences = at.verified.get(printable(tally.name), (0, 0))
         counts = {name: getattr(copies, name) for name in _AT_DESTINATION}
         return {"name": printable(copies.name), **counts, "verified": verified, "differences": differences}
@@ -145,6 +145,11 @@ class RunReport:
             "losses": [_loss(each) for each in self.destination.losses] if self.destination else [],
             "differences": list(self.destination.differences) if self.destination else [],
         }
+
+
+def not_mapped(tally: Tally) -> ReplicaTally:
+    """A folder that has no place at the destination yet: all its messages wait."""
+    return ReplicaTally(tally.name, "", 0, 0, 0, 0, tally.stored)
 
 
 def _folder(tally: Tally) -> Mapping[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,13 +106,20 @@ def _path(settings: Settings, run_id: str | None) -> Path:
         os.scandir(runs).close()  # NOTE: glob is silent about a folder that it may not read
     except FileNotFoundError:
         pass  # there is no run yet
-    newest = max(runs.glob("*/report.json"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    newest = max(runs.glob("*/report.json"), key=_written, default=None)
     if newest is None:
         if not has_archive(settings) and isinstance(reason := why_not_begin(settings, "never"), ArchiveMissing):
             raise reason
         hint = f"`archiver run {settings.file}` writes one"
         raise ConfigError(str(runs), ["there is no report yet"], hint=hint)
     return newest
+
+
+def _written(report: Path) -> tuple[bool, int]:
+    """The order in which reports were written. One from the future was written while the clock was wrong: it is
+    older than all others."""
+    written = report.stat().st_mtime_ns
+    return written <= time.time_ns(), written
 
 
 def _read(path: Path) -> dict[str, Any]:

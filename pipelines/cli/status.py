@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from archiver.errors import ArchiveMissing, Incomplete
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Quarantined, Tally
-from archiver.report.document import gone_notices, refusal_failures, window_notices
+from archiver.report.document import gone_notices, not_mapped, refusal_failures, window_notices
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
 from pipelines.outcome import AccountOutcome, look_up_each
@@ -85,7 +86,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
     tallies = sorted(catalog.account.tallies(), key=lambda each: (each.name != "INBOX", each.name))
     quarantined = catalog.account.quarantined()
     unfinished = [each for each in tallies if each.error is not None or not each.balanced]
-    there = _there(archive)
+    there = _there(archive, tallies)
     waiting = sum(not each.accepted for each in quarantined)
     waiting += sum(not each["accepted"] for each in there["refused"]) + there["totals"]["pending"] if there else 0
     identity, runs = catalog.account.identity(), catalog.ledger.runs()
@@ -137,16 +138,22 @@ def _trouble(result: Fields) -> str:
     return "; ".join(words) or "some folders are incomplete"
 
 
-def _there(archive: Archive) -> Fields | None:
-    """What the account's destination holds; None if it has no destination, or nothing was replayed yet."""
+def _there(archive: Archive, held: Sequence[Tally]) -> Fields | None:
+    """What the account's destination holds and what waits for it; None if it has no destination, or if there is no
+    mail for it yet."""
     from archiver.account.replay import chosen_folders, destination_number
 
     settings, number = archive.settings.destination, destination_number(archive)
-    if settings is None or number is None:
+    if settings is None:
         return None
     replicas, chosen = archive.catalog.replicas, {each.folder.name for each in chosen_folders(archive)}
-    tallies = [each for each in replicas.folders.tallies(number, None) if each.folder in chosen]
-    refused = [each for each in replicas.pending.refused(number) if each.folder in chosen]
+    mapped = () if number is None else replicas.folders.tallies(number, None)
+    refused = [] if number is None else [each for each in replicas.pending.refused(number) if each.folder in chosen]
+    known = {each.folder for each in mapped}
+    waiting = [not_mapped(each) for each in held if each.name in chosen - known and each.stored]
+    tallies = [*(each for each in mapped if each.folder in chosen), *waiting]
+    if number is None and not tallies:
+        return None
     folders = [
         {"name": printable(each.folder), "there": printable(each.name)}
         | {"copied": each.replayed + each.already_there}

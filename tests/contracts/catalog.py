@@ -616,6 +616,13 @@ class CatalogContract:
 
         assert list(catalog.ledger.runs()) == [("R1", AT, LATER, "complete", 0), ("R2", LATER, None, None, None)]
 
+    def test_the_last_run_is_the_one_recorded_last_whatever_its_clock_said(self, catalog: Catalog) -> None:
+        for run, at in (("now", AT), ("in 2035", "2035-06-01T00:05:00Z"), ("after it", LATER)):
+            catalog.ledger.begin(run, at)
+            catalog.ledger.finish(run, "complete", 0, at)
+
+        assert [each[0] for each in catalog.ledger.runs()] == ["now", "in 2035", "after it"]
+
     def test_a_run_resumed_ends_again(self, catalog: Catalog) -> None:
         ledger = catalog.ledger
         ledger.begin("R1", AT)

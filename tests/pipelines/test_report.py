@@ -106,6 +106,9 @@ def test_the_last_run_is_shown_or_the_one_that_is_named(account: Path, capsys: C
     run(account, run_id="z-first")
     run(account, run_id="a-second")
     assert "u1: run a-second, " in told(capsys, account)
+    for name in ("report.json", "report.html"):  # by a clock that was ahead
+        os.utime(archive_of(account) / "runs" / "z-first" / name, (2e9, 2e9))
+    assert "u1: run a-second, " in told(capsys, account)
     first = told(capsys, account, "--run", "z-first")
     assert "u1: run z-first, " in first
     assert "5 on server = 5 stored" in first

@@ -5,8 +5,10 @@ Both servers are scripted, so that mail can vanish, come back and get other UIDs
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from archiver.config.load import load_account
 from pipelines.cli.verify import VerifyOptions, VerifyOutcome, verify_accounts
 from pipelines.outcome import AccountOutcome
-from tests.accounts import RunResult, mail, run
+from tests.accounts import CATALOG, RunResult, archive_of, command, mail, run
 from tests.faults.replays import migration
 from tests.servers.scripted import (
     DESTINATION,
@@ -112,6 +114,17 @@ class TestDeletionsAreMirrored:
         account.inbox.add(gone)
         account.run()
         assert account.numbers() == Counter(range(1, 31))
+
+    def test_a_run_whose_clock_was_ahead_does_not_count_as_one_that_saw_it(self, account: Migration) -> None:
+        account.keys["replay__vanished"] = "expunge"
+        account.run()
+        with closing(sqlite3.connect(archive_of(account.config) / CATALOG)) as catalog, catalog:
+            catalog.execute("UPDATE step SET at = '2035-06-01T00:05:00Z'")
+        account.inbox.expunge([3])
+        account.run()
+        assert account.numbers() == Counter(range(1, 31))
+        account.run()
+        assert account.numbers() == Counter(range(1, 31)) - Counter([3])
 
     def test_a_marked_copy_that_somebody_expunged_comes_back_with_its_message(self, account: Migration) -> None:
         account.keys["replay__vanished"] = "mark"
@@ -387,3 +400,21 @@ class TestTheComparison:
             "INTERNALDATE",
             "size",
         }  # type: ignore[union-attr]
+
+
+class TestTheStatus:
+    """Says what the destination lacks, in the numbers of a run's report."""
+
+    def status(self, account: Migration, *, expect: int) -> tuple[int, list[tuple[str, int]]]:
+        document = command("status", account.config, "--json", expect=expect).report
+        there = document["accounts"][0]["destination"]
+        return there["totals"]["pending"], [(each["name"], each["pending"]) for each in there["folders"]]
+
+    def test_counts_mail_of_folders_that_have_no_place_there_yet(self, account: Migration) -> None:
+        account.archive()
+        assert self.status(account, expect=3) == (30, [("INBOX", 30)])
+        account.run()
+        assert self.status(account, expect=0) == (0, [("INBOX", 0)])
+        account.source.folders[b"Work"] = folder(6, messages(range(40, 47)))
+        account.archive()
+        assert self.status(account, expect=3) == (7, [("INBOX", 0), ("Work", 7)])

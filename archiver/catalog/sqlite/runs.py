@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from archiver.catalog.sqlite.database import Database
@@ -35,10 +35,11 @@ class SqlRunLedger:
             connection.execute(statement.on_conflict_do_update(index_elements=[RUN.c.run], set_=end))
 
     def runs(self) -> Sequence[tuple[str, str, str | None, str | None, int | None]]:
-        """(run, started, finished, status, exit_code) of all runs, oldest first."""
+        """(run, started, finished, status, exit_code) of all runs, in the order in which they were recorded: the
+        clock may have been wrong."""
         columns = (RUN.c.run, RUN.c.started, RUN.c.finished, RUN.c.status, RUN.c.exit_code)
         with self._database.reading() as connection:
-            rows = connection.execute(select(*columns).order_by(RUN.c.started, RUN.c.run))
+            rows = connection.execute(select(*columns).order_by(literal_column("run.rowid")))
             return [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
 
     def complete_step(self, run: str, step: str, result: str, at: str, seconds: float | None = None) -> None:

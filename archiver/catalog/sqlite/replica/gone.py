@@ -6,7 +6,19 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 
 from archiver.catalog.sqlite.reading import of_messages
 from archiver.catalog.sqlite.replica.queries import REPLICAS
@@ -50,8 +62,16 @@ def _is_gone(gone: Collection[int], *, twice: bool) -> ColumnElement[bool]:
 
 def _seen_twice(at: ColumnElement[str], run: ColumnElement[str]) -> ColumnElement[bool]:
     """Two complete archive steps saw what happened then. Times have seconds: of one second those count that are no
-    earlier run's."""
-    afterwards = tuple_(STEP.c.at, STEP.c.run) >= tuple_(at, run)
+    earlier run's.
+
+    NOTE: a run whose clock was ahead has a step that seems to come afterwards. So a step also counts only if it was
+    recorded no earlier than the first one of `run`; a rebuilt catalog knows no earlier step.
+    """
+    its, number = STEP.alias("its"), literal_column("its.rowid", Integer)
+    first = select(func.coalesce(func.min(number), 0)).select_from(its).where(its.c.run == run).scalar_subquery()
+    afterwards = and_(
+        tuple_(STEP.c.at, STEP.c.run) >= tuple_(at, run), literal_column("step.rowid", Integer) >= first
+    )
     return select(func.count()).where(STEP.c.step == "archive", afterwards).scalar_subquery() >= 2
 
 
