@@ -18,8 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from archiver.account.note import make_archive
-from archiver.account.opening import locked, open_archive
+from archiver.account.account import Account
 from archiver.account.sharing import sharing_among
 from archiver.config.load import Settings
 from archiver.errors import ArchiverError, Interrupted, Locked
@@ -317,9 +316,10 @@ def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
     """Whether the account can be begun. Its lock is held from here until the run's end."""
     try:
         STOP.check()
-        make_archive(attempt.settings, task.begin)
-        lock.enter_context(locked(attempt.settings, attempt.run_id))
-        with open_archive(attempt.settings) as archive:
+        account = Account(attempt.settings)
+        account.make_archive(task.begin)
+        lock.enter_context(account.locked(attempt.run_id))
+        with account.opened() as archive:
             archive.catalog.ledger.runs()  # an unreadable catalog fails here, not while Luigi checks targets
     except Exception as error:  # whatever it is, it ends only this account
         emit(attempt.settings.account, failed(error))
@@ -330,7 +330,7 @@ def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
 def _already_done(attempt: _Attempt, step: str) -> None:
     """A run id that was used before: nothing is done again, so the report of that run says how it ended."""
     try:
-        with open_archive(attempt.settings) as archive:
+        with Account(attempt.settings).opened() as archive:
             ledger = archive.catalog.ledger
             rows = [row for row in ledger.runs() if row[0] == attempt.run_id]
             if rows and rows[0][4] is not None and ledger.step_result(attempt.run_id, step) is not None:
@@ -346,7 +346,7 @@ def _run_id(settings: Settings, options: Options) -> str:
         return options.run_id
     name = new_run_id()
     try:
-        with open_archive(settings) as archive:
+        with Account(settings).opened() as archive:
             taken = {row[0] for row in archive.catalog.ledger.runs()}
     except Exception:
         return name  # the same error is reported when the account begins

@@ -11,10 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from archiver.account.opening import Archive, open_archive
-from archiver.account.replay import chosen_folders, destination_number, stranded_copies
+from archiver.account.account import Account
+from archiver.account.archive import Archive
 from archiver.archive.plan import plan_run
-from archiver.config.load import Settings
 from archiver.config.secrecy import redacted
 from archiver.control import utc_now
 from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, Locked, Throttled
@@ -67,23 +66,21 @@ class RunScope:
     as_of: str | None = None
 
 
-def end_run(
-    settings: Settings, run_id: str, error: BaseException | None, scope: RunScope, *, step: str = ""
-) -> None:
+def end_run(account: Account, run_id: str, error: BaseException | None, scope: RunScope, *, step: str = "") -> None:
     """Write the run's row and its report; calling it again rewrites them. If there is no archive, or it cannot be
     written or is another account's, there is no report: the error itself says why. `step` is the step that the
     error stopped."""
     if isinstance(error, Locked):
         return
     try:
-        with open_archive(settings) as archive:
+        with account.opened() as archive:
             refused = isinstance(error, (ConfigError, ArchiveMissing))
             if refused and archive.catalog.ledger.step_result(run_id, "archive") is None:
                 return  # the run did nothing
             report = report_of(archive, run_id, error, scope, step=step)
             archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
             path = write_report(archive.reports / run_id / "report.json", report.to_json())
-        emit(settings.account, Ended(report.exit_code, str(path)))
+        emit(account.settings.account, Ended(report.exit_code, str(path)))
     except Exception:  # the error that ended the run is the one to report
         if error is None:
             raise
@@ -98,7 +95,7 @@ def report_of(
     listed = listing_from_json(listing) if listing else []
     plan = _plan(archive, listed)
     asked = {each.folder.name for each in [*(each for each, _ in plan.visit), *plan.unchanged]}
-    chosen = asked if listed else {each.folder.name for each in chosen_folders(archive)}
+    chosen = asked if listed else {each.folder.name for each in archive.chosen_folders()}
     quarantined = [each for each in catalog.account.quarantined() if each.folder in chosen]
     tallies = [each for each in catalog.account.tallies(run_id) if each.name in chosen]
     failures = folder_failures(tallies) + quarantine_failures(quarantined)
@@ -218,11 +215,11 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     if settings is None:
         return None
     party = Party(settings.host, settings.user)
-    number = destination_number(archive)
+    number = archive.destination_number
     if number is None:
         return _There(AtDestination(party, {}), (), ())
     replicas = archive.catalog.replicas
-    chosen = {each.folder.name: each.listed for each in chosen_folders(archive, unlisted=include_vanished)}
+    chosen = {each.folder.name: each.listed for each in archive.chosen_folders(unlisted=include_vanished)}
     checked = archive.catalog.ledger.step_result(run_id, "verify")
     check = check_from_json(checked) if checked else None
     tallies = [each for each in replicas.folders.tallies(number, run_id) if each.folder in chosen]
@@ -242,7 +239,7 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
 
 
 def _notices_there(archive: Archive, there: _There) -> list[Notice]:
-    return [*gone_notices(stranded_copies(archive)), *there.notices]
+    return [*gone_notices(archive.stranded_copies()), *there.notices]
 
 
 def _all_restored(tally: ReplicaTally) -> ReplicaTally:

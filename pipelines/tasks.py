@@ -16,25 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from archiver.account.medium import medium_of
+from archiver.account.account import Account
+from archiver.account.archive import Archive
+from archiver.account.archiving import archive_listed, recover_store, rules_of
 from archiver.account.meeting import check_source
-from archiver.account.note import Begin, leave_note, make_archive, note_file
-from archiver.account.opening import (
-    Archive,
-    archive_listed,
-    confirm_identity,
-    recover_store,
-    rules_of,
-    source_of,
-    stranger_to,
-    writing,
-)
-from archiver.account.replay import (
-    ReplayOptions,
-    destination_settings,
-    replay_account,
-    verify_at_destination,
-)
+from archiver.account.note import Begin, NoteFile
+from archiver.account.replay import ReplayOptions, replay_account, verify_at_destination
 from archiver.archive.plan import expected_fetch
 from archiver.archive.run import plan_archive
 from archiver.archive.scanned import QuarantineRetry
@@ -99,12 +86,17 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     step = ""
 
     @cached_property
+    def account(self) -> Account:
+        """The account; its file is read once per task."""
+        return Account(load_account(Path(self.config)))
+
+    @property
     def settings(self) -> Settings:
-        """The account file, read once per task."""
-        return load_account(Path(self.config))
+        """The account file."""
+        return self.account.settings
 
     def output(self) -> StepTarget:
-        return StepTarget(self.settings, self.run_id, self.step)
+        return StepTarget(self.account, self.run_id, self.step)
 
     @property
     def resources(self) -> dict[str, int]:
@@ -128,8 +120,8 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         end_with_parent(_PARENT)
         STOP.check()
         self._began = time.monotonic()
-        make_archive(self.settings, self.begin)
-        with writing(self.settings, self.run_id, self.begin) as opened:
+        self.account.make_archive(self.begin)
+        with self.account.writing(self.run_id, self.begin) as opened:
             yield opened
 
     def report_progress(self, event: Event | Expected) -> None:
@@ -170,7 +162,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     def end_run(self, error: BaseException | None) -> None:
         """Write the run's report."""
         scope = RunScope(self.replay != "no", self.include_vanished, self.as_of)
-        end_run(self.settings, self.run_id, error, scope, step=self.step)
+        end_run(self.account, self.run_id, error, scope, step=self.step)
 
     def complete_step(self, archive: Archive, result: str) -> None:
         """Mark the step as done; `result` is for later steps."""
@@ -210,15 +202,14 @@ class EnumerateFolders(AccountTask):
     step = "enumerate"
 
     def run(self) -> None:
-        account = self.settings.account
-        emit(account, Began(self.step))
+        emit(self.settings.account, Began(self.step))
         with self.opened() as (archive, recorder):
             is_new = archive.catalog.account.identity() is None
-            if (stranger := stranger_to(archive)) is not None and not self.new_source:
+            if (stranger := archive.stranger) is not None and not self.new_source:
                 raise stranger
             archive.catalog.ledger.begin(self.run_id, utc_now())
-            progress = progress_of(account)
-            source = source_of(self.settings, archive.store.spool, control=STOP.control(progress))
+            progress = progress_of(self.settings.account)
+            source = self.account.source.connect(archive.store.spool, control=STOP.control(progress))
             try:
                 listed = source.list_folders()
                 check = check_source(
@@ -231,8 +222,8 @@ class EnumerateFolders(AccountTask):
                 )
             finally:
                 source.close()
-            confirm_identity(archive, recorder, new_source=self.new_source)
-            report_beginning(archive, is_new=is_new)
+            archive.confirm_identity(recorder, new_source=self.new_source)
+            report_beginning(archive, self.account.note, is_new=is_new)
             if check.distinct is not None:
                 recorder.write([DistinctFact(check.distinct, utc_now())])
             self.complete_step(archive, listing_to_json(listed, check.renewed))
@@ -250,7 +241,7 @@ class ArchiveFolders(AccountTask):
         emit(self.settings.account, Began(self.step))
         with self.opened() as (archive, recorder):
             # Checked again: a resumed run listed the folders when the account file may have named another account.
-            confirm_identity(archive, recorder, new_source=False)
+            archive.confirm_identity(recorder, new_source=False)
             ledger = archive.catalog.ledger
             listed = listing_from_json(ledger.step_result(self.run_id, EnumerateFolders.step) or "[]")
             is_settled = archive.is_settled
@@ -291,7 +282,7 @@ class DestinationTask(AccountTask):
     @property
     def resources(self) -> dict[str, int]:
         """Connections to the destination, if Luigi's [resources] sets a limit for it."""
-        return limited(destination_settings(self.settings))
+        return limited(self.account.destination.settings)
 
 
 class ReplayFolders(DestinationTask):
@@ -305,7 +296,7 @@ class ReplayFolders(DestinationTask):
     def run(self) -> None:
         emit(self.settings.account, Began(self.step))
         with self.opened() as (archive, recorder):
-            if (stranger := stranger_to(archive)) is not None:
+            if (stranger := archive.stranger) is not None:
                 raise stranger
             archive.catalog.ledger.begin(self.run_id, utc_now())
             options = ReplayOptions(
@@ -357,17 +348,15 @@ class MigrateAccount(ArchiveAccount):
         return self.before(VerifyAccount)
 
 
-def report_beginning(archive: Archive, *, is_new: bool) -> None:
+def report_beginning(archive: Archive, note: NoteFile, *, is_new: bool) -> None:
     """Report that an archive was begun, and write the note next to the account file that identifies it."""
     settings, identity = archive.settings, archive.catalog.account.identity()
-    is_noted = identity is not None and leave_note(settings, identity)
+    is_noted = identity is not None and note.leave(identity)
     if is_new:
-        text = f"began a new archive at {medium_of(settings).name}"
+        text = f"began a new archive at {archive.medium.name}"
         if not is_noted and not settings.archive.must_exist:
-            text += (
-                f"; {note_file(settings)} cannot be written, so set [archive] must_exist = true now: otherwise a"
-            )
-            text += " run begins another archive when this one is missing"
+            text += f"; {note.path} cannot be written, so set [archive] must_exist = true now: otherwise a run"
+            text += " begins another archive when this one is missing"
         emit(settings.account, Important(text))
 
 

@@ -1,19 +1,25 @@
 """An account file's settings become open adapters: the only modules that name them all.
 
-opening       source, store, journal and catalog of an account
-catalog       which engine keeps an account's catalog, and where
-store         a store and a journal, on a disk or in a bucket
-medium        what differs between a disk and a bucket for everybody else
-note          which archive is the account's, and whether one may be begun
-lease         the lease of an archive in a bucket, held by this process
-reading       an archive that is only read, also on a read-only medium
-past          an archive as it was
-replay        an account's destination
+account       the one place through which what belongs to an account is opened
+archive       its archive, open
+note          whether an archive may be begun, and which one is the account's
+medium        whether it is on a disk or in a bucket, and where its catalog is
+store         a store and a journal, open; what a medium offers that keeps them
+disk          an archive on a disk
+bucket        an archive in a bucket, and its lease
+servers       source and destination, connected to
+
+Operations on an open archive, each a step with what it needs:
+
+archiving     bring the archive up to date with the source
+replay        bring the destination up to date with the archive, and compare them
 meeting       whether source and destination are the mailboxes they were
-sharing       pure: which accounts meet in one mailbox
-neighbours    other account files in the same folder
-others        other accounts at the same destination
 repair        where lost octets may still be
 export        a writer, into a directory of its own
 gc            garbage collection in a bucket
+
+Other accounts:
+
+sharing       pure: which accounts meet in one mailbox
+others        account files in the same folder, and the catalogs of those at the same destination
 """

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from archiver.account.opening import Archive
-from archiver.account.past import past_catalog
+from archiver.account.archive import Archive
 from archiver.control import RunControl, utc_now
 from archiver.errors import ArchiveNotWritable, ConfigError
 from archiver.events import Progress
@@ -56,14 +55,14 @@ def export_account(archive: Archive, options: ExportOptions, control: RunControl
     root = os.path.abspath(options.path)
     _require_room_of_its_own(archive, root)
     _remove_left_behind(archive)
-    with past_catalog(archive, options.moment, f"{_WORD}{os.getpid()}", control.check_stop) as state:
+    with archive.as_it_was(options.moment, f"{_WORD}{os.getpid()}", control.check_stop) as state:
         _make(root)
         file_system = watched(root)
         step = ExportStep(
             state=state,
             catalog=archive.catalog,
             store=archive.store,
-            prefetch=archive.prefetch,
+            prefetch=archive.storage.prefetch,
             writer=_writer(options.form, root, control.progress),
             include=options.folders,
             vanished=options.vanished,

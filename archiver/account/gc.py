@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archiver.account.opening import Archive, take_number
+from archiver.account.archive import Archive
 from archiver.control import RunControl
 from archiver.journal.bucket import journal_key
 from archiver.journal.recorder import Recorder
@@ -33,7 +33,7 @@ def collect_garbage(
     # NOTE: a segment may be there that no listing shows yet, or arrive while we look, and name what would be
     # removed. An empty journal stays empty, because everything would be garbage next to it.
     if delete and archive.catalog.last_segment()[0]:
-        take_number(archive, recorder, "gc")
+        archive.take_number(recorder, "gc")
     first = bucket.head(journal_key(1))
     with named_digests(archive.temporary("gc.scratch")) as named:
         step = GarbageStep(

@@ -7,20 +7,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from archiver.account.catalog import catalog_place
-from archiver.account.neighbours import neighbours_of
-from archiver.account.opening import Archive, no_spool, source_of
-from archiver.account.sharing import mailbox_of
+from archiver.account.archive import Archive
+from archiver.account.medium import catalog_place
+from archiver.account.others import neighbours_of
+from archiver.account.servers import destination_of, source_of
+from archiver.account.sharing import address_in, mailbox_of
 from archiver.catalog.port import Catalog
-from archiver.config.load import DestinationSettings, Settings
+from archiver.config.settings import DestinationSettings, Settings
 from archiver.control import RunControl, utc_now
-from archiver.destination.open import open_destination
 from archiver.destination.port import MailDestination
 from archiver.errors import BackendError, ConfigError
 from archiver.events import Noted, Progress
 from archiver.facts.destination import DestinationFact, DistinctFact, ReachedFact
 from archiver.facts.replica import Address, DestinationFolders
-from archiver.imap.auth import authenticator_of
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Listed
 from archiver.replay.connection import DestinationConnection
@@ -35,11 +34,6 @@ from archiver.replay.identify import (
 )
 from archiver.source.port import MailSource
 from archiver.source.same_mailbox import Resemblance, renewed
-
-
-def address_in(settings: DestinationSettings) -> Address:
-    """Where an account file says that its destination is."""
-    return Address(settings.host.lower(), settings.user, settings.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,7 @@ def check_source(
     destinations = archive.catalog.replicas.destinations
     known, found = destinations.at(address_in(settings)), Resemblance()
     if known is None and replays:
-        found = _met_both(source, listed, settings, archive.catalog, progress)
+        found = _met_both(archive, source, listed, progress)
     elif known is not None and not destinations.is_distinct(known.number):
         found = like_destination(source, listed, archive.catalog, known.number)
     if found.proven and answer != "new":
@@ -82,16 +76,10 @@ def check_source(
     return SourceCheck(count, known.number if known and found.proven else None)
 
 
-def _met_both(
-    source: MailSource,
-    listed: Sequence[Listed],
-    settings: DestinationSettings,
-    catalog: Catalog,
-    progress: Progress,
-) -> Resemblance:
+def _met_both(archive: Archive, source: MailSource, listed: Sequence[Listed], progress: Progress) -> Resemblance:
     try:
-        with closing(open_destination(settings, authenticator_of(settings), no_spool)) as there:
-            return alike_if_new(source, listed, there, there.list_folders(), catalog)
+        with closing(destination_of(archive.settings).connect_once()) as there:
+            return alike_if_new(source, listed, there, there.list_folders(), archive.catalog)
     except BackendError as error:
         # The archive can be brought up to date all the same, and nothing is sent before it is looked at again.
         progress(Noted(str(error)))
@@ -126,7 +114,7 @@ def look_at_both(
         or (catalog is not None and catalog.replicas.destinations.at(address_in(at)) is not None)
     ):
         return
-    with closing(source_of(settings, no_spool, control=control, attempts=1)) as source:
+    with closing(source_of(settings).connect(control=control, attempts=1)) as source:
         found = alike_if_new(source, listed, destination, there, catalog)
     if found.proven:
         raise _are_one(settings, at, found)
@@ -213,15 +201,6 @@ def removed_at(catalog: Catalog | None, destination: int | None) -> int:
     if catalog is None or destination is None:
         return 0
     return sum(each.removed for each in catalog.replicas.folders.tallies(destination, None))
-
-
-def known_number(settings: Settings, catalog: Catalog | None) -> int | None:
-    """Under which number the catalog knows the account's destination by its address; None if it does not, or there
-    is none."""
-    if settings.destination is None or catalog is None:
-        return None
-    known = catalog.replicas.destinations.at(address_in(settings.destination))
-    return known.number if known else None
 
 
 def _others(settings: Settings) -> SharingFiles:

@@ -1,19 +1,18 @@
-"""The other accounts that an account may meet at its destination, wired: their files, and their catalogs, only
-read."""
+"""The other accounts that an account may meet: their files in the same folders, and, at its destination, their
+catalogs. All of it is only read."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from archiver.account.catalog import catalog_place
-from archiver.account.medium import medium_of
-from archiver.account.neighbours import Neighbours, neighbours_of
-from archiver.account.sharing import Mailbox, fill_one, mailbox, mailbox_of, named
-from archiver.config.load import load_account, written_destination
+from archiver.account.medium import catalog_place, medium_of
+from archiver.account.sharing import Mailbox, Sharing, fill_one, mailbox, mailbox_of, named, sharing_among
+from archiver.config.load import account_files, load_account, written_destination
 from archiver.config.settings import Settings
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.facts.replica import Replica, ReplicaFolder
@@ -21,6 +20,42 @@ from archiver.mail.folder_names import decode_name, printable
 from archiver.replay.context import DeletionBlock
 
 _SEGMENT = re.compile(r"(\d{8,})-.+\.jsonl\.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Account files, and those that have mistakes and so may say anything."""
+
+    settings: tuple[Settings, ...] = ()
+    wrong: tuple[Path, ...] = ()
+
+
+def neighbours_of(files: Iterable[Path]) -> Neighbours:
+    """All account files in the folders of these, without these.
+
+    NOTE: a folder is the one that the file was named in: a link is an account of its own, where the link lies.
+    """
+    known = {file.parent.resolve() / file.name for file in files}
+    found: list[Settings] = []
+    wrong: list[Path] = []
+    for folder in sorted({file.parent for file in known}):
+        try:
+            beside = [file for file in account_files([folder]) if file not in known]
+        except ConfigError:  # a folder that cannot be listed
+            wrong.append(folder)
+            continue
+        for file in beside:
+            try:
+                found.append(load_account(file))
+            except ConfigError:
+                wrong.append(file)
+    return Neighbours(tuple(found), tuple(wrong))
+
+
+def sharing_of(accounts: Sequence[Settings]) -> Mapping[Path, Sharing]:
+    """What accounts of one command share with each other and with their neighbours, by their files. A neighbour
+    whose file has mistakes is passed over; it is not replayed either until they are corrected."""
+    return sharing_among(accounts, neighbours_of(each.file for each in accounts).settings)
 
 
 class AccountsBeside:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 
-from archiver.account.opening import Archive, source_of
-from archiver.account.replay import destination_connection, destination_number
+from archiver.account.archive import Archive
+from archiver.account.servers import destination_of, source_of
 from archiver.control import RunControl
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Placement
@@ -46,13 +46,15 @@ def repair_archive(
 
 
 def _origins(archive: Archive, stack: ExitStack, control: RunControl) -> list[Origin]:
-    source = stack.enter_context(closing(source_of(archive.settings, archive.spool, control=control, patient=True)))
-    catalog = archive.catalog
+    settings, catalog = archive.settings, archive.catalog
+    source = source_of(settings).connect(archive.spool, control=control, patient=True)
+    stack.enter_context(closing(source))
     origins: list[Origin] = [
         FromArchive(archive.store, catalog.messages),
         FromSource(source, catalog.account.folders().values(), catalog.account.epochs(), control.progress),
     ]
-    if (number := destination_number(archive)) is not None:
-        connection = stack.enter_context(closing(destination_connection(archive, control, patient=True)))
+    if (number := archive.destination_number) is not None:
+        connection = destination_of(settings).connect(archive.spool, control, patient=True)
+        stack.enter_context(closing(connection))
         origins.append(FromDestination(catalog.replicas, number, connection.with_retries, control.progress))
     return origins

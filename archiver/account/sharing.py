@@ -23,6 +23,7 @@ from archiver.config.hosts import host_on_the_wire
 from archiver.config.settings import DestinationSettings, ServerSettings, Settings
 from archiver.destination.folder_map.escapes import unescape_level
 from archiver.errors import ConfigError
+from archiver.facts.replica import Address
 
 _NAMED = 3
 
@@ -49,6 +50,11 @@ def _host(host: str) -> str:
         return host_on_the_wire(host.rstrip(".")).lower()
     except ValueError:  # no name of a host
         return host.lower()
+
+
+def address_in(settings: DestinationSettings) -> Address:
+    """Where an account file says that its destination is."""
+    return Address(settings.host.lower(), settings.user, settings.port)
 
 
 def are_told_apart(one: DestinationSettings, other: DestinationSettings) -> bool:

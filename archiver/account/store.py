@@ -1,99 +1,120 @@
-"""An account's store and journal, from its settings: files on a disk, or objects in a bucket.
+"""An account's store and journal, open; and what every medium offers that can keep them.
 
-Both are opened without a look at them, so that a process that forks takes no connection along.
+Whatever differs between a disk and a bucket, and is not a store's own business, is a fact or a method of its
+`Medium`. So nobody else asks which of them it is.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from archiver.config.load import S3Settings, Settings
-from archiver.config.secrets import resolve
-from archiver.errors import ConfigError
-from archiver.journal.bucket import BucketJournal
-from archiver.journal.files import FileJournal
+from archiver.errors import ArchiverError
 from archiver.journal.port import Journal
-from archiver.storage.bucket.lease import Lease
-from archiver.storage.bucket.objects import ObjectStore
-from archiver.storage.bucket.pack_batch import FramesOf
-from archiver.storage.bucket.packs import PackStore
-from archiver.storage.bucket.prefetch import SMALL_OCTETS
-from archiver.storage.bucket.probe import KeepingBucket
-from archiver.storage.maildir.store import MaildirStore
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
-from archiver.storage.s3.open import open_bucket
-from archiver.storage.threads import Threads
 
-_KEY_OCTETS = 32
+if TYPE_CHECKING:
+    from archiver.config.settings import S3Settings
+    from archiver.storage.bucket.lease import Lease
+    from archiver.storage.bucket.pack_batch import FramesOf
+    from archiver.storage.bucket.probe import KeepingBucket
+
+
+def _none_elsewhere() -> object:
+    """The kernel's lock keeps everybody away who could write to a disk."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class OpenStore:
     """Where an account's messages and facts lie, open. `metadata` is None where no other program reads the store,
-    `prefetch` where it is not read from far away, and `bucket` where there is none."""
+    `prefetch` where it is not read from far away. `collectable` is the bucket where killed runs may leave objects
+    that no fact names, None if there is none; `lease` is the one under which it is written.
+
+    `other_writers` returns a value that stays equal while no other machine writes to the store, and is never equal
+    to another one while one does."""
 
     messages: MessageStore
     journal: Journal
     metadata: FolderMetadata | None = None
     prefetch: Prefetch | None = None
-    bucket: KeepingBucket | None = None
-    threads: Threads | None = None
-
-    def close(self, *, keep_bucket: bool = False) -> None:
-        """End threads, and close connections unless the bucket stays open for others; may be called twice."""
-        if self.threads is not None:
-            self.threads.close()
-        if self.bucket is not None and not keep_bucket:
-            self.bucket.close()
+    collectable: KeepingBucket | None = None
+    lease: Lease | None = None
+    other_writers: Callable[[], object] = _none_elsewhere
 
 
-def open_store(
-    settings: Settings, frames: FramesOf, bucket: KeepingBucket | None = None, lease: Lease | None = None
-) -> OpenStore:
-    """The account's store and journal. `frames` is what the catalog says about where packed messages lie. `bucket`
-    is used if it is open already; the journal is written under `lease`.
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """What a process that writes to a bucket has open. `lease` is None if the account file says that only this
+    machine writes."""
 
-    NOTE: in a bucket it is always the store that can read packs. The layout decides about new messages alone.
-    """
-    archive = settings.archive
-    if archive.s3 is None:
-        files = MaildirStore(archive.path, archive.durability)
-        return OpenStore(files, FileJournal(archive.path, archive.durability), metadata=files.metadata)
-    bucket = bucket or bucket_of(settings, archive.s3)
-    objects = ObjectStore(bucket, archive.path, archive.s3.connections)
-    below = SMALL_OCTETS if archive.s3.layout == "packs" else 0
-    packs = PackStore(bucket, objects, frames, below)
-    journal = BucketJournal(bucket, lease)
-    return OpenStore(packs, journal, prefetch=packs, bucket=bucket, threads=objects.threads)
+    bucket: KeepingBucket
+    lease: Lease | None
 
 
-def bucket_of(settings: Settings, s3: S3Settings) -> KeepingBucket:
-    """The account's place in its bucket; it connects when it is first used."""
-    return open_bucket(s3, settings.account, customer_key_of(s3))
+class BucketPlace(Protocol):
+    """An account's place in a bucket, for a look at it."""
+
+    @property
+    def s3(self) -> S3Settings:
+        """The bucket as the account file says."""
+
+    def connect(self) -> KeepingBucket:
+        """The place; it connects when it is first used."""
 
 
-def customer_key_of(s3: S3Settings) -> Callable[[], bytes] | None:
-    """The key for SSE-C, looked up once, when it is first needed; None if none is used."""
-    if (reference := s3.customer_key) is None:
-        return None
+class Medium(Protocol):
+    """Where an account's archive lies. Its facts follow from the account file alone: nothing is opened or looked
+    at."""
 
-    @cache
-    def key() -> bytes:
-        text = resolve(reference.kind, reference.value, user=f"bucket {s3.bucket}", what="customer_key").reveal()
-        try:
-            octets = base64.b64decode(text, validate=True)
-        except binascii.Error:
-            octets = b""
-        if len(octets) != _KEY_OCTETS:
-            raise ConfigError(
-                "archive.s3.customer_key",
-                ["is not 32 bytes in base64"],
-                hint="`openssl rand -base64 32` makes one; keep it safe, nothing is read without it",
-            )
-        return octets
+    @property
+    def name(self) -> str:
+        """Where the archive lies, for people: a path or a URL."""
 
-    return key
+    @property
+    def wanted(self) -> str:
+        """What has to be in order so that the archive is found, like "disk mounted"."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether messages and journal lie on another machine. Then reading them costs requests, they need no room
+        here, and everything that is local can be made again from them."""
+
+    @property
+    def has_directories(self) -> bool:
+        """Whether each folder has a directory of its own."""
+
+    @property
+    def leaves_garbage(self) -> bool:
+        """Whether `archiver gc`, not the next run, removes what killed runs leave there."""
+
+    @property
+    def own_directory(self) -> Path:
+        """A local directory that exists as soon as an archive was begun."""
+
+    @property
+    def bucket(self) -> BucketPlace | None:
+        """The bucket, for a look at it; None if there is none."""
+
+    def hold(self, run: str, since: str, why_not_begin: Callable[[], ArchiverError | None]) -> HeldLease | None:
+        """Keep writers on all other machines away, until `give_back`; None where no other machine can write.
+        `why_not_begin` returns why there may be no archive yet, or None.
+
+        NOTE: the account's kernel lock has to be held.
+
+        Raises:
+            Locked: another machine holds the archive.
+            ConfigError: the endpoint does not do what the account file asks for, or no lock can hold there.
+            ArchiverError: what `why_not_begin` returned, and there is no archive; nothing was written.
+        """
+
+    def give_back(self) -> None:
+        """Give back what this process holds; fine if it holds nothing."""
+
+    def opened(self, frames: FramesOf, held: HeldLease | None = None) -> AbstractContextManager[OpenStore]:
+        """The store and the journal, opened without a look at them, so that a process that forks takes no
+        connection along. `frames` is what the catalog says about where packed messages lie. What is `held` is used,
+        and stays open."""

@@ -19,8 +19,9 @@ from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
+    from archiver.account.account import Account
+    from archiver.account.archive import Archive
     from archiver.account.export import ExportOptions
-    from archiver.account.opening import Archive
     from archiver.config.load import Settings
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
@@ -100,12 +101,13 @@ def run_export(settings: Settings, options: ExportOptions, listener: Listener) -
 
 
 def _export(settings: Settings, options: ExportOptions, emit: Emit) -> AccountOutcome[ExportResult]:
+    from archiver.account.account import Account
     from archiver.account.export import export_account
-    from archiver.account.reading import open_for_reading
 
     try:
-        with open_for_reading(settings) as archive:
-            _catch_up(archive)
+        account = Account(settings)
+        with account.reading() as archive:
+            _catch_up(account, archive)
             result = export_account(archive, options, control=STOP.control(emit))
     except Interrupted as error:
         error.hint = "remove the incomplete export, and export again"
@@ -113,16 +115,14 @@ def _export(settings: Settings, options: ExportOptions, emit: Emit) -> AccountOu
     return AccountOutcome(settings.account, result.exit_code, _summary(options, result), result)
 
 
-def _catch_up(archive: Archive) -> None:
+def _catch_up(account: Account, archive: Archive) -> None:
     """Apply the segments that a killed run left. A run that is at work does so itself, and what it has not recorded
     yet is not exported. A copy of the catalog needs no lock."""
     if archive.is_copy:
         Recorder(archive.journal, archive.catalog, _EXPORT).catch_up(archive.begin_work)
         return
-    from archiver.account.opening import locked
-
     try:
-        with locked(archive.settings, _EXPORT):
+        with account.locked(_EXPORT):
             Recorder(archive.journal, archive.catalog, _EXPORT).catch_up(archive.begin_work)
     except Locked:
         pass

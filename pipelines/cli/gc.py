@@ -87,18 +87,19 @@ def collect_accounts(
 def _collect(
     settings: Settings, emit: Emit, *, delete: bool, confirm_deletions: bool
 ) -> AccountOutcome[GarbageResult]:
-    from archiver.account.gc import collect_garbage
-    from archiver.account.opening import writing
-    from archiver.account.reading import looking
+    from archiver.account.account import Account
 
-    look = looking(settings, _GC, lambda text: emit(Important(text)))
-    with writing(settings, _GC) if delete else look as (archive, recorder):
-        if archive.collectable is None:
+    account = Account(settings)
+    look = account.looking(_GC, lambda text: emit(Important(text)))
+    with account.writing(_GC) if delete else look as (archive, recorder):
+        if archive.storage.collectable is None:
             return AccountOutcome(settings.account, 0, "its archive is a Maildir: there is nothing to collect")
+        from archiver.account.gc import collect_garbage
+
         result = collect_garbage(
             archive,
             recorder,
-            archive.collectable,
+            archive.storage.collectable,
             delete=delete,
             confirm_deletions=confirm_deletions,
             control=archive.guarded(STOP.control(emit)),

@@ -198,20 +198,18 @@ def _check(draft: Path, file: Path) -> None:
 
 def _archive_there(file: Path) -> str | None:
     """Where the account's archive is, None if there is none. Notes that it belongs to this account."""
-    from archiver.account.medium import medium_of
-    from archiver.account.note import has_archive, leave_note
-    from archiver.account.opening import open_archive
+    from archiver.account.account import Account
     from archiver.config.load import load_account
 
     try:
-        settings = load_account(file.absolute())
-        if not has_archive(settings):
+        account = Account(load_account(file.absolute()))
+        if not account.has_archive():
             return None
-        with open_archive(settings) as archive:
+        with account.opened() as archive:
             identity = archive.catalog.account.identity()
     except ArchiverError:
         return None  # `archiver check` will say what is wrong
-    if identity is None or identity.account != settings.account:
+    if identity is None or identity.account != account.settings.account:
         return None
-    leave_note(settings, identity)
-    return medium_of(settings).name
+    account.note.leave(identity)
+    return account.medium.name

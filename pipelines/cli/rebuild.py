@@ -19,7 +19,7 @@ from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
-    from archiver.account.opening import Archive
+    from archiver.account.archive import Archive
     from archiver.config.load import Settings
 
 _REBUILD = "rebuild"
@@ -70,13 +70,12 @@ def rebuild_account(settings: Settings, listener: Listener) -> AccountOutcome[Re
 
 
 def _rebuild(settings: Settings, emit: Emit) -> AccountOutcome[Rebuilt]:
-    from archiver.account.medium import medium_of
-    from archiver.account.note import make_archive
-    from archiver.account.opening import locked, open_archive
+    from archiver.account.account import Account
 
-    if medium_of(settings).is_remote:
-        make_archive(settings, "never")  # what is there is all that is needed
-    with open_archive(settings) as archive, locked(settings, _REBUILD):
+    account = Account(settings)
+    if account.medium.is_remote:
+        account.make_archive("never")  # what is there is all that is needed
+    with account.opened() as archive, account.locked(_REBUILD):
         rebuilt = _make_catalog(archive, emit)
     message = f"{rebuilt.messages} messages from {rebuilt.segments} segments of the journal"
     if rebuilt.orphans:
@@ -89,7 +88,7 @@ def _make_catalog(archive: Archive, emit: Emit) -> Rebuilt:
         segments = replay_journal(archive.journal, scratch, STOP.check)
         require_no_loss(scratch, _last_known(archive, emit))
         emit(Noted(f"{segments} segments of the journal read; reading the store"))
-        restored = restore_store(archive.store, archive.metadata, scratch)
+        restored = restore_store(archive.store, archive.storage.metadata, scratch)
         orphans = tuple(archive.store.display_path(each) for each in restored)
         messages = sum(1 for _ in scratch.messages.placements())
         scratch.close()

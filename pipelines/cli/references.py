@@ -14,7 +14,7 @@ from archiver.mail.folder_names import printable
 from archiver.mail.model import INBOX, KnownFolder
 
 if TYPE_CHECKING:
-    from archiver.account.opening import Archive
+    from archiver.account.archive import Archive
 
 _REFERENCE_DIGITS = 16
 _PLACES = 1000

@@ -82,12 +82,12 @@ def repair_accounts(
 
 
 def _repair(settings: Settings, options: RepairOptions, emit: Emit) -> AccountOutcome[RepairResult]:
-    from archiver.account.opening import writing
-    from archiver.account.reading import looking
+    from archiver.account.account import Account
     from archiver.account.repair import repair_archive
 
-    look = looking(settings, _REPAIR, lambda text: emit(Important(text)))
-    with look if options.dry_run else writing(settings, _REPAIR) as (archive, recorder):
+    account = Account(settings)
+    look = account.looking(_REPAIR, lambda text: emit(Important(text)))
+    with look if options.dry_run else account.writing(_REPAIR) as (archive, recorder):
         result = repair_archive(
             archive,
             recorder,

@@ -93,7 +93,7 @@ def _found(
 
 def _path(settings: Settings, run_id: str | None) -> Path:
     """The report of a run, or the newest one. Needs neither a server nor the catalog."""
-    from archiver.account.note import has_archive, why_not_begin
+    from archiver.account.account import Account
 
     runs = settings.archive.path / "runs"
     if run_id is not None:
@@ -108,8 +108,11 @@ def _path(settings: Settings, run_id: str | None) -> Path:
         pass  # there is no run yet
     newest = max(runs.glob("*/report.json"), key=_written, default=None)
     if newest is None:
-        if not has_archive(settings) and isinstance(reason := why_not_begin(settings, "never"), ArchiveMissing):
-            raise reason
+        account = Account(settings)
+        if not account.has_archive():
+            reason = account.note.why_not_begin("never")
+            if isinstance(reason, ArchiveMissing):
+                raise reason
         hint = f"`archiver run {settings.file}` writes one"
         raise ConfigError(str(runs), ["there is no report yet"], hint=hint)
     return newest

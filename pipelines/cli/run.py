@@ -130,7 +130,7 @@ def run_accounts_of(configs: Sequence[Path], options: Options, workers: int | No
     Raises:
         ConfigError: the only account is to be replayed and has no destination.
     """
-    from archiver.account.neighbours import sharing_of
+    from archiver.account.others import sharing_of
     from pipelines.engine import run_accounts
 
     accounts = load_accounts(configs, terminal)
@@ -159,12 +159,12 @@ def run_accounts_of(configs: Sequence[Path], options: Options, workers: int | No
 
 def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:
     """The accounts that have a destination; the others are refused."""
-    from archiver.account.replay import destination_settings
+    from archiver.account.servers import destination_of
 
     settings, refused = [], list(accounts.refused)
     for each in accounts.settings:
         try:
-            destination_settings(each)
+            destination_of(each)
         except ConfigError as error:
             if not accounts.several:
                 raise

@@ -26,7 +26,8 @@ from pipelines.stop import STOP
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from archiver.account.opening import Archive
+    from archiver.account.account import Account
+    from archiver.account.archive import Archive
     from archiver.config.load import Settings
     from pipelines.cli.terminal import Terminal
 
@@ -162,10 +163,11 @@ def _search(
 ) -> AccountOutcome[SearchResult]:
     """Search one account, for folders by globs over their decoded paths; none means all folders. Headers that are
     not indexed yet are read first."""
-    from archiver.account.reading import existing_archive
+    from archiver.account.account import Account
 
-    with existing_archive(settings) as archive:
-        note = _index(archive, lambda event: listener(settings.account, event))
+    account = Account(settings)
+    with account.reading(with_catalog=True) as archive:
+        note = _index(account, archive, lambda event: listener(settings.account, event))
         index = archive.catalog.index
         chosen = _in_folders(archive, query, folders)
         found = [] if chosen is None else index.find(replace(chosen, limit=query.limit + 1))
@@ -183,15 +185,13 @@ def _in_folders(archive: Archive, query: Query, folders: Sequence[str]) -> Query
     return replace(query, folders=numbers) if numbers else None
 
 
-def _index(archive: Archive, emit: Emit) -> str | None:
+def _index(account: Account, archive: Archive, emit: Emit) -> str | None:
     """Index the headers that are not indexed yet; returns why some still are not, None if all are."""
-    from archiver.account.opening import writing
-
     missing = archive.catalog.index.count_unindexed()
     if not missing:
         return None
     try:
-        with writing(archive.settings, _INDEX) as (ours, recorder):
+        with account.writing(_INDEX) as (ours, recorder):
             emit(Began(_INDEX))
             emit(Noted(f"{missing:,} messages have no indexed headers yet: reading them once"))
             done = index_headers(ours.catalog.index, ours.store, recorder, control=ours.guarded(STOP.control(emit)))

@@ -26,7 +26,7 @@ from pipelines.cli.references import arrived_text, found_to_record, resolve
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from archiver.account.opening import Archive
+    from archiver.account.archive import Archive
     from pipelines.cli.terminal import Terminal
 
 _READ_OCTETS = 1 << 20
@@ -58,13 +58,13 @@ def show(
       archiver show configs/alice.toml 5f2c1a90b3d4e6f7 --raw >message.eml
       archiver show configs/alice.toml "Lists/dovecot/4" --raw | less
     """
-    from archiver.account.reading import existing_archive
+    from archiver.account.account import Account
 
     terminal = terminal_of(as_json)
     if raw and as_json:
         raise ConfigError("show", ["--raw and --json contradict each other"])
     settings = load_one(config, "show")
-    with existing_archive(settings) as archive:
+    with Account(settings).reading(with_catalog=True) as archive:
         places = resolve(archive, reference)
         if raw:
             return _write_octets(archive, places[0])

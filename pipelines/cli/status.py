@@ -20,7 +20,7 @@ from pipelines.reasons import reason_of
 from pipelines.show.lines import equation, failure_lines, notice_lines
 
 if TYPE_CHECKING:
-    from archiver.account.opening import Archive
+    from archiver.account.archive import Archive
     from archiver.config.load import Settings
     from pipelines.cli.terminal import Terminal
 
@@ -67,11 +67,11 @@ def status(
 
 
 def _status(settings: Settings) -> AccountOutcome[Fields]:
-    from archiver.account.note import why_not_begin
-    from archiver.account.reading import existing_archive
+    from archiver.account.account import Account
 
-    with existing_archive(settings) as archive:
-        reason = why_not_begin(settings, "never") if archive.catalog.account.identity() is None else None
+    account = Account(settings)
+    with account.reading(with_catalog=True) as archive:
+        reason = account.note.why_not_begin("never") if archive.catalog.account.identity() is None else None
         # A first run that was refused left its reason here, but no mail.
         if isinstance(reason, ArchiveMissing) or (reason and not archive.catalog.ledger.runs()):
             raise reason
@@ -80,8 +80,6 @@ def _status(settings: Settings) -> AccountOutcome[Fields]:
 
 def _held(archive: Archive) -> AccountOutcome[Fields]:
     """What one archive holds. A folder whose last pass failed, or does not balance, counts as incomplete."""
-    from archiver.account.replay import stranded_copies
-
     catalog, settings = archive.catalog, archive.settings
     tallies = sorted(catalog.account.tallies(), key=lambda each: (each.name != "INBOX", each.name))
     quarantined = catalog.account.quarantined()
@@ -97,7 +95,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
         "folders": [_folder(each) for each in tallies],
         "totals": {name: sum(getattr(each, name) for each in tallies) for name in _SUMMED},
         "quarantined": [_quarantined(each) for each in quarantined],
-        "notices": [asdict(each) for each in (*window_notices(tallies), *gone_notices(stranded_copies(archive)))],
+        "notices": [asdict(each) for each in (*window_notices(tallies), *gone_notices(archive.stranded_copies()))],
         "destination": there,
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
@@ -141,12 +139,10 @@ def _trouble(result: Fields) -> str:
 def _there(archive: Archive, held: Sequence[Tally]) -> Fields | None:
     """What the account's destination holds and what waits for it; None if it has no destination, or if there is no
     mail for it yet."""
-    from archiver.account.replay import chosen_folders, destination_number
-
-    settings, number = archive.settings.destination, destination_number(archive)
+    settings, number = archive.settings.destination, archive.destination_number
     if settings is None:
         return None
-    replicas, chosen = archive.catalog.replicas, {each.folder.name for each in chosen_folders(archive)}
+    replicas, chosen = archive.catalog.replicas, {each.folder.name for each in archive.chosen_folders()}
     mapped = () if number is None else replicas.folders.tallies(number, None)
     refused = [] if number is None else [each for each in replicas.pending.refused(number) if each.folder in chosen]
     known = {each.folder for each in mapped}

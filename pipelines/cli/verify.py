@@ -23,9 +23,9 @@ from pipelines.show.lines import difference_lines
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
-    from archiver.account.medium import Medium
-    from archiver.account.opening import Archive
-    from archiver.config.load import Settings
+    from archiver.account.archive import Archive
+    from archiver.account.store import Medium
+    from archiver.config.load import DestinationSettings, Settings
     from archiver.mail.model import Placement
     from archiver.replay.compare import DestinationCheck
     from archiver.report.units import Row
@@ -128,23 +128,21 @@ def verify_accounts(
 
 
 def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOutcome[VerifyOutcome]:
-    from archiver.account.reading import locked_for_reading, open_for_reading
-    from archiver.account.replay import destination_number, verify_at_destination
+    from archiver.account.account import Account
+    from archiver.account.replay import verify_at_destination
 
     def outcome(message: str, code: int, check: DestinationCheck | None = None) -> AccountOutcome[VerifyOutcome]:
         codes = (result.exit_code, code)
         text = f"{_summary(archive.medium, result)}\n{message}".rstrip()
         return AccountOutcome(settings.account, worst(codes), text, VerifyOutcome(result, check))
 
-    with (
-        open_for_reading(settings) as archive,
-        locked_for_reading(settings, _VERIFY, lambda text: emit(Important(text))),
-    ):
+    account = Account(settings)
+    with account.reading() as archive, account.locked_for_reading(_VERIFY, lambda text: emit(Important(text))):
         result = _verify_archive(archive, options, emit)
         if options.offline or settings.destination is None:
             return outcome("", 0)
-        if destination_number(archive) is None:
-            return outcome(_not_compared(archive), 0)
+        if archive.destination_number is None:
+            return outcome(_not_compared(archive, settings.destination), 0)
         emit(Began(_COMPARE))
         try:
             check = verify_at_destination(
@@ -157,7 +155,7 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
             error = foreseen(raised)
             emit(failed(error))
             return outcome(str(error), error.exit_code)
-    return outcome(_summary_there(settings, check), check.exit_code, check)
+    return outcome(_summary_there(settings.destination.host, check), check.exit_code, check)
 
 
 def octets_to_read(archive: Archive, sample: float | None, *, deep: bool) -> Callable[[Placement], bool]:
@@ -170,7 +168,7 @@ def octets_to_read(archive: Archive, sample: float | None, *, deep: bool) -> Cal
 
 
 def _verify_archive(archive: Archive, options: VerifyOptions, emit: Emit) -> VerifyResult:
-    began = archive.other_writers()
+    began = archive.storage.other_writers()
     caught_up = _catch_up(archive)
     with archive.place.scratch(_VERIFY) as scratch:
         rebuilt = None
@@ -189,7 +187,7 @@ def _verify_archive(archive: Archive, options: VerifyOptions, emit: Emit) -> Ver
             control=STOP.control(emit),
         )
         result = step.run()
-    if result.strays and archive.other_writers() != began:
+    if result.strays and archive.storage.other_writers() != began:
         text = "another machine is working on this archive: unexpected objects may be its own, so none are listed"
         emit(Noted(text))
         return replace(result, strays=())
@@ -235,13 +233,11 @@ def _advice(medium: Medium, result: VerifyResult) -> str:
     return "the next run adopts files left by an interrupted run; move other unexpected files elsewhere"
 
 
-def _summary_there(settings: Settings, check: DestinationCheck) -> str:
+def _summary_there(host: str, check: DestinationCheck) -> str:
     """What was found at the destination."""
-    from archiver.account.replay import destination_settings
-
     counts = {name: sum(getattr(each, name) for each in check.folders.values()) for name in _COUNTED}
     compared = "bytes, flags and dates" if check.deep else "sizes, flags and dates"
-    words = [f"{counts['verified']} messages compared with {destination_settings(settings).host} ({compared})"]
+    words = [f"{counts['verified']} messages compared with {host} ({compared})"]
     words.append(f"{counts['differences']} differ" if counts["differences"] else "all are equal")
     if counts["rewritten"]:
         words.append(f"{counts['rewritten']} of them apart from what that server rewrites")
@@ -254,12 +250,11 @@ def _summary_there(settings: Settings, check: DestinationCheck) -> str:
     return "; ".join(words)
 
 
-def _not_compared(archive: Archive) -> str:
+def _not_compared(archive: Archive, destination: DestinationSettings) -> str:
     """Why nothing is compared at a destination that this archive has not filled."""
-    from archiver.account.meeting import address_in
-    from archiver.account.replay import destination_settings
+    from archiver.account.sharing import address_in
 
-    there = address_in(destination_settings(archive.settings))
+    there = address_in(destination)
     if archive.catalog.replicas.destinations.with_history():
         return f"the destination, {there}, is not known to this archive: not compared (a run identifies it)"
     return f"nothing was replayed to {there} yet: not compared"

@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from archiver.account.catalog import catalog_place
-from archiver.account.medium import Medium, medium_of
+from archiver.account.account import Account
+from archiver.account.archive import Archive
+from archiver.account.archiving import rules_of
 from archiver.account.meeting import check_source
-from archiver.account.neighbours import sharing_of
-from archiver.account.note import has_archive, why_not_begin
-from archiver.account.opening import Archive, connect_once, no_spool, rules_of, source_of, stranger_to
-from archiver.account.reading import open_for_reading
+from archiver.account.others import sharing_of
 from archiver.account.sharing import Sharing
+from archiver.account.store import Medium
 from archiver.archive.plan import expected_fetch, plan_run
 from archiver.archive.run import plan_archive
 from archiver.config.load import Settings
@@ -93,7 +92,7 @@ class Preview:
     @property
     def medium(self) -> Medium:
         """Where the archive lies."""
-        return medium_of(self.settings)
+        return Account(self.settings).medium
 
     @property
     def refusal(self) -> ConfigError | None:
@@ -177,47 +176,48 @@ def preview_accounts(
     """Preview accounts and their destinations, several at a time. Never raises for an account's failure."""
 
     def look(settings: Settings) -> Preview:
-        preview, listed = preview_account(settings, new_source=new_source, answer=answer)
-        preview = replace(preview, bucket=preview_bucket(settings))
-        if not _is_begun(settings, preview.bucket):
-            reason = why_not_begin(settings, "confirmed" if new_archive else "first")
-            preview = replace(preview, beginning=Beginning(medium_of(settings).name, reason))
+        account = Account(settings)
+        preview, listed = preview_account(account, new_source=new_source, answer=answer)
+        preview = replace(preview, bucket=preview_bucket(account))
+        if not _is_begun(account, preview.bucket):
+            reason = account.note.why_not_begin("confirmed" if new_archive else "first")
+            preview = replace(preview, beginning=Beginning(account.medium.name, reason))
         if settings.destination is None or not with_destination:
             return preview
-        return replace(preview, destination=preview_destination(settings, listed, answer))
+        return replace(preview, destination=preview_destination(account, listed, answer))
 
     sharing = sharing_of(accounts)
     with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="look") as pool:
         return [replace(each, sharing=sharing[each.settings.file]) for each in pool.map(look, accounts)]
 
 
-def _is_begun(settings: Settings, bucket: BucketPreview | None) -> bool:
+def _is_begun(account: Account, bucket: BucketPreview | None) -> bool:
     """Whether there is an archive, as far as visible."""
     if bucket is not None:
         return bucket.is_begun or bucket.error is not None
     try:
-        return has_archive(settings)
+        return account.has_archive()
     except ArchiverError:
         return True  # opening it will report why it is not visible
 
 
 def preview_account(
-    settings: Settings, *, new_source: bool = False, answer: IdentityAnswer = "ask"
+    account: Account, *, new_source: bool = False, answer: IdentityAnswer = "ask"
 ) -> tuple[Preview, AtSource]:
     """Preview one account; also returns what its source listed."""
+    settings = account.settings
     place = place_of(settings.archive.path)
     server = None
     try:
         STOP.check()
-        server, listed = _look(settings)
-        if not catalog_place(settings).exists():
+        server, listed = _look(account)
+        if not account.catalog.exists():
             plan = _plan_anew(settings, listed)
             return _preview(settings, place, server, listed, plan, {}, {}, {}), AtSource(listed, _chosen(plan))
-        with open_for_reading(settings) as archive:
-            stranger = stranger_to(archive)
-            if stranger is not None and not new_source:
+        with account.reading() as archive:
+            if (stranger := archive.stranger) is not None and not new_source:
                 raise stranger
-            with closing(source_of(settings, no_spool, control=STOP.control(silent), attempts=1)) as source:
+            with closing(account.source.connect(control=STOP.control(silent), attempts=1)) as source:
                 check = check_source(archive, source, listed, answer=answer, replays=False, progress=silent)
             preview, plan = _compared(archive, place, server, listed)
             notices = (*renewed_notices(check.renewed), *preview.notices)
@@ -230,16 +230,16 @@ def _chosen(plan: Plan) -> list[Folder]:
     return [each.folder for each in (*(each for each, _ in plan.visit), *plan.unchanged)]
 
 
-def _look(settings: Settings) -> tuple[ServerFacts, Sequence[Listed]]:
+def _look(account: Account) -> tuple[ServerFacts, Sequence[Listed]]:
     """Log in and list. Exchange 2003 hangs up on anything but the plainest LIST, so that is tried second."""
-    source = connect_once(settings)
+    source = account.source.connect_once()
     try:
         return source.facts, source.list_folders()
     except ConnectionLost:
         STOP.check()
     finally:
         source.close()
-    source = connect_once(settings, fallback=True)
+    source = account.source.connect_once(fallback=True)
     try:
         return source.facts, source.list_folders()
     finally:
@@ -275,7 +275,7 @@ def _preview(
     epochs: Mapping[int, KnownEpoch],
     held: Mapping[str, int],
 ) -> Preview:
-    directories, has_directories = _directories(listed, known), medium_of(settings).has_directories
+    directories, has_directories = _directories(listed, known), Account(settings).medium.has_directories
     reasons = {each.folder.raw: why for each, why in plan.visit}
     chosen = {each.folder.raw for each, _ in plan.visit} | {each.folder.raw for each in plan.unchanged}
 

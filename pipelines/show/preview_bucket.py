@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from archiver.account.store import bucket_of
-from archiver.config.load import S3Settings, Settings
+from archiver.account.account import Account
+from archiver.config.load import S3Settings
 from archiver.errors import ArchiverError
 from archiver.storage.bucket.object_settings import words_of
 from archiver.storage.bucket.probe import Marker, read_marker
@@ -53,12 +53,14 @@ class BucketPreview:
         ]
 
 
-def preview_bucket(settings: Settings) -> BucketPreview | None:
+def preview_bucket(account: Account) -> BucketPreview | None:
     """Preview an account's bucket; None if it has none. Never raises for a bucket's failure."""
-    if (s3 := settings.archive.s3) is None:
+    there = account.medium.bucket
+    if there is None:
         return None
+    s3 = there.s3
     try:
-        bucket = bucket_of(settings, s3)
+        bucket = there.connect()
         preview = BucketPreview(s3, bucket.place(), client_of(s3))
     except Exception as error:  # whatever it is, it ends only this account
         return BucketPreview(s3, f"s3://{s3.bucket}", "", error=logged(error))

@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from archiver.account.catalog import catalog_place
-from archiver.account.meeting import copies_at, known_number, look_at_both, look_at_meeting, removed_at, words_of
-from archiver.account.reading import open_for_reading
-from archiver.account.replay import look_at_destination, map_rules
+from archiver.account.account import Account
+from archiver.account.archive import known_number
+from archiver.account.meeting import copies_at, look_at_both, look_at_meeting, removed_at, words_of
+from archiver.account.replay import map_rules
 from archiver.catalog.port import Catalog
 from archiver.config.load import Settings
 from archiver.destination.folder_map.not_ours import NotOurs, OurCopies, not_ours
@@ -103,12 +103,13 @@ class AtSource:
     chosen: Sequence[Folder]
 
 
-def preview_destination(settings: Settings, source: AtSource, answer: IdentityAnswer = "ask") -> DestinationPreview:
+def preview_destination(account: Account, source: AtSource, answer: IdentityAnswer = "ask") -> DestinationPreview:
     """Preview the destination of an account with such a source. Never raises for its failure."""
+    settings = account.settings
     found = DestinationPreview(settings)
     try:
         STOP.check()
-        with closing(look_at_destination(settings)) as connection, _catalog_of(settings) as catalog:
+        with closing(account.destination.connect_once()) as connection, _catalog_of(account) as catalog:
             found = replace(found, server=connection.facts)
             listed = connection.list_folders()
             found = replace(found, free_octets=connection.free_octets(), append_limit=listed.append_limit)
@@ -126,12 +127,12 @@ def preview_destination(settings: Settings, source: AtSource, answer: IdentityAn
 
 
 @contextmanager
-def _catalog_of(settings: Settings) -> Iterator[Catalog | None]:
+def _catalog_of(account: Account) -> Iterator[Catalog | None]:
     """What the account's archive knows; None where there is none."""
-    if not catalog_place(settings).exists():
+    if not account.catalog.exists():
         yield None
         return
-    with open_for_reading(settings) as archive:
+    with account.reading() as archive:
         yield archive.catalog
 
 

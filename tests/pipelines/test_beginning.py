@@ -115,7 +115,7 @@ class TestTheFirstRun:
         assert "set [archive] must_exist = true" in begun.output
         assert not note_of(config).exists()
 
-    @pytest.mark.parametrize("moment", ["confirm_identity", "report_beginning"])
+    @pytest.mark.parametrize("moment", ["Archive.confirm_identity", "report_beginning"])
     def test_that_was_killed_is_gone_on_with(self, config: Path, moment: str) -> None:
         """Killed between the directory and the first fact, and between that and the note."""
         text = (

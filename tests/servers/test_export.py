@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from archiver.account.account import Account
 from archiver.account.export import FORMS, ExportOptions, Form, export_account
-from archiver.account.opening import open_archive
 from archiver.config.load import load_account
 from archiver.errors import ArchiveNotWritable, ArchiverError
 from archiver.events import Event, Exported
@@ -52,7 +52,7 @@ def export(config: Path, path: Path, form: Form = "mbox", progress: Callable[[Ev
            **options: Any) -> dict[bytes, Counter[Held]]:  # fmt: skip
     """Export in this process; what is there then."""
     given = ExportOptions(form, path, **options)
-    with open_archive(load_account(config)) as archive:
+    with Account(load_account(config)).opened() as archive:
         export_account(archive, given, replace(UNSTOPPED, progress=progress))
     return held(path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.account.neighbours import neighbours_of, sharing_of
+from archiver.account.others import neighbours_of, sharing_of
 from archiver.account.sharing import Sharing, mailbox, sharing_among
 from archiver.config.load import Settings, load_account
 from archiver.destination.folder_map.not_ours import NotOurs, not_ours

@@ -1,0 +1,208 @@
+"""An account's archive, open: what it holds, whose it is, and whether its store is as its catalog says."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from archiver.account.sharing import address_in
+from archiver.account.store import Medium, OpenStore
+from archiver.archive.plan import gone_folders
+from archiver.catalog.port import Catalog, CatalogPlace
+from archiver.config.settings import Settings
+from archiver.control import RunControl, utc_now
+from archiver.errors import ConfigError
+from archiver.facts.archive import ArchiveFact, FenceFact
+from archiver.journal.as_of import replay_past
+from archiver.journal.port import Journal
+from archiver.journal.recorder import Recorder
+from archiver.mail.folder_names import matches
+from archiver.mail.model import KnownFolder
+from archiver.storage.files import Writing, create_file, private_file, sync_paths
+from archiver.storage.port import MessageStore
+
+
+def known_number(settings: Settings, catalog: Catalog | None) -> int | None:
+    """Under which number the catalog knows the account's destination by its address; None if it does not, or there
+    is none."""
+    if settings.destination is None or catalog is None:
+        return None
+    known = catalog.replicas.destinations.at(address_in(settings.destination))
+    return known.number if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An account's archive, open. `place` is its catalog's, whether it is there or not. Where the archive cannot be
+    written to, the catalog is a copy in the directory `copy_in`."""
+
+    settings: Settings
+    medium: Medium
+    storage: OpenStore
+    catalog: Catalog
+    place: CatalogPlace
+    copy_in: Path | None = None
+
+    @property
+    def store(self) -> MessageStore:
+        """Where its messages lie."""
+        return self.storage.messages
+
+    @property
+    def journal(self) -> Journal:
+        """Where its facts lie."""
+        return self.storage.journal
+
+    def guarded(self, control: RunControl) -> RunControl:
+        """`control` whose `check_stop` also raises Locked when the archive may be another machine's by now."""
+        lease = self.storage.lease
+        return control if lease is None else control.also_checking(lease.check)
+
+    def spool(self) -> BinaryIO:
+        """A new, private, empty file for a message too large for memory."""
+        if self.is_copy:
+            return private_file(str(self.temporary(f"{uuid.uuid4().hex}.spool")))
+        return self.store.spool()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether its catalog is a copy, and nothing in the archive is changed."""
+        return self.copy_in is not None
+
+    def temporary(self, name: str) -> Path:
+        """Where a temporary file of this name may be made."""
+        return (self.copy_in or self.settings.archive.path) / name
+
+    @property
+    def reports(self) -> Path:
+        """Where reports of runs lie."""
+        return self.settings.archive.path / "runs"
+
+    @property
+    def _unsettled(self) -> Path:
+        return self.settings.archive.path / "unsettled"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the store is as the catalog says: whatever worked on it came to its good end."""
+        return not os.path.lexists(self._unsettled)
+
+    def begin_work(self) -> None:
+        """From here on the store may not be as the catalog says; durable on return, fine if it was said before.
+
+        NOTE: this is recorded next to the store. A catalog may be replaced by last week's, and clocks go back.
+        """
+        if self.is_copy:
+            return  # what is done to a copy of the catalog is gone with it
+        with Writing(str(self._unsettled)):
+            if self.is_settled:
+                os.close(create_file(str(self._unsettled)))
+            if self.settings.archive.durability != "none":
+                sync_paths([str(self.settings.archive.path)])
+
+    def end_work(self) -> None:
+        """All that was begun is recorded; the store is as the catalog says."""
+        if self.is_copy:
+            return
+        with Writing(str(self._unsettled)):
+            self._unsettled.unlink(missing_ok=True)
+
+    def take_number(self, recorder: Recorder, run: str) -> None:
+        """Write a segment that says nothing, so that none which is still on its way can come next.
+
+        Raises:
+            IntegrityError: one came already.
+        """
+        fence = self.storage.lease.fence if self.storage.lease else 0
+        recorder.write([FenceFact(fence, socket.gethostname(), run, utc_now())])
+
+    @property
+    def stranger(self) -> ConfigError | None:
+        """Why the account file and the archive do not belong together; None if they do, or the archive is new."""
+        settings, identity = self.settings, self.catalog.account.identity()
+        if identity is None:
+            return None
+        source = settings.source
+        here = (settings.account, source.protocol, source.host, source.user)
+        there = (identity.account, identity.protocol, identity.host, identity.user)
+        if there == here:
+            return None
+        problem = (
+            f"the archive at {settings.archive.path} belongs to account {there[0]} ({there[3]} at {there[2]}), "
+        )
+        problem += f"this file names account {here[0]} ({here[3]} at {here[2]})"
+        hint = "change [archive] path, or give --new-source if it is the same mail on a new server"
+        return ConfigError(str(settings.file), [problem], hint=hint)
+
+    def confirm_identity(self, recorder: Recorder, *, new_source: bool) -> None:
+        """The archive belongs to one account and one source; another one is refused until the user confirms it.
+
+        Raises:
+            ConfigError: the archive holds another account's mail.
+        """
+        identity, stranger = self.catalog.account.identity(), self.stranger
+        if stranger is None and identity is not None:
+            return
+        if stranger is not None and not new_source:
+            raise stranger
+        source = self.settings.source
+        here = (self.settings.account, source.protocol, source.host, source.user)
+        archive_id = identity.archive_id if identity else uuid.uuid4().hex
+        recorder.write([ArchiveFact(archive_id, *here, at=utc_now())])
+
+    def chosen_folders(self, *, unlisted: bool = False, catalog: Catalog | None = None) -> list[KnownFolder]:
+        """The folders that the account's rules choose; `unlisted`: also those that the source no longer has.
+        `catalog`: a past catalog instead of the present one."""
+        rules = self.settings.folders
+        return [
+            each
+            for each in (catalog or self.catalog).account.folders().values()
+            if (each.listed or unlisted)
+            and each.folder.selectable
+            and matches(each.folder.path, rules.include)
+            and not matches(each.folder.path, rules.exclude)
+        ]
+
+    def gone_folders(self) -> dict[int, KnownFolder]:
+        """The folders that the account's rules choose and that the source no longer has, by their numbers."""
+        rules = self.settings.folders
+        gone = gone_folders(self.catalog.account.folders().values(), include=rules.include, exclude=rules.exclude)
+        return {each.number: each for each in gone}
+
+    @property
+    def destination_number(self) -> int | None:
+        """Under which number the catalog knows the account's destination by its address; None if it does not, or
+        there is none."""
+        return known_number(self.settings, self.catalog)
+
+    def stranded_copies(self) -> dict[str, int]:
+        """How many copies of ours are at the account's destination of folders that the source no longer has, by
+        their names."""
+        number = self.destination_number
+        if number is None:
+            return {}
+        counts, gone = self.catalog.replicas.folders.stranded(number), self.gone_folders()
+        return {gone[folder].folder.name: count for folder, count in counts.items() if folder in gone}
+
+    @contextmanager
+    def as_it_was(self, moment: str | None, word: str, check_stop: Callable[[], None]) -> Iterator[Catalog]:
+        """What the folders held at `moment` (None: now): a catalog of its own next to the present one, for as long
+        as it is needed; `word` is its name.
+
+        It needs no lock: the journal only grows, and what a run adds in the meantime is not in it. It ends where
+        the archive's own catalog does, which knows where octets lie.
+
+        Raises:
+            ConfigError: the archive began later.
+            IntegrityError: the journal is damaged.
+        """
+        with self.place.scratch(word) as past:
+            last, _ = self.catalog.last_segment()
+            replay_past(self.journal, last, past, moment, check_stop)
+            yield past

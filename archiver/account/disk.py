@@ -1,0 +1,53 @@
+"""An account's archive on a disk: a Maildir and the files of a journal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archiver.account.store import HeldLease, OpenStore
+from archiver.errors import ArchiverError
+from archiver.journal.files import FileJournal
+from archiver.storage.files import Durability
+from archiver.storage.maildir.store import MaildirStore
+
+if TYPE_CHECKING:
+    from archiver.storage.bucket.pack_batch import FramesOf
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """Implements `Medium`. No other machine can write to it, and killed runs leave nothing that the next one does
+    not find."""
+
+    path: Path
+    durability: Durability
+
+    wanted = "disk mounted"
+    is_remote = False
+    has_directories = True
+    leaves_garbage = False
+    bucket = None
+
+    @property
+    def name(self) -> str:
+        return os.fspath(self.path)
+
+    @property
+    def own_directory(self) -> Path:
+        return self.path / "journal"
+
+    def hold(self, run: str, since: str, why_not_begin: Callable[[], ArchiverError | None]) -> None:
+        return None
+
+    def give_back(self) -> None:
+        pass
+
+    @contextmanager
+    def opened(self, frames: FramesOf, held: HeldLease | None = None) -> Iterator[OpenStore]:
+        files = MaildirStore(self.path, self.durability)
+        yield OpenStore(files, FileJournal(self.path, self.durability), metadata=files.metadata)

@@ -1,0 +1,101 @@
+"""The servers of an account, from its settings: how each is connected to.
+
+The connections that one value makes share an `Authenticator`, so a password is looked up once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from archiver.config.settings import DestinationSettings, ServerSettings, Settings
+from archiver.control import RunControl
+from archiver.destination.open import open_destination
+from archiver.destination.port import MailDestination
+from archiver.errors import ConfigError
+from archiver.imap.auth import Authenticator, authenticator_of
+from archiver.mail.content import Spool
+from archiver.replay.connection import DestinationConnection
+from archiver.source.open import open_source
+from archiver.source.port import SourceConnection
+from archiver.source.retry import RetryingSource
+
+
+def no_spool() -> BinaryIO:
+    """A look at a server fetches no messages."""
+    raise RuntimeError("a look at a server needs no spool")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceServer:
+    """The server that an account is archived from."""
+
+    settings: ServerSettings
+    authenticator: Authenticator
+
+    def connect(
+        self,
+        spool: Spool = no_spool,
+        *,
+        control: RunControl,
+        accept: bool = False,
+        attempts: int | None = None,
+        leave: Callable[[], bool] = lambda: False,
+        patient: bool = False,
+    ) -> RetryingSource:
+        """A connection that is opened when it is first used. `accept` takes placeholders for messages. `leave` and
+        `patient` are those of `RetryingSource`."""
+        attempts = attempts or self.settings.attempts
+
+        def connect(*, fallback: bool) -> SourceConnection:
+            return open_source(self.settings, self.authenticator, spool, fallback=fallback, accept=accept)
+
+        return RetryingSource(connect, attempts=attempts, control=control, leave=leave, patient=patient)
+
+    def connect_once(self, *, fallback: bool = False) -> SourceConnection:
+        """A single attempt at a logged-in connection, for a look that fetches no message."""
+        return open_source(self.settings, self.authenticator, no_spool, fallback=fallback)
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationServer:
+    """The server that an account is replayed to."""
+
+    settings: DestinationSettings
+    authenticator: Authenticator
+
+    def connect(self, spool: Spool, control: RunControl, *, patient: bool) -> DestinationConnection:
+        """A connection that is opened when it is first used. A `patient` one waits for a server that throttles."""
+        policy = _ConnectPolicy(lambda: self.connect_once(spool), self.settings.attempts, control, patient)
+        return DestinationConnection(policy)
+
+    def connect_once(self, spool: Spool = no_spool) -> MailDestination:
+        """A single attempt at a logged-in connection; without a `spool` for a look that fetches no message."""
+        return open_destination(self.settings, self.authenticator, spool)
+
+
+@dataclass(frozen=True, slots=True)
+class _ConnectPolicy:
+    """How a connection is made, and how long it insists."""
+
+    connect: Callable[[], MailDestination]
+    attempts: int
+    control: RunControl
+    patient: bool
+
+
+def source_of(settings: Settings) -> SourceServer:
+    """The account's source."""
+    return SourceServer(settings.source, authenticator_of(settings.source))
+
+
+def destination_of(settings: Settings) -> DestinationServer:
+    """The account's destination.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if settings.destination is None:
+        raise ConfigError(str(settings.file), ["has no [destination] to replay to"], hint="add that table")
+    return DestinationServer(settings.destination, authenticator_of(settings.destination))
