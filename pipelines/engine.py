@@ -93,13 +93,18 @@ class _Attempt:
     """What is known about an account's run so far. `exit_code` is None until it ends; `again`: in so many seconds
     another of its `tries` may succeed."""
 
-    settings: Settings
+    account: Account
     run_id: str
     exit_code: int | None = None
     report: Path | None = None
     message: str | None = None
     again: float | None = None
     tries: int = 0
+
+    @property
+    def settings(self) -> Settings:
+        """The account file."""
+        return self.account.settings
 
     def begin(self) -> None:
         """Forget how the last try ended."""
@@ -116,7 +121,10 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
     failure; after a signal, accounts that have not begun end with its exit code."""
     configure_luigi()
     _tune_collector()
-    attempts = {each.account: _Attempt(each, _run_id(each, options)) for each in accounts}
+    attempts = {}
+    for each in accounts:
+        account = Account(each)
+        attempts[each.account] = _Attempt(account, _run_id(account, options))
     locks: dict[str, ExitStack] = {}
     put_back: dict[str, tuple[float, Settings]] = {}
 
@@ -316,10 +324,9 @@ def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
     """Whether the account can be begun. Its lock is held from here until the run's end."""
     try:
         STOP.check()
-        account = Account(attempt.settings)
-        account.make_archive(task.begin)
-        lock.enter_context(account.locked(attempt.run_id))
-        with account.opened() as archive:
+        attempt.account.make_archive(task.begin)
+        lock.enter_context(attempt.account.locked(attempt.run_id))
+        with attempt.account.opened() as archive:
             archive.catalog.ledger.runs()  # an unreadable catalog fails here, not while Luigi checks targets
     except Exception as error:  # whatever it is, it ends only this account
         emit(attempt.settings.account, failed(error))
@@ -330,7 +337,7 @@ def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
 def _already_done(attempt: _Attempt, step: str) -> None:
     """A run id that was used before: nothing is done again, so the report of that run says how it ended."""
     try:
-        with Account(attempt.settings).opened() as archive:
+        with attempt.account.opened() as archive:
             ledger = archive.catalog.ledger
             rows = [row for row in ledger.runs() if row[0] == attempt.run_id]
             if rows and rows[0][4] is not None and ledger.step_result(attempt.run_id, step) is not None:
@@ -340,13 +347,13 @@ def _already_done(attempt: _Attempt, step: str) -> None:
         emit(attempt.settings.account, failed(error))
 
 
-def _run_id(settings: Settings, options: Options) -> str:
+def _run_id(account: Account, options: Options) -> str:
     """The run's name: the given one, or a new one that is unused in this archive."""
     if options.run_id:
         return options.run_id
     name = new_run_id()
     try:
-        with Account(settings).opened() as archive:
+        with account.opened() as archive:
             taken = {row[0] for row in archive.catalog.ledger.runs()}
     except Exception:
         return name  # the same error is reported when the account begins

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, astuple
 
+from archiver.facts.codec import of_record, to_record
 from archiver.facts.records import from_record
 from archiver.mail.model import Folder, FolderStatus, Listed
 from archiver.replay.compare import DestinationCheck
@@ -14,38 +14,20 @@ from archiver.replay.run import ReplayResult
 
 
 def listing_to_json(listed: Sequence[Listed], renewed: int = 0) -> str:
-    """An enumeration as a step's result, and how many folders are renewed if all of them are; names are written as
-    Latin-1."""
-    return json.dumps({"folders": [_listed_to_record(each) for each in listed], "renewed": renewed})
-
-
-def _listed_to_record(each: Listed) -> dict[str, Any]:
-    folder, status = each.folder, each.status
-    return {
-        "raw": folder.raw.decode("latin-1"),
-        "path": folder.path,
-        "delimiter": folder.delimiter,
-        "attributes": sorted(folder.attributes),
-        "subscribed": folder.subscribed,
-        "status": status
-        and [status.uidvalidity, status.uidnext, status.messages, status.highestmodseq, status.size],
-    }
+    """An enumeration as a step's result, and how many folders are renewed if all of them are."""
+    folders = [{**to_record(each.folder), "status": each.status and astuple(each.status)} for each in listed]
+    return json.dumps({"folders": folders, "renewed": renewed})
 
 
 def listing_from_json(text: str) -> list[Listed]:
     """The folders of `listing_to_json`."""
-    listed = []
     result = json.loads(text)
-    for record in result if isinstance(result, list) else result["folders"]:  # a list: begun by 0.3.0
-        folder = Folder(
-            raw=record["raw"].encode("latin-1"),
-            path=tuple(record["path"]),
-            delimiter=record["delimiter"],
-            attributes=frozenset(record["attributes"]),
-            subscribed=record["subscribed"],
-        )
-        listed.append(Listed(folder, FolderStatus(*record["status"]) if record["status"] else None))
-    return listed
+    records = result if isinstance(result, list) else result["folders"]  # a list: begun by 0.3.0
+    states = [record.pop("status") for record in records]
+    return [
+        Listed(of_record(Folder, record), FolderStatus(*state) if state else None)
+        for record, state in zip(records, states, strict=True)
+    ]
 
 
 def renewed_from_json(text: str) -> int:

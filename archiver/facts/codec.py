@@ -1,4 +1,5 @@
-"""Facts as JSON lines, and back. How each field is written follows from its type; docs/formats.md has the lines.
+"""Facts as JSON lines, and back; also other values with octets or sets in them. How each field is written follows
+from its type; docs/formats.md has the lines.
 
 | type | JSON |
 |---|---|
@@ -20,10 +21,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from operator import attrgetter
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from archiver.facts.archive import Fact
 from archiver.mail.model import StoredMessage
+
+T = TypeVar("T")
 
 _KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in get_args(Fact)}
 _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
@@ -46,6 +49,21 @@ def fact_from_json(line: str) -> Fact:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"not a known fact: {line[:120]!r}") from error
     return fact
+
+
+def to_record(value: Any) -> dict[str, Any]:
+    """A dataclass as a JSON object, keys in the order of its fields."""
+    return _CODECS[type(value)].to_record(value)
+
+
+def of_record(cls: type[T], record: dict[str, Any]) -> T:
+    """The inverse of `to_record`, which uses up `record`. Missing fields get their defaults.
+
+    Raises:
+        TypeError, ValueError: not such an object. The types of numbers and text are not checked.
+    """
+    value: T = _CODECS[cls].from_record(record)
+    return value
 
 
 _Convert = Callable[[Any], Any]

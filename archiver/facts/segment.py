@@ -114,6 +114,8 @@ def _unpacked(octets: bytes) -> bytes:
     return text
 
 
+# By hand: an unknown format must be named before anything else is looked at, and a number that is written as text
+# or as a truth value is damage. The codec of facts does not check types, and the reader of records converts them.
 def _of_header(where: str, header: dict[str, Any], number: int) -> tuple[str, Digest, int | None]:
     form, run, fence = header["format"], header["run"], header.get("fence")
     if form != FORMAT:

@@ -77,7 +77,7 @@ class Beginning:
 class Preview:
     """The preview of an account; `error` is what ended it early."""
 
-    settings: Settings
+    account: Account
     place: ArchivePlace
     server: ServerFacts | None = None
     folders: tuple[FolderPreview, ...] = ()
@@ -90,9 +90,14 @@ class Preview:
     beginning: Beginning | None = None
 
     @property
+    def settings(self) -> Settings:
+        """The account file."""
+        return self.account.settings
+
+    @property
     def medium(self) -> Medium:
         """Where the archive lies."""
-        return Account(self.settings).medium
+        return self.account.medium
 
     @property
     def refusal(self) -> ConfigError | None:
@@ -205,25 +210,24 @@ def preview_account(
     account: Account, *, new_source: bool = False, answer: IdentityAnswer = "ask"
 ) -> tuple[Preview, AtSource]:
     """Preview one account; also returns what its source listed."""
-    settings = account.settings
-    place = place_of(settings.archive.path)
+    place = place_of(account.settings.archive.path)
     server = None
     try:
         STOP.check()
         server, listed = _look(account)
         if not account.catalog.exists():
-            plan = _plan_anew(settings, listed)
-            return _preview(settings, place, server, listed, plan, {}, {}, {}), AtSource(listed, _chosen(plan))
+            plan = _plan_anew(account.settings, listed)
+            return _preview(account, place, server, listed, plan, {}, {}, {}), AtSource(listed, _chosen(plan))
         with account.reading() as archive:
             if (stranger := archive.stranger) is not None and not new_source:
                 raise stranger
             with closing(account.source.connect(control=STOP.control(silent), attempts=1)) as source:
                 check = check_source(archive, source, listed, answer=answer, replays=False, progress=silent)
-            preview, plan = _compared(archive, place, server, listed)
+            preview, plan = _compared(account, archive, place, server, listed)
             notices = (*renewed_notices(check.renewed), *preview.notices)
             return replace(preview, notices=notices), AtSource(listed, _chosen(plan))
     except Exception as error:  # whatever it is, it ends only this account
-        return Preview(settings, place, server, error=logged(error)), AtSource((), ())
+        return Preview(account, place, server, error=logged(error)), AtSource((), ())
 
 
 def _chosen(plan: Plan) -> list[Folder]:
@@ -255,18 +259,18 @@ def _plan_anew(settings: Settings, listed: Sequence[Listed]) -> Plan:
 
 
 def _compared(
-    archive: Archive, place: ArchivePlace, server: ServerFacts, listed: Sequence[Listed]
+    account: Account, archive: Archive, place: ArchivePlace, server: ServerFacts, listed: Sequence[Listed]
 ) -> tuple[Preview, Plan]:
-    settings, catalog = archive.settings, archive.catalog
+    settings, catalog = account.settings, archive.catalog
     plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry="due")
     held = {tally.name: tally.stored for tally in catalog.account.tallies()}
     return _preview(
-        settings, place, server, listed, plan, catalog.account.folders(), catalog.account.epochs(), held
+        account, place, server, listed, plan, catalog.account.folders(), catalog.account.epochs(), held
     ), plan
 
 
 def _preview(
-    settings: Settings,
+    account: Account,
     place: ArchivePlace,
     server: ServerFacts,
     listed: Sequence[Listed],
@@ -275,7 +279,7 @@ def _preview(
     epochs: Mapping[int, KnownEpoch],
     held: Mapping[str, int],
 ) -> Preview:
-    directories, has_directories = _directories(listed, known), Account(settings).medium.has_directories
+    directories, has_directories = _directories(listed, known), account.medium.has_directories
     reasons = {each.folder.raw: why for each, why in plan.visit}
     chosen = {each.folder.raw for each, _ in plan.visit} | {each.folder.raw for each in plan.unchanged}
 
@@ -293,7 +297,7 @@ def _preview(
         )
 
     return Preview(
-        settings,
+        account,
         place,
         server,
         folders=tuple(folder(each) for each in listed if each.folder.raw in chosen),
@@ -302,7 +306,7 @@ def _preview(
             notice
             for each in listed
             if each.folder.raw in chosen
-            for notice in _of_window(settings, each, known, epochs)
+            for notice in _of_window(account.settings, each, known, epochs)
         ),
     )
 
