@@ -77,7 +77,7 @@ class DestinationServer:
 
 @dataclass(frozen=True, slots=True)
 class _ConnectPolicy:
-    """How a connection is made, and how long it insists."""
+    """How a connection is made, and how often it is tried."""
 
     connect: Callable[[], MailDestination]
     attempts: int
