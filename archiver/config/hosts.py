@@ -1,15 +1,15 @@
-"""Names of hosts, as people write them and as DNS and certificates have them."""
+"""Host names, as people write them and as DNS and certificates use them."""
 
 from __future__ import annotations
 
 
 def host_on_the_wire(host: str) -> str:
-    """The ASCII form of a host's name (IDNA 2008, RFC 5891); an address and an ASCII name as they are.
+    """The ASCII form of a host name (IDNA 2008, RFC 5891); an address or an ASCII name stays unchanged.
 
     NOTE: Python's own codec is IDNA 2003, which makes "ss" of "\u00df": that is somebody else's domain.
 
     Raises:
-        ValueError: it cannot be a host's name.
+        ValueError: it is not a valid host name.
     """
     if host.isascii():
         host.encode("idna")  # an empty label, or one too long

@@ -1,8 +1,8 @@
-"""Account files: TOML in, frozen settings out, every mistake of a file at once.
+"""Loads account files: TOML in, frozen settings out, with all mistakes of a file reported at once.
 
-An admin who edits a file over a slow connection wants all mistakes in one go, each with the key and what to
-write instead. So the shape is checked by pydantic, which does not stop at the first error, contradictions are
-looked for in the same pass, and both are worded here. Secrets are never in a file: only references to them,
+An admin who edits a file over a slow connection wants to see all mistakes at once, each with the key and what to
+write instead. So pydantic checks the shape, since it does not stop at the first error; contradictions are checked
+in the same pass, and the messages for both are written here. Secrets are never in a file, only references to them,
 which `archiver.config.secrets` resolves when a connection needs them.
 """
 
@@ -59,7 +59,7 @@ DEFAULTS = "defaults.toml"
 Tree = dict[str, Any]
 Keys = tuple[int | str, ...]
 
-#: What is planned and not built: refused in so many words, never silently ignored.
+#: What is planned but not built yet: refused explicitly, never silently ignored.
 NOT_YET: tuple[Keys, ...] = (("archive", "catalog"),)
 NOT_YET_VALUES: dict[Keys, str] = {("source", "protocol"): "pop3"}
 _SERVERS = ("source", "destination")
@@ -82,11 +82,11 @@ EXAMPLES: dict[Keys, str] = {
 def load_account(path: Path) -> Settings:
     """Read an account file over the `defaults.toml` of its folder.
 
-    Tables are merged key by key and the account's value wins; a password reference is taken as a whole.
-    A symbolic link is an account of its own, named by the link.
+    Tables are merged key by key, and the account's value wins; a password reference is replaced as a whole.
+    A symbolic link is a separate account with the link's name.
 
     Raises:
-        ConfigError: with every mistake found; none of its text is taken from a password.
+        ConfigError: with every mistake; its text never contains a part of a password.
     """
     file = path.absolute()
     account = file.stem
@@ -99,7 +99,8 @@ def load_account(path: Path) -> Settings:
     except ValidationError as error:
         found += [(one["loc"], _wording(one)) for one in error.errors(include_url=False)]
     problems = [*_name_problems(file), *(_line(keys, text, under, over) for keys, text in found)]
-    # NOTE: raised out here, so that pydantic's error, which holds the values, is not its context.
+    # NOTE: raised here, outside the handler, so that pydantic's error, which contains the values, is not its
+    # context.
     if checked is None or problems:
         raise ConfigError(str(file), problems)
     return Settings(
@@ -116,10 +117,10 @@ def load_account(path: Path) -> Settings:
 
 
 def written_destination(path: Path) -> Tree | None:
-    """The [destination] of an account file that has mistakes, as it is written; None if it has no such table.
+    """The [destination] table of an account file that may have mistakes, as written; None if there is none.
 
     Raises:
-        ConfigError: the file, or the defaults under it, cannot be read at all.
+        ConfigError: the file or its defaults cannot be read at all.
     """
     over, under = _read_both(path)
     table = _named(_merge(under, over), path.stem).get("destination")
@@ -127,10 +128,11 @@ def written_destination(path: Path) -> Tree | None:
 
 
 def account_files(paths: Sequence[Path]) -> list[Path]:
-    """The account files that `paths` name, each once: a file is itself, a folder its *.toml, sorted.
+    """The account files that `paths` name, each once: a file stands for itself, a folder for its *.toml files,
+    sorted.
 
     Raises:
-        ConfigError: a path is not there, or a folder holds no account file.
+        ConfigError: a path does not exist, or a folder has no account file.
     """
     files: dict[Path, None] = {}
     for path in paths:
@@ -145,8 +147,8 @@ def account_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def fleet_conflicts(settings: Sequence[Settings]) -> Mapping[Path, ConfigError]:
-    """Accounts that run side by side have names and archives of their own: why these do not, by their files. Paths
-    of archives are compared with links resolved."""
+    """Accounts that run together need different names and different archives. Returns the problems by account file.
+    Archive paths are compared with links resolved."""
     names: defaultdict[str, list[Path]] = defaultdict(list)
     archives: defaultdict[str, list[Path]] = defaultdict(list)
     for one in settings:
@@ -176,7 +178,7 @@ def _accounts_in(folder: Path) -> list[Path]:
             for path in folder.iterdir()
             if path.suffix == ".toml"
             and path.name != DEFAULTS
-            and not path.name.startswith(".")  # what editors leave beside a file
+            and not path.name.startswith(".")  # files that editors leave behind
             and not path.is_dir()
         )
     except OSError as error:
@@ -211,7 +213,7 @@ def _read_both(file: Path) -> tuple[Tree, Tree]:
 def _merge(under: Tree, over: Tree) -> Tree:
     merged = under | over
     for key in under.keys() & over.keys():
-        # A reference is one thing: { env } in the defaults and { file } in the account are not both meant.
+        # A reference is a single value: { file } in the account replaces { env } in the defaults.
         if isinstance(under[key], dict) and isinstance(over[key], dict) and key not in _REFERENCES:
             merged[key] = _merge(under[key], over[key])
     return merged
@@ -232,7 +234,7 @@ def _name_problems(file: Path) -> Iterator[str]:
     if file.suffix != ".toml":
         yield 'an account file\'s name ends in ".toml"; rename it'
     if file.stem.lower() == "defaults":
-        yield "holds the defaults of its folder and is no account; name an account file or the folder"
+        yield "has the defaults of its folder and is not an account; name an account file or the folder"
     elif not re.fullmatch(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]*", file.stem):
         yield "the file's name is the account's: use ASCII letters, digits and . _ - @ + only, not . or - first"
 
@@ -245,9 +247,12 @@ def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
         if server.get("tls") == "off":
             for key in ("ca_file", "fingerprint", "client_cert"):
                 if key in server:
-                    yield (table, key), 'contradicts tls = "off", which has no certificates; remove one of them'
+                    yield (table, key), 'contradicts tls = "off", which uses no certificates; remove one of them'
         if "ca_file" in server and "fingerprint" in server:
-            yield (table, "fingerprint"), "contradicts ca_file: it pins one certificate in place of any authority"
+            yield (
+                (table, "fingerprint"),
+                "contradicts ca_file: a pinned certificate needs no authority; remove one",
+            )
     if (vanished := _deletes_in_a_shared_mailbox(tree)) is not None:
         problem = (
             f'contradicts [replay] vanished = "{vanished}": a copy in a shared mailbox may be the only one of '
@@ -255,12 +260,12 @@ def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
         )
         yield ("destination", "shared"), problem
     if _same_account(tree.get("source"), tree.get("destination")):
-        problem = "is the source: mail is not replayed onto the account it comes from; name another host or user"
+        problem = "is the source itself: an account is not replayed to itself; name another host or user"
         yield ("destination", "host"), problem
 
 
 def _deletes_in_a_shared_mailbox(tree: Tree) -> str | None:
-    """What becomes of copies in a mailbox that others of our accounts fill, where that is not to keep them."""
+    """The policy for vanished messages, if it would delete copies in a mailbox that other accounts of ours fill."""
     destination, replay = tree.get("destination"), tree.get("replay")
     if not isinstance(destination, dict) or not isinstance(replay, dict) or destination.get("shared") is not True:
         return None
@@ -268,7 +273,7 @@ def _deletes_in_a_shared_mailbox(tree: Tree) -> str | None:
 
 
 def _same_account(source: object, destination: object) -> bool:
-    """Whether both tables name one login at one server. Its usual ports are one server."""
+    """Whether both tables name the same login at the same server. The usual ports of a host count as one server."""
     if not isinstance(source, dict) or not isinstance(destination, dict):
         return False
     one, other = (
@@ -287,7 +292,7 @@ def _port(table: Tree) -> object:
 
 
 def _wording(error: ErrorDetails) -> str:
-    """A shape error in our words: what to write instead."""
+    """The message for a shape error: what to write instead."""
     keys, limits = error["loc"], error.get("ctx", {})
     match error["type"]:
         case "missing":
@@ -319,7 +324,7 @@ def _wording(error: ErrorDetails) -> str:
 
 def _unknown(keys: Keys) -> str:
     if keys in NOT_YET:
-        return "is not supported yet in this version; take it out"
+        return "is not supported in this version yet; remove it"
     *table, key = keys
     here = ".".join(map(str, table))
     known = list(TABLES[here].model_fields) if here in TABLES else list(_NESTED.get(here, _TOP))
@@ -355,7 +360,7 @@ def _loopback(host: str) -> bool:
 
 
 def _line(keys: Keys, text: str, under: Tree, over: Tree) -> str:
-    """One problem: the key, where it was written if not in the account's own file, what to write instead."""
+    """One problem as text: the key, the file if it is not the account's own, and what to write instead."""
     inherited = _holds(under, keys) and not _holds(over, keys)
     return f"{_dotted(keys)}{f' (from {DEFAULTS})' if inherited else ''}: {text}"
 

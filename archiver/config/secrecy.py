@@ -1,15 +1,15 @@
-"""What must never be read: every text of a server or a library passes through here before it becomes ours.
+"""Removes secrets: every text of a server or a library passes through here before we use it.
 
 A server may repeat anything: our LOGIN line in an answer to FETCH, half of it in a BYE, the base64 of an
 AUTHENTICATE. So the code that gets a secret registers it (`keep_secret`), and the code that turns somebody else's
 octets into an error, an event, a fact or a log line removes every registered secret (`without_secrets`).
 
-A process may know hundreds of secrets, and a text has hardly ever one in it. So the texts are first looked through
-for pieces (`_Index`) of which a text that has to be changed holds at least one.
+A process may know hundreds of secrets, and a text has hardly ever one in it. So texts are first searched for short
+pieces (`_Index`): a text that has to be changed contains at least one of them.
 
-A secret is found as it is, in quotes, in base64 at any place within what was encoded, folded over lines, and cut
-off at either end of the text. A short one could be part of any sentence. So one below 8 octets counts only as a
-word of its own, and one below 4 only behind its user's name, as in `LOGIN alice a`.
+A secret is found literally, in quotes, in base64 at any offset of the encoded text, folded over several lines, and
+cut off at either end of the text. A short secret could be part of any sentence. So one of fewer than 8 octets
+counts only as a separate word, and one of fewer than 4 only after its user's name, as in `LOGIN alice a`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEAST_PIECE = 6  # of a secret that is cut off; less of it is a word of a sente
 _LEAST_CORE = 5
 _GRAM = 6  # octets by which the pieces are looked up
 _FOLDED_BELOW = 400  # octets; a token is longer, and its pattern would be slow
-_MOST_SECRETS = 200  # a process that works through thousands of accounts has done with the first ones
+_MOST_SECRETS = 200  # a process that handles thousands of accounts no longer needs the first ones
 
 _FOLD = rb"(?:\r?\n[ \t]*)?"
 _BLANK = rb"[ \t\r\n]*"
@@ -40,7 +40,8 @@ _Rule = tuple[re.Pattern[bytes], bytes]
 
 
 class _Secret:
-    """One secret's rules, made once. `ends` are its forms that are recognised when they are cut off."""
+    """The rules for one secret, compiled once. `ends` are the forms that are recognised even if they are cut
+    off."""
 
     def __init__(self, secret: bytes, user: bytes) -> None:
         quoted = secret.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
@@ -72,7 +73,7 @@ class _Secret:
         return self._without_beginning(text)
 
     def _without_beginning(self, text: bytes) -> bytes:
-        """A server that cuts our line short says the beginning of the password behind the user, however little."""
+        """A server that truncates our line may repeat only the first characters of the password, after the user."""
         for found in self._behind.finditer(text) if self._behind is not None else ():
             rest = text[found.end() :].rstrip(b".\"' \r\n").lower()
             if rest and any(form.lower().startswith(rest) for form in self._forms):
@@ -81,7 +82,7 @@ class _Secret:
 
 
 def _encoded(secret: bytes, messages: list[bytes]) -> Iterator[_Rule]:
-    """The secret in base64: alone, and as SASL's messages."""
+    """The secret in base64: by itself, and in SASL messages."""
     for message in messages:
         yield re.compile(_spread(message.rstrip(b"="), _BLANK) + rb"={0,2}"), _MARK
     alone = base64.b64encode(secret)
@@ -89,7 +90,7 @@ def _encoded(secret: bytes, messages: list[bytes]) -> Iterator[_Rule]:
 
 
 def _bare(text: bytes) -> bytes:
-    """A text as no folding and no case changes it."""
+    """A text in a form that does not depend on folding or case."""
     return text.translate(None, b" \t\r\n").lower()
 
 
@@ -106,7 +107,7 @@ def _pieces(forms: list[bytes], messages: list[bytes], user: bytes) -> Iterator[
 
 
 def _cores(secret: bytes) -> Iterator[bytes]:
-    """What of the secret is the same in base64 wherever it stands within what was encoded."""
+    """The part of the secret's base64 that is the same at any offset of the encoded text."""
     for offset in range(3) if len(secret) >= _BEHIND_USER_BELOW else ():
         first, last = -(-offset * 8 // 6), (offset + len(secret)) * 8 // 6
         core = base64.b64encode(b"\0" * offset + secret)[first:last]
@@ -115,7 +116,7 @@ def _cores(secret: bytes) -> Iterator[bytes]:
 
 
 def _without_run(text: bytes, core: re.Pattern[bytes]) -> bytes:
-    """The text without the whole words of base64 that hold `core`."""
+    """The text without the base64 words that contain `core`."""
     start = 0
     while (found := core.search(text, start)) is not None:
         first = len(text[: found.start()].rstrip(_BASE64_OCTETS))
@@ -135,14 +136,14 @@ def _plain(forms: list[bytes], length: int) -> Iterator[_Rule]:
 
 
 def _spread(form: bytes, between: bytes) -> bytes:
-    """A pattern for octets with something between any two of them."""
+    """A pattern for these octets with something between any two of them."""
     if len(form) >= _FOLDED_BELOW:
         return re.escape(form)
     return between.join(re.escape(bytes([octet])) for octet in form)
 
 
 def _without_pieces(text: bytes, form: bytes) -> bytes:
-    """The text without a piece of `form` that is cut off at its end, or was at its beginning."""
+    """The text without a piece of `form` that is cut off at the end or the beginning of the text."""
     end, beginning = text.rstrip(b".\"'= \r\n"), text.lstrip(b".\"' \r\n")
     for length in range(min(len(form) - 1, len(end)), _LEAST_PIECE - 1, -1):
         if end.endswith(form[:length]):
@@ -171,7 +172,7 @@ class _Index:
         return found
 
     def possible(self, text: bytes) -> list[_Secret]:
-        """Those that have to be looked for, in their order."""
+        """The secrets that may be in the text, in their order."""
         bare, found = _bare(text), set[int]()
         for length, grams in self._grams.items():
             here = {bare[at : at + length] for at in range(len(bare) - length + 1)}
@@ -186,8 +187,8 @@ _changing = threading.Lock()
 
 
 def keep_secret(secret: str | bytes, user: str = "") -> None:
-    """From here on no text of this process or its forks shows this secret. `user` is whose it is, where it is sent
-    beside a name. May be called again for the same one."""
+    """From now on no text of this process or its forks shows this secret. `user` is the user name that is sent
+    together with it, if any. May be called again for the same secret."""
     global _index
     octets = secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogateescape")
     key = (octets, user.encode("utf-8", "surrogateescape"))
@@ -200,12 +201,12 @@ def keep_secret(secret: str | bytes, user: str = "") -> None:
         _kept[key] = _Secret(*key)
         while len(_kept) > _MOST_SECRETS:
             _kept.popitem(last=False)
-        # One that is a part of another comes after it, else the rest of the other would be left.
+        # A secret that is part of another one comes after it; otherwise the rest of the other would stay.
         _index = _Index(tuple(sorted(_kept.values(), key=lambda each: -each.length)))
 
 
 def without_secrets(text: bytes) -> bytes:
-    """Somebody else's words with `***` for each registered secret."""
+    """A text from outside, with `***` for each registered secret."""
     for secret in _index.possible(text):
         text = secret.without(text)
     return text

@@ -1,4 +1,4 @@
-"""References to secrets become secrets, late and in one place.
+"""Resolves references to secrets, as late as possible and only here.
 
 A secret is read when a connection needs it and lives in a `Secret`, which shows itself as ***. From then on
 `secrecy` removes it from whatever a server or a library says. Messages name
@@ -26,7 +26,7 @@ _DEEDS = ((stat.S_IWGRP | stat.S_IWOTH, "change"), (stat.S_IRGRP | stat.S_IROTH,
 
 
 class Secret:
-    """A password or token; only `reveal` shows it. It cannot be pickled, so that no task carries it along."""
+    """A password or token; only `reveal` returns it. It cannot be pickled, so that no task can contain it."""
 
     __slots__ = ("_text",)
 
@@ -34,7 +34,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The secret itself, for the wire alone."""
+        """The secret itself, only to be sent to the server."""
         return self._text
 
     def __repr__(self) -> str:
@@ -45,7 +45,7 @@ class Secret:
 
 
 def resolve(kind: str, value: str | tuple[str, ...], *, user: str, what: str = "password") -> Secret:
-    """The secret of `user` that a reference means, exactly as it is: blanks, quotes and backslashes are kept.
+    """The secret of `user` that a reference points to, unchanged: blanks, quotes and backslashes are kept.
     `what` is its name for people.
 
     kind "env": the whole value of the variable. "file" and "command" (an argv, run without a shell and
@@ -53,7 +53,7 @@ def resolve(kind: str, value: str | tuple[str, ...], *, user: str, what: str = "
     `user` under that service. Each call looks it up again, so that a changed password is found.
 
     Raises:
-        ConfigError: nothing there, it is empty, it is not UTF-8 text, or the program failed.
+        ConfigError: there is no secret, it is empty or not UTF-8 text, or the program failed.
     """
     where = f"{what} of {user}"
     match kind, value:
@@ -108,8 +108,8 @@ def _from_file(path: str, where: str) -> bytes:
                 if status.st_mode & bits:
                     log.warning("%s: other users can %s %s; `chmod 600` keeps it private", where, deed, path)
                     break
-        return _first_line(octets.removeprefix(codecs.BOM_UTF8))  # editors on Windows put it there
-    raise ConfigError(where, [problem], hint="name a file that is there, and that this user may read")
+        return _first_line(octets.removeprefix(codecs.BOM_UTF8))  # editors on Windows add it
+    raise ConfigError(where, [problem], hint="name an existing file that this user can read")
 
 
 def _from_command(command: tuple[str, ...], where: str) -> bytes:
@@ -132,7 +132,7 @@ def _from_command(command: tuple[str, ...], where: str) -> bytes:
         problem = f"ended with status {done.returncode}"
         if done.returncode < 0:
             problem = f"was killed by signal {-done.returncode}"
-    raise ConfigError(where, [f"{command[0]} {problem}"], hint="run it by hand, as the same user, to see why")
+    raise ConfigError(where, [f"{command[0]} {problem}"], hint="run it by hand as the same user to see why")
 
 
 def _from_keyring(service: str, user: str, where: str) -> bytes:

@@ -1,7 +1,7 @@
-"""The settings of an account as frozen values, and the shape their tables have in an account file.
+"""The settings of an account as frozen values, and the shape of their tables in an account file.
 
-pydantic checks each value strictly (a number in quotes is a mistake) and does not stop at the first one. What
-it says is worded for people in `archiver.config.load`; messages for values of our own kinds are here. A validation
+pydantic checks each value strictly (a number in quotes is a mistake) and does not stop at the first one.
+`archiver.config.load` turns its errors into text for people; the messages for our own types are here. A validation
 context `{"folder": Path}` makes relative paths relative to that folder.
 """
 
@@ -38,7 +38,7 @@ PORTS = {"implicit": 993, "starttls": 143, "off": 143}
 
 @dataclass(frozen=True, slots=True)
 class SecretReference:
-    """Where a secret is found, never the secret: `value` is an argv for "command", else a name or a path."""
+    """Where a secret is stored, never the secret: `value` is an argv for "command", otherwise a name or a path."""
 
     kind: Literal["env", "file", "command", "keyring"]
     value: str | tuple[str, ...]
@@ -55,15 +55,15 @@ def _absolute(text: str, folder: Path) -> Path:
     if not text or "\0" in text:
         raise ValueError("must name a file or a folder")
     if re.search(r"\{\w*\}", text):
-        raise ValueError("has a placeholder that is not known; the only one is {account}")
+        raise ValueError("has an unknown placeholder; the only one is {account}")
     try:
         return folder / Path(text).expanduser()
     except RuntimeError:
-        raise ValueError('begins with "~", but that home folder is not known; write the whole path') from None
+        raise ValueError('begins with "~", but the home folder is unknown; write the full path') from None
 
 
 def _reference(value: object, info: ValidationInfo) -> SecretReference:
-    """NOTE: no message here may hold any of `value`, since it may be the password itself."""
+    """NOTE: no message here may contain any part of `value`, since it may be the password itself."""
     if isinstance(value, SecretReference):
         return value
     if not isinstance(value, dict) or len(value) != 1:
@@ -78,7 +78,7 @@ def _reference(value: object, info: ValidationInfo) -> SecretReference:
             return SecretReference("file", str(_absolute(text, folder)))
         case "command", [str(program), *arguments] if program and all(isinstance(a, str) for a in arguments):
             if any("\0" in word for word in (program, *arguments)):
-                raise ValueError("command must not hold NUL")
+                raise ValueError("command must not contain NUL")
             if "/" in program:
                 program = str(_absolute(program, folder))
             return SecretReference("command", (program, *arguments))
@@ -107,7 +107,7 @@ def _is_name(host: str) -> bool:
 
 def _user(user: str) -> str:
     if not user or not user.isprintable():
-        raise ValueError("must not be empty or hold control characters")
+        raise ValueError("must not be empty or contain control characters")
     return user
 
 
@@ -144,17 +144,17 @@ def _search(criteria: str) -> str:
     if not (criteria.isascii() and criteria.isprintable()):
         raise ValueError("must be one line of printable ASCII")
     if re.search(r"\{\d+[+-]?\}", criteria):
-        raise ValueError('must not hold an IMAP literal ({5}); write a quoted string ("...")')
+        raise ValueError('must not contain an IMAP literal ({5}); write a quoted string ("...")')
     if not re.fullmatch(r'(?:[^"]|"(?:[^"\\]|\\["\\])*")*', criteria):
         raise ValueError('has a quoted string that is not closed or escapes something other than \\ and "')
     if re.match(r"\s*(RETURN|CHARSET)\b", criteria, re.IGNORECASE):
-        raise ValueError("must be search keys alone, without RETURN or CHARSET")
+        raise ValueError("must be only search keys, without RETURN or CHARSET")
     return criteria
 
 
 def _bucket(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
-        raise ValueError("must be a bucket's name alone: 3 to 63 of a-z, 0-9, dot and hyphen")
+        raise ValueError("must be only a bucket's name: 3 to 63 of a-z, 0-9, dot and hyphen")
     return name
 
 
@@ -162,17 +162,17 @@ def _key_prefix(prefix: str) -> str:
     if prefix and not re.fullmatch(r"[A-Za-z0-9!_.*'()=+@-]+(/[A-Za-z0-9!_.*'()=+@-]+)*", prefix):
         raise ValueError('must be letters, digits and !_.*\'()=+@- with "/" between levels, as in "mail/archive"')
     if any(level.strip(".") == "" for level in prefix.split("/")) and prefix:
-        raise ValueError("must not have a level of dots alone")
+        raise ValueError("must not have a level that consists only of dots")
     return prefix
 
 
 def _endpoint(url: str) -> str:
-    """NOTE: the message does not show the value: a URL may hold a password."""
+    """NOTE: the message does not show the value, since a URL may contain a password."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise ValueError('must be the address alone, as in "https://s3.example.org:9000"')
+        raise ValueError('must be only the address, as in "https://s3.example.org:9000"')
     if parts.username is not None or parts.password is not None:
-        raise ValueError("must not hold a user or a password; credentials come by boto3's own chain")
+        raise ValueError("must not contain a user or a password; boto3 finds the credentials in its usual places")
     return url.rstrip("/")
 
 
@@ -189,7 +189,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
 class Table(BaseModel):
-    """A table of an account file: unknown keys are mistakes, and no message shows a value."""
+    """A table of an account file. Unknown keys are mistakes, and no message shows a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -226,8 +226,8 @@ class ServerSettings(Table):
 
 
 class DestinationSettings(ServerSettings):
-    """Where an account is replayed to; everything goes below the folder `prefix`, "" is the top. `shared` is a
-    person's word that other accounts of ours may fill the same folders of this mailbox."""
+    """Where an account is replayed to; everything goes below the folder `prefix`, "" is the top. `shared`: the user
+    states that other accounts of ours may fill the same folders of this mailbox."""
 
     prefix: Annotated[str, AfterValidator(_prefix)] = ""
     shared: bool = False
@@ -242,11 +242,10 @@ class ObjectLock(Table):
 
 
 class S3Settings(Table):
-    """Which bucket, how to reach it, and how objects are kept there. Credentials come by boto3's own chain.
-
-    `checksums` "auto" sends ours where the endpoint takes them; `client` "auto" takes the faster one where it is
-    installed and can do what is asked for. `single_writer`: the user states that only one machine works on this
-    archive, for endpoints where no lock can hold between machines. `attempts` is of one request.
+    """Which bucket, how to reach it, and how objects are kept there. boto3 finds the credentials in its usual
+    places. `checksums` "auto" sends ours if the endpoint accepts them; `client` "auto" uses the faster one if it is
+    installed and supports the settings. `single_writer`: the user states that only one machine works on this
+    archive, for endpoints that cannot provide a lock between machines. `attempts` is of one request.
     """
 
     bucket: Annotated[str, AfterValidator(_bucket)]
@@ -282,7 +281,7 @@ class S3Settings(Table):
 
 
 class ArchiveSettings(Table):
-    """Where the archive is and how sure a write must be. `must_exist`: no run begins one."""
+    """Where the archive is and how durable a write must be. `must_exist`: no run begins one."""
 
     path: LocalPath
     store: Literal["maildir", "s3"] = "maildir"
@@ -299,7 +298,7 @@ class ArchiveSettings(Table):
 
 class FolderRules(Table):
     """Globs over decoded folder names with "/" between levels; what is excluded wins. `whole` are the folders that
-    show all of their messages, although their number is one at which providers cut."""
+    show all of their messages, although their number is one at which providers cut off."""
 
     include: Annotated[Globs, Field(min_length=1)] = ("*",)
     exclude: Globs = ()
@@ -309,21 +308,21 @@ class FolderRules(Table):
 
 
 class ReplayRules(Table):
-    """How an account is replayed. `vanished` says what becomes of copies whose messages are gone from the source;
-    `repair` what may be altered in a message that was refused as it is."""
+    """How an account is replayed. `vanished` says what happens to copies whose messages are gone from the source;
+    `repair` what may be altered in a message that was refused unaltered."""
 
     vanished: Literal["keep", "mark", "expunge"] = "keep"
     repair: Annotated[tuple[Literal["crlf", "nul", "long-lines"], ...], Field(strict=False)] = ("crlf",)
 
 
 class MessageRules(Table):
-    """Which messages: `search` is an IMAP SEARCH in ASCII; None is all."""
+    """Which messages are archived: `search` is an IMAP SEARCH in ASCII; None means all."""
 
     search: Annotated[str, AfterValidator(_search)] | None = None
 
 
 class AccountFile(Table):
-    """An account file with the defaults below it."""
+    """An account file merged with its defaults."""
 
     source: ServerSettings
     archive: ArchiveSettings
@@ -333,7 +332,7 @@ class AccountFile(Table):
     replay: ReplayRules = ReplayRules()
 
 
-#: The tables of a file and what may be in them.
+#: The tables of a file and their keys.
 TABLES: Mapping[str, type[BaseModel]] = {
     "source": ServerSettings,
     "archive": ArchiveSettings,
@@ -347,7 +346,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One account as configured: all paths absolute, no secret anywhere. `warnings` are for people."""
+    """One account as configured: all paths are absolute, and there are no secrets. `warnings` are for people."""
 
     account: str
     file: Path

@@ -1,4 +1,4 @@
-"""The account file that `archiver init` writes: commented, with every key in it, and valid as it stands."""
+"""The account file that `archiver init` writes: commented, with every key, and valid without changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLACEHOLDER = SecretReference("env", "ALICE_PASSWORD")
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """What `archiver init` knows of an account; `path` and the reference's `value` are written as they are."""
+    """What `archiver init` knows about an account; `path` and the reference's `value` are written unchanged."""
 
     host: str = "imap.example.org"
     user: str = "alice@example.org"
@@ -25,7 +25,7 @@ class NewAccount:
 
 
 def template(options: NewAccount) -> str:
-    """The text of a commented account file that loads as it stands; every key is in it."""
+    """The text of a commented account file with every key; it loads without changes."""
     password = options.password
     value = list(password.value) if password.kind == "command" else password.value
     return TEMPLATE.substitute(
@@ -39,14 +39,14 @@ def template(options: NewAccount) -> str:
 
 
 def _quoted(value: str | Sequence[str]) -> str:
-    """NOTE: JSON is TOML here but for DEL, and but for the surrogate pairs that ensure_ascii would write."""
+    """NOTE: such JSON is also TOML, except for DEL and for the surrogate pairs that ensure_ascii would write."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 TEMPLATE = Template("""\
 # One account. Its name is this file's name without ".toml"; {account} in any string stands for that name.
-# What accounts have in common goes into defaults.toml in the same folder; this file wins over it.
-# Relative paths are relative to this file. Keys behind a "#" are optional.
+# Put what accounts have in common into defaults.toml in the same folder; this file overrides it.
+# Relative paths are relative to this file. Keys after a "#" are optional.
 
 [source]
 # protocol = "imap"
@@ -55,52 +55,53 @@ host = $host
 tls = $tls
 $port
 # ca_file = "ca.pem"                      # the authority to trust, if the system does not know it
-# fingerprint = "00:11:…"                 # in place of ca_file: the SHA-256 of the very certificate
+# fingerprint = "00:11:…"                 # instead of ca_file: the SHA-256 of the server's certificate
 # client_cert = "client.pem"              # our own certificate with its key
 user = $user
 # The password is never written here, only where to find it: { env = "NAME" }, { file = "PATH" } (first line),
 # { command = ["pass", "show", "mail/alice"] } (first line of its output) or { keyring = "SERVICE" }.
 password = $password
 # login = "auto"                          # "auto" (PLAIN where offered, else LOGIN), "login", "plain"
-# connections = 2                         # side by side, 1 to 16
+# connections = 2                         # at the same time, 1 to 16
 # connect_timeout = 30                    # seconds
 # read_timeout = 120                      # seconds
-# attempts = 5                            # how often a lost connection is tried again
+# attempts = 5                            # how often a lost connection is retried
 
 [archive]
 path = $path
 # store = "maildir"                       # "maildir", or "s3" with the table [archive.s3]
 # durability = "batch"                    # "batch" (one sync for many messages), "file", or "none"
-# must_exist = false                      # true: no run begins an archive here, as when the disk is not mounted
+# must_exist = false                      # true: no run begins one here, e.g. if the disk is not mounted
 
-# The bucket of store = "s3"; "path" above then holds the catalog and the reports alone. Credentials come by boto3's
-# own chain: the environment, ~/.aws, or the machine's role. Take the "#" away from the lines that are needed.
+# The bucket of store = "s3"; "path" above then has only the catalog and the reports. boto3 finds the
+# credentials in its usual places: the environment, ~/.aws, or the machine's role. Remove the "#" from the lines
+# that you need.
 #[archive.s3]
 #bucket = "mail"
-#prefix = "archive"                       # everything of the account lies below prefix/account/
-#layout = "objects"                       # one object a message, or "packs": small ones together, fewer requests
-#endpoint_url = "https://s3.example.org"  # for another service than Amazon's
+#prefix = "archive"                       # everything of the account is below prefix/account/
+#layout = "objects"                       # one object per message, or "packs": small ones together, fewer requests
+#endpoint_url = "https://s3.example.org"  # for a service other than Amazon's
 #region = "eu-central-1"
 #profile = "archive"                      # in ~/.aws
 #addressing_style = "auto"                # "path" or "virtual" forces one
 #ca_file = "ca.pem"
 #checksums = "auto"                       # "when_supported" or "when_required" forces one
-#storage_class = "STANDARD_IA"            # of messages; what is asked for here and below is read back
+#storage_class = "STANDARD_IA"            # of messages; the result of this and the following keys is checked
 #sse = "AES256"                           # or "aws:kms" with kms_key, or "customer" with customer_key
 #kms_key = "arn:aws:kms:..."
 #customer_key = { file = "sse-c.key" }    # 32 bytes in base64, by reference like a password
 #tags = { team = "mail" }
 #object_lock = { mode = "GOVERNANCE", days = 3650 }   # or "COMPLIANCE"; and legal_hold = true
 #create_bucket = false
-#single_writer = false                    # your word that one machine alone works on it, where no lock can hold
-#client = "auto"                          # the faster client where it can do what is asked; "boto3" forces that one
-#connections = 16                         # objects in transfer together, 1 to 256
+#single_writer = false                    # true: you ensure that only one machine works on it, without a lock
+#client = "auto"                          # the faster client if it supports the settings; "boto3" forces that one
+#connections = 16                         # objects transferred at the same time, 1 to 256
 #connect_timeout = 10                     # seconds
 #read_timeout = 60                        # seconds
-#attempts = 8                             # of one request
+#attempts = 8                             # per request
 
-# Where mail is replayed to; without this table it is only archived. Take the "#" away from all of these lines. The
-# keys are those of [source], "prefix", a folder that everything goes below, and "shared".
+# Where mail is replayed to; without this table it is only archived. Remove the "#" from all of these lines. The
+# keys are those of [source], and "prefix", a folder that everything goes below, and "shared".
 #[destination]
 #host = "imap.example.net"
 #user = "alice@example.net"
@@ -111,16 +112,16 @@ path = $path
 [folders]
 # include = ["*"]                         # folder names with "/" between levels; * stands for anything
 # exclude = ["Junk", "Public/*"]
-# whole = ["INBOX"]                       # folders that show all they have although these are exactly 1,000,
-#                                         # 2,000, 5,000 or 10,000 messages: there providers cut what they show
+# whole = ["INBOX"]                       # folders that are complete although they show exactly 1,000, 2,000,
+#                                         # 5,000 or 10,000 messages, where providers cut folders off
 # rename = { "Sent Items" = "Sent" }      # names at the source = names at the destination
 
 [messages]
 # search = "SINCE 1-Jan-2020"             # IMAP SEARCH in ASCII, evaluated by the server; default: all
 
 [replay]
-# vanished = "keep"                       # what becomes of copies when the source lost the message: "keep",
+# vanished = "keep"                       # what happens to copies of messages gone from the source: "keep",
 #                                         # "mark" (\\Deleted) or "expunge"
-# repair = ["crlf"]                       # what may be altered in a copy that is refused as it is: "crlf", "nul",
-#                                         # "long-lines"; the archive keeps the true bytes
+# repair = ["crlf"]                       # what may be altered in a copy that is refused unaltered: "crlf", "nul",
+#                                         # "long-lines"; the archive keeps the original bytes
 """)

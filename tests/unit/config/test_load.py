@@ -220,7 +220,7 @@ class TestDefaults:
 
     def test_are_no_account(self, tmp_path: Path) -> None:
         assert problems(tmp_path, MINIMAL, "defaults.toml") == (
-            "holds the defaults of its folder and is no account; name an account file or the folder",
+            "has the defaults of its folder and is not an account; name an account file or the folder",
         )
 
     def test_that_cannot_be_read_are_not_passed_over(self, tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ class TestMistakes:
 
         assert problems(tmp_path, text, "al ice.toml") == (
             "the file's name is the account's: use ASCII letters, digits and . _ - @ + only, not . or - first",
-            'source.ca_file: contradicts tls = "off", which has no certificates; remove one of them',
+            'source.ca_file: contradicts tls = "off", which uses no certificates; remove one of them',
             'source.host: must be the server\'s name alone, as in "imap.example.org"',
             "source.port: must be a whole number, without quotes",
             'source.user: is missing; write user = "alice@example.org"',
@@ -281,7 +281,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ('catalog = "x"', "archive.catalog: is not supported yet in this version; take it out"),
+            ('catalog = "x"', "archive.catalog: is not supported in this version yet; remove it"),
         ],
     )
     def test_what_is_not_built_yet_is_refused(self, tmp_path: Path, text: str, problem: str) -> None:
@@ -296,17 +296,17 @@ class TestMistakes:
             ),
             (f'{MINIMAL}store = "s3"', 'archive: store = "s3" and the table [archive.s3] go together'),
             (f'{MINIMAL}store = "mbox"', 'archive.store: must be "maildir" or "s3"'),
-            (f'{MINIMAL}catalog = "x"', "archive.catalog: is not supported yet in this version; take it out"),
+            (f'{MINIMAL}catalog = "x"', "archive.catalog: is not supported in this version yet; remove it"),
             (f"source = 5\n{ARCHIVE}", "source: must be a table: a line [source] with its keys below"),
             (f'{SOURCE}[archive]\npath = ""', "archive.path: must name a file or a folder"),
             (f"{SOURCE}[archive]\npath = 1", "archive.path: must be the path of a file or folder, in quotes"),
             (
                 f'{SOURCE}[archive]\npath = "/srv/{{acount}}"',
-                "archive.path: has a placeholder that is not known; the only one is {account}",
+                "archive.path: has an unknown placeholder; the only one is {account}",
             ),
             (
                 f'{SOURCE}ca_file = "a"\nfingerprint = "{"ab" * 32}"{ARCHIVE}',
-                "source.fingerprint: contradicts ca_file: it pins one certificate in place of any authority",
+                "source.fingerprint: contradicts ca_file: a pinned certificate needs no authority; remove one",
             ),
             (
                 f'{SOURCE}fingerprint = "{"ab" * 20}"{ARCHIVE}',
@@ -317,7 +317,7 @@ class TestMistakes:
             ),
             (
                 SOURCE.replace("alice@", "a\\r\\nb@") + ARCHIVE,
-                "source.user: must not be empty or hold control characters",
+                "source.user: must not be empty or contain control characters",
             ),
             (f"{SOURCE}read_timeout = inf{ARCHIVE}", "source.read_timeout: must be a finite number"),
             (f"{SOURCE}port = 99.5{ARCHIVE}", "source.port: must be a whole number, without quotes"),
@@ -344,8 +344,8 @@ class TestMistakes:
             ("SEEN\\r\\nA1 DELETE INBOX", "one line of printable ASCII"),
             ("SEEN\\u0000", "one line of printable ASCII"),
             ("SUBJECT Müller", "one line of printable ASCII"),
-            ("SUBJECT {5}", "must not hold an IMAP literal"),
-            ("SUBJECT {5+}", "must not hold an IMAP literal"),
+            ("SUBJECT {5}", "must not contain an IMAP literal"),
+            ("SUBJECT {5+}", "must not contain an IMAP literal"),
             ('SUBJECT \\"open', "quoted string that is not closed"),
             ("RETURN (SAVE) ALL", "without RETURN or CHARSET"),
             ("charset UTF-8 ALL", "without RETURN or CHARSET"),

@@ -132,8 +132,7 @@ class TestCommand:
     def test_that_fails_is_named_with_its_status_and_nothing_else(self, capfd: pytest.CaptureFixture[str]) -> None:
         command = printing(b"hunter2\n", then="os.write(2, b'hunter2'); sys.exit(3)")
         assert str(failure("command", command)) == (
-            f"password of {ALICE}: {sys.executable} ended with status 3; "
-            "run it by hand, as the same user, to see why"
+            f"password of {ALICE}: {sys.executable} ended with status 3; run it by hand as the same user to see why"
         )
         assert capfd.readouterr() == ("", "")
 
