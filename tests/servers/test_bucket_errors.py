@@ -275,6 +275,22 @@ class TestWrongEndpoint:
         line = said(opened(answering(status, body, headers)), operation, ConfigError)
         assert 'region = "eu-west-3"' in line
 
+    def test_a_region_that_the_endpoint_names_in_words_only(self, opened: Open, answering: Canned) -> None:
+        told = "unexpected scope: 20261128/us-east-1/s3/aws4_request, expected: 20261128/garage/s3/aws4_request"
+        bucket = opened(answering(400, error("AuthorizationHeaderMalformed", told)))
+        for ask in (bucket.has_bucket, lambda: bucket.head("key"), lambda: keys(bucket)):
+            with pytest.raises(ConfigError) as failed:
+                ask()
+            assert 'region = "garage"' in str(failed.value)
+            assert told in str(failed.value)
+
+    def test_a_bucket_that_cannot_be_looked_at_is_told_in_the_endpoints_words(
+        self, opened: Open, answering: Canned
+    ) -> None:
+        bucket = opened(answering(400, error("ImaginaryFault", "not on Sundays")))
+        with pytest.raises(ConfigError, match=r"not on Sundays"):
+            bucket.has_bucket()
+
 
 class TestTrouble:
     @answers("status code", (503, "SlowDown"), (503, "ServiceUnavailable"), (429, "TooMany"))
@@ -287,6 +303,43 @@ class TestTrouble:
     @answers("status code", (500, "InternalError"), (502, "BadGateway"), (504, "Timeout"))
     def test_it_still_fails(self, opened: Open, answering: Canned, operation: str, status: int, code: str) -> None:
         assert "the endpoint failed" in said(opened(answering(status, error(code))), operation, ArchiveUnreachable)
+
+    @pytest.mark.parametrize(
+        ("words", "kind", "expected"),
+        [
+            ("Cannot upload files, storage cap exceeded. See the Caps page.", ArchiveNotWritable, "no space left"),
+            ("Forbidden: Bucket size quota is reached, maximum: 1000", ArchiveNotWritable, "no space left"),
+            (
+                "Cannot download file, transaction cap exceeded.",
+                ArchiveThrottled,
+                "limit at the provider is used up",
+            ),
+            ("Access Denied", ArchiveNotWritable, "not allowed to write"),
+        ],
+    )
+    def test_a_limit_that_is_told_as_a_missing_permission(
+        self, opened: Open, answering: Canned, words: str, kind: type[ArchiverError], expected: str
+    ) -> None:
+        line = said(opened(answering(403, error("AccessDenied", words))), "create", kind)
+        assert expected in line
+        assert words.rstrip(".") in line
+
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [
+            (403, "InvalidAccessKeyId"), (403, "SignatureDoesNotMatch"), (403, "AccessDenied"),
+            (404, "NoSuchBucket"), (404, "NoSuchKey"), (403, "InvalidObjectState"), (403, "RequestTimeTooSkewed"),
+            (400, "InvalidStorageClass"), (400, "InvalidBucketName"), (400, "KMS.Disabled"), (507, "StorageFull"),
+            (500, "InternalError"), (503, "SlowDown"), (501, "NotImplemented"), (400, "ImaginaryFault"),
+        ],
+    )  # fmt: skip
+    def test_the_endpoints_own_words_are_in_every_line(
+        self, opened: Open, answering: Canned, status: int, code: str
+    ) -> None:
+        bucket = opened(answering(status, error(code, "not on Sundays")), attempts=1)
+        with pytest.raises(ArchiverError) as failed:
+            read(bucket, "key")
+        assert f"{code}, HTTP {status}: not on Sundays" in str(failed.value)
 
     def test_an_object_that_has_to_be_restored_first(self, opened: Open, answering: Canned) -> None:
         line = said(opened(answering(403, error("InvalidObjectState"))), "read", ArchiveUnreachable)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from archiver.config.settings import ObjectLock, S3Settings
-from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
+from archiver.errors import ArchiveNotWritable, ArchiveThrottled, ConfigError, IntegrityError
 from archiver.storage.bucket import probe
 from archiver.storage.bucket.object_settings import ObjectAttributes, unsupported
 from archiver.storage.bucket.probe import MARKER, compares, is_atomic, prepared, read_marker
@@ -149,6 +149,26 @@ class TestProbes:
                 return told
 
         assert is_atomic(Forgetful())
+
+    def test_an_endpoint_that_takes_one_write_a_second_of_an_object_is_atomic_if_writers_lost(self) -> None:
+        class OneASecond(MemoryBucket):
+            """Of the writers of one object all but `taken` are asked to slow down until they give up."""
+
+            def __init__(self, taken: int) -> None:
+                super().__init__()
+                self.left: dict[str, int] = {}
+
+                def slow_down(request: str, key: str) -> None:
+                    if request == "create":
+                        self.left[key] = self.left.get(key, taken) - 1
+                        if self.left[key] < 0:
+                            raise ArchiveThrottled(f"{self.place(key)}: the endpoint asks to slow down")
+
+                self.before = slow_down
+
+        assert is_atomic(OneASecond(taken=2))
+        assert not is_atomic(OneASecond(taken=1))
+        assert not is_atomic(OneASecond(taken=0))
 
 
 def test_a_marker_that_is_none_is_not_overwritten(gateway: Endpoint) -> None:

@@ -140,7 +140,10 @@ class BotoBucket:
 
     def has_bucket(self) -> bool:
         """Whether the bucket exists."""
-        return not isinstance(self._ask("head_bucket", "", lambda refusal: refusal.status == 404), ErrorResponse)
+        answer = self._ask("head_bucket", "", _says_nothing)
+        if isinstance(answer, ErrorResponse) and answer.status != 404:
+            self._ask_why()
+        return not isinstance(answer, ErrorResponse) or answer.status != 404
 
     def make_bucket(self) -> None:
         """Create the bucket, with Object Lock if it is configured; does nothing if it exists and is ours.
@@ -187,10 +190,17 @@ class BotoBucket:
         missing."""
         if self._bucket_seen:
             return
-        answer = self._ask("head_bucket", "", lambda refusal: refusal.status in (403, 404))
+        answer = self._ask("head_bucket", "", _says_nothing)
         if isinstance(answer, ErrorResponse) and answer.status == 404:
             raise self._refused(dataclasses.replace(answer, code="NoSuchBucket"), key)
+        if isinstance(answer, ErrorResponse) and answer.status != 403:
+            self._ask_why()
         self._bucket_seen = True
+
+    def _ask_why(self) -> None:
+        """Ask for the bucket in a way that the endpoint can answer in words, and raise what it says: an answer to
+        HEAD has no body. Does nothing if the endpoint answers this one."""
+        self._ask("list_objects_v2", "", never, Prefix=self._root, MaxKeys=1)
 
     def _open(self, key: str, first: int, last: int | None) -> Response | None:
         asked: dict[str, object] = {"Key": self._root + key, **self._key_parameters()}

@@ -80,7 +80,19 @@ class ErrorResponse:
     @property
     def clear(self) -> bool:
         """Its meaning is certain: it concerns neither this object nor the form of the request."""
-        return self.code in _CLEAR or self.code in _CREDENTIALS_REFUSED or self.code in _OTHER_REGION
+        codes_are_clear = self.code in _CLEAR or self.code in _CREDENTIALS_REFUSED or self.code in _OTHER_REGION
+        return codes_are_clear or self.full or self.used_up
+
+    @property
+    def full(self) -> bool:
+        """There is no room for more. Backblaze and Garage say so in words only, as AccessDenied."""
+        in_words = self.status in (400, 403) and _FULL_IN_WORDS.search(self.message) is not None
+        return self.code in _FULL or self.status == 507 or in_words
+
+    @property
+    def used_up(self) -> bool:
+        """A limit for a day or a month is reached, as Backblaze's caps of transactions and downloads."""
+        return self.status == 403 and _USED_UP_IN_WORDS.search(self.message) is not None
 
 
 def refusal_of(error: ClientError) -> ErrorResponse:
@@ -113,9 +125,14 @@ def refused(refusal: ErrorResponse, where: str, settings: S3Settings, now: float
         return error
     if code in _THROTTLED or status in (429, 503):
         return ArchiveThrottled(f"{where}: the endpoint asks to slow down ({said(refusal)})")
-    if code in _FULL or status == 507:
+    if refusal.full:
         return ArchiveNotWritable(
             f"{where}: no space left ({said(refusal)})", hint="free space or raise the quota, and run again"
+        )
+    if refusal.used_up:
+        return ArchiveThrottled(
+            f"{where}: a limit at the provider is used up ({said(refusal)})",
+            hint="raise it there, or run again when a new day or month begins",
         )
     if refusal.damaged:
         return IntegrityError(
@@ -124,14 +141,15 @@ def refused(refusal: ErrorResponse, where: str, settings: S3Settings, now: float
         )
     if code == "InvalidObjectState":
         return ArchiveUnreachable(
-            f"{where}: it must be restored from its storage class before it can be read",
+            f"{where}: it must be restored from its storage class before it can be read ({said(refusal)})",
             hint="restore it, and run again",
         )
     if status == 404 and code.isdigit() and refusal.operation != "HeadObject":
-        return not_s3(where, settings)
+        return not_s3(where, settings, refusal)
     if status == 404 and code in ("NoSuchKey", "NoSuchVersion", "404"):
         return IntegrityError(
-            f"{where}: there is no such object", hint="`archiver verify` lists what else is missing"
+            f"{where}: there is no such object ({said(refusal)})",
+            hint="`archiver verify` lists what else is missing",
         )
     if status >= 500 and not refusal.unknown_here:
         # S3 names its errors. A web server's page with the status 200 is such a 500, too, as boto3 tells it.
@@ -163,10 +181,12 @@ def refused(refusal: ErrorResponse, where: str, settings: S3Settings, now: float
 
 def _about_credentials(refusal: ErrorResponse, where: str, now: float) -> ArchiverError | None:
     if refusal.code == "RequestTimeTooSkewed":
-        return ArchiveUnreachable(f"{where}: {_skew(refusal, now)}", hint="set this machine's clock, and run again")
+        return ArchiveUnreachable(
+            f"{where}: {_skew(refusal, now)} ({said(refusal)})", hint="set this machine's clock, and run again"
+        )
     if told := _CREDENTIALS_REFUSED.get(refusal.code):
         what, hint = told
-        return ArchiveUnreachable(f"{where}: {what}", hint=hint)
+        return ArchiveUnreachable(f"{where}: {what} ({said(refusal)})", hint=hint)
     return None
 
 
@@ -174,11 +194,11 @@ def _about_settings(refusal: ErrorResponse, where: str, settings: S3Settings) ->
     code = refusal.code
     if code == "NoSuchBucket":
         return ArchiveNotWritable(
-            f'{where}: there is no bucket "{settings.bucket}"',
+            f'{where}: there is no bucket "{settings.bucket}" ({said(refusal)})',
             hint="create it, or set [archive.s3] create_bucket = true",
         )
     if code in _OTHER_REGION or refusal.status in (301, 302, 307, 308):
-        region = refusal.headers.get("x-amz-bucket-region") or refusal.details.get("Region")
+        region = _expected_region(refusal)
         hint = f'set [archive.s3] region = "{printable(region)}"' if region else "correct [archive.s3] region"
         if refusal.details.get("Endpoint") and not region:
             hint = (
@@ -186,12 +206,20 @@ def _about_settings(refusal: ErrorResponse, where: str, settings: S3Settings) ->
             )
         return ConfigError(where, [f"the bucket is in another region ({said(refusal)})"], hint=hint)
     if code == "InvalidStorageClass":
-        return ConfigError(where, [f"the endpoint has no storage class {settings.storage_class}"])
+        return ConfigError(where, [f"the endpoint has no storage class {settings.storage_class} ({said(refusal)})"])
     if code.startswith("KMS."):
         return ConfigError(where, [f"the KMS key cannot be used ({said(refusal)})"], hint="correct kms_key")
     if code == "InvalidBucketName":
         return ConfigError(where, [f"the endpoint does not accept that bucket name ({said(refusal)})"])
     return None
+
+
+def _expected_region(refusal: ErrorResponse) -> str | None:
+    """The region that the endpoint wants requests to be signed for. Garage says it in words only, as a scope."""
+    if told := refusal.headers.get("x-amz-bucket-region") or refusal.details.get("Region"):
+        return told
+    found = _REGION_IN_WORDS.search(refusal.message)
+    return found[1] or found[2] if found else None
 
 
 def unanswered(error: Exception, where: str, settings: S3Settings) -> ArchiverError:
@@ -209,10 +237,11 @@ def unanswered(error: Exception, where: str, settings: S3Settings) -> ArchiverEr
     return ArchiveUnreachable(f"{where}: the connection to {endpoint} broke ({type(error).__name__})")
 
 
-def not_s3(where: str, settings: S3Settings) -> ConfigError:
-    """The error for a successful answer that is not S3's."""
+def not_s3(where: str, settings: S3Settings, refusal: ErrorResponse | None = None) -> ConfigError:
+    """The error for an answer that is not S3's: a successful one, or this refusal."""
     endpoint = settings.endpoint_url or "the endpoint"
-    return ConfigError(where, [f"{endpoint} answers, but not as S3 does"], hint=_ENDPOINT)
+    told = "" if refusal is None else f" ({said(refusal)})"
+    return ConfigError(where, [f"{endpoint} answers, but not as S3 does{told}"], hint=_ENDPOINT)
 
 
 def _untrusted(error: SSLError, where: str, endpoint: str, settings: S3Settings) -> ArchiverError:
@@ -242,8 +271,13 @@ def said(refusal: ErrorResponse) -> str:
     """The answer for people, without anything that may be a key, a token or a signature."""
     code = printable(refusal.code)[:60]
     told = f"HTTP {refusal.status}" if code == str(refusal.status) else f"{code}, HTTP {refusal.status}"
-    message = re.sub(r"[A-Za-z0-9+/=_%-]{20,}", "…", printable(refusal.message))[:160].strip().rstrip(".")
+    message = _MAY_BE_SECRET.sub(_kept_scope, printable(refusal.message))[:160].strip().rstrip(".")
     return f"{told}: {message}" if message else told
+
+
+def _kept_scope(found: re.Match[str]) -> str:
+    """A scope (date, region, service) is no secret, and shows which region the endpoint expects."""
+    return found[0] if found[1] else "…"
 
 
 def _verb(operation: str) -> str:
@@ -253,6 +287,14 @@ def _verb(operation: str) -> str:
     return operation
 
 
+_MAY_BE_SECRET = re.compile(r"(\d{8}/[a-z0-9-]{1,40}/s3/aws4_request)\b|[A-Za-z0-9+/=_%-]{20,}")
+_REGION_IN_WORDS = re.compile(r"expected: \d{8}/([a-z0-9-]{1,40})/s3/|expecting '([a-z0-9-]{1,40})'", re.IGNORECASE)
+_FULL_IN_WORDS = re.compile(
+    r"storage (cap|limit|quota)|(cap|quota|limit)[^.]{0,40} storage|quota (is |was |has been )?(exceeded|reached)"
+    r"|exceed[^.]{0,40} quota|no space left|insufficient storage|not enough (space|storage)|disk full",
+    re.IGNORECASE,
+)
+_USED_UP_IN_WORDS = re.compile(r"\bcaps? (was |is |has been )?(exceeded|reached)", re.IGNORECASE)
 _VERBS = (
     ("PutObject", "write"),
     ("ListObject", "list"),
