@@ -219,7 +219,7 @@ class CountsDisagree(ServerUnavailable):
     def __init__(self, exists: int, named: Collection[int], *, where: Where | None = None) -> None:
         super().__init__(f"the server reports {exists} messages but lists {len(named)} UIDs", where=where)
         self.exists = exists
-        self.named = frozenset(named)
+        self.named = named
 
 
 class PermanentError(BackendError):

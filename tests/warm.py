@@ -201,7 +201,7 @@ def _prepare_statements() -> None:
             catalog.account.tallies(),
             catalog.account.tallies("run"),
             catalog.messages.known(1),
-            catalog.messages.attributes(1, [1]),
+            catalog.messages.uids(1),
         )
         (
             list(catalog.messages.placements()),

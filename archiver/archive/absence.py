@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from archiver.catalog.port import CatalogMessages
 from archiver.facts.archive import QuarantinedFact, ReleasedFact, VanishedFact
 from archiver.journal.recorder import BATCH_MESSAGES, Batch
 from archiver.mail.model import KnownEpoch, KnownFolder, Listed, Opened, Quarantined
+from archiver.mail.uidset import UidSet
 from archiver.mail.window import hidden_among, is_window
 
 
@@ -24,7 +25,7 @@ class Absence:
     now: Callable[[], str]
     is_whole: bool
 
-    def at_window(self, listed: Listed, opened: Opened, present: Collection[int]) -> bool:
+    def at_window(self, listed: Listed, opened: Opened, present: UidSet) -> bool:
         """Whether any answer has a count at which providers cut a folder off. Some servers cut only one of the
         answers, and mail may come and go in between."""
         listed_count = listed.status.messages if listed.status is not None else None
@@ -32,24 +33,24 @@ class Absence:
 
     def conclude(
         self,
-        held: Collection[int],
+        held: UidSet,
         waiting: Sequence[Quarantined],
-        present: Collection[int],
+        present: UidSet,
         *,
         at_window: bool,
         accept: bool,
-    ) -> set[int]:
+    ) -> UidSet:
         """Record which messages are gone, of those that are `held` or `waiting` in quarantine. Messages that may
         only be hidden stay as they are; returns their UIDs. `accept`: the user accepts the loss of what waits in
         quarantine."""
-        quarantined = {each.uid for each in waiting}
-        absent = {*held, *quarantined}.difference(present)
-        hidden: set[int] = set()
+        quarantined = UidSet(each.uid for each in waiting)
+        absent = (held | quarantined) - present
+        hidden = UidSet()
         if not self.is_whole:
             before = self.epoch.hidden or 0
             hidden = hidden_among(absent, present, at_window=at_window, hidden_before=before)
-        self._vanish(absent.difference(hidden, quarantined - set(held)))
-        self._release(absent & quarantined - hidden)
+        self._vanish((absent & held) - hidden)
+        self._release((absent & quarantined) - hidden)
         # A message that is not shown cannot be tried, so its loss can be accepted without another try.
         for each in (each for each in waiting if accept and each.uid in hidden):
             fact = QuarantinedFact(
@@ -58,18 +59,15 @@ class Absence:
             self.batch.fact(fact)
         return hidden
 
-    def _vanish(self, gone: Iterable[int]) -> None:
-        uids = tuple(sorted(gone))
-        for start in range(0, len(uids), BATCH_MESSAGES):
-            some = uids[start : start + BATCH_MESSAGES]
+    def _vanish(self, gone: UidSet) -> None:
+        for some in gone.pieces(BATCH_MESSAGES):
             moves = [
                 (each, replace(each, present=False))
                 for each in self.messages.placements(self.epoch.number, uids=some)
                 if each.present
             ]
-            self.batch.moved(VanishedFact(self.epoch.number, some, self.now()), moves)
+            self.batch.moved(VanishedFact(self.epoch.number, tuple(some), self.now()), moves)
 
-    def _release(self, gone: Iterable[int]) -> None:
-        uids = tuple(sorted(gone))
-        if uids:
-            self.batch.fact(ReleasedFact(self.epoch.number, uids, self.now()))
+    def _release(self, gone: UidSet) -> None:
+        if gone:
+            self.batch.fact(ReleasedFact(self.epoch.number, tuple(gone), self.now()))

@@ -38,9 +38,10 @@ class DeliveryProbe:
     def _tries(self, job: Job, *, here: bool) -> Iterator[bool]:
         folder = job.folder if isinstance(job, Listed) else job.scanned.listed.folder
         if here and not isinstance(job, Listed):
-            known = self._context.catalog.messages.known(job.scanned.epoch.number)
+            known = self._context.catalog.messages.uids(job.scanned.epoch.number)
             # The first of the requested UIDs is the suspect, so it is tried last.
-            some = [max(known)] if known else job.uids[1:][-1:] + job.uids[1:][:1]
+            after = job.uids - [job.uids.first]
+            some = [known.last] if known else [after.last, after.first] if after else []
             try:
                 self._source.open(folder)
                 yield from map(self._source.gives, dict.fromkeys(some))
@@ -51,7 +52,7 @@ class DeliveryProbe:
             each for each in self._context.folders.values() if each.folder != folder and each.folder.selectable
         ]
         known_of = {
-            each.folder.raw: self._context.catalog.messages.known(epoch.number)
+            each.folder.raw: self._context.catalog.messages.uids(epoch.number)
             for each in others
             if (epoch := epochs.get(each.number)) is not None and not epoch.other_source
         }
@@ -64,11 +65,11 @@ class DeliveryProbe:
                 messages = self._source.open(each.folder).status.messages
                 if not messages:
                     continue
-                uids = known_of.get(each.folder.raw) or (self._source.uids() if messages <= _LARGE else ())
+                uids = known_of.get(each.folder.raw) or (self._source.uids() if messages <= _LARGE else None)
                 if not uids:
                     continue
                 tried += 1
-                yield self._source.gives(max(uids))
+                yield self._source.gives(uids.last)
             except (PermanentError, ServerUnavailable):
                 tried += 1
                 yield False

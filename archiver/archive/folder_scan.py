@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from heapq import nlargest
 from itertools import islice
 
 from archiver.archive.absence import Absence
@@ -34,6 +33,7 @@ from archiver.mail.model import (
     Placement,
     Quarantined,
 )
+from archiver.mail.uidset import UidSet
 from archiver.mail.window import window_words
 from archiver.source.port import MailSource, NextRequest
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
@@ -78,54 +78,54 @@ class FolderScanner:
         batch until it is flushed."""
         opened = self.source.open(listed.folder, epoch.known_state if epoch else None, self._first_request(epoch))
         verdict = judge_epoch(epoch, opened.status)
-        known_flags: dict[int, Flags] = {}
+        recorded = UidSet()
         odd: CountsDisagree | None = None
         if epoch is not None and verdict == "same":
-            known_flags = self.catalog.messages.known(epoch.number)
-            present, odd, seen = self._present_and_probed(epoch, opened, known_flags)
+            recorded = self.catalog.messages.uids(epoch.number)
+            present, odd, seen = self._present_and_probed(epoch, opened, recorded)
             if self._other_mail(epoch, seen) or self._other_mail_left(known, epoch, present):
                 verdict = "rewound"
         if self.metadata is not None:
             self.metadata.reserve_keywords(known.directory, opened.keywords)
         if epoch is None or verdict != "same":
             epoch = self._begin_epoch(known, epoch, opened, verdict)
-            known_flags, held = {}, {}
+            recorded = held = UidSet()
             present, odd = self._all()
         else:
             # NOTE: not the messages that reappeared: their flags were just read, and their move waits in the batch.
-            held = {uid: known_flags[uid] for uid in known_flags.keys() & present}
-            known_flags |= self._take_back(epoch, {uid: seen[uid] for uid in seen.keys() - known_flags.keys()})
+            held = recorded & present
+            recorded |= self._take_back(epoch, {uid: seen[uid] for uid in seen if uid not in recorded})
         matching = present if self.search is None else self.source.uids(self.search) & present
         absence = self._absence(known, epoch)
         at_window = absence.at_window(listed, opened, present)
         kept = self._left_here(known, epoch, present, may_be_hidden=at_window or odd is not None)
         matching |= kept & present
         waiting = self.catalog.account.quarantined(epoch.number)
-        hidden: set[int] = set()
+        hidden = UidSet()
         if odd is None:
-            hidden = absence.conclude(known_flags.keys(), waiting, present, at_window=at_window, accept=self.accept)
+            hidden = absence.conclude(recorded, waiting, present, at_window=at_window, accept=self.accept)
             hidden |= kept - present
         is_part = at_window or bool(hidden)
         if is_part:
             self.progress(Noted(window_words(known.folder.name, len(present), len(hidden))))
-        if epoch.state is not None or known_flags:
+        if epoch.state is not None or recorded:
             self._follow_flags(known, epoch, opened, held)
-        quarantined = frozenset(each.uid for each in waiting if each.uid in present)
-        not_due = {each.uid for each in waiting if not self._due(each)}
-        wanted = matching - known_flags.keys() - not_due
+        quarantined = UidSet(each.uid for each in waiting) & present
+        not_due = UidSet(each.uid for each in waiting if not self._due(each))
+        wanted = matching - recorded - not_due
         scanned = ScannedFolder(
             listed=listed,
             known=known,
             epoch=epoch,
             opened=opened,
             on_server=len(present) + len(hidden) if odd is None else odd.exists,
-            excluded=len(present - matching - known_flags.keys() - quarantined),
+            excluded=len(present - matching - recorded - quarantined),
             wanted=wanted,
             state=self._state(listed, epoch, opened),
             quarantined=quarantined,
             shown=len(present) if is_part else None,
-            breaking=frozenset(each.uid for each in waiting if each.reason.startswith(BROKE)),
-            newest_known=max([*known_flags, *quarantined], default=0),
+            breaking=UidSet(each.uid for each in waiting if each.reason.startswith(BROKE)),
+            newest_known=max(recorded.last, quarantined.last),
             disagreement=None if odd is None else str(odd),
         )
         if odd is not None:
@@ -138,12 +138,12 @@ class FolderScanner:
         is_whole = matches(known.folder.path, self.whole)
         return Absence(known, epoch, self.catalog.messages, self.batch, self.now, is_whole=is_whole)
 
-    def _all(self) -> tuple[set[int], CountsDisagree | None]:
+    def _all(self) -> tuple[UidSet, CountsDisagree | None]:
         """All UIDs that the server lists, and the error if its counts show that some are missing."""
         try:
             return self.source.uids(), None
         except CountsDisagree as error:
-            return set(error.named), error
+            return UidSet(error.named), error
 
     def _first_request(self, epoch: KnownEpoch | None) -> NextRequest:
         """Which UIDs will be needed first: all, or the new ones if the others are known from the last pass."""
@@ -165,48 +165,48 @@ class FolderScanner:
         )
 
     def _present_and_probed(
-        self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]
-    ) -> tuple[set[int], CountsDisagree | None, dict[int, Attributes]]:
+        self, epoch: KnownEpoch, opened: Opened, known: UidSet
+    ) -> tuple[UidSet, CountsDisagree | None, dict[int, Attributes]]:
         """All UIDs on the server, the error if they disagree with its count, and the current attributes of some: of
         the newest known ones, since a server that was restored from a backup reassigns the newest UIDs first, and
         of those that had vanished and are back."""
         present = self._from_changes(epoch, opened, known)
         if present is not None:
             seen = self._probe(epoch, known, present)
-            if len(seen) == min(PROBED, len(known.keys() & present)):
+            if len(seen) == min(PROBED, len(known & present)):
                 return present, None, seen
             # Some messages are missing that were reported as present, so the answer cannot be trusted.
         present, odd = self._all()
         return present, odd, self._probe(epoch, known, present)
 
-    def _from_changes(self, epoch: KnownEpoch, opened: Opened, known: Mapping[int, Flags]) -> set[int] | None:
+    def _from_changes(self, epoch: KnownEpoch, opened: Opened, known: UidSet) -> UidSet | None:
         """All UIDs on the server, derived from what has changed since the last pass. Only new ones are requested.
         None if the server did not say what has changed, or if the count does not agree."""
         if opened.changes is None or self._first_request(epoch) == "all":
             return None
         vanished = opened.changes.vanished
-        expected = set(known) - vanished
-        expected |= {each.uid for each in self.catalog.account.quarantined(epoch.number)} - vanished
+        waiting = UidSet(each.uid for each in self.catalog.account.quarantined(epoch.number))
+        expected = (known | waiting) - vanished
         expected |= self.source.uids(since=epoch.known_state)
         return expected if len(expected) == opened.status.messages else None
 
-    def _probe(self, epoch: KnownEpoch, known: Mapping[int, Flags], present: set[int]) -> dict[int, Attributes]:
-        newest = nlargest(PROBED, known.keys() & present)
+    def _probe(self, epoch: KnownEpoch, known: UidSet, present: UidSet) -> dict[int, Attributes]:
+        newest = (known & present).newest(PROBED)
         # NOTE: includes UIDs above the last UIDNEXT: a later pass that failed may have stored other mail under
         # them.
-        asked = {*newest, *self.catalog.messages.attributes(epoch.number, present - known.keys())}
+        asked = UidSet([*newest, *self._recorded(epoch, present - known)])
         return {each.uid: each for each in self.source.scan(asked) if each.uid in asked} if asked else {}
 
     def _other_mail(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> bool:
         """Whether any UID now has other mail than was recorded. Where size and date leave a doubt, the headers
         decide."""
-        recorded = self.catalog.messages.attributes(epoch.number, seen)
+        recorded = self._recorded(epoch, seen)
         doubts = {uid: compare_known(recorded[uid], seen[uid]) for uid in recorded}
         doubtful = [uid for uid, doubt in doubts.items() if doubt == "doubtful"]
         held = {p.uid: p for p in self.catalog.messages.placements(epoch.number, uids=doubtful)} if doubtful else {}
         return "other" in doubts.values() or self._other_headers(held)
 
-    def _other_mail_left(self, known: KnownFolder, epoch: KnownEpoch, present: set[int]) -> bool:
+    def _other_mail_left(self, known: KnownFolder, epoch: KnownEpoch, present: UidSet) -> bool:
         """The same for UIDs whose messages a crashed run stored but did not record."""
         left = {uid: each for uid, each in self._unrecorded(known, epoch).items() if uid in present}
         seen = [each for each in self.source.scan(left) if each.uid in left] if left else []
@@ -220,9 +220,9 @@ class FolderScanner:
             for attributes, header in (list(self.source.headers(list(held))) if held else ())
         )
 
-    def _take_back(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> dict[int, Flags]:
-        """Restore messages that had vanished and are on the server again, without a download."""
-        back: dict[int, Flags] = {}
+    def _take_back(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> UidSet:
+        """Restore messages that had vanished and are on the server again, without a download; their UIDs."""
+        back: list[int] = []
         for placement in list(self.catalog.messages.placements(epoch.number, uids=seen.keys())):
             uid = placement.uid
             try:
@@ -232,9 +232,9 @@ class FolderScanner:
             now = replace(seen[uid], internaldate=placement.message.internaldate)
             message = with_header(placement.message, header).seen_as(now)
             fact = StoredFact(epoch.number, message, "returned", self.now())
-            back[uid] = message.flags
+            back.append(uid)
             self.batch.moved(fact, [(placement, replace(placement, message=message, present=True))])
-        return back
+        return UidSet(back)
 
     def _header(self, placement: Placement) -> bytes:
         with self.store.open(placement) as file:
@@ -269,15 +269,13 @@ class FolderScanner:
             self.unrecorded.mark_recorded(placement)
         return [unrecorded_fact(self.store, epoch, placement, None, self.now) for placement in left.values()]
 
-    def _left_here(
-        self, known: KnownFolder, epoch: KnownEpoch, present: set[int], *, may_be_hidden: bool
-    ) -> set[int]:
+    def _left_here(self, known: KnownFolder, epoch: KnownEpoch, present: UidSet, *, may_be_hidden: bool) -> UidSet:
         """Record what a crashed run left unrecorded in this folder; returns the UIDs of all that did not vanish.
 
         Messages that are on the server are wanted, whatever the filter says now, and need no download. Those that
         are gone from it are recorded as vanished, and those that may only be hidden as present."""
         left = self._unrecorded(known, epoch)
-        for placement in [left[uid] for uid in left.keys() - present]:
+        for placement in [left[uid] for uid in left if uid not in present]:
             self.unrecorded.mark_recorded(placement)
             fact = unrecorded_fact(self.store, epoch, placement, None, self.now)
             place = replace(placement, generation=epoch.generation, present=may_be_hidden)
@@ -286,16 +284,19 @@ class FolderScanner:
             else:
                 self.batch.fact(fact)
                 self.batch.moved(VanishedFact(epoch.number, (placement.uid,), self.now()), [(placement, place)])
-        return set(left) if may_be_hidden else left.keys() & present
+        return UidSet(left) if may_be_hidden else present & left.keys()
 
     def _unrecorded(self, known: KnownFolder, epoch: KnownEpoch) -> dict[int, Placement]:
         left = self.unrecorded.of(known.directory, epoch)
-        recorded = self.catalog.messages.attributes(epoch.number, left) if left else {}
+        recorded = self._recorded(epoch, left)
         return {uid: placement for uid, placement in left.items() if uid not in recorded}
 
-    def _follow_flags(
-        self, known: KnownFolder, epoch: KnownEpoch, opened: Opened, held: Mapping[int, Flags]
-    ) -> None:
+    def _recorded(self, epoch: KnownEpoch, uids: Iterable[int]) -> dict[int, Attributes]:
+        """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, vanished ones too."""
+        placements = self.catalog.messages.placements(epoch.number, uids=UidSet(uids))
+        return {each.uid: each.message.attributes for each in placements}
+
+    def _follow_flags(self, known: KnownFolder, epoch: KnownEpoch, opened: Opened, held: UidSet) -> None:
         """Record flags that changed since the last pass, as the server reported them or as a scan shows them."""
         if opened.changes is not None:
             seen: Iterable[Attributes] = opened.changes.changed
@@ -303,11 +304,12 @@ class FolderScanner:
             seen = self.source.scan(None, since=epoch.known_state)
         else:
             return
-        changed = {
-            each.uid: each.flags
-            for each in seen
-            if each.flags is not None and each.uid in held and each.flags != held[each.uid]
-        }
+        changed: dict[int, Flags] = {}
+        rows = ((each.uid, each.flags) for each in seen if each.flags is not None and each.uid in held)
+        while some := dict(islice(rows, BATCH_MESSAGES)):
+            before = self.catalog.messages.known(epoch.number, UidSet(some))
+            # NOTE: a message may be shown twice; the later row counts.
+            changed |= {uid: flags for uid, flags in some.items() if flags != before.get(uid, flags)}
         if not changed:
             return
         for placement in self.catalog.messages.placements(epoch.number, uids=changed):
@@ -315,24 +317,27 @@ class FolderScanner:
             fact = FlagsFact(epoch.number, placement.uid, flags, self.now())
             self.batch.moved(fact, [(placement, placement.with_flags(flags))])
 
-    def _match_again(self, scanned: ScannedFolder, present: set[int]) -> None:
+    def _match_again(self, scanned: ScannedFolder, present: UidSet) -> None:
         """Link known messages of a new epoch instead of fetching them, except those whose octets are lost."""
-        matches = find_known(self.source, self.catalog.messages, present, scanned.wanted, self._usable)
+        linked: set[int] = set()
+        matches = find_known(self.source, self.catalog.messages, present, scanned.wanted, linked, self._usable)
         while some := list(islice(matches, BATCH_MESSAGES)):
             missing = self.prefetch.missing([each.twin for each in some]) if self.prefetch is not None else ()
             for found in some:
                 # NOTE: another match may already have provided this message.
-                if found.seen.uid in scanned.wanted and found.twin.digest not in missing:
-                    self._link(scanned, found)
+                if found.seen.uid in linked or found.twin.digest in missing:
+                    continue
+                if self._link(scanned, found):
+                    linked.add(found.seen.uid)
+        scanned.wanted -= linked
 
     def _usable(self, placement: Placement) -> bool:
         """Whether this placement is one that the server no longer shows: vanished, of an epoch that ended or ends
         now, or of a folder that is no longer listed."""
         return not placement.present or (placement.directory, placement.uidvalidity) not in self.live
 
-    def _link(self, scanned: ScannedFolder, found: Match) -> None:
+    def _link(self, scanned: ScannedFolder, found: Match) -> bool:
+        """Whether the archive has its octets; otherwise it stays wanted and is fetched."""
         message = found.twin.message.seen_as(found.seen)
         fact = StoredFact(scanned.epoch.number, message, found.how, self.now())
-        if self.batch.linked(fact, scanned.placement(fact), found.twin):
-            scanned.wanted.discard(found.seen.uid)
-        # otherwise its octets are missing; the message stays wanted and is fetched
+        return self.batch.linked(fact, scanned.placement(fact), found.twin)

@@ -26,6 +26,7 @@ from archiver.mail.model import (
     Plan,
     Quarantined,
 )
+from archiver.mail.uidset import UidSet
 from archiver.mail.window import is_window
 
 #: How many of the newest known messages are checked to notice a server that went back to an earlier state.
@@ -277,13 +278,12 @@ def groups_of(counts: Mapping[K, int], most: int) -> Iterator[set[K]]:
         yield group
 
 
-def slices(uids: Collection[int], status: FolderStatus | None) -> list[list[int]]:
+def slices(uids: UidSet, status: FolderStatus | None) -> list[UidSet]:
     """Split a folder's wanted UIDs into slices of about 32 MiB, by the mean size if the server reports it."""
     mean = status.size / status.messages if status and status.size and status.messages else 16 << 10
     least, most = _SLICE_UIDS
     length = int(max(least, min(most, _SLICE_OCTETS / max(mean, 1))))
-    ordered = sorted(uids)
-    return [ordered[start : start + length] for start in range(0, len(ordered), length)]
+    return list(uids.pieces(length))
 
 
 def estimated_octets(messages: int, status: FolderStatus | None) -> int:

@@ -18,6 +18,7 @@ from archiver.archive.scanned import ScannedFolder
 from archiver.errors import BackendError, IntegrityError
 from archiver.events import Planned, Progress
 from archiver.mail.model import Folder, Listed
+from archiver.mail.uidset import UidSet
 
 #: Another connection is opened if more than this many messages wait.
 _WORTH_A_CONNECTION = 200
@@ -33,7 +34,7 @@ class Slice:
     server refused all of the slice, most recently to the connection `refused_to`."""
 
     scanned: ScannedFolder
-    uids: list[int]
+    uids: UidSet
     last: bool = False
     alone: bool = False
     breaks: int = 0
@@ -164,13 +165,13 @@ class WorkQueue:
 
     def add_slices(self, scanned: ScannedFolder) -> None:
         """Split a folder's wanted messages into slices, and open another connection if that is worth it."""
-        wanted, scanned.wanted = scanned.wanted, set()
+        wanted, scanned.wanted = scanned.wanted, UidSet()
         status = scanned.listed.status
-        new = {uid for uid in wanted if uid > scanned.newest_known}
+        new = wanted - range(scanned.newest_known + 1)
         first = [Slice(scanned, uids) for uids in slices(new, status)]
         left_over = wanted - new
         last = [Slice(scanned, uids, last=True) for uids in slices(left_over - scanned.breaking, status)]
-        last += [Slice(scanned, [uid], last=True, alone=True) for uid in sorted(left_over & scanned.breaking)]
+        last += [Slice(scanned, UidSet([uid]), last=True, alone=True) for uid in left_over & scanned.breaking]
         scanned.slices_left = len(first) + len(last)
         self.progress(Planned(len(wanted), estimated_octets(len(wanted), scanned.listed.status)))
         with self._changed:
@@ -192,7 +193,7 @@ class WorkQueue:
         """Add a message at which the connection broke `breaks` times while a slice of its folder was fetched."""
         with self._changed:
             scanned.slices_left += 1
-            self._last.append(Slice(scanned, [uid], last=True, alone=True, breaks=breaks))
+            self._last.append(Slice(scanned, UidSet([uid]), last=True, alone=True, breaks=breaks))
 
     def put_off(self, job: Slice, member: Member) -> None:
         """Postpone a slice of which the server delivered nothing to this connection: when everything else is done,

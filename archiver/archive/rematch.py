@@ -8,7 +8,7 @@ both sides; otherwise it is fetched.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from archiver.archive.plan import groups_of, header_key, identity_key, unique_tw
 from archiver.catalog.port import CatalogMessages
 from archiver.mail.content import header_digest, internaldate_seconds, message_id
 from archiver.mail.model import Attributes, Placement
+from archiver.mail.uidset import UidSet
 from archiver.source.port import MailSource
 
 _GROUP = 10_000
@@ -33,26 +34,27 @@ class Match:
 def find_known(
     source: MailSource,
     messages: CatalogMessages,
-    present: set[int],
-    wanted: set[int],
+    present: UidSet,
+    wanted: UidSet,
+    linked: Collection[int],
     usable: Callable[[Placement], bool],
 ) -> Iterator[Match]:
     """Messages of `wanted` in the open folder that the archive has. `present` are all its UIDs, since a key must be
-    unique among all. `usable` says whether the server no longer shows a placement of the archive. The caller
-    removes the UIDs of the matches that it uses from `wanted`.
+    unique among all. `usable` says whether the server no longer shows a placement of the archive. The caller adds
+    the UIDs of the matches that it uses to `linked`, so that they are not matched again.
     """
     seen = {each.uid: each for each in source.scan(present) if each.size is not None}
     for sizes in groups_of(Counter(each.size for each in seen.values()), _GROUP):
-        yield from _of_sizes(
-            source, messages, {uid: each for uid, each in seen.items() if each.size in sizes}, wanted, usable
-        )
+        some = {uid: each for uid, each in seen.items() if each.size in sizes}
+        yield from _of_sizes(source, messages, some, wanted, linked, usable)
 
 
 def _of_sizes(
     source: MailSource,
     messages: CatalogMessages,
     seen: Mapping[int, Attributes],
-    wanted: set[int],
+    wanted: UidSet,
+    linked: Collection[int],
     usable: Callable[[Placement], bool],
 ) -> Iterator[Match]:
     """Match all messages of some sizes. The size is part of every key, so a key that is unique among them is unique
@@ -62,9 +64,9 @@ def _of_sizes(
     if not any(may_be):
         return
     by_identity = unique_twins([(identity_key(each.message.attributes), each) for each in candidates], may_be)
-    for uid in sorted(wanted & seen.keys()):
+    for uid in wanted & seen.keys():
         identity = identity_key(seen[uid])
-        if identity is not None and identity in by_identity:
+        if uid not in linked and identity is not None and identity in by_identity:
             yield Match(seen[uid], by_identity[identity], "emailid")
     recorded = [(each, each.message) for each in candidates]
     by_header = unique_twins(
@@ -72,7 +74,7 @@ def _of_sizes(
     )
     sized = {(key.size, key.instant) for key in by_header if key is not None}
     alike = [uid for uid, each in seen.items() if (each.size, internaldate_seconds(each.internaldate)) in sized]
-    if not wanted & set(alike):
+    if not (wanted & alike) - linked:
         return
     keys = {
         each.uid: header_key(seen[each.uid], message_id(header), header_digest(header))
@@ -81,5 +83,5 @@ def _of_sizes(
     }
     times = Counter(keys.values())
     for uid, key in sorted(keys.items()):
-        if key is not None and key in by_header and times[key] == 1 and uid in wanted:
+        if key is not None and key in by_header and times[key] == 1 and uid in wanted and uid not in linked:
             yield Match(seen[uid], by_header[key], "headers")

@@ -90,7 +90,7 @@ def record_left_over(context: Context) -> None:
         epoch = epochs.get(numbers.get(placement.directory, 0))
         if epoch is None or placement.uid not in context.unrecorded.of(placement.directory, epoch):
             continue
-        if context.catalog.messages.attributes(epoch.number, [placement.uid]):
+        if any(context.catalog.messages.placements(epoch.number, uids=[placement.uid])):
             continue
         facts.append(unrecorded_fact(context.store, epoch, placement, None, context.control.now))
         moves.append((placement, replace(placement, generation=epoch.generation, present=True)))

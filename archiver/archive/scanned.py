@@ -10,9 +10,12 @@ from archiver.facts.archive import StateFact, StoredFact
 from archiver.mail.content import arrived_of, with_header
 from archiver.mail.headers import headers_of
 from archiver.mail.model import Fetched, KnownEpoch, KnownFolder, Listed, Opened, Placement, StoredMessage
+from archiver.mail.uidset import UidSet
 
 #: Which messages in quarantine are tried: those that a normal run tries, or all.
 QuarantineRetry = Literal["due", "all"]
+
+_NONE = UidSet()
 
 
 @dataclass(slots=True)
@@ -32,10 +35,10 @@ class ScannedFolder:
     opened: Opened
     on_server: int
     excluded: int
-    wanted: set[int]
+    wanted: UidSet
     state: StateFact
-    quarantined: frozenset[int] = frozenset()
-    breaking: frozenset[int] = frozenset()
+    quarantined: UidSet = _NONE
+    breaking: UidSet = _NONE
     newest_known: int = 0
     gone: int = 0
     shown: int | None = None

@@ -6,7 +6,7 @@ another connection can go on; it is raised after the batch is durable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from archiver.archive.context import Context
@@ -32,6 +32,7 @@ from archiver.facts.archive import PassFact, QuarantinedFact, ReleasedFact
 from archiver.journal.recorder import Batch
 from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, broke, is_placeholder
 from archiver.mail.model import Fetched, Folder, Listed, Placement, Undelivered
+from archiver.mail.uidset import UidSet
 from archiver.source.port import MailSource
 
 _ROUNDS_REFUSED = 1  # more of one slice in one run: each blames a few messages
@@ -109,11 +110,11 @@ class FetchWorker:
             else:
                 self._fetch(job, left)
         except AllRefused as error:
-            self._all_refused(replace(job, uids=left) if isinstance(job, Slice) else job, error)
+            self._all_refused(replace(job, uids=UidSet(left)) if isinstance(job, Slice) else job, error)
         except NothingDelivered as error:
-            self._nothing_came(replace(job, uids=left) if isinstance(job, Slice) else job, error)
+            self._nothing_came(replace(job, uids=UidSet(left)) if isinstance(job, Slice) else job, error)
         except BackendError as error:
-            self._failed(job if isinstance(job, Listed) else replace(job, uids=left), error)
+            self._failed(job if isinstance(job, Listed) else replace(job, uids=UidSet(left)), error)
 
     def _failed(self, job: Job, error: BackendError) -> None:
         """Record the folder's failure, or raise the account's if no other connection can go on."""
@@ -149,7 +150,7 @@ class FetchWorker:
             return
         for uid in error.refused:
             self._undelivered(job.scanned, Undelivered(uid, REFUSED, error.server_reply))
-        rest = replace(job, uids=[uid for uid in job.uids if uid not in error.refused])
+        rest = replace(job, uids=job.uids - error.refused)
         if not rest.uids:
             self._batch.then(lambda: self._slice_done(job.scanned))
         elif self._context.accept or job.put_off <= _ROUNDS_REFUSED:
@@ -310,7 +311,7 @@ class FetchWorker:
             )
         )
 
-    def _not_stored(self, scanned: ScannedFolder, uids: Sequence[int]) -> list[int]:
+    def _not_stored(self, scanned: ScannedFolder, uids: Iterable[int]) -> list[int]:
         """Record those of `uids` that a crashed run stored: only their attributes are fetched. Returns the
         others."""
         left = self._context.unrecorded.of(scanned.known.directory, scanned.epoch)

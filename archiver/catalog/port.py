@@ -12,7 +12,6 @@ from archiver.facts.archive import ArchiveFact, Segment
 from archiver.facts.query import Found, Query, Unindexed
 from archiver.facts.replica import Claim, MessageKey, ReplicaFolder
 from archiver.mail.model import (
-    Attributes,
     Digest,
     Flags,
     Frame,
@@ -24,6 +23,7 @@ from archiver.mail.model import (
     Quarantined,
     Tally,
 )
+from archiver.mail.uidset import UidSet
 
 
 class CatalogPlace(Protocol):
@@ -157,8 +157,12 @@ class CatalogAccount(Protocol):
 class CatalogMessages(Protocol):
     """The messages of all folders, present and vanished. Stores use it as `archiver.storage.port.Rows`."""
 
-    def known(self, epoch: int) -> dict[int, Flags]:
-        """The present messages of an epoch: UID → flags. Equal sets of flags are one object."""
+    def uids(self, epoch: int) -> UidSet:
+        """The UIDs of an epoch's present messages."""
+
+    def known(self, epoch: int, uids: UidSet | None = None) -> dict[int, Flags]:
+        """The present messages of an epoch: UID → flags; those among `uids`, or all. Equal sets of flags are one
+        object."""
 
     def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
         """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch. `uids`
@@ -168,9 +172,6 @@ class CatalogMessages(Protocol):
     def by_digest(self) -> Iterator[Placement]:
         """All messages of all epochs, present and vanished, by digest, for stores that name objects by digest. The
         result is a snapshot at the first item."""
-
-    def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
-        """The recorded flags, INTERNALDATE and RFC822.SIZE of these messages, to compare with a server's."""
 
     def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
         """Committed places of the same octets that arrived in the same second, by (digest, arrived). Present ones

@@ -34,6 +34,7 @@ from archiver.mail.content import Spool
 from archiver.mail.flags import parse_flags
 from archiver.mail.model import Attributes, Fetched, Flags, Undelivered
 from archiver.mail.refusal import classify
+from archiver.mail.uidset import UidSet
 
 _ITEM = re.compile(rb"\A\* OK \[(UIDVALIDITY|UIDNEXT) (\d+)\]", re.IGNORECASE)
 _PERMANENT = re.compile(rb"\A\* OK \[PERMANENTFLAGS \(([^)]*)\)\]", re.IGNORECASE)
@@ -196,7 +197,7 @@ class ImapDestination:
                 permanent = flags[1].decode("utf-8", "backslashreplace").split()
         uidnext = items.get(b"UIDNEXT") or self._uidnext_of_status()
         if uidnext is None:
-            uidnext = max(self._reader.uids(), default=0) + 1
+            uidnext = self._reader.uids().last + 1
         return SelectedFolder(
             uidvalidity=items.get(b"UIDVALIDITY", 0),
             uidnext=uidnext,
@@ -307,7 +308,7 @@ class ImapDestination:
         for chunk in uid_sets(uids):
             self._session.required(self._session.flight(b"UID EXPUNGE " + chunk)[0])
 
-    def uids(self) -> set[int]:
+    def uids(self) -> UidSet:
         return self._reader.uids()
 
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:

@@ -142,7 +142,7 @@ class ExportStep:
         reuse them for other mail."""
         now = self.catalog.account.epochs().get(epoch.folder)
         states = [epoch.state, now.state if now and now.number == epoch.number else None]
-        known = max(self.state.messages.known(epoch.number), default=0) + 1
+        known = self.state.messages.uids(epoch.number).last + 1
         return max([known, *(state.uidnext or 0 for state in states if state is not None)])
 
     def _batches(self, known: KnownFolder) -> Iterator[Sequence[Outgoing]]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import count, islice
+from functools import reduce
+from itertools import count
+from operator import or_
 
 from archiver.errors import (
     BackendError,
@@ -26,11 +28,12 @@ from archiver.imap.session import BodyReader, Reply, Session
 from archiver.imap.tokens import Response, parse_search, uid_sets
 from archiver.mail.content import Spool
 from archiver.mail.model import Attributes, Body, Fetched, Undelivered
+from archiver.mail.uidset import UidSet
 
 #: What is fetched of messages without their octets.
 ATTRIBUTES = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
 
-_MOST_UIDS = 10_000_000  # a larger folder is not believed, and would not fit into memory
+_MOST_UIDS = 10_000_000  # a larger folder is not believed
 _SPARE = 1000  # messages that may have arrived since the server said how many there are
 
 
@@ -47,48 +50,45 @@ class FolderReader:
         self._delivered = False
         self.prefetched: tuple[bytes, Reply] | None = None
 
-    def uids(self, criteria: str | None = None) -> set[int]:
+    def uids(self, criteria: str | None = None) -> UidSet:
         if criteria is not None:
-            return self._bounded(self._search(criteria, MessageRefused))
-        found = self._bounded(self._search("ALL", ServerUnavailable))
+            return self._believed(self._search(criteria, MessageRefused))
+        found = self._believed(self._search("ALL", ServerUnavailable))
         if len(found) == self._session.exists:
             return found
         # NOTE: a truncated SEARCH must not be taken for the whole folder: mail would seem to have vanished.
-        shown = found
-        if self._session.exists:
-            shown = self._bounded(each.uid for each in self._rows(b"1:*", b"(UID)"))
+        shown = self._believed(self._shown()) if self._session.exists else found
         if len(shown) != self._session.exists:
             raise CountsDisagree(self._session.exists, shown | found, where=self._session.where)
         return shown
+
+    def _shown(self) -> UidSet:
+        """The UIDs of the rows that a FETCH of the whole folder gives."""
+        return UidSet(each.uid for each in self._rows(b"1:*", b"(UID)"))
 
     def search_command(self, criteria: str) -> bytes:
         """The command that searches for `criteria`."""
         how = b"UID SEARCH RETURN (ALL) " if "ESEARCH" in self._abilities else b"UID SEARCH "
         return how + criteria.encode("ascii")
 
-    def _search(self, criteria: str, otherwise: type[MessageRefused | ServerUnavailable]) -> Iterator[int]:
+    def _search(self, criteria: str, otherwise: type[MessageRefused | ServerUnavailable]) -> UidSet:
         command = self.search_command(criteria)
         prefetched, self.prefetched = self.prefetched, None
         reply = prefetched[1] if prefetched and prefetched[0] == command else self._session.flight(command)[0]
         if not reply.ok and otherwise is ServerUnavailable:
-            return (each.uid for each in self._rows(b"1:*", b"(UID)"))  # Yahoo: SEARCH fails, FETCH works
+            return self._shown()  # Yahoo: SEARCH fails, FETCH works
         untagged = self._session.required(reply, otherwise)
-        return (uid for response in untagged for uid in parse_search(response))
+        return _found(untagged)
 
-    def _bounded(self, uids: Iterable[int]) -> set[int]:
-        """The UIDs as a set. A server may name four billion of them in one short line, so their number is
-        checked."""
-        found = set()
-        most = min(2 * self._session.exists + _SPARE, _MOST_UIDS)
-        for number_said, uid in enumerate(uids):
-            found.add(uid)
-            if len(found) > most or number_said > 2 * most:
-                raise ServerUnavailable(
-                    f"the folder holds {self._session.exists} messages, but the server names {len(found)} UIDs",
-                    where=self._session.where,
-                    hint="no message is counted as vanished; the next run checks again",
-                )
-        return found
+    def _believed(self, uids: UidSet) -> UidSet:
+        """The UIDs, if there can be so many. A server may name four billion of them in one short line."""
+        if len(uids) > min(2 * self._session.exists + _SPARE, _MOST_UIDS):
+            raise ServerUnavailable(
+                f"the folder holds {self._session.exists} messages, but the server names {len(uids)} UIDs",
+                where=self._session.where,
+                hint="no message is counted as vanished; the next run checks again",
+            )
+        return uids
 
     def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
         items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s)" % self._identity_item()
@@ -182,22 +182,21 @@ class FolderReader:
         """The same outcomes, with `gone` set where the folder no longer has the message, which is no failure."""
         if not doubtful:
             return
-        wanted = {each.uid for each in doubtful}
-        there: set[int] = set()
+        wanted = UidSet(each.uid for each in doubtful)
+        there = UidSet()
         for chunk in uid_sets(wanted):
             (reply,) = self._session.flight(b"UID SEARCH UID " + chunk)
             if not reply.ok:
-                there |= wanted
+                there = wanted
                 break
-            found = (uid for response in reply.untagged for uid in parse_search(response))
-            there.update(islice(found, len(wanted) + _SPARE))
-            if there >= wanted:
+            there |= _found(reply.untagged)
+            if wanted <= there:
                 break
             # NOTE: some servers search an index that lacks some messages.
             try:
-                there.update(each.uid for each in self._rows(chunk, b"(UID)"))
+                there |= UidSet(each.uid for each in self._rows(chunk, b"(UID)"))
             except ServerUnavailable:
-                there |= wanted
+                there = wanted
         for each in doubtful:
             if each.uid in there:
                 yield each
@@ -212,3 +211,8 @@ class FolderReader:
         if "X-GM-EXT-1" in self._abilities:
             return b" X-GM-MSGID"
         return b" EMAILID" if "OBJECTID" in self._abilities else b""
+
+
+def _found(untagged: Iterable[Response]) -> UidSet:
+    """All UIDs that the responses to a search name: some servers split them into several."""
+    return reduce(or_, map(parse_search, untagged), UidSet())

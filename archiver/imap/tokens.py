@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from archiver.mail.model import Body, FolderStatus
-from archiver.mail.uidset import format_uid_set, parse_uid_ranges
+from archiver.mail.uidset import UidSet, format_uid_set, parse_uid_ranges, parse_uid_set
 
 _LIST = re.compile(
     rb'\A\* (?:LIST|LSUB|XLIST) \(([^)]*)\) (NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00) (.*)\Z', re.IGNORECASE | re.DOTALL
@@ -21,12 +21,13 @@ _STATUS = re.compile(rb"\A\* STATUS (.*) \(([^()]*(?:\([^()]*\)[^()]*)*)\)\s*\Z"
 _STATUS_ITEM = re.compile(rb"\b(MESSAGES|UIDNEXT|UIDVALIDITY|HIGHESTMODSEQ|SIZE)\s+(\d+)", re.IGNORECASE)
 _NAMESPACE = re.compile(rb'\A\* NAMESPACE \(\(("(?:[^"\\]|\\.)*") (NIL|"(?:[^"\\]|\\.)*")', re.IGNORECASE)
 _APPENDUID = re.compile(rb"\A\[APPENDUID (\d+) ([\d:,]+)\]", re.IGNORECASE)
+_ALL = re.compile(rb"\sALL ([\d:,]+)", re.IGNORECASE)
+_SOME_WORDS = re.compile(rb"(?:\S+\s*){1,1000}")
 _UNSAFE = re.compile(rb"[\x00\r\n\x80-\xff]")
 
 _LINE_OCTETS = 900  # UW and Yahoo accept about 1,000 octets a line
 HIGHEST_UID = 2**32 - 1  # RFC 3501 section 2.3.1.1
 HIGHEST = 2**63 - 1  # RFC 7162 section 7; also the largest integer of a database
-_VANISHED_AT_ONCE = 200_000
 _MOST_APPENDED = 10_000
 
 
@@ -136,32 +137,26 @@ def number(text: bytes, highest: int = HIGHEST) -> int | None:
     return value if value <= highest else None
 
 
-def parse_search(response: Response) -> Iterator[int]:
-    """The UIDs of a SEARCH or ESEARCH response, one by one; none if it is another response.
+def parse_search(response: Response) -> UidSet:
+    """The UIDs of a SEARCH or ESEARCH response; none if it is another response.
 
-    NOTE: a server may name four billion of them in one range. The caller has to stop at a plausible number.
+    NOTE: a server may name four billion of them in one short line. The caller has to count them before going
+    through them.
     """
     text = response.text
     upper = text[:12].upper()
     if upper.startswith(b"* SEARCH"):
-        for word in text[8:].split():
-            uid = number(word, HIGHEST_UID) if word.isdigit() else None
-            if uid:
-                yield uid
-    elif upper.startswith(b"* ESEARCH"):
-        found = re.search(rb"\sALL ([\d:,]+)", text, re.IGNORECASE)
-        if found:
-            yield from chain.from_iterable(_uid_ranges(found[1]))
+        return UidSet(filter(None, map(_uid, _words(text[8:]))))
+    found = _ALL.search(text) if upper.startswith(b"* ESEARCH") else None
+    return _uid_set(found[1]) if found else UidSet()
 
 
-def parse_vanished(response: Response) -> tuple[bool, frozenset[int]] | None:
-    """A VANISHED response as (earlier, UIDs), RFC 7162 section 3.2.10. None if it is another response, or names
-    more UIDs than are kept in memory: then the number of messages does not match, and all UIDs are requested."""
+def parse_vanished(response: Response) -> tuple[bool, UidSet] | None:
+    """A VANISHED response as (earlier, UIDs), RFC 7162 section 3.2.10; None if it is another response. UIDs that
+    never were may be among them."""
     found = re.match(rb"\A\* VANISHED (\(EARLIER\) )?([\d:,]+)", response.text, re.IGNORECASE)
-    ranges = _uid_ranges(found[2]) if found else []
-    if not found or not ranges or sum(map(len, ranges)) > _VANISHED_AT_ONCE:
-        return None
-    return bool(found[1]), frozenset(chain.from_iterable(ranges))
+    uids = _uid_set(found[2]) if found else None
+    return (bool(found[1]), uids) if found and uids else None
 
 
 def parse_appenduid(reply: bytes) -> tuple[int, tuple[int, ...]] | None:
@@ -175,10 +170,28 @@ def parse_appenduid(reply: bytes) -> tuple[int, tuple[int, ...]] | None:
     return uidvalidity, tuple(uid for each in ranges for uid in each)
 
 
+def _words(text: bytes) -> Iterator[bytes]:
+    """The words of a text of megabytes, without having all of them at once."""
+    return chain.from_iterable(some[0].split() for some in _SOME_WORDS.finditer(text))
+
+
+def _uid(word: bytes) -> int | None:
+    return number(word, HIGHEST_UID) if word.isdigit() else None
+
+
+def _uid_set(text: bytes) -> UidSet:
+    """A UID set; empty if it is not one, or has a number that cannot be a UID."""
+    try:
+        uids = parse_uid_set(text)
+    except ValueError:
+        return UidSet()
+    return uids if uids and uids.first >= 1 and uids.last <= HIGHEST_UID else UidSet()
+
+
 def _uid_ranges(text: bytes) -> list[range]:
     """The ranges of a UID set; none if it is not one, or has a number that cannot be a UID."""
     try:
-        ranges = parse_uid_ranges(text)
+        ranges = list(parse_uid_ranges(text))
     except ValueError:
         return []
     return ranges if all(each[0] >= 1 and each[-1] <= HIGHEST_UID for each in ranges) else []

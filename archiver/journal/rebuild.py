@@ -78,6 +78,6 @@ def _of_folder(metadata: FolderMetadata, catalog: Catalog, folder: KnownFolder, 
     metadata.write_folder_name(folder.directory, folder.folder.raw, folder.folder.path)
     uidnext = epoch.state.uidnext if epoch.state else None
     if uidnext is None:
-        uidnext = max(catalog.messages.known(epoch.number), default=0) + 1
+        uidnext = catalog.messages.uids(epoch.number).last + 1
     present = (each for each in catalog.messages.placements(epoch.number) if each.present)
     metadata.write_uidlist(folder.directory, (epoch.uidvalidity, uidnext), present)

@@ -7,7 +7,7 @@ mime            the parts of a message (RFC 2045, RFC 2046)
 dates           moments: as people write them, and in UTC as facts have them
 flags           one spelling for each flag, and its letter in a Maildir file name
 folder_names    the octets on the wire, the path for people, the directory in the store (RFC 3501 5.1.3)
-uidset          sets of UIDs: 1:5,7
+uidset          sets of UIDs as ranges: 1:5,7
 fingerprint     whether the octets that a destination returns are the message that was sent
 rewrite         the repaired copy that is sent after a destination refused the original octets
 refusal         why a destination refused a message (RFC 5530, RFC 7889, and servers' texts)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple, NewType
 
+from archiver.mail.uidset import UidSet
+
 Digest = NewType("Digest", str)
 """Hex SHA-256 of a message's octets: its identity."""
 
@@ -108,7 +110,7 @@ class Changes:
     """What happened in a folder since a `KnownState`: the UIDs that are gone, and the messages whose flags changed.
     What came since is not in it."""
 
-    vanished: frozenset[int]
+    vanished: UidSet
     changed: tuple[Attributes, ...]
 
 

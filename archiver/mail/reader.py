@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from archiver.mail.model import Attributes, Fetched, Undelivered
+from archiver.mail.uidset import UidSet
 
 
 class MailReader(Protocol):
     """Reads the folder that is open."""
 
-    def uids(self) -> set[int]:
+    def uids(self) -> UidSet:
         """All UIDs in the open folder.
 
         Raises:

@@ -7,7 +7,9 @@ deleted. So a folder that shows exactly such a number counts as a window until t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+
+from archiver.mail.uidset import UidSet
 
 #: How many messages a provider shows of a larger folder.
 WINDOWS = (1_000, 2_000, 5_000, 10_000)
@@ -31,9 +33,7 @@ def may_be_part(shown: int, hidden_before: int) -> bool:
     return any(_NEARLY * window <= shown <= window for window in WINDOWS)
 
 
-def hidden_among(
-    absent: Collection[int], present: Collection[int], *, at_window: bool, hidden_before: int
-) -> set[int]:
+def hidden_among(absent: UidSet, present: UidSet, *, at_window: bool, hidden_before: int) -> UidSet:
     """Those of the `absent` UIDs that may not be gone, because the server may only hide them.
 
     `at_window`: the folder shows a number at which providers cut off. `hidden_before` messages were hidden at its
@@ -41,11 +41,10 @@ def hidden_among(
     older than all that it shows stay hidden, and those missing in between were deleted.
     """
     if at_window:
-        return set(absent)
+        return absent
     if not may_be_part(len(present), hidden_before):
-        return set()
-    oldest = min(present)
-    return {uid for uid in absent if uid < oldest}
+        return UidSet()
+    return absent & range(present.first)
 
 
 def window_words(name: str, shown: int, hidden: int) -> str:

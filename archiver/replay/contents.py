@@ -182,7 +182,7 @@ def _unknown_messages(destination: DestinationReader, raws: Sequence[bytes]) -> 
             destination.open(raw, readonly=True)
         except (FolderNotFound, PermissionDenied):
             continue
-        newest = set(sorted(destination.uids())[-share:])
+        newest = set(destination.uids().newest(share))
         for attributes, header in destination.headers(newest, "MESSAGE-ID"):
             if attributes.uid in newest:
                 arrived = internaldate_seconds(attributes.internaldate)

@@ -182,8 +182,9 @@ class DestinationIdentifier:
         return found.proven
 
     def _messages_of(self, epoch: int) -> TraitsByUid:
-        newest = sorted(self.catalog.messages.known(epoch))[-NEWEST:]
-        return {uid: traits_of(each) for uid, each in self.catalog.messages.attributes(epoch, newest).items()}
+        newest = self.catalog.messages.uids(epoch).newest(NEWEST)
+        placements = self.catalog.messages.placements(epoch, uids=newest)
+        return {each.uid: traits_of(each.message.attributes) for each in placements}
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +281,7 @@ def alike(
         if len(expected) < FOLDERS:
             try:
                 source.open(folders[here])
-                newest = sorted(source.uids())[-NEWEST:]
+                newest = source.uids().newest(NEWEST)
                 expected.append((there, {each.uid: traits_of(each) for each in source.scan(newest)}))
             except (FolderNotFound, PermissionDenied):
                 continue

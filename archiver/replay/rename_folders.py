@@ -19,6 +19,7 @@ from archiver.facts.destination import RenamedFact, RenamingFact
 from archiver.facts.replica import DestinationFolders, Moved, ReplicaFolder
 from archiver.mail.folder_names import decode_name, folder_path, printable
 from archiver.mail.model import INBOX, Folder, KnownFolder, Listed
+from archiver.mail.uidset import UidSet
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
 from archiver.replay.create_folders import map_of
@@ -147,7 +148,8 @@ def _is_ours(context: ReplayContext, folder: ReplicaFolder, destination: Destina
         return False
     if opened.uidvalidity != folder.uidvalidity or context.pending.intents(folder.number):
         return False
-    ours = {uid for uid, is_live in context.replicas.messages.claimed(folder.number).items() if is_live}
+    claimed = context.replicas.messages.claimed(folder.number)
+    ours = UidSet(uid for uid, is_live in claimed.items() if is_live)
     return not opened.messages or destination.uids() <= ours
 
 

@@ -26,6 +26,7 @@ from archiver.facts.replica import MessageKey, Outgoing, Replica, ReplicaFolder,
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Flags
+from archiver.mail.uidset import UidSet
 from archiver.replay.context import ARRIVAL_SECONDS, JobFolder, ReplayContext, ReplayJob
 from archiver.replay.flag_merge import DELETED, NO_FLAGS, change_of, grouped
 from archiver.replay.send.append import Sender
@@ -81,7 +82,7 @@ class FolderSync:
             self._follow_removals(folder, claimed, present)
             claimed = replicas.claimed(folder.number)
         sender = Sender(self.context, self.destination, folder, matcher, set(claimed), opened.uidnext)
-        self._send(folder, sender, matcher, (present or set()) - claimed.keys())
+        self._send(folder, sender, matcher, (present or UidSet()) - claimed.keys())
         if self.context.rules.include_vanished:
             self._keep_vanished(folder)
         if sender.restored:
@@ -163,35 +164,35 @@ class FolderSync:
 
     # -- what is to be sent ----------------------------------------------------------------------------------
 
-    def _present(self, opened: SelectedFolder, claimed: Mapping[int, bool]) -> set[int] | None:
+    def _present(self, opened: SelectedFolder, claimed: Mapping[int, bool]) -> UidSet | None:
         """The UIDs that exist; None if the folder is as we left it, so that they need not be requested.
 
         NOTE: unclaimed mail of an earlier pass is checked again: the archive may have got the same message since,
         out of quarantine or by other rules.
         """
         if opened.messages == 0:
-            return set()
+            return UidSet()
         has_strangers = self.job.messages > 0 and opened.messages != sum(claimed.values())
         return self.destination.uids() if has_strangers or self._moved(opened) else None
 
-    def _follow_removals(self, folder: JobFolder, claimed: Mapping[int, bool], present: set[int]) -> None:
+    def _follow_removals(self, folder: JobFolder, claimed: Mapping[int, bool], present: UidSet) -> None:
         """Record copies that the user removed. One that was recorded as removed and exists is a copy as before: its
         folder was only away for a while."""
         replicas, now = self.context.replicas.messages, self.context.control.now()
-        gone = {uid for uid, live in claimed.items() if live} - present
-        back = {uid for uid, live in claimed.items() if not live} & present
+        gone = UidSet(uid for uid, live in claimed.items() if live) - present
+        back = UidSet(uid for uid, live in claimed.items() if not live) & present
         if gone:
             by = "policy" if self.context.rules.include_removed else "user"
-            self._fact(RemovedFact(folder.number, tuple(sorted(gone)), by, now))
+            self._fact(RemovedFact(folder.number, tuple(gone), by, now))
         if back:
-            self._fact(RemovedFact(folder.number, tuple(sorted(back)), "policy", now))
+            self._fact(RemovedFact(folder.number, tuple(back), "policy", now))
             for replica in replicas.all(folder.number, removed=True):
                 if replica.uid in back:
                     how = "restored" if replica.how == "restored" else "again"
                     self._fact(self._transferred(folder, replica.key, replica, how))
         self._flush()
 
-    def _send(self, folder: JobFolder, sender: Sender, matcher: MessageMatcher, unknown: set[int]) -> None:
+    def _send(self, folder: JobFolder, sender: Sender, matcher: MessageMatcher, unknown: UidSet) -> None:
         unclaimed: UnclaimedMessages | None = None
         for pending in self._pending(folder):
             left = self._again(folder, pending)

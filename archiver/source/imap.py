@@ -31,6 +31,7 @@ from archiver.mail.model import (
     Opened,
     Undelivered,
 )
+from archiver.mail.uidset import UidSet
 from archiver.source.port import NextRequest
 
 _ITEM = re.compile(rb"\[(UIDVALIDITY|UIDNEXT|HIGHESTMODSEQ) (\d+)\]", re.IGNORECASE)
@@ -113,7 +114,7 @@ class ImapSource:
     def _opened(self, reply: Reply, untagged: Sequence[Response], *, asked: bool) -> Opened:
         items: dict[bytes, int] = {}
         keywords: tuple[str, ...] = ()
-        vanished: set[int] = set()
+        vanished = UidSet()
         changed: list[Attributes] = []
         for response in untagged:
             for name, digits in _ITEM.findall(response.text[:200]):
@@ -139,14 +140,14 @@ class ImapSource:
         return Opened(
             status=status,
             keywords=keywords,
-            changes=Changes(frozenset(vanished), tuple(changed)) if resynchronised else None,
+            changes=Changes(vanished, tuple(changed)) if resynchronised else None,
         )
 
-    def uids(self, search: str | None = None, *, since: KnownState | None = None) -> set[int]:
+    def uids(self, search: str | None = None, *, since: KnownState | None = None) -> UidSet:
         if since is None or since.uidnext is None:
             return self._reader.uids(search)
         # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
-        return {uid for uid in self._reader.uids(_came_since(since.uidnext)) if uid >= since.uidnext}
+        return self._reader.uids(_came_since(since.uidnext)) - range(since.uidnext)
 
     def scan(self, uids: Collection[int] | None, *, since: KnownState | None = None) -> Iterator[Attributes]:
         before = since.highestmodseq if since else None

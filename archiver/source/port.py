@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.model import Attributes, Folder, KnownState, Listed, Opened
 from archiver.mail.reader import MailReader
+from archiver.mail.uidset import UidSet
 
 NextRequest = Literal["all", "new"]
 """What is requested first of a folder: `uids()`, or `uids(since=...)`."""
@@ -35,7 +36,7 @@ class MailSource(MailReader, Protocol):
             FolderChanged: after a reconnect the folder has another UIDVALIDITY than when it was opened.
         """
 
-    def uids(self, search: str | None = None, *, since: KnownState | None = None) -> set[int]:
+    def uids(self, search: str | None = None, *, since: KnownState | None = None) -> UidSet:
         """The UIDs in the open folder: all of them, those that a search of the account file finds, which is in the
         words of the protocol, or those that came `since`.
 

@@ -28,6 +28,7 @@ from archiver.events import Noted
 from archiver.mail.content import broke
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Fetched, Folder, KnownState, Listed, Opened, Undelivered
+from archiver.mail.uidset import UidSet
 from archiver.source.port import NextRequest, SourceConnection
 
 T = TypeVar("T")
@@ -143,7 +144,7 @@ class RetryingSource:
         self._folder, self._uidvalidity = folder, result.status.uidvalidity
         return result
 
-    def uids(self, search: str | None = None, *, since: KnownState | None = None) -> set[int]:
+    def uids(self, search: str | None = None, *, since: KnownState | None = None) -> UidSet:
         try:
             return self._with_retries(lambda: self._reopened().uids(search, since=since))
         except CountsDisagree:  # mail may have come or gone meanwhile; opening the folder again shows it
@@ -168,10 +169,10 @@ class RetryingSource:
                 self._failed(error)
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
-        seen: set[int] = set()
+        wanted, seen = UidSet(uids), set[int]()
         while True:
             try:
-                left = [uid for uid in uids if uid not in seen]
+                left = wanted - seen
                 for attributes, header in self._streamed(self._reopened().headers(left, field)):
                     if attributes.uid not in seen:
                         self._backoff.progressed()

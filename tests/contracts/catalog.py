@@ -26,7 +26,6 @@ from archiver.facts.archive import (
     VanishedFact,
 )
 from archiver.mail.model import (
-    Attributes,
     Digest,
     Folder,
     FolderState,
@@ -39,6 +38,7 @@ from archiver.mail.model import (
     StoredMessage,
     Tally,
 )
+from archiver.mail.uidset import UidSet
 from tests.stored_messages import altered
 
 AT = "2026-11-23T07:00:00Z"
@@ -108,7 +108,7 @@ class CatalogContract:
         assert list(catalog.messages.by_digest()) == []
         assert catalog.messages.frames([digest_of("")]) == {}
         assert list(catalog.messages.packs()) == []
-        assert catalog.messages.attributes(1, [1]) == {}
+        assert catalog.messages.uids(1) == UidSet()
         assert catalog.messages.twins([digest_of("")]) == {}
         assert catalog.messages.candidates([1]) == []
         assert catalog.account.quarantined() == []
@@ -357,14 +357,15 @@ class CatalogContract:
 
         assert read == [placement(uid) for uid in range(1, 6001)]
 
-    def test_attributes_as_recorded(self, catalog: Catalog) -> None:
-        bare = altered(stored(2), server_size=None, internaldate=None, emailid="M6d99")
-        apply(catalog, INBOX, FIRST, stored(1), bare, stored(3))
+    def test_the_uids_and_the_flags_of_some(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, *(stored(uid) for uid in range(1, 1301)), VanishedFact(1, (2,), AT))
 
-        assert catalog.messages.attributes(1, [1, 2, 99]) == {
-            1: Attributes(1, SEEN, "17-Jul-1996 02:44:25 -0700", 301),
-            2: Attributes(2, SEEN, None, None, emailid="M6d99"),
-        }
+        assert catalog.messages.uids(1) == UidSet([1, *range(3, 1301)])
+        assert catalog.messages.known(1, UidSet([1, 2, 99_999])) == {1: SEEN}
+        asked = UidSet([3, 5, *range(100, 900), 1299])
+        assert catalog.messages.known(1, asked).keys() == asked
+        assert [each.uid for each in catalog.messages.placements(1, uids=asked)] == list(asked)
+        assert catalog.messages.known(1, UidSet()) == {}
 
     # Twins and candidates
 

@@ -9,6 +9,7 @@ import pytest
 from tests.accounts import account_file, report
 from tests.faults.memory import watched
 from tests.faults.replays import migration
+from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.vast_destination import VastDestination
 from tests.servers.vast_server import NEW, Mail, VastServer
 
@@ -77,3 +78,16 @@ def test_a_message_of_two_hundred_megabytes(tmp_path: Path) -> None:
     with VastDestination() as there:
         assert peak_of_replay(tmp_path, there, "u2", replayed=1, verified=1) < LIMIT
         assert [each.size for each in there.messages] == [MESSAGE]
+
+
+def test_two_short_lines_that_name_ten_million_messages(tmp_path: Path) -> None:
+    """Nothing counts through UIDs that are only named."""
+    folders = {b"INBOX": ScriptedFolder(1, {uid: ScriptedMessage() for uid in range(1, 4)})}
+    with ScriptedServer(folders) as server:
+        config = account_file(tmp_path, server, "u1", source__attempts=1)
+        server.inject(b"EXAMINE", b"* 10000000 EXISTS", after=99)
+        server.on(b"UID SEARCH", lambda _, tag, __: b"* ESEARCH (TAG x) UID ALL 1:10000000\r\n%b OK\r\n" % tag)
+        server.on(b"UID FETCH", lambda _, tag, __: b"* VANISHED 1:4294967295\r\n* BYE enough\r\n")
+        done = watched("run", config)
+
+    assert (done.exit_code, done.peak < 100) == (5, True), (done.peak, done.output)

@@ -18,9 +18,11 @@ from archiver.catalog.sqlite.reading import (
     placed,
     placement,
     stored_message,
+    uid_parts,
 )
 from archiver.catalog.sqlite.schema import EPOCH, FOLDER, FRAME, MESSAGE, PACK
-from archiver.mail.model import Attributes, Digest, Flags, Frame, Placement
+from archiver.mail.model import Digest, Flags, Frame, Placement
+from archiver.mail.uidset import UidSet
 
 _PLACED = of_messages(*PLACE)
 _EPOCHS = (
@@ -38,12 +40,24 @@ class SqlMessages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def known(self, epoch: int) -> dict[int, Flags]:
-        """The present messages of an epoch: uid → flags. Equal sets of flags are one object."""
+    def uids(self, epoch: int) -> UidSet:
+        """The UIDs of an epoch's present messages."""
+        present = of_messages(MESSAGE.c.uid).where(MESSAGE.c.epoch == epoch, IS_PRESENT).order_by(MESSAGE.c.uid)
+        with self._database.reading() as connection:
+            return UidSet(connection.execute(present, execution_options=STREAM).scalars())
+
+    def known(self, epoch: int, uids: UidSet | None = None) -> dict[int, Flags]:
+        """The present messages of an epoch: uid → flags; those among `uids`, or all. Equal sets of flags are one
+        object."""
         sets = FlagSets()
         present = of_messages(MESSAGE.c.uid, MESSAGE.c.flags).where(MESSAGE.c.epoch == epoch, IS_PRESENT)
+        asked = [present] if uids is None else [present.where(part) for part in uid_parts(MESSAGE.c.uid, uids)]
         with self._database.reading() as connection:
-            return {uid: sets[flags] for uid, flags in connection.execute(present, execution_options=STREAM)}
+            return {
+                uid: sets[flags]
+                for statement in asked
+                for uid, flags in connection.execute(statement, execution_options=STREAM)
+            }
 
     def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
         """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch.
@@ -56,7 +70,7 @@ class SqlMessages:
         with self._database.reading() as connection:
             for number, directory, uidvalidity, generation, is_current in connection.execute(epochs).all():
                 rows = _OF_AN_EPOCH.where(MESSAGE.c.epoch == number).order_by(MESSAGE.c.uid)
-                asked = [rows] if uids is None else [rows.where(part) for part in parts(MESSAGE.c.uid, uids)]
+                asked = [rows] if uids is None else [rows.where(part) for part in uid_parts(MESSAGE.c.uid, uids)]
                 for statement in asked:
                     for present, *message in connection.execute(statement, execution_options=STREAM):
                         its = stored_message(message, sets)
@@ -69,10 +83,6 @@ class SqlMessages:
         with self._database.reading() as connection:
             for row in connection.execute(_BY_DIGEST, execution_options=STREAM):
                 yield placement(row, sets)
-
-    def attributes(self, epoch: int, uids: Collection[int]) -> dict[int, Attributes]:
-        """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, vanished ones too."""
-        return {each.uid: each.message.attributes for each in self.placements(epoch, uids=uids)}
 
     def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
         """Committed places of equal octets that arrived at the same second, by (digest, arrived). Present ones are

@@ -6,7 +6,7 @@ Rows are taken by position: there may be millions of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import fields, make_dataclass
 from typing import Any, TypeVar, cast
 
@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, select
 
 from archiver.catalog.sqlite.schema import ARCHIVE, EPOCH, FOLDER, MESSAGE
 from archiver.mail.model import Flags, Placement, StoredMessage
+from archiver.mail.uidset import UidSet
 
 _T = TypeVar("_T")
 
@@ -62,6 +63,20 @@ def parts(column: ColumnElement[Any], values: Collection[Any]) -> Iterator[Colum
     ordered = sorted(set(values))
     for start in range(0, len(ordered), _IN_LIST):
         yield column.in_(ordered[start : start + _IN_LIST])
+
+
+def uid_parts(column: ColumnElement[Any], uids: Iterable[int]) -> Iterator[ColumnElement[bool]]:
+    """The same for UIDs; long ranges are asked for as such."""
+    single: list[int] = []
+    for each in UidSet(uids).ranges():
+        if len(each) > _IN_LIST or len(single) + len(each) > _IN_LIST:
+            yield from [column.in_(single)] if single else ()
+            single = []
+        if len(each) > _IN_LIST:
+            yield column.between(each[0], each[-1])
+        else:
+            single.extend(each)
+    yield from [column.in_(single)] if single else ()
 
 
 def placement(row: Sequence[Any], sets: FlagSets) -> Placement:

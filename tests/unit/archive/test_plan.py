@@ -32,6 +32,7 @@ from archiver.mail.model import (
     Placement,
     StoredMessage,
 )
+from archiver.mail.uidset import UidSet
 
 STATUS = FolderStatus(uidvalidity=7, uidnext=10, messages=5, highestmodseq=100, size=5000)
 STATE = FolderState(uidnext=10, highestmodseq=100, messages=5, filter=None, size=5000)
@@ -211,12 +212,12 @@ class TestWhichMailIsKnownAgain:
 
 class TestHowWorkIsDealt:
     def test_slices_hold_every_uid_once_in_order(self) -> None:
-        dealt = slices(set(range(5000, 0, -1)), replace(STATUS, size=5000 * 1000, messages=5000))
+        dealt = slices(UidSet(range(5000, 0, -1)), replace(STATUS, size=5000 * 1000, messages=5000))
         assert [uid for part in dealt for uid in part] == list(range(1, 5001))
         assert [len(part) for part in dealt] == [2000, 2000, 1000]
 
     def test_large_messages_make_small_slices(self) -> None:
-        dealt = slices(range(1, 301), replace(STATUS, size=300 << 20, messages=300))
+        dealt = slices(UidSet(range(1, 301)), replace(STATUS, size=300 << 20, messages=300))
         assert {len(part) for part in dealt} == {100}
 
     def test_groups_stay_below_the_most(self) -> None:

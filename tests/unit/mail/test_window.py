@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from archiver.mail.uidset import UidSet
 from archiver.mail.window import WINDOWS, hidden_among, is_window, may_be_part, window_words
 
 
@@ -15,19 +16,25 @@ def test_the_numbers_at_which_providers_cut_are_windows_and_their_neighbours_are
 
 
 def test_nothing_is_gone_from_a_window() -> None:
-    assert hidden_among({1, 2, 700}, range(3, 1000), at_window=True, hidden_before=0) == {1, 2, 700}
+    assert hidden_among(UidSet({1, 2, 700}), UidSet(range(3, 1000)), at_window=True, hidden_before=0) == {1, 2, 700}
 
 
 def test_whatever_is_missing_elsewhere_is_gone() -> None:
-    assert hidden_among({1, 2, 700}, range(3, 1002), at_window=False, hidden_before=0) == set()
-    assert hidden_among({1, 2}, range(3, 1100), at_window=False, hidden_before=2) == set()
-    assert hidden_among({1, 2}, range(3, 850), at_window=False, hidden_before=2) == set()
-    assert hidden_among({1, 2}, (), at_window=False, hidden_before=2) == set()
+    assert hidden_among(UidSet({1, 2, 700}), UidSet(range(3, 1002)), at_window=False, hidden_before=0) == set()
+    assert hidden_among(UidSet({1, 2}), UidSet(range(3, 1100)), at_window=False, hidden_before=2) == set()
+    assert hidden_among(UidSet({1, 2}), UidSet(range(3, 850)), at_window=False, hidden_before=2) == set()
+    assert hidden_among(UidSet({1, 2}), UidSet(()), at_window=False, hidden_before=2) == set()
 
 
 def test_a_window_with_a_few_deletions_hides_what_is_older_than_it() -> None:
     shown = set(range(6, 1006)) - {600, 601}
-    assert hidden_among({1, 2, 3, 4, 5, 600, 601}, shown, at_window=False, hidden_before=5) == {1, 2, 3, 4, 5}
+    assert hidden_among(UidSet({1, 2, 3, 4, 5, 600, 601}), UidSet(shown), at_window=False, hidden_before=5) == {
+        1,
+        2,
+        3,
+        4,
+        5,
+    }
 
 
 def test_a_folder_that_hid_something_may_be_a_part_up_to_the_number() -> None:
