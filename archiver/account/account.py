@@ -181,7 +181,7 @@ class Account:
             if archive.place.exists():
                 self._require_own(archive, None)
             elif with_catalog:
-                hint = "`archiver rebuild` makes it again from the journal"
+                hint = "`archiver rebuild` recreates it from the journal"
                 path = str(self.settings.archive.path)
                 raise ConfigError(path, ["the archive's catalog is not there"], hint=hint)
             yield archive

@@ -375,7 +375,7 @@ class TestArchives:
         catalog.write_bytes(b"\0" * 100 + CANARY.encode() + catalog.read_bytes()[130:])
         corrupted = catalog.read_bytes()
         (archive_of(config) / "catalog.sqlite-wal").unlink(missing_ok=True)
-        told(config, 6, f"{catalog}: ", "; archiver rebuild makes the catalog again", password="no secret is here")
+        told(config, 6, f"{catalog}: ", "; `archiver rebuild` recreates the catalog", password="no secret is here")
         assert catalog.read_bytes() == corrupted
         catalog.unlink()
         run(config)

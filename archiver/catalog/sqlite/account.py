@@ -1,4 +1,4 @@
-"""Whose account an archive is, its folders and their epochs, and what the numbers of its messages are."""
+"""The account's identity, its folders and their epochs, and the counts of its messages."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
 
 
 class SqlAccount:
-    """Implements `archiver.catalog.port.CatalogAccount`; each call is a transaction of its own."""
+    """Implements `archiver.catalog.port.CatalogAccount`; each call is a separate transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def identity(self) -> ArchiveFact | None:
-        """Whose archive this is; None when new."""
+        """The archive's identity; None if it is new."""
         columns = [column for column in ARCHIVE.c if column is not ARCHIVE.c.id]
         with self._database.reading() as connection:
             row = connection.execute(select(*columns).order_by(ARCHIVE.c.id.desc()).limit(1)).first()
         return None if row is None else ArchiveFact(**row._mapping)
 
     def folders(self) -> Mapping[bytes, KnownFolder]:
-        """All folders ever seen, by their raw name."""
+        """All folders that were ever seen, by raw name."""
         with self._database.reading() as connection:
             rows = connection.execute(select(FOLDER).order_by(FOLDER.c.number))
             return {row.raw: KnownFolder(row.number, _folder(row), row.directory, row.listed) for row in rows}
 
     def epochs(self) -> Mapping[int, KnownEpoch]:
-        """The current epoch of each folder, by folder number; ended ones are not among them."""
+        """The current epoch of each folder, by folder number, without ended ones."""
         with self._database.reading() as connection:
             newest_error = (
                 select(PASS.c.error).where(PASS.c.epoch == EPOCH.c.number).order_by(PASS.c.segment.desc())
@@ -69,7 +69,7 @@ class SqlAccount:
             }
 
     def next_numbers(self) -> Numbers:
-        """The numbers that come next."""
+        """The next free numbers."""
         used = select(EPOCH.c.folder, EPOCH.c.uidvalidity, func.max(EPOCH.c.generation)).group_by(
             EPOCH.c.folder, EPOCH.c.uidvalidity
         )
@@ -82,7 +82,7 @@ class SqlAccount:
         return Numbers(folder, epoch, generations, destination, target)
 
     def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:
-        """What waits in quarantine, of one current epoch or of those of all listed folders."""
+        """The messages in quarantine, of one current epoch or of those of all listed folders."""
         waiting = (
             select(QUARANTINE, FOLDER.c.path)
             .join(EPOCH, EPOCH.c.number == QUARANTINE.c.epoch)

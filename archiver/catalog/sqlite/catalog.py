@@ -1,7 +1,7 @@
 """The catalog in an SQL database.
 
-It keeps nothing in memory between calls: what it says is what was committed. Rows are streamed, so that a million
-messages cost no more memory than a thousand.
+It keeps nothing in memory between calls and returns only what was committed. Rows are streamed, so a million
+messages take no more memory than a thousand.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from archiver.mail.model import Digest
 class SqlCatalog:
     """The catalog of one archive in an SQLite file.
 
-    Opened at the first call, in whatever thread or forked child that is, and again after `close`. Any call raises
-    ConfigError if the database is of a newer version or on a network file system, IntegrityError if it is damaged,
-    ArchiveNotWritable if its disk is full or read-only, Locked if another process keeps it occupied.
+    Opened by the first call, in whichever thread or forked child makes it, and again after `close`. Any call raises
+    ConfigError if the database was written by a newer version or is on a network file system, IntegrityError if it
+    is damaged, ArchiveNotWritable if its disk is full or read-only, Locked if another process keeps writing to it.
     """
 
     def __init__(self, file: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
@@ -46,22 +46,23 @@ class SqlCatalog:
         self._database.close()
 
     def last_segment(self) -> tuple[int, Digest]:
-        """Number and digest of the newest segment applied; (0, "") for none."""
+        """Number and digest of the newest applied segment; (0, "") if there is none."""
         with self._database.reading() as connection:
             return _last_segment(connection)
 
     def apply(self, segment: Segment) -> None:
-        """Apply a segment's facts and its number in one transaction. A segment applied before is refused.
+        """Apply a segment's facts and record its number, in one transaction. A segment that was already applied is
+        refused.
 
         Raises:
-            IntegrityError: it is not the next one, or its facts do not fit those before.
+            IntegrityError: it is not the next one, or its facts do not fit the earlier ones.
         """
         with self._database.writing() as connection:
             number, digest = _last_segment(connection)
             if (segment.number, segment.previous) != (number + 1, digest):
                 raise IntegrityError(
                     f"{segment.name}: does not follow segment {number}, the last one in {self._database.path}",
-                    hint="archiver rebuild makes the catalog again from the journal",
+                    hint="`archiver rebuild` recreates the catalog from the journal",
                 )
             apply_facts(connection, segment)
             row = {"number": segment.number, "run": segment.run, "digest": segment.digest}

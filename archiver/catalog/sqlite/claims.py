@@ -1,5 +1,5 @@
-"""What another account's catalog says of messages at a destination. It is read as it lies there: not made, not
-upgraded to this version, and nothing is written."""
+"""What another account's catalog records about messages at a destination. The file is read as it is: neither
+created nor upgraded, and nothing is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BUSY_SECONDS = 10.0
 class SqlClaims:
     """Implements `archiver.catalog.port.Claims` for the catalog in an SQLite file.
 
-    Every method raises ArchiverError if the catalog cannot be read or is of a newer version.
+    Every method raises ArchiverError if the catalog cannot be read or was written by a newer version.
     """
 
     def __init__(self, file: Path) -> None:
@@ -33,7 +33,7 @@ class SqlClaims:
             return int(number)
 
     def replicas(self, uids: Mapping[ReplicaFolder, Collection[int]]) -> Sequence[Claim]:
-        """What the account claims of these UIDs in folders of those names and UIDVALIDITYs, at whatever
+        """Which of these UIDs the account claims, in folders with those names and UIDVALIDITYs at any
         destination."""
         with self._opened() as connection:
             if not _knows_destinations(connection):
@@ -41,7 +41,7 @@ class SqlClaims:
             return [claim for target, its in uids.items() for claim in _claims(connection, target, sorted(its))]
 
     def fillers(self, raw: bytes) -> Sequence[tuple[str, str]]:
-        """The hosts and users at which the account fills a folder of that name, or once did."""
+        """The destinations (host, user) where the account fills a folder of that name, or did so before."""
         with self._opened() as connection:
             if not _knows_destinations(connection):
                 return []
@@ -62,7 +62,7 @@ class SqlClaims:
                 connection.execute("BEGIN")
                 row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
                 if row is not None and int(row[0]) > 1 + len(MIGRATIONS):
-                    raise ArchiverError(f"{self._file}: is of a newer version of this program")
+                    raise ArchiverError(f"{self._file}: was written by a newer version of archiver")
                 yield connection
         except sqlite3.Error as error:
             raise IntegrityError(f"{self._file}: {error}") from error
@@ -89,8 +89,8 @@ def _knows_destinations(connection: sqlite3.Connection) -> bool:
 
 
 def _addresses(connection: sqlite3.Connection) -> str:
-    """Where destinations were reached: a mailbox gets other addresses in its life, and each of them counts. Up to
-    version 3 only the first one is known."""
+    """The addresses of destinations: a mailbox may have several over time, and each of them counts. Up to version 3
+    only the first one is known."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'address'").fetchone() is not None:
         return "address"
     return "(SELECT number AS destination, host, user FROM destination)"

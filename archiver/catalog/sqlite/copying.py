@@ -1,7 +1,7 @@
-"""A copy of a catalog that this user cannot write to, for those who only read.
+"""A copy of a catalog that this user cannot write to, for commands that only read.
 
-SQLite creates files next to a database in WAL mode even to read it, and a catalog may have to be brought up to date
-first. Neither can be done on a snapshot or as another user, and a run may be at work there meanwhile.
+SQLite creates files next to a database in WAL mode even to read it, and a catalog may have to catch up first.
+Neither is possible on a snapshot or as another user, and a run may be working there at the same time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _BESIDE = ("", "-wal", "-shm")
 _TRIES, _PAUSE = 5, 0.2
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
-#: SQLite cannot create its files next to the catalog, or there is no room for them or for the copy.
+#: SQLite cannot create its files next to the catalog, or there is no space for them or for the copy.
 _NOT_ITSELF = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 
 
 def can_write(path: Path) -> bool:
-    """Whether this user can work on the catalog at `path`, with the files that SQLite keeps next to it.
+    """Whether this user can write to the catalog at `path` and to the files that SQLite keeps next to it.
 
-    NOTE: root may write whatever the permissions say, but not on a read-only file system, nor an immutable file.
+    NOTE: root may write whatever the permissions are, but not on a read-only file system or to an immutable file.
     """
     there = [file for file in map(path.with_name, (path.name + suffix for suffix in _BESIDE)) if file.exists()]
     return all(os.access(each, os.W_OK) for each in (path.parent, *there))
@@ -39,9 +39,9 @@ def copy_catalog(path: Path, copy: Path) -> None:
     to it. Does nothing if there is none. Writes nothing next to `path`.
 
     Raises:
-        ArchiveNotWritable: this user cannot read it, or there is no room for the copy.
+        ArchiveNotWritable: this user cannot read it, or there is no space for the copy.
         IntegrityError: it is damaged.
-        Locked: somebody writes to it all the time.
+        Locked: another process kept writing to it.
     """
     if not path.exists():
         return
@@ -53,11 +53,11 @@ def copy_catalog(path: Path, copy: Path) -> None:
         if _backed_up(path, copy) or _copied(path, copy):
             return
         time.sleep(_PAUSE)
-    raise Locked(f"{path}: it changed again and again while it was copied", hint="try again when the run has ended")
+    raise Locked(f"{path}: it kept changing while it was copied", hint="try again when the run has ended")
 
 
 def _backed_up(path: Path, copy: Path) -> bool:
-    """By SQLite itself. This works if a writer made the files next to the catalog, or left them there."""
+    """Copy it with SQLite. This works if a writer has created the files next to the catalog, or left them there."""
     copy.unlink(missing_ok=True)
     try:
         uri = f"file:{quote(os.fspath(path))}?mode=ro"
@@ -74,18 +74,18 @@ def _backed_up(path: Path, copy: Path) -> bool:
 def _worded(path: Path, error: sqlite3.Error, code: int) -> ArchiverError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return Locked(f"{path}: {error}", hint="try again when the run has ended")
-    return IntegrityError(f"{path}: {error}", hint="archiver rebuild makes the catalog again from the journal")
+    return IntegrityError(f"{path}: {error}", hint="`archiver rebuild` recreates the catalog from the journal")
 
 
 def _no_room(path: Path, copy: Path) -> ArchiveNotWritable:
     octets = path.stat().st_size
-    problem = f"{copy.parent}: the catalog, {octets:,} bytes, cannot be copied there to be read"
-    return ArchiveNotWritable(problem, hint="make room, or set TMPDIR to a directory that has some")
+    problem = f"{copy.parent}: no space to copy the catalog there ({octets:,} bytes), which is needed to read it"
+    return ArchiveNotWritable(problem, hint="free space, or set TMPDIR to a directory with enough of it")
 
 
 def _copied(path: Path, copy: Path) -> bool:
-    """File by file; False if anything changed in the meantime. As long as something writes to it, `-shm` is
-    there, so without that file nothing does."""
+    """Copy it file by file; False if anything changed in the meantime. While a process writes to it, `-shm` exists;
+    without that file there is no writer."""
     before = _state(path)
     try:
         for suffix in ("", "-wal"):
@@ -103,7 +103,7 @@ def _copied(path: Path, copy: Path) -> bool:
 
 
 def _state(path: Path) -> dict[str, tuple[int, ...] | None]:
-    """A value that is another one when the catalog changed."""
+    """A value that differs after the catalog has changed."""
     states: dict[str, tuple[int, ...] | None] = {}
     for suffix in _BESIDE:
         try:

@@ -1,7 +1,7 @@
 """The SQLite file of a catalog: private, local, durable at every commit, and its troubles in our errors.
 
-What is particular to SQLite is here alone: how transactions begin, which file systems will do, and what its
-result codes mean to a person.
+Everything that is specific to SQLite is here: how transactions begin, which file systems are safe, and what its
+result codes mean for people.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ _initialized: list[Dialect] = []
 class Database:
     """Transactions on one SQLite file, from any thread. Nothing is opened before the first one.
 
-    Writers of one process wait for each other here, those of other processes for up to a minute. Readers see the
-    state at their beginning and stop nobody. After `close`, or in a forked child, it is opened again.
+    Writers of one process wait for each other here, and for those of other processes up to a minute. Readers see
+    the state at their beginning and block nothing. After `close`, or in a forked child, it is opened again.
     """
 
     def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
@@ -82,7 +82,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that may write; it is durable when the block ends, undone when the block raises.
+        """A transaction that may write. It is durable when the block ends, and rolled back if the block raises.
 
         Raises:
             ConfigError, IntegrityError, ArchiveNotWritable, Locked: nothing was written.
@@ -95,7 +95,7 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Close the file; may be called twice. A reader still at work keeps its own connection."""
+        """Close the file; may be called twice. A reader that is still active keeps its own connection."""
         with self._opening:
             if self._engine is not None:
                 self._engine.dispose()
@@ -172,7 +172,7 @@ os.register_at_fork(before=_close_before_fork, after_in_child=_forget_in_child)
 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
     connection.create_function("folded", 1, folded, deterministic=True)
-    connection.isolation_level = None  # the driver begins no transactions, `_begin` does
+    connection.isolation_level = None  # the driver does not begin transactions; `_begin` does
     deadline = time.monotonic() + _BUSY_SECONDS
     for pragma in _PRAGMAS:
         while True:
@@ -193,7 +193,7 @@ def _begin(connection: Connection) -> None:
 
 
 def _create_private(path: Path) -> None:
-    """Make the file before SQLite does, readable by nobody else; `-wal` and `-shm` take after it."""
+    """Create the file before SQLite does, readable only by its owner; `-wal` and `-shm` get the same mode."""
     try:
         make_directories(path.parent)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -208,25 +208,25 @@ def refuse_network(path: Path, mounts: Path = MOUNTS) -> None:
     """SQLite's locks and shared memory do not work between hosts.
 
     Raises:
-        ConfigError: `path` lies on a network file system.
+        ConfigError: `path` is on a network file system.
     """
     kind = kind_of(path, mounts)
     if kind in _NETWORK or kind in _NETWORK_FUSE:
         raise ConfigError(
             str(path),
-            [f"lies on a network file system ({kind}), where SQLite is not safe"],
+            [f"is on a network file system ({kind}), where SQLite is not safe"],
             hint="set archive.path to a local directory",
         )
 
 
 def _translated(path: Path, error: DBAPIError) -> ArchiverError | None:
-    """What SQLite's result code (sqlite.org/rescode.html) means to a person; None if it is not a known one."""
+    """What SQLite's result code (sqlite.org/rescode.html) means for people; None if it is not a known one."""
     extended = getattr(error.orig, "sqlite_errorcode", None)
     if extended is None:
         return None
     code, what = extended & 0xFF, f"{path}: {error.orig}"
     if code in _DAMAGED or extended in _UNREADABLE:
-        return IntegrityError(what, hint="archiver rebuild makes the catalog again from the journal")
+        return IntegrityError(what, hint="`archiver rebuild` recreates the catalog from the journal")
     if code in _NOT_WRITABLE or code == sqlite3.SQLITE_IOERR:
         return ArchiveNotWritable(what, hint="free space or fix the permissions, and run again")
     if code in _OCCUPIED:

@@ -1,4 +1,4 @@
-"""The messages of an archive: where they are, what is recorded of them, and the packs that hold them."""
+"""The messages of an archive: where they are, what is recorded about them, and the packs that contain them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BY_DIGEST = _PLACED.order_by(MESSAGE.c.digest, MESSAGE.c.epoch, MESSAGE.c.uid)
 
 
 class SqlMessages:
-    """Implements `archiver.catalog.port.CatalogMessages`; each call is a transaction of its own."""
+    """Implements `archiver.catalog.port.CatalogMessages`; each call is a separate transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -62,8 +62,8 @@ class SqlMessages:
     def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
         """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch.
 
-        `uids` keeps to those of them that are there. The state at the first item holds to the last, whatever is
-        applied meanwhile.
+        `uids` limits the result to those UIDs. The result is a snapshot at the first item, whatever is applied in
+        the meantime.
         """
         sets = FlagSets()
         epochs = _EPOCHS if epoch is None else _EPOCHS.where(EPOCH.c.number == epoch)
@@ -77,16 +77,15 @@ class SqlMessages:
                         yield placed(directory, uidvalidity, generation, its, present and is_current)
 
     def by_digest(self) -> Iterator[Placement]:
-        """All messages of all epochs, present and vanished, ordered by their digests. As of `placements`, the state
-        at the first item holds to the last."""
+        """All messages of all epochs, present and vanished, by digest; a snapshot, as in `placements`."""
         sets = FlagSets()
         with self._database.reading() as connection:
             for row in connection.execute(_BY_DIGEST, execution_options=STREAM):
                 yield placement(row, sets)
 
     def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
-        """Committed places of equal octets that arrived at the same second, by (digest, arrived). Present ones are
-        preferred."""
+        """Committed places of the same octets that arrived in the same second, by (digest, arrived). Present ones
+        are preferred."""
         sets = FlagSets()
         found: dict[tuple[Digest, int], Placement] = {}
         with self._database.reading() as connection:
@@ -109,7 +108,7 @@ class SqlMessages:
             ]
 
     def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
-        """Where those of these messages that lie in packs do so."""
+        """Where these messages are in packs; those that are not in a pack are left out."""
         columns = (FRAME.c.digest, FRAME.c.pack, FRAME.c.offset, FRAME.c.length)
         with self._database.reading() as connection:
             return {
@@ -119,7 +118,7 @@ class SqlMessages:
             }
 
     def packs(self) -> Iterator[tuple[Digest, int]]:
-        """Digest and size of every pack, by digest. As of `placements`, the state at the first item holds."""
+        """Digest and size of every pack, by digest; a snapshot, as in `placements`."""
         every = select(PACK.c.digest, PACK.c.size).order_by(PACK.c.digest)
         with self._database.reading() as connection:
             yield from map(tuple, connection.execute(every, execution_options=STREAM))

@@ -1,4 +1,4 @@
-"""How an older catalog becomes a newer one, a version at a time."""
+"""Migrates an older catalog, one version at a time."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def _add_headers_and_packs(connection: Connection) -> None:
 
 
 def _add_what_harm_showed(connection: Connection) -> None:
-    """Version 4: what distinguishes mail that was deleted from mail that is not shown, and mail that a slow
-    destination stored twice; and where destinations were reached."""
+    """Version 4: what distinguishes deleted mail from mail that is not shown; mail that a slow destination stored
+    twice; and the addresses of destinations."""
     METADATA.create_all(connection, tables=(ATTEMPT, TWIN))
     connection.execute(text("ALTER TABLE pass ADD COLUMN shown BIGINT"))
     connection.execute(text("ALTER TABLE folder ADD COLUMN gone_at TEXT"))
     connection.execute(text("ALTER TABLE folder ADD COLUMN gone_run TEXT"))
     if "renaming" not in {column["name"] for column in inspect(connection).get_columns("target")}:
-        # NOTE: a catalog of version 1 just got the table as it is today.
+        # NOTE: a catalog of version 1 has just got the table in its present form.
         connection.execute(text("ALTER TABLE target ADD COLUMN renaming BLOB"))
-    # Since when is not known here, so it counts from the newest archive step; without one, from ever.
+    # The time is not known here, so it counts from the newest archive step, or from the beginning if there is none.
     newest = "(SELECT {} FROM step WHERE step = 'archive' ORDER BY at DESC, run DESC LIMIT 1)"
     moment = ", ".join(f"gone_{name} = coalesce({newest.format(name)}, '')" for name in ("at", "run"))
     gone = "NOT listed OR attributes LIKE '%noselect\"%' OR attributes LIKE '%nonexistent\"%'"
@@ -61,12 +61,12 @@ def _add_what_harm_showed(connection: Connection) -> None:
 
 
 MIGRATIONS: Sequence[Migration] = (_add_destinations, _add_headers_and_packs, _add_what_harm_showed)
-"""How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
-migration has to leave an older one just like them."""
+"""How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is created directly with the present tables, so a
+migration must result in exactly these."""
 
 
 def version_of(connection: Connection) -> int:
-    """The version of the schema that is there; 0 for an empty database."""
+    """The version of the existing schema; 0 for an empty database."""
     if not inspect(connection).has_table(META.name):
         return 0
     value = connection.execute(select(META.c.value).where(META.c.key == "schema_version")).scalar()
@@ -76,10 +76,10 @@ def version_of(connection: Connection) -> int:
 def step_up(connection: Connection, where: str, migrations: Sequence[Migration] = MIGRATIONS) -> bool:
     """Create the tables, or apply the next migration, in the caller's transaction; False if nothing is left to do.
 
-    Each step is a transaction of its own: call it until it returns False. Interrupted, it is called again.
+    Each step is a separate transaction: call it until it returns False. After an interruption, call it again.
 
     Raises:
-        ConfigError: the catalog is newer than this program.
+        ConfigError: the catalog was written by a newer version.
     """
     newest = 1 + len(migrations)
     version = version_of(connection)

@@ -1,4 +1,4 @@
-"""Where an archive's catalog is: an SQLite file, which need not be there yet."""
+"""Where an archive's catalog is: an SQLite file, which need not exist yet."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _ASIDE = "before-"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SqlitePlace:
-    """Implements `archiver.catalog.port.CatalogPlace`. A scratch catalog is a file next to `file`, named for its
-    word."""
+    """Implements `archiver.catalog.port.CatalogPlace`. A scratch catalog is a file next to `file`, named after its
+    `word`."""
 
     file: Path
 
@@ -38,7 +38,7 @@ class SqlitePlace:
         """Whether there is a catalog.
 
         Raises:
-            ArchiveNotWritable: this user may not look.
+            ArchiveNotWritable: this user has no access to that place.
         """
         try:
             return self.file.exists()
@@ -47,8 +47,8 @@ class SqlitePlace:
             raise ArchiveNotWritable(f"{self.file}: {error.strerror}", hint=hint) from error
 
     def is_writable(self) -> bool:
-        """Whether this user can work on the catalog, and its disk has room. Whatever else is wrong with it shows
-        when it is used."""
+        """Whether this user can write to the catalog, and its disk has space. Other problems show when it is
+        used."""
         if not can_write(self.file):
             return False
         if self.file.exists():
@@ -62,13 +62,13 @@ class SqlitePlace:
         return True
 
     def open(self) -> SqlCatalog:
-        """The catalog; the file is opened, and made if there is none, when it is first used."""
+        """The catalog. The file is opened when it is first used, and created if there is none."""
         return SqlCatalog(self.file)
 
     @contextmanager
     def scratch(self, word: str) -> Iterator[SqlCatalog]:
-        """A new, empty catalog of this name next to the archive's own, for as long as it is needed. One of that
-        name that a killed process left is removed first."""
+        """A new, empty scratch catalog next to the archive's own, removed at the end of the block. One that a
+        killed process left is removed first."""
         file = self._scratch(word)
         remove_catalog(file)
         catalog = SqlCatalog(file)
@@ -79,16 +79,17 @@ class SqlitePlace:
             remove_catalog(file)
 
     def install(self, word: str) -> str | None:
-        """Put the scratch catalog `word` in the place of the archive's own, which is kept; returns where that is
-        now, None if there was none. Both have to be closed.
+        """Replace the archive's own catalog with the scratch catalog `word`. Both must be closed. The old one is
+        kept; returns its new path, or None if there was none.
 
-        Interrupted, there is the old one, none (which the next run makes from the journal), or the new one.
+        If interrupted, the old one is in place, or the new one, or none (then the next run rebuilds it from the
+        journal).
         """
         aside = self._scratch(f"{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
         return os.fspath(aside) if swap_catalog(self._scratch(word), self.file, aside) else None
 
     def remove_scratches(self, is_abandoned: Callable[[str], bool]) -> None:
-        """Remove the scratch catalogs, by their words, that killed processes left."""
+        """Remove the scratch catalogs whose names `is_abandoned` accepts: those that killed processes left."""
         prefix = f"{self.file.name}."
         for path in self.file.parent.glob(f"{prefix}*"):
             word = path.name.removeprefix(prefix)
@@ -96,20 +97,20 @@ class SqlitePlace:
                 remove_catalog(path)
 
     def copied(self, directory: Path) -> SqlitePlace:
-        """A copy of the catalog in `directory`, as it was at one moment, also while a run writes to it. There is
-        none if there is no catalog. Nothing is written next to the catalog itself.
+        """A copy of the catalog in `directory`, consistent even while a run writes to it. If there is no catalog,
+        there is no copy. Nothing is written next to the catalog itself.
 
         Raises:
-            ArchiveNotWritable: this user cannot read it, or there is no room for the copy.
+            ArchiveNotWritable: this user cannot read it, or there is no space for the copy.
             IntegrityError: it is damaged.
-            Locked: somebody writes to it all the time.
+            Locked: another process kept writing to it.
         """
         copy = directory / self.file.name
         copy_catalog(self.file, copy)
         return SqlitePlace(copy)
 
     def claims(self) -> SqlClaims:
-        """What the catalog claims at destinations, read as it lies there."""
+        """What the account of this catalog claims at destinations; the file is read as it is."""
         return SqlClaims(self.file)
 
     def _scratch(self, word: str) -> Path:

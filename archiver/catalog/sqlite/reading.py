@@ -1,4 +1,4 @@
-"""Reading messages' rows: the columns of a place, and how they become values.
+"""Reads rows of messages: the columns of a placement, and their conversion to values.
 
 Rows are taken by position: there may be millions of them.
 """
@@ -23,7 +23,7 @@ STREAM = {"yield_per": 2000}
 
 
 class FlagSets(dict[str, Flags]):
-    """Sets of flags by their text, so that equal ones are one object."""
+    """Sets of flags by their text, so that equal sets are one object."""
 
     def __missing__(self, text: str) -> Flags:
         flags = self[text] = frozenset(json.loads(text))
@@ -50,7 +50,8 @@ CURRENT_SOURCE = func.coalesce(
     .scalar_subquery(),
     0,
 )
-"""The present source, by the first row that names it: a source that was left and came back is the same one."""
+"""The present source, as the first row that names it: a source that was replaced and is used again is the same
+one."""
 
 
 def of_messages(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
@@ -86,7 +87,7 @@ def placement(row: Sequence[Any], sets: FlagSets) -> Placement:
 
 
 def stored_message(values: list[Any], sets: FlagSets) -> StoredMessage:
-    """From the columns of `STORED_MESSAGE`; `values` is used up."""
+    """From the columns of `STORED_MESSAGE`; `values` is consumed."""
     values[_FLAGS] = sets[values[_FLAGS]]
     return _message(*values)
 
@@ -97,7 +98,7 @@ def folder_name(path: str) -> str:
 
 
 def _quickly(cls: type[_T]) -> Callable[..., _T]:
-    """A constructor that takes all fields of a frozen dataclass with slots, by position, in a third of the time.
+    """A constructor for a frozen dataclass with slots, with all fields by position; it takes a third of the time.
 
     NOTE: a frozen dataclass sets its fields through `object.__setattr__`, one by one. This makes a value of a class
     with the same slots that is not frozen, and gives it the class that it should have, which Python allows between

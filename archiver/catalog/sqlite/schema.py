@@ -1,7 +1,7 @@
 """The tables of a catalog.
 
-All of it but `run` and `step` follows from the journal. Names are the words of the facts; times are the facts'
-ISO texts; sets of flags and paths are JSON, so that any text a server sends survives.
+All tables except `run` and `step` can be derived from the journal. Names are those of the facts; times are the
+facts' ISO texts; sets of flags and paths are JSON, so that any text from a server is kept exactly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METADATA = MetaData()
 
 
 def _given(name: str) -> Column[int]:
-    """A primary key of numbers that the facts bring along."""
+    """A primary key whose numbers come from the facts."""
     return Column(name, BigInteger, primary_key=True, autoincrement=False)
 
 
@@ -57,7 +57,7 @@ FOLDER = Table(
     Column("subscribed", Boolean, nullable=False),
     Column("listed", Boolean, nullable=False),
     Column("first_seen", Text, nullable=False),
-    # Since when it holds no mail at the source, because it is no longer listed or cannot be opened; NULL: it does.
+    # Since when it has no mail at the source, because it is no longer listed or cannot be opened; NULL: it has.
     Column("gone_at", Text),
     Column("gone_run", Text),
 )
@@ -67,7 +67,7 @@ EPOCH = Table(
     METADATA,
     _given("number"),
     Column("folder", ForeignKey("folder.number"), nullable=False, index=True),
-    # The first row of `archive` that names the source it is of; 0 for none.
+    # The first row of `archive` that names its source; 0 if there is none.
     Column("source", Integer, nullable=False),
     Column("uidvalidity", BigInteger, nullable=False),
     Column("generation", Integer, nullable=False),
@@ -108,7 +108,7 @@ MESSAGE = Table(
 
 
 def _history(name: str, *columns: Column[str] | Column[bool]) -> Table:
-    """What happened to messages, in the order in which it did."""
+    """What happened to messages, in order."""
     return Table(
         name,
         METADATA,
@@ -235,7 +235,7 @@ TARGET = Table(
     Column("ended_at", Text),
     Column("uidnext", BigInteger),
     Column("messages", BigInteger),
-    # The name that it is about to get; NULL: it stays as it is.
+    # The name that it is about to get; NULL: it keeps its name.
     Column("renaming", LargeBinary),
 )
 

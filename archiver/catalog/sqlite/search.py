@@ -1,8 +1,8 @@
-"""Messages looked for in the catalog's database.
+"""Searches messages in the catalog's database.
 
-A header's text is compared by the function `folded`, which each connection has: LIKE of SQLite knows the case of
-ASCII letters alone. The table of headers is read through once, the messages of what fits are found by their digest,
-and only those that are shown are read whole.
+A header's text is compared by the function `folded`, which each connection has, because SQLite's LIKE ignores case
+only for ASCII letters. The table of headers is read once, the messages that match are found by their digest, and
+only those that are shown are read completely.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _SYSTEM_FLAGS = frozenset({"answered", "flagged", "deleted", "seen", "draft"})
 
 
 class SqlMessageIndex:
-    """What the messages of a catalog are found by; each call is a transaction of its own."""
+    """The index that searches use; each call is a separate transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def headers(self, digests: Collection[Digest]) -> Mapping[Digest, Headers]:
-        """What is known of the headers of these octets."""
+        """The recorded headers of the messages with these digests."""
         rows = select(HEADER.c.digest, *_HEADERS)
         with self._database.reading() as connection:
             return {
@@ -42,13 +42,13 @@ class SqlMessageIndex:
             }
 
     def find(self, query: Query) -> Sequence[Found]:
-        """The newest messages that are what `query` asks for, by when they arrived."""
+        """The messages that match `query`, newest arrival first."""
         sets = FlagSets()
         with self._database.reading() as connection:
             return [_found(row, sets) for row in connection.execute(_finding(query))]
 
     def unindexed(self, after: MessageKey, limit: int) -> Sequence[Unindexed]:
-        """The next messages after `after`, by epoch and UID, whose headers are not known."""
+        """The next messages after `after`, by epoch and UID, whose headers are not recorded."""
         sets = FlagSets()
         later = tuple_(MESSAGE.c.epoch, MESSAGE.c.uid) > tuple_(*after)
         rows = of_messages(MESSAGE.c.epoch, *PLACE).where(later, _UNKNOWN)
@@ -58,7 +58,7 @@ class SqlMessageIndex:
         return [Unindexed((epoch, place.uid), place) for epoch, place in places]
 
     def count_unindexed(self) -> int:
-        """How many digests there are whose headers are not known."""
+        """How many digests have no recorded headers."""
         with self._database.reading() as connection:
             return int(connection.scalar(select(func.count(MESSAGE.c.digest.distinct())).where(_UNKNOWN)) or 0)
 
@@ -67,7 +67,7 @@ _UNKNOWN = not_(exists().where(HEADER.c.digest == MESSAGE.c.digest))
 
 
 def _finding(query: Query) -> Select[*tuple[Any, ...]]:
-    """Those that are shown are chosen first, with no more than is asked of them."""
+    """Selects the rows that are shown first, reading only the columns that the query needs."""
     newest = (MESSAGE.c.arrived.desc(), MESSAGE.c.epoch, MESSAGE.c.uid.desc())
     chosen = (
         select(MESSAGE.c.epoch, MESSAGE.c.uid)
@@ -146,7 +146,7 @@ def _has_flag(flag: str) -> ColumnElement[bool]:
 
 
 _other, _current = MESSAGE.alias("other"), EPOCH.alias("current")
-#: Whether a message of an ended epoch is in its folder all the same, under another UID.
+#: Whether a message of an ended epoch is still in its folder, under another UID.
 _IS_STILL_THERE = exists().where(
     _other.c.digest == MESSAGE.c.digest,
     _other.c.vanished_at.is_(None),

@@ -1,7 +1,7 @@
-"""One catalog put in the place of another, which is kept under another name.
+"""Replaces one catalog with another; the old one is kept under another name.
 
-SQLite keeps what is not yet in its main file in a second one, `-wal`. A main file must never meet the `-wal` of
-another one: SQLite would take it for its own.
+SQLite keeps changes that are not yet in its main file in a second file, `-wal`. A main file must never be next to
+the `-wal` of another one, since SQLite would use it as its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SIDE_FILES = ("-shm", "-wal")
 
 
 def remove_catalog(path: Path) -> None:
-    """Remove a catalog that was not finished; fine if there is none."""
+    """Remove a catalog that was not finished, if there is one."""
     for suffix in ("", *SIDE_FILES):
         _with_suffix(path, suffix).unlink(missing_ok=True)
 
@@ -23,14 +23,14 @@ def remove_catalog(path: Path) -> None:
 def swap_catalog(new: Path, current: Path, aside: Path) -> bool:
     """Move `current` to `aside` and `new`, which is closed, to `current`; False if there was no current one.
 
-    Interrupted, there is `current` in its old state, none (which the next run makes from the journal), or the new
-    one; never a mixture.
+    If interrupted, `current` is the old one, the new one, or missing (then the next run rebuilds it from the
+    journal); never a mixture.
 
     Raises:
         ArchiveNotWritable: a file cannot be renamed.
     """
     try:
-        # The side files first: without them the old main file is what it was a while ago.
+        # The side files go first: without them the old main file is only an earlier state.
         for suffix in SIDE_FILES:
             _rename(_with_suffix(current, suffix), _with_suffix(aside, suffix))
         was_there = _rename(current, aside)

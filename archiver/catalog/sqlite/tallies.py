@@ -1,4 +1,4 @@
-"""The equation of every folder, counted by the database in one grouped query for each kind of fact."""
+"""The equation of every folder, counted by the database with one grouped query for each kind of fact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from archiver.mail.model import Tally
 def tallies(connection: Connection, run: str | None) -> Sequence[Tally]:
     """One Tally for every listed folder that has an epoch, in the order in which folders were first seen.
 
-    What only the server knows is from the pass of `run`, or from the newest one where `run` made none.
+    What only the server knows comes from the pass of `run`, or from the newest pass if `run` made none.
     """
     messages = {row.epoch: row for row in connection.execute(_messages(run))}
     quarantined = _counts(connection, select(QUARANTINE.c.epoch, func.count()).group_by(QUARANTINE.c.epoch))
@@ -75,7 +75,7 @@ def _counts(connection: Connection, statement: Select[int, int]) -> dict[int, in
 
 
 def _passes(connection: Connection, run: str | None) -> dict[int, Row[int, int, int, str | None, str, int | None]]:
-    """The pass that counts for each epoch: that of `run`, else the newest."""
+    """The pass that counts for each epoch: that of `run`, otherwise the newest."""
     columns = (PASS.c.epoch, PASS.c.on_server, PASS.c.excluded, PASS.c.error, PASS.c.run, PASS.c.shown)
     newest = select(PASS.c.epoch, func.max(PASS.c.segment).label("segment")).group_by(PASS.c.epoch).subquery()
     latest = select(*columns).join(newest, and_(newest.c.epoch == PASS.c.epoch, newest.c.segment == PASS.c.segment))

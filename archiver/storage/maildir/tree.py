@@ -35,7 +35,7 @@ from archiver.storage.maildir.format import (
 from archiver.storage.syncing import WatchedFileSystem, watched
 
 _KEYWORDS_OCTETS = 1 << 20
-_HINT = "the catalog is damaged or forged; `archiver rebuild` makes it again from the journal"
+_HINT = "the catalog is damaged or forged; `archiver rebuild` recreates it from the journal"
 
 
 class MaildirFolder:

@@ -1,9 +1,9 @@
-"""What each fact changes in the tables: the same code live, after a crash, and in a rebuild.
+"""What each fact changes in the tables: the same code in a run, after a crash, and in a rebuild.
 
 archive         facts in their order; those of the archive, its folders and its epochs
 messages        facts of messages: stored, packed, flagged, vanished, in quarantine
-replica         facts of what a destination holds
+replica         facts about what a destination holds
 destinations    facts of the destinations themselves
 tries           how failures of one message add up
-executemany     how values and many rows are sent to the database
+executemany     how values and many rows are passed to the database
 """

@@ -1,7 +1,7 @@
 """What each fact changes in the tables.
 
-Facts take effect in their order; neighbours of one kind are sent to the database together. The statements are
-plain upserts and updates, so that a thousand messages are a handful of round trips.
+Facts take effect in order; adjacent facts of one kind are passed to the database together. The statements are plain
+upserts and updates, so a thousand messages take only a few calls.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def apply_facts(connection: Connection, segment: Segment) -> None:
 
 
 def _groups(facts: Sequence[Fact]) -> Iterator[list[Any]]:
-    """Neighbours of one kind; each message, and each copy, at most once in a group, so that its history keeps every
-    change."""
+    """Adjacent facts of one kind. Each message and each replica is in a group at most once, so that its history has
+    every change."""
     group: list[Fact] = []
     seen: set[tuple[int, ...]] = set()
     for fact in facts:
@@ -72,7 +72,7 @@ def _groups(facts: Sequence[Fact]) -> Iterator[list[Any]]:
 
 
 def _about(fact: Fact) -> Sequence[tuple[int, ...]]:
-    """What a fact is about: a message, a copy, or a copy and the message in that target."""
+    """What a fact is about: a message, a replica, or a replica and its message in that folder."""
     if isinstance(fact, StoredFact):
         return ((fact.epoch, fact.message.uid),)
     if isinstance(fact, (FlagsFact, QuarantinedFact, RefusedFact)):
@@ -188,7 +188,7 @@ def _states(connection: Connection, segment: Segment, facts: Sequence[StateFact]
 
 
 def _fences(_connection: Connection, _segment: Segment, _facts: Sequence[FenceFact]) -> None:
-    """Nothing: what counts is that its segment has its number."""
+    """Changes nothing: what counts is that its segment has its number."""
 
 
 _HANDLERS: Mapping[type[Fact], Callable[[Connection, Segment, Sequence[Any]], None]] = {

@@ -1,4 +1,4 @@
-"""How values and many rows go to the database."""
+"""Passes values and many rows to the database."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from archiver.mail.model import Flags
 
 @lru_cache(maxsize=4096)
 def flags_to_text(flags: Flags) -> str:
-    """A set of words as the tables hold it."""
+    """A set of words as the tables store it."""
     return json.dumps(sorted(flags), separators=(",", ":"))
 
 
 def send(connection: Connection, statement: UpdateBase, rows: Sequence[Mapping[str, object]]) -> None:
-    """Execute `statement` for each of many rows, as the driver takes them.
+    """Execute `statement` for each of many rows, in the form that the driver takes.
 
-    SQLAlchemy would look at every value of every row, which takes longer than the database needs to store them.
-    The columns have to be of types that the driver takes as they are.
+    SQLAlchemy would process every value of every row, which takes longer than storing them. The columns must have
+    types that the driver accepts unchanged.
     """
     compiled = _compiled(statement, connection.dialect)
     if (names := compiled.positiontup) is None:
@@ -42,7 +42,7 @@ def _compiled(statement: UpdateBase, dialect: Dialect) -> SQLCompiler:
 
 
 def text(value: str | None) -> str | None:
-    """Undecodable octets, kept by Python as lone surrogates, are no text to a database."""
+    """Undecodable octets, which Python keeps as lone surrogates, are not valid text for a database."""
     if value is None or value.isascii():
         return value
     return value.encode("utf-8", "backslashreplace").decode("utf-8")

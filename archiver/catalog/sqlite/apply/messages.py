@@ -49,7 +49,7 @@ _UNQUARANTINE = delete(QUARANTINE).where(_THIS_QUARANTINE)
 
 
 def _presence(present: bool) -> Any:
-    """History for a message whose presence is about to change, nothing for one where it is not."""
+    """Record history for a message only if its presence is about to change."""
     vanished = MESSAGE.c.vanished_at
     return insert(PRESENCE_CHANGE).from_select(
         ["epoch", "uid", "at", "run", "present"],
@@ -189,7 +189,7 @@ _UPSERT_QUARANTINE = _quarantine.on_conflict_do_update(
 
 
 def _quarantined(connection: Connection, segment: Segment, facts: Sequence[QuarantinedFact]) -> None:
-    """A failure counts as one try of its run; an acceptance is no try."""
+    """A failure counts as one try of its run; an acceptance does not count as a try."""
     rows = [
         {
             "epoch": fact.epoch,

@@ -1,7 +1,7 @@
 """What each fact about a destination changes in the tables.
 
-As in `apply`: facts take effect in their order, neighbours of one kind are sent together, and every statement is
-a plain upsert, update or delete.
+As in `apply`: facts take effect in order, adjacent facts of one kind are passed together, and every statement is a
+plain upsert, update or delete.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _targets(connection: Connection, _segment: Segment, facts: Sequence[TargetFa
 _intent = upsert(INTENT)
 _UPSERT_INTENT = _intent.on_conflict_do_update(
     index_elements=[INTENT.c.target, INTENT.c.epoch, INTENT.c.uid],
-    # NOTE: an intent that was not settled keeps the lower UIDNEXT: what it was about may lie there.
+    # NOTE: an unresolved intent keeps the lower UIDNEXT: its message may have a UID from there on.
     set_={"uidnext": func.min(INTENT.c.uidnext, _intent.excluded.uidnext), "at": _intent.excluded.at},
 )
 
@@ -120,8 +120,8 @@ _END_TWIN = delete(TWIN).where(TWIN.c.target == bindparam("of_target"), TWIN.c.t
 _copy = upsert(COPY)
 _UPSERT_COPY = _copy.on_conflict_do_update(
     index_elements=[COPY.c.target, COPY.c.target_uid],
-    # NOTE: `again` gives a copy to another message of the archive; whether its user removed it stays. What is found
-    # out about the copy of the same message later does not make it a copy of that run.
+    # NOTE: `again` assigns a replica to another message of the archive; whether the user removed it does not
+    # change. What is learned later about the replica of the same message does not make it a replica of that run.
     set_={
         **{
             column.name: _copy.excluded[column.name]
@@ -252,7 +252,7 @@ _UPSERT_REFUSAL = _refusal.on_conflict_do_update(
 
 
 def _refused(connection: Connection, segment: Segment, facts: Sequence[RefusedFact]) -> None:
-    """A refusal counts as one try of its run; an acceptance is no try."""
+    """A refusal counts as one try of its run; an acceptance does not count as a try."""
     rows = [
         {
             "target": fact.target,
@@ -306,8 +306,9 @@ _FORGET_MARKED = _FORGET.where(COPY.c.marked)
 
 
 def _removed(connection: Connection, _segment: Segment, facts: Sequence[RemovedFact]) -> None:
-    """What we expunged is forgotten, and what we marked and somebody else expunged: should the message return at
-    the source, it is sent again. What the destination's user removed is remembered, so that it is not."""
+    """Replicas that we expunged, or that we marked and somebody else expunged, are forgotten: if the message
+    returns at the source, it is sent again. What the destination's user removed is remembered, so it is not sent
+    again."""
     for fact in facts:
         rows = [{"of_target": fact.target, "of_uid": uid} for uid in fact.uids]
         send(connection, _END_TWIN, rows)
@@ -347,7 +348,7 @@ def _renaming(connection: Connection, _segment: Segment, facts: Sequence[Renamin
 
 
 def _renamed(connection: Connection, _segment: Segment, facts: Sequence[RenamedFact]) -> None:
-    """What was known of a folder that had the name before means nothing any more."""
+    """What was known about an earlier folder of that name no longer applies."""
     for fact in facts:
         its = select(TARGET.c.destination).where(TARGET.c.number == fact.target).scalar_subquery()
         others = (TARGET.c.destination == its, TARGET.c.raw == fact.raw, TARGET.c.number != fact.target)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import Insert
 
 
 def failed_again(table: Table, failure: Insert) -> dict[str, ColumnElement[Any]]:
-    """The columns of `table` that change when `failure` meets an earlier one: each run counts as one try."""
+    """The columns of `table` that change if `failure` follows an earlier one: each run counts as one try."""
     ours, new = table.c, failure.excluded
     repeated = case((new.last_run.is_(None), 0), (ours.last_run == new.last_run, 0), else_=1)
     return {

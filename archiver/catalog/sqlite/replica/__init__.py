@@ -1,13 +1,13 @@
-"""What a catalog knows of destinations, as reading from its tables.
+"""What a catalog knows about destinations, read from its tables.
 
 replicas        the adapter, by subject
-folders         the folders of a destination, and what they hold in all
+folders         the folders of a destination, with totals
 messages        the replicas in a folder
-changes         what has to be looked at or changed in a folder
-pending         what a folder lacks, what was being sent, what was refused
-queries         which rows they are, and rows as values
-counts          what became of each folder's messages, and what a destination does not keep
-gone            replicas of what the source no longer has
+changes         what has to be checked or changed in a folder
+pending         what is missing in a folder, what was being sent, what was refused
+queries         the queries behind these, and rows as values
+counts          the outcome for each folder's messages, and what a destination does not keep
+gone            replicas of messages that the source no longer has
 twins           messages that a destination may have stored twice
-destinations    which destinations there are, and how they are recognised
+destinations    the known destinations, and how they are recognised
 """

@@ -1,4 +1,4 @@
-"""What has to be looked at or changed in a folder of a destination."""
+"""What has to be checked or changed in a folder of a destination."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from archiver.facts.replica import Attempt, LateTwin, Outgoing, Replica
 
 
 class SqlReplicaChanges:
-    """Implements `archiver.catalog.replicas.ReplicaChanges`; each call is a transaction of its own."""
+    """Implements `archiver.catalog.replicas.ReplicaChanges`; each call is a separate transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def reflagged(self, target: int, *, after: int = 0, limit: int | None = None) -> Sequence[Replica]:
-        """The next `limit` copies after the UID `after` whose message's flags are no longer those that were
-        replayed, or that are marked although their message is there."""
+        """The next `limit` replicas after the UID `after` whose message has other flags than were replayed, or that
+        are marked as deleted although their message exists at the source."""
         changed = or_(MESSAGE.c.flags != COPY.c.source_flags, COPY.c.marked)
-        # NOTE: not of a folder that the source no longer has: a mark of ours there is meant.
+        # NOTE: not in a folder that the source no longer has: our marks there are intended.
         wanted = or_(and_(IS_PRESENT, FOLDER.c.gone_at.is_(None)), COPY.c.how == "restored")
         rows = REPLICAS.where(COPY.c.target == target, COPY.c.removed_at.is_(None), wanted, changed)
         with self._database.reading() as connection:
             return replicas(connection, rows.where(COPY.c.target_uid > after).limit(limit))
 
     def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Replica, Outgoing]]:
-        """The next `limit` copies after the UID `after` that show another size than was sent and were not compared
-        yet, with their messages, in UID order."""
+        """The next `limit` replicas after the UID `after` whose size differs from what was sent and whose octets
+        were not compared yet, with their messages, in UID order."""
         rows = (
             REPLICAS.add_columns(*OUTGOING_COLUMNS)
             .where(COPY.c.target == target, COPY.c.target_uid > after, COPY.c.removed_at.is_(None), IS_WANTED)
@@ -57,17 +57,17 @@ class SqlReplicaChanges:
 
     def deletable(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
         """Replicas that we appended and that may be deleted: two complete archive steps saw that their message
-        vanished, or that its folder did, one of `gone`; without what the destination has of a message that is at
-        the source."""
+        vanished, or that its folder, one of `gone`, did. A replica is kept if the same octets are still at the
+        source and the destination has no other replica of them."""
         with self._database.reading() as connection:
             return replicas(connection, gone_from_source(target, gone, twice=True).where(~is_needed(target)))
 
     def attempts(self, target: int) -> Sequence[Attempt]:
-        """Messages that have a copy and may be stored once more."""
+        """Messages that have a replica and may be stored a second time."""
         with self._database.reading() as connection:
             return attempts(connection, target)
 
     def twins(self, target: int) -> Sequence[LateTwin]:
-        """Messages that were stored once more and that were not seen to be gone, in UID order."""
+        """Messages that were stored a second time and still exist as far as known, in UID order."""
         with self._database.reading() as connection:
             return twins(connection, target)

@@ -1,4 +1,4 @@
-"""What became of each folder's messages at a destination, and what it altered or does not keep."""
+"""The outcome for each folder's messages at a destination, and what it altered or does not keep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archiver.facts.replica import Loss, ReplicaTally
 
 
 def tallies(connection: Connection, destination: int, run: str | None) -> Sequence[ReplicaTally]:
-    """What became of every mapped folder's present messages."""
+    """The outcome for every mapped folder's present messages."""
     live = COPY.c.removed_at.is_(None)
     new = and_(COPY.c.run == run, COPY.c.how.in_(("appended", "found", "restored")))
     copied = COPY.c.target.is_not(None)
@@ -72,7 +72,7 @@ def tallies(connection: Connection, destination: int, run: str | None) -> Sequen
 
 
 def _restored(connection: Connection, destination: int, run: str | None) -> dict[int, int]:
-    """How many messages that are gone from the source the run brought back, by the number of their folder."""
+    """How many messages that are gone from the source the run restored, by folder number."""
     rows = (
         select(EPOCH.c.folder, func.count())
         .select_from(COPY)
@@ -89,8 +89,8 @@ def _restored(connection: Connection, destination: int, run: str | None) -> dict
 
 
 def losses(connection: Connection, destination: int) -> Sequence[Loss]:
-    """What the destination altered or does not keep, of present messages, and what it stored twice; gathered by
-    folder and kind."""
+    """What the destination altered or does not keep of present messages, and what it stored twice, by folder and
+    kind."""
     odd = or_(COPY.c.lost != "[]", COPY.c.repaired != "", ~COPY.c.dated, COPY.c.likeness.in_(_REWRITTEN))
     rows = (
         of_messages(FOLDER.c.path, COPY.c.uid, COPY.c.lost, COPY.c.repaired, COPY.c.dated, COPY.c.likeness)

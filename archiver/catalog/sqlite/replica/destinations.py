@@ -1,4 +1,4 @@
-"""Which destinations the catalog knows, and what they are known by."""
+"""The destinations that the catalog knows, and how they are recognised."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from archiver.facts.replica import Address, KnownDestination, UnknownMessage
 
 
 class SqlDestinations:
-    """Implements `Destinations` over a catalog's database; each call is a transaction of its own."""
+    """Implements `Destinations` over a catalog's database; each call is a separate transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def at(self, address: Address) -> KnownDestination | None:
-        """The destination that was met under this address last; one whose port is not recorded only where no port
-        of that host and user is."""
+        """The destination that was last reached at this address. An address without a recorded port counts only if
+        no port is recorded for that host and user."""
         its = and_(ADDRESS.c.host == address.host, ADDRESS.c.user == address.user)
         with self._database.reading() as connection:
             rows = connection.execute(select(ADDRESS).where(its).order_by(ADDRESS.c.id.desc()))
@@ -31,7 +31,8 @@ class SqlDestinations:
         return met[0] if met else None
 
     def with_history(self) -> Sequence[KnownDestination]:
-        """The destinations whose folders were opened, each by its newest address, the one met last first."""
+        """The destinations whose folders were opened, each with its newest address, the most recently used
+        first."""
         newest = select(func.max(ADDRESS.c.id)).group_by(ADDRESS.c.destination)
         opened = select(TARGET.c.destination)
         rows = select(ADDRESS).where(ADDRESS.c.id.in_(newest), ADDRESS.c.destination.in_(opened))
@@ -39,14 +40,15 @@ class SqlDestinations:
             return [_known(row) for row in connection.execute(rows.order_by(ADDRESS.c.id.desc()))]
 
     def is_distinct(self, destination: int) -> bool:
-        """Whether the user said that it is another mailbox than the present source."""
+        """Whether the user confirmed that it is another mailbox than the present source."""
         said = and_(DISTINCT.c.destination == destination, DISTINCT.c.source == CURRENT_SOURCE)
         with self._database.reading() as connection:
             return connection.scalar(select(DISTINCT.c.destination).where(said)) is not None
 
     def known_before(self, destination: int) -> Collection[int]:
-        """The UIDVALIDITYs that the source showed before a folder of the destination did: that is chance then, or
-        another program's doing. Under which name does not matter, since a renamed folder keeps its own."""
+        """UIDVALIDITYs that the source had before a folder of the destination had the same one: then they are equal
+        by chance, or another program made them equal. The folder's name does not matter, since a renamed folder
+        keeps its UIDVALIDITY."""
         rows = (
             select(EPOCH.c.uidvalidity)
             .join(TARGET, TARGET.c.uidvalidity == EPOCH.c.uidvalidity)
@@ -56,8 +58,8 @@ class SqlDestinations:
             return set(connection.scalars(rows))
 
     def count_known(self, strangers: Collection[UnknownMessage]) -> int:
-        """How many of these messages are messages of the archive, by Message-ID; by size and INTERNALDATE where
-        they have none."""
+        """How many of these messages are in the archive, by Message-ID, or by size and INTERNALDATE if they have
+        none."""
         named = {each.message_id for each in strangers if each.message_id is not None}
         plain = {each for each in strangers if each.message_id is None and None not in (each.size, each.arrived)}
         rows = select(MESSAGE.c.message_id).distinct()

@@ -1,4 +1,4 @@
-"""The folders of a destination, and what they hold in all."""
+"""The folders of a destination, with totals."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from archiver.facts.replica import Loss, Moved, ReplicaFolder, ReplicaTally
 
 
 class SqlReplicaFolders:
-    """Implements `archiver.catalog.replicas.ReplicaFolders`; each call is a transaction of its own."""
+    """Implements `archiver.catalog.replicas.ReplicaFolders`; each call is a separate transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def current(self, destination: int) -> Mapping[bytes, ReplicaFolder]:
-        """The current targets by their raw names; ended ones are not among them."""
+        """The current folders by raw name, without ended ones."""
         current = select(TARGET).where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None))
         with self._database.reading() as connection:
             return {row.raw: folder_of(row) for row in connection.execute(current)}
 
     def mapped(self, destination: int) -> Mapping[int, tuple[bytes, tuple[str, ...], str]]:
-        """(raw, path, rules) of the folder's place at the destination, by the folder's number."""
+        """(raw, path, rules) of the destination folder that each folder is mapped to, by the folder's number."""
         mine = select(MAPPED).where(MAPPED.c.destination == destination)
         with self._database.reading() as connection:
             return {
@@ -36,12 +36,13 @@ class SqlReplicaFolders:
             }
 
     def moved(self, destination: int) -> Sequence[Moved]:
-        """Targets that are not where the folders that have their mail now go, by what was recorded."""
+        """Destination folders whose mail now belongs to a source folder that is mapped elsewhere, from the records
+        alone."""
         with self._database.reading() as connection:
             return moved(connection, destination)
 
     def holding(self, destination: int) -> Mapping[bytes, tuple[int, int]]:
-        """UIDVALIDITY and number of our copies in each current target, by its raw name."""
+        """UIDVALIDITY and number of our replicas in each current folder, by raw name."""
         live = and_(COPY.c.target == TARGET.c.number, COPY.c.removed_at.is_(None))
         rows = (
             select(TARGET.c.raw, TARGET.c.uidvalidity, func.count(COPY.c.target_uid))
@@ -53,18 +54,18 @@ class SqlReplicaFolders:
             return {row[0]: (row[1], row[2]) for row in connection.execute(rows)}
 
     def stranded(self, destination: int) -> Mapping[int, int]:
-        """How many copies that we appended are there of folders that the source no longer has, by their numbers;
+        """How many replicas that we appended belong to folders that the source no longer has, by folder number;
         without those that the user restored."""
         with self._database.reading() as connection:
             return stranded(connection, destination)
 
     def tallies(self, destination: int, run: str | None) -> Sequence[ReplicaTally]:
-        """What became of every mapped folder's present messages."""
+        """The outcome for every mapped folder's present messages."""
         with self._database.reading() as connection:
             return tallies(connection, destination, run)
 
     def losses(self, destination: int) -> Sequence[Loss]:
-        """What the destination altered or does not keep, of present messages, and what it stored twice; gathered by
-        folder and kind."""
+        """What the destination altered or does not keep of present messages, and what it stored twice, by folder
+        and kind."""
         with self._database.reading() as connection:
             return losses(connection, destination)

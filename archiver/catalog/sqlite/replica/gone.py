@@ -1,4 +1,4 @@
-"""Copies at a destination of what the source no longer has: of messages that vanished, and of folders that did."""
+"""Replicas at a destination whose messages or folders vanished from the source."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _OURS = and_(COPY.c.removed_at.is_(None), COPY.c.how.in_(("appended", "found", "
 
 
 def gone_from_source(target: int, gone: Collection[int], *, twice: bool) -> Select[*tuple[Any, ...]]:
-    """Replicas of ours in the folder whose message vanished, or whose folder did, which is among `gone`; `twice`:
-    two complete archive steps saw that."""
+    """Our replicas in the folder whose message vanished, or whose source folder, one of `gone`, did; `twice`: two
+    complete archive steps saw that."""
     rows = REPLICAS.where(COPY.c.target == target, _OURS, EPOCH.c.ended_at.is_(None))
     return rows.where(_is_gone(gone, twice=twice))
 
 
 def _is_gone(gone: Collection[int], *, twice: bool) -> ColumnElement[bool]:
-    """The message vanished, or its folder did, which is among `gone`; `twice`: two complete archive steps saw that.
+    """The message vanished, or its folder, one of `gone`, did; `twice`: two complete archive steps saw that.
 
-    NOTE: not where the folder shows a number at which providers cut: what was taken for deleted there before that
-    was known may have been hidden.
+    NOTE: not if the folder shows a number of messages at which providers cut off: what earlier versions took for
+    deleted there may only be hidden.
     """
     vanished = MESSAGE.c.vanished_at.is_not(None)
     with_its_folder = and_(FOLDER.c.gone_at.is_not(None), FOLDER.c.number.in_(gone))
@@ -61,8 +61,8 @@ def _is_gone(gone: Collection[int], *, twice: bool) -> ColumnElement[bool]:
 
 
 def _seen_twice(at: ColumnElement[str], run: ColumnElement[str]) -> ColumnElement[bool]:
-    """Two complete archive steps saw what happened then. Times have seconds: of one second those count that are no
-    earlier run's.
+    """Two complete archive steps saw what happened at that time. Times have a resolution of a second: within the
+    same second only steps of the same or a later run count.
 
     NOTE: a run whose clock was ahead has a step that seems to come afterwards. So a step also counts only if it was
     recorded no earlier than the first one of `run`; a rebuilt catalog knows no earlier step.
@@ -76,7 +76,7 @@ def _seen_twice(at: ColumnElement[str], run: ColumnElement[str]) -> ColumnElemen
 
 
 def stranded(connection: Connection, destination: int) -> Mapping[int, int]:
-    """How many copies of ours there are of folders that the source no longer has, by the folders' numbers."""
+    """How many of our replicas belong to folders that the source no longer has, by folder number."""
     rows = (
         of_messages(FOLDER.c.number, func.count())
         .join(COPY, and_(COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid))
@@ -90,8 +90,8 @@ def stranded(connection: Connection, destination: int) -> Mapping[int, int]:
 
 
 def is_needed(target: int) -> ColumnElement[bool]:
-    """The message has the octets of one that is at the source and that the target's destination lacks: it moved,
-    say, and was refused in its new folder. Then the copy of the message that is gone is the only one there."""
+    """The message has the same octets as one that is at the source and missing at the destination; for instance, it
+    was moved and then refused in its new folder. Then the replica of the vanished message is the only one there."""
     other, epoch, folder = MESSAGE.alias("other"), EPOCH.alias("its_epoch"), FOLDER.alias("its_folder")
     replica, its_target = COPY.alias("its_copy"), TARGET.alias("its_target")
     destination = select(TARGET.c.destination).where(TARGET.c.number == target).scalar_subquery()
@@ -115,9 +115,10 @@ def is_needed(target: int) -> ColumnElement[bool]:
 
 
 def moved(connection: Connection, destination: int) -> list[Moved]:
-    """Targets that are not where the folders of their copies go, with the folders that have their mail now. The
-    message of each copy is no longer in its folder; or it is, and the folder goes elsewhere, as where a run was cut
-    after it followed a rename that was undone before the next one."""
+    """Destination folders whose replicas belong to source folders that are mapped elsewhere, with the folders that
+    have their mail now. The message of each replica is no longer in its folder; or it still is and the folder is
+    mapped elsewhere, for instance if a run was interrupted after it followed a rename that was undone before the
+    next run."""
     is_there = MESSAGE.c.vanished_at.is_(None)
     stays = and_(is_there, EPOCH.c.ended_at.is_(None), FOLDER.c.gone_at.is_(None))
     goes_here = and_(MAPPED.c.folder == FOLDER.c.number, MAPPED.c.destination == destination)
@@ -155,7 +156,7 @@ def moved(connection: Connection, destination: int) -> list[Moved]:
         .where(COPY.c.target.in_(movable), is_there, now)
         .group_by(COPY.c.target, epoch.c.number)
     )
-    # NOTE: what the account's rules moved elsewhere stays where it was, and is no other folder's mail.
+    # NOTE: what the account's rules map elsewhere stays where it was, and does not belong to another folder.
     found = [row for row in connection.execute(equal).all() if homes[row[0]] <= {row[1]}]
     counted = of_messages(EPOCH.c.folder, func.count()).where(EPOCH.c.folder.in_({row[1] for row in found}), stays)
     held = {row[0]: row[1] for row in connection.execute(counted.group_by(EPOCH.c.folder))}

@@ -1,4 +1,4 @@
-"""What a folder of a destination lacks."""
+"""The messages that are missing in a folder of a destination."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replic
 
 
 class SqlPendingMessages:
-    """Implements `archiver.catalog.replicas.PendingMessages`; each call is a transaction of its own."""
+    """Implements `archiver.catalog.replicas.PendingMessages`; each call is a separate transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def count(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
-        """How many messages of `folders` have no copy in the target, and their octets."""
+        """How many messages of `folders` have no replica in the destination folder, and their octets."""
         counted = of_messages(func.count(), func.coalesce(func.sum(MESSAGE.c.size), 0))
         rows = missing(counted, target, folders, vanished=vanished)
         with self._database.reading() as connection:
@@ -39,13 +39,14 @@ class SqlPendingMessages:
     def batch(
         self, target: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
     ) -> Sequence[Outgoing]:
-        """The next `limit` messages of `folders` that have no copy in the target, in the order of epoch and UID."""
+        """The next `limit` messages of `folders` that have no replica in the destination folder, by epoch and
+        UID."""
         rows = missing(OUTGOING, target, folders, vanished=vanished).order_by(MESSAGE.c.uid)
         epochs = select(EPOCH.c.number).where(EPOCH.c.folder.in_(folders), EPOCH.c.number >= after[0])
         found: list[Outgoing] = []
         sets = FlagSets()
         with self._database.reading() as connection:
-            # NOTE: asked for all epochs in one, SQLite looks through all messages for every part.
+            # NOTE: one query for all epochs would make SQLite read all messages for every part.
             for epoch in connection.scalars(epochs.order_by(EPOCH.c.number)).all():
                 its = (MESSAGE.c.epoch == epoch, MESSAGE.c.uid > (after[1] if epoch == after[0] else 0))
                 part = rows.where(*its).limit(limit - len(found))
@@ -55,7 +56,7 @@ class SqlPendingMessages:
         return found
 
     def intents(self, target: int) -> Sequence[Intent]:
-        """Messages whose APPEND has an unknown outcome, in the order of epoch and UID."""
+        """Messages whose APPEND has an unknown outcome, by epoch and UID."""
         mine = and_(INTENT.c.target == target, INTENT.c.epoch == MESSAGE.c.epoch, INTENT.c.uid == MESSAGE.c.uid)
         rows = (
             of_messages(INTENT.c.uidnext, INTENT.c.at, *OUTGOING_COLUMNS)
@@ -67,7 +68,8 @@ class SqlPendingMessages:
             return [Intent(outgoing_of(row[2:], sets), row[0], row[1]) for row in connection.execute(rows)]
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
-        """Messages that were refused where their folder goes now, present ones, or those that vanished too."""
+        """Messages that were refused by the folder that theirs is mapped to now. `vanished` includes those that are
+        gone from the source."""
         rows = (
             of_messages(*REFUSAL.c, FOLDER.c.path.label("folder"))
             .join(REFUSAL, and_(REFUSAL.c.epoch == MESSAGE.c.epoch, REFUSAL.c.uid == MESSAGE.c.uid))
@@ -81,7 +83,6 @@ class SqlPendingMessages:
             return [refused_of(row) for row in connection.execute(rows)]
 
     def vanished(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
-        """Replicas that we appended of messages that vanished, or were in one of the folders `gone` and these are
-        no longer at the source."""
+        """Replicas that we appended whose messages vanished, or were in one of the folders `gone`."""
         with self._database.reading() as connection:
             return replicas(connection, gone_from_source(target, gone, twice=False))

@@ -1,4 +1,4 @@
-"""Which copies and messages a question about a destination means, and their rows as values."""
+"""The queries about replicas and messages at a destination, and their rows as values."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def is_current_target() -> ColumnElement[bool]:
 
 
 def goes_there() -> ColumnElement[bool]:
-    """The target is where the message's folder goes now: the account's rules may have sent it elsewhere before."""
+    """The message's folder is mapped to this destination folder now; the account's rules may have mapped it
+    elsewhere before."""
     return and_(
         MAPPED.c.destination == TARGET.c.destination,
         MAPPED.c.folder == FOLDER.c.number,
@@ -66,13 +67,13 @@ def goes_there() -> ColumnElement[bool]:
 def missing(
     statement: Select[*tuple[Any, ...]], target: int, folders: Collection[int], *, vanished: bool
 ) -> Select[*tuple[Any, ...]]:
-    """Of the messages of `folders` those that have no copy in the target, and that its user did not remove."""
+    """The messages of `folders` that have no replica in the destination folder and were not removed by its user."""
     rows = uncopied(statement, target).where(EPOCH.c.folder.in_(folders))
     return rows.where(or_(IS_PRESENT, _nowhere_else()) if vanished else IS_PRESENT)
 
 
 def uncopied(statement: Select[*tuple[Any, ...]], target: int) -> Select[*tuple[Any, ...]]:
-    """Those of the messages that have no copy in the target, and that its user did not remove."""
+    """Which of the messages have no replica in the destination folder and were not removed by its user."""
     here = and_(COPY.c.target == target, COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid)
     where = (
         select(column).where(TARGET.c.number == target).scalar_subquery()
@@ -82,8 +83,9 @@ def uncopied(statement: Select[*tuple[Any, ...]], target: int) -> Select[*tuple[
 
 
 def was_removed(destination: ColumnElement[Any], raw: ColumnElement[Any]) -> ColumnElement[bool]:
-    """The message, which has no copy, was removed by the destination's user before the folder's messages got other
-    UIDs there; it itself, or the one that it was before the source gave it another UID or its folder another name.
+    """The message has no replica, because the destination's user removed it before the folder's messages got other
+    UIDs there. This includes a replica that was removed before the source gave the message another UID or renamed
+    its folder.
     """
     former, replica = TARGET.alias("former"), COPY.alias("former_copy")
     old, its_epoch, its_folder = MESSAGE.alias("old"), EPOCH.alias("its_epoch"), FOLDER.alias("its_folder")
@@ -114,16 +116,16 @@ def was_removed(destination: ColumnElement[Any], raw: ColumnElement[Any]) -> Col
 
 
 def _nowhere_else() -> ColumnElement[bool]:
-    """A message that is not present, and that no later message of its folder stands for: one of the same octets in
-    a later epoch, or one that came to the folder when this one was gone. A message that was moved away and back, or
-    whose mailbox was restored, is one message."""
+    """A message that is not present and has no successor in its folder: a message with the same octets in a later
+    epoch, or one that arrived in the folder after this one was gone. So a message that was moved away and back, or
+    whose mailbox was restored, counts once."""
     later_epoch, later = EPOCH.alias("later_epoch"), MESSAGE.alias("later")
     came_after = or_(
         later.c.epoch > MESSAGE.c.epoch,
         and_(
             later.c.epoch == MESSAGE.c.epoch,
             later.c.uid > MESSAGE.c.uid,
-            later.c.stored_run != MESSAGE.c.stored_run,  # two that came together are two
+            later.c.stored_run != MESSAGE.c.stored_run,  # two that arrived together count as two
             or_(later.c.stored_at >= MESSAGE.c.vanished_at, later.c.stored_run == MESSAGE.c.vanished_run),
         ),
     )

@@ -1,4 +1,4 @@
-"""What the catalog knows of messages that a destination may have stored twice: attempts, and late twins."""
+"""What the catalog knows about messages that a destination may have stored twice: attempts, and late twins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINE = 10_000_000
 
 
 def attempts(connection: Connection, target: int) -> Sequence[Attempt]:
-    """Messages that may be stored once more, and that have a copy."""
+    """Messages that have a replica and may be stored a second time."""
     its_copy = and_(COPY.c.target == ATTEMPT.c.target, COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid)
     rows = (
         of_messages(
@@ -41,7 +41,7 @@ def _attempt(row: Row[*tuple[Any, ...]], sets: FlagSets) -> Attempt:
 
 
 def twins(connection: Connection, target: int) -> Sequence[LateTwin]:
-    """Twins that were not seen to be gone, in UID order. Their message's copy counts while it is there."""
+    """Twins that still exist as far as known, in UID order, with their message's replica if it still exists."""
     its_copy = and_(
         COPY.c.target == TWIN.c.target,
         COPY.c.epoch == TWIN.c.epoch,
@@ -61,7 +61,8 @@ def twins(connection: Connection, target: int) -> Sequence[LateTwin]:
 
 
 def twins_listed(connection: Connection, destination: int) -> Sequence[Loss]:
-    """The twins of a destination, for its report: a line for each folder. The last of its message is none."""
+    """The twins of a destination, for its report: one row per folder. The last remaining replica of a message is
+    not a twin."""
     others = COPY.alias(), TWIN.alias()
     replicas, twins = (
         exists()
