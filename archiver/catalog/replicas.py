@@ -17,6 +17,7 @@ from archiver.facts.replica import (
     KnownDestination,
     LateTwin,
     Loss,
+    MappedPlace,
     MessageKey,
     Moved,
     Outgoing,
@@ -81,8 +82,8 @@ class ReplicaFolders(Protocol):
     def current(self, destination: int) -> Mapping[bytes, ReplicaFolder]:
         """The current folders by raw name, without ended ones."""
 
-    def mapped(self, destination: int) -> Mapping[int, tuple[bytes, tuple[str, ...], str]]:
-        """(raw, path, rules) of the destination folder that each folder is mapped to, by the folder's number."""
+    def mapped(self, destination: int) -> Mapping[int, MappedPlace]:
+        """The destination folder that each folder is mapped to, by the folder's number."""
 
     def moved(self, destination: int) -> Sequence[Moved]:
         """Destination folders whose mail now belongs to a source folder that is mapped elsewhere, as after a rename

@@ -50,7 +50,8 @@ class DistinctFact:
 @dataclass(frozen=True, slots=True)
 class MappedFact:
     """A folder of the archive is mapped to this folder of a destination. `raw` is its name there on the wire,
-    `path` for people; `rules` are the rules of the account file that led to it, as text."""
+    `path` for people; `rules` are the rules of the account file that led to it, as text. `subscribed` is the
+    source's subscription that was followed there; None was written before that was recorded."""
 
     kind: ClassVar[str] = "mapped"
     destination: int
@@ -59,6 +60,7 @@ class MappedFact:
     path: tuple[str, ...]
     rules: str
     at: str
+    subscribed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

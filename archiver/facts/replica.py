@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from archiver.errors import BackendError
 from archiver.facts.destination import CopiedFact
@@ -47,6 +47,15 @@ class ReplicaFolder:
     uidvalidity: int
     state: ReplicaFolderState | None = None
     renaming: bytes | None = None
+
+
+class MappedPlace(NamedTuple):
+    """The folder of a destination that a folder of the archive is mapped to, as in `MappedFact`."""
+
+    raw: bytes
+    path: tuple[str, ...]
+    rules: str
+    subscribed: bool | None
 
 
 @dataclass(frozen=True, slots=True)

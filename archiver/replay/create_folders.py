@@ -12,13 +12,13 @@ from archiver.errors import ConfigError, FolderRefused
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MappedFact
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.replica import DestinationFolders, MappedPlace
 from archiver.mail.model import Folder, KnownFolder
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
 
-Recorded = Mapping[int, tuple[bytes, tuple[str, ...], str]]
-"""(raw, path, rules) of the destination folder that a folder is mapped to, by the folder's number."""
+Recorded = Mapping[int, MappedPlace]
+"""The destination folder that a folder is mapped to, by the folder's number."""
 
 
 def map_of(
@@ -88,23 +88,53 @@ def create_folders(
         context.control.progress(Noted(warning))
     known = {each.folder.raw: each for each in folders}
     placed = [(known[each.folder.raw], each) for each in folder_map.folders if each.folder.name not in errors]
-    facts: list[Fact] = [
-        MappedFact(
-            context.destination,
-            folder.number,
-            each.raw,
-            each.path,
-            rules_for(each.folder, rules),
-            context.control.now(),
-        )
-        for folder, each in placed
-        if recorded.get(folder.number) != (each.raw, each.path, rules_for(each.folder, rules))
-    ]
-    context.recorder.write(facts)
-    subscribed = {each.folder.raw for each in listed.listed if each.folder.subscribed}
-    wanted = [each.raw for _, each in placed if each.folder.subscribed and each.raw not in subscribed]
-    connection.with_retries(lambda destination: destination.subscribe(wanted))
+    followed: dict[int, bool | None] = {}
+    for folder, each in placed:
+        before = recorded.get(folder.number)
+        is_new = before is None or before.raw != each.raw or each.raw in made
+        followed[folder.number] = False if is_new or before is None else before.subscribed
+    _record(context, placed, rules, followed)
+    _follow_subscriptions(context, connection, listed, placed, rules, followed)
     return placed
+
+
+def _record(
+    context: ReplayContext,
+    placed: Sequence[tuple[KnownFolder, MappedFolder]],
+    rules: MapRules,
+    followed: Mapping[int, bool | None],
+) -> None:
+    """Record the places that are not recorded like this yet."""
+    recorded, facts = context.replicas.folders.mapped(context.destination), list[Fact]()
+    for folder, each in placed:
+        place = MappedPlace(each.raw, each.path, rules_for(each.folder, rules), followed[folder.number])
+        if recorded.get(folder.number) != place:
+            raw, path, said, subscribed = place
+            now = context.control.now()
+            facts.append(MappedFact(context.destination, folder.number, raw, path, said, now, subscribed))
+    context.recorder.write(facts)
+
+
+def _follow_subscriptions(
+    context: ReplayContext,
+    connection: DestinationConnection,
+    listed: DestinationFolders,
+    placed: Sequence[tuple[KnownFolder, MappedFolder]],
+    rules: MapRules,
+    followed: Mapping[int, bool | None],
+) -> None:
+    """Subscribe to new folders as at the source, and to others when they were subscribed to there since: what the
+    destination's user unsubscribed from stays so. `followed` are the subscriptions that were followed before; None
+    is from an archive whose every run subscribed. They are recorded afterwards, so a run that ends in between only
+    subscribes again."""
+    subscribed = {each.folder.raw for each in listed.listed if each.folder.subscribed}
+    wanted = {
+        each.raw: None
+        for folder, each in placed
+        if each.folder.subscribed and followed[folder.number] is False and each.raw not in subscribed
+    }
+    connection.with_retries(lambda destination: destination.subscribe(list(wanted)))
+    _record(context, placed, rules, {folder.number: each.folder.subscribed for folder, each in placed})
 
 
 def _without_news(

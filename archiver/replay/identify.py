@@ -120,7 +120,7 @@ class DestinationIdentifier:
             return self.answer == "new" and bool(lost or (folders and not ours))
         # NOTE: the following run must record the answer, or it would be asked again. A run records the copies of a
         # folder that is gone, and opens a recreated one, but only if mail is mapped to it.
-        shown, mapped = shown_by(listed.listed), {raw for raw, _, _ in replicas.folders.mapped(number).values()}
+        shown, mapped = shown_by(listed.listed), {each.raw for each in replicas.folders.mapped(number).values()}
         hidden = {raw: folder for raw, folder in lost.items() if raw not in shown}
         if not hidden and mapped.isdisjoint(lost):
             return False

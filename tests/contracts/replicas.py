@@ -307,17 +307,18 @@ class ReplicasContract:
         apply(catalog, *ACCOUNT, elsewhere, replace(INTO_WORK, destination=2, raw=b"\xff", path=("x",)))
 
         assert replicas.folders.mapped(1) == {
-            1: (b"INBOX", ("INBOX",), "rules"),
-            2: (b"INBOX.Work.&AP8-", ("Work", "ÿ"), "rules"),
+            1: (b"INBOX", ("INBOX",), "rules", None),
+            2: (b"INBOX.Work.&AP8-", ("Work", "ÿ"), "rules", None),
         }
-        assert replicas.folders.mapped(2) == {2: (b"\xff", ("x",), "rules")}
+        assert replicas.folders.mapped(2) == {2: (b"\xff", ("x",), "rules", None)}
 
     def test_a_folder_that_is_given_another_place(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT)
 
-        apply(catalog, replace(INTO_WORK, raw=b"Old.Work", path=("Old", "Work"), rules="other rules"))
+        moved = replace(INTO_WORK, raw=b"Old.Work", path=("Old", "Work"), rules="other rules", subscribed=True)
+        apply(catalog, moved)
 
-        assert replicas.folders.mapped(1)[2] == (b"Old.Work", ("Old", "Work"), "other rules")
+        assert replicas.folders.mapped(1)[2] == (b"Old.Work", ("Old", "Work"), "other rules", True)
 
     def test_targets_by_their_raw_names(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, replace(THERE, number=2, user="bob"), replace(TARGET, number=3, destination=2))

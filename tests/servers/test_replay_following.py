@@ -331,6 +331,43 @@ class TestMailThatIsThereAlready:
         assert account.numbers() == Counter(range(1, 31))
 
 
+class TestSubscriptions:
+    """Are those of the source when a folder is made, or when the source's change; else the destination's user's."""
+
+    @pytest.fixture
+    def work(self, account: Migration) -> ScriptedFolder:
+        account.source.folders[b"Work"] = folder(6, messages([40]))
+        account.source.folders[b"Work"].subscribed = True
+        account.run()
+        assert account.there.folders[b"Work"].subscribed
+        return account.source.folders[b"Work"]
+
+    def is_subscribed_after_mail(self, account: Migration, number: int) -> bool:
+        account.source.folders[b"Work"].add(*messages([number]))
+        account.run()
+        assert account.numbers(b"Work")[number] == 1
+        return account.there.folders[b"Work"].subscribed
+
+    def test_what_its_user_unsubscribed_stays_so(self, account: Migration, work: ScriptedFolder) -> None:
+        account.there.folders[b"Work"].subscribed = False
+        assert not self.is_subscribed_after_mail(account, 41)
+        command("rebuild", account.config)
+        assert not self.is_subscribed_after_mail(account, 42)
+
+    def test_a_later_subscription_at_the_source_is_followed(self, account: Migration, work: ScriptedFolder) -> None:
+        account.there.folders[b"Work"].subscribed = work.subscribed = False
+        account.run()
+        assert not self.is_subscribed_after_mail(account, 41)
+        work.subscribed = True
+        assert self.is_subscribed_after_mail(account, 42)
+
+    def test_a_folder_that_is_made_again_is_subscribed_again(
+        self, account: Migration, work: ScriptedFolder
+    ) -> None:
+        del account.there.folders[b"Work"]
+        assert self.is_subscribed_after_mail(account, 41)
+
+
 class TestOtherRules:
     """[folders] was changed between two runs."""
 

@@ -60,7 +60,19 @@ def _add_what_harm_showed(connection: Connection) -> None:
     connection.execute(insert(ADDRESS).from_select(("destination", *names), known.order_by(DESTINATION.c.number)))
 
 
-MIGRATIONS: Sequence[Migration] = (_add_destinations, _add_headers_and_packs, _add_what_harm_showed)
+def _add_followed_subscriptions(connection: Connection) -> None:
+    """Version 5: which subscriptions of the source were followed at a destination."""
+    if "subscribed" not in {column["name"] for column in inspect(connection).get_columns("mapped")}:
+        # NOTE: a catalog of version 1 just got the table as it is today.
+        connection.execute(text("ALTER TABLE mapped ADD COLUMN subscribed BOOLEAN"))
+
+
+MIGRATIONS: Sequence[Migration] = (
+    _add_destinations,
+    _add_headers_and_packs,
+    _add_what_harm_showed,
+    _add_followed_subscriptions,
+)
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is created directly with the present tables, so a
 migration must result in exactly these."""
 

@@ -221,6 +221,7 @@ MAPPED = Table(
     Column("raw", LargeBinary, nullable=False),
     Column("path", Text, nullable=False),
     Column("rules", Text, nullable=False),
+    Column("subscribed", Boolean),
 )
 
 TARGET = Table(

@@ -37,6 +37,7 @@ BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "str | None": st.none() | texts,
     "Digest | None": st.none() | texts,
     "bool": st.booleans(),
+    "bool | None": st.none() | st.booleans(),
     "bytes": st.binary(max_size=20),
     "Flags": st.frozensets(texts, max_size=4),
     "frozenset[str]": st.frozensets(texts, max_size=4),

@@ -37,7 +37,7 @@ from archiver.facts.destination import (
 _mapped = upsert(MAPPED)
 _UPSERT_MAPPED = _mapped.on_conflict_do_update(
     index_elements=[MAPPED.c.destination, MAPPED.c.folder],
-    set_={name: _mapped.excluded[name] for name in ("raw", "path", "rules")},
+    set_={name: _mapped.excluded[name] for name in ("raw", "path", "rules", "subscribed")},
 )
 
 
@@ -49,6 +49,7 @@ def _maps(connection: Connection, _segment: Segment, facts: Sequence[MappedFact]
             "raw": fact.raw,
             "path": json.dumps(fact.path),
             "rules": fact.rules,
+            "subscribed": fact.subscribed,
         }
         for fact in facts
     ]

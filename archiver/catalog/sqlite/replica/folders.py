@@ -12,7 +12,7 @@ from archiver.catalog.sqlite.replica.counts import losses, tallies
 from archiver.catalog.sqlite.replica.gone import moved, stranded
 from archiver.catalog.sqlite.replica.queries import folder_of
 from archiver.catalog.sqlite.schema import COPY, MAPPED, TARGET
-from archiver.facts.replica import Loss, Moved, ReplicaFolder, ReplicaTally
+from archiver.facts.replica import Loss, MappedPlace, Moved, ReplicaFolder, ReplicaTally
 
 
 class SqlReplicaFolders:
@@ -27,12 +27,13 @@ class SqlReplicaFolders:
         with self._database.reading() as connection:
             return {row.raw: folder_of(row) for row in connection.execute(current)}
 
-    def mapped(self, destination: int) -> Mapping[int, tuple[bytes, tuple[str, ...], str]]:
-        """(raw, path, rules) of the destination folder that each folder is mapped to, by the folder's number."""
+    def mapped(self, destination: int) -> Mapping[int, MappedPlace]:
+        """The destination folder that each folder is mapped to, by the folder's number."""
         mine = select(MAPPED).where(MAPPED.c.destination == destination)
         with self._database.reading() as connection:
             return {
-                row.folder: (row.raw, tuple(json.loads(row.path)), row.rules) for row in connection.execute(mine)
+                row.folder: MappedPlace(row.raw, tuple(json.loads(row.path)), row.rules, row.subscribed)
+                for row in connection.execute(mine)
             }
 
     def moved(self, destination: int) -> Sequence[Moved]:
