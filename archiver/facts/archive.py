@@ -1,8 +1,8 @@
 """The facts of an archive, each one line of the journal and one change of the catalog.
 
-A fact is written to the journal first and applied to the catalog next, by the same code whether it happened
-just now, is caught up after a crash, or is read again by `rebuild`. So the two cannot drift apart.
-docs/formats.md specifies the lines; folders and epochs are named by numbers given once.
+A fact is first written to the journal and then applied to the catalog, by the same code during a run, after a
+crash, and in `rebuild`. So the two cannot diverge. docs/formats.md specifies the lines; folders and epochs are
+identified by numbers that never change.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ class EpochFact:
 
 @dataclass(frozen=True, slots=True)
 class StoredFact:
-    """A message's octets are durable in the store. Ends its quarantine and its having vanished.
+    """A message's octets are durable in the store. It is then present, and no longer in quarantine.
 
-    In JSON the fields of `message` stand among the others. `matched` is how it was known without a download:
-    "emailid", "headers", "returned" (it had vanished under the same UID); None if fetched. `headers` may be None
-    where those of its digest are in the journal already, and in journals from before 0.3.0.
+    In JSON the fields of `message` stand among the others. `matched` is how it was recognised without a download:
+    "emailid", "headers", "returned" (it had vanished under the same UID); None if fetched. `headers` may be None if
+    those of its digest are already in the journal, and in journals from before 0.3.0.
     """
 
     kind: ClassVar[str] = "stored"
@@ -108,8 +108,8 @@ class HeadersFact:
 
 @dataclass(frozen=True, slots=True)
 class PackedFact:
-    """These messages lie in the pack whose octets have that digest and size, each as a frame: its digest, the
-    frame's offset and length. Of several frames of a message the newest counts."""
+    """These messages are in the pack whose octets have that digest and size, each as a frame: the message's digest,
+    and the frame's offset and length. If a message has several frames, the newest counts."""
 
     kind: ClassVar[str] = "packed"
     pack: Digest
@@ -119,7 +119,7 @@ class PackedFact:
 
 @dataclass(frozen=True, slots=True)
 class FlagsFact:
-    """A message's flags are now these."""
+    """A message has these flags now."""
 
     kind: ClassVar[str] = "flags"
     epoch: int
@@ -140,7 +140,7 @@ class VanishedFact:
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedFact:
-    """A message could not be fetched or stored: one more try failed, or a person accepted the loss."""
+    """A message could not be fetched or stored: one more try failed, or the user accepted the loss."""
 
     kind: ClassVar[str] = "quarantined"
     epoch: int
@@ -193,8 +193,9 @@ class StateFact:
 
 @dataclass(frozen=True, slots=True)
 class FenceFact:
-    """A machine went on where another one, which may only be asleep, did not give its lease back, or is about to
-    remove what no segment names: from here on the journal is written under the lease `fence` (0: there is none)."""
+    """From here on the journal is written under the lease `fence` (0: there is none). Written if this machine
+    continues after another one, perhaps only asleep, that did not release its lease; or before objects that no
+    segment names are removed."""
 
     kind: ClassVar[str] = "fence"
     fence: int
@@ -240,7 +241,7 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A complete, numbered file of facts of one run; `previous` is the digest of the file before it, `fence` the
-    number of the lease it was written under, where an archive has one."""
+    number of the lease under which it was written, 0 if there is none."""
 
     number: int
     run: str

@@ -70,8 +70,8 @@ _Convert = Callable[[Any], Any]
 
 
 class _Codec(NamedTuple):
-    """How a class is written. `names` are its keys in JSON, `values` gets their values; `writers` and `readers`
-    convert those that are not written as they are. `inlined` is the field whose own fields stand among the others.
+    """How a class is written. `names` are its keys in JSON, and `values` returns their values; `writers` and
+    `readers` convert those that need it. `inlined` is the field whose own fields are written among the others.
     """
 
     cls: type[Any]
@@ -103,7 +103,7 @@ _OF_MESSAGE = tuple(each.name for each in fields(StoredMessage))
 
 
 class _Codecs(dict[type[Any], _Codec]):
-    """The codecs of dataclasses, each made when it is first asked for."""
+    """The codecs of dataclasses, each created when it is first needed."""
 
     def __missing__(self, cls: type[Any]) -> _Codec:
         codec = self[cls] = _made(cls)
@@ -114,7 +114,7 @@ _CODECS = _Codecs()
 
 
 def _made(cls: type[Any]) -> _Codec:
-    """NOTE: the class needs two fields, else `attrgetter` gives no tuple."""
+    """NOTE: the class needs at least two fields; otherwise `attrgetter` returns no tuple."""
     paths = {"fact": "kind"} if cls in _KINDS.values() else {}
     types: dict[str, Any] = {"fact": str}
     inlined = None
@@ -138,7 +138,7 @@ def _made(cls: type[Any]) -> _Codec:
 
 
 def _conversion(of: Any) -> tuple[_Convert | None, _Convert | None]:
-    """How a value of this type is made JSON, and how it is read; None: it is the same in JSON."""
+    """How a value of this type is converted to JSON and back; None: it is the same in JSON."""
     if type(None) in get_args(of):
         (inner,) = (each for each in get_args(of) if each is not type(None))
         write, read = _conversion(inner)

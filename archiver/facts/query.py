@@ -1,6 +1,6 @@
-"""The words of a search: what is asked of the archive's messages, and what is found.
+"""Search queries and results.
 
-A message without headers in the catalog, from before they were kept, matches no text of a header.
+A message whose headers are not indexed, from before version 0.3.0, matches no query for header text.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from archiver.mail.model import Headers, Placement
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What messages have to be, all of it. None and empty sets ask for nothing.
+    """A search; messages must match all conditions. None and empty sets are no conditions.
 
     `folders` are numbers. `sender`, `recipients`, `subject` and `text` (any of the three) are part of the header's
-    text; case counts in no script. `since` and `before` are of when a message arrived, in seconds since 1970, the
-    second one excluded. `larger` and `smaller` are octets, both excluded. Flags are compared without case.
-    `message_id` is the whole, with or without its brackets; `digest` its beginning. `vanished`: also messages that
-    are gone from the source. `limit`: no more than so many, the newest.
+    text; case is ignored in every script. `since` and `before` limit when a message arrived, in seconds since 1970;
+    `before` itself is excluded. `larger` and `smaller` are octets, both excluded. The case of flags is ignored.
+    `message_id` is the whole Message-ID, with or without its brackets; `digest` the beginning of the digest.
+    `vanished` includes messages that are gone from the source. `limit` is the largest number of results; the newest
+    are returned.
     """
 
     folders: Collection[int] | None = None
@@ -58,7 +59,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Unindexed:
-    """A message of which the catalog does not know what its header says."""
+    """A message whose headers are not in the catalog yet."""
 
     key: MessageKey
     placement: Placement

@@ -1,7 +1,7 @@
-"""The words of a replay: what a destination holds of the archive, and what is still to be sent.
+"""The values of a replay: what a destination holds from the archive, and what is still to be sent.
 
 A *replica folder* is a folder of a destination under one UIDVALIDITY, as an epoch is one of the source; in the
-journal it is a `target`. A *replica* is a message of the archive in such a folder, known by the UID it got there.
+journal it is a `target`. A *replica* is a message of the archive in such a folder, identified by its UID there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VanishedPolicy = Literal["keep", "mark", "expunge"]
 
 @dataclass(frozen=True, slots=True)
 class ReplicaFolderState:
-    """Where the last complete pass left a target, if nobody else changes it."""
+    """The state of a replica folder after its last complete pass."""
 
     uidnext: int
     messages: int
@@ -39,8 +39,8 @@ class ReplicaFolderState:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaFolder:
-    """A target as the catalog knows it. `state` is None until a pass over it was complete. `renaming` is the name
-    that we were about to give it, when something stopped us."""
+    """A replica folder as the catalog knows it. `state` is None until a pass over it was complete. `renaming` is
+    the new name if a rename was begun and its outcome is not recorded."""
 
     number: int
     raw: bytes
@@ -60,9 +60,9 @@ class MappedPlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A target all of whose copies are of mail that is not in its folder at the source any more, or whose folder
-    goes elsewhere, and a folder of the archive that has `equal` of these `left` messages, octet for octet. It holds
-    `held` messages; `complete`: the archive has seen all of it."""
+    """A replica folder whose mail has left its folder at the source, or whose folder is mapped elsewhere now,
+    together with a folder of the archive that has `equal` of these `left` messages, octet for octet. That folder
+    holds `held` messages; `complete`: the archive has seen all of it."""
 
     target: int
     folder: int
@@ -73,13 +73,13 @@ class Moved:
 
     @property
     def is_same(self) -> bool:
-        """Whether the folder is the one that was there, under another name."""
+        """Whether it is the same folder under another name."""
         return 2 * self.equal > self.left or (not self.complete and 2 * self.equal > self.held)
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a destination is reached, the host in lower case. `port` is None where it was not recorded."""
+    """The address of a destination, the host in lower case. `port` is None if it was not recorded."""
 
     host: str
     user: str
@@ -99,9 +99,9 @@ class KnownDestination:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A copy that another account has at a destination and did not see go, in what we know as `target`: of a
-    message with this digest, at a destination that was reached at this host and user, as they were written then.
-    One that was reached at several is a claim for each."""
+    """A replica of another account in the folder that we know as `target`, existing as far as that account knows:
+    of a message with this digest, at a destination that was reached at this host and user, as written at that time.
+    A destination with several addresses results in one claim for each."""
 
     target: ReplicaFolder
     host: str
@@ -112,8 +112,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class UnknownMessage:
-    """A message at a destination of which nothing is recorded. `size` is RFC822.SIZE, `arrived` the INTERNALDATE in
-    seconds since 1970."""
+    """A message at a destination about which nothing is recorded. `size` is RFC822.SIZE, `arrived` the INTERNALDATE
+    in seconds since 1970."""
 
     message_id: str | None
     size: int | None
@@ -122,8 +122,8 @@ class UnknownMessage:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message of the archive that a target lacks. Where the placement's flags are those of the past, `followed`
-    are its present ones, and only later changes are replayed."""
+    """A message of the archive that is missing in a replica folder. If the placement has flags of a past moment,
+    `followed` are its present flags, and only later changes are replayed."""
 
     epoch: int
     placement: Placement
@@ -145,10 +145,10 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A message in a target, as recorded. `message` is as the archive has it now, of the epoch `epoch`.
-    `source_flags` are those of its flags that were replayed, `flags` what the destination said afterwards, `lost`
-    those it does not keep. `size` is the destination's RFC822.SIZE then; `sent_digest` is None where they were
-    sent unaltered. `folder` is the number of the archive's folder."""
+    """A message in a replica folder, as recorded. `message` is its present state in the archive, in the epoch
+    `epoch`. `source_flags` are its flags that were replayed, `flags` those that the destination showed afterwards,
+    `lost` those that it does not keep. `size` is the destination's RFC822.SIZE then; `sent_digest` is None if its
+    octets were sent unaltered. `folder` is the number of the archive's folder."""
 
     uid: int
     epoch: int
@@ -171,7 +171,7 @@ class Replica:
         return self.epoch, self.message.uid
 
     def copied_fact(self, target: int, key: MessageKey, how: str, at: str) -> CopiedFact:
-        """The fact that it is now the replica of the message `key`, in the target of that number."""
+        """The fact that it is now the replica of the message `key`, in the replica folder with that number."""
         epoch, uid = key
         return CopiedFact(
             target=target,
@@ -193,8 +193,8 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A message that was about to be appended when something stopped us. Its copy, if there is one, has a UID from
-    `uidnext` on."""
+    """A message that was about to be appended and whose outcome is not recorded. Its replica, if there is one, has
+    at least the UID `uidnext`."""
 
     outgoing: Outgoing
     uidnext: int
@@ -203,10 +203,10 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A message that was taken for unsent `times` times and has a copy now. Another one of it, should it come late,
-    has a UID from `uidnext` on and one of `sizes`; and its INTERNALDATE, if the destination is `dated`, which means
-    that it keeps them. `flags` are those the copy showed. It was taken for unsent last `at`; `silent` says whether
-    the server answered nothing then."""
+    """A message that was taken for unsent `times` times and has a replica now. If another one of it comes late,
+    that has at least the UID `uidnext`, one of `sizes`, and, if the destination keeps dates (`dated`), the
+    message's INTERNALDATE. `flags` are those that the replica showed. `at` is when it was last taken for unsent;
+    `silent`: the server did not answer at that time."""
 
     outgoing: Outgoing
     uidnext: int
@@ -220,8 +220,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class LateTwin:
-    """A message of ours that came late, beside the `copy` of that UID; None if that one is gone. `certain`:
-    nobody but us can have brought it."""
+    """A message of ours that came late, next to the replica with the UID `copy`, None if that is gone. `certain`:
+    only we can have stored it."""
 
     uid: int
     key: MessageKey
@@ -248,9 +248,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaTally:
-    """A folder's present messages by what became of them at the destination, where the folder is `name`: `replayed`
-    in this run, `already_there` before, `refused`, `removed` by the destination's user, `pending` not yet sent.
-    Beside them `restored`: messages gone from the source that this run brought back."""
+    """A folder's present messages by their outcome in the destination folder `name`: `replayed` in this run,
+    `already_there` before, `refused`, `removed` by the destination's user, `pending` not yet sent. `restored` are,
+    in addition, messages gone from the source that this run sent."""
 
     folder: str
     name: str
@@ -265,8 +265,8 @@ class ReplicaTally:
 @dataclass(frozen=True, slots=True)
 class Loss:
     """What a destination altered or does not keep of a folder's messages: `kind` is "flags", "internaldate",
-    "repaired" or "rewritten", `detail` names it, `uids` are the archive's. Of kind "twin" are messages that it
-    stored twice; `detail` are the UIDs of the second ones there."""
+    "repaired" or "rewritten", `detail` names it, `uids` are the archive's. The kind "twin" is for messages that it
+    stored twice; `detail` has the UIDs of the second ones there."""
 
     folder: str
     kind: str
@@ -277,9 +277,9 @@ class Loss:
 @dataclass(frozen=True, slots=True)
 class DestinationFolders:
     """What a destination listed, and how it names folders. Paths are without the personal namespace's prefix, which
-    is `prefix` on the wire (`INBOX.` at Courier). `delimiter` is None where names are flat. `vendor` is its maker
-    in lower case, if the server names one. `append_limit` is the most octets that it takes in a message (RFC 7889),
-    None where it does not say."""
+    is `prefix` on the wire (`INBOX.` at Courier). `delimiter` is None if names are flat. `vendor` is who made the
+    server, in lower case, if it says so. `append_limit` is the largest message in octets that it accepts (RFC
+    7889), None if it does not report one."""
 
     listed: Sequence[Listed]
     prefix: bytes = b""
@@ -290,8 +290,8 @@ class DestinationFolders:
 
 @dataclass(frozen=True, slots=True)
 class SelectedFolder:
-    """A destination's folder, open. `permanent` are the flags it keeps, None: it does not say; with `any_keyword`
-    it takes new keywords too."""
+    """A destination's folder after SELECT or EXAMINE. `permanent` are the flags that it keeps, None if it does not
+    report them; `any_keyword`: it accepts new keywords, too."""
 
     uidvalidity: int
     uidnext: int
@@ -319,8 +319,8 @@ class FolderStat:
 
 @dataclass(frozen=True, slots=True)
 class AppendMessage:
-    """A message as it goes onto the wire. `internaldate` is the 26 characters of RFC 3501's date-time; `octets`
-    opens them again at each call, in pieces that together are `size`."""
+    """A message as it is sent. `internaldate` is the 26 characters of RFC 3501's date-time; each call of `octets`
+    returns them from the start, in pieces that add up to `size`."""
 
     flags: Flags
     internaldate: str
@@ -330,9 +330,9 @@ class AppendMessage:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The answer to one command, which stands for `count` letters: all were taken, or none. `uids` is what
-    APPENDUID said (uidvalidity, uids), unchecked, None where it said nothing. `reply` is the server's own words,
-    and `error` what a refusal would mean if it were about more than the message."""
+    """The answer to one command with `count` messages: all were accepted, or none. `uids` is (uidvalidity, uids)
+    from APPENDUID, unchecked, None if there was none. `reply` is the server's text, and `error` what a refusal
+    means if it is about more than the message."""
 
     count: int
     uids: tuple[int, tuple[int, ...]] | None
@@ -345,6 +345,6 @@ class Appended:
 
 
 def gone_words(name: str, copies: int) -> str:
-    """What a person should know of a folder that the source no longer has."""
+    """The notice about a folder that the source no longer has."""
     some = f"{copies:,} of our copies stay" if copies != 1 else "1 of our copies stays"
     return f"folder {name} is gone from the source; {some}"

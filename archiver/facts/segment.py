@@ -1,7 +1,7 @@
-"""A segment of the journal as octets, and back: what a file and an object of it have in common.
+"""Converts a segment of the journal to octets and back, for files and objects alike.
 
 One compressed file of lines. Its header names the digest of the segment before it, so a segment that is lost,
-damaged or foreign is noticed when it is read, wherever it lies.
+damaged or foreign is noticed when it is read, wherever it is stored.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,99}")
 def segment_of(
     run: str, facts: Sequence[Fact], after: tuple[int, Digest], fence: int | None = None
 ) -> tuple[Segment, bytes]:
-    """The segment that follows `after`, and its octets: the same ones for the same facts.
+    """The segment that follows `after`, and its octets, which are always the same for the same facts.
 
     Raises:
         ConfigError: the run id cannot be part of a file name.
@@ -48,12 +48,12 @@ def segment_of(
 
 
 def digest_of(octets: bytes) -> Digest:
-    """The digest that the next segment names."""
+    """The digest that the next segment contains."""
     return Digest(hashlib.sha256(octets).hexdigest())
 
 
 def parsed(where: str, octets: bytes, number: int) -> Segment:
-    """What the octets at `where`, known there under `number`, say.
+    """The segment in the octets at `where`, stored there under `number`.
 
     Raises:
         IntegrityError: they are damaged, or another segment's.
@@ -70,7 +70,7 @@ def parsed(where: str, octets: bytes, number: int) -> Segment:
 
 
 def require_next(where: str, segment: Segment, previous: Digest, fence: int | None) -> None:
-    """Refuse a segment that does not follow from the one with the digest `previous`, written under `fence`.
+    """Check that a segment follows the one with the digest `previous`, which was written under `fence`.
 
     Raises:
         IntegrityError: it does not.
@@ -85,8 +85,8 @@ def require_next(where: str, segment: Segment, previous: Digest, fence: int | No
 
 
 def require_known(where: str, digest: Digest, known: Digest) -> None:
-    """Refuse a segment that is not the one of the digest `known`: a catalog is never continued from another
-    archive's journal, nor from one that went back in time.
+    """Check that a segment has the digest `known`: a catalog is never continued from another archive's journal, or
+    from an older state of the journal.
 
     Raises:
         IntegrityError: it is not.
@@ -128,7 +128,7 @@ def _of_header(where: str, header: dict[str, Any], number: int) -> tuple[str, Di
 
 
 def _other_format(where: str, form: object) -> ConfigError | ValueError:
-    """What a newer archiver wrote is not damaged."""
+    """A segment that a newer archiver wrote is not damaged."""
     if isinstance(form, str) and re.fullmatch(r"archiver-journal/\d{1,6}", form):
         return ConfigError(
             where,

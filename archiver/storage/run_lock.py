@@ -130,7 +130,7 @@ def _locked(file: Path, descriptor: int) -> Locked:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return Locked(f"{file}: another run holds the lock ({_read(descriptor)})", hint=hint)
-    # NOTE: who could share it met readers alone, and these could not write into the file who they are.
+    # NOTE: a process that can share the lock competes only with readers, which could not write into the file.
     return Locked(
         f"{file}: a process that only reads the archive holds the lock, such as `archiver verify`", hint=hint
     )

@@ -65,7 +65,7 @@ class MaildirBatch:
                 self._link(self._tree.expected(twin), temporary, placement)
             except FileNotFoundError:
                 self._link_elsewhere(twin, temporary, placement)
-            if os.stat(temporary).st_size != placement.size:  # damage is not to be handed on
+            if os.stat(temporary).st_size != placement.size:  # damage must not be copied
                 _unlink(temporary)
                 raise IntegrityError(f"{self._tree.expected(twin)}: has not the size with which it was stored")
             self._written[temporary] = (placement, True)
