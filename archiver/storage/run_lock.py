@@ -141,7 +141,7 @@ def _read(descriptor: int) -> str:
         holder = json.loads(os.pread(descriptor, 4096, 0))
         return ", ".join(f"{key} {value}" for key, value in holder.items())
     except (ValueError, AttributeError):
-        return "it does not say who it is"
+        return "unknown holder"
 
 
 def _say(descriptor: int, holder: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ def export(
 
     \b
       maildir  PATH/Maildir, a Maildir++ that Dovecot, mutt and mbsync read, with flags, dates, UIDs, subscriptions
-      mbox     PATH/Parent/Child.mbox for each folder ("mboxrd"), and an index with flags and dates beside it
+      mbox     PATH/Parent/Child.mbox for each folder ("mboxrd"), and next to it an index with flags and dates
       eml      PATH/Parent/Child/DATE-UID-SUBJECT.eml for each message, and an index.jsonl in each folder
 
     With --as-of the folders are exported as the archive knew them then: a day means its end in local time, and a

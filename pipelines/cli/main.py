@@ -160,7 +160,7 @@ def _usage_error(error: typer.TyperException) -> ConfigError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "archiver"
     text = error.format_message().rstrip(".").replace("\n", " ")
-    return ConfigError(command, [text[:1].lower() + text[1:]], hint=f"`{command} --help` tells more")
+    return ConfigError(command, [text[:1].lower() + text[1:]], hint=f"`{command} --help` shows its options")
 
 
 def _fail(error: ArchiverError, as_json: bool) -> int:

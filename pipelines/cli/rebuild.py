@@ -63,7 +63,7 @@ class Rebuilt:
 
 
 def rebuild_account(settings: Settings, listener: Listener) -> AccountOutcome[Rebuilt]:
-    """Make an account's catalog again from its journal and store. The old one is kept beside it, and stays in its
+    """Recreate an account's catalog from its journal and store. The old one is kept next to it, and stays in its
     place if the new one cannot be completed. Never raises for an account's failure."""
     (outcome,) = run_each([settings], _REBUILD, listener, _rebuild)
     return outcome

@@ -99,14 +99,14 @@ def _repair(settings: Settings, options: RepairOptions, emit: Emit) -> AccountOu
 
 
 def _summary(result: RepairResult, options: RepairOptions) -> str:
-    looked = f"{result.messages} messages looked at"
+    looked = f"{result.messages} messages checked"
     if not result.repaired and not result.lost and not result.damage:
         return f"{looked}: nothing is missing or damaged"
     words = [looked]
     if result.repaired:
         words.append(f"{len(result.repaired)} " + ("can be repaired" if options.dry_run else "repaired"))
     if result.lost:
-        words.append(f"{len(result.lost)} cannot be repaired, all listed")
+        words.append(f"{len(result.lost)} not repairable (listed below)")
     if result.damage:
         words.append(f"{len(result.damage)} other damaged objects")
     message = ", ".join(words)

@@ -201,7 +201,7 @@ def _index(account: Account, archive: Archive, emit: Emit) -> str | None:
         return "another run holds the account's lock; search again when it has ended"
     except ArchiverError as error:
         return str(error)
-    return f"{done.unreadable:,} cannot be read; `archiver verify` says more" if done.unreadable else None
+    return f"{done.unreadable:,} cannot be read; `archiver verify` lists them" if done.unreadable else None
 
 
 def to_json(outcome: AccountOutcome[SearchResult]) -> dict[str, Any]:

@@ -240,7 +240,7 @@ def _summary_there(host: str, check: DestinationCheck) -> str:
     words = [f"{counts['verified']} messages compared with {host} ({compared})"]
     words.append(f"{counts['differences']} differ" if counts["differences"] else "all are equal")
     if counts["rewritten"]:
-        words.append(f"{counts['rewritten']} of them apart from what that server rewrites")
+        words.append(f"{counts['rewritten']} of them equal except for what that server rewrites")
     if counts["changed"]:
         words.append(f"its user changed the flags of {counts['changed']}")
     if counts["removed"]:

@@ -238,4 +238,4 @@ def test_a_lock_held_by_something_else(dovecot: Dovecot, user: str, tmp_path: Pa
         fcntl.flock(held, fcntl.LOCK_EX)
         ended = to_the_end(config)
     assert ended.exit_code == 7, ended.output
-    assert "it does not say who it is" in ended.stderr
+    assert "unknown holder" in ended.stderr

@@ -85,7 +85,7 @@ def test_a_whole_archive_needs_nothing_and_no_server(account: Path, server: Scri
     before = archive_state(archive_of(account))
     server.stop()
     outcome = repair(account)
-    assert outcome.message == "15 messages looked at: nothing is missing or damaged"
+    assert outcome.message == "15 messages checked: nothing is missing or damaged"
     assert archive_state(archive_of(account)) == before
 
 

@@ -151,7 +151,7 @@ def _decompressed(frame: bytes, size: int) -> bytes:
         # NOTE: checked before anything is decompressed, which takes as much memory as the frame claims.
         told = zstandard.get_frame_parameters(frame).content_size
         if told != size or size > _MOST_OCTETS:
-            raise Unreadable(f"its frame is of {told} bytes, not of {size}")
+            raise Unreadable(f"its frame holds {told} bytes, expected {size}")
         return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Unreadable(f"its frame is damaged ({error})") from error

@@ -67,7 +67,7 @@ class MaildirBatch:
                 self._link_elsewhere(twin, temporary, placement)
             if os.stat(temporary).st_size != placement.size:  # damage must not be copied
                 _unlink(temporary)
-                raise IntegrityError(f"{self._tree.expected(twin)}: has not the size with which it was stored")
+                raise IntegrityError(f"{self._tree.expected(twin)}: its size is not the recorded one")
             self._written[temporary] = (placement, True)
 
     def _linked(self, placement: Placement, twin: Placement) -> bool:
