@@ -24,7 +24,7 @@ import sys
 
 if "luigi" in sys.modules:
     # NOTE: the luigi command finds tasks by importing this module. Otherwise they are not needed here, and
-    # `archiver --help` does not have to wait for Luigi and SQLAlchemy.
+    # `archiver --help` does not have to wait for Luigi.
     from pipelines.tasks import (
         ArchiveAccount,
         ArchiveFolders,

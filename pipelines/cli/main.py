@@ -1,7 +1,7 @@
 """The command line: the verbs, the exit codes, and how errors are shown.
 
 Each verb is a module of this package: its options and help, what it does, and what it prints. It is imported when
-the verb is given, and imports Luigi, SQLAlchemy, the clients of servers and Rich only inside its functions, so that
+the verb is given, and imports Luigi, the clients of servers and Rich only inside its functions, so that
 `archiver --help` and `archiver VERB --help` are quick.
 """
 

@@ -15,7 +15,6 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
 
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.database import refuse_network
@@ -125,7 +124,7 @@ def test_closed_it_opens_again(catalog: SqlCatalog) -> None:
 def test_a_commit_survives_power_loss(catalog: SqlCatalog) -> None:
     with catalog._database.writing() as connection:
         settings = {
-            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            name: connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "foreign_keys")
         }
 
@@ -234,15 +233,15 @@ def test_a_local_file_system_will_do(tmp_path: Path) -> None:
 # Versions of the schema
 
 
-def add_colour(connection: Connection) -> None:
-    connection.execute(text("ALTER TABLE folder ADD COLUMN colour TEXT"))
+def add_colour(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE folder ADD COLUMN colour TEXT")
 
 
-def paint(connection: Connection) -> None:
-    connection.execute(text("UPDATE folder SET colour = 'red'"))
+def paint(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE folder SET colour = 'red'")
 
 
-def fail(connection: Connection) -> None:
+def fail(connection: sqlite3.Connection) -> None:
     paint(connection)
     raise ArchiveNotWritable("the disk is full")
 
@@ -374,32 +373,34 @@ def test_a_child_forked_before_the_first_use(catalog: SqlCatalog) -> None:
 
 
 KILL_AT_STATEMENT = """
-import os, signal, sys
+import functools, os, signal, sqlite3, sys
 from pathlib import Path
-from sqlalchemy import Engine, event
 from tests.contracts.catalog import AT, apply, failed, stored
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.facts.archive import FlagsFact, VanishedFact
-catalog = SqlCatalog(Path(sys.argv[1]))
-left = [int(sys.argv[2])]
-def count(*_):
+left = [0]
+def count():
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
+class Counted(sqlite3.Connection):
+    def execute(self, *args):
+        count()
+        return super().execute(*args)
+    def executemany(self, *args):
+        count()
+        return super().executemany(*args)
+sqlite3.connect = functools.partial(sqlite3.connect, factory=Counted)
+catalog = SqlCatalog(Path(sys.argv[1]))
 catalog.last_segment()
-event.listen(Engine, "before_cursor_execute", count)
-event.listen(Engine, "commit", count)
-try:
-    apply(
-        catalog,
-        VanishedFact(1, (1, 2), AT),
-        *map(stored, range(3, 2000)),
-        FlagsFact(1, 3, frozenset(), AT),
-        failed(5000),
-    )
-finally:
-    event.remove(Engine, "before_cursor_execute", count)
-    event.remove(Engine, "commit", count)
+left[0] = int(sys.argv[2])
+apply(
+    catalog,
+    VanishedFact(1, (1, 2), AT),
+    *map(stored, range(3, 2000)),
+    FlagsFact(1, 3, frozenset(), AT),
+    failed(5000),
+)
 """
 
 

@@ -1,4 +1,4 @@
-"""A catalog in an SQLite file, over SQLAlchemy Core. docs/formats.md specifies the tables.
+"""A catalog in an SQLite file. docs/formats.md specifies the tables.
 
 place           where a catalog is: opened, replaced, copied
 catalog         the adapter: which segments are applied

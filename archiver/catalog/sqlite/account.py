@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
-
-from sqlalchemy import Row, func, select
+from typing import Any
 
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import CURRENT_SOURCE, folder_name
-from archiver.catalog.sqlite.schema import ARCHIVE, DESTINATION, EPOCH, FOLDER, PASS, QUARANTINE, TARGET
 from archiver.catalog.sqlite.tallies import tallies
 from archiver.facts.archive import ArchiveFact
 from archiver.mail.model import Folder, FolderState, KnownEpoch, KnownFolder, Numbers, Quarantined, Tally
 
-AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
+_IDENTITY = "SELECT archive_id, account, protocol, host, user, at FROM archive ORDER BY id DESC LIMIT 1"
+_FOLDERS = """
+SELECT number, directory, listed, raw, path, delimiter, attributes, subscribed FROM folder ORDER BY number
+"""
+_EPOCHS = f"""
+SELECT number, folder, uidvalidity, generation, source != {CURRENT_SOURCE},
+    (SELECT error FROM pass WHERE pass.epoch = epoch.number ORDER BY segment DESC LIMIT 1) IS NOT NULL,
+    (SELECT on_server - shown FROM pass
+        WHERE pass.epoch = epoch.number AND error IS NULL ORDER BY segment DESC LIMIT 1),
+    completed_run, uidnext, highestmodseq, messages, filter, status_size
+FROM epoch WHERE ended_at IS NULL
+"""
+_QUARANTINED = """
+SELECT folder.path, quarantine.epoch, uid, step, quarantine.reason, server_reply, tries, accepted, since
+FROM quarantine
+JOIN epoch ON epoch.number = quarantine.epoch
+JOIN folder ON folder.number = epoch.folder
+WHERE epoch.ended_at IS NULL AND CASE WHEN :epoch IS NULL THEN folder.listed ELSE quarantine.epoch = :epoch END
+ORDER BY quarantine.epoch, uid
+"""
 
 
 class SqlAccount:
@@ -26,73 +42,38 @@ class SqlAccount:
 
     def identity(self) -> ArchiveFact | None:
         """The archive's identity; None if it is new."""
-        columns = [column for column in ARCHIVE.c if column is not ARCHIVE.c.id]
         with self._database.reading() as connection:
-            row = connection.execute(select(*columns).order_by(ARCHIVE.c.id.desc()).limit(1)).first()
-        return None if row is None else ArchiveFact(**row._mapping)
+            row = connection.execute(_IDENTITY).fetchone()
+        return None if row is None else ArchiveFact(*row)
 
     def folders(self) -> Mapping[bytes, KnownFolder]:
         """All folders that were ever seen, by raw name."""
         with self._database.reading() as connection:
-            rows = connection.execute(select(FOLDER).order_by(FOLDER.c.number))
-            return {row.raw: KnownFolder(row.number, _folder(row), row.directory, row.listed) for row in rows}
+            return {
+                raw: KnownFolder(number, _folder(raw, *its), directory, bool(is_listed))
+                for number, directory, is_listed, raw, *its in connection.execute(_FOLDERS)
+            }
 
     def epochs(self) -> Mapping[int, KnownEpoch]:
         """The current epoch of each folder, by folder number, without ended ones."""
         with self._database.reading() as connection:
-            newest_error = (
-                select(PASS.c.error).where(PASS.c.epoch == EPOCH.c.number).order_by(PASS.c.segment.desc())
-            )
-            newest_hidden = (
-                select(PASS.c.on_server - PASS.c.shown)
-                .where(PASS.c.epoch == EPOCH.c.number, PASS.c.error.is_(None))
-                .order_by(PASS.c.segment.desc())
-            )
-            current = select(
-                EPOCH,
-                (EPOCH.c.source != CURRENT_SOURCE).label("foreign"),
-                newest_error.limit(1).scalar_subquery().is_not(None).label("failed"),
-                newest_hidden.limit(1).scalar_subquery().label("hidden"),
-            )
-            return {
-                row.folder: KnownEpoch(
-                    number=row.number,
-                    folder=row.folder,
-                    uidvalidity=row.uidvalidity,
-                    generation=row.generation,
-                    state=_state(row),
-                    other_source=row.foreign,
-                    failed=row.failed,
-                    hidden=row.hidden,
-                )
-                for row in connection.execute(current.where(EPOCH.c.ended_at.is_(None)))
-            }
+            return {row[1]: _epoch(*row) for row in connection.execute(_EPOCHS)}
 
     def next_numbers(self) -> Numbers:
         """The next free numbers."""
-        used = select(EPOCH.c.folder, EPOCH.c.uidvalidity, func.max(EPOCH.c.generation)).group_by(
-            EPOCH.c.folder, EPOCH.c.uidvalidity
-        )
+        used = "SELECT folder, uidvalidity, max(generation) FROM epoch GROUP BY folder, uidvalidity"
         with self._database.reading() as connection:
             folder, epoch, destination, target = (
-                1 + (connection.scalar(select(func.max(table.c.number))) or 0)
-                for table in (FOLDER, EPOCH, DESTINATION, TARGET)
+                connection.execute(f"SELECT 1 + coalesce(max(number), 0) FROM {table}").fetchone()[0]
+                for table in ("folder", "epoch", "destination", "target")
             )
             generations = {(row[0], row[1]): row[2] for row in connection.execute(used)}
         return Numbers(folder, epoch, generations, destination, target)
 
     def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:
         """The messages in quarantine, of one current epoch or of those of all listed folders."""
-        waiting = (
-            select(QUARANTINE, FOLDER.c.path)
-            .join(EPOCH, EPOCH.c.number == QUARANTINE.c.epoch)
-            .join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
-            .where(EPOCH.c.ended_at.is_(None))
-            .order_by(QUARANTINE.c.epoch, QUARANTINE.c.uid)
-        )
-        waiting = waiting.where(FOLDER.c.listed if epoch is None else QUARANTINE.c.epoch == epoch)
         with self._database.reading() as connection:
-            return [_quarantined(row) for row in connection.execute(waiting)]
+            return [_quarantined(*row) for row in connection.execute(_QUARANTINED, {"epoch": epoch})]
 
     def tallies(self, run: str | None = None) -> Sequence[Tally]:
         """The equation of every listed folder that has an epoch, with the work of `run`."""
@@ -100,26 +81,52 @@ class SqlAccount:
             return tallies(connection, run)
 
 
-def _folder(row: AnyRow) -> Folder:
-    path, attributes = tuple(json.loads(row.path)), frozenset(json.loads(row.attributes))
-    return Folder(row.raw, path, row.delimiter, attributes, row.subscribed)
+def _folder(raw: bytes, path: str, delimiter: str | None, attributes: str, subscribed: int) -> Folder:
+    return Folder(raw, tuple(json.loads(path)), delimiter, frozenset(json.loads(attributes)), bool(subscribed))
 
 
-def _state(row: AnyRow) -> FolderState | None:
-    if row.completed_run is None:
-        return None
-    return FolderState(row.uidnext, row.highestmodseq, row.messages, row.filter, row.status_size)
+def _epoch(
+    number: int,
+    folder: int,
+    uidvalidity: int,
+    generation: int,
+    other_source: int,
+    failed: int,
+    hidden: int | None,
+    completed_run: str | None,
+    *state: Any,
+) -> KnownEpoch:
+    return KnownEpoch(
+        number=number,
+        folder=folder,
+        uidvalidity=uidvalidity,
+        generation=generation,
+        state=None if completed_run is None else FolderState(*state),
+        other_source=bool(other_source),
+        failed=bool(failed),
+        hidden=hidden,
+    )
 
 
-def _quarantined(row: AnyRow) -> Quarantined:
+def _quarantined(
+    path: str,
+    epoch: int,
+    uid: int,
+    step: str,
+    reason: str,
+    server_reply: str | None,
+    tries: int,
+    accepted: int,
+    since: str,
+) -> Quarantined:
     return Quarantined(
-        folder=folder_name(row.path),
-        epoch=row.epoch,
-        uid=row.uid,
-        step=row.step,
-        reason=row.reason,
-        server_reply=row.server_reply,
-        tries=row.tries,
-        accepted=row.accepted,
-        since=row.since,
+        folder=folder_name(path),
+        epoch=epoch,
+        uid=uid,
+        step=step,
+        reason=reason,
+        server_reply=server_reply,
+        tries=tries,
+        accepted=bool(accepted),
+        since=since,
     )

@@ -6,10 +6,9 @@ messages take no more memory than a thousand.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-
-from sqlalchemy import Connection, insert, select
 
 from archiver.catalog.sqlite.account import SqlAccount
 from archiver.catalog.sqlite.apply.archive import apply_facts
@@ -18,7 +17,6 @@ from archiver.catalog.sqlite.messages import SqlMessages
 from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration
 from archiver.catalog.sqlite.replica.replicas import SqlReplicas
 from archiver.catalog.sqlite.runs import SqlRunLedger
-from archiver.catalog.sqlite.schema import SEGMENT
 from archiver.catalog.sqlite.search import SqlMessageIndex
 from archiver.errors import IntegrityError
 from archiver.facts.archive import Segment
@@ -65,11 +63,10 @@ class SqlCatalog:
                     hint="`archiver rebuild` recreates the catalog from the journal",
                 )
             apply_facts(connection, segment)
-            row = {"number": segment.number, "run": segment.run, "digest": segment.digest}
-            connection.execute(insert(SEGMENT), row)
+            row = (segment.number, segment.run, segment.digest)
+            connection.execute("INSERT INTO segment (number, run, digest) VALUES (?, ?, ?)", row)
 
 
-def _last_segment(connection: Connection) -> tuple[int, Digest]:
-    newest = select(SEGMENT.c.number, SEGMENT.c.digest).order_by(SEGMENT.c.number.desc()).limit(1)
-    row = connection.execute(newest).first()
-    return (row.number, row.digest) if row else (0, Digest(""))
+def _last_segment(connection: sqlite3.Connection) -> tuple[int, Digest]:
+    newest = "SELECT number, digest FROM segment ORDER BY number DESC LIMIT 1"
+    return connection.execute(newest).fetchone() or (0, Digest(""))

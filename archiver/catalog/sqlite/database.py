@@ -14,13 +14,6 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
-from sqlalchemy.util import LRUCache
 
 from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration, step_up, version_of
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError, Locked
@@ -30,6 +23,7 @@ from archiver.storage.mounts import MOUNTS, kind_of
 
 _BUSY_SECONDS = 60
 _BUSY_PAUSE = 0.01
+_STATEMENTS = 512  # that each connection keeps prepared
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}",
     "PRAGMA journal_mode = WAL",
@@ -47,11 +41,6 @@ _OCCUPIED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 
 
-_COMPILED: LRUCache[Any, Any] = LRUCache(1000)
-_initialized: list[Dialect] = []
-"""The dialect of the first engine that connected, for all that follow."""
-
-
 class Database:
     """Transactions on one SQLite file, from any thread. Nothing is opened before the first one.
 
@@ -66,86 +55,80 @@ class Database:
         _ALL.add(self)
 
     def _forget(self) -> None:
-        self._engine: Engine | None = None
+        self._idle: list[sqlite3.Connection] | None = None
         self._opening = threading.Lock()
         self._writing = threading.Lock()
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """A transaction that only reads.
 
         Raises:
             ConfigError, IntegrityError, ArchiveNotWritable, Locked: it cannot be opened or read.
         """
-        with self._translating(), self._opened().begin() as connection:
+        with self._translating(), self._transaction("BEGIN") as connection:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that may write. It is durable when the block ends, and rolled back if the block raises.
 
         Raises:
             ConfigError, IntegrityError, ArchiveNotWritable, Locked: nothing was written.
         """
-        with (
-            self._translating(),
-            self._writing,
-            self._opened().execution_options(writing=True).begin() as connection,
-        ):
+        # A transaction that reads first and writes later would fail next to another writer.
+        with self._translating(), self._writing, self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
     def close(self) -> None:
         """Close the file; may be called twice. A reader that is still active keeps its own connection."""
         with self._opening:
-            if self._engine is not None:
-                self._engine.dispose()
-                self._engine = None
+            idle, self._idle = self._idle or [], None
+            for connection in idle:
+                connection.close()
 
-    def _opened(self) -> Engine:
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        idle, connection = self._taken()
+        try:
+            with _all_or_nothing(connection, begin):
+                yield connection
+        finally:
+            with self._opening:
+                if idle is self._idle and not connection.in_transaction:
+                    idle.append(connection)
+                else:
+                    connection.close()
+
+    def _taken(self) -> tuple[list[sqlite3.Connection], sqlite3.Connection]:
+        """A connection of this transaction's own, and the list that it goes back to."""
         with self._opening:
-            if self._engine is None:
-                engine = self._prepared()
+            if self._idle is None:
+                refuse_network(self.path)
+                _create_private(self.path)
+                connection = _connected(self.path)
                 try:
-                    self._upgrade(engine)
+                    self._upgrade(connection)
                 except BaseException:
-                    engine.dispose()
+                    connection.close()
                     raise
-                self._engine = engine
-                if not _initialized:
-                    _initialized.append(engine.dialect)
-            return self._engine
+                self._idle = [connection]
+            return self._idle, self._idle.pop() if self._idle else _connected(self.path)
 
-    def _prepared(self) -> Engine:
-        refuse_network(self.path)
-        _create_private(self.path)
-        engine = create_engine(
-            URL.create("sqlite+pysqlite", database=str(self.path)),
-            poolclass=QueuePool,
-            max_overflow=-1,
-            connect_args={"check_same_thread": False, "timeout": _BUSY_SECONDS},
-        )
-        event.listen(engine, "connect", _configure)
-        event.listen(engine, "begin", _begin)
-        # A run opens a catalog dozens of times. Statements are compiled for one dialect, so with one of its own
-        # each opening would compile all of them again, which takes longer than to run them.
-        if _initialized:
-            engine.dialect = _initialized[0]
-        return engine.execution_options(compiled_cache=_COMPILED)
-
-    def _upgrade(self, engine: Engine) -> None:
-        with engine.begin() as connection:
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        with _all_or_nothing(connection, "BEGIN"):
             if version_of(connection) == 1 + len(self._migrations):
                 return
         more = True
         while more:
-            with engine.execution_options(writing=True).begin() as connection:
+            with _all_or_nothing(connection, "BEGIN IMMEDIATE"):
                 more = step_up(connection, str(self.path), self._migrations)
 
     @contextmanager
     def _translating(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
+        except sqlite3.Error as error:
             if (translated := _translated(self.path, error)) is not None:
                 raise translated from error
             raise
@@ -170,9 +153,36 @@ def _forget_in_child() -> None:
 os.register_at_fork(before=_close_before_fork, after_in_child=_forget_in_child)
 
 
-def _configure(connection: sqlite3.Connection, _record: object) -> None:
-    connection.create_function("folded", 1, folded, deterministic=True)
-    connection.isolation_level = None  # the driver does not begin transactions; `_begin` does
+@contextmanager
+def _all_or_nothing(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # NOTE: after some errors SQLite has rolled back by itself (sqlite.org/lang_transaction.html).
+        connection.rollback()
+        raise
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path.absolute(),
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,  # the driver does not begin transactions; `_all_or_nothing` does
+        check_same_thread=False,
+        cached_statements=_STATEMENTS,
+    )
+    try:
+        connection.create_function("folded", 1, folded, deterministic=True)
+        _configure(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _configure(connection: sqlite3.Connection) -> None:
     deadline = time.monotonic() + _BUSY_SECONDS
     for pragma in _PRAGMAS:
         while True:
@@ -184,12 +194,6 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
                 if error.sqlite_errorcode not in _OCCUPIED or time.monotonic() > deadline:
                     raise
                 time.sleep(_BUSY_PAUSE)
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that reads first and writes later would fail next to another writer, so a writer begins as one.
-    writing = connection.get_execution_options().get("writing")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
 def _create_private(path: Path) -> None:
@@ -214,19 +218,19 @@ def refuse_network(path: Path, mounts: Path = MOUNTS) -> None:
     if kind in _NETWORK or kind in _NETWORK_FUSE:
         raise ConfigError(
             str(path),
-            [f"is on a network file system ({kind}), where SQLite is not safe"],
+            [f"lies on a network file system ({kind}), where SQLite is not safe"],
             hint="set archive.path to a local directory",
         )
 
 
-def _translated(path: Path, error: DBAPIError) -> ArchiverError | None:
+def _translated(path: Path, error: sqlite3.Error) -> ArchiverError | None:
     """What SQLite's result code (sqlite.org/rescode.html) means for people; None if it is not a known one."""
-    extended = getattr(error.orig, "sqlite_errorcode", None)
+    extended: int | None = getattr(error, "sqlite_errorcode", None)
     if extended is None:
         return None
-    code, what = extended & 0xFF, f"{path}: {error.orig}"
+    code, what = extended & 0xFF, f"{path}: {error}"
     if code in _DAMAGED or extended in _UNREADABLE:
-        return IntegrityError(what, hint="`archiver rebuild` recreates the catalog from the journal")
+        return IntegrityError(what, hint="archiver rebuild makes the catalog again from the journal")
     if code in _NOT_WRITABLE or code == sqlite3.SQLITE_IOERR:
         return ArchiveNotWritable(what, hint="free space or fix the permissions, and run again")
     if code in _OCCUPIED:

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from sqlalchemy import select
-
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import (
+    IN_UID_RANGE,
     IS_PRESENT,
+    MESSAGES,
     PLACE,
     STORED_MESSAGE,
-    STREAM,
+    UID_RANGES,
     FlagSets,
-    of_messages,
-    parts,
+    any_of,
+    json_list,
     placed,
     placement,
     stored_message,
-    uid_parts,
+    uid_ranges,
 )
-from archiver.catalog.sqlite.schema import EPOCH, FOLDER, FRAME, MESSAGE, PACK
 from archiver.mail.model import Digest, Flags, Frame, Placement
 from archiver.mail.uidset import UidSet
 
-_PLACED = of_messages(*PLACE)
-_EPOCHS = (
-    select(EPOCH.c.number, FOLDER.c.directory, EPOCH.c.uidvalidity, EPOCH.c.generation, EPOCH.c.ended_at.is_(None))
-    .join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
-    .order_by(EPOCH.c.number)
-)
-_OF_AN_EPOCH = select(MESSAGE.c.vanished_at.is_(None), *STORED_MESSAGE)
-_BY_DIGEST = _PLACED.order_by(MESSAGE.c.digest, MESSAGE.c.epoch, MESSAGE.c.uid)
+_UIDS = f"SELECT uid FROM {MESSAGES} WHERE message.epoch = ? AND {IS_PRESENT} ORDER BY uid"
+_PRESENT = f"SELECT uid, flags FROM {MESSAGES} WHERE message.epoch = :epoch AND {IS_PRESENT}"
+_PRESENT_AMONG = f"SELECT uid, flags FROM {UID_RANGES} CROSS JOIN {MESSAGES} WHERE {IN_UID_RANGE} AND {IS_PRESENT}"
+_PLACES_OF_EPOCHS = """
+SELECT epoch.number, folder.directory, uidvalidity, generation, ended_at IS NULL
+FROM epoch JOIN folder ON folder.number = epoch.folder
+WHERE :epoch IS NULL OR epoch.number = :epoch
+ORDER BY epoch.number
+"""
+_ROW = f"SELECT vanished_at IS NULL, {STORED_MESSAGE} FROM"
+_OF_AN_EPOCH = f"{_ROW} message WHERE epoch = :epoch ORDER BY uid"
+# NOTE: in UID order, since the ranges are; to sort would take memory for all of them.
+_AMONG = f"{_ROW} {UID_RANGES} CROSS JOIN message WHERE {IN_UID_RANGE}"
+_BY_DIGEST = f"SELECT {PLACE} FROM {MESSAGES} ORDER BY message.digest, message.epoch, message.uid"
+_TWINS = f"SELECT {PLACE} FROM {MESSAGES} WHERE message.digest IN {any_of('digests')}"
+_CANDIDATES = f"SELECT {PLACE} FROM {MESSAGES} WHERE message.server_size IN {any_of('sizes')}"
+_FRAMES = f'SELECT digest, pack, "offset", length FROM frame WHERE digest IN {any_of("digests")}'
 
 
 class SqlMessages:
@@ -42,21 +50,19 @@ class SqlMessages:
 
     def uids(self, epoch: int) -> UidSet:
         """The UIDs of an epoch's present messages."""
-        present = of_messages(MESSAGE.c.uid).where(MESSAGE.c.epoch == epoch, IS_PRESENT).order_by(MESSAGE.c.uid)
         with self._database.reading() as connection:
-            return UidSet(connection.execute(present, execution_options=STREAM).scalars())
+            return UidSet(uid for (uid,) in connection.execute(_UIDS, (epoch,)))
 
     def known(self, epoch: int, uids: UidSet | None = None) -> dict[int, Flags]:
         """The present messages of an epoch: uid → flags; those among `uids`, or all. Equal sets of flags are one
         object."""
         sets = FlagSets()
-        present = of_messages(MESSAGE.c.uid, MESSAGE.c.flags).where(MESSAGE.c.epoch == epoch, IS_PRESENT)
-        asked = [present] if uids is None else [present.where(part) for part in uid_parts(MESSAGE.c.uid, uids)]
+        statement = _PRESENT if uids is None else _PRESENT_AMONG
         with self._database.reading() as connection:
             return {
                 uid: sets[flags]
-                for statement in asked
-                for uid, flags in connection.execute(statement, execution_options=STREAM)
+                for part in uid_ranges(uids)
+                for uid, flags in connection.execute(statement, {"epoch": epoch, "ranges": part})
             }
 
     def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
@@ -66,21 +72,18 @@ class SqlMessages:
         the meantime.
         """
         sets = FlagSets()
-        epochs = _EPOCHS if epoch is None else _EPOCHS.where(EPOCH.c.number == epoch)
+        statement = _OF_AN_EPOCH if uids is None else _AMONG
         with self._database.reading() as connection:
-            for number, directory, uidvalidity, generation, is_current in connection.execute(epochs).all():
-                rows = _OF_AN_EPOCH.where(MESSAGE.c.epoch == number).order_by(MESSAGE.c.uid)
-                asked = [rows] if uids is None else [rows.where(part) for part in uid_parts(MESSAGE.c.uid, uids)]
-                for statement in asked:
-                    for present, *message in connection.execute(statement, execution_options=STREAM):
-                        its = stored_message(message, sets)
-                        yield placed(directory, uidvalidity, generation, its, present and is_current)
+            for number, *where, is_current in connection.execute(_PLACES_OF_EPOCHS, {"epoch": epoch}).fetchall():
+                for part in uid_ranges(uids):
+                    for present, *message in connection.execute(statement, {"epoch": number, "ranges": part}):
+                        yield placed(*where, stored_message(message, sets), bool(present and is_current))
 
     def by_digest(self) -> Iterator[Placement]:
         """All messages of all epochs, present and vanished, by digest; a snapshot, as in `placements`."""
         sets = FlagSets()
         with self._database.reading() as connection:
-            for row in connection.execute(_BY_DIGEST, execution_options=STREAM):
+            for row in connection.execute(_BY_DIGEST):
                 yield placement(row, sets)
 
     def twins(self, digests: Collection[Digest]) -> dict[tuple[Digest, int], Placement]:
@@ -89,36 +92,28 @@ class SqlMessages:
         sets = FlagSets()
         found: dict[tuple[Digest, int], Placement] = {}
         with self._database.reading() as connection:
-            for part in parts(MESSAGE.c.digest, digests):
-                for row in connection.execute(_PLACED.where(part)):
-                    twin = placement(row, sets)
-                    key = (twin.digest, twin.arrived)
-                    if key not in found or (twin.present and not found[key].present):
-                        found[key] = twin
+            for row in connection.execute(_TWINS, {"digests": json_list(digests)}):
+                twin = placement(row, sets)
+                key = (twin.digest, twin.arrived)
+                if key not in found or (twin.present and not found[key].present):
+                    found[key] = twin
         return found
 
     def candidates(self, sizes: Collection[int]) -> Sequence[Placement]:
         """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
         sets = FlagSets()
         with self._database.reading() as connection:
-            return [
-                placement(row, sets)
-                for part in parts(MESSAGE.c.server_size, sizes)
-                for row in connection.execute(_PLACED.where(part))
-            ]
+            return [placement(row, sets) for row in connection.execute(_CANDIDATES, {"sizes": json_list(sizes)})]
 
     def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
         """Where these messages are in packs; those that are not in a pack are left out."""
-        columns = (FRAME.c.digest, FRAME.c.pack, FRAME.c.offset, FRAME.c.length)
         with self._database.reading() as connection:
             return {
-                digest: Frame(pack, offset, length)
-                for part in parts(FRAME.c.digest, digests)
-                for digest, pack, offset, length in connection.execute(select(*columns).where(part))
+                digest: Frame(*where)
+                for digest, *where in connection.execute(_FRAMES, {"digests": json_list(digests)})
             }
 
     def packs(self) -> Iterator[tuple[Digest, int]]:
         """Digest and size of every pack, by digest; a snapshot, as in `placements`."""
-        every = select(PACK.c.digest, PACK.c.size).order_by(PACK.c.digest)
         with self._database.reading() as connection:
-            yield from map(tuple, connection.execute(every, execution_options=STREAM))
+            yield from connection.execute("SELECT digest, size FROM pack ORDER BY digest")

@@ -2,69 +2,64 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection, insert, inspect, select, text, update
-
-from archiver.catalog.sqlite.schema import (
-    ADDRESS,
-    ATTEMPT,
-    COPY,
-    DESTINATION,
-    DISTINCT,
-    FRAME,
-    HEADER,
-    INTENT,
-    MAPPED,
-    META,
-    METADATA,
-    PACK,
-    REFUSAL,
-    TARGET,
-    TWIN,
-)
+from archiver.catalog.sqlite.schema import creating
 from archiver.errors import ConfigError
 
-Migration = Callable[[Connection], None]
+Migration = Callable[[sqlite3.Connection], None]
 
-_OF_DESTINATIONS = (DESTINATION, MAPPED, TARGET, COPY, INTENT, REFUSAL)
-
-
-def _add_destinations(connection: Connection) -> None:
-    METADATA.create_all(connection, tables=_OF_DESTINATIONS)
-    connection.execute(text("ALTER TABLE step ADD COLUMN seconds FLOAT"))
+_OF_DESTINATIONS = ("destination", "mapped", "target", "copy", "intent", "refusal")
 
 
-def _add_headers_and_packs(connection: Connection) -> None:
-    METADATA.create_all(connection, tables=(HEADER, PACK, FRAME))
+def _add_destinations(connection: sqlite3.Connection) -> None:
+    _create(connection, *_OF_DESTINATIONS)
+    connection.execute("ALTER TABLE step ADD COLUMN seconds FLOAT")
 
 
-def _add_what_harm_showed(connection: Connection) -> None:
+def _add_headers_and_packs(connection: sqlite3.Connection) -> None:
+    _create(connection, "header", "pack", "frame")
+
+
+def _add_what_harm_showed(connection: sqlite3.Connection) -> None:
     """Version 4: what distinguishes deleted mail from mail that is not shown; mail that a slow destination stored
     twice; and the addresses of destinations."""
-    METADATA.create_all(connection, tables=(ATTEMPT, TWIN))
-    connection.execute(text("ALTER TABLE pass ADD COLUMN shown BIGINT"))
-    connection.execute(text("ALTER TABLE folder ADD COLUMN gone_at TEXT"))
-    connection.execute(text("ALTER TABLE folder ADD COLUMN gone_run TEXT"))
-    if "renaming" not in {column["name"] for column in inspect(connection).get_columns("target")}:
+    _create(connection, "attempt", "twin")
+    connection.execute("ALTER TABLE pass ADD COLUMN shown BIGINT")
+    connection.execute("ALTER TABLE folder ADD COLUMN gone_at TEXT")
+    connection.execute("ALTER TABLE folder ADD COLUMN gone_run TEXT")
+    if "renaming" not in _columns(connection, "target"):
         # NOTE: a catalog of version 1 has just got the table in its present form.
-        connection.execute(text("ALTER TABLE target ADD COLUMN renaming BLOB"))
+        connection.execute("ALTER TABLE target ADD COLUMN renaming BLOB")
     # The time is not known here, so it counts from the newest archive step, or from the beginning if there is none.
     newest = "(SELECT {} FROM step WHERE step = 'archive' ORDER BY at DESC, run DESC LIMIT 1)"
     moment = ", ".join(f"gone_{name} = coalesce({newest.format(name)}, '')" for name in ("at", "run"))
     gone = "NOT listed OR attributes LIKE '%noselect\"%' OR attributes LIKE '%nonexistent\"%'"
-    connection.execute(text(f"UPDATE folder SET {moment} WHERE {gone}"))
-    METADATA.create_all(connection, tables=(ADDRESS, DISTINCT))
-    names = ("host", "user", "at")
-    known = select(DESTINATION.c.number, *(DESTINATION.c[name] for name in names))
-    connection.execute(insert(ADDRESS).from_select(("destination", *names), known.order_by(DESTINATION.c.number)))
+    connection.execute(f"UPDATE folder SET {moment} WHERE {gone}")
+    _create(connection, "address", "distinct_source")
+    connection.execute(
+        """
+        INSERT INTO address (destination, host, user, at)
+        SELECT number, host, user, at FROM destination ORDER BY number
+        """
+    )
 
 
-def _add_followed_subscriptions(connection: Connection) -> None:
+def _add_followed_subscriptions(connection: sqlite3.Connection) -> None:
     """Version 5: which subscriptions of the source were followed at a destination."""
-    if "subscribed" not in {column["name"] for column in inspect(connection).get_columns("mapped")}:
-        # NOTE: a catalog of version 1 just got the table as it is today.
-        connection.execute(text("ALTER TABLE mapped ADD COLUMN subscribed BOOLEAN"))
+    if "subscribed" not in _columns(connection, "mapped"):
+        # NOTE: a catalog of version 1 has just got the table in its present form.
+        connection.execute("ALTER TABLE mapped ADD COLUMN subscribed BOOLEAN")
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def _create(connection: sqlite3.Connection, *tables: str) -> None:
+    for statement in creating(tables):
+        connection.execute(statement)
 
 
 MIGRATIONS: Sequence[Migration] = (
@@ -73,19 +68,19 @@ MIGRATIONS: Sequence[Migration] = (
     _add_what_harm_showed,
     _add_followed_subscriptions,
 )
-"""How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is created directly with the present tables, so a
-migration must result in exactly these."""
+"""How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
+migration has to leave an older one just like them."""
 
 
-def version_of(connection: Connection) -> int:
+def version_of(connection: sqlite3.Connection) -> int:
     """The version of the existing schema; 0 for an empty database."""
-    if not inspect(connection).has_table(META.name):
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
         return 0
-    value = connection.execute(select(META.c.value).where(META.c.key == "schema_version")).scalar()
-    return int(value or 0)
+    row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    return 0 if row is None else int(row[0])
 
 
-def step_up(connection: Connection, where: str, migrations: Sequence[Migration] = MIGRATIONS) -> bool:
+def step_up(connection: sqlite3.Connection, where: str, migrations: Sequence[Migration] = MIGRATIONS) -> bool:
     """Create the tables, or apply the next migration, in the caller's transaction; False if nothing is left to do.
 
     Each step is a separate transaction: call it until it returns False. After an interruption, call it again.
@@ -104,9 +99,10 @@ def step_up(connection: Connection, where: str, migrations: Sequence[Migration] 
     if version == newest:
         return False
     if version == 0:
-        METADATA.create_all(connection)
-        connection.execute(insert(META).values(key="schema_version", value=str(newest)))
+        for statement in creating():
+            connection.execute(statement)
+        connection.execute("INSERT INTO meta (key, value) VALUES ('schema_version', ?)", (str(newest),))
     else:
         migrations[version - 1](connection)
-        connection.execute(update(META).where(META.c.key == "schema_version").values(value=str(version + 1)))
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version + 1),))
     return True

@@ -1,25 +1,21 @@
 """Reads rows of messages: the columns of a placement, and their conversion to values.
 
-Rows are taken by position: there may be millions of them.
+Rows are taken by position: there may be millions of them. A statement over `MESSAGES` can refer to
+the tables `message`, `epoch` and `folder`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, make_dataclass
+from itertools import islice
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
-
-from archiver.catalog.sqlite.schema import ARCHIVE, EPOCH, FOLDER, MESSAGE
 from archiver.mail.model import Flags, Placement, StoredMessage
 from archiver.mail.uidset import UidSet
 
 _T = TypeVar("_T")
-
-_IN_LIST = 500
-STREAM = {"yield_per": 2000}
 
 
 class FlagSets(dict[str, Flags]):
@@ -30,60 +26,61 @@ class FlagSets(dict[str, Flags]):
         return flags
 
 
-IS_PRESENT = and_(MESSAGE.c.vanished_at.is_(None), EPOCH.c.ended_at.is_(None))
-STORED_MESSAGE = tuple(MESSAGE.c[each.name] for each in fields(StoredMessage))
-PLACE = (
-    FOLDER.c.directory,
-    EPOCH.c.uidvalidity,
-    EPOCH.c.generation,
-    IS_PRESENT.label("present"),
-    *STORED_MESSAGE,
-)
-_FLAGS = STORED_MESSAGE.index(MESSAGE.c.flags)
+MESSAGES = """message
+    JOIN epoch ON epoch.number = message.epoch
+    JOIN folder ON folder.number = epoch.folder"""
+
+IS_PRESENT = "(message.vanished_at IS NULL AND epoch.ended_at IS NULL)"
+
+_NAMES = tuple(each.name for each in fields(StoredMessage))
+STORED_MESSAGE = ", ".join(f"message.{name}" for name in _NAMES)
+PLACE = f"folder.directory, epoch.uidvalidity, epoch.generation, {IS_PRESENT}, {STORED_MESSAGE}"
+_FLAGS = _NAMES.index("flags")
+
+CURRENT_SOURCE = """coalesce((
+    SELECT min(archive.id) FROM archive JOIN archive AS named
+    ON named.protocol = archive.protocol AND named.host = archive.host AND named.user = archive.user
+    WHERE named.id = (SELECT max(id) FROM archive)
+), 0)"""
+"""The present source, by the first row that names it: a source that was left and came back is the same one."""
 
 
-_named = ARCHIVE.alias("named")
-CURRENT_SOURCE = func.coalesce(
-    select(func.min(ARCHIVE.c.id))
-    .join(_named, and_(*(_named.c[name] == ARCHIVE.c[name] for name in ("protocol", "host", "user"))))
-    .where(_named.c.id == select(func.max(ARCHIVE.c.id)).scalar_subquery())
-    .scalar_subquery(),
-    0,
-)
-"""The present source, as the first row that names it: a source that was replaced and is used again is the same
-one."""
+def any_of(name: str) -> str:
+    """The values that the parameter `name` has from `json_list`: `uid IN {any_of("uids")}`. They are one parameter,
+    so there may be any number of them, and the statement stays the same."""
+    return f"(SELECT value FROM json_each(:{name}))"
 
 
-def of_messages(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
-    joined = select(*columns).select_from(MESSAGE).join(EPOCH, EPOCH.c.number == MESSAGE.c.epoch)
-    return joined.join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
+def json_list(values: Iterable[Any]) -> str:
+    """Numbers or texts as a parameter for `any_of`, in ascending order."""
+    return json.dumps(sorted(set(values)))
 
 
-def parts(column: ColumnElement[Any], values: Collection[Any]) -> Iterator[ColumnElement[bool]]:
-    """`column` is one of `values`, as conditions of a bounded length, in ascending order."""
-    ordered = sorted(set(values))
-    for start in range(0, len(ordered), _IN_LIST):
-        yield column.in_(ordered[start : start + _IN_LIST])
+UID_RANGES = "json_each(:ranges) AS its"
+IN_UID_RANGE = """message.epoch = :epoch
+    AND message.uid BETWEEN json_extract(its.value, '$[0]') AND json_extract(its.value, '$[1]')"""
+_RANGES = 5000
 
 
-def uid_parts(column: ColumnElement[Any], uids: Iterable[int]) -> Iterator[ColumnElement[bool]]:
-    """The same for UIDs; long ranges are asked for as such."""
-    single: list[int] = []
-    for each in UidSet(uids).ranges():
-        if len(each) > _IN_LIST or len(single) + len(each) > _IN_LIST:
-            yield from [column.in_(single)] if single else ()
-            single = []
-        if len(each) > _IN_LIST:
-            yield column.between(each[0], each[-1])
-        else:
-            single.extend(each)
-    yield from [column.in_(single)] if single else ()
+def uid_ranges(uids: Iterable[int] | None) -> Iterator[str]:
+    """UIDs as values of the parameter of `UID_RANGES`, one after the other and each of a bounded length; one value
+    if there are none to keep to.
+
+    The statement is `... FROM {UID_RANGES} CROSS JOIN message WHERE {IN_UID_RANGE}`: so SQLite looks up one range
+    after the other in the order in which they are given.
+    """
+    if uids is None:
+        yield "[]"
+        return
+    ranges = iter(UidSet(uids).ranges())
+    while part := [(each[0], each[-1]) for each in islice(ranges, _RANGES)]:
+        yield json.dumps(part)
 
 
 def placement(row: Sequence[Any], sets: FlagSets) -> Placement:
     """From the columns of `PLACE`."""
     directory, uidvalidity, generation, present, *message = row
-    return placed(directory, uidvalidity, generation, stored_message(message, sets), present)
+    return placed(directory, uidvalidity, generation, stored_message(message, sets), bool(present))
 
 
 def stored_message(values: list[Any], sets: FlagSets) -> StoredMessage:

@@ -1,336 +1,317 @@
 """The tables of a catalog.
 
 All tables except `run` and `step` can be derived from the journal. Names are those of the facts; times are the
-facts' ISO texts; sets of flags and paths are JSON, so that any text from a server is kept exactly.
+facts' ISO texts; sets of flags and paths are JSON, so that any text from a server is kept exactly. A table
+`WITHOUT ROWID` is one B-tree, in the order in which it is read.
+
+folder.gone_at      since when it has no mail at the source, because it is no longer listed or cannot be opened;
+                    NULL: it has
+epoch.source        the first row of `archive` that names its source, 0 if there is none; the same in
+                    distinct_source.source
+address.port        NULL if it was not recorded: in journals from before 0.4.0
+target.renaming     the name that it is about to get; NULL: it keeps its name
 """
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-)
+import re
+from collections.abc import Iterable
 
-METADATA = MetaData()
+_STATEMENTS = """\
+CREATE TABLE meta (
+    "key" TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY ("key")
+);
+CREATE TABLE segment (
+    number BIGINT NOT NULL,
+    run TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (number)
+);
+CREATE TABLE archive (
+    id INTEGER NOT NULL,
+    archive_id TEXT NOT NULL,
+    account TEXT NOT NULL,
+    protocol TEXT NOT NULL,
+    host TEXT NOT NULL,
+    user TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE TABLE folder (
+    number BIGINT NOT NULL,
+    raw BLOB NOT NULL,
+    path TEXT NOT NULL,
+    delimiter TEXT,
+    directory TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    subscribed BOOLEAN NOT NULL,
+    listed BOOLEAN NOT NULL,
+    first_seen TEXT NOT NULL,
+    gone_at TEXT,
+    gone_run TEXT,
+    PRIMARY KEY (number),
+    UNIQUE (raw),
+    UNIQUE (directory)
+);
+CREATE TABLE epoch (
+    number BIGINT NOT NULL,
+    folder BIGINT NOT NULL,
+    source INTEGER NOT NULL,
+    uidvalidity BIGINT NOT NULL,
+    generation INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    began_at TEXT NOT NULL,
+    ended_at TEXT,
+    uidnext BIGINT,
+    highestmodseq BIGINT,
+    messages BIGINT,
+    filter TEXT,
+    status_size BIGINT,
+    completed_run TEXT,
+    PRIMARY KEY (number),
+    FOREIGN KEY(folder) REFERENCES folder (number)
+);
+CREATE INDEX ix_epoch_folder ON epoch (folder);
+CREATE TABLE message (
+    epoch BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    digest TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    crlf_size BIGINT NOT NULL,
+    server_size BIGINT,
+    internaldate TEXT,
+    arrived BIGINT NOT NULL,
+    flags TEXT NOT NULL,
+    message_id TEXT,
+    header_digest TEXT,
+    emailid TEXT,
+    matched TEXT,
+    stored_run TEXT NOT NULL,
+    stored_at TEXT NOT NULL,
+    vanished_run TEXT,
+    vanished_at TEXT,
+    PRIMARY KEY (epoch, uid),
+    FOREIGN KEY(epoch) REFERENCES epoch (number)
+) WITHOUT ROWID;
+CREATE INDEX ix_message_server_size ON message (server_size);
+CREATE INDEX ix_message_digest ON message (digest);
+CREATE TABLE flag_change (
+    id INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    uid BIGINT NOT NULL,
+    at TEXT NOT NULL,
+    run TEXT NOT NULL,
+    flags_before TEXT NOT NULL,
+    flags_after TEXT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX ix_flag_change_run ON flag_change (run);
+CREATE INDEX ix_flag_change_message ON flag_change (epoch, uid);
+CREATE TABLE presence_change (
+    id INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    uid BIGINT NOT NULL,
+    at TEXT NOT NULL,
+    run TEXT NOT NULL,
+    present BOOLEAN NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX ix_presence_change_run ON presence_change (run);
+CREATE INDEX ix_presence_change_message ON presence_change (epoch, uid);
+CREATE TABLE header (
+    digest TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    recipients TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    sent TEXT,
+    PRIMARY KEY (digest)
+) WITHOUT ROWID;
+CREATE TABLE pack (
+    digest TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    PRIMARY KEY (digest)
+);
+CREATE TABLE frame (
+    digest TEXT NOT NULL,
+    pack TEXT NOT NULL,
+    "offset" BIGINT NOT NULL,
+    length BIGINT NOT NULL,
+    PRIMARY KEY (digest),
+    FOREIGN KEY(pack) REFERENCES pack (digest)
+) WITHOUT ROWID;
+CREATE TABLE quarantine (
+    epoch BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    step TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    server_reply TEXT,
+    tries INTEGER NOT NULL,
+    accepted BOOLEAN NOT NULL,
+    since TEXT NOT NULL,
+    last_run TEXT,
+    PRIMARY KEY (epoch, uid),
+    FOREIGN KEY(epoch) REFERENCES epoch (number)
+);
+CREATE TABLE pass (
+    run TEXT NOT NULL,
+    epoch BIGINT NOT NULL,
+    segment INTEGER NOT NULL,
+    on_server BIGINT NOT NULL,
+    excluded BIGINT NOT NULL,
+    error TEXT,
+    at TEXT NOT NULL,
+    shown BIGINT,
+    PRIMARY KEY (run, epoch),
+    FOREIGN KEY(epoch) REFERENCES epoch (number)
+);
+CREATE INDEX ix_pass_newest ON pass (epoch, segment);
+CREATE TABLE destination (
+    number BIGINT NOT NULL,
+    host TEXT NOT NULL,
+    user TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (number)
+);
+CREATE TABLE address (
+    id INTEGER NOT NULL,
+    destination BIGINT NOT NULL,
+    host TEXT NOT NULL,
+    user TEXT NOT NULL,
+    port INTEGER,
+    at TEXT NOT NULL,
+    PRIMARY KEY (id),
+    FOREIGN KEY(destination) REFERENCES destination (number)
+);
+CREATE TABLE distinct_source (
+    destination BIGINT NOT NULL,
+    source INTEGER NOT NULL,
+    PRIMARY KEY (destination, source),
+    FOREIGN KEY(destination) REFERENCES destination (number)
+);
+CREATE TABLE mapped (
+    destination BIGINT NOT NULL,
+    folder BIGINT NOT NULL,
+    raw BLOB NOT NULL,
+    path TEXT NOT NULL,
+    rules TEXT NOT NULL,
+    subscribed BOOLEAN,
+    PRIMARY KEY (destination, folder),
+    FOREIGN KEY(destination) REFERENCES destination (number),
+    FOREIGN KEY(folder) REFERENCES folder (number)
+);
+CREATE TABLE target (
+    number BIGINT NOT NULL,
+    destination BIGINT NOT NULL,
+    raw BLOB NOT NULL,
+    uidvalidity BIGINT NOT NULL,
+    reason TEXT NOT NULL,
+    began_at TEXT NOT NULL,
+    ended_at TEXT,
+    uidnext BIGINT,
+    messages BIGINT,
+    renaming BLOB,
+    PRIMARY KEY (number),
+    FOREIGN KEY(destination) REFERENCES destination (number)
+);
+CREATE INDEX ix_target_destination ON target (destination);
+CREATE TABLE copy (
+    target BIGINT NOT NULL,
+    target_uid BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    how TEXT NOT NULL,
+    source_flags TEXT NOT NULL,
+    flags TEXT NOT NULL,
+    lost TEXT NOT NULL,
+    size BIGINT,
+    repaired TEXT NOT NULL,
+    sent_digest TEXT,
+    dated BOOLEAN NOT NULL,
+    likeness TEXT,
+    run TEXT NOT NULL,
+    at TEXT NOT NULL,
+    removed_at TEXT,
+    removed_by TEXT,
+    marked BOOLEAN NOT NULL,
+    PRIMARY KEY (target, target_uid),
+    FOREIGN KEY(target) REFERENCES target (number)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX ix_copy_message ON copy (epoch, uid, target);
+CREATE TABLE intent (
+    target BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    uidnext BIGINT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (target, epoch, uid),
+    FOREIGN KEY(target) REFERENCES target (number)
+);
+CREATE TABLE refusal (
+    epoch BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    target BIGINT NOT NULL,
+    refusal TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    server_reply TEXT,
+    date TEXT,
+    subject TEXT,
+    tries INTEGER NOT NULL,
+    accepted BOOLEAN NOT NULL,
+    last_run TEXT,
+    PRIMARY KEY (epoch, uid, target),
+    FOREIGN KEY(target) REFERENCES target (number)
+);
+CREATE TABLE attempt (
+    target BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    uidnext BIGINT NOT NULL,
+    times INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    silent BOOLEAN NOT NULL,
+    PRIMARY KEY (target, epoch, uid),
+    FOREIGN KEY(target) REFERENCES target (number)
+);
+CREATE TABLE twin (
+    target BIGINT NOT NULL,
+    target_uid BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    flags TEXT NOT NULL,
+    certain BOOLEAN NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (target, target_uid),
+    FOREIGN KEY(target) REFERENCES target (number)
+);
+CREATE TABLE run (
+    run TEXT NOT NULL,
+    started TEXT NOT NULL,
+    finished TEXT,
+    status TEXT,
+    exit_code INTEGER,
+    PRIMARY KEY (run)
+);
+CREATE TABLE step (
+    run TEXT NOT NULL,
+    step TEXT NOT NULL,
+    result TEXT NOT NULL,
+    at TEXT NOT NULL,
+    seconds FLOAT,
+    PRIMARY KEY (run, step)
+);
+"""
+
+_TABLES: dict[str, list[str]] = {}
+for _statement in _STATEMENTS.split(";\n"):
+    if _found := re.match(r"CREATE TABLE (\w+)|CREATE (?:UNIQUE )?INDEX \w+ ON (\w+)", _statement):
+        _TABLES.setdefault(_found[1] or _found[2], []).append(_statement)
+
+TABLES = tuple(_TABLES)
+"""The names of all tables, each after those that it refers to."""
 
 
-def _given(name: str) -> Column[int]:
-    """A primary key whose numbers come from the facts."""
-    return Column(name, BigInteger, primary_key=True, autoincrement=False)
-
-
-META = Table("meta", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
-
-SEGMENT = Table(
-    "segment",
-    METADATA,
-    _given("number"),
-    Column("run", Text, nullable=False),
-    Column("digest", Text, nullable=False),
-)
-
-ARCHIVE = Table(
-    "archive",
-    METADATA,
-    Column("id", Integer, primary_key=True),
-    *(Column(name, Text, nullable=False) for name in ("archive_id", "account", "protocol", "host", "user", "at")),
-)
-
-FOLDER = Table(
-    "folder",
-    METADATA,
-    _given("number"),
-    Column("raw", LargeBinary, nullable=False, unique=True),
-    Column("path", Text, nullable=False),
-    Column("delimiter", Text),
-    Column("directory", Text, nullable=False, unique=True),
-    Column("attributes", Text, nullable=False),
-    Column("subscribed", Boolean, nullable=False),
-    Column("listed", Boolean, nullable=False),
-    Column("first_seen", Text, nullable=False),
-    # Since when it has no mail at the source, because it is no longer listed or cannot be opened; NULL: it has.
-    Column("gone_at", Text),
-    Column("gone_run", Text),
-)
-
-EPOCH = Table(
-    "epoch",
-    METADATA,
-    _given("number"),
-    Column("folder", ForeignKey("folder.number"), nullable=False, index=True),
-    # The first row of `archive` that names its source; 0 if there is none.
-    Column("source", Integer, nullable=False),
-    Column("uidvalidity", BigInteger, nullable=False),
-    Column("generation", Integer, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("began_at", Text, nullable=False),
-    Column("ended_at", Text),
-    Column("uidnext", BigInteger),
-    Column("highestmodseq", BigInteger),
-    Column("messages", BigInteger),
-    Column("filter", Text),
-    Column("status_size", BigInteger),
-    Column("completed_run", Text),
-)
-
-MESSAGE = Table(
-    "message",
-    METADATA,
-    Column("epoch", ForeignKey("epoch.number"), primary_key=True),
-    _given("uid"),
-    Column("digest", Text, nullable=False, index=True),
-    Column("size", BigInteger, nullable=False),
-    Column("crlf_size", BigInteger, nullable=False),
-    Column("server_size", BigInteger, index=True),
-    Column("internaldate", Text),
-    Column("arrived", BigInteger, nullable=False),
-    Column("flags", Text, nullable=False),
-    Column("message_id", Text),
-    Column("header_digest", Text),
-    Column("emailid", Text),
-    Column("matched", Text),
-    Column("stored_run", Text, nullable=False),
-    Column("stored_at", Text, nullable=False),
-    Column("vanished_run", Text),
-    Column("vanished_at", Text),
-    # One B-tree in the order in which folders are read.
-    sqlite_with_rowid=False,
-)
-
-
-def _history(name: str, *columns: Column[str] | Column[bool]) -> Table:
-    """What happened to messages, in order."""
-    return Table(
-        name,
-        METADATA,
-        Column("id", Integer, primary_key=True),
-        Column("epoch", Integer, nullable=False),
-        Column("uid", BigInteger, nullable=False),
-        Column("at", Text, nullable=False),
-        Column("run", Text, nullable=False, index=True),
-        *columns,
-        Index(f"ix_{name}_message", "epoch", "uid"),
-    )
-
-
-FLAG_CHANGE = _history(
-    "flag_change", Column("flags_before", Text, nullable=False), Column("flags_after", Text, nullable=False)
-)
-PRESENCE_CHANGE = _history("presence_change", Column("present", Boolean, nullable=False))
-
-HEADER = Table(
-    "header",
-    METADATA,
-    Column("digest", Text, primary_key=True),
-    Column("sender", Text, nullable=False),
-    Column("recipients", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("sent", Text),
-    # One B-tree that a search reads through.
-    sqlite_with_rowid=False,
-)
-
-PACK = Table(
-    "pack",
-    METADATA,
-    Column("digest", Text, primary_key=True),
-    Column("size", BigInteger, nullable=False),
-)
-
-FRAME = Table(
-    "frame",
-    METADATA,
-    Column("digest", Text, primary_key=True),
-    Column("pack", ForeignKey("pack.digest"), nullable=False),
-    Column("offset", BigInteger, nullable=False),
-    Column("length", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-QUARANTINE = Table(
-    "quarantine",
-    METADATA,
-    Column("epoch", ForeignKey("epoch.number"), primary_key=True),
-    _given("uid"),
-    Column("step", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("server_reply", Text),
-    Column("tries", Integer, nullable=False),
-    Column("accepted", Boolean, nullable=False),
-    Column("since", Text, nullable=False),
-    Column("last_run", Text),
-)
-
-PASS = Table(
-    "pass",
-    METADATA,
-    Column("run", Text, primary_key=True),
-    Column("epoch", ForeignKey("epoch.number"), primary_key=True),
-    Column("segment", Integer, nullable=False),
-    Column("on_server", BigInteger, nullable=False),
-    Column("excluded", BigInteger, nullable=False),
-    Column("error", Text),
-    Column("at", Text, nullable=False),
-    Column("shown", BigInteger),
-    Index("ix_pass_newest", "epoch", "segment"),
-)
-
-DESTINATION = Table(
-    "destination",
-    METADATA,
-    _given("number"),
-    Column("host", Text, nullable=False),
-    Column("user", Text, nullable=False),
-    Column("at", Text, nullable=False),
-)
-
-ADDRESS = Table(
-    "address",
-    METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("destination", ForeignKey("destination.number"), nullable=False),
-    Column("host", Text, nullable=False),
-    Column("user", Text, nullable=False),
-    # None where it was not recorded: in journals from before 0.4.0.
-    Column("port", Integer),
-    Column("at", Text, nullable=False),
-)
-
-DISTINCT = Table(
-    "distinct_source",
-    METADATA,
-    Column("destination", ForeignKey("destination.number"), primary_key=True),
-    # As in `epoch`.
-    Column("source", Integer, primary_key=True, autoincrement=False),
-)
-
-MAPPED = Table(
-    "mapped",
-    METADATA,
-    Column("destination", ForeignKey("destination.number"), primary_key=True),
-    Column("folder", ForeignKey("folder.number"), primary_key=True),
-    Column("raw", LargeBinary, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("rules", Text, nullable=False),
-    Column("subscribed", Boolean),
-)
-
-TARGET = Table(
-    "target",
-    METADATA,
-    _given("number"),
-    Column("destination", ForeignKey("destination.number"), nullable=False, index=True),
-    Column("raw", LargeBinary, nullable=False),
-    Column("uidvalidity", BigInteger, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("began_at", Text, nullable=False),
-    Column("ended_at", Text),
-    Column("uidnext", BigInteger),
-    Column("messages", BigInteger),
-    # The name that it is about to get; NULL: it keeps its name.
-    Column("renaming", LargeBinary),
-)
-
-COPY = Table(
-    "copy",
-    METADATA,
-    Column("target", ForeignKey("target.number"), primary_key=True),
-    _given("target_uid"),
-    Column("epoch", BigInteger, nullable=False),
-    Column("uid", BigInteger, nullable=False),
-    Column("how", Text, nullable=False),
-    Column("source_flags", Text, nullable=False),
-    Column("flags", Text, nullable=False),
-    Column("lost", Text, nullable=False),
-    Column("size", BigInteger),
-    Column("repaired", Text, nullable=False),
-    Column("sent_digest", Text),
-    Column("dated", Boolean, nullable=False),
-    Column("likeness", Text),
-    Column("run", Text, nullable=False),
-    Column("at", Text, nullable=False),
-    Column("removed_at", Text),
-    Column("removed_by", Text),
-    Column("marked", Boolean, nullable=False),
-    Index("ix_copy_message", "epoch", "uid", "target", unique=True),
-    sqlite_with_rowid=False,
-)
-
-INTENT = Table(
-    "intent",
-    METADATA,
-    Column("target", ForeignKey("target.number"), primary_key=True),
-    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
-    _given("uid"),
-    Column("uidnext", BigInteger, nullable=False),
-    Column("at", Text, nullable=False),
-)
-
-REFUSAL = Table(
-    "refusal",
-    METADATA,
-    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
-    _given("uid"),
-    Column("target", ForeignKey("target.number"), primary_key=True),
-    Column("refusal", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("server_reply", Text),
-    Column("date", Text),
-    Column("subject", Text),
-    Column("tries", Integer, nullable=False),
-    Column("accepted", Boolean, nullable=False),
-    Column("last_run", Text),
-)
-
-ATTEMPT = Table(
-    "attempt",
-    METADATA,
-    Column("target", ForeignKey("target.number"), primary_key=True),
-    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
-    _given("uid"),
-    Column("uidnext", BigInteger, nullable=False),
-    Column("times", Integer, nullable=False),
-    Column("at", Text, nullable=False),
-    Column("silent", Boolean, nullable=False),
-)
-
-TWIN = Table(
-    "twin",
-    METADATA,
-    Column("target", ForeignKey("target.number"), primary_key=True),
-    _given("target_uid"),
-    Column("epoch", BigInteger, nullable=False),
-    Column("uid", BigInteger, nullable=False),
-    Column("flags", Text, nullable=False),
-    Column("certain", Boolean, nullable=False),
-    Column("at", Text, nullable=False),
-)
-
-RUN = Table(
-    "run",
-    METADATA,
-    Column("run", Text, primary_key=True),
-    Column("started", Text, nullable=False),
-    Column("finished", Text),
-    Column("status", Text),
-    Column("exit_code", Integer),
-)
-
-STEP = Table(
-    "step",
-    METADATA,
-    Column("run", Text, primary_key=True),
-    Column("step", Text, primary_key=True),
-    Column("result", Text, nullable=False),
-    Column("at", Text, nullable=False),
-    Column("seconds", Float),
-)
+def creating(tables: Iterable[str] = TABLES) -> list[str]:
+    """The statements that create these tables and their indices."""
+    return [statement for table in tables for statement in _TABLES[table]]

@@ -11,17 +11,32 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Row, Select, and_, exists, func, not_, or_, select, tuple_
-
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import IS_PRESENT, PLACE, FlagSets, folder_name, of_messages, parts, placement
-from archiver.catalog.sqlite.schema import EPOCH, FOLDER, HEADER, MESSAGE
+from archiver.catalog.sqlite.reading import (
+    IS_PRESENT,
+    MESSAGES,
+    PLACE,
+    FlagSets,
+    any_of,
+    folder_name,
+    json_list,
+    placement,
+)
 from archiver.facts.query import Found, Query, Unindexed
 from archiver.facts.replica import MessageKey
 from archiver.mail.headers import folded
 from archiver.mail.model import Digest, Headers
 
-_HEADERS = (HEADER.c.sender, HEADER.c.recipients, HEADER.c.subject, HEADER.c.sent)
+_HEADERS = "header.sender, header.recipients, header.subject, header.sent"
+_OF_DIGESTS = f"SELECT header.digest, {_HEADERS} FROM header WHERE header.digest IN {any_of('digests')}"
+_IS_UNKNOWN = "NOT EXISTS (SELECT 1 FROM header WHERE header.digest = message.digest)"
+_UNINDEXED = f"""
+SELECT message.epoch, {PLACE} FROM {MESSAGES}
+WHERE (message.epoch, message.uid) > (?, ?) AND {_IS_UNKNOWN}
+ORDER BY message.epoch, message.uid LIMIT ?
+"""
+_COUNT_UNINDEXED = f"SELECT count(DISTINCT message.digest) FROM message WHERE {_IS_UNKNOWN}"
+_NEWEST = "message.arrived DESC, message.epoch, message.uid DESC"
 _SYSTEM_FLAGS = frozenset({"answered", "flagged", "deleted", "seen", "draft"})
 
 
@@ -33,124 +48,114 @@ class SqlMessageIndex:
 
     def headers(self, digests: Collection[Digest]) -> Mapping[Digest, Headers]:
         """The recorded headers of the messages with these digests."""
-        rows = select(HEADER.c.digest, *_HEADERS)
         with self._database.reading() as connection:
-            return {
-                digest: Headers(*texts)
-                for part in parts(HEADER.c.digest, digests)
-                for digest, *texts in connection.execute(rows.where(part))
-            }
+            rows = connection.execute(_OF_DIGESTS, {"digests": json_list(digests)})
+            return {digest: Headers(*texts) for digest, *texts in rows}
 
     def find(self, query: Query) -> Sequence[Found]:
         """The messages that match `query`, newest arrival first."""
         sets = FlagSets()
+        statement, parameters = _finding(query)
         with self._database.reading() as connection:
-            return [_found(row, sets) for row in connection.execute(_finding(query))]
+            return [_found(row, sets) for row in connection.execute(statement, parameters)]
 
     def unindexed(self, after: MessageKey, limit: int) -> Sequence[Unindexed]:
         """The next messages after `after`, by epoch and UID, whose headers are not recorded."""
         sets = FlagSets()
-        later = tuple_(MESSAGE.c.epoch, MESSAGE.c.uid) > tuple_(*after)
-        rows = of_messages(MESSAGE.c.epoch, *PLACE).where(later, _UNKNOWN)
-        rows = rows.order_by(MESSAGE.c.epoch, MESSAGE.c.uid).limit(limit)
         with self._database.reading() as connection:
-            places = [(row[0], placement(row[1:], sets)) for row in connection.execute(rows)]
+            rows = connection.execute(_UNINDEXED, (*after, limit))
+            places = [(epoch, placement(row, sets)) for epoch, *row in rows]
         return [Unindexed((epoch, place.uid), place) for epoch, place in places]
 
     def count_unindexed(self) -> int:
         """How many digests have no recorded headers."""
         with self._database.reading() as connection:
-            return int(connection.scalar(select(func.count(MESSAGE.c.digest.distinct())).where(_UNKNOWN)) or 0)
+            return int(connection.execute(_COUNT_UNINDEXED).fetchone()[0])
 
 
-_UNKNOWN = not_(exists().where(HEADER.c.digest == MESSAGE.c.digest))
+def _finding(query: Query) -> tuple[str, Sequence[Any]]:
+    """A statement and its parameters. It selects the rows that are shown first, reading only the columns that the
+    query needs."""
+    conditions, values = zip(*_conditions(query), strict=True)
+    statement = f"""
+        SELECT folder.path, coalesce(message.vanished_at, epoch.ended_at), epoch.ended_at, {_HEADERS}, {PLACE}
+        FROM {MESSAGES}
+        JOIN (
+            SELECT message.epoch, message.uid FROM message JOIN epoch ON epoch.number = message.epoch
+            WHERE {" AND ".join(conditions)} ORDER BY {_NEWEST} LIMIT ?
+        ) AS chosen ON chosen.epoch = message.epoch AND chosen.uid = message.uid
+        LEFT JOIN header ON header.digest = message.digest
+        ORDER BY {_NEWEST}
+        """
+    return statement, [*(value for each in values for value in each), query.limit]
 
 
-def _finding(query: Query) -> Select[*tuple[Any, ...]]:
-    """Selects the rows that are shown first, reading only the columns that the query needs."""
-    newest = (MESSAGE.c.arrived.desc(), MESSAGE.c.epoch, MESSAGE.c.uid.desc())
-    chosen = (
-        select(MESSAGE.c.epoch, MESSAGE.c.uid)
-        .join(EPOCH, EPOCH.c.number == MESSAGE.c.epoch)
-        .where(*_conditions(query))
-        .order_by(*newest)
-        .limit(query.limit)
-        .subquery()
-    )
-    columns = (FOLDER.c.path, _GONE_AT, EPOCH.c.ended_at)
-    return (
-        of_messages(*columns, *_HEADERS, *PLACE)
-        .join(chosen, and_(chosen.c.epoch == MESSAGE.c.epoch, chosen.c.uid == MESSAGE.c.uid))
-        .outerjoin(HEADER, HEADER.c.digest == MESSAGE.c.digest)
-        .order_by(*newest)
-    )
-
-
-_GONE_AT = func.coalesce(MESSAGE.c.vanished_at, EPOCH.c.ended_at)
-
-
-def _found(row: Row[*tuple[Any, ...]], sets: FlagSets) -> Found:
+def _found(row: Sequence[Any], sets: FlagSets) -> Found:
     path, gone_at, ended_at, *rest = row
     headers = None if rest[0] is None else Headers(*rest[:4])
     place = placement(rest[4:], sets)
     return Found(folder_name(path), place, gone_at, ended_at is None, headers)
 
 
-def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
-    yield IS_PRESENT if not query.vanished else or_(EPOCH.c.ended_at.is_(None), not_(_IS_STILL_THERE))
+def _conditions(query: Query) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Each with its parameters."""
+    yield IS_PRESENT if not query.vanished else f"(epoch.ended_at IS NULL OR NOT {_IS_STILL_THERE})", ()
     if query.folders is not None:
-        yield EPOCH.c.folder.in_(query.folders)
+        yield "epoch.folder IN (SELECT value FROM json_each(?))", (json_list(query.folders),)
     if query.uid is not None:
-        yield MESSAGE.c.uid == query.uid
+        yield "message.uid = ?", (query.uid,)
     yield from _bounds(query)
-    yield from (_has_flag(flag) for flag in query.flagged)
-    yield from (not_(_has_flag(flag)) for flag in query.unflagged)
+    for flag in query.flagged:
+        yield _has_flag(flag)
+    for flag in query.unflagged:
+        condition, values = _has_flag(flag)
+        yield f"NOT {condition}", values
     if query.message_id is not None:
         bare = query.message_id.removeprefix("<").removesuffix(">")
-        yield MESSAGE.c.message_id.in_([query.message_id, bare, f"<{bare}>"])
+        yield "message.message_id IN (?, ?, ?)", (query.message_id, bare, f"<{bare}>")
     if texts := list(_texts(query)):
-        yield MESSAGE.c.digest.in_(select(HEADER.c.digest).where(*texts))
+        conditions = " AND ".join(condition for condition, _ in texts)
+        found = f"message.digest IN (SELECT header.digest FROM header WHERE {conditions})"
+        yield found, [value for _, values in texts for value in values]
 
 
-def _bounds(query: Query) -> Iterator[ColumnElement[bool]]:
+def _bounds(query: Query) -> Iterator[tuple[str, Sequence[Any]]]:
     if query.since is not None:
-        yield MESSAGE.c.arrived >= query.since
+        yield "message.arrived >= ?", (query.since,)
     if query.before is not None:
-        yield MESSAGE.c.arrived < query.before
+        yield "message.arrived < ?", (query.before,)
     if query.larger is not None:
-        yield MESSAGE.c.size > query.larger
+        yield "message.size > ?", (query.larger,)
     if query.smaller is not None:
-        yield MESSAGE.c.size < query.smaller
+        yield "message.size < ?", (query.smaller,)
     if query.digest is not None:
-        yield MESSAGE.c.digest >= query.digest
-        yield MESSAGE.c.digest < query.digest + "g"  # after all hex digits
+        # All hex digits come before "g".
+        yield "message.digest >= ? AND message.digest < ?", (query.digest, query.digest + "g")
 
 
-def _texts(query: Query) -> Iterator[ColumnElement[bool]]:
-    by_column = ((HEADER.c.sender, query.sender), (HEADER.c.recipients, query.recipients))
-    for column, text in (*by_column, (HEADER.c.subject, query.subject)):
+def _texts(query: Query) -> Iterator[tuple[str, Sequence[Any]]]:
+    by_column = {"sender": query.sender, "recipients": query.recipients, "subject": query.subject}
+    for column, text in by_column.items():
         if text is not None:
-            yield _holds(column, text)
+            yield _holds(column), (folded(text),)
     if query.text is not None:
-        yield or_(*(_holds(column, query.text) for column in _HEADERS[:3]))
+        yield f"({' OR '.join(map(_holds, by_column))})", [folded(query.text)] * len(by_column)
 
 
-def _holds(column: Column[str], text: str) -> ColumnElement[bool]:
-    return func.folded(column).contains(folded(text), autoescape=True)
+def _holds(column: str) -> str:
+    return f"instr(folded(header.{column}), ?)"
 
 
-def _has_flag(flag: str) -> ColumnElement[bool]:
+def _has_flag(flag: str) -> tuple[str, Sequence[Any]]:
     """`Seen` is the system flag, too. The column is JSON, so a flag in quotes is a whole one."""
     names = [flag, f"\\{flag}"] if flag.lower() in _SYSTEM_FLAGS else [flag]
-    return or_(*(MESSAGE.c.flags.icontains(json.dumps(name), autoescape=True) for name in names))
+    condition = " OR ".join("instr(lower(message.flags), lower(?))" for _ in names)
+    return f"({condition})", [json.dumps(name) for name in names]
 
 
-_other, _current = MESSAGE.alias("other"), EPOCH.alias("current")
 #: Whether a message of an ended epoch is still in its folder, under another UID.
-_IS_STILL_THERE = exists().where(
-    _other.c.digest == MESSAGE.c.digest,
-    _other.c.vanished_at.is_(None),
-    _current.c.number == _other.c.epoch,
-    _current.c.folder == EPOCH.c.folder,
-    _current.c.ended_at.is_(None),
-)
+_IS_STILL_THERE = """EXISTS (
+    SELECT 1 FROM message AS other JOIN epoch AS current ON current.number = other.epoch
+    WHERE other.digest = message.digest AND other.vanished_at IS NULL
+    AND current.folder = epoch.folder AND current.ended_at IS NULL
+)"""

@@ -2,84 +2,66 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
-
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, case, func, select
+from typing import Any
 
 from archiver.catalog.sqlite.reading import folder_name
-from archiver.catalog.sqlite.schema import EPOCH, FLAG_CHANGE, FOLDER, MESSAGE, PASS, PRESENCE_CHANGE, QUARANTINE
 from archiver.mail.model import Tally
 
+_FOLDERS = """
+SELECT folder.path, epoch.number, epoch.uidvalidity
+FROM folder JOIN epoch ON epoch.folder = folder.number AND epoch.ended_at IS NULL
+WHERE folder.listed ORDER BY folder.number
+"""
+_MESSAGES = """
+SELECT epoch, sum(is_present), sum(is_present * size), sum(is_fetched), sum(is_fetched * size) FROM (
+    SELECT epoch, size, vanished_at IS NULL AS is_present,
+        coalesce(stored_run = :run AND matched IS NULL, 0) AS is_fetched FROM message
+) GROUP BY epoch
+"""
+_QUARANTINED = "SELECT epoch, count(*) FROM quarantine GROUP BY epoch"
+_REFLAGGED = "SELECT epoch, count(DISTINCT uid) FROM flag_change WHERE run = :run GROUP BY epoch"
+_VANISHED = "SELECT epoch, count(DISTINCT uid) FROM presence_change WHERE run = :run AND NOT present GROUP BY epoch"
+_NEWEST_PASSES = """
+SELECT pass.epoch, pass.on_server, pass.excluded, pass.error, pass.shown, :run IS NULL
+FROM pass JOIN (SELECT epoch, max(segment) AS segment FROM pass GROUP BY epoch) AS newest
+ON newest.epoch = pass.epoch AND newest.segment = pass.segment
+"""
+_PASSES_OF_RUN = "SELECT epoch, on_server, excluded, error, shown, 1 FROM pass WHERE run = :run"
 
-def tallies(connection: Connection, run: str | None) -> Sequence[Tally]:
+
+def tallies(connection: sqlite3.Connection, run: str | None) -> Sequence[Tally]:
     """One Tally for every listed folder that has an epoch, in the order in which folders were first seen.
 
     What only the server knows comes from the pass of `run`, or from the newest pass if `run` made none.
     """
-    messages = {row.epoch: row for row in connection.execute(_messages(run))}
-    quarantined = _counts(connection, select(QUARANTINE.c.epoch, func.count()).group_by(QUARANTINE.c.epoch))
-    reflagged = _counts(connection, _changed(FLAG_CHANGE.c.epoch, FLAG_CHANGE.c.uid, FLAG_CHANGE.c.run == run))
-    gone = and_(PRESENCE_CHANGE.c.run == run, PRESENCE_CHANGE.c.present.is_(False))
-    vanished = _counts(connection, _changed(PRESENCE_CHANGE.c.epoch, PRESENCE_CHANGE.c.uid, gone))
-    passes = _passes(connection, run)
 
-    def tally(folder: Row[str, int, int]) -> Tally:
-        path, epoch, uidvalidity = folder
-        held, seen = messages.get(epoch), passes.get(epoch)
+    def by_epoch(statement: str) -> dict[int, Sequence[Any]]:
+        return {epoch: rest for epoch, *rest in connection.execute(statement, {"run": run})}
+
+    messages, quarantined = by_epoch(_MESSAGES), by_epoch(_QUARANTINED)
+    reflagged, vanished = by_epoch(_REFLAGGED), by_epoch(_VANISHED)
+    passes = by_epoch(_NEWEST_PASSES) | by_epoch(_PASSES_OF_RUN)
+
+    def tally(path: str, epoch: int, uidvalidity: int) -> Tally:
+        stored, stored_bytes, fetched, fetched_bytes = messages.get(epoch, (0, 0, 0, 0))
+        on_server, excluded, error, shown, visited = passes.get(epoch, (0, 0, None, None, False))
         return Tally(
             name=folder_name(path),
             uidvalidity=uidvalidity,
-            on_server=seen.on_server if seen else 0,
-            stored=held.stored if held else 0,
-            excluded=seen.excluded if seen else 0,
-            quarantined=quarantined.get(epoch, 0),
-            fetched=held.fetched if held else 0,
-            fetched_bytes=held.fetched_bytes if held else 0,
-            flags_changed=reflagged.get(epoch, 0),
-            vanished=vanished.get(epoch, 0),
-            error=seen.error if seen else None,
-            visited=seen is not None and run in (None, seen.run),
-            stored_bytes=held.stored_bytes if held else 0,
-            shown=seen.shown if seen else None,
+            on_server=on_server,
+            stored=stored,
+            excluded=excluded,
+            quarantined=quarantined.get(epoch, (0,))[0],
+            fetched=fetched,
+            fetched_bytes=fetched_bytes,
+            flags_changed=reflagged.get(epoch, (0,))[0],
+            vanished=vanished.get(epoch, (0,))[0],
+            error=error,
+            visited=bool(visited),
+            stored_bytes=stored_bytes,
+            shown=shown,
         )
 
-    return [tally(folder) for folder in connection.execute(_FOLDERS)]
-
-
-_FOLDERS = (
-    select(FOLDER.c.path, EPOCH.c.number, EPOCH.c.uidvalidity)
-    .join(EPOCH, and_(EPOCH.c.folder == FOLDER.c.number, EPOCH.c.ended_at.is_(None)))
-    .where(FOLDER.c.listed)
-    .order_by(FOLDER.c.number)
-)
-
-
-def _messages(run: str | None) -> Select[int, int, int, int, int]:
-    present = MESSAGE.c.vanished_at.is_(None)
-    fetched = and_(MESSAGE.c.stored_run == run, MESSAGE.c.matched.is_(None))
-    return select(
-        MESSAGE.c.epoch,
-        func.sum(case((present, 1), else_=0)).label("stored"),
-        func.sum(case((present, MESSAGE.c.size), else_=0)).label("stored_bytes"),
-        func.sum(case((fetched, 1), else_=0)).label("fetched"),
-        func.sum(case((fetched, MESSAGE.c.size), else_=0)).label("fetched_bytes"),
-    ).group_by(MESSAGE.c.epoch)
-
-
-def _changed(epoch: Column[int], uid: Column[int], condition: ColumnElement[bool]) -> Select[int, int]:
-    return select(epoch, func.count(uid.distinct())).where(condition).group_by(epoch)
-
-
-def _counts(connection: Connection, statement: Select[int, int]) -> dict[int, int]:
-    return {row[0]: row[1] for row in connection.execute(statement)}
-
-
-def _passes(connection: Connection, run: str | None) -> dict[int, Row[int, int, int, str | None, str, int | None]]:
-    """The pass that counts for each epoch: that of `run`, otherwise the newest."""
-    columns = (PASS.c.epoch, PASS.c.on_server, PASS.c.excluded, PASS.c.error, PASS.c.run, PASS.c.shown)
-    newest = select(PASS.c.epoch, func.max(PASS.c.segment).label("segment")).group_by(PASS.c.epoch).subquery()
-    latest = select(*columns).join(newest, and_(newest.c.epoch == PASS.c.epoch, newest.c.segment == PASS.c.segment))
-    found = {row.epoch: row for row in connection.execute(latest)}
-    if run is not None:
-        found.update({row.epoch: row for row in connection.execute(select(*columns).where(PASS.c.run == run))})
-    return found
+    return [tally(*folder) for folder in connection.execute(_FOLDERS)]

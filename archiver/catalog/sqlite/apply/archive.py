@@ -7,31 +7,15 @@ upserts and updates, so a thousand messages take only a few calls.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    case,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.dialects.sqlite import insert as upsert
-
 from archiver.catalog.sqlite.apply.destinations import DESTINATION_HANDLERS
-from archiver.catalog.sqlite.apply.executemany import flags_to_text, send, text
+from archiver.catalog.sqlite.apply.executemany import flags_to_text, insert, text, upsert
 from archiver.catalog.sqlite.apply.messages import MESSAGE_HANDLERS
 from archiver.catalog.sqlite.apply.replica import COPY_HANDLERS
 from archiver.catalog.sqlite.reading import CURRENT_SOURCE
-from archiver.catalog.sqlite.schema import (
-    ARCHIVE,
-    EPOCH,
-    FOLDER,
-    PASS,
-)
 from archiver.facts.archive import (
     ArchiveFact,
     EpochFact,
@@ -49,7 +33,7 @@ from archiver.facts.destination import CopiedFact, ReflaggedFact, RefusedFact
 from archiver.mail.model import UNSELECTABLE
 
 
-def apply_facts(connection: Connection, segment: Segment) -> None:
+def apply_facts(connection: sqlite3.Connection, segment: Segment) -> None:
     """Apply a segment's facts, in order, in the caller's transaction."""
     for group in _groups(segment.facts):
         _HANDLERS[type(group[0])](connection, segment, group)
@@ -84,114 +68,109 @@ def _about(fact: Fact) -> Sequence[tuple[int, ...]]:
     return ()
 
 
-def _archive(connection: Connection, _segment: Segment, facts: Sequence[ArchiveFact]) -> None:
-    names = ("archive_id", "account", "protocol", "host", "user", "at")
-    connection.execute(insert(ARCHIVE), [{name: text(getattr(fact, name)) for name in names} for fact in facts])
+_ARCHIVE = ("archive_id", "account", "protocol", "host", "user", "at")
+_INSERT_ARCHIVE = insert("archive", _ARCHIVE)
 
 
-_folder = upsert(FOLDER)
-_UPSERT_FOLDER = _folder.on_conflict_do_update(
-    index_elements=[FOLDER.c.number],
-    set_={name: _folder.excluded[name] for name in ("path", "delimiter", "attributes", "subscribed", "listed")}
-    | {
-        name: case((_folder.excluded.gone_at.is_(None), None), else_=func.coalesce(FOLDER.c[name], given))
-        for name, given in (("gone_at", _folder.excluded.gone_at), ("gone_run", _folder.excluded.gone_run))
-    },
+def _archive(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[ArchiveFact]) -> None:
+    rows = [tuple(text(getattr(fact, name)) for name in _ARCHIVE) for fact in facts]
+    connection.executemany(_INSERT_ARCHIVE, rows)
+
+
+def _gone(name: str) -> str:
+    """Since when a folder is gone: since the first time that it was."""
+    return f"CASE WHEN excluded.gone_at IS NOT NULL THEN coalesce(folder.{name}, excluded.{name}) END"
+
+
+_UPSERT_FOLDER = upsert(
+    "folder",
+    (
+        *("number", "raw", "path", "delimiter", "directory", "attributes"),
+        *("subscribed", "listed", "first_seen", "gone_at", "gone_run"),
+    ),
+    ("number",),
+    raw="folder.raw",
+    directory="folder.directory",
+    first_seen="folder.first_seen",
+    gone_at=_gone("gone_at"),
+    gone_run=_gone("gone_run"),
 )
 
 
-def _folders(connection: Connection, segment: Segment, facts: Sequence[FolderFact]) -> None:
+def _folders(connection: sqlite3.Connection, segment: Segment, facts: Sequence[FolderFact]) -> None:
     rows = [
-        {
-            "number": fact.number,
-            "raw": fact.raw,
-            "path": json.dumps(fact.path),
-            "delimiter": text(fact.delimiter),
-            "directory": text(fact.directory),
-            "attributes": flags_to_text(fact.attributes),
-            "subscribed": fact.subscribed,
-            "listed": fact.listed,
-            "first_seen": fact.at,
-            "gone_at": fact.at if is_gone else None,
-            "gone_run": segment.run if is_gone else None,
-        }
+        (
+            fact.number,
+            fact.raw,
+            json.dumps(fact.path),
+            text(fact.delimiter),
+            text(fact.directory),
+            flags_to_text(fact.attributes),
+            fact.subscribed,
+            fact.listed,
+            fact.at,
+            fact.at if is_gone else None,
+            segment.run if is_gone else None,
+        )
         for fact in facts
         for is_gone in [not fact.listed or bool(fact.attributes & UNSELECTABLE)]
     ]
-    send(connection, _UPSERT_FOLDER, rows)
+    connection.executemany(_UPSERT_FOLDER, rows)
 
 
-_END_EPOCH = (
-    update(EPOCH)
-    .where(EPOCH.c.folder == bindparam("of_folder"), EPOCH.c.ended_at.is_(None))
-    .values(ended_at=bindparam("end"))
-)
+_END_EPOCH = "UPDATE epoch SET ended_at = :at WHERE folder = :folder AND ended_at IS NULL"
+_INSERT_EPOCH = insert("epoch", ("number", "folder", "source", "uidvalidity", "generation", "reason", "began_at"))
 
 
-def _epochs(connection: Connection, _segment: Segment, facts: Sequence[EpochFact]) -> None:
-    source = connection.scalar(select(CURRENT_SOURCE))
+def _epochs(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[EpochFact]) -> None:
+    (source,) = connection.execute(f"SELECT {CURRENT_SOURCE}").fetchone()
     for fact in facts:
-        connection.execute(_END_EPOCH, {"of_folder": fact.folder, "end": fact.at})
-        connection.execute(
-            insert(EPOCH),
-            {
-                "number": fact.number,
-                "folder": fact.folder,
-                "source": source,
-                "uidvalidity": fact.uidvalidity,
-                "generation": fact.generation,
-                "reason": fact.reason,
-                "began_at": fact.at,
-            },
+        connection.execute(_END_EPOCH, {"folder": fact.folder, "at": fact.at})
+        row = (fact.number, fact.folder, source, fact.uidvalidity, fact.generation, fact.reason, fact.at)
+        connection.execute(_INSERT_EPOCH, row)
+
+
+_UPSERT_PASS = upsert(
+    "pass", ("run", "epoch", "segment", "on_server", "excluded", "error", "at", "shown"), ("run", "epoch")
+)
+
+
+def _passes(connection: sqlite3.Connection, segment: Segment, facts: Sequence[PassFact]) -> None:
+    rows = [
+        (
+            segment.run,
+            fact.epoch,
+            segment.number,
+            fact.on_server,
+            fact.excluded,
+            text(fact.error),
+            fact.at,
+            fact.shown,
         )
-
-
-_pass = upsert(PASS)
-_UPSERT_PASS = _pass.on_conflict_do_update(
-    index_elements=[PASS.c.run, PASS.c.epoch],
-    set_={column.name: _pass.excluded[column.name] for column in PASS.c if not column.primary_key},
-)
-
-
-def _passes(connection: Connection, segment: Segment, facts: Sequence[PassFact]) -> None:
-    rows = [
-        {
-            "run": segment.run,
-            "epoch": fact.epoch,
-            "segment": segment.number,
-            "on_server": fact.on_server,
-            "excluded": fact.excluded,
-            "error": text(fact.error),
-            "at": fact.at,
-            "shown": fact.shown,
-        }
         for fact in facts
     ]
-    connection.execute(_UPSERT_PASS, rows)
+    connection.executemany(_UPSERT_PASS, rows)
 
 
-_STATE = {name: name for name in ("uidnext", "highestmodseq", "messages", "filter")} | {"status_size": "size"}
-_SET_STATE = (
-    update(EPOCH)
-    .where(EPOCH.c.number == bindparam("of_epoch"))
-    .values(completed_run=bindparam("by"), **{column: bindparam(f"its_{name}") for column, name in _STATE.items()})
-)
+_SET_STATE = """
+UPDATE epoch SET uidnext = ?, highestmodseq = ?, messages = ?, filter = ?, status_size = ?, completed_run = ?
+WHERE number = ?
+"""
 
 
-def _states(connection: Connection, segment: Segment, facts: Sequence[StateFact]) -> None:
+def _states(connection: sqlite3.Connection, segment: Segment, facts: Sequence[StateFact]) -> None:
     rows = [
-        {"of_epoch": fact.epoch, "by": segment.run}
-        | {f"its_{name}": getattr(fact, name) for name in _STATE.values()}
+        (fact.uidnext, fact.highestmodseq, fact.messages, fact.filter, fact.size, segment.run, fact.epoch)
         for fact in facts
     ]
-    connection.execute(_SET_STATE, rows)
+    connection.executemany(_SET_STATE, rows)
 
 
-def _fences(_connection: Connection, _segment: Segment, _facts: Sequence[FenceFact]) -> None:
+def _fences(_connection: sqlite3.Connection, _segment: Segment, _facts: Sequence[FenceFact]) -> None:
     """Changes nothing: what counts is that its segment has its number."""
 
 
-_HANDLERS: Mapping[type[Fact], Callable[[Connection, Segment, Sequence[Any]], None]] = {
+_HANDLERS: Mapping[type[Fact], Callable[[sqlite3.Connection, Segment, Sequence[Any]], None]] = {
     ArchiveFact: _archive,
     FolderFact: _folders,
     EpochFact: _epochs,

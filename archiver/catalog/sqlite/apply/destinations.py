@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
-
+from archiver.catalog.sqlite.apply.executemany import insert
 from archiver.catalog.sqlite.reading import CURRENT_SOURCE
-from archiver.catalog.sqlite.schema import ADDRESS, DESTINATION, DISTINCT
 from archiver.facts.archive import Segment
 from archiver.facts.destination import DestinationFact, DistinctFact, ReachedFact
 
+_INSERT_DESTINATION = insert("destination", ("number", "host", "user", "at"))
+_INSERT_ADDRESS = insert("address", ("destination", "host", "user", "port", "at"))
+_INSERT_DISTINCT = f"""
+INSERT INTO distinct_source (destination, source) SELECT ?, {CURRENT_SOURCE} WHERE true ON CONFLICT DO NOTHING
+"""
 
-def _destinations(connection: Connection, _segment: Segment, facts: Sequence[DestinationFact]) -> None:
+
+def _destinations(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[DestinationFact]) -> None:
     for fact in facts:
-        address = {"host": fact.host, "user": fact.user, "at": fact.at}
-        connection.execute(insert(DESTINATION), {"number": fact.number, **address})
-        connection.execute(insert(ADDRESS), {"destination": fact.number, "port": fact.port, **address})
+        connection.execute(_INSERT_DESTINATION, (fact.number, fact.host, fact.user, fact.at))
+        connection.execute(_INSERT_ADDRESS, (fact.number, fact.host, fact.user, fact.port, fact.at))
 
 
-def _reached(connection: Connection, _segment: Segment, facts: Sequence[ReachedFact]) -> None:
-    names = ("destination", "host", "user", "port", "at")
-    connection.execute(insert(ADDRESS), [{name: getattr(fact, name) for name in names} for fact in facts])
+def _reached(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[ReachedFact]) -> None:
+    rows = [(fact.destination, fact.host, fact.user, fact.port, fact.at) for fact in facts]
+    connection.executemany(_INSERT_ADDRESS, rows)
 
 
-def _distinct(connection: Connection, _segment: Segment, facts: Sequence[DistinctFact]) -> None:
-    source = connection.scalar(select(CURRENT_SOURCE))
-    rows = [{"destination": fact.destination, "source": source} for fact in facts]
-    connection.execute(upsert(DISTINCT).on_conflict_do_nothing(), rows)
+def _distinct(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[DistinctFact]) -> None:
+    connection.executemany(_INSERT_DISTINCT, [(fact.destination,) for fact in facts])
 
 
-DESTINATION_HANDLERS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], None]] = {
+DESTINATION_HANDLERS: Mapping[type[Any], Callable[[sqlite3.Connection, Segment, Sequence[Any]], None]] = {
     DestinationFact: _destinations,
     ReachedFact: _reached,
     DistinctFact: _distinct,

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import Any
-
-from sqlalchemy import Connection, UpdateBase
-from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from archiver.mail.model import Flags
 
@@ -20,29 +15,27 @@ def flags_to_text(flags: Flags) -> str:
     return json.dumps(sorted(flags), separators=(",", ":"))
 
 
-def send(connection: Connection, statement: UpdateBase, rows: Sequence[Mapping[str, object]]) -> None:
-    """Execute `statement` for each of many rows, in the form that the driver takes.
-
-    SQLAlchemy would process every value of every row, which takes longer than storing them. The columns must have
-    types that the driver accepts unchanged.
-    """
-    compiled = _compiled(statement, connection.dialect)
-    if (names := compiled.positiontup) is None:
-        parameters: Sequence[Any] = [{**compiled.params, **row} for row in rows]
-    else:
-        parameters = [tuple(row[name] for name in names) for row in rows]
-    connection.exec_driver_sql(str(compiled), parameters)
-
-
-@lru_cache(maxsize=64)
-def _compiled(statement: UpdateBase, dialect: Dialect) -> SQLCompiler:
-    compiled = statement.compile(dialect=dialect)
-    assert isinstance(compiled, SQLCompiler)
-    return compiled
-
-
 def text(value: str | None) -> str | None:
     """Undecodable octets, which Python keeps as lone surrogates, are not valid text for a database."""
     if value is None or value.isascii():
         return value
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def insert(table: str, columns: Iterable[str]) -> str:
+    """A new row; its parameters are the values of the columns, in this order."""
+    names = tuple(columns)
+    return f"INSERT INTO {table} ({_quoted(names)}) VALUES ({', '.join('?' * len(names))})"
+
+
+def upsert(table: str, columns: Iterable[str], key: Collection[str], **becomes: str) -> str:
+    """As `insert`. If there is a row with the same `key`, its other columns get the new values, or the value of an
+    expression in `becomes`, which may refer to the new row as `excluded`."""
+    names = tuple(columns)
+    new = {name: becomes.get(name, f'excluded."{name}"') for name in names if name not in key}
+    changes = ", ".join(f'"{name}" = {value}' for name, value in new.items())
+    return f"{insert(table, names)} ON CONFLICT ({_quoted(key)}) DO UPDATE SET {changes}"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Text,
-    and_,
-    bindparam,
-    delete,
-    false,
-    insert,
-    select,
-    true,
-    update,
-)
-from sqlalchemy.dialects.sqlite import insert as upsert
-
-from archiver.catalog.sqlite.apply.executemany import flags_to_text, send, text
+from archiver.catalog.sqlite.apply.executemany import flags_to_text, text, upsert
 from archiver.catalog.sqlite.apply.tries import failed_again
-from archiver.catalog.sqlite.schema import FLAG_CHANGE, FRAME, HEADER, MESSAGE, PACK, PRESENCE_CHANGE, QUARANTINE
 from archiver.facts.archive import (
     Fact,
     FlagsFact,
@@ -37,183 +23,144 @@ from archiver.facts.archive import (
 )
 from archiver.mail.model import Digest, Headers, StoredMessage
 
-_THIS_MESSAGE = and_(MESSAGE.c.epoch == bindparam("of_epoch"), MESSAGE.c.uid == bindparam("of_uid"))
-_THIS_QUARANTINE = and_(QUARANTINE.c.epoch == bindparam("of_epoch"), QUARANTINE.c.uid == bindparam("of_uid"))
+_OF_MESSAGE = tuple(each.name for each in fields(StoredMessage))
+_values_of = attrgetter(*_OF_MESSAGE)
+_FLAGS = _OF_MESSAGE.index("flags")
+_TEXTS = [_OF_MESSAGE.index(name) for name in ("internaldate", "message_id", "header_digest", "emailid")]
 
-_message = upsert(MESSAGE)
-_UPSERT_MESSAGE = _message.on_conflict_do_update(
-    index_elements=[MESSAGE.c.epoch, MESSAGE.c.uid],
-    set_={column.name: _message.excluded[column.name] for column in MESSAGE.c if not column.primary_key},
+_KEY = ("epoch", "uid")
+_THIS_MESSAGE = "epoch = :epoch AND uid = :uid"
+_UPSERT_MESSAGE = upsert(
+    "message",
+    ("epoch", *_OF_MESSAGE, "matched", "stored_run", "stored_at", "vanished_run", "vanished_at"),
+    _KEY,
 )
-_UNQUARANTINE = delete(QUARANTINE).where(_THIS_QUARANTINE)
+_UNQUARANTINE = f"DELETE FROM quarantine WHERE {_THIS_MESSAGE}"
 
 
-def _presence(present: bool) -> Any:
+def _recording_presence(present: bool) -> str:
     """Record history for a message only if its presence is about to change."""
-    vanished = MESSAGE.c.vanished_at
-    return insert(PRESENCE_CHANGE).from_select(
-        ["epoch", "uid", "at", "run", "present"],
-        select(
-            MESSAGE.c.epoch, MESSAGE.c.uid, bindparam("when"), bindparam("by"), true() if present else false()
-        ).where(_THIS_MESSAGE, vanished.is_not(None) if present else vanished.is_(None)),
-    )
+    changes = "vanished_at IS NOT NULL" if present else "vanished_at IS NULL"
+    return f"""
+        INSERT INTO presence_change (epoch, uid, at, run, present)
+        SELECT epoch, uid, :at, :run, {int(present)} FROM message WHERE {_THIS_MESSAGE} AND {changes}
+        """
 
 
-_RECORD_RETURN, _RECORD_VANISHING = _presence(True), _presence(False)
+_RECORD_RETURN, _RECORD_VANISHING = _recording_presence(True), _recording_presence(False)
 
 
-def _stored(connection: Connection, segment: Segment, facts: Sequence[StoredFact]) -> None:
-    messages = [{"of_epoch": fact.epoch, "of_uid": fact.message.uid} for fact in facts]
-    returns = [
-        {**message, "when": fact.at, "by": segment.run} for message, fact in zip(messages, facts, strict=True)
-    ]
-    send(connection, _RECORD_RETURN, returns)
-    send(connection, _UPSERT_MESSAGE, [_row(segment.run, fact) for fact in facts])
-    send(connection, _UNQUARANTINE, messages)
+def _stored(connection: sqlite3.Connection, segment: Segment, facts: Sequence[StoredFact]) -> None:
+    events = [{"epoch": fact.epoch, "uid": fact.message.uid, "at": fact.at, "run": segment.run} for fact in facts]
+    connection.executemany(_RECORD_RETURN, events)
+    connection.executemany(_UPSERT_MESSAGE, [_row(segment.run, fact) for fact in facts])
+    connection.executemany(_UNQUARANTINE, events)
     _set_headers(connection, [(fact.message.digest, fact.headers) for fact in facts if fact.headers is not None])
 
 
-_OF_MESSAGE = tuple(each.name for each in fields(StoredMessage))
+def _row(run: str, fact: StoredFact) -> Sequence[Any]:
+    values = list(_values_of(fact.message))
+    values[_FLAGS] = flags_to_text(values[_FLAGS])
+    for place in _TEXTS:
+        values[place] = text(values[place])
+    return fact.epoch, *values, fact.matched, run, fact.at, None, None
 
 
-_values_of = attrgetter(*_OF_MESSAGE)
-_TEXTS = [name for name in _OF_MESSAGE if name != "flags" and isinstance(MESSAGE.c[name].type, Text)]
+_UPSERT_HEADER = upsert("header", ("digest", "sender", "recipients", "subject", "sent"), ("digest",))
 
 
-def _row(run: str, fact: StoredFact) -> dict[str, object]:
-    row: dict[str, Any] = dict(zip(_OF_MESSAGE, _values_of(fact.message), strict=True))
-    row["flags"] = flags_to_text(fact.message.flags)
-    for name in _TEXTS:
-        row[name] = text(row[name])
-    return row | {
-        "epoch": fact.epoch,
-        "matched": fact.matched,
-        "stored_run": run,
-        "stored_at": fact.at,
-        "vanished_run": None,
-        "vanished_at": None,
-    }
-
-
-_header = upsert(HEADER)
-_UPSERT_HEADER = _header.on_conflict_do_update(
-    index_elements=[HEADER.c.digest],
-    set_={column.name: _header.excluded[column.name] for column in HEADER.c if not column.primary_key},
-)
-
-
-def _headers(connection: Connection, _segment: Segment, facts: Sequence[HeadersFact]) -> None:
+def _headers(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[HeadersFact]) -> None:
     _set_headers(connection, [(fact.digest, fact.headers) for fact in facts])
 
 
-def _set_headers(connection: Connection, known: Sequence[tuple[Digest, Headers]]) -> None:
+def _set_headers(connection: sqlite3.Connection, known: Sequence[tuple[Digest, Headers]]) -> None:
     rows = [
-        {
-            "digest": digest,
-            "sender": text(headers.sender),
-            "recipients": text(headers.recipients),
-            "subject": text(headers.subject),
-            "sent": text(headers.sent),
-        }
+        (digest, text(headers.sender), text(headers.recipients), text(headers.subject), text(headers.sent))
         for digest, headers in known
     ]
-    if rows:
-        send(connection, _UPSERT_HEADER, rows)
+    connection.executemany(_UPSERT_HEADER, rows)
 
 
-_pack = upsert(PACK)
-_UPSERT_PACK = _pack.on_conflict_do_update(index_elements=[PACK.c.digest], set_={"size": _pack.excluded["size"]})
-_frame = upsert(FRAME)
-_UPSERT_FRAME = _frame.on_conflict_do_update(
-    index_elements=[FRAME.c.digest],
-    set_={column.name: _frame.excluded[column.name] for column in FRAME.c if not column.primary_key},
-)
+_UPSERT_PACK = upsert("pack", ("digest", "size"), ("digest",))
+_UPSERT_FRAME = upsert("frame", ("digest", "pack", "offset", "length"), ("digest",))
 
 
-def _packed(connection: Connection, _segment: Segment, facts: Sequence[PackedFact]) -> None:
-    send(connection, _UPSERT_PACK, [{"digest": fact.pack, "size": fact.size} for fact in facts])
-    frames = [
-        {"digest": digest, "pack": fact.pack, "offset": offset, "length": length}
-        for fact in facts
-        for digest, offset, length in fact.frames
-    ]
-    if frames:
-        send(connection, _UPSERT_FRAME, frames)
+def _packed(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[PackedFact]) -> None:
+    connection.executemany(_UPSERT_PACK, [(fact.pack, fact.size) for fact in facts])
+    frames = [(digest, fact.pack, offset, length) for fact in facts for digest, offset, length in fact.frames]
+    connection.executemany(_UPSERT_FRAME, frames)
 
 
-_CHANGED_FLAGS = and_(_THIS_MESSAGE, MESSAGE.c.flags != bindparam("now"))
-_RECORD_FLAGS = insert(FLAG_CHANGE).from_select(
-    ["epoch", "uid", "at", "run", "flags_before", "flags_after"],
-    select(
-        MESSAGE.c.epoch, MESSAGE.c.uid, bindparam("when"), bindparam("by"), MESSAGE.c.flags, bindparam("now")
-    ).where(_CHANGED_FLAGS),
-)
-_SET_FLAGS = update(MESSAGE).where(_CHANGED_FLAGS).values(flags=bindparam("now"))
+_RECORD_FLAGS = f"""
+INSERT INTO flag_change (epoch, uid, at, run, flags_before, flags_after)
+SELECT epoch, uid, :at, :run, flags, :flags FROM message WHERE {_THIS_MESSAGE} AND flags != :flags
+"""
+_SET_FLAGS = f"UPDATE message SET flags = :flags WHERE {_THIS_MESSAGE} AND flags != :flags"
 
 
-def _flags(connection: Connection, segment: Segment, facts: Sequence[FlagsFact]) -> None:
-    changes = [{"of_epoch": fact.epoch, "of_uid": fact.uid, "now": flags_to_text(fact.flags)} for fact in facts]
-    history = [{**change, "when": fact.at, "by": segment.run} for change, fact in zip(changes, facts, strict=True)]
-    send(connection, _RECORD_FLAGS, history)
-    send(connection, _SET_FLAGS, changes)
-
-
-_SET_VANISHED = (
-    update(MESSAGE)
-    .where(_THIS_MESSAGE, MESSAGE.c.vanished_at.is_(None))
-    .values(vanished_at=bindparam("when"), vanished_run=bindparam("by"))
-)
-
-
-def _vanished(connection: Connection, segment: Segment, facts: Sequence[VanishedFact]) -> None:
-    for fact in facts:
-        rows = [
-            {"of_epoch": fact.epoch, "of_uid": uid, "when": fact.at, "by": segment.run}
-            for uid in dict.fromkeys(fact.uids)
-        ]
-        if rows:
-            send(connection, _RECORD_VANISHING, rows)
-            send(connection, _SET_VANISHED, rows)
-
-
-_quarantine = upsert(QUARANTINE)
-_UPSERT_QUARANTINE = _quarantine.on_conflict_do_update(
-    index_elements=[QUARANTINE.c.epoch, QUARANTINE.c.uid],
-    set_={
-        "step": _quarantine.excluded.step,
-        "reason": _quarantine.excluded.reason,
-        "server_reply": _quarantine.excluded.server_reply,
-        **failed_again(QUARANTINE, _quarantine),
-    },
-)
-
-
-def _quarantined(connection: Connection, segment: Segment, facts: Sequence[QuarantinedFact]) -> None:
-    """A failure counts as one try of its run; an acceptance does not count as a try."""
+def _flags(connection: sqlite3.Connection, segment: Segment, facts: Sequence[FlagsFact]) -> None:
     rows = [
         {
             "epoch": fact.epoch,
             "uid": fact.uid,
-            "step": fact.step,
-            "reason": text(fact.reason),
-            "server_reply": text(fact.server_reply),
-            "tries": 0 if fact.accepted else 1,
-            "accepted": fact.accepted,
-            "since": fact.at,
-            "last_run": None if fact.accepted else segment.run,
+            "flags": flags_to_text(fact.flags),
+            "at": fact.at,
+            "run": segment.run,
         }
         for fact in facts
     ]
-    connection.execute(_UPSERT_QUARANTINE, rows)
+    connection.executemany(_RECORD_FLAGS, rows)
+    connection.executemany(_SET_FLAGS, rows)
 
 
-def _released(connection: Connection, _segment: Segment, facts: Sequence[ReleasedFact]) -> None:
-    rows = [{"of_epoch": fact.epoch, "of_uid": uid} for fact in facts for uid in fact.uids]
-    if rows:
-        send(connection, _UNQUARANTINE, rows)
+_SET_VANISHED = (
+    f"UPDATE message SET vanished_at = :at, vanished_run = :run WHERE {_THIS_MESSAGE} AND vanished_at IS NULL"
+)
 
 
-MESSAGE_HANDLERS: Mapping[type[Fact], Callable[[Connection, Segment, Sequence[Any]], None]] = {
+def _vanished(connection: sqlite3.Connection, segment: Segment, facts: Sequence[VanishedFact]) -> None:
+    for fact in facts:
+        rows = [
+            {"epoch": fact.epoch, "uid": uid, "at": fact.at, "run": segment.run} for uid in dict.fromkeys(fact.uids)
+        ]
+        connection.executemany(_RECORD_VANISHING, rows)
+        connection.executemany(_SET_VANISHED, rows)
+
+
+_UPSERT_QUARANTINE = upsert(
+    "quarantine",
+    ("epoch", "uid", "step", "reason", "server_reply", "tries", "accepted", "since", "last_run"),
+    _KEY,
+    since="quarantine.since",
+    **failed_again("quarantine"),
+)
+
+
+def _quarantined(connection: sqlite3.Connection, segment: Segment, facts: Sequence[QuarantinedFact]) -> None:
+    """A failure counts as one try of its run; an acceptance does not count as a try."""
+    rows = [
+        (
+            fact.epoch,
+            fact.uid,
+            fact.step,
+            text(fact.reason),
+            text(fact.server_reply),
+            0 if fact.accepted else 1,
+            fact.accepted,
+            fact.at,
+            None if fact.accepted else segment.run,
+        )
+        for fact in facts
+    ]
+    connection.executemany(_UPSERT_QUARANTINE, rows)
+
+
+def _released(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[ReleasedFact]) -> None:
+    rows = [{"epoch": fact.epoch, "uid": uid} for fact in facts for uid in fact.uids]
+    connection.executemany(_UNQUARANTINE, rows)
+
+
+MESSAGE_HANDLERS: Mapping[type[Fact], Callable[[sqlite3.Connection, Segment, Sequence[Any]], None]] = {
     StoredFact: _stored,
     HeadersFact: _headers,
     PackedFact: _packed,

@@ -7,15 +7,12 @@ plain upsert, update or delete.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal_column, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
-
-from archiver.catalog.sqlite.apply.executemany import flags_to_text, send, text
+from archiver.catalog.sqlite.apply.executemany import flags_to_text, insert, text, upsert
 from archiver.catalog.sqlite.apply.tries import failed_again
-from archiver.catalog.sqlite.schema import ATTEMPT, COPY, INTENT, MAPPED, REFUSAL, TARGET, TWIN
 from archiver.facts.archive import Segment
 from archiver.facts.destination import (
     CopiedFact,
@@ -34,332 +31,241 @@ from archiver.facts.destination import (
     UnsentFact,
 )
 
-_mapped = upsert(MAPPED)
-_UPSERT_MAPPED = _mapped.on_conflict_do_update(
-    index_elements=[MAPPED.c.destination, MAPPED.c.folder],
-    set_={name: _mapped.excluded[name] for name in ("raw", "path", "rules", "subscribed")},
+_UPSERT_MAPPED = upsert(
+    "mapped", ("destination", "folder", "raw", "path", "rules", "subscribed"), ("destination", "folder")
 )
 
 
-def _maps(connection: Connection, _segment: Segment, facts: Sequence[MappedFact]) -> None:
+def _maps(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[MappedFact]) -> None:
     rows = [
-        {
-            "destination": fact.destination,
-            "folder": fact.folder,
-            "raw": fact.raw,
-            "path": json.dumps(fact.path),
-            "rules": fact.rules,
-            "subscribed": fact.subscribed,
-        }
+        (fact.destination, fact.folder, fact.raw, json.dumps(fact.path), fact.rules, fact.subscribed)
         for fact in facts
     ]
-    connection.execute(_UPSERT_MAPPED, rows)
+    connection.executemany(_UPSERT_MAPPED, rows)
 
 
-_END_TARGET = (
-    update(TARGET)
-    .where(
-        TARGET.c.destination == bindparam("of_destination"),
-        TARGET.c.raw == bindparam("of_raw"),
-        TARGET.c.ended_at.is_(None),
-    )
-    .values(ended_at=bindparam("end"))
-)
+_END_TARGET = "UPDATE target SET ended_at = ? WHERE destination = ? AND raw = ? AND ended_at IS NULL"
+_INSERT_TARGET = insert("target", ("number", "destination", "raw", "uidvalidity", "reason", "began_at"))
 
 
-def _targets(connection: Connection, _segment: Segment, facts: Sequence[TargetFact]) -> None:
+def _targets(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[TargetFact]) -> None:
     for fact in facts:
-        connection.execute(_END_TARGET, {"of_destination": fact.destination, "of_raw": fact.raw, "end": fact.at})
-        connection.execute(
-            insert(TARGET),
-            {
-                "number": fact.number,
-                "destination": fact.destination,
-                "raw": fact.raw,
-                "uidvalidity": fact.uidvalidity,
-                "reason": fact.reason,
-                "began_at": fact.at,
-            },
-        )
+        connection.execute(_END_TARGET, (fact.at, fact.destination, fact.raw))
+        row = (fact.number, fact.destination, fact.raw, fact.uidvalidity, fact.reason, fact.at)
+        connection.execute(_INSERT_TARGET, row)
 
 
-_intent = upsert(INTENT)
-_UPSERT_INTENT = _intent.on_conflict_do_update(
-    index_elements=[INTENT.c.target, INTENT.c.epoch, INTENT.c.uid],
+_MESSAGE = ("target", "epoch", "uid")
+_THIS_MESSAGE = "target = ? AND epoch = ? AND uid = ?"
+_UPSERT_INTENT = upsert(
+    "intent",
+    (*_MESSAGE, "uidnext", "at"),
+    _MESSAGE,
     # NOTE: an unresolved intent keeps the lower UIDNEXT: its message may have a UID from there on.
-    set_={"uidnext": func.min(INTENT.c.uidnext, _intent.excluded.uidnext), "at": _intent.excluded.at},
+    uidnext="min(intent.uidnext, excluded.uidnext)",
 )
 
 
-def _intents(connection: Connection, _segment: Segment, facts: Sequence[IntentFact]) -> None:
-    rows = [
-        {"target": fact.target, "epoch": epoch, "uid": uid, "uidnext": fact.uidnext, "at": fact.at}
-        for fact in facts
-        for epoch, uid in fact.messages
-    ]
-    if rows:
-        send(connection, _UPSERT_INTENT, rows)
+def _intents(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[IntentFact]) -> None:
+    rows = [(fact.target, epoch, uid, fact.uidnext, fact.at) for fact in facts for epoch, uid in fact.messages]
+    connection.executemany(_UPSERT_INTENT, rows)
 
 
-_END_INTENT = delete(INTENT).where(
-    INTENT.c.target == bindparam("of_target"),
-    INTENT.c.epoch == bindparam("of_epoch"),
-    INTENT.c.uid == bindparam("of_uid"),
-)
-_END_REFUSAL = delete(REFUSAL).where(
-    REFUSAL.c.target == bindparam("of_target"),
-    REFUSAL.c.epoch == bindparam("of_epoch"),
-    REFUSAL.c.uid == bindparam("of_uid"),
-)
-_END_COPY = delete(COPY).where(
-    COPY.c.target == bindparam("of_target"),
-    COPY.c.epoch == bindparam("of_epoch"),
-    COPY.c.uid == bindparam("of_uid"),
-    COPY.c.target_uid != bindparam("but"),
-)
-_END_TWIN = delete(TWIN).where(TWIN.c.target == bindparam("of_target"), TWIN.c.target_uid == bindparam("of_uid"))
-_copy = upsert(COPY)
-_UPSERT_COPY = _copy.on_conflict_do_update(
-    index_elements=[COPY.c.target, COPY.c.target_uid],
+_END_INTENT = f"DELETE FROM intent WHERE {_THIS_MESSAGE}"
+_END_REFUSAL = f"DELETE FROM refusal WHERE {_THIS_MESSAGE}"
+_END_COPY = f"DELETE FROM copy WHERE {_THIS_MESSAGE} AND target_uid != ?"
+_END_TWIN = "DELETE FROM twin WHERE target = ? AND target_uid = ?"
+_UPSERT_COPY = upsert(
+    "copy",
+    (
+        *("target", "target_uid", "epoch", "uid", "how", "source_flags", "flags", "lost", "size", "repaired"),
+        *("sent_digest", "dated", "likeness", "run", "at", "removed_at", "removed_by", "marked"),
+    ),
+    ("target", "target_uid"),
     # NOTE: `again` assigns a replica to another message of the archive; whether the user removed it does not
     # change. What is learned later about the replica of the same message does not make it a replica of that run.
-    set_={
-        **{
-            column.name: _copy.excluded[column.name]
-            for column in COPY.c
-            if not column.primary_key and column.name not in ("removed_at", "removed_by", "marked")
-        },
-        "run": case(
-            (and_(COPY.c.epoch == _copy.excluded.epoch, COPY.c.uid == _copy.excluded.uid), COPY.c.run),
-            else_=_copy.excluded.run,
-        ),
-    },
+    run="CASE WHEN copy.epoch = excluded.epoch AND copy.uid = excluded.uid THEN copy.run ELSE excluded.run END",
+    removed_at="copy.removed_at",
+    removed_by="copy.removed_by",
+    marked="copy.marked",
 )
 
 
-def _copied(connection: Connection, segment: Segment, facts: Sequence[CopiedFact]) -> None:
-    keys = [{"of_target": fact.target, "of_epoch": fact.epoch, "of_uid": fact.uid} for fact in facts]
-    send(connection, _END_COPY, [{**key, "but": fact.target_uid} for key, fact in zip(keys, facts, strict=True)])
+def _copied(connection: sqlite3.Connection, segment: Segment, facts: Sequence[CopiedFact]) -> None:
+    keys = [(fact.target, fact.epoch, fact.uid) for fact in facts]
+    connection.executemany(_END_COPY, [(*key, fact.target_uid) for key, fact in zip(keys, facts, strict=True)])
     rows = [
-        {
-            "target": fact.target,
-            "target_uid": fact.target_uid,
-            "epoch": fact.epoch,
-            "uid": fact.uid,
-            "how": fact.how,
-            "source_flags": flags_to_text(fact.source_flags),
-            "flags": flags_to_text(fact.flags),
-            "lost": flags_to_text(fact.lost),
-            "size": fact.size,
-            "repaired": ",".join(fact.repaired),
-            "sent_digest": fact.sent_digest,
-            "dated": int(fact.dated),
-            "likeness": fact.likeness,
-            "run": segment.run,
-            "at": fact.at,
-            "removed_at": None,
-            "removed_by": None,
-            "marked": 0,
-        }
+        (
+            fact.target,
+            fact.target_uid,
+            fact.epoch,
+            fact.uid,
+            fact.how,
+            flags_to_text(fact.source_flags),
+            flags_to_text(fact.flags),
+            flags_to_text(fact.lost),
+            fact.size,
+            ",".join(fact.repaired),
+            fact.sent_digest,
+            fact.dated,
+            fact.likeness,
+            segment.run,
+            fact.at,
+            None,
+            None,
+            False,
+        )
         for fact in facts
     ]
-    send(connection, _UPSERT_COPY, rows)
-    send(connection, _END_TWIN, [{"of_target": fact.target, "of_uid": fact.target_uid} for fact in facts])
-    send(connection, _END_INTENT, keys)
-    send(connection, _END_REFUSAL, keys)
+    connection.executemany(_UPSERT_COPY, rows)
+    connection.executemany(_END_TWIN, [(fact.target, fact.target_uid) for fact in facts])
+    connection.executemany(_END_INTENT, keys)
+    connection.executemany(_END_REFUSAL, keys)
 
 
-_END_ATTEMPT = delete(ATTEMPT).where(
-    ATTEMPT.c.target == bindparam("of_target"),
-    ATTEMPT.c.epoch == bindparam("of_epoch"),
-    ATTEMPT.c.uid == bindparam("of_uid"),
+_END_ATTEMPT = f"DELETE FROM attempt WHERE {_THIS_MESSAGE}"
+_UPSERT_ATTEMPT = upsert(
+    "attempt",
+    (*_MESSAGE, "uidnext", "times", "at", "silent"),
+    _MESSAGE,
+    uidnext="min(attempt.uidnext, excluded.uidnext)",
+    times="attempt.times + 1",
 )
-_attempt = upsert(ATTEMPT)
-_UPSERT_ATTEMPT = _attempt.on_conflict_do_update(
-    index_elements=[ATTEMPT.c.target, ATTEMPT.c.epoch, ATTEMPT.c.uid],
-    set_={
-        "uidnext": func.min(ATTEMPT.c.uidnext, _attempt.excluded.uidnext),
-        "times": literal_column("attempt.times + 1"),  # no parameter, so that many rows go in one call
-        "at": _attempt.excluded.at,
-        "silent": _attempt.excluded.silent,
-    },
-)
-_twin = upsert(TWIN)
-_UPSERT_TWIN = _twin.on_conflict_do_update(
-    index_elements=[TWIN.c.target, TWIN.c.target_uid],
-    set_={column.name: _twin.excluded[column.name] for column in TWIN.c if not column.primary_key},
+_UPSERT_TWIN = upsert(
+    "twin", ("target", "target_uid", "epoch", "uid", "flags", "certain", "at"), ("target", "target_uid")
 )
 
 
-def _unsent(connection: Connection, _segment: Segment, facts: Sequence[UnsentFact]) -> None:
-    rows = [
-        {"of_target": fact.target, "of_epoch": epoch, "of_uid": uid}
-        for fact in facts
-        for epoch, uid in fact.messages
-    ]
-    if rows:
-        send(connection, _END_INTENT, rows)
+def _unsent(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[UnsentFact]) -> None:
+    rows = [(fact.target, epoch, uid) for fact in facts for epoch, uid in fact.messages]
+    connection.executemany(_END_INTENT, rows)
     attempts = [
-        {
-            "target": fact.target,
-            "epoch": epoch,
-            "uid": uid,
-            "uidnext": uidnext,
-            "times": 1,
-            "at": fact.at,
-            "silent": int(fact.silent),
-        }
+        (fact.target, epoch, uid, uidnext, 1, fact.at, fact.silent)
         for fact in facts
         for epoch, uid, uidnext in fact.attempted
     ]
-    if attempts:
-        send(connection, _UPSERT_ATTEMPT, attempts)
+    connection.executemany(_UPSERT_ATTEMPT, attempts)
 
 
-def _settled(connection: Connection, _segment: Segment, facts: Sequence[SettledFact]) -> None:
+def _settled(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[SettledFact]) -> None:
+    rows = [(fact.target, epoch, uid) for fact in facts for epoch, uid in fact.messages]
+    connection.executemany(_END_ATTEMPT, rows)
+
+
+def _twins(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[TwinFact]) -> None:
     rows = [
-        {"of_target": fact.target, "of_epoch": epoch, "of_uid": uid}
-        for fact in facts
-        for epoch, uid in fact.messages
-    ]
-    if rows:
-        send(connection, _END_ATTEMPT, rows)
-
-
-def _twins(connection: Connection, _segment: Segment, facts: Sequence[TwinFact]) -> None:
-    rows = [
-        {
-            "target": fact.target,
-            "target_uid": fact.target_uid,
-            "epoch": fact.epoch,
-            "uid": fact.uid,
-            "flags": flags_to_text(fact.flags),
-            "certain": int(fact.certain),
-            "at": fact.at,
-        }
+        (
+            fact.target,
+            fact.target_uid,
+            fact.epoch,
+            fact.uid,
+            flags_to_text(fact.flags),
+            fact.certain,
+            fact.at,
+        )
         for fact in facts
     ]
-    send(connection, _UPSERT_TWIN, rows)
+    connection.executemany(_UPSERT_TWIN, rows)
 
 
-_refusal = upsert(REFUSAL)
-_UPSERT_REFUSAL = _refusal.on_conflict_do_update(
-    index_elements=[REFUSAL.c.epoch, REFUSAL.c.uid, REFUSAL.c.target],
-    set_={
-        **{name: _refusal.excluded[name] for name in ("refusal", "reason", "server_reply", "date", "subject")},
-        **failed_again(REFUSAL, _refusal),
-    },
+_UPSERT_REFUSAL = upsert(
+    "refusal",
+    (
+        *("epoch", "uid", "target", "refusal", "reason", "server_reply"),
+        *("date", "subject", "tries", "accepted", "last_run"),
+    ),
+    _MESSAGE,
+    **failed_again("refusal"),
 )
 
 
-def _refused(connection: Connection, segment: Segment, facts: Sequence[RefusedFact]) -> None:
+def _refused(connection: sqlite3.Connection, segment: Segment, facts: Sequence[RefusedFact]) -> None:
     """A refusal counts as one try of its run; an acceptance does not count as a try."""
     rows = [
-        {
-            "target": fact.target,
-            "epoch": fact.epoch,
-            "uid": fact.uid,
-            "refusal": fact.refusal,
-            "reason": text(fact.reason),
-            "server_reply": text(fact.server_reply),
-            "date": text(fact.date),
-            "subject": text(fact.subject),
-            "tries": 0 if fact.accepted else 1,
-            "accepted": fact.accepted,
-            "last_run": None if fact.accepted else segment.run,
-        }
+        (
+            fact.epoch,
+            fact.uid,
+            fact.target,
+            fact.refusal,
+            text(fact.reason),
+            text(fact.server_reply),
+            text(fact.date),
+            text(fact.subject),
+            0 if fact.accepted else 1,
+            fact.accepted,
+            None if fact.accepted else segment.run,
+        )
         for fact in facts
     ]
-    connection.execute(_UPSERT_REFUSAL, rows)
-    keys = [{"of_target": fact.target, "of_epoch": fact.epoch, "of_uid": fact.uid} for fact in facts]
-    send(connection, _END_INTENT, keys)
+    connection.executemany(_UPSERT_REFUSAL, rows)
+    connection.executemany(_END_INTENT, [(fact.target, fact.epoch, fact.uid) for fact in facts])
 
 
-_THIS_COPY = and_(COPY.c.target == bindparam("of_target"), COPY.c.target_uid == bindparam("of_uid"))
-_REFLAG = (
-    update(COPY)
-    .where(_THIS_COPY)
-    .values(source_flags=bindparam("replayed"), flags=bindparam("said"), lost=bindparam("not_kept"))
-)
+_THIS_COPY = "target = ? AND target_uid = ?"
+_REFLAG = f"UPDATE copy SET source_flags = ?, flags = ?, lost = ? WHERE {_THIS_COPY}"
 
 
-def _reflagged(connection: Connection, _segment: Segment, facts: Sequence[ReflaggedFact]) -> None:
+def _reflagged(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[ReflaggedFact]) -> None:
     rows = [
-        {
-            "of_target": fact.target,
-            "of_uid": fact.target_uid,
-            "replayed": flags_to_text(fact.source_flags),
-            "said": flags_to_text(fact.flags),
-            "not_kept": flags_to_text(fact.lost),
-        }
+        (
+            *(flags_to_text(flags) for flags in (fact.source_flags, fact.flags, fact.lost)),
+            fact.target,
+            fact.target_uid,
+        )
         for fact in facts
     ]
-    send(connection, _REFLAG, rows)
+    connection.executemany(_REFLAG, rows)
 
 
-_REMOVE = (
-    update(COPY)
-    .where(_THIS_COPY, COPY.c.removed_at.is_(None))
-    .values(removed_at=bindparam("when"), removed_by=bindparam("whom"))
-)
-_FORGET = delete(COPY).where(_THIS_COPY)
-_FORGET_MARKED = _FORGET.where(COPY.c.marked)
+_REMOVE = f"UPDATE copy SET removed_at = ?, removed_by = ? WHERE {_THIS_COPY} AND removed_at IS NULL"
+_FORGET = f"DELETE FROM copy WHERE {_THIS_COPY}"
 
 
-def _removed(connection: Connection, _segment: Segment, facts: Sequence[RemovedFact]) -> None:
+def _removed(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[RemovedFact]) -> None:
     """Replicas that we expunged, or that we marked and somebody else expunged, are forgotten: if the message
     returns at the source, it is sent again. What the destination's user removed is remembered, so it is not sent
     again."""
     for fact in facts:
-        rows = [{"of_target": fact.target, "of_uid": uid} for uid in fact.uids]
-        send(connection, _END_TWIN, rows)
+        rows = [(fact.target, uid) for uid in fact.uids]
+        connection.executemany(_END_TWIN, rows)
         if fact.by == "policy":
-            send(connection, _FORGET, rows)
+            connection.executemany(_FORGET, rows)
         else:
-            send(connection, _FORGET_MARKED, rows)
-            send(connection, _REMOVE, [{**row, "when": fact.at, "whom": fact.by} for row in rows])
+            connection.executemany(f"{_FORGET} AND marked", rows)
+            connection.executemany(_REMOVE, [(fact.at, fact.by, *row) for row in rows])
 
 
-_MARK = update(COPY).where(_THIS_COPY).values(marked=bindparam("is_marked"))
-
-
-def _marked(connection: Connection, _segment: Segment, facts: Sequence[MarkedFact]) -> None:
+def _marked(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[MarkedFact]) -> None:
     for fact in facts:
-        rows = [{"of_target": fact.target, "of_uid": uid, "is_marked": int(fact.marked)} for uid in fact.uids]
-        send(connection, _MARK, rows)
+        rows = [(fact.marked, fact.target, uid) for uid in fact.uids]
+        connection.executemany(f"UPDATE copy SET marked = ? WHERE {_THIS_COPY}", rows)
 
 
-_SET_STATE = (
-    update(TARGET)
-    .where(TARGET.c.number == bindparam("of_target"))
-    .values(uidnext=bindparam("its_uidnext"), messages=bindparam("its_messages"))
-)
+def _states(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[TargetStateFact]) -> None:
+    rows = [(fact.uidnext, fact.messages, fact.target) for fact in facts]
+    connection.executemany("UPDATE target SET uidnext = ?, messages = ? WHERE number = ?", rows)
 
 
-def _states(connection: Connection, _segment: Segment, facts: Sequence[TargetStateFact]) -> None:
-    connection.execute(
-        _SET_STATE,
-        [{"of_target": fact.target, "its_uidnext": fact.uidnext, "its_messages": fact.messages} for fact in facts],
-    )
+def _renaming(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[RenamingFact]) -> None:
+    rows = [(fact.raw, fact.target) for fact in facts]
+    connection.executemany("UPDATE target SET renaming = ? WHERE number = ?", rows)
 
 
-def _renaming(connection: Connection, _segment: Segment, facts: Sequence[RenamingFact]) -> None:
-    for fact in facts:
-        connection.execute(update(TARGET).where(TARGET.c.number == fact.target).values(renaming=fact.raw))
+_END_NAMESAKES = """
+UPDATE target SET ended_at = :at
+WHERE destination = (SELECT destination FROM target WHERE number = :target)
+AND raw = :raw AND number != :target AND ended_at IS NULL
+"""
 
 
-def _renamed(connection: Connection, _segment: Segment, facts: Sequence[RenamedFact]) -> None:
+def _renamed(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[RenamedFact]) -> None:
     """What was known about an earlier folder of that name no longer applies."""
     for fact in facts:
-        its = select(TARGET.c.destination).where(TARGET.c.number == fact.target).scalar_subquery()
-        others = (TARGET.c.destination == its, TARGET.c.raw == fact.raw, TARGET.c.number != fact.target)
-        end = update(TARGET).where(*others, TARGET.c.ended_at.is_(None))
-        connection.execute(end.values(ended_at=fact.at))
-        now = update(TARGET).where(TARGET.c.number == fact.target)
-        connection.execute(now.values(raw=fact.raw, renaming=None))
+        connection.execute(_END_NAMESAKES, {"at": fact.at, "raw": fact.raw, "target": fact.target})
+        connection.execute("UPDATE target SET raw = ?, renaming = NULL WHERE number = ?", (fact.raw, fact.target))
 
 
-COPY_HANDLERS: Mapping[type[Any], Callable[[Connection, Segment, Sequence[Any]], None]] = {
+COPY_HANDLERS: Mapping[type[Any], Callable[[sqlite3.Connection, Segment, Sequence[Any]], None]] = {
     MappedFact: _maps,
     TargetFact: _targets,
     IntentFact: _intents,

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import ColumnElement, Table, case, func, or_
-from sqlalchemy.dialects.sqlite import Insert
+from collections.abc import Mapping
 
 
-def failed_again(table: Table, failure: Insert) -> dict[str, ColumnElement[Any]]:
-    """The columns of `table` that change if `failure` follows an earlier one: each run counts as one try."""
-    ours, new = table.c, failure.excluded
-    repeated = case((new.last_run.is_(None), 0), (ours.last_run == new.last_run, 0), else_=1)
+def failed_again(table: str) -> Mapping[str, str]:
+    """The columns of `table` that change if a failure follows an earlier one, with their new values: each run
+    counts as one try, and another failure does not revoke an acceptance."""
+    repeated = f"CASE WHEN excluded.last_run IS NULL OR {table}.last_run = excluded.last_run THEN 0 ELSE 1 END"
     return {
-        "tries": ours.tries + repeated,
-        # An acceptance is not revoked by another failure.
-        "accepted": or_(ours.accepted, new.accepted),
-        "last_run": func.coalesce(new.last_run, ours.last_run),
+        "tries": f"{table}.tries + {repeated}",
+        "accepted": f"{table}.accepted OR excluded.accepted",
+        "last_run": f"coalesce(excluded.last_run, {table}.last_run)",
     }

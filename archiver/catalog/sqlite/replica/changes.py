@@ -4,22 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import and_, or_
-
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import IS_PRESENT, FlagSets
-from archiver.catalog.sqlite.replica.gone import gone_from_source, is_needed
+from archiver.catalog.sqlite.reading import IS_PRESENT, MESSAGES, FlagSets, json_list
+from archiver.catalog.sqlite.replica.gone import IS_NEEDED, gone_from_source
 from archiver.catalog.sqlite.replica.queries import (
     IS_WANTED,
-    OUTGOING_COLUMNS,
+    OF_MESSAGE,
+    OUTGOING,
+    REPLICA,
+    REPLICA_COLUMNS,
     REPLICAS,
     outgoing_of,
     replica_of,
     replicas,
 )
 from archiver.catalog.sqlite.replica.twins import attempts, twins
-from archiver.catalog.sqlite.schema import COPY, FOLDER, MESSAGE
 from archiver.facts.replica import Attempt, LateTwin, Outgoing, Replica
+
+_NEXT = "copy.target = :target AND copy.target_uid > :after AND copy.removed_at IS NULL"
+# NOTE: not in a folder that the source no longer has: our marks there are intended.
+_REFLAGGED = f"""
+{REPLICAS} WHERE {_NEXT}
+AND (({IS_PRESENT} AND folder.gone_at IS NULL) OR copy.how = 'restored')
+AND (message.flags != copy.source_flags OR copy.marked)
+ORDER BY copy.target_uid LIMIT :limit
+"""
+_DOUBTFUL = f"""
+SELECT {REPLICA}, {OUTGOING} FROM {MESSAGES} JOIN copy ON {OF_MESSAGE}
+WHERE {_NEXT} AND {IS_WANTED}
+AND copy.likeness IS NULL AND copy.repaired = '' AND copy.size NOT IN (message.size, message.crlf_size)
+ORDER BY copy.target_uid LIMIT :limit
+"""
+_DELETABLE = f"{gone_from_source(twice=True)} AND NOT {IS_NEEDED} ORDER BY copy.target_uid"
 
 
 class SqlReplicaChanges:
@@ -31,28 +47,19 @@ class SqlReplicaChanges:
     def reflagged(self, target: int, *, after: int = 0, limit: int | None = None) -> Sequence[Replica]:
         """The next `limit` replicas after the UID `after` whose message has other flags than were replayed, or that
         are marked as deleted although their message exists at the source."""
-        changed = or_(MESSAGE.c.flags != COPY.c.source_flags, COPY.c.marked)
-        # NOTE: not in a folder that the source no longer has: our marks there are intended.
-        wanted = or_(and_(IS_PRESENT, FOLDER.c.gone_at.is_(None)), COPY.c.how == "restored")
-        rows = REPLICAS.where(COPY.c.target == target, COPY.c.removed_at.is_(None), wanted, changed)
+        values = {"target": target, "after": after, "limit": -1 if limit is None else limit}
         with self._database.reading() as connection:
-            return replicas(connection, rows.where(COPY.c.target_uid > after).limit(limit))
+            return replicas(connection.execute(_REFLAGGED, values))
 
     def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Replica, Outgoing]]:
         """The next `limit` replicas after the UID `after` whose size differs from what was sent and whose octets
         were not compared yet, with their messages, in UID order."""
-        rows = (
-            REPLICAS.add_columns(*OUTGOING_COLUMNS)
-            .where(COPY.c.target == target, COPY.c.target_uid > after, COPY.c.removed_at.is_(None), IS_WANTED)
-            .where(COPY.c.likeness.is_(None), COPY.c.repaired == "")
-            .where(COPY.c.size.not_in((MESSAGE.c.size, MESSAGE.c.crlf_size)))
-            .limit(limit)
-        )
-        sets, columns = FlagSets(), len(REPLICAS.selected_columns)
+        sets = FlagSets()
+        values = {"target": target, "after": after, "limit": limit}
         with self._database.reading() as connection:
             return [
-                (replica_of(row[:columns], sets), outgoing_of(row[columns:], sets))
-                for row in connection.execute(rows)
+                (replica_of(row[:REPLICA_COLUMNS], sets), outgoing_of(row[REPLICA_COLUMNS:], sets))
+                for row in connection.execute(_DOUBTFUL, values)
             ]
 
     def deletable(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
@@ -60,7 +67,7 @@ class SqlReplicaChanges:
         vanished, or that its folder, one of `gone`, did. A replica is kept if the same octets are still at the
         source and the destination has no other replica of them."""
         with self._database.reading() as connection:
-            return replicas(connection, gone_from_source(target, gone, twice=True).where(~is_needed(target)))
+            return replicas(connection.execute(_DELETABLE, {"target": target, "gone": json_list(gone)}))
 
     def attempts(self, target: int) -> Sequence[Attempt]:
         """Messages that have a replica and may be stored a second time."""

@@ -3,106 +3,81 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
-
-from archiver.catalog.sqlite.reading import IS_PRESENT, folder_name, of_messages
-from archiver.catalog.sqlite.replica.queries import IS_WANTED, goes_there, is_current_target, was_removed
+from archiver.catalog.sqlite.reading import IS_PRESENT, MESSAGES, folder_name
+from archiver.catalog.sqlite.replica.queries import GOES_THERE, IS_WANTED, OF_MESSAGE, was_removed
 from archiver.catalog.sqlite.replica.twins import twins_listed
-from archiver.catalog.sqlite.schema import COPY, EPOCH, FOLDER, MAPPED, MESSAGE, REFUSAL, TARGET
 from archiver.facts.replica import Loss, ReplicaTally
 
+_IS_CURRENT = "target.destination = mapped.destination AND target.raw = mapped.raw AND target.ended_at IS NULL"
+_TALLIES = f"""
+SELECT number, name, path,
+    sum(is_message AND is_live AND is_new), sum(is_message AND is_live AND NOT is_new),
+    sum(is_message AND NOT is_live AND NOT is_gone AND is_refused), sum(is_message AND is_gone),
+    sum(is_message AND NOT is_live AND NOT is_gone AND NOT is_refused)
+FROM (
+    SELECT mapped.folder AS number, folder.path AS name, mapped.path AS path, message.uid IS NOT NULL AS is_message,
+        copy.target IS NOT NULL AND copy.removed_at IS NULL AS is_live,
+        coalesce(copy.run = :run AND copy.how IN ('appended', 'found', 'restored'), 0) AS is_new,
+        CASE WHEN copy.target IS NULL THEN {was_removed("target.destination", "target.raw")}
+            ELSE copy.removed_at IS NOT NULL END AS is_gone,
+        refusal.uid IS NOT NULL AS is_refused
+    FROM mapped
+    JOIN folder ON folder.number = mapped.folder
+    LEFT JOIN epoch ON epoch.folder = folder.number AND epoch.ended_at IS NULL
+    LEFT JOIN message ON message.epoch = epoch.number AND message.vanished_at IS NULL
+    LEFT JOIN target ON {_IS_CURRENT}
+    LEFT JOIN copy ON copy.target = target.number AND {OF_MESSAGE}
+    LEFT JOIN refusal ON refusal.target = target.number AND refusal.epoch = message.epoch
+        AND refusal.uid = message.uid
+    WHERE mapped.destination = :destination
+)
+GROUP BY number ORDER BY number
+"""
+_RESTORED = f"""
+SELECT epoch.folder, count(*) FROM copy
+JOIN message ON message.epoch = copy.epoch AND message.uid = copy.uid
+JOIN epoch ON epoch.number = message.epoch
+JOIN folder ON folder.number = epoch.folder
+JOIN target ON target.number = copy.target
+JOIN mapped ON {GOES_THERE}
+WHERE target.destination = :destination AND target.ended_at IS NULL AND copy.removed_at IS NULL
+AND copy.run = :run AND copy.how = 'restored' AND NOT {IS_PRESENT}
+GROUP BY epoch.folder
+"""
+_ODD = f"""
+SELECT folder.path, copy.uid, copy.lost, copy.repaired, copy.dated, copy.likeness FROM {MESSAGES}
+JOIN copy ON {OF_MESSAGE}
+JOIN target ON target.number = copy.target
+JOIN mapped ON {GOES_THERE}
+WHERE target.destination = ? AND target.ended_at IS NULL AND {IS_WANTED} AND copy.removed_at IS NULL
+AND (copy.lost != '[]' OR copy.repaired != '' OR NOT copy.dated
+    OR copy.likeness IN ('line-ends', 'headers', 'other'))
+ORDER BY folder.number, copy.uid
+"""
 
-def tallies(connection: Connection, destination: int, run: str | None) -> Sequence[ReplicaTally]:
+
+def tallies(connection: sqlite3.Connection, destination: int, run: str | None) -> Sequence[ReplicaTally]:
     """The outcome for every mapped folder's present messages."""
-    live = COPY.c.removed_at.is_(None)
-    new = and_(COPY.c.run == run, COPY.c.how.in_(("appended", "found", "restored")))
-    copied = COPY.c.target.is_not(None)
-    gone = or_(and_(copied, ~live), and_(~copied, was_removed(TARGET.c.destination, TARGET.c.raw)))
-
-    def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-        return func.coalesce(func.sum(case((and_(MESSAGE.c.uid.is_not(None), condition), 1), else_=0)), 0)
-
-    rows = (
-        select(
-            MAPPED.c.folder,
-            FOLDER.c.path,
-            MAPPED.c.path,
-            count(and_(copied, live, new)),
-            count(and_(copied, live, ~func.coalesce(new, False))),
-            count(and_(~copied, ~gone, REFUSAL.c.uid.is_not(None))),
-            count(gone),
-            count(and_(~copied, ~gone, REFUSAL.c.uid.is_(None))),
-        )
-        .select_from(MAPPED)
-        .join(FOLDER, FOLDER.c.number == MAPPED.c.folder)
-        .outerjoin(EPOCH, and_(EPOCH.c.folder == FOLDER.c.number, EPOCH.c.ended_at.is_(None)))
-        .outerjoin(MESSAGE, and_(MESSAGE.c.epoch == EPOCH.c.number, MESSAGE.c.vanished_at.is_(None)))
-        .outerjoin(TARGET, is_current_target())
-        .outerjoin(
-            COPY,
-            and_(
-                COPY.c.target == TARGET.c.number,
-                COPY.c.epoch == MESSAGE.c.epoch,
-                COPY.c.uid == MESSAGE.c.uid,
-            ),
-        )
-        .outerjoin(
-            REFUSAL,
-            and_(
-                REFUSAL.c.target == TARGET.c.number,
-                REFUSAL.c.epoch == MESSAGE.c.epoch,
-                REFUSAL.c.uid == MESSAGE.c.uid,
-            ),
-        )
-        .where(MAPPED.c.destination == destination)
-        .group_by(MAPPED.c.folder)
-        .order_by(MAPPED.c.folder)
-    )
-    restored = _restored(connection, destination, run)
+    values = {"destination": destination, "run": run}
+    restored: dict[int, int] = dict(connection.execute(_RESTORED, values))
     return [
         replace(
-            ReplicaTally(folder_name(row[1]), folder_name(row[2]), *row[3:]),
-            restored=restored.get(row[0], 0),
+            ReplicaTally(folder_name(name), folder_name(path), *counts),
+            restored=restored.get(number, 0),
         )
-        for row in connection.execute(rows)
+        for number, name, path, *counts in connection.execute(_TALLIES, values)
     ]
 
 
-def _restored(connection: Connection, destination: int, run: str | None) -> dict[int, int]:
-    """How many messages that are gone from the source the run restored, by folder number."""
-    rows = (
-        select(EPOCH.c.folder, func.count())
-        .select_from(COPY)
-        .join(MESSAGE, and_(MESSAGE.c.epoch == COPY.c.epoch, MESSAGE.c.uid == COPY.c.uid))
-        .join(EPOCH, EPOCH.c.number == MESSAGE.c.epoch)
-        .join(FOLDER, FOLDER.c.number == EPOCH.c.folder)
-        .join(TARGET, TARGET.c.number == COPY.c.target)
-        .join(MAPPED, goes_there())
-        .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), COPY.c.removed_at.is_(None))
-        .where(COPY.c.run == run, COPY.c.how == "restored", ~IS_PRESENT)
-        .group_by(EPOCH.c.folder)
-    )
-    return {row[0]: row[1] for row in connection.execute(rows)}
-
-
-def losses(connection: Connection, destination: int) -> Sequence[Loss]:
+def losses(connection: sqlite3.Connection, destination: int) -> Sequence[Loss]:
     """What the destination altered or does not keep of present messages, and what it stored twice, by folder and
     kind."""
-    odd = or_(COPY.c.lost != "[]", COPY.c.repaired != "", ~COPY.c.dated, COPY.c.likeness.in_(_REWRITTEN))
-    rows = (
-        of_messages(FOLDER.c.path, COPY.c.uid, COPY.c.lost, COPY.c.repaired, COPY.c.dated, COPY.c.likeness)
-        .join(COPY, and_(COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid))
-        .join(TARGET, TARGET.c.number == COPY.c.target)
-        .join(MAPPED, goes_there())
-        .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None), IS_WANTED)
-        .where(COPY.c.removed_at.is_(None), odd)
-        .order_by(FOLDER.c.number, COPY.c.uid)
-    )
     found: dict[tuple[str, str, str], list[int]] = {}
-    for path, uid, lost, repaired, dated, likeness in connection.execute(rows):
+    for path, uid, lost, repaired, dated, likeness in connection.execute(_ODD, (destination,)):
         folder = folder_name(path)
         for kind, detail in _losses_of(lost, repaired, dated, likeness):
             found.setdefault((folder, kind, detail), []).append(uid)
@@ -117,7 +92,7 @@ _REWRITTEN = {
 }
 
 
-def _losses_of(lost: str, repaired: str, dated: bool, likeness: str | None) -> Iterator[tuple[str, str]]:
+def _losses_of(lost: str, repaired: str, dated: int, likeness: str | None) -> Iterator[tuple[str, str]]:
     if lost != "[]":
         yield "flags", " ".join(json.loads(lost))
     if repaired:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import and_, func, select
-
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.replica.counts import losses, tallies
 from archiver.catalog.sqlite.replica.gone import moved, stranded
-from archiver.catalog.sqlite.replica.queries import folder_of
-from archiver.catalog.sqlite.schema import COPY, MAPPED, TARGET
+from archiver.catalog.sqlite.replica.queries import REPLICA_FOLDER, folder_of
 from archiver.facts.replica import Loss, MappedPlace, Moved, ReplicaFolder, ReplicaTally
+
+_CURRENT = f"SELECT {REPLICA_FOLDER} FROM target WHERE destination = ? AND ended_at IS NULL"
+_HOLDING = """
+SELECT target.raw, target.uidvalidity, count(copy.target_uid)
+FROM target LEFT JOIN copy ON copy.target = target.number AND copy.removed_at IS NULL
+WHERE target.destination = ? AND target.ended_at IS NULL
+GROUP BY target.number
+"""
 
 
 class SqlReplicaFolders:
@@ -23,17 +28,18 @@ class SqlReplicaFolders:
 
     def current(self, destination: int) -> Mapping[bytes, ReplicaFolder]:
         """The current folders by raw name, without ended ones."""
-        current = select(TARGET).where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None))
         with self._database.reading() as connection:
-            return {row.raw: folder_of(row) for row in connection.execute(current)}
+            return {row[1]: folder_of(*row) for row in connection.execute(_CURRENT, (destination,))}
 
     def mapped(self, destination: int) -> Mapping[int, MappedPlace]:
         """The destination folder that each folder is mapped to, by the folder's number."""
-        mine = select(MAPPED).where(MAPPED.c.destination == destination)
+        mine = "SELECT folder, raw, path, rules, subscribed FROM mapped WHERE destination = ?"
         with self._database.reading() as connection:
             return {
-                row.folder: MappedPlace(row.raw, tuple(json.loads(row.path)), row.rules, row.subscribed)
-                for row in connection.execute(mine)
+                folder: MappedPlace(
+                    raw, tuple(json.loads(path)), rules, None if subscribed is None else bool(subscribed)
+                )
+                for folder, raw, path, rules, subscribed in connection.execute(mine, (destination,))
             }
 
     def moved(self, destination: int) -> Sequence[Moved]:
@@ -44,15 +50,8 @@ class SqlReplicaFolders:
 
     def holding(self, destination: int) -> Mapping[bytes, tuple[int, int]]:
         """UIDVALIDITY and number of our replicas in each current folder, by raw name."""
-        live = and_(COPY.c.target == TARGET.c.number, COPY.c.removed_at.is_(None))
-        rows = (
-            select(TARGET.c.raw, TARGET.c.uidvalidity, func.count(COPY.c.target_uid))
-            .outerjoin(COPY, live)
-            .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None))
-            .group_by(TARGET.c.number)
-        )
         with self._database.reading() as connection:
-            return {row[0]: (row[1], row[2]) for row in connection.execute(rows)}
+            return {row[0]: (row[1], row[2]) for row in connection.execute(_HOLDING, (destination,))}
 
     def stranded(self, destination: int) -> Mapping[int, int]:
         """How many replicas that we appended belong to folders that the source no longer has, by folder number;

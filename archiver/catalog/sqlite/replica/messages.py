@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from sqlalchemy import or_, select
-
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import IS_PRESENT, STREAM, FlagSets, of_messages, parts
-from archiver.catalog.sqlite.replica.queries import IS_WANTED, REPLICAS, replica_of, replicas, uncopied
-from archiver.catalog.sqlite.schema import COPY, FOLDER, MESSAGE, TARGET
+from archiver.catalog.sqlite.reading import IS_PRESENT, FlagSets, any_of, json_list
+from archiver.catalog.sqlite.replica.queries import IS_WANTED, REPLICAS, UNCOPIED, replica_of, replicas
 from archiver.facts.replica import MessageKey, Replica, by_epoch
 from archiver.mail.model import Digest
+
+_IN_FOLDER = f"{REPLICAS} WHERE copy.target = :target"
+_REMOVED = f"{_IN_FOLDER} AND copy.removed_at IS NOT NULL ORDER BY copy.target_uid"
+_THERE = f"{_IN_FOLDER} AND copy.removed_at IS NULL AND {IS_WANTED} ORDER BY copy.target_uid"
+_NEWEST = f"{_IN_FOLDER} AND copy.removed_at IS NULL ORDER BY copy.target_uid DESC LIMIT :limit"
+# NOTE: + 0, so that SQLite looks up the digests instead of reading all replicas of the folder.
+_EQUAL = f"{REPLICAS} WHERE copy.target + 0 = :target AND message.digest IN {any_of('digests')}"
+_LEFT_OVER = f"{_EQUAL} AND (NOT {IS_PRESENT} OR folder.gone_at IS NOT NULL) ORDER BY copy.target_uid"
+_REMOVED_AT = """
+SELECT copy.target, copy.target_uid FROM copy JOIN target ON target.number = copy.target
+WHERE target.destination = ? AND copy.removed_at IS NOT NULL
+"""
+_MISSING = f"""
+SELECT message.epoch, message.uid FROM {UNCOPIED} AND message.epoch = :epoch AND message.uid IN {any_of("uids")}
+"""
 
 
 class SqlReplicaMessages:
@@ -23,65 +35,54 @@ class SqlReplicaMessages:
     def all(self, target: int, *, removed: bool = False) -> Iterator[Replica]:
         """The replicas of present and of restored messages that still exist as far as known, in UID order; with
         `removed`, all that are gone."""
-        rows = REPLICAS.where(COPY.c.target == target)
-        if removed:
-            rows = rows.where(COPY.c.removed_at.is_not(None))
-        else:
-            rows = rows.where(COPY.c.removed_at.is_(None), IS_WANTED)
         sets = FlagSets()
         with self._database.reading() as connection:
-            for row in connection.execute(rows, execution_options=STREAM):
+            for row in connection.execute(_REMOVED if removed else _THERE, {"target": target}):
                 yield replica_of(row, sets)
 
     def newest(self, target: int, limit: int) -> Sequence[Replica]:
         """The `limit` existing replicas with the highest UIDs."""
-        rows = REPLICAS.where(COPY.c.target == target, COPY.c.removed_at.is_(None))
         with self._database.reading() as connection:
-            return replicas(connection, rows.order_by(None).order_by(COPY.c.target_uid.desc()).limit(limit))
+            return replicas(connection.execute(_NEWEST, {"target": target, "limit": limit}))
 
     def claimed(self, target: int) -> dict[int, bool]:
         """The UIDs of all replicas; true for those that still exist as far as known."""
-        rows = select(COPY.c.target_uid, COPY.c.removed_at.is_(None)).where(COPY.c.target == target)
+        rows = "SELECT target_uid, removed_at IS NULL FROM copy WHERE target = ?"
         with self._database.reading() as connection:
-            return {row[0]: bool(row[1]) for row in connection.execute(rows, execution_options=STREAM)}
+            return {uid: bool(is_there) for uid, is_there in connection.execute(rows, (target,))}
 
     def removed(self, destination: int) -> Mapping[int, Collection[int]]:
         """The UIDs of replicas that are gone, by folder, including ended folders."""
-        rows = (
-            select(COPY.c.target, COPY.c.target_uid)
-            .join(TARGET, TARGET.c.number == COPY.c.target)
-            .where(TARGET.c.destination == destination, COPY.c.removed_at.is_not(None))
-        )
         found: dict[int, list[int]] = {}
         with self._database.reading() as connection:
-            for target, uid in connection.execute(rows):
+            for target, uid in connection.execute(_REMOVED_AT, (destination,)):
                 found.setdefault(target, []).append(uid)
         return found
 
     def equal(self, target: int, digests: Collection[Digest]) -> Sequence[Replica]:
         """Replicas with one of these digests, including those that are gone."""
-        # NOTE: + 0, so that SQLite looks up the digests instead of reading all replicas of the folder.
-        rows = REPLICAS.where(COPY.c.target + 0 == target)
         with self._database.reading() as connection:
-            return replicas(connection, *(rows.where(part) for part in parts(MESSAGE.c.digest, digests)))
+            rows = connection.execute(
+                f"{_EQUAL} ORDER BY copy.target_uid", {"target": target, "digests": json_list(digests)}
+            )
+            return replicas(rows)
 
     def left_over(self, target: int, digests: Collection[Digest]) -> Sequence[Replica]:
         """Replicas with one of these digests whose message the source no longer has under that UID, or in that
         folder: it vanished, its epoch ended, or the folder is gone. The same octets under another UID are then
         known to be there."""
-        # NOTE: + 0, so that SQLite looks up the digests instead of reading all replicas of the folder.
-        rows = REPLICAS.where(COPY.c.target + 0 == target, or_(~IS_PRESENT, FOLDER.c.gone_at.is_not(None)))
         with self._database.reading() as connection:
-            return replicas(connection, *(rows.where(part) for part in parts(MESSAGE.c.digest, digests)))
+            rows = connection.execute(_LEFT_OVER, {"target": target, "digests": json_list(digests)})
+            return replicas(rows)
 
     def missing(self, target: int, keys: Collection[MessageKey]) -> Collection[MessageKey]:
         """Which of these messages, present or not, have no replica in the folder and were not removed by its
         user."""
-        rows = uncopied(of_messages(MESSAGE.c.epoch, MESSAGE.c.uid), target)
         with self._database.reading() as connection:
             return {
-                (row[0], row[1])
+                (found, uid)
                 for epoch, uids in by_epoch(keys).items()
-                for part in parts(MESSAGE.c.uid, uids)
-                for row in connection.execute(rows.where(MESSAGE.c.epoch == epoch, part))
+                for found, uid in connection.execute(
+                    _MISSING, {"target": target, "epoch": epoch, "uids": json_list(uids)}
+                )
             }

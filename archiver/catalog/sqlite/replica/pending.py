@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-
-from sqlalchemy import and_, func, select
+from typing import Any
 
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import IS_PRESENT, FlagSets, of_messages
+from archiver.catalog.sqlite.reading import IS_PRESENT, MESSAGES, FlagSets, any_of, json_list
 from archiver.catalog.sqlite.replica.gone import gone_from_source
 from archiver.catalog.sqlite.replica.queries import (
+    GOES_THERE,
     OUTGOING,
-    OUTGOING_COLUMNS,
-    goes_there,
+    REFUSED,
     missing,
     outgoing_of,
     refused_of,
     replicas,
 )
-from archiver.catalog.sqlite.schema import EPOCH, FOLDER, INTENT, MAPPED, MESSAGE, REFUSAL, TARGET
 from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replica
+
+_COUNT = "SELECT count(*), coalesce(sum(message.size), 0) FROM"
+_EPOCHS = f"SELECT number FROM epoch WHERE folder IN {any_of('folders')} AND number >= :first ORDER BY number"
+_BATCH = "message.epoch = :epoch AND message.uid > :after ORDER BY message.uid LIMIT :limit"
+_INTENTS = f"""
+SELECT intent.uidnext, intent.at, {OUTGOING} FROM {MESSAGES}
+JOIN intent ON intent.target = :target AND intent.epoch = message.epoch AND intent.uid = message.uid
+ORDER BY message.epoch, message.uid
+"""
+_REFUSED = f"""
+SELECT {REFUSED} FROM {MESSAGES}
+JOIN refusal ON refusal.epoch = message.epoch AND refusal.uid = message.uid
+JOIN target ON target.number = refusal.target
+JOIN mapped ON {GOES_THERE}
+WHERE target.destination = :destination AND target.ended_at IS NULL AND (:vanished OR {IS_PRESENT})
+ORDER BY refusal.epoch, refusal.uid
+"""
+_VANISHED = f"{gone_from_source(twice=False)} ORDER BY copy.target_uid"
 
 
 class SqlPendingMessages:
@@ -30,10 +46,9 @@ class SqlPendingMessages:
 
     def count(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
         """How many messages of `folders` have no replica in the destination folder, and their octets."""
-        counted = of_messages(func.count(), func.coalesce(func.sum(MESSAGE.c.size), 0))
-        rows = missing(counted, target, folders, vanished=vanished)
+        values = {"target": target, "folders": json_list(folders)}
         with self._database.reading() as connection:
-            messages, octets = connection.execute(rows).one()
+            messages, octets = connection.execute(f"{_COUNT} {missing(vanished=vanished)}", values).fetchone()
         return messages, octets
 
     def batch(
@@ -41,48 +56,35 @@ class SqlPendingMessages:
     ) -> Sequence[Outgoing]:
         """The next `limit` messages of `folders` that have no replica in the destination folder, by epoch and
         UID."""
-        rows = missing(OUTGOING, target, folders, vanished=vanished).order_by(MESSAGE.c.uid)
-        epochs = select(EPOCH.c.number).where(EPOCH.c.folder.in_(folders), EPOCH.c.number >= after[0])
+        statement = f"SELECT {OUTGOING} FROM {missing(vanished=vanished)} AND {_BATCH}"
+        values: dict[str, Any] = {"target": target, "folders": json_list(folders), "first": after[0]}
         found: list[Outgoing] = []
         sets = FlagSets()
         with self._database.reading() as connection:
             # NOTE: one query for all epochs would make SQLite read all messages for every part.
-            for epoch in connection.scalars(epochs.order_by(EPOCH.c.number)).all():
-                its = (MESSAGE.c.epoch == epoch, MESSAGE.c.uid > (after[1] if epoch == after[0] else 0))
-                part = rows.where(*its).limit(limit - len(found))
-                found += [outgoing_of(row, sets) for row in connection.execute(part)]
+            for (epoch,) in connection.execute(_EPOCHS, values).fetchall():
+                first = after[1] if epoch == after[0] else 0
+                part = {"epoch": epoch, "after": first, "limit": limit - len(found)}
+                found += [outgoing_of(row, sets) for row in connection.execute(statement, values | part)]
                 if len(found) == limit:
                     break
         return found
 
     def intents(self, target: int) -> Sequence[Intent]:
         """Messages whose APPEND has an unknown outcome, by epoch and UID."""
-        mine = and_(INTENT.c.target == target, INTENT.c.epoch == MESSAGE.c.epoch, INTENT.c.uid == MESSAGE.c.uid)
-        rows = (
-            of_messages(INTENT.c.uidnext, INTENT.c.at, *OUTGOING_COLUMNS)
-            .join(INTENT, mine)
-            .order_by(MESSAGE.c.epoch, MESSAGE.c.uid)
-        )
         sets = FlagSets()
         with self._database.reading() as connection:
-            return [Intent(outgoing_of(row[2:], sets), row[0], row[1]) for row in connection.execute(rows)]
+            rows = connection.execute(_INTENTS, {"target": target})
+            return [Intent(outgoing_of(row[2:], sets), row[0], row[1]) for row in rows]
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
         """Messages that were refused by the folder that theirs is mapped to now. `vanished` includes those that are
         gone from the source."""
-        rows = (
-            of_messages(*REFUSAL.c, FOLDER.c.path.label("folder"))
-            .join(REFUSAL, and_(REFUSAL.c.epoch == MESSAGE.c.epoch, REFUSAL.c.uid == MESSAGE.c.uid))
-            .join(TARGET, TARGET.c.number == REFUSAL.c.target)
-            .join(MAPPED, goes_there())
-            .where(TARGET.c.destination == destination, TARGET.c.ended_at.is_(None))
-            .order_by(REFUSAL.c.epoch, REFUSAL.c.uid)
-        )
-        rows = rows if vanished else rows.where(IS_PRESENT)
+        values = {"destination": destination, "vanished": vanished}
         with self._database.reading() as connection:
-            return [refused_of(row) for row in connection.execute(rows)]
+            return [refused_of(*row) for row in connection.execute(_REFUSED, values)]
 
     def vanished(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
         """Replicas that we appended whose messages vanished, or were in one of the folders `gone`."""
         with self._database.reading() as connection:
-            return replicas(connection, gone_from_source(target, gone, twice=False))
+            return replicas(connection.execute(_VANISHED, {"target": target, "gone": json_list(gone)}))

@@ -1,153 +1,122 @@
-"""The queries about replicas and messages at a destination, and their rows as values."""
+"""The queries about replicas and messages at a destination, and their rows as values.
+
+They are over `MESSAGES`. The table `copy` holds the replicas, `target` the folders of destinations, and `mapped`
+the destination folder that the account's rules map each folder to now.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
-
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, or_, select
 
 from archiver.catalog.sqlite.reading import (
     IS_PRESENT,
+    MESSAGES,
     PLACE,
     STORED_MESSAGE,
     FlagSets,
+    any_of,
     folder_name,
-    of_messages,
     placement,
     stored_message,
 )
-from archiver.catalog.sqlite.schema import COPY, EPOCH, FOLDER, MAPPED, MESSAGE, TARGET
 from archiver.facts.replica import Outgoing, Refused, Replica, ReplicaFolder, ReplicaFolderState
 
-IS_WANTED = or_(IS_PRESENT, COPY.c.how == "restored")
+IS_WANTED = f"({IS_PRESENT} OR copy.how = 'restored')"
 
-OUTGOING_COLUMNS = (MESSAGE.c.epoch, *PLACE)
-OUTGOING = of_messages(*OUTGOING_COLUMNS)
+OUTGOING = f"message.epoch, {PLACE}"
 
-REPLICAS = (
-    of_messages(
-        COPY.c.target_uid,
-        COPY.c.epoch,
-        COPY.c.how,
-        COPY.c.sent_digest,
-        COPY.c.size,
-        COPY.c.dated,
-        COPY.c.source_flags,
-        COPY.c.flags,
-        COPY.c.lost,
-        COPY.c.likeness,
-        COPY.c.repaired,
-        COPY.c.removed_at.is_not(None),
-        COPY.c.marked,
-        FOLDER.c.number,
-        *STORED_MESSAGE,
-    )
-    .join(COPY, and_(COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid))
-    .order_by(COPY.c.target_uid)
-)
+OF_MESSAGE = "copy.epoch = message.epoch AND copy.uid = message.uid"
+"""The replica is one of the message."""
+
+REPLICA = f"""copy.target_uid, copy.epoch, copy.how, copy.sent_digest, copy.size, copy.dated, copy.source_flags,
+    copy.flags, copy.lost, copy.likeness, copy.repaired, copy.removed_at IS NOT NULL, copy.marked, folder.number,
+    {STORED_MESSAGE}"""
+REPLICAS = f"SELECT {REPLICA} FROM {MESSAGES} JOIN copy ON {OF_MESSAGE}"
+REPLICA_COLUMNS = REPLICA.count(",") + 1
+
+GOES_THERE = "mapped.destination = target.destination AND mapped.folder = folder.number AND mapped.raw = target.raw"
+"""The message's folder is mapped to this destination folder now; the account's rules may have mapped it elsewhere
+before."""
 
 
-def is_current_target() -> ColumnElement[bool]:
-    return and_(
-        TARGET.c.destination == MAPPED.c.destination, TARGET.c.raw == MAPPED.c.raw, TARGET.c.ended_at.is_(None)
-    )
-
-
-def goes_there() -> ColumnElement[bool]:
-    """The message's folder is mapped to this destination folder now; the account's rules may have mapped it
-    elsewhere before."""
-    return and_(
-        MAPPED.c.destination == TARGET.c.destination,
-        MAPPED.c.folder == FOLDER.c.number,
-        MAPPED.c.raw == TARGET.c.raw,
-    )
-
-
-def missing(
-    statement: Select[*tuple[Any, ...]], target: int, folders: Collection[int], *, vanished: bool
-) -> Select[*tuple[Any, ...]]:
-    """The messages of `folders` that have no replica in the destination folder and were not removed by its user."""
-    rows = uncopied(statement, target).where(EPOCH.c.folder.in_(folders))
-    return rows.where(or_(IS_PRESENT, _nowhere_else()) if vanished else IS_PRESENT)
-
-
-def uncopied(statement: Select[*tuple[Any, ...]], target: int) -> Select[*tuple[Any, ...]]:
-    """Which of the messages have no replica in the destination folder and were not removed by its user."""
-    here = and_(COPY.c.target == target, COPY.c.epoch == MESSAGE.c.epoch, COPY.c.uid == MESSAGE.c.uid)
-    where = (
-        select(column).where(TARGET.c.number == target).scalar_subquery()
-        for column in (TARGET.c.destination, TARGET.c.raw)
-    )
-    return statement.outerjoin(COPY, here).where(COPY.c.target.is_(None), ~was_removed(*where))
-
-
-def was_removed(destination: ColumnElement[Any], raw: ColumnElement[Any]) -> ColumnElement[bool]:
+def was_removed(destination: str, raw: str) -> str:
     """The message has no replica, because the destination's user removed it before the folder's messages got other
     UIDs there. This includes a replica that was removed before the source gave the message another UID or renamed
     its folder.
     """
-    former, replica = TARGET.alias("former"), COPY.alias("former_copy")
-    old, its_epoch, its_folder = MESSAGE.alias("old"), EPOCH.alias("its_epoch"), FOLDER.alias("its_folder")
-    is_gone = its_folder.c.gone_at.is_not(None)
-    removed = (
-        select(replica.c.target_uid)
-        .join(former, former.c.number == replica.c.target)
-        .where(
-            COPY.c.target.is_(None),
-            replica.c.removed_at.is_not(None),
-            former.c.destination == destination,
-            former.c.raw == raw,
-            former.c.ended_at.is_not(None),
+    removed = f"""
+        SELECT 1 FROM copy AS former_copy
+        JOIN target AS former ON former.number = former_copy.target
+        {{join}}
+        WHERE copy.target IS NULL AND former_copy.removed_at IS NOT NULL
+        AND former.destination = {destination} AND former.raw = {raw} AND former.ended_at IS NOT NULL
+        AND {{where}}
+        """
+    itself = removed.format(join="", where="former_copy.epoch = message.epoch AND former_copy.uid = message.uid")
+    under_another = removed.format(
+        join="""
+        JOIN message AS old ON old.epoch = former_copy.epoch AND old.uid = former_copy.uid
+        JOIN epoch AS its_epoch ON its_epoch.number = old.epoch
+        JOIN folder AS its_folder ON its_folder.number = its_epoch.folder
+        """,
+        where="""
+        old.digest = message.digest
+        AND (its_epoch.folder = epoch.folder OR its_folder.gone_at IS NOT NULL)
+        AND (old.vanished_at IS NOT NULL OR its_epoch.ended_at IS NOT NULL OR its_folder.gone_at IS NOT NULL)
+        """,
+    )
+    return f"(EXISTS ({itself}) OR EXISTS ({under_another}))"
+
+
+_REMOVED_THERE = was_removed(
+    *(f"(SELECT {column} FROM target WHERE number = :target)" for column in ("destination", "raw"))
+)
+UNCOPIED = f"""{MESSAGES}
+    LEFT JOIN copy ON copy.target = :target AND {OF_MESSAGE}
+    WHERE copy.target IS NULL AND NOT {_REMOVED_THERE}"""
+"""Messages that have no replica in the destination folder and were not removed by its user."""
+
+
+# A message that has no successor in its folder: a message with the same octets in a later epoch, or one that
+# arrived in the folder after this one was gone. So a message that was moved away and back, or whose
+# mailbox was restored, counts once; two that arrived together count as two.
+_NOWHERE_ELSE = """NOT EXISTS (
+    SELECT 1 FROM message AS later JOIN epoch AS later_epoch ON later_epoch.number = later.epoch
+    WHERE later_epoch.folder = epoch.folder AND later.digest = message.digest AND (
+        later.epoch > message.epoch OR (
+            later.epoch = message.epoch AND later.uid > message.uid AND later.stored_run != message.stored_run
+            AND (later.stored_at >= message.vanished_at OR later.stored_run = message.vanished_run)
         )
     )
-    itself = removed.where(replica.c.epoch == MESSAGE.c.epoch, replica.c.uid == MESSAGE.c.uid)
-    under_another = (
-        removed.join(old, and_(old.c.epoch == replica.c.epoch, old.c.uid == replica.c.uid))
-        .join(its_epoch, its_epoch.c.number == old.c.epoch)
-        .join(its_folder, its_folder.c.number == its_epoch.c.folder)
-        .where(
-            old.c.digest == MESSAGE.c.digest,
-            or_(its_epoch.c.folder == EPOCH.c.folder, is_gone),
-            or_(old.c.vanished_at.is_not(None), its_epoch.c.ended_at.is_not(None), is_gone),
-        )
-    )
-    return or_(itself.exists(), under_another.exists())
+)"""
 
 
-def _nowhere_else() -> ColumnElement[bool]:
-    """A message that is not present and has no successor in its folder: a message with the same octets in a later
-    epoch, or one that arrived in the folder after this one was gone. So a message that was moved away and back, or
-    whose mailbox was restored, counts once."""
-    later_epoch, later = EPOCH.alias("later_epoch"), MESSAGE.alias("later")
-    came_after = or_(
-        later.c.epoch > MESSAGE.c.epoch,
-        and_(
-            later.c.epoch == MESSAGE.c.epoch,
-            later.c.uid > MESSAGE.c.uid,
-            later.c.stored_run != MESSAGE.c.stored_run,  # two that arrived together count as two
-            or_(later.c.stored_at >= MESSAGE.c.vanished_at, later.c.stored_run == MESSAGE.c.vanished_run),
-        ),
-    )
-    again = (
-        select(later.c.uid)
-        .join(later_epoch, later_epoch.c.number == later.c.epoch)
-        .where(later_epoch.c.folder == EPOCH.c.folder, later.c.digest == MESSAGE.c.digest, came_after)
-        .exists()
-    )
-    return ~again
+def missing(*, vanished: bool) -> str:
+    """The messages of `folders` that have no replica in the destination folder and were not removed by its user;
+    with `vanished` also those that are no longer at the source."""
+    which = f"({IS_PRESENT} OR {_NOWHERE_ELSE})" if vanished else IS_PRESENT
+    return f"{UNCOPIED} AND epoch.folder IN {any_of('folders')} AND {which}"
 
 
-def folder_of(row: Row[*tuple[Any, ...]]) -> ReplicaFolder:
-    state = None if row.uidnext is None else ReplicaFolderState(row.uidnext, row.messages)
-    return ReplicaFolder(row.number, row.raw, row.uidvalidity, state, row.renaming)
+REPLICA_FOLDER = "target.number, target.raw, target.uidvalidity, target.uidnext, target.messages, target.renaming"
+
+
+def folder_of(
+    number: int, raw: bytes, uidvalidity: int, uidnext: int | None, messages: int, renaming: bytes | None
+) -> ReplicaFolder:
+    """From the columns of `REPLICA_FOLDER`."""
+    state = None if uidnext is None else ReplicaFolderState(uidnext, messages)
+    return ReplicaFolder(number, raw, uidvalidity, state, renaming)
 
 
 def outgoing_of(row: Sequence[Any], sets: FlagSets) -> Outgoing:
+    """From the columns of `OUTGOING`."""
     return Outgoing(row[0], placement(row[1:], sets))
 
 
 def replica_of(row: Sequence[Any], sets: FlagSets) -> Replica:
+    """From the columns of `REPLICA`."""
     uid, epoch, how, sent_digest, size, dated, *rest = row
     source_flags, flags, lost, likeness, repaired, removed, marked, folder, *message = rest
     return Replica(
@@ -169,26 +138,32 @@ def replica_of(row: Sequence[Any], sets: FlagSets) -> Replica:
     )
 
 
-def replicas(connection: Connection, *statements: Select[*tuple[Any, ...]]) -> Sequence[Replica]:
-    """The replicas that statements over `REPLICAS` find, one after the other."""
+def replicas(rows: Iterable[Sequence[Any]]) -> Sequence[Replica]:
+    """The replicas of rows of `REPLICAS`."""
     sets = FlagSets()
-    return [replica_of(row, sets) for statement in statements for row in connection.execute(statement)]
+    return [replica_of(row, sets) for row in rows]
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def refused_of(row: Row[*tuple[Any, ...]]) -> Refused:
+REFUSED = """folder.path, refusal.target, refusal.epoch, refusal.uid, refusal.refusal, refusal.reason,
+    refusal.server_reply, refusal.date, refusal.subject, refusal.tries, refusal.accepted"""
+
+
+def refused_of(path: str, target: int, epoch: int, uid: int, refusal: str, *rest: Any) -> Refused:
+    """From the columns of `REFUSED`."""
+    reason, server_reply, date, subject, tries, accepted = rest
     return Refused(
-        folder=folder_name(row.folder),
-        target=row.target,
-        key=(row.epoch, row.uid),
-        refusal=row.refusal,
-        reason=row.reason,
-        server_reply=row.server_reply,
-        date=row.date,
-        subject=row.subject,
-        tries=row.tries,
-        accepted=row.accepted,
+        folder=folder_name(path),
+        target=target,
+        key=(epoch, uid),
+        refusal=refusal,
+        reason=reason,
+        server_reply=server_reply,
+        date=date,
+        subject=subject,
+        tries=tries,
+        accepted=bool(accepted),
     )
