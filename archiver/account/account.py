@@ -102,10 +102,12 @@ class Account:
 
         Raises:
             ArchiveMissing, ConfigError: there is none, and none is to be begun; nothing was made.
+            ArchiveNotWritable: it cannot be made, or messages cannot be stored there under their names.
         """
         is_checked_later = self.medium.is_remote or self.has_archive()
         if not is_checked_later and (reason := self.note.why_not_begin(begin)) is not None:
             raise reason
+        self.medium.require_fit()
         try:
             make_directories(self.medium.own_directory)
         except OSError as error:

@@ -43,7 +43,9 @@ def archive_listed(
             source.connect_now()
         return source
 
-    folders, epochs = record_folders(listed, archive.catalog, recorder, utc_now()), archive.catalog.account.epochs()
+    names = archive.medium.directory_names()
+    folders = record_folders(listed, archive.catalog, recorder, utc_now(), names)
+    epochs = archive.catalog.account.epochs()
     context = Context(
         connect=connect,
         store=archive.store,

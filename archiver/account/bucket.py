@@ -23,6 +23,7 @@ from archiver.config.secrets import resolve
 from archiver.config.settings import S3Settings, Settings
 from archiver.errors import ArchiverError, ConfigError
 from archiver.journal.bucket import BucketJournal
+from archiver.mail.folder_names import UNIX_NAMES, DirectoryNames
 from archiver.storage.bucket import lease as leases
 from archiver.storage.bucket.lease import Claimant
 from archiver.storage.bucket.objects import SPOOL, ObjectStore
@@ -65,6 +66,12 @@ class InBucket:
     @property
     def _path(self) -> Path:
         return self.settings.archive.path
+
+    def directory_names(self) -> DirectoryNames:
+        return UNIX_NAMES
+
+    def require_fit(self) -> None:
+        pass
 
     def connect(self) -> KeepingBucket:
         """The account's place in its bucket; it connects when it is first used."""

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 from archiver.account.store import HeldLease, OpenStore
 from archiver.errors import ArchiverError
 from archiver.journal.files import FileJournal
+from archiver.mail.folder_names import DirectoryNames
 from archiver.storage.files import Durability
+from archiver.storage.maildir.format import PRESENT
+from archiver.storage.maildir.names import directory_names, require_fit
 from archiver.storage.maildir.store import MaildirStore
 
 if TYPE_CHECKING:
@@ -40,6 +43,13 @@ class OnDisk:
     @property
     def own_directory(self) -> Path:
         return self.path / "journal"
+
+    def directory_names(self) -> DirectoryNames:
+        return directory_names(self.path)
+
+    def require_fit(self) -> None:
+        if not os.path.lexists(self.path / PRESENT):  # which was made where it fits
+            require_fit(self.path)
 
     def hold(self, run: str, since: str, why_not_begin: Callable[[], ArchiverError | None]) -> None:
         return None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from archiver.errors import ArchiverError
 from archiver.journal.port import Journal
+from archiver.mail.folder_names import DirectoryNames
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 
 if TYPE_CHECKING:
@@ -94,6 +95,16 @@ class Medium(Protocol):
     @property
     def own_directory(self) -> Path:
         """A local directory that exists as soon as an archive was begun."""
+
+    def directory_names(self) -> DirectoryNames:
+        """Which names folders' directories can have where the archive lies, which is looked up there."""
+
+    def require_fit(self) -> None:
+        """Check that messages can be stored there under their names; nothing is left behind.
+
+        Raises:
+            ArchiveNotWritable: they cannot.
+        """
 
     @property
     def bucket(self) -> BucketPlace | None:

@@ -16,7 +16,7 @@ from archiver.errors import BackendError
 from archiver.events import Noted
 from archiver.facts.archive import FolderFact, StoredFact
 from archiver.journal.recorder import Recorder
-from archiver.mail.folder_names import directory_of
+from archiver.mail.folder_names import DirectoryNames, directory_of
 from archiver.mail.model import Folder, KnownFolder, Listed, Placement, Plan
 
 
@@ -99,10 +99,10 @@ def record_left_over(context: Context) -> None:
 
 
 def record_folders(
-    listed: Sequence[Listed], catalog: Catalog, recorder: Recorder, at: str
+    listed: Sequence[Listed], catalog: Catalog, recorder: Recorder, at: str, names: DirectoryNames
 ) -> dict[bytes, KnownFolder]:
     """Record folders that are new, whose attributes changed, and that are no longer listed. A folder's directory is
-    assigned once, in the order of raw names, and never changes."""
+    assigned once, in the order of raw names and so that it fits among `names`, and never changes."""
     known = dict(catalog.account.folders())
     taken = {each.directory for each in known.values()}
     facts: list[FolderFact] = []
@@ -110,7 +110,7 @@ def record_folders(
         before = known.get(folder.raw)
         if before is not None and before.listed and before.folder == folder:
             continue
-        directory = before.directory if before else directory_of(folder.path, folder.raw, taken)
+        directory = before.directory if before else directory_of(folder.path, folder.raw, taken, names)
         taken.add(directory)
         fact = _folder_fact(before.number if before else 0, folder, directory, listed=True, at=at)
         if before is None:

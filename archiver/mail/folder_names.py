@@ -13,6 +13,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from archiver.mail.model import INBOX
 
@@ -82,21 +83,42 @@ def folder_path(raw: bytes, delimiter: str | None) -> tuple[str, ...]:
     return tuple(decode_name(level) for level in (canonical_raw(levels[0]), *levels[1:]))
 
 
-def directory_of(path: Sequence[str], raw: bytes, taken: Collection[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class DirectoryNames:
+    """Which names the place of an archive has room for: `octets` long at most. `folds_case`: "A" and "a" are the
+    same name there."""
+
+    octets: int = DIRECTORY_OCTETS
+    folds_case: bool = False
+
+    def includes(self, directory: str, taken: Collection[str]) -> bool:
+        """Whether this name is among `taken`."""
+        if not self.folds_case:
+            return directory in taken
+        return directory.lower() in {each.lower() for each in taken}
+
+
+UNIX_NAMES = DirectoryNames()
+
+
+def directory_of(
+    path: Sequence[str], raw: bytes, taken: Collection[str], names: DirectoryNames = UNIX_NAMES
+) -> str:
     """A new folder's directory in the store, not among `taken`: "" for INBOX, otherwise `.Parent.Child`.
 
     Levels are modified UTF-7. Characters that a Maildir++ level cannot hold are escaped as by Dovecot's listescape
     plugin (a dot is `\\2e`); an empty level is `\\-`, which no other level produces. A name that is longer than
-    `DIRECTORY_OCTETS`, or already taken by a folder that decodes to the same, ends with a digest of `raw` instead.
+    `names` has room for, or already taken by a folder that decodes to the same, ends with a digest of `raw`
+    instead.
     """
     if canonical_raw(raw) == INBOX:
         return ""
     directory = _directory(path)
     # NOTE: another name that decodes to INBOX must not look like INBOX's own directory.
-    fits = len(directory) <= DIRECTORY_OCTETS and directory != ".INBOX"
-    if fits and directory not in taken:
+    fits = len(directory) <= names.octets and not names.includes(directory, (".INBOX",))
+    if fits and not names.includes(directory, taken):
         return directory
-    return next(name for name in _shortened(path, raw) if name not in taken)
+    return next(name for name in _shortened(path, raw, names.octets) if not names.includes(name, taken))
 
 
 def is_directory(directory: str) -> bool:
@@ -104,12 +126,12 @@ def is_directory(directory: str) -> bool:
     return directory not in (".", "..") and not any(char in directory for char in "/\0")
 
 
-def _shortened(path: Sequence[str], raw: bytes) -> Iterator[str]:
+def _shortened(path: Sequence[str], raw: bytes, octets: int) -> Iterator[str]:
     """An infinite sequence of candidates: a hostile server may have named folders after our digests."""
     suffix = "-" + hashlib.sha256(raw).hexdigest()[:12]
     for attempt in itertools.count(1):
         ending = suffix if attempt == 1 else f"{suffix}-{attempt}"
-        yield _cut(path, DIRECTORY_OCTETS - len(ending)) + ending
+        yield _cut(path, octets - len(ending)) + ending
 
 
 def _cut(path: Sequence[str], room: int) -> str:

@@ -27,6 +27,9 @@ _HINTS = {
     errno.EPERM: "give this user the archive's directory, or run as the user who owns it",
     errno.ENOTDIR: "a file is in the way of a directory",
     errno.EIO: "check the disk",
+    errno.EINVAL: "this file system refuses such a name; use one with Unix's names, such as ext4 or XFS",
+    errno.ENAMETOOLONG: "this file system refuses such a long name; use one that takes 255 octets, such as ext4",
+    errno.EFBIG: "this file system refuses such a large file; use another one, such as ext4 or XFS",
 }
 _NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 

@@ -31,7 +31,8 @@ def check(configs: Configs, as_json: Json = False, quiet: Quiet = False, verbose
     secured, the folders with their sizes and their place in the archive, what is left out and why, and what a run
     would fetch.
 
-    Nothing is changed, neither on the server nor on disk. A password that is refused is not tried again.
+    Nothing is changed, neither on the server nor on disk; whether the disk takes the names of an archive's files is
+    tried with an empty directory that is removed at once. A password that is refused is not tried again.
 
     \b
       archiver check configs/alice.toml

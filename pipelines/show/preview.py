@@ -184,6 +184,7 @@ def preview_accounts(
         account = Account(settings)
         preview, listed = preview_account(account, new_source=new_source, answer=answer)
         preview = replace(preview, bucket=preview_bucket(account))
+        preview = replace(preview, place=_tried(preview.place, account))
         if not _is_begun(account, preview.bucket):
             reason = account.note.why_not_begin("confirmed" if new_archive else "first")
             preview = replace(preview, beginning=Beginning(account.medium.name, reason))
@@ -194,6 +195,17 @@ def preview_accounts(
     sharing = sharing_of(accounts)
     with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="look") as pool:
         return [replace(each, sharing=sharing[each.settings.file]) for each in pool.map(look, accounts)]
+
+
+def _tried(place: ArchivePlace, account: Account) -> ArchivePlace:
+    """The place with a problem if messages cannot be stored there."""
+    if place.problem is not None:
+        return place
+    try:
+        account.medium.require_fit()
+    except ArchiverError as error:
+        return replace(place, problem=str(error))
+    return place
 
 
 def _is_begun(account: Account, bucket: BucketPreview | None) -> bool:
@@ -279,7 +291,7 @@ def _preview(
     epochs: Mapping[int, KnownEpoch],
     held: Mapping[str, int],
 ) -> Preview:
-    directories, has_directories = _directories(listed, known), account.medium.has_directories
+    directories, has_directories = _directories(account, listed, known), account.medium.has_directories
     reasons = {each.folder.raw: why for each, why in plan.visit}
     chosen = {each.folder.raw for each, _ in plan.visit} | {each.folder.raw for each in plan.unchanged}
 
@@ -323,13 +335,15 @@ def _of_window(
         yield window_notice(printable(listed.folder.name), shown, hidden)
 
 
-def _directories(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder]) -> dict[bytes, str]:
+def _directories(
+    account: Account, listed: Sequence[Listed], known: Mapping[bytes, KnownFolder]
+) -> dict[bytes, str]:
     """Each folder's directory: the one it has, or the one a run would assign, by the same rule and order."""
-    taken = {each.directory for each in known.values()}
+    taken, names = {each.directory for each in known.values()}, account.medium.directory_names()
     places = {}
     for folder in sorted((each.folder for each in listed), key=lambda folder: folder.raw):
         before = known.get(folder.raw)
-        places[folder.raw] = before.directory if before else directory_of(folder.path, folder.raw, taken)
+        places[folder.raw] = before.directory if before else directory_of(folder.path, folder.raw, taken, names)
         taken.add(places[folder.raw])
     return places
 
