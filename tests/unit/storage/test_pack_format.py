@@ -123,7 +123,7 @@ def test_a_frame_of_another_message_is_noticed() -> None:
     (frame,) = compress([b"one"])
     with pytest.raises(Unreadable, match="digest"):
         decompress(frame, digest_of(b"two"), 3)
-    with pytest.raises(Unreadable, match="is of 3 bytes, not of 4"):
+    with pytest.raises(Unreadable, match="holds 3 bytes, expected 4"):
         decompress(frame, digest_of(b"four"), 4)
 
 
