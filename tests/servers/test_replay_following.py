@@ -368,6 +368,35 @@ class TestSubscriptions:
         assert self.is_subscribed_after_mail(account, 41)
 
 
+class TestAFolderDeletedInMidRun:
+    """Stops alone, in one line; the next run makes it again and sends what was never there."""
+
+    @pytest.fixture
+    def deleted(self, account: Migration) -> Migration:
+        account.source.folders[b"Work"] = folder(6, messages(range(100, 400)))
+
+        def delete(_: ScriptedFolder, some: list[Appended]) -> None:
+            if any(each.folder == b"Work" for each in some):
+                account.there.folders.pop(b"Work", None)
+
+        account.there.appending = Appending(after=delete)
+        return account
+
+    def test_is_one_failure_and_whole_after_the_next_run(self, deleted: Migration) -> None:
+        result = deleted.run(expect=4)  # the comparison misses the copies that were deleted
+        (failure,) = result.report["failures"]
+        assert (failure["folder"], failure["uid"]) == ("Work", None)
+        assert "the folder was deleted during the run" in failure["reason"]
+        assert [line for line in result.output.splitlines() if "refused" in line] == []
+        assert there(result, "refused") == (0,)
+        assert deleted.numbers() == Counter(range(1, 31))
+
+        deleted.there.appending = Appending()
+        result = deleted.run()
+        assert there(result, "pending", "refused") == (0, 0)
+        assert there(result, "replayed")[0] + there(result, "removed")[0] == 300
+
+
 class TestOtherRules:
     """[folders] was changed between two runs."""
 

@@ -34,7 +34,7 @@ from archiver.mail.rewrite import repairs_for
 from archiver.replay.context import ARRIVAL_SECONDS, MOST_BLAMED, InFlight, JobFolder, ReplayContext
 from archiver.replay.send.arrivals import certain_uids, rewritten
 from archiver.replay.send.match import MessageMatcher, RecognisedMessage, octets_of
-from archiver.replay.send.outcomes import refusal_of, reopened
+from archiver.replay.send.outcomes import refusal_of, reopened, require_folder
 from archiver.replay.send.prepare import (
     PreparedMessage,
     as_variant,
@@ -165,6 +165,7 @@ class Sender:
         for command in commands:
             some = [next(left) for _ in range(command.count)]
             (self._taken if command.ok else self._refused).append((some, command))
+            job.accepted += len(some) if command.ok else 0
             for message in () if command.ok else some:
                 job.deferred_at.setdefault(message.key, job.accepted)
 
@@ -277,7 +278,6 @@ class Sender:
         self.appended += 1
         self.restored += not message.outgoing.present
         self.folder.job.steps += 1
-        self.folder.job.accepted += 1
         self.folder.job.blamed_in_row = self.folder.job.unanswered_in_row = self.folder.job.watch_factor = 0
         self.folder.job.send_alone.discard(message.key)
         self._reported[0] += 1
@@ -295,6 +295,7 @@ class Sender:
         if refusal == "over-quota":
             raise OverQuota(error.reason, where=error.where, server_reply=error.server_reply)
         if refusal == "folder":
+            require_folder(self.destination, self.folder)
             if not self._others_were_taken(message):
                 raise error if isinstance(error, FolderNotFound | PermissionDenied) else _of_folder(error)
             refusal = "unknown"

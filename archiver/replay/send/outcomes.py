@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archiver.destination.port import FolderOpener
-from archiver.errors import FolderChanged, IntegrityError
+from archiver.errors import FolderChanged, FolderNotFound, IntegrityError
 from archiver.events import Noted
 from archiver.facts.destination import RefusedFact
 from archiver.facts.replica import Outgoing, SelectedFolder
@@ -24,6 +24,24 @@ def reopened(destination: FolderOpener, folder: JobFolder) -> SelectedFolder:
         reason = f'destination folder "{folder.job.name}": UIDVALIDITY changed during the run'
         raise FolderChanged(reason, hint="the next run matches its messages again")
     return opened
+
+
+def require_folder(destination: FolderOpener, folder: JobFolder) -> None:
+    """Find out whether a refusal is due to the folder: open it again.
+
+    Raises:
+        FolderNotFound: somebody deleted it during the run.
+        FolderChanged: somebody deleted it and created it again.
+    """
+    try:
+        reopened(destination, folder)
+    except FolderNotFound as error:
+        raise FolderNotFound(
+            f"the folder was deleted during the run: {error.reason}",
+            where=error.where,
+            server_reply=error.server_reply,
+            hint="the next run creates it again and sends what was not there yet",
+        ) from error
 
 
 def refusal_of(
