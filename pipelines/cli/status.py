@@ -13,6 +13,7 @@ from archiver.errors import ArchiveMissing, Incomplete
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Quarantined, Tally
 from archiver.report.document import gone_notices, not_mapped, refusal_failures, window_notices
+from archiver.report.units import counted
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
 from pipelines.outcome import AccountOutcome, look_up_each
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pipelines.cli.terminal import Terminal
 
 Fields = dict[str, Any]
+
+_RUN_AGAIN = "run again; stored messages are not fetched again"
 
 _SUMMED = ("on_server", "stored", "excluded", "quarantined")
 _SUMMED_THERE = ("copied", "refused", "removed", "pending")
@@ -196,9 +199,15 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
     if result["runs"]:
         last = result["runs"][0]
         out.say(f"last run {_last_run(last)}")
-    for each in result["folders"]:
-        if each["error"]:
-            out.say(f'folder "{each["name"]}": {printable(each["error"])}', "yellow")
+    failed = [
+        {"folder": each["name"], "uid": None, "reason": each["error"], "server_reply": None, "next": _RUN_AGAIN}
+        for each in result["folders"]
+        if each["error"]
+    ]
+    if failed:
+        out.say(f"{counted(len(failed), 'folder')} failed:", "yellow")
+        for line in failure_lines(failed):
+            out.say(line)
     for line in notice_lines(result["notices"]):
         out.say(line, "yellow")
     _show_quarantine(result, terminal)

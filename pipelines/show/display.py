@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,10 +24,12 @@ from archiver.events import Exported, Noted, Planned, Received, Sent, Stored, Ve
 from archiver.mail.folder_names import printable
 from archiver.report.units import size
 from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, log_line
+from pipelines.show.lines import kind_of
 
 _LEAST_PACE_SECONDS = 0.1
 _TICK_SECONDS = 0.25
 _LOG_SECONDS = 5.0
+_MOST_ALIKE = 20  # lines of an account that differ only in names and numbers
 _PACE_SECONDS = 15.0
 _BAR_FROM_WIDTH = 100
 _NUMBER_WIDTHS = (11, 7, 9, 9)
@@ -55,6 +57,7 @@ class Work:
     done: tuple[int, int] = (0, 0)
     ended: bool = False
     logged: float = 0.0
+    notes: Counter[str] = field(default_factory=Counter)
     _pace: deque[tuple[float, int, int]] = field(default_factory=deque)
 
     def take(self, event: AnyEvent, now: float) -> None:
@@ -85,6 +88,14 @@ class Work:
                     self._pace.popleft()
             case Ended() | Failed():
                 self.ended = True
+
+    def note(self, text: str) -> str | None:
+        """The line for a note; None if there were many of its kind. A server may refuse a thousand folders."""
+        kind = kind_of(text)
+        self.notes[kind] += 1
+        if self.notes[kind] == _MOST_ALIKE:
+            return f"{text} (further lines like this are left out; the report lists everything)"
+        return text if self.notes[kind] < _MOST_ALIKE else None
 
     @property
     def total(self) -> tuple[int, int]:
@@ -174,7 +185,9 @@ class Display:
                 return log_line(event)
             case _ if self._quiet:
                 return None
-            case Noted() | Expected():
+            case Noted(text):
+                return work.note(text)
+            case Expected():
                 return log_line(event)
             case Ended(exit_code, report):
                 how = "complete" if exit_code == 0 else f"exit code {exit_code}"

@@ -5,10 +5,14 @@ They are made from the same JSON documents that programs get.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from archiver.mail.folder_names import printable
 from archiver.report.units import Row
+
+_QUOTED = re.compile(r'"([^"]+)"')
+_NUMBER = re.compile(r"\d+")
 
 _SHOWN = 40
 _SHOWN_WORDS = 8
@@ -70,21 +74,34 @@ def difference_lines(differences: Sequence[Row]) -> Iterable[str]:
 
 
 def failure_lines(failures: Sequence[Row]) -> Iterable[str]:
-    """What is not in the archive, and what to do about it. Failures with the same reason share a line."""
-    by_advice: dict[str, dict[tuple[str, str | None], list[Row]]] = {}
+    """What is not in the archive, and what to do about it. Failures whose reasons differ at most in the folder's
+    name share a line, with the reason of the first."""
+    by_advice: dict[str, dict[tuple[str, str], list[Row]]] = {}
     for each in failures:
         reasons = by_advice.setdefault(each["next"], {})
-        reasons.setdefault((each["reason"], each["server_reply"]), []).append(each)
+        kind = (_anonymous(each["reason"], each["folder"]), _anonymous(each["server_reply"] or "", each["folder"]))
+        reasons.setdefault(kind, []).append(each)
     for advice, reasons in by_advice.items():
-        for (reason, reply), group in reasons.items():
-            answer = f" ({reply})" if reply else ""
-            yield printable(f"  {_places(group)}{reason}{answer}")
+        for group in reasons.values():
+            answer = f" ({group[0]['server_reply']})" if group[0]["server_reply"] else ""
+            yield printable(f"  {_places(group)}{group[0]['reason']}{answer}")
         yield f"  → {printable(advice)}"
 
 
 def notice_lines(notices: Sequence[Row]) -> Iterable[str]:
     """What people should know although nothing failed."""
     return (f"note: {printable(each['text'])}" for each in notices)
+
+
+def kind_of(text: str) -> str:
+    """A line without the names that are quoted in it and without numbers: lines of one kind have the same text."""
+    for name in _QUOTED.findall(text):
+        text = _anonymous(text, name)
+    return _NUMBER.sub("…", text)
+
+
+def _anonymous(text: str, name: str | None) -> str:
+    return text.replace(name, "…") if name else text
 
 
 def _places(group: Sequence[Row]) -> str:

@@ -189,6 +189,33 @@ def test_failures_with_one_reason_are_one_line() -> None:
     ]
 
 
+def test_failures_that_differ_only_in_the_folders_name_are_one_line() -> None:
+    reason = 'imap.example.org, folder "{0}": the server says: NO Can\'t open {0}'
+    failures = [
+        failure(name, None, reason.format(name), f"NO Can't open {name}")
+        for name in map("x{}.o".format, range(1500))
+    ]
+    failures.append(failure("Sent", None, "another reason"))
+    places = ", ".join(f'folder "x{number}.o"' for number in range(8))
+    assert list(failure_lines(failures)) == [
+        f"  {places} and 1,492 more: {failures[0]['reason']} ({failures[0]['server_reply']})",
+        '  folder "Sent": another reason',
+        "  → run again",
+    ]
+
+
+def test_notes_of_one_kind_are_shown_a_few_times() -> None:
+    work = Work("alice")
+    refusal = 'folder "{0}": the server says: NO Can\'t open {0}'
+    shown = [work.note(refusal.format(f"x{number}.o")) for number in range(1500)]
+    assert [text is not None for text in shown] == [number < 20 for number in range(1500)]
+    assert (
+        shown[19]
+        == refusal.format("x19.o") + " (further lines like this are left out; the report lists everything)"
+    )
+    assert work.note('folder "Sent": 3 messages vanished') is not None
+
+
 # -- the pipe ----------------------------------------------------------------------------------------------------
 
 
