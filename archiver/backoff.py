@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archiver.errors import TemporaryError, Throttled
+from archiver.errors import TemporaryError, Throttled, Unreachable
 
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 30.0
@@ -40,10 +40,16 @@ class Backoff:
             delay = error.delay_seconds if error.delay_seconds is not None else 4 * delay
             if delay > (_PATIENT_THROTTLE_SECONDS if self.patient else _LONGEST_THROTTLE_SECONDS):
                 raise error
-        if self.failures >= self.attempts:
+        if self.failures >= self._most(error):
             raise error
         return delay
 
     def notice(self, error: TemporaryError, delay: float) -> str:
-        """The text about the pause after a failure."""
-        return f"{error.message}; attempt {self.failures + 1} of {self.attempts} in {delay:g} seconds"
+        """The text about the pause after a failure, with what the user can do meanwhile."""
+        hint = f"; {error.hint}" if error.hint and error.hint != type(error).what_next else ""
+        again = f"attempt {self.failures + 1} of {self._most(error)} in {delay:g} seconds"
+        return f"{error.message}{hint}; {again}"
+
+    def _most(self, error: TemporaryError) -> int:
+        most = error.most_attempts if isinstance(error, Unreachable) else None
+        return self.attempts if most is None else min(self.attempts, most)

@@ -16,6 +16,7 @@ return the exit code without a traceback. Anything else is a bug and keeps its t
     │ │ ├ Throttled (75)         honours the server's hint
     │ │ ├ AllRefused             every requested message of the folder was refused
     │ │ └ ServerUnavailable (5)
+    │ │   ├ Unreachable          refused, no route, no such host, no greeting
     │ │   └ CountsDisagree       the folder's message count does not match the listed UIDs
     │ └ PermanentError
     │   ├ AuthenticationFailed (5)
@@ -208,6 +209,13 @@ class ServerUnavailable(TemporaryError):
     """The server cannot answer now."""
 
     exit_code = 5
+
+
+class Unreachable(ServerUnavailable):
+    """Nothing that could be logged in to answers: refused, no route, no such host, no greeting. `most_attempts` is
+    how many are enough, since the server answered nobody in this run; None: as many as usual."""
+
+    most_attempts: int | None = None
 
 
 class CountsDisagree(ServerUnavailable):

@@ -23,6 +23,7 @@ from archiver.account.sharing import sharing_among
 from archiver.config.load import Settings
 from archiver.errors import ArchiverError, Interrupted, Locked
 from archiver.events import Noted
+from archiver.imap.reach import learning
 from archiver.replay.identify import IdentityAnswer
 from pipelines.apart import luigi
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
@@ -145,7 +146,7 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
 
     if options.scheduler_url:
         require_luigid(options.scheduler_url)
-    with Channel(listen) as channel:
+    with learning(), Channel(listen) as channel:
         waves = deque(_waves(_kept_apart(accounts, options)))
         while wave := _next(waves, put_back):
             begun = [attempts[each.account] for each in wave]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from archiver.errors import ArchiverError
+from archiver.imap.reach import learning
 from pipelines.events import AnyEvent, Began, Listener, failed
 from pipelines.failures import foreseen, logged
 from pipelines.stop import STOP
@@ -67,7 +68,8 @@ def run_each(
             emit(failed(error))
             return AccountOutcome.of_error(settings.account, error)
 
-    return [outcome(each) for each in accounts]
+    with learning():
+        return [outcome(each) for each in accounts]
 
 
 def look_up_each(
@@ -83,4 +85,5 @@ def look_up_each(
         except Exception as raised:  # whatever it is, it ends only this account
             return AccountOutcome.of_error(settings.account, logged(raised))
 
-    return [outcome(each) for each in accounts]
+    with learning():
+        return [outcome(each) for each in accounts]

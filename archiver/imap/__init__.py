@@ -8,6 +8,7 @@ session         sends commands and reads responses
 tokens          atoms, strings, literals and lists, tolerant of what real servers send
 replies         what a NO, BAD or BYE means, as one of our errors (RFC 5530)
 limits          whether a reply is about a rate or connection limit, and how long to wait
+reach           which servers answered, and which nobody could reach, in one command
 connecting      from a server's settings to a session that is secured as they say: TLS, certificates
 login           from there to a logged-in session
 auth            ways to log in: from what a server offers to what we answer

@@ -6,6 +6,7 @@ names that it is valid for. Nothing is said on that connection.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import imaplib
 import socket
@@ -17,14 +18,29 @@ from imapclient import SocketTimeout
 from imapclient.exceptions import IMAPClientError
 
 from archiver.config.settings import ServerSettings
-from archiver.errors import BackendError, ConfigError, ConnectionLost, ConnectionRefused, ServerUnavailable, Where
+from archiver.errors import (
+    BackendError,
+    ConfigError,
+    ConnectionLost,
+    ConnectionRefused,
+    ServerUnavailable,
+    Unreachable,
+    Where,
+)
 from archiver.imap.line import secure
+from archiver.imap.reach import Reach, note, reach_of
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Session
 from archiver.mail.folder_names import printable as printable_name
 
 _MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH
 _NAMES_SHOWN = 5
+
+_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
+
+#: How often to try a server that cannot be reached, by what is known of it: it may be restarting if it answered.
+_ATTEMPTS: dict[Reach, int | None] = {"answers": None, "unknown": 2, "unreachable": 1}
+_SECONDS_IF_DOWN = 5.0  # for the greeting, once nobody got one within `connect_timeout`
 
 
 class _NotTrusted(ConnectionRefused):
@@ -90,29 +106,48 @@ def _secured(server: ServerSettings, where: Where, context: ssl.SSLContext | Non
 
 
 def _open(server: ServerSettings, where: Where, tls: ssl.SSLContext | None) -> Session:
-    timeout = SocketTimeout(server.connect_timeout, server.read_timeout)
+    known = reach_of(server.address)
     try:
-        session = Session(server.host, server.port, tls, timeout, where)
+        session = _reached(server, where, tls, most_seconds=_SECONDS_IF_DOWN if known == "unreachable" else None)
+    except Unreachable as error:
+        error.most_attempts = _ATTEMPTS[known]
+        note(server.address, answers=False)
+        raise
+    note(server.address, answers=True)
+    session.line.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return session
+
+
+def _reached(
+    server: ServerSettings, where: Where, tls: ssl.SSLContext | None, *, most_seconds: float | None
+) -> Session:
+    """The session after the greeting. It has to come within `connect_timeout`, and within `most_seconds`."""
+    seconds = min(server.connect_timeout, most_seconds or server.connect_timeout)
+    try:
+        return Session(server.host, server.port, tls, SocketTimeout(seconds, server.read_timeout), where)
     except ssl.SSLError as error:
         raise _tls_error(error, where) from error
     except ConnectionRefusedError as error:
-        raise ServerUnavailable(
+        raise Unreachable(
             "connection refused", where=where, hint="check `host` and `port`, and that the server is up"
         ) from error
     except TimeoutError as error:
-        raise ServerUnavailable(
-            f"no greeting within {server.connect_timeout:g} seconds",
+        raise Unreachable(
+            f"no greeting within {seconds:g} seconds",
             where=where,
             hint="check `host`, `port` and `tls` (a TLS port is silent to a client that does not speak TLS)",
         ) from error
     except socket.gaierror as error:
-        raise ServerUnavailable(f"no such host ({error.strerror})", where=where, hint="check `host`") from error
+        raise Unreachable(f"no such host ({error.strerror})", where=where, hint="check `host`") from error
     except (imaplib.IMAP4.error, IMAPClientError, ValueError) as error:  # ValueError: the greeting is not text
         raise _greeting_error(error, where) from error
     except OSError as error:
-        raise ServerUnavailable(f"cannot connect: {error.strerror or error}", where=where) from error
-    session.line.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return session
+        kind = Unreachable if error.errno in _NO_ROUTE else ServerUnavailable
+        raise kind(
+            f"cannot connect: {error.strerror or error}",
+            where=where,
+            hint="check `host` and this machine's network",
+        ) from error
 
 
 def _greeting_error(error: Exception, where: Where) -> Exception:

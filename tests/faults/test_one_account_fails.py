@@ -6,10 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.accounts import account_file, run
+from archiver.config.load import load_account
+from archiver.imap import connecting
+from pipelines.engine import Options, run_accounts
+from pipelines.events import AnyEvent, Began, log_line
+from tests.accounts import Server, account_file, run
 from tests.faults.unprivileged import run_lines
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 
@@ -135,3 +140,73 @@ def test_a_run(fleet: Fleet, harm: Callable[[Path, Path], None], code: int) -> N
     assert "Traceback" not in said
     assert re.search(r"second(?:: |\.toml: |\.password).*", said), said
     assert len(re.findall(r"^(?:first|third) +complete", said, re.MULTILINE)) == 2, said
+
+
+class TestAServerThatIsDown:
+    """Is waited for once, not by every account of a fleet; and what to check is said with the first attempt."""
+
+    @pytest.fixture
+    def connects(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """With how many seconds for the greeting each connection was made."""
+        made: list[float] = []
+
+        def noted(server: Any, where: Any, tls: Any, *, most_seconds: float | None) -> Any:
+            made.append(min(server.connect_timeout, most_seconds or server.connect_timeout))
+            return reached(server, where, tls, most_seconds=0.1)
+
+        reached = connecting._reached
+        monkeypatch.setattr(connecting, "_reached", noted)
+        return made
+
+    def runs(self, directory: Path, server: Server, number: int) -> str:
+        files = [
+            account_file(
+                directory,
+                server,
+                "u1",
+                name=f"a{each}",
+                source__attempts=5,
+                source__connect_timeout=30.0,
+                archive__path=str(directory / f"archive{each}"),
+            )
+            for each in range(number)
+        ]
+        told: list[str] = []
+        outcomes = run_accounts(
+            [load_account(each) for each in files],
+            Options(),
+            lambda _, event: told.append(log_line(event) or ""),
+        )
+        assert {each.exit_code for each in outcomes} == {5}
+        return "\n".join(told)
+
+    def test_costs_two_attempts_and_each_other_account_one(
+        self, scripted: Scripted, tmp_path: Path, connects: list[float]
+    ) -> None:
+        told = self.runs(tmp_path, scripted(silent=True), 3)
+        assert connects == [30, 5, 5, 5]
+        hint = "check `host`, `port` and `tls` (a TLS port is silent to a client that does not speak TLS)"
+        assert f"no greeting within 0.1 seconds; {hint}; attempt 2 of 2 in 0.25 seconds" in told
+
+    def test_is_not_remembered_by_the_next_command(
+        self, scripted: Scripted, tmp_path: Path, connects: list[float]
+    ) -> None:
+        silent = scripted(silent=True)
+        self.runs(tmp_path, silent, 1)
+        self.runs(tmp_path, silent, 1)
+        assert connects == [30, 5, 30, 5]
+
+    def test_that_answered_before_is_tried_as_often_as_configured(
+        self, scripted: Scripted, tmp_path: Path, connects: list[float]
+    ) -> None:
+        server = scripted({b"INBOX": ScriptedFolder()})
+        config = account_file(tmp_path, server, "u1", source__attempts=3)
+
+        def listener(_: str, event: AnyEvent) -> None:
+            if isinstance(event, Began) and event.step == "archive":
+                server.silent = True
+
+        server.folders[b"INBOX"].add(ScriptedMessage(b"Subject: hello\r\n\r\nhello\r\n"))
+        (outcome,) = run_accounts([load_account(config)], Options(), listener)
+        assert outcome.exit_code == 5
+        assert len(connects) == 1 + 3
