@@ -8,7 +8,6 @@ the verb is given, and imports Luigi, the clients of servers and Rich only insid
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -20,6 +19,7 @@ from typer.core import TyperCommand
 
 from archiver.config.secrecy import redacted
 from archiver.errors import ArchiverError, ConfigError
+from pipelines.cli.streams import failure_of, secure
 
 #: What the exit code says; with several accounts the worst counts.
 EXIT_CODES: dict[int, str] = {
@@ -120,12 +120,12 @@ for _name, _line in VERBS.items():
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The `archiver` command. Ends the process with one of `EXIT_CODES`."""
+    """The `archiver` command. Ends the process with one of `EXIT_CODES`, which says what became of the mail,
+    whether that could be printed or not."""
+    secure()
     code = invoke(sys.argv[1:] if arguments is None else arguments)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if (failure := failure_of(sys.stdout)) is not None:
+        typer.echo(f"archiver: standard output: {failure.strerror}; what was printed is not complete", err=True)
     sys.exit(code)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from archiver.errors import ConfigError, IntegrityError
+from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.facts.query import Found
 from archiver.mail.content import read_header
 from archiver.mail.folder_names import printable
@@ -22,6 +21,7 @@ from archiver.report.units import size
 from pipelines.cli.accounts import load_one
 from pipelines.cli.options import Json, terminal_of
 from pipelines.cli.references import arrived_text, found_to_record, resolve
+from pipelines.cli.streams import failure_of
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -85,15 +85,14 @@ def _write_octets(archive: Archive, found: Found) -> int:
 
     Raises:
         IntegrityError: they are not what was stored.
+        ArchiverError: they cannot be written completely.
     """
     out = sys.stdout.buffer
     sha256 = hashlib.sha256()
     with archive.store.open(found.placement) as file:
-        try:
-            _copy(file, out, sha256)
-        except BrokenPipeError:  # the reader has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+        _copy(file, out, sha256)
+    if (failure := failure_of(sys.stdout)) is not None:
+        raise ArchiverError(f"standard output: {failure.strerror}", hint="the message was not written completely")
     if sha256.hexdigest() != found.placement.digest:
         problem = f"{archive.store.display_path(found.placement)}: its bytes have the digest {sha256.hexdigest()}"
         raise IntegrityError(problem, hint="restore it from a backup")

@@ -22,15 +22,11 @@ _WIDTH_WITHOUT_TERMINAL = 120
 
 
 class PlainConsole(Console):
-    """A console that takes text as it is. When its reader goes away it falls silent and the work goes on."""
+    """A console that takes text as it is."""
 
     def __init__(self, file: TextIO) -> None:
         width = None if file.isatty() or "COLUMNS" in os.environ else _WIDTH_WITHOUT_TERMINAL
         super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False)
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
     def say(self, text: str, style: str | None = None) -> None:
         """One line, never broken by us, so that it can be copied and searched for."""
@@ -71,11 +67,8 @@ class Terminal:
         if not self.as_json:
             return
         text = json.dumps(document, indent=1, ensure_ascii=not _is_utf8(self.out))
-        try:
-            self.out.file.write(text + "\n")
-            self.out.file.flush()
-        except BrokenPipeError:
-            self.out.on_broken_pipe()
+        self.out.file.write(text + "\n")
+        self.out.file.flush()
 
     def progress(self, accounts: Sequence[str]) -> Display:
         """What shows the work on these accounts. From here on SIGINT and SIGTERM end the work cleanly."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -395,6 +396,41 @@ def test_a_reader_that_goes_away_changes_nothing(account: Path) -> None:
         assert (process.wait(60), "Traceback" in err, "BrokenPipe" in err) == (0, False, False)
         process.stderr.close()
     assert_whole(archive_of(account))
+
+
+@pytest.mark.parametrize(
+    ("line", "shell", "environment"),
+    [
+        ("run", ">/dev/full 2>&1", {}),
+        ("run", ">&- 2>&- <&-", {}),
+        ("run --json", ">/dev/full", {}),
+        ("status", "", {"PYTHONIOENCODING": "ascii"}),
+        ("check", "", {"PYTHONIOENCODING": "latin-1"}),
+    ],
+)
+def test_output_that_cannot_be_written_changes_no_exit_code(
+    account: Path, line: str, shell: str, environment: dict[str, str]
+) -> None:
+    assert invoke(["run", str(account), "--quiet"]) == 0
+    verb, *options = line.split()
+    program = shlex.join([sys.executable, "-m", "pipelines", verb, str(account), *options])
+    environment = {**os.environ, **environment}
+    done = subprocess.run(
+        ["sh", "-c", f"{program} {shell}"], cwd=PROJECT, env=environment, capture_output=True, check=False
+    )
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
+    assert (b"No space left on device" in done.stderr) == (shell == ">/dev/full")
+    assert_whole(archive_of(account))
+
+
+def test_a_message_that_could_not_be_written_completely_is_no_success(account: Path) -> None:
+    assert invoke(["run", str(account), "--quiet"]) == 0
+    program = shlex.join([sys.executable, "-m", "pipelines", "show", str(account), "INBOX/1", "--raw"])
+    done = subprocess.run(["sh", "-c", f"{program} >/dev/full"], cwd=PROJECT, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[0] == (
+        "archiver: standard output: No space left on device; the message was not written completely"
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
