@@ -16,7 +16,7 @@ from archiver.account.archive import Archive
 from archiver.archive.plan import plan_run
 from archiver.config.secrecy import redacted
 from archiver.control import utc_now
-from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, Locked, Throttled
+from archiver.errors import ArchiveMissing, ArchiveNotWritable, ArchiverError, ConfigError, Locked, Throttled
 from archiver.facts.replica import Refused, ReplicaTally
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Listed, Plan, Quarantined, Tally
@@ -43,7 +43,7 @@ from archiver.report.document import (
     with_unreached,
 )
 from archiver.report.page import render_html
-from archiver.storage.files import make_directories, sync_paths
+from archiver.storage.files import Writing, make_directories, sync_paths
 from pipelines.events import Ended, emit
 from pipelines.results import (
     check_from_json,
@@ -67,9 +67,9 @@ class RunScope:
 
 
 def end_run(account: Account, run_id: str, error: BaseException | None, scope: RunScope, *, step: str = "") -> None:
-    """Write the run's row and its report; calling it again rewrites them. If there is no archive, or it cannot be
-    written or is another account's, there is no report: the error itself says why. `step` is the step that the
-    error stopped."""
+    """Write the run's report, then its row, which says that it has ended; calling it again rewrites them. If there
+    is no archive, or it cannot be written or is another account's, there is no report: the error itself says why.
+    `step` is the step that the error stopped."""
     if isinstance(error, Locked):
         return
     try:
@@ -78,8 +78,14 @@ def end_run(account: Account, run_id: str, error: BaseException | None, scope: R
             if refused and archive.catalog.ledger.step_result(run_id, "archive") is None:
                 return  # the run did nothing
             report = report_of(archive, run_id, error, scope, step=step)
+            path = archive.reports / run_id / "report.json"
+            try:
+                write_report(path, report.to_json())
+            except ArchiveNotWritable:
+                if error is not None:  # a run that failed has ended, even where there is no room to say more
+                    archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
+                raise
             archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
-            path = write_report(archive.reports / run_id / "report.json", report.to_json())
         emit(account.settings.account, Ended(report.exit_code, str(path)))
     except Exception:  # the error that ended the run is the one to report
         if error is None:
@@ -268,13 +274,18 @@ def _reason(error: BaseException) -> str:
 
 def write_report(path: Path, document: dict[str, Any]) -> Path:
     """Write a report for programs, and next to it the page for people; durable on return. The page is written last,
-    so a page that is older than its report does not belong to it."""
-    make_directories(path.parent)
+    so a page that is older than its report does not belong to it.
+
+    Raises:
+        ArchiveNotWritable: there is no room for it.
+    """
     encoder = json.JSONEncoder(indent=1, ensure_ascii=False)
-    _write(path, chain(encoder.iterencode(document), ["\n"]))
-    write_page(path, document)
     runs = path.parent.parent
-    sync_paths([os.fspath(each) for each in (path.parent, runs, runs.parent)])
+    with Writing(os.fspath(runs)):
+        make_directories(path.parent)
+        _write(path, chain(encoder.iterencode(document), ["\n"]))
+        write_page(path, document)
+        sync_paths([os.fspath(each) for each in (path.parent, runs, runs.parent)])
     return path
 
 

@@ -367,6 +367,25 @@ class TestArchives:
             assert to_the_end(config).exit_code == 0
             assert assert_whole(disk / "archive") == archive_state(archive_of(undisturbed))
 
+    def test_the_inodes_are_used_up_anywhere(self, server: ScriptedServer, tmp_path: Path) -> None:
+        """A run that finds nothing new needs a few: for its journal, its catalog's log, its report."""
+        with small_disk.mounted(tmp_path / "disk", "20m", 2000) as disk:
+            config = account(tmp_path, server, archive__path=str(disk / "archive"))
+            run(config)
+            codes = []
+            for spare in range(12):
+                ballast = small_disk.fill_inodes(disk, spare=spare)
+                ended = to_the_end(config)
+                assert "Traceback" not in ended.output
+                assert ended.exit_code == 0 or "; free" in ended.stderr, ended.output
+                codes.append(ended.exit_code)
+                for each in ballast:
+                    each.unlink()
+            run(config)
+            assert_whole(disk / "archive")
+        assert set(codes) == {0, 8}
+        assert codes == sorted(codes, reverse=True)
+
     def test_a_corrupted_catalog(self, server: ScriptedServer, tmp_path: Path) -> None:
         config = account(tmp_path, server)
         run(config)

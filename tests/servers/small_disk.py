@@ -12,12 +12,13 @@ import pytest
 
 
 @contextmanager
-def mounted(directory: Path, size: str = "1m") -> Iterator[Path]:
-    """The small disk at `directory`, gone at the end; skips the test where it cannot be mounted."""
+def mounted(directory: Path, size: str = "1m", inodes: int = 0) -> Iterator[Path]:
+    """The small disk at `directory`, gone at the end; skips the test where it cannot be mounted. `inodes`: how many
+    files and directories it has room for, 0 for as many as fit."""
     if os.geteuid() != 0:
         pytest.skip("needs root to mount a small disk")
     directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},nr_inodes={inodes}", "tmpfs", str(directory)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("may not mount a small disk")
     try:
@@ -47,6 +48,14 @@ def fill(directory: Path, *, spare: int = 0) -> Path:
     with ballast.open("wb") as file:
         free = os.statvfs(directory)
         file.write(b"\0" * (free.f_bavail * free.f_frsize - spare))
+    return ballast
+
+
+def fill_inodes(directory: Path, *, spare: int) -> list[Path]:
+    """Use up the inodes but for `spare`; the files that use them."""
+    ballast = [directory / f"ballast-{number}" for number in range(os.statvfs(directory).f_ffree - spare)]
+    for each in ballast:
+        each.touch()
     return ballast
 
 
