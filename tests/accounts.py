@@ -126,12 +126,12 @@ def run(config: Path, *, expect: int | None = 0, **options: Any) -> RunResult:
 
     `options` are those of the engine: `run_id`, `retry`, `new_source`.
     """
-    told: list[str] = []
+    reported: list[str] = []
     options.setdefault("run_id", f"run-{next(_runs):06}")
     (outcome,) = run_accounts(
-        [load_account(config)], Options(**options), lambda _, event: told.append(log_line(event) or "")
+        [load_account(config)], Options(**options), lambda _, event: reported.append(log_line(event) or "")
     )
-    output = "\n".join(filter(None, [*told, outcome.message]))
+    output = "\n".join(filter(None, [*reported, outcome.message]))
     assert expect in (None, outcome.exit_code), output
     report = outcome.result and outcome.result.report
     document = json.loads(report.read_text()) if report else {}
@@ -346,10 +346,10 @@ def snapshot_files(archive: Path) -> dict[str, tuple[int, int, int, int]]:
     found = {}
     for tree in ("Maildir", "vanished"):
         for path in sorted((archive / tree).rglob("*")):
-            told = path.stat()
+            reported = path.stat()
             if path.is_file():
                 where = path.relative_to(archive).as_posix()
-                found[where] = (told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
+                found[where] = (reported.st_ino, reported.st_size, reported.st_mtime_ns, reported.st_ctime_ns)
     return found
 
 

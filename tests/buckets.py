@@ -84,8 +84,8 @@ def lease_has_run_out(config: Path, endpoint: Endpoint) -> None:
 def _is_of_an_earlier_second(endpoint: Endpoint, bucket: str, key: str) -> bool:
     """By the endpoint's clock, which tells whole seconds."""
     head = endpoint.head(bucket, key)
-    told = head["ResponseMetadata"]["HTTPHeaders"]
-    return parsedate_to_datetime(told["date"]) > parsedate_to_datetime(told["last-modified"])
+    reported = head["ResponseMetadata"]["HTTPHeaders"]
+    return parsedate_to_datetime(reported["date"]) > parsedate_to_datetime(reported["last-modified"])
 
 
 def facts_of(config: Path, endpoint: Endpoint) -> list[dict[str, Any]]:

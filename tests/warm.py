@@ -52,14 +52,14 @@ class WarmProcess(subprocess.Popen[bytes]):
         *,
         spoken_to: bool = False,
     ) -> None:
-        self._told, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._told, reported = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         words, out, err = os.pipe(), os.pipe(), os.pipe()
         env = dict(os.environ if env is None else env)
         request = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "env": env}).encode()
-        _load().ask(request, [words[0], out[1], err[1], told.fileno()])
+        _load().ask(request, [words[0], out[1], err[1], reported.fileno()])
         for end in (words[0], out[1], err[1]):
             os.close(end)
-        told.close()
+        reported.close()
         self.args = list(arguments)
         self.stdin, self.stdout, self.stderr = (
             os.fdopen(words[1], "wb"),
@@ -87,9 +87,9 @@ class WarmProcess(subprocess.Popen[bytes]):
 
     def _look(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._told], [], [], timeout)[0]:
-            told = self._told.recv(32)
+            reported = self._told.recv(32)
             self._told.close()
-            self.returncode = os.waitstatus_to_exitcode(int(told)) if told else -signal.SIGKILL
+            self.returncode = os.waitstatus_to_exitcode(int(reported)) if reported else -signal.SIGKILL
         return self.returncode
 
     def __del__(self, *_: Any) -> None:
@@ -154,15 +154,15 @@ def _serve(control: socket.socket) -> list[str]:
                 children[watch] = pid, descriptors[3]
                 ends.register(watch, select.POLLIN)
             else:
-                pid, told = children.pop(descriptor)
+                pid, reported = children.pop(descriptor)
                 ends.unregister(descriptor)
                 os.close(descriptor)
                 status = os.waitpid(pid, 0)[1]
                 try:
-                    os.write(told, b"%d" % status)
+                    os.write(reported, b"%d" % status)
                 except BrokenPipeError:
                     pass  # nobody waits for it any more
-                os.close(told)
+                os.close(reported)
 
 
 def _become(request: Mapping[str, Any], descriptors: Sequence[int]) -> list[str]:

@@ -166,11 +166,14 @@ def print_table(results: Results, steps: Results, megabytes: float) -> None:
         numbers = f"{median:8.2f}{min(walls):8.2f}{max(walls):8.2f}{rate:>7}{ratio:>10}"
         print(f"{f'{latency} ms':<8}{phase:<11}{tool:<10}{numbers}")
     for latency, phase in dict.fromkeys(row[:2] for row in rows):
-        told = {
+        reported = {
             step: statistics.median(steps[row]) for row in steps for step in row[2:] if row[:2] == (latency, phase)
         }
-        if told:
-            print(f"archiver, {latency} ms, {phase}: " + ", ".join(f"{step} {told[step]:.2f} s" for step in told))
+        if reported:
+            print(
+                f"archiver, {latency} ms, {phase}: "
+                + ", ".join(f"{step} {reported[step]:.2f} s" for step in reported)
+            )
 
 
 def verdict(results: Results) -> int:

@@ -114,7 +114,7 @@ class BucketContract:
     def test_what_is_not_there_is_none(self, bucket: Bucket) -> None:
         assert bucket.head("key") is None
 
-    def test_an_object_is_looked_at(self, bucket: Bucket) -> None:
+    def test_head_of_an_object(self, bucket: Bucket) -> None:
         create(bucket, "a/key")
         facts = bucket.head("a/key")
         assert facts is not None
@@ -175,7 +175,7 @@ class BucketContract:
         assert keys(bucket, after="b") == ["b/10", "b/2", "bb", "c/1"]
         assert keys(bucket, "d") == []
 
-    def test_a_list_says_what_a_look_says(self, bucket: Bucket) -> None:
+    def test_a_list_reports_what_head_reports(self, bucket: Bucket) -> None:
         create(bucket, "key")
         (listed,), looked = bucket.list(), bucket.head("key")
         assert looked is not None

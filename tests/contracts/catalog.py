@@ -436,7 +436,7 @@ class CatalogContract:
         }
         assert list(catalog.messages.packs()) == sorted([(one, 300), (two, 90)])
 
-    def test_a_pack_told_again_is_fine(self, catalog: Catalog) -> None:
+    def test_a_pack_recorded_again_is_fine(self, catalog: Catalog) -> None:
         fact = PackedFact(digest_of("pack"), 300, ((digest_of("message 1"), 2**40, 100),))
         apply(catalog, fact, fact)
 

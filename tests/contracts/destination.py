@@ -183,10 +183,10 @@ class DestinationContract:
         destination.create(there.name("Work/Ærø & Co"), None)
         there.put(Append(message(1)), folder=there.name("Work/Ærø & Co"))
 
-        told = destination.list_folders()
+        reported = destination.list_folders()
 
-        found = {each.folder.name: each for each in told.listed}
-        assert (told.prefix, told.delimiter) == (there.prefix, there.delimiter)
+        found = {each.folder.name: each for each in reported.listed}
+        assert (reported.prefix, reported.delimiter) == (there.prefix, there.delimiter)
         assert {"INBOX", "Work", "Work/Ærø & Co"} <= found.keys()
         assert found["Work/Ærø & Co"].folder.raw == there.name("Work/Ærø & Co")
         status = found["Work/Ærø & Co"].status
@@ -317,7 +317,7 @@ class DestinationContract:
 
     # Opening
 
-    def test_an_opened_folder_tells_where_it_stands(self, there: There, destination: MailDestination) -> None:
+    def test_an_opened_folder_reports_its_state(self, there: There, destination: MailDestination) -> None:
         there.put(*(Append(message(number)) for number in range(3)))
         for readonly in (False, True):
             opened = destination.open(b"INBOX", readonly=readonly)
@@ -326,7 +326,7 @@ class DestinationContract:
             assert (opened.uidvalidity, opened.messages) == (served.uidvalidity, 3)
             assert opened.uidnext == max(served.messages) + 1
 
-    def test_an_empty_folder_tells_where_it_stands(self, there: There, destination: MailDestination) -> None:
+    def test_an_empty_folder_reports_its_state(self, there: There, destination: MailDestination) -> None:
         destination.create(there.name("Empty"), None)
         opened = destination.open(there.name("Empty"))
         appended(destination, letter(message(1)))
@@ -334,7 +334,7 @@ class DestinationContract:
         assert opened.messages == 0
         assert there.uids(there.name("Empty")) == [opened.uidnext]
 
-    def test_an_opened_folder_tells_which_flags_it_keeps(self, there: There, inbox: SelectedFolder) -> None:
+    def test_an_opened_folder_reports_which_flags_it_keeps(self, there: There, inbox: SelectedFolder) -> None:
         assert inbox.kept(SYSTEM_FLAGS) == SYSTEM_FLAGS
         assert inbox.kept(frozenset({"$Forwarded"})) == ({"$Forwarded"} if there.any_keyword else frozenset())
 
@@ -421,16 +421,16 @@ class DestinationContract:
         assert sum(answer.count for answer in answers) == 100
         assert there.digests() == list(map(digest_of, octets))
 
-    def test_uids_that_are_told_are_the_messages(
+    def test_uids_that_are_reported_are_the_messages(
         self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         there.put(Append(message(1)))
 
         answers = appended(destination, *(letter(message(number)) for number in range(2, 6)))
 
-        told = [answer.uids for answer in answers if answer.uids is not None]
-        assert told == [] or {uidvalidity for uidvalidity, _ in told} == {inbox.uidvalidity}
-        assert [uid for _, uids in told for uid in uids] in ([], there.uids()[1:])
+        reported = [answer.uids for answer in answers if answer.uids is not None]
+        assert reported == [] or {uidvalidity for uidvalidity, _ in reported} == {inbox.uidvalidity}
+        assert [uid for _, uids in reported for uid in uids] in ([], there.uids()[1:])
         assert all(len(answer.uids[1]) == answer.count for answer in answers if answer.uids is not None)
 
     def test_as_many_groups_as_it_says_are_in_flight(
@@ -570,7 +570,7 @@ class DestinationContract:
 
     # Looking in passing
 
-    def test_several_folders_are_looked_at_together(self, there: There, destination: MailDestination) -> None:
+    def test_several_folders_are_examined_together(self, there: There, destination: MailDestination) -> None:
         work, nowhere = there.name("Work"), there.name("Nowhere")
         destination.create(work, None)
         there.put(Append(message(1), ("\\Seen",), "05-Feb-1999 10:11:12 +0330"), Append(message(2)))
@@ -663,7 +663,7 @@ class DestinationContract:
 
     # Removing
 
-    def test_only_what_is_told_is_removed(
+    def test_only_what_is_named_is_removed(
         self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:
         uids = arrived(destination, *(letter(message(number), ("\\Deleted",)) for number in range(4)))

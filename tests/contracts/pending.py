@@ -90,7 +90,7 @@ class PendingContract:
 
         assert keys(pending.batch(1, [1], after=(0, 0), limit=9)) == [(1, 1), (1, 2)]
 
-    def test_pending_tells_what_little_is_known(self, catalog: Catalog, pending: PendingMessages) -> None:
+    def test_pending_has_what_little_is_known(self, catalog: Catalog, pending: PendingMessages) -> None:
         apply(catalog, *ACCOUNT, altered(stored(1), internaldate=None, message_id=None, flags=NONE))
 
         (found,) = pending.batch(1, [1], after=(0, 0), limit=9)
@@ -148,14 +148,14 @@ class PendingContract:
         assert [each.outgoing.key for each in pending.intents(1)] == list(about([4, 5]))
         assert [each.outgoing.key for each in pending.intents(2)] == list(about(range(1, 6)))
 
-    def test_an_intent_that_ended_begins_anew(self, catalog: Catalog, pending: PendingMessages) -> None:
+    def test_an_intent_that_ended_starts_over(self, catalog: Catalog, pending: PendingMessages) -> None:
         apply(catalog, *ACCOUNT, stored(1), IntentFact(1, 50, about([1]), AT), UnsentFact(1, about([1]), AT))
 
         apply(catalog, IntentFact(1, 70, about([1]), LATER))
 
         assert begun_as_now(pending.intents(1)) == [Intent(outgoing(1), 70, LATER)]
 
-    def test_an_intent_of_what_vanished_meanwhile(self, catalog: Catalog, pending: PendingMessages) -> None:
+    def test_an_intent_of_what_vanished_in_between(self, catalog: Catalog, pending: PendingMessages) -> None:
         apply(catalog, *ACCOUNT, stored(1), IntentFact(1, 50, about([1]), AT), VanishedFact(1, (1,), LATER))
 
         assert begun_as_now(pending.intents(1)) == [Intent(outgoing(1, present=False), 50, AT)]
@@ -195,7 +195,7 @@ class PendingContract:
 
         assert [(each.tries, each.accepted) for each in pending.refused(1)] == [(2, True)]
 
-    def test_a_loss_may_be_accepted_at_once(self, catalog: Catalog, pending: PendingMessages) -> None:
+    def test_a_loss_may_be_accepted_immediately(self, catalog: Catalog, pending: PendingMessages) -> None:
         apply(catalog, *ACCOUNT, stored(1), refused(1, accepted=True))
 
         assert [(each.tries, each.accepted) for each in pending.refused(1)] == [(0, True)]

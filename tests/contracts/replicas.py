@@ -248,7 +248,7 @@ class ReplicasContract:
         apply(catalog, ReachedFact(1, "elsewhere", HERE.user, 993, AT))
         assert filled()[0] == KnownDestination(1, replace(HERE, host="elsewhere"))
 
-    def test_a_person_tells_a_destination_from_one_source(self, catalog: Catalog) -> None:
+    def test_a_person_distinguishes_a_destination_from_one_source(self, catalog: Catalog) -> None:
         source = ArchiveFact("id", "alice", "imap", "a", "alice", AT)
         apply(catalog, source, *ACCOUNT, DistinctFact(1, AT), DistinctFact(1, LATER))
         assert catalog.replicas.destinations.is_distinct(1)
@@ -507,7 +507,7 @@ class ReplicasContract:
 
         assert [each.uid for each in read] == [1000 + uid for uid in uids]
 
-    def test_a_copy_known_already_is_known_anew(self, catalog: Catalog, replicas: Replicas) -> None:
+    def test_a_copy_known_already_is_recorded_again(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1))
 
         apply(catalog, copied(1, how="found", flags=NONE, likeness="line-ends", at=LATER))
@@ -754,13 +754,15 @@ class ReplicasContract:
         assert seen == [[], [], [], [], [], [(1, 1)]]
         assert replicas.changes.deletable(1) == [copy(1)]
 
-    def test_a_copy_is_known_to_be_without_its_message_at_once(self, catalog: Catalog, replicas: Replicas) -> None:
+    def test_a_copy_is_immediately_known_to_be_without_its_message(
+        self, catalog: Catalog, replicas: Replicas
+    ) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), copied(1), copied(2, how="adopted"))
         apply(catalog, VanishedFact(1, (1, 2), LATER))
 
         assert (replicas.changes.deletable(1), replicas.pending.vanished(1)) == ([], [copy(1)])
 
-    def test_a_message_that_came_back_begins_anew(self, catalog: Catalog, replicas: Replicas) -> None:
+    def test_a_message_that_came_back_starts_over(self, catalog: Catalog, replicas: Replicas) -> None:
         ledger = catalog.ledger
         apply(catalog, *ACCOUNT, stored(1), copied(1), VanishedFact(1, (1,), AT))
         ledger.complete_step("R1", "archive", "{}", AT)
@@ -948,7 +950,7 @@ class ReplicasContract:
         assert replicas.folders.tallies(1, "R1")[0] == ReplicaTally("INBOX", "INBOX", 1, 5, 2, 2, 7)
         assert replicas.folders.tallies(1, None)[0] == ReplicaTally("INBOX", "INBOX", 0, 6, 2, 2, 7)
 
-    def test_what_is_gone_and_was_restored_stands_beside_the_equation(
+    def test_what_is_gone_and_was_restored_is_outside_the_equation(
         self, catalog: Catalog, replicas: Replicas
     ) -> None:
         apply(catalog, *ACCOUNT, *map(stored, range(1, 6)), copied(1), VanishedFact(1, (2, 3, 4, 5), AT))

@@ -85,11 +85,11 @@ class SourceContract:
         names = {each.folder.name for each in source.list_folders() if each.folder.selectable}
         assert {"INBOX", "Empty", "Work/Ærø & Co"} <= names
 
-    def test_the_listing_tells_where_folders_stand(self, source: MailSource) -> None:
+    def test_the_listing_gives_the_state_of_folders(self, source: MailSource) -> None:
         counts = {each.folder.name: each.status.messages for each in source.list_folders() if each.status}
         assert (counts["INBOX"], counts["Empty"]) == (4, 0)
 
-    def test_an_opened_folder_stands_where_the_listing_said(self, source: MailSource) -> None:
+    def test_an_opened_folder_has_the_state_the_listing_gave(self, source: MailSource) -> None:
         listed = next(each for each in source.list_folders() if each.folder.raw == b"INBOX")
         status = source.open(listed.folder).status
         assert listed.status is not None
@@ -111,7 +111,7 @@ class SourceContract:
             source.uids("NO SUCH KEY")
         assert sorted(source.uids()) == uids
 
-    def test_a_scan_tells_flags_dates_and_sizes(self, source: MailSource, uids: list[int]) -> None:
+    def test_a_scan_gives_flags_dates_and_sizes(self, source: MailSource, uids: list[int]) -> None:
         seen = {each.uid: each for each in source.scan(None)}
         assert [seen[uid].flags for uid in uids] == [frozenset(each.flags) for each in INBOX]
         assert [seen[uid].size for uid in uids] == [len(each.octets) for each in INBOX]
@@ -157,7 +157,7 @@ class SourceContract:
         assert came == (left if before.uidnext is None else left - set(uids))
         assert len(left) == 6
 
-    def test_resuming_tells_what_vanished_and_changed_or_that_it_was_not_asked(self, served: Served) -> None:
+    def test_resuming_gives_what_vanished_and_changed_or_that_it_was_not_asked(self, served: Served) -> None:
         source = served.open()
         folder = Folder(b"INBOX", ("INBOX",), "/")
         status = source.open(folder).status
@@ -195,7 +195,7 @@ class SourceContract:
         assert outcomes[uids[1]].body.spool is None
         assert outcomes[uids[2]].body.octets is None
 
-    def test_each_uid_has_exactly_one_outcome_and_what_is_gone_is_said_to_be(
+    def test_each_uid_has_exactly_one_outcome_and_what_is_gone_is_reported_gone(
         self, source: MailSource, uids: list[int]
     ) -> None:
         outcomes = list(source.fetch([uids[0], 999_998, uids[1], 999_999]))
@@ -203,7 +203,7 @@ class SourceContract:
         assert len(outcomes) == 4
         assert gone == {999_998: True, 999_999: True}
 
-    def test_a_message_expunged_meanwhile_is_gone_and_the_others_come(self, served: Served) -> None:
+    def test_a_message_expunged_in_between_is_gone_and_the_others_come(self, served: Served) -> None:
         source = served.open()
         source.open(Folder(b"INBOX", ("INBOX",), "/"))
         uids = sorted(source.uids())

@@ -60,7 +60,7 @@ def account(directory: Path, server: Any, user: str = "u1", password: str = CANA
     )
 
 
-def told(config: Path, exit_code: int, *words: str, password: str = CANARY) -> Ended:
+def fails(config: Path, exit_code: int, *words: str, password: str = CANARY) -> Ended:
     """Run it; it must fail with that code and one line that has these words, and tell no secret."""
     ended = to_the_end(config)
     assert ended.exit_code == exit_code, ended.output
@@ -96,7 +96,7 @@ class Port:
 
 class TestAccountFiles:
     def test_missing(self, tmp_path: Path) -> None:
-        ended = told(tmp_path / "alice.toml", 2, "alice.toml: no such file")
+        ended = fails(tmp_path / "alice.toml", 2, "alice.toml: no such file")
         assert ended.stdout == ""
 
     def test_all_mistakes_at_once(self, tmp_path: Path) -> None:
@@ -124,11 +124,11 @@ class TestAccountFiles:
     def test_not_toml(self, tmp_path: Path) -> None:
         config = tmp_path / "alice.toml"
         config.write_text(f'[source\npassword = "{CANARY}"\n')
-        told(config, 2, "alice.toml: is not TOML")
+        fails(config, 2, "alice.toml: is not TOML")
 
     def test_a_password_that_is_not_there(self, tmp_path: Path, scripted: Scripted) -> None:
         config = account(tmp_path, scripted(), source__password={"file": str(tmp_path / "nowhere")})
-        told(config, 2, "nowhere cannot be read: No such file or directory")
+        fails(config, 2, "nowhere cannot be read: No such file or directory")
 
 
 class TestServers:
@@ -137,31 +137,33 @@ class TestServers:
     ) -> None:
         through = proxy(dovecot.port)
         config = account(tmp_path, through, mail_user, source__attempts=5)
-        told(config, 5, f"127.0.0.1:{through.port}: the server says: ", "; check `user` and the password reference")
+        fails(
+            config, 5, f"127.0.0.1:{through.port}: the server says: ", "; check `user` and the password reference"
+        )
         assert through.connections == 1
 
     def test_a_refused_port(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-        told(account(tmp_path, Port(port)), 5, f"127.0.0.1:{port}: connection refused; check `host` and `port`")
+        fails(account(tmp_path, Port(port)), 5, f"127.0.0.1:{port}: connection refused; check `host` and `port`")
 
     def test_no_such_host(self, tmp_path: Path) -> None:
         config = account(tmp_path, Port(993), source__host="imap.invalid")
-        told(config, 5, "imap.invalid:993: no such host", "; check `host`")
+        fails(config, 5, "imap.invalid:993: no such host", "; check `host`")
 
     def test_a_silent_port(self, scripted: Scripted, tmp_path: Path) -> None:
         config = account(tmp_path, scripted(silent=True), source__connect_timeout=1.0)
-        told(config, 5, "no greeting within 1 seconds; check `host`, `port` and `tls`")
+        fails(config, 5, "no greeting within 1 seconds; check `host`, `port` and `tls`")
 
     def test_tls_on_a_plain_port(self, dovecot: Dovecot, proxy: Proxy, tmp_path: Path) -> None:
         through = proxy(dovecot.port)
         config = account(tmp_path, through, source__tls="implicit", source__ca_file=str(dovecot.ca))
-        told(config, 5, "TLS failed: ", '; if this port speaks plain IMAP first, set tls = "starttls"')
+        fails(config, 5, "TLS failed: ", '; if this port speaks plain IMAP first, set tls = "starttls"')
         assert through.connections == 1
 
     def test_plain_on_a_tls_port(self, dovecot: Dovecot, tmp_path: Path) -> None:
         config = account(tmp_path, Port(dovecot.tls_port), source__connect_timeout=1.0)
-        told(config, 5, "no greeting within 1 seconds", "a TLS port is silent to a client that does not speak TLS")
+        fails(config, 5, "no greeting within 1 seconds", "a TLS port is silent to a client that does not speak TLS")
 
     @pytest.mark.parametrize("tls", ["implicit", "starttls"])
     @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ class TestServers:
             MAIL, certificate=certificate, implicit_tls=tls == "implicit", capabilities=[*FULL, "STARTTLS"]
         )
         keys = {"source__host": host, "source__tls": tls, "source__ca_file": str(certificates.good.ca)}
-        told(
+        fails(
             account(tmp_path, server, **keys),
             5,
             f"{host}:{server.port}: the certificate is not trusted: {reason}",
@@ -205,49 +207,49 @@ class TestServers:
 
     def test_starttls_is_not_offered(self, scripted: Scripted, tmp_path: Path) -> None:
         server = scripted(MAIL)
-        told(account(tmp_path, server, source__tls="starttls"), 5, 'STARTTLS is not offered; try tls = "implicit"')
+        fails(account(tmp_path, server, source__tls="starttls"), 5, 'STARTTLS is not offered; try tls = "implicit"')
         assert server.commands == [b"CAPABILITY"]
 
     def test_logged_in_before_tls(self, scripted: Scripted, certificates: Certificates, tmp_path: Path) -> None:
         server = scripted(
             MAIL, greeting=b"* PREAUTH welcome", capabilities=[*FULL, "STARTTLS"], certificate=certificates.good
         )
-        told(account(tmp_path, server, source__tls="starttls"), 5, "(PREAUTH)", '; try tls = "implicit"')
+        fails(account(tmp_path, server, source__tls="starttls"), 5, "(PREAUTH)", '; try tls = "implicit"')
 
     def test_no_passwords_in_the_clear(self, scripted: Scripted, tmp_path: Path) -> None:
         server = scripted(MAIL, capabilities=[*MINIMAL, "LOGINDISABLED"])
-        told(account(tmp_path, server), 5, "(LOGINDISABLED)", '; set tls = "implicit" or "starttls"')
+        fails(account(tmp_path, server), 5, "(LOGINDISABLED)", '; set tls = "implicit" or "starttls"')
         assert not any(CANARY.encode() in command for command in server.commands)
 
     def test_a_pop3_server(self, scripted: Scripted, tmp_path: Path) -> None:
         server = scripted(greeting=b"+OK POP3 ready <1.2@host>")
-        told(account(tmp_path, server), 5, "this is not an IMAP server: ", "; this is a POP3 server: check `port`")
+        fails(account(tmp_path, server), 5, "this is not an IMAP server: ", "; this is a POP3 server: check `port`")
 
     def test_something_that_is_no_mail_server(self, scripted: Scripted, tmp_path: Path) -> None:
         server = scripted(greeting=b"HTTP/1.1 400 Bad Request")
-        told(account(tmp_path, server), 5, "this is not an IMAP server: ", "; check `port` and `tls`")
+        fails(account(tmp_path, server), 5, "this is not an IMAP server: ", "; check `port` and `tls`")
 
     def test_it_hangs_up_on_us(self, scripted: Scripted, tmp_path: Path) -> None:
         server = scripted(greeting=b"* BYE come back tomorrow")
-        told(account(tmp_path, server), 5, "come back tomorrow", "; ")
+        fails(account(tmp_path, server), 5, "come back tomorrow", "; ")
 
     def test_it_is_unavailable(self, scripted: Scripted, tmp_path: Path) -> None:
         server = scripted(MAIL, login_reply=b"NO [UNAVAILABLE] down for an hour")
-        told(account(tmp_path, server), 5, "the server says: NO [UNAVAILABLE] down for an hour; ")
+        fails(account(tmp_path, server), 5, "the server says: NO [UNAVAILABLE] down for an hour; ")
         assert server.connections == 2
 
     def test_exchange_without_a_mailbox(self, scripted: Scripted, tmp_path: Path) -> None:
         server = scripted(MAIL, users={"u1": CANARY})
         for command in (b"LIST", b"NAMESPACE", b"ENABLE", b"ID"):
             server.on(command, b"BAD User is authenticated but not connected.")
-        told(
+        fails(
             account(tmp_path, server), 5, "User is authenticated but not connected.; check the password, that IMAP"
         )
 
     def test_throttled_for_too_long(self, scripted: Scripted, tmp_path: Path) -> None:
         server = scripted(MAIL, users={"u1": CANARY})
         server.on(b"LIST", b"NO Request is throttled. Suggested Backoff Time: 3600000 milliseconds")
-        told(account(tmp_path, server), 75, "Suggested Backoff Time: 3600000 milliseconds; ")
+        fails(account(tmp_path, server), 75, "Suggested Backoff Time: 3600000 milliseconds; ")
         assert server.connections == 1
 
     def test_throttled_for_a_moment(self, scripted: Scripted, tmp_path: Path) -> None:
@@ -260,7 +262,7 @@ class TestServers:
     def test_certificates_that_cannot_be_read(self, scripted: Scripted, tmp_path: Path) -> None:
         keys = {"source__tls": "implicit", "source__ca_file": str(tmp_path / "nowhere.pem")}
         config = account(tmp_path, scripted(), **keys)
-        told(config, 2, "nowhere.pem: cannot be read as certificates: No such file", "; name a file of PEM")
+        fails(config, 2, "nowhere.pem: cannot be read as certificates: No such file", "; name a file of PEM")
 
 
 class TestGoodLogins:
@@ -303,7 +305,7 @@ class TestGoodLogins:
         )  # fmt: skip
         keys = {"source__host": "127.1", "source__tls": tls}
         wrong = account(tmp_path / "wrong", server, source__fingerprint="0" * 64, **keys)
-        told(wrong, 5, "the certificate's fingerprint is", "; if the server has a new certificate")
+        fails(wrong, 5, "the certificate's fingerprint is", "; if the server has a new certificate")
         assert not any(CANARY.encode() in command or b"AUTH" in command for command in server.commands)
         right = account(
             tmp_path / "right", server, source__fingerprint=_fingerprint(certificates.untrusted), **keys
@@ -323,12 +325,12 @@ class TestArchives:
 
     def test_its_path_is_a_file(self, server: ScriptedServer, tmp_path: Path) -> None:
         (tmp_path / "archive").write_text("mine")
-        told(account(tmp_path, server), 8, f"{tmp_path}/archive: ", "; ")
+        fails(account(tmp_path, server), 8, f"{tmp_path}/archive: ", "; ")
         assert (tmp_path / "archive").read_text() == "mine"
 
     def test_its_path_leads_through_a_file(self, server: ScriptedServer, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("mine")
-        told(account(tmp_path, server, archive__path=str(tmp_path / "file/archive")), 8, f"{tmp_path}/file", "; ")
+        fails(account(tmp_path, server, archive__path=str(tmp_path / "file/archive")), 8, f"{tmp_path}/file", "; ")
 
     @pytest.mark.parametrize("filled", [False, True], ids=["new", "filled"])
     def test_read_only(self, server: ScriptedServer, tmp_path: Path, filled: bool) -> None:
@@ -339,7 +341,7 @@ class TestArchives:
                 server.folders[b"INBOX"] = ScriptedFolder(messages={6: ScriptedMessage(b"Subject: 6\r\n\r\n")})
             before = server.connections
             small_disk.make_read_only(disk)
-            told(config, 8, f"{disk}/archive", "Read-only file system; ")
+            fails(config, 8, f"{disk}/archive", "Read-only file system; ")
             assert server.connections == before
             small_disk.make_writable(disk)
             run(config)
@@ -394,7 +396,7 @@ class TestArchives:
         catalog.write_bytes(b"\0" * 100 + CANARY.encode() + catalog.read_bytes()[130:])
         corrupted = catalog.read_bytes()
         (archive_of(config) / "catalog.sqlite-wal").unlink(missing_ok=True)
-        told(config, 6, f"{catalog}: ", "; `archiver rebuild` recreates the catalog", password="no secret is here")
+        fails(config, 6, f"{catalog}: ", "; `archiver rebuild` recreates the catalog", password="no secret is here")
         assert catalog.read_bytes() == corrupted
         catalog.unlink()
         run(config)
@@ -406,13 +408,13 @@ class TestArchives:
         newest = archive_of(config) / "journal" / journal_files(archive_of(config))[-1]
         lines = gzip.decompress(newest.read_bytes())
         newest.write_bytes(gzip.compress(lines.replace(b"INBOX", b"XOBNI")))
-        told(config, 6, f"{newest}: ", "; ")
+        fails(config, 6, f"{newest}: ", "; ")
 
     def test_a_lost_segment_of_the_journal(self, server: ScriptedServer, tmp_path: Path) -> None:
         config = account(tmp_path, server)
         run(config)
         (archive_of(config) / "journal" / journal_files(archive_of(config))[-1]).unlink()
-        told(config, 6, "/journal: segment", "is missing; restore the journal from a backup")
+        fails(config, 6, "/journal: segment", "is missing; restore the journal from a backup")
 
     def test_a_catalog_of_a_newer_archiver(self, server: ScriptedServer, tmp_path: Path) -> None:
         config = account(tmp_path, server)
@@ -420,7 +422,9 @@ class TestArchives:
         with closing(sqlite3.connect(archive_of(config) / "catalog.sqlite")) as catalog:
             catalog.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
             catalog.commit()
-        told(config, 2, "catalog.sqlite: the catalog has schema version 99", "; install a mail-archiver that knows")
+        fails(
+            config, 2, "catalog.sqlite: the catalog has schema version 99", "; install a mail-archiver that knows"
+        )
 
     def test_a_journal_of_a_newer_archiver(self, server: ScriptedServer, tmp_path: Path) -> None:
         config = account(tmp_path, server)
@@ -430,7 +434,7 @@ class TestArchives:
         oldest.write_bytes(gzip.compress(lines.replace(b"archiver-journal/1", b"archiver-journal/2")))
         for catalog in archive_of(config).glob("catalog.sqlite*"):
             catalog.unlink()
-        told(config, 2, f"{oldest}: ", "archiver-journal/2", "; install a mail-archiver that knows")
+        fails(config, 2, f"{oldest}: ", "archiver-journal/2", "; install a mail-archiver that knows")
 
     def test_bytes_that_are_gone(self, server: ScriptedServer, tmp_path: Path) -> None:
         """A run that does not need them does not look for them; `verify` does."""

@@ -47,7 +47,7 @@ def account(directory: Path, source: ScriptedServer, endpoint: Endpoint, bucket:
     return bucket_account(directory, source, "u1", endpoint, bucket, s3=s3)
 
 
-def told(config: Path, exit_code: int, *words: str, verb: str = "run") -> str:
+def fails(config: Path, exit_code: int, *words: str, verb: str = "run") -> str:
     """What is told when it is run, which has to fail so; nothing was done by half."""
     ended = to_the_end(config, verb=verb)
     assert ended.exit_code == exit_code, ended.output
@@ -79,7 +79,9 @@ def completes(config: Path, s3: Endpoint, fetched: int = 10) -> None:
 class TestTheBucket:
     def test_is_not_there(self, source: ScriptedServer, s3: Endpoint, tmp_path: Path) -> None:
         config = account(tmp_path, source, s3, "not-there")
-        told(config, 8, 'there is no bucket "not-there" (', "; create it, or set [archive.s3] create_bucket = true")
+        fails(
+            config, 8, 'there is no bucket "not-there" (', "; create it, or set [archive.s3] create_bucket = true"
+        )
         nothing_was_begun(config, source)
         config = account(tmp_path, source, s3, f"n{tmp_path.stat().st_ino}-{id(self)}", create_bucket=True)
         completes(config, s3)
@@ -92,9 +94,9 @@ class TestTheBucket:
         s3.delete(bucket, *held)
         s3.client.delete_bucket(Bucket=bucket)
         for verb in ("run", "verify"):
-            told(config, 8, f'there is no bucket "{bucket}" (NoSuchBucket, HTTP 404', verb=verb)
+            fails(config, 8, f'there is no bucket "{bucket}" (NoSuchBucket, HTTP 404', verb=verb)
         s3.client.create_bucket(Bucket=bucket)
-        told(config, 8, f"s3://{bucket}/u1: no archive here; ", "is the bucket named, with the right prefix?")
+        fails(config, 8, f"s3://{bucket}/u1: no archive here; ", "is the bucket named, with the right prefix?")
         assert rows(config, "SELECT * FROM message") == before
         assert not any("/messages/" in key or "/journal/" in key for key in s3.keys(bucket))
         for key, octets in held.items():
@@ -106,7 +108,7 @@ class TestTheBucket:
     ) -> None:
         lock, bucket = {"mode": "GOVERNANCE", "days": 1}, s3.fresh_bucket()
         config = account(tmp_path, source, s3, bucket, object_lock=lock)
-        told(config, 2, "object_lock: the bucket has no Object Lock; it is enabled when a bucket is created")
+        fails(config, 2, "object_lock: the bucket has no Object Lock; it is enabled when a bucket is created")
         nothing_was_begun(config, source)
         assert s3.keys(bucket) == []
         completes(account(tmp_path, source, s3, s3.fresh_bucket(lock=True), object_lock=lock), s3)
@@ -117,7 +119,7 @@ class TestTheBucket:
     ) -> None:
         bucket = s3.fresh_bucket()
         config = account(tmp_path, source, s3, bucket, **asked)
-        told(config, 2, next(iter(asked)), "from [archive.s3]")
+        fails(config, 2, next(iter(asked)), "from [archive.s3]")
         nothing_was_begun(config, source)
         assert s3.keys(bucket) == []
         completes(account(tmp_path, source, s3, bucket), s3)
@@ -132,7 +134,7 @@ class TestTheBucket:
         bucket = radosgw.http.fresh_bucket()
         aws(guest := radosgw.admit(bucket, f"s3:{action}"))
         config = account(tmp_path, source, guest, bucket)
-        told(config, 8, f"not allowed to {what} (AccessDenied, HTTP 403); give these credentials that permission")
+        fails(config, 8, f"not allowed to {what} (AccessDenied, HTTP 403); give these credentials that permission")
         nothing_was_begun(config, source)
         assert radosgw.http.keys(bucket) == []
         radosgw.admit(bucket)
@@ -148,7 +150,7 @@ class TestTheBucket:
         completes(config, guest)
         radosgw.admit(bucket, "s3:GetObject")
         for verb in ("run", "verify", "rebuild"):
-            told(config, 8, "not allowed to read (AccessDenied, HTTP 403); ", verb=verb)
+            fails(config, 8, "not allowed to read (AccessDenied, HTTP 403); ", verb=verb)
         radosgw.admit(bucket)
         completes(config, guest, fetched=0)
 
@@ -189,14 +191,14 @@ class TestTheEndpoint:
         }
         bucket = s3.fresh_bucket()
         config = account(tmp_path, source, s3, bucket, endpoint_url=where.format(**ports))
-        told(config, exit_code, f"s3://{bucket}/u1/", words)
+        fails(config, exit_code, f"s3://{bucket}/u1/", words)
         nothing_was_begun(config, source)
         completes(account(tmp_path, source, s3, bucket), s3)
 
     def test_is_a_web_server(self, source: ScriptedServer, s3: Endpoint, tmp_path: Path) -> None:
         with canned(200, b"<html>It works!</html>", {"Content-Type": "text/html"}) as web:
             config = account(tmp_path, source, web, "bucket")
-            told(config, 2, f"{web.url} answers, but not as S3 does; correct [archive.s3] endpoint_url")
+            fails(config, 2, f"{web.url} answers, but not as S3 does; correct [archive.s3] endpoint_url")
         nothing_was_begun(config, source)
 
     def test_is_in_another_region(
@@ -205,7 +207,7 @@ class TestTheEndpoint:
         proxy = s3_proxy(s3)
         proxy.on(None, Answer(400, "AuthorizationHeaderMalformed"), times=None)
         config = account(tmp_path, source, proxy.endpoint, s3.fresh_bucket())
-        told(config, 2, "the bucket is in another region", "; correct [archive.s3] region")
+        fails(config, 2, "the bucket is in another region", "; correct [archive.s3] region")
         nothing_was_begun(config, source)
         proxy.clear()
         completes(config, s3)
@@ -231,7 +233,7 @@ class TestCredentials:
         with monkeypatch.context() as patch:
             for name, value in names.items():
                 patch.setenv(name, value) if value else patch.delenv(name)
-            told(config, 5, f"s3://{bucket}/u1/", words)
+            fails(config, 5, f"s3://{bucket}/u1/", words)
         nothing_was_begun(config, source)
         assert s3.keys(bucket) == []
         completes(config, s3)
@@ -253,7 +255,7 @@ class TestCredentials:
         proxy, bucket = s3_proxy(s3), s3.fresh_bucket()
         config = account(tmp_path, source, proxy.endpoint, bucket)
         proxy.on(FROM[kind], answer, skip=3, times=None)
-        told(config, 5, f"s3://{bucket}/u1/", words)
+        fails(config, 5, f"s3://{bucket}/u1/", words)
         proxy.clear()
         recorded = {digest for (digest,) in rows(config, "SELECT digest FROM message")}
         assert recorded <= digests_in(config, s3)
@@ -289,7 +291,7 @@ class TestTheCustomersKey:
         config, held = self.encrypted(source, s3, tmp_path)
         self.write(tmp_path, key)
         for verb in ("run", "verify"):
-            told(config, 2, words, verb=verb)
+            fails(config, 2, words, verb=verb)
         self.write(tmp_path, b"k" * 32)
         assert run(config).total("fetched", "stored") == (0, 10)
         assert to_the_end(config, verb="verify", options=["--deep"]).exit_code == 0
@@ -299,7 +301,7 @@ class TestTheCustomersKey:
         config, held = self.encrypted(source, s3, tmp_path)
         account(tmp_path, source, s3, s3_of(config).bucket)
         for verb in ("run", "verify"):
-            told(
+            fails(
                 config, 2, "; [archive.s3] sse and customer_key must be those with which it was written", verb=verb
             )
         assert held == set(s3.keys(s3_of(config).bucket))
@@ -331,7 +333,7 @@ class TestTheDiskHere:
             config = bucket_account(
                 tmp_path, source, "u1", s3, s3={"layout": layout}, archive__path=str(disk / "archive")
             )
-            told(config, 8, f"{disk}/archive/", "; ")
+            fails(config, 8, f"{disk}/archive/", "; ")
             small_disk.make_larger(disk, "40m")
             assert run(config).total("stored") == (10,)
             assert len(assert_bucket_whole(config, s3).uids()) == 10

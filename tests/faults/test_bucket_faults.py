@@ -156,15 +156,15 @@ ALWAYS_STRUCK = {
 @pytest.mark.parametrize(("operation", "fault"), pairs(ALWAYS_STRUCK))
 def test_a_fault_that_stays_is_the_right_error(proxied: Callable[..., Proxied], operation: str, fault: str) -> None:
     begun = proxied(attempts=2, read_timeout=0.3)
-    told, error = ALWAYS[fault]
-    begun.proxy.on(None, told, times=None)
+    reported, error = ALWAYS[fault]
+    begun.proxy.on(None, reported, times=None)
     with pytest.raises(error) as failed:
         OPERATIONS[operation][0](begun.bucket)
     assert type(failed.value) is error
     assert str(failed.value).startswith("s3://")
 
 
-def test_a_flip_that_stays_is_told_and_nothing_is_written(proxied: Callable[..., Proxied]) -> None:
+def test_a_flip_that_stays_is_reported_and_nothing_is_written(proxied: Callable[..., Proxied]) -> None:
     begun = proxied(attempts=2)
     begun.proxy.on("PutObject", Flip("upload", 10), times=None)
     with pytest.raises(IntegrityError, match="what arrived there"):

@@ -78,15 +78,15 @@ def segments(config: Path, s3: Endpoint) -> list[str]:
 
 def run_as_soon_as_it_may(config: Path, **options: Any) -> None:
     """Run until no other machine holds the archive any more."""
-    told: list[Ended] = []
+    reported: list[Ended] = []
 
     def is_done() -> bool:
-        told.append(Attempt(config, program=SHORT_LEASE, **options).end())
-        return told[-1].exit_code != 7
+        reported.append(Attempt(config, program=SHORT_LEASE, **options).end())
+        return reported[-1].exit_code != 7
 
     wait_for(is_done, "the lease to run out", 60)
-    assert told[-1].exit_code == 0, told[-1].output
-    assert all("another machine holds the archive (host " in each.output for each in told[:-1])
+    assert reported[-1].exit_code == 0, reported[-1].output
+    assert all("another machine holds the archive (host " in each.output for each in reported[:-1])
 
 
 def test_two_machines_work_in_turn(machine: Callable[..., Path], dovecot: Dovecot, user: str, s3: Endpoint) -> None:
@@ -123,7 +123,7 @@ def test_a_run_without_changes_writes_no_segment_and_costs_few_requests(
     [("/lease/", 0), ("/journal/", 0), ("/journal/", 5), ("/journal/", 10), ("/lease/", 1)],
     ids=["lease taken", "first segment", "sixth segment", "eleventh segment", "lease renewed or given back"],
 )
-def test_after_a_kill_the_same_machine_goes_on_at_once(
+def test_after_a_kill_the_same_machine_resumes_immediately(
     machine: Callable[..., Path], s3: Endpoint, s3_proxy: Callable[..., S3Proxy], which: str, skip: int
 ) -> None:
     """Killed when the endpoint has done it, before the answer."""

@@ -82,7 +82,7 @@ def test_a_run_whose_messages_are_not_taken(
     assert to_the_end(config).exit_code == 0
 
 
-def test_a_run_at_an_endpoint_that_says_nothing_at_all(
+def test_a_run_at_an_endpoint_that_never_answers(
     server: ScriptedServer, gateway: Endpoint, s3_proxy: Proxied, tmp_path: Path
 ) -> None:
     """With the times that people have."""

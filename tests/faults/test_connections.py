@@ -123,9 +123,9 @@ def test_a_message_at_which_it_always_breaks(
     dovecot.append_many(mail_user, "INBOX", [*small[:10], Append(_LARGE), *small[10:]])
     through = proxy(dovecot.port, **{f"{kind}_after": len(_LARGE) // 2})
     config = account_file(tmp_path, through, mail_user, **IMPATIENT)
-    told = run(config, expect=3)
-    assert told.total("on_server", "stored", "quarantined") == (21, 20, 1)
-    (failure,) = told.report["failures"]
+    reported = run(config, expect=3)
+    assert reported.total("on_server", "stored", "quarantined") == (21, 20, 1)
+    (failure,) = reported.report["failures"]
     assert (failure["folder"], failure["uid"]) == ("INBOX", 11)
     setattr(through, f"{kind}_after", None)
     assert run(config).total("fetched", "quarantined") == (1, 0)
@@ -140,9 +140,9 @@ def test_a_server_that_is_dead_for_good(
     through = proxy(dovecot.port, **{fault: fault == "refuse"})
     keys = {"source__read_timeout": 0.3, "source__connect_timeout": 0.3, "source__attempts": attempts}
     config = account_file(tmp_path, through, served.user, **keys)
-    told = run(config, expect=5)
+    reported = run(config, expect=5)
     assert through.connections == attempts
-    assert (told.report["status"], told.report["exit_code"]) == ("failed", 5)
+    assert (reported.report["status"], reported.report["exit_code"]) == ("failed", 5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -156,11 +156,11 @@ def test_a_server_that_dies_in_the_middle(
     setattr(through, f"{kind}_after", served.octets[0]["down"] // 2)
     undertaker = threading.Thread(target=_refuse_after_the_first_fault, args=[through])
     undertaker.start()
-    told = run(config, expect=5)
+    reported = run(config, expect=5)
     undertaker.join()
     held = len(assert_whole(archive_of(config)).messages)
     assert 0 < held < len(served.expected[0].messages)
-    assert told.report["status"] == "failed"
+    assert reported.report["status"] == "failed"
     through.refuse = False
     setattr(through, f"{kind}_after", None)
     again = run(config)

@@ -118,9 +118,9 @@ def test_a_server_at_which_nothing_works_is_given_up_and_no_message_is_blamed(
     server = scripted({name: folder(30) for name in (b"INBOX", b"A", b"B", b"C", b"D")})
     config = account_file(tmp_path, server, "u1", source__attempts=2)
     server.on(b"UID FETCH", lambda line, *_: DROP if b"BODY" in line else None)
-    told = run(config, expect=5)
-    assert books(told) == dict.fromkeys(("INBOX", "A", "B", "C", "D"), (30, 0, 0))
-    assert all(each["error"] for each in told.report["folders"])
+    reported = run(config, expect=5)
+    assert books(reported) == dict.fromkeys(("INBOX", "A", "B", "C", "D"), (30, 0, 0))
+    assert all(each["error"] for each in reported.report["folders"])
     assert server.connections < 40
 
 
@@ -130,10 +130,10 @@ def test_folders_that_were_not_reached_stand_in_the_report_as_they_are(scripted:
     run(config)
     server.folders[b"Known"].add(ScriptedMessage(b"Subject: new\r\n\r\n"))
     server.on(b"EXAMINE", DROP)
-    told = run(account_file(tmp_path, server, "u1"), expect=5)
-    rows = {each["name"]: (each["on_server"], each["stored"]) for each in told.report["folders"]}
+    reported = run(account_file(tmp_path, server, "u1"), expect=5)
+    rows = {each["name"]: (each["on_server"], each["stored"]) for each in reported.report["folders"]}
     assert rows == {"INBOX": (3, 3), "Known": (3, 2), "New": (4, 0)}
-    errors = {each["name"]: each["error"] for each in told.report["folders"]}
+    errors = {each["name"]: each["error"] for each in reported.report["folders"]}
     assert errors["INBOX"] is None
     assert "the server closed the connection" in errors["Known"]
     assert errors["New"].startswith("not reached: ")

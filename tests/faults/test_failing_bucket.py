@@ -48,7 +48,7 @@ class Ended(NamedTuple):
     """An exit code, and what was told if it is not 0."""
 
     exit_code: int
-    told: str
+    reported: str
 
 
 @pytest.fixture(autouse=True)
@@ -103,18 +103,18 @@ def to_its_end(config: Path, **options: Any) -> Ended:
 def as_typed(config: Path) -> Ended:
     """A run of its own process; what was told is the one line that names the bucket."""
     ended = Attempt(config).end()
-    told = [line for line in ended.stderr.splitlines() if "s3://" in line and "began a new archive" not in line]
-    assert (len(told), "Traceback" in ended.output) == (int(ended.exit_code > 0), False), ended.output
-    return Ended(ended.exit_code, told[0].partition("u1: ")[2] if told else "")
+    reported = [line for line in ended.stderr.splitlines() if "s3://" in line and "began a new archive" not in line]
+    assert (len(reported), "Traceback" in ended.output) == (int(ended.exit_code > 0), False), ended.output
+    return Ended(ended.exit_code, reported[0].partition("u1: ")[2] if reported else "")
 
 
 def assert_clear(ended: Ended) -> None:
     """It came to its end; or one line says that the bucket failed, and what next."""
-    exit_code, told = ended
+    exit_code, reported = ended
     if exit_code != 0:
-        assert (exit_code, "\n" in told) == (75 if "asks to slow down" in told else 5, False), ended
-        assert told.startswith("s3://"), told
-        assert "; " in told, told
+        assert (exit_code, "\n" in reported) == (75 if "asks to slow down" in reported else 5, False), ended
+        assert reported.startswith("s3://"), reported
+        assert "; " in reported, reported
 
 
 def is_struck(layout: str) -> Callable[[Request], bool]:
@@ -195,17 +195,17 @@ class TestEachRequestFails:
         settings, state = load_account(config), archive_state(archive_of(config))
 
         def verify() -> Ended:
-            (outcome,) = verify_accounts([settings], VerifyOptions(deep=True), tell_nobody)
+            (outcome,) = verify_accounts([settings], VerifyOptions(deep=True), report_to_no_one)
             return Ended(outcome.exit_code, outcome.message)
 
         def rebuild() -> Ended:
             forget_locally(config)
-            outcome = rebuild_account(settings, tell_nobody)
+            outcome = rebuild_account(settings, report_to_no_one)
             return Ended(outcome.exit_code, outcome.message)
 
         def export() -> Ended:
             path = tmp_path / f"export-{next(paths)}"
-            outcome = run_export(settings, ExportOptions("eml", path), tell_nobody)
+            outcome = run_export(settings, ExportOptions("eml", path), report_to_no_one)
             if outcome.exit_code == 0:
                 assert exported(path) == scripted_mailbox(source)
             assert (path / "export.json").exists() == (outcome.exit_code == 0)
@@ -221,7 +221,7 @@ class TestEachRequestFails:
         assert archive_state(archive_of(config)) == state
 
 
-def tell_nobody(_: str, __: object) -> None:
+def report_to_no_one(_: str, __: object) -> None:
     pass
 
 

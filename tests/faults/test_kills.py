@@ -268,7 +268,7 @@ class TestOctetsThatWereLeft:
         self.read_by_their_user(server)
         assert len(self.run_without_a_download(server, config).uids()) == 7
 
-    def test_are_known_where_the_server_tells_wrong_sizes(self, server: ScriptedServer, config: Path) -> None:
+    def test_are_known_where_the_server_reports_wrong_sizes(self, server: ScriptedServer, config: Path) -> None:
         for message in server.folders[b"INBOX"].messages.values():
             message.size = 5000
         self.killed(config)

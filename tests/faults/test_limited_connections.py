@@ -54,9 +54,9 @@ def test_further_connections_that_are_limited_after_login_leave_their_work_to_th
     server.on(b"UID FETCH", answer)
     server.on(b"FETCH", answer)
     config = account_file(tmp_path, server, "u1", source__connections=connections)
-    told = run(config)
-    assert told.total("on_server", "stored", "quarantined") == (MESSAGES, MESSAGES, 0)
-    assert how in ("refused", "unavailable") or "going on with one connection less" in told.output
+    reported = run(config)
+    assert reported.total("on_server", "stored", "quarantined") == (MESSAGES, MESSAGES, 0)
+    assert how in ("refused", "unavailable") or "going on with one connection less" in reported.output
     state = assert_whole(archive_of(config))
     assert len(state.uids(b"INBOX")) == len(state.uids(b"Other")) == MESSAGES // 2
     assert run(config).total("fetched") == (0,)
@@ -72,8 +72,8 @@ def test_a_first_connection_that_is_limited_leaves_its_work_to_the_others(
 
     server.on(b"UID FETCH", limited(server, oldest, "limit"))
     config = account_file(tmp_path, server, "u1", source__connections=2)
-    told = run(config)
-    assert told.total("stored", "fetched") == (MESSAGES, MESSAGES)
+    reported = run(config)
+    assert reported.total("stored", "fetched") == (MESSAGES, MESSAGES)
 
 
 def test_a_survey_that_is_limited_is_done_by_another_connection(scripted: Start, tmp_path: Path) -> None:
@@ -92,5 +92,5 @@ def test_a_survey_that_is_limited_is_done_by_another_connection(scripted: Start,
 def test_a_single_connection_that_is_limited_ends_the_run_with_75(server: ScriptedServer, tmp_path: Path) -> None:
     server.on(b"UID FETCH", limited(server, lambda number: number > 0, "limit"))
     config = account_file(tmp_path, server, "u1", source__connections=2, source__attempts=1)
-    told = run(config, expect=75)
-    assert told.total("stored", "quarantined") == (0, 0)
+    reported = run(config, expect=75)
+    assert reported.total("stored", "quarantined") == (0, 0)

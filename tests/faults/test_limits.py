@@ -73,15 +73,15 @@ def test_a_limit_of_everything_blames_nothing_and_is_asked_a_few_times(
     limit(server, reply)
     config = account_file(tmp_path, server, "u1", source__connections=connections, source__attempts=1)
     before = datetime.now(UTC)
-    told = run(config, expect=75)
-    assert books(told) == (550, 0, 0)
+    reported = run(config, expect=75)
+    assert books(reported) == (550, 0, 0)
     # What words alone say is asked of a few other messages; Yahoo's does not say that it is a limit.
     certain = b"[" in reply or b"Backoff Time" in reply or reply.startswith(b"*")
     assert fetches(server) <= (40 if reply == YAHOO else 6 if certain else 12)
-    again = datetime.fromisoformat(told.report["again_at"])
+    again = datetime.fromisoformat(reported.report["again_at"])
     assert before <= again <= before + timedelta(hours=2)
-    assert "try again after " in told.output
-    assert {each["uid"] for each in told.report["failures"]} == {None}
+    assert "try again after " in reported.output
+    assert {each["uid"] for each in reported.report["failures"]} == {None}
 
 
 @pytest.mark.parametrize("reply", [GMAIL, YAHOO], ids=["said", "not said"])
@@ -89,8 +89,8 @@ def test_a_limit_in_the_middle_keeps_what_came_before(scripted: Start, tmp_path:
     server = scripted({b"INBOX": mailbox(450)})
     limit(server, reply, after=200)
     config = account_file(tmp_path, server, "u1", source__attempts=1)
-    told = run(config, expect=75)
-    assert (books(told)[2], books(told)[1] >= 100) == (0, True)
+    reported = run(config, expect=75)
+    assert (books(reported)[2], books(reported)[1] >= 100) == (0, True)
     assert fetches(server) <= 45
     server.forget()
     assert books(run(config)) == (450, 450, 0)
@@ -118,14 +118,14 @@ def test_a_folder_of_which_nothing_is_given_stops_no_other(scripted: Start, tmp_
         each.fetch = "no"
     server = scripted({b"INBOX": mailbox(5), b"Broken": broken, b"Other": mailbox(5)})
     config = account_file(tmp_path, server, "u1", source__connections=1)
-    told = run(config, expect=3)
-    assert books(told)[:2] == (size + 10, 10)
+    reported = run(config, expect=3)
+    assert books(reported)[:2] == (size + 10, 10)
     if size == 3:
-        assert (books(told)[2], told.folder("Broken")["error"]) == (3, None)
+        assert (books(reported)[2], reported.folder("Broken")["error"]) == (3, None)
         assert books(run(config, retry="accept")) == (13, 10, 3)
     else:
-        assert books(told)[2] < 10  # those that were asked for alone
-        assert "the server delivers no message: " in told.folder("Broken")["error"]
+        assert books(reported)[2] < 10  # those that were asked for alone
+        assert "the server delivers no message: " in reported.folder("Broken")["error"]
         assert fetches(server) <= 60
 
 
@@ -146,17 +146,17 @@ def test_what_an_earlier_version_quarantined_for_a_limit_is_tried_again(scripted
 @pytest.mark.parametrize("reply", [GMAIL, b"NO Too many simultaneous connections, try again later"])
 def test_a_limit_at_login(scripted: Start, tmp_path: Path, reply: bytes) -> None:
     server = scripted({b"INBOX": mailbox(3)}, login_reply=reply)
-    told = run(account_file(tmp_path, server, "u1", source__attempts=1), expect=75)
-    assert "try again after " in told.output
+    reported = run(account_file(tmp_path, server, "u1", source__attempts=1), expect=75)
+    assert "try again after " in reported.output
 
 
-def test_a_long_wait_is_told_to_the_minute_and_not_waited_for(scripted: Start, tmp_path: Path) -> None:
+def test_a_long_wait_is_reported_to_the_minute_and_not_waited_for(scripted: Start, tmp_path: Path) -> None:
     server = scripted({b"INBOX": mailbox(30)})
     limit(server, b"BAD Request is throttled. Suggested Backoff Time: 7200000 milliseconds")
     config = account_file(tmp_path, server, "u1")
     expected = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
-    told = command("run", "--json", config, expect=75)
-    again = datetime.fromisoformat(told.report["accounts"][0]["again_at"])
+    reported = command("run", "--json", config, expect=75)
+    again = datetime.fromisoformat(reported.report["accounts"][0]["again_at"])
     assert expected <= again <= expected + timedelta(minutes=2)
     assert fetches(server) == 1
 
@@ -218,8 +218,8 @@ def test_words_of_a_limit_about_one_message_blame_it_alone(
     server = scripted({b"INBOX": mailbox(12)})
     one(server, uid, reply)
     config = account_file(tmp_path, server, "u1", source__connections=1, source__attempts=1)
-    told = run(config, expect=3)
-    assert (books(told), [each["uid"] for each in told.report["failures"]]) == ((12, 11, 1), [uid])
+    reported = run(config, expect=3)
+    assert (books(reported), [each["uid"] for each in reported.report["failures"]]) == ((12, 11, 1), [uid])
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ def test_a_folder_that_is_refused_in_words_of_a_limit_stops_no_other(
 ) -> None:
     server = scripted({b"INBOX": mailbox(5), b"Bandwidth": mailbox(6), b"Other": mailbox(3)})
     server.on(b"EXAMINE", lambda line, tag, _: tag + b" " + reply + b"\r\n" if b"Bandwidth" in line else None)
-    told = run(account_file(tmp_path, server, "u1", source__connections=1), expect=3)
-    assert books(told)[:2] == (14, 8)
+    reported = run(account_file(tmp_path, server, "u1", source__connections=1), expect=3)
+    assert books(reported)[:2] == (14, 8)
     assert server.connections <= 2  # it is not tried again in this run
 
 

@@ -96,7 +96,7 @@ def test_an_export_onto_it_is_not_complete(
     assert len(list((archive_of(config) / "Maildir" / "cur").iterdir())) == 3
 
 
-def test_what_one_connection_was_told_all_of_them_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_reported_to_one_connection_reaches_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel tells it once; which of them wrote what was lost, nobody knows."""
     answers = [errno.EIO, 0]
     real = syncing.sync_descriptor
@@ -113,7 +113,7 @@ def test_what_one_connection_was_told_all_of_them_are(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("system", "release", "kind", "told"),
+    ("system", "release", "kind", "reported"),
     [
         ("linux", "6.1.0-18-amd64", "ext4", True),
         ("linux", "5.8.0", "xfs", True),
@@ -126,13 +126,13 @@ def test_what_one_connection_was_told_all_of_them_are(tmp_path: Path, monkeypatc
         ("darwin", "23.1.0", "ext4", False),
     ],
 )
-def test_a_sync_of_all_is_relied_on_where_it_tells(
-    monkeypatch: pytest.MonkeyPatch, system: str, release: str, kind: str | None, told: bool
+def test_syncing_everything_is_relied_on_where_it_reports_losses(
+    monkeypatch: pytest.MonkeyPatch, system: str, release: str, kind: str | None, reported: bool
 ) -> None:
     monkeypatch.setattr(syncing.sys, "platform", system)
     monkeypatch.setattr(syncing.platform, "release", lambda: release)
     monkeypatch.setattr(syncing, "kind_of", lambda _: kind)
-    assert reports_losses("/srv") is told
+    assert reports_losses("/srv") is reported
 
 
 def test_a_sandbox_without_the_call_syncs_one_by_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def in_base64(_: bytes, tag: bytes, session: Session) -> bytes:
     return tag + b" NO what is " + base64.b64encode(said_at_login(session)) + b"\r\n"
 
 
-def told(directory: Path, output: str) -> list[str]:
+def reported(directory: Path, output: str) -> list[str]:
     """Where the password is: what was shown, and every file but the one that holds it."""
     texts = {"what was shown": output.encode()}
     for path in directory.rglob("*"):
@@ -85,7 +85,7 @@ def test_at_a_source(
         ended = run(config, expect=None)
 
         output += ended.output
-        assert told(place, ended.output + str(ended.report)) == [], command
+        assert reported(place, ended.output + str(ended.report)) == [], command
     assert "***" in output
 
 
@@ -107,5 +107,5 @@ def test_at_a_destination(
         ended = run(config, expect=None)
 
         output += ended.output + str(ended.report)
-        assert told(place, ended.output + str(ended.report)) == [], command
+        assert reported(place, ended.output + str(ended.report)) == [], command
     assert "***" in output

@@ -146,9 +146,9 @@ def test_a_server_that_dies_and_lives_again(undisturbed: Undisturbed, proxy: Pro
     config = undisturbed.archive.config(tmp_path, through, new_user, **keys)
     undertaker = threading.Thread(target=_refuse_after_the_first_fault, args=[through])
     undertaker.start()
-    told = run(config, steps="replay", expect=5)
+    reported = run(config, steps="replay", expect=5)
     undertaker.join()
-    assert told.report["status"] == "failed"
+    assert reported.report["status"] == "failed"
     assert any(mailbox_of(undisturbed.server, new_user).values())
     through.refuse = False
     through.close_after = None

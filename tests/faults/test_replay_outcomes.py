@@ -39,7 +39,7 @@ from tests.servers.scripted import (
     ScriptedServer,
     Session,
 )
-from tests.servers.scripted_append import AppendUidOddity, folded_anew, with_final_crlf, without_nul
+from tests.servers.scripted_append import AppendUidOddity, refolded, with_final_crlf, without_nul
 
 Abilities = tuple[str, ...]
 Answer = Callable[[bytes, bytes, Session], "bytes | After | End | None"]
@@ -211,9 +211,9 @@ class TestTheConnectionIsLost:
 
     @pytest.mark.parametrize(
         ("abilities", "rewrite"),
-        [("all extensions", folded_anew), ("without UIDPLUS", with_final_crlf), ("UIDPLUS alone", without_nul)],
+        [("all extensions", refolded), ("without UIDPLUS", with_final_crlf), ("UIDPLUS alone", without_nul)],
     )
-    def test_where_messages_are_written_anew(self, start: Start, abilities: str, rewrite: Octets) -> None:
+    def test_where_messages_are_rewritten(self, start: Start, abilities: str, rewrite: Octets) -> None:
         migration = start(ABILITIES[abilities])
         migration.there.appending = Appending(rewrite=rewrite)
         migration.there.on(b"APPEND", at({0, 3, 4, 7}, stored_and(DROP)))

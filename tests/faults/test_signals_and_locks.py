@@ -72,8 +72,8 @@ def test_a_stalled_server_does_not_hold_up_the_end(
     assert seconds < A_FEW_SECONDS
     assert "Traceback" not in ended.output
     assert ended.stderr.count("run again to resume") == 1
-    told = report(archive_of(config))
-    assert (told["status"], told["exit_code"]) == ("failed", 128 + number)
+    reported = report(archive_of(config))
+    assert (reported["status"], reported["exit_code"]) == ("failed", 128 + number)
 
     through.stall_after = None
     assert to_the_end(config).exit_code == 0

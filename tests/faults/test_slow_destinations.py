@@ -107,8 +107,8 @@ class TestEveryMessageTakesItsTime:
     @pytest.mark.parametrize("abilities", ["all extensions", "no extensions"])
     def test_groups_are_as_large_as_the_server_can_answer(self, start: Callable[..., Slow], abilities: str) -> None:
         slow = start(40, after(0.02, each=True), ABILITIES[abilities])
-        told = slow.replay()
-        assert (slow.twice(), "silent" in told.output) == (0, False)
+        reported = slow.replay()
+        assert (slow.twice(), "silent" in reported.output) == (0, False)
 
     def test_a_fast_server_gets_large_groups(self, start: Callable[..., Slow]) -> None:
         slow = start(400, None, destination__read_timeout=120)
@@ -159,7 +159,7 @@ class TestAnAnswerThatComesLate:
         assert slow.twice() == 0
         assert slow.appends() == 6
 
-    def test_and_the_run_was_killed_meanwhile(self, start: Callable[..., Slow]) -> None:
+    def test_and_the_run_was_killed_in_between(self, start: Callable[..., Slow]) -> None:
         """The next run knows of no silence, and waits as if there had been one."""
         slow = start(5, None, destination__read_timeout=2.0)
 
@@ -190,15 +190,15 @@ class TestNoAnswerAtAll:
         """Nobody is told that a repaired copy would help."""
         well = threading.Event()
         slow = start(12, lambda _, __, ___: None if well.is_set() else STALL)
-        told = slow.replay(expect=5)
+        reported = slow.replay(expect=5)
         assert slow.there.folders[b"INBOX"].messages == {}
-        silent = [each for each in told.report["failures"] if each["uid"] is not None]
+        silent = [each for each in reported.report["failures"] if each["uid"] is not None]
         assert [each["reason"] for each in silent] == 2 * [
             "no answer within 0.3 seconds, and the message has not appeared"
         ]
         assert all("read_timeout" in each["next"] for each in silent)
-        assert "repair" not in str(told.report)
-        assert any("read_timeout" in each["next"] for each in told.report["failures"] if each["uid"] is None)
+        assert "repair" not in str(reported.report)
+        assert any("read_timeout" in each["next"] for each in reported.report["failures"] if each["uid"] is None)
         well.set()
         slow.replay()
         assert slow.twice() == 0
@@ -214,8 +214,8 @@ class TestNoAnswerAtAll:
             return STALL
 
         slow = start(6, silent, destination__attempts=2)
-        told = slow.replay(expect=3)
-        assert [each["uid"] for each in told.report["failures"]] == [3]
+        reported = slow.replay(expect=3)
+        assert [each["uid"] for each in reported.report["failures"]] == [3]
         assert len(held) == 3
         slow.there.folders[b"INBOX"].add(
             ScriptedMessage(mail(3), ("\\Seen",), slow.source.folders[b"INBOX"].messages[3].internaldate)
@@ -253,12 +253,12 @@ class TestATwinThatComesLate:
         slow.config.write_text(text)
 
     def test_is_listed_until_somebody_deletes_it(self, doubled: Slow) -> None:
-        told = doubled.replay(expect=3)
-        (twin,) = [each for each in told.report["losses"] if each["kind"] == "twin"]
+        reported = doubled.replay(expect=3)
+        (twin,) = [each for each in reported.report["losses"] if each["kind"] == "twin"]
         assert (twin["folder"], twin["count"], twin["uids"], twin["detail"]) == ("INBOX", 1, "2", "11")
-        assert [(each["uid"], each["step"]) for each in told.report["failures"]] == [(2, "replay")]
+        assert [(each["uid"], each["step"]) for each in reported.report["failures"]] == [(2, "replay")]
         again = doubled.replay(expect=3)
-        assert again.report["losses"] == told.report["losses"]
+        assert again.report["losses"] == reported.report["losses"]
         assert doubled.twice() == 2
         doubled.there.folders[b"INBOX"].expunge([11])
         assert doubled.replay().report["losses"] == []
@@ -270,9 +270,9 @@ class TestATwinThatComesLate:
     def test_is_taken_away_where_that_is_allowed(self, doubled: Slow) -> None:
         """Within the limit of deletions; what is not ours stays."""
         self.allow(doubled)
-        told = doubled.replay()
+        reported = doubled.replay()
         assert 11 not in doubled.there.folders[b"INBOX"].messages
-        assert (doubled.twice(), told.report["losses"]) == (1, [])
+        assert (doubled.twice(), reported.report["losses"]) == (1, [])
         assert doubled.replay().report["losses"] == []
 
     def test_is_left_where_its_user_touched_it(self, doubled: Slow) -> None:
@@ -295,9 +295,9 @@ class TestATwinThatComesLate:
         """The limit of deletions holds for each of the two kinds, and says which it is."""
         monkeypatch.setattr(deletions, "exceeds_deletion_limit", lambda count, _held: count > 0)
         self.allow(doubled)
-        told = doubled.replay(expect=3).output
-        assert "1 message that the destination had stored twice (the message itself is not gone) stayed" in told
-        assert "gone from the source stayed" not in told
+        reported = doubled.replay(expect=3).output
+        assert "1 message that the destination had stored twice (the message itself is not gone) stayed" in reported
+        assert "gone from the source stayed" not in reported
         assert 11 in doubled.there.folders[b"INBOX"].messages
 
 

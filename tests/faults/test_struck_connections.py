@@ -78,6 +78,6 @@ def test_the_others_do_its_work(
 
     there.on(command, struck)
     there.on(b"SELECT", opened)
-    told = run(config, steps="replay")
+    reported = run(config, steps="replay")
     assert scripted_mailbox(there) == scripted_mailbox(source)
-    assert "going on with one connection less" in told.output
+    assert "going on with one connection less" in reported.output

@@ -63,9 +63,9 @@ def test_the_run_ends(
     server = there if side == "destination" else source
     server.on(command, lambda *said: drips(*said) if trickles else None)
     began = time.monotonic()
-    told = run(config, expect=None)
-    assert told.exit_code in (3, 5)
+    reported = run(config, expect=None)
+    assert reported.exit_code in (3, 5)
     assert time.monotonic() - began < 60
-    assert "bytes a minute" in told.output
+    assert "bytes a minute" in reported.output
     trickles.clear()
     run(config)

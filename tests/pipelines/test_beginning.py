@@ -31,9 +31,9 @@ def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     def said(*arguments: str | Path, expect: int = 0) -> str:
         capsys.readouterr()
         code = invoke([*map(str, arguments)])
-        told = "".join(capsys.readouterr())
-        assert code == expect, told
-        return told
+        reported = "".join(capsys.readouterr())
+        assert code == expect, reported
+        return reported
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield said
@@ -140,9 +140,9 @@ class TestWhereTheArchiveIsNot:
         verbs += [["verify"], ["check"], ["repair"], ["gc"], ["rebuild"], ["search", "--text", "x"]]
 
         for verb, *options in verbs:
-            told = command(verb, config, *options, expect=MISSING)
-            assert f"{archive_of(config)}: no archive here" in told, verb
-            assert told.count("is the disk mounted?") == 1, verb
+            reported = command(verb, config, *options, expect=MISSING)
+            assert f"{archive_of(config)}: no archive here" in reported, verb
+            assert reported.count("is the disk mounted?") == 1, verb
             assert list(disk.iterdir()) == [], verb
 
         disk.rmdir()
@@ -154,9 +154,9 @@ class TestWhereTheArchiveIsNot:
         first = json.loads(note_of(config).read_text())["archive_id"]
         unplug(config)
 
-        told = command("run", config, "--new-archive", "--quiet")
+        reported = command("run", config, "--new-archive", "--quiet")
 
-        assert "began a new archive" in told
+        assert "began a new archive" in reported
         assert report(archive_of(config))["began_archive"] is True
         assert json.loads(note_of(config).read_text())["archive_id"] != first
         run(config)
@@ -233,8 +233,8 @@ class TestMustExist:
         config.write_text(config.read_text().replace("[archive]\n", "[archive]\nmust_exist = true\n"))
 
         for verb in ("run", "check"):
-            told = command(verb, config, "--quiet", expect=MISSING)
-            assert f"{archive_of(config)}: no archive here; is the disk mounted?" in told
+            reported = command(verb, config, "--quiet", expect=MISSING)
+            assert f"{archive_of(config)}: no archive here; is the disk mounted?" in reported
         assert list(archive_of(config).parent.iterdir()) == []
         command("run", config, "--new-archive")
         assert command("run", config, "--quiet") == ""
@@ -284,7 +284,7 @@ def test_init_over_an_archive_notes_it(config: Path, command: Command) -> None:
     note_of(config).unlink()
     options = ["--host", "127.0.0.1", "--user", config.stem, "--password-env", "PW", "--path", archive_of(config)]
 
-    told = command("init", config, "--force", *options)
+    reported = command("init", config, "--force", *options)
 
-    assert f"there is already an archive at {archive_of(config)}" in told
+    assert f"there is already an archive at {archive_of(config)}" in reported
     assert note_of(config).exists()

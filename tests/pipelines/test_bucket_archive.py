@@ -126,5 +126,5 @@ class TestCheck:
     ) -> None:
         aws(radosgw.http)
         config = bucket_account(tmp_path, dovecot, mail_user, radosgw.http, "no-such-bucket")
-        told = command("check", config, expect=8).output
-        assert 'there is no bucket "no-such-bucket"' in told
+        reported = command("check", config, expect=8).output
+        assert 'there is no bucket "no-such-bucket"' in reported

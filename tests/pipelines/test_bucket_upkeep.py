@@ -278,7 +278,7 @@ class TestGc:
         assert key_of(config, 77) not in gateway.keys(s3_of(config).bucket)
         verify(config, deep=True)
 
-    def test_waits_for_a_person_where_the_journal_was_lost_and_begun_anew(
+    def test_waits_for_confirmation_where_the_journal_was_lost_and_restarted(
         self,
         config: Path,
         gateway: Endpoint,
@@ -327,7 +327,7 @@ class TestGc:
         assert key_of(config, 77) in gateway.keys(s3_of(config).bucket)
 
 
-def test_what_another_machine_writes_meanwhile_is_no_finding(
+def test_what_another_machine_writes_during_it_is_no_finding(
     server: ScriptedServer, radosgw: RadosGateway, aws: Callable[[Endpoint], None], tmp_path: Path
 ) -> None:
     aws(radosgw.http)
@@ -352,7 +352,7 @@ def test_what_another_machine_writes_meanwhile_is_no_finding(
     assert found(verify(here, expect=4), "strays") == [(None, None)]
 
 
-def test_an_object_lock_is_told(
+def test_an_object_lock_is_reported(
     server: ScriptedServer, radosgw: RadosGateway, aws: Callable[[Endpoint], None], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -213,7 +213,7 @@ def test_init_does_not_write_what_would_not_load(archiver: Archiver, tmp_path: P
 # -- check and dry run -------------------------------------------------------------------------------------------
 
 
-def test_check_tells_what_is_there_and_changes_nothing(archiver: Archiver, account: Path, tmp_path: Path) -> None:
+def test_check_shows_what_is_there_and_changes_nothing(archiver: Archiver, account: Path, tmp_path: Path) -> None:
     before = tree(tmp_path)
     done = archiver("check", account)
     assert done.code == 0, done.err
@@ -300,9 +300,9 @@ def test_what_could_not_be_had_is_listed_with_what_to_do(
     for quiet in ([], ["--quiet"]):
         done = archiver("run", account, *quiet)
         assert done.code == 3
-        told = done.err if quiet else done.out
-        assert 'folder "INBOX", uid 3: ' in told
-        assert "`archiver retry` tries again" in told
+        reported = done.err if quiet else done.out
+        assert 'folder "INBOX", uid 3: ' in reported
+        assert "`archiver retry` tries again" in reported
     waiting = archiver("status", account)
     assert (waiting.code, "1 in quarantine" in waiting.out) == (3, True)
     accepted = archiver("retry", account, "--accept", "--json")
@@ -380,8 +380,10 @@ main(["run", {str(account)!r}, *sys.argv[1:]])
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "ZeroDivisionError" in done.stderr
-    told = subprocess.run([sys.executable, "-c", script, "--json"], cwd=PROJECT, capture_output=True, check=False)
-    document = json.loads(told.stdout)
+    reported = subprocess.run(
+        [sys.executable, "-c", script, "--json"], cwd=PROJECT, capture_output=True, check=False
+    )
+    document = json.loads(reported.stdout)
     assert (document["exit_code"], document["accounts"][0]["exit_code"]) == (1, 1)
     assert "ZeroDivisionError" in document["accounts"][0]["message"]
 
@@ -460,7 +462,7 @@ def test_a_signal_ends_a_run_in_good_order(
 # -- a real server -----------------------------------------------------------------------------------------------
 
 
-def test_check_tells_how_a_real_server_is_secured(
+def test_check_shows_how_a_real_server_is_secured(
     archiver: Archiver, dovecot: Dovecot, mail_user: str, tmp_path: Path
 ) -> None:
     dovecot.append(mail_user, "INBOX", b"Subject: hello\r\n\r\nthere\r\n")

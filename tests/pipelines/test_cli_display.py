@@ -88,7 +88,7 @@ def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
 # -- log lines ---------------------------------------------------------------------------------------------------
 
 
-def told(*events: AnyEvent, stopping: int | None = None, **options: bool) -> list[str]:
+def reported(*events: AnyEvent, stopping: int | None = None, **options: bool) -> list[str]:
     """The log lines without their time."""
     console = Console(file=io.StringIO(), width=500)
     flags = {"live": False, "quiet": False, "verbose": False, **options}
@@ -100,30 +100,32 @@ def told(*events: AnyEvent, stopping: int | None = None, **options: bool) -> lis
 
 
 def test_tiny_events_are_not_a_line_each() -> None:
-    lines = told(Expected(500, 0), *(event for _ in range(100) for event in (Working("INBOX"), Received(5, 10))))
+    lines = reported(
+        Expected(500, 0), *(event for _ in range(100) for event in (Working("INBOX"), Received(5, 10)))
+    )
     assert len(lines) <= 2
     assert lines[0] == "alice: about 500 messages to fetch"
 
 
-def test_verbose_tells_folders_and_quiet_only_failures() -> None:
+def test_verbose_reports_folders_and_quiet_only_failures() -> None:
     events = (Working("INBOX"), Stored(1, 1), Noted("a new epoch"), Failed("no such host", 5), Ended(5, "/r"))
-    assert 'alice: folder "INBOX"' in told(*events, verbose=True)
-    assert told(*events, quiet=True) == ["alice: no such host"]
+    assert 'alice: folder "INBOX"' in reported(*events, verbose=True)
+    assert reported(*events, quiet=True) == ["alice: no such host"]
 
 
-def test_a_bug_is_told_with_its_traceback() -> None:
-    assert told(Failed("unexpected error: X()", 1, "Traceback\n  line 7\nX\n")) == [
+def test_a_bug_is_reported_with_its_traceback() -> None:
+    assert reported(Failed("unexpected error: X()", 1, "Traceback\n  line 7\nX\n")) == [
         "alice: unexpected error: X()", "alice: Traceback", "alice:   line 7", "alice: X",
     ]  # fmt: skip
 
 
 def test_what_a_server_says_is_neither_markup_nor_control() -> None:
-    (line,) = told(Noted("folder \x1b[31m[bold]x[/bold]\u202e"))
+    (line,) = reported(Noted("folder \x1b[31m[bold]x[/bold]\u202e"))
     assert line == "alice: folder \\x1b[31m[bold]x[/bold]\\u202e"
 
 
-def test_a_stop_is_told_once() -> None:
-    lines = told(Noted("x"), stopping=2)
+def test_a_stop_is_reported_once() -> None:
+    lines = reported(Noted("x"), stopping=2)
     assert [line for line in lines if "stopping after the current batch" in line] == [
         "stopping after the current batch; press Ctrl-C again to stop immediately"
     ]
@@ -232,7 +234,7 @@ def test_no_event_is_too_long_for_the_pipe() -> None:
     assert len(json.dumps(folder.folder, ensure_ascii=False).encode()) < select.PIPE_BUF
 
 
-def test_a_listener_that_fails_stops_nobody_and_is_told() -> None:
+def test_a_listener_that_fails_stops_nothing_and_is_reported() -> None:
     def listener(_: str, __: AnyEvent) -> None:
         raise ZeroDivisionError
 
@@ -251,7 +253,7 @@ class TestAFailureThatMayPass:
     FAILED = Failed("throttled; try again after 12:00", 75, again=60.0)
 
     @pytest.mark.parametrize(
-        ("events", "told"),
+        ("events", "reported"),
         [
             ((FAILED, Ended(75, "r"), Began("enumerate"), Ended(0, "r")), []),
             ((FAILED, Ended(75, "r"), Began("enumerate"), FAILED), ["a: throttled; try again after 12:00"]),
@@ -260,10 +262,10 @@ class TestAFailureThatMayPass:
         ],
         ids=["it passed", "it did not", "it was not tried again", "it was ended"],
     )
-    def test_is_told_at_the_end(self, events: tuple[AnyEvent, ...], told: list[str]) -> None:
+    def test_is_reported_at_the_end(self, events: tuple[AnyEvent, ...], reported: list[str]) -> None:
         console = Console(file=io.StringIO(), width=200)
         with Display(console, ["a"], live=False, quiet=True, verbose=False, stopping=lambda: None) as display:
             for event in events:
                 display("a", event)
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-        assert [line.split(" ", 2)[2] for line in lines] == told
+        assert [line.split(" ", 2)[2] for line in lines] == reported

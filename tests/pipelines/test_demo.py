@@ -50,8 +50,8 @@ def toured(pymap: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 def test_it_says_what_happened(toured: tuple[Path, str]) -> None:
-    told = [line for line in toured[1].splitlines() if line.startswith("✓")]
-    assert told == [
+    reported = [line for line in toured[1].splitlines() if line.startswith("✓")]
+    assert reported == [
         "✓ 30 messages fetched from the source",
         "✓ 30 messages replayed to the destination",
         "✓ 30 compared there by size, date and flags: equal",
@@ -150,8 +150,8 @@ def test_the_proof_sees_what_is_not_as_it_should_be(
     monkeypatch.setattr(Tour, "_third", tamper)
     printed = io.StringIO()
     assert run_demo(tmp_path / "demo", Console(file=printed, width=120), verify_deep) == 1
-    told = [line for line in printed.getvalue().splitlines() if line.startswith("✗")]
-    assert told == [
+    reported = [line for line in printed.getvalue().splitlines() if line.startswith("✗")]
+    assert reported == [
         "✗ 38 files in the archive, each with exactly the bytes of its message; 39 were expected",
         "✗ 33 messages there with the same bytes, in the same folder; 34 were expected",
         "✗ 33 of them with the same date of arrival (INTERNALDATE); 34 were expected",
@@ -162,7 +162,7 @@ def test_the_proof_sees_what_is_not_as_it_should_be(
     assert "5. Verify" not in printed.getvalue()
 
 
-def test_one_that_is_stopped_says_so_and_the_next_begins_anew(pymap: None, tmp_path: Path) -> None:
+def test_one_that_is_stopped_says_so_and_the_next_starts_over(pymap: None, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipelines", "demo", "--dir", str(tmp_path / "demo")]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"

@@ -42,10 +42,10 @@ def account(directory: Path, name: str, server: ScriptedServer, **keys: Any) -> 
 
 
 def run_all(configs: list[Path], **options: Any) -> tuple[list[AccountOutcome[Run]], list[tuple[str, AnyEvent]]]:
-    told: list[tuple[str, AnyEvent]] = []
+    reported: list[tuple[str, AnyEvent]] = []
     accounts = [load_account(each) for each in configs]
-    outcomes = run_accounts(accounts, Options(**options), lambda name, event: told.append((name, event)))
-    return outcomes, told
+    outcomes = run_accounts(accounts, Options(**options), lambda name, event: reported.append((name, event)))
+    return outcomes, reported
 
 
 def test_a_folders_name_is_text_on_the_schedulers_page(tmp_path: Path, scripted: Scripted) -> None:
@@ -122,9 +122,9 @@ class TestThrottled:
     def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(backoff, "_LONGEST_THROTTLE_SECONDS", 0.05)
 
-    def order(self, told: list[tuple[str, AnyEvent]]) -> list[str]:
+    def order(self, reported: list[tuple[str, AnyEvent]]) -> list[str]:
         words = {Began: "begins", Failed: "fails", Ended: "ends"}
-        return [f"{name} {words[type(event)]}" for name, event in told if type(event) in words]
+        return [f"{name} {words[type(event)]}" for name, event in reported if type(event) in words]
 
     @pytest.mark.parametrize("command", [b"LOGIN", b"EXAMINE", b"UID FETCH"])
     def test_others_go_first_and_then_it_is_tried_again(
@@ -134,10 +134,10 @@ class TestThrottled:
         slow.on(command, b"NO [THROTTLED] Suggested Backoff Time: 300 milliseconds", times=1)
         configs = [account(tmp_path, name, server) for name, server in (("a", slow), ("b", scripted(mail())))]
 
-        outcomes, told = run_all(configs)
+        outcomes, reported = run_all(configs)
 
         assert [each.exit_code for each in outcomes] == [0, 0]
-        order = self.order(told)
+        order = self.order(reported)
         assert order.index("a fails") < order.index("b ends") < len(order) - 1 - order[::-1].index("a ends")
         assert outcomes[0].result.tries == 2
 
@@ -161,17 +161,17 @@ class TestThrottled:
         limits = {"soon": 60_000, "tomorrow": 86_400_000}
         replies = {name: b"NO [THROTTLED] Backoff Time: %d milliseconds" % wait for name, wait in limits.items()}
         configs = [account(tmp_path, name, scripted(mail(), login_reply=replies[name])) for name in limits]
-        told: list[str] = []
+        reported: list[str] = []
 
         def listen(name: str, event: AnyEvent) -> None:
             if isinstance(event, Noted) and event.text.startswith("postponed"):
-                told.append(name)
+                reported.append(name)
                 monkeypatch.setattr(engine.STOP, "signal", signal.SIGTERM)
 
         outcomes = run_accounts([load_account(each) for each in configs], Options(), listen)
 
         assert [each.exit_code for each in outcomes] == [143, 75]
-        assert told == ["soon"]
+        assert reported == ["soon"]
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_a_time_beyond_all_calendars_ends_that_account_alone(
@@ -240,7 +240,7 @@ class TestLuigid:
         assert caught.value.exit_code == 5
         assert "luigid does not answer (timed out)" in str(caught.value)
 
-    def test_its_password_is_not_told(self, monkeypatch: pytest.MonkeyPatch, silent: str) -> None:
+    def test_its_password_is_not_shown(self, monkeypatch: pytest.MonkeyPatch, silent: str) -> None:
         monkeypatch.setattr(luigid, "_PATIENCE_SECONDS", 0.2)
 
         with pytest.raises(luigid.SchedulerUnreachable) as caught:

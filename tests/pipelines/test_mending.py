@@ -151,7 +151,9 @@ def test_what_is_lost_is_named_with_date_and_subject(account: Path, server: Scri
     assert gone.reason == "its bytes are not in the store; no other copy was found"
 
 
-def test_a_source_that_cannot_be_asked_is_said_and_nothing_is_harmed(account: Path, server: ScriptedServer) -> None:
+def test_a_source_that_cannot_be_asked_is_reported_and_nothing_is_harmed(
+    account: Path, server: ScriptedServer
+) -> None:
     file_of(account, "Maildir", 3).unlink()
     server.stop()
     outcome = repair(account, expect=6)

@@ -74,7 +74,7 @@ def prepared(scripted: Scripted, tmp_path: Path) -> Iterator[dict[str, Path]]:
 
 @pytest.mark.lasts(20)
 def test_every_outcome_has_its_line(prepared: dict[str, Path]) -> None:
-    told = {
+    reported = {
         "complete": (0, ""),
         "no password": (2, "cannot be read: No such file or directory"),
         "quarantine": (3, "1 not as it should be:"),
@@ -90,9 +90,9 @@ def test_every_outcome_has_its_line(prepared: dict[str, Path]) -> None:
 
     ended = dict(zip(prepared, run_lines(*lines), strict=True))
 
-    assert {name: code for name, (code, _) in ended.items()} == {name: code for name, (code, _) in told.items()}
+    assert {name: code for name, (code, _) in ended.items()} == {name: code for name, (code, _) in reported.items()}
     for name, (_, said) in ended.items():
-        assert told[name][1] in said, said
+        assert reported[name][1] in said, said
         assert "Traceback" not in said
         assert bool(said) == (name != "complete"), said
 
@@ -125,7 +125,7 @@ def test_every_outcome_has_its_line(prepared: dict[str, Path]) -> None:
         assert bool(said) == (status[name][0] != 0), said
 
 
-def test_an_outcome_that_nothing_was_said_of_is_told_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_outcome_without_an_earlier_message_is_still_reported(capsys: pytest.CaptureFixture[str]) -> None:
     result = {"account": "alice", "exit_code": 3, "status": "incomplete", "message": None, "document": {}}
 
     _show_trouble(result, open_terminal(as_json=False, quiet=True, verbose=False))

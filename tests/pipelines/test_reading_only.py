@@ -123,7 +123,7 @@ class TestAReadOnlyMedium:
             assert "Read-only file system" in command(verb, config, expect=8)["said"], verb
 
     @pytest.mark.parametrize("without", [(), ("-shm",)], ids=["whole", "without shm"])
-    def test_shows_what_a_killed_run_left_beside_the_catalog(
+    def test_shows_what_a_killed_run_left_next_to_the_catalog(
         self, account: Account, command: Command, without: tuple[str, ...]
     ) -> None:
         """What is committed and not in the main file yet is in the `-wal`, with or without the `-shm`."""
@@ -143,7 +143,7 @@ class TestAReadOnlyMedium:
         assert status["runs"][0]["run"] == "killed"
 
     @pytest.mark.parametrize("lost", [False, True], ids=["behind", "lost"])
-    def test_shows_what_the_journal_tells_and_the_catalog_does_not(
+    def test_shows_what_the_journal_has_and_the_catalog_lacks(
         self, account: Account, command: Command, *, lost: bool
     ) -> None:
         """A run that was killed before it told the catalog, or a catalog from a backup."""
@@ -169,7 +169,7 @@ class TestAReadOnlyMedium:
         message.write_bytes(b"x" * message.stat().st_size)
         assert command("verify", account.read(), "--offline", expect=6)["damaged"]
 
-    def test_a_damaged_journal_is_told(
+    def test_a_damaged_journal_is_reported(
         self, account: Account, command: Command, caplog: pytest.LogCaptureFixture
     ) -> None:
         segment = max((account.archive / "journal").iterdir())
@@ -181,7 +181,7 @@ class TestAReadOnlyMedium:
         assert line.endswith("what changed later is not shown")
         assert command("verify", config, "--offline", expect=6)["journal"]
 
-    def test_without_room_for_a_copy_says_where_it_is_lacking(
+    def test_without_space_for_a_copy_says_where_it_is_missing(
         self, account: Account, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with small_disk.mounted(account.root / "small", "64k") as small:
@@ -202,7 +202,7 @@ def test_a_full_disk_is_read(dovecot: Dovecot, mail_user: str, command: Command,
 
 
 @pytest.mark.usefixtures("view")
-class TestBesideARun:
+class TestDuringARun:
     @pytest.fixture
     def at_work(self, account: Account) -> Iterator[None]:
         """Somebody who can write holds the lock and has the catalog open; his last words are in the `-wal`."""
@@ -230,12 +230,12 @@ class TestBesideARun:
     ) -> None:
         assert "holds the lock" in command("verify", account.read(), "--offline", expect=7)["said"]
 
-    def test_a_run_waits_for_a_reader_and_is_told_that_it_is_one(self, account: Account) -> None:
+    def test_a_run_waits_for_a_reader_and_says_that_it_is_one(self, account: Account) -> None:
         with (account.archive / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             assert "only reads the archive" in run(account.config, expect=7).output
 
-    def test_where_no_lock_can_be_taken_it_is_said(self, account: Account, command: Command) -> None:
+    def test_where_no_lock_can_be_taken_this_is_reported(self, account: Account, command: Command) -> None:
         (account.archive / "lock").unlink()
         said = command("verify", account.read(), "--offline", "--quiet")["said"]
         assert "no lock is held" in said

@@ -42,7 +42,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return addresses
 
 
-def told(capsys: Capture, *arguments: str | Path, expect: int = 0) -> str:
+def reported(capsys: Capture, *arguments: str | Path, expect: int = 0) -> str:
     """What `archiver report` says on stdout; on failure, what it says on stderr."""
     capsys.readouterr()
     code = invoke(["report", *map(str, arguments)])
@@ -105,11 +105,11 @@ def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
 def test_the_last_run_is_shown_or_the_one_that_is_named(account: Path, capsys: Capture) -> None:
     run(account, run_id="z-first")
     run(account, run_id="a-second")
-    assert "u1: run a-second, " in told(capsys, account)
+    assert "u1: run a-second, " in reported(capsys, account)
     for name in ("report.json", "report.html"):  # by a clock that was ahead
         os.utime(archive_of(account) / "runs" / "z-first" / name, (2e9, 2e9))
-    assert "u1: run a-second, " in told(capsys, account)
-    first = told(capsys, account, "--run", "z-first")
+    assert "u1: run a-second, " in reported(capsys, account)
+    first = reported(capsys, account, "--run", "z-first")
     assert "u1: run z-first, " in first
     assert "5 on server = 5 stored" in first
     assert "complete, exit code 0: Everything is there: 5 messages in 2 folders" in first
@@ -117,18 +117,18 @@ def test_the_last_run_is_shown_or_the_one_that_is_named(account: Path, capsys: C
 
 
 def test_where_there_is_no_report_it_says_how_to_get_one(account: Path, capsys: Capture) -> None:
-    assert f"there is no report yet; `archiver run {account}` writes one" in told(capsys, account, expect=2)
+    assert f"there is no report yet; `archiver run {account}` writes one" in reported(capsys, account, expect=2)
     run(account, run_id="r1")
-    err = told(capsys, account, "--run", "r2", expect=2)
+    err = reported(capsys, account, "--run", "r2", expect=2)
     assert f"there is no report of the run r2; `archiver status {account} --runs` lists all runs" in err
-    assert "--run: an ID has" in told(capsys, account, "--run", "../r1", expect=2)
+    assert "--run: an ID has" in reported(capsys, account, "--run", "../r1", expect=2)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"format": "archiver-report/2"}'])
 def test_a_report_that_cannot_be_read_is_a_problem_of_one_line(account: Path, capsys: Capture, text: str) -> None:
     path = put(account, {})
     path.write_text(text)
-    err = told(capsys, account, expect=2)
+    err = reported(capsys, account, expect=2)
     assert str(path) in err
     assert len(err.splitlines()) == 1
 
@@ -137,7 +137,7 @@ def test_neither_server_nor_catalog_is_needed(account: Path, server: ScriptedSer
     run(account)
     before = len(server.sessions)
     (archive_of(account) / "catalog.sqlite").unlink()
-    assert "Everything is there" in told(capsys, account)
+    assert "Everything is there" in reported(capsys, account)
     assert len(server.sessions) == before
 
 
@@ -146,7 +146,7 @@ def test_several_accounts_and_one_document(server: ScriptedServer, tmp_path: Pat
     for name in ("a", "b"):
         account = account_file(configs, server, "u1", name=name, archive__path=str(tmp_path / name))
         put(account, failed() if name == "a" else one_folder())
-    found = json.loads(told(capsys, configs, "--json"))
+    found = json.loads(reported(capsys, configs, "--json"))
     assert (found["format"], found["exit_code"]) == ("archiver-reports/1", 0)
     assert [each["account"] for each in found["accounts"]] == ["a", "b"]
     assert [each["document"] for each in found["accounts"]] == [failed(), one_folder()]
@@ -158,17 +158,19 @@ def test_several_accounts_and_one_document(server: ScriptedServer, tmp_path: Pat
     assert invoke(["report", str(configs), "--json"]) == 2
     found = json.loads(capsys.readouterr().out)
     assert [each["exit_code"] for each in found["accounts"]] == [0, 0, 2]
-    shown = told(capsys, configs / "a.toml", configs / "b.toml")
+    shown = reported(capsys, configs / "a.toml", configs / "b.toml")
     assert re.findall(r"^([ab]): run", shown, re.MULTILINE) == ["a", "b"]
 
 
 # -- what is said ------------------------------------------------------------------------------------------------
 
 
-def test_everything_that_is_wrong_is_told(account: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_that_is_wrong_is_reported(
+    account: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "140")  # in fewer, names are folded
     put(account, with_everything())
-    out = told(capsys, account)
+    out = reported(capsys, account)
     for words in (
         "source: alice@example.org at imap.example.org", "destination: alice@example.net at mail.example.net",
         "1,250 on server = 1,240 stored + 5 excluded + 2 quarantined + 3 not archived yet",
@@ -186,7 +188,7 @@ def test_long_lists_are_cut_unless_all_is_asked_for(account: Path, capsys: Captu
     losses = [{"folder": "F", "kind": "flags", "detail": "x", "count": 1, "uids": str(uid)} for uid in range(90)]
     skipped = [{"name": f"Shared {number}", "reason": "excluded"} for number in range(90)]
     put(account, many_folders(60, delivered=False) | {"losses": losses, "skipped": skipped})
-    short, long = told(capsys, account), told(capsys, account, "--verbose")
+    short, long = reported(capsys, account), reported(capsys, account, "--verbose")
     assert "left out: 40 more; --verbose lists them" in short
     assert "Clients/Contoso/2005" not in short
     assert "Clients/Contoso/2005" in long
@@ -194,14 +196,14 @@ def test_long_lists_are_cut_unless_all_is_asked_for(account: Path, capsys: Captu
     assert short.count("flags x") < 90
 
 
-def test_an_old_report_and_a_hostile_one_are_told_too(account: Path, capsys: Capture) -> None:
+def test_an_old_report_and_a_hostile_one_are_shown_too(account: Path, capsys: Capture) -> None:
     old = document([folder("INBOX", 3)])
     for key in ("source", "destination", "timings", "losses", "differences"):
         del old[key]
     put(account, old, "r1")
     put(account, with_text(with_everything(), HOSTILE), "r2")
-    assert "Everything is there: 3 messages in 1 folder" in told(capsys, account, "--run", "r1")
-    out = told(capsys, account, "--run", "r2", "--verbose")
+    assert "Everything is there: 3 messages in 1 folder" in reported(capsys, account, "--run", "r1")
+    out = reported(capsys, account, "--run", "r2", "--verbose")
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", out)
 
 
@@ -212,9 +214,9 @@ def test_open_shows_the_page_in_the_browser(account: Path, capsys: Capture, open
     run(account, run_id="r1")
     page = archive_of(account) / "runs" / "r1" / "report.html"
     before = page.stat().st_mtime_ns
-    assert f"opening {page}" in told(capsys, account, "--open")
+    assert f"opening {page}" in reported(capsys, account, "--open")
     assert (opened, page.stat().st_mtime_ns) == ([page.as_uri()], before)
-    told(capsys, account)
+    reported(capsys, account)
     assert len(opened) == 1
 
 
@@ -222,12 +224,12 @@ def test_open_makes_a_page_that_is_not_there_or_not_of_this_report(
     account: Path, capsys: Capture, opened: list[str]
 ) -> None:
     page = put(account, one_folder()).with_suffix(".html")
-    assert f"page {page}" not in told(capsys, account)
-    assert f"page {page}" in told(capsys, account, "--open")
+    assert f"page {page}" not in reported(capsys, account)
+    assert f"page {page}" in reported(capsys, account, "--open")
     assert page.read_text(encoding="utf-8") == render_html(one_folder())
     page.write_text("of another report")
     os.utime(page, (1, 1))
-    told(capsys, account, "--open")
+    reported(capsys, account, "--open")
     assert page.read_text(encoding="utf-8") == render_html(one_folder())
     assert opened == [page.as_uri()] * 2
 

@@ -170,7 +170,7 @@ def test_an_empty_message_is_a_message_of_no_octets(server: ScriptedServer, acco
     ],
 )
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
-def test_what_nobody_asked_for_in_between_does_no_harm(
+def test_an_unrequested_change_in_between_does_no_harm(
     server: ScriptedServer, account: Path, line: bytes, large: bool
 ) -> None:
     if large:  # above what is held in memory
@@ -180,7 +180,7 @@ def test_what_nobody_asked_for_in_between_does_no_harm(
     assert_whole(archive_of(account))
 
 
-def test_a_message_expunged_meanwhile_is_no_failure(server: ScriptedServer, account: Path) -> None:
+def test_a_message_expunged_in_between_is_no_failure(server: ScriptedServer, account: Path) -> None:
     folder = server.folders[b"INBOX"]
 
     def expunge(line: bytes, tag: bytes, session: object) -> None:

@@ -144,7 +144,7 @@ def test_what_is_found(archiver: Archiver, account: Path, asked: list[str], refe
     assert done.references == references
 
 
-def test_what_is_told_of_a_message(archiver: Archiver, account: Path) -> None:
+def test_what_is_shown_of_a_message(archiver: Archiver, account: Path) -> None:
     done = archiver("search", account, "--flag", "$forwarded", "--json")
 
     (result,) = done.document["accounts"]
@@ -193,7 +193,7 @@ def test_nothing_found_is_an_answer(archiver: Archiver, account: Path) -> None:
     assert (done.code, done.out, done.err) == (0, "nothing found\n", "")
 
 
-def test_more_than_the_limit_is_said(archiver: Archiver, account: Path) -> None:
+def test_more_than_the_limit_is_reported(archiver: Archiver, account: Path) -> None:
     done = archiver("search", account, "--limit", "2")
 
     assert "only the newest 2 are shown; --limit shows more" in done.out

@@ -61,7 +61,7 @@ def file_of(config: Path, folder: str, uid: int) -> Path:
     return found
 
 
-def test_a_whole_archive_is_said_to_be_whole_and_is_not_changed(account: Path) -> None:
+def test_an_intact_archive_is_reported_intact_and_is_not_changed(account: Path) -> None:
     before = archive_state(archive_of(account))
     outcome = verify(account)
     assert outcome.result is not None
@@ -182,7 +182,7 @@ def test_a_damaged_segment_is_named_and_the_messages_are_verified_all_the_same(a
         "INSERT INTO pack VALUES ('00', 1)",
     ],
 )
-def test_a_catalog_that_does_not_say_what_the_journal_says_is_found_out(account: Path, change: str) -> None:
+def test_a_catalog_that_disagrees_with_the_journal_is_detected(account: Path, change: str) -> None:
     with closing(sqlite3.connect(archive_of(account) / CATALOG)) as catalog, catalog:
         catalog.execute(change)
     outcome = verify(account, expect=6)
@@ -214,10 +214,10 @@ def test_a_sample_reads_some_and_looks_for_all(account: Path) -> None:
 
 
 def test_progress_adds_up_to_what_was_planned(account: Path) -> None:
-    told: list[AnyEvent] = []
-    verify_accounts([load_account(account)], VerifyOptions(), lambda _, event: told.append(event))
-    planned = [(each.messages, each.octets) for each in told if type(each).__name__ == "Planned"]
-    verified = [(each.messages, each.octets) for each in told if type(each).__name__ == "Verified"]
+    reported: list[AnyEvent] = []
+    verify_accounts([load_account(account)], VerifyOptions(), lambda _, event: reported.append(event))
+    planned = [(each.messages, each.octets) for each in reported if type(each).__name__ == "Planned"]
+    verified = [(each.messages, each.octets) for each in reported if type(each).__name__ == "Verified"]
     assert [tuple(map(sum, zip(*verified, strict=True)))] == planned
 
 
@@ -248,7 +248,7 @@ def test_an_account_that_cannot_be_verified_stops_only_itself(
     assert not (tmp_path / "none").exists()
 
 
-def test_verify_waits_for_nobody_who_holds_the_lock(account: Path) -> None:
+def test_verify_does_not_wait_for_a_holder_of_the_lock(account: Path) -> None:
     with (archive_of(account) / "lock").open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert "another run holds the lock" in verify(account, expect=7).message

@@ -12,8 +12,8 @@ from tests.servers.s3_endpoint import Endpoint
 
 def error(code: str, message: str = "as it says", **details: str) -> bytes:
     """The XML in which S3 refuses."""
-    told = "".join(f"<{name}>{value}</{name}>" for name, value in details.items())
-    return f"<Error><Code>{code}</Code><Message>{message}</Message>{told}</Error>".encode()
+    reported = "".join(f"<{name}>{value}</{name}>" for name, value in details.items())
+    return f"<Error><Code>{code}</Code><Message>{message}</Message>{reported}</Error>".encode()
 
 
 @contextmanager

@@ -217,7 +217,7 @@ class Ceph:
         self._run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
         self._launch("ceph-osd", "-i", "0")
         # NOTE: with pools made before there is an OSD, the radosgw waits for 5 s.
-        self._run("ceph", told="\n".join([*pools, ""]))
+        self._run("ceph", reported="\n".join([*pools, ""]))
         self._launch("radosgw", "-n", "client.rgw.a")
         wait(self._answers, "radosgw to answer", 60)
         for user in _USERS:
@@ -231,10 +231,10 @@ class Ceph:
             create = () if name != "mon." else ("--create-keyring",)
             self._run("ceph-authtool", f"{self.root}/keyring", *create, "--gen-key", "-n", name, *everything)
 
-    def _run(self, *command: str, told: str | None = None) -> None:
+    def _run(self, *command: str, reported: str | None = None) -> None:
         config = ["-c", f"{self.root}/ceph.conf"] if command[0] not in ("ceph-authtool", "monmaptool") else []
         ended = subprocess.run(
-            [command[0], *config, *command[1:]], input=told, capture_output=True, text=True, timeout=60
+            [command[0], *config, *command[1:]], input=reported, capture_output=True, text=True, timeout=60
         )
         if ended.returncode:
             raise RuntimeError(f"{' '.join(command)}: {ended.stdout}{ended.stderr}")

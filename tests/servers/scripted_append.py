@@ -89,7 +89,7 @@ class Appending:
     keep: int | None = None
 
 
-def folded_anew(octets: bytes) -> bytes:
+def refolded(octets: bytes) -> bytes:
     """As Gmail: in the header a fold becomes one space, and lines do not end with white space."""
     head, blank, body = octets.partition(b"\r\n\r\n")
     head = re.sub(rb"\r\n[ \t]+", b"\r\n ", head)

@@ -276,15 +276,15 @@ class Session:
 
     def _status_row(self, raw: bytes, folder: ScriptedFolder, items: object) -> None:
         assert isinstance(items, list)
-        facts, told = folder.facts(), []
+        facts, reported = folder.facts(), []
         for item in items:
             name = item.upper().decode()
             needed = {"HIGHESTMODSEQ": "CONDSTORE", "SIZE": "STATUS=SIZE"}.get(name)
             if name not in facts or (needed and needed not in self.server.capabilities):
                 raise Refused(b"BAD unknown STATUS item " + item)
-            told.append(f"{name} {facts[name]}")
+            reported.append(f"{name} {facts[name]}")
         name_octets = name_on_wire(raw) if folder.listed_as is None else folder.listed_as
-        self.row(b"* STATUS %s (%s)\r\n" % (name_octets, " ".join(told).encode()))
+        self.row(b"* STATUS %s (%s)\r\n" % (name_octets, " ".join(reported).encode()))
 
     def name(self, words: list[object]) -> bytes:
         """The name that a command's arguments begin with; INBOX as the server writes it."""
@@ -312,7 +312,7 @@ class Session:
         words = tokens(arguments)
         self.folder, self.read_only = None, read_only
         self.folder = folder = self._folder(words)[1]
-        self.writing.told(folder)
+        self.writing.reported(folder)
         facts, mode = folder.facts(), b"READ-ONLY" if read_only else b"READ-WRITE"
         permanent = "" if read_only else " ".join(folder.permanentflags)
         self.row(b"* FLAGS (%s)\r\n" % " ".join(folder.keywords()).encode())

@@ -36,7 +36,7 @@ class Writing:
 
     # -- telling ---------------------------------------------------------------------------------------------
 
-    def told(self, folder: ScriptedFolder) -> None:
+    def reported(self, folder: ScriptedFolder) -> None:
         """The session opened a folder and knows what is in it."""
         self._known = folder.uids
         self._old = set(self._known)

@@ -49,13 +49,13 @@ def dump(wire: Wire) -> dict[bytes, ServedFolder]:
 
 
 def _folder(wire: Wire, raw: bytes, parameter: bytes) -> ServedFolder:
-    told: dict[str, int] = {}
+    reported: dict[str, int] = {}
     for response in wire.command(b"EXAMINE " + quoted(raw) + parameter):
         for item in ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ"):
             if (number := response.number(item)) is not None:
-                told[item] = number
+                reported[item] = number
         if recent := re.fullmatch(rb"\* (\d+) RECENT", response.line):
-            told["RECENT"] = int(recent[1])
+            reported["RECENT"] = int(recent[1])
     messages = {}
     for response in wire.command("UID FETCH 1:* (UID FLAGS INTERNALDATE BODY.PEEK[])"):
         uid, octets = response.number("UID"), b"".join(response.literals)
@@ -66,7 +66,11 @@ def _folder(wire: Wire, raw: bytes, parameter: bytes) -> ServedFolder:
         digest, size = hashlib.sha256(octets).hexdigest(), len(octets)
         messages[uid] = ServedMessage(digest, size, frozenset(flags[1].decode().split()), date[1].decode())
     return ServedFolder(
-        told["UIDVALIDITY"], told.get("UIDNEXT"), told.get("RECENT"), told.get("HIGHESTMODSEQ"), messages
+        reported["UIDVALIDITY"],
+        reported.get("UIDNEXT"),
+        reported.get("RECENT"),
+        reported.get("HIGHESTMODSEQ"),
+        messages,
     )
 
 

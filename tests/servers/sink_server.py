@@ -67,7 +67,7 @@ def _serve(keep: int, capabilities: Sequence[str]) -> None:
     with ScriptedServer(capabilities=capabilities, writable=True, appending=Appending(keep=keep)) as server:
         print(server.port, flush=True)
         for _ in sys.stdin:
-            told = [
+            reported = [
                 {
                     "folder": each.folder.decode("latin-1"),
                     "size": each.size,
@@ -77,7 +77,7 @@ def _serve(keep: int, capabilities: Sequence[str]) -> None:
                 }
                 for each in list(server.appended)
             ]
-            print(json.dumps(told), flush=True)
+            print(json.dumps(reported), flush=True)
 
 
 if __name__ == "__main__":

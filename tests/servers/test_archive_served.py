@@ -100,8 +100,8 @@ class TestTheLuigiCommand:
         before = assert_whole(archive_of(config))
         (tmp_path / f"{mail_user}.password").write_text("Xyzzy-4711\n")
         done = command(config, program=LUIGI, expect=None)
-        told = report(archive_of(config))
-        assert (told["status"], told["exit_code"]) == ("failed", 5)
+        reported = report(archive_of(config))
+        assert (reported["status"], reported["exit_code"]) == ("failed", 5)
         assert "Xyzzy" not in done.output
         assert assert_whole(archive_of(config)) == before
         (tmp_path / f"{mail_user}.password").write_text("pw\n")

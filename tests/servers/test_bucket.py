@@ -110,12 +110,12 @@ class TestOnTheWire:
         bucket.create("large", tmp_path / "large", digest_of(large), "message")
         assert proxy.counts == {"PutObject": 2}
         for request, octets in zip(proxy.requests, (HELLO, large), strict=True):
-            told = request.headers
-            assert "expect" not in told
-            assert "transfer-encoding" not in told
-            assert (told["if-none-match"], told["content-length"]) == ("*", str(len(octets)))
-            assert told["x-amz-content-sha256"] == digest_of(octets)
-            assert told["x-amz-checksum-sha256"]
+            reported = request.headers
+            assert "expect" not in reported
+            assert "transfer-encoding" not in reported
+            assert (reported["if-none-match"], reported["content-length"]) == ("*", str(len(octets)))
+            assert reported["x-amz-content-sha256"] == digest_of(octets)
+            assert reported["x-amz-checksum-sha256"]
         bucket.replace("small", b"", digest_of(b""), "control")
         assert "if-none-match" not in proxy.requests[-1].headers
 
@@ -223,7 +223,7 @@ class TestNets:
         assert (bucket.integrity, bucket.conditional) == ("sha256", True)
         assert create(bucket, "second") is True
 
-    def test_the_first_reason_is_told_where_nothing_helps(
+    def test_the_first_reason_is_reported_where_nothing_helps(
         self, proxied: tuple[S3Proxy, str], boto: OpenBoto
     ) -> None:
         proxy, name = proxied
@@ -242,8 +242,8 @@ class TestNets:
         bucket = boto(proxy.endpoint, name, checksums=asked)
         assert create(bucket, "key") is True
         assert bucket.integrity == held
-        told = proxy.requests[-1].headers
-        assert ("x-amz-checksum-sha256" in told, "content-md5" in told) == (held == "sha256", held == "md5")
+        reported = proxy.requests[-1].headers
+        assert ("x-amz-checksum-sha256" in reported, "content-md5" in reported) == (held == "sha256", held == "md5")
 
     def test_when_supported_does_not_give_way(self, proxied: tuple[S3Proxy, str], boto: OpenBoto) -> None:
         proxy, name = proxied
@@ -264,7 +264,7 @@ class TestKeeping:
         server = request.getfixturevalue(request.param)
         return server if isinstance(server, Endpoint) else server.https
 
-    def test_what_was_not_asked_for_is_not_said(self, endpoint: Endpoint, boto: OpenBoto) -> None:
+    def test_what_was_not_asked_for_is_not_reported(self, endpoint: Endpoint, boto: OpenBoto) -> None:
         bucket = boto(endpoint, endpoint.fresh_bucket())
         create(bucket, "key")
         kept = bucket.attributes("key")
@@ -483,7 +483,7 @@ class TestRemoving:
         assert proxy.counts == {"GetBucketVersioning": 1, "DeleteObjects": 1}
         assert proxy.requests[-1].headers["content-md5"]
 
-    def test_who_may_not_delete_is_told_of_each(self, radosgw: RadosGateway, boto: OpenBoto) -> None:
+    def test_missing_permission_to_delete_is_reported_for_each(self, radosgw: RadosGateway, boto: OpenBoto) -> None:
         name = radosgw.http.fresh_bucket()
         for key in ("alice/1", "alice/2"):
             radosgw.http.put(name, key, b"")

@@ -142,12 +142,12 @@ class TestOnRadosgw:
 
 class TestConnecting:
     @each_operation
-    def test_nobody_listens(self, opened: Open, operation: str) -> None:
+    def test_nothing_listens(self, opened: Open, operation: str) -> None:
         endpoint = Endpoint(f"http://127.0.0.1:{free_port()}", "nobody", "secret")
         line = said(opened(endpoint), operation, ArchiveUnreachable)
         assert f"{endpoint.url} cannot be reached" in line
 
-    def test_nobody_answers(self, opened: Open) -> None:
+    def test_nothing_answers(self, opened: Open) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             endpoint = Endpoint(f"http://127.0.0.1:{silent.getsockname()[1]}", "nobody", "secret")
             line = said(opened(endpoint, read_timeout=0.2), "list", ArchiveUnreachable)
@@ -237,10 +237,10 @@ class TestCredentials:
     ) -> None:
         date = {"Date": formatdate(time.time() + seconds, usegmt=True)}
         line = said(opened(answering(403, error("RequestTimeTooSkewed"), date)), operation, ArchiveUnreachable)
-        told = re.search(r"(\d+) seconds (behind|ahead)", line)
-        assert told is not None
-        assert abs(int(told[1]) - abs(seconds)) < 10
-        assert told[2] == expected.split()[0]
+        reported = re.search(r"(\d+) seconds (behind|ahead)", line)
+        assert reported is not None
+        assert abs(int(reported[1]) - abs(seconds)) < 10
+        assert reported[2] == expected.split()[0]
 
 
 class TestWrongEndpoint:
@@ -276,15 +276,15 @@ class TestWrongEndpoint:
         assert 'region = "eu-west-3"' in line
 
     def test_a_region_that_the_endpoint_names_in_words_only(self, opened: Open, answering: Canned) -> None:
-        told = "unexpected scope: 20261128/us-east-1/s3/aws4_request, expected: 20261128/garage/s3/aws4_request"
-        bucket = opened(answering(400, error("AuthorizationHeaderMalformed", told)))
+        reported = "unexpected scope: 20261128/us-east-1/s3/aws4_request, expected: 20261128/garage/s3/aws4_request"
+        bucket = opened(answering(400, error("AuthorizationHeaderMalformed", reported)))
         for ask in (bucket.has_bucket, lambda: bucket.head("key"), lambda: keys(bucket)):
             with pytest.raises(ConfigError) as failed:
                 ask()
             assert 'region = "garage"' in str(failed.value)
-            assert told in str(failed.value)
+            assert reported in str(failed.value)
 
-    def test_a_bucket_that_cannot_be_looked_at_is_told_in_the_endpoints_words(
+    def test_a_bucket_that_cannot_be_examined_is_reported_in_the_endpoints_words(
         self, opened: Open, answering: Canned
     ) -> None:
         bucket = opened(answering(400, error("ImaginaryFault", "not on Sundays")))
@@ -317,7 +317,7 @@ class TestTrouble:
             ("Access Denied", ArchiveNotWritable, "not allowed to write"),
         ],
     )
-    def test_a_limit_that_is_told_as_a_missing_permission(
+    def test_a_limit_that_is_reported_as_a_missing_permission(
         self, opened: Open, answering: Canned, words: str, kind: type[ArchiverError], expected: str
     ) -> None:
         line = said(opened(answering(403, error("AccessDenied", words))), "create", kind)
@@ -351,9 +351,11 @@ class TestTrouble:
         assert "the KMS key cannot be used" in said(bucket, "create", ConfigError)
 
     def test_nothing_of_an_answer_is_passed_on_that_may_be_a_secret(self, opened: Open, answering: Canned) -> None:
-        told = "you sent AKIAEXAMPLEEXAMPLE00 and Signature=0123456789abcdef0123456789abcdef \x1b[31m" + "x" * 5000
+        reported = (
+            "you sent AKIAEXAMPLEEXAMPLE00 and Signature=0123456789abcdef0123456789abcdef \x1b[31m" + "x" * 5000
+        )
         line = said(
-            opened(answering(400, error("InvalidRequest", told.replace("\x1b", "&#x1b;")))), "list", ConfigError
+            opened(answering(400, error("InvalidRequest", reported.replace("\x1b", "&#x1b;")))), "list", ConfigError
         )
         assert len(line) < 400
 

@@ -75,7 +75,7 @@ class TestANewUidvalidity:
         state = held(server, user, config, before)
         assert [row[:2] for row in state.epochs.values()] == [(False, "first"), (True, "uidvalidity")]
 
-    def test_fetches_what_cannot_be_told_apart(self, server: Dovecot, user: str, config: Path) -> None:
+    def test_fetches_what_cannot_be_distinguished(self, server: Dovecot, user: str, config: Path) -> None:
         server.append_many(user, "INBOX", mails(range(1, 4)))
         server.append_many(user, "INBOX", mails([4, 5], message_id=False))
         server.append_many(user, "INBOX", [Append(mail(6), (), "03-Jan-2020 00:00:00 +0000")] * 2)
@@ -385,7 +385,7 @@ class TestMailThatVanished:
             each.digest for each in state.messages.values()
         }
 
-    def test_and_is_back_with_flags_that_change_meanwhile(self, scripted: Scripted, tmp_path: Path) -> None:
+    def test_and_is_back_with_flags_that_change_in_between(self, scripted: Scripted, tmp_path: Path) -> None:
         inbox = ScriptedFolder(7, serving(range(1, 5)))
         server = scripted({b"INBOX": inbox}, capabilities=MINIMAL)
         config = account_file(tmp_path, server, "u1")

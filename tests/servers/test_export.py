@@ -167,14 +167,14 @@ class TestAMaildirPlusPlus:
         run(again)
         assert export(again, tmp_path / "again", "maildir") == first
 
-    def test_tells_which_flags_it_cannot_hold(self, scripted: Scripted, tmp_path: Path) -> None:
+    def test_reports_which_flags_it_cannot_hold(self, scripted: Scripted, tmp_path: Path) -> None:
         messages = {n: ScriptedMessage(mail(n), (f"k{n:02}",)) for n in range(1, 31)}
         file = account_file(tmp_path, scripted({b"INBOX": ScriptedFolder(messages=messages)}), "u1")
         run(file)
-        told: list[Event] = []
-        there = export(file, tmp_path / "out", "maildir", told.append)
+        reported: list[Event] = []
+        there = export(file, tmp_path / "out", "maildir", reported.append)
         assert sum(not flags for _, flags, _ in there[b"INBOX"].elements()) == 4
-        assert sum("4 messages have flags" in str(event) for event in told) == 1
+        assert sum("4 messages have flags" in str(event) for event in reported) == 1
 
 
 class TestAsItWas:
@@ -229,7 +229,7 @@ class TestAsItWas:
         assert "it began at 20" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
-    def test_leaves_nothing_beside_the_catalog(self, config: Path, tmp_path: Path) -> None:
+    def test_leaves_nothing_next_to_the_catalog(self, config: Path, tmp_path: Path) -> None:
         before = sorted(path.name for path in archive_of(config).iterdir())
         export(config, tmp_path / "out")
         assert sorted(path.name for path in archive_of(config).iterdir()) == before
@@ -267,7 +267,7 @@ class TestWhatIsGoneFromTheSource:
         assert (summary["left_out"], summary["totals"]["vanished"]) == (0, 2)
 
 
-class TestARunBesideIt:
+class TestAConcurrentRun:
     def test_moves_messages_and_nothing_is_missing(self, scripted: Scripted, form: Form, tmp_path: Path) -> None:
         """The export is of the moment when it began."""
         folders = {b"INBOX": ScriptedFolder(1, numbered(range(1, 700))), b"Z": ScriptedFolder(2, numbered([1]))}
@@ -401,7 +401,7 @@ class TestItsPlace:
 
 
 class TestTheCommand:
-    def test_tells_what_it_did(self, config: Path, tmp_path: Path) -> None:
+    def test_reports_what_it_did(self, config: Path, tmp_path: Path) -> None:
         done = command("export", config, tmp_path / "out", "--to", "mbox", "--folder", "W*", "--folder", "INBOX")
         lines = [line.split() for line in done.output.splitlines()]
         assert ["INBOX", "5", "INBOX.mbox"] in [[*line[:2], line[-1]] for line in lines if line]

@@ -74,7 +74,7 @@ class TestWhatGoesFast:
             assert request.headers["x-amz-content-sha256"] == digest_of(HELLO)
             assert request.headers["x-amz-checksum-sha256"]
 
-    def test_what_is_there_is_told_by_boto3(self, behind: tuple[S3Proxy, str], fast: OpenFast) -> None:
+    def test_what_is_there_is_answered_by_boto3(self, behind: tuple[S3Proxy, str], fast: OpenFast) -> None:
         proxy, name = behind
         bucket = fast(proxy.endpoint, name)
         for key in ("warm", "key"):

@@ -123,7 +123,7 @@ class TestAFilter:
         state = assert_whole(archive_of(config))
         assert {file.digest for file in before.files.values()} <= {file.digest for file in state.files.values()}
 
-    def test_that_the_server_does_not_take_is_said(self, server: Dovecot, user: str, tmp_path: Path) -> None:
+    def test_that_the_server_does_not_take_is_reported(self, server: Dovecot, user: str, tmp_path: Path) -> None:
         config = account_file(tmp_path, server, user)
         run(config)
         before = assert_whole(archive_of(config))

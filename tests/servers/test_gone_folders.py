@@ -85,7 +85,7 @@ def test_they_are_marked_once(account: Migration) -> None:
     assert [each.flags for each in marked] == [("\\Deleted",)] * 25
 
 
-def test_they_stay_where_nothing_is_to_be_deleted_and_that_is_said(account: Migration) -> None:
+def test_they_stay_where_deletion_is_off_and_that_is_reported(account: Migration) -> None:
     account.keys["replay__vanished"] = "keep"
     lose_work(account)
     for _ in range(3):

@@ -176,12 +176,12 @@ def held(archive: Path) -> dict[bytes, tuple[tuple[str, ...], str, list[str]]]:
     for directory in [archive / "Maildir", *sorted((archive / "Maildir").iterdir())]:
         if not (directory / "archiver-folder.json").exists():
             continue
-        told = json.loads((directory / "archiver-folder.json").read_text())
+        reported = json.loads((directory / "archiver-folder.json").read_text())
         octets = [path.read_bytes() for path in (directory / "cur").iterdir()]
-        raw = told["name"].encode("latin-1")
+        raw = reported["name"].encode("latin-1")
         assert raw not in found
         digests = sorted(hashlib.sha256(each).hexdigest() for each in octets)
-        found[raw] = (tuple(told["path"]), directory.name, digests)
+        found[raw] = (tuple(reported["path"]), directory.name, digests)
     return found
 
 
@@ -226,7 +226,7 @@ def scripted_folders(names: Iterable[bytes]) -> dict[bytes, ScriptedFolder]:
     ("delimiter", "names"), [(b"/", SLASHED), (b".", DOTTED), (None, FLAT)], ids=["slash", "dot", "flat"]
 )
 @pytest.mark.parametrize("capabilities", [None, MINIMAL], ids=["everything", "minimal"])
-def test_each_folder_lies_under_its_true_name_in_a_directory_of_its_own(
+def test_each_folder_is_under_its_true_name_in_a_directory_of_its_own(
     scripted: Callable[..., ScriptedServer],
     around: Path,
     delimiter: bytes | None,

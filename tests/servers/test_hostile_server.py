@@ -314,7 +314,7 @@ def test_words_for_people_announce_no_literal(scripted: Start, connect: Connect)
 # -- a folder that was open before -------------------------------------------------------------------------------
 
 
-def test_what_is_said_of_the_folder_before_is_not_said_of_this_one(scripted: Start, inbox: Connect) -> None:
+def test_data_about_the_previous_folder_is_not_taken_for_this_one(scripted: Start, inbox: Connect) -> None:
     """RFC 7162 section 3.2.11: all up to CLOSED."""
     folders = mailbox() | {b"Other": ScriptedFolder(2, {5: ScriptedMessage(MAIL % 5, modseq=9)})}
     server = scripted(folders)
@@ -335,9 +335,9 @@ def test_a_status_belongs_to_the_folder_that_it_names(scripted: Start, connect: 
     """Whatever the order of the answers."""
     folders = {b"INBOX": ScriptedFolder(1), b"a": ScriptedFolder(2), b"b": ScriptedFolder(3)}
     server = scripted(folders, capabilities=MINIMAL)
-    told = b"* STATUS %b (MESSAGES 0 UIDVALIDITY %d)"
+    reported = b"* STATUS %b (MESSAGES 0 UIDVALIDITY %d)"
     server.on(b"STATUS", rows())
-    server.on(b"STATUS", rows(told % (b"b", 3), told % (b"a", 2), told % (b"inbox", 1)), times=1)
+    server.on(b"STATUS", rows(reported % (b"b", 3), reported % (b"a", 2), reported % (b"inbox", 1)), times=1)
 
     listed = connect(server).list_folders()
 
@@ -390,7 +390,7 @@ def test_an_extended_list_that_breaks_off_is_asked_for_in_the_plain_way(scripted
     assert [each.folder.name for each in connect(server).list_folders()] == ["INBOX", "a"]
 
 
-def test_subscriptions_that_cannot_be_told_now_are_not_taken_for_none(scripted: Start, connect: Connect) -> None:
+def test_subscriptions_that_cannot_be_listed_now_are_not_taken_for_none(scripted: Start, connect: Connect) -> None:
     server = scripted(mailbox(), capabilities=MINIMAL)
     server.on(b"LSUB", b"BAD no such command")
     server.on(b"LSUB", b"NO [UNAVAILABLE] later", times=1)
@@ -422,7 +422,7 @@ def refused(server: ScriptedServer, tls: Literal["off", "starttls"] = "off") -> 
 
 @pytest.mark.parametrize("capabilities", [MINIMAL, (*MINIMAL, "AUTH=PLAIN"), (*MINIMAL, "AUTH=PLAIN", "SASL-IR")])
 @pytest.mark.parametrize("words", [b"%b BAD no such thing: %b\r\n", b"* BYE %b %b\r\n", b"?? %b %b\r\n"])
-def test_a_server_that_says_our_line_again_tells_no_password(
+def test_a_server_that_repeats_our_line_reveals_no_password(
     scripted: Start, capabilities: tuple[str, ...], words: bytes
 ) -> None:
     def again(line: bytes, tag: bytes, connection: Connection) -> bytes:
@@ -445,7 +445,7 @@ def test_a_server_that_says_our_line_again_tells_no_password(
 
 
 @pytest.mark.parametrize("capabilities", [(*MINIMAL, "AUTH=PLAIN"), (*MINIMAL, "AUTH=PLAIN", "SASL-IR")])
-def test_a_server_that_asks_again_and_again_is_told_that_there_is_no_more(
+def test_a_server_that_asks_again_and_again_learns_that_there_is_no_more(
     scripted: Start, capabilities: tuple[str, ...]
 ) -> None:
     said: list[bytes] = []
@@ -570,7 +570,7 @@ def test_a_server_that_hangs_up_at_a_namespace_is_asked_without(
     assert [each.folder.name for each in retrying(server, attempts).list_folders()] == ["INBOX"]
 
 
-def test_a_message_at_which_the_server_says_that_it_ends_is_set_aside(
+def test_a_message_at_which_the_server_says_bye_is_set_aside(
     scripted: Start, retrying: Callable[..., RetryingSource]
 ) -> None:
     server = scripted(mailbox())

@@ -342,7 +342,7 @@ class TestOnTheWire:
             (b"", None),
         ],
     )
-    def test_uids_are_told_as_far_as_they_can_be_true(
+    def test_uids_are_reported_as_far_as_they_can_be_true(
         self, connected: Connected, said: bytes, uids: tuple[int, tuple[int, ...]] | None
     ) -> None:
         server, destination = connected()
@@ -356,7 +356,7 @@ class TestOnTheWire:
 class TestRefusals:
     TOOBIG = b"NO [TOOBIG] too big for us"
 
-    def test_a_limit_that_is_advertised_is_told(self, connected: Connected) -> None:
+    def test_a_limit_that_is_advertised_is_reported(self, connected: Connected) -> None:
         server, destination = connected((*DESTINATION, "APPENDLIMIT=300", "APPENDLIMIT"))
 
         answers = [appended(destination, letter(b"x" * size))[0] for size in (300, 301)]
@@ -405,7 +405,7 @@ class TestRefusals:
         }
         assert [each.octets for each in server.appended] == ([] if multi else [group[0], group[2], group[4]] * 2)
 
-    def test_what_a_refusal_means_is_told_beside_it(self, connected: Connected) -> None:
+    def test_what_a_refusal_means_is_reported_with_it(self, connected: Connected) -> None:
         server, destination = connected()
         replies = {
             b"NO [TRYCREATE] no such mailbox": FolderNotFound,
@@ -446,7 +446,7 @@ class TestLastWords:
 
         assert caught.value.server_reply == "BYE Invalid character in literal"
 
-    def test_are_heard_although_nobody_listened_yet(self, connected: Connected) -> None:
+    def test_are_received_before_anything_reads_them(self, connected: Connected) -> None:
         """The server has hung up before the next group is on its way."""
         server, destination = connected(("IMAP4rev1", "LITERAL+"), refuse=lambda _: self.BYE)
         destination.begin_append([letter(message(1))])
@@ -637,7 +637,7 @@ class TestFolders:
         assert (opened.permanent, opened.uidnext, opened.messages) == (None, 1, 0)
         assert opened.kept(frozenset({"\\Seen", "\\X", "a"})) == {"\\Seen", "\\X", "a"}
 
-    def test_uidnext_is_asked_for_where_it_is_not_told(self, connected: Connected) -> None:
+    def test_uidnext_is_asked_for_where_it_is_not_reported(self, connected: Connected) -> None:
         folders = {b"INBOX": ScriptedFolder(7, {4: ScriptedMessage(message(1))}, uidnext=9)}
         server, destination = connected(folders=folders)
         server.on(b"SELECT", _opened_without_uidnext)
@@ -679,7 +679,7 @@ class TestTheOpenFolder:
             [],
         ]
 
-    def test_what_is_told_of_a_message_by_the_way_hides_nothing(self, connected: Connected) -> None:
+    def test_unsolicited_data_about_a_message_hides_nothing(self, connected: Connected) -> None:
         """Flags that somebody changes meanwhile come as rows of their own."""
         server, destination = connected(folders={b"INBOX": self.folder()})
         server.inject(b"UID FETCH", b"* 1 FETCH (UID 3 FLAGS (\\Flagged) MODSEQ (9))", after=2)
@@ -690,7 +690,7 @@ class TestTheOpenFolder:
             uid: (len(message(uid)), False) for uid in (3, 5, 8)
         }
 
-    def test_what_went_meanwhile_is_not_shown(self, connected: Connected) -> None:
+    def test_what_was_expunged_in_between_is_not_shown(self, connected: Connected) -> None:
         server, destination = connected(folders={b"INBOX": self.folder()})
         assert len(destination.list_since(1)) == 3
         server.folders[b"INBOX"].expunge([3, 5, 8])
@@ -707,7 +707,7 @@ class TestTheOpenFolder:
         assert destination.list_folders().append_limit is None
         assert destination.free_octets() is None
 
-    def test_a_server_that_cannot_tell_the_news_now_shows_no_lack_of_them(self, connected: Connected) -> None:
+    def test_a_server_that_cannot_list_changes_now_does_not_seem_unchanged(self, connected: Connected) -> None:
         server, destination = connected(folders={b"INBOX": self.folder()})
         server.on(b"NOOP", b"NO [SERVERBUG] not now", times=1)
 
@@ -715,7 +715,7 @@ class TestTheOpenFolder:
             destination.list_since(9)
         assert destination.list_since(9) == {}
 
-    def test_who_was_told_of_all_does_not_ask_for_news(self, connected: Connected) -> None:
+    def test_after_a_full_answer_changes_are_not_asked_for(self, connected: Connected) -> None:
         server, destination = connected(folders={b"INBOX": self.folder()})
         appended(destination, letter(message(1)), letter(message(2)))
         before = server.commands.count(b"NOOP")
@@ -727,7 +727,7 @@ class TestTheOpenFolder:
             assert len(destination.list_since(9, taken=taken)) == 3
         assert server.commands.count(b"NOOP") == before + 2
 
-    def test_folders_are_looked_at_in_one_flight(self, connected: Connected) -> None:
+    def test_folders_are_examined_in_one_flight(self, connected: Connected) -> None:
         folders = {
             b"INBOX": self.folder(),
             b"8 bit \xe9": self.folder(),
@@ -743,7 +743,7 @@ class TestTheOpenFolder:
         assert [[row.uid for row in each.seen] for each in looks if each is not None] == [[3, 8]] * 10
 
     @pytest.mark.parametrize("command", [b"EXAMINE", b"UID FETCH"])
-    def test_a_folder_that_cannot_be_looked_at_tells_nothing(self, connected: Connected, command: bytes) -> None:
+    def test_a_folder_that_cannot_be_examined_reports_nothing(self, connected: Connected, command: bytes) -> None:
         server, destination = connected(folders={b"INBOX": self.folder(), b"Other": self.folder()})
         server.on(command, b"NO [UNAVAILABLE] later", times=1)
 

@@ -80,13 +80,13 @@ class TestOverABreakingLine(SourceContract):
         fill(dovecot.wire(user), lambda folder, messages: dovecot.append_many(user, folder, messages))
         line = proxy(dovecot.port, reset_after=len(INBOX[2].octets) + 3000, direction="down")
         login = login_at(line.port, user, "pw")
-        told: list[Event] = []
+        reported: list[Event] = []
 
         def opened() -> MailSource:
             return RetryingSource(
                 lambda *, fallback: ImapSource(*login, spool_in(tmp_path), cautious=fallback),
                 attempts=5,
-                control=replace(UNSTOPPED, progress=told.append),
+                control=replace(UNSTOPPED, progress=reported.append),
             )
 
         return Served(opened, lambda: dovecot.wire(user))

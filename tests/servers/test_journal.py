@@ -80,7 +80,7 @@ def test_the_same_facts_are_the_same_octets(tmp_path: Path) -> None:
     assert one == two
 
 
-def test_nobody_else_may_read_it(journal: FileJournal, directory: Path) -> None:
+def test_no_other_user_may_read_it(journal: FileJournal, directory: Path) -> None:
     segment = filled(journal)[0]
 
     assert oct(directory.stat().st_mode & 0o777) == "0o700"
@@ -263,7 +263,7 @@ def test_only_one_of_two_journals_gets_a_number(tmp_path: Path) -> None:
     assert list(two.read(NOTHING)) == [first]
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(small_disk: Path) -> None:
     journal = FileJournal(small_disk)
     first = journal.append("run", facts(1), NOTHING)
     ballast = fill(small_disk, spare=4096)
@@ -278,7 +278,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(small_disk: Path) -> None:
     assert journal.append("run", facts(2), end_of(first)).number == 2
 
 
-def test_a_read_only_disk_is_said(small_disk: Path) -> None:
+def test_a_read_only_disk_is_reported(small_disk: Path) -> None:
     journal = FileJournal(small_disk)
     first = journal.append("run", facts(1), NOTHING)
     make_read_only(small_disk)
@@ -288,7 +288,7 @@ def test_a_read_only_disk_is_said(small_disk: Path) -> None:
     assert list(journal.read(NOTHING)) == [first]
 
 
-def test_a_path_that_is_not_a_directory_is_said(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 
     with pytest.raises(ArchiveNotWritable):

@@ -137,7 +137,7 @@ def test_a_machine_that_slept_stops_before_it_writes_anything(
     assert [segment.fence for segment in segments] == [*[1] * (last - 2), 2, 2]
 
 
-def test_a_machine_that_slept_stops_even_if_nobody_took_over(
+def test_a_machine_that_slept_stops_even_if_no_other_took_over(
     radosgw: RadosGateway, machine: Callable[..., Machine], opened: Opened
 ) -> None:
     name = radosgw.http.fresh_bucket()
@@ -182,7 +182,7 @@ def test_a_machine_that_is_alive_keeps_it(
     assert holder.do("append") == "1"
 
 
-def test_after_a_kill_the_same_machine_goes_on_at_once(
+def test_after_a_kill_the_same_machine_resumes_immediately(
     radosgw: RadosGateway, machine: Callable[..., Machine], opened: Opened
 ) -> None:
     name = radosgw.http.fresh_bucket()

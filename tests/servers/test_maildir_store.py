@@ -298,7 +298,7 @@ class TestMove:
         batch.commit()
         assert read(store, two) == HELLO
 
-    def test_a_twin_renamed_meanwhile_is_linked(self, store: MaildirStore) -> None:
+    def test_a_twin_renamed_in_between_is_linked(self, store: MaildirStore) -> None:
         one, two = placement_of(HELLO, 1), placement_of(HELLO, 2, ".Sent")
         put(store, (one, HELLO))
         store.move([(one, altered(one, flags=frozenset(["\\Seen"])))])
@@ -336,7 +336,7 @@ class TestSettle:
         found = MaildirStore(path).recover(RowsOf([known]))
         assert sorted(found, key=lambda place: place.uid) == orphans
 
-    def test_an_orphan_lies_where_its_placement_says(self, store: MaildirStore) -> None:
+    def test_an_orphan_is_where_its_placement_says(self, store: MaildirStore) -> None:
         place = placement_of(HELLO, 1)
         put(store, (place, HELLO))
         os.rename(store.locate(place), f"{Path(store.locate(place)).parent.parent}/new/{base_name(place)}")
@@ -442,7 +442,7 @@ class TestControlFiles:
 
 class TestNotWritable:
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
-    def test_a_disk_that_refuses_is_said_with_what_to_do(
+    def test_a_disk_that_refuses_is_reported_with_what_to_do(
         self, store: MaildirStore, path: Path, monkeypatch: pytest.MonkeyPatch, number: int
     ) -> None:
         def refuse(*_: object) -> int:
@@ -546,9 +546,9 @@ class TestKilled:
         for name in message_files(path):
             count += 1
             base = os.path.basename(name).partition(":")[0]
-            told, body = parse_base_name(base), body_of((path / name).read_bytes())
-            assert told is not None
-            assert (told.digest, told.size) == (body.digest[:16], body.size)
+            reported, body = parse_base_name(base), body_of((path / name).read_bytes())
+            assert reported is not None
+            assert (reported.digest, reported.size) == (body.digest[:16], body.size)
         for control in path.glob("*/.F*/dovecot-*"):
             assert control.read_bytes().endswith(b"\n")
         return count

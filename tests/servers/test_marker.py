@@ -21,7 +21,7 @@ from tests.servers.s3_endpoint import Endpoint
 
 
 @pytest.fixture(autouse=True)
-def _every_process_finds_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def _every_process_probes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_found_out", {})
 
 
@@ -73,7 +73,7 @@ class TestABucket:
         assert (head["ObjectLockMode"], head["ObjectLockLegalHoldStatus"]) == ("GOVERNANCE", "ON")
         assert head["ObjectLockRetainUntilDate"].timestamp() > time.time() + 2 * 86_400
 
-    def test_is_tried_anew_for_other_settings(self, gateway: Endpoint) -> None:
+    def test_is_probed_again_for_other_settings(self, gateway: Endpoint) -> None:
         settings = settings_of(gateway, gateway.fresh_bucket())
         first = prepare(settings)
         assert prepare(settings.model_copy(update={"tags": {"team": "mail"}})).asked != first.asked
@@ -102,7 +102,7 @@ class TestWhatIsIgnored:
             prepare(settings)
         assert gateway.keys(settings.bucket) == []
 
-    def test_is_told_of_every_key(self) -> None:
+    def test_is_reported_for_every_key(self) -> None:
         settings = S3Settings(
             bucket="mail", storage_class="GLACIER_IR", sse="aws:kms", kms_key="k", tags={"a": "b"},
             object_lock=ObjectLock(mode="COMPLIANCE", days=10, legal_hold=True),
@@ -144,9 +144,9 @@ class TestProbes:
             lost = False
 
             def create(self, *arguments: Any) -> bool:
-                told = super().create(*arguments) and self.lost
+                reported = super().create(*arguments) and self.lost
                 self.lost = True
-                return told
+                return reported
 
         assert is_atomic(Forgetful())
 

@@ -137,7 +137,7 @@ class TestAMailboxInUse:
         made_earlier(dovecot, mail_user, "INBOX")
         return migration(tmp_path, dovecot, mail_user, there, self.new_user)
 
-    def test_is_left_alone_until_a_person_says_so(self, config: Path, there: MailServer) -> None:
+    def test_is_left_alone_until_confirmed(self, config: Path, there: MailServer) -> None:
         there.append_many(self.new_user, "INBOX", mails(range(100, 121)))
         refused(config, "holds 21 messages", "somebody else's mailbox", "--new-destination")
         assert held(there, self.new_user)["INBOX"] == 21
@@ -301,7 +301,7 @@ class TestMailOfOursInAMailboxThatThisArchiveNeverFilled:
         assert len(self.there.folders[b"INBOX"].messages) == 4
 
     @pytest.mark.parametrize("shared", [True, False])
-    def test_an_account_beside_it_may_have_brought_it(self, begin: Callable[..., Path], shared: bool) -> None:
+    def test_another_account_may_have_brought_it(self, begin: Callable[..., Path], shared: bool) -> None:
         keys = {"destination__shared": True} if shared else {}
         run(begin(ScriptedFolder(7), "a", destination__prefix="" if shared else "Old", **keys))
         prefix = {} if shared else {"destination__prefix": "Old/INBOX"}
@@ -414,7 +414,7 @@ def test_the_destinations_name_leads_to_the_source_now(
     assert dovecot.dump(user) == before
 
 
-def test_two_mailboxes_that_were_made_equal_are_told_apart_by_a_person(
+def test_two_mailboxes_that_were_made_equal_are_distinguished_by_a_person(
     dovecot: Dovecot, mail_user: str, tmp_path: Path
 ) -> None:
     """A copied disk: UIDVALIDITY, UIDs and identities of all messages are the same."""

@@ -103,9 +103,9 @@ def test_more_uids_than_messages(scripted: Start, tmp_path: Path) -> None:
     server = scripted({b"INBOX": mailbox()})
     server.folders[b"INBOX"].exists = 19
     config = account_file(tmp_path, server, "u1")
-    told = run(config, expect=3)
-    assert row(told) == (19, 20, 0, 0)
-    assert "the server reports 19 messages but lists 20 UIDs" in reasons(told)[0]
+    reported = run(config, expect=3)
+    assert row(reported) == (19, 20, 0, 0)
+    assert "the server reports 19 messages but lists 20 UIDs" in reasons(reported)[0]
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,12 @@ def test_a_search_that_is_odd_alone_does_no_harm(scripted: Start, tmp_path: Path
     assert row(run(account_file(tmp_path, server, "u1"))) == (20, 20, 0, 0)
 
 
-def test_mail_that_comes_while_the_folder_is_looked_at_is_no_disagreement(scripted: Start, tmp_path: Path) -> None:
+def test_mail_that_arrives_while_the_folder_is_scanned_is_no_disagreement(scripted: Start, tmp_path: Path) -> None:
     server = scripted({b"INBOX": mailbox()})
     server.inject(b"EXAMINE", b"* 21 EXISTS", after=99, times=1)
     config = account_file(tmp_path, server, "u1")
-    told = run(config)
-    assert row(told) == (20, 20, 0, 0)
+    reported = run(config)
+    assert row(reported) == (20, 20, 0, 0)
     assert server.connections == 2
 
 
@@ -139,5 +139,5 @@ def test_a_new_epoch_of_an_odd_folder_keeps_the_mail_of_the_one_before(scripted:
     config = account_file(tmp_path, server, "u1")
     run(config)
     server.folders[b"INBOX"].uidvalidity, server.folders[b"INBOX"].exists = 8, 21
-    told = run(config, expect=3)
-    assert (row(told)[:3], told.total("fetched")) == ((21, 20, 0), (0,))
+    reported = run(config, expect=3)
+    assert (row(reported)[:3], reported.total("fetched")) == ((21, 20, 0), (0,))

@@ -75,7 +75,7 @@ def test_it_is_renamed_there_with_those_below_it(account: Migration, policy: str
     assert held(account) == {b"Work": 26, b"Work/old": 5}
 
 
-def test_what_was_deleted_meanwhile_goes_with_it(account: Migration) -> None:
+def test_what_was_deleted_in_between_goes_with_it(account: Migration) -> None:
     account.keys["replay__vanished"] = "expunge"
     account.source.folders[b"Work"].expunge([1, 2])
     account.there.folders[b"Work"].expunge([3])
@@ -114,7 +114,7 @@ def test_a_folder_of_others_below_it_is_not_moved_along(account: Migration) -> N
     assert held(account) == {b"Work": 25, b"Work/mine": 1, b"Job": 25, b"Job/old": 5}
 
 
-def test_one_that_is_made_anew_under_the_old_name_is_another_one(account: Migration) -> None:
+def test_one_that_is_created_again_under_the_old_name_is_another_one(account: Migration) -> None:
     rename(account)
     account.source.folders = {**account.source.folders, b"Work": folder(99, messages([90]))}
     account.run()
@@ -151,7 +151,7 @@ def test_a_rename_that_is_refused_once_garbles_no_name(account: Migration, new: 
 
 
 @pytest.mark.parametrize("done", [True, False])
-def test_a_connection_that_is_lost_meanwhile(account: Migration, done: bool) -> None:
+def test_a_connection_that_is_lost_during_it(account: Migration, done: bool) -> None:
     def cut(line: bytes, tag: bytes, session: Session) -> End:
         if done:
             rename_on(account.there)

@@ -296,7 +296,7 @@ class TestOtherUidsThere:
 class TestWhatItsUserRemoved:
     """Stays removed, unless a person asks for it or it is there after all."""
 
-    def test_comes_back_at_once_if_it_is_asked_for(self, account: Migration) -> None:
+    def test_comes_back_in_the_same_run_if_it_is_asked_for(self, account: Migration) -> None:
         account.run()
         account.copies.expunge([3, 4])
         assert there(account.run(steps="replay", include_removed=True), "replayed", "removed") == (2, 0)
@@ -440,7 +440,7 @@ class TestTheComparison:
             ("New", "not replayed", "the folder with 2 messages")
         ]
 
-    def test_tells_what_the_destination_refused(self, account: Migration) -> None:
+    def test_reports_what_the_destination_refused(self, account: Migration) -> None:
         account.there.appending.refuse = about(7)
         account.run(expect=3)
         outcome = account.verify()

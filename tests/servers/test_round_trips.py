@@ -106,12 +106,12 @@ def test_a_greeting_that_names_ways_to_log_in_is_not_asked_again(
     scripted: Callable[..., ScriptedServer], tmp_path: Path
 ) -> None:
     asked = scripted(folders(), greeting=b"* OK [CAPABILITY IMAP4rev1 SASL-IR] ready")
-    told = scripted(folders(), greeting=b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready")
-    for number, server in enumerate((asked, told)):
+    reported = scripted(folders(), greeting=b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready")
+    for number, server in enumerate((asked, reported)):
         run(account_file(tmp_path / str(number), server, "u1"))
 
     assert asked.commands[0] == b"CAPABILITY"
-    assert told.commands[0].startswith(b"AUTHENTICATE PLAIN ")
+    assert reported.commands[0].startswith(b"AUTHENTICATE PLAIN ")
 
 
 def test_a_new_folder_takes_two_round_trips(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class TestEachServer:
             s3.client.delete_object(Bucket=bucket, Key="key", VersionId=version)
         assert code(refused) == "AccessDenied"
 
-    def test_unfinished_uploads_are_told(self, s3: Endpoint) -> None:
+    def test_unfinished_uploads_are_reported(self, s3: Endpoint) -> None:
         bucket = s3.fresh_bucket()
         s3.client.create_multipart_upload(Bucket=bucket, Key="big")
         assert s3.uploads(bucket) == ["big"]
@@ -95,7 +95,7 @@ class TestEachServer:
 
 
 class TestCredentials:
-    def test_nobody_finds_any(self, radosgw: RadosGateway) -> None:
+    def test_no_client_finds_any(self, radosgw: RadosGateway) -> None:
         client = boto3.session.Session().client("s3", endpoint_url=radosgw.http.url, region_name="us-east-1")
         with pytest.raises(NoCredentialsError):
             client.list_buckets()
@@ -242,7 +242,7 @@ class TestS3Proxy:
         assert proxy.connections == 1
 
     @pytest.mark.parametrize(
-        ("fault", "told"),
+        ("fault", "reported"),
         [
             (SLOW_DOWN, (503, "SlowDown", None)),
             (Answer(503, "SlowDown", retry_after=7), (503, "SlowDown", "7")),
@@ -250,7 +250,7 @@ class TestS3Proxy:
         ],
     )
     def test_it_answers_itself(
-        self, radosgw: RadosGateway, s3_proxy: Proxy, fault: Answer, told: tuple[int, str, str | None]
+        self, radosgw: RadosGateway, s3_proxy: Proxy, fault: Answer, reported: tuple[int, str, str | None]
     ) -> None:
         proxy = s3_proxy(radosgw.http)
         bucket = proxy.endpoint.fresh_bucket()
@@ -259,7 +259,7 @@ class TestS3Proxy:
         with pytest.raises(ClientError) as refused:
             proxy.endpoint.put(bucket, "second", b"x")
         said = refused.value.response["ResponseMetadata"]
-        assert (said["HTTPStatusCode"], code(refused), said["HTTPHeaders"].get("retry-after")) == told
+        assert (said["HTTPStatusCode"], code(refused), said["HTTPHeaders"].get("retry-after")) == reported
         proxy.endpoint.put(bucket, "third", b"x")
         assert radosgw.http.keys(bucket) == ["first", "third"]
 

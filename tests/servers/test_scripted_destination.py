@@ -26,7 +26,7 @@ from tests.servers.scripted_append import (
     EPOCH,
     AppendUidOddity,
     Reply,
-    folded_anew,
+    refolded,
     with_final_crlf,
     without_nul,
 )
@@ -91,7 +91,7 @@ def flags(server: ScriptedServer, folder: bytes, uid: int) -> tuple[str, ...]:
     return server.folders[folder].messages[uid].flags
 
 
-class TestNobodyMayChangeASource:
+class TestASourceCannotBeChanged:
     @pytest.mark.parametrize(
         "command",
         ["SELECT INBOX", "APPEND INBOX \0", "CREATE a", "SUBSCRIBE INBOX", "UNSUBSCRIBE INBOX", "DELETE INBOX",
@@ -199,8 +199,8 @@ class TestAppend:
                 == f'* 1 FETCH (UID 1 FLAGS (\\Seen $Forwarded) INTERNALDATE "{DATE}" BODY[] {{n}})'.encode()
             )
             assert found.literals == (ODD,)
-            told = said(wire, "STATUS Sent (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)")
-            assert told[0] == b"* STATUS Sent (MESSAGES 3 UIDNEXT 7 UIDVALIDITY 8 HIGHESTMODSEQ 3)"
+            reported = said(wire, "STATUS Sent (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)")
+            assert reported[0] == b"* STATUS Sent (MESSAGES 3 UIDNEXT 7 UIDVALIDITY 8 HIGHESTMODSEQ 3)"
         plus = b"" if waits else b"+"
         assert b'APPEND "Sent" () "%s" {%d%s}' % (DATE.encode(), len(ODD), plus) in server.commands
         one = server.appended[0]
@@ -245,7 +245,7 @@ class TestAppend:
         assert octets(server, b'caf\xe9 "') == [mail(1)] * 2
         assert server.commands[-1] == b'APPEND "caf\xe9 \\"" (\\Seen) {%d}' % len(mail(1))
 
-    def test_a_missing_folder_is_said_before_a_literal_that_waits(self, destination: Start) -> None:
+    def test_a_missing_folder_is_reported_before_a_literal_that_waits(self, destination: Start) -> None:
         server = destination()
         with client(server, waits=True) as wire:
             wire.send(b"t APPEND a {100}\r\n")
@@ -371,7 +371,7 @@ class TestAppend:
 
 
 class TestTheOpenFolder:
-    def test_what_came_is_told(self, destination: Start) -> None:
+    def test_what_came_is_reported(self, destination: Start) -> None:
         server = destination()
         with client(server) as wire, client(server) as other:
             wire.command("SELECT Sent")
@@ -547,8 +547,8 @@ class TestLies:
         server = destination(loses=lambda each: each.number == 2)
         with client(server) as wire:
             wire.command("SELECT INBOX")
-            told = said(wire, "APPEND INBOX \0 \0 \0", mail(1), mail(2), mail(3))
-        assert told == [b"* 2 EXISTS", b"* 2 RECENT", b"t OK [APPENDUID 7 1:3] APPEND completed"]
+            reported = said(wire, "APPEND INBOX \0 \0 \0", mail(1), mail(2), mail(3))
+        assert reported == [b"* 2 EXISTS", b"* 2 RECENT", b"t OK [APPENDUID 7 1:3] APPEND completed"]
         assert list(server.folders[b"INBOX"].messages) == [1, 3]
         assert len(server.appended) == 3
 
@@ -588,7 +588,7 @@ class TestLies:
             assert wire._reader.read() == b"t OK [APPENDUID 7 1] APPEND completed\r\n"[:cut]
         assert octets(server) == ([mail(1)] if stored else [])
 
-    def test_nothing_is_stored_and_nothing_said(self, destination: Start) -> None:
+    def test_nothing_is_stored_and_nothing_answered(self, destination: Start) -> None:
         server = destination()
         server.on(b"APPEND", DROP, times=1)
         with client(server) as wire, pytest.raises(WireError, match="hung up"):
@@ -606,7 +606,7 @@ class TestChanges:
     @pytest.mark.parametrize(
         ("rewrite", "sent", "kept"),
         [
-            (folded_anew, b"A: b \r\n\t c\t\r\n\r\nbody \r\n\t", b"A: b\r\n c\r\n\r\nbody \r\n\t"),
+            (refolded, b"A: b \r\n\t c\t\r\n\r\nbody \r\n\t", b"A: b\r\n c\r\n\r\nbody \r\n\t"),
             (with_final_crlf, b"A: b\r\n\r\nbody", b"A: b\r\n\r\nbody\r\n"),
             (with_final_crlf, b"A: b\r\n\r\nbody\r\n", b"A: b\r\n\r\nbody\r\n"),
             (without_nul, b"A: b\r\n\r\n\0", b"A: b\r\n\r\n\x80"),

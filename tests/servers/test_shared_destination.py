@@ -106,9 +106,9 @@ class TestOneMailboxForAll:
         assert {each.exit_code for each in outcomes.values()} == {0}
         assert set(office.numbers()) == {*BOTH, *ALICE, *BOB}
         assert invoke(["check", str(pair[0])]) == 0
-        told = capsys.readouterr()
-        assert f"is filled by {pair[1]}, too, as shared = true allows" in told.out
-        assert told.err == ""
+        reported = capsys.readouterr()
+        assert f"is filled by {pair[1]}, too, as shared = true allows" in reported.out
+        assert reported.err == ""
 
     def test_is_no_matter_to_what_leaves_it_alone(self, office: Office) -> None:
         pair = [office.account("alice"), office.account("bob")]
@@ -160,8 +160,8 @@ class TestWhatAnotherAccountCountsOn:
     def test_holds_deletions_back_where_the_files_name_one_mailbox(self, office: Office) -> None:
         alice, bob = self.moved(office, policy="mark", replay__vanished="mark")
         before = office.server.dump(office.team)
-        told = failure(run(alice, expect=3, confirm_deletions=True))
-        assert told == (
+        reported = failure(run(alice, expect=3, confirm_deletions=True))
+        assert reported == (
             f"2 copies of messages gone from the source stayed: {bob} fills the same mailbox; give each account "
             'its own prefix there, or write vanished = "keep"'
         )
@@ -203,11 +203,13 @@ class TestWhatAnotherAccountCountsOn:
         assert {each.exit_code for each in run_all([bob], destination_is="new").values()} == {0}
         office.server.expunge(office.alice, "Bob/INBOX", [1])
         run(alice)
-        told = failure(run(alice, expect=3, confirm_deletions=True))
-        assert f'1 copy of a message gone from the source stayed: {bob} fills the folder "Bob/INBOX", too' in told
+        reported = failure(run(alice, expect=3, confirm_deletions=True))
+        assert (
+            f'1 copy of a message gone from the source stayed: {bob} fills the folder "Bob/INBOX", too' in reported
+        )
         assert office.numbers(b"Bob/INBOX") == Counter([*BOTH, *BOB])
 
-    def test_is_not_guessed_where_its_archive_or_its_file_cannot_tell(self, office: Office) -> None:
+    def test_is_not_guessed_where_its_archive_or_its_file_gives_no_answer(self, office: Office) -> None:
         alice = office.account("alice", replay__vanished="expunge", destination__prefix="Alice")
         bob = office.account("bob", destination__prefix="Bob")
         run(bob)
@@ -286,7 +288,7 @@ class TestAFolderOfTwoAccounts:
         counts = run(second).total("destination")[0]
         assert (counts["already_there"], counts["removed"], counts["verified"]) == (8, 0, 8)
 
-    def test_is_not_renamed_where_the_archive_of_the_other_one_cannot_tell(self, pair: Pair) -> None:
+    def test_is_not_renamed_where_the_archive_of_the_other_one_gives_no_answer(self, pair: Pair) -> None:
         first, second = pair.both()
         run(first)
         run(second, destination_is="new")
@@ -304,9 +306,10 @@ class TestAFolderOfTwoAccounts:
         run(second)
         pair.first.folders[b"Old/Work"].expunge([1, 2])
         run(first)
-        told = failure(run(first, expect=3, confirm_deletions=True))
+        reported = failure(run(first, expect=3, confirm_deletions=True))
         assert (
-            f'2 copies of messages gone from the source stayed: {second} fills the folder "Old/Work", too' in told
+            f'2 copies of messages gone from the source stayed: {second} fills the folder "Old/Work", too'
+            in reported
         )
         assert pair.held()[b"Old/Work"] == 5
 

@@ -94,7 +94,7 @@ def test_nothing_is_opened_before_it_is_needed(path: Path) -> None:
     assert not path.exists()
 
 
-def test_nobody_else_may_read_it(path: Path, catalog: SqlCatalog) -> None:
+def test_no_other_user_may_read_it(path: Path, catalog: SqlCatalog) -> None:
     apply(catalog, INBOX)
 
     modes = {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()}
@@ -132,7 +132,7 @@ def test_a_commit_survives_power_loss(catalog: SqlCatalog) -> None:
 
 
 @pytest.mark.parametrize("octets", [b"no database " * 1000, b"SQLite format 3\x00" + b"\xff" * 8000])
-def test_what_is_no_database_is_said(path: Path, octets: bytes) -> None:
+def test_what_is_no_database_is_reported(path: Path, octets: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(octets)
 
@@ -143,7 +143,7 @@ def test_what_is_no_database_is_said(path: Path, octets: bytes) -> None:
     assert str(path) in caught.value.message
 
 
-def test_a_damaged_database_is_said(path: Path, catalog: SqlCatalog) -> None:
+def test_a_damaged_database_is_reported(path: Path, catalog: SqlCatalog) -> None:
     apply(catalog, INBOX, FIRST, *map(stored, range(1, 2000)))
     catalog.close()
     octets = bytearray(path.read_bytes())
@@ -154,14 +154,14 @@ def test_a_damaged_database_is_said(path: Path, catalog: SqlCatalog) -> None:
         catalog.messages.known(1)
 
 
-def test_a_directory_in_its_place_is_said(path: Path) -> None:
+def test_a_directory_in_its_place_is_reported(path: Path) -> None:
     path.mkdir(parents=True)
 
     with pytest.raises(ArchiveNotWritable):
         SqlCatalog(path).last_segment()
 
 
-def test_a_full_disk_is_said_and_changes_nothing(small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_changes_nothing(small_disk: Path) -> None:
     catalog = SqlCatalog(small_disk / "catalog.sqlite")
     apply(catalog, INBOX, FIRST, stored(1))
     ballast = fill(small_disk, spare=8192)
@@ -176,7 +176,7 @@ def test_a_full_disk_is_said_and_changes_nothing(small_disk: Path) -> None:
     catalog.close()
 
 
-def test_a_read_only_disk_is_said(small_disk: Path) -> None:
+def test_a_read_only_disk_is_reported(small_disk: Path) -> None:
     make_read_only(small_disk)
 
     with pytest.raises(ArchiveNotWritable):
@@ -354,7 +354,7 @@ def forked(work: Callable[[], None]) -> int | None:
     return process.exitcode
 
 
-def test_a_forked_child_opens_it_anew(catalog: SqlCatalog) -> None:
+def test_a_forked_child_reopens_it(catalog: SqlCatalog) -> None:
     apply(catalog, INBOX, FIRST)
 
     def child() -> None:

@@ -491,8 +491,8 @@ class TestScripted:
         server = scripted({b"INBOX": folder})
         with Wire(server.port).login("u1", "pw") as wire:
             wire.command("ENABLE QRESYNC")
-            told = rows(wire, "EXAMINE INBOX (QRESYNC (7 8))")[-2:]
-            assert told == [b"* VANISHED (EARLIER) 5", b"* 2 FETCH (UID 2 FLAGS () MODSEQ (9))"]
+            reported = rows(wire, "EXAMINE INBOX (QRESYNC (7 8))")[-2:]
+            assert reported == [b"* VANISHED (EARLIER) 5", b"* 2 FETCH (UID 2 FLAGS () MODSEQ (9))"]
             changed = rows(wire, "UID FETCH 1:* (UID FLAGS) (CHANGEDSINCE 1)")
         assert changed == [b"* 2 FETCH (UID 2 FLAGS () MODSEQ (9))"]
 

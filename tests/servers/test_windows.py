@@ -78,7 +78,7 @@ def test_a_whole_folder_of_that_size_loses_one(account: Migration) -> None:
     assert len(account.copies.messages) == SIZE - 1
 
 
-def test_a_person_says_that_it_is_whole(account: Migration) -> None:
+def test_a_person_confirms_that_it_is_complete(account: Migration) -> None:
     scroll(account, 1, 5)
     account.run()
     account.keys["folders__whole"] = ["IN*"]
@@ -116,7 +116,7 @@ def test_an_older_archive_that_took_it_for_deleted_loses_no_copy(
     assert len(account.copies.messages) == SIZE + 5
 
 
-def test_it_is_told_by_check_and_status_and_survives_a_rebuild(dovecot: Dovecot, tmp_path: Path) -> None:
+def test_check_and_status_report_it_and_it_survives_a_rebuild(dovecot: Dovecot, tmp_path: Path) -> None:
     user, new_user = dovecot.fresh_user(), dovecot.fresh_user()
     dovecot.append_many(user, "INBOX", [Append(mail(number)) for number in range(1, SIZE + 1)])
     config = migration(tmp_path, dovecot, user, dovecot, new_user, replay__vanished="expunge")

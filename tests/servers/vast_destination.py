@@ -125,8 +125,8 @@ class _Session:
     def do_uid_fetch(self, rest: bytes) -> None:
         for uid in self._uids(rest.split(b" ")[2]):
             each = self._messages[uid - 1]
-            told = (uid, uid, each.flags, each.date, each.size)
-            self._say(b'* %d FETCH (UID %d FLAGS (%s) INTERNALDATE "%s" RFC822.SIZE %d)' % told)
+            reported = (uid, uid, each.flags, each.date, each.size)
+            self._say(b'* %d FETCH (UID %d FLAGS (%s) INTERNALDATE "%s" RFC822.SIZE %d)' % reported)
 
     def do_uid_store(self, rest: bytes) -> None:
         _, _, uids, how, flags = rest.split(b" ", 4)

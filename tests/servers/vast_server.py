@@ -164,11 +164,11 @@ class _Session:
 
     def do_status(self, rest: bytes) -> None:
         mail = self._mail
-        told = b"MESSAGES %d UIDNEXT %d UIDVALIDITY %d" % (mail.count, mail.count + 1, mail.uidvalidity)
+        reported = b"MESSAGES %d UIDNEXT %d UIDVALIDITY %d" % (mail.count, mail.count + 1, mail.uidvalidity)
         if mail.offers != "plain":
             size = mail.large or mail.count * len(mail.octets(2))
-            told += b" HIGHESTMODSEQ %d SIZE %d" % (mail.highestmodseq, size)
-        self._say(b"* STATUS INBOX (%s)" % told)
+            reported += b" HIGHESTMODSEQ %d SIZE %d" % (mail.highestmodseq, size)
+        self._say(b"* STATUS INBOX (%s)" % reported)
 
     def do_examine(self, rest: bytes) -> None:
         mail = self._mail
@@ -212,18 +212,18 @@ class _Session:
         for uid in uids:
             if since and mail.modseq(uid) <= since:
                 continue
-            told = b"UID %d FLAGS (%s)" % (uid, mail.flags(uid))
+            reported = b"UID %d FLAGS (%s)" % (uid, mail.flags(uid))
             if b"MODSEQ" in items or since:
-                told += b" MODSEQ (%d)" % mail.modseq(uid)
+                reported += b" MODSEQ (%d)" % mail.modseq(uid)
             if b"INTERNALDATE" in items:
-                told += b" INTERNALDATE %s RFC822.SIZE %d" % (_DATES[uid % len(_DATES)], mail.size(uid))
+                reported += b" INTERNALDATE %s RFC822.SIZE %d" % (_DATES[uid % len(_DATES)], mail.size(uid))
             if with_header:
                 head = next(mail.pieces(uid)).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-                told += b" BODY[HEADER] {%d}\r\n%s" % (len(head), head)
+                reported += b" BODY[HEADER] {%d}\r\n%s" % (len(head), head)
             if with_name:
                 name = next(mail.pieces(uid)).partition(b"\r\n")[0] + b"\r\n\r\n"
-                told += b" BODY[HEADER.FIELDS (MESSAGE-ID)] {%d}\r\n%s" % (len(name), name)
-            self._out.write(b"* %d FETCH (%s" % (uid, told))
+                reported += b" BODY[HEADER.FIELDS (MESSAGE-ID)] {%d}\r\n%s" % (len(name), name)
+            self._out.write(b"* %d FETCH (%s" % (uid, reported))
             if with_body:
                 self._out.write(b" BODY[] {%d}\r\n" % mail.size(uid))
                 for piece in mail.pieces(uid):

@@ -121,7 +121,7 @@ class TestOneDestination:
             ("a.b", "a=2Eb", False),  # one folder where a dot is the delimiter
         ],
     )
-    def test_is_told_apart_by_prefixes(self, tmp_path: Path, one: str, other: str, apart: bool) -> None:
+    def test_is_kept_apart_by_prefixes(self, tmp_path: Path, one: str, other: str, apart: bool) -> None:
         pair = account(tmp_path, "alice", prefix=one), account(tmp_path, "bob", prefix=other)
         assert names(sharing_among(pair))["alice"] == ([] if apart else ["bob"], [], [])
 
@@ -180,7 +180,7 @@ class TestOneSource:
 
 
 class TestACircle:
-    def test_is_told_to_all_that_are_in_it(self, tmp_path: Path) -> None:
+    def test_is_reported_to_all_that_are_in_it(self, tmp_path: Path) -> None:
         places = [("a.example", "x"), ("B.example", "x"), ("c.example", "y")]
         ways = [
             account(
@@ -224,7 +224,7 @@ class TestMailThatIsNotOurs:
         there = self.listed({"INBOX": 10, "All": 25, "Starred": 3}, All="\\all", Starred="\\flagged")
         assert not_ours(there, {b"INBOX": (7, 4)}, "") == NotOurs(6 + 15, 6)
 
-    def test_of_folders_that_do_not_tell_is_said(self) -> None:
+    def test_of_folders_without_evidence_is_reported(self) -> None:
         assert not_ours(self.listed({"INBOX": 3, "Odd": None}), {}, "") == NotOurs(3, 3, untold=1)
 
     def test_below_a_prefix_where_names_are_flat(self) -> None:

@@ -178,7 +178,7 @@ class TestWhichMailIsKnownAgain:
         assert header_key(replace(full, size=None), "<1@x>", Digest("h")) is None
         assert header_key(replace(full, internaldate=None), "<1@x>", Digest("h")) is None
 
-    def test_an_identity_of_another_server_is_told_apart_by_size_and_date(self) -> None:
+    def test_an_identity_of_another_server_is_distinguished_by_size_and_date(self) -> None:
         one = Attributes(1, internaldate=DATE, size=10, emailid="M1")
         assert identity_key(one) == identity_key(replace(one, uid=2))
         assert identity_key(one) != identity_key(replace(one, size=11))

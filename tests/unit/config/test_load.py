@@ -230,7 +230,7 @@ class TestDefaults:
 
 
 class TestMistakes:
-    def test_are_all_told_at_once(self, tmp_path: Path) -> None:
+    def test_are_all_reported_together(self, tmp_path: Path) -> None:
         text = """
         hots = "x"
         user = "y"

@@ -91,7 +91,7 @@ def test_what_is_no_escape_is_left_alone() -> None:
     assert unescape_level("=FF =c3 a= =") == "=FF =c3 a= ="
 
 
-def test_what_was_escaped_can_be_told() -> None:
+def test_what_was_escaped_can_be_recognised() -> None:
     assert refused_in("~a/b/c", ".", "dovecot") == ["/", "~"]
     assert refused_in("a b", "/", "gmail") == []
 

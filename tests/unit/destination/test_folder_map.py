@@ -137,7 +137,7 @@ class TestNamesOfAnotherServer:
         there = destination(folder("Sent", "\\sent"))
         assert mapped(source, there) == mapped(source[::-1], there)
 
-    def test_levels_and_slashes_are_told_apart_on_a_flat_server(self) -> None:
+    def test_levels_and_slashes_are_kept_apart_on_a_flat_server(self) -> None:
         source = [folder("a"), folder("a/b"), Folder(b"x", ("a/b",), "."), folder("a=_b")]
         found = mapped(source, destination(INBOX, delimiter=None))
         assert {each.folder.path: each.raw for each in found.folders} == {
@@ -226,7 +226,7 @@ class TestSpecialUse:
         found = mapped(["Sent", folder("Gesendet", "\\sent")], there)
         assert wire(found) == {"Sent": b"Sent", "Gesendet": b"Out"}
 
-    def test_of_several_names_the_preferred_one_tells_the_use(self) -> None:
+    def test_of_several_names_the_preferred_one_decides_the_use(self) -> None:
         found = mapped(["Gesendet", "Sent", "Inviati"], destination(folder("Out", "\\sent")))
         assert wire(found) == {"Gesendet": b"Gesendet", "Sent": b"Out", "Inviati": b"Inviati"}
 
@@ -331,7 +331,7 @@ class TestRules:
         assert len({each.raw for each in found.folders}) == 2
         assert found.problems == ()
 
-    def test_a_rule_that_fits_nothing_is_told(self) -> None:
+    def test_a_rule_that_matches_nothing_is_reported(self) -> None:
         found = mapped(["Work"], destination(INBOX), {"Wrok": "Arbeit"})
         assert found.warnings == ('the rule for "Wrok" in [folders.rename] matches no folder of the archive',)
 

@@ -40,9 +40,9 @@ from archiver.mail.model import SPECIAL_USES
     ],
 )
 def test_names_of_many_languages_and_clients(name: str, use: str) -> None:
-    told = special_name((name,))
-    assert told is not None
-    assert told[0] == use
+    reported = special_name((name,))
+    assert reported is not None
+    assert reported[0] == use
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_names_of_many_languages_and_clients(name: str, use: str) -> None:
         ((), None),
     ],
 )
-def test_only_names_at_the_top_or_of_gmail_tell_something(path: tuple[str, ...], use: str | None) -> None:
-    told = special_name(path)
-    assert (told[0] if told else None) == use
+def test_only_names_at_the_top_or_of_gmail_count(path: tuple[str, ...], use: str | None) -> None:
+    reported = special_name(path)
+    assert (reported[0] if reported else None) == use
 
 
 def test_no_name_is_in_the_table_for_two_uses() -> None:
@@ -83,7 +83,9 @@ def test_what_stands_earlier_in_the_table_is_preferred() -> None:
     for use, names in NAMES.items():
         ranks = [special_name((name,)) for name in names]
         assert ranks[0] == (use, 0)
-        assert [told[1] for told in ranks if told] == sorted(told[1] for told in ranks if told)
+        assert [reported[1] for reported in ranks if reported] == sorted(
+            reported[1] for reported in ranks if reported
+        )
 
 
 @given(st.sampled_from([name for names in NAMES.values() for name in names]))
@@ -94,5 +96,5 @@ def test_case_and_composition_do_not_count(name: str) -> None:
 
 @given(st.lists(st.text(st.characters(), max_size=10), max_size=3))
 def test_any_name_is_looked_up(path: list[str]) -> None:
-    told = special_name(tuple(path))
-    assert told is None or told[0] in NAMES
+    reported = special_name(tuple(path))
+    assert reported is None or reported[0] in NAMES

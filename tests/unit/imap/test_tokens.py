@@ -367,7 +367,7 @@ def test_rows_with_a_body(text: bytes, attributes: Attributes, body: bytes | Bod
     assert (found.attributes, found.body, found.has_body, found.clean) == (attributes, body, True, True)
 
 
-def test_a_body_that_nobody_reads_apart_is_its_literal() -> None:
+def test_a_body_that_is_not_read_separately_is_its_literal() -> None:
     found = parse_fetch(Response(b"* 1 FETCH (UID 1 EMAILID NIL BODY[]<0> \x001\x00)", (b"other", b"octets")))
     assert (found.body, found.has_body, found.clean) == (b"octets", True, True)
 
@@ -471,7 +471,7 @@ def test_sizes_and_modseqs_beyond_all_measure_are_absent(beyond: bytes) -> None:
     ("text", "expected"),
     [(b"* 1 FETCH (UID 1)", True), (b"* 12 fetch (", True), (b"* 1 EXPUNGE", False), (b"A1 OK FETCH (", False)],
 )
-def test_fetch_rows_are_told_from_others(text: bytes, expected: bool) -> None:
+def test_fetch_rows_are_distinguished_from_others(text: bytes, expected: bool) -> None:
     assert is_fetch(text) is expected
 
 
@@ -509,7 +509,7 @@ def test_what_a_refusal_means(text: bytes, expected: type[BackendError]) -> None
     assert error.server_reply == text.decode()
 
 
-def test_where_nothing_tells_it_is_what_was_asked_for() -> None:
+def test_without_a_hint_it_is_what_was_asked_for() -> None:
     assert type(error_of(b"NO sorry", Where(), FolderNotFound)) is FolderNotFound
 
 

@@ -128,7 +128,7 @@ def with_another_number(octets: bytes) -> bytes:
     [cut, emptied, flipped, extended, with_an_edited_line, with_another_number],
     ids=lambda each: each.__name__,
 )
-def test_damage_is_noticed_and_named(
+def test_damage_is_detected_and_named(
     journal: BucketJournal, bucket: MemoryBucket, damage: Callable[[bytes], bytes]
 ) -> None:
     segments = filled(journal)
@@ -153,7 +153,7 @@ def test_a_gap_is_named(journal: BucketJournal, bucket: MemoryBucket) -> None:
         next(reading)
 
 
-def test_a_journal_that_lost_its_end_is_noticed_by_who_knew_it(
+def test_a_journal_that_lost_its_end_is_detected_by_one_that_knew_it(
     journal: BucketJournal, bucket: MemoryBucket
 ) -> None:
     segments = filled(journal)
@@ -278,7 +278,7 @@ def test_a_segment_of_an_older_lease_behind_a_later_one_is_noticed(bucket: Memor
         list(BucketJournal(bucket).read(NOTHING))
 
 
-def test_the_last_segment_tells_the_last_lease(bucket: MemoryBucket) -> None:
+def test_the_last_segment_names_the_last_lease(bucket: MemoryBucket) -> None:
     assert BucketJournal(bucket).last_fence() == 0
 
     filled(BucketJournal(bucket, Lease(9)))

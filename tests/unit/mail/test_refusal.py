@@ -178,12 +178,12 @@ def test_suspicions(octets: bytes, refusal: Refusal) -> None:
 
 
 @pytest.mark.parametrize("refusal", get_args(Refusal))
-def test_each_refusal_is_told_in_one_line_with_something_to_do(refusal: Refusal) -> None:
+def test_each_refusal_is_explained_in_one_line_with_something_to_do(refusal: Refusal) -> None:
     for text in (describe(refusal), describe(refusal, limit=10), advice(refusal)):
         assert text
         assert "\n" not in text
         assert not text.endswith(".")
 
 
-def test_a_limit_is_told() -> None:
+def test_a_limit_is_reported() -> None:
     assert describe("too-big", limit=35651584) == "the destination does not accept messages over 35,651,584 bytes"

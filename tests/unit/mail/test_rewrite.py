@@ -45,7 +45,7 @@ def test_bare_lfs_become_crlfs_and_bare_crs_stay(octets: bytes, expected: bytes)
     assert repaired(octets, "crlf") == expected
 
 
-def test_nuls_are_removed_before_line_ends_are_looked_at() -> None:
+def test_nuls_are_removed_before_line_ends_are_examined() -> None:
     assert repaired(b"A: \0b\r\0\n", "nul") == b"A: b\r\n"
     assert repaired(b"A: \0b\r\0\n", "nul", "crlf") == b"A: b\r\n"
 

@@ -77,7 +77,7 @@ def test_what_vanished_since_is_pending_and_what_came_since_is_not(
     assert pending.count(1, [1]) == (2, 101 + 103)
 
 
-def test_a_message_has_its_place_of_now_and_its_flags_of_then(
+def test_a_message_has_its_present_place_and_its_flags_at_that_time(
     catalog: RememberedCatalog, pending: PendingMessages
 ) -> None:
     apply(catalog, *ACCOUNT, stored(1))

@@ -223,7 +223,7 @@ def test_what_is_not_delivered_is_not_known(shelf: Shelf) -> None:
     assert list(shelf.matcher().sent(sent, seen)) == [(1, 2)]
 
 
-def test_what_the_archive_lost_is_told_and_stops_nobody(shelf: Shelf) -> None:
+def test_what_the_archive_lost_is_reported_and_stops_nothing(shelf: Shelf) -> None:
     seen = shelf.holds([mail(1), mail(2)])
     sent = [shelf.outgoing(number, mail(number)) for number in (1, 2)]
     del shelf.archive[sent[0].placement.digest]
@@ -325,7 +325,7 @@ def test_one_that_lost_its_message_id_there_is_a_candidate_by_its_size(shelf: Sh
     assert candidates(shelf, mail(1)) == [{100}]
 
 
-def test_mail_that_nobody_asked_about_is_no_candidate(shelf: Shelf) -> None:
+def test_mail_that_was_not_asked_about_is_no_candidate(shelf: Shelf) -> None:
     shelf.holds([mail(1)])
     shelf.holds([mail(1)], first=999)
 

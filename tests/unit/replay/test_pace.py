@@ -22,7 +22,7 @@ def sizes(seconds_for: Callable[[int, int], float], groups: int = 30, octets_of_
     return found
 
 
-def test_a_fast_server_has_full_groups_at_once() -> None:
+def test_a_fast_server_gets_full_groups_immediately() -> None:
     assert sizes(lambda count, _: 0.002 * count)[:4] == [FIRST_MESSAGES, MOST, MOST, MOST]
 
 

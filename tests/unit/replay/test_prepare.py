@@ -232,7 +232,7 @@ OCTETS = st.lists(
 ).map(b"".join)
 
 
-def test_a_repaired_message_tells_what_was_sent() -> None:
+def test_a_repaired_message_records_what_was_sent() -> None:
     octets = b"Subject: 1\n\nNUL \0 here\r\n" + b"x" * 1500
 
     made = with_repairs(store_of(octets), message(octets), ["crlf", "nul"])

@@ -167,7 +167,7 @@ def test_losses_are_sets_of_uids() -> None:
     assert document["losses"][1]["count"] == len(document["losses"][1]["uids"].split(",")) == 100_000
 
 
-def test_differences_and_timings_are_told() -> None:
+def test_differences_and_timings_are_reported() -> None:
     difference = {"folder": "INBOX", "uid": 1, "what": "size", "expected": "5", "found": "6"}
 
     document = report(at(differences=[difference]), timings={"archive": 1.23456, "verify": 0.0004}).to_json()
@@ -211,7 +211,7 @@ def test_a_damaged_message_is_to_be_restored() -> None:
     assert "`archiver repair`" in failure.next
 
 
-def test_an_accepted_loss_is_still_told() -> None:
+def test_an_accepted_loss_is_still_reported() -> None:
     (failure,) = refusal_failures([refused(accepted=True)])
 
     assert failure.next == "a person accepted that this message is not at the destination"
@@ -344,7 +344,7 @@ def test_what_the_destination_lacks_without_a_reason_is_a_gap(there: Sequence[Re
     assert gap.reason == reason
 
 
-def test_a_gap_that_another_failure_explains_is_told_once() -> None:
+def test_a_gap_that_another_failure_explains_is_reported_once() -> None:
     unbalanced = replace(INBOX, stored=INBOX.stored - 1)
 
     assert gap_failures([unbalanced], None, ["INBOX"], {"INBOX"}, all_sent=True) == []

@@ -137,13 +137,13 @@ def test_hostile_text_everywhere_at_once() -> None:
         assert_harmless(Page(render_html(with_text(report, HOSTILE, spared=()))))
 
 
-def test_text_is_shown_in_full_unless_nobody_could_read_it() -> None:
+def test_text_is_shown_in_full_unless_it_is_unreadable() -> None:
     name = "Проекты/日本語/" + "x" * 200
     assert name in Page(render_html(document([folder(name, 1)]))).text
     assert "… (9,700 more characters)" in Page(render_html(document([folder("x" * 10_000, 1)]))).text
 
 
-def test_the_page_needs_nothing_beside_it() -> None:
+def test_the_page_needs_no_other_files() -> None:
     page = render_html(with_everything())
     assert "default-src 'none'; style-src 'unsafe-inline'" in page
     assert not re.search(r"https?:|url\(|@import|<script|\bsrc=|\bhref=|\son\w+=", page)
@@ -223,7 +223,7 @@ def test_messages_of_a_folder_without_a_place_at_the_destination_wait() -> None:
     assert "✗" not in page.text
 
 
-def test_what_is_missing_is_told_with_reason_words_date_subject_and_what_next() -> None:
+def test_what_is_missing_is_shown_with_reason_words_date_subject_and_what_next() -> None:
     text = Page(render_html(with_everything())).text
     for words in (
         "2 messages: the server sent no body", "NO [SERVERBUG] cannot read it", "02-Mar-2019 09:12:44 +0100",

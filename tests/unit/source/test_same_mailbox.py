@@ -61,7 +61,7 @@ def test_one_other_message_is_more_than_many_that_are_the_same() -> None:
     assert not (Resemblance(90) + Resemblance(0, 1)).proven
 
 
-def test_folders_that_do_not_tell_or_hold_none_are_left_out() -> None:
+def test_folders_without_evidence_or_messages_are_left_out() -> None:
     above = Listed(Folder(b"above", ("above",), attributes=frozenset({"\\noselect"})), FolderStatus(7, 1, 0))
     assert shown_by([*listed(INBOX=7, Work=None), above]) == {b"INBOX": 7}
 
@@ -78,7 +78,7 @@ def test_folders_of_one_uidvalidity_are_suspected() -> None:
     assert suspects({b"INBOX.Old.Work": 5}, {b"Old/Work": 5, b"INBOX": 6}) == [(b"INBOX.Old.Work", b"Old/Work")]
 
 
-def test_a_uidvalidity_that_many_folders_have_tells_only_with_the_name() -> None:
+def test_a_uidvalidity_that_many_folders_share_counts_only_with_the_name() -> None:
     assert suspects({b"A": 1, b"B": 1}, {b"A": 1, b"C": 1}) == [(b"A", b"A")]
 
 

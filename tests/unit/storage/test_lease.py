@@ -74,7 +74,7 @@ def test_the_first_lease_says_who_holds_it(world: World) -> None:
     }
 
 
-def test_another_machine_is_told_who_and_until_when(world: World) -> None:
+def test_another_machine_learns_who_and_until_when(world: World) -> None:
     world.here.take()
     world.passes(20)
 
@@ -86,7 +86,7 @@ def test_another_machine_is_told_who_and_until_when(world: World) -> None:
     assert caught.value.exit_code == 7
 
 
-def test_what_was_given_back_is_taken_at_once(world: World) -> None:
+def test_a_released_lease_is_taken_immediately(world: World) -> None:
     world.here.take().release()
 
     lease = world.there.take()
@@ -103,7 +103,7 @@ def test_what_ran_out_is_taken_and_has_to_be_claimed(world: World) -> None:
     assert (lease.fence, lease.claim_due) == (2, True)
 
 
-def test_the_same_place_goes_on_at_once(world: World) -> None:
+def test_the_same_place_resumes_immediately(world: World) -> None:
     world.here.take()
 
     lease = world.here.take()
@@ -136,7 +136,7 @@ def test_a_lease_in_doubt_is_not_given_back_so_that_the_next_one_claims(world: W
     assert world.there.take().claim_due
 
 
-def test_only_the_endpoints_clock_tells_whether_it_ran_out(world: World) -> None:
+def test_only_the_endpoints_clock_decides_whether_it_expired(world: World) -> None:
     world.here.take()
     world.there.clock = [each + 1e6 for each in world.there.clock]
 
@@ -155,7 +155,7 @@ def test_a_renewal_holds_it_for_another_while(world: World) -> None:
         world.there.take()
 
 
-def test_a_check_asks_nobody(world: World) -> None:
+def test_a_check_sends_no_request(world: World) -> None:
     lease = world.here.take()
     world.bucket.requests.clear()
 
@@ -164,7 +164,7 @@ def test_a_check_asks_nobody(world: World) -> None:
     assert not world.bucket.requests
 
 
-def test_a_machine_that_slept_stops_even_if_nobody_took_over(world: World) -> None:
+def test_a_machine_that_slept_stops_even_if_no_other_took_over(world: World) -> None:
     lease = world.here.take()
     world.passes(TTL - 19)
 
@@ -176,7 +176,7 @@ def test_a_machine_that_slept_stops_even_if_nobody_took_over(world: World) -> No
 
 
 @pytest.mark.parametrize("clock", [0, 1], ids=["counts while asleep", "on the wall"])
-def test_each_clock_of_the_machine_can_tell_that_it_slept(world: World, clock: int) -> None:
+def test_each_clock_of_the_machine_can_show_that_it_slept(world: World, clock: int) -> None:
     lease = world.here.take()
     world.here.clock[clock] += TTL
 
@@ -292,7 +292,7 @@ def test_a_lease_whose_answer_was_lost_is_known_again(world: World) -> None:
         world.there.take()
 
 
-def test_a_lease_that_could_not_be_told_is_gone_on_with_by_the_same_place(world: World) -> None:
+def test_a_lease_whose_answer_was_lost_is_continued_by_the_same_place(world: World) -> None:
     world.bucket.after = lost("create", "lease/")
     with pytest.raises(ArchiveUnreachable):
         world.here.take()
@@ -304,7 +304,7 @@ def test_numbers_go_on_from_the_journal_where_the_leases_are_lost(world: World) 
     assert world.here.take(least=lambda: 41).fence == 42
 
 
-def test_a_lease_nobody_can_read_has_to_run_out(world: World) -> None:
+def test_an_unreadable_lease_has_to_expire(world: World) -> None:
     world.bucket.objects["lease/00000007.json"] = b"\x00{", world.bucket.now
     with pytest.raises(Locked):
         world.here.take()
@@ -416,7 +416,7 @@ def test_a_thread_that_cannot_renew_says_why_in_the_end() -> None:
             lease.check()
 
 
-def test_an_endpoint_that_does_not_answer_holds_up_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_does_not_answer_delays_nothing_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     bucket, stalled, over = MemoryBucket(), threading.Event(), threading.Event()
     claimant = Claimant("run", "here", 1, "place", SINCE)
     monkeypatch.setattr("archiver.storage.bucket.lease._LAST_REQUEST", 0.1)

@@ -134,7 +134,7 @@ def test_an_object_that_no_row_names_is_a_stray_with_its_age(
     }
 
 
-def test_what_an_archive_has_beside_its_messages_is_no_stray_and_all_else_is(
+def test_an_archives_own_other_objects_are_expected_and_all_else_is_not(
     store: ObjectStore, bucket: MemoryBucket, places: list[Placement]
 ) -> None:
     own = ["archive.json", "journal/00000001.jsonl.gz", "kept/1.txt", "lease/1", "packs/ab/cd.pack", "probe/x"]
@@ -170,7 +170,7 @@ def test_messages_are_read_side_by_side_in_bounded_number(
     assert looked == given
 
 
-def test_a_key_tells_its_digest_and_others_tell_none() -> None:
+def test_a_key_gives_its_digest_and_others_give_none() -> None:
     digest = placement_of(HELLO, 1).digest
     assert digest_of_key(message_key(digest)) == digest
     assert digest_of_key(message_key(Digest("AB" * 32))) is None

@@ -66,7 +66,7 @@ def test_the_same_messages_make_the_same_pack() -> None:
     assert pack_of(MESSAGES[::-1]).digest != one.digest
 
 
-def test_a_key_tells_its_pack_and_no_other_key_does() -> None:
+def test_a_key_identifies_its_pack_and_no_other_key_does() -> None:
     digest = pack_of(MESSAGES).digest
     assert pack_key(digest) == f"packs/{digest[:2]}/{digest}.pack"
     assert pack_of_key(pack_key(digest)) == digest
@@ -133,7 +133,7 @@ def test_a_frame_that_says_to_be_vast_takes_no_memory() -> None:
         decompress(vast, digest_of(b""), 0)
 
 
-def test_another_version_is_told_from_damage() -> None:
+def test_another_version_is_distinguished_from_damage() -> None:
     octets = pack_of(MESSAGES).octets
     newer = octets[:-16] + b"archiver-pack/2\n"
     with pytest.raises(Unreadable, match="another version"):

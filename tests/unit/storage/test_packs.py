@@ -379,7 +379,7 @@ class TestAudit:
     def beside(self, audited: list[Audited]) -> list[tuple[type, str]]:
         return [(type(each), each.path) for each in audited if not isinstance(each, Looked)]
 
-    def test_without_reading_one_listing_tells(
+    def test_without_reading_one_listing_is_enough(
         self, archive: RecordedPacks, bucket: MemoryBucket, messages: list[tuple[Placement, bytes]]
     ) -> None:
         bucket.requests.clear()
@@ -483,7 +483,7 @@ class TestAfterACrash:
         assert bucket.requests["read"] <= 8
         assert [read(archive.open(), place) for place, _ in lost] == [octets for _, octets in lost]
 
-    def test_those_nobody_claims_are_not_recorded(
+    def test_unclaimed_ones_are_not_recorded(
         self, archive: RecordedPacks, messages: list[tuple[Placement, bytes]]
     ) -> None:
         lost = small(10)

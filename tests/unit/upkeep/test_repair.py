@@ -156,7 +156,7 @@ def test_a_pack_damaged_in_all_its_messages_is_overwritten(archive: RecordedPack
     assert faults(archive) == []
 
 
-def test_one_damaged_message_of_a_pack_is_packed_anew_and_the_others_stay(
+def test_one_damaged_message_of_a_pack_is_repacked_and_the_others_stay(
     archive: RecordedPacks, bucket: MemoryBucket
 ) -> None:
     key, offset = pack_of(archive, 5)
@@ -217,7 +217,7 @@ def test_an_interrupted_repair_is_gone_on_with(archive: RecordedPacks, bucket: M
     assert faults(archive) == []
 
 
-def test_octets_that_are_not_there_after_all_are_said(archive: RecordedPacks, bucket: MemoryBucket) -> None:
+def test_octets_that_are_not_there_after_all_are_reported(archive: RecordedPacks, bucket: MemoryBucket) -> None:
     del bucket.objects[key_of(31)]
 
     def forget(request: str, key: str) -> None:
