@@ -206,7 +206,7 @@ def _kept_apart(accounts: Sequence[Settings], options: Options) -> Sequence[Sett
     sharing = sharing_among(accounts)
     for each in accounts:
         if (refusal := sharing[each.file].refusal) is not None:
-            emit(each.account, failed(refusal))
+            emit(each.account, failed(refusal, each.file))
     return [each for each in accounts if sharing[each.file].refusal is None]
 
 
@@ -330,7 +330,7 @@ def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
         with attempt.account.opened() as archive:
             archive.catalog.ledger.runs()  # an unreadable catalog fails here, not while Luigi checks targets
     except Exception as error:  # whatever it is, it ends only this account
-        emit(attempt.settings.account, failed(error))
+        emit(attempt.settings.account, failed(error, attempt.settings.file))
         return False
     return True
 
@@ -345,7 +345,7 @@ def _already_done(attempt: _Attempt, step: str) -> None:
                 report = archive.reports / attempt.run_id / "report.json"
                 emit(attempt.settings.account, Ended(rows[0][4], str(report)))
     except ArchiverError as error:
-        emit(attempt.settings.account, failed(error))
+        emit(attempt.settings.account, failed(error, attempt.settings.file))
 
 
 def _run_id(account: Account, options: Options) -> str:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import get_args
 
@@ -21,7 +22,7 @@ from archiver.config.secrecy import redacted
 from archiver.errors import ConfigError, Throttled
 from archiver.events import Event, Exported, Noted, Planned, Progress, Sent, Stored, Verified, Working
 from archiver.mail.folder_names import printable
-from pipelines.failures import UnexpectedError, foreseen
+from pipelines.failures import UnexpectedError, foreseen, with_file
 
 log = logging.getLogger("archiver")
 
@@ -210,10 +211,11 @@ def progress_of(account: str) -> Progress:
     return lambda event: emit(account, event)
 
 
-def failed(error: BaseException) -> Failed:
-    """The event of an error; an unexpected one is a bug and keeps its traceback."""
+def failed(error: BaseException, file: Path | None = None) -> Failed:
+    """The event of an error; an unexpected one is a bug and keeps its traceback. `file` is the account's."""
     known = foreseen(error)
-    text = redacted(str(known))  # NOTE: a ConfigError has a line for each mistake, and no text from a server
+    text = redacted(with_file(str(known), file) if file else str(known))
+    # NOTE: a ConfigError has a line for each mistake, and no text from a server.
     text = text if isinstance(known, ConfigError) else printable(text)
     trace = known.trace if isinstance(known, UnexpectedError) else ""
     again = known.delay_seconds if isinstance(known, Throttled) and known.may_put_back else None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 import traceback
 from datetime import UTC, datetime, timedelta
 from math import ceil
+from pathlib import Path
 
 from archiver.config.secrecy import redacted
 from archiver.errors import ArchiveNotWritable, ArchiverError, Throttled
@@ -13,6 +16,9 @@ from archiver.mail.folder_names import printable
 
 log = logging.getLogger("archiver")
 
+_COMMAND = re.compile(
+    r"`(archiver (?:archive|check|gc|rebuild|repair|replay|report|retry|run|status|verify)(?: --[a-z-]+)*)`"
+)
 _TRACE_LIMIT = 2500
 _THROTTLE_SECONDS = 60.0  # if the server does not say how long
 _LONGEST_THROTTLE_SECONDS = 30 * 86_400.0  # whatever the server says
@@ -52,7 +58,12 @@ def with_time(error: Throttled) -> Throttled:
     if error.delay_seconds is None:
         error.delay_seconds = _THROTTLE_SECONDS
     error.delay_seconds = min(error.delay_seconds, _LONGEST_THROTTLE_SECONDS)
-    then = datetime.now().astimezone() + timedelta(seconds=ceil(error.delay_seconds))
-    error.again_at = then.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    error.hint = f"try again after {then:%Y-%m-%d %H:%M:%S}, or with fewer `connections`"
+    then = datetime.now(UTC) + timedelta(seconds=ceil(error.delay_seconds))
+    error.again_at = then.strftime("%Y-%m-%dT%H:%M:%SZ")
+    error.hint = f"try again after {error.again_at}, or with fewer `connections`"
     return error
+
+
+def with_file(text: str, file: Path) -> str:
+    """The text with the account file in each command of ours, so that it can be pasted into a shell."""
+    return _COMMAND.sub(lambda found: f"`{found[1]} {shlex.quote(str(file))}`", text)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from archiver.errors import ArchiverError
 from archiver.imap.reach import learning
 from pipelines.events import AnyEvent, Began, Listener, failed
-from pipelines.failures import foreseen, logged
+from pipelines.failures import foreseen, logged, with_file
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ class AccountOutcome(Generic[T]):
         return {"account": self.account, "exit_code": self.exit_code, "message": self.message, **(fields or {})}
 
 
+def _pasteable(outcome: AccountOutcome[T], settings: Settings) -> AccountOutcome[T]:
+    """The outcome with the account file in the commands of its message."""
+    message = outcome.message
+    return outcome if message is None else replace(outcome, message=with_file(message, settings.file))
+
+
 def run_each(
     accounts: Sequence[Settings],
     step: str,
@@ -62,11 +68,11 @@ def run_each(
         try:
             STOP.check()
             emit(Began(step))
-            return work(settings, emit)
+            return _pasteable(work(settings, emit), settings)
         except Exception as raised:  # whatever it is, it ends only this account
             error = foreseen(raised)
-            emit(failed(error))
-            return AccountOutcome.of_error(settings.account, error)
+            emit(failed(error, settings.file))
+            return _pasteable(AccountOutcome.of_error(settings.account, error), settings)
 
     with learning():
         return [outcome(each) for each in accounts]
@@ -81,9 +87,9 @@ def look_up_each(
     def outcome(settings: Settings) -> AccountOutcome[T]:
         try:
             STOP.check()
-            return work(settings)
+            return _pasteable(work(settings), settings)
         except Exception as raised:  # whatever it is, it ends only this account
-            return AccountOutcome.of_error(settings.account, logged(raised))
+            return _pasteable(AccountOutcome.of_error(settings.account, logged(raised)), settings)
 
     with learning():
         return [outcome(each) for each in accounts]

@@ -16,7 +16,15 @@ from archiver.account.archive import Archive
 from archiver.archive.plan import plan_run
 from archiver.config.secrecy import redacted
 from archiver.control import utc_now
-from archiver.errors import ArchiveMissing, ArchiveNotWritable, ArchiverError, ConfigError, Locked, Throttled
+from archiver.errors import (
+    ArchiveMissing,
+    ArchiveNotWritable,
+    ArchiverError,
+    ConfigError,
+    Interrupted,
+    Locked,
+    Throttled,
+)
 from archiver.facts.replica import Refused, ReplicaTally
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Listed, Plan, Quarantined, Tally
@@ -45,6 +53,7 @@ from archiver.report.document import (
 from archiver.report.page import render_html
 from archiver.storage.files import Writing, make_directories, sync_paths
 from pipelines.events import Ended, emit
+from pipelines.failures import with_file
 from pipelines.results import (
     check_from_json,
     listing_from_json,
@@ -125,6 +134,7 @@ def report_of(
     if error is not None and (at_work_there or not failures):
         advice = (error.hint if isinstance(error, ArchiverError) else None) or "run again"
         failures.append(Failure(None, None, step, printable(_reason(error)), None, advice))
+    failures = [replace(each, next=with_file(each.next, settings.file)) for each in failures]
     status, exit_code = _judge(failures, quarantined, at_destination, error)
     timings = catalog.ledger.timings(run_id)
     started = next((row[1] for row in catalog.ledger.runs() if row[0] == run_id), utc_now())
@@ -180,7 +190,9 @@ def _unreached(
     if error is not None:
         visited = {each.name for each in tallies if each.visited} | unreached.keys()
         unfinished = [each.folder.name for each, _ in plan.visit if each.folder.name not in visited]
-        unreached |= dict.fromkeys(unfinished, f"not reached: {_reason(error)}")
+        stopped = isinstance(error, Interrupted)
+        why = "the run was stopped before this folder" if stopped else f"not reached: {_reason(error)}"
+        unreached |= dict.fromkeys(unfinished, why)
     return unreached
 
 

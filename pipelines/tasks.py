@@ -175,7 +175,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
             error = foreseen(exception)
             if isinstance(error, Throttled):
                 error = with_time(error)
-            emit(self.settings.account, failed(error))
+            emit(self.settings.account, failed(error, self.settings.file))
             self.end_run(error)
         except Exception as another:
             emit(self.name, failed(another))

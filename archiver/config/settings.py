@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -195,8 +195,10 @@ class Table(BaseModel):
 
 
 class ServerSettings(Table):
-    """How to reach a server and log in. `fingerprint` is 64 lower-case hex digits; timeouts in seconds."""
+    """How to reach a server and log in. `fingerprint` is 64 lower-case hex digits; timeouts in seconds. `side` is
+    the name of its table in the account file."""
 
+    side: ClassVar[str] = "source"
     protocol: Literal["imap"] = "imap"
     host: Annotated[str, AfterValidator(_host)]
     port: Annotated[int, Field(ge=1, le=65535)] = PORTS["implicit"]
@@ -229,6 +231,7 @@ class DestinationSettings(ServerSettings):
     """Where an account is replayed to; everything goes below the folder `prefix`, "" is the top. `shared`: the user
     states that other accounts of ours may fill the same folders of this mailbox."""
 
+    side: ClassVar[str] = "destination"
     prefix: Annotated[str, AfterValidator(_prefix)] = ""
     shared: bool = False
 

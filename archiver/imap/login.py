@@ -19,7 +19,9 @@ from archiver.errors import (
 )
 from archiver.imap.auth import Authenticate, Authenticator, Login
 from archiver.imap.connecting import open_session
+from archiver.imap.replies import CHECK_LOGIN
 from archiver.imap.session import Reply, Session
+from archiver.mail import folder_names
 
 
 def connect(server: ServerSettings, authenticator: Authenticator) -> tuple[Session, frozenset[str]]:
@@ -68,22 +70,40 @@ def _connect(
         offered = frozenset(session.line.capabilities)
         if server.tls == "starttls":  # what was offered before TLS does not count (RFC 3501 section 6.2.1)
             offered = _capabilities(session, None)
-        capabilities = _log_in(session, authenticator.answer(secret, offered, where), offered)
+        capabilities = _log_in(session, server, authenticator.answer(secret, offered, where), offered)
     except BaseException:
         session.hang_up()
         raise
     return session, capabilities
 
 
-def _log_in(session: Session, answer: Authenticate | Login, offered: Collection[str]) -> frozenset[str]:
+def _log_in(
+    session: Session, server: ServerSettings, answer: Authenticate | Login, offered: Collection[str]
+) -> frozenset[str]:
     match answer:
         case Authenticate(mechanism, message):
             reply = _authenticate(session, mechanism, message, initial="SASL-IR" in offered)
         case Login(user, password):
             reply = session.command_with_strings(b"LOGIN", [user, password])
-    session.required(reply, AuthenticationFailed)
+    try:
+        session.required(reply, AuthenticationFailed)
+    except AuthenticationFailed as error:
+        raise _of_login(error, server) from error
     session.line.state = "AUTH"
     return _capabilities(session, reply)
+
+
+def _of_login(error: AuthenticationFailed, server: ServerSettings) -> AuthenticationFailed:
+    """The refusal with what was refused: an account has two servers, and a fleet has many users."""
+    hint = error.hint
+    if hint == CHECK_LOGIN:
+        hint = f"check `user` and the password reference in [{server.side}] of the account file"
+    return AuthenticationFailed(
+        f'the login of "{folder_names.printable(server.user)}" ({server.side}) is refused: {error.reason}',
+        where=error.where,
+        server_reply=error.server_reply,
+        hint=hint,
+    )
 
 
 def _authenticate(session: Session, mechanism: bytes, message: bytes, *, initial: bool) -> Reply:

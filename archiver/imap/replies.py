@@ -36,6 +36,9 @@ _READ = 4096  # octets of a reply that are read; the rest is never shown, howeve
 
 _CODE = re.compile(rb"\A(?:NO|BAD|BYE|OK|PREAUTH)?\s*\[([A-Z0-9-]+)", re.IGNORECASE)
 
+#: The advice after a refused login whose words give none.
+CHECK_LOGIN = "check `user` and the password reference in the account file"
+
 _SESSIONS = re.compile(rb"connections|sessions|logins", re.IGNORECASE)
 
 _BY_CODE: dict[bytes, type[BackendError]] = {
@@ -112,7 +115,7 @@ def error_of(
     said = without_names(without_names(text, name), (where.folder or "").encode())
     kind, hint = _kind(said, otherwise, writing=writing)
     if kind is AuthenticationFailed and hint is None:
-        hint = "check `user` and the password reference of this server in the account file"
+        hint = CHECK_LOGIN
     error = kind(f"the server says: {reply}", where=where, server_reply=reply, hint=hint)
     if isinstance(error, Throttled):
         error.delay_seconds = wait_for(said)

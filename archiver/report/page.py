@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Generic, TypeVar
 
@@ -172,11 +172,18 @@ def _untrusted(value: object) -> str:
 
 
 def _time(text: str) -> str:
-    """2026-11-23T15:33:10Z as 2026-11-23 15:33:10 UTC; anything else unchanged."""
+    """2026-11-23T15:33:10Z as 2026-11-23 15:33:10 UTC, with the time where the page is made if that is another;
+    anything else unchanged."""
     try:
-        return f"{datetime.strptime(text, '%Y-%m-%dT%H:%M:%SZ'):%Y-%m-%d %H:%M:%S} UTC"
-    except ValueError:
+        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        here = moment.astimezone()
+    except (ValueError, OverflowError):
         return _untrusted(text)
+    there = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    if not here.utcoffset():
+        return there
+    day = "" if here.date() == moment.date() else f"{here:%Y-%m-%d} "
+    return f"{there} ({day}{here:%H:%M:%S %Z})"
 
 
 def _parts(text: str) -> list[str]:

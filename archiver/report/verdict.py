@@ -35,7 +35,8 @@ def verdict(report: Row) -> Verdict:
     """The verdict on a `completed` report. It follows from the numbers; the status can only make it worse."""
     problems, lost, aside = _problems(report), _lost(report), _left_aside(report)
     if report["status"] not in ("complete", "incomplete"):
-        return Verdict("bad", "The run did not finish", _said(_why(report), _held(report), *problems, *aside))
+        headline = "The run was stopped" if report["exit_code"] > 128 else "The run did not finish"
+        return Verdict("bad", headline, _said(_why(report), _held(report), *problems, *aside))
     if report["status"] == "complete" and problems == lost:  # a loss is incomplete until it is accepted
         there = report["totals"]["destination"]
         held = there["replayed"] + there["already_there"] if there else report["totals"]["stored"]
@@ -142,9 +143,10 @@ def _left_aside(report: Row) -> list[str]:
 def _why(report: Row) -> str:
     """What stopped the run: the reason why a folder was not reached, or another one that concerns no single
     message, or the exit code."""
+    if report["exit_code"] > 128:
+        return f"it was stopped by signal {report['exit_code'] - 128}; the next run goes on where it stopped"
     reasons = [str(each["reason"]) for each in report["failures"] if each["uid"] is None]
     first = min(reasons, key=lambda reason: not reason.startswith(_UNREACHED), default=None)
     if first is not None:
         return f"it ended early: {first.removeprefix(_UNREACHED).rstrip('.')}"
-    code = report["exit_code"]
-    return f"it was stopped by signal {code - 128}" if code > 128 else _ENDS.get(code, f"exit code {code}")
+    return _ENDS.get(report["exit_code"], f"exit code {report['exit_code']}")

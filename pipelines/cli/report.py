@@ -168,7 +168,7 @@ def _show(result: Row, report: Row, terminal: Terminal) -> None:
         out.table(destination_table(report["folders"], totals, every=terminal.verbose))
         out.say(destination_equation(totals))
     found = verdict(report)
-    line = status_text(printable(report["status"]))
+    line = status_text(printable(report["status"]), report["exit_code"])
     line.append(f", exit code {report['exit_code']}: {printable(found.headline)}", style="default")
     out.print(line, soft_wrap=True)
     for sentence in found.sentences:

@@ -229,7 +229,7 @@ def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -
         out.say(destination_equation(document["totals"]))
     for each in document.get("skipped", []) if terminal.verbose else []:
         out.say(f"left out: {each['name']}: {each['reason']}")
-    line = status_text(document["status"])
+    line = status_text(document["status"], document["exit_code"])
     line.append(f": run {document['run']}, report {result['report']}", style="default")
     out.print(line, soft_wrap=True)
     if document["failures"]:

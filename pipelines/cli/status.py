@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from archiver.report.document import gone_notices, not_mapped, refusal_failures,
 from archiver.report.units import counted
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
+from pipelines.failures import with_file
 from pipelines.outcome import AccountOutcome, look_up_each
 from pipelines.reasons import reason_of
 from pipelines.show.lines import equation, failure_lines, notice_lines
@@ -93,6 +95,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
     identity, runs = catalog.account.identity(), catalog.ledger.runs()
     ended_well = not runs or runs[-1][3] == "complete"  # a rebuilt catalog knows no runs
     fields = {
+        "file": str(settings.file),
         "archive": str(settings.archive.path),
         "source": identity and {name: getattr(identity, name) for name in ("protocol", "host", "user")},
         "folders": [_folder(each) for each in tallies],
@@ -119,7 +122,8 @@ def _reason(archive: Archive, run_id: str) -> str | None:
 
 
 def _last_run(last: Fields) -> str:
-    ended = f"{last['status']}, exit code {last['exit_code']}" if last["status"] else "did not end"
+    status = "stopped" if (last["exit_code"] or 0) > 128 else last["status"]
+    ended = f"{status}, exit code {last['exit_code']}" if status else "did not end"
     why = f": {last['reason']}" if last["reason"] else ""
     return f"{last['run']}: {ended}, {last['finished'] or last['started']}{why}"
 
@@ -165,7 +169,7 @@ def _there(archive: Archive, held: Sequence[Tally]) -> Fields | None:
         "folders": folders,
         "totals": {name: sum(each[name] for each in folders) for name in _SUMMED_THERE},
         "refused": [
-            asdict(failure) | {"accepted": each.accepted}
+            asdict(failure) | {"next": with_file(failure.next, archive.settings.file), "accepted": each.accepted}
             for failure, each in zip(refusal_failures(refused), refused, strict=True)
         ],
     }
@@ -222,12 +226,13 @@ def _show_quarantine(result: Fields, terminal: Terminal) -> None:
     if not waiting:
         return
     terminal.out.say(f"{len(waiting)} in quarantine:", "yellow")
-    lines = [each | {"next": _next(each)} for each in waiting]
+    lines = [each | {"next": _next(each, result["file"])} for each in waiting]
     for line in failure_lines(lines):
         terminal.out.say(line)
 
 
-def _next(quarantined: Fields) -> str:
+def _next(quarantined: Fields, file: str) -> str:
     if quarantined["accepted"]:
         return "you accepted that these are not in the archive"
-    return "`archiver retry` tries again; `archiver retry --accept` accepts what the server gives, or the loss"
+    advice = "`archiver retry` tries again; `archiver retry --accept` accepts what the server gives, or the loss"
+    return with_file(advice, Path(file))

@@ -153,7 +153,7 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
             )
         except Exception as raised:  # whatever it is, the archive's own result is reported
             error = foreseen(raised)
-            emit(failed(error))
+            emit(failed(error, settings.file))
             return outcome(str(error), error.exit_code)
     return outcome(_summary_there(settings.destination.host, check), check.exit_code, check)
 

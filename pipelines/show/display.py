@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 
 from rich.console import Console
@@ -174,7 +174,7 @@ class Display:
             if isinstance(event, Began | Failed):
                 self._held.pop(account, None)  # it is tried again, and only the result of that counts
             if self._quiet and text and isinstance(event, Failed) and event.again is not None:
-                self._held[account] = (datetime.now(), text)
+                self._held[account] = (datetime.now(UTC), text)
             elif text:
                 self._log(account, text, "red" if isinstance(event, Failed) else None)
 
@@ -205,7 +205,7 @@ class Display:
         return self._live is None and now - work.logged >= _LOG_SECONDS
 
     def _log(self, account: str, text: str, style: str | None = None, at: datetime | None = None) -> None:
-        stamp = (at or datetime.now()).strftime("%Y-%m-%d %H:%M:%S")
+        stamp = (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")  # as in reports, which may be beside it
         name = f"{account}: " if account else ""
         for line in text.splitlines():
             plain = Text(f"{stamp} {name}{printable(line)}", style=style or "")

@@ -152,7 +152,7 @@ def accounts_table(accounts: Sequence[Row]) -> Table:
         message = (each["message"] or "").splitlines()
         table.add_row(
             _text(each["account"]),
-            status_text(each["status"]),
+            status_text(each["status"], each["exit_code"]),
             *counts,
             Text(str(each["exit_code"])),
             _text(message[0] if message else ""),
@@ -185,8 +185,10 @@ def fleet_table(accounts: Sequence[Row]) -> Table:
     return table
 
 
-def status_text(status: str) -> Text:
-    """A run's status in its colour."""
+def status_text(status: str, exit_code: int | None = None) -> Text:
+    """A run's status in its colour; one that a signal ended was stopped, and did not fail."""
+    if exit_code is not None and exit_code > 128:
+        return Text("stopped", style="yellow")
     return Text(status, style=_STATUS_STYLES.get(status, ""))
 
 
@@ -229,7 +231,8 @@ def runs_table(runs: Sequence[Row]) -> Table:
     for each in runs:
         code = "" if each["exit_code"] is None else str(each["exit_code"])
         status = each["status"] or "did not end"
-        table.add_row(each["run"], each["started"], each["finished"] or "", status_text(status), code)
+        shown = status_text(status, each["exit_code"])
+        table.add_row(each["run"], each["started"], each["finished"] or "", shown, code)
     return table
 
 

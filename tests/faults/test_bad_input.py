@@ -137,9 +137,8 @@ class TestServers:
     ) -> None:
         through = proxy(dovecot.port)
         config = account(tmp_path, through, mail_user, source__attempts=5)
-        fails(
-            config, 5, f"127.0.0.1:{through.port}: the server says: ", "; check `user` and the password reference"
-        )
+        refused = f'127.0.0.1:{through.port}: the login of "{mail_user}" (source) is refused: the server says: '
+        fails(config, 5, refused, "; check `user` and the password reference in [source]")
         assert through.connections == 1
 
     def test_a_refused_port(self, tmp_path: Path) -> None:
@@ -396,7 +395,13 @@ class TestArchives:
         catalog.write_bytes(b"\0" * 100 + CANARY.encode() + catalog.read_bytes()[130:])
         corrupted = catalog.read_bytes()
         (archive_of(config) / "catalog.sqlite-wal").unlink(missing_ok=True)
-        fails(config, 6, f"{catalog}: ", "; `archiver rebuild` recreates the catalog", password="no secret is here")
+        fails(
+            config,
+            6,
+            f"{catalog}: ",
+            f"; `archiver rebuild {config}` recreates the catalog",
+            password="no secret is here",
+        )
         assert catalog.read_bytes() == corrupted
         catalog.unlink()
         run(config)
@@ -453,6 +458,9 @@ class TestArchives:
         new = ScriptedMessage(b"Subject: new\r\n\r\n", modseq=9)
         server.folders[b"INBOX"] = ScriptedFolder(messages=MAIL[b"INBOX"].messages | {3: changed, 90: new})
         result = run(config, expect=6)
-        assert "is missing; `archiver verify` lists what is missing, `archiver repair`" in result.output
+        assert (
+            f"is missing; `archiver verify {config}` lists what is missing, `archiver repair {config}`"
+            in result.output
+        )
         assert (result.total("fetched"), result.balanced) == ((1,), True)
         assert run(config).total("fetched", "flags_changed") == (0, 0)

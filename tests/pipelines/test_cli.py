@@ -302,7 +302,7 @@ def test_what_could_not_be_had_is_listed_with_what_to_do(
         assert done.code == 3
         reported = done.err if quiet else done.out
         assert 'folder "INBOX", uid 3: ' in reported
-        assert "`archiver retry` tries again" in reported
+        assert f"`archiver retry {account}` tries again" in reported
     waiting = archiver("status", account)
     assert (waiting.code, "1 in quarantine" in waiting.out) == (3, True)
     accepted = archiver("retry", account, "--accept", "--json")

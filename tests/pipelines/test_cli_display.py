@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import select
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from rich.console import Console
 
 from archiver.events import Noted, Planned, Received, Stored, Working
 from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, emit
+from pipelines.failures import with_file
 from pipelines.show.display import Display, Work, duration, progress_line, size
 from pipelines.show.lines import equation, failure_lines
-from pipelines.show.tables import folders_table, plan_table
+from pipelines.show.tables import folders_table, plan_table, status_text
 
 
 def row(name: str, **counts: int) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def reported(*events: AnyEvent, stopping: int | None = None, **options: bool) ->
         for event in events:
             display("alice", event)
     lines: list[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    return [line.split(" ", 2)[2] for line in lines]
+    return [line.split("Z ", 1)[1] for line in lines]
 
 
 def test_tiny_events_are_not_a_line_each() -> None:
@@ -218,6 +220,18 @@ def test_notes_of_one_kind_are_shown_a_few_times() -> None:
     assert work.note('folder "Sent": 3 messages vanished') is not None
 
 
+def test_commands_in_advice_have_the_account_file() -> None:
+    advice = "`archiver retry` tries again; `archiver retry --accept` accepts it; see `archiver search` and `pass`"
+    assert with_file(advice, Path("my configs/alice.toml")) == (
+        "`archiver retry 'my configs/alice.toml'` tries again; `archiver retry --accept 'my configs/alice.toml'` "
+        "accepts it; see `archiver search` and `pass`"
+    )
+
+
+def test_a_run_that_a_signal_ended_was_stopped() -> None:
+    assert (str(status_text("failed", 130)), str(status_text("failed", 5))) == ("stopped", "failed")
+
+
 # -- the pipe ----------------------------------------------------------------------------------------------------
 
 
@@ -268,4 +282,4 @@ class TestAFailureThatMayPass:
             for event in events:
                 display("a", event)
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-        assert [line.split(" ", 2)[2] for line in lines] == reported
+        assert [line.split("Z ", 1)[1] for line in lines] == reported

@@ -230,7 +230,7 @@ def _translated(path: Path, error: sqlite3.Error) -> ArchiverError | None:
         return None
     code, what = extended & 0xFF, f"{path}: {error}"
     if code in _DAMAGED or extended in _UNREADABLE:
-        return IntegrityError(what, hint="archiver rebuild makes the catalog again from the journal")
+        return IntegrityError(what, hint="`archiver rebuild` recreates the catalog from the journal")
     if code in _NOT_WRITABLE or code == sqlite3.SQLITE_IOERR:
         return ArchiveNotWritable(what, hint="free space or fix the permissions, and run again")
     if code in _OCCUPIED:

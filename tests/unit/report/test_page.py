@@ -6,12 +6,14 @@ from __future__ import annotations
 import copy
 import itertools
 import re
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from archiver.report import page
 from archiver.report.page import LISTED, render_html
 from archiver.report.units import completed, counted, span
 from archiver.report.verdict import verdict
@@ -327,3 +329,21 @@ def test_numbers_and_times_in_words() -> None:
     assert [span(seconds) for seconds in (0, 0.41, 9.94, 9.96, 59.4, 185, 3_725)] == [
         "0.0 s", "0.4 s", "9.9 s", "10 s", "59 s", "3 min 5 s", "1 h 2 min",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"),
+    [
+        ("UTC", "2026-11-23 23:33:10 UTC"),
+        ("CET-1", "2026-11-23 23:33:10 UTC (2026-11-24 00:33:10 CET)"),
+        ("EST5", "2026-11-23 23:33:10 UTC (18:33:10 EST)"),
+    ],
+)
+def test_times_are_utc_with_the_local_one_beside_it(monkeypatch: pytest.MonkeyPatch, zone: str, shown: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert page._time("2026-11-23T23:33:10Z") == shown
+    finally:
+        monkeypatch.undo()
+        time.tzset()
