@@ -6,6 +6,7 @@ as far as they can be understood; nothing is ever decoded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
@@ -19,6 +20,14 @@ _LINE_OCTETS = 1 << 16
 _HEADER_OCTETS = 1 << 18
 _MAX_PARTS, _MAX_DEPTH = 1000, 100
 _AS_THEY_ARE = ("", "7bit", "8bit", "binary")
+#: A field that describes a part, with its folded lines.
+_DESCRIPTION = re.compile(
+    rb"\n(content-type|content-transfer-encoding|content-disposition)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)",
+    re.IGNORECASE,
+)
+# NOTE: the standard library reads parameters in time that grows with the square of their number and length.
+_DESCRIPTION_OCTETS = 8192
+_PARAMETERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,7 @@ class _Scan:
         self._position = self._line_end = 0
         self._count = 1
         self._complete = True
+        self._boundaries: frozenset[bytes] = frozenset()  # of the open parts
 
     def line(self, line: bytes, *, at_start: bool) -> None:
         """The next line, or a piece of a long one."""
@@ -132,7 +142,7 @@ class _Scan:
     def _begin_body(self, position: int) -> None:
         part = self._open[-1]
         part.start = position
-        part.message = BytesHeaderParser(policy=compat32).parsebytes(bytes(part.header))
+        part.message = BytesHeaderParser(policy=compat32).parsebytes(_description(part.header))
         part.message.set_default_type(part.default)
         part.header.clear()
         self._in_header = False
@@ -140,6 +150,7 @@ class _Scan:
         if type_.startswith("multipart/"):
             boundary = _tolerant(part.message.get_boundary)
             part.boundary = boundary.rstrip().encode("utf-8", "replace") if boundary else None
+            self._open_changed()
         elif type_ in ("message/rfc822", "message/global"):
             encoding = str(part.message.get("Content-Transfer-Encoding", "")).strip().lower()
             if encoding in _AS_THEY_ARE:
@@ -158,6 +169,8 @@ class _Scan:
     def _is_delimiter(self, line: bytes, position: int) -> bool:
         """Whether the line begins or ends a part of any open multipart (RFC 2046 section 5.1.1)."""
         bare = line.rstrip()
+        if not {bare[2:], bare[2:].removesuffix(b"--")} & self._boundaries:
+            return False
         for depth in reversed(range(len(self._open))):
             boundary = self._open[depth].boundary
             if boundary is None or bare not in (b"--" + boundary, b"--" + boundary + b"--"):
@@ -171,10 +184,27 @@ class _Scan:
                 self._begin_part("message/rfc822" if digest else "text/plain")
             else:
                 self._open[depth].boundary = None
+                self._open_changed()
             return True
         return False
 
     def _close_to(self, depth: int, position: int) -> None:
         for part in self._open[depth:]:
             part.size = max(0, position - part.start)
-        del self._open[depth:]
+        if self._open[depth:]:
+            del self._open[depth:]
+            self._open_changed()
+
+    def _open_changed(self) -> None:
+        self._boundaries = frozenset(part.boundary for part in self._open if part.boundary is not None)
+
+
+def _description(header: bytes | bytearray) -> bytes:
+    """The fields of a header that describe its part, the first of each, cut to what is read in a moment."""
+    found: dict[bytes, bytes] = {}
+    for field_ in _DESCRIPTION.finditer(b"\n" + header):
+        found.setdefault(field_[1].lower(), field_[2][:_DESCRIPTION_OCTETS].strip())
+    return b"".join(
+        b"%b: %b\r\n" % (name, b";".join(value.split(b";", _PARAMETERS + 1)[: _PARAMETERS + 1]))
+        for name, value in found.items()
+    )

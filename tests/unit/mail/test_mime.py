@@ -99,6 +99,40 @@ def test_what_is_deeper_or_more_than_a_person_can_look_at_is_left_out() -> None:
     assert len(wide.root.parts) == 999
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b'\\";',
+        b'";',
+        b";",
+        b"a=b;",
+        b"\r\n ;a=b",
+        b"filename*1*=%41;",
+        b"\r\nContent-Type: a/b",
+        b"=?x?b?",
+        b"(",
+        b" ",
+    ],
+)
+@pytest.mark.parametrize("name", [b"Content-Type: text/plain", b"Content-Disposition: attachment"])
+def test_a_hostile_description_takes_no_longer_than_its_length(name: bytes, piece: bytes) -> None:
+    octets = name + b'; a="' + piece * (250_000 // len(piece)) + b"\r\n\r\nbody"
+    parts = multipart(*[name + b'; a="' + piece * 500 + b"\r\n\r\nbody"] * 60)
+    began = time.process_time()
+    found = structure(octets), structure(parts)
+
+    assert (found[0].complete, len(found[1].root.parts)) == (True, 60)
+    assert time.process_time() - began < 2.0  # one of a quarter of a megabyte took a minute
+
+
+def test_delimiters_that_are_none_take_no_longer_than_their_length() -> None:
+    nested = b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(99))
+    began = time.process_time()
+
+    assert structure(nested + b"\r\n" + b"--x\r\n" * 400_000).complete
+    assert time.process_time() - began < 3.0  # nine
+
+
 def test_a_large_message_streams_by() -> None:
     attachment = b"Content-Type: application/pdf\r\n\r\n" + (b"A" * 76 + b"\r\n") * 300_000
     octets = multipart(b"\r\nhello", attachment)
