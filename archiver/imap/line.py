@@ -95,7 +95,8 @@ class _Wire(io.RawIOBase):
 
     A line or a literal that has begun has to continue at the minimum pace, and may be late by the socket's
     timeout. The whole answer to a command has to keep that pace too, but may be late by many timeouts: a server
-    that works on something long sends a keep-alive line now and then.
+    that works on something long sends a keep-alive line now and then. Such lines are no part of the answer, however
+    many there are.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -103,6 +104,7 @@ class _Wire(io.RawIOBase):
         self._waited = self._octets = 0.0
         self._waited_for_unit = self._octets_of_unit = 0.0
         self._begun = False
+        self._end: float | None = None
 
     def readable(self) -> bool:
         return True
@@ -111,6 +113,14 @@ class _Wire(io.RawIOBase):
         """Begin a new measurement."""
         self._waited = self._octets = 0.0
 
+    def discount(self, octets: int) -> None:
+        """Octets that were read bring the command's answer no further."""
+        self._octets -= octets
+
+    def end_within(self, seconds: float) -> None:
+        """Whatever arrives, reading ends after so many seconds, with a TimeoutError."""
+        self._end = time.monotonic() + seconds
+
     def at_a_unit(self) -> None:
         """Begin to measure a line or a literal. Until its first octet arrives, only the timeout counts."""
         self._waited_for_unit = self._octets_of_unit = 0.0
@@ -118,6 +128,10 @@ class _Wire(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         began = time.monotonic()
+        if self._end is not None:
+            if began >= self._end:
+                raise TimeoutError
+            self._sock.settimeout(self._end - began)
         try:
             count = self._sock.recv_into(buffer)
         except BlockingIOError:
@@ -169,12 +183,21 @@ class Line(imaplib.IMAP4):
         else:
             super()._get_capabilities()  # type: ignore[misc]  # typeshed does not list it
 
+    def _get_line(self) -> bytes:
+        # NOTE: imaplib reads requests to go on (`+`) for ever, too.
+        line: bytes = super()._get_line()  # type: ignore[misc]  # typeshed does not list it
+        self._hear(len(line))
+        return line
+
     def _append_untagged(self, typ: str, dat: Any) -> None:
         # NOTE: a response code without a value, as in "[ALERT]", comes as None.
-        self._heard += _RESPONSE + (sum(map(len, dat)) if isinstance(dat, tuple) else len(dat or b""))
+        self._hear(sum(map(len, dat)) if isinstance(dat, tuple) else len(dat or b""))
+        super()._append_untagged(typ, dat)  # type: ignore[misc]  # typeshed does not list it
+
+    def _hear(self, octets: int) -> None:
+        self._heard += _RESPONSE + octets
         if self._heard > _GREETING:
             raise self.abort("its greeting does not end")
-        super()._append_untagged(typ, dat)  # type: ignore[misc]  # typeshed does not list it
 
     def open(self, host: str = "", port: int = 143, timeout: float | None = None) -> None:
         """Connect. Called by imaplib."""
@@ -186,6 +209,14 @@ class Line(imaplib.IMAP4):
         self.sock = sock
         self._wire = _Wire(sock)
         self.file = io.BufferedReader(self._wire)
+
+    def discount(self, octets: int) -> None:
+        """Leave octets that were read out of the command's pace: they bring its answer no further."""
+        self._wire.discount(octets)
+
+    def end_within(self, seconds: float) -> None:
+        """Whatever the server sends, reading ends after so many seconds."""
+        self._wire.end_within(seconds)
 
     def unread(self) -> bytes:
         """Octets that have arrived already, without waiting for any."""

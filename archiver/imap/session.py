@@ -32,11 +32,14 @@ _UNTAGGED_LIMIT = 512 << 20  # for all that is kept until a command is finished
 _RESPONSE_OCTETS = 150  # octets that keeping a response costs in addition to its own
 _MOST_MESSAGES = 2**32 - 1  # RFC 3501 section 9, nz-number
 _MOST_BELIEVED = 10_000_000
-_GOODBYE_SECONDS = 10.0
+_GOODBYE_SECONDS = 5.0
+_MOST_REQUESTS = 10  # to go on, in the answer to one command
 
 #: A status response ends with text for people. If that ends with "{5}", no literal follows.
 _STATUS = re.compile(rb"\A(?:\+|\S+ (?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
 _LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n\Z")
+#: What a server may send at any time without getting any further.
+_KEEP_ALIVE = re.compile(rb"\* (?:OK|NO|BAD|FLAGS|CAPABILITY|\d+ (?:EXISTS|RECENT|EXPUNGE))\b", re.IGNORECASE)
 _NUMBERS = re.compile(rb"\A\* (?:E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
 
@@ -228,6 +231,8 @@ class Session(IMAPClient):  # type: ignore[misc]
         text = response.text
         if text[:2] != b"* ":
             return response
+        if _KEEP_ALIVE.match(text):
+            self._imap.discount(len(text) + len(b"\r\n"))
         words = text[2:40].split(None, 2)
         if len(words) > 1 and words[0].isdigit():
             what = words[1].upper()
@@ -252,6 +257,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         """Read until all commands with these `tags` are finished. Untagged responses go to the first one that is
         finished after them. `answers` are sent one by one when the server asks for more."""
         left = iter(answers)
+        requests = 0
         waiting = dict.fromkeys(tags)
         replies: dict[bytes, Reply] = {}
         if untagged is None:
@@ -267,6 +273,8 @@ class Session(IMAPClient):  # type: ignore[misc]
                 self._keep(response, untagged)
             elif tag != b"+":
                 raise not_imap(response.text, self.where)
+            elif (requests := requests + 1) > _MOST_REQUESTS:
+                raise ConnectionLost("the server asks for more again and again", where=self.where)
             elif (answer := next(left, None)) is not None:
                 self.send_octets(answer + b"\r\n")
         return [replies[tag] for tag in tags]
@@ -306,10 +314,11 @@ class Session(IMAPClient):  # type: ignore[misc]
             pass  # already closed
 
     def log_out(self) -> None:
-        """Log out and close; never raises."""
+        """Log out and close; never raises, and takes a few seconds at most."""
         try:
             self._imap.state = "LOGOUT"
-            self._imap.sock.settimeout(min(self._timeout.read, _GOODBYE_SECONDS))
+            self._imap.sock.settimeout(_GOODBYE_SECONDS)
+            self._imap.end_within(_GOODBYE_SECONDS)
             self.flight(b"LOGOUT")
         except (BackendError, OSError):
             pass  # the server closed it first
