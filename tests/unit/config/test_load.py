@@ -630,5 +630,7 @@ class TestTheExamples:
         service, timer = (RawConfigParser(strict=False), RawConfigParser(strict=False))
         service.read(EXAMPLES / "archiver.service")
         timer.read(EXAMPLES / "archiver.timer")
-        assert service["Service"]["ExecStart"] == "/usr/local/bin/archiver run /etc/mail-archiver"
+        assert service["Service"]["ExecStart"] == "/opt/mail-archiver/bin/archiver run /etc/mail-archiver"
+        assert service["Service"]["ReadWritePaths"] == service["Unit"]["RequiresMountsFor"] == "/srv/mail-archive"
+        assert (EXAMPLES / service["Unit"]["OnFailure"]).exists()
         assert (timer["Timer"]["Persistent"], timer["Timer"]["RandomizedDelaySec"]) == ("true", "1h")
