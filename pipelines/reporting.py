@@ -50,7 +50,7 @@ from archiver.report.document import (
     window_notices,
     with_unreached,
 )
-from archiver.report.page import render_html
+from archiver.report.verdict import is_uneventful
 from archiver.storage.files import Writing, make_directories, sync_paths
 from pipelines.events import Ended, emit
 from pipelines.failures import with_file
@@ -286,7 +286,8 @@ def _reason(error: BaseException) -> str:
 
 def write_report(path: Path, document: dict[str, Any]) -> Path:
     """Write a report for programs, and next to it the page for people; durable on return. The page is written last,
-    so a page that is older than its report does not belong to it.
+    so a page that is older than its report does not belong to it. A run in which nothing happened gets its page
+    when somebody opens it: to make it would take longer than such a run.
 
     Raises:
         ArchiveNotWritable: there is no room for it.
@@ -296,13 +297,16 @@ def write_report(path: Path, document: dict[str, Any]) -> Path:
     with Writing(os.fspath(runs)):
         make_directories(path.parent)
         _write(path, chain(encoder.iterencode(document), ["\n"]))
-        write_page(path, document)
+        if not is_uneventful(document) or path.with_suffix(".html").exists():
+            write_page(path, document)
         sync_paths([os.fspath(each) for each in (path.parent, runs, runs.parent)])
     return path
 
 
 def write_page(report: Path, document: Mapping[str, Any]) -> Path:
     """Write the page of a report next to it."""
+    from archiver.report.page import render_html
+
     page = report.with_suffix(".html")
     _write(page, [render_html(document)])
     return page

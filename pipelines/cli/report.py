@@ -50,6 +50,7 @@ def report(
 
     Each run writes the report twice: report.json for programs, and report.html, a single page to open in any
     browser, to print, or to send to the owner of the mail. It contains subjects and folder names, but no messages.
+    A run that found nothing new writes only report.json; --open then makes the page.
 
     No server is contacted. The exit code is 0 if there is a report, whatever it says, and 2 if there is none. For
     the current state of the archives see `archiver status`.
