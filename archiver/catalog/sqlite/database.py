@@ -218,7 +218,7 @@ def refuse_network(path: Path, mounts: Path = MOUNTS) -> None:
     if kind in _NETWORK or kind in _NETWORK_FUSE:
         raise ConfigError(
             str(path),
-            [f"lies on a network file system ({kind}), where SQLite is not safe"],
+            [f"is on a network file system ({kind}), where SQLite is not safe"],
             hint="set archive.path to a local directory",
         )
 
