@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from archiver.mail.charsets import decoded, raw_text
 from archiver.mail.content import date_seconds
 from archiver.mail.model import Headers
 
@@ -23,7 +24,6 @@ RECIPIENTS_LENGTH = 4096
 
 # Enough for that many characters as base64 in encoded words, and a limit on the cost of a hostile header.
 _OCTETS_READ = 8192
-_FIELDS = 8  # of To, Cc and Bcc each; RFC 5322 allows one, some senders write several
 #: A field's name and value with its folded lines (RFC 5322 section 2.2.3), blanks before the colon allowed (4.5).
 _FIELD = re.compile(
     rb"\n(from|to|cc|bcc|subject|date)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)",
@@ -31,6 +31,9 @@ _FIELD = re.compile(
 )
 _ANY_FIELD = re.compile(rb"\n([!-9;-~]{1,200})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
 _FIELDS_SHOWN = 1000
+#: The charset that a message declares for its body.
+_TYPE = re.compile(rb"\ncontent-type[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
+_CHARSET = re.compile(rb"[;\s]charset\s{0,9}=\s{0,9}[\"']?([\w.:+-]{1,60})", re.IGNORECASE)
 #: An encoded word (RFC 2047 section 2); a language (RFC 2231 section 5) and question marks in its text are
 #: accepted.
 _WORD = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?\s]{0,20})?\?([BbQq])\?((?:[^?]|\?(?!=)){0,2000})\?=")
@@ -43,35 +46,42 @@ def headers_of(header: bytes) -> Headers:
     found: dict[bytes, list[bytes]] = {}
     for match in _FIELD.finditer(b"\n" + header):
         found.setdefault(match[1].lower(), []).append(match[2])
-    recipients = ", ".join(
-        text for name in (b"to", b"cc", b"bcc") for value in found.get(name, ())[:_FIELDS] if (text := _text(value))
-    )
+    charset = _charset(header)
+    recipients = ""
+    for value in (value for name in (b"to", b"cc", b"bcc") for value in found.get(name, ())):
+        if len(recipients) >= RECIPIENTS_LENGTH:
+            break
+        text = _text(value, charset)
+        recipients += ", " + text if recipients and text else text
     return Headers(
-        sender=_first(found, b"from")[:TEXT_LENGTH],
+        sender=_first(found, b"from", charset)[:TEXT_LENGTH],
         recipients=recipients[:RECIPIENTS_LENGTH],
-        subject=_first(found, b"subject")[:TEXT_LENGTH],
-        sent=_utc(_first(found, b"date")),
+        subject=_first(found, b"subject", charset)[:TEXT_LENGTH],
+        sent=_utc(_first(found, b"date", charset)),
     )
 
 
 def fields_of(header: bytes) -> list[tuple[str, str]]:
     """Every field of a header block with its decoded value, in their order; limited to what people can read."""
     fields = itertools.islice(_ANY_FIELD.finditer(b"\n" + header), _FIELDS_SHOWN)
-    return [(match[1].decode("ascii"), _text(match[2])) for match in fields]
+    charset = _charset(header)
+    return [(match[1].decode("ascii"), _text(match[2], charset)) for match in fields]
 
 
-def _first(found: dict[bytes, list[bytes]], name: bytes) -> str:
-    return _text(found[name][0]) if name in found else ""
+def _charset(header: bytes) -> str | None:
+    """What the message declares; looked for only if the header has 8-bit octets, which it is needed for."""
+    type_ = None if header.isascii() else _TYPE.search(b"\n" + header)
+    found = _CHARSET.search(type_[1][:_OCTETS_READ]) if type_ else None
+    return found[1].decode("ascii", "replace") if found else None
 
 
-def _text(value: bytes) -> str:
+def _first(found: dict[bytes, list[bytes]], name: bytes, charset: str | None) -> str:
+    return _text(found[name][0], charset) if name in found else ""
+
+
+def _text(value: bytes, charset: str | None) -> str:
     """A field's value as one line of text."""
-    value = value[:_OCTETS_READ]
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        text = value.decode("cp1252", "replace")
-    return readable(" ".join(text.split()))
+    return readable(" ".join(raw_text(value[:_OCTETS_READ], charset).split()))
 
 
 def readable(value: str) -> str:
@@ -120,12 +130,8 @@ def _octets(encoding: str, text: str) -> bytes | None:
 
 
 def _decoded(octets: bytes, charset: str) -> str:
-    """The text of octets; UTF-8 if the charset is unknown. Runs of whitespace become one blank."""
-    try:
-        text = octets.decode(charset or "ascii", "replace")
-    except (LookupError, ValueError):
-        text = octets.decode("utf-8", "replace")
-    return re.sub(r"\s+", " ", text)
+    """The text of octets. Runs of whitespace become one blank."""
+    return re.sub(r"\s+", " ", decoded(octets, charset))
 
 
 def _utc(text: str) -> str | None:

@@ -157,3 +157,51 @@ def test_the_headers_of_real_messages(corpora: list[CorpusMessage]) -> None:
 )
 def test_case_does_not_count_in_any_script(sought: str, text: str) -> None:
     assert folded(sought) in folded(text)
+
+
+@pytest.mark.parametrize(
+    ("word", "codec", "text"),
+    [
+        ("gb2312", "gb18030", "镕"),
+        ("GB2312", "gb18030", "㐀"),
+        ("ks_c_5601-1987", "cp949", "똠방"),
+        ("euc-kr", "cp949", "뷁"),
+        ("shift_jis", "cp932", "①髙"),
+        ("big5", "big5hkscs", "嘅"),
+        ("windows-874", "cp874", "สวัสดี"),
+        ("iso-8859-8-i", "iso8859-8", "שלום"),
+        ("iso-8859-1", "cp1252", "„5 €“"),
+        ("x-unknown", "cp1252", "café"),
+        ("us-ascii", "utf-8", "naïve"),
+    ],
+)
+def test_a_charset_is_the_one_that_is_meant(word: str, codec: str, text: str) -> None:
+    octets = text.encode(codec)
+    quoted = "".join(f"={octet:02X}" for octet in octets)
+    raw = b"Subject: " + octets + b'\r\nContent-Type: text/plain;\r\n charset="' + word.encode() + b'"\r\n\r\n'
+
+    assert readable(f"=?{word}?Q?{quoted}?=") == text
+    assert headers_of(raw).subject == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "declared", "text"),
+    [
+        ("Привет".encode("koi8-r"), b"koi8-r", "Привет"),
+        ("Привет".encode(), b"koi8-r", "Привет"),
+        ("Καλημέρα, κόσμε".encode() + b"\xa0", b"iso-8859-1", "Καλημέρα, κόσμε\ufffd"),
+        ("Grüße".encode("cp1252"), b"nonsense", "Grüße"),
+        ("Grüße".encode("cp1252"), b"punycode", "Grüße"),
+        ("Zażółć".encode("cp1250"), b"'windows-1250'", "Zażółć"),
+    ],
+)
+def test_raw_octets_are_in_the_charset_of_the_message(octets: bytes, declared: bytes, text: str) -> None:
+    header = b"From: " + octets + b"\r\ncontent-type: text/html; format=flowed; charset=" + declared + b"\r\n\r\n"
+
+    assert headers_of(header).sender == text
+
+
+def test_a_recipient_is_found_in_the_ninth_field_and_in_any_later_one() -> None:
+    header = b"".join(b"Cc: %d@x.example\r\n" % number for number in range(40)) + b"\r\n"
+
+    assert headers_of(header).recipients == ", ".join(f"{number}@x.example" for number in range(40))
