@@ -31,6 +31,9 @@ _TICK_SECONDS = 0.25
 _LOG_SECONDS = 5.0
 _MOST_ALIKE = 20  # lines of an account that differ only in names and numbers
 _PACE_SECONDS = 15.0
+# When an estimate means something: a connection begins slowly, with logins and with one command at a time.
+_TELLING_SECONDS = 3.0
+_TELLING_SHARE = 0.02
 _BAR_FROM_WIDTH = 100
 _NUMBER_WIDTHS = (11, 7, 9, 9)
 
@@ -111,11 +114,15 @@ class Work:
         return (self.done[0] - messages) / (now - since), (self.done[1] - octets) / (now - since)
 
     def seconds_left(self, now: float) -> float | None:
-        """How long the rest will take at this pace; by octets if they are known."""
-        (messages, octets), (by_message, by_octet) = self.total, self.pace(now)
-        if self.planned[1] and by_octet:
-            return (octets - self.done[1]) / by_octet
-        return (messages - self.done[0]) / by_message if by_message else None
+        """How long the rest will take at this pace; by octets if they are known. None as long as the pace is that
+        of a beginning, which says nothing about the rest."""
+        by_octets = bool(self.planned[1] and self.done[1])
+        total, done, pace = (each[by_octets] for each in (self.total, self.done, self.pace(now)))
+        if not pace:
+            return None
+        measured = now - self._pace[0][0]
+        telling = done >= _TELLING_SHARE * total or measured >= _PACE_SECONDS
+        return (total - done) / pace if telling and measured >= _TELLING_SECONDS else None
 
 
 class Display:

@@ -47,11 +47,28 @@ def test_the_time_left_follows_from_the_octets_of_late() -> None:
     work = Work("alice")
     work.take(Expected(1000, 10_000_000), 0.0)
     work.take(Planned(1000, 10_000_000), 0.0)
-    work.take(Received(100, 1_000_000), 1.0)
     work.take(Received(100, 1_000_000), 2.0)
-    assert work.pace(2.0) == (100, 1_000_000)
-    assert work.seconds_left(2.0) == 8
-    assert progress_line(work, 2.0) == "200 of 1000 messages, 2.0 MB, 1.0 MB/s, 0:08 left"
+    work.take(Received(100, 1_000_000), 4.0)
+    assert work.pace(4.0) == (50, 500_000)
+    assert work.seconds_left(4.0) == 16
+    assert progress_line(work, 4.0) == "200 of 1000 messages, 2.0 MB, 500 kB/s, 0:16 left"
+
+
+@pytest.mark.parametrize(
+    ("done", "at", "left"),
+    [
+        (500, 2.0, None),  # too early
+        (10, 10.0, None),  # 2:45:00 for what will take seconds
+        (20, 10.0, 490),
+        (10, 20.0, 1980),  # slow, and not only in the beginning
+    ],
+)
+def test_an_estimate_is_not_shown_before_it_means_something(done: int, at: float, left: float | None) -> None:
+    for planned, received in ((Planned(1000, 0), Received(done, 0)), (Planned(10, 1000), Received(0, done))):
+        work = Work("alice")
+        work.take(planned, 0.0)
+        work.take(received, at)
+        assert work.seconds_left(at) == left
 
 
 def test_a_slow_beginning_is_forgotten() -> None:
