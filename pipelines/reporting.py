@@ -85,6 +85,7 @@ def end_run(account: Account, run_id: str, error: BaseException | None, scope: R
         with account.opened() as archive:
             refused = isinstance(error, (ConfigError, ArchiveMissing))
             if refused and archive.catalog.ledger.step_result(run_id, "archive") is None:
+                _end_row(archive, run_id, error)
                 return  # the run did nothing
             report = report_of(archive, run_id, error, scope, step=step)
             path = archive.reports / run_id / "report.json"
@@ -99,6 +100,13 @@ def end_run(account: Account, run_id: str, error: BaseException | None, scope: R
     except Exception:  # the error that ended the run is the one to report
         if error is None:
             raise
+
+
+def _end_row(archive: Archive, run_id: str, error: BaseException | None) -> None:
+    """Note how a run ended that did nothing, if it was noted to begin."""
+    ledger = archive.catalog.ledger
+    if isinstance(error, ArchiverError) and any(row[0] == run_id for row in ledger.runs()):
+        ledger.finish(run_id, "failed", error.exit_code, utc_now())
 
 
 def report_of(

@@ -26,7 +26,7 @@ def learning() -> Iterator[None]:
     if _directory is not None:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="archiver-servers-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="servers-of-archiver-", ignore_cleanup_errors=True) as name:
         _directory = Path(name)
         try:
             yield

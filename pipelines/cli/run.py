@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,7 @@ def run_accounts_of(configs: Sequence[Path], options: Options, workers: int | No
     sharing = sharing_of(accounts.settings)
     warn_of_sharing(sharing.values(), terminal, with_destination=options.steps != "archive")
     options = replace(options, workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))))
+    began = time.monotonic()
     with terminal.progress(accounts.names) as display, forward_logs(lambda text: display("", Noted(text))):
         outcomes = run_accounts(accounts.settings, options, display)
     results = [to_json(each) for each in (*outcomes, *accounts.refused)]
@@ -153,7 +155,7 @@ def run_accounts_of(configs: Sequence[Path], options: Options, workers: int | No
         }
     )
     if not terminal.as_json:
-        _show(results, terminal)
+        _show(results, terminal, time.monotonic() - began)
     return exit_code
 
 
@@ -198,7 +200,7 @@ def to_json(outcome: AccountOutcome[Run]) -> dict[str, Any]:
     }
 
 
-def _show(results: Sequence[dict[str, Any]], terminal: Terminal) -> None:
+def _show(results: Sequence[dict[str, Any]], terminal: Terminal, seconds: float) -> None:
     """The tables for people; with --quiet only what needs attention."""
     several = len(results) > 1
     for each in results:
@@ -209,9 +211,10 @@ def _show(results: Sequence[dict[str, Any]], terminal: Terminal) -> None:
         elif each["document"].get("failures"):
             _show_failures(each, each["document"]["failures"], terminal.out)
     if several and terminal.tables:
-        from pipelines.show.tables import accounts_table
+        from pipelines.show.tables import accounts_line, accounts_table
 
-        terminal.out.table(accounts_table(results))
+        terminal.out.table(accounts_table(results, seconds))
+        terminal.out.say(accounts_line(results, seconds))
 
 
 def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -> None:

@@ -14,7 +14,7 @@ from archiver.errors import ArchiveMissing, Incomplete
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Quarantined, Tally
 from archiver.report.document import gone_notices, not_mapped, refusal_failures, window_notices
-from archiver.report.units import counted
+from archiver.report.units import counted, size
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
 from pipelines.failures import with_file
@@ -31,7 +31,7 @@ Fields = dict[str, Any]
 
 _RUN_AGAIN = "run again; stored messages are not fetched again"
 
-_SUMMED = ("on_server", "stored", "excluded", "quarantined")
+_SUMMED = ("on_server", "stored", "excluded", "quarantined", "stored_bytes")
 _SUMMED_THERE = ("copied", "refused", "removed", "pending")
 
 
@@ -45,7 +45,8 @@ def status(
     """Show what the archives hold: each folder's balance (on server = stored + excluded + quarantined), the last
     run, and what is in quarantine and why. No server is contacted and nothing is changed.
 
-    The exit code is 3 if something is missing from an archive, or its last run did not end well.
+    The exit code is that of the last run; it is 3 if that did not end or was stopped, or if something is missing
+    from an archive or its destination. For several accounts the reasons are listed below the table.
 
     \b
       archiver status configs/
@@ -58,7 +59,7 @@ def status(
         terminal, "archiver-status/1", accounts, outcomes, lambda each: each.to_json(each.result)
     )
     for each in results[: len(outcomes)]:
-        if each["message"]:
+        if each["message"] and not (terminal.tables and accounts.several):
             terminal.problem(f"{each['account']}: {each['message']}")
         elif quiet and each["exit_code"]:
             terminal.problem(f"{each['account']}: {_trouble(each)}")
@@ -68,6 +69,9 @@ def status(
         from pipelines.show.tables import fleet_table
 
         terminal.out.table(fleet_table(results))
+        for each in results:
+            if each["exit_code"]:
+                terminal.out.say(f"{each['account']}: {each['message'] or _trouble(each)}", "yellow")
     return exit_code
 
 
@@ -110,6 +114,8 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
         ],
     }
     exit_code = 0 if ended_well and not unfinished and not waiting else Incomplete.exit_code
+    if runs and 0 < (runs[-1][4] or 0) < 128:  # a signal stopped that run, not this command
+        exit_code = runs[-1][4] or exit_code
     return AccountOutcome(settings.account, exit_code, None, fields)
 
 
@@ -196,7 +202,7 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
         out.table(runs_table(result["runs"]))
     if result["folders"]:
         out.table(folders_table(result["folders"], result["totals"], work=False, every=True))
-        out.say(equation(result["totals"]))
+        out.say(f"{equation(result['totals'])}; {size(result['totals']['stored_bytes'])}")
     if (there := result["destination"]) is not None:
         words = ", ".join(f"{there['totals'][name]:,} {name}" for name in _SUMMED_THERE if there["totals"][name])
         out.say(f"at {there['server']}, {there['user']}: {words or 'nothing yet'}")

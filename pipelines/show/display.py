@@ -27,6 +27,7 @@ from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important
 from pipelines.show.lines import kind_of
 
 _LEAST_PACE_SECONDS = 0.1
+_LEAST_SHARE = 0.05  # of a run of several accounts, before an estimate means something
 _TICK_SECONDS = 0.25
 _LOG_SECONDS = 5.0
 _MOST_ALIKE = 20  # lines of an account that differ only in names and numbers
@@ -146,6 +147,7 @@ class Display:
         self._quiet, self._verbose = quiet, verbose
         self._stopping = stopping
         self._announced_stop = False
+        self._began = time.monotonic()
         #: With --quiet: failures after which the account may be tried again, with their time.
         self._held: dict[str, tuple[datetime, str]] = {}
         self._lock = threading.Lock()
@@ -243,11 +245,34 @@ class Display:
         works = list(self._works.values())
         busy = [work for work in works if not work.ended and work.doing != "waiting"]
         shown = busy[: max(1, self._console.height - 3)]
-        table = works_table(shown, self._console.width, time.monotonic())
+        now, width = time.monotonic(), self._console.width
+        table = works_table(shown, width, now)
         if len(works) > 1:
-            ended = sum(work.ended for work in works)
-            table.add_row(Text(f"{ended} of {len(works)} accounts done", style="dim", overflow="ellipsis"))
+            done, pace = share_done(works), sum(work.pace(now)[1] for work in busy)
+            left = seconds_left(done, now - self._began)
+            table.add_row(
+                Text(f"{sum(work.ended for work in works)} of {len(works)} accounts done", style="dim"),
+                Text(""),
+                *([ProgressBar(1.0, done, width=20)] if width >= _BAR_FROM_WIDTH else []),
+                Text(f"{done:.0%}"),
+                Text(""),
+                Text(f"{size(pace)}/s" if pace else ""),
+                Text(f"{duration(left)} left" if left is not None else ""),
+            )
         return table
+
+
+def share_done(works: Sequence[Work]) -> float:
+    """How much of a run of several accounts is done, from 0 to 1. Each account counts the same, since nobody knows
+    the size of one that has not begun; one that is at work counts by its messages."""
+    return sum(
+        1.0 if work.ended else work.done[0] / work.total[0] if work.total[0] else 0.0 for work in works
+    ) / len(works)
+
+
+def seconds_left(done: float, elapsed: float) -> float | None:
+    """How long the rest of a run will take if it goes on like this; None while too little is done to say."""
+    return elapsed * (1 - done) / done if done >= _LEAST_SHARE else None
 
 
 def works_table(works: Sequence[Work], width: int, now: float) -> Table:

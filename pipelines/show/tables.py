@@ -12,12 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from archiver.mail.folder_names import printable
-from archiver.report.units import Row, size
+from archiver.report.units import Row, counted, size, span
 
 _SHOWN_FOLDERS = 40
+_NAMED = 10  # accounts that are not complete
 _TERMS = ("on_server", "stored", "excluded", "quarantined")
 _WORK = ("fetched", "fetched_bytes", "flags_changed", "vanished")
-_TITLES = {"on_server": "on server", "fetched_bytes": "bytes", "flags_changed": "flags", "octets": "bytes"}
+_TITLES = {
+    "on_server": "on server",
+    "fetched_bytes": "bytes",
+    "flags_changed": "flags",
+    "octets": "bytes",
+    "stored_bytes": "size",
+}
 _ALWAYS = frozenset({"on_server", "stored", "fetched"})
 _STATUS_STYLES = {"complete": "green", "incomplete": "yellow", "failed": "red"}
 
@@ -133,12 +140,15 @@ def _count(name: str, number: int) -> Text:
         return Text("·", style="dim")
     bad = name in ("quarantined", "refused", "pending", "differences", "damaged")
     return Text(
-        size(number) if name in ("fetched_bytes", "octets") else f"{number:,}", style="yellow" if bad else ""
+        size(number) if name in ("fetched_bytes", "octets", "stored_bytes") else f"{number:,}",
+        style="yellow" if bad else "",
     )
 
 
-def accounts_table(accounts: Sequence[Row]) -> Table:
-    """One row for each account: how it ended and what it did."""
+def accounts_table(accounts: Sequence[Row], seconds: float) -> Table:
+    """One row for each account: how it ended and what it did, those that are not complete last; and all of them
+    together, with the time that the run took."""
+    accounts = sorted(accounts, key=lambda each: (each["exit_code"] != 0, each["account"]))
     here = [each.get("totals") for each in accounts]
     there = [(totals or {}).get("destination") for totals in here]
     titles = _worth_a_column(("fetched", "stored", "quarantined"), here)
@@ -157,7 +167,25 @@ def accounts_table(accounts: Sequence[Row]) -> Table:
             Text(str(each["exit_code"])),
             _text(message[0] if message else ""),
         )
+    summed = [_count(name, _sum(here, name)) for name in titles]
+    summed += [_count(name, _sum(there, name)) for name in titles_there]
+    table.add_row(Text("together", style="bold"), "", *summed, "", Text(span(seconds)))
     return table
+
+
+def accounts_line(accounts: Sequence[Row], seconds: float) -> str:
+    """How a run of several accounts ended, in one sentence: how many are complete, what was fetched, and which
+    accounts are not complete."""
+    left = [each["account"] for each in accounts if each["exit_code"]]
+    here = [each.get("totals") for each in accounts]
+    fetched = f"{counted(_sum(here, 'fetched'), 'message')} ({size(_sum(here, 'fetched_bytes'))}) fetched"
+    done = f"{len(accounts) - len(left):,} of {len(accounts):,} accounts complete, {fetched} in {span(seconds)}"
+    more = f" and {len(left) - _NAMED:,} more" if len(left) > _NAMED else ""
+    return printable(f"{done}; not complete: {', '.join(left[:_NAMED])}{more}" if left else done)
+
+
+def _sum(rows: Sequence[Row | None], name: str) -> int:
+    return sum(row[name] for row in rows if row)
 
 
 def _worth_a_column(names: Sequence[str], rows: Sequence[Row | None]) -> list[str]:
@@ -167,22 +195,33 @@ def _worth_a_column(names: Sequence[str], rows: Sequence[Row | None]) -> list[st
 
 
 def fleet_table(accounts: Sequence[Row]) -> Table:
-    """One row for each account: how its last run ended, and what its archive and its destination hold."""
-    table = plain_table("account", "last run", "", left=3)
-    for title in ("stored", "quarantined", "copied", "refused", "pending", "exit"):
-        table.add_column(title, justify="right")
-    for each in accounts:
+    """One row for each account: how its last run ended, and what its archive and its destination hold; those that
+    are not complete come last, and then all of them together. Columns without a number are left out."""
+    accounts = sorted(accounts, key=lambda each: (each["exit_code"] != 0, each["account"]))
+    here = [each.get("totals") for each in accounts]
+    there = [(each.get("destination") or {}).get("totals") for each in accounts]
+    titles = [name for name in ("stored", "stored_bytes", "quarantined") if _is_some(here, name)]
+    titles_there = [name for name in ("copied", "refused", "pending") if _is_some(there, name)]
+    shown = (_TITLES.get(name, name) for name in (*titles, *titles_there))
+    table = plain_table("account", "last run (UTC)", "", *shown, "exit", left=3)
+    for each, totals, delivered in zip(accounts, here, there, strict=True):
         last = (each.get("runs") or [{}])[0]
-        totals = each.get("totals") or {}
-        there = (each.get("destination") or {}).get("totals") or {}
-        counts = [_count(name, totals[name]) if totals else Text("") for name in ("stored", "quarantined")]
-        counts += [_count(name, there[name]) if there else Text("") for name in ("copied", "refused", "pending")]
-        when = last.get("finished") or last.get("started") or "never"
+        counts = [_count(name, totals[name]) if totals else Text("") for name in titles]
+        counts += [_count(name, delivered[name]) if delivered else Text("") for name in titles_there]
+        when = (last.get("finished") or last.get("started") or "never")[:16].replace("T", " ")
         ended = last.get("status") or ("did not end" if last else "")
-        table.add_row(_text(each["account"]), when, status_text(ended), *counts, Text(str(each["exit_code"])))
+        code = each["exit_code"]
+        row = (_text(each["account"]), when, status_text(ended, last.get("exit_code")), *counts, Text(str(code)))
+        table.add_row(*row)
+    summed = [_count(name, _sum(here, name)) for name in titles]
+    summed += [_count(name, _sum(there, name)) for name in titles_there]
     done = sum(each["exit_code"] == 0 for each in accounts)
-    table.add_row(Text(f"{done:,} of {len(accounts):,} done", style="bold"))
+    table.add_row(Text(f"{done:,} of {len(accounts):,} done", style="bold"), "", "", *summed, "")
     return table
+
+
+def _is_some(rows: Sequence[Row | None], name: str) -> bool:
+    return any(row[name] for row in rows if row)
 
 
 def status_text(status: str, exit_code: int | None = None) -> Text:

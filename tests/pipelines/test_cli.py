@@ -323,7 +323,7 @@ def test_one_bad_account_stops_only_itself(archiver: Archiver, server: ScriptedS
     assert ended == {"u1": ("complete", 0), "u2": ("failed", 5), "u3": ("complete", 0), "u4": ("failed", 2)}
     shown = archiver("run", configs)
     rows = [line.split()[:2] for line in shown.out.splitlines() if re.match(r"u\d ", line)]
-    assert rows == [["u1", "complete"], ["u2", "failed"], ["u3", "complete"], ["u4", "failed"]]
+    assert rows == [["u1", "complete"], ["u3", "complete"], ["u2", "failed"], ["u4", "failed"]]
 
 
 def test_two_accounts_with_one_archive_are_refused_before_anything_begins(

@@ -14,9 +14,9 @@ from rich.console import Console
 from archiver.events import Noted, Planned, Received, Stored, Working
 from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, emit
 from pipelines.failures import with_file
-from pipelines.show.display import Display, Work, duration, progress_line, size
+from pipelines.show.display import Display, Work, duration, progress_line, seconds_left, share_done, size
 from pipelines.show.lines import equation, failure_lines
-from pipelines.show.tables import folders_table, plan_table, status_text
+from pipelines.show.tables import accounts_line, accounts_table, fleet_table, folders_table, plan_table, status_text
 
 
 def row(name: str, **counts: int) -> dict[str, Any]:
@@ -243,6 +243,54 @@ def test_commands_in_advice_have_the_account_file() -> None:
         "`archiver retry 'my configs/alice.toml'` tries again; `archiver retry --accept 'my configs/alice.toml'` "
         "accepts it; see `archiver search` and `pass`"
     )
+
+
+def ended(name: str, code: int, fetched: int = 0, octets: int = 0) -> dict[str, Any]:
+    counts = {
+        "fetched": fetched,
+        "fetched_bytes": octets,
+        "stored": fetched,
+        "stored_bytes": octets,
+        "quarantined": 0,
+    }
+    totals = None if code == 5 else {**counts, "destination": None}
+    status = "failed" if code else "complete"
+    return {
+        "account": name,
+        "exit_code": code,
+        "status": status,
+        "message": "no such host" if code else None,
+        "totals": totals,
+    }
+
+
+def test_a_run_of_several_accounts_ends_with_all_of_them_together() -> None:
+    accounts = [ended("bob", 5), ended("alice", 0, 1200, 3_000_000), ended("carol", 0, 34, 600_000)]
+    lines = shown(accounts_table(accounts, 83.0)).splitlines()
+    assert [line.split()[0] for line in lines] == ["account", "alice", "carol", "bob", "together"]
+    assert lines[-1].split() == ["together", "1,234", "1,234", "1", "min", "23", "s"]
+    assert accounts_line(accounts, 83.0) == (
+        "2 of 3 accounts complete, 1,234 messages (3.6 MB) fetched in 1 min 23 s; not complete: bob"
+    )
+
+
+def test_the_status_of_a_fleet_fits_and_has_no_empty_columns() -> None:
+    runs = [{"finished": "2026-11-29T07:57:21Z", "started": "", "status": "complete", "exit_code": 0}]
+    accounts = [
+        each | {"runs": runs, "destination": None} for each in (ended("bob", 5), ended("alice", 0, 1200, 3_000_000))
+    ]
+    lines = shown(fleet_table(accounts)).splitlines()
+    assert lines[0].split() == ["account", "last", "run", "(UTC)", "stored", "size", "exit"]
+    assert lines[1].split() == ["alice", "2026-11-29", "07:57", "complete", "1,200", "3.0", "MB", "0"]
+    assert lines[-1].split() == ["1", "of", "2", "done", "1,200", "3.0", "MB"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_time_left_of_several_accounts_follows_from_what_is_done_of_them() -> None:
+    works = [Work("a", ended=True), Work("b", planned=(100, 0), done=(50, 0)), Work("c"), Work("d")]
+    assert share_done(works) == 0.375
+    assert seconds_left(share_done(works), 30.0) == 50.0
+    assert seconds_left(0.01, 30.0) is None
 
 
 def test_a_run_that_a_signal_ended_was_stopped() -> None:

@@ -152,7 +152,7 @@ class TestThrottled:
         outcomes, _ = run_all(configs)
 
         assert [each.exit_code for each in outcomes] == [75, 0]
-        assert re.search(r"try again after \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", outcomes[0].message or "")
+        assert re.search(r"try again after \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, ", outcomes[0].message or "")
         assert time.monotonic() - began < 60
 
     def test_a_signal_ends_the_wait_for_those_that_would_be_tried_again(

@@ -98,15 +98,15 @@ def test_every_outcome_has_its_line(prepared: dict[str, Path]) -> None:
 
     status = {
         "complete": (0, ""),
-        "no password": (3, "did not end"),
+        "no password": (2, "failed, exit code 2"),
         "quarantine": (3, "1 in quarantine; last run "),
         "deletions": (3, "incomplete, exit code 3"),
-        "difference": (3, "incomplete, exit code 4"),
-        "refused": (3, "failed, exit code 5"),
+        "difference": (4, "incomplete, exit code 4"),
+        "refused": (5, "failed, exit code 5"),
         "damaged": (6, "recreates the catalog from the journal"),
         "locked": (0, ""),
         "unreadable": (8, "Permission denied"),
-        "throttled": (3, "failed, exit code 75"),
+        "throttled": (75, "failed, exit code 75"),
     }
     reasons = {
         "deletions": "more than 50 or 10 %",
