@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,6 +165,7 @@ class TestWhichClient:
         [({"client": "boto3"}, "boto3"), ({"object_lock": ObjectLock(mode="COMPLIANCE", days=1)}, "object_lock"),
          ({"tags": {"kind": "old mail"}}, "tags"), ({"checksums": "when_required"}, "checksums"),
          ({"sse": "customer", "customer_key": {"env": "KEY"}}, "customer_key"),
+         ({"ca_file": Path("/ca.pem")}, "ca_file"),
          ({"addressing_style": "virtual", "endpoint_url": "https://s3.example.org"}, "addressing_style")],
     )  # fmt: skip
     def test_boto3_alone_where_the_other_cannot(self, others: dict[str, Any], word: str) -> None:
@@ -171,6 +173,10 @@ class TestWhichClient:
         assert word in str(beyond_fast(settings))
         assert client_of(settings).startswith("boto3 (")
         assert type(open_bucket(settings, "alice", None)) is BotoBucket
+
+    def test_boto3_alone_where_the_environment_names_the_cas(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_CA_BUNDLE", "/ca.pem")
+        assert type(open_bucket(S3Settings(bucket="mail"), "alice", None)) is BotoBucket
 
     def test_the_faster_one_otherwise(self) -> None:
         settings = S3Settings(bucket="mail", sse="AES256", storage_class="GLACIER_IR", tags={"a": "b"})

@@ -36,7 +36,7 @@ _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph
 _NETWORK_FUSE = frozenset({"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.ceph"})
 
 _NOT_WRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _OCCUPIED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 
@@ -233,6 +233,9 @@ def _translated(path: Path, error: sqlite3.Error) -> ArchiverError | None:
         return IntegrityError(what, hint="`archiver rebuild` recreates the catalog from the journal")
     if code in _NOT_WRITABLE or code == sqlite3.SQLITE_IOERR:
         return ArchiveNotWritable(what, hint="free space or fix the permissions, and run again")
+    if code == sqlite3.SQLITE_CONSTRAINT:
+        told = f"{what}: what was to be recorded contradicts what is recorded; the disk is not to blame"
+        return IntegrityError(told, hint="`archiver rebuild` recreates the catalog; if it happens again, report it")
     if code in _OCCUPIED:
         return Locked(what, hint="another process has been writing to it for over a minute")
     return None

@@ -38,8 +38,6 @@ class FastBucket(BotoBucket):
 
     The first object is written by boto3, which finds out what the endpoint supports; if conditions are ignored, all
     are. The octets are compared with their digest here, and by the endpoint with the hash of what obstore read.
-
-    NOTE: a `ca_file` is trusted here in addition to the system's CAs, not instead of them.
     """
 
     def __init__(self, settings: S3Settings, account: str, customer_key: CustomerKey | None) -> None:
@@ -85,9 +83,11 @@ class FastBucket(BotoBucket):
         except AlreadyExistsError:
             return False  # NOTE: also the answer to concurrent writers; the object may not exist then
         except Exception:  # whatever it is, boto3 finds out
-            self._failed += 1
+            with _opening:
+                self._failed += 1
             return False
-        self._failed = 0
+        with _opening:
+            self._failed = 0
         return True
 
     def _opened(self) -> S3Store | None:
@@ -122,8 +122,6 @@ class FastBucket(BotoBucket):
             "timeout": timedelta(seconds=settings.read_timeout),
             "pool_max_idle_per_host": str(settings.connections),
         }
-        if settings.ca_file is not None:
-            options["root_certificate"] = settings.ca_file.read_bytes()
         configured: dict[str, Any] = {
             "endpoint": client.meta.endpoint_url,
             "region": client.meta.region_name,

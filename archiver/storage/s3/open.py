@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 from archiver.config.settings import S3Settings
 from archiver.storage.bucket.object_settings import CustomerKey, fast_put
@@ -17,6 +18,8 @@ def beyond_fast(settings: S3Settings) -> str | None:
         return done
     if settings.addressing_style == "virtual" and settings.endpoint_url is not None:
         return 'the faster client does not support addressing_style = "virtual" at a custom endpoint'
+    if settings.ca_file is not None or os.environ.get("AWS_CA_BUNDLE"):
+        return "the faster client trusts the CAs of the system beside a ca_file"  # and not in their place
     if settings.checksums == "when_required":
         return 'the faster client does not support checksums = "when_required"'  # which sends no MD5
     return None
