@@ -46,7 +46,7 @@ def fact_from_json(line: str) -> Fact:
     try:
         record = json.loads(line)
         fact: Fact = _CODECS[_KINDS[record.pop("fact")]].from_record(record)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a known fact: {line[:120]!r}") from error
     return fact
 

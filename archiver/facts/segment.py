@@ -64,7 +64,7 @@ def parsed(where: str, octets: bytes, number: int) -> Segment:
         header = json.loads(first)
         run, previous, fence = _of_header(where, header, number)
         facts = tuple(map(fact_from_json, lines))
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error) as error:
+    except (ValueError, KeyError, TypeError, OSError, EOFError, RecursionError, zlib.error) as error:
         raise IntegrityError(f"{where}: {_reason(error)}", hint=RESTORE) from error
     return Segment(number, run, previous, digest_of(octets), facts, fence)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from archiver.catalog.port import Catalog
-from archiver.errors import IntegrityError
+from archiver.errors import ArchiverError, IntegrityError
+from archiver.facts.archive import Segment
 from archiver.journal.port import Journal
 from archiver.mail.model import INBOX, Digest, KnownEpoch, KnownFolder, Placement
 from archiver.storage.port import FolderMetadata, MessageStore
@@ -27,7 +28,7 @@ def replay_journal(
     segments = 0
     for segment in journal.read((0, Digest(""))):
         check_stop()
-        catalog.apply(segment)
+        apply_read(segment, catalog)
         segments += 1
         if segment.number == until:
             break
@@ -36,6 +37,21 @@ def replay_journal(
             "the journal is empty: there is nothing to rebuild from", hint="restore it from a backup"
         )
     return segments
+
+
+def apply_read(segment: Segment, catalog: Catalog) -> None:
+    """Apply a segment that somebody may have edited.
+
+    Raises:
+        IntegrityError: it has a fact that cannot be true.
+    """
+    try:
+        catalog.apply(segment)
+    except (ArchiverError, OSError, MemoryError):
+        raise
+    except Exception as error:  # NOTE: the types in facts are not checked, so a forged one may fail anywhere below
+        problem = f"segment {segment.number} of the journal has a fact that cannot be true: {error}"
+        raise IntegrityError(problem, hint="restore the journal from a backup") from error
 
 
 def require_no_loss(rebuilt: Catalog, known: int) -> None:

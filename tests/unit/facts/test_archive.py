@@ -207,6 +207,7 @@ def test_a_stored_message_of_an_older_journal_has_no_headers() -> None:
         "{}",
         '{"fact":"unheard of"}',
         '{"fact":["flags"]}',
+        "[" * 200_000,
         '{"fact":"flags","epoch":1}',
         '{"fact":"flags","epoch":1,"uid":1,"flags":7,"at":""}',
         '{"fact":"flags","epoch":1,"uid":1,"flags":[],"at":"","more":1}',
