@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,8 @@ class Account:
                 f"{self.settings.archive.path}: {what}",
                 hint="give this user write access, or change [archive] path",
             ) from error
+        if (warning := _open_to_others(self.settings.archive.path)) is not None:
+            _warn_once(f"{self.settings.account}: {warning}")
 
     @contextmanager
     def locked(self, run: str) -> Iterator[None]:
@@ -296,3 +299,19 @@ def _is_there(path: Path) -> bool:
     except OSError as error:
         raise ArchiveNotWritable(f"{path}: {error.strerror}", hint=_HINT) from error
     return True
+
+
+def _open_to_others(path: Path) -> str | None:
+    """Who else can change what is archived there; None if nobody can. The rule is that of a password file."""
+    status = path.stat()
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"other users can change {path}; `chmod go-w` keeps it private"
+    if os.geteuid() not in (0, status.st_uid):
+        return f"{path} belongs to another user, who can change it; `chown` makes it yours"
+    return None
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Each step of a run comes by."""
+    log.warning("%s", text)
