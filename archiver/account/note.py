@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,11 +29,14 @@ right."""
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Which archive is the account's, where it was last, and since when; empty where the note cannot be read."""
+    """Which archive is the account's, where it was last, since when, and of whose mail; empty where the note cannot
+    be read, `host` and `user` also in one of an earlier version."""
 
     archive_id: str = ""
     place: str = ""
     since: str = ""
+    host: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +53,17 @@ class NoteFile:
 
     def read(self) -> Note | None:
         """The note; None if there is none. One that cannot be read still says that there was an archive."""
-        try:
-            record = json.loads(self.path.read_bytes())
-            return Note(*(str(record[name]) for name in ("archive_id", "place", "since")))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError):
-            return Note()
+        return _read(self.path)
 
     def leave(self, identity: ArchiveFact) -> bool:
         """Note that this archive is the account's; does nothing if the note says so. False where it cannot be
         written, as in a folder that belongs to another user."""
         known, place = self.read(), self.medium.name
-        if known is not None and (known.archive_id, known.place) == (identity.archive_id, place):
+        whose = (identity.archive_id, place, identity.host, identity.user)
+        if known is not None and (known.archive_id, known.place, known.host, known.user) == whose:
             return True
         since = known.since if known is not None and known.archive_id == identity.archive_id else identity.at
-        note = Note(identity.archive_id, place, since)
+        note = Note(identity.archive_id, place, since, identity.host, identity.user)
         record = {"format": FORMAT, "account": self.settings.account, **asdict(note)}
         file = os.fspath(self.path)
         try:
@@ -86,12 +85,32 @@ class NoteFile:
             since = f" since {note.since[:10]}" if note.since else ""
             told = f"{place}: no archive here; {self.path} says that there is one{since}"
             return ArchiveMissing(told, hint=f"is the {wanted}? {begin_again}")
+        if (renamed := self._renamed()) is not None:
+            return renamed
         if self.settings.archive.must_exist:
             hint = f"is the {wanted}? No run begins one, since [archive] must_exist is set; {begin_again}"
             return ArchiveMissing(f"{place}: no archive here", hint=hint)
         if begin == "first":
             return None
         return ConfigError(place, ["there is no archive here yet"], hint="`archiver run` makes one")
+
+    def _renamed(self) -> ArchiveMissing | None:
+        """Why no archive may be begun if the account file seems to have had another name: a note next to it, of the
+        same user at the same server, belongs to no account file any more."""
+        source = self.settings.source
+        for path in sorted(self.path.parent.glob("*" + SUFFIX)):
+            note = None if path == self.path or path.with_suffix(".toml").exists() else _read(path)
+            if note is not None and (note.host.lower(), note.user) == (source.host.lower(), source.user):
+                before, now = path.with_suffix(".toml").name, self.settings.file.name
+                told = f"{self.medium.name}: no archive here; {path} is the note of {source.user} at {source.host}"
+                move = f"`mv {shlex.quote(str(path))} {shlex.quote(str(self.path))}`, and move the archive here"
+                return ArchiveMissing(
+                    f"{told}, whose archive is at {note.place}, and there is no {before}",
+                    hint=f"if {now} is {before} renamed: {move} or set [archive] to where it is, then "
+                    f"`archiver run --new-source {self.settings.file}` once; if not, "
+                    f"`archiver run --new-archive {self.settings.file}` begins a new one",
+                )
+        return None
 
     def why_not_this(self, identity: ArchiveFact, begin: Begin) -> ArchiverError | None:
         """Why the archive that is there is not the account's; None if it is, or if there is no note."""
@@ -102,3 +121,14 @@ class NoteFile:
         told = f"{there}, than the one of {note.since[:10]} that {self.path} names"
         again = f"`archiver run --new-archive {self.settings.file}` goes on with this one"
         return ArchiveMissing(told, hint=f"is the right {self.medium.wanted}? {again}")
+
+
+def _read(path: Path) -> Note | None:
+    try:
+        record = json.loads(path.read_bytes())
+        known = (str(record[name]) for name in ("archive_id", "place", "since"))
+        return Note(*known, *(str(record.get(name, "")) for name in ("host", "user")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Note()

@@ -288,3 +288,30 @@ def test_init_over_an_archive_notes_it(config: Path, command: Command) -> None:
 
     assert f"there is already an archive at {archive_of(config)}" in reported
     assert note_of(config).exists()
+
+
+class TestARenamedAccountFile:
+    """Does not begin a second archive and orphan the first."""
+
+    @pytest.fixture
+    def renamed(self, config: Path, dovecot: Dovecot, mail_user: str, tmp_path: Path, command: Command) -> Path:
+        command("run", config, "--quiet")
+        config.unlink()
+        keys = {"name": "renamed", "archive__path": str(tmp_path / "disk" / "renamed")}
+        return account_file(tmp_path, dovecot, mail_user, **keys)
+
+    def test_is_recognised_by_the_note_that_was_left(self, config: Path, renamed: Path, command: Command) -> None:
+        said = command("run", renamed, "--quiet", expect=MISSING)
+        assert f"whose archive is at {config.parent / 'disk' / 'archive'}, and there is no {config.name}" in said
+        assert f"`mv {note_of(config)} {note_of(renamed)}`" in said
+        assert not archive_of(renamed).exists()
+
+        note_of(config).rename(note_of(renamed))
+        (config.parent / "disk" / "archive").rename(archive_of(renamed))
+        command("run", "--new-source", renamed)
+        command("run", renamed)
+        assert json.loads(note_of(renamed).read_text())["place"] == str(archive_of(renamed))
+
+    def test_is_a_new_account_if_the_user_says_so(self, renamed: Path, command: Command) -> None:
+        command("run", "--new-archive", renamed)
+        command("run", renamed)
