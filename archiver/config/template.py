@@ -13,6 +13,15 @@ PLACEHOLDER = SecretReference("env", "ALICE_PASSWORD")
 
 
 @dataclass(frozen=True, slots=True)
+class NewDestination:
+    """What `archiver init` knows about a destination."""
+
+    host: str
+    user: str
+    password: SecretReference
+
+
+@dataclass(frozen=True, slots=True)
 class NewAccount:
     """What `archiver init` knows about an account; `path` and the reference's `value` are written unchanged."""
 
@@ -22,26 +31,48 @@ class NewAccount:
     path: str = "/srv/mail-archive/{account}"
     tls: Tls = "implicit"
     port: int | None = None
+    ca_file: str | None = None
+    destination: NewDestination | None = None
 
 
 def template(options: NewAccount) -> str:
     """The text of a commented account file with every key; it loads without changes."""
-    password = options.password
-    value = list(password.value) if password.kind == "command" else password.value
+    to = options.destination
     return TEMPLATE.substitute(
         host=_quoted(options.host),
         user=_quoted(options.user),
-        password=f"{{ {password.kind} = {_quoted(value)} }}",
+        password=_reference(options.password),
+        ca_file=_CA_FILE if options.ca_file is None else f"ca_file = {_quoted(options.ca_file)}",
+        destination=_NO_DESTINATION if to is None else _table(to),
         path=_quoted(options.path),
         tls=_quoted(options.tls),
         port=f"# port = {PORTS[options.tls]}" if options.port is None else f"port = {options.port}",
     )
 
 
+def _table(to: NewDestination) -> str:
+    keys = {"host": _quoted(to.host), "user": _quoted(to.user), "password": _reference(to.password)}
+    return "[destination]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+
+
+def _reference(password: SecretReference) -> str:
+    value = list(password.value) if password.kind == "command" else password.value
+    return f"{{ {password.kind} = {_quoted(value)} }}"
+
+
 def _quoted(value: str | Sequence[str]) -> str:
     """NOTE: such JSON is also TOML, except for DEL and for the surrogate pairs that ensure_ascii would write."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
+
+_CA_FILE = """# ca_file = "ca.pem"                      # the authority to trust, if the system does not know it"""
+
+_NO_DESTINATION = """\
+#[destination]
+#host = "imap.example.net"
+#user = "alice@example.net"
+#password = { env = "ALICE_NEW_PASSWORD" }
+"""
 
 TEMPLATE = Template("""\
 # One account. Its name is this file's name without ".toml"; {account} in any string stands for that name.
@@ -54,7 +85,7 @@ host = $host
 # "implicit" (TLS from the start), "starttls", or "off"
 tls = $tls
 $port
-# ca_file = "ca.pem"                      # the authority to trust, if the system does not know it
+$ca_file
 # fingerprint = "00:11:…"                 # instead of ca_file: the SHA-256 of the server's certificate
 # client_cert = "client.pem"              # our own certificate with its key
 user = $user
@@ -102,11 +133,7 @@ path = $path
 
 # Where mail is replayed to; without this table it is only archived. Remove the "#" from all of these lines. The
 # keys are those of [source], and "prefix", a folder that everything goes below, and "shared".
-#[destination]
-#host = "imap.example.net"
-#user = "alice@example.net"
-#password = { env = "ALICE_NEW_PASSWORD" }
-#prefix = ""
+$destination#prefix = ""
 #shared = false                           # true: other accounts of ours may fill the same folders of this mailbox
 
 [folders]

@@ -8,7 +8,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -20,7 +20,7 @@ from pipelines.cli.options import Json
 
 if TYPE_CHECKING:
     from archiver.config.settings import Tls
-    from archiver.config.template import NewAccount
+    from archiver.config.template import NewAccount, NewDestination
 
 _KINDS = ("env", "file", "command", "keyring")
 _ASKED = {
@@ -53,6 +53,17 @@ def init(
     password_keyring: Annotated[
         str | None, typer.Option(metavar="SERVICE", help="The keyring entry with the password.")
     ] = None,
+    ca_file: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The authority to trust, if the system does not know it.")
+    ] = None,
+    to_host: Annotated[str | None, typer.Option(help="The server to replay to, if there is one.")] = None,
+    to_user: Annotated[str | None, typer.Option(help="The user's name at that server.")] = None,
+    to_password_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment variable with the password there.")
+    ] = None,
+    to_password_file: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The file with the password there.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
     as_json: Json = False,
 ) -> int:
@@ -68,7 +79,9 @@ def init(
     """
     references = {"env": password_env, "file": password_file, "command": password_command}
     references["keyring"] = password_keyring
-    answers = Answers(host, user, tls, port, path, {kind: given for kind, given in references.items() if given})
+    there = {kind: given for kind, given in (("env", to_password_env), ("file", to_password_file)) if given}
+    given = {kind: given for kind, given in references.items() if given}
+    answers = Answers(host, user, tls, port, path, given, ca_file, _destination(to_host, to_user, there))
     return _init(file, answers, force=force, as_json=as_json)
 
 
@@ -82,6 +95,26 @@ class Answers:
     port: int | None
     path: str | None
     password: Mapping[str, str]
+    ca_file: str | None = None
+    destination: NewDestination | None = None
+
+
+def _destination(host: str | None, user: str | None, password: Mapping[str, str]) -> NewDestination | None:
+    """The destination that the options name; None if they name none.
+
+    Raises:
+        ConfigError: they name only a part of one.
+    """
+    from archiver.config.settings import SecretReference
+    from archiver.config.template import NewDestination
+
+    if not (host or user or password):
+        return None
+    if not (host and user) or len(password) != 1:
+        problem = "a destination needs --to-host, --to-user and one of --to-password-env, --to-password-file"
+        raise ConfigError("archiver init", [problem])
+    (kind, value), *_ = password.items()
+    return NewDestination(host, user, SecretReference("env" if kind == "env" else "file", value))
 
 
 def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
@@ -130,7 +163,7 @@ def _asked(answers: Answers, name: str) -> NewAccount:
             kind = _ask("Where is the password stored: env, file, command or keyring", default="env")
         password = {kind: _ask(_ASKED[kind])}
     path = answers.path or _ask("Path of the archive", default="/srv/mail-archive/{account}")
-    complete = Answers(host, user, tls, answers.port, path, password)
+    complete = replace(answers, host=host, user=user, tls=tls, path=path, password=password)
     return _account(host, user, complete, tls, path)
 
 
@@ -159,7 +192,8 @@ def _account(host: str, user: str, answers: Answers, tls: Tls, path: str | None)
             raise ConfigError("--password-command", [f"is not a valid command line: {error}"]) from error
     known = cast(Literal["env", "file", "command", "keyring"], kind)
     archive = path or NewAccount().path
-    return NewAccount(host, user, SecretReference(known, reference), archive, tls, answers.port)
+    secret = SecretReference(known, reference)
+    return NewAccount(host, user, secret, archive, tls, answers.port, answers.ca_file, answers.destination)
 
 
 def _write(file: Path, text: str) -> None:

@@ -486,3 +486,16 @@ def test_the_environment_names_no_secret(archiver: Archiver, account: Path) -> N
     assert done.code == 2
     assert "the environment variable UNSET_VARIABLE is not set; export it before the run" in done.err
     assert "UNSET_VARIABLE" not in os.environ
+
+
+def test_init_writes_a_destination_and_an_authority(archiver: Archiver, tmp_path: Path) -> None:
+    file, known = tmp_path / "a.toml", ["--host", "a.example", "--user", "u", "--password-env", "P"]
+    (tmp_path / "ca.pem").write_text("")
+    there = ["--to-host", "b.example", "--to-user", "v", "--to-password-file", "pw"]
+    assert archiver("init", file, *known, "--to-host", "b.example").code == 2
+    assert archiver("init", file, *known, "--ca-file", str(tmp_path / "ca.pem"), *there).code == 0
+    settings = load_account(file)
+    assert settings.source.ca_file == tmp_path / "ca.pem"
+    assert settings.destination is not None
+    assert (settings.destination.host, settings.destination.user) == ("b.example", "v")
+    assert settings.destination.password.value == str(tmp_path / "pw")
