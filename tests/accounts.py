@@ -33,7 +33,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 ARCHIVER = ("-m", "pipelines")
 UNPRIVILEGED = ("-m", "tests.faults.unprivileged")
 UNSTOPPED = RunControl(lambda: None, lambda _: None)
-"""Nobody stops it, pauses take no time, and nobody listens."""
+"""It is never stopped, pauses take no time, and no listener is attached."""
 CATALOG = "catalog.sqlite"
 CONTROL_FILES = frozenset(
     {"dovecot-uidlist", "dovecot-keywords", "subscriptions", "archiver-folder.json", "maildirfolder"}
@@ -98,7 +98,7 @@ def _toml(value: object) -> str:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `report` is the JSON it wrote, empty if it wrote none; `output` is what it told a person."""
+    """How a run ended. `report` is the JSON it wrote, empty if it wrote none; `output` is what a person sees."""
 
     exit_code: int
     report: Mapping[str, Any]
@@ -168,7 +168,7 @@ def archive_of(config: Path) -> Path:
 
 
 def report(archive: Path) -> Mapping[str, Any]:
-    """The newest run's report as it lies in the archive."""
+    """The newest run's report as stored in the archive."""
     newest = max((archive / "runs").glob("*/report.json"), key=lambda path: path.stat().st_mtime_ns)
     found: Mapping[str, Any] = json.loads(newest.read_text())
     return found
@@ -179,7 +179,7 @@ def report(archive: Path) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class File:
-    """A message's file: SHA-256 of its octets and its mtime; its path tells the rest."""
+    """A message's file: SHA-256 of its octets and its mtime; its path says the rest."""
 
     digest: str
     mtime: int

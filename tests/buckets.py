@@ -82,7 +82,7 @@ def lease_has_run_out(config: Path, endpoint: Endpoint) -> None:
 
 
 def _is_of_an_earlier_second(endpoint: Endpoint, bucket: str, key: str) -> bool:
-    """By the endpoint's clock, which tells whole seconds."""
+    """By the endpoint's clock, which has whole seconds."""
     head = endpoint.head(bucket, key)
     reported = head["ResponseMetadata"]["HTTPHeaders"]
     return parsedate_to_datetime(reported["date"]) > parsedate_to_datetime(reported["last-modified"])
@@ -103,7 +103,7 @@ def packed(pack: bytes) -> list[bytes]:
 
 
 def assert_bucket_whole(config: Path, endpoint: Endpoint) -> ArchiveState:
-    """Nothing lost, nothing altered, nothing that no row names: objects, and what lies in packs. Of the objects
+    """Nothing lost, nothing altered, nothing that no row names: objects, and what is in packs. Of the objects
     there is one for each digest; two connections may put the same octets into packs at the same moment. Returns the
     state of the catalog."""
     objects = objects_of(config, endpoint)

@@ -34,7 +34,7 @@ from tests.servers.scripted import ScriptedFolder, ScriptedServer
 hypothesis.settings.register_profile("without a deadline", deadline=None)
 hypothesis.settings.load_profile("without a deadline")
 
-# An assertion that fails in one of these tells its values, as it does in a test's own module.
+# An assertion that fails in one of these shows its values, as it does in a test's own module.
 pytest.register_assert_rewrite(
     "tests.accounts", "tests.buckets", "tests.contracts", "tests.exported", "tests.faults", "tests.pipelines"
 )
@@ -107,7 +107,7 @@ def dovecot_with(certificates: Certificates) -> Iterator[Callable[..., Dovecot]]
 
 @pytest.fixture
 def mail_user(dovecot: Dovecot) -> str:
-    """The name of a user on `dovecot` whom nobody has used, with an empty INBOX and the password "pw"."""
+    """The name of a user on `dovecot` that no test has used, with an empty INBOX and the password "pw"."""
     return dovecot.fresh_user()
 
 
@@ -252,7 +252,7 @@ def corpora() -> list[CorpusMessage]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing may find the configuration of whoever runs the tests."""
+    """Nothing may find the configuration of the person who runs the tests."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch, s3_endpoint.no_credentials(home / "aws"):
         patch.setenv("HOME", str(home))

@@ -28,13 +28,13 @@ class RecordedPacks:
         self.recorder = Recorder(FileJournal(path, "none"), self.catalog, "run")
 
     def open(self, below: int = SMALL_OCTETS, connections: int = 8) -> RecordingStore:
-        """The store anew, as the next run would."""
+        """The store opened again, as the next run would."""
         objects = ObjectStore(self.bucket, self.path, connections)
         return RecordingStore(self.bucket, objects, self.catalog, self.recorder, below)
 
 
 class RecordingStore(PackStore):
-    """A PackStore that needs nobody to record what its batches return."""
+    """A PackStore that records what its batches return by itself."""
 
     def __init__(
         self, bucket: Bucket, objects: ObjectStore, catalog: SqlCatalog, recorder: Recorder, below: int

@@ -1,4 +1,4 @@
-"""Reports of runs that nobody made, as the documents that the page and the command line are made from."""
+"""Reports of invented runs, as the documents that the page and the command line are made from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ half a character, ends of whatever may be open, a command, and a word that is to
 
 
 def folder(name: str, stored: int, **numbers: Any) -> dict[str, Any]:
-    """A folder that balances. `there` has its numbers at the destination: all that is not told is delivered."""
+    """A folder that balances. `there` has its numbers at the destination: all that is not given is delivered."""
     there = numbers.pop("there", None)
     row = {"name": name, "uidvalidity": 7, **dict.fromkeys(COUNTS, 0), "stored": stored, **numbers}
     row.setdefault("stored_bytes", 0)

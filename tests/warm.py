@@ -161,7 +161,7 @@ def _serve(control: socket.socket) -> list[str]:
                 try:
                     os.write(reported, b"%d" % status)
                 except BrokenPipeError:
-                    pass  # nobody waits for it any more
+                    pass  # nothing waits for it any more
                 os.close(reported)
 
 

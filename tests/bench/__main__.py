@@ -1,4 +1,4 @@
-"""`python -m tests.bench [archive | migration | s3]`: how fast, beside others; all without an argument."""
+"""`python -m tests.bench [archive | migration | s3]`: how fast, compared with others; all without an argument."""
 
 from __future__ import annotations
 

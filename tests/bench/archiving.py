@@ -1,4 +1,4 @@
-"""`python -m tests.bench archive`: an initial archive, a re-run and an increment, beside mbsync.
+"""`python -m tests.bench archive`: an initial archive, a re-run and an increment, compared with mbsync.
 
 Every round begins with the same account on the server. The tools take turns in being first, old trees are moved
 away and removed at the very end: ext4 creates files slowly for minutes where many were just deleted.
@@ -96,7 +96,7 @@ def measure(
                 results[tool.name, phase].append(took.wall)
                 print(f"round {number + 1}: {tool.name}, {phase}: {took.wall:.2f} s, cpu {took.cpu:.2f} s",
                       flush=True)  # fmt: skip
-                subprocess.run(["sync"], check=True)  # nobody pays for another's delayed writes
+                subprocess.run(["sync"], check=True)  # no tool pays for another's delayed writes
     return results
 
 

@@ -1,4 +1,4 @@
-"""What a user has, to see that a tool brought all of it: nobody wins by doing less."""
+"""What a user has, to see that a tool brought all of it: no tool wins by doing less."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def mail_of(server: Dovecot, user: str) -> Mail:
 
 
 def difference(there: Mail, source: Mail, before: Mail) -> str | None:
-    """What is wrong with what a user has, if `source` is to be there and `before`, which was the source, may be."""
+    """What is wrong with what a user has, if `source` must be there and `before`, the earlier source, may be."""
     missing, strange = source - there, there - (source | before)
     if not missing and not strange:
         return None

@@ -1,4 +1,4 @@
-"""`python -m tests.bench s3`: messages into a radosgw on this machine, beside boto3's put_object in a bare loop.
+"""`python -m tests.bench s3`: messages into a radosgw here, compared with boto3's put_object in a bare loop.
 
 Every way has a process and a bucket of its own in every round; medians are printed.
 """

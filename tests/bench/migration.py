@@ -1,4 +1,4 @@
-"""`python -m tests.bench migration`: an account moved from one Dovecot user to another, beside mbsync and dsync.
+"""`python -m tests.bench migration`: an account moved between two Dovecot users, compared with mbsync and dsync.
 
 The archiver's way is the longer one: it archives, replays and compares, and is measured over all of that. Every
 tool takes its turn from the same source to a new user, through a line as long as asked for, and what arrived is
@@ -107,7 +107,7 @@ class _Bench:
                 expected = mail_of(self._server, source)
                 for tool in tools[first:] + tools[:first]:
                     self._server.wait_idle(source)
-                    subprocess.run(["sync"], check=True)  # nobody pays for another's delayed writes
+                    subprocess.run(["sync"], check=True)  # no tool pays for another's delayed writes
                     took = tool.run()
                     if wrong := difference(mail_of(self._server, tool.user), expected, before):
                         raise RuntimeError(f"{tool.name}, {phase}: {wrong}")

@@ -195,7 +195,7 @@ class BucketContract:
 
     # -- deleting --------------------------------------------------------------------------------------------
 
-    def test_what_is_deleted_is_gone_and_may_be_made_again(self, bucket: Bucket) -> None:
+    def test_what_is_deleted_is_gone_and_may_be_created_again(self, bucket: Bucket) -> None:
         create(bucket, "one")
         create(bucket, "two")
         assert list(bucket.delete(["one", "not there"])) == []

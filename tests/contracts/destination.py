@@ -88,7 +88,7 @@ class There:
         return sorted(self.holds()[folder].messages)
 
     def put(self, *messages: Append, folder: bytes = b"INBOX") -> None:
-        """Mail that somebody else brings."""
+        """Mail that somebody else delivers."""
         with self.wire() as wire:
             append(wire, folder, messages, multi=False)
             wire.logout()

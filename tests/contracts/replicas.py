@@ -230,7 +230,7 @@ class ReplicasContract:
         assert [number(replace(each, port=143)) for each in (HERE, bob, other)] == [None, None, None]
         assert number(replace(other, user="bob")) is None
         apply(catalog, ReachedFact(2, "elsewhere", HERE.user, 993, AT))
-        assert number(other) == 2  # whoever was met there last
+        assert number(other) == 2  # the one reached there last
 
     def test_a_port_that_was_not_recorded_is_any_until_one_is(self, catalog: Catalog) -> None:
         apply(catalog, THERE)
@@ -353,7 +353,7 @@ class ReplicasContract:
         )
         assert [tally.pending for tally in replicas.folders.tallies(1, None)] == [2, 0]
 
-    # What is to be sent
+    # What has to be sent
 
     def test_pending_comes_in_parts(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, range(1, 11)), *(stored(uid, epoch=2) for uid in (4, 5)), copied(3))
@@ -400,7 +400,7 @@ class ReplicasContract:
         assert pending() == [(1, 4)]
 
     def test_within_one_second_messages_are_as_many_as_they_are(self, catalog: Catalog, replicas: Replicas) -> None:
-        """A clock tells no more than seconds."""
+        """A clock has no more than seconds."""
         twin, back = (altered(stored(uid), digest=stored(1).message.digest) for uid in (2, 3))
         apply(catalog, *ACCOUNT, stored(1), twin, run="R1")
         apply(catalog, VanishedFact(1, (1, 2), AT), run="R2")
@@ -478,7 +478,7 @@ class ReplicasContract:
     def test_copies_of_another_size_that_were_not_compared(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, range(1, 11)))
         odd = {"size": 999}
-        apply(catalog, copied(1), copied(2, size=102), copied(3, size=None))  # as it is, with CRLF, not told
+        apply(catalog, copied(1), copied(2, size=102), copied(3, size=None))  # as it is, with CRLF, not reported
         apply(catalog, copied(4, **odd), copied(5, likeness="other", **odd), copied(6, repaired=("nul",), **odd))
         apply(catalog, *(copied(uid, **odd) for uid in (7, 8, 9)), copied(10, target=2, **odd))
         apply(catalog, RemovedFact(1, (1007,), "user", LATER), VanishedFact(1, (8,), LATER))
@@ -665,7 +665,7 @@ class ReplicasContract:
         assert replicas.changes.attempts(1) == []
 
     def test_twins_are_listed_until_they_are_gone(self, catalog: Catalog, replicas: Replicas) -> None:
-        """Whoever removed them; one that became another message's copy is none any more."""
+        """No matter who removed them; one that became another message's copy no longer counts."""
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), *map(copied, (1, 2)))
         late = [TwinFact(1, 90 + n, 1, uid, SEEN, n % 2 == 0, AT) for n, uid in enumerate((1, 1, 2, 2))]
 

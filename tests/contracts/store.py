@@ -264,7 +264,7 @@ class StoreContract:
             assert [(each.read, each.fault) for each in looked] == [(reads, None)] * 8
             assert sorted(each.placement.uid for each in looked) == list(range(1, 9))
 
-    def test_an_audit_finds_what_is_missing_and_goes_on(self, open_store: OpenStore) -> None:
+    def test_an_audit_finds_what_is_missing_and_continues(self, open_store: OpenStore) -> None:
         places = places_of(8)
         rows = self.rows(
             open_store(), *((place, octets_of(place.uid)) for place in places if place.uid not in (3, 5))
@@ -285,7 +285,7 @@ class StoreContract:
         assert [type(each) for each in audited if not isinstance(each, Looked)] == [Stray]
         assert [each.fault for each in audited if isinstance(each, Looked)] == [None, None]
 
-    def test_what_is_missing_is_mended(self, open_store: OpenStore) -> None:
+    def test_what_is_missing_is_repaired(self, open_store: OpenStore) -> None:
         places = places_of(4)
         rows = self.rows(open_store(), *((place, octets_of(place.uid)) for place in places[:2]))
         rows.messages = places
@@ -297,7 +297,7 @@ class StoreContract:
         assert [each.fault for each in audited if isinstance(each, Looked)] == [None] * 4
         assert len(audited) == 4
 
-    def test_what_is_whole_may_be_mended_twice(self, open_store: OpenStore) -> None:
+    def test_what_is_intact_may_be_repaired_twice(self, open_store: OpenStore) -> None:
         (place,) = places_of(1)
         rows = self.rows(open_store(), (place, octets_of(1)))
         for _ in range(2):

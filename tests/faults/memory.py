@@ -48,7 +48,7 @@ def watched(*arguments: str | Path, environment: Mapping[str, str] | None = None
             tree = list(_tree(process.pid))
             if (
                 sum(map(_rss, tree)) > peak
-            ):  # PSS is never more, and takes the kernel a hundred times as long to tell
+            ):  # PSS is never more, and takes the kernel a hundred times as long to compute
                 peak = max(peak, sum(map(_pss, tree)))
     return Watched(process.returncode, peak * 1024 / 1e6, output, time.monotonic() - began)
 
@@ -60,7 +60,7 @@ def _tree(pid: int) -> Iterator[int]:
             for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
                 yield from _tree(int(child))
     except OSError:
-        pass  # it ended meanwhile
+        pass  # it has ended by now
 
 
 def _rss(pid: int) -> int:

@@ -51,7 +51,7 @@ SMALL_BATCHES = ("-c", _SMALL_BATCHES)
 
 
 def settle_within(monkeypatch: pytest.MonkeyPatch, seconds: float, *, again: float = 0.001) -> None:
-    """What may still arrive is looked for so long; after a silence for `again` times as long beside that."""
+    """How long to search for what may still arrive; after a silence, `again` times as long in addition."""
     for module in (appending, resolve, sync_folder):
         monkeypatch.setattr(module, "ARRIVAL_SECONDS", seconds)
     monkeypatch.setattr(resolve, "AGAIN", again)
@@ -153,7 +153,7 @@ def as_dovecot(octets: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Archived:
-    """An archive that is to be replayed, and what a Dovecot serves then. The source is no more."""
+    """An archive to replay, and what a Dovecot serves afterwards. The source no longer exists."""
 
     path: Path
     expected: Mailbox

@@ -61,7 +61,7 @@ def account(directory: Path, server: Any, user: str = "u1", password: str = CANA
 
 
 def fails(config: Path, exit_code: int, *words: str, password: str = CANARY) -> Ended:
-    """Run it; it must fail with that code and one line that has these words, and tell no secret."""
+    """Run it; it must fail with that code and one line that has these words, and reveal no secret."""
     ended = to_the_end(config)
     assert ended.exit_code == exit_code, ended.output
     assert "Traceback" not in ended.output

@@ -48,7 +48,7 @@ def account(directory: Path, source: ScriptedServer, endpoint: Endpoint, bucket:
 
 
 def fails(config: Path, exit_code: int, *words: str, verb: str = "run") -> str:
-    """What is told when it is run, which has to fail so; nothing was done by half."""
+    """Run it; it must fail with that code and these words, and nothing may be half done."""
     ended = to_the_end(config, verb=verb)
     assert ended.exit_code == exit_code, ended.output
     lines = [line for line in ended.stderr.splitlines() if all(word in line for word in words)]

@@ -18,7 +18,7 @@ from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.bucket import create, digest_of, keys, read
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
-from tests.servers.s3_faults import INTERNAL_ERROR, SLOW_DOWN, Answer, Fault, Flip, Meanwhile, Reset, Stall
+from tests.servers.s3_faults import INTERNAL_ERROR, SLOW_DOWN, Answer, During, Fault, Flip, Reset, Stall
 from tests.servers.s3_proxy import S3Proxy
 
 OCTETS = bytes(range(256)) * 1200
@@ -186,9 +186,7 @@ def test_a_read_is_of_one_object_from_its_beginning_to_its_end(proxied: Callable
     begun = proxied()
     begun.proxy.on("GetObject", Reset("download", 10_000))
     other = OCTETS[::-1]
-    begun.proxy.on(
-        "GetObject", Meanwhile(lambda: begun.bucket.replace("there", other, digest_of(other), "control"))
-    )
+    begun.proxy.on("GetObject", During(lambda: begun.bucket.replace("there", other, digest_of(other), "control")))
     with pytest.raises(IntegrityError, match="was replaced while it was read"):
         read(begun.bucket, "there")
 

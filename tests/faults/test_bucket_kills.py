@@ -29,7 +29,7 @@ from tests.buckets import (
 from tests.faults.attempts import SMALLER_BATCHES, Attempt, is_locked, wait_for
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
-from tests.servers.s3_faults import Meanwhile, Request
+from tests.servers.s3_faults import During, Request
 from tests.servers.s3_proxy import S3Proxy
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer, Session
 from tests.servers.scripted_mail import uids_in
@@ -195,7 +195,7 @@ def account(
 
 @dataclass
 class Kill:
-    """Ends an attempt at once; with `lost` the request that was under way is lost, too."""
+    """Ends an attempt immediately; with `lost` the request that was under way is lost, too."""
 
     group: bool
     lost: bool = False
@@ -209,12 +209,12 @@ class Kill:
 
 
 def was_killed(config: Path, proxy: S3Proxy, chance: random.Random, moments: dict[str, int]) -> bool:
-    """One attempt that is to be killed by chance; whether it was, or came to its end before."""
+    """One attempt to kill at a random moment; whether it was killed, or ended before that."""
     name = chance.choice([name for name, times in moments.items() if times])
     kill = Kill(group=chance.random() < 0.5, lost=chance.random() < 0.3)
     # What earlier attempts have done is not done again, so that late moments may never come.
     skip = int(moments[name] * chance.random() ** 3) if chance.random() < 0.5 else chance.randrange(6)
-    proxy.on(MOMENTS[name], Meanwhile(kill, at=chance.choice(["request", "answer"])), skip=skip)
+    proxy.on(MOMENTS[name], During(kill, at=chance.choice(["request", "answer"])), skip=skip)
     kill.attempt = Attempt(config, program=SMALLER_BATCHES)
     ended = kill.attempt.end()
     proxy.clear()
@@ -272,7 +272,7 @@ def test_killed_with_two_accounts_side_by_side(
     archives = [archive_of(config) for config in configs]
     for _ in range(5):
         kill = Kill(group=group)
-        proxy.on(MOMENTS["a segment"], Meanwhile(kill, at="answer"), skip=chance.randrange(3))
+        proxy.on(MOMENTS["a segment"], During(kill, at="answer"), skip=chance.randrange(3))
         kill.attempt = Attempt(*configs, program=SMALLER_BATCHES, options=["--workers", "2"])
         assert kill.attempt.end().exit_code == -signal.SIGKILL
         proxy.clear()

@@ -19,7 +19,7 @@ from tests.faults.replays import Mailbox, mailbox_of, migration
 from tests.servers.dovecot import Dovecot
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
-from tests.servers.s3_faults import Meanwhile, Request
+from tests.servers.s3_faults import During, Request
 from tests.servers.s3_proxy import S3Proxy
 
 _SHORT_LEASE = """
@@ -68,7 +68,7 @@ def is_segment(request: Request) -> bool:
 
 def at_segment(proxy: S3Proxy, number: int, attempt: list[Attempt], signal_number: int) -> None:
     """Send the process a signal while it waits for the answer that this segment is written."""
-    action = Meanwhile(lambda: os.kill(attempt[0].pid, signal_number), at="answer")
+    action = During(lambda: os.kill(attempt[0].pid, signal_number), at="answer")
     proxy.on(is_segment, action, skip=number - 1)
 
 
@@ -129,7 +129,7 @@ def test_after_a_kill_the_same_machine_resumes_immediately(
     """Killed when the endpoint has done it, before the answer."""
     proxy, attempts = s3_proxy(s3), list[Attempt]()
     config = machine("here", proxy.endpoint)
-    kill = Meanwhile(lambda: attempts[0].kill(group=True), at="answer")
+    kill = During(lambda: attempts[0].kill(group=True), at="answer")
     proxy.on(lambda request: request.kind == "PutObject" and which in request.key, kill, skip=skip)
     attempts.append(Attempt(config, program=SHORT_LEASE))
     wait_for(lambda: proxy.faults > 0 and not is_locked(archive_of(config)), "its death", 60)

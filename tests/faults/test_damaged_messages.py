@@ -160,7 +160,7 @@ def test_an_outage_of_all_messages_blames_none_and_new_mail_comes_afterwards(
 def test_a_message_that_broke_and_that_a_crashed_run_stored_is_not_stored_twice(
     scripted: Start, tmp_path: Path
 ) -> None:
-    """The crash was behind its octets and before the record of them; its flags change meanwhile."""
+    """The crash came after its octets and before the record of them; its flags change before the next run."""
     server = scripted({b"INBOX": folder(4, [2])})
     config = account_file(tmp_path, server, "u1", source__connections=1)
     run(config, expect=3)

@@ -38,14 +38,14 @@ FAULTS = (
     INTERNAL_ERROR,
     SLOW_DOWN,
     Reset("request"),
-    Reset("answer"),  # it was done, and nobody is told
+    Reset("answer"),  # it was done, and the answer is lost
     Reset("upload", 10),
     Reset("download", 10),
 )
 
 
 class Ended(NamedTuple):
-    """An exit code, and what was told if it is not 0."""
+    """An exit code, and what was reported if it is not 0."""
 
     exit_code: int
     reported: str
@@ -101,7 +101,7 @@ def to_its_end(config: Path, **options: Any) -> Ended:
 
 
 def as_typed(config: Path) -> Ended:
-    """A run of its own process; what was told is the one line that names the bucket."""
+    """A run of its own process; what was reported is the one line that names the bucket."""
     ended = Attempt(config).end()
     reported = [line for line in ended.stderr.splitlines() if "s3://" in line and "began a new archive" not in line]
     assert (len(reported), "Traceback" in ended.output) == (int(ended.exit_code > 0), False), ended.output

@@ -142,7 +142,7 @@ class TestALink:
 
 
 class TestAPipe:
-    """Who opens one to read it waits for somebody to write."""
+    """Opening one to read waits for a writer."""
 
     def test_in_place_of_a_segment_is_damage(self, account: Path) -> None:
         archive = archive_of(account)

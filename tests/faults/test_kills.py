@@ -95,7 +95,7 @@ def _new_uidvalidity(server: Dovecot, user: str) -> None:
 @pytest.mark.lasts(15)
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_random_moments(story: Story, tmp_path: Path, seed: int) -> None:
-    """Four seeds make more than fifty kills. The next attempt follows at once, on what the killed one left."""
+    """Four seeds make more than fifty kills. The next attempt follows immediately, on what the killed one left."""
     chance = random.Random(seed)
     kills = rounds = 0
     while kills < KILLS_OF_ONE_SEED:

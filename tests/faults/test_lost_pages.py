@@ -27,7 +27,7 @@ PLACES = [placement_of(octets, uid) for uid, octets in enumerate(LARGE, 2)]
 
 @pytest.fixture(params=["as a whole", "one by one"])
 def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the disk is synced: as on a new Linux, or as on one where that tells of nothing."""
+    """How the disk is synced: as on a new Linux, or as on one that reports no losses."""
     named: str = request.param
     if named == "one by one":
         monkeypatch.setattr(syncing, "reports_losses", lambda _: False)
@@ -35,7 +35,7 @@ def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_pages_that_were_lost_before_the_commit_are_no_commit(how: str, tmp_path: Path) -> None:
-    """Somebody else may have synced, and be the only one whom a sync from then on would have told."""
+    """Another program may have synced, and have got the only report of the loss."""
     with failing_disk(tmp_path / "disk") as disk:
         store = MaildirStore(disk.path / "archive")
         put(store, (placement_of(HELLO, 1), HELLO))
@@ -97,7 +97,7 @@ def test_an_export_onto_it_is_not_complete(
 
 
 def test_a_loss_reported_to_one_connection_reaches_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel tells it once; which of them wrote what was lost, nobody knows."""
+    """The kernel reports it once; which of them wrote what was lost is unknown."""
     answers = [errno.EIO, 0]
     real = syncing.sync_descriptor
     monkeypatch.setattr(syncing, "sync_descriptor", lambda number: answers.pop(0) if number >= 0 else real(number))

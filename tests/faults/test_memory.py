@@ -21,7 +21,7 @@ MESSAGE = 200_000_000
 
 NIGHTS = {
     "all is new": (Mail(FOLDER), (FOLDER, 0)),
-    "an increment, told by QRESYNC": (Mail(FOLDER, 1), (NEW, FOLDER // 100)),
+    "an increment, reported by QRESYNC": (Mail(FOLDER, 1), (NEW, FOLDER // 100)),
     "an increment, asked by CHANGEDSINCE": (Mail(FOLDER, 2, offers="condstore"), (NEW, FOLDER // 100)),
     "no change": (Mail(FOLDER, 2), (0, 0)),
     "an increment, found by reading all flags": (Mail(FOLDER, 3, offers="plain"), (NEW, FOLDER // 100)),
@@ -45,7 +45,7 @@ def peak_of_run(directory: Path, mail: Mail, fetched: int, flags_changed: int) -
 def peak_of_replay(
     directory: Path, there: VastDestination | VastServer, user: str, *options: str, **counts: int
 ) -> float:
-    """One replay of what lies in the archive; how much it held at its worst."""
+    """One replay of the whole archive; the most memory it used."""
     done = watched("replay", *options, migration(directory, there, "u1", there, user))
     assert done.exit_code == 0, done.output
     totals = report(directory / "archive")["totals"]["destination"]

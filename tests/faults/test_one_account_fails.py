@@ -171,22 +171,22 @@ class TestAServerThatIsDown:
             )
             for each in range(number)
         ]
-        told: list[str] = []
+        reported: list[str] = []
         outcomes = run_accounts(
             [load_account(each) for each in files],
             Options(),
-            lambda _, event: told.append(log_line(event) or ""),
+            lambda _, event: reported.append(log_line(event) or ""),
         )
         assert {each.exit_code for each in outcomes} == {5}
-        return "\n".join(told)
+        return "\n".join(reported)
 
     def test_costs_two_attempts_and_each_other_account_one(
         self, scripted: Scripted, tmp_path: Path, connects: list[float]
     ) -> None:
-        told = self.runs(tmp_path, scripted(silent=True), 3)
+        reported = self.runs(tmp_path, scripted(silent=True), 3)
         assert connects == [30, 5, 5, 5]
         hint = "check `host`, `port` and `tls` (a TLS port is silent to a client that does not speak TLS)"
-        assert f"no greeting within 0.1 seconds; {hint}; attempt 2 of 2 in 0.25 seconds" in told
+        assert f"no greeting within 0.1 seconds; {hint}; attempt 2 of 2 in 0.25 seconds" in reported
 
     def test_is_not_remembered_by_the_next_command(
         self, scripted: Scripted, tmp_path: Path, connects: list[float]

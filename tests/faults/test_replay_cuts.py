@@ -92,7 +92,7 @@ def test_cut_again_and_again_at_random_octets(
 def test_cut_between_the_last_octet_of_a_message_and_its_ok(
     undisturbed: Undisturbed, proxy: Proxy, tmp_path: Path, kind: str, direction: Direction
 ) -> None:
-    """The server took it, and nobody can tell."""
+    """The server took it, and nothing shows that."""
     record = undisturbed.record[direction]
     if direction == "down":
         found = re.finditer(rb"A\d+ OK (?:\[APPENDUID [^]]*\] )?(?:APPEND|Completed)", record, re.IGNORECASE)

@@ -73,7 +73,7 @@ def kinds_of_copies(config: Path) -> Counter[str]:
 
 
 def test_killed_at_random_moments_of_a_replay(large: Archived, there: Dovecot, tmp_path: Path) -> None:
-    """The next attempt follows at once, on what the killed one left there and here."""
+    """The next attempt follows immediately, on what the killed one left there and here."""
     chance, kills = random.Random(1), 0
     while kills < KILLS_OF_ONE_SEED:
         new_user, before = there.fresh_user(), kills

@@ -1,7 +1,7 @@
 """APPENDs whose outcome is unknown, or other than the server says: every message arrives, and once.
 
 The scripted server plays what real ones do at a bad moment: it stores and hangs up, stores late, stores half of a
-command, tells wrong UIDs, loses what it took, hangs up on one message for ever.
+command, reports wrong UIDs, loses what it took, always hangs up on one message.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def messages(octets: list[bytes]) -> dict[int, ScriptedMessage]:
 
 
 def other_mail(size: int = 0) -> ScriptedMessage:
-    """What is delivered meanwhile."""
+    """What is delivered in between."""
     octets = b"Subject: other\r\n\r\n"
     return ScriptedMessage(octets.ljust(size, b"x"), (), f"{datetime.now(UTC):%d-%b-%Y %H:%M:%S +0000}")
 
@@ -109,12 +109,12 @@ class Migration:
         return list((octets_in(self.source) - octets_in(self.there)).elements())
 
     @property
-    def beside(self) -> list[bytes]:
+    def unexpected(self) -> list[bytes]:
         """What is there and is not of the source, or is there once more."""
         return list((octets_in(self.there) - octets_in(self.source)).elements())
 
     def assert_once(self, rewrite: Octets = bytes, *, others: int = 0, expect: int = 0) -> None:
-        """All of it is there, and `others` beside it; another run changes nothing."""
+        """All of it is there, and `others` as well; another run changes nothing."""
         held, expected = self.held, scripted_mailbox(self.source, rewrite)
         for raw, wanted in expected.items():
             assert wanted - held.get(raw, Counter()) == Counter()
@@ -221,7 +221,7 @@ class TestTheConnectionIsLost:
         migration.assert_once(rewrite)
 
     def test_where_headers_and_bodies_become_others(self, start: Start, abilities: Abilities) -> None:
-        """As Exchange does it. The Message-ID and the date tell; what was altered is told."""
+        """As Exchange does it. The Message-ID and the date identify it; what was altered is reported."""
 
         migration = start(abilities, [mail(number) for number in range(20)])
         migration.there.appending = Appending(rewrite=as_exchange)
@@ -259,7 +259,7 @@ class TestTheConnectionIsLost:
     def test_and_the_folder_has_other_uids_while_it_settles(
         self, start: Start, abilities: Abilities, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What is to be seen then was looked for in another folder, so to speak."""
+        """The folder's messages are then, in effect, those of another folder."""
         migration = start(abilities)
         settle_within(monkeypatch, 60.0)  # it always has to wait; a pause is as short as ever
         migration.there.on(b"APPEND", at({2}, DROP))
@@ -321,7 +321,7 @@ class TestAMessageThatBreaksEveryConnection:
         (failure,) = migration.replay(expect=3).report["failures"]
         assert (failure["folder"], failure["uid"], failure["server_reply"]) == ("INBOX", 14, BYE.decode()[2:])
         assert "the connection broke 3 times at it" in failure["reason"]
-        assert (migration.missing, migration.beside) == ([mail(13)], [])
+        assert (migration.missing, migration.unexpected) == ([mail(13)], [])
         migration.there.appending = Appending()
         migration.replay()
         migration.assert_once()
@@ -330,7 +330,7 @@ class TestAMessageThatBreaksEveryConnection:
         migration = start()
         migration.there.appending = Appending(refuse=lambda message: DROP if POISON in message.octets else None)
         migration.replay(expect=3)
-        assert (migration.missing, migration.beside) == ([mail(13)], [])
+        assert (migration.missing, migration.unexpected) == ([mail(13)], [])
 
     def test_is_tried_again_behind_all_others(self, start: Start) -> None:
         migration = start()
@@ -342,7 +342,7 @@ class TestAMessageThatBreaksEveryConnection:
         migration.replay(expect=3)
         said = [line for line in migration.there.commands[before:] if line.startswith(b"APPEND")]
         assert [b"{%d+}" % len(mail(500)) in line for line in said] == [True, False, False, False]
-        assert (migration.missing, migration.beside) == ([mail(13)], [])
+        assert (migration.missing, migration.unexpected) == ([mail(13)], [])
 
     def test_is_sent_repaired_where_that_is_allowed(self, start: Start, abilities: Abilities) -> None:
         """Gmail hangs up on a NUL."""
@@ -373,8 +373,8 @@ def hangs_up_on(octets: bytes, unless: bytes = b"\0\0") -> Appending:
 
 
 class TestRepairedMessages:
-    @pytest.mark.parametrize("meanwhile", ["the connection is lost", "other mail arrives"])
-    def test_are_known_again(self, start: Start, abilities: Abilities, meanwhile: str) -> None:
+    @pytest.mark.parametrize("in_between", ["the connection is lost", "other mail arrives"])
+    def test_are_known_again(self, start: Start, abilities: Abilities, in_between: str) -> None:
         migration = start(abilities, replay__repair=["nul", "crlf"])
         repaired = {clean(octets) for octets in account()} - set(account())
         assert len(repaired) == 2
@@ -386,13 +386,13 @@ class TestRepairedMessages:
             return stored_and(DROP)(line, tag, session) if octets else None
 
         migration.there.appending = Appending(refuse=not_clean)
-        if meanwhile == "the connection is lost":
+        if in_between == "the connection is lost":
             migration.there.on(b"APPEND", lost)
         else:
             migration.there.appending.before = lambda folder, _: folder.add(other_mail(60 + next(others)))
         losses = {loss["detail"]: loss["count"] for loss in migration.replay().report["losses"]}
-        assert losses in ({"nul": 1, "crlf": 1}, {"nul": 1, "line ends": 1})  # the second cannot be told apart
-        assert not repaired or meanwhile == "other mail arrives"
+        assert losses in ({"nul": 1, "crlf": 1}, {"nul": 1, "line ends": 1})  # the second cannot be distinguished
+        assert not repaired or in_between == "other mail arrives"
         migration.assert_once(clean, others=next(others))
 
 
@@ -474,7 +474,7 @@ class TestAnswersThatAreNotTrue:
         migration.assert_once()
 
     def test_an_ok_to_what_shows_later_and_otherwise(self, start: Start) -> None:
-        """It is known again as what was sent, though nobody else's mail is taken for it on so little."""
+        """It is known again as what was sent, though no other mail is recognised on so little evidence."""
         late: dict[int, ScriptedMessage] = {}
 
         def hide(folder: ScriptedFolder, sent: list[Appended]) -> None:
@@ -506,21 +506,21 @@ class TestAnswersThatAreNotTrue:
             assert migration.missing == [mail(3)]
         else:
             assert reason.startswith('destination folder "INBOX": UIDVALIDITY changed during the run')
-        assert (mail(900) in octets_in(migration.there), migration.beside) == (True, [])
+        assert (mail(900) in octets_in(migration.there), migration.unexpected) == (True, [])
         migration.there.appending = Appending()
         times.clear()
         migration.replay()
         migration.assert_once()
 
     def test_half_of_a_command_is_stored_and_all_of_it_refused(self, start: Start) -> None:
-        """MULTIAPPEND is to be atomic."""
+        """MULTIAPPEND has to be atomic."""
         migration = start()
         migration.there.appending = Appending(
             atomic=False, refuse=lambda message: b"NO bad message" if POISON in message.octets else None
         )
         migration.there.on(b"APPEND", at({2, 5}, stored_and(DROP)))
         migration.replay(expect=3)
-        assert (migration.missing, migration.beside) == ([mail(13)], [])
+        assert (migration.missing, migration.unexpected) == ([mail(13)], [])
 
     @pytest.mark.parametrize("code", [b"THROTTLED", b"INUSE", b"UNAVAILABLE"])
     def test_a_no_that_means_later(self, start: Start, code: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A signal ends a run in good order, also while a server keeps it waiting; two runs at once are kept apart."""
+"""A signal ends a run in good order, also while a server keeps it waiting; two simultaneous runs are kept apart."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_an_account_is_free_when_it_is_done_though_others_of_the_run_are_not(
 
 
 def test_a_lock_left_by_a_dead_process_is_no_lock(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
-    """What the file says decides nothing, not even with the pid of somebody who lives."""
+    """What the file says decides nothing, not even with the pid of a living process."""
     config = account_file(tmp_path, dovecot, user)
     archive_of(config).mkdir()
     (archive_of(config) / "lock").write_text(

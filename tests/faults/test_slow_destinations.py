@@ -187,7 +187,7 @@ ImapDestination.begin_append = killed
 
 class TestNoAnswerAtAll:
     def test_ends_the_run_and_names_the_limit(self, start: Callable[..., Slow]) -> None:
-        """Nobody is told that a repaired copy would help."""
+        """The report does not claim that a repaired copy would help."""
         well = threading.Event()
         slow = start(12, lambda _, __, ___: None if well.is_set() else STALL)
         reported = slow.replay(expect=5)
@@ -331,7 +331,7 @@ class TestACopyThatSomebodyMadeThere:
 
     @pytest.mark.parametrize("end", [DROP, STALL])
     def test_of_what_was(self, cut: Callable[..., Slow], end: End) -> None:
-        """Nobody can tell whose it is, so it is listed."""
+        """Its origin is unknown, so it is listed."""
         slow = cut(end)
         self.copy(slow, 1)
         for _ in range(2):

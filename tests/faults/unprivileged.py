@@ -1,4 +1,4 @@
-"""Runs command lines as somebody whom a file's permissions can refuse, which root is not.
+"""Runs command lines as a user whom file permissions can refuse, unlike root.
 
     python -m tests.faults.unprivileged '[["status", "configs"], ...]'
 

@@ -145,7 +145,7 @@ class Browser:
             pass
 
     def _next(self, seconds: float = 60) -> Mapping[str, Any]:
-        """The next message of the browser; of requests that it tells of a note is made."""
+        """The next message of the browser; requests that it reports are noted."""
         until = time.monotonic() + seconds
         while b"\0" not in self._buffer:
             if not select.select([self._answers], [], [], max(0, until - time.monotonic()))[0]:
@@ -180,5 +180,5 @@ def different_rows(png: Path) -> int:
         at += length + 12
     row = 1 + width * {2: 3, 6: 4}[colours]
     pixels = zlib.decompress(packed)
-    # A row is stored as what is left of it after a prediction, so rows may be told apart only as a whole.
+    # A row is stored as what is left of it after a prediction, so rows can be distinguished only as a whole.
     return len({pixels[start : start + row] for start in range(0, len(pixels), row)}) - 1

@@ -108,7 +108,7 @@ class TestTheFirstRun:
         assert note_of(config).stat().st_mode & 0o777 == 0o600
 
     def test_says_what_to_do_where_nothing_can_be_noted(self, config: Path) -> None:
-        note_of(config).with_name(f"{note_of(config).name}.tmp").mkdir()  # whoever runs this may be root
+        note_of(config).with_name(f"{note_of(config).name}.tmp").mkdir()  # the tests may run as root
 
         begun = run(config)
 
@@ -116,7 +116,7 @@ class TestTheFirstRun:
         assert not note_of(config).exists()
 
     @pytest.mark.parametrize("moment", ["Archive.confirm_identity", "report_beginning"])
-    def test_that_was_killed_is_gone_on_with(self, config: Path, moment: str) -> None:
+    def test_that_was_killed_is_resumed(self, config: Path, moment: str) -> None:
         """Killed between the directory and the first fact, and between that and the note."""
         text = (
             "import os, sys, pipelines.tasks as tasks\n"
@@ -191,7 +191,7 @@ class TestWhereTheArchiveIsNot:
         assert json.loads(note_of(config).read_text())["place"] == str(after)
 
     @pytest.mark.parametrize("note", [None, "{", '{"archive_id": "x"}'])
-    def test_a_note_that_was_lost_or_damaged_is_made_again(self, config: Path, note: str | None) -> None:
+    def test_a_note_that_was_lost_or_damaged_is_rewritten(self, config: Path, note: str | None) -> None:
         """As for an archive of before there were notes."""
         run(config)
         whole = note_of(config).read_bytes()

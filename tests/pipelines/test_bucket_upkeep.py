@@ -153,7 +153,7 @@ class TestPacks:
         gc(config, delete=True)
         assert gateway.contents(s3_of(config).bucket, root_of(config) + "packs/") == before
 
-    def test_a_truncated_pack_is_named_and_mended(self, config: Path, gateway: Endpoint, pack: str) -> None:
+    def test_a_truncated_pack_is_named_and_repaired(self, config: Path, gateway: Endpoint, pack: str) -> None:
         octets = gateway.get(s3_of(config).bucket, pack)
         gateway.put(s3_of(config).bucket, pack, octets[: len(octets) // 2])
         outcome = verify(config, expect=6)
@@ -164,13 +164,13 @@ class TestPacks:
         verify(config, deep=True)
         assert run(config).total("fetched") == (0,)
 
-    def test_a_missing_pack_is_named_and_mended(self, config: Path, gateway: Endpoint, pack: str) -> None:
+    def test_a_missing_pack_is_named_and_repaired(self, config: Path, gateway: Endpoint, pack: str) -> None:
         gateway.delete(s3_of(config).bucket, pack)
         assert found(verify(config, expect=6), "missing")
         repair(config)
         verify(config, deep=True)
 
-    def test_a_flipped_octet_is_named_and_mended(self, config: Path, gateway: Endpoint, pack: str) -> None:
+    def test_a_flipped_octet_is_named_and_repaired(self, config: Path, gateway: Endpoint, pack: str) -> None:
         gateway.flip(s3_of(config).bucket, pack, at=24 + 20)
         verify(config)
         ((folder, uid), *_) = found(verify(config, expect=6, deep=True), "damaged")
@@ -253,7 +253,7 @@ class TestGc:
     def test_does_not_begin_a_journal_that_is_empty(
         self, config: Path, gateway: Endpoint, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Beside a journal that names nothing all messages would be garbage."""
+        """With a journal that names nothing, all messages would be garbage."""
         monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
         gateway.delete(s3_of(config).bucket, *gateway.keys(s3_of(config).bucket, root_of(config) + "journal/"))
         for file in archive_of(config).glob("catalog.sqlite*"):
@@ -286,7 +286,7 @@ class TestGc:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """It names what the source still has. Of what it has no more nobody else has a copy."""
+        """It names what the source still has. Of the rest no other copy exists."""
         monkeypatch.setattr("archiver.upkeep.gc.MIN_AGE_SECONDS", -60.0)
         bucket = s3_of(config).bucket
         forget_locally(config)
@@ -337,13 +337,13 @@ def test_what_another_machine_writes_during_it_is_no_finding(
     server.folders[b"INBOX"].messages[10] = message(10)
     ran: list[int] = []
 
-    def meanwhile(_: str, event: AnyEvent) -> None:
+    def on_event(_: str, event: AnyEvent) -> None:
         if isinstance(event, Planned) and not ran:
             ran.append(run(there).exit_code)
 
     for deep in (False, True):
         options = VerifyOptions(deep=deep, offline=True)
-        (outcome,) = verify_accounts([load_account(here)], options, meanwhile)
+        (outcome,) = verify_accounts([load_account(here)], options, on_event)
         assert (outcome.exit_code, ran) == (0, [0]), outcome.message
     assert outcome.result is not None
     assert outcome.result.archive.messages == 13

@@ -327,7 +327,7 @@ def test_a_listener_that_fails_stops_nothing_and_is_reported() -> None:
 
 
 class TestAFailureThatMayPass:
-    """With --quiet it is told when it was the last word on its account."""
+    """With --quiet it is reported if it was the last word on its account."""
 
     FAILED = Failed("throttled; try again after 12:00", 75, again=60.0)
 

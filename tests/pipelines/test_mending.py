@@ -177,7 +177,7 @@ def test_a_copy_elsewhere_in_the_archive_is_enough(scripted: START, tmp_path: Pa
     assert verified(config) == 0
 
 
-def test_all_places_of_the_same_octets_are_mended_with_their_own_dates(scripted: START, tmp_path: Path) -> None:
+def test_all_places_of_the_same_octets_are_repaired_with_their_own_dates(scripted: START, tmp_path: Path) -> None:
     same = message(5).octets
     dates = ["01-Mar-2021 10:00:00 +0000", "02-Mar-2021 10:00:00 +0000", "02-Mar-2021 10:00:00 +0000"]
     server = scripted(
@@ -252,7 +252,7 @@ def test_a_destination_that_rewrites_has_other_octets(
     assert lost(repair(config, expect=6)) == [("INBOX", 3)]
 
 
-def test_a_whole_account_is_mended_from_real_servers_that_are_only_read(
+def test_a_whole_account_is_repaired_from_real_servers_that_are_only_read(
     dovecot: Dovecot, mail_user: str, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o755)

@@ -129,7 +129,7 @@ class TestAWholeAccount:
 
     @pytest.mark.parametrize("seed", range(2))
     def test_killed_at_random_moments(self, config: Path, endpoint: Endpoint, seed: int) -> None:
-        """The end is that of an undisturbed run: each message in one pack, and no pack that nobody knows."""
+        """The end is that of an undisturbed run: each message in one pack, and no unknown pack."""
         began = time.monotonic()
         undisturbed = Attempt(config, program=SMALL_BATCHES).begun()
         assert undisturbed.end().exit_code == 0

@@ -1,4 +1,4 @@
-"""An archive that can only be read is read: on a read-only medium, as another user, beside a run at work."""
+"""An archive that can only be read is read: on a read-only medium, as another user, during a run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Account:
         run(self.config)
 
     def read(self) -> Path:
-        """The account file of whoever reads at `root/view`."""
+        """The account file of the user who reads at `root/view`."""
         text = self.config.read_text().replace(str(self.home), str(self.root / "view"))
         config = self.root / "reader" / self.config.name
         config.parent.mkdir(exist_ok=True)
@@ -146,7 +146,7 @@ class TestAReadOnlyMedium:
     def test_shows_what_the_journal_has_and_the_catalog_lacks(
         self, account: Account, command: Command, *, lost: bool
     ) -> None:
-        """A run that was killed before it told the catalog, or a catalog from a backup."""
+        """A run that was killed before it updated the catalog, or a catalog from a backup."""
         older = shutil.copy(account.archive / CATALOG, account.root / "older")
         account.more()
         (account.archive / CATALOG).unlink()
@@ -205,7 +205,7 @@ def test_a_full_disk_is_read(dovecot: Dovecot, mail_user: str, command: Command,
 class TestDuringARun:
     @pytest.fixture
     def at_work(self, account: Account) -> Iterator[None]:
-        """Somebody who can write holds the lock and has the catalog open; his last words are in the `-wal`."""
+        """A writer holds the lock and has the catalog open; its last changes are in the `-wal`."""
         program = (
             "import fcntl, sqlite3, sys\n"
             f"lock = open({str(account.archive / 'lock')!r}, 'r+'); fcntl.flock(lock, fcntl.LOCK_EX)\n"

@@ -92,7 +92,7 @@ def test_the_rebuilt_catalog_is_the_one_that_was_there(account: Path) -> None:
     assert not list(archive.glob(f"{CATALOG}.rebuild*"))
 
 
-def test_a_catalog_that_is_lost_altogether_is_made_again(account: Path) -> None:
+def test_a_catalog_that_is_lost_altogether_is_recreated(account: Path) -> None:
     before = archive_state(archive_of(account))
     remove_catalog(archive_of(account))
     assert rebuild(account).result.aside is None

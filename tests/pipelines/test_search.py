@@ -1,4 +1,4 @@
-"""`archiver search` and `archiver show`: messages found by their headers, and one of them looked at."""
+"""`archiver search` and `archiver show`: messages found by their headers, and one of them shown."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Done:
 
     @property
     def references(self) -> list[str]:
-        """What was found, in the order in which it was told."""
+        """What was found, in the order in which it was printed."""
         return [each["reference"] for account in self.document["accounts"] for each in account["found"]]
 
 

@@ -1,4 +1,4 @@
-"""Certificates for the test servers: a good one, an expired one and one whose CA nobody knows.
+"""Certificates for the test servers: a good one, an expired one and one whose CA is unknown.
 
 Made by the `openssl` command at each start, so that nothing in the repository can expire.
 """

@@ -22,7 +22,7 @@ def server(request: pytest.FixtureRequest, dovecot: Dovecot) -> Dovecot:
 
 @pytest.fixture
 def user(server: Dovecot) -> str:
-    """A user of `server` whom nobody has used."""
+    """A user of `server` that no test has used."""
     return server.fresh_user()
 
 

@@ -1,6 +1,6 @@
 """Real messages from public test corpora, where a copy of them lies at hand; they are not part of the project.
 
-`MAIL_CORPORA` names the directory, else `../shared/corpora` beside the project is looked at. A `MANIFEST.jsonl`
+`MAIL_CORPORA` names the directory, else `../shared/corpora` next to the project is used. A `MANIFEST.jsonl`
 in it has a line for every message: file, number within the file, and what is odd about it.
 """
 

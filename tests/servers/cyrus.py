@@ -46,7 +46,7 @@ SERVICES {{
 EVENTS {{ }}
 """
 
-# NOTE: left to itself, the master waits for its processes, and for ever if somebody connects meanwhile.
+# NOTE: left to itself, the master waits for its processes, and for ever if a client connects in between.
 _AT_ONCE = 'trap "kill -KILL 0" TERM; "$@" & wait'
 
 

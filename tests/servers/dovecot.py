@@ -180,7 +180,7 @@ class Dovecot(MailServer):
     def bump_uidvalidity(self, user: str, folder: str | bytes, *, renumber: bool = False, by: int = 1) -> int:
         """Give the folder a new UIDVALIDITY, as after a server's restore; returns it.
 
-        Its messages keep their UIDs, or are numbered 1, 2, 3... anew if `renumber`.
+        Its messages keep their UIDs, or are numbered 1, 2, 3... again if `renumber`.
         """
         self.wait_idle(user)
         maildir = self.home(user) / "Maildir"

@@ -34,7 +34,7 @@ class FailingDisk:
                 ballast.write(b"\0" * 4096)
 
     def sync(self) -> int:
-        """Somebody else syncs the file system, and is told of what was lost. → what syncfs returned"""
+        """Another program syncs the file system, and gets the report of what was lost. → what syncfs returned"""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             return int(ctypes.CDLL(None).syncfs(descriptor))

@@ -103,7 +103,7 @@ class FaultProxy:
                 end.close()
 
     async def _way(self, direction: Direction, reader: asyncio.StreamReader, writers: _Writers) -> None:
-        """One direction: read at once, write when due."""
+        """One direction: read immediately, write when due."""
         due: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
         writing = asyncio.create_task(self._write(direction, due, writers))
         try:

@@ -92,7 +92,7 @@ class Line:
             yield (line := self._reader.readline())
 
     def hang_up(self) -> None:
-        """End both directions, whoever waits for octets from here; may be called twice."""
+        """End both directions, even while a thread waits for octets from here; may be called twice."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:

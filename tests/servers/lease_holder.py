@@ -1,4 +1,4 @@
-"""A machine that holds the lease of a bucket's archive and writes its journal, told what to do line by line.
+"""A machine that holds the lease of a bucket's archive and writes its journal, with one command per line.
 
 `python -m tests.servers.lease_holder URL CA_FILE BUCKET PLACE TTL` answers each line of its input with one of its
 output: `take` with the fence or "locked"; `append` with the segment's number; `release` with "released". `write`
@@ -24,7 +24,7 @@ AT = "2026-11-24T07:00:00Z"
 
 
 class Holder:
-    """One machine, `place` is all that tells it from others."""
+    """One machine, only its `place` distinguishes it from others."""
 
     def __init__(self, bucket: BotoBucket, place: str, ttl: float) -> None:
         self._bucket, self._ttl = bucket, ttl

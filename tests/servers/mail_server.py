@@ -31,7 +31,7 @@ _UNPACKED = Path("/var/lib/mail-archiver-tests")  # .ci/install-servers
 _MEMORY = Path("/dev/shm")
 _RESERVED = 40  # u1..u40 are for tests that name their user
 _STARTS = 5
-_PORTS = range(20000, 32000)  # below the ephemeral ports, so that no client's socket takes one meanwhile
+_PORTS = range(20000, 32000)  # below the ephemeral ports, so that no client's socket takes one in between
 
 
 class MailServer(ABC):
@@ -166,7 +166,7 @@ class MailServer(ABC):
     # -- mail ------------------------------------------------------------------------------------------------
 
     def fresh_user(self) -> str:
-        """A user nobody has used, with an empty INBOX."""
+        """A user that no test has used, with an empty INBOX."""
         number = next(self._fresh)
         assert number <= self.users, f"{self.name} has no more than {self.users} users"
         return f"u{number}"
@@ -241,7 +241,7 @@ def absent(server: str, *programs: str | Path) -> str | None:
 
 
 def program(package: str, path: str) -> Path:
-    """A program of a package that cannot be installed beside Dovecot: unpacked, or installed after all."""
+    """A program of a package that cannot be installed together with Dovecot: unpacked, or installed after all."""
     unpacked = _UNPACKED / package / path.removeprefix("/")
     return unpacked if unpacked.exists() else Path(path)
 
@@ -270,7 +270,7 @@ def wait(done: Callable[[], bool], what: str, seconds: float = 20) -> None:
 
 
 def living(session: int) -> list[int]:
-    """The processes of a session, without those that ended and that nobody has asked for."""
+    """The processes of a session, without those that ended and were not waited for."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -283,7 +283,7 @@ def living(session: int) -> list[int]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on right now."""
+    """A port of 127.0.0.1 on which nothing listens right now."""
     while True:
         port = random.SystemRandom().choice(_PORTS)
         with socket.socket() as probe:

@@ -2,8 +2,8 @@
 
 It checks neither signatures nor Content-MD5 nor a wrong checksum, hands out SSE-C objects without their key and
 lets a COMPLIANCE lock be shortened. It keeps checksums, tags, storage classes and the locks of single puts, and has
-conditional writes, of which two at once may both succeed. Its own: a put with a lock must bring Content-MD5 or
-x-amz-sdk-checksum-algorithm.
+conditional writes, of which two simultaneous ones may both succeed. Its own: a put with a lock must bring
+Content-MD5 or x-amz-sdk-checksum-algorithm.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def serving() -> Iterator[Endpoint]:
     """A server of one's own; buckets are shared by all servers in the process."""
     from moto.server import ThreadedMotoServer  # here, as all tests load this module
 
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it tells of each request
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it logs each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

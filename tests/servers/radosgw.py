@@ -136,7 +136,7 @@ def shared(directory: Path) -> Iterator[RadosGateway]:
     found, users = directory / "radosgw.json", directory / "radosgw.users"
     with (directory / "radosgw.start").open("w") as start, users.open("w") as share:
         fcntl.flock(start, fcntl.LOCK_EX)
-        fcntl.flock(share, fcntl.LOCK_SH)  # waits for the end of one that nobody uses any more
+        fcntl.flock(share, fcntl.LOCK_SH)  # waits for the end of one that is no longer used
         if not found.exists():
             _keep(directory)
         gateway = _read(found)
@@ -156,7 +156,7 @@ def _keep(directory: Path) -> None:
     wait(lambda: found.exists() or keeper.poll() is not None, "radosgw to start", 120)
     if not found.exists():
         raise RuntimeError(f"radosgw did not start:\n{printed.read_text(errors='replace')}")
-    keeper.returncode = 0  # it outlives this process; nobody waits for it
+    keeper.returncode = 0  # it outlives this process; nothing waits for it
 
 
 def _read(found: Path) -> RadosGateway:
@@ -190,7 +190,7 @@ class Ceph:
         self.stop()
 
     def stop(self) -> None:
-        """End all of it at once and remove its files: nothing in it is worth a clean end."""
+        """Kill all of it and remove its files; nothing in it is worth a clean end."""
         for process in self._processes:
             process.kill()
         for process in self._processes:

@@ -29,7 +29,7 @@ _CONNECTIONS = 16
 @dataclass(frozen=True)
 class Endpoint:
     """Where S3 is spoken and as whom. `ca_file` is what a client has to trust for an https `url`; `atomic`: of
-    writers who create an object at once one wins."""
+    simultaneous writers of a new object one wins."""
 
     url: str
     access_key: str
@@ -58,7 +58,7 @@ class Endpoint:
     # -- buckets ---------------------------------------------------------------------------------------------
 
     def fresh_bucket(self, *, lock: bool = False, versioned: bool = False) -> str:
-        """A bucket nobody has used, with Object Lock (which is versioned too) or with versions."""
+        """A bucket that no test has used, with Object Lock (which is versioned too) or with versions."""
         bucket = f"t{uuid.uuid4().hex[:16]}"
         self.client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=lock)
         if versioned and not lock:
@@ -121,7 +121,7 @@ class Endpoint:
 
 @contextmanager
 def no_credentials(directory: Path) -> Iterator[None]:
-    """Meanwhile boto3 finds no credentials and no settings: neither the user's nor those of the machine."""
+    """Inside the block boto3 finds no credentials and no settings: neither the user's nor those of the machine."""
     with pytest.MonkeyPatch.context() as patch:
         for name in _AWS:
             patch.delenv(name, raising=False)

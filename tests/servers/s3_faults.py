@@ -85,7 +85,7 @@ class Reset:
 
 @dataclass(frozen=True)
 class Stall:
-    """Nothing is passed on any more, and nobody hangs up."""
+    """Nothing is passed on any more, and neither side hangs up."""
 
     at: Place
     octets: int = 0
@@ -100,14 +100,14 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class Meanwhile:
+class During:
     """Something else happens first, then it goes on: another writes the same key, or the client is killed."""
 
     action: Callable[[], object]
     at: Literal["request", "answer"] = "request"
 
 
-Fault = Answer | Reset | Stall | Flip | Meanwhile
+Fault = Answer | Reset | Stall | Flip | During
 
 INTERNAL_ERROR = Answer(500, "InternalError")
 SLOW_DOWN = Answer(503, "SlowDown")

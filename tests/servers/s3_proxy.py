@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from tests.servers.http_line import Head, Line
 from tests.servers.s3_endpoint import Endpoint
-from tests.servers.s3_faults import Answer, Fault, Flip, Meanwhile, Place, Request, Reset, Stall, parse, strikes
+from tests.servers.s3_faults import Answer, During, Fault, Flip, Place, Request, Reset, Stall, parse, strikes
 
 Which = str | Callable[[Request], bool] | None
 """The requests of a kind ("PutObject"), those a function says yes to, or all."""
@@ -137,7 +137,7 @@ class S3Proxy:
         """One request and its answer; True if more may follow on these connections.
 
         Raises:
-            OSError: They are to be reset.
+            OSError: They have to be reset.
         """
         asked = near.head()
         if asked is None:
@@ -203,12 +203,12 @@ class S3Proxy:
         """What is due at that place, if anything.
 
         Raises:
-            ConnectionResetError: Both connections are to be reset.
+            ConnectionResetError: Both connections have to be reset.
         """
         if not strikes(fault, place):
             return
         self._count()
-        if isinstance(fault, Meanwhile):
+        if isinstance(fault, During):
             fault.action()
             return
         if isinstance(fault, Stall):

@@ -1,7 +1,7 @@
 """An in-process IMAP server for the replies that no real server can be made to give.
 
 It serves Python values truthfully; a test changes them, gives a message an oddity, or scripts the answer to a
-command. Nobody may change a source: SELECT and whatever writes are unknown commands, unless the server is
+command. A source cannot be changed: SELECT and all commands that write are unknown, unless the server is
 `writable`, a destination. Its oddities are in `Appending`.
 """
 

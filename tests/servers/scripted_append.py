@@ -70,7 +70,7 @@ class Appending:
     `oldest` gets the current time. What `loses` names is answered as if it were stored.
     `appenduid` lies about the UIDs.
 
-    `quota` is for the octets of all folders together; GETQUOTA tells it. `before` and `after` are called, without a
+    `quota` limits the octets of all folders; GETQUOTA reports it. `before` and `after` are called, without a
     lock, when messages are about to be stored and when they have been; other mail may arrive there, and the answer
     may be late. Of each message `keep` octets are kept, None is all.
     """

@@ -130,7 +130,7 @@ class ScriptedFolder:
     # -- changes as a server makes them; UIDNEXT and HIGHESTMODSEQ are set from then on ----------------------------
 
     def add(self, *messages: ScriptedMessage) -> list[int]:
-        """Put messages behind the others, all at once; their UIDs."""
+        """Append messages, all at the same time. → their UIDs"""
         with _CHANGING:
             first = max(self.uidnext or self.facts()["UIDNEXT"], next(reversed(self.messages), 0) + 1)
             modseq = self._next_modseq()

@@ -27,7 +27,7 @@ _STORE = re.compile(rb"([+-]?)FLAGS(\.SILENT)?", re.IGNORECASE)
 
 
 class Writing:
-    """The commands that write, and what the session was told of its folder."""
+    """The commands that write, and what the session has reported about its folder."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

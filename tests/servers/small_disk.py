@@ -29,7 +29,7 @@ def mounted(directory: Path, size: str = "1m", inodes: int = 0) -> Iterator[Path
 
 @contextmanager
 def read_only_view(directory: Path, at: Path) -> Iterator[Path]:
-    """The directory once more at `at`, where nobody can write, whatever goes on in `directory` itself."""
+    """The directory once more at `at`, where it cannot be written, whatever happens in `directory` itself."""
     if os.geteuid() != 0:
         pytest.skip("needs root to mount a directory twice")
     at.mkdir()

@@ -48,7 +48,7 @@ class Stream:
     With a `limit`, once so many octets are queued, they are sent and the connection ends.
     `on_flight` is called when the client speaks for the first time, and whenever it speaks after an answer;
     commands sent together, without waiting, are one flight. `unasked` is the size of the largest literal that came
-    without waiting since somebody set it to -1.
+    without waiting once it is set to -1.
     """
 
     def __init__(self, connection: socket.socket, on_flight: Callable[[], None]) -> None:
@@ -123,7 +123,7 @@ class Stream:
         return line[: announced.start()] + b'"' + literal + b'"' + self.line()
 
     def literal(self, announced: re.Match[bytes]) -> Iterator[bytes]:
-        """The octets that follow, in pieces; a client that waits for it is told to go on first."""
+        """The octets that follow, in pieces; a client that waits for it first gets permission to continue."""
         left = int(announced["size"])
         if announced["unasked"]:
             self.unasked = max(self.unasked, left)
@@ -146,7 +146,7 @@ class Stream:
         return octets
 
     def _fill(self) -> None:
-        """Read, and what follows at once with it: together they are one flight."""
+        """Read, together with what follows without a pause; both are one flight."""
         self._read += self._receive(_PIECE)
         self._socket.settimeout(_GRACE)
         try:

@@ -23,7 +23,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> GeneratedAccount:
 
 
 def instants(folder: ServedFolder) -> dict[int, tuple[str, frozenset[str], datetime]]:
-    """Digest, flags and date by UID; servers may tell a date in another zone."""
+    """Digest, flags and date by UID; servers may give a date in another zone."""
     return {
         uid: (
             message.digest,

@@ -41,7 +41,7 @@ from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServ
 QUARANTINED = 6
 REFUSED = 11
 LATER_FIELDS = {"destination": ',"port":null', "mapped": ',"subscribed":null', "pass": ',"shown":null'}
-"""What the lines of a later version say beside those of 0.3.0, at their end."""
+"""What the lines of a later version add to those of 0.3.0, at their end."""
 
 
 @dataclass

@@ -22,7 +22,7 @@ from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.bucket import HELLO, BucketContract, OpenBucket, create, digest_of, keys, read
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
-from tests.servers.s3_faults import Answer, Meanwhile
+from tests.servers.s3_faults import Answer, During
 from tests.servers.s3_proxy import S3Proxy
 
 Aws = Callable[[Endpoint], None]
@@ -359,7 +359,7 @@ class TestVersions:
         assert bucket.conditional == (server == "moto")
         assert {key for key, _ in endpoint.versions(name)} == {f"alice/{number}" for number in range(5)}
 
-    def test_what_a_marker_hides_may_be_made_again(self, radosgw: RadosGateway, boto: OpenBoto) -> None:
+    def test_what_a_marker_hides_may_be_created_again(self, radosgw: RadosGateway, boto: OpenBoto) -> None:
         name = radosgw.http.fresh_bucket(versioned=True)
         bucket = boto(radosgw.http, name)
         create(bucket, "key", b"first")
@@ -381,7 +381,7 @@ class TestVersions:
             return by.create("journal/1", octets, digest_of(octets), "journal")
 
         assert create(other, "warm") is True
-        proxy.on("PutObject", Meanwhile(lambda: append(bucket, b"first")))
+        proxy.on("PutObject", During(lambda: append(bucket, b"first")))
         assert append(other, b"second") is False
         assert read(bucket, "journal/1") == b"first"
         assert append(bucket, b"third") is False

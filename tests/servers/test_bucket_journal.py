@@ -1,4 +1,4 @@
-"""The journal as objects on real endpoints: the contract, many at once, and answers that are lost."""
+"""The journal as objects on real endpoints: the contract, many simultaneous writers, and answers that are lost."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """UIDs that stop meaning what they meant: nothing lost, nothing twice, no needless download.
 
 A server is restored from a backup, a folder is deleted, recreated or renamed, the account is another one: what is
-served now has to be in the archive under the UIDs of now, and all that was archived before has to be still there.
+served now has to be in the archive under the present UIDs, and all that was archived before must still be there.
 """
 
 from __future__ import annotations
@@ -370,7 +370,7 @@ class TestMailThatVanished:
         config = account_file(tmp_path, server, "u1", source__connections=1, source__attempts=1)
         run(config)
         inbox.messages |= serving([5, 6], modseq=10) | {7: ScriptedMessage(mail(7), modseq=10, fetch="bye")}
-        left = [None, None]  # logins before the server lets nobody in any more
+        left = [None, None]  # logins before the server refuses all further ones
         server.on(b"LOGIN", lambda _line, _tag, _session: left.pop() if left else DROP)
         run(config, expect=5)
         left.extend([None] * 100)

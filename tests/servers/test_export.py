@@ -238,7 +238,7 @@ class TestAsItWas:
 class TestWhatIsGoneFromTheSource:
     @pytest.fixture
     def changed(self, config: Path, source: ScriptedServer) -> dict[bytes, Counter[Held]]:
-        """Two messages are gone, one was moved away and back, Work has another UIDVALIDITY, Old is no more. What
+        """Two messages are gone, one was moved away and back, Work has another UIDVALIDITY, Old is gone. What
         the folders held in all."""
         before = served(source)
         inbox = source.folders[b"INBOX"]
@@ -296,7 +296,7 @@ class TestAnEndInBetween:
     def test_leaves_what_says_that_it_is_not_complete(
         self, scripted: Scripted, form: Form, tmp_path: Path, how: signal.Signals
     ) -> None:
-        """And the next one clears what is left beside the catalog."""
+        """And the next one removes what is left next to the catalog."""
         messages = {n: ScriptedMessage(mail(n, body="x" * 3000)) for n in range(1, 800)}
         server = scripted({b"INBOX": ScriptedFolder(messages=messages)})
         file = account_file(tmp_path, server, "u1")

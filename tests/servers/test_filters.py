@@ -110,7 +110,7 @@ class TestAFilter:
         assert_whole(archive_of(config))
 
     def test_and_a_server_put_back_at_once(self, server: Dovecot, user: str, tmp_path: Path) -> None:
-        """UIDs that the filter left out say nothing; those that it let in tell that they are other mail now."""
+        """UIDs that the filter left out prove nothing; those that it let in show that they are other mail now."""
         snapshot = server.snapshot(user)
         server.append_many(user, "INBOX", [Append(each.octets, ["\\Flagged"]) for each in mails([11, 12])])
         config = account_file(tmp_path, server, user, messages__search="FLAGGED")

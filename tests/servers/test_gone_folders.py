@@ -25,7 +25,7 @@ STAY = "folder Work is gone from the source; 25 of our copies stay"
 
 @pytest.fixture
 def account(scripted: Callable[..., ScriptedServer], tmp_path: Path) -> Migration:
-    """Thirty messages in INBOX and 25 in Work, replayed; what vanishes is to be expunged."""
+    """Thirty messages in INBOX and 25 in Work, replayed; what vanishes has to be expunged."""
     source = scripted({b"INBOX": folder(5, messages(range(1, 31))), b"Work": folder(6, messages(WORK))})
     destination = scripted({b"INBOX": folder(7)}, capabilities=DESTINATION, writable=True, appending=Appending())
     account = Migration(source, destination, tmp_path, {"replay__vanished": "expunge"})
@@ -61,7 +61,7 @@ def test_its_copies_go_in_the_second_run_if_a_person_confirms(account: Migration
 
 
 def test_a_small_part_of_the_account_goes_without_a_word(account: Migration) -> None:
-    """Of a folder that is gone every copy goes, so the account alone tells whether these are many."""
+    """Of a folder that is gone every copy goes, so only the account decides whether these are many."""
     account.source.folders = {**account.source.folders, b"Few": folder(8, messages(range(80, 86)))}
     account.run()
     account.source.folders = {name: each for name, each in account.source.folders.items() if name != b"Few"}

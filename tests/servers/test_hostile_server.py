@@ -1,5 +1,5 @@
 """A server that lies, never ends, or says what no server should: the source stays in step, takes nothing for mail
-that is none, bounds what it keeps, and tells no secret."""
+that is none, bounds what it keeps, and reveals no secret."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_name_that_looks_like_the_place_of_a_literal_is_a_name(scripted: Start
 def test_windows_may_be_answered_in_any_order(
     scripted: Start, inbox: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RFC 3501 section 5.5: a server may work on several commands at once."""
+    """RFC 3501 section 5.5: a server may work on several commands at the same time."""
     monkeypatch.setattr("archiver.imap.fetch.WINDOW", 1)
     server = scripted(mailbox(3))
     source = inbox(server)

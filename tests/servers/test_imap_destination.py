@@ -83,7 +83,7 @@ def logged_in(spool: Spool, user: str, *, port: int, password: str = "pw") -> Im
 
 
 def there_on(server: MailServer, directory: Path, **ways: object) -> There:
-    """A user of a real server whom nobody has used."""
+    """A user of a real server that no test has used."""
     user = server.fresh_user()
     return There(
         open=partial(logged_in, spool_in(directory), user, port=server.port),
@@ -485,7 +485,7 @@ class TestLastWords:
 class TestOctetsThatCannotBeHad:
     @pytest.mark.parametrize("capabilities", [DESTINATION, ("IMAP4rev1", "LITERAL+"), MINIMAL])
     @pytest.mark.parametrize("error", [IntegrityError("altered"), ArchiveUnreachable("no answer")])
-    def test_leave_no_message_that_what_is_said_next_completes(
+    def test_leave_no_message_that_the_next_command_completes(
         self, connected: Connected, capabilities: Sequence[str], error: ArchiverError
     ) -> None:
         """A goodbye is as long as what is missing of the message."""
@@ -680,7 +680,7 @@ class TestTheOpenFolder:
         ]
 
     def test_unsolicited_data_about_a_message_hides_nothing(self, connected: Connected) -> None:
-        """Flags that somebody changes meanwhile come as rows of their own."""
+        """Flags that somebody changes in between come as rows of their own."""
         server, destination = connected(folders={b"INBOX": self.folder()})
         server.inject(b"UID FETCH", b"* 1 FETCH (UID 3 FLAGS (\\Flagged) MODSEQ (9))", after=2)
 

@@ -226,7 +226,7 @@ class TestACatalog:
         assert run(config).total(*WORK) == (1, 0, 1)
         assert assert_whole(archive).present == archive_state(fresh(server, user, tmp_path)).present
 
-    def test_that_is_lost_is_made_again_from_the_journal(self, server: Dovecot, user: str, config: Path) -> None:
+    def test_that_is_lost_is_recreated_from_the_journal(self, server: Dovecot, user: str, config: Path) -> None:
         archive = archive_of(config)
         server.expunge(user, "INBOX", [1])
         server.store_flags(user, "INBOX", [2], ["\\Flagged"])

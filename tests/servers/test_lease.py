@@ -23,11 +23,11 @@ from tests.servers.s3_faults import INTERNAL_ERROR, Reset
 from tests.servers.s3_proxy import S3Proxy
 from tests.warm import WarmProcess
 
-SHORT = 3.0  # seconds; a real endpoint's clock tells whole ones
+SHORT = 3.0  # seconds; a real endpoint's clock has whole ones
 
 
 class Machine:
-    """A process that does what it is told, on a machine of its own as far as the lease can see."""
+    """A process that follows commands, on a machine of its own as far as the lease can see."""
 
     def __init__(self, endpoint: Endpoint, bucket: str, place: str, ttl: float) -> None:
         words = [endpoint.url, str(endpoint.ca_file or ""), bucket, place, str(ttl)]

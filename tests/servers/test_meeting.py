@@ -1,4 +1,4 @@
-"""A destination is known by what it shows; nothing is sent into a mailbox of which nobody knows whose it is."""
+"""A destination is known by what it shows; nothing is sent into a mailbox whose owner is unknown."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_prefix_does_not_make_somebody_elses_mailbox_ones_own(
 
 
 def fresh_on_both(one: Dovecot, other: Dovecot) -> str:
-    """A user of two servers whom nobody has used on either."""
+    """A user of two servers that no test has used on either."""
     here, there = one.fresh_user(), other.fresh_user()
     while here != there:
         if int(here[1:]) < int(there[1:]):
@@ -266,12 +266,12 @@ class TestMailOfOursInAMailboxThatThisArchiveNeverFilled:
     def begin(self, scripted: Callable[..., ScriptedServer], tmp_path: Path) -> Callable[..., Path]:
         def begin(there: ScriptedFolder, name: str = "a", numbers: range = range(1, 31), **keys: Any) -> Path:
             self.there = scripted({b"INBOX": there}, writable=True)
-            return self.beside(scripted, tmp_path, name, numbers, **keys)
+            return self.next_to(scripted, tmp_path, name, numbers, **keys)
 
         self.scripted, self.folder = scripted, tmp_path
         return begin
 
-    def beside(
+    def next_to(
         self, scripted: Callable[..., ScriptedServer], folder: Path, name: str, numbers: range, **keys: Any
     ) -> Path:
         source = scripted({b"INBOX": filled(5, numbers)})
@@ -305,7 +305,7 @@ class TestMailOfOursInAMailboxThatThisArchiveNeverFilled:
         keys = {"destination__shared": True} if shared else {}
         run(begin(ScriptedFolder(7), "a", destination__prefix="" if shared else "Old", **keys))
         prefix = {} if shared else {"destination__prefix": "Old/INBOX"}
-        other = self.beside(self.scripted, self.folder, "b", range(11, 31), **prefix, **keys)
+        other = self.next_to(self.scripted, self.folder, "b", range(11, 31), **prefix, **keys)
         if shared:
             assert counts(run(other), "replayed", "already_there") == (0, 20)
             assert len(self.there.folders[b"INBOX"].messages) == 30
@@ -468,7 +468,7 @@ def message(number: int) -> ScriptedMessage:
     return ScriptedMessage(mail(number))
 
 
-def test_an_archive_of_a_version_that_recorded_no_port_goes_on(
+def test_an_archive_of_a_version_that_recorded_no_port_continues(
     dovecot: Dovecot, mail_user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But one that took its own source for a destination is refused now."""

@@ -1,4 +1,4 @@
-"""Every octet: what the server gives is what lies in the archive, whatever it is.
+"""Every octet: what the server gives is what is in the archive, whatever it is.
 
 Dovecot keeps mail with LF, so what it gives is compared with what an independent reader gets of it, and with what
 was appended where its line ends were CRLF. What Dovecot alters on its own (NUL, bare LF) is tried on servers that

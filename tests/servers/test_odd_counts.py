@@ -1,4 +1,4 @@
-"""Servers whose number of messages and whose UIDs do not agree: what they name is archived, the rest is told of,
+"""Servers whose number of messages and whose UIDs do not agree: what they name is archived, the rest is reported,
 and no message is counted as vanished."""
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def test_flags_that_are_taken_from_a_store_alone_survive_a_lost_connection(
 
 
 class TestARunThatCannotReplay:
-    """What was archived is kept and told, and why nothing arrived."""
+    """What was archived is kept and reported, and why nothing arrived."""
 
     @pytest.fixture
     def source(self, scripted: Scripted) -> ScriptedServer:

@@ -361,9 +361,7 @@ class TestSubscriptions:
         work.subscribed = True
         assert self.is_subscribed_after_mail(account, 42)
 
-    def test_a_folder_that_is_made_again_is_subscribed_again(
-        self, account: Migration, work: ScriptedFolder
-    ) -> None:
+    def test_a_folder_that_is_recreated_is_subscribed_again(self, account: Migration, work: ScriptedFolder) -> None:
         del account.there.folders[b"Work"]
         assert self.is_subscribed_after_mail(account, 41)
 

@@ -1,5 +1,5 @@
-"""The folders of a day of the past onto a destination: what was there then, with the flags of then, and no harm to
-what is there now."""
+"""The folders of a day of the past onto a destination: what was there then, with its flags at that time, and no
+harm to what is there now."""
 
 from __future__ import annotations
 
@@ -362,7 +362,7 @@ def test_out_of_a_bucket(
 
 class TestTheReport:
     def test_balances_and_is_complete(self, account: Migration, day: Day) -> None:
-        """What came later is told, and is no failure."""
+        """What came later is reported, and is no failure."""
         account.archive()
         day(2)
         account.inbox.expunge([1, 2])

@@ -32,7 +32,7 @@ from tests.servers import radosgw as ceph
 from tests.servers.mail_server import living, wait
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
-from tests.servers.s3_faults import CLOCK_OFF, SLOW_DOWN, Answer, Fault, Flip, Meanwhile, Reset, Stall, parse
+from tests.servers.s3_faults import CLOCK_OFF, SLOW_DOWN, Answer, During, Fault, Flip, Reset, Stall, parse
 from tests.servers.s3_proxy import S3Proxy
 
 BIG = bytes(range(256)) * 4096  # 1 MiB
@@ -324,7 +324,7 @@ class TestS3Proxy:
     def test_something_happens_between_two_requests(self, radosgw: RadosGateway, s3_proxy: Proxy) -> None:
         proxy = s3_proxy(radosgw.http)
         bucket = radosgw.http.fresh_bucket()
-        proxy.on("PutObject", Meanwhile(lambda: radosgw.http.put(bucket, "key", b"another's")))
+        proxy.on("PutObject", During(lambda: radosgw.http.put(bucket, "key", b"another's")))
         with pytest.raises(ClientError) as refused:
             proxy.endpoint.client.put_object(Bucket=bucket, Key="key", Body=b"x", IfNoneMatch="*")
         assert code(refused) == "PreconditionFailed"

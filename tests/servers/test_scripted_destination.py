@@ -152,7 +152,7 @@ class TestFolders:
             assert said(wire, "CREATE INBOX.Sent.2020") == [b"t OK CREATE completed"]
         assert list(server.folders) == [b"INBOX", b"INBOX.Sent", b"INBOX.Sent.2020"]
 
-    def test_a_folder_made_again_has_another_uidvalidity(self, destination: Start) -> None:
+    def test_a_recreated_folder_has_another_uidvalidity(self, destination: Start) -> None:
         server = destination()
         with client(server) as wire:
             wire.command("CREATE a")

@@ -1,4 +1,4 @@
-"""Several accounts, one mailbox: refused unless it is meant, and nobody's mail is deleted for another's sake."""
+"""Several accounts, one mailbox: refused unless intended, and no account's mail is deleted because of another."""
 
 from __future__ import annotations
 

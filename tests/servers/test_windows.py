@@ -27,7 +27,7 @@ def messages(numbers: Iterable[int]) -> list[ScriptedMessage]:
 
 @pytest.fixture
 def account(scripted: Callable[..., ScriptedServer], tmp_path: Path, request: pytest.FixtureRequest) -> Migration:
-    """A window of 1,000 messages, replayed to an empty destination; what vanished is to be expunged there."""
+    """A window of 1,000 messages, replayed to an empty destination; what vanished has to be expunged there."""
     inbox = ScriptedFolder(5, dict(enumerate(messages(range(1, SIZE + 1)), 1)))
     source = scripted({b"INBOX": inbox}, capabilities=getattr(request, "param", FULL))
     destination = scripted({b"INBOX": ScriptedFolder(7)}, capabilities=DESTINATION, writable=True)
@@ -57,7 +57,7 @@ def test_what_scrolls_out_of_a_window_stays_everywhere(account: Migration) -> No
     assert "5 that it no longer shows stay" in notice["text"]
 
     scroll(account, 6, 3)
-    del account.inbox.messages[500], account.inbox.messages[501]  # it is not filled up again at once
+    del account.inbox.messages[500], account.inbox.messages[501]  # it is not filled up again immediately
     result = account.run()
     assert (result.folder()["on_server"], result.folder()["shown"], result.folder()["vanished"]) == (1006, 998, 2)
     assert len(account.copies.messages) == SIZE + 8

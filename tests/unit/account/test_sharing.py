@@ -1,4 +1,4 @@
-"""Which accounts meet in one mailbox, by what their files say, and what a person is told about it."""
+"""Which accounts meet in one mailbox, by what their files say, and what is reported about it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ vanished = "{vanished}"
 
 
 def names(found: Mapping[Path, Sharing]) -> dict[str, tuple[list[str], list[str], list[str]]]:
-    """Those of the command, those beside it and those with the same source, by account."""
+    """Those of the command, those next to it and those with the same source, by account."""
     return {
         each.account.account: (
             [other.account for other in each.destination],

@@ -1,4 +1,4 @@
-"""What an account file may say, and what its author is told when it is wrong."""
+"""What an account file may say, and what is reported when it is wrong."""
 
 from __future__ import annotations
 

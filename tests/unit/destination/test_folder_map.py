@@ -559,10 +559,10 @@ def test_what_is_recorded_stays(folders: list[Folder], there: DestinationFolders
 
 
 @given(folders_of_a_server(), destinations(), RULES)
-def test_a_map_can_be_made_again_from_what_it_made(
+def test_a_map_can_be_recreated_from_what_it_made(
     folders: list[Folder], there: DestinationFolders, rules: MapRules
 ) -> None:
-    """After the replay the destination lists what it was told to create; nothing moves then."""
+    """After the replay the destination lists what it was asked to create; nothing moves then."""
     first = map_folders(folders, there, rules)
     recorded = {each.folder.raw: each.raw for each in first.folders}
     made = [Listed(Folder(each.raw, each.path, there.delimiter)) for each in first.folders if not each.exists]

@@ -1,4 +1,4 @@
-"""Names that tell what a folder is for: each tells one thing, whatever its case and composition."""
+"""Names that show what a folder is for: each has one meaning, whatever its case and composition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The least pace of a connection, on a clock that is told how long each octet takes."""
+"""The least pace of a connection, on a clock that is set by how long each octet takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMIT = 120.0
 
 
 class Slow:
-    """A socket that gives `octets`, so many at once and after so many seconds each time, or takes as many."""
+    """A socket that gives `octets`, so many at a time and after so many seconds each time, or takes as many."""
 
     def __init__(self, octets: bytes, at_once: int, seconds: float) -> None:
         self.octets, self.at_once, self.seconds, self.now = octets, at_once, seconds, 0.0
@@ -60,7 +60,7 @@ def test_a_slow_line_does_not(monkeypatch: pytest.MonkeyPatch, at_once: int, sec
 
 
 def test_a_server_that_says_a_word_now_and_then_has_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty minutes; each command anew."""
+    """Twenty minutes, again for each command."""
     word = b"* OK Hang in there..\r\n"
     sock = Slow(word * 10_000, len(word), 30.0)
     wire = over(sock, monkeypatch)

@@ -32,7 +32,7 @@ def of(hour: int, *facts: Fact) -> list[Fact]:
 
 
 def nothing() -> None:
-    """Nobody asks for an end."""
+    """No end is asked for."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The journal as objects: the contract of a journal, what befalls objects, and two who write at once."""
+"""The journal as objects: the contract of a journal, damage to objects, and two simultaneous writers."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_many_segments_are_fetched_side_by_side_in_bounded_memory(
                 fetched[0] += 1
                 is_early = fetched[0] <= 8
             if is_early:
-                together.wait(30)  # breaks unless eight are on their way at once
+                together.wait(30)  # breaks unless eight are on their way at the same time
 
     bucket.before = enter
     reading = journal.read(NOTHING)
@@ -241,7 +241,7 @@ def test_of_many_who_append_one_gets_the_number(bucket: MemoryBucket) -> None:
     assert list(journals[0].read(NOTHING)) == written
 
 
-def test_a_segment_of_a_later_lease_says_that_another_machine_goes_on(bucket: MemoryBucket) -> None:
+def test_a_segment_of_a_later_lease_says_that_another_machine_took_over(bucket: MemoryBucket) -> None:
     sleeping, awake = BucketJournal(bucket, Lease(1)), BucketJournal(bucket, Lease(2))
     awake.append("another-run", facts(1), NOTHING)
 

@@ -1,4 +1,4 @@
-"""Flags followed three-way: what the archive asks for, and what a destination's user did meanwhile."""
+"""Flags followed three-way: what the archive asks for, and what a destination's user did since."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_flags_are_removed_whatever_the_folder_says_of_them() -> None:
 
 
 def test_what_cannot_be_written_into_a_command_is_left_alone() -> None:
-    """It would keep out the flags beside it."""
+    """It would keep out the other flags."""
     odd = frozenset({"a]b", 'quo"te', "ü", "{3}", "(", ""})
     wanted = odd | {"\\Seen", "$a"}
 

@@ -57,7 +57,7 @@ class Shelf:
     def headers(self, uids: Collection[int], name: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         self.looks += 1
         assert name == "MESSAGE-ID"
-        for uid in self.folder:  # rows that nobody asked for, too
+        for uid in self.folder:  # unsolicited rows, too
             found = message_id(self.folder[uid][0])
             yield self._seen(uid), f"Message-ID: {found}\r\n\r\n".encode() if found else b"\r\n"
 
@@ -68,7 +68,7 @@ class Shelf:
     def holds(
         self, messages: Iterable[bytes], date: str | None = DATE, *, first: int = 100
     ) -> dict[int, Attributes]:
-        """Put messages there, the first at this UID; what is to be seen of them."""
+        """Put messages there, the first at this UID; what the server shows of them."""
         uids = range(first, first + 1000)
         self.folder |= {uid: (octets, date) for uid, octets in zip(uids, messages, strict=False)}
         return {uid: self._seen(uid) for uid in self.folder}
@@ -142,7 +142,7 @@ def test_of_equal_messages_the_one_of_the_same_moment_is_taken(shelf: Shelf) -> 
 
 
 def test_what_the_destination_wrote_in_its_own_way_is_known_too(shelf: Shelf) -> None:
-    """Dovecot and Courier; Gmail; and, where the moment is the same, one that wrote all of the body anew."""
+    """Dovecot and Courier; Gmail; and, where the moment is the same, one that rewrote the whole body."""
     sent = [shelf.outgoing(number, mail(number, "bo\0dy\rno end").rstrip()) for number in (1, 2, 3, 4)]
     shelf.holds([mail(1, "bo\x80dyno end"), mail(2, "bo\0dy\rno end").rstrip().replace(b": ", b":  ")])
     shelf.holds([mail(3, "another body")], first=200)
@@ -200,7 +200,7 @@ def test_what_was_fetched_once_is_not_fetched_again(shelf: Shelf) -> None:
 
     assert sorted(shelf.fetched) == [100, 101, 102]
     assert {key: one.seen.uid for key, one in found.items()} == {(1, 3): 102}
-    assert sorted(job.fetched) == [100, 101]  # which are nobody's yet
+    assert sorted(job.fetched) == [100, 101]  # which belong to no copy yet
     assert job.steps == 3
 
 

@@ -76,7 +76,7 @@ def outgoing(octets: bytes = MAIL, uid: int = 1, *, flags: Flags = FLAGS, date: 
 
 
 def sized(uid: int, size: int) -> Outgoing:
-    """A message of this size that nobody opens."""
+    """A message of this size that is never opened."""
     return Outgoing(1, Placement("INBOX", 7, 1, StoredMessage.bare(uid, Digest(""), size, size, 0)))
 
 

@@ -316,7 +316,7 @@ def test_a_chosen_folder_that_no_book_knows_is_a_gap() -> None:
 
 
 def test_a_folder_left_alone_that_did_not_balance_before_is_a_gap() -> None:
-    """It stands where its last pass left it, so nobody opens it again and nobody else would say so."""
+    """It stands where its last pass left it, so it is not opened again and nothing else would report it."""
     unvisited = replace(INBOX, stored=INBOX.stored - 1, visited=False)
 
     assert folder_failures([unvisited]) == []

@@ -339,7 +339,9 @@ def test_numbers_and_times_in_words() -> None:
         ("EST5", "2026-11-23 23:33:10 UTC (18:33:10 EST)"),
     ],
 )
-def test_times_are_utc_with_the_local_one_beside_it(monkeypatch: pytest.MonkeyPatch, zone: str, shown: str) -> None:
+def test_times_are_utc_with_the_local_one_next_to_it(
+    monkeypatch: pytest.MonkeyPatch, zone: str, shown: str
+) -> None:
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:

@@ -281,7 +281,7 @@ def race(bucket: MemoryBucket, machines: int) -> list[object]:
 
 
 def test_a_lease_whose_answer_was_lost_is_known_again(world: World) -> None:
-    """The wire tries again by itself, and is told that the object is there."""
+    """The client tries again by itself, and learns that the object is there."""
     create = world.bucket.create
     world.bucket.create = lambda *given: create(*given) and False  # type: ignore[method-assign]
 

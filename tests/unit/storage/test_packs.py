@@ -349,7 +349,7 @@ class TestDamage:
 
 
 class TestAudit:
-    """One listing tells what is missing or cut short; reading tells of every message that is not what it was."""
+    """One listing shows what is missing or cut short; reading shows every message that was altered."""
 
     @pytest.fixture
     def messages(self, archive: RecordedPacks, bucket: MemoryBucket) -> list[tuple[Placement, bytes]]:
@@ -376,7 +376,7 @@ class TestAudit:
         assert sorted(each.placement.uid for each in looked) == list(range(1, 101))
         return {each.placement.uid: each.fault.kind for each in looked if each.fault}
 
-    def beside(self, audited: list[Audited]) -> list[tuple[type, str]]:
+    def others(self, audited: list[Audited]) -> list[tuple[type, str]]:
         return [(type(each), each.path) for each in audited if not isinstance(each, Looked)]
 
     def test_without_reading_one_listing_is_enough(
@@ -384,7 +384,7 @@ class TestAudit:
     ) -> None:
         bucket.requests.clear()
         audited = self.audit(archive, messages, reads=False)
-        assert (self.faults(audited), self.beside(audited)) == ({}, [])
+        assert (self.faults(audited), self.others(audited)) == ({}, [])
         assert set(bucket.requests) == {"list"}
 
     def test_reading_takes_a_few_requests_for_a_pack(
@@ -392,7 +392,7 @@ class TestAudit:
     ) -> None:
         bucket.requests.clear()
         audited = self.audit(archive, messages, reads=True)
-        assert (self.faults(audited), self.beside(audited)) == ({}, [])
+        assert (self.faults(audited), self.others(audited)) == ({}, [])
         assert bucket.requests["read"] == 3 * 3 + 10
 
     def test_a_missing_pack(
@@ -403,7 +403,7 @@ class TestAudit:
         for reads in (True, False):
             audited = self.audit(archive, messages, reads=reads)
             assert self.faults(audited) == dict.fromkeys(range(31, 61), "missing")
-            assert self.beside(audited) == [(Damage, f"s3://memory/{pack_key(frame.pack)}")]
+            assert self.others(audited) == [(Damage, f"s3://memory/{pack_key(frame.pack)}")]
 
     def test_a_truncated_pack(
         self, archive: RecordedPacks, bucket: MemoryBucket, messages: list[tuple[Placement, bytes]]
@@ -416,7 +416,7 @@ class TestAudit:
             audited = self.audit(archive, messages, reads=reads)
             endangered = dict.fromkeys(range(31, 46), "endangered")
             assert self.faults(audited) == endangered | dict.fromkeys(range(46, 61), "damaged")
-            assert self.beside(audited) == [(Damage, f"s3://memory/{pack_key(cut.pack)}")]
+            assert self.others(audited) == [(Damage, f"s3://memory/{pack_key(cut.pack)}")]
 
     def test_a_flipped_octet_of_a_message(
         self, archive: RecordedPacks, bucket: MemoryBucket, messages: list[tuple[Placement, bytes]]
@@ -424,7 +424,7 @@ class TestAudit:
         frame = archive.catalog.messages.frames([messages[40][0].digest])[messages[40][0].digest]
         flip(bucket, pack_key(frame.pack), at=frame.offset + frame.length // 2)
         audited = self.audit(archive, messages, reads=True)
-        assert (self.faults(audited), self.beside(audited)) == ({41: "damaged"}, [])
+        assert (self.faults(audited), self.others(audited)) == ({41: "damaged"}, [])
 
     def test_a_flipped_octet_of_an_index(
         self, archive: RecordedPacks, bucket: MemoryBucket, messages: list[tuple[Placement, bytes]]
@@ -432,7 +432,7 @@ class TestAudit:
         pack = keys(bucket)[1]
         flip(bucket, pack, at=len(bucket.objects[pack][0]) - TAIL_OCTETS - 3)
         audited = self.audit(archive, messages, reads=True)
-        assert self.beside(audited) == [(Damage, f"s3://memory/{pack}")]
+        assert self.others(audited) == [(Damage, f"s3://memory/{pack}")]
         assert list(self.faults(audited).values()) == ["endangered"] * 30
 
     def test_packs_and_objects_that_no_row_names(
@@ -449,7 +449,7 @@ class TestAudit:
         known = {pack_key(pack) for pack, _ in archive.catalog.messages.packs()}
         (orphan,) = set(keys(bucket)) - known - set(extra)
         assert self.faults(audited) == {}
-        assert {path for _, path in self.beside(audited)} == {f"s3://memory/{key}" for key in (orphan, *extra)}
+        assert {path for _, path in self.others(audited)} == {f"s3://memory/{key}" for key in (orphan, *extra)}
 
 
 class TestAfterACrash:
@@ -586,7 +586,7 @@ def test_it_holds_a_few_packs_in_memory_whatever_the_batch(
 
 @pytest.fixture
 def traced() -> Iterator[Callable[[], int]]:
-    """The most memory in use at once, in octets."""
+    """The most memory in use at any time, in octets."""
     import tracemalloc
 
     tracemalloc.start()

@@ -205,7 +205,7 @@ def test_an_empty_journal_is_refused(bucket: MemoryBucket, tmp_path: Path) -> No
 
 
 def test_what_is_older_than_the_journal_waits_for_a_person(archive: RecordedPacks, bucket: MemoryBucket) -> None:
-    """The journal was lost and begun anew: one mail that has gone from the source since is one too many."""
+    """The journal was lost and restarted, so one mail that has gone from the source since is one too many."""
     began = bucket.now
     octets, modified = bucket.objects[key_of(6)]
     bucket.objects[key_of(6)] = (octets, modified - 1)
@@ -264,7 +264,7 @@ def test_how_much_is_much(kind: str, unnamed: int, listed: int, held: bool) -> N
 
 
 def test_a_listing_in_no_order_is_refused(archive: RecordedPacks, bucket: MemoryBucket) -> None:
-    """Walked beside the digests in their order it would make garbage of what is named."""
+    """Walked next to the digests in their order, it would make garbage of what is named."""
     bucket.now += WEEK
     before, listed = dict(bucket.objects), bucket.list
     bucket.list = lambda under="", after="": iter(list(listed(under, after))[::-1])  # type: ignore[method-assign]
@@ -273,7 +273,7 @@ def test_a_listing_in_no_order_is_refused(archive: RecordedPacks, bucket: Memory
     assert bucket.objects == before
 
 
-def test_a_stopped_one_is_gone_on_with(archive: RecordedPacks, bucket: MemoryBucket) -> None:
+def test_a_stopped_one_is_resumed(archive: RecordedPacks, bucket: MemoryBucket) -> None:
     bucket.now += WEEK
 
     def stop() -> None:

@@ -30,7 +30,7 @@ OCTETS = {uid: b"Subject: %d\r\n\r\n" % uid + random.Random(uid).randbytes(300) 
 
 @dataclass
 class Elsewhere:
-    """An origin that has everything but `lacks`, and gives what nobody asked for, too."""
+    """An origin that has everything but `lacks`, and also gives what was not asked for."""
 
     lacks: tuple[int, ...] = ()
     name: str = "elsewhere"
@@ -180,7 +180,7 @@ def test_whole_messages_of_a_truncated_pack_are_taken_out_of_it(
     assert (result.exit_code, faults(archive)) == (0, [])
 
 
-def test_what_no_place_has_is_lost_and_the_rest_mended(archive: RecordedPacks, bucket: MemoryBucket) -> None:
+def test_what_no_place_has_is_lost_and_the_rest_repaired(archive: RecordedPacks, bucket: MemoryBucket) -> None:
     key, _ = pack_of(archive, 11)
     del bucket.objects[key]
     result = repair(archive, lacks=(11, 12))
@@ -201,7 +201,7 @@ def test_a_dry_run_writes_nothing(archive: RecordedPacks, bucket: MemoryBucket) 
     assert (bucket.objects, archive.catalog.last_segment()) == (before, segment)
 
 
-def test_an_interrupted_repair_is_gone_on_with(archive: RecordedPacks, bucket: MemoryBucket) -> None:
+def test_an_interrupted_repair_is_resumed(archive: RecordedPacks, bucket: MemoryBucket) -> None:
     for uid in range(31, 41):
         del bucket.objects[key_of(uid)]
     left = [COUNT + 4]
@@ -230,7 +230,9 @@ def test_octets_that_are_not_there_after_all_are_reported(archive: RecordedPacks
     assert lost.reason.startswith("was written again from elsewhere, but has 14 bytes, was stored with ")
 
 
-def test_equal_octets_in_several_folders_are_mended_together(archive: RecordedPacks, bucket: MemoryBucket) -> None:
+def test_equal_octets_in_several_folders_are_repaired_together(
+    archive: RecordedPacks, bucket: MemoryBucket
+) -> None:
     archive.recorder.write(
         [
             FolderFact(2, b"Sent", ("Sent",), "/", ".Sent", frozenset(), True, True, AT),
