@@ -268,7 +268,8 @@ class FetchWorker:
         if self._nobody_accepted(scanned, outcome):
             self._undelivered(scanned, Undelivered(uid, PLACEHOLDER_GIVEN))
         else:
-            self._store(scanned, outcome)
+            fact = scanned.stored_fact(outcome, self._context.control.now())
+            self._batch.stored(fact, scanned.placement(fact), outcome.body)
         return uid
 
     def _accepts(self, scanned: ScannedFolder, uid: int) -> bool:
@@ -284,10 +285,6 @@ class FetchWorker:
         if fetched.body.spool is not None:
             fetched.body.spool.unlink()
         return True
-
-    def _store(self, scanned: ScannedFolder, fetched: Fetched) -> None:
-        fact = scanned.stored_fact(fetched, self._context.control.now())
-        self._batch.stored(fact, scanned.placement(fact), fetched.body)
 
     def _undelivered(self, scanned: ScannedFolder, outcome: Undelivered) -> None:
         number = scanned.epoch.number
