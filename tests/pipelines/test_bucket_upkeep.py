@@ -106,7 +106,7 @@ class TestVerify:
         outcome = verify(config, expect=6)
         assert found(outcome, "missing") == [("INBOX", 3), ("Sent", 3)]
         assert found(outcome, "damaged") == [("INBOX", 5)]
-        assert "`archiver repair` fetches them again" in outcome.message
+        assert f"`archiver repair {config}` fetches them again" in outcome.message
 
     def test_names_extra_objects(self, config: Path, gateway: Endpoint) -> None:
         keys = [key_of(config, 77), root_of(config) + "note.txt"]
