@@ -2,7 +2,7 @@
 
 run               all folders, over several connections; deletions last
 context           what the connections share
-connection        a destination that reconnects
+connection        a destination that reconnects, and how several connections share the work
 identify          whose mailbox the destination is
 contents          what an unknown mailbox holds, and whether anything may be sent there
 create_folders    every folder mapped, created, recorded, subscribed

@@ -1,9 +1,11 @@
-"""A connection to a destination that is opened when it is needed, and reopened after it was lost."""
+"""The connections to a destination: each is opened when it is needed, and reopened after it was lost; and how
+several of them share the work."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 from archiver.backoff import Backoff
@@ -11,6 +13,7 @@ from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import TemporaryError, Throttled
 from archiver.events import Noted
+from archiver.replay.context import ReplayJob
 
 _ATTEMPTS_BESIDE = 2
 
@@ -69,6 +72,47 @@ class ConnectionGroup:
 
     def _alone(self, *, first: bool) -> bool:
         return self._beside == 0 if first else self._first_struck and self._beside == 1
+
+
+class JobQueue:
+    """The folders that are still to be done, for several connections.
+
+    A connection that finds none waits while another one is at work, because that one may give its job back. It is
+    also the evidence that the server delivers: what breaks over one connection only is not a message's fault.
+    """
+
+    def __init__(self, jobs: Iterable[ReplayJob]) -> None:
+        self._waiting = deque(jobs)
+        self._begun = 0
+        self._ended = False
+        self._changed = threading.Condition()
+
+    def next(self) -> ReplayJob | None:
+        """The next job, which `done` or `give_back` must follow; None if all are done or `end` was called."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended or not self._begun)
+            if self._ended or not self._waiting:
+                return None
+            self._begun += 1
+            return self._waiting.popleft()
+
+    def done(self) -> None:
+        """A job is done."""
+        with self._changed:
+            self._begun -= 1
+            self._changed.notify_all()
+
+    def give_back(self, job: ReplayJob) -> None:
+        """Leave a job to another connection; it is the next one."""
+        with self._changed:
+            self._waiting.appendleft(job)
+            self.done()
+
+    def end(self) -> None:
+        """Hand out no more jobs, because the replay failed."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
 
 class DestinationConnection:

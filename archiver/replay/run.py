@@ -7,7 +7,6 @@ connection at a time. Deletions come last, and only if everything else succeeded
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +24,7 @@ from archiver.events import Noted, Planned
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.folder_names import printable
 from archiver.mail.model import KnownFolder
-from archiver.replay.connection import ConnectionGroup, DestinationConnection
+from archiver.replay.connection import ConnectionGroup, DestinationConnection, JobQueue
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
 from archiver.replay.create_folders import create_folders
 from archiver.replay.deletions import delete_vanished, report_gone_folders, stranded_jobs
@@ -152,18 +151,18 @@ def _work_off(
     Raises:
         ArchiverError: the first failure of the account, after all connections ended.
     """
-    waiting = deque(sorted(jobs, key=lambda job: -job.octets))
+    queue = JobQueue(sorted(jobs, key=lambda job: -job.octets))
     failures: list[BaseException] = []
     group = ConnectionGroup()
     first.alone = partial(group.alone, first=True)
 
+    def fail(error: BaseException) -> None:
+        failures.append(error)
+        queue.end()
+
     def work(connection: DestinationConnection) -> None:
         try:
-            while not failures:
-                try:
-                    job = waiting.popleft()
-                except IndexError:
-                    return
+            while (job := queue.next()) is not None:
                 job.is_only_connection = connection.alone
                 try:
                     _pass(context, connection, job)
@@ -171,11 +170,12 @@ def _work_off(
                     if not group.leaves_to_others(first=connection is first):
                         raise
                     connection.drop()
-                    waiting.appendleft(job)
+                    queue.give_back(job)
                     context.control.progress(Noted(f"{error.message}: going on with one connection less"))
                     return
+                queue.done()
         except BaseException as error:  # NOTE: raised again below, in the calling thread
-            failures.append(error)
+            fail(error)
 
     def work_beside() -> None:
         connection = DestinationConnection(context, partial(group.alone, first=False))
@@ -185,7 +185,7 @@ def _work_off(
             # Servers limit the connections of a user; the first one does all the work if necessary.
             context.control.progress(Noted(f"{error.reason}: going on with one connection less"))
         except BaseException as error:
-            failures.append(error)
+            fail(error)
         else:
             work(connection)
         finally:
@@ -200,8 +200,7 @@ def _work_off(
     work(first)
     for thread in threads:
         thread.join()
-    if waiting and not failures:  # a job was returned just after the others had ended
-        work(first)
+    work(first)  # what it left to a connection that then could not be opened
     if failures:
         raise failures[0]
 
