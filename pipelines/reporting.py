@@ -103,7 +103,7 @@ def end_run(account: Account, run_id: str, error: BaseException | None, scope: R
 
 
 def _end_row(archive: Archive, run_id: str, error: BaseException | None) -> None:
-    """Note how a run ended that did nothing, if it was noted to begin."""
+    """Record the end of a run that did nothing, if its start was recorded."""
     ledger = archive.catalog.ledger
     if isinstance(error, ArchiverError) and any(row[0] == run_id for row in ledger.runs()):
         ledger.finish(run_id, "failed", error.exit_code, utc_now())
@@ -295,7 +295,7 @@ def _reason(error: BaseException) -> str:
 def write_report(path: Path, document: dict[str, Any]) -> Path:
     """Write a report for programs, and next to it the page for people; durable on return. The page is written last,
     so a page that is older than its report does not belong to it. A run in which nothing happened gets its page
-    when somebody opens it: to make it would take longer than such a run.
+    when somebody opens it, since making it would take longer than the run itself.
 
     Raises:
         ArchiveNotWritable: there is no room for it.

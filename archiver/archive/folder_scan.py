@@ -260,8 +260,8 @@ class FolderScanner:
         return KnownEpoch(fact.number, known.number, fact.uidvalidity, fact.generation)
 
     def _of_ending(self, known: KnownFolder, epoch: KnownEpoch | None) -> list[StoredFact]:
-        """Facts of what a crashed run left unrecorded in an epoch that ends now: the last moment at which it is
-        known which epoch it belongs to."""
+        """Facts of what a crashed run left unrecorded in an epoch that is ending. Afterwards nobody can tell which
+        epoch it belongs to."""
         if epoch is None:
             return []
         left = self._unrecorded(known, epoch)
@@ -292,7 +292,7 @@ class FolderScanner:
         return {uid: placement for uid, placement in left.items() if uid not in recorded}
 
     def _recorded(self, epoch: KnownEpoch, uids: Iterable[int]) -> dict[int, Attributes]:
-        """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, vanished ones too."""
+        """Recorded flags, INTERNALDATE and RFC822.SIZE of these messages, including vanished ones."""
         placements = self.catalog.messages.placements(epoch.number, uids=UidSet(uids))
         return {each.uid: each.message.attributes for each in placements}
 

@@ -2,8 +2,8 @@
 
 The connection that takes a folder scans it; its wanted messages are split into slices that any connection may take.
 Another connection is opened only if enough work waits to be worth it. A connection that fails while others are at
-work returns its unfinished job. Messages at which a connection broke come last, each by itself, so that they delay
-nothing else.
+work returns its unfinished job. Messages that broke a connection are fetched last, one at a time, so that they
+delay nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from archiver.mail.uidset import UidSet
 #: Another connection is opened if more than this many messages wait.
 _WORTH_A_CONNECTION = 200
 
-#: After so many messages in a row at which the connection broke and that did not come, the rest is not requested.
+#: Once this many messages in a row have broken the connection without arriving, the rest are not requested.
 _ALONE_FAILURES = 15
 
 
@@ -47,7 +47,7 @@ Job = Listed | Slice
 
 @dataclass(slots=True)
 class Member:
-    """One connection's place among those at work."""
+    """One of the connections that share the work."""
 
     queue: WorkQueue
     left: bool = False
@@ -207,7 +207,7 @@ class WorkQueue:
             (self._last if job.last else self._slices).appendleft(job)
 
     def note_alone(self, *, came: bool) -> None:
-        """Count whether a message that was requested by itself came."""
+        """Record whether a message that was requested on its own arrived."""
         with self._changed:
             self._alone_failures = 0 if came else self._alone_failures + 1
 

@@ -1,4 +1,4 @@
-"""What a destination lacks of the folders as they stood at a moment of the past: a restore.
+"""For a restore: what a destination is missing from the folders as they stood at some past moment.
 
 Everything else of a replay is as always: replicas are recorded, nothing is sent twice, and what is there already is
 recognised. But the messages are those that a folder held then, with the flags that they had then, and what is at
@@ -51,8 +51,8 @@ class PastPending:
     def batch(
         self, folder: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
     ) -> Sequence[Outgoing]:
-        """The next messages after `after` that `folders` held then, of which the target has neither a replica nor
-        one that stands for it. What vanished since then is among them, whatever `vanished` says."""
+        """The next messages after `after` that `folders` held then, for which the target has neither a replica
+        nor a substitute for one. What vanished since then is among them, whatever `vanished` says."""
         asked = (folder, tuple(folders))
         if after == _FIRST or asked not in self._covered:
             self._covered[asked] = self._find_covered(folder, folders)
@@ -84,7 +84,7 @@ class PastPending:
     def _missing_from(
         self, after: MessageKey, folder: int, folders: Collection[int], limit: int
     ) -> Iterator[list[Outgoing]]:
-        """What the folders held then and has no replica of its own, ready to be sent."""
+        """Messages that the folders held then and that have no replica of their own, ready to be sent."""
         then = self.then.replicas.pending
         while batch := then.batch(_NOWHERE, folders, after=after, limit=limit):
             after = batch[-1].key
@@ -98,8 +98,9 @@ class PastPending:
             yield replace(each, placement=place.with_flags(each.placement.flags), followed=place.flags)
 
     def _find_covered(self, folder: int, folders: Collection[int]) -> set[MessageKey]:
-        """Messages for which the replica of another one with the same octets stands, that was not there then: after
-        a new UIDVALIDITY at the source, or when it was moved away and back. Each replica stands for one message."""
+        """Messages covered by the replica of a different message that has the same octets and did not exist then:
+        after a new UIDVALIDITY at the source, or when it was moved away and back. Each replica covers one
+        message."""
         covered: set[MessageKey] = set()
         used: Counter[Digest] = Counter()
         for batch in self._missing_from(_FIRST, folder, folders, _BATCH):

@@ -150,8 +150,9 @@ class FolderSync:
 
     def _are_other_mail(self, folder: int) -> bool:
         """Whether a server that was restored to an older state reassigned the UIDs of our newest copies, which
-        UIDNEXT does not show once enough new mail has come. NOTE: another size alone proves nothing, since some
-        servers count differently from one day to the next; nor does another date alone, after files were copied."""
+        UIDNEXT no longer reveals once enough new mail has arrived. NOTE: a different size alone proves nothing,
+        since some servers count differently from one day to the next; nor does a different date alone, since
+        copying files can change it."""
         newest = {replica.uid: replica for replica in self.context.replicas.messages.newest(folder, _NEWEST)}
         return any(
             replica.dated
@@ -176,8 +177,8 @@ class FolderSync:
         return self.destination.uids() if has_strangers or self._moved(opened) else None
 
     def _follow_removals(self, folder: JobFolder, claimed: Mapping[int, bool], present: UidSet) -> None:
-        """Record copies that the user removed. One that was recorded as removed and exists is a copy as before: its
-        folder was only away for a while."""
+        """Record copies that the user removed. One that was recorded as removed and is there again counts as
+        before: its folder was only temporarily missing."""
         replicas, now = self.context.replicas.messages, self.context.control.now()
         gone = UidSet(uid for uid, live in claimed.items() if live) - present
         back = UidSet(uid for uid, live in claimed.items() if not live) & present
@@ -260,7 +261,7 @@ class FolderSync:
         matcher: MessageMatcher,
         unclaimed: UnclaimedMessages,
     ) -> list[Outgoing]:
-        """Record messages that something else stored there as adopted; returns those that are left to send."""
+        """Record as adopted any messages that something else stored there; returns those that are left to send."""
         candidates = {each.key: unclaimed.candidates(each) - sender.claimed for each in pending}
         wanted = [each for each in pending if candidates[each.key]]
         uids = set().union(*candidates.values()) if candidates else set()
@@ -285,7 +286,7 @@ class FolderSync:
         self._flush()
 
     def _look_closer(self, folder: JobFolder, matcher: MessageMatcher) -> None:
-        """Read back copies that show another size than was sent."""
+        """Read back copies whose size differs from what was sent."""
         after = 0
         while maybe_twice := self.context.replicas.changes.doubtful(
             folder.number, after=after, limit=BATCH_MESSAGES

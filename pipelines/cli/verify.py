@@ -39,7 +39,8 @@ _COUNTED = ("verified", "differences", "rewritten", "changed", "removed", "refus
 def verify(
     configs: Configs,
     sample: Annotated[
-        str | None, typer.Option("--sample", metavar="SHARE", help="Read only a share of the messages, like 5%.")
+        str | None,
+        typer.Option("--sample", metavar="SHARE", help="Read only a share of the messages, for example 5%."),
     ] = None,
     deep: Annotated[
         bool,
@@ -61,8 +62,8 @@ def verify(
     removed there is reported, but is not a difference.
 
     All files on a disk are read. In a bucket, a listing shows whether each object exists with its size, and nothing
-    is downloaded; use --deep or --sample to find corrupted content. With --sample only that share of the archive is
-    read, other messages every day; that all of them exist is always checked.
+    is downloaded; use --deep or --sample to find corrupted content. With --sample only that share is read, a
+    different one each day; that every message exists is always checked.
 
     Each finding is listed by folder and UID: missing, damaged, or a stray, which is a file or an object that
     belongs to no message. `archiver repair` repairs the first two. The source is not contacted. Exit code 4: there
@@ -70,7 +71,7 @@ def verify(
 
     \b
       archiver verify configs/
-      archiver verify configs/ --sample 5%     every night; everything within some weeks
+      archiver verify configs/ --sample 5%     every night; covers everything within a few weeks
       archiver verify configs/alice.toml --deep
       archiver verify configs/alice.toml --deep --offline     all of the archive, not the destination
     """
