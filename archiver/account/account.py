@@ -167,7 +167,7 @@ class Account:
                 recorder.catch_up(archive.begin_work)
                 self._require_own(archive, begin)
                 lease = archive.storage.lease
-                if lease is not None and lease.claim_due:
+                if lease is not None and lease.fence_pending:
                     archive.take_number(recorder, run)
                 yield archive, recorder
 

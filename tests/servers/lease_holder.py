@@ -42,7 +42,7 @@ class Holder:
         self._after = (0, Digest(""))
         for segment in self._journal.read(self._after):
             self._after = segment.number, segment.digest
-        if lease.claim_due:
+        if lease.fence_pending:
             self.append()
         return str(lease.fence)
 

@@ -91,16 +91,16 @@ def moment() -> Moment:
 class Lease:
     """A lease that was taken. Threads may share it; a fork may not.
 
-    `claim_due`: the previous lease was not released, so its holder may only be asleep; or the outcome of a segment
-    that was written under this one is unknown. Then the next segment of the journal must be written under this
+    `fence_pending`: the previous lease was not released, so its holder may only be asleep; or the outcome of a
+    segment that was written under this one is unknown. Then the next segment of the journal must be written under this
     lease before anything else is done, which `claimed` reports.
     """
 
     def __init__(
-        self, bucket: Bucket, words: Written, began: Moment, clock: Callable[[], Moment], *, claim_due: bool
+        self, bucket: Bucket, words: Written, began: Moment, clock: Callable[[], Moment], *, fence_pending: bool
     ) -> None:
         self.fence = words.fence
-        self.claim_due = claim_due
+        self.fence_pending = fence_pending
         self._bucket = bucket
         self._words = words
         self._clock = clock
@@ -115,11 +115,11 @@ class Lease:
 
     def doubt(self) -> None:
         """The outcome of writing a segment is unknown."""
-        self.claim_due = True
+        self.fence_pending = True
 
     def claimed(self) -> None:
         """The newest segment of the journal was written under this lease."""
-        self.claim_due = False
+        self.fence_pending = False
 
     def check(self) -> None:
         """Check the lease without a request: what counts is when the last successful renewal began.
@@ -178,7 +178,7 @@ class Lease:
 
         NOTE: not while a claim is due: the next holder has to know about it.
         """
-        if not self.claim_due:
+        if not self.fence_pending:
             with contextlib.suppress(ArchiverError), ending.last_words():
                 self._write(replace(self._words, released=True))
 
@@ -219,7 +219,7 @@ def take(
         words = Written(fence, claimant, ttl, released=False)
         if _create(bucket, words):
             _forget(bucket, listed, newest)
-            return Lease(bucket, words, began, clock, claim_due=before is not None and not before.released)
+            return Lease(bucket, words, began, clock, fence_pending=before is not None and not before.released)
     raise Locked(f"{bucket.place(LEASES)}: other machines keep taking the lease", hint="run again later")
 
 

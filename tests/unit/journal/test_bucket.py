@@ -25,17 +25,17 @@ class Lease:
 
     fence: int
     lost: bool = False
-    claim_due: bool = False
+    fence_pending: bool = False
 
     def check(self) -> None:
         if self.lost:
             raise Locked("this machine was away too long")
 
     def doubt(self) -> None:
-        self.claim_due = True
+        self.fence_pending = True
 
     def claimed(self) -> None:
-        self.claim_due = False
+        self.fence_pending = False
 
 
 @pytest.fixture
@@ -318,10 +318,10 @@ def test_a_segment_that_may_yet_arrive_leaves_its_lease_in_doubt_until_a_number_
 
     with pytest.raises(ArchiveUnreachable):
         journal.append("run", facts(1), NOTHING)
-    assert lease.claim_due
+    assert lease.fence_pending
 
     journal.append("run", facts(2), NOTHING)
-    assert not lease.claim_due
+    assert not lease.fence_pending
 
 
 def test_a_number_that_is_taken_leaves_no_doubt(bucket: MemoryBucket, journal: BucketJournal) -> None:
@@ -331,4 +331,4 @@ def test_a_number_that_is_taken_leaves_no_doubt(bucket: MemoryBucket, journal: B
     with pytest.raises(IntegrityError, match="another has already written it"):
         BucketJournal(bucket, lease).append("run", facts(2), NOTHING)
 
-    assert not lease.claim_due
+    assert not lease.fence_pending

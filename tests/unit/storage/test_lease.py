@@ -60,7 +60,7 @@ def test_the_first_lease_says_who_holds_it(world: World) -> None:
     lease = world.here.take()
 
     lease.check()
-    assert (lease.fence, lease.claim_due) == (1, False)
+    assert (lease.fence, lease.fence_pending) == (1, False)
     assert world.said(1) == {
         "format": "archiver-lease/1",
         "fence": 1,
@@ -91,7 +91,7 @@ def test_a_released_lease_is_taken_immediately(world: World) -> None:
 
     lease = world.there.take()
 
-    assert (lease.fence, lease.claim_due) == (2, False)
+    assert (lease.fence, lease.fence_pending) == (2, False)
 
 
 def test_what_ran_out_is_taken_and_has_to_be_claimed(world: World) -> None:
@@ -100,7 +100,7 @@ def test_what_ran_out_is_taken_and_has_to_be_claimed(world: World) -> None:
 
     lease = world.there.take()
 
-    assert (lease.fence, lease.claim_due) == (2, True)
+    assert (lease.fence, lease.fence_pending) == (2, True)
 
 
 def test_the_same_place_resumes_immediately(world: World) -> None:
@@ -108,7 +108,7 @@ def test_the_same_place_resumes_immediately(world: World) -> None:
 
     lease = world.here.take()
 
-    assert (lease.fence, lease.claim_due) == (2, True)
+    assert (lease.fence, lease.fence_pending) == (2, True)
 
 
 def test_a_claim_that_was_never_written_stays_due(world: World) -> None:
@@ -117,11 +117,11 @@ def test_a_claim_that_was_never_written_stays_due(world: World) -> None:
     world.there.take().release()
 
     lease = world.there.take()
-    assert lease.claim_due
+    assert lease.fence_pending
     lease.claimed()
     lease.release()
 
-    assert not world.here.take().claim_due
+    assert not world.here.take().fence_pending
 
 
 def test_a_lease_in_doubt_is_not_given_back_so_that_the_next_one_claims(world: World) -> None:
@@ -133,7 +133,7 @@ def test_a_lease_in_doubt_is_not_given_back_so_that_the_next_one_claims(world: W
     with pytest.raises(Locked):
         world.there.take()
     world.passes(TTL + 1)
-    assert world.there.take().claim_due
+    assert world.there.take().fence_pending
 
 
 def test_only_the_endpoints_clock_decides_whether_it_expired(world: World) -> None:
@@ -312,7 +312,7 @@ def test_an_unreadable_lease_has_to_expire(world: World) -> None:
     world.passes(TTL + 1)
     lease = world.here.take()
 
-    assert (lease.fence, lease.claim_due) == (8, True)
+    assert (lease.fence, lease.fence_pending) == (8, True)
 
 
 def test_what_is_no_lease_is_left_alone(world: World) -> None:
