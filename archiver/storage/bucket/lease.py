@@ -92,8 +92,8 @@ class Lease:
     """A lease that was taken. Threads may share it; a fork may not.
 
     `fence_pending`: the previous lease was not released, so its holder may only be asleep; or the outcome of a
-    segment that was written under this one is unknown. Then the next segment of the journal must be written under this
-    lease before anything else is done, which `claimed` reports.
+    segment that was written under this one is unknown. Then the next segment of the journal must be written under
+    this lease before anything else is done, which `claimed` reports.
     """
 
     def __init__(
