@@ -5,5 +5,5 @@ messages        facts of messages: stored, packed, flagged, vanished, in quarant
 replica         facts about what a destination holds
 destinations    facts of the destinations themselves
 tries           how failures of one message add up
-executemany     how values and many rows are passed to the database
+statements      how a row is inserted or updated, and values as the tables hold them
 """

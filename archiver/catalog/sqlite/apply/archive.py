@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from archiver.catalog.sqlite.apply.destinations import DESTINATION_HANDLERS
-from archiver.catalog.sqlite.apply.executemany import flags_to_text, insert, text, upsert
 from archiver.catalog.sqlite.apply.messages import MESSAGE_HANDLERS
 from archiver.catalog.sqlite.apply.replica import COPY_HANDLERS
+from archiver.catalog.sqlite.apply.statements import flags_to_text, insert, text, upsert
 from archiver.catalog.sqlite.reading import CURRENT_SOURCE
 from archiver.facts.archive import (
     ArchiveFact,

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from archiver.catalog.sqlite.apply.executemany import insert
+from archiver.catalog.sqlite.apply.statements import insert
 from archiver.catalog.sqlite.reading import CURRENT_SOURCE
 from archiver.facts.archive import Segment
 from archiver.facts.destination import DestinationFact, DistinctFact, ReachedFact

@@ -8,7 +8,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from archiver.catalog.sqlite.apply.executemany import flags_to_text, text, upsert
+from archiver.catalog.sqlite.apply.statements import flags_to_text, text, upsert
 from archiver.catalog.sqlite.apply.tries import failed_again
 from archiver.facts.archive import (
     Fact,

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from archiver.catalog.sqlite.apply.executemany import flags_to_text, insert, text, upsert
+from archiver.catalog.sqlite.apply.statements import flags_to_text, insert, text, upsert
 from archiver.catalog.sqlite.apply.tries import failed_again
 from archiver.facts.archive import Segment
 from archiver.facts.destination import (

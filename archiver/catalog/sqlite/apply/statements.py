@@ -1,4 +1,4 @@
-"""Passes values and many rows to the database."""
+"""How a row is inserted or updated, and values as the tables hold them."""
 
 from __future__ import annotations
 
