@@ -25,6 +25,7 @@ from archiver.facts.archive import (
 )
 from archiver.facts.replica import MessageKey, Outgoing
 from archiver.journal.port import Journal
+from archiver.journal.rebuild import forged_facts_as_damage
 from archiver.mail.model import Digest, Placement
 
 _OF_FOLDERS = ArchiveFact | FolderFact | EpochFact | StateFact
@@ -50,7 +51,8 @@ def replay_past(
         if segment.number > last:
             break
         check_stop()
-        catalog.apply(past.of(segment))
+        with forged_facts_as_damage(segment):
+            catalog.apply(past.of(segment))
     if past.began is None:
         raise IntegrityError("the journal is empty", hint="restore it from a backup")
     if moment is not None and moment < past.began:

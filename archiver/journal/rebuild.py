@@ -6,7 +6,8 @@ equals the lost one. Only the list of runs is lost, so the next run checks the w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from archiver.catalog.port import Catalog
 from archiver.errors import ArchiverError, IntegrityError
@@ -28,7 +29,8 @@ def replay_journal(
     segments = 0
     for segment in journal.read((0, Digest(""))):
         check_stop()
-        apply_read(segment, catalog)
+        with forged_facts_as_damage(segment):
+            catalog.apply(segment)
         segments += 1
         if segment.number == until:
             break
@@ -39,14 +41,15 @@ def replay_journal(
     return segments
 
 
-def apply_read(segment: Segment, catalog: Catalog) -> None:
-    """Apply a segment that somebody may have edited.
+@contextmanager
+def forged_facts_as_damage(segment: Segment) -> Iterator[None]:
+    """While a segment that somebody may have edited is applied: what its facts break is damage of the journal.
 
     Raises:
         IntegrityError: it has a fact that cannot be true.
     """
     try:
-        catalog.apply(segment)
+        yield
     except (ArchiverError, OSError, MemoryError):
         raise
     except Exception as error:  # NOTE: the types in facts are not checked, so a forged one may fail anywhere below

@@ -17,7 +17,7 @@ from archiver.events import Progress, Received, Stored
 from archiver.facts.archive import EpochFact, Fact, FolderFact, StoredFact
 from archiver.facts.destination import DestinationFact, TargetFact
 from archiver.journal.port import Journal
-from archiver.journal.rebuild import apply_read
+from archiver.journal.rebuild import forged_facts_as_damage
 from archiver.mail.model import Body, Placement
 from archiver.storage.port import MessageStore, StoreBatch
 
@@ -53,7 +53,8 @@ class Recorder:
             for segment in self._journal.read(self._last):
                 if applied == 0:
                     behind()
-                apply_read(segment, self._catalog)
+                with forged_facts_as_damage(segment):
+                    self._catalog.apply(segment)
                 self._last = (segment.number, segment.digest)
                 applied += 1
             if applied:

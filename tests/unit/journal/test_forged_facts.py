@@ -13,6 +13,7 @@ from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.errors import IntegrityError
 from archiver.facts.archive import Segment
 from archiver.facts.codec import fact_from_json
+from archiver.journal.as_of import replay_past
 from archiver.journal.rebuild import replay_journal
 from archiver.mail.model import Digest
 
@@ -45,5 +46,16 @@ def test_a_forged_fact_is_damage_and_no_traceback(tmp_path: Path, line: str) -> 
     try:
         with pytest.raises(IntegrityError, match="segment 1"):
             replay_journal(cast(Any, OneSegment(segment)), catalog, lambda: None)
+    finally:
+        catalog.close()
+
+
+@pytest.mark.parametrize("name", ["a number for a time", "a list for an epoch"])
+def test_so_it_is_where_a_past_day_is_read(tmp_path: Path, name: str) -> None:
+    segment = Segment(1, "run", Digest(""), Digest("ab"), (fact_from_json(FORGED[name]),))
+    catalog = SqlCatalog(tmp_path / "catalog.sqlite")
+    try:
+        with pytest.raises(IntegrityError, match="segment 1"):
+            replay_past(cast(Any, OneSegment(segment)), 1, catalog, "2026-01-01T00:00:00Z", lambda: None)
     finally:
         catalog.close()
