@@ -1,4 +1,4 @@
-"""An account: the one place through which what belongs to it is opened, whoever opens it and for what."""
+"""An account: the one place through which what belongs to it is opened."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _HINT = "give this user access to the archive, or change [archive] path"
 
 @dataclass(frozen=True)
 class Account:
-    """An account as its file says, with nothing open. Whoever uses its archive asks for it by what they do:
+    """An account as its file says, with nothing open. Its archive is opened by what is to be done with it:
 
     | | may change it | needs write access | catches up | other writers here are kept out |
     |---|---|---|---|---|

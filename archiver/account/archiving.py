@@ -77,5 +77,5 @@ def rules_of(settings: Settings) -> Rules:
 
 def recover_store(archive: Archive, progress: Progress) -> UnrecordedFiles:
     """After a run that did not end well: bring the store to what the catalog says, keep what it left."""
-    progress(Noted("what the last run left may not be as the catalog says: looking through the store"))
+    progress(Noted("the last run did not finish: checking what it left in the archive"))
     return UnrecordedFiles(archive.store.recover(archive.catalog.messages))

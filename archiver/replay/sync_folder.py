@@ -121,20 +121,20 @@ class FolderSync:
             claimed = self.context.replicas.messages.claimed(known.number)
             highest = max(claimed, default=0)
             if known.uidvalidity != opened.uidvalidity:
-                reason = "uidvalidity"
+                reason, why = "uidvalidity", "UIDVALIDITY changed"
             elif (
                 opened.uidnext <= highest
                 or (known.state is not None and opened.uidnext < known.state.uidnext)
                 or (self._moved(opened) and self._are_other_mail(known.number))
             ):
-                reason = "rewound"
+                reason, why = "rewound", "the server went back to an earlier state"
             else:
                 return known.number
             self.job.renumbered |= bool(self.context.pending.intents(known.number))
             self.context.control.progress(
                 Noted(
-                    f'destination folder "{self.job.name}": its messages have new UIDs ({reason}); '
-                    "they are matched, and none of them is sent again"
+                    f'destination folder "{self.job.name}": its messages have new UIDs ({why}); '
+                    "they will be matched, not sent again"
                 )
             )
         fact = self.context.recorder.number_target(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from archiver.errors import ConfigError, worst
 from archiver.events import Noted
 from archiver.report.document import ACCEPTED
+from archiver.report.units import counted
 from pipelines.cli.accounts import Accounts, load_accounts, warn_of_sharing
 from pipelines.cli.check import plan_accounts
 from pipelines.cli.options import (
@@ -270,7 +271,7 @@ def _show_failures(result: dict[str, Any], failures: Sequence[dict[str, Any]], c
     """What is not in the archive or not at the destination."""
     accepted = [each for each in failures if each["next"].startswith(ACCEPTED)]
     if left := len(failures) - len(accepted):
-        console.say(f"{result['account']}: {left:,} not as it should be:", "yellow")
+        console.say(f"{result['account']}: {counted(left, 'problem')}:", "yellow")
         for line in failure_lines([each for each in failures if each not in accepted]):
             console.say(line)
     if accepted:

@@ -13,6 +13,7 @@ from archiver.events import Noted
 from archiver.journal.rebuild import replay_journal
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
+from archiver.report.units import counted
 from archiver.upkeep.verify import Finding, Sample, VerifyResult, VerifyStep, every, none
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
@@ -208,16 +209,18 @@ def _catch_up(archive: Archive) -> bool:
 
 def _summary(medium: Medium, result: VerifyResult) -> str:
     """What was found, and what next."""
-    read = f"{result.checked} of {result.messages} messages read, {result.octets / 1e6:.1f} MB"
+    read = f"{result.checked:,} of {result.messages:,} messages read, {result.octets / 1e6:.1f} MB"
     if result.messages and not result.checked:
-        read = f"{result.messages} messages looked up, sizes compared, content not read (--deep reads it)"
+        read = (
+            f"{counted(result.messages, 'message')} looked up, sizes compared, content not read (--deep reads it)"
+        )
     if result.exit_code == 0:
         return f"{read}: " + ("all intact" if result.checked else "all present")
     found = []
     for name in ("missing", "damaged", "strays"):
         if findings := getattr(result, name):
             first = findings[0]
-            found.append(f"{len(findings)} {name} ({printable(first.path)}: {first.reason})")
+            found.append(f"{len(findings):,} {name} ({printable(first.path)}: {first.reason})")
     found += [problem for problem in (result.journal, result.catalog) if problem]
     return f"{read}: {', '.join(found)}; {_advice(medium, result)}"
 
@@ -238,16 +241,16 @@ def _summary_there(host: str, check: DestinationCheck) -> str:
     """What was found at the destination."""
     counts = {name: sum(getattr(each, name) for each in check.folders.values()) for name in _COUNTED}
     compared = "bytes, flags and dates" if check.deep else "sizes, flags and dates"
-    words = [f"{counts['verified']} messages compared with {host} ({compared})"]
-    words.append(f"{counts['differences']} differ" if counts["differences"] else "all are equal")
+    words = [f"{counted(counts['verified'], 'message')} compared with {host} ({compared})"]
+    words.append(counted(counts["differences"], "difference") if counts["differences"] else "all are equal")
     if counts["rewritten"]:
-        words.append(f"{counts['rewritten']} of them equal except for what that server rewrites")
+        words.append(f"{counts['rewritten']:,} of them equal but for what that server rewrites")
     if counts["changed"]:
-        words.append(f"its user changed the flags of {counts['changed']}")
+        words.append(f"the mailbox's user changed the flags of {counts['changed']:,}")
     if counts["removed"]:
-        words.append(f"{counts['removed']} were removed there by its user")
+        words.append(f"{counts['removed']:,} removed there by the user")
     if counts["refused"]:
-        words.append(f"{counts['refused']} more are missing there because it refused them")
+        words.append(f"{counts['refused']:,} more missing there because the server refused them")
     return "; ".join(words)
 
 
@@ -257,8 +260,9 @@ def _not_compared(archive: Archive, destination: DestinationSettings) -> str:
 
     there = address_in(destination)
     if archive.catalog.replicas.destinations.with_history():
-        return f"the destination, {there}, is not known to this archive: not compared (a run identifies it)"
-    return f"nothing was replayed to {there} yet: not compared"
+        unknown = f"the destination, {there}, is not known to this archive, so nothing was compared"
+        return f"{unknown}; the next run will identify it"
+    return f"nothing was replayed to {there} yet, so nothing was compared"
 
 
 def to_json(outcome: AccountOutcome[VerifyOutcome]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def test_every_outcome_has_its_line(prepared: dict[str, Path]) -> None:
     reported = {
         "complete": (0, ""),
         "no password": (2, "cannot be read: No such file or directory"),
-        "quarantine": (3, "1 not as it should be:"),
+        "quarantine": (3, "1 problem:"),
         "deletions": (3, "--confirm-deletions"),
         "difference": (4, "01-Jan-2001"),
         "refused": (5, "no; check `user`"),

@@ -344,11 +344,13 @@ def test_verify_says_why_it_compares_nothing(scripted: Callable[..., ScriptedSer
     config = migration(tmp_path, source, "u1", there, "u1")
     run(config, steps="archive")
     at = f"u1 at 127.0.0.1:{there.port}"
-    assert f"nothing was replayed to {at} yet: not compared" in " ".join(command("verify", config).output.split())
+    assert f"nothing was replayed to {at} yet, so nothing was compared" in " ".join(
+        command("verify", config).output.split()
+    )
     run(config)
     elsewhere = migration(tmp_path, source, "u1", there, "u1", destination__host="localhost")
     output = " ".join(command("verify", elsewhere).output.split())
-    assert f"u1 at localhost:{there.port}, is not known to this archive: not compared" in output
+    assert f"u1 at localhost:{there.port}, is not known to this archive, so nothing was compared" in output
 
 
 def filled(uidvalidity: int, numbers: Iterable[int]) -> ScriptedFolder:

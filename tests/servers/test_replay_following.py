@@ -443,7 +443,7 @@ class TestTheComparison:
         account.run(expect=3)
         outcome = account.verify()
         assert outcome.exit_code == 3
-        assert outcome.message.endswith("all are equal; 1 more are missing there because it refused them")
+        assert outcome.message.endswith("all are equal; 1 more missing there because the server refused them")
         account.run(retry="accept")
         assert account.verify().exit_code == 0
 
