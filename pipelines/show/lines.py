@@ -26,7 +26,7 @@ def equation(totals: Row) -> str:
     if missing > 0:
         terms.append(f"{missing:,} not archived yet")
     if missing < 0:
-        return f"{totals['on_server']:,} on server, {', '.join(terms)}; some folders were not opened"
+        return f"{totals['on_server']:,} counted on server so far, {', '.join(terms)}; some folders were not opened"
     return f"{totals['on_server']:,} on server = {' + '.join(terms)}"
 
 

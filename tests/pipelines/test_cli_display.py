@@ -178,7 +178,7 @@ def test_books_that_do_not_balance_are_seen() -> None:
     assert "✗" in shown(folders_table(folders, folders[0], work=True, every=True))
     assert equation(folders[0]) == "5 on server = 3 stored + 2 not archived yet"
     seen = row("x", on_server=6, stored=10, excluded=1)
-    assert equation(seen) == "6 on server, 10 stored, 1 excluded; some folders were not opened"
+    assert equation(seen) == "6 counted on server so far, 10 stored, 1 excluded; some folders were not opened"
 
 
 def test_of_many_folders_only_the_eventful_ones_are_shown() -> None:
