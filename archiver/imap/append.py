@@ -45,7 +45,6 @@ class AppendStream:
     abilities: Abilities
     raw: bytes
     _groups: deque[list[_Command]] = field(default_factory=deque)
-    _untagged_in_a_row: int = 0
     _buffer: bytearray = field(default_factory=bytearray)
 
     @property
@@ -190,13 +189,11 @@ class AppendStream:
         """Read one response. True if it is a go-ahead for a literal."""
         response = self.session.read_response()
         tag, _, text = response.text.partition(b" ")
-        self._untagged_in_a_row = self._untagged_in_a_row + 1 if tag == b"*" else 0
-        if self._untagged_in_a_row > self.session.patience:
-            raise ConnectionLost("the server's answer does not end", where=self.session.where)
         for group in self._groups:
             for command in group:
                 if command.tag == tag and command.reply is None:
                     command.reply = text
+                    self.session.finished()
                     return False
         if tag == b"*":
             return False

@@ -123,7 +123,6 @@ class FetchStream:
             _Window(dict.fromkeys(ordered[start : start + WINDOW])) for start in range(0, len(ordered), WINDOW)
         )
         read_body = body_reader(self.spool)
-        idle = 0
         while self._queue or self._flying or self._refused:
             if not self._flying and (self._in_doubt or not self._queue):
                 self._require_another()
@@ -131,12 +130,9 @@ class FetchStream:
                 continue
             self._send_ahead()
             self.current = next((uid for window in self._flying for uid in window.pending), None)
-            if idle > self.session.patience:
-                self._lost("its answer does not end")
             response = self._response(read_body)
-            idle += 1
             if (outcome := self._outcome_of(response)) is not None:
-                idle = 0
+                self.session.progressed()
                 if isinstance(outcome, Fetched):
                     self.delivered, self._newest_delivered = True, outcome.attributes.uid
                     yield from self._refusals()
@@ -147,7 +143,7 @@ class FetchStream:
             # Not always the oldest: servers may work on several at once (RFC 3501 section 5.5).
             window = next((each for each in self._flying if each.tag == tag), None)
             if window is not None:
-                idle = 0
+                self.session.finished()
                 self._flying.remove(window)
                 yield from self._finished(window, text)
             elif tag != b"*":

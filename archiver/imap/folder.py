@@ -7,9 +7,7 @@ BODY.PEEK[].
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import reduce
-from itertools import count
 from operator import or_
 
 from archiver.errors import (
@@ -23,6 +21,7 @@ from archiver.errors import (
 from archiver.imap.fetch import FetchStream, read_header
 from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.listing import Abilities
+from archiver.imap.news import MessageRows
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import BodyReader, Reply, Session
 from archiver.imap.tokens import Response, parse_search, uid_sets
@@ -127,13 +126,14 @@ class FolderReader:
     def _fetch(self, uid_set: bytes, items: bytes, body_reader: BodyReader | None = None) -> Iterator[Response]:
         """The rows of one FETCH as they arrive. If the caller stops half-way, the rest is read and dropped."""
         (tag,) = self._session.send(b"UID FETCH %s %s" % (uid_set, items))
+        news, exists = MessageRows(), self._session.exists
         finished = False
         try:
-            for answers in count():
-                if answers > self._session.patience:
-                    raise ConnectionLost("the server's answer does not end", where=self._session.where)
+            while True:
                 response = self._session.read_response(body_reader)
                 if is_fetch(response.text):
+                    if news.is_news(response.text, exists):
+                        self._session.progressed()
                     yield response
                 elif not response.text.startswith((tag + b" ", b"* ")):
                     raise not_imap(response.text, self._session.where)
@@ -147,9 +147,11 @@ class FolderReader:
                         raise error_of(text, self._session.where, ServerUnavailable)
                     return
         except GeneratorExit:
-            with suppress(BackendError):  # the connection may be gone already
+            try:
                 while not finished:
                     finished = self._session.read_response(body_reader).text.startswith(tag + b" ")
+            except BackendError:
+                self._session.hang_up()  # it is gone already, or would be out of step
             raise
 
     def gives(self, uid: int) -> bool:

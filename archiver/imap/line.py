@@ -94,14 +94,16 @@ class _Wire(io.RawIOBase):
     """The reading side of a socket, which measures the time spent waiting for octets.
 
     A line or a literal that has begun has to continue at the minimum pace, and may be late by the socket's
-    timeout. The whole answer to a command has to keep that pace too, but may be late by many timeouts: a server
-    that works on something long sends a keep-alive line now and then. Such lines are no part of the answer, however
-    many there are.
+    timeout. What is asked for has to come at that pace too, but may be late by many timeouts: a server that works
+    on something long sends a keep-alive line now and then. Such lines gain it no time, however many there are.
+    Octets that came fast do not, either: nothing may be as late after them as before.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._waited = self._octets = 0.0
+        self.waited = 0.0
+        self._late = 0.0
+        self._octets = 0
         self._waited_for_unit = self._octets_of_unit = 0.0
         self._begun = False
         self._end: float | None = None
@@ -111,11 +113,23 @@ class _Wire(io.RawIOBase):
 
     def after_a_command(self) -> None:
         """Begin a new measurement."""
-        self._waited = self._octets = 0.0
+        self.waited = self._late = 0.0
+        self._octets = 0
 
-    def discount(self, octets: int) -> None:
-        """Octets that were read bring the command's answer no further."""
-        self._octets -= octets
+    def at_a_response(self) -> int:
+        """What was read since the last call gains time only if `progressed` was called for it; returns the number
+        of octets for which it was not."""
+        octets, self._octets = self._octets, 0
+        return octets
+
+    def took(self, octets: int) -> None:
+        """These octets of a response are read."""
+        self._octets += octets
+
+    def progressed(self) -> None:
+        """The response that was read brings something that was asked for."""
+        self._late = max(0.0, self._late - _seconds_for(self._octets))
+        self._octets = 0
 
     def end_within(self, seconds: float) -> None:
         """Whatever arrives, reading ends after so many seconds, with a TimeoutError."""
@@ -137,8 +151,8 @@ class _Wire(io.RawIOBase):
         except BlockingIOError:
             return None  # the socket does not block
         waited = time.monotonic() - began
-        self._waited += waited
-        self._octets += count
+        self.waited += waited
+        self._late += waited
         if self._begun:
             self._waited_for_unit += waited
         self._octets_of_unit += count
@@ -146,15 +160,20 @@ class _Wire(io.RawIOBase):
         limit = self._sock.gettimeout() or 0.0
         if limit and _is_too_slow(self._octets_of_unit, self._waited_for_unit, limit):
             raise TooSlow
-        if limit and _is_too_slow(self._octets, self._waited, _LATE * limit):
+        if limit and _is_too_slow(self._octets + self._octets_of_unit, self._late, _LATE * limit):
             error = TooSlow()
-            error.waited = self._waited
+            error.waited = self.waited
             raise error
         return count
 
 
+def _seconds_for(octets: float) -> float:
+    """How long octets may take at the minimum pace."""
+    return 60 * octets / OCTETS_A_MINUTE
+
+
 def _is_too_slow(octets: float, seconds: float, late: float) -> bool:
-    return seconds > late + 60 * octets / OCTETS_A_MINUTE
+    return seconds > late + _seconds_for(octets)
 
 
 class Line(imaplib.IMAP4):
@@ -210,9 +229,23 @@ class Line(imaplib.IMAP4):
         self._wire = _Wire(sock)
         self.file = io.BufferedReader(self._wire)
 
-    def discount(self, octets: int) -> None:
-        """Leave octets that were read out of the command's pace: they bring its answer no further."""
-        self._wire.discount(octets)
+    def at_a_response(self) -> int:
+        """Begin to read a response. It gains the server no time, unless `progressed` is called after it. Returns
+        the octets of the last one if they gained none."""
+        return self._wire.at_a_response()
+
+    def progressed(self) -> None:
+        """The response that was read brings something that was asked for: its octets count for the pace."""
+        self._wire.progressed()
+
+    def after_a_command(self) -> None:
+        """Another command has been sent, or one of several is finished: the next one has its whole time."""
+        self._wire.after_a_command()
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds we have waited for the answer to the command."""
+        return self._wire.waited
 
     def end_within(self, seconds: float) -> None:
         """Whatever the server sends, reading ends after so many seconds."""
@@ -258,14 +291,18 @@ class Line(imaplib.IMAP4):
     def readline(self) -> bytes:
         """A line including its end; without one at the end of the connection."""
         self._wire.at_a_unit()
-        return super().readline()
+        line: bytes = super().readline()
+        self._wire.took(len(line))
+        return line
 
     def read(self, size: int) -> bytes:
         """`size` octets; fewer at the end of the connection."""
         self._wire.at_a_unit()
         if size > _PIECE:  # imaplib reads whatever a server announces, and memory is allocated before it is filled
             raise self.abort(f"an unexpected literal of {size} bytes")
-        return super().read(size)
+        octets: bytes = super().read(size)
+        self._wire.took(len(octets))
+        return octets
 
     def _create_socket(self, timeout: float) -> socket.socket:
         sock = dial(self.host, self.port, timeout)

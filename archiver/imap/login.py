@@ -111,8 +111,9 @@ def _authenticate(session: Session, mechanism: bytes, message: bytes, *, initial
     same, so it is sent again then. A server that asks for still more gets `*`, which cancels (RFC 3501 section
     6.2.2)."""
     answer = base64.b64encode(message)
-    (tag,) = session.send(b"AUTHENTICATE " + mechanism + (b" " + answer if initial else b""))
-    return session.collect([tag], answers=[answer, b"*"])[0]
+    command = b"AUTHENTICATE " + mechanism
+    (tag,) = session.send(command + (b" " + answer if initial else b""))
+    return session.collect([tag], command, answers=[answer, b"*"])[0]
 
 
 def _capabilities(session: Session, reply: Reply | None) -> frozenset[str]:

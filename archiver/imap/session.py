@@ -18,6 +18,7 @@ from imapclient import IMAPClient, SocketTimeout
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
+from archiver.imap.news import News
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.tokens import BODY_MARK, Response, number, parse_vanished, quote
 from archiver.mail.model import Body
@@ -28,18 +29,22 @@ imaplib._MAXLINE = 16 << 20  # type: ignore[attr-defined]
 
 _LITERAL_LIMIT = 4 << 20  # for the literals of one response that are not messages: names and odd strings
 _TEXT_LIMIT = 64 << 10  # for a response without its literals, unless it is a list of numbers
-_UNTAGGED_LIMIT = 512 << 20  # for all that is kept until a command is finished
-_RESPONSE_OCTETS = 150  # octets that keeping a response costs in addition to its own
+# All that is kept until a command is finished: for lists, for each message of the open folder, and at most.
+_UNTAGGED_LIMIT = 128 << 20
+_UNTAGGED_OF_A_MESSAGE = 400
+_MOST_UNTAGGED = 512 << 20
+_RESPONSE_OCTETS = 250  # octets that keeping a response costs in addition to its own
 _MOST_MESSAGES = 2**32 - 1  # RFC 3501 section 9, nz-number
 _MOST_BELIEVED = 10_000_000
+_PATIENCE = 10_000
 _GOODBYE_SECONDS = 5.0
 _MOST_REQUESTS = 10  # to go on, in the answer to one command
+_LONGEST = 100  # timeouts that we wait for the end of an answer that is kept whole, whatever it brings
+_PIECE = 64 << 10  # octets of a response that count as another one, if they bring nothing
 
 #: A status response ends with text for people. If that ends with "{5}", no literal follows.
 _STATUS = re.compile(rb"\A(?:\+|\S+ (?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
 _LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n\Z")
-#: What a server may send at any time without getting any further.
-_KEEP_ALIVE = re.compile(rb"\* (?:OK|NO|BAD|FLAGS|CAPABILITY|\d+ (?:EXISTS|RECENT|EXPUNGE))\b", re.IGNORECASE)
 _NUMBERS = re.compile(rb"\A\* (?:E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
 
@@ -78,6 +83,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         self.reading = b""
         self._next_tag = 0
         self._kept = 0
+        self._patience = _PATIENCE
         super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
         # NOTE: imapclient sets debug to 5, and imaplib then formats every line, passwords and messages included.
         self._imap.debug = 0
@@ -91,10 +97,26 @@ class Session(IMAPClient):  # type: ignore[misc]
         line: Line = self._imap
         return line
 
-    @property
-    def patience(self) -> int:
-        """How many responses may come before one that makes progress: a few per message, and more."""
-        return 4 * min(self.exists, _MOST_BELIEVED) + 10_000
+    def progressed(self) -> None:
+        """The response that was read last brings something that was asked for. Others gain the server no time, and
+        only so many may come in a row: a few for each message of the folder, and more."""
+        self._imap.progressed()
+        self._be_patient()
+
+    def finished(self) -> None:
+        """The response that was read last ends a command; the next one has its whole time."""
+        self._imap.after_a_command()
+        self._be_patient()
+
+    def _be_patient(self) -> None:
+        self._patience = _PATIENCE + 4 * min(self.exists, _MOST_BELIEVED)
+
+    def _lose_patience(self, octets: int) -> None:
+        """Count a response of so many octets; a large one counts as several."""
+        self._patience -= 1 + octets // _PIECE
+        if self._patience < 0:
+            why = "the server's answer does not end: nothing of what it sent lately was asked for"
+            raise ConnectionLost(why, where=self.where)
 
     # Sending
 
@@ -116,6 +138,7 @@ class Session(IMAPClient):  # type: ignore[misc]
 
     def send_octets(self, octets: bytes | bytearray) -> None:
         """Send octets as they are."""
+        self._be_patient()
         try:
             self._imap.send(octets)
         except TimeoutError as error:
@@ -145,7 +168,7 @@ class Session(IMAPClient):  # type: ignore[misc]
                 self._keep(response, untagged)
             line = string
         self.send_octets(line + after + b"\r\n")
-        return self.collect([tag], untagged)[0]
+        return self.collect([tag], before + after, untagged)[0]
 
     # Reading
 
@@ -178,15 +201,23 @@ class Session(IMAPClient):  # type: ignore[misc]
         if isinstance(error, TooSlow):
             said = f"the server sends or accepts fewer than {OCTETS_A_MINUTE} bytes a minute"
             if error.waited:
-                said = f"a command was not finished within {error.waited:.0f} seconds: {said}"
+                said = (
+                    f"a command was not finished within {error.waited:.0f} seconds: the server sends fewer than "
+                    f"{OCTETS_A_MINUTE} bytes a minute of what was asked for"
+                )
         lost = ConnectionLost(said, where=self.where)
         lost.silence = self._timeout.read
         return lost
 
     def read_response(self, body_reader: BodyReader | None = None) -> Response:
         """The next response, whole. With a `body_reader`, the first literal behind `BODY[...]` goes to it and
-        becomes the response's body. If reading fails behind that literal, the body is discarded."""
+        becomes the response's body. If reading fails behind that literal, the body is discarded.
+
+        The caller says by `progressed` whether the response brings something. If too many do not, the next call
+        raises ConnectionLost.
+        """
         self.reading = b""
+        self._lose_patience(self._imap.at_a_response())
         line = self._read_text()
         if not line.endswith(b"}\r\n") or _STATUS.match(line):
             if len(line) > _TEXT_LIMIT and not _NUMBERS.match(line):
@@ -231,8 +262,6 @@ class Session(IMAPClient):  # type: ignore[misc]
         text = response.text
         if text[:2] != b"* ":
             return response
-        if _KEEP_ALIVE.match(text):
-            self._imap.discount(len(text) + len(b"\r\n"))
         words = text[2:40].split(None, 2)
         if len(words) > 1 and words[0].isdigit():
             what = words[1].upper()
@@ -252,11 +281,16 @@ class Session(IMAPClient):  # type: ignore[misc]
         return response
 
     def collect(
-        self, tags: Sequence[bytes], untagged: list[Response] | None = None, answers: Sequence[bytes] = ()
+        self,
+        tags: Sequence[bytes],
+        commands: bytes,
+        untagged: list[Response] | None = None,
+        answers: Sequence[bytes] = (),
     ) -> list[Reply]:
-        """Read until all commands with these `tags` are finished. Untagged responses go to the first one that is
+        """Read until all `commands` with these `tags` are finished. Untagged responses go to the first one that is
         finished after them. `answers` are sent one by one when the server asks for more."""
         left = iter(answers)
+        news = News(commands)
         requests = 0
         waiting = dict.fromkeys(tags)
         replies: dict[bytes, Reply] = {}
@@ -267,10 +301,13 @@ class Session(IMAPClient):  # type: ignore[misc]
             tag, _, rest = response.text.partition(b" ")
             if tag in waiting:
                 replies[tag] = _finish(rest, untagged)
-                untagged = []
+                untagged, news = [], News(commands)
                 del waiting[tag]
+                self.finished()
             elif tag == b"*":
                 self._keep(response, untagged)
+                if news.has(response, self.exists):
+                    self.progressed()
             elif tag != b"+":
                 raise not_imap(response.text, self.where)
             elif (requests := requests + 1) > _MOST_REQUESTS:
@@ -280,15 +317,20 @@ class Session(IMAPClient):  # type: ignore[misc]
         return [replies[tag] for tag in tags]
 
     def _keep(self, response: Response, untagged: list[Response]) -> None:
-        """Keep a response until its command is finished, within a limit."""
+        """Keep a response until its command is finished, within limits of octets and of time."""
         untagged.append(response)
         self._kept += len(response.text) + sum(map(len, response.literals)) + _RESPONSE_OCTETS
-        if self._kept > _UNTAGGED_LIMIT:
-            raise ConnectionLost("the server's answer does not end", where=self.where)
+        if self._kept > min(_UNTAGGED_LIMIT + _UNTAGGED_OF_A_MESSAGE * self.exists, _MOST_UNTAGGED):
+            what = f"{self._kept >> 20} MB"
+            raise ConnectionLost(f"the server's answer does not end: it has {what} already", where=self.where)
+        if self._imap.waited > _LONGEST * self._timeout.read:
+            what = f"it has taken {self._imap.waited:.0f} seconds already"
+            hint = "if the server needs so long, raise `read_timeout`, and run again"
+            raise ConnectionLost(f"the server's answer does not end: {what}", where=self.where, hint=hint)
 
     def flight(self, *commands: bytes) -> list[Reply]:
         """Run commands in one flight, which is one round trip for all of them."""
-        return self.collect(self.send(*commands))
+        return self.collect(self.send(*commands), b" ".join(commands))
 
     def command(self, command: bytes, otherwise: type[BackendError] = MessageRefused) -> Iterator[Response]:
         """Run one command; its untagged responses. A refusal is raised."""

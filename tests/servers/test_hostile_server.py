@@ -3,6 +3,7 @@ that is none, bounds what it keeps, and reveals no secret."""
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from archiver.errors import (
     ServerUnavailable,
     Throttled,
 )
-from archiver.imap import session
+from archiver.imap import line, session
 from archiver.mail.content import header_digest
 from archiver.mail.model import Changes, Fetched, Folder, KnownState, Undelivered
 from archiver.source.imap import ImapSource
@@ -241,6 +242,93 @@ def test_rows_that_bring_nothing_are_not_read_for_ever(scripted: Start, inbox: C
     server.on(b"UID FETCH", endless)
     with pytest.raises(ConnectionLost, match="does not end"):
         list(getattr(source, read)([1]))
+
+
+@pytest.mark.parametrize("row", [b"* SEARCH 1", b'* LIST () "/" x', b"* 9 FETCH (UID 9)", b"* 1 EXISTS"])
+def test_rows_of_an_answer_that_bring_nothing_are_not_kept_for_ever(
+    scripted: Start, inbox: Connect, row: bytes
+) -> None:
+    server = scripted(mailbox(1))
+    source = inbox(server)
+    server.on(b"UID SEARCH", rows(*[row] * 20_000))
+    with pytest.raises(ConnectionLost, match="does not end: nothing of what it sent lately was asked for"):
+        source.uids("SEEN")
+
+
+LARGE = b"* 1 FETCH (UID 1 RFC822.SIZE 900000 BODY[] {900000}\r\n" + bytes(900_000) + b")\r\n"
+NOTHING = {
+    "words behind a large message": (b"UID FETCH", LARGE, b"* OK still here\r\n"),
+    "messages that do not exist": (b"UID FETCH", b"", b"* 9 FETCH (UID 9 BODY[] {50}\r\n%050d)\r\n" % 0),
+    "flags of a message again and again": (b"UID FETCH", b"", b"* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n"),
+    "the same folder again and again": (b"LIST", b"", b'* LIST () "/" INBOX\r\n'),
+    "the same status again and again": (b"LIST", b"", b"* STATUS INBOX (MESSAGES 1)\r\n"),
+    "the same UIDs again and again": (b"UID SEARCH", b"", b"* SEARCH 1 2 3\r\n"),
+    "folders while UIDs are searched": (b"UID SEARCH", b"", b'* LIST () "/" INBOX\r\n'),
+}
+
+
+@pytest.mark.parametrize("what", NOTHING)
+def test_rows_that_bring_nothing_gain_no_time(
+    scripted: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A thousand octets a second are the minimum pace here, and these are many more."""
+    monkeypatch.setattr(line, "OCTETS_A_MINUTE", 60_000)
+    monkeypatch.setattr(line, "_LATE", 2)
+    monkeypatch.setattr(session, "_PATIENCE", 10**9)
+    command, begin, drop = NOTHING[what]
+    server = scripted(mailbox(1))
+
+    def dripping(_: bytes, __: bytes, connection: Connection) -> bytes:
+        octets = begin
+        while True:
+            connection.stream.send(octets)
+            connection.stream.flush()
+            time.sleep(0.05)
+            octets = drop * (1024 // len(drop))
+
+    server.on(command, dripping)
+    source = ImapSource(*login_at(server.port, "u1", "pw", patience=0.3), spool_in(tmp_path))
+
+    def read() -> None:
+        source.list_folders()
+        source.open(INBOX)
+        source.uids("SEEN")
+        list(source.fetch([1]))
+
+    with pytest.raises(ConnectionLost, match=r"not finished within .* of what was asked for"):
+        read()
+    source.hang_up()
+
+
+def test_messages_that_nobody_asked_for_are_not_read_for_ever(
+    scripted: Start, inbox: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large ones are not read as often as small ones."""
+    monkeypatch.setattr(session, "_PIECE", 100)
+    server = scripted(mailbox(1))
+    source = inbox(server)
+    sent = [0]
+
+    def endless(_: bytes, __: bytes, connection: Connection) -> bytes:
+        while True:
+            connection.stream.send(b"* 9 FETCH (UID 9 BODY[] {50000}\r\n" + bytes(50_000) + b")\r\n")
+            connection.stream.flush()
+            sent[0] += 1
+
+    server.on(b"UID FETCH", endless)
+    with pytest.raises(ConnectionLost, match="does not end"):
+        list(source.fetch([1]))
+    assert sent[0] < 200
+
+
+def test_an_emptied_folder_is_no_answer_without_an_end(scripted: Start, inbox: Connect) -> None:
+    """Another client removes 40,000 messages while one is fetched."""
+    server = scripted(mailbox(1))
+    source = inbox(server)
+    server.inject(b"UID SEARCH", b"* 40001 EXISTS")
+    source.uids("SEEN")
+    server.inject(b"UID FETCH", *[b"* 2 EXPUNGE"] * 40_000, after=0)
+    assert len(list(source.fetch([1]))) == 1
 
 
 @pytest.mark.parametrize("exists", [b"4294967295", b"99999999999999999999"])

@@ -77,6 +77,44 @@ def test_a_server_that_says_a_word_now_and_then_has_its_time_and_no_more(monkeyp
     assert sock.now - began < 25 * 60
 
 
+def read_on(wire: Line, octets: int, *, times: int, news: bool) -> None:
+    """Read so many responses of so many octets."""
+    for _ in range(times):
+        wire.at_a_response()
+        wire.read(octets)
+        if news:
+            wire.progressed()
+
+
+def test_rows_that_bring_something_have_as_long_as_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    sock = Slow(b"x" * 100_000, 50, 9.0)
+    wire = over(sock, monkeypatch)
+    read_on(wire, 50, times=2000, news=True)
+    assert sock.now == 5 * 3600
+
+
+def test_rows_that_bring_nothing_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    sock = Slow(b"x" * 100_000, 50, 9.0)
+    wire = over(sock, monkeypatch)
+    with pytest.raises(TooSlow):
+        read_on(wire, 50, times=2000, news=False)
+    assert sock.now < 25 * 60
+
+
+def test_octets_that_came_fast_gain_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty megabytes at once would be seventy days."""
+    sock = Slow(bytes(32 << 20), 4 << 20, 0.1)
+    wire = over(sock, monkeypatch)
+    wire.at_a_response()
+    for _ in range(8):
+        wire.read(4 << 20)
+    wire.progressed()
+    sock.octets, sock.at_once, sock.seconds, began = b"* OK still here\r\n" * 1000, 17, 10.0, sock.now
+    with pytest.raises(TooSlow):
+        read_on(wire, 17, times=1000, news=False)
+    assert sock.now - began < 25 * 60
+
+
 def test_answers_that_come_late_are_no_trickle(monkeypatch: pytest.MonkeyPatch) -> None:
     """One for each command, of few octets, just in time."""
     word = b"A1 OK APPEND completed\r\n"
