@@ -6,6 +6,7 @@ demo         the demo
 tasks        the static graph of an account
 targets      when a step is complete
 engine       accounts run in waves; one failure stops only its account
+locks        each account's lock, from its first task to its last
 results      results that a step leaves for later steps
 outcome      how a verb ended for one account; one failure stops only its account
 reporting    writes the report at a run's end

@@ -12,7 +12,6 @@ import multiprocessing
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,7 +25,8 @@ from archiver.events import Noted
 from archiver.imap.reach import learning
 from archiver.replay.identify import IdentityAnswer
 from pipelines.apart import luigi
-from pipelines.events import AnyEvent, Channel, Ended, Failed, Listener, emit, failed
+from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, emit, failed
+from pipelines.locks import AccountLocks, Workers
 from pipelines.luigid import require_luigid, unreachable
 from pipelines.outcome import AccountOutcome
 from pipelines.stop import STOP
@@ -126,23 +126,24 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
     for each in accounts:
         account = Account(each)
         attempts[each.account] = _Attempt(account, _run_id(account, options))
-    locks: dict[str, ExitStack] = {}
+    locks = AccountLocks((each.account, each.run_id) for each in attempts.values())
     put_back: dict[str, tuple[float, Settings]] = {}
-
-    def release(account: str) -> None:
-        # NOTE: two threads may get here; only one of them closes the lock.
-        if (lock := locks.pop(account, None)) is not None:
-            lock.close()
 
     def listen(account: str, event: AnyEvent) -> None:
         match event:
             case Ended(exit_code, report):
                 attempts[account].exit_code, attempts[account].report = exit_code, Path(report)
-                release(account)  # other processes may use this account before the wave ends
             case Failed(message, exit_code, _, again):
                 attempts[account].exit_code, attempts[account].message = exit_code, message
                 attempts[account].again = again
+            case Freed():
+                locks.give_back(account)  # other processes may use this account before the wave ends
+                return
         listener(account, event)
+
+    def before(task: AccountTask) -> None:
+        channel.drain()  # that an earlier try freed the account must not be heard later
+        locks.take(task.config)
 
     if options.scheduler_url:
         require_luigid(options.scheduler_url)
@@ -152,11 +153,10 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
             begun = [attempts[each.account] for each in wave]
             for attempt in begun:
                 attempt.begin()
-                locks.setdefault(attempt.settings.account, ExitStack())
-            _build(begun, options, locks, accounts)
+            _build(begun, options, Workers(before), accounts)
             channel.drain()
             for attempt in begun:
-                release(attempt.settings.account)
+                locks.give_back(attempt.settings.account)
                 if attempt.again is not None and attempt.tries < attempt.settings.source.attempts:
                     put_back[attempt.settings.account] = (time.monotonic() + attempt.again, attempt.settings)
     return [_ended(each, listener) for each in attempts.values()]
@@ -252,14 +252,12 @@ def _waves(accounts: Sequence[Settings]) -> Iterator[Sequence[Settings]]:
         yield accounts[start : start + _WAVE]
 
 
-def _build(
-    wave: Sequence[_Attempt], options: Options, locks: Mapping[str, ExitStack], accounts: Sequence[Settings]
-) -> None:
+def _build(wave: Sequence[_Attempt], options: Options, workers: Workers, accounts: Sequence[Settings]) -> None:
     """One wave. With one worker everything runs in this process; forked workers share the locks."""
     tasks = {
         attempt.settings.account: top
         for attempt in wave
-        if _begin(attempt, top := _task(attempt, options, accounts), locks[attempt.settings.account])
+        if _can_begin(attempt, top := _task(attempt, options, accounts))
     }
     if not tasks:
         return
@@ -269,6 +267,7 @@ def _build(
     try:
         result = luigi.build(
             list(tasks.values()),
+            workers,
             workers=max(1, min(options.workers, len(tasks))),
             detailed_summary=True,
             **where,
@@ -321,14 +320,15 @@ def _elsewhere(settings: Settings, accounts: Sequence[Settings]) -> tuple[str, .
     return tuple(str(each.file) for each in accounts if each.file.parent != settings.file.parent)
 
 
-def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
-    """Whether the account can be begun. Its lock is held from here until the run's end."""
+def _can_begin(attempt: _Attempt, task: AccountTask) -> bool:
+    """Whether the account can be begun, as far as a look at it shows before it is its turn."""
     try:
         STOP.check()
         attempt.account.make_archive(task.begin)
-        lock.enter_context(attempt.account.locked(attempt.run_id))
-        with attempt.account.opened() as archive:
-            archive.catalog.ledger.runs()  # an unreadable catalog fails here, not while Luigi checks targets
+        attempt.account.require_lockable()
+        if attempt.account.catalog.exists():
+            with attempt.account.opened() as archive:
+                archive.catalog.ledger.runs()  # an unreadable catalog fails here, not while Luigi checks targets
     except Exception as error:  # whatever it is, it ends only this account
         emit(attempt.settings.account, failed(error, attempt.settings.file))
         return False
@@ -338,6 +338,8 @@ def _begin(attempt: _Attempt, task: AccountTask, lock: ExitStack) -> bool:
 def _already_done(attempt: _Attempt, step: str) -> None:
     """A run id that was used before: nothing is done again, so the report of that run says how it ended."""
     try:
+        if not attempt.account.catalog.exists():
+            return
         with attempt.account.opened() as archive:
             ledger = archive.catalog.ledger
             rows = [row for row in ledger.runs() if row[0] == attempt.run_id]
@@ -354,6 +356,8 @@ def _run_id(account: Account, options: Options) -> str:
         return options.run_id
     name = new_run_id()
     try:
+        if not account.catalog.exists():
+            return name
         with account.opened() as archive:
             taken = {row[0] for row in archive.catalog.ledger.runs()}
     except Exception:

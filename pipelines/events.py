@@ -66,14 +66,19 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Freed:
+    """A build does nothing more for an account: its lock can be given back."""
+
+
+@dataclass(frozen=True, slots=True)
 class Important:
     """Something that people must see even with --quiet, although nothing failed."""
 
     text: str
 
 
-AnyEvent = Event | Began | Expected | Failed | Ended | Important
-_KINDS |= {cls.__name__: cls for cls in (Began, Expected, Failed, Ended, Important)}
+AnyEvent = Event | Began | Expected | Failed | Ended | Freed | Important
+_KINDS |= {cls.__name__: cls for cls in (Began, Expected, Failed, Ended, Freed, Important)}
 Listener = Callable[[str, AnyEvent], None]
 
 

@@ -77,12 +77,12 @@ class RunScope:
 
 def end_run(account: Account, run_id: str, error: BaseException | None, scope: RunScope, *, step: str = "") -> None:
     """Write the run's report, then its row, which says that it has ended; calling it again rewrites them. If there
-    is no archive, or it cannot be written or is another account's, there is no report: the error itself says why.
-    `step` is the step that the error stopped."""
+    is no archive, or it cannot be written, is another account's or locked by somebody else, there is no report: the
+    error itself says why. `step` is the step that the error stopped."""
     if isinstance(error, Locked):
         return
     try:
-        with account.opened() as archive:
+        with account.locked(run_id), account.opened() as archive:
             refused = isinstance(error, (ConfigError, ArchiveMissing))
             if refused and archive.catalog.ledger.step_result(run_id, "archive") is None:
                 _end_row(archive, run_id, error)

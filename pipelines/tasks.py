@@ -35,7 +35,7 @@ from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Listed
 from pipelines.apart import luigi
-from pipelines.events import Began, Expected, Important, emit, failed, progress_of
+from pipelines.events import Began, Expected, Freed, Important, emit, failed, progress_of
 from pipelines.failures import foreseen, with_time
 from pipelines.reporting import RunScope, end_run
 from pipelines.results import check_to_json, listing_from_json, listing_to_json, refused_to_json, replay_to_json
@@ -179,6 +179,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
             self.end_run(error)
         except Exception as another:
             emit(self.name, failed(another))
+        emit(self.name, Freed())  # no step follows one that failed
         return super().on_failure(exception)
 
     @property
@@ -194,6 +195,12 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
 def _broken(task: AccountTask, exception: BaseException) -> None:
     """It is unknown whether a step is done: the step is not begun, and its account has failed."""
     emit(task.name, failed(exception))
+
+
+@AccountTask.event_handler(luigi.Event.PROCESS_FAILURE)  # type: ignore[untyped-decorator]
+def _died(task: AccountTask, reason: str) -> None:
+    """The worker was killed, and could not say that it does nothing more."""
+    emit(task.name, Freed())
 
 
 class EnumerateFolders(AccountTask):
@@ -274,6 +281,7 @@ class ArchiveAccount(AccountTask):
         with self.opened() as (archive, _):
             self.end_run(None)
             archive.catalog.ledger.complete_step(self.run_id, self.step, "", utc_now())
+        emit(self.settings.account, Freed())
 
 
 class DestinationTask(AccountTask):

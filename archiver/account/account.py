@@ -25,7 +25,7 @@ from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
 from archiver.storage.files import make_directories
-from archiver.storage.run_lock import account_lock, reader_lock
+from archiver.storage.run_lock import account_lock, reader_lock, require_lockable
 
 if TYPE_CHECKING:
     from archiver.account.servers import DestinationServer, SourceServer
@@ -134,6 +134,14 @@ class Account:
             finally:
                 if begins_here:
                     self.medium.give_back()
+
+    def require_lockable(self) -> None:
+        """Check that this user may lock its archive, which is there; it is not locked.
+
+        Raises:
+            ArchiveNotWritable: the medium or its permissions do not allow that.
+        """
+        require_lockable(self.settings.archive.path)
 
     @contextmanager
     def opened(self) -> Iterator[Archive]:

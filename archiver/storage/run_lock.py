@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,12 @@ class _Held(NamedTuple):
 
 
 _held: dict[Path, _Held] = {}
+
+#: Held while a descriptor and its entry in `_held` differ. A fork in between would inherit a lock that it does not
+#: know of, and keep it after its holder has given it back.
+_changing = threading.Lock()
+
+os.register_at_fork(before=_changing.acquire, after_in_parent=_changing.release, after_in_child=_changing.release)
 
 
 @contextmanager
@@ -51,23 +58,30 @@ def account_lock(path: Path, holder: dict[str, Any]) -> Iterator[bool]:
         finally:
             _held[file] = held
         return
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        hint = "give this user write access to the archive, or change [archive] path"
-        if file.is_symlink():  # what it leads to would be written to, and an archive may come from somebody else
-            hint = "remove it: the lock has to be a file in the archive"
-        raise ArchiveNotWritable(f"{file}: {error.strerror}", hint=hint) from error
-    try:
-        _lock(descriptor, file)
-        _say(descriptor, holder)
-        _held[file] = _Held(descriptor, os.getpid())
+    with _changing:
+        descriptor = _open(file)
         try:
-            yield True
-        finally:
-            del _held[file]
+            _lock(descriptor, file)
+            _say(descriptor, holder)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        _held[file] = _Held(descriptor, os.getpid())
+    try:
+        yield True
     finally:
-        os.close(descriptor)
+        with _changing:
+            del _held[file]
+            os.close(descriptor)
+
+
+def require_lockable(path: Path) -> None:
+    """Check that this user may lock the archive at `path`; it is not locked.
+
+    Raises:
+        ArchiveNotWritable: the lock file cannot be written.
+    """
+    os.close(_open(path.resolve() / "lock"))
 
 
 @contextmanager
@@ -115,6 +129,16 @@ def _let_go_of_others(file: Path) -> None:
     """A fork works on one archive: it must not keep other archives locked after its siblings are done."""
     for other in _held.keys() - {file}:
         os.close(_held.pop(other).descriptor)
+
+
+def _open(file: Path) -> int:
+    try:
+        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        hint = "give this user write access to the archive, or change [archive] path"
+        if file.is_symlink():  # what it leads to would be written to, and an archive may come from somebody else
+            hint = "remove it: the lock has to be a file in the archive"
+        raise ArchiveNotWritable(f"{file}: {error.strerror}", hint=hint) from error
 
 
 def _lock(descriptor: int, file: Path) -> None:

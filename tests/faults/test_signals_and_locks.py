@@ -221,6 +221,76 @@ def test_an_account_is_free_when_it_is_done_though_others_of_the_run_are_not(
     assert ended.exit_code == 143
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_accounts_that_have_not_begun_are_free(
+    dovecot: Dovecot, user: str, proxy: Proxy, tmp_path: Path, workers: int
+) -> None:
+    """All workers are busy with slow accounts. Another command works on the next one; what another process holds
+    when its turn comes is refused, and the others go on."""
+    through = proxy(dovecot.port, stall_after=OCTETS // 2)
+    slow = [account_file(tmp_path / name, through, user, name=name) for name in ("slow", "slower")[:workers]]
+    names = ("free", "taken", "new")
+    waiting = [account_file(tmp_path / name, dovecot, dovecot.fresh_user(), name=name) for name in names]
+    free, taken, new = waiting
+    assert to_the_end(free, taken).exit_code == 0
+
+    run = Attempt(*slow, *waiting, options=["--workers", str(workers), "--json"])
+    wait_for(lambda: through.faults == workers, "the stalls")
+    assert [is_locked(archive_of(config)) for config in (*slow, *waiting)] == [True] * workers + [False] * 3
+    assert to_the_end(free, verb="verify").exit_code == 0
+    assert not (archive_of(new) / "catalog.sqlite").exists()
+    with (archive_of(taken) / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        through.stall_after = None
+        through.drop_all()
+        ended = run.end()
+
+    outcomes = {each["account"]: each["exit_code"] for each in json.loads(ended.stdout)["accounts"]}
+    assert list(outcomes.values()) == [0] * workers + [0, 7, 0], ended.output
+    assert ended.stderr.count("another run holds the lock") == 1
+    for config in (*slow, free, new):
+        assert_whole(archive_of(config))
+
+
+def test_an_account_is_free_when_it_was_refused_though_others_of_the_run_go_on(
+    dovecot: Dovecot, user: str, proxy: Proxy, tmp_path: Path
+) -> None:
+    """A refused account has no report."""
+    config = account_file(tmp_path / "other", dovecot, dovecot.fresh_user(), name="other")
+    assert to_the_end(config).exit_code == 0
+    account_file(tmp_path / "other", dovecot, dovecot.fresh_user(), name="other")  # now it names another user
+    through = proxy(dovecot.port, stall_after=OCTETS // 2)
+    slow = config_through(through, dovecot, user, tmp_path / user, "off")
+    both = Attempt(config, slow)
+    wait_for(lambda: through.faults > 0, "the stall")
+    assert (is_locked(archive_of(config)), is_locked(archive_of(slow))) == (False, True)
+    ended, _ = signalled(both, signal.SIGTERM)
+    assert ended.exit_code == 143
+    assert "belongs to account" in ended.stderr
+
+
+def test_an_account_is_free_when_its_worker_was_killed_though_others_of_the_run_go_on(
+    dovecot: Dovecot, user: str, proxy: Proxy, tmp_path: Path
+) -> None:
+    through = proxy(dovecot.port, stall_after=OCTETS // 2)
+    other = dovecot.fresh_user()
+    dovecot.append_many(other, "INBOX", MAIL)
+    configs = [config_through(through, dovecot, name, tmp_path / name, "off") for name in (user, other)]
+    both = Attempt(*configs, options=["--workers", "2"])
+    wait_for(lambda: through.faults > 1, "two stalls")
+    workers = Path(f"/proc/{both.pid}/task/{both.pid}/children").read_text().split()
+    os.kill(int(workers[0]), signal.SIGKILL)
+    wait_for(lambda: sum(is_locked(archive_of(config)) for config in configs) == 1, "one lock")
+    through.stall_after = None
+    through.drop_all()
+    ended = both.end()
+    assert ended.exit_code == 1, ended.output
+    assert ended.stderr.count("the worker process died unexpectedly; run again to resume") == 1
+    assert to_the_end(*configs).exit_code == 0
+    for config in configs:
+        assert len(assert_whole(archive_of(config)).uids()) == len(MAIL)
+
+
 def test_a_lock_left_by_a_dead_process_is_no_lock(dovecot: Dovecot, user: str, tmp_path: Path) -> None:
     """What the file says decides nothing, not even with the pid of a living process."""
     config = account_file(tmp_path, dovecot, user)

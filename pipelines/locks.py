@@ -1,0 +1,65 @@
+"""Each account's lock in a run of several: taken when the account's first task begins, given back after its last.
+
+The process that schedules tasks takes it before it forks the worker of the first one, so that all workers of the
+account share it and no other process gets in between them. An account that has not begun is free for other
+commands, and so is one that has ended or failed while the run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any
+
+from archiver.account.account import Account
+from pipelines.apart import luigi
+from pipelines.tasks import AccountTask
+
+
+class AccountLocks:
+    """The locks that this process holds. `accounts`: each with the name of its run. They are taken by one thread,
+    and may be given back by another."""
+
+    def __init__(self, accounts: Iterable[tuple[Account, str]]) -> None:
+        self._accounts = {str(account.settings.file): (account, run) for account, run in accounts}
+        self._held: dict[str, ExitStack] = {}
+
+    def take(self, file: str) -> None:
+        """Take the lock of the account of this file, unless it is held. If that is impossible, nothing happens: the
+        task meets the same obstacle, and reports it."""
+        account, run = self._accounts[file]
+        if account.settings.account in self._held:
+            return
+        lock = ExitStack()
+        try:
+            lock.enter_context(account.locked(run))
+        except Exception:  # whatever it is, it ends only this account
+            return
+        self._held[account.settings.account] = lock
+
+    def give_back(self, account: str) -> None:
+        """Give back the lock of the account of this name; fine if it is not held."""
+        # NOTE: two threads may get here; only one of them closes the lock.
+        if (lock := self._held.pop(account, None)) is not None:
+            lock.close()
+
+
+class Workers(luigi.interface._WorkerSchedulerFactory):  # type: ignore[misc]
+    """Makes Luigi's worker for `luigi.build`. It calls `before_task` in this process before a task is begun, be it
+    here or in a process that is forked for it."""
+
+    def __init__(self, before_task: Callable[[AccountTask], None]) -> None:
+        self._before_task = before_task
+
+    def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> _Worker:
+        worker = _Worker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
+        worker.before_task = self._before_task
+        return worker
+
+
+class _Worker(luigi.worker.Worker):  # type: ignore[misc]
+    before_task: Callable[[AccountTask], None]
+
+    def _create_task_process(self, task: AccountTask) -> Any:
+        self.before_task(task)
+        return super()._create_task_process(task)
