@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +29,6 @@ FORMS: tuple[Form, ...] = get_args(Form)
 FORMAT = "archiver-export/1"
 SUMMARY = "export.json"
 
-_WORD = "export-"
 _COUNTED = ("messages", "octets", "vanished", "damaged")
 
 
@@ -54,8 +54,8 @@ def export_account(archive: Archive, options: ExportOptions, control: RunControl
     """
     root = os.path.abspath(options.path)
     _require_room_of_its_own(archive, root)
-    _remove_left_behind(archive)
-    with archive.as_it_was(options.moment, f"{_WORD}{os.getpid()}", control.check_stop) as state:
+    # Several exports may be at work, each with a name of its own.
+    with archive.as_it_was(options.moment, f"export-{uuid.uuid4().hex}", control.check_stop) as state:
         _make(root)
         file_system = watched(root)
         step = ExportStep(
@@ -117,26 +117,6 @@ def _require_room_of_its_own(archive: Archive, root: str) -> None:
     if taken:
         hint = "give an empty directory, or a new one; an export that was cut off is removed and made again"
         raise ConfigError(root, ["is not empty, and nothing in it is overwritten"], hint=hint)
-
-
-def _remove_left_behind(archive: Archive) -> None:
-    """The catalogs of exports that were killed. Several exports may be at work, each by its own process."""
-
-    def is_abandoned(word: str) -> bool:
-        number = word.removeprefix(_WORD)
-        return word.startswith(_WORD) and number.isdecimal() and not _is_alive(int(number))
-
-    archive.place.remove_scratches(is_abandoned)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _make(root: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -45,8 +45,12 @@ class CatalogPlace(Protocol):
         """The catalog. It is opened when it is first used, and created if there is none."""
 
     def scratch(self, word: str) -> AbstractContextManager[Catalog]:
-        """A new, empty scratch catalog of this name, removed at the end of the block. One that a killed process
-        left is removed first."""
+        """A new, empty scratch catalog of this name, removed at the end of the block. Those that killed processes
+        left are removed first, whatever their names; those of living processes stay.
+
+        Raises:
+            Locked: a living process has one of this name.
+        """
 
     def install(self, word: str) -> str | None:
         """Replace the archive's own catalog with the scratch catalog `word`. Both must be closed. The old one is
@@ -58,9 +62,6 @@ class CatalogPlace(Protocol):
         Raises:
             ArchiveNotWritable: it cannot be moved there.
         """
-
-    def remove_scratches(self, is_abandoned: Callable[[str], bool]) -> None:
-        """Remove the scratch catalogs whose names `is_abandoned` accepts: those that killed processes left."""
 
     def copied(self, directory: Path) -> CatalogPlace:
         """A private copy of the catalog in `directory`, consistent even while a run writes to the catalog. If there

@@ -9,6 +9,7 @@ files            private files, replaced atomically; files and directories synce
 syncing          a whole file system synced, with its write errors (syncfs)
 mounts           which file system a path is on (proc(5))
 run_lock         one run at a time on one machine (flock)
+scratch_lock     which scratch files a living process still uses (flock)
 named_digests    millions of digests in order, in a scratch file
 threads          the threads that wait for a bucket
 ending           after a signal: requests that still wait are cancelled

@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from archiver.catalog.port import Catalog, CatalogPlace
+from archiver.errors import Locked
 from archiver.facts.archive import Fact
 from archiver.facts.destination import ReachedFact, RemovedFact
 from archiver.facts.replica import Claim, ReplicaFolder
@@ -29,6 +35,31 @@ def make(place: CatalogPlace, *facts: Fact) -> None:
 def there(place: CatalogPlace) -> list[bytes]:
     with closing(place.open()) as catalog:
         return folders(catalog)
+
+
+@contextmanager
+def elsewhere_in(place: CatalogPlace, word: str) -> Iterator[Callable[[], None]]:
+    """Another process works with this scratch catalog, until it is killed by what is yielded."""
+    read, write = os.pipe()
+    if not (process := os.fork()):
+        try:
+            with place.scratch(word) as scratch:
+                apply(scratch, WORK)
+                os.write(write, b".")
+                signal.pause()
+        finally:
+            os._exit(1)
+    assert os.read(read, 1) == b"."
+
+    def kill() -> None:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+    try:
+        yield kill
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 class CatalogPlaceContract:
@@ -71,37 +102,30 @@ class CatalogPlaceContract:
             assert folders(other) == []
         assert not place.exists()
 
-    def test_what_a_killed_process_left_is_no_part_of_the_next_one(self, place: CatalogPlace) -> None:
-        left = place.scratch("verify")
-        with closing(left.__enter__()) as scratch:
-            apply(scratch, WORK)
-
-        with place.scratch("verify") as scratch:
-            assert folders(scratch) == []
-
     def test_what_killed_processes_left_is_removed(self, place: CatalogPlace) -> None:
         make(place, INBOX)
-        left = [place.scratch(word) for word in ("export-1", "export-2")]
-        for each in left:
-            with closing(each.__enter__()) as scratch:
-                apply(scratch, WORK)
-        with place.scratch("rebuild") as scratch:
-            apply(scratch, INBOX)
-            scratch.close()
-            place.install("rebuild")
-        words: list[str] = []
-
-        def is_abandoned(word: str) -> bool:
-            words.append(word)
-            return word == "export-1"
-
-        place.remove_scratches(is_abandoned)
-        assert sorted(words) == ["export-1", "export-2"]
-
-        words.clear()
-        place.remove_scratches(is_abandoned)
-        assert words == ["export-2"]
+        with elsewhere_in(place, "verify") as killed, elsewhere_in(place, "export-1") as alive:
+            killed()
+            with place.scratch("verify") as scratch:
+                assert folders(scratch) == []
+            with place.scratch("export-2"):
+                pass
+            with pytest.raises(Locked), place.scratch("export-1"):
+                pass
+            alive()
+        with place.scratch("export-1") as scratch:
+            assert folders(scratch) == []
         assert there(place) == [b"INBOX"]
+
+    def test_a_scratch_catalog_of_a_living_process_is_not_touched(self, place: CatalogPlace) -> None:
+        with place.scratch("export-1") as scratch:
+            apply(scratch, WORK)
+            scratch.close()
+            with pytest.raises(Locked), place.scratch("export-1"):
+                pass
+            with place.scratch("export-2"):
+                pass
+            assert folders(scratch) == [WORK.raw]
 
     # A catalog that is made again
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import stat
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -22,6 +25,7 @@ from archiver.events import Event, Exported
 from archiver.mail.content import internaldate_seconds
 from pipelines.cli.main import invoke
 from tests.accounts import (
+    PROJECT,
     UNSTOPPED,
     account_file,
     archive_of,
@@ -312,6 +316,31 @@ class TestAnEndInBetween:
         assert ("remove the incomplete export, and export again" in said) == (how == signal.SIGINT)
         assert not (tmp_path / "out" / "export.json").exists()
         assert export(file, tmp_path / "again", form) == served(server)
+        assert sorted(path.name for path in archive_of(file).iterdir()) == before
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a namespace of processes")
+    def test_leaves_another_one_alone_in_whose_container_its_process_is_not_known(
+        self, scripted: Scripted, tmp_path: Path
+    ) -> None:
+        """Two containers on one volume: neither knows the other one's processes by their numbers."""
+        messages = {n: ScriptedMessage(mail(n, body="x" * 3000)) for n in range(1, 800)}
+        server = scripted({b"INBOX": ScriptedFolder(messages=messages)})
+        file = account_file(tmp_path, server, "u1")
+        run(file)
+        before = sorted(path.name for path in archive_of(file).iterdir())
+        words = ["-m", "pipelines", "export", str(file), "--to", "mbox"]
+        with WarmProcess([*words, str(tmp_path / "one")]) as process:
+            wait(lambda: any(path.is_file() for path in (tmp_path / "one").rglob("*")), "the first file")
+            process.send_signal(signal.SIGSTOP)
+            try:
+                at_work = sorted(archive_of(file).glob("catalog.sqlite.export-*"))
+                contained = ["unshare", "--pid", "--fork", sys.executable, *words, str(tmp_path / "other")]
+                subprocess.run(contained, cwd=PROJECT, check=True, timeout=120)
+                assert at_work
+                assert sorted(archive_of(file).glob("catalog.sqlite.export-*")) == at_work
+            finally:
+                process.send_signal(signal.SIGCONT)
+            assert process.wait(60) == 0
         assert sorted(path.name for path in archive_of(file).iterdir()) == before
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,8 +12,9 @@ from pathlib import Path
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.claims import SqlClaims
 from archiver.catalog.sqlite.copying import can_write, copy_catalog
-from archiver.catalog.sqlite.swap import SIDE_FILES, remove_catalog, swap_catalog
+from archiver.catalog.sqlite.swap import remove_catalog, swap_catalog
 from archiver.errors import ArchiveNotWritable, ArchiverError
+from archiver.storage.scratch_lock import LOCK, abandoned, in_use
 
 _ASIDE = "before-"
 
@@ -21,7 +22,7 @@ _ASIDE = "before-"
 @dataclass(frozen=True, slots=True, eq=False)
 class SqlitePlace:
     """Implements `archiver.catalog.port.CatalogPlace`. A scratch catalog is a file next to `file`, named after its
-    `word`."""
+    `word`, with a lock file of its own."""
 
     file: Path
 
@@ -67,16 +68,18 @@ class SqlitePlace:
 
     @contextmanager
     def scratch(self, word: str) -> Iterator[SqlCatalog]:
-        """A new, empty scratch catalog next to the archive's own, removed at the end of the block. One that a
-        killed process left is removed first."""
+        """A new, empty scratch catalog next to the archive's own, removed at the end of the block. Those that
+        killed processes left are removed first."""
+        self._remove_abandoned()
         file = self._scratch(word)
-        remove_catalog(file)
-        catalog = SqlCatalog(file)
-        try:
-            yield catalog
-        finally:
-            catalog.close()
+        with in_use(file):
             remove_catalog(file)
+            catalog = SqlCatalog(file)
+            try:
+                yield catalog
+            finally:
+                catalog.close()
+                remove_catalog(file)
 
     def install(self, word: str) -> str | None:
         """Replace the archive's own catalog with the scratch catalog `word`. Both must be closed. The old one is
@@ -87,14 +90,6 @@ class SqlitePlace:
         """
         aside = self._scratch(f"{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
         return os.fspath(aside) if swap_catalog(self._scratch(word), self.file, aside) else None
-
-    def remove_scratches(self, is_abandoned: Callable[[str], bool]) -> None:
-        """Remove the scratch catalogs whose names `is_abandoned` accepts: those that killed processes left."""
-        prefix = f"{self.file.name}."
-        for path in self.file.parent.glob(f"{prefix}*"):
-            word = path.name.removeprefix(prefix)
-            if not word.startswith(_ASIDE) and not word.endswith(SIDE_FILES) and is_abandoned(word):
-                remove_catalog(path)
 
     def copied(self, directory: Path) -> SqlitePlace:
         """A copy of the catalog in `directory`, consistent even while a run writes to it. If there is no catalog,
@@ -112,6 +107,13 @@ class SqlitePlace:
     def claims(self) -> SqlClaims:
         """What the account of this catalog claims at destinations; the file is read as it is."""
         return SqlClaims(self.file)
+
+    def _remove_abandoned(self) -> None:
+        for lock in self.file.parent.glob(f"{self.file.name}.*{LOCK}"):
+            file = lock.with_name(lock.name.removesuffix(LOCK))
+            with abandoned(file) as is_abandoned:
+                if is_abandoned:
+                    remove_catalog(file)
 
     def _scratch(self, word: str) -> Path:
         return self.file.with_name(f"{self.file.name}.{word}")
