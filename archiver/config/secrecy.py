@@ -17,10 +17,11 @@ from __future__ import annotations
 import base64
 import re
 import string
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
+
+from archiver.forking import lock_free_after_fork
 
 _MARK = b"***"
 _WORD_BELOW = 8
@@ -183,7 +184,7 @@ class _Index:
 
 _kept: OrderedDict[tuple[bytes, bytes], _Secret] = OrderedDict()
 _index = _Index(())
-_changing = threading.Lock()
+_changing = lock_free_after_fork()
 
 
 def keep_secret(secret: str | bytes, user: str = "") -> None:

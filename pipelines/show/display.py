@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from archiver.events import Exported, Noted, Planned, Received, Sent, Stored, Verified, Working
+from archiver.forking import lock_free_after_fork
 from archiver.mail.folder_names import printable
 from archiver.report.units import size
 from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, log_line
@@ -37,6 +38,9 @@ _TELLING_SECONDS = 3.0
 _TELLING_SHARE = 0.02
 _BAR_FROM_WIDTH = 100
 _NUMBER_WIDTHS = (11, 7, 9, 9)
+
+# NOTE: a worker that was forked while another thread wrote could not flush its own output, and never ended.
+_writing = lock_free_after_fork()
 
 _DOING = {
     "enumerate": "listing folders",
@@ -150,7 +154,6 @@ class Display:
         self._began = time.monotonic()
         #: With --quiet: failures after which the account may be tried again, with their time.
         self._held: dict[str, tuple[datetime, str]] = {}
-        self._lock = threading.Lock()
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="display", daemon=True)
         # NOTE: only our ticker refreshes it: rich's own thread would hold its lock while a worker is forked.
@@ -167,7 +170,7 @@ class Display:
     ) -> None:
         self._over.set()
         self._ticker.join()
-        with self._lock:
+        with _writing:
             self._announce_stop()
             self._end_live()
             for account, (at, text) in self._held.items():
@@ -176,7 +179,7 @@ class Display:
 
     def __call__(self, account: str, event: AnyEvent) -> None:
         now = time.monotonic()
-        with self._lock:
+        with _writing:
             work = self._works.setdefault(account, Work(account))
             work.take(event, now)
             text = self._text(work, event, now)
@@ -222,7 +225,7 @@ class Display:
 
     def _tick(self) -> None:
         while not self._over.wait(_TICK_SECONDS):
-            with self._lock:
+            with _writing:
                 self._announce_stop()
                 if self._live is not None:
                     self._live.update(self._moving(), refresh=True)

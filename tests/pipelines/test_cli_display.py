@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import select
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -348,3 +350,43 @@ class TestAFailureThatMayPass:
                 display("a", event)
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
         assert [line.split("Z ", 1)[1] for line in lines] == reported
+
+
+# -- workers -----------------------------------------------------------------------------------------------------
+
+_FORKED_WHILE_WRITING = """
+import io, os, threading
+from rich.console import Console
+from archiver.events import Noted
+from pipelines.show.display import Display
+
+forking = threading.Event()
+
+class Terminal(io.StringIO):
+    writing = False
+
+    def write(self, text):
+        self.writing = True
+        begun.set()
+        forking.wait(10)  # it is being written when the fork begins, and for as long as that takes to get there
+        for _ in range(200):
+            os.sched_yield()
+        self.writing = False
+        return len(text)
+
+terminal, begun = Terminal(), threading.Event()
+display = Display(Console(file=terminal), ["a"], live=False, quiet=False, verbose=False, stopping=lambda: None)
+os.register_at_fork(before=forking.set)  # the last one registered is the first one called
+writer = threading.Thread(target=display, args=("a", Noted("a line")))
+writer.start()
+begun.wait(10)
+if (worker := os.fork()) == 0:
+    os._exit(terminal.writing)
+print(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+"""
+
+
+def test_a_worker_is_not_forked_while_a_line_is_being_written() -> None:
+    """Its copy of the stream would be locked for ever, so it would never end, and keep the account's lock."""
+    ended = subprocess.run([sys.executable, "-c", _FORKED_WHILE_WRITING], capture_output=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == (b"0\n", b"")

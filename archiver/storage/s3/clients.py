@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import ssl
-import threading
 from functools import cache
 from typing import Any, BinaryIO
 
@@ -25,6 +24,7 @@ from botocore.exceptions import SSLError
 from archiver.config.secrecy import keep_secret
 from archiver.config.settings import S3Settings
 from archiver.errors import ConfigError
+from archiver.forking import lock_free_after_fork
 from archiver.storage.s3.lines import make_cuttable
 
 DIGEST = "_digest"
@@ -32,7 +32,7 @@ DIGEST = "_digest"
 
 _SIGNATURE = "s3v4-known-digest"
 
-_making = threading.Lock()
+_making = lock_free_after_fork()
 
 
 class _KnownDigest(botocore.auth.S3SigV4Auth):  # type: ignore[misc]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +17,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
 from archiver.config.settings import S3Settings
+from archiver.forking import lock_free_after_fork
 from archiver.mail.model import Digest
 from archiver.storage.bucket.object_settings import CustomerKey, fast_put
 from archiver.storage.bucket.port import Octets, Purpose
@@ -30,7 +30,7 @@ _AS_IT_IS = re.compile(r"(?!\.\.?(/|$))[^/\x00-\x1f\x7f]+(/(?!\.\.?(/|$))[^/\x00
 _FAILURES = 3
 
 _runtime: int | None = None  # the process that has obstore's threads; a fork of it has none
-_opening = threading.Lock()
+_opening = lock_free_after_fork()
 
 
 class FastBucket(BotoBucket):

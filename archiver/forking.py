@@ -1,0 +1,17 @@
+"""Locks that are free in a forked worker.
+
+A fork copies a lock as it is. If another thread holds it at that moment, nobody releases the copy.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+
+def lock_free_after_fork() -> threading.Lock:
+    """A lock for the lifetime of the process: a fork waits until no other thread holds it, so hold it only briefly.
+    Do not fork while you hold it."""
+    lock = threading.Lock()
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    return lock
