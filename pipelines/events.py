@@ -22,6 +22,7 @@ from archiver.config.secrecy import redacted
 from archiver.errors import ConfigError, Throttled
 from archiver.events import Event, Exported, Noted, Planned, Progress, Sent, Stored, Verified, Working
 from archiver.mail.folder_names import printable
+from archiver.report.units import counted, size
 from pipelines.failures import UnexpectedError, foreseen, with_file
 
 log = logging.getLogger("archiver")
@@ -235,19 +236,19 @@ def log_line(event: AnyEvent) -> str | None:
         case Noted(text) | Important(text):
             return text
         case Planned(messages, octets):
-            about = f", about {octets / 1e6:.1f} MB" if octets else ""
-            return f"{messages} messages to do{about}"
+            about = f", about {size(octets)}" if octets else ""
+            return f"{counted(messages, 'message')} to do{about}"
         case Stored(messages, octets):
-            return f"{messages} messages stored, {octets / 1e6:.1f} MB"
+            return f"{counted(messages, 'message')} stored, {size(octets)}"
         case Sent(messages, octets):
-            return f"{messages} messages sent, {octets / 1e6:.1f} MB"
+            return f"{counted(messages, 'message')} sent, {size(octets)}"
         case Verified(messages, octets):
-            return f"{messages} messages verified, {octets / 1e6:.1f} MB"
+            return f"{counted(messages, 'message')} verified, {size(octets)}"
         case Exported(messages, octets):
-            return f"{messages} messages exported, {octets / 1e6:.1f} MB"
+            return f"{counted(messages, 'message')} exported, {size(octets)}"
         case Expected(messages, octets):
-            about = f", about {octets / 1e6:.1f} MB" if octets else ""
-            return f"about {messages:,} messages to fetch{about}" if messages else None
+            about = f", about {size(octets)}" if octets else ""
+            return f"about {counted(messages, 'message')} to fetch{about}" if messages else None
         case Failed(message, _, trace, _):
             return f"{message}\n{trace}" if trace else message
         case _:

@@ -76,6 +76,7 @@ def shell_lines() -> Iterator[str]:
             block = re.sub(r"\\\n\s*", "", block)
             yield from (line[2:] for line in block.splitlines() if line.startswith("$ "))
         for block in blocks(document, "sh"):
+            block = re.sub(r"\\\n\s*", "", block)
             yield from (line for line in block.splitlines() if line and not line.startswith("#"))
         for mention in re.findall(r"`(archiver [^`]+)`", document):
             named = re.search(r"[./]|CONFIG|FILE|VERB|demo", mention)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import socket
 import stat
 import tempfile
@@ -117,8 +118,7 @@ class Account:
                 f"{self.settings.archive.path}: {what}",
                 hint="give this user write access, or change [archive] path",
             ) from error
-        if (warning := _open_to_others(self.settings.archive.path)) is not None:
-            _warn_once(f"{self.settings.account}: {warning}")
+        self._warn_of_others()
 
     @contextmanager
     def locked(self, run: str) -> Iterator[None]:
@@ -168,6 +168,7 @@ class Account:
                 the error names, and nothing was written.
         """
         self._require_archive()
+        self._warn_of_others()
         with self.locked(run):
             held = self.medium.hold(run, utc_now(), lambda: self.note.why_not_begin(begin))
             with self._opened(self.catalog, held) as archive:
@@ -264,6 +265,10 @@ class Account:
             reason = printable(str(error))
             log.warning("%s: %s; what changed later is not shown", self.settings.account, reason)
 
+    def _warn_of_others(self) -> None:
+        if (warning := _open_to_others(self.settings.archive.path)) is not None:
+            _warn_once(f"{self.settings.account}: {warning}")
+
     def _require_archive(self) -> None:
         """
         Raises:
@@ -310,13 +315,24 @@ def _is_there(path: Path) -> bool:
 
 
 def _open_to_others(path: Path) -> str | None:
-    """Who else can change what is archived there; None if nobody can. The rule is that of a password file."""
+    """Who else can change what is archived there, or cannot read what root adds; None if there is nobody. The
+    rule is that of a password file."""
     status = path.stat()
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"other users can change {path}; `chmod go-w` keeps it private"
-    if os.geteuid() not in (0, status.st_uid):
+    if os.geteuid() == status.st_uid:
+        return None
+    if os.geteuid() != 0:
         return f"{path} belongs to another user, who can change it; `chown` makes it yours"
-    return None
+    owner = _user_name(status.st_uid)
+    return f"{path} belongs to {owner}, who cannot read what root writes there; run as {owner} instead"
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
 
 
 @cache

@@ -190,6 +190,7 @@ def _accounts_in(folder: Path) -> list[Path]:
 
 
 def _read(file: Path, *, optional: bool = False) -> Tree:
+    hint = None
     try:
         return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
@@ -198,11 +199,12 @@ def _read(file: Path, *, optional: bool = False) -> Tree:
         problem = "no such file"
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
+        hint = "give this user read access to it" if isinstance(error, PermissionError) else None
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8 (octet {error.start + 1}); save it as UTF-8"
     except tomllib.TOMLDecodeError as error:
         problem = f"is not TOML: {error}"
-    raise ConfigError(str(file), [problem])
+    raise ConfigError(str(file), [problem], hint=hint)
 
 
 def _read_both(file: Path) -> tuple[Tree, Tree]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archiver.errors import worst
-from archiver.report.units import size
+from archiver.report.units import counted, size
 from pipelines.cli.accounts import load_accounts, warn_of_sharing
 from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
 from pipelines.show.lines import notice_lines
@@ -189,7 +189,7 @@ def _to_send(preview: Preview) -> str | None:
     if not messages:
         return "nothing to send; only flag changes will be applied"
     octets = totals["size"] * messages // totals["messages"] if totals["messages"] else 0
-    text = f"about {messages:,} messages to send" + (f", {size(octets)}" if octets else "")
+    text = f"about {counted(messages, 'message')} to send" + (f", {size(octets)}" if octets else "")
     if there.free_octets is not None and octets > there.free_octets:
         text += f"; but only {size(there.free_octets)} is free there"
     return text
@@ -225,11 +225,12 @@ def _facts_of(server: ServerFacts, *, pinned: bool) -> list[tuple[str, str]]:
 
 def _estimate(preview: Preview) -> str:
     totals = preview.totals
-    has = f"{totals['folders']} folders, {totals['messages']:,} messages"
+    has = f"{counted(totals['folders'], 'folder')}, {counted(totals['messages'], 'message')}"
     has += f", {size(totals['size'])}" if totals["size"] else ""
     if not totals["to_visit"]:
         return f"{has}; nothing to do: no folder changed"
-    fetch = f"{has}; a run opens {totals['to_visit']} and fetches about {totals['to_fetch']:,} messages"
+    fetch = f"{has}; a run opens {totals['to_visit']:,}"
+    fetch += f" and fetches about {counted(totals['to_fetch'], 'message')}" if totals["to_fetch"] else ""
     fetch += f", {size(totals['octets'])}" if totals["octets"] else ""
     if preview.settings.messages.search:
         fetch += f", minus what search {preview.settings.messages.search} leaves out"

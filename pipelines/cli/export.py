@@ -12,6 +12,7 @@ from archiver.errors import Interrupted, Locked
 from archiver.export.run import ExportResult
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
+from archiver.report.units import counted, size
 from pipelines.cli.accounts import load_one
 from pipelines.cli.options import AsOf, Json, Quiet, Verbose, terminal_of
 from pipelines.events import Listener
@@ -131,10 +132,11 @@ def _catch_up(account: Account, archive: Archive) -> None:
 def _summary(options: ExportOptions, result: ExportResult) -> str:
     messages, octets = (sum(getattr(each, name) for each in result.folders) for name in ("messages", "octets"))
     then = f", as they stood at {options.moment}" if options.moment else ""
-    folders = "1 folder" if len(result.folders) == 1 else f"{len(result.folders)} folders"
-    done = f"{messages} messages of {folders} exported, {octets / 1e6:.1f} MB{then}"
+    done = (
+        f"{counted(messages, 'message')} of {counted(len(result.folders), 'folder')} exported, {size(octets)}{then}"
+    )
     if result.left_out:
-        gone = "1 folder" if result.left_out == 1 else f"{result.left_out} folders"
+        gone = counted(result.left_out, "folder")
         done += f"; {gone} gone from the source left out (--include-vanished exports them)"
     if not result.damaged:
         return done

@@ -10,6 +10,7 @@ import typer
 
 from archiver.errors import ConfigError, Incomplete
 from archiver.mail.folder_names import printable
+from archiver.report.units import counted, size
 from archiver.upkeep.gc import Garbage, GarbageResult
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
@@ -109,24 +110,27 @@ def _collect(
 
 
 def _summary(result: GarbageResult) -> str:
-    words = [f"{result.segments} segments of the journal refer to all but {len(result.garbage)} old objects"]
+    segments = (
+        f"{counted(result.segments, 'segment')} of the journal {'refers' if result.segments == 1 else 'refer'}"
+    )
+    words = [f"{segments} to all but {counted(len(result.garbage), 'old object')}"]
     if not result.garbage:
-        words = [f"{result.segments} segments of the journal refer to all old objects: nothing to remove"]
+        words = [f"{segments} to all old objects: nothing to remove"]
     elif result.blocked_reason:
         words.append(
             f"nothing is removed: {result.blocked_reason}; a journal that was lost and restarted looks like this"
         )
         look = "read docs/damage-runbook.md first"
-        words.append(f"{look}; --delete --confirm-deletions removes them ({result.octets / 1e6:.1f} MB)")
+        words.append(f"{look}; --delete --confirm-deletions removes them ({size(result.octets)})")
     elif result.deleted:
         removed = len(result.garbage) - len(result.kept)
-        words.append(f"{removed} removed, {result.octets / 1e6:.1f} MB")
+        words.append(f"{removed} removed, {size(result.octets)}")
     else:
-        words.append(f"{result.octets / 1e6:.1f} MB; --delete removes them")
+        words.append(f"{size(result.octets)}; --delete removes them")
     if result.kept:
         words.append(f"{len(result.kept)} could not be deleted")
     if result.young:
-        words.append(f"{result.young} more are less than a week old ({result.young_octets / 1e6:.1f} MB)")
+        words.append(f"{result.young} more are less than a week old ({size(result.young_octets)})")
     return "; ".join(words)
 
 

@@ -163,7 +163,7 @@ def _show(result: Row, report: Row, terminal: Terminal) -> None:
         if report[word] is not None:
             out.say(printable(f"{word}: {report[word]['user']} at {report[word]['server']}"))
     if report["folders"]:
-        out.table(folders_table(report["folders"], totals, work=True, every=terminal.verbose))
+        out.table(folders_table(report["folders"], totals, every=terminal.verbose))
         out.say(equation(totals))
     if totals["destination"] is not None:
         out.table(destination_table(report["folders"], totals, every=terminal.verbose))

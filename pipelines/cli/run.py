@@ -225,7 +225,7 @@ def _show_account(result: dict[str, Any], terminal: Terminal, *, titled: bool) -
     if titled:
         out.say(f"\n{result['account']}", "bold")
     if document["folders"]:
-        out.table(folders_table(document["folders"], document["totals"], work=True, every=terminal.verbose))
+        out.table(folders_table(document["folders"], document["totals"], every=terminal.verbose))
         out.say(equation(document["totals"]))
     if document["destination"] is not None and document["folders"]:
         out.say(f"\nat {document['destination']['server']}, {document['destination']['user']}", "bold")

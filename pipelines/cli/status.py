@@ -32,6 +32,7 @@ Fields = dict[str, Any]
 _RUN_AGAIN = "run again; stored messages are not fetched again"
 
 _SUMMED = ("on_server", "stored", "excluded", "quarantined", "stored_bytes")
+_UNFINISHED = ("not opened", "failed")
 _SUMMED_THERE = ("copied", "refused", "removed", "pending")
 
 
@@ -88,11 +89,17 @@ def _status(settings: Settings) -> AccountOutcome[Fields]:
 
 
 def _held(archive: Archive) -> AccountOutcome[Fields]:
-    """What one archive holds. A folder whose last pass failed, or does not balance, counts as incomplete."""
+    """What one archive holds. A folder that was not opened to its end, or whose last pass failed, counts as
+    incomplete."""
     catalog, settings = archive.catalog, archive.settings
-    tallies = sorted(catalog.account.tallies(), key=lambda each: (each.name != "INBOX", each.name))
+    chosen = {each.folder.name for each in archive.chosen_folders()}
+    tallies = list(catalog.account.tallies())
+    never = chosen - {each.name for each in tallies}
+    tallies += [Tally(name, None, 0, 0, 0, 0, visited=False) for name in never]
+    tallies.sort(key=lambda each: (each.name != "INBOX", each.name))
+    folders = [_folder(each, left_out=each.name not in chosen) for each in tallies]
     quarantined = catalog.account.quarantined()
-    unfinished = [each for each in tallies if each.error is not None or not each.balanced]
+    unfinished = [each for each in folders if each["state"] in _UNFINISHED]
     there = _there(archive, tallies)
     waiting = sum(not each.accepted for each in quarantined)
     waiting += sum(not each["accepted"] for each in there["refused"]) + there["totals"]["pending"] if there else 0
@@ -102,7 +109,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
         "file": str(settings.file),
         "archive": str(settings.archive.path),
         "source": identity and {name: getattr(identity, name) for name in ("protocol", "host", "user")},
-        "folders": [_folder(each) for each in tallies],
+        "folders": folders,
         "totals": {name: sum(getattr(each, name) for each in tallies) for name in _SUMMED},
         "quarantined": [_quarantined(each) for each in quarantined],
         "notices": [asdict(each) for each in (*window_notices(tallies), *gone_notices(archive.stranded_copies()))],
@@ -143,7 +150,11 @@ def _trouble(result: Fields) -> str:
             f"{totals[name]:,} {name} at {there['server']}" for name in ("refused", "pending") if totals[name]
         ]
     unfinished = [each["name"] for each in result["folders"] if each["error"]]
-    words += [f'{len(unfinished):,} folders failed (the first is "{unfinished[0]}")'] if unfinished else []
+    if unfinished:
+        words.append(f'{counted(len(unfinished), "folder")} failed (the first is "{unfinished[0]}")')
+    unopened = [each["name"] for each in result["folders"] if each["state"] == "not opened"]
+    if unopened:
+        words.append(f'{counted(len(unopened), "folder")} not opened to the end yet (the first is "{unopened[0]}")')
     if result["runs"] and result["runs"][0]["status"] != "complete":
         words.append(f"last run {_last_run(result['runs'][0])}")
     return "; ".join(words) or "some folders are incomplete"
@@ -181,11 +192,14 @@ def _there(archive: Archive, held: Sequence[Tally]) -> Fields | None:
     }
 
 
-def _folder(tally: Tally) -> Fields:
-    counts = {name: getattr(tally, name) for name in _SUMMED}
-    error = None if tally.error is None else printable(tally.error)
+def _folder(tally: Tally, *, left_out: bool) -> Fields:
+    """`state`: "complete"; "failed"; "not opened" if no run has opened it to its end, so that nobody knows what is
+    on the server; "left out" if the account's rules, or the server, leave it out now."""
+    state = "complete" if tally.visited and tally.balanced else "not opened"
+    error = None if tally.error is None or left_out else printable(tally.error)
+    state = "left out" if left_out else "failed" if error else state
     named = {"name": printable(tally.name), "uidvalidity": tally.uidvalidity, "shown": tally.shown}
-    return {**named, **counts, "error": error}
+    return {**named, **{name: getattr(tally, name) for name in _SUMMED}, "error": error, "state": state}
 
 
 def _quarantined(each: Quarantined) -> Fields:
@@ -193,7 +207,7 @@ def _quarantined(each: Quarantined) -> Fields:
 
 
 def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
-    from pipelines.show.tables import folders_table, runs_table
+    from pipelines.show.tables import held_table, runs_table
 
     out, source = terminal.out, result["source"]
     of = f" of {source['user']} at {source['host']}" if source else ""
@@ -201,8 +215,10 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
     if runs:
         out.table(runs_table(result["runs"]))
     if result["folders"]:
-        out.table(folders_table(result["folders"], result["totals"], work=False, every=True))
-        out.say(f"{equation(result['totals'])}; {size(result['totals']['stored_bytes'])}")
+        out.table(held_table(result["folders"], result["totals"]))
+        counted_all = not any(each["state"] in _UNFINISHED for each in result["folders"])
+        held = equation(result["totals"], counted=counted_all)
+        out.say(f"{held}; {size(result['totals']['stored_bytes'])}")
     if (there := result["destination"]) is not None:
         words = ", ".join(f"{there['totals'][name]:,} {name}" for name in _SUMMED_THERE if there["totals"][name])
         out.say(f"at {there['server']}, {there['user']}: {words or 'nothing yet'}")

@@ -13,7 +13,7 @@ from archiver.events import Noted
 from archiver.journal.rebuild import replay_journal
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
-from archiver.report.units import counted
+from archiver.report.units import counted, size
 from archiver.upkeep.verify import Finding, Sample, VerifyResult, VerifyStep, every, none
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
@@ -209,7 +209,7 @@ def _catch_up(archive: Archive) -> bool:
 
 def _summary(medium: Medium, result: VerifyResult) -> str:
     """What was found, and what next."""
-    read = f"{result.checked:,} of {result.messages:,} messages read, {result.octets / 1e6:.1f} MB"
+    read = f"{result.checked:,} of {result.messages:,} messages read, {size(result.octets)}"
     if result.messages and not result.checked:
         read = (
             f"{counted(result.messages, 'message')} looked up, sizes compared, content not read (--deep reads it)"

@@ -91,7 +91,7 @@ class Tour:
         if not self._run():
             return
         folders, totals = self._report["folders"], self._report["totals"]
-        self._console.print(folders_table(folders, totals, work=True, every=True))
+        self._console.print(folders_table(folders, totals, every=True))
         self._expect("messages fetched from the source", wanted, totals["fetched"])
         self._explain(f"\nAt the destination, {NEW_USER}:")
         self._console.print(destination_table(folders, totals, every=True))
@@ -113,7 +113,7 @@ class Tour:
         folders, totals = self._report["folders"], self._report["totals"]
         touched = [each for each in folders if _is_touched(each)]
         self._console.print()
-        self._console.print(folders_table(touched, totals, work=True, every=True))
+        self._console.print(folders_table(touched, totals, every=True))
         self._explain(f"The total includes all folders; the other {len(folders) - len(touched)} did not change.")
         self._expect("messages fetched: those that arrived", arrived, totals["fetched"])
         self._expect("messages with new flags", 2, totals["flags_changed"])

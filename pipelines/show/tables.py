@@ -26,6 +26,13 @@ _TITLES = {
     "stored_bytes": "size",
 }
 _ALWAYS = frozenset({"on_server", "stored", "fetched"})
+#: How much of a folder the archive holds, the worst first.
+_STATES = {
+    "failed": Text("✗ failed", style="red"),
+    "not opened": Text("not opened to the end yet", style="yellow"),
+    "left out": Text("left out now", style="dim"),
+    "complete": Text("✓", style="green"),
+}
 _STATUS_STYLES = {"complete": "green", "incomplete": "yellow", "failed": "red"}
 
 
@@ -40,11 +47,11 @@ def plain_table(*columns: str, left: int = 1) -> Table:
     return table
 
 
-def folders_table(folders: Sequence[Row], totals: Row, *, work: bool, every: bool) -> Table:
-    """Folders with the terms of their equation, and with `work` what a run did. If there are many folders, only
-    those with changes or problems are shown, unless `every`."""
+def folders_table(folders: Sequence[Row], totals: Row, *, every: bool) -> Table:
+    """Folders with the terms of their equation, and what a run did. If there are many folders, only those with
+    changes or problems are shown, unless `every`."""
     shown = [each for each in folders if every or len(folders) <= _SHOWN_FOLDERS or _is_eventful(each)]
-    names = [name for name in (*_TERMS, *(_WORK if work else ())) if name in _ALWAYS or totals[name]]
+    names = [name for name in (*_TERMS, *_WORK) if name in _ALWAYS or totals[name]]
     table = plain_table("folder", *(_TITLES.get(name, name) for name in names))
     table.add_column("", justify="left")
     for each in shown:
@@ -55,6 +62,23 @@ def folders_table(folders: Sequence[Row], totals: Row, *, work: bool, every: boo
         table.add_row(
             Text("total", style="bold"), *(_count(name, totals[name]) for name in names), _balance(totals)
         )
+    return table
+
+
+def held_table(folders: Sequence[Row], totals: Row) -> Table:
+    """What an archive holds of each folder, and whether that is all of it."""
+    names = [name for name in _TERMS if name in _ALWAYS or totals[name]]
+    table = plain_table("folder", *(_TITLES.get(name, name) for name in names))
+    table.add_column("", justify="left")
+    for each in folders:
+        counts = [_count(name, each[name]) for name in names]
+        if each["state"] in ("not opened", "failed") and not each["on_server"]:
+            counts[0] = Text("?", style="yellow")  # nobody has counted it
+        table.add_row(_text(each["name"]), *counts, _STATES[each["state"]])
+    if len(folders) > 1:
+        worst = next((state for state in _STATES if any(each["state"] == state for each in folders)), "complete")
+        counts = [_count(name, totals[name]) for name in names]
+        table.add_row(Text("total", style="bold"), *counts, _STATES["complete" if worst == "left out" else worst])
     return table
 
 

@@ -92,7 +92,7 @@ class TestVerify:
         assert verify(config).message == (
             "12 messages looked up, sizes compared, content not read (--deep reads it): all present"
         )
-        assert verify(config, deep=True).message.endswith("messages read, 0.0 MB: all intact")
+        assert verify(config, deep=True).message.endswith("messages read, 327 B: all intact")
         assert verify(config, sample=1.0).message.startswith("12 of 12 messages read")
 
     def test_names_a_flipped_octet(self, config: Path, gateway: Endpoint) -> None:

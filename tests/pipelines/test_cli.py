@@ -310,6 +310,42 @@ def test_what_could_not_be_had_is_listed_with_what_to_do(
     assert archiver("status", account, "--quiet").code == 0
 
 
+def test_status_says_of_each_folder_whether_the_archive_has_all_of_it(
+    archiver: Archiver, account: Path, server: ScriptedServer
+) -> None:
+    """After the first run the server does not open Sent any more, nor New, and the account file excludes Old."""
+    server.folders[b"Old"] = ScriptedFolder(11, {1: message(30)})
+    assert archiver("run", account, "-q").code == 0
+    server.folders[b"New"] = ScriptedFolder(12, {1: message(40)}, refuse=b"NO")
+    server.folders[b"Sent"].messages[3] = message(13)
+    server.folders[b"Sent"].refuse = b"NO"
+    account.write_text(account.read_text() + '[folders]\nexclude = ["Old"]\n')
+    assert archiver("run", account, "-q").code == 3
+    done = archiver("status", account, "--json")
+    (result,) = done.document["accounts"]
+    states = {each["name"].split("mail")[0]: each["state"] for each in result["folders"]}
+    well = {"INBOX": "complete", "[bold]": "complete", "Old": "left out"}
+    assert (done.code, states) == (3, well | {"Sent": "failed", "New": "not opened"})
+    said = archiver("status", account).out
+    for words in (r"New +\? +· +not opened to the end yet", r"Sent +\? +2 +✗ failed", r"Old +1 +1 +left out now"):
+        assert re.search(words, said), said
+    assert "7 counted on server so far, 9 stored; some folders were not opened to the end" in said
+    server.folders[b"New"].refuse = server.folders[b"Sent"].refuse = None
+    assert (archiver("run", account, "-q").code, archiver("status", account, "-q").code) == (0, 0)
+    assert re.search(r"total +11 +11 +✓", archiver("status", account).out)
+
+
+def test_a_folder_that_failed_and_holds_no_messages_any_more_is_no_failure(
+    archiver: Archiver, account: Path, server: ScriptedServer
+) -> None:
+    assert archiver("run", account, "-q").code == 0
+    server.folders[b"Sent"].messages[3] = message(13)
+    server.folders[b"Sent"].refuse = b"NO"
+    assert archiver("run", account, "-q").code == 3
+    server.folders[b"Sent"].attributes = ("\\Noselect",)
+    assert (archiver("run", account, "-q").code, archiver("status", account, "-q").code) == (0, 0)
+
+
 def test_one_bad_account_stops_only_itself(archiver: Archiver, server: ScriptedServer, tmp_path: Path) -> None:
     configs = tmp_path / "configs"
     server.users |= {"u2": "pw", "u3": "pw"}

@@ -169,7 +169,7 @@ def test_moving_lines_fit_their_terminal() -> None:
 
 def test_columns_of_zeros_are_left_out_and_the_rest_fits() -> None:
     folders = [row("INBOX", on_server=123_456, stored=123_450, fetched=120_000, fetched_bytes=10**9, quarantined=6)]
-    text = shown(folders_table(folders, folders[0], work=True, every=True))
+    text = shown(folders_table(folders, folders[0], every=True))
     head, body = text.splitlines()
     assert head.split() == ["folder", "on", "server", "stored", "quarantined", "fetched", "bytes"]
     assert body.split() == ["INBOX", "123,456", "123,450", "6", "120,000", "1.0", "GB", "✓"]
@@ -177,23 +177,26 @@ def test_columns_of_zeros_are_left_out_and_the_rest_fits() -> None:
 
 def test_books_that_do_not_balance_are_seen() -> None:
     folders = [row("INBOX", on_server=5, stored=3)]
-    assert "✗" in shown(folders_table(folders, folders[0], work=True, every=True))
+    assert "✗" in shown(folders_table(folders, folders[0], every=True))
     assert equation(folders[0]) == "5 on server = 3 stored + 2 not archived yet"
     seen = row("x", on_server=6, stored=10, excluded=1)
-    assert equation(seen) == "6 counted on server so far, 10 stored, 1 excluded; some folders were not opened"
+    assert (
+        equation(seen)
+        == "6 counted on server so far, 10 stored, 1 excluded; some folders were not opened to the end"
+    )
 
 
 def test_of_many_folders_only_the_eventful_ones_are_shown() -> None:
     folders = [row(f"f{number}", on_server=1, stored=1) for number in range(200)]
     folders[77] |= {"vanished": 3}
-    text = shown(folders_table(folders, row("", on_server=200, stored=200, vanished=3), work=True, every=False))
+    text = shown(folders_table(folders, row("", on_server=200, stored=200, vanished=3), every=False))
     assert [line.split()[0] for line in text.splitlines()] == ["folder", "f77", "199", "total"]
     assert "199 more folders, unchanged" in text
 
 
 def test_folder_names_are_no_markup() -> None:
     folders = [row("[red]x[/red]", on_server=1, stored=1)]
-    assert "[red]x[/red]" in shown(folders_table(folders, folders[0], work=False, every=True))
+    assert "[red]x[/red]" in shown(folders_table(folders, folders[0], every=True))
     plan = {"name": "[/]", "messages": None, "size": None, "to_fetch": 0, "reason": None, "directory": ".[b]"}
     assert "[/]" in shown(plan_table([plan], directories=True))
 

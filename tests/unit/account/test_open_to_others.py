@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 from pathlib import Path
@@ -44,3 +45,18 @@ def test_a_directory_of_another_user_is_warned_of(
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
     account.make_archive("first")
     assert caplog.messages == [f"alice: {path} belongs to another user, who can change it; `chown` makes it yours"]
+
+
+def test_root_is_warned_of_a_directory_whose_owner_cannot_read_what_root_writes(
+    account: Account, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = account.settings.archive.path
+    path.mkdir(mode=0o700)
+    owner = getpass.getuser()
+    if os.geteuid() == 0:
+        os.chown(path, 4_000_000_001, -1)
+        owner = "#4000000001"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    account.make_archive("first")
+    expected = f"alice: {path} belongs to {owner}, who cannot read what root writes there; run as {owner} instead"
+    assert caplog.messages == [expected]

@@ -631,6 +631,8 @@ class TestTheExamples:
         service.read(EXAMPLES / "archiver.service")
         timer.read(EXAMPLES / "archiver.timer")
         assert service["Service"]["ExecStart"] == "/opt/mail-archiver/bin/archiver run /etc/mail-archiver"
-        assert service["Service"]["ReadWritePaths"] == service["Unit"]["RequiresMountsFor"] == "/srv/mail-archive"
+        assert service["Unit"]["RequiresMountsFor"] == "/srv/mail-archive"
+        assert service["Service"]["ReadWritePaths"].split() == ["/srv/mail-archive", "/etc/mail-archiver"]
+        assert service["Service"]["SuccessExitStatus"].split() == ["75", "143", "SIGTERM"]
         assert (EXAMPLES / service["Unit"]["OnFailure"]).exists()
         assert (timer["Timer"]["Persistent"], timer["Timer"]["RandomizedDelaySec"]) == ("true", "1h")
