@@ -255,7 +255,10 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
         tallies={each.folder: each for each in tallies},
         verified={name: (each.verified, each.differences) for name, each in check.folders.items()} if check else {},
         losses=[each for each in replicas.folders.losses(number) if each.folder in chosen],
-        differences=[asdict(each) for each in check.differences] if check else (),
+        differences=[
+            asdict(replace(each, next=with_file(each.next, archive.settings.file)))
+            for each in (check.differences if check else ())
+        ],
     )
     refused = replicas.pending.refused(number, vanished=include_vanished)
     gone = [each.folder for each in tallies if each.restored and not chosen[each.folder]]
@@ -270,7 +273,8 @@ def _notices_there(archive: Archive, there: _There) -> list[Notice]:
 
 def _all_restored(tally: ReplicaTally) -> ReplicaTally:
     """The tally of a folder that the source no longer has: everything that was sent counts as restored."""
-    return ReplicaTally(tally.folder, tally.name, 0, 0, 0, 0, tally.pending, tally.replayed + tally.restored)
+    restored = tally.replayed + tally.restored
+    return ReplicaTally(tally.folder, tally.name, 0, 0, 0, 0, tally.pending, restored=restored)
 
 
 def _replay_failures(archive: Archive, there: _There, *, all_sent: bool) -> list[Failure]:

@@ -23,7 +23,7 @@ from archiver.config.settings import TABLES
 from archiver.facts import segment as journal_format
 from archiver.facts.archive import Fact, StoredFact
 from archiver.facts.replica import Loss, ReplicaTally
-from archiver.mail.fingerprint import MatchLevel
+from archiver.mail.fingerprint import Likeness
 from archiver.mail.model import StoredMessage, Tally
 from archiver.mail.refusal import REFUSALS
 from archiver.mail.rewrite import REPAIRS
@@ -266,7 +266,7 @@ def test_the_words_of_a_copy_are_specified() -> None:
         )
     )
     assert set(re.findall(r"`([\w-]+)`", documented["repaired"])) == set(REPAIRS)
-    assert set(re.findall(r"`([\w-]+)`", documented["likeness"])) == {*get_args(MatchLevel), "other"}
+    assert set(re.findall(r"`([\w-]+)`", documented["likeness"])) == set(get_args(Likeness))
 
 
 def test_the_runbook_says_what_to_do_about_every_refusal() -> None:

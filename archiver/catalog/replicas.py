@@ -127,6 +127,10 @@ class ReplicaMessages(Protocol):
         folder: it vanished, its epoch ended, or the folder is gone. The same octets under another UID are then
         known to be there."""
 
+    def shown_before(self, target: int, digests: Collection[Digest]) -> Mapping[Digest, Replica]:
+        """Replicas of messages with one of these digests that were in the folder before it got other UIDs: the
+        newest of each."""
+
     def missing(self, target: int, keys: Collection[MessageKey]) -> Collection[MessageKey]:
         """Which of these messages, present or not, have no replica in the folder and were not removed by its
         user."""
@@ -142,6 +146,9 @@ class ReplicaChanges(Protocol):
     def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Replica, Outgoing]]:
         """The next `limit` replicas after the UID `after` whose size differs from what was sent and whose octets
         were not compared yet, with their messages, in UID order."""
+
+    def altered(self, target: int) -> Sequence[int]:
+        """The UIDs of replicas that the destination altered or shows cut off, and that the user did not accept."""
 
     def deletable(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
         """Replicas that we appended and that may be deleted: two complete archive steps saw that their message

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Union
 
 from archiver.facts.destination import (
+    AcceptedFact,
     CopiedFact,
     DestinationFact,
     DistinctFact,
@@ -232,6 +233,7 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     ReflaggedFact,
     RemovedFact,
     MarkedFact,
+    AcceptedFact,
     TargetStateFact,
     RenamingFact,
     RenamedFact,

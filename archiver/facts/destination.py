@@ -100,7 +100,8 @@ class CopiedFact:
     `source_flags` are the archive's flags that were replayed, `flags` those that the destination showed afterwards,
     `lost` those that it does not keep. `size` is its RFC822.SIZE. `repaired` names what was altered before sending,
     and `sent_digest` is then the digest of what was sent. `dated` is false if it does not keep the INTERNALDATE.
-    `likeness` is how closely found and adopted octets match: "exact", "line-ends" or "headers"; None: not compared.
+    `likeness` is how closely the octets that were read back match: "exact", "line-ends", "headers", "cut" (only the
+    beginning is shown) or "other"; None: not compared.
     """
 
     kind: ClassVar[str] = "copied"
@@ -218,6 +219,16 @@ class MarkedFact:
     target: int
     uids: tuple[int, ...]
     marked: bool
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedFact:
+    """The user accepted copies as the destination shows them, although it altered them or shows them cut off."""
+
+    kind: ClassVar[str] = "accepted"
+    target: int
+    uids: tuple[int, ...]
     at: str
 
 

@@ -148,7 +148,8 @@ class Replica:
     """A message in a replica folder, as recorded. `message` is its present state in the archive, in the epoch
     `epoch`. `source_flags` are its flags that were replayed, `flags` those that the destination showed afterwards,
     `lost` those that it does not keep. `size` is the destination's RFC822.SIZE then; `sent_digest` is None if its
-    octets were sent unaltered. `folder` is the number of the archive's folder."""
+    octets were sent unaltered. `folder` is the number of the archive's folder. `accepted`: the user accepted it as
+    it is shown."""
 
     uid: int
     epoch: int
@@ -165,6 +166,7 @@ class Replica:
     removed: bool = False
     marked: bool = False
     folder: int = 0
+    accepted: bool = False
 
     @property
     def key(self) -> MessageKey:
@@ -250,7 +252,8 @@ class Refused:
 class ReplicaTally:
     """A folder's present messages by their outcome in the destination folder `name`: `replayed` in this run,
     `already_there` before, `refused`, `removed` by the destination's user, `pending` not yet sent. `restored` are,
-    in addition, messages gone from the source that this run sent."""
+    in addition, messages gone from the source that this run sent. Of those that are there, the destination altered
+    `altered` or shows them cut off, and the user `accepted` such replicas."""
 
     folder: str
     name: str
@@ -259,14 +262,16 @@ class ReplicaTally:
     refused: int
     removed: int
     pending: int
+    altered: int = 0
+    accepted: int = 0
     restored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
     """What a destination altered or does not keep of a folder's messages: `kind` is "flags", "internaldate",
-    "repaired" or "rewritten", `detail` names it, `uids` are the archive's. The kind "twin" is for messages that it
-    stored twice; `detail` has the UIDs of the second ones there."""
+    "repaired", "rewritten" or "cut", `detail` names it, `uids` are the archive's. The kind "twin" is for messages
+    that it stored twice; `detail` has the UIDs of the second ones there."""
 
     folder: str
     kind: str

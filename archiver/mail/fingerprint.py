@@ -2,8 +2,9 @@
 
 Most destinations return what they got. Some rewrite it: Dovecot stores NUL as 0x80 and serves CRLF for a bare LF;
 Courier drops bare CRs and ends the last line; Gmail, dbmail and MailEnable move the blanks of header fields; many
-add their own fields. A fingerprint has the digests of a message in several forms that such changes do not affect,
-so two messages can be compared without having both. The octets are streamed.
+add their own fields. Courier shows a message with 300 or more MIME parts cut off. A fingerprint has the digests
+of a message in several forms that such changes do not affect, so two messages can be compared without having both.
+The octets are streamed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ MatchLevel = Literal["exact", "line-ends", "headers"]
 """How closely two messages match: in all octets; in all except line ends, bare CRs, NULs and the end of the last
 line; in the header fields, except blanks and fields that servers add, and in the body unless headers alone
 count."""
+
+Likeness = Literal["exact", "line-ends", "headers", "cut", "other"]
+"""The same for two messages that belong together for another reason: "cut" if one is only the beginning of the
+other, "other" if they do not match."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -41,7 +46,8 @@ _PASSED_OVER_IF = (b"x-mozilla-status", b"x-ms-exchange-", b"x-pm-")
 @dataclass(frozen=True, slots=True)
 class MessageFingerprint:
     """Digests of a message in several forms. `digest` is of the original octets. `canonical` is of the octets
-    without CRs, with 0x80 for NUL, and without the LFs at the end; `body` is of the same after the header block.
+    without CRs, with 0x80 for NUL, and without the LFs at the end, `canonical_size` of them; `body` is of the same
+    after the header block.
     `headers` is of the normalised fields: unfolded, names in lower case, runs of blanks as one, trimmed, without
     those that servers add. `identity` is of the normalised first Message-ID, None if there is none."""
 
@@ -50,6 +56,7 @@ class MessageFingerprint:
     headers: Digest
     body: Digest
     identity: Digest | None = None
+    canonical_size: int = 0
 
 
 class FingerprintBuilder:
@@ -93,17 +100,19 @@ class FingerprintBuilder:
             headers=_digest_of(fields),
             body=self._body.digest(),
             identity=None if identity == _MESSAGE_ID else _digest_of([identity]),
+            canonical_size=self._canonical.size,
         )
 
 
 class _Ended:
     """The digest of octets without the LFs at their end."""
 
-    __slots__ = ("_hash", "_held")
+    __slots__ = ("_hash", "_held", "size")
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._held = 0
+        self.size = 0
 
     def update(self, octets: bytes) -> None:
         kept = octets.rstrip(b"\n")
@@ -112,7 +121,9 @@ class _Ended:
                 lines = _LINES[: self._held]
                 self._hash.update(lines)
                 self._held -= len(lines)
+                self.size += len(lines)
             self._hash.update(kept)
+            self.size += len(kept)
         self._held += len(octets) - len(kept)
 
     def digest(self) -> Digest:
@@ -162,6 +173,19 @@ def compare(sent: MessageFingerprint, found: MessageFingerprint) -> MatchLevel |
     if sent.headers == found.headers and sent.body == found.body:
         return "headers"
     return "other"
+
+
+def is_beginning(sent: Iterable[bytes], found: MessageFingerprint) -> bool:
+    """Whether the found message is the beginning of the one that was sent, in canonical octets: the server shows it
+    cut off."""
+    beginning, left = hashlib.sha256(), found.canonical_size
+    for chunk in sent:
+        octets = chunk.translate(_CANONICAL, b"\r")[:left]
+        beginning.update(octets)
+        left -= len(octets)
+        if not left:
+            break
+    return not left and beginning.hexdigest() == found.canonical
 
 
 def match(

@@ -18,7 +18,7 @@ from archiver.errors import FolderNotFound
 from archiver.events import Planned, Verified, Working
 from archiver.facts.replica import FolderStat, Replica, ReplicaFolder
 from archiver.mail.content import internaldate_seconds, same_moment
-from archiver.mail.fingerprint import FingerprintBuilder, compare
+from archiver.mail.fingerprint import Likeness, compare, fingerprint_of, is_beginning
 from archiver.mail.flags import respelled
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Fetched, KnownFolder
@@ -30,6 +30,10 @@ _WINDOW = 2000
 _DEEP_WINDOW = 200
 _FOLDERS = 20
 _REWRITTEN = ("line-ends", "headers")
+_ALTERED = ("cut", "other")
+_ACCEPT = (
+    "`archiver retry --accept` accepts messages as the server shows them; they stay listed and are not sent again"
+)
 
 #: The difference of messages and folders that the destination does not have.
 NOT_REPLAYED = "not replayed"
@@ -41,7 +45,8 @@ _Folder = tuple[ReplicaFolder, Sequence[KnownFolder]]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A difference between the destination and the archive. `destination_uid` is None if there is no copy."""
+    """A difference between the destination and the archive. `destination_uid` is None if there is no copy. `next`
+    says what to do, if a command can do anything."""
 
     folder: str
     uid: int | None
@@ -49,12 +54,14 @@ class Difference:
     what: str
     expected: str
     found: str
+    next: str = ""
 
 
 @dataclass(slots=True)
 class FolderCheck:
     """One folder: `verified` copies are as expected, `removed` are gone from the destination, and the flags of
-    `changed` were changed by its user. `rewritten` were compared without the parts that the server rewrites;
+    `changed` were changed by its user. `accepted` copies are altered or cut off as the user accepted them.
+    `rewritten` were compared without the parts that the server rewrites;
     `refused` are messages that the destination did not take and whose loss was not accepted."""
 
     verified: int = 0
@@ -63,6 +70,7 @@ class FolderCheck:
     changed: int = 0
     rewritten: int = 0
     refused: int = 0
+    accepted: int = 0
 
 
 @dataclass(slots=True)
@@ -219,18 +227,18 @@ class DestinationVerifier:
                 check.removed += 1
                 continue
             found = list(_differences(replica, seen[replica.uid]))
-            if (how := octets.get(replica.uid)) == "other":
-                found.append(("octets", replica.sent_digest or replica.message.digest, "other bytes"))
-            elif how is not None and how.startswith("not delivered"):
-                found.append(("octets", replica.sent_digest or replica.message.digest, how))
+            how = octets.get(replica.uid)
+            if how is not None and not replica.accepted and not any(what == "octets" for what, *_ in found):
+                found += _octets_differ(replica, seen[replica.uid], how)
             if _was_rewritten(replica, how):
                 check.rewritten += 1
             if _changed_there(replica, seen[replica.uid]):
                 check.changed += 1
             check.differences += bool(found)
-            check.verified += not found
+            check.verified += not found and not replica.accepted
+            check.accepted += not found and replica.accepted
             result.differences += [
-                Difference(name, replica.key[1], replica.uid, what, expected, shown)
+                Difference(name, replica.key[1], replica.uid, what, expected, shown, _next(replica, what))
                 for what, expected, shown in found
             ]
 
@@ -250,10 +258,12 @@ class DestinationVerifier:
             if found.digest == (replica.sent_digest or replica.message.digest):
                 results[replica.uid] = "exact"
                 continue
-            builder = FingerprintBuilder()
-            for piece in repair(octets_of(self.store, places[replica.key]), replica.repaired):
-                builder.feed(piece)
-            results[replica.uid] = compare(builder.fingerprint(), found)
+            place = places[replica.key]
+            sent = fingerprint_of(repair(octets_of(self.store, place), replica.repaired))
+            how: Likeness = compare(sent, found)
+            if how == "other" and is_beginning(repair(octets_of(self.store, place), replica.repaired), found):
+                how = "cut"
+            results[replica.uid] = how
         return results
 
 
@@ -279,13 +289,13 @@ def _all_match(folder: ReplicaFolder, replicas: Sequence[Replica], looked: Folde
 
 def _differences(replica: Replica, seen: Attributes) -> Iterator[tuple[str, str, str]]:
     """(what, expected, found) for all that can be compared without the octets."""
-    sizes = (
-        {replica.size}
-        if replica.repaired or replica.likeness in _REWRITTEN
-        else {replica.message.size, replica.message.crlf_size}
-    )
-    if replica.likeness == "other":
-        yield "octets", replica.message.digest, "the destination altered it when it was appended"
+    sizes: set[int | None] = {replica.message.size, replica.message.crlf_size}
+    if replica.repaired or replica.likeness in _REWRITTEN or replica.accepted:
+        sizes = {replica.size}
+    elif replica.likeness == "exact":
+        sizes.add(replica.size)  # its octets were read back and are right, however the server counts them
+    if replica.likeness in _ALTERED and not replica.accepted:
+        yield from _octets_differ(replica, seen, replica.likeness)
     elif seen.size is not None and seen.size not in sizes:
         yield "size", " or ".join(map(str, sorted(size for size in sizes if size is not None))), str(seen.size)
     if replica.dated and not same_moment(internaldate_seconds(seen.internaldate), replica.message.arrived):
@@ -295,6 +305,27 @@ def _differences(replica: Replica, seen: Attributes) -> Iterator[tuple[str, str,
         shown = respelled(seen.flags, wanted)
         if shown != wanted:
             yield "flags", " ".join(sorted(wanted)), " ".join(sorted(shown))
+
+
+def _octets_differ(replica: Replica, seen: Attributes, how: str) -> Iterator[tuple[str, str, str]]:
+    """The difference if the octets that the destination returns match only this closely."""
+    sent = f"{replica.message.size:,} bytes, and these were sent"
+    shown = "other bytes" if seen.size is None else f"{seen.size:,} bytes"
+    if how == "cut" and not seen.size:
+        yield "octets", sent, "0 bytes: the server shows the message empty"
+    elif how == "cut":
+        yield "octets", sent, f"{shown}: the server shows only the beginning of the message"
+    elif how == "other":
+        yield "octets", sent, f"{shown}: the server shows the message altered"
+    elif how.startswith("not delivered"):
+        yield "octets", sent, how
+
+
+def _next(replica: Replica, what: str) -> str:
+    """How to end a difference that remains, because it began with the APPEND."""
+    sizes = (None, replica.message.size, replica.message.crlf_size)
+    lasts = replica.likeness in _ALTERED or (replica.likeness is None and replica.size not in sizes)
+    return _ACCEPT if what in ("octets", "size") and lasts else ""
 
 
 def _changed_there(replica: Replica, seen: Attributes) -> bool:

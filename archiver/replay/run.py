@@ -21,6 +21,7 @@ from archiver.errors import (
     Unanswered,
 )
 from archiver.events import Noted, Planned
+from archiver.facts.destination import AcceptedFact
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.folder_names import printable
 from archiver.mail.model import KnownFolder
@@ -81,6 +82,8 @@ def replay_folders(
         jobs = _jobs(context, placed, listed)
         due = [job for job in jobs if _is_due(context, job)]
         _work_off(context, due, connections, connection)
+        if context.retry == "accept":
+            _accept_altered(context, jobs)
         for job in due:
             if job.maybe_duplicated and job.error is None:
                 _note_twins(context, connection, job)
@@ -97,6 +100,13 @@ def replay_folders(
     if context.damage is not None:
         raise context.damage
     return ReplayResult(errors, blocked_reason, spared.advice, spared.left)
+
+
+def _accept_altered(context: ReplayContext, jobs: Sequence[ReplayJob]) -> None:
+    """Accept all copies that the destination altered or shows cut off, as it showed them last."""
+    for number in (job.known.number for job in jobs if job.known is not None):
+        if uids := context.replicas.changes.altered(number):
+            context.recorder.write([AcceptedFact(number, tuple(uids), context.control.now())])
 
 
 def _jobs(

@@ -15,6 +15,7 @@ from archiver.errors import FolderChanged, TemporaryError
 from archiver.events import Noted, Working
 from archiver.facts.archive import Fact
 from archiver.facts.destination import (
+    AcceptedFact,
     CopiedFact,
     MarkedFact,
     ReflaggedFact,
@@ -262,15 +263,25 @@ class FolderSync:
         unclaimed: UnclaimedMessages,
     ) -> list[Outgoing]:
         """Record as adopted any messages that something else stored there; returns those that are left to send."""
-        candidates = {each.key: unclaimed.candidates(each) - sender.claimed for each in pending}
+        messages = self.context.replicas.messages
+        before = messages.shown_before(folder.number, {each.placement.digest for each in pending})
+        candidates = {
+            each.key: unclaimed.candidates(each, before.get(each.placement.digest)) - sender.claimed
+            for each in pending
+        }
         wanted = [each for each in pending if candidates[each.key]]
         uids = set().union(*candidates.values()) if candidates else set()
         adopted = matcher.match_unclaimed(wanted, uids)
+        rest = [each for each in wanted if each.key not in adopted and each.placement.digest in before]
+        adopted |= matcher.match_altered(rest, uids - {one.seen.uid for one in adopted.values()}, before)
         for outgoing in wanted:
             if (one := adopted.get(outgoing.key)) is not None:
                 self.job.send_alone.discard(outgoing.key)
                 self._fact(copied(folder, outgoing, one, "adopted", self.context.control.now()))
                 sender.claimed.add(one.seen.uid)
+                replica = before.get(outgoing.placement.digest)
+                if replica is not None and replica.accepted and one.how in ("cut", "other"):
+                    self._fact(AcceptedFact(folder.number, (one.seen.uid,), self.context.control.now()))
         return [each for each in pending if each.key not in adopted]
 
     def _keep_vanished(self, folder: JobFolder) -> None:

@@ -24,7 +24,7 @@ from archiver.source.same_mailbox import renewed_words
 FORMAT = "archiver-report/1"
 Status = Literal["complete", "incomplete", "failed"]
 
-_AT_DESTINATION = ("replayed", "already_there", "refused", "removed", "pending", "restored")
+_AT_DESTINATION = ("replayed", "already_there", "refused", "removed", "pending", "restored", "accepted")
 #: The beginning of the advice for a message whose loss was accepted.
 ACCEPTED = "a person accepted"
 

@@ -31,6 +31,7 @@ _LOSSES = {
     "internaldate": "The date of arrival was not kept",
     "repaired": "Sent in a repaired form that the destination accepts",
     "rewritten": "The destination rewrote the header",
+    "cut": "The destination shows only the beginning of the message, although all of it was sent",
     "twin": "Stored twice: the first copy came late, after the message was sent again (its UIDs there)",
 }
 

@@ -32,6 +32,7 @@ _DELIVERY = (
     "restored",
     "verified",
     "differences",
+    "accepted",
 )
 _LISTS = ("folders", "skipped", "failures", "notices", "losses", "differences")
 
@@ -57,6 +58,7 @@ def completed(document: Row) -> dict[str, Any]:
         if each["destination"] is None:
             each["destination"] = dict.fromkeys(_DELIVERY, 0) | {"name": "", "pending": each["stored"]}
             there["pending"] += each["stored"]
+    found["differences"] = [{"next": "", **each} for each in found["differences"]]
     found["failures"] = [{"date": None, "subject": None, **each} for each in found["failures"]]
     return found
 

@@ -138,6 +138,9 @@ def _left_aside(report: Row) -> list[str]:
         aside.append(
             f"{counted(there['removed'], 'message')} delivered earlier and since removed at the destination"
         )
+    if there is not None and there["accepted"]:
+        amount = counted(there["accepted"], "message")
+        aside.append(f"{amount} accepted as the destination shows them, altered or cut off")
     if there is not None and there["restored"]:
         aside.append(f"{counted(there['restored'], 'message')} gone from the source and restored in this run")
     aside += [each["text"] for each in report["notices"][:_NOTICES]]

@@ -13,7 +13,7 @@ from pipelines.cli.run import run_accounts_of
 def retry(
     configs: Configs,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Accept what the server gives now, or else the loss.")
+        bool, typer.Option("--accept", help="Accept what the servers give and show now, or else the loss.")
     ] = False,
     workers: Workers = None,
     as_json: Json = False,
@@ -25,7 +25,8 @@ def retry(
 
     With --accept a server's placeholder is accepted as the message. A message that still cannot be fetched, or that
     the destination refuses, is marked as accepted: it stays listed, but a run no longer ends with exit code 3
-    because of it. If it can be fetched or sent later, it is.
+    because of it. If it can be fetched or sent later, it is. A copy that the destination shows altered or cut off
+    is accepted as it is: it stays listed, but is no longer a difference (exit code 4), and is not sent again.
 
     \b
       archiver retry configs/alice.toml

@@ -33,7 +33,8 @@ _RUN_AGAIN = "run again; stored messages are not fetched again"
 
 _SUMMED = ("on_server", "stored", "excluded", "quarantined", "stored_bytes")
 _UNFINISHED = ("not opened", "failed")
-_SUMMED_THERE = ("copied", "refused", "removed", "pending")
+_WORDS_THERE = {"altered": "shown altered or cut off", "accepted": "accepted although shown altered or cut off"}
+_SUMMED_THERE = ("copied", "refused", "removed", "pending", "altered", "accepted")
 
 
 def status(
@@ -147,7 +148,9 @@ def _trouble(result: Fields) -> str:
     if (there := result["destination"]) is not None:
         totals = there["totals"]
         words += [
-            f"{totals[name]:,} {name} at {there['server']}" for name in ("refused", "pending") if totals[name]
+            f"{totals[name]:,} {_WORDS_THERE.get(name, name)} at {there['server']}"
+            for name in ("refused", "pending", "altered")
+            if totals[name]
         ]
     unfinished = [each["name"] for each in result["folders"] if each["error"]]
     if unfinished:
@@ -177,7 +180,7 @@ def _there(archive: Archive, held: Sequence[Tally]) -> Fields | None:
     folders = [
         {"name": printable(each.folder), "there": printable(each.name)}
         | {"copied": each.replayed + each.already_there}
-        | {name: getattr(each, name) for name in ("refused", "removed", "pending")}
+        | {name: getattr(each, name) for name in ("refused", "removed", "pending", "altered", "accepted")}
         for each in tallies
     ]
     return {
@@ -220,7 +223,11 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
         held = equation(result["totals"], counted=counted_all)
         out.say(f"{held}; {size(result['totals']['stored_bytes'])}")
     if (there := result["destination"]) is not None:
-        words = ", ".join(f"{there['totals'][name]:,} {name}" for name in _SUMMED_THERE if there["totals"][name])
+        words = ", ".join(
+            f"{there['totals'][name]:,} {_WORDS_THERE.get(name, name)}"
+            for name in _SUMMED_THERE
+            if there["totals"][name]
+        )
         out.say(f"at {there['server']}, {there['user']}: {words or 'nothing yet'}")
     if result["runs"]:
         last = result["runs"][0]

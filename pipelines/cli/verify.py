@@ -18,7 +18,7 @@ from archiver.upkeep.verify import Finding, Sample, VerifyResult, VerifyStep, ev
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
 from pipelines.events import Began, Important, Listener, failed
-from pipelines.failures import foreseen
+from pipelines.failures import foreseen, with_file
 from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.show.lines import difference_lines
 from pipelines.stop import STOP
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _VERIFY, _COMPARE = "verify", "compare"
 _SHOWN = 50
-_COUNTED = ("verified", "differences", "rewritten", "changed", "removed", "refused")
+_COUNTED = ("verified", "differences", "rewritten", "accepted", "changed", "removed", "refused")
 
 
 def verify(
@@ -157,6 +157,7 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
             error = foreseen(raised)
             emit(failed(error, settings.file))
             return outcome(str(error), error.exit_code)
+    check.differences[:] = [replace(each, next=with_file(each.next, settings.file)) for each in check.differences]
     return outcome(_summary_there(settings.destination.host, check), check.exit_code, check)
 
 
@@ -245,6 +246,8 @@ def _summary_there(host: str, check: DestinationCheck) -> str:
     words.append(counted(counts["differences"], "difference") if counts["differences"] else "all are equal")
     if counts["rewritten"]:
         words.append(f"{counts['rewritten']:,} of them equal but for what that server rewrites")
+    if counts["accepted"]:
+        words.append(f"{counts['accepted']:,} more accepted as that server shows them, altered or cut off")
     if counts["changed"]:
         words.append(f"the mailbox's user changed the flags of {counts['changed']:,}")
     if counts["removed"]:

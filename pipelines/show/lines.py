@@ -41,7 +41,8 @@ def destination_equation(totals: Row) -> str:
     restored = f"; {there['restored']:,} brought back that are gone from the source" if there["restored"] else ""
     checked = f"; {there['verified']:,} compared and equal" if there["verified"] else ""
     differing = f", {there['differences']:,} differ" if there["differences"] else ""
-    return f"{totals['stored']:,} stored = {' + '.join(terms)}{restored}{checked}{differing}"
+    accepted = f"; {there['accepted']:,} accepted as they are there" if there["accepted"] else ""
+    return f"{totals['stored']:,} stored = {' + '.join(terms)}{restored}{checked}{differing}{accepted}"
 
 
 _LOST = {
@@ -50,6 +51,7 @@ _LOST = {
     "repaired": "a repaired copy was sent ({detail})",
     "twin": "stored twice, because the first answer came too late (UIDs there: {detail})",
     "rewritten": "the destination rewrites {detail}",
+    "cut": "the destination shows only the beginning, although all was sent ({detail})",
 }
 
 
@@ -72,6 +74,8 @@ def difference_lines(differences: Sequence[Row]) -> Iterable[str]:
         yield printable(f'  differs: folder "{each["folder"]}"{uid}{there}: {each["what"]}: {found}')
     if len(differences) > _SHOWN:
         yield f"  and {len(differences) - _SHOWN:,} more differences; the report lists them all"
+    for advice in dict.fromkeys(each["next"] for each in differences if each.get("next")):
+        yield f"  → {printable(advice)}"
 
 
 def failure_lines(failures: Sequence[Row]) -> Iterable[str]:

@@ -106,7 +106,10 @@ def exported_table(folders: Sequence[Row], totals: Row) -> Table:
     return table
 
 
-_THERE = ("replayed", "already_there", "refused", "removed", "pending", "restored", "verified", "differences")
+_THERE = (
+    *("replayed", "already_there", "refused", "removed", "pending"),
+    *("restored", "verified", "differences", "accepted"),
+)
 _THERE_TITLES = {"already_there": "already there", "restored": "brought back"}
 _ALWAYS_THERE = frozenset({"replayed", "already_there", "verified"})
 

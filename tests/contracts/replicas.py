@@ -15,6 +15,7 @@ from archiver.catalog.replicas import Replicas
 from archiver.errors import IntegrityError
 from archiver.facts.archive import ArchiveFact, EpochFact, Fact, FlagsFact, VanishedFact
 from archiver.facts.destination import (
+    AcceptedFact,
     CopiedFact,
     DestinationFact,
     DistinctFact,
@@ -554,7 +555,8 @@ class ReplicasContract:
         assert list(replicas.messages.all(1)) == [altered(brought, digest=stored(1).message.digest)]
         assert replicas.messages.left_over(1, [stored(1).message.digest, stored(2).message.digest]) == []
         assert keys(replicas.pending.batch(1, [1], after=(0, 0), limit=9)) == []
-        assert replicas.folders.tallies(1, None)[0] == ReplicaTally("INBOX", "INBOX", 0, 1, 0, 1, 0)
+        tally = replicas.folders.tallies(1, None)[0]
+        assert tally == ReplicaTally("INBOX", "INBOX", 0, 1, 0, 1, 0, altered=1)  # its size is another message's
 
     def test_copies_left_over_by_messages_that_are_gone(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4, 5)), copied(1, 30), copied(2, 20), copied(3, 10))
@@ -1055,6 +1057,45 @@ class ReplicasContract:
             Loss("Work/ÿ", "rewritten", "the bytes", (1,)),
         ]
         assert replicas.folders.losses(2) == []
+
+    def test_what_is_altered_or_cut_off_until_a_person_accepts_it(
+        self, catalog: Catalog, replicas: Replicas
+    ) -> None:
+        """What is learned about a copy later, and that it becomes another message's, does not change that."""
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 7)))
+        apply(
+            catalog,
+            *(copied(1, size=1), copied(2, likeness="other"), copied(3, likeness="cut"), copied(4, likeness="cut")),
+            *(copied(5, likeness="headers", size=1), copied(6, repaired=("nul",), size=1)),
+            RemovedFact(1, (1004,), "user", AT),
+        )
+        assert replicas.changes.altered(1) == [1001, 1002, 1003]
+        assert replicas.folders.tallies(1, None)[0].altered == 3
+
+        apply(catalog, AcceptedFact(1, (1002, 1003), LATER), copied(3, likeness="cut", how="found"))
+        apply(catalog, VanishedFact(1, (2,), LATER), stored(7), copied(7, 1002, likeness="other", how="again"))
+
+        assert replicas.changes.altered(1) == [1001]
+        assert [each.key[1] for each in replicas.messages.all(1) if each.accepted] == [7, 3]
+        tally = replicas.folders.tallies(1, None)[0]
+        assert (tally.altered, tally.accepted) == (1, 2)
+        losses = [(each.kind, each.detail, each.uids) for each in replicas.folders.losses(1)]
+        assert ("cut", "accepted", (3,)) in losses
+        assert ("rewritten", "the bytes (accepted)", (7,)) in losses
+
+    def test_how_a_message_looked_before_the_folder_got_other_uids(
+        self, catalog: Catalog, replicas: Replicas
+    ) -> None:
+        one, two = (stored(uid).message.digest for uid in (1, 2))
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3)), copied(1, likeness="cut", size=9), copied(2))
+        apply(catalog, AcceptedFact(1, (1001,), AT), RemovedFact(1, (1002,), "user", AT))
+        assert replicas.messages.shown_before(1, [one, two]) == {}
+
+        apply(catalog, replace(TARGET, number=3, uidvalidity=99, reason="uidvalidity"))
+
+        known = copy(1, likeness="cut", size=9, accepted=True)
+        assert replicas.messages.shown_before(3, [one, two]) == {one: known}
+        assert replicas.messages.shown_before(2, [one, two]) == {}
 
     def test_only_what_is_there_is_a_loss(self, catalog: Catalog, replicas: Replicas) -> None:
         uids = range(1, 5)

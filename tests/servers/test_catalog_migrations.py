@@ -26,6 +26,7 @@ LATER_TABLES = {
     2: {"header", "pack", "frame", "attempt", "twin", "address", "distinct_source"},
     3: {"attempt", "twin", "address", "distinct_source"},
     4: set(),
+    5: set(),
 }
 """The tables that a catalog of a version does not have yet."""
 
@@ -33,6 +34,7 @@ LATER_COLUMNS = {
     2: [("step", "seconds")],
     4: [("pass", "shown"), ("folder", "gone_at"), ("folder", "gone_run"), ("target", "renaming")],
     5: [("mapped", "subscribed")],
+    6: [("copy", "accepted_at")],
 }
 """The columns that came with a version, and not with their table."""
 

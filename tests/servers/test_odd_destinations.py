@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from tests.accounts import mail, run
+from tests.accounts import RunResult, command, mail, run
 from tests.faults.replays import migration
+from tests.servers.courier import Courier
+from tests.servers.dovecot import Dovecot
 from tests.servers.scripted import (
     DESTINATION,
     DROP,
@@ -21,6 +24,7 @@ from tests.servers.scripted import (
     ScriptedMessage,
     ScriptedServer,
 )
+from tests.servers.wire import Append
 
 Scripted = Callable[..., ScriptedServer]
 
@@ -190,3 +194,104 @@ def test_an_answer_to_append_that_does_not_end_is_noticed(scripted: Scripted, tm
     there.on(b"APPEND", lambda _, tag, __: b"* OK still here\r\n" * 20_000 + tag + b" OK done\r\n")
     config = migration(tmp_path, source, "u1", there, "u1", destination__attempts=1)
     assert "the server's answer does not end" in run(config, expect=5).output
+
+
+REWRITES: Mapping[str, tuple[Callable[[bytes], bytes], str]] = {
+    "cut off": (lambda octets: octets[:60], "cut"),
+    "empty": (lambda _: b"", "cut"),
+    "relayed": (lambda octets: b"Received: from a by b\r\n" + octets, "rewritten"),
+    "without 8-bit octets": (lambda octets: octets.decode().encode("ascii", "replace") + b"?", "rewritten"),
+    "replaced": (lambda _: b"Subject: removed\r\n\r\nA virus was removed.\r\n", "rewritten"),
+    "with another Message-ID": (lambda octets: octets.replace(b"<", b"<x"), "rewritten"),
+    "without Status": (lambda octets: octets.replace(b"Status: RO\r\n", b""), "rewritten"),
+}
+"""What a server does to a message that it stores, and the loss that is then listed."""
+
+
+def multipart(parts: int) -> bytes:
+    """A message with so many parts."""
+    header = b"Message-ID: <parts-%d@example.com>\r\nMIME-Version: 1.0\r\n"
+    header += b"Content-Type: multipart/mixed; boundary=b\r\n"
+    body = b"".join(b"--b\r\nContent-Type: text/plain\r\n\r\npart %d\r\n" % part for part in range(parts))
+    return header % parts + b"\r\n" + body + b"--b--\r\n"
+
+
+class TestMessagesThatAreShownOtherwise:
+    """They are there once and stay so; nothing is hidden, and a person can end it."""
+
+    def test_courier_shows_one_with_many_parts_cut_off(
+        self, dovecot: Dovecot, mail_user: str, courier: Courier, tmp_path: Path
+    ) -> None:
+        user, sent = courier.fresh_user(), [multipart(parts) for parts in (299, 300, 1000)]
+        dovecot.append_many(mail_user, "INBOX", [Append(each, (), "02-Jan-2020 00:00:00 +0000") for each in sent])
+        config = migration(tmp_path, dovecot, mail_user, courier, user)
+        for result in (run(config, expect=4), run(config, expect=4)):
+            cut = [(each["uid"], each["expected"], each["found"]) for each in result.report["differences"]]
+            assert [uid for uid, *_ in cut] == [2, 3]
+            for (_, expected, found), size in zip(cut, (len(sent[1]), len(sent[2])), strict=True):
+                assert expected == f"{size:,} bytes, and these were sent"
+                assert re.fullmatch(r"[\d,]+ bytes: the server shows only the beginning of the message", found)
+            assert f"`archiver retry --accept {config}`" in result.report["differences"][0]["next"]
+
+        result = run(config, retry="accept")
+        assert counts(result, "already_there", "verified", "accepted", "differences") == (3, 1, 2, 0)
+        for name in ("status", "report"):
+            assert "2 accepted" in command(name, config).output
+        assert "2 more accepted" in command("verify", config, "--deep").output
+        command("rebuild", config)
+        renumber(courier, user)
+        result = run(config)
+        assert counts(result, "replayed", "already_there", "accepted") == (0, 3, 2)
+        assert len(courier.dump(user)[b"INBOX"].messages) == 3
+
+    @pytest.mark.parametrize("how", REWRITES)
+    def test_are_not_sent_again_when_the_folder_gets_other_uids(
+        self, scripted: Scripted, tmp_path: Path, how: str
+    ) -> None:
+        """Messages 1 to 6 are altered; 5 and 6 have no Message-ID, and 6 equals 5."""
+        rewrite, kind = REWRITES[how]
+        folder = held(range(1, 13))
+        for number in range(1, 7):
+            octets = b"Status: RO\r\n" + mail(min(number, 5), body="é", message_id=number < 5)
+            folder.messages[number].octets = octets
+        altered = {each.octets for uid, each in folder.messages.items() if uid <= 6}
+        source = scripted({b"INBOX": folder})
+        there = destination(scripted, rewrite=lambda octets: rewrite(octets) if octets in altered else octets)
+        config = migration(tmp_path, source, "u1", there, "u1")
+        run(config, expect=None)
+        for _ in range(2):
+            run(config, retry="accept")
+            there.folders[b"INBOX"].uidvalidity += 1
+            run(config, expect=None)
+        result = run(config, retry="accept")
+        assert len(there.appended) == 12
+        assert {each["kind"] for each in result.report["losses"]} == {kind}
+        assert counts(result, "already_there", "differences") == (12, 0)
+
+    @pytest.mark.parametrize("size", [0, 7_777_777, b"NIL"])
+    def test_a_wrong_size_of_right_bytes_is_no_difference(
+        self, scripted: Scripted, tmp_path: Path, size: int | bytes
+    ) -> None:
+        def lie(folder: ScriptedFolder, _: object) -> None:
+            for message in folder.messages.values():
+                message.size = size
+
+        source = scripted({b"INBOX": held(range(1, 4))})
+        source.folders[b"INBOX"].messages[2].octets = mail(2, message_id=False)
+        there = destination(scripted, after=lie)
+        config = migration(tmp_path, source, "u1", there, "u1")
+        for _ in range(2):
+            result = run(config)
+            assert counts(result, "verified", "differences") == (3, 0)
+            there.folders[b"INBOX"].uidvalidity += 1
+        assert len(there.appended) == 3
+
+
+def counts(result: RunResult, *names: str) -> tuple[int, ...]:
+    """These numbers of the destination, summed."""
+    return tuple(result.report["totals"]["destination"][name] for name in names)
+
+
+def renumber(server: Courier, user: str) -> None:
+    """Make Courier give the messages of INBOX other UIDs, with another UIDVALIDITY."""
+    (server.root / "home" / user / "Maildir" / "courierimapuiddb").unlink()

@@ -53,6 +53,12 @@ def _add_followed_subscriptions(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE mapped ADD COLUMN subscribed BOOLEAN")
 
 
+def _add_accepted_copies(connection: sqlite3.Connection) -> None:
+    """Version 6: which copies the user accepted as the destination shows them."""
+    if "accepted_at" not in _columns(connection, "copy"):
+        connection.execute("ALTER TABLE copy ADD COLUMN accepted_at TEXT")
+
+
 def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
     return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
 
@@ -67,6 +73,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_headers_and_packs,
     _add_what_harm_showed,
     _add_followed_subscriptions,
+    _add_accepted_copies,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

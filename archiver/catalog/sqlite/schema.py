@@ -10,6 +10,7 @@ epoch.source        the first row of `archive` that names its source, 0 if there
                     distinct_source.source
 address.port        NULL if it was not recorded: in journals from before 0.4.0
 target.renaming     the name that it is about to get; NULL: it keeps its name
+copy.accepted_at    when the user accepted it as the destination shows it
 """
 
 from __future__ import annotations
@@ -235,6 +236,7 @@ CREATE TABLE copy (
     removed_at TEXT,
     removed_by TEXT,
     marked BOOLEAN NOT NULL,
+    accepted_at TEXT,
     PRIMARY KEY (target, target_uid),
     FOREIGN KEY(target) REFERENCES target (number)
 ) WITHOUT ROWID;

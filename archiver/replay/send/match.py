@@ -6,19 +6,19 @@ Used after an APPEND of unknown outcome, and for mail that something else stored
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Literal
 
 from archiver.errors import IntegrityError
-from archiver.facts.replica import MessageKey, Outgoing
-from archiver.mail.content import internaldate_seconds, message_id
+from archiver.facts.replica import MessageKey, Outgoing, Replica
+from archiver.mail.content import internaldate_seconds, message_id, same_moment
 from archiver.mail.fingerprint import (
     FingerprintBuilder,
-    MatchLevel,
+    Likeness,
     MessageFingerprint,
     compare,
     fingerprint_of,
+    is_beginning,
     match,
 )
 from archiver.mail.model import Attributes, Digest, Fetched, Placement
@@ -33,12 +33,12 @@ _PIECE = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class RecognisedMessage:
-    """A message at the destination that is one of the archive's, and how closely the two match; "other" if only the
-    headers identify it. `repaired` names what was altered before it was sent; `sent_digest` is the digest of
-    that."""
+    """A message at the destination that is one of the archive's, and how closely the two match; "cut" or "other" if
+    only the headers identify it. `repaired` names what was altered before it was sent; `sent_digest` is the digest
+    of that."""
 
     seen: Attributes
-    how: MatchLevel | Literal["other"]
+    how: Likeness
     repaired: tuple[str, ...] = ()
     sent_digest: Digest | None = None
 
@@ -80,11 +80,31 @@ class MessageMatcher:
         self._try_repairs(pairing, self._context.repairs)
         return self._paired(pairing)
 
-    def match_levels(self, pairs: Mapping[int, Outgoing]) -> dict[int, MatchLevel | Literal["other"]]:
+    def match_altered(
+        self, outgoing: Sequence[Outgoing], uids: Collection[int], before: Mapping[Digest, Replica]
+    ) -> dict[MessageKey, RecognisedMessage]:
+        """Match `outgoing` messages that the server altered or shows cut off with `uids`: those that look as the
+        message did `before` the folder got other UIDs."""
+        pairing = self._pairing(outgoing, uids)
+        for key, (each, fingerprint) in pairing.left.items():
+            replica = before[each.placement.digest]
+            for uid, (seen, found) in pairing.free.items():
+                moment = internaldate_seconds(seen.internaldate)
+                if seen.size != replica.size or (replica.dated and not same_moment(moment, each.placement.arrived)):
+                    continue
+                how = self._likeness(each, fingerprint, found, replica.repaired)
+                was_altered = replica.dated and replica.likeness == "other"
+                if how == "cut" or was_altered or fingerprint.identity == found.identity:
+                    del pairing.free[uid]
+                    pairing.found[key] = RecognisedMessage(seen, how, replica.repaired, replica.sent_digest)
+                    break
+        return self._paired(pairing)
+
+    def match_levels(self, pairs: Mapping[int, Outgoing]) -> dict[int, Likeness]:
         """How closely the messages under these UIDs match; one that is not delivered is left out."""
         self._fetch(pairs.keys())
         return {
-            uid: compare(fingerprint, self._job.fetched.pop(uid)[1])
+            uid: self._likeness(outgoing, fingerprint, self._job.fetched.pop(uid)[1])
             for uid, outgoing in pairs.items()
             if uid in self._job.fetched and (fingerprint := self._fingerprint(outgoing)) is not None
         }
@@ -110,9 +130,21 @@ class MessageMatcher:
                 pairing.add({key: (outgoing, fingerprint)}, headers_alone=False, repaired=some)
 
     def _paired(self, pairing: _Pairing) -> dict[MessageKey, RecognisedMessage]:
-        for one in pairing.found.values():
-            del self._job.fetched[one.seen.uid]  # it is claimed and not needed again
+        for key, one in pairing.found.items():
+            _, found = self._job.fetched.pop(one.seen.uid)  # it is claimed and not needed again
+            if one.how == "other":
+                outgoing, fingerprint = pairing.sent[key]
+                how = self._likeness(outgoing, fingerprint, found, one.repaired)
+                pairing.found[key] = replace(one, how=how)
         return pairing.found
+
+    def _likeness(
+        self, outgoing: Outgoing, sent: MessageFingerprint, found: MessageFingerprint, repaired: Sequence[str] = ()
+    ) -> Likeness:
+        how: Likeness = compare(sent, found)
+        if how == "other" and is_beginning(repair(self._octets(outgoing), repaired), found):
+            how = "cut"
+        return how
 
     def _octets(self, outgoing: Outgoing) -> Iterator[bytes]:
         return octets_of(self._context.store, outgoing.placement)
@@ -195,20 +227,29 @@ class UnclaimedMessages:
     def __init__(self, reader: MailReader, uids: Collection[int]) -> None:
         # NOTE: hashes, since a folder may hold hundreds of thousands; the octets decide in the end.
         self._by_message_id: dict[int, list[int]] = {}
-        self._by_size: dict[int, list[int]] = {}
+        self._by_size: dict[int | None, list[int]] = {}
+        self._by_size_and_moment: dict[int, list[int]] = {}
         for attributes, header in reader.headers(uids, "MESSAGE-ID") if uids else ():
             name = message_id(header)
             if attributes.uid not in uids:
                 continue
             if name is not None:
                 self._by_message_id.setdefault(hash(name), []).append(attributes.uid)
-            elif attributes.size is not None:
+            else:
                 self._by_size.setdefault(attributes.size, []).append(attributes.uid)
+            shown = hash((attributes.size, internaldate_seconds(attributes.internaldate)))
+            self._by_size_and_moment.setdefault(shown, []).append(attributes.uid)
 
-    def candidates(self, outgoing: Outgoing) -> set[int]:
-        """The UIDs that may be this message; the digest decides. Different Message-IDs mean different messages."""
+    def candidates(self, outgoing: Outgoing, before: Replica | None = None) -> set[int]:
+        """The UIDs that may be this message, also as it was shown `before`; the octets decide. Different
+        Message-IDs mean different messages, unless the server altered it."""
         place = outgoing.placement
-        found = {*self._by_size.get(place.size, ()), *self._by_size.get(place.crlf_size, ())}
+        sizes = {place.size, place.crlf_size, None}  # None: the server tells none
+        found: set[int] = set()
+        if before is not None:
+            sizes.add(before.size)
+            found.update(self._by_size_and_moment.get(hash((before.size, place.arrived)), ()))
+        found.update(uid for size in sizes for uid in self._by_size.get(size, ()))
         if outgoing.message.message_id is not None:
             found.update(self._by_message_id.get(hash(outgoing.message.message_id), ()))
         return found

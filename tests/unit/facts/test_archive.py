@@ -103,6 +103,7 @@ def test_the_same_fact_is_the_same_line(fact: Fact) -> None:
 
 def test_every_kind_of_fact_has_its_own_name() -> None:
     assert sorted(kind.kind for kind in KINDS) == [
+        "accepted",
         "archive",
         "copied",
         "destination",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from archiver.mail.fingerprint import (
     MessageFingerprint,
     compare,
     fingerprint_of,
+    is_beginning,
     match,
 )
 from archiver.mail.model import Digest
@@ -44,6 +46,21 @@ def courier(octets: bytes) -> bytes:
 
 def like(octets: bytes) -> MessageFingerprint:
     return fingerprint_of([octets])
+
+
+@given(OCTETS, OCTETS, st.sampled_from([bytes, dovecot, courier]))
+def test_what_a_server_shows_cut_off_is_a_beginning(
+    shown: bytes, rest: bytes, server: Callable[[bytes], bytes]
+) -> None:
+    sent = [shown[:3], shown[3:], rest]
+    assert is_beginning(sent, like(server(shown)))
+
+
+@pytest.mark.parametrize(
+    "found", [HEADER + BODY + b"more", BODY, HEADER + b"\r\nother", HEADER + b"\r\nbodies\r\n"]
+)
+def test_nothing_else_is_a_beginning(found: bytes) -> None:
+    assert not is_beginning([HEADER + BODY], like(found))
 
 
 def same_headers(sent: MessageFingerprint, found: MessageFingerprint) -> bool:

@@ -81,6 +81,7 @@ def test_the_terms_of_the_equation_at_the_destination() -> None:
             "removed": 1,
             "pending": 1,
             "restored": 0,
+            "accepted": 0,
             "verified": 4,
             "differences": 1,
         },
@@ -92,6 +93,7 @@ def test_the_terms_of_the_equation_at_the_destination() -> None:
             "removed": 0,
             "pending": 0,
             "restored": 0,
+            "accepted": 0,
             "verified": 5,
             "differences": 0,
         },
@@ -103,6 +105,7 @@ def test_the_terms_of_the_equation_at_the_destination() -> None:
         "removed": 1,
         "pending": 1,
         "restored": 0,
+        "accepted": 0,
         "verified": 9,
         "differences": 1,
     }

@@ -15,6 +15,7 @@ from archiver.catalog.sqlite.apply.statements import flags_to_text, insert, text
 from archiver.catalog.sqlite.apply.tries import failed_again
 from archiver.facts.archive import Segment
 from archiver.facts.destination import (
+    AcceptedFact,
     CopiedFact,
     IntentFact,
     MappedFact,
@@ -79,7 +80,7 @@ _UPSERT_COPY = upsert(
     "copy",
     (
         *("target", "target_uid", "epoch", "uid", "how", "source_flags", "flags", "lost", "size", "repaired"),
-        *("sent_digest", "dated", "likeness", "run", "at", "removed_at", "removed_by", "marked"),
+        *("sent_digest", "dated", "likeness", "run", "at", "removed_at", "removed_by", "marked", "accepted_at"),
     ),
     ("target", "target_uid"),
     # NOTE: `again` assigns a replica to another message of the archive; whether the user removed it does not
@@ -88,6 +89,7 @@ _UPSERT_COPY = upsert(
     removed_at="copy.removed_at",
     removed_by="copy.removed_by",
     marked="copy.marked",
+    accepted_at="copy.accepted_at",
 )
 
 
@@ -114,6 +116,7 @@ def _copied(connection: sqlite3.Connection, segment: Segment, facts: Sequence[Co
             None,
             None,
             False,
+            None,
         )
         for fact in facts
     ]
@@ -241,6 +244,11 @@ def _marked(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[M
         connection.executemany(f"UPDATE copy SET marked = ? WHERE {_THIS_COPY}", rows)
 
 
+def _accepted(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[AcceptedFact]) -> None:
+    rows = [(fact.at, fact.target, uid) for fact in facts for uid in fact.uids]
+    connection.executemany(f"UPDATE copy SET accepted_at = ? WHERE {_THIS_COPY}", rows)
+
+
 def _states(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[TargetStateFact]) -> None:
     rows = [(fact.uidnext, fact.messages, fact.target) for fact in facts]
     connection.executemany("UPDATE target SET uidnext = ?, messages = ? WHERE number = ?", rows)
@@ -277,6 +285,7 @@ COPY_HANDLERS: Mapping[type[Any], Callable[[sqlite3.Connection, Segment, Sequenc
     ReflaggedFact: _reflagged,
     RemovedFact: _removed,
     MarkedFact: _marked,
+    AcceptedFact: _accepted,
     TargetStateFact: _states,
     RenamingFact: _renaming,
     RenamedFact: _renamed,

@@ -8,6 +8,8 @@ from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import IS_PRESENT, MESSAGES, FlagSets, json_list
 from archiver.catalog.sqlite.replica.gone import IS_NEEDED, gone_from_source
 from archiver.catalog.sqlite.replica.queries import (
+    IS_ALTERED,
+    IS_DOUBTFUL,
     IS_WANTED,
     OF_MESSAGE,
     OUTGOING,
@@ -31,9 +33,13 @@ ORDER BY copy.target_uid LIMIT :limit
 """
 _DOUBTFUL = f"""
 SELECT {REPLICA}, {OUTGOING} FROM {MESSAGES} JOIN copy ON {OF_MESSAGE}
-WHERE {_NEXT} AND {IS_WANTED}
-AND copy.likeness IS NULL AND copy.repaired = '' AND copy.size NOT IN (message.size, message.crlf_size)
+WHERE {_NEXT} AND {IS_WANTED} AND {IS_DOUBTFUL}
 ORDER BY copy.target_uid LIMIT :limit
+"""
+_ALTERED = f"""
+SELECT copy.target_uid FROM {MESSAGES} JOIN copy ON {OF_MESSAGE}
+WHERE copy.target = :target AND copy.removed_at IS NULL AND {IS_WANTED}
+AND {IS_ALTERED} AND copy.accepted_at IS NULL ORDER BY copy.target_uid
 """
 _DELETABLE = f"{gone_from_source(twice=True)} AND NOT {IS_NEEDED} ORDER BY copy.target_uid"
 
@@ -61,6 +67,11 @@ class SqlReplicaChanges:
                 (replica_of(row[:REPLICA_COLUMNS], sets), outgoing_of(row[REPLICA_COLUMNS:], sets))
                 for row in connection.execute(_DOUBTFUL, values)
             ]
+
+    def altered(self, target: int) -> Sequence[int]:
+        """The UIDs of replicas that the destination altered or shows cut off, and that the user did not accept."""
+        with self._database.reading() as connection:
+            return [uid for (uid,) in connection.execute(_ALTERED, {"target": target})]
 
     def deletable(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
         """Replicas that we appended and that may be deleted: two complete archive steps saw that their message

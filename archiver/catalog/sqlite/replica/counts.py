@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from archiver.catalog.sqlite.reading import IS_PRESENT, MESSAGES, folder_name
-from archiver.catalog.sqlite.replica.queries import GOES_THERE, IS_WANTED, OF_MESSAGE, was_removed
+from archiver.catalog.sqlite.replica.queries import GOES_THERE, IS_ALTERED, IS_WANTED, OF_MESSAGE, was_removed
 from archiver.catalog.sqlite.replica.twins import twins_listed
 from archiver.facts.replica import Loss, ReplicaTally
 
@@ -17,14 +17,16 @@ _TALLIES = f"""
 SELECT number, name, path,
     sum(is_message AND is_live AND is_new), sum(is_message AND is_live AND NOT is_new),
     sum(is_message AND NOT is_live AND NOT is_gone AND is_refused), sum(is_message AND is_gone),
-    sum(is_message AND NOT is_live AND NOT is_gone AND NOT is_refused)
+    sum(is_message AND NOT is_live AND NOT is_gone AND NOT is_refused),
+    sum(is_message AND is_live AND is_altered AND NOT is_accepted), sum(is_message AND is_live AND is_accepted)
 FROM (
     SELECT mapped.folder AS number, folder.path AS name, mapped.path AS path, message.uid IS NOT NULL AS is_message,
         copy.target IS NOT NULL AND copy.removed_at IS NULL AS is_live,
         coalesce(copy.run = :run AND copy.how IN ('appended', 'found', 'restored'), 0) AS is_new,
         CASE WHEN copy.target IS NULL THEN {was_removed("target.destination", "target.raw")}
             ELSE copy.removed_at IS NOT NULL END AS is_gone,
-        refusal.uid IS NOT NULL AS is_refused
+        refusal.uid IS NOT NULL AS is_refused, copy.accepted_at IS NOT NULL AS is_accepted,
+        coalesce({IS_ALTERED}, FALSE) AS is_altered
     FROM mapped
     JOIN folder ON folder.number = mapped.folder
     LEFT JOIN epoch ON epoch.folder = folder.number AND epoch.ended_at IS NULL
@@ -49,13 +51,14 @@ AND copy.run = :run AND copy.how = 'restored' AND NOT {IS_PRESENT}
 GROUP BY epoch.folder
 """
 _ODD = f"""
-SELECT folder.path, copy.uid, copy.lost, copy.repaired, copy.dated, copy.likeness FROM {MESSAGES}
+SELECT folder.path, copy.uid, copy.lost, copy.repaired, copy.dated, copy.likeness, copy.accepted_at IS NOT NULL
+FROM {MESSAGES}
 JOIN copy ON {OF_MESSAGE}
 JOIN target ON target.number = copy.target
 JOIN mapped ON {GOES_THERE}
 WHERE target.destination = ? AND target.ended_at IS NULL AND {IS_WANTED} AND copy.removed_at IS NULL
 AND (copy.lost != '[]' OR copy.repaired != '' OR NOT copy.dated
-    OR copy.likeness IN ('line-ends', 'headers', 'other'))
+    OR copy.likeness IN ('line-ends', 'headers', 'cut', 'other'))
 ORDER BY folder.number, copy.uid
 """
 
@@ -77,9 +80,9 @@ def losses(connection: sqlite3.Connection, destination: int) -> Sequence[Loss]:
     """What the destination altered or does not keep of present messages, and what it stored twice, by folder and
     kind."""
     found: dict[tuple[str, str, str], list[int]] = {}
-    for path, uid, lost, repaired, dated, likeness in connection.execute(_ODD, (destination,)):
+    for path, uid, lost, repaired, dated, *shown in connection.execute(_ODD, (destination,)):
         folder = folder_name(path)
-        for kind, detail in _losses_of(lost, repaired, dated, likeness):
+        for kind, detail in _losses_of(lost, repaired, dated, *shown):
             found.setdefault((folder, kind, detail), []).append(uid)
     twice = twins_listed(connection, destination)
     return [*twice, *(Loss(*what, tuple(uids)) for what, uids in found.items())]
@@ -92,12 +95,16 @@ _REWRITTEN = {
 }
 
 
-def _losses_of(lost: str, repaired: str, dated: int, likeness: str | None) -> Iterator[tuple[str, str]]:
+def _losses_of(
+    lost: str, repaired: str, dated: int, likeness: str | None, accepted: int
+) -> Iterator[tuple[str, str]]:
     if lost != "[]":
         yield "flags", " ".join(json.loads(lost))
     if repaired:
         yield "repaired", repaired.replace(",", ", ")
     if not dated:
         yield "internaldate", "the destination does not keep it"
-    if likeness in _REWRITTEN:
-        yield "rewritten", _REWRITTEN[likeness]
+    if likeness == "cut":
+        yield "cut", "accepted" if accepted else "not accepted"
+    elif likeness in _REWRITTEN:
+        yield "rewritten", _REWRITTEN[likeness] + (" (accepted)" if accepted else "")

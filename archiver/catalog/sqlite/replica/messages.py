@@ -17,6 +17,12 @@ _NEWEST = f"{_IN_FOLDER} AND copy.removed_at IS NULL ORDER BY copy.target_uid DE
 # NOTE: + 0, so that SQLite looks up the digests instead of reading all replicas of the folder.
 _EQUAL = f"{REPLICAS} WHERE copy.target + 0 = :target AND message.digest IN {any_of('digests')}"
 _LEFT_OVER = f"{_EQUAL} AND (NOT {IS_PRESENT} OR folder.gone_at IS NOT NULL) ORDER BY copy.target_uid"
+_SHOWN_BEFORE = f"""
+{REPLICAS} JOIN target AS former ON former.number = copy.target
+JOIN target AS now ON now.destination = former.destination AND now.raw = former.raw
+WHERE now.number = :target AND former.number != now.number AND copy.removed_at IS NULL
+AND message.digest IN {any_of("digests")} ORDER BY copy.target
+"""
 _REMOVED_AT = """
 SELECT copy.target, copy.target_uid FROM copy JOIN target ON target.number = copy.target
 WHERE target.destination = ? AND copy.removed_at IS NOT NULL
@@ -74,6 +80,13 @@ class SqlReplicaMessages:
         with self._database.reading() as connection:
             rows = connection.execute(_LEFT_OVER, {"target": target, "digests": json_list(digests)})
             return replicas(rows)
+
+    def shown_before(self, target: int, digests: Collection[Digest]) -> Mapping[Digest, Replica]:
+        """Replicas of messages with one of these digests that were in the folder before it got other UIDs: the
+        newest of each."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_SHOWN_BEFORE, {"target": target, "digests": json_list(digests)})
+            return {each.message.digest: each for each in replicas(rows)}
 
     def missing(self, target: int, keys: Collection[MessageKey]) -> Collection[MessageKey]:
         """Which of these messages, present or not, have no replica in the folder and were not removed by its

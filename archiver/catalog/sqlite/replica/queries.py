@@ -31,9 +31,17 @@ OF_MESSAGE = "copy.epoch = message.epoch AND copy.uid = message.uid"
 
 REPLICA = f"""copy.target_uid, copy.epoch, copy.how, copy.sent_digest, copy.size, copy.dated, copy.source_flags,
     copy.flags, copy.lost, copy.likeness, copy.repaired, copy.removed_at IS NOT NULL, copy.marked, folder.number,
-    {STORED_MESSAGE}"""
+    copy.accepted_at IS NOT NULL, {STORED_MESSAGE}"""
 REPLICAS = f"SELECT {REPLICA} FROM {MESSAGES} JOIN copy ON {OF_MESSAGE}"
 REPLICA_COLUMNS = REPLICA.count(",") + 1
+
+IS_DOUBTFUL = (
+    """(copy.likeness IS NULL AND copy.repaired = '' AND copy.size NOT IN (message.size, message.crlf_size))"""
+)
+"""The replica's size is not that of the message, and its octets were not compared."""
+
+IS_ALTERED = f"(copy.likeness IN ('cut', 'other') OR {IS_DOUBTFUL})"
+"""The replica is not what was sent, beyond what known servers rewrite."""
 
 GOES_THERE = "mapped.destination = target.destination AND mapped.folder = folder.number AND mapped.raw = target.raw"
 """The message's folder is mapped to this destination folder now; the account's rules may have mapped it elsewhere
@@ -118,7 +126,7 @@ def outgoing_of(row: Sequence[Any], sets: FlagSets) -> Outgoing:
 def replica_of(row: Sequence[Any], sets: FlagSets) -> Replica:
     """From the columns of `REPLICA`."""
     uid, epoch, how, sent_digest, size, dated, *rest = row
-    source_flags, flags, lost, likeness, repaired, removed, marked, folder, *message = rest
+    source_flags, flags, lost, likeness, repaired, removed, marked, folder, accepted, *message = rest
     return Replica(
         uid=uid,
         epoch=epoch,
@@ -135,6 +143,7 @@ def replica_of(row: Sequence[Any], sets: FlagSets) -> Replica:
         removed=bool(removed),
         marked=bool(marked),
         folder=folder,
+        accepted=bool(accepted),
     )
 
 
