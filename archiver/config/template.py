@@ -14,11 +14,15 @@ PLACEHOLDER = SecretReference("env", "ALICE_PASSWORD")
 
 @dataclass(frozen=True, slots=True)
 class NewDestination:
-    """What `archiver init` knows about a destination."""
+    """What `archiver init` knows about a destination. Everything goes below the folder `prefix`."""
 
     host: str
     user: str
     password: SecretReference
+    tls: Tls = "implicit"
+    port: int | None = None
+    ca_file: str | None = None
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +46,33 @@ def template(options: NewAccount) -> str:
         host=_quoted(options.host),
         user=_quoted(options.user),
         password=_reference(options.password),
-        ca_file=_CA_FILE if options.ca_file is None else f"ca_file = {_quoted(options.ca_file)}",
+        ca_file=_ca_file(options.ca_file),
         destination=_NO_DESTINATION if to is None else _table(to),
         path=_quoted(options.path),
         tls=_quoted(options.tls),
-        port=f"# port = {PORTS[options.tls]}" if options.port is None else f"port = {options.port}",
+        port=_port(options.port, options.tls),
     )
 
 
 def _table(to: NewDestination) -> str:
-    keys = {"host": _quoted(to.host), "user": _quoted(to.user), "password": _reference(to.password)}
-    return "[destination]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+    return f"""\
+[destination]
+host = {_quoted(to.host)}
+tls = {_quoted(to.tls)}
+{_port(to.port, to.tls)}
+{_ca_file(to.ca_file)}
+user = {_quoted(to.user)}
+password = {_reference(to.password)}
+{f"prefix = {_quoted(to.prefix)}" if to.prefix else '# prefix = ""'}
+"""
+
+
+def _port(port: int | None, tls: Tls) -> str:
+    return f"# port = {PORTS[tls]}" if port is None else f"port = {port}"
+
+
+def _ca_file(path: str | None) -> str:
+    return _CA_FILE if path is None else f"ca_file = {_quoted(path)}"
 
 
 def _reference(password: SecretReference) -> str:
@@ -68,10 +88,12 @@ def _quoted(value: str | Sequence[str]) -> str:
 _CA_FILE = """# ca_file = "ca.pem"                      # the authority to trust, if the system does not know it"""
 
 _NO_DESTINATION = """\
+# Remove the "#" from all of these lines.
 #[destination]
 #host = "imap.example.net"
 #user = "alice@example.net"
 #password = { env = "ALICE_NEW_PASSWORD" }
+#prefix = ""
 """
 
 TEMPLATE = Template("""\
@@ -131,9 +153,9 @@ path = $path
 #read_timeout = 60                        # seconds
 #attempts = 8                             # per request
 
-# Where mail is replayed to; without this table it is only archived. Remove the "#" from all of these lines. The
-# keys are those of [source], and "prefix", a folder that everything goes below, and "shared".
-$destination#prefix = ""
+# Where mail is replayed to; without this table it is only archived. The keys are those of [source], and "prefix", a
+# folder that everything goes below, and "shared".
+$destination\
 #shared = false                           # true: other accounts of ours may fill the same folders of this mailbox
 
 [folders]

@@ -19,7 +19,7 @@ from archiver.storage.files import sync_paths
 from pipelines.cli.options import Json
 
 if TYPE_CHECKING:
-    from archiver.config.settings import Tls
+    from archiver.config.settings import SecretReference, Tls
     from archiver.config.template import NewAccount, NewDestination
 
 _KINDS = ("env", "file", "command", "keyring")
@@ -31,6 +31,7 @@ _ASKED = {
 }
 
 
+# One parameter for each option is what makes this function long.
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The account file, like configs/alice.toml.")],
     host: Annotated[str | None, typer.Option(help="The IMAP server, like imap.example.org.")] = None,
@@ -58,11 +59,23 @@ def init(
     ] = None,
     to_host: Annotated[str | None, typer.Option(help="The server to replay to, if there is one.")] = None,
     to_user: Annotated[str | None, typer.Option(help="The user's name at that server.")] = None,
+    to_tls: Annotated[str | None, typer.Option(help="As --tls, for that server.")] = None,
+    to_port: Annotated[int | None, typer.Option(min=1, max=65535, help="As --port, for that server.")] = None,
+    to_ca_file: Annotated[str | None, typer.Option(metavar="PATH", help="As --ca-file, for that server.")] = None,
+    to_prefix: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="The folder there that everything goes below.")
+    ] = None,
     to_password_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="The environment variable with the password there.")
     ] = None,
     to_password_file: Annotated[
         str | None, typer.Option(metavar="PATH", help="The file with the password there.")
+    ] = None,
+    to_password_command: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="The command that prints the password there.")
+    ] = None,
+    to_password_keyring: Annotated[
+        str | None, typer.Option(metavar="SERVICE", help="The keyring entry with the password there.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
     as_json: Json = False,
@@ -77,12 +90,23 @@ def init(
       archiver init configs/alice.toml --host imap.example.org --user alice@example.org \\
           --password-command "pass show mail/alice" --path /srv/mail-archive/{account}
     """
-    references = {"env": password_env, "file": password_file, "command": password_command}
-    references["keyring"] = password_keyring
-    there = {kind: given for kind, given in (("env", to_password_env), ("file", to_password_file)) if given}
-    given = {kind: given for kind, given in references.items() if given}
-    answers = Answers(host, user, tls, port, path, given, ca_file, _destination(to_host, to_user, there))
+    password = {
+        "env": password_env,
+        "file": password_file,
+        "command": password_command,
+        "keyring": password_keyring,
+    }
+    there = {"env": to_password_env, "file": to_password_file, "command": to_password_command}
+    there["keyring"] = to_password_keyring
+    destination = _destination(
+        Answers(to_host, to_user, to_tls, to_port, None, _given_of(there), to_ca_file), to_prefix
+    )
+    answers = Answers(host, user, tls, port, path, _given_of(password), ca_file, destination)
     return _init(file, answers, force=force, as_json=as_json)
+
+
+def _given_of(references: Mapping[str, str | None]) -> Mapping[str, str]:
+    return {kind: value for kind, value in references.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +123,22 @@ class Answers:
     destination: NewDestination | None = None
 
 
-def _destination(host: str | None, user: str | None, password: Mapping[str, str]) -> NewDestination | None:
+def _destination(there: Answers, prefix: str | None) -> NewDestination | None:
     """The destination that the options name; None if they name none.
 
     Raises:
         ConfigError: they name only a part of one.
     """
-    from archiver.config.settings import SecretReference
     from archiver.config.template import NewDestination
 
-    if not (host or user or password):
+    if there == Answers(None, None, None, None, None, {}) and not prefix:
         return None
-    if not (host and user) or len(password) != 1:
-        problem = "a destination needs --to-host, --to-user and one of --to-password-env, --to-password-file"
+    if not (there.host and there.user and there.password):
+        problem = "a destination needs --to-host, --to-user and one of the --to-password-... options"
         raise ConfigError("archiver init", [problem])
-    (kind, value), *_ = password.items()
-    return NewDestination(host, user, SecretReference("env" if kind == "env" else "file", value))
+    secret = _reference("--to-password", there.password)
+    tls = _tls("--to-tls", there.tls)
+    return NewDestination(there.host, there.user, secret, tls, there.port, there.ca_file, prefix or "")
 
 
 def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
@@ -149,13 +173,14 @@ def _given(answers: Answers) -> NewAccount:
         missing.append("--password-env, --password-file, --password-command or --password-keyring is missing")
     if missing:
         raise ConfigError("archiver init", missing, hint="in a terminal, archiver asks for it")
-    return _account(answers.host or "", answers.user or "", answers, _tls(answers.tls), answers.path)
+    return _account(answers.host or "", answers.user or "", answers, _tls("--tls", answers.tls), answers.path)
 
 
 def _asked(answers: Answers, name: str) -> NewAccount:
     host = answers.host or _ask("IMAP server (like imap.example.org)")
     user = answers.user or _ask("User at that server", default=name if "@" in name else None)
-    tls = _tls(answers.tls or _ask("TLS: implicit (port 993), starttls (port 143) or off", default="implicit"))
+    asked = answers.tls or _ask("TLS: implicit (port 993), starttls (port 143) or off", default="implicit")
+    tls = _tls("--tls", asked)
     password = answers.password
     if not password:
         kind = ""
@@ -171,29 +196,32 @@ def _ask(text: str, default: str | None = None) -> str:
     return str(typer.prompt(text, default=default, err=True))
 
 
-def _tls(text: str | None) -> Tls:
+def _tls(option: str, text: str | None) -> Tls:
     if text is not None and text not in ("implicit", "starttls", "off"):
-        raise ConfigError("--tls", [f'"{text}" is not one of implicit, starttls, off'])
+        raise ConfigError(option, [f'"{text}" is not one of implicit, starttls, off'])
     return cast("Tls", text or "implicit")
 
 
 def _account(host: str, user: str, answers: Answers, tls: Tls, path: str | None) -> NewAccount:
-    from archiver.config.settings import SecretReference
     from archiver.config.template import NewAccount
 
-    if len(answers.password) > 1:
-        raise ConfigError("archiver init", ["give exactly one --password-... option"])
-    (kind, value), *_ = answers.password.items()
+    archive, secret = path or NewAccount().path, _reference("--password", answers.password)
+    return NewAccount(host, user, secret, archive, tls, answers.port, answers.ca_file, answers.destination)
+
+
+def _reference(option: str, password: Mapping[str, str]) -> SecretReference:
+    from archiver.config.settings import SecretReference
+
+    if len(password) > 1:
+        raise ConfigError("archiver init", [f"give exactly one {option}-... option"])
+    (kind, value), *_ = password.items()
     reference: str | tuple[str, ...] = value
     if kind == "command":
         try:
             reference = tuple(shlex.split(value))
         except ValueError as error:
-            raise ConfigError("--password-command", [f"is not a valid command line: {error}"]) from error
-    known = cast(Literal["env", "file", "command", "keyring"], kind)
-    archive = path or NewAccount().path
-    secret = SecretReference(known, reference)
-    return NewAccount(host, user, secret, archive, tls, answers.port, answers.ca_file, answers.destination)
+            raise ConfigError(f"{option}-command", [f"is not a valid command line: {error}"]) from error
+    return SecretReference(cast(Literal["env", "file", "command", "keyring"], kind), reference)
 
 
 def _write(file: Path, text: str) -> None:

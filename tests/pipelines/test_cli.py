@@ -527,11 +527,38 @@ def test_the_environment_names_no_secret(archiver: Archiver, account: Path) -> N
 def test_init_writes_a_destination_and_an_authority(archiver: Archiver, tmp_path: Path) -> None:
     file, known = tmp_path / "a.toml", ["--host", "a.example", "--user", "u", "--password-env", "P"]
     (tmp_path / "ca.pem").write_text("")
+    ca = str(tmp_path / "ca.pem")
     there = ["--to-host", "b.example", "--to-user", "v", "--to-password-file", "pw"]
-    assert archiver("init", file, *known, "--to-host", "b.example").code == 2
-    assert archiver("init", file, *known, "--ca-file", str(tmp_path / "ca.pem"), *there).code == 0
+    for part in (
+        ["--to-host", "b.example"],
+        ["--to-prefix", "Old"],
+        there[:-2],
+        [*there, "--to-password-env", "Q"],
+    ):
+        assert archiver("init", file, *known, *part).code == 2
+    assert archiver("init", file, *known, *there, "--to-tls", "ssl").err.startswith("archiver: --to-tls: ")
+    assert archiver("init", file, *known, "--ca-file", ca, *there).code == 0
     settings = load_account(file)
     assert settings.source.ca_file == tmp_path / "ca.pem"
     assert settings.destination is not None
     assert (settings.destination.host, settings.destination.user) == ("b.example", "v")
     assert settings.destination.password.value == str(tmp_path / "pw")
+    assert (settings.destination.port, settings.destination.prefix, settings.destination.ca_file) == (993, "", None)
+
+
+def test_init_writes_how_to_reach_the_destination(archiver: Archiver, tmp_path: Path) -> None:
+    file, known = tmp_path / "a.toml", ["--host", "a.example", "--user", "u", "--password-env", "P"]
+    (tmp_path / "ca.pem").write_text("")
+    there = ["--to-host", "b.example", "--to-user", "v", "--to-password-command", "pass show b"]
+    odd = ["--to-tls", "starttls", "--to-ca-file", str(tmp_path / "ca.pem"), "--to-prefix", "Old mail"]
+    assert archiver("init", file, *known, *there, *odd).code == 0
+    settings = load_account(file)
+    found = settings.destination
+    assert found is not None
+    assert (found.tls, found.port, found.ca_file, found.prefix) == (
+        "starttls", 143, tmp_path / "ca.pem", "Old mail"
+    )  # fmt: skip
+    assert found.password.value == ("pass", "show", "b")
+    assert (settings.source.tls, settings.source.port) == ("implicit", 993)
+    assert archiver("init", file, *known, *there, *odd, "--to-port", "1143", "--force").code == 0
+    assert getattr(load_account(file).destination, "port", None) == 1143
