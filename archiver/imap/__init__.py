@@ -5,7 +5,7 @@ bytes, because imapclient's public calls fail on odd names, on ranges and on lar
 
 line            the socket: connecting, TLS, a minimum pace, and closing from another thread or a signal
 session         sends commands and reads responses
-news            which rows of an answer bring something that was asked for
+answers         which rows of an answer bring something that was asked for; how much of all answers is kept
 tokens          atoms, strings, literals and lists, tolerant of what real servers send
 replies         what a NO, BAD or BYE means, as one of our errors (RFC 5530)
 limits          whether a reply is about a rate or connection limit, and how long to wait

@@ -18,10 +18,10 @@ from archiver.errors import (
     ServerUnavailable,
     Throttled,
 )
+from archiver.imap.answers import MessageRows
 from archiver.imap.fetch import FetchStream, read_header
 from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.listing import Abilities
-from archiver.imap.news import MessageRows
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import BodyReader, Reply, Session
 from archiver.imap.tokens import Response, parse_search, uid_sets

@@ -17,9 +17,9 @@ from typing import Protocol
 from imapclient import IMAPClient, SocketTimeout
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
+from archiver.imap.answers import BUDGET, News, Share
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
-from archiver.imap.news import News
-from archiver.imap.replies import error_of, not_imap
+from archiver.imap.replies import error_of, not_imap, printable
 from archiver.imap.tokens import BODY_MARK, Response, number, parse_vanished, quote
 from archiver.mail.model import Body
 
@@ -29,10 +29,12 @@ imaplib._MAXLINE = 16 << 20  # type: ignore[attr-defined]
 
 _LITERAL_LIMIT = 4 << 20  # for the literals of one response that are not messages: names and odd strings
 _TEXT_LIMIT = 64 << 10  # for a response without its literals, unless it is a list of numbers
-# All that is kept until a command is finished: for lists, for each message of the open folder, and at most.
-_UNTAGGED_LIMIT = 128 << 20
-_UNTAGGED_OF_A_MESSAGE = 400
-_MOST_UNTAGGED = 512 << 20
+# What is kept until a command is finished: for lists, for other commands, and in addition for each message of the
+# open folder. All connections together share a budget.
+_LONG_ANSWER = 128 << 20
+_SHORT_ANSWER = 16 << 20
+_OF_A_MESSAGE = 400
+_LONG_ANSWERS = (b"LIST", b"LSUB", b"FETCH", b"QRESYNC")  # words in a command; a folder's name may have one, too
 _RESPONSE_OCTETS = 250  # octets that keeping a response costs in addition to its own
 _MOST_MESSAGES = 2**32 - 1  # RFC 3501 section 9, nz-number
 _MOST_BELIEVED = 10_000_000
@@ -57,11 +59,12 @@ class BodyReader(Protocol):
 @dataclass(slots=True)
 class Reply:
     """The answer to a command: its status word ("OK", "NO", "BAD"), its text, and the untagged responses before
-    it."""
+    it, with their share of the budget."""
 
     status: bytes
     text: bytes
     untagged: list[Response] = field(default_factory=list)
+    kept: Share = field(default_factory=Share)
 
     @property
     def ok(self) -> bool:
@@ -82,7 +85,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         self.exists = 0
         self.reading = b""
         self._next_tag = 0
-        self._kept = 0
+        self._ask(())
         self._patience = _PATIENCE
         super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
         # NOTE: imapclient sets debug to 5, and imaplib then formats every line, passwords and messages included.
@@ -127,6 +130,7 @@ class Session(IMAPClient):  # type: ignore[misc]
 
     def send(self, *commands: bytes) -> list[bytes]:
         """Send commands in one flight without reading; returns their tags."""
+        self._ask(commands)
         tags = []
         lines = []
         for command in commands:
@@ -135,6 +139,12 @@ class Session(IMAPClient):  # type: ignore[misc]
             lines.append(tag + b" " + command + b"\r\n")
         self.send_octets(b"".join(lines))
         return tags
+
+    def _ask(self, commands: Sequence[bytes]) -> None:
+        """Begin to count what is kept of the answer to these commands; the open folder may shrink meanwhile."""
+        self._asked, self._held, self._kept = commands, self.exists, Share()
+        is_long = any(word in each.upper() for each in commands for word in _LONG_ANSWERS)
+        self._longest = _LONG_ANSWER if is_long else _SHORT_ANSWER
 
     def send_octets(self, octets: bytes | bytearray) -> None:
         """Send octets as they are."""
@@ -155,7 +165,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         tag = self.new_tag()
         line = tag + b" " + before
         untagged: list[Response] = []
-        self._kept = 0
+        self._ask([before + after])
         for string in strings:
             quoted = quote(string)
             if quoted is not None:
@@ -164,7 +174,7 @@ class Session(IMAPClient):  # type: ignore[misc]
             self.send_octets(line + b" {%d}\r\n" % len(string))
             while not (response := self.read_response()).text.startswith(b"+"):
                 if response.text.startswith(tag + b" "):
-                    return _finish(response.text[len(tag) + 1 :], untagged)
+                    return self._reply(response.text[len(tag) + 1 :], untagged)
                 self._keep(response, untagged)
             line = string
         self.send_octets(line + after + b"\r\n")
@@ -294,13 +304,12 @@ class Session(IMAPClient):  # type: ignore[misc]
         requests = 0
         waiting = dict.fromkeys(tags)
         replies: dict[bytes, Reply] = {}
-        if untagged is None:
-            untagged, self._kept = [], 0
+        untagged = [] if untagged is None else untagged
         while waiting:
             response = self.read_response()
             tag, _, rest = response.text.partition(b" ")
             if tag in waiting:
-                replies[tag] = _finish(rest, untagged)
+                replies[tag] = self._reply(rest, untagged)
                 untagged, news = [], News(commands)
                 del waiting[tag]
                 self.finished()
@@ -314,19 +323,30 @@ class Session(IMAPClient):  # type: ignore[misc]
                 raise ConnectionLost("the server asks for more again and again", where=self.where)
             elif (answer := next(left, None)) is not None:
                 self.send_octets(answer + b"\r\n")
+        self._kept = Share()  # the budget is used until the replies are
         return [replies[tag] for tag in tags]
 
     def _keep(self, response: Response, untagged: list[Response]) -> None:
         """Keep a response until its command is finished, within limits of octets and of time."""
         untagged.append(response)
-        self._kept += len(response.text) + sum(map(len, response.literals)) + _RESPONSE_OCTETS
-        if self._kept > min(_UNTAGGED_LIMIT + _UNTAGGED_OF_A_MESSAGE * self.exists, _MOST_UNTAGGED):
-            what = f"{self._kept >> 20} MB"
-            raise ConnectionLost(f"the server's answer does not end: it has {what} already", where=self.where)
+        octets = len(response.text) + sum(map(len, response.literals)) + _RESPONSE_OCTETS
+        is_within_budget = self._kept.grow(octets)
+        most = self._longest + _OF_A_MESSAGE * max(self._held, self.exists)
+        if self._kept.octets > most or not is_within_budget:
+            # NOTE: only the name of a command, because that of a login has a password.
+            names = dict.fromkeys(b" ".join(each.split()[: 1 + each.startswith(b"UID ")]) for each in self._asked)
+            what = f"it has {self._kept.octets >> 20} MB already ({printable(b', '.join(names))})"
+            if not is_within_budget:
+                what += f", and all connections together may have {BUDGET.most >> 20} MB"
+            raise ConnectionLost(f"the server's answer does not end: {what}", where=self.where)
         if self._imap.waited > _LONGEST * self._timeout.read:
             what = f"it has taken {self._imap.waited:.0f} seconds already"
             hint = "if the server needs so long, raise `read_timeout`, and run again"
             raise ConnectionLost(f"the server's answer does not end: {what}", where=self.where, hint=hint)
+
+    def _reply(self, rest: bytes, untagged: list[Response]) -> Reply:
+        status, _, text = rest.partition(b" ")
+        return Reply(status.upper(), text, untagged, self._kept)
 
     def flight(self, *commands: bytes) -> list[Reply]:
         """Run commands in one flight, which is one round trip for all of them."""
@@ -350,6 +370,7 @@ class Session(IMAPClient):  # type: ignore[misc]
     def hang_up(self) -> None:
         """Close without LOGOUT: the connection is out of step, or has to end at once. Never raises, may be called
         twice."""
+        self._kept = Share()
         try:
             self.shutdown()
         except (OSError, imaplib.IMAP4.error):
@@ -371,8 +392,3 @@ def _literal_size(line: bytes) -> int | None:
     """The size of the literal that the end of a line announces; None if there is none."""
     found = _LITERAL.search(line)
     return number(found[1]) if found else None
-
-
-def _finish(rest: bytes, untagged: list[Response]) -> Reply:
-    status, _, text = rest.partition(b" ")
-    return Reply(status.upper(), text, untagged)

@@ -30,7 +30,7 @@ _held: dict[Path, _Held] = {}
 
 #: Held while a descriptor and its entry in `_held` differ. A fork in between would inherit a lock that it does not
 #: know of, and keep it after its holder has given it back.
-_changing = threading.Lock()
+_changing = threading.RLock()  # a garbage collection may end the block of another lock
 
 os.register_at_fork(before=_changing.acquire, after_in_parent=_changing.release, after_in_child=_changing.release)
 

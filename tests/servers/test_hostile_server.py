@@ -19,7 +19,7 @@ from archiver.errors import (
     ServerUnavailable,
     Throttled,
 )
-from archiver.imap import line, session
+from archiver.imap import answers, line, session
 from archiver.mail.content import header_digest
 from archiver.mail.model import Changes, Fetched, Folder, KnownState, Undelivered
 from archiver.source.imap import ImapSource
@@ -216,7 +216,8 @@ def test_a_long_list_of_numbers_is_none_of_that(scripted: Start, inbox: Connect)
 def test_what_is_kept_until_a_command_ends_is_bounded(
     scripted: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch, command: bytes
 ) -> None:
-    monkeypatch.setattr(session, "_UNTAGGED_LIMIT", 100_000)
+    monkeypatch.setattr(session, "_SHORT_ANSWER", 100_000)
+    monkeypatch.setattr(session, "_OF_A_MESSAGE", 0)
     server = scripted(mailbox())
     server.inject(command, *[b"* OK still here"] * 1000, times=1)
     source = connect(server)
@@ -225,8 +226,52 @@ def test_what_is_kept_until_a_command_ends_is_bounded(
         source.open(INBOX)
         source.uids()
 
-    with pytest.raises(ConnectionLost, match="does not end"):
+    named = rf"does not end: it has 0 MB already \(.*{command.decode()}"
+    with pytest.raises(ConnectionLost, match=named) as caught:
         look()
+    assert str(caught.value).startswith(f"127.0.0.1:{server.port}")
+
+
+@pytest.mark.parametrize(("command", "is_read"), [(b"LIST", True), (b"EXAMINE", False), (b"LOGIN", False)])
+def test_an_answer_is_as_large_as_that_of_its_command_can_be(
+    scripted: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch, command: bytes, is_read: bool
+) -> None:
+    """What a refusal shows of a command has no password."""
+    monkeypatch.setattr(session, "_SHORT_ANSWER", 1 << 20)
+    server = scripted(mailbox())
+    server.inject(command, *[b'* LIST () "/" "Folder %d"' % number for number in range(5_000)], times=1)
+
+    def look() -> None:
+        source = connect(server)
+        source.list_folders()
+        source.open(INBOX)
+
+    if is_read:
+        look()
+        return
+    with pytest.raises(ConnectionLost, match=rf"it has 1 MB already \({command.decode()}\);"):
+        look()
+
+
+def test_connections_to_both_sides_share_what_may_be_kept(
+    scripted: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that keeps the most gives up, and nothing of it is kept after that."""
+    monkeypatch.setattr(answers.BUDGET, "most", 4 << 20)
+    small, large = scripted(mailbox()), scripted(mailbox())
+    for server, count in ((small, 8_000), (large, 50_000)):
+        server.inject(b"LIST", *[b'* LIST () "/" "Folder %d"' % number for number in range(count)])
+    first, second = connect(small), connect(large)
+
+    assert len(first.list_folders()) == 8_001
+    shared = r"it has . MB already \(.*LIST\), and all connections together may have 4 MB"
+    with pytest.raises(ConnectionLost, match=shared) as lost:
+        second.list_folders()
+    assert str(lost.value).startswith(f"127.0.0.1:{large.port}")
+    del lost  # its traceback has the rows
+    second.close()
+    assert len(connect(small).list_folders()) == 8_001
+    assert len(first.list_folders()) == 8_001
 
 
 @pytest.mark.parametrize("read", ["scan", "fetch"])

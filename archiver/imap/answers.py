@@ -1,18 +1,24 @@
-"""Tells rows of an answer that bring something that was asked for from those that do not.
+"""Which rows of an answer bring something that was asked for, and how much of all answers is kept.
 
 A server could hold a run for ever with rows that say nothing new: the same message again and again, messages that
-do not exist, a list in the answer to a search. They may come, but they gain the server no time.
+do not exist, a list in the answer to a search. They may come, but they gain the server no time. Nor may answers
+without an end use up the memory: all connections of the process, to whatever servers, share a budget.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import threading
+import weakref
 from collections.abc import Mapping
 
 from archiver.imap.tokens import Response, number
 
 _FETCH = re.compile(rb"\A\* (\d+) FETCH\b", re.IGNORECASE)
 _DATA = re.compile(rb"\A\* (X?LIST|LSUB|STATUS|E?SEARCH|VANISHED)\b", re.IGNORECASE)
+
+_STEP = 1 << 20  # so much of each answer is not counted: a small one costs no look at the others
 
 #: The words in a command that ask for rows of a kind.
 _ASKED_BY: Mapping[bytes, tuple[bytes, ...]] = {
@@ -69,3 +75,49 @@ class News:
         known = row in self._seen
         self._seen.add(row)
         return not known
+
+
+class Budget:
+    """So many octets for all answers together. Any thread may use it."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing is kept, as in a process that was just forked."""
+        self._changing = threading.Lock()
+        self._kept: weakref.WeakKeyDictionary[Share, int] = weakref.WeakKeyDictionary()
+
+    def allows(self, share: Share, octets: int) -> bool:
+        """Count so many octets for a share. False if all together are too much and this one has to give up: the
+        largest, or whichever grows when even a quarter more is used up before that one has ended."""
+        with self._changing:
+            self._kept[share] = octets
+            together = sum(self._kept.values())
+            is_largest = octets == max(self._kept.values())
+        return together <= self.most or not (is_largest or together > self.most + self.most // 4)
+
+
+BUDGET = Budget(512 << 20)
+"""One for the process, because memory belongs to a process."""
+
+os.register_at_fork(after_in_child=BUDGET.forget)
+
+
+class Share:
+    """What one answer takes of the budget, as long as this value lives: it belongs to the replies. `octets` is its
+    size. Belongs to the connection's thread."""
+
+    def __init__(self, budget: Budget = BUDGET) -> None:
+        self.octets = 0
+        self._budget = budget
+        self._counted = 0
+
+    def grow(self, octets: int) -> bool:
+        """Keep so many octets more; False if the budget does not allow it."""
+        self.octets += octets
+        if self.octets <= self._counted + _STEP:
+            return True
+        self._counted = self.octets
+        return self._budget.allows(self, self.octets)

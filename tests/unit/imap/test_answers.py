@@ -1,12 +1,15 @@
-"""Which rows of an answer bring something that was asked for."""
+"""Which rows of an answer bring something that was asked for, and how much of all answers is kept together."""
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
-from archiver.imap.news import MessageRows, News
+from archiver.imap.answers import Budget, MessageRows, News, Share
 from archiver.imap.tokens import Response
 
+MIB = 1 << 20
 LIST = b'* LIST () "/" Sent'
 STATUS = b"* STATUS Sent (MESSAGES 1 UIDVALIDITY 1)"
 FETCH = b"* 1 FETCH (UID 7 FLAGS ())"
@@ -68,3 +71,42 @@ def test_a_number_that_cannot_be_takes_no_memory() -> None:
     rows = MessageRows()
     assert not rows.is_news(b"* 4294967295 FETCH (UID 9)", 3)
     assert not rows._seen
+
+
+def test_of_all_answers_the_largest_is_given_up() -> None:
+    budget = Budget(10 * MIB)
+    large, small = Share(budget), Share(budget)
+    assert large.grow(8 * MIB)
+    assert small.grow(4 * MIB)
+    assert large.grow(MIB // 2)  # not counted yet
+    assert not large.grow(MIB)
+
+
+def test_one_that_is_not_given_up_does_not_let_the_others_grow_for_ever() -> None:
+    budget = Budget(8 * MIB)
+    large, small = Share(budget), Share(budget)
+    assert large.grow(8 * MIB)
+    assert small.grow(2 * MIB)
+    assert not small.grow(2 * MIB)
+
+
+def test_small_answers_need_no_budget() -> None:
+    budget = Budget(0)
+    assert all(Share(budget).grow(MIB) for _ in range(100))
+
+
+def test_what_is_no_longer_kept_is_free_for_others() -> None:
+    budget = Budget(10 * MIB)
+    first = Share(budget)
+    assert first.grow(9 * MIB)
+    del first
+    gc.collect()
+    assert Share(budget).grow(10 * MIB)
+
+
+def test_a_forked_process_keeps_nothing() -> None:
+    budget = Budget(10 * MIB)
+    kept = Share(budget)
+    assert kept.grow(9 * MIB)
+    budget.forget()
+    assert Share(budget).grow(10 * MIB)
