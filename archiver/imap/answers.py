@@ -7,12 +7,11 @@ without an end use up the memory: all connections of the process, to whatever se
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 import weakref
 from collections.abc import Mapping
 
+from archiver.forking import lock_free_after_fork
 from archiver.imap.tokens import Response, number
 
 _FETCH = re.compile(rb"\A\* (\d+) FETCH\b", re.IGNORECASE)
@@ -77,22 +76,20 @@ class News:
         return not known
 
 
+_counting = lock_free_after_fork()
+
+
 class Budget:
     """So many octets for all answers together. Any thread may use it."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.forget()
-
-    def forget(self) -> None:
-        """Nothing is kept, as in a process that was just forked."""
-        self._changing = threading.Lock()
         self._kept: weakref.WeakKeyDictionary[Share, int] = weakref.WeakKeyDictionary()
 
     def allows(self, share: Share, octets: int) -> bool:
         """Count so many octets for a share. False if all together are too much and this one has to give up: the
         largest, or whichever grows when even a quarter more is used up before that one has ended."""
-        with self._changing:
+        with _counting:
             self._kept[share] = octets
             together = sum(self._kept.values())
             is_largest = octets == max(self._kept.values())
@@ -101,8 +98,6 @@ class Budget:
 
 BUDGET = Budget(512 << 20)
 """One for the process, because memory belongs to a process."""
-
-os.register_at_fork(after_in_child=BUDGET.forget)
 
 
 class Share:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import socket
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from archiver.errors import ArchiveNotWritable, Locked
+from archiver.forking import lock_free_after_fork
 
 
 class _Held(NamedTuple):
@@ -30,9 +30,7 @@ _held: dict[Path, _Held] = {}
 
 #: Held while a descriptor and its entry in `_held` differ. A fork in between would inherit a lock that it does not
 #: know of, and keep it after its holder has given it back.
-_changing = threading.RLock()  # a garbage collection may end the block of another lock
-
-os.register_at_fork(before=_changing.acquire, after_in_parent=_changing.release, after_in_child=_changing.release)
+_changing = lock_free_after_fork()
 
 
 @contextmanager

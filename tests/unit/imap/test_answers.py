@@ -102,11 +102,3 @@ def test_what_is_no_longer_kept_is_free_for_others() -> None:
     del first
     gc.collect()
     assert Share(budget).grow(10 * MIB)
-
-
-def test_a_forked_process_keeps_nothing() -> None:
-    budget = Budget(10 * MIB)
-    kept = Share(budget)
-    assert kept.grow(9 * MIB)
-    budget.forget()
-    assert Share(budget).grow(10 * MIB)
