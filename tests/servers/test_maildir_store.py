@@ -322,6 +322,71 @@ class TestMove:
         assert read(store, place) == HELLO
 
 
+class TestEqualOctets:
+    """Of one second they are one file, however they came."""
+
+    ONE, OTHER = placement_of(HELLO, 1), placement_of(HELLO, 2, ".Sent")
+
+    def inodes(self, store: MaildirStore, *places: Placement) -> set[int]:
+        assert [read(store, place) for place in places] == [HELLO] * len(places)
+        return {os.stat(store.locate(place)).st_ino for place in places}
+
+    @pytest.mark.parametrize("durability", ["batch", "file"])
+    def test_of_one_batch(self, path: Path, durability: Durability, tmp_path: Path) -> None:
+        store = MaildirStore(path, durability)
+        spool = tmp_path / "spooled"
+        spool.write_bytes(HELLO)
+        third = placement_of(HELLO, 3)
+        batch = store.batch()
+        batch.put(self.ONE, body_of(HELLO))
+        batch.put(self.OTHER, body_of(HELLO))
+        batch.put(third, replace(body_of(HELLO), octets=None, spool=spool))
+        batch.commit()
+        assert len(self.inodes(store, self.ONE, self.OTHER, third)) == 1
+        assert not spool.exists()
+
+    def test_of_one_batch_in_which_they_are_put_again(self, store: MaildirStore) -> None:
+        batch = store.batch()
+        for place in (self.ONE, self.OTHER, self.ONE, self.OTHER):
+            batch.put(place, body_of(HELLO))
+        batch.commit()
+        self.inodes(store, self.ONE, self.OTHER)
+
+    @pytest.mark.parametrize("first", ["is being written", "is committed", "is abandoned"])
+    def test_of_batches_of_two_connections(self, store: MaildirStore, first: str) -> None:
+        """The catalog knows neither yet."""
+        one, other = store.batch(), store.batch()
+        one.put(self.ONE, body_of(HELLO))
+        if first == "is committed":
+            one.commit()
+        if first == "is abandoned":
+            one.abandon()
+        other.put(self.OTHER, body_of(HELLO))
+        if first == "is being written":
+            one.abandon()
+        other.commit()
+        if first == "is committed":
+            assert len(self.inodes(store, self.ONE, self.OTHER)) == 1
+        self.inodes(store, self.OTHER)
+
+    def test_of_another_second_are_another_file(self, store: MaildirStore) -> None:
+        later = placement_of(HELLO, 2, arrived=NOON + 1)
+        put(store, (self.ONE, HELLO), (later, HELLO))
+        assert len(self.inodes(store, self.ONE, later)) == 2
+
+    @pytest.mark.parametrize("how", ["by its place", "among the newest"])
+    def test_damage_gets_no_second_name(self, store: MaildirStore, how: str) -> None:
+        """Not even of the right size: what was just received is written instead."""
+        put(store, (self.ONE, HELLO))
+        Path(store.locate(self.ONE)).write_bytes(HELLO[:-1] + b"!")
+        batch = store.batch() if how == "among the newest" else MaildirStore(Path(store._tree.root)).batch()
+        with pytest.raises(IntegrityError):
+            batch.link(self.OTHER, self.ONE)
+        batch.put(self.OTHER, body_of(HELLO), self.ONE)
+        batch.commit()
+        self.inodes(store, self.OTHER)
+
+
 class TestSettle:
     def test_complete_files_without_a_record_are_yielded(self, path: Path) -> None:
         known = placement_of(HELLO, 1)

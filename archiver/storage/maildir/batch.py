@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from archiver.errors import IntegrityError
 from archiver.facts.archive import Fact
-from archiver.mail.model import Body, Placement
+from archiver.mail.model import Body, Digest, Placement
+from archiver.storage.audit import fault_in
 from archiver.storage.files import Writing, create_file, open_regular, set_time, sync_paths, write_all
 from archiver.storage.maildir.format import base_name, folder_name
 from archiver.storage.maildir.lookup import FileListing
@@ -21,14 +23,36 @@ from archiver.storage.maildir.tree import MaildirTree
 from archiver.storage.syncing import WatchedFileSystem
 
 _COPY_OCTETS = 1 << 20
+_NEW_FILES = 10_000
+
+
+class NewFiles:
+    """The newest files by digest and time, which no catalog may know yet: of batches that are being written and of
+    those just committed. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._paths: dict[tuple[Digest, int], str] = {}
+        self._lock = threading.Lock()
+
+    def find(self, placement: Placement) -> str | None:
+        """Where equal octets with the same time were written. The file may have been renamed or removed since."""
+        return self._paths.get((placement.digest, placement.arrived))
+
+    def add(self, placement: Placement, path: str) -> None:
+        """The file is complete under this name."""
+        with self._lock:
+            self._paths[placement.digest, placement.arrived] = path
+            while len(self._paths) > _NEW_FILES:
+                del self._paths[next(iter(self._paths))]
 
 
 class MaildirBatch:
-    """A StoreBatch of `MaildirStore`."""
+    """A StoreBatch of `MaildirStore`. Octets that are among the `new` files are linked, and not written again."""
 
-    def __init__(self, tree: MaildirTree, listing: FileListing) -> None:
+    def __init__(self, tree: MaildirTree, listing: FileListing, new: NewFiles) -> None:
         self._tree = tree
         self._listing = listing
+        self._new = new
         self._writing = Writing(tree.root)
         self._watched: WatchedFileSystem | None = None
         self._sync_each = False
@@ -44,6 +68,9 @@ class MaildirBatch:
             return
         with self._writing:
             temporary = self._temporary(placement)
+            if self._linked_to_new(placement, temporary):
+                body.discard()
+                return
             if body.octets is not None:
                 self._create(temporary, placement, body.octets)
             elif body.spool is not None:
@@ -51,6 +78,7 @@ class MaildirBatch:
             else:
                 raise ValueError("a body without octets and without a spool file")
             self._written[temporary] = (placement, False)
+            self._new.add(placement, temporary)
 
     def link(self, placement: Placement, twin: Placement) -> None:
         """Link the octets of `twin` to `placement`: a hard link, or a copy if the system refuses one.
@@ -65,9 +93,9 @@ class MaildirBatch:
                 self._link(self._tree.expected(twin), temporary, placement)
             except FileNotFoundError:
                 self._link_elsewhere(twin, temporary, placement)
-            if os.stat(temporary).st_size != placement.size:  # damage must not be copied
+            if not _is_intact(temporary, placement):
                 _unlink(temporary)
-                raise IntegrityError(f"{self._tree.expected(twin)}: its size is not the recorded one")
+                raise IntegrityError(f"{self._tree.expected(twin)}: its octets are not the recorded ones")
             self._written[temporary] = (placement, True)
 
     def _linked(self, placement: Placement, twin: Placement) -> bool:
@@ -76,6 +104,22 @@ class MaildirBatch:
             self.link(placement, twin)
         except IntegrityError:
             return False
+        return True
+
+    def _linked_to_new(self, placement: Placement, temporary: str) -> bool:
+        """Whether a link was made to equal octets that this connection or another one has just written."""
+        path = self._new.find(placement)
+        if path is None or path == temporary:
+            return False
+        _unlink(temporary)
+        try:
+            os.link(path, temporary)
+        except OSError:  # it was renamed or removed, or links are refused
+            return False
+        if not _is_intact(temporary, placement):
+            _unlink(temporary)
+            return False
+        self._written[temporary] = (placement, True)
         return True
 
     def _link_elsewhere(self, twin: Placement, temporary: str, placement: Placement) -> None:
@@ -102,6 +146,7 @@ class MaildirBatch:
                 if linked:
                     # NOTE: a rename between two names of one file does nothing (POSIX).
                     _unlink(temporary)
+                self._new.add(placement, final)
                 touched.add(os.path.dirname(final))
             self._tree.sync(touched)
         self._written.clear()
@@ -166,6 +211,12 @@ class MaildirBatch:
             except BaseException:
                 _unlink(temporary)
                 raise
+
+
+def _is_intact(path: str, placement: Placement) -> bool:
+    """Whether the file has the message's octets. Damage must not get a second name."""
+    with open_regular(path) as file:
+        return fault_in(file, placement) is None
 
 
 def _unlink(path: str) -> None:

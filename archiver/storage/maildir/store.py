@@ -19,7 +19,7 @@ from archiver.mail.model import Placement
 from archiver.storage.audit import Audited
 from archiver.storage.files import Durability, Writing, open_regular, private_file
 from archiver.storage.maildir.audit import audit
-from archiver.storage.maildir.batch import MaildirBatch
+from archiver.storage.maildir.batch import MaildirBatch, NewFiles
 from archiver.storage.maildir.format import folder_name
 from archiver.storage.maildir.lookup import FileListing
 from archiver.storage.maildir.metadata import MaildirMetadata
@@ -44,11 +44,12 @@ class MaildirStore:
         self._tree = MaildirTree(os.path.abspath(path), durability)
         self._writing = Writing(self._tree.root)
         self._listing = FileListing(self._tree, steady=False)
+        self._new = NewFiles()
         self.metadata = MaildirMetadata(self._tree)
 
     def batch(self) -> MaildirBatch:
         """Begin a batch."""
-        return MaildirBatch(self._tree, self._listing)
+        return MaildirBatch(self._tree, self._listing, self._new)
 
     def move(self, moves: Iterable[tuple[Placement, Placement]]) -> None:
         """Rename files to their new flags or tree; durable on return. Moves may be repeated.
