@@ -292,3 +292,12 @@ def worst(exit_codes: Iterable[int]) -> int:
     if signals:
         return max(signals)
     return next((code for code in SEVERITY if code in codes), 0)
+
+
+def stops_account(error: BackendError) -> bool:
+    """Whether the connection or the login failed, and not one folder."""
+    if isinstance(error, ConnectionLost | Throttled | AuthenticationFailed | ConnectionRefused):
+        return True
+    if isinstance(error, FolderChanged):
+        return False
+    return error.where is None or error.where.folder is None

@@ -33,6 +33,15 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Linked:
+    """Planned messages need not be fetched, because the archive has them from other folders: so many less, and
+    about so many octets."""
+
+    messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """Messages became durable and recorded."""
 
@@ -71,7 +80,7 @@ class Noted:
     text: str
 
 
-Event = Planned | Working | Received | Stored | Sent | Verified | Exported | Noted
+Event = Planned | Working | Received | Linked | Stored | Sent | Verified | Exported | Noted
 Progress = Callable[[Event], None]
 
 

@@ -20,7 +20,7 @@ from typing import get_args
 
 from archiver.config.secrecy import redacted
 from archiver.errors import ConfigError, Throttled
-from archiver.events import Event, Exported, Noted, Planned, Progress, Sent, Stored, Verified, Working
+from archiver.events import Event, Exported, Linked, Noted, Planned, Progress, Sent, Stored, Verified, Working
 from archiver.mail.folder_names import printable
 from archiver.report.units import counted, size
 from pipelines.failures import UnexpectedError, foreseen, with_file
@@ -238,6 +238,9 @@ def log_line(event: AnyEvent) -> str | None:
         case Planned(messages, octets):
             about = f", about {size(octets)}" if octets else ""
             return f"{counted(messages, 'message')} to do{about}"
+        case Linked(messages):
+            there = "is" if messages == 1 else "are"
+            return f"{counted(messages, 'message')} {there} in the archive already, from other folders"
         case Stored(messages, octets):
             return f"{counted(messages, 'message')} stored, {size(octets)}"
         case Sent(messages, octets):

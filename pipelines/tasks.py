@@ -29,7 +29,7 @@ from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.config.load import ServerSettings, Settings, load_account
 from archiver.control import utc_now
 from archiver.errors import Throttled
-from archiver.events import Event, Planned, Sent, Stored, Verified, Working
+from archiver.events import Event, Linked, Planned, Sent, Stored, Verified, Working
 from archiver.facts.destination import DistinctFact
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
@@ -134,6 +134,9 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
                 self._expected = event.messages
             case Planned(messages):
                 self._planned += messages
+            case Linked(messages):
+                self._expected -= messages
+                self._planned -= messages
             case Stored(messages) | Sent(messages) | Verified(messages):
                 self._done += messages
         self._show()

@@ -8,6 +8,7 @@ worker         one connection: scans folders, fetches messages, keeps its batch
 folder_scan    one folder opened: what is new, changed, vanished (RFC 7162)
 scanned        the result of a folder scan
 absence        messages that the server no longer shows: gone, or only hidden
+same_mail      messages that the server shows in several folders, fetched once (RFC 8474, Gmail)
 rematch        known messages matched under a new UIDVALIDITY, without a download
 unrecorded     files and objects that a crashed run stored but did not record
 delivery       whether the server delivers any message at all

@@ -24,7 +24,7 @@ class Context:
     `accept`: the user accepts whatever the server delivers for them. `whole` are globs of the folders that count as
     complete, whatever number of messages they show. `live` are the epochs that the server still shows. `unrecorded`
     are messages that a crashed run stored but did not record. `refused` collects the reasons why folders could not
-    be opened, by raw name.
+    be opened, by raw name. `identify`: more than one folder is archived, so the same message may be in several.
     """
 
     connect: Callable[[bool, Callable[[], bool]], MailSource]
@@ -43,3 +43,4 @@ class Context:
     live: frozenset[tuple[str, int]]
     unrecorded: UnrecordedFiles
     refused: dict[bytes, str]
+    identify: bool = False

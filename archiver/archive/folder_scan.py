@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from archiver.archive.absence import Absence
-from archiver.archive.plan import PROBED, EpochVerdict, compare_known, compare_unrecorded, is_due, judge_epoch
+from archiver.archive.plan import (
+    PROBED,
+    EpochVerdict,
+    compare_known,
+    compare_unrecorded,
+    few_arrived,
+    is_due,
+    judge_epoch,
+)
 from archiver.archive.rematch import Match, find_known
 from archiver.archive.scanned import QuarantineRetry, ScannedFolder
 from archiver.archive.unrecorded import UnrecordedFiles, unrecorded_fact
@@ -53,7 +61,8 @@ class FolderScanner:
     `live` are the epochs that the server still shows (`plan.live_epochs`). Mail of all other epochs, and mail that
     vanished, may be matched in a new epoch. `whole` are globs of the folders that count as complete. `accept`: the
     user accepts what waits in quarantine. `unrecorded` are messages that a crashed run stored but did not record.
-    `rematch` is False as long as no folder of the archive was ever complete.
+    `rematch` is False as long as no folder of the archive was ever complete. `identify`: messages may be in several
+    folders.
     """
 
     source: MailSource
@@ -72,11 +81,14 @@ class FolderScanner:
     live: frozenset[tuple[str, int]]
     unrecorded: UnrecordedFiles
     rematch: bool
+    identify: bool
 
     def scan(self, listed: Listed, known: KnownFolder, epoch: KnownEpoch | None) -> ScannedFolder:
         """Open the folder and compare it with the catalog. Facts about flags and vanished messages stay in the
         batch until it is flushed."""
-        opened = self.source.open(listed.folder, epoch.known_state if epoch else None, self._first_request(epoch))
+        since = epoch.known_state if epoch else None
+        identify = self.identify and few_arrived(listed.status, since)
+        opened = self.source.open(listed.folder, since, self._first_request(epoch), identify=identify)
         verdict = judge_epoch(epoch, opened.status)
         recorded = UidSet()
         odd: CountsDisagree | None = None
@@ -130,6 +142,9 @@ class FolderScanner:
         )
         if odd is not None:
             self.progress(Noted(str(odd)))
+        for each in opened.seen:
+            if each.uid in wanted:
+                scanned.seen[each.uid] = scanned.seen.get(each.uid, each).updated(each)
         if epoch.state is None and self.rematch and wanted:
             self._match_again(scanned, present)
         return scanned

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from archiver.imap.limits import limits_reading
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.content import header_block, header_digest, internaldate_seconds
 from archiver.mail.folder_names import matches
 from archiver.mail.model import (
     INBOX,
@@ -21,6 +21,7 @@ from archiver.mail.model import (
     FolderStatus,
     KnownEpoch,
     KnownFolder,
+    KnownState,
     Listed,
     Placement,
     Plan,
@@ -176,6 +177,20 @@ def gone_folders(
     ]
 
 
+#: A folder with more new messages is not identified when it is opened, but slice by slice.
+_FEW = 1000
+
+
+def few_arrived(status: FolderStatus | None, since: KnownState | None) -> bool:
+    """Whether the attributes of all new messages of a folder fit into one answer."""
+    if status is None:
+        return False
+    new = status.messages
+    if since is not None and since.uidnext is not None and status.uidnext is not None:
+        new = min(new, status.uidnext - since.uidnext)
+    return 0 < new <= _FEW
+
+
 Doubt = Literal["same", "doubtful", "other"]
 EpochVerdict = Literal["same", "first", "uidvalidity", "rewound", "source"]
 
@@ -242,12 +257,35 @@ def header_key(attributes: Attributes, message_id: str | None, header_digest: Di
     return HeaderKey(message_id, attributes.size, instant, header_digest)
 
 
-def identity_key(attributes: Attributes) -> tuple[str, int | None, int | None] | None:
-    """The server's own identifier of a message (RFC 8474 or Gmail's), None if it has none. Size and date are part
-    of the key, so that another server's identifier cannot be mistaken for it."""
-    if attributes.emailid is None:
+Identity = tuple[str, int, int]
+"""A message's EMAILID, RFC822.SIZE and INTERNALDATE in seconds since 1970."""
+
+
+def full_identity(attributes: Attributes) -> Identity | None:
+    """The server's own identity of a message (RFC 8474 or Gmail's), with size and date; None if the server left
+    anything out."""
+    instant = internaldate_seconds(attributes.internaldate)
+    if attributes.emailid is None or attributes.size is None or instant is None or attributes.flags is None:
         return None
-    return (attributes.emailid, attributes.size, internaldate_seconds(attributes.internaldate))
+    return attributes.emailid, attributes.size, instant
+
+
+def is_header_of(twin: Placement, header: bytes) -> bool:
+    """Whether this is the header of a message of the archive. An empty one proves nothing."""
+    return header_block(header).strip() != b"" and header_digest(header) == twin.message.header_digest
+
+
+def twins_by_identity(candidates: Iterable[Placement]) -> dict[Identity, Placement]:
+    """One message of the archive for each identity, present ones preferred, whose octets are as many as the server
+    says."""
+    chosen: dict[Identity, Placement] = {}
+    for each in candidates:
+        identity = full_identity(each.message.attributes)
+        if identity is None or identity[1] not in (each.size, each.crlf_size):
+            continue
+        if identity not in chosen or (each.present and not chosen[identity].present):
+            chosen[identity] = each
+    return chosen
 
 
 K = TypeVar("K", bound=Hashable)

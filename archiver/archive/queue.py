@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from archiver.archive.plan import estimated_octets, slices
+from archiver.archive.plan import Identity, estimated_octets, slices
 from archiver.archive.scanned import ScannedFolder
 from archiver.errors import BackendError, IntegrityError
 from archiver.events import Planned, Progress
@@ -31,7 +31,8 @@ _ALONE_FAILURES = 15
 class Slice:
     """Some of a folder's wanted UIDs. A slice that is `last` waits until all others are done. One that is `alone`
     is a single message at which a connection broke, `breaks` times in this run. `put_off` counts how often the
-    server refused all of the slice, most recently to the connection `refused_to`."""
+    server refused all of the slice, most recently to the connection `refused_to`. It `waits_for` messages that were
+    being fetched from other folders."""
 
     scanned: ScannedFolder
     uids: UidSet
@@ -40,6 +41,7 @@ class Slice:
     breaks: int = 0
     put_off: int = 0
     refused_to: Member | None = None
+    waits_for: frozenset[Identity] = frozenset()
 
 
 Job = Listed | Slice
@@ -73,6 +75,7 @@ class WorkQueue:
     _to_scan: deque[Listed] = field(default_factory=deque)
     _slices: deque[Slice] = field(default_factory=deque)
     _last: deque[Slice] = field(default_factory=deque)
+    _fetching: set[Identity] = field(default_factory=set)
     _scanned_again: set[bytes] = field(default_factory=set)
     _alone_failures: int = 0
     _busy: int = 0
@@ -149,7 +152,11 @@ class WorkQueue:
     def _take(self, current: Folder | None, member: Member) -> Job | None:
         """NOTE: a slice that was refused to one connection is left to the busy ones: the server may deliver it to
         them."""
-        last = [each for each in self._last if each.refused_to is not member or not self._busy]
+        last = [
+            each
+            for each in self._last
+            if (each.refused_to is not member or not self._busy) and each.waits_for.isdisjoint(self._fetching)
+        ]
         for waiting, some in ((self._slices, list(self._slices)), (self._last, [] if self._to_scan else last)):
             if some:
                 job = next((each for each in some if each.scanned.listed.folder == current), some[0])
@@ -194,6 +201,26 @@ class WorkQueue:
         with self._changed:
             scanned.slices_left += 1
             self._last.append(Slice(scanned, UidSet([uid]), last=True, alone=True, breaks=breaks))
+
+    def claim(self, identities: frozenset[Identity]) -> frozenset[Identity]:
+        """Those of the messages that no connection fetches now. The caller fetches or links them, and releases
+        them afterwards."""
+        with self._changed:
+            free = identities - self._fetching
+            self._fetching |= free
+            return free
+
+    def release(self, identities: Iterable[Identity]) -> None:
+        """These messages are recorded, or will not be fetched."""
+        with self._changed:
+            self._fetching.difference_update(identities)
+            self._changed.notify_all()
+
+    def add_waiting(self, scanned: ScannedFolder, uids: UidSet, waits_for: frozenset[Identity]) -> None:
+        """Add messages that are being fetched from other folders, to be linked when these are recorded."""
+        with self._changed:
+            scanned.slices_left += 1
+            self._last.append(Slice(scanned, uids, last=True, waits_for=waits_for))
 
     def put_off(self, job: Slice, member: Member) -> None:
         """Postpone a slice of which the server delivered nothing to this connection: when everything else is done,

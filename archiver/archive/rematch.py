@@ -1,8 +1,8 @@
 """Known messages matched in a new epoch, without a download.
 
-A new UIDVALIDITY or a renamed folder shows old mail under new UIDs. A message counts as the same only if the
-server's own identifier says so, or if Message-ID, size, INTERNALDATE and header digest are present and unique on
-both sides; otherwise it is fetched.
+A new UIDVALIDITY or a renamed folder shows old mail under new UIDs. A message counts as the same only if size,
+INTERNALDATE and header are equal, and either the server's own identifier is, too, or there is a Message-ID and all
+four are unique on both sides; otherwise it is fetched.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from archiver.archive.plan import groups_of, header_key, identity_key, unique_twins
+from archiver.archive.plan import HeaderKey, full_identity, groups_of, header_key, is_header_of, unique_twins
 from archiver.catalog.port import CatalogMessages
 from archiver.mail.content import header_digest, internaldate_seconds, message_id
 from archiver.mail.model import Attributes, Placement
@@ -63,11 +63,12 @@ def _of_sizes(
     may_be = [usable(each) for each in candidates]
     if not any(may_be):
         return
-    by_identity = unique_twins([(identity_key(each.message.attributes), each) for each in candidates], may_be)
-    for uid in wanted & seen.keys():
-        identity = identity_key(seen[uid])
-        if uid not in linked and identity is not None and identity in by_identity:
-            yield Match(seen[uid], by_identity[identity], "emailid")
+    by_identity = unique_twins([(full_identity(each.message.attributes), each) for each in candidates], may_be)
+    identified = {
+        uid: by_identity[identity]
+        for uid in (wanted & seen.keys()) - linked
+        if (identity := full_identity(seen[uid])) is not None and identity in by_identity
+    }
     recorded = [(each, each.message) for each in candidates]
     by_header = unique_twins(
         [(header_key(its.attributes, its.message_id, its.header_digest), each) for each, its in recorded], may_be
@@ -75,12 +76,15 @@ def _of_sizes(
     sized = {(key.size, key.instant) for key in by_header if key is not None}
     alike = [uid for uid, each in seen.items() if (each.size, internaldate_seconds(each.internaldate)) in sized]
     if not (wanted & alike) - linked:
-        return
-    keys = {
-        each.uid: header_key(seen[each.uid], message_id(header), header_digest(header))
-        for each, header in source.headers(alike)
-        if each.uid in seen
-    }
+        alike = []
+    keys: dict[int, HeaderKey | None] = {}
+    proven: list[int] = []
+    for each, header in source.headers({*alike, *identified}) if alike or identified else ():
+        if each.uid in seen:
+            keys[each.uid] = header_key(seen[each.uid], message_id(header), header_digest(header))
+        if each.uid in identified and is_header_of(identified[each.uid], header):
+            proven.append(each.uid)
+    yield from (Match(seen[uid], identified[uid], "emailid") for uid in sorted(proven))
     times = Counter(keys.values())
     for uid, key in sorted(keys.items()):
         if key is not None and key in by_header and times[key] == 1 and uid in wanted and uid not in linked:

@@ -56,6 +56,7 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
     """
     plan = plan_archive(context.catalog, listed, rules, search=context.search, retry=context.retry)
     chosen = [each.folder for each in (*(each for each, _ in plan.visit), *plan.unchanged)]
+    context = replace(context, identify=len(chosen) > 1)
     if context.metadata is not None:
         subscribed = [context.folders[each.raw].directory for each in chosen if each.subscribed]
         context.metadata.write_subscriptions(subscribed)

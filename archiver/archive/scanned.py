@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from archiver.errors import FolderChanged
 from archiver.facts.archive import StateFact, StoredFact
 from archiver.mail.content import arrived_of, with_header
 from archiver.mail.headers import headers_of
-from archiver.mail.model import Fetched, KnownEpoch, KnownFolder, Listed, Opened, Placement, StoredMessage
+from archiver.mail.model import (
+    Attributes,
+    Fetched,
+    KnownEpoch,
+    KnownFolder,
+    Listed,
+    Opened,
+    Placement,
+    StoredMessage,
+)
 from archiver.mail.uidset import UidSet
 
 #: Which messages in quarantine are tried: those that a normal run tries, or all.
@@ -24,7 +33,8 @@ class ScannedFolder:
 
     `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `quarantined` are the UIDs on the server that
     wait in quarantine, `breaking` those of them at which a connection broke. `newest_known` is the highest UID that
-    the archive has or that waits in quarantine. `shown` is set if the server probably shows only a part of the
+    the archive has or that waits in quarantine. `seen` are the attributes of wanted messages, as far as the server
+    sent them when the folder was opened. `shown` is set if the server probably shows only a part of the
     folder: the number that it shows; `on_server` also counts those that it showed before. `disagreement`: the
     server's counts do not agree, so the folder cannot be complete.
     """
@@ -40,6 +50,7 @@ class ScannedFolder:
     quarantined: UidSet = _NONE
     breaking: UidSet = _NONE
     newest_known: int = 0
+    seen: dict[int, Attributes] = field(default_factory=dict)
     gone: int = 0
     shown: int | None = None
     disagreement: str | None = None

@@ -14,18 +14,17 @@ from archiver.archive.delivery import DeliveryProbe
 from archiver.archive.folder_scan import FolderScanner
 from archiver.archive.plan import compare_unrecorded
 from archiver.archive.queue import Job, Member, Slice
+from archiver.archive.same_mail import SameMail
 from archiver.archive.scanned import ScannedFolder, same_folder
 from archiver.archive.unrecorded import unrecorded_fact
 from archiver.errors import (
     AllRefused,
-    AuthenticationFailed,
     BackendError,
     ConnectionLost,
-    ConnectionRefused,
-    FolderChanged,
     Interrupted,
     NothingDelivered,
     Throttled,
+    stops_account,
 )
 from archiver.events import Noted, Working
 from archiver.facts.archive import PassFact, QuarantinedFact, ReleasedFact
@@ -49,6 +48,7 @@ class FetchWorker:
         self._source = source
         self._batch = Batch(context.recorder, context.store, context.catalog.messages, context.control.progress)
         self._folder: Folder | None = None
+        self._same_mail = SameMail(context, source, self._batch, self._queue)
         self._gave = False  # since all of a slice was refused
         self._probe = DeliveryProbe(context, source)
         self._scanner = FolderScanner(
@@ -68,6 +68,7 @@ class FetchWorker:
             live=context.live,
             unrecorded=context.unrecorded,
             rematch=any(epoch.state is not None for epoch in context.epochs.values()),
+            identify=context.identify,
         )
 
     def work_off(self) -> None:
@@ -119,7 +120,7 @@ class FetchWorker:
     def _failed(self, job: Job, error: BackendError) -> None:
         """Record the folder's failure, or raise the account's if no other connection can go on."""
         # NOTE: the source may have left on its own, because of an error that names a folder.
-        of_folder = not (self._member.left or _stops_account(error))
+        of_folder = not (self._member.left or stops_account(error))
         if not (of_folder or self._member.left) and isinstance(error, Throttled) and not error.certain:
             of_folder = self._probe.delivers(job) is True  # then the answer was about this folder alone
             self._folder = None
@@ -197,19 +198,20 @@ class FetchWorker:
         scanned = job.scanned
         self._open(scanned)
         left[:] = self._not_stored(scanned, job.uids)
-        waiting = dict.fromkeys(left)
-        try:
-            for outcome in self._source.fetch(list(waiting)):
-                if isinstance(outcome, Undelivered) and outcome.breaks:
-                    self._queue.add_alone(scanned, outcome.uid, outcome.breaks)
-                    del waiting[outcome.uid]
-                else:
-                    del waiting[self._outcome(scanned, outcome)]
-                self._context.control.check_stop()
-                if self._queue.failure is not None:
-                    return
-        finally:
-            left[:] = waiting
+        with self._same_mail.linked(job, left) as to_fetch:
+            waiting = dict.fromkeys(to_fetch)
+            try:
+                for outcome in self._source.fetch(to_fetch) if to_fetch else ():
+                    if isinstance(outcome, Undelivered) and outcome.breaks:
+                        self._queue.add_alone(scanned, outcome.uid, outcome.breaks)
+                        del waiting[outcome.uid]
+                    else:
+                        del waiting[self._outcome(scanned, outcome)]
+                    self._context.control.check_stop()
+                    if self._queue.failure is not None:
+                        return
+            finally:
+                left[:] = waiting
         self._batch.then(lambda: self._slice_done(scanned))
 
     def _fetch_alone(self, job: Slice) -> None:
@@ -222,15 +224,16 @@ class FetchWorker:
                 self._undelivered(scanned, Undelivered(uid, broke(job.breaks)))
         else:
             self._open(scanned)
-            for outcome in list(self._fetched_alone(uid)):
-                if isinstance(outcome, Undelivered) and outcome.breaks:
-                    self._require_another(job, outcome)
-                    self._queue.note_alone(came=False)
-                    breaks = job.breaks + outcome.breaks
-                    self._undelivered(scanned, Undelivered(uid, broke(breaks), outcome.server_reply))
-                else:
-                    self._queue.note_alone(came=True)
-                    self._outcome(scanned, outcome)
+            with self._same_mail.linked(job, [uid]) as to_fetch:
+                for outcome in list(self._fetched_alone(uid)) if to_fetch else ():
+                    if isinstance(outcome, Undelivered) and outcome.breaks:
+                        self._require_another(job, outcome)
+                        self._queue.note_alone(came=False)
+                        breaks = job.breaks + outcome.breaks
+                        self._undelivered(scanned, Undelivered(uid, broke(breaks), outcome.server_reply))
+                    else:
+                        self._queue.note_alone(came=True)
+                        self._outcome(scanned, outcome)
         self._batch.then(lambda: self._slice_done(scanned))
 
     def _require_another(self, job: Slice, outcome: Undelivered) -> None:
@@ -387,12 +390,3 @@ class FetchWorker:
         """Drop what is not durable, and close the connection."""
         self._batch.abandon()
         self._source.close()
-
-
-def _stops_account(error: BackendError) -> bool:
-    """Whether the connection or the login failed, and not one folder."""
-    if isinstance(error, ConnectionLost | Throttled | AuthenticationFailed | ConnectionRefused):
-        return True
-    if isinstance(error, FolderChanged):
-        return False
-    return error.where is None or error.where.folder is None

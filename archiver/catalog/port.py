@@ -178,8 +178,10 @@ class CatalogMessages(Protocol):
         """Committed places of the same octets that arrived in the same second, by (digest, arrived). Present ones
         are preferred."""
 
-    def candidates(self, sizes: Collection[int]) -> Sequence[Placement]:
-        """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
+    def candidates(self, sizes: Collection[int] = (), *, emailids: Collection[str] = ()) -> Sequence[Placement]:
+        """Messages of the whole account, present and vanished, that may be the same as others: those with one of
+        these RFC822.SIZEs, or those that the present source shows with one of these EMAILIDs. An EMAILID that was
+        seen with different octets or sizes identifies nothing and is left out."""
 
     def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
         """Where these messages are in packs; those that are not in a pack are left out."""

@@ -21,7 +21,7 @@ USED_CAPABILITIES = {
     "STATUS=SIZE": "sizes are known before a folder is opened",
     "SPECIAL-USE": "shows which folder is Sent, Trash or Drafts",
     "NAMESPACE": "the prefix of personal folders is left out of names",
-    "OBJECTID": "moved messages are recognised without a download",
+    "OBJECTID": "messages are recognised in other folders without a download",
     "SASL-IR": "one round trip fewer at login",
     "ID": "the server's logs show which client this is",
 }

@@ -144,12 +144,19 @@ def _attributes(items: Mapping[str, bytes]) -> Attributes | None:
         return None
     flags = items.get("flags")
     date = items.get("date")
-    emailid = items.get("emailid") or (b"gm:" + items["gm"] if "gm" in items else None)
     return Attributes(
         uid=uid,
         flags=None if flags is None else parse_flags(flags.decode("utf-8", "backslashreplace").split()),
         internaldate=None if date is None else date.decode("ascii", "backslashreplace"),
         size=_size(items.get("size")),
         modseq=number(items.get("modseq", b"0")) or None,
-        emailid=emailid.decode("ascii", "backslashreplace") if emailid else None,
+        emailid=_identity(items),
     )
+
+
+def _identity(items: Mapping[str, bytes]) -> str | None:
+    """The server's identity of the message. Nothing, NIL and 0 identify none."""
+    emailid, gm = items.get("emailid", b"").strip(), items.get("gm", b"").lstrip(b"0")
+    if emailid and emailid.upper() != b"NIL" and emailid.strip(b"0"):
+        return emailid.decode("ascii", "backslashreplace")
+    return f"gm:{gm.decode('ascii')}" if gm else None

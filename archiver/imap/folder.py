@@ -90,7 +90,7 @@ class FolderReader:
         return uids
 
     def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
-        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s)" % self._identity_item()
+        items = self._attribute_items()
         if changed_since is not None:
             items += b" (CHANGEDSINCE %d)" % changed_since
         if uids is None:
@@ -99,6 +99,25 @@ class FolderReader:
             return
         for chunk in uid_sets(uids):
             yield from self._rows(chunk, items)
+
+    @property
+    def identifies(self) -> bool:
+        """Whether the server has identities of messages across folders, and gives them."""
+        return self._identity_item() != b""
+
+    def attributes_command(self, uids: bytes) -> bytes:
+        """The command for the attributes of a set of UIDs, with their identities."""
+        return b"UID FETCH %s %s" % (uids, self._attribute_items())
+
+    def attributes_of(self, reply: Reply) -> tuple[Attributes, ...]:
+        """What the reply to `attributes_command` says. A refusal says nothing."""
+        if reply.status == b"BAD":
+            self._identity_refused = True
+        rows = (parse_fetch(each).attributes for each in reply.untagged if is_fetch(each.text))
+        return tuple(each for each in rows if each is not None)
+
+    def _attribute_items(self) -> bytes:
+        return b"(UID FLAGS INTERNALDATE RFC822.SIZE%s)" % self._identity_item()
 
     def rows_from(self, uid: int) -> Iterator[Attributes]:
         """FLAGS, INTERNALDATE and RFC822.SIZE from a UID on, and always of the last message, whatever its UID."""

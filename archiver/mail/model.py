@@ -87,10 +87,8 @@ class KnownState:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What FETCH returns about a message besides its octets; `size` is RFC822.SIZE, a hint.
-
-    `flags` is None if the reply had none. `internaldate` is the server's text, verbatim.
-    """
+    """What FETCH returns about a message besides its octets. `size` is RFC822.SIZE, a hint; `internaldate` the
+    server's text, verbatim; `emailid` EMAILID (RFC 8474), or "gm:" and X-GM-MSGID, the same in all folders."""
 
     uid: int
     flags: Flags | None = None
@@ -116,11 +114,14 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A folder opened read-only. `changes` is None if the source was not asked for them, or cannot tell."""
+    """A folder opened read-only. `changes` is None if the source was not asked for them, or cannot tell.
+    `identifies`: messages have EMAILIDs. `seen` are attributes that were asked for together with the folder."""
 
     status: FolderStatus
     keywords: tuple[str, ...] = ()
     changes: Changes | None = None
+    identifies: bool = False
+    seen: tuple[Attributes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

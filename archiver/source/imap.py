@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from archiver.config.settings import ServerSettings
 from archiver.errors import FolderNotFound, Where
@@ -73,7 +74,14 @@ class ImapSource:
         self._enabled = listing.enabled
         return listing.folders
 
-    def open(self, folder: Folder, since: KnownState | None = None, ask: NextRequest | None = None) -> Opened:
+    def open(
+        self,
+        folder: Folder,
+        since: KnownState | None = None,
+        ask: NextRequest | None = None,
+        *,
+        identify: bool = False,
+    ) -> Opened:
         self._enable()
         self._session.where = Where(self._session.where.server, folder_names.printable(folder.name))
         how, criteria = b"", None if ask is None else "ALL"
@@ -84,26 +92,33 @@ class ImapSource:
         elif self._abilities.condstore:
             how = b" (CONDSTORE)"
         self._session.exists = 0
-        reply = self._examine(folder.raw, how, criteria)
+        come = (since.uidnext if since else None) or 1
+        reply, seen = self._examine(folder.raw, how, criteria, come if identify else None)
         if reply.status == b"BAD" and how:
             how = b""
             reply = self._session.command_with_name(b"EXAMINE", folder.raw)
         untagged = self._session.required(reply, FolderNotFound)
         closed = max((i for i, each in enumerate(untagged) if _CLOSED.match(each.text)), default=-1)
         # Responses before CLOSED are about the previous folder (RFC 7162 section 3.2.11).
-        return self._opened(reply, untagged[closed + 1 :], asked="QRESYNC" in how.decode())
+        opened = self._opened(reply, untagged[closed + 1 :], asked="QRESYNC" in how.decode())
+        return replace(opened, identifies=self._reader.identifies, seen=seen)
 
-    def _examine(self, raw: bytes, how: bytes, criteria: str | None) -> Reply:
-        """EXAMINE and the search in one flight. A name that needs a literal waits for the server, so that EXAMINE
-        goes alone."""
+    def _examine(
+        self, raw: bytes, how: bytes, criteria: str | None, identify_from: int | None
+    ) -> tuple[Reply, tuple[Attributes, ...]]:
+        """EXAMINE, the search, and the attributes of messages from a UID on, in one flight. A name that needs a
+        literal waits for the server, so that EXAMINE goes alone."""
         self._reader.prefetched = None
         name = quote(raw)
         if criteria is None or name is None:
-            return self._session.command_with_name(b"EXAMINE", raw, how)
+            return self._session.command_with_name(b"EXAMINE", raw, how), ()
         search = self._reader.search_command(criteria)
-        reply, found = self._session.flight(b"EXAMINE %b%b" % (name, how), search)
+        more = []
+        if identify_from is not None and self._reader.identifies:
+            more = [self._reader.attributes_command(b"%d:*" % identify_from)]
+        reply, found, *rows = self._session.flight(b"EXAMINE %b%b" % (name, how), search, *more)
         self._reader.prefetched = (search, found) if found.ok else None
-        return reply
+        return reply, self._reader.attributes_of(rows[0]) if rows and reply.ok else ()
 
     def _enable(self) -> None:
         """Send ENABLE, unless this connection sent it when it listed the folders."""

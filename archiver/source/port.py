@@ -27,9 +27,18 @@ class MailSource(MailReader, Protocol):
             ServerUnavailable: the list is empty or incomplete. An account without folders is never assumed.
         """
 
-    def open(self, folder: Folder, since: KnownState | None = None, ask: NextRequest | None = None) -> Opened:
+    def open(
+        self,
+        folder: Folder,
+        since: KnownState | None = None,
+        ask: NextRequest | None = None,
+        *,
+        identify: bool = False,
+    ) -> Opened:
         """Open `folder` read-only; later calls are about it. With `since`, the answer has what has changed, if the
-        server can say so. `ask` is what the caller will request next, so that it can be sent along.
+        server can say so. `ask` is what the caller will request next, so that it can be sent along. `identify`: the
+        attributes of those messages are wanted, too, if the server identifies messages across folders and can send
+        them along.
 
         Raises:
             FolderNotFound, PermissionDenied: about this folder only.

@@ -134,11 +134,20 @@ class RetryingSource:
 
         return self._with_retries(listed)
 
-    def open(self, folder: Folder, since: KnownState | None = None, ask: NextRequest | None = None) -> Opened:
+    def open(
+        self,
+        folder: Folder,
+        since: KnownState | None = None,
+        ask: NextRequest | None = None,
+        *,
+        identify: bool = False,
+    ) -> Opened:
         self._folder = None
 
         def opened() -> Opened:
-            return self._connected().open(folder, since, ask)
+            nonlocal identify  # once: perhaps it is one of these messages at which the connection breaks
+            asked, identify = identify, False
+            return self._connected().open(folder, since, ask, identify=asked)
 
         result = self._with_retries(opened)
         self._folder, self._uidvalidity = folder, result.status.uidvalidity

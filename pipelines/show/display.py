@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from archiver.events import Exported, Noted, Planned, Received, Sent, Stored, Verified, Working
+from archiver.events import Exported, Linked, Noted, Planned, Received, Sent, Stored, Verified, Working
 from archiver.forking import lock_free_after_fork
 from archiver.mail.folder_names import printable
 from archiver.report.units import size
@@ -84,6 +84,9 @@ class Work:
                 self.planned = (self.planned[0] + messages, self.planned[1] + octets)
                 if not self._pace:
                     self._pace.append((now, *self.done))
+            case Linked(messages, octets):
+                self.expected = (self.expected[0] - messages, self.expected[1] - octets)
+                self.planned = (self.planned[0] - messages, self.planned[1] - octets)
             case (
                 Received(messages, octets)
                 | Sent(messages, octets)

@@ -419,6 +419,38 @@ class CatalogContract:
             altered(placement(2, ".Work"), server_size=301, emailid="M1"),
         ]
 
+    def test_candidates_have_an_identity_that_names_one_message(self, catalog: Catalog) -> None:
+        def seen(uid: int, emailid: str, *, like: int, epoch: int = 1, server_size: int = 300) -> StoredFact:
+            fact: StoredFact = altered(stored(like, epoch=epoch), uid=uid, emailid=emailid, server_size=server_size)
+            return fact
+
+        apply(
+            catalog,
+            *(INBOX, WORK, FIRST, OF_WORK),
+            stored(1),
+            *(seen(2, "M1", like=2), seen(3, "M1", like=2, epoch=2)),
+            *(seen(4, "other octets", like=4), seen(5, "other octets", like=5, epoch=2)),
+            *(seen(6, "other size", like=6), seen(7, "other size", like=6, server_size=301)),
+            seen(8, "M2", like=8),
+            EpochFact(3, 1, 8, 1, "uidvalidity", AT),
+        )
+
+        def found(*emailids: str) -> list[tuple[int, bool]]:
+            candidates = catalog.messages.candidates(emailids=emailids)
+            return sorted((each.uid, each.present) for each in candidates)
+
+        assert found("M1", "other octets", "other size", "nowhere") == [(2, False), (3, True)]
+        assert found("M2") == [(8, False)]
+
+    def test_candidates_have_an_identity_of_the_present_source(self, catalog: Catalog) -> None:
+        here = ArchiveFact("a1", "alice", "imap", "imap.example.org", "alice", AT)
+        apply(catalog, here, INBOX, WORK, FIRST, altered(stored(1), emailid="M1"))
+        apply(catalog, replace(here, host="imap.example.net"))
+        assert catalog.messages.candidates(emailids=["M1"]) == []
+
+        apply(catalog, OF_WORK, altered(stored(2, epoch=2), emailid="M1"))
+        assert [each.uid for each in catalog.messages.candidates(emailids=["M1"])] == [2]
+
     # Packs
 
     def test_messages_in_packs(self, catalog: Catalog) -> None:

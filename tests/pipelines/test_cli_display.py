@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from archiver.events import Noted, Planned, Received, Stored, Working
+from archiver.events import Linked, Noted, Planned, Received, Stored, Working
 from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, emit
 from pipelines.failures import with_file
 from pipelines.show.display import Display, Work, duration, progress_line, seconds_left, share_done, size
@@ -71,6 +71,15 @@ def test_an_estimate_is_not_shown_before_it_means_something(done: int, at: float
         work.take(planned, 0.0)
         work.take(received, at)
         assert work.seconds_left(at) == left
+
+
+def test_what_needs_no_download_is_not_waited_for() -> None:
+    work = Work("alice")
+    work.take(Expected(1000, 10_000_000), 0.0)
+    work.take(Planned(1000, 10_000_000), 0.0)
+    work.take(Linked(800, 8_000_000), 1.0)
+    work.take(Received(100, 1_000_000), 2.0)
+    assert progress_line(work, 2.0).startswith("100 of 200 messages, 1.0 MB")
 
 
 def test_a_slow_beginning_is_forgotten() -> None:

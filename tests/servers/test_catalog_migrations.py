@@ -38,6 +38,9 @@ LATER_COLUMNS = {
 }
 """The columns that came with a version, and not with their table."""
 
+LATER_INDICES = {6: ["ix_message_emailid"]}
+"""The indices that came with a version, and not with their table."""
+
 
 @pytest.fixture(params=sorted(LATER_TABLES))
 def version(request: pytest.FixtureRequest) -> int:
@@ -56,6 +59,9 @@ def older(tmp_path: Path, version: int) -> Path:
         for later, columns in LATER_COLUMNS.items():
             for table, column in columns if version < later else ():
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for later, indices in LATER_INDICES.items():
+            for index in indices if version < later else ():
+                connection.execute(f"DROP INDEX {index}")
         for table in LATER_TABLES[version]:
             connection.execute(f"DROP TABLE {table}")
         row = "INSERT INTO step (run, step, result, at) VALUES ('R0', 'archive', '{}', '2026-11-22T07:00:00Z')"

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import (
+    CURRENT_SOURCE,
     IN_UID_RANGE,
     IS_PRESENT,
     MESSAGES,
@@ -39,6 +40,17 @@ _AMONG = f"{_ROW} {UID_RANGES} CROSS JOIN message WHERE {IN_UID_RANGE}"
 _BY_DIGEST = f"SELECT {PLACE} FROM {MESSAGES} ORDER BY message.digest, message.epoch, message.uid"
 _TWINS = f"SELECT {PLACE} FROM {MESSAGES} WHERE message.digest IN {any_of('digests')}"
 _CANDIDATES = f"SELECT {PLACE} FROM {MESSAGES} WHERE message.server_size IN {any_of('sizes')}"
+# NOTE: what is no identity is left out here, since a server may give a million messages the same.
+_IDENTIFIED = f"""
+WITH identity AS MATERIALIZED (
+    SELECT message.emailid FROM message JOIN epoch ON epoch.number = message.epoch
+    WHERE message.emailid IN {any_of("emailids")} AND epoch.source = {CURRENT_SOURCE}
+    GROUP BY message.emailid
+    HAVING min(message.digest) = max(message.digest) AND min(message.server_size) = max(message.server_size)
+)
+SELECT {PLACE} FROM {MESSAGES}
+WHERE message.emailid IN (SELECT emailid FROM identity) AND epoch.source = {CURRENT_SOURCE}
+"""
 _FRAMES = f'SELECT digest, pack, "offset", length FROM frame WHERE digest IN {any_of("digests")}'
 
 
@@ -99,11 +111,14 @@ class SqlMessages:
                     found[key] = twin
         return found
 
-    def candidates(self, sizes: Collection[int]) -> Sequence[Placement]:
-        """Messages with one of these RFC822.SIZEs in the whole account, for re-matching in a new epoch."""
+    def candidates(self, sizes: Collection[int] = (), *, emailids: Collection[str] = ()) -> Sequence[Placement]:
+        """Messages that may be the same as others; see the port."""
         sets = FlagSets()
+        statement, values = (_IDENTIFIED, {"emailids": json_list(emailids)})
+        if not emailids:
+            statement, values = (_CANDIDATES, {"sizes": json_list(sizes)})
         with self._database.reading() as connection:
-            return [placement(row, sets) for row in connection.execute(_CANDIDATES, {"sizes": json_list(sizes)})]
+            return [placement(row, sets) for row in connection.execute(statement, values)]
 
     def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
         """Where these messages are in packs; those that are not in a pack are left out."""

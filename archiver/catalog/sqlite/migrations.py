@@ -53,10 +53,11 @@ def _add_followed_subscriptions(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE mapped ADD COLUMN subscribed BOOLEAN")
 
 
-def _add_accepted_copies(connection: sqlite3.Connection) -> None:
-    """Version 6: which copies the user accepted as the destination shows them."""
+def _add_accepted_copies_and_identities(connection: sqlite3.Connection) -> None:
+    """Version 6: which copies the user accepted as the destination shows them; messages by their EMAILID."""
     if "accepted_at" not in _columns(connection, "copy"):
         connection.execute("ALTER TABLE copy ADD COLUMN accepted_at TEXT")
+    connection.execute("CREATE INDEX ix_message_emailid ON message (emailid) WHERE emailid IS NOT NULL")
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
@@ -73,7 +74,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_headers_and_packs,
     _add_what_harm_showed,
     _add_followed_subscriptions,
-    _add_accepted_copies,
+    _add_accepted_copies_and_identities,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

@@ -98,6 +98,7 @@ CREATE TABLE message (
 ) WITHOUT ROWID;
 CREATE INDEX ix_message_server_size ON message (server_size);
 CREATE INDEX ix_message_digest ON message (digest);
+CREATE INDEX ix_message_emailid ON message (emailid) WHERE emailid IS NOT NULL;
 CREATE TABLE flag_change (
     id INTEGER NOT NULL,
     epoch INTEGER NOT NULL,

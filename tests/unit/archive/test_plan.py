@@ -9,14 +9,16 @@ import pytest
 
 from archiver.archive.plan import (
     compare_known,
+    few_arrived,
+    full_identity,
     gone_folders,
     groups_of,
     header_key,
-    identity_key,
     judge_epoch,
     live_epochs,
     plan_run,
     slices,
+    twins_by_identity,
     unique_twins,
     visit_reason,
 )
@@ -28,6 +30,7 @@ from archiver.mail.model import (
     FolderStatus,
     KnownEpoch,
     KnownFolder,
+    KnownState,
     Listed,
     Placement,
     StoredMessage,
@@ -179,10 +182,44 @@ class TestWhichMailIsKnownAgain:
         assert header_key(replace(full, internaldate=None), "<1@x>", Digest("h")) is None
 
     def test_an_identity_of_another_server_is_distinguished_by_size_and_date(self) -> None:
-        one = Attributes(1, internaldate=DATE, size=10, emailid="M1")
-        assert identity_key(one) == identity_key(replace(one, uid=2))
-        assert identity_key(one) != identity_key(replace(one, size=11))
-        assert identity_key(replace(one, emailid=None)) is None
+        one = Attributes(1, frozenset(), internaldate=DATE, size=10, emailid="M1")
+        assert full_identity(one) == full_identity(replace(one, uid=2))
+        assert full_identity(one) != full_identity(replace(one, size=11))
+
+    @pytest.mark.parametrize("left_out", ["emailid", "size", "internaldate", "flags"])
+    def test_an_identity_needs_all_that_the_server_has_to_say(self, left_out: str) -> None:
+        one = Attributes(1, frozenset(), internaldate=DATE, size=10, emailid="M1")
+        assert full_identity(replace(one, **{left_out: None})) is None
+
+    def test_an_identity_names_a_message_of_that_size_and_rather_a_present_one(self) -> None:
+        def archived(uid: int, *, present: bool = True, size: int = 10, crlf_size: int = 12) -> Placement:
+            message = StoredMessage.bare(uid, Digest("a"), size, crlf_size, 0)
+            seen = Attributes(uid, frozenset(), DATE, size=12, emailid="M1")
+            return Placement("", 7, 1, message.seen_as(seen), present)
+
+        vanished, present, cut_off = archived(1, present=False), archived(2), archived(3, size=8, crlf_size=9)
+        identity = full_identity(present.message.attributes)
+        assert twins_by_identity([vanished]) == {identity: vanished}
+        assert twins_by_identity([vanished, present]) == {identity: present}
+        assert twins_by_identity([present, vanished]) == {identity: present}
+        assert twins_by_identity([cut_off]) == {}
+
+    @pytest.mark.parametrize(
+        ("status", "since", "few"),
+        [
+            (None, None, False),
+            (replace(STATUS, messages=0), None, False),
+            (replace(STATUS, messages=1000), None, True),
+            (replace(STATUS, messages=1001), None, False),
+            (replace(STATUS, messages=5000), KnownState(7, 10), False),
+            (replace(STATUS, messages=5000, uidnext=11), KnownState(7, 10), True),
+            (replace(STATUS, messages=5000, uidnext=None), KnownState(7, 10), False),
+        ],
+    )
+    def test_few_new_messages_are_described_at_once(
+        self, status: FolderStatus | None, since: KnownState | None, few: bool
+    ) -> None:
+        assert few_arrived(status, since) is few
 
     def test_two_digests_under_one_key_make_it_useless(self) -> None:
         assert unique_twins([("k", twin("a")), ("k", twin("b"))], [True, True]) == {}

@@ -335,6 +335,12 @@ SEEN = frozenset({"\\Seen"})
         pytest.param(
             b"* 1 FETCH (UID 1 EMAILID NIL BODY[] \x00\x00)", Attributes(1), BODY, id="no identity for this message"
         ),
+        *(
+            pytest.param(
+                b"* 1 FETCH (UID 1 %s BODY[] \x00\x00)" % nothing, Attributes(1), BODY, id=nothing.decode()
+            )
+            for nothing in (b"EMAILID ()", b"EMAILID (NIL)", b"EMAILID (0)", b"EMAILID ( )", b"X-GM-MSGID 0")
+        ),
         pytest.param(
             b"* 1 FETCH (X-GM-MSGID 1278455344230334865 UID 1 BODY[] \x00\x00)",
             Attributes(1, emailid="gm:1278455344230334865"),
