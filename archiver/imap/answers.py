@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from archiver.forking import lock_free_after_fork
 from archiver.imap.tokens import Response, number
 
+MOST_BELIEVED = 10_000_000
+"""Messages of a folder, whatever its server says: what is counted for each of them has to fit into the memory."""
+
 _FETCH = re.compile(rb"\A\* (\d+) FETCH\b", re.IGNORECASE)
 _DATA = re.compile(rb"\A\* (X?LIST|LSUB|STATUS|E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
@@ -41,7 +44,7 @@ class MessageRows:
     def is_news(self, text: bytes, exists: int) -> bool:
         """Whether a response is the first row about one of the `exists` messages."""
         found = _FETCH.match(text)
-        message = number(found[1], exists) if found else None
+        message = number(found[1], min(exists, MOST_BELIEVED)) if found else None
         if not message:
             return False
         if message >= len(self._seen):

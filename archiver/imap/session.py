@@ -17,7 +17,7 @@ from typing import Protocol
 from imapclient import IMAPClient, SocketTimeout
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
-from archiver.imap.answers import BUDGET, News, Share
+from archiver.imap.answers import BUDGET, MOST_BELIEVED, News, Share
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
 from archiver.imap.replies import error_of, not_imap, printable
 from archiver.imap.tokens import BODY_MARK, Response, number, parse_vanished, quote
@@ -37,7 +37,6 @@ _OF_A_MESSAGE = 400
 _LONG_ANSWERS = (b"LIST", b"LSUB", b"FETCH", b"QRESYNC")  # words in a command; a folder's name may have one, too
 _RESPONSE_OCTETS = 250  # octets that keeping a response costs in addition to its own
 _MOST_MESSAGES = 2**32 - 1  # RFC 3501 section 9, nz-number
-_MOST_BELIEVED = 10_000_000
 _PATIENCE = 10_000
 _GOODBYE_SECONDS = 5.0
 _MOST_REQUESTS = 10  # to go on, in the answer to one command
@@ -112,7 +111,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         self._be_patient()
 
     def _be_patient(self) -> None:
-        self._patience = _PATIENCE + 4 * min(self.exists, _MOST_BELIEVED)
+        self._patience = _PATIENCE + 4 * min(self.exists, MOST_BELIEVED)
 
     def _lose_patience(self, octets: int) -> None:
         """Count a response of so many octets; a large one counts as several."""
@@ -331,7 +330,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         untagged.append(response)
         octets = len(response.text) + sum(map(len, response.literals)) + _RESPONSE_OCTETS
         is_within_budget = self._kept.grow(octets)
-        most = self._longest + _OF_A_MESSAGE * max(self._held, self.exists)
+        most = self._longest + _OF_A_MESSAGE * min(max(self._held, self.exists), MOST_BELIEVED)
         if self._kept.octets > most or not is_within_budget:
             # NOTE: only the name of a command, because that of a login has a password.
             names = dict.fromkeys(b" ".join(each.split()[: 1 + each.startswith(b"UID ")]) for each in self._asked)

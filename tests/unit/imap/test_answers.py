@@ -67,9 +67,10 @@ def test_only_messages_that_exist_bring_something() -> None:
     ]
 
 
-def test_a_number_that_cannot_be_takes_no_memory() -> None:
+@pytest.mark.parametrize("exists", [3, 4294967295])
+def test_a_number_that_cannot_be_takes_no_memory(exists: int) -> None:
     rows = MessageRows()
-    assert not rows.is_news(b"* 4294967295 FETCH (UID 9)", 3)
+    assert not rows.is_news(b"* 4294967295 FETCH (UID 9)", exists)
     assert not rows._seen
 
 
