@@ -38,8 +38,13 @@ def canned(status: int, body: bytes = b"", headers: Mapping[str, str] | None = N
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            pass  # a client that hangs up
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield Endpoint(f"http://127.0.0.1:{server.server_address[1]}", "AKIAEXAMPLEEXAMPLE00", "secret of nobody")
         server.shutdown()

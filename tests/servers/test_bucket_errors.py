@@ -24,6 +24,7 @@ from archiver.errors import (
     ConfigError,
     IntegrityError,
 )
+from archiver.storage.s3 import lines
 from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.bucket import HELLO, create, digest_of, keys, read
 from tests.servers.canned import canned, error
@@ -367,3 +368,24 @@ class TestTrouble:
     def test_a_missing_object_is_an_integrity_error(self, radosgw: RadosGateway, opened: Open) -> None:
         bucket = opened(radosgw.http, radosgw.http.fresh_bucket())
         assert "there is no such object" in said(bucket, "read", IntegrityError)
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"), [("list", 200), ("list", 403), ("read", 403), ("create", 403), ("delete", 200)]
+)
+def test_an_answer_without_an_end_is_not_kept(
+    answering: Canned, opened: Open, monkeypatch: pytest.MonkeyPatch, operation: str, status: int
+) -> None:
+    """It is asked for once only."""
+    monkeypatch.setattr(lines, "_LARGEST_ANSWER", 1 << 20)
+    endpoint = answering(status, b"<a>" * (1 << 20), {"Content-Length": str(1 << 40)})
+    message = f"{endpoint.url} answers, but not as S3 does: without an end; correct "
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        OPERATIONS[operation](opened(endpoint, attempts=8, read_timeout=0.2))
+
+
+def test_an_object_is_as_large_as_it_is(answering: Canned, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "_LARGEST_ANSWER", 1 << 20)
+    large = b"x" * (2 << 20)
+    endpoint = answering(200, large, {"ETag": '"e"', "Last-Modified": formatdate(usegmt=True)})
+    assert read(opened(endpoint), "key") == large

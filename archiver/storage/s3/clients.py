@@ -19,13 +19,13 @@ import botocore.handlers
 import botocore.loaders
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import SSLError
+from botocore.exceptions import HTTPClientError, SSLError
 
 from archiver.config.secrecy import keep_secret
 from archiver.config.settings import S3Settings
 from archiver.errors import ConfigError
 from archiver.forking import lock_free_after_fork
-from archiver.storage.s3.lines import make_cuttable
+from archiver.storage.s3.lines import AnswerTooLong, make_cuttable
 
 DIGEST = "_digest"
 """A parameter of put_object that is ours alone: the hex SHA-256 that the signature is to hold."""
@@ -160,6 +160,9 @@ def _hashed(hasher: Any, octets: bytes | BinaryIO) -> Any:
 
 
 def _no_second_try(exception: Exception | None, **_: object) -> None:
-    """Do not retry an untrusted certificate."""
+    """Do not retry an untrusted certificate, or an answer that is too long."""
     if isinstance(exception, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(exception):
         raise exception
+    cause = exception.kwargs.get("error") if isinstance(exception, HTTPClientError) else None
+    if isinstance(cause, AnswerTooLong):
+        raise cause

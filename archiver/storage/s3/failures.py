@@ -45,6 +45,7 @@ from archiver.errors import (
     IntegrityError,
 )
 from archiver.mail.folder_names import printable
+from archiver.storage.s3.lines import AnswerTooLong
 
 _CREDENTIALS = "name credentials in the environment, in ~/.aws, or [archive.s3] profile"
 _UNREACHED = "correct [archive.s3] endpoint_url, or run again later"
@@ -323,7 +324,7 @@ _CREDENTIALS_REFUSED = {
     "AccountProblem": ("the account of these credentials is closed", _CREDENTIALS),
 }
 _SETTINGS_WRONG = (ProfileNotFound, ConfigParseError, NoRegionError, InvalidRegionError, EndpointProviderError,
-                   ParamValidationError, ResponseParserError, ValueError)  # fmt: skip
+                   ParamValidationError, ResponseParserError, AnswerTooLong, ValueError)  # fmt: skip
 _UNANSWERED: tuple[tuple[type[Exception], tuple[str, str | None]], ...] = (
     (NoCredentialsError, ("there are no credentials", _CREDENTIALS)),
     (PartialCredentialsError, ("only half of the credentials is set", _CREDENTIALS)),
@@ -338,6 +339,7 @@ _UNANSWERED: tuple[tuple[type[Exception], tuple[str, str | None]], ...] = (
     (EndpointProviderError, ("these settings do not lead to an endpoint", "correct [archive.s3] region")),
     (ParamValidationError, ("these settings do not make a valid S3 request", "correct [archive.s3]")),
     (ResponseParserError, ("{endpoint} answers, but not as S3 does", _ENDPOINT)),
+    (AnswerTooLong, ("{endpoint} answers, but not as S3 does: without an end", _ENDPOINT)),
     (ValueError, ("{endpoint} is not an endpoint", "correct [archive.s3] endpoint_url")),
     (ProxyConnectionError, ("the proxy for {endpoint} cannot be reached", "correct the proxy, or run again later")),
     (ConnectTimeoutError, ("{endpoint} does not answer", _UNREACHED)),

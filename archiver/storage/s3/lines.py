@@ -1,4 +1,5 @@
-"""The connections of boto3, which can be cut from outside, even while they are being opened.
+"""The connections of boto3, which can be cut from outside, even while they are being opened. Their answers have a
+largest size.
 
 urllib3 wraps a socket for TLS and drops the original, so a duplicate of it is cut: it is the same connection.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import types
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import botocore.endpoint
@@ -16,9 +18,12 @@ from botocore.awsrequest import (
     AWSHTTPSConnection,
     AWSHTTPSConnectionPool,
 )
+from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from archiver.storage import ending
+
+_LARGEST_ANSWER = 16 << 20  # a list of a thousand keys, each at its longest, has a quarter of that
 
 
 class _Watched:
@@ -79,11 +84,40 @@ class _SecureConnection(_Watched, AWSHTTPSConnection):  # type: ignore[misc]
     pass
 
 
-class _Pool(AWSHTTPConnectionPool):  # type: ignore[misc]
+class AnswerTooLong(BotoCoreError):  # type: ignore[misc]
+    """An answer that is no object has more octets than any such answer of S3."""
+
+    fmt = "An answer has more than {most} MB"
+
+
+class _Bounded:
+    """Answers that boto3 reads as a whole, before it looks at them: lists and errors, but not objects."""
+
+    def urlopen(self, *arguments: Any, **how: Any) -> Any:
+        response = super().urlopen(*arguments, **how)  # type: ignore[misc]
+        # NOTE: an object is read by `read`, whatever else by `stream`.
+        response.stream = _at_most(_LARGEST_ANSWER, response, response.stream)
+        return response
+
+
+def _at_most(octets: int, response: Any, stream: Callable[[], Iterator[bytes]]) -> Callable[[], Iterator[bytes]]:
+    def bounded() -> Iterator[bytes]:
+        left = octets
+        for piece in stream():
+            left -= len(piece)
+            if left < 0:
+                response.close()
+                raise AnswerTooLong(most=octets >> 20)
+            yield piece
+
+    return bounded
+
+
+class _Pool(_Bounded, AWSHTTPConnectionPool):  # type: ignore[misc]
     ConnectionCls = _Connection
 
 
-class _SecurePool(AWSHTTPSConnectionPool):  # type: ignore[misc]
+class _SecurePool(_Bounded, AWSHTTPSConnectionPool):  # type: ignore[misc]
     ConnectionCls = _SecureConnection
 
 
