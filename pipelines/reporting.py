@@ -26,7 +26,7 @@ from archiver.errors import (
     Throttled,
 )
 from archiver.facts.replica import Refused, ReplicaTally
-from archiver.mail.folder_names import printable
+from archiver.mail.folder_names import decode_name, printable
 from archiver.mail.model import Listed, Plan, Quarantined, Tally
 from archiver.replay.compare import NOT_REPLAYED
 from archiver.replay.run import ReplayResult
@@ -46,6 +46,7 @@ from archiver.report.document import (
     refusal_failures,
     renewed_notices,
     twin_failures,
+    unnumbered_notices,
     unreached_failures,
     window_notices,
     with_unreached,
@@ -162,6 +163,7 @@ def report_of(
         as_of=scope.as_of,
         notices=[
             *renewed_notices(renewed_from_json(listing) if listing else 0),
+            *unnumbered_notices([each.name for each in tallies if each.uidvalidity == 0], "source"),
             *window_notices(tallies),
             *(_notices_there(archive, at_destination) if at_destination else ()),
         ],
@@ -268,7 +270,14 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
 
 
 def _notices_there(archive: Archive, there: _There) -> list[Notice]:
-    return [*gone_notices(archive.stranded_copies()), *there.notices]
+    number = archive.destination_number
+    folders = archive.catalog.replicas.folders.current(number) if number is not None else {}
+    unnumbered = [printable(decode_name(raw)) for raw, each in folders.items() if not each.uidvalidity]
+    return [
+        *unnumbered_notices(unnumbered, "destination"),
+        *gone_notices(archive.stranded_copies()),
+        *there.notices,
+    ]
 
 
 def _all_restored(tally: ReplicaTally) -> ReplicaTally:

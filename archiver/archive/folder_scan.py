@@ -29,7 +29,7 @@ from archiver.errors import CountsDisagree, IntegrityError
 from archiver.events import Noted, Progress
 from archiver.facts.archive import EpochFact, FlagsFact, StateFact, StoredFact, VanishedFact
 from archiver.journal.recorder import BATCH_MESSAGES, Batch, Recorder
-from archiver.mail.content import BROKE, HEADER_OCTETS, header_digest, with_header
+from archiver.mail.content import BROKE, HEADER_OCTETS, header_digest, internaldate_seconds, with_header
 from archiver.mail.folder_names import matches
 from archiver.mail.model import (
     Attributes,
@@ -42,6 +42,7 @@ from archiver.mail.model import (
     Quarantined,
 )
 from archiver.mail.uidset import UidSet
+from archiver.mail.unnumbered import NamedMessage, names_other_mail
 from archiver.mail.window import window_words
 from archiver.source.port import MailSource, NextRequest
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
@@ -51,6 +52,7 @@ NEW_EPOCH: Mapping[EpochVerdict, str] = {
     "uidvalidity": "UIDVALIDITY changed",
     "rewound": "the server went back to an earlier state",
     "source": "the source is another server now",
+    "renumbered": "the server gives no UIDVALIDITY, and its UIDs name other messages now",
 }
 
 
@@ -95,7 +97,12 @@ class FolderScanner:
         if epoch is not None and verdict == "same":
             recorded = self.catalog.messages.uids(epoch.number)
             present, odd, seen = self._present_and_probed(epoch, opened, recorded)
-            if self._other_mail(epoch, seen) or self._other_mail_left(known, epoch, present):
+            if not opened.status.uidvalidity and self._renumbered(epoch, recorded, present):
+                verdict = "renumbered"
+            elif not opened.status.uidvalidity and epoch.uidvalidity:
+                why = "the server gives no UIDVALIDITY this time; its messages were compared and are the known ones"
+                self.progress(Noted(f'folder "{known.folder.name}": {why}'))
+            elif self._other_mail(epoch, seen) or self._other_mail_left(known, epoch, present):
                 verdict = "rewound"
         if self.metadata is not None:
             self.metadata.reserve_keywords(known.directory, opened.keywords)
@@ -169,6 +176,22 @@ class FolderScanner:
 
     def _due(self, quarantined: Quarantined) -> bool:
         return self.retry == "all" or is_due(quarantined)
+
+    def _renumbered(self, epoch: KnownEpoch, recorded: UidSet, present: UidSet) -> bool:
+        """Whether the UIDs of a folder without UIDVALIDITY name other messages than those that were recorded, also
+        than those that had vanished and are back."""
+        placements = self.catalog.messages.placements(epoch.number, uids=recorded | present)
+        known = (
+            NamedMessage(
+                uid=each.uid,
+                size=each.message.server_size,
+                arrived=internaldate_seconds(each.message.internaldate),
+                message_id=each.message.message_id,
+                header_digest=each.message.header_digest,
+            )
+            for each in placements
+        )
+        return names_other_mail(self.source, known, present)
 
     def _state(self, listed: Listed, epoch: KnownEpoch, opened: Opened) -> StateFact:
         status = opened.status

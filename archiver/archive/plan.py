@@ -102,6 +102,8 @@ def visit_reason(
         return "the source is another server now"
     if status is None:
         return "the server does not report its status"
+    if not status.uidvalidity:
+        return "the server gives no UIDVALIDITY"
     if status.uidvalidity != epoch.uidvalidity:
         return "UIDVALIDITY changed"
     state = epoch.state
@@ -144,7 +146,9 @@ def live_epochs(
         epoch = epochs.get(folder.number) if folder else None
         if folder is None or not each.folder.selectable or (epoch and epoch.other_source):
             continue
-        if each.status is not None:  # also of a folder whose first epoch begins in this run
+        if each.status is not None and (
+            each.status.uidvalidity or epoch is None
+        ):  # also of a folder whose first epoch begins in this run
             shown.add((folder.directory, each.status.uidvalidity))
         elif epoch is not None:
             shown.add((folder.directory, epoch.uidvalidity))
@@ -192,16 +196,19 @@ def few_arrived(status: FolderStatus | None, since: KnownState | None) -> bool:
 
 
 Doubt = Literal["same", "doubtful", "other"]
-EpochVerdict = Literal["same", "first", "uidvalidity", "rewound", "source"]
+EpochVerdict = Literal["same", "first", "uidvalidity", "rewound", "source", "renumbered"]
 
 
 def judge_epoch(epoch: KnownEpoch | None, status: FolderStatus) -> EpochVerdict:
     """Whether UIDs still name the same messages. A UIDNEXT or HIGHESTMODSEQ below the recorded one shows that the
-    server was restored from a backup: it will assign known UIDs to other mail."""
+    server was restored from a backup: it will assign known UIDs to other mail. Without UIDVALIDITY these numbers
+    prove nothing, so "same" is only an assumption: the messages have to be compared."""
     if epoch is None:
         return "first"
     if epoch.other_source:
         return "source"
+    if not status.uidvalidity:
+        return "same"
     if epoch.uidvalidity != status.uidvalidity:
         return "uidvalidity"
     state = epoch.state

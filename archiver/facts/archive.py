@@ -70,7 +70,8 @@ class FolderFact:
 
 @dataclass(frozen=True, slots=True)
 class EpochFact:
-    """A folder began an epoch; the one before it ended. `reason`: "first", "uidvalidity", "rewound" or "source"."""
+    """A folder began an epoch; the one before it ended. `reason`: "first", "uidvalidity", "rewound", "source" or
+    "renumbered"."""
 
     kind: ClassVar[str] = "epoch"
     number: int

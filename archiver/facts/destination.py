@@ -66,7 +66,7 @@ class MappedFact:
 @dataclass(frozen=True, slots=True)
 class TargetFact:
     """A new epoch of a folder of a destination. The previous one ended, and what was known about its UIDs is void.
-    `reason`: "first", "uidvalidity" or "rewound"."""
+    `reason`: "first", "uidvalidity", "rewound" or "renumbered"."""
 
     kind: ClassVar[str] = "target"
     number: int

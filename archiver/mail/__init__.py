@@ -13,5 +13,6 @@ fingerprint     whether the octets that a destination returns are the message th
 rewrite         the repaired copy that is sent after a destination refused the original octets
 refusal         why a destination refused a message (RFC 5530, RFC 7889, and servers' texts)
 window          folders of which a provider shows only the newest messages (Yahoo, Gmail)
+unnumbered      folders without UIDVALIDITY: whether UIDs still name the same messages
 reader          the port that sources and destinations share: reading the messages of one folder
 """

@@ -58,7 +58,8 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class FolderStatus:
-    """The answer to STATUS or EXAMINE; `size` is in octets. Missing items are None."""
+    """The answer to STATUS or EXAMINE; `size` is in octets. Missing items are None; `uidvalidity` is then 0, which
+    RFC 3501 does not allow, and some servers give: their UIDs may name other messages in every session."""
 
     uidvalidity: int
     uidnext: int | None

@@ -188,7 +188,7 @@ class DestinationVerifier:
         except FolderNotFound as error:
             self._whole(result, first, list(replicas), "folder", "the folder", f"nothing ({error.reason})")
             return
-        if opened.uidvalidity != folder.uidvalidity:
+        if opened.uidvalidity not in (folder.uidvalidity, 0):
             now = f"UIDVALIDITY {opened.uidvalidity}"
             self._whole(result, first, list(replicas), "folder", f"UIDVALIDITY {folder.uidvalidity}", now)
             return
@@ -282,7 +282,7 @@ def _by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
 def _all_match(folder: ReplicaFolder, replicas: Sequence[Replica], looked: FolderStat) -> bool:
     """Whether a folder shows all copies as expected."""
     seen = _by_uid(looked.seen)
-    return looked.uidvalidity == folder.uidvalidity and all(
+    return looked.uidvalidity in (folder.uidvalidity, 0) and all(
         replica.uid in seen and not any(_differences(replica, seen[replica.uid])) for replica in replicas
     )
 

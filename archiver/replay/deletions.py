@@ -138,6 +138,10 @@ def _delete(context: ReplayContext, job: ReplayJob, replicas: Sequence[Replica],
         raise PermissionDenied(f'folder "{job.name}": {reason}', hint=hint)
     number = job.known.number
     opened = destination.open(job.raw)
+    if not opened.uidvalidity:
+        reason = f"{len(replicas)} copies of messages that are gone from the source stayed"
+        hint = "the destination gives no UIDVALIDITY, so it is not certain which messages they are"
+        raise PermissionDenied(f'folder "{job.name}": {reason}', hint=hint)
     if opened.uidvalidity != job.known.uidvalidity:
         return  # the next run matches its messages again
     there = set(destination.flags({replica.uid for replica in replicas}))

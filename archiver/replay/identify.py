@@ -140,13 +140,16 @@ class DestinationIdentifier:
         raise ConfigError(self.place.file, [problem], hint=hint)
 
     def _stands_unlisted(self, destination: DestinationReader, hidden: Mapping[bytes, ReplicaFolder]) -> bool:
-        """Whether a folder that is not listed still exists as we left it: a LIST answer may be cut short."""
+        """Whether a folder without a listed status still exists as we left it: a LIST answer may be cut short."""
         if not (some := list(hidden.items())[:FOLDERS]):
             return False
-        looks = destination.stat([(raw, copies_in(self.catalog, folder.number).keys()) for raw, folder in some])
+        copies = {raw: copies_in(self.catalog, folder.number) for raw, folder in some}
+        looks = destination.stat([(raw, copies[raw].keys()) for raw, _ in some])
         return any(
-            look is not None and look.uidvalidity == folder.uidvalidity
-            for (_, folder), look in zip(some, looks, strict=True)
+            look.uidvalidity == folder.uidvalidity
+            or (not look.uidvalidity and resemblance(raw, copies[raw], look.seen).proven)
+            for (raw, folder), look in zip(some, looks, strict=True)
+            if look is not None
         )
 
     def _unknown(self, before: Address) -> ConfigError:

@@ -146,7 +146,7 @@ def _is_ours(context: ReplayContext, folder: ReplicaFolder, destination: Destina
         opened = destination.open(folder.raw, readonly=True)
     except (FolderNotFound, PermissionDenied):
         return False
-    if opened.uidvalidity != folder.uidvalidity or context.pending.intents(folder.number):
+    if not opened.uidvalidity or opened.uidvalidity != folder.uidvalidity or context.pending.intents(folder.number):
         return False
     claimed = context.replicas.messages.claimed(folder.number)
     ours = UidSet(uid for uid, is_live in claimed.items() if is_live)

@@ -143,6 +143,8 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
     state = job.known.state if job.known else None
     if job.known is None or state is None or job.status is None:
         return True
+    if not job.status.uidvalidity:
+        return True  # its messages are compared
     here = (job.status.uidvalidity, job.status.uidnext, job.status.messages)
     if here != (job.known.uidvalidity, state.uidnext, state.messages):
         return True

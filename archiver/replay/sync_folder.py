@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from archiver.destination.port import MailDestination
 from archiver.errors import FolderChanged, TemporaryError
@@ -28,6 +29,7 @@ from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Flags
 from archiver.mail.uidset import UidSet
+from archiver.mail.unnumbered import NamedMessage, names_other_mail
 from archiver.replay.context import ARRIVAL_SECONDS, JobFolder, ReplayContext, ReplayJob
 from archiver.replay.flag_merge import DELETED, NO_FLAGS, change_of, grouped
 from archiver.replay.send.append import Sender
@@ -121,7 +123,11 @@ class FolderSync:
         if known is not None:
             claimed = self.context.replicas.messages.claimed(known.number)
             highest = max(claimed, default=0)
-            if known.uidvalidity != opened.uidvalidity:
+            if not opened.uidvalidity:
+                if not self._are_renumbered(known.number):
+                    return known.number
+                reason, why = "renumbered", "the server gives no UIDVALIDITY, and its UIDs name other messages now"
+            elif known.uidvalidity != opened.uidvalidity:
                 reason, why = "uidvalidity", "UIDVALIDITY changed"
             elif (
                 opened.uidnext <= highest
@@ -163,6 +169,23 @@ class FolderSync:
             for seen in self.destination.scan(newest)
             if (replica := newest.get(seen.uid)) is not None
         )
+
+    def _are_renumbered(self, folder: int) -> bool:
+        """Whether the UIDs of our copies in a folder without UIDVALIDITY name other messages than they did, also
+        those of copies that were removed and seem to be back."""
+        present, replicas = self.destination.uids(), self.context.replicas.messages
+        back = (each for each in replicas.all(folder, removed=True) if each.uid in present)
+        known = (
+            NamedMessage(
+                uid=each.uid,
+                size=each.size,
+                arrived=each.message.arrived if each.dated else None,
+                message_id=each.message.message_id,
+                has_header=each.likeness not in ("cut", "other"),
+            )
+            for each in chain(replicas.all(folder), back)
+        )
+        return names_other_mail(self.destination, known, present)
 
     # -- what is to be sent ----------------------------------------------------------------------------------
 

@@ -49,11 +49,12 @@ class Failure:
 class Notice:
     """What the user should know about a folder although nothing failed. `kind` is "window": the server probably
     shows only a part of it, `count` messages; "renewed": all `count` folders of the source have a new UIDVALIDITY
-    (`folder` is empty); "gone": the source no longer has it, and `count` of our copies stay; or "shared": `count`
-    copies in that folder of the destination stayed because another account counts on them."""
+    (`folder` is empty); "unnumbered": `count` folders of a server have none (`folder` is empty); "gone": the source
+    no longer has it, and `count` of our copies stay; or "shared": `count` copies in that folder of the destination
+    stayed because another account counts on them."""
 
     folder: str
-    kind: Literal["window", "renewed", "gone", "shared"]
+    kind: Literal["window", "renewed", "gone", "shared", "unnumbered"]
     count: int
     text: str
 
@@ -181,6 +182,17 @@ def window_notices(tallies: Sequence[Tally]) -> list[Notice]:
 def renewed_notices(count: int) -> list[Notice]:
     """The notice that all `count` folders have a new UIDVALIDITY; none if `count` is 0."""
     return [Notice("", "renewed", count, renewed_words(count))] if count else []
+
+
+def unnumbered_notices(names: Sequence[str], server: str) -> list[Notice]:
+    """The notice about folders without UIDVALIDITY at the source or at the destination; none if there are none."""
+    if not names:
+        return []
+    first = f'"{printable(names[0])}"'
+    which = f"folder {first} has" if len(names) == 1 else f"{len(names):,} folders ({first} is the first) have"
+    what = "messages" if server == "source" else "copies of ours"
+    text = f"{which} no UIDVALIDITY at the {server}: in each run the {what} in them are compared with the archive"
+    return [Notice("", "unnumbered", len(names), text)]
 
 
 def gone_notices(stranded: Mapping[str, int]) -> list[Notice]:

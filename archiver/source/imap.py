@@ -142,13 +142,14 @@ class ImapSource:
                 vanished |= gone[1]
             elif is_fetch(response.text) and (row := parse_fetch(response)).attributes:
                 changed.append(row.attributes)
+        uidvalidity = items.get(b"UIDVALIDITY", 0)
         status = FolderStatus(
-            # NOTE: a server without UIDVALIDITY does not keep UIDs (RFC 3501 section 2.3.1.1), but some keep them
-            # and forget to say so. 0 then is the UIDVALIDITY, treated like any other.
-            uidvalidity=items.get(b"UIDVALIDITY", 0),
+            # NOTE: a server without UIDVALIDITY does not keep UIDs (RFC 3501 section 2.3.1.1), nor what is said of
+            # them; but some keep them and forget to say so.
+            uidvalidity=uidvalidity,
             uidnext=items.get(b"UIDNEXT"),
             messages=self._session.exists,
-            highestmodseq=items.get(b"HIGHESTMODSEQ") or None,
+            highestmodseq=items.get(b"HIGHESTMODSEQ") or None if uidvalidity else None,
         )
         self._highestmodseq = status.highestmodseq
         resynchronised = asked and reply.ok and status.highestmodseq is not None

@@ -91,7 +91,9 @@ def filled_of(listed: Iterable[Listed]) -> dict[bytes, int]:
 
 def suspects(here: Mapping[bytes, int], there: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
     """Folders that may be the same, by their raw names here and there: they have the same UIDVALIDITY, and either
-    the same name or a UIDVALIDITY that no other folder has. INBOX comes first."""
+    the same name or a UIDVALIDITY that no other folder has. INBOX comes first. Folders without UIDVALIDITY are left
+    out: any two have that in common."""
+    here, there = ({raw: number for raw, number in each.items() if number} for each in (here, there))
     pairs = [(raw, raw) for raw, uidvalidity in here.items() if there.get(raw) == uidvalidity]
     paired = {raw for raw, _ in pairs}
     alone_here, alone_there = _alone(here), _alone(there)
@@ -113,7 +115,7 @@ def renewed(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder], epochs
     before = {
         raw: epoch.uidvalidity
         for raw, folder in known.items()
-        if raw in shown and (epoch := epochs.get(folder.number)) is not None and not epoch.other_source
+        if shown.get(raw) and (epoch := epochs.get(folder.number)) is not None and not epoch.other_source
     }
     return len(before) if all(shown[raw] != uidvalidity for raw, uidvalidity in before.items()) else 0
 

@@ -13,7 +13,13 @@ import typer
 from archiver.errors import ArchiveMissing, Incomplete
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Quarantined, Tally
-from archiver.report.document import gone_notices, not_mapped, refusal_failures, window_notices
+from archiver.report.document import (
+    gone_notices,
+    not_mapped,
+    refusal_failures,
+    unnumbered_notices,
+    window_notices,
+)
 from archiver.report.units import counted, size
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
@@ -113,7 +119,14 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
         "folders": folders,
         "totals": {name: sum(getattr(each, name) for each in tallies) for name in _SUMMED},
         "quarantined": [_quarantined(each) for each in quarantined],
-        "notices": [asdict(each) for each in (*window_notices(tallies), *gone_notices(archive.stranded_copies()))],
+        "notices": [
+            asdict(each)
+            for each in (
+                *unnumbered_notices([each.name for each in tallies if each.uidvalidity == 0], "source"),
+                *window_notices(tallies),
+                *gone_notices(archive.stranded_copies()),
+            )
+        ],
         "destination": there,
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))

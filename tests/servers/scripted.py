@@ -203,7 +203,7 @@ class ScriptedServer:
     def new_uidvalidity(self) -> int:
         """One that no folder here has or had."""
         with self.changing:
-            taken = [folder.uidvalidity for folder in self.folders.values()]
+            taken = [folder.uidvalidity or 0 for folder in self.folders.values()]
             self._uidvalidity = max([self._uidvalidity, *taken]) + 1
             return self._uidvalidity
 

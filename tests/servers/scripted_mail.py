@@ -74,12 +74,12 @@ class ScriptedMessage:
 
 @dataclass
 class ScriptedFolder:
-    """A folder. `listed_as` is the name's exact wire form in LIST, LSUB and STATUS rows; `refuse` is the tagged
-    status that SELECT, EXAMINE, STATUS and APPEND give instead of an answer; `exists` lies about the count;
-    `vanished` are expunged UIDs with their modseq, for QRESYNC; `permanentflags` are the flags that a client can
-    set, `\\*` any keyword."""
+    """A folder. `uidvalidity` None: the server gives none. `listed_as` is the name's exact wire form in LIST, LSUB
+    and STATUS rows; `refuse` is the tagged status that SELECT, EXAMINE, STATUS and APPEND give instead of an
+    answer; `exists` lies about the count; `vanished` are expunged UIDs with their modseq, for QRESYNC;
+    `permanentflags` are the flags that a client can set, `\\*` any keyword."""
 
-    uidvalidity: int = 1
+    uidvalidity: int | None = 1
     messages: dict[int, ScriptedMessage] = field(default_factory=dict)
     uidnext: int | None = None
     highestmodseq: int | None = None
@@ -101,15 +101,15 @@ class ScriptedFolder:
         """The items of STATUS."""
         messages = list(self.messages.values())
         modseqs = [*(message.modseq for message in messages), *self.vanished.values(), 1]
-        return {
+        facts = {
             "MESSAGES": len(self.messages) if self.exists is None else self.exists,
             "UIDNEXT": self.uidnext or max([*self.messages, *self.vanished, 0]) + 1,
-            "UIDVALIDITY": self.uidvalidity,
             "HIGHESTMODSEQ": self.highestmodseq or max(modseqs),
             "SIZE": sum(len(message.octets) for message in messages),
             "UNSEEN": sum("\\Seen" not in message.flags for message in messages),
             "RECENT": 0,
         }
+        return facts if self.uidvalidity is None else {**facts, "UIDVALIDITY": self.uidvalidity}
 
     def keywords(self) -> list[str]:
         """The flags in use or permanent, after the system flags."""

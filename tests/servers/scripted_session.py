@@ -280,6 +280,8 @@ class Session:
         for item in items:
             name = item.upper().decode()
             needed = {"HIGHESTMODSEQ": "CONDSTORE", "SIZE": "STATUS=SIZE"}.get(name)
+            if name == "UIDVALIDITY" and folder.uidvalidity is None:
+                continue
             if name not in facts or (needed and needed not in self.server.capabilities):
                 raise Refused(b"BAD unknown STATUS item " + item)
             reported.append(f"{name} {facts[name]}")
@@ -318,7 +320,8 @@ class Session:
         self.row(b"* FLAGS (%s)\r\n" % " ".join(folder.keywords()).encode())
         self.row(b"* OK [PERMANENTFLAGS (%s)] %s\r\n" % (permanent.encode(), mode.lower()))
         self.row(b"* %d EXISTS\r\n* 0 RECENT\r\n" % facts["MESSAGES"])
-        self.row(b"* OK [UIDVALIDITY %d] valid\r\n" % facts["UIDVALIDITY"])
+        if folder.uidvalidity is not None:
+            self.row(b"* OK [UIDVALIDITY %d] valid\r\n" % folder.uidvalidity)
         self.row(b"* OK [UIDNEXT %d] predicted\r\n" % facts["UIDNEXT"])
         if "CONDSTORE" in self.server.capabilities:
             self.row(b"* OK [HIGHESTMODSEQ %d] highest\r\n" % facts["HIGHESTMODSEQ"])

@@ -224,8 +224,8 @@ class Writing:
             size=None if appending.keep is None else message.size,
         )
 
-    def _appenduid(self, uidvalidity: int, uids: list[int]) -> bytes:
-        if "UIDPLUS" not in self._session.server.capabilities:
+    def _appenduid(self, uidvalidity: int | None, uids: list[int]) -> bytes:
+        if "UIDPLUS" not in self._session.server.capabilities or uidvalidity is None:
             return b""
         match self._session.server.appending.appenduid:
             case "missing":

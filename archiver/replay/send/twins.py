@@ -141,7 +141,7 @@ def expunge_twins(
     assert job.known is not None
     number = job.known.number
     opened = destination.open(job.raw)
-    if opened.uidvalidity != job.known.uidvalidity or not destination.can_expunge:
+    if opened.uidvalidity != job.known.uidvalidity or not (opened.uidvalidity and destination.can_expunge):
         return
     uids = {twin.uid: twin for twin in twins}
     there = destination.flags({*uids, *(twin.copy for twin in twins if twin.copy is not None)})
