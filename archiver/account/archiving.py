@@ -76,6 +76,6 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def recover_store(archive: Archive, progress: Progress) -> UnrecordedFiles:
-    """After a run that did not end well: bring the store to what the catalog says, keep what it left."""
-    progress(Noted("the last run did not finish: checking what it left in the archive"))
+    """After a run that did not end well, or `rebuild`: bring the store to what the catalog says, keep the rest."""
+    progress(Noted("the last run did not finish, or the catalog was rebuilt: checking what is in the archive"))
     return UnrecordedFiles(archive.store.recover(archive.catalog.messages))

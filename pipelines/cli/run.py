@@ -209,8 +209,8 @@ def _show(results: Sequence[dict[str, Any]], terminal: Terminal, seconds: float)
             _show_trouble(each, terminal)
         elif each["document"] and (not several or terminal.verbose):
             _show_account(each, terminal, titled=several)
-        elif each["document"].get("failures"):
-            _show_failures(each, each["document"]["failures"], terminal.out)
+        elif untold := _untold(each):
+            _show_failures(each, untold, terminal.out)
     if several and terminal.tables:
         from pipelines.show.tables import accounts_line, accounts_table
 
@@ -251,11 +251,7 @@ def _show_trouble(result: dict[str, Any], terminal: Terminal) -> None:
     if result["exit_code"] == 0:
         return
     document, message = result["document"], result["message"]
-    failures = [
-        each
-        for each in document.get("failures", ())
-        if not each["next"].startswith(ACCEPTED) and not (message or "").startswith(each["reason"])
-    ]
+    failures = [each for each in _untold(result) if not each["next"].startswith(ACCEPTED)]
     if failures:
         _show_failures(result, failures, terminal.err)
     for text in difference_lines(document.get("differences") or ()):
@@ -265,6 +261,12 @@ def _show_trouble(result: dict[str, Any], terminal: Terminal) -> None:
         terminal.err.say(
             f"{result['account']}: {result['status']}, exit code {result['exit_code']}: {why}", "yellow"
         )
+
+
+def _untold(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The failures of an account without the one that its message tells already."""
+    told = result["message"] or ""
+    return [each for each in result["document"].get("failures", ()) if not told.startswith(each["reason"])]
 
 
 def _show_failures(result: dict[str, Any], failures: Sequence[dict[str, Any]], console: PlainConsole) -> None:

@@ -6,6 +6,7 @@ lines for what people should know. Progress is logged every few seconds, not wit
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections import Counter, deque
@@ -23,7 +24,7 @@ from rich.text import Text
 from archiver.events import Exported, Linked, Noted, Planned, Received, Sent, Stored, Verified, Working
 from archiver.forking import lock_free_after_fork
 from archiver.mail.folder_names import printable
-from archiver.report.units import size
+from archiver.report.units import counted, size
 from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, log_line
 from pipelines.show.lines import kind_of
 
@@ -53,12 +54,23 @@ _DOING = {
     "index": "reading headers",
 }
 
+_DONE = {
+    "archive": "fetched",
+    "replay": "sent",
+    "verify": "verified",
+    "compare": "compared",
+    "rebuild": "read",
+    "export": "exported",
+    "index": "read",
+}
+
 
 @dataclass(slots=True)
 class Work:
     """One account's work, as far as events have shown. Times are of the monotonic clock."""
 
     account: str
+    step: str = ""
     doing: str = "waiting"
     expected: tuple[int, int] = (0, 0)
     planned: tuple[int, int] = (0, 0)
@@ -73,6 +85,7 @@ class Work:
         match event:
             case Began(step):
                 self.ended = False  # an account that was postponed starts again
+                self.step, self.logged = step, now
                 self.doing = _DOING.get(step, step)
                 self.expected = self.planned = self.done = (0, 0)  # each step has its own work
                 self._pace.clear()
@@ -235,12 +248,14 @@ class Display:
 
     def _announce_stop(self) -> None:
         """Report once that the run is stopping. The terminal is restored in case we are killed next."""
-        if self._announced_stop or self._stopping() is None:
+        number = self._stopping()
+        if self._announced_stop or number is None:
             return
         self._announced_stop = True
         self._end_live()
         if not self._quiet:
-            self._log("", "stopping after the current batch; press Ctrl-C again to stop immediately", "yellow")
+            again = "press Ctrl-C again" if number == signal.SIGINT else "send the signal again"
+            self._log("", f"stopping after the current batch; {again} to stop immediately", "yellow")
 
     def _end_live(self) -> None:
         if self._live is not None:
@@ -309,7 +324,8 @@ def works_table(works: Sequence[Work], width: int, now: float) -> Table:
 def progress_line(work: Work, now: float) -> str:
     """An account's progress, for a log."""
     left = work.seconds_left(now)
-    parts = [f"{work.done[0]} of {work.total[0]} messages", size(work.done[1])]
+    done = f"{work.done[0]:,} of {counted(work.total[0], 'message')} {_DONE.get(work.step, 'done')}"
+    parts = [done, size(work.done[1])]
     if pace := work.pace(now)[1]:
         parts.append(f"{size(pace)}/s")
     return ", ".join(parts + ([f"{duration(left)} left"] if left is not None else []))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from archiver.events import Linked, Noted, Planned, Received, Stored, Working
+from archiver.events import Linked, Noted, Planned, Received, Stored, Verified, Working
 from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, emit
 from pipelines.failures import with_file
 from pipelines.show.display import Display, Work, duration, progress_line, seconds_left, share_done, size
@@ -47,13 +48,14 @@ def shown(renderable: Any, width: int = 80) -> str:
 
 def test_the_time_left_follows_from_the_octets_of_late() -> None:
     work = Work("alice")
+    work.take(Began("archive"), 0.0)
     work.take(Expected(1000, 10_000_000), 0.0)
     work.take(Planned(1000, 10_000_000), 0.0)
     work.take(Received(100, 1_000_000), 2.0)
     work.take(Received(100, 1_000_000), 4.0)
     assert work.pace(4.0) == (50, 500_000)
     assert work.seconds_left(4.0) == 16
-    assert progress_line(work, 4.0) == "200 of 1000 messages, 2.0 MB, 500 kB/s, 0:16 left"
+    assert progress_line(work, 4.0) == "200 of 1,000 messages fetched, 2.0 MB, 500 kB/s, 0:16 left"
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,12 @@ def test_tiny_events_are_not_a_line_each() -> None:
     assert lines[0] == "alice: about 500 messages to fetch"
 
 
+def test_a_step_that_ends_at_once_has_no_line_of_progress() -> None:
+    assert reported(Began("verify"), Planned(1, 241), Verified(1, 241), Ended(0, "/r")) == [
+        "alice: complete, report: /r"
+    ]
+
+
 def test_verbose_reports_folders_and_quiet_only_failures() -> None:
     events = (Working("INBOX"), Stored(1, 1), Noted("a new epoch"), Failed("no such host", 5), Ended(5, "/r"))
     assert 'alice: folder "INBOX"' in reported(*events, verbose=True)
@@ -154,10 +162,13 @@ def test_what_a_server_says_is_neither_markup_nor_control() -> None:
     assert line == "alice: folder \\x1b[31m[bold]x[/bold]\\u202e"
 
 
-def test_a_stop_is_reported_once() -> None:
-    lines = reported(Noted("x"), stopping=2)
+@pytest.mark.parametrize(
+    ("number", "again"), [(signal.SIGINT, "press Ctrl-C again"), (signal.SIGTERM, "send the signal again")]
+)
+def test_a_stop_is_reported_once(number: int, again: str) -> None:
+    lines = reported(Noted("x"), stopping=number)
     assert [line for line in lines if "stopping after the current batch" in line] == [
-        "stopping after the current batch; press Ctrl-C again to stop immediately"
+        f"stopping after the current batch; {again} to stop immediately"
     ]
 
 

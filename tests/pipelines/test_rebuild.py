@@ -229,9 +229,9 @@ def test_a_rebuilt_archive_is_verified_as_whole(account: Path) -> None:
 
 def test_the_next_run_after_a_rebuild_looks_through_the_store(account: Path) -> None:
     rebuild(account)
-    assert "checking what it left in the archive" in run(account, expect=3).output
-    assert "checking what it left in the archive" not in run(account, expect=3).output
+    assert "checking what is in the archive" in run(account, expect=3).output
+    assert "checking what is in the archive" not in run(account, expect=3).output
 
 
 def test_a_new_archive_is_not_looked_through(server: ScriptedServer, tmp_path: Path) -> None:
-    assert "checking what it left in the archive" not in run(account_file(tmp_path, server, "u1")).output
+    assert "checking what is in the archive" not in run(account_file(tmp_path, server, "u1")).output
