@@ -81,7 +81,7 @@ def test_what_needs_no_download_is_not_waited_for() -> None:
     work.take(Planned(1000, 10_000_000), 0.0)
     work.take(Linked(800, 8_000_000), 1.0)
     work.take(Received(100, 1_000_000), 2.0)
-    assert progress_line(work, 2.0).startswith("100 of 200 messages, 1.0 MB")
+    assert progress_line(work, 2.0).startswith("100 of 200 messages done, 1.0 MB")
 
 
 def test_a_slow_beginning_is_forgotten() -> None:
