@@ -34,6 +34,7 @@ from archiver.replay.context import ARRIVAL_SECONDS, JobFolder, ReplayContext, R
 from archiver.replay.flag_merge import DELETED, NO_FLAGS, change_of, grouped
 from archiver.replay.send.append import Sender
 from archiver.replay.send.match import MessageMatcher, UnclaimedMessages
+from archiver.replay.send.outcomes import open_folder
 from archiver.replay.send.resolve import IntentResolver, copied, note_lost_connection
 from archiver.replay.send.twins import end_attempts, note_twins
 
@@ -74,7 +75,7 @@ class FolderSync:
         self.context.control.check_stop()
         began = self.context.control.now()
         self.context.control.progress(Working(self.job.name))
-        opened = self.destination.open(self.job.raw)
+        opened = open_folder(self.context, self.destination, self.job)
         folder = JobFolder(self.job, self._target(opened), opened)
         replicas = self.context.replicas.messages
         matcher = MessageMatcher(self.destination, self.context, self.job)
@@ -138,12 +139,10 @@ class FolderSync:
             else:
                 return known.number
             self.job.renumbered |= bool(self.context.pending.intents(known.number))
-            self.context.control.progress(
-                Noted(
-                    f'destination folder "{self.job.name}": its messages have new UIDs ({why}); '
-                    "they will be matched, not sent again"
-                )
-            )
+            words = f"its messages have new UIDs ({why}); they will be matched, not sent again"
+            if not opened.messages:
+                words = f"it is empty, and no longer the folder that it was ({why})"
+            self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         fact = self.context.recorder.number_target(
             TargetFact(
                 0, self.context.destination, self.job.raw, opened.uidvalidity, reason, self.context.control.now()

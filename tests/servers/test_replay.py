@@ -6,14 +6,16 @@ What a destination holds is read by a connection that shares nothing with the ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.accounts import RunResult, mail, run
+from archiver.destination.imap import ImapDestination
+from archiver.facts.replica import Appended
+from tests.accounts import RunResult, mail, mails, run
 from tests.faults.replays import Message, mailbox, migration
 from tests.servers.corpora import CorpusMessage
 from tests.servers.courier import Courier
@@ -22,7 +24,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.mail_server import MailServer
 from tests.servers.mailbox_generator import SMALL, generate
 from tests.servers.served import ServedFolder
-from tests.servers.wire import Append
+from tests.servers.wire import Append, WireError
 
 
 def held(folders: Mapping[bytes, ServedFolder]) -> dict[str, Counter[Message]]:
@@ -319,3 +321,41 @@ class TestWhatTheDestinationsUserRemoved:
         run(config, steps="replay", include_removed=True)
         assert held(dovecot.dump(self.new_user)) == held(dovecot.dump(self.user))
         assert counts(run(config), "replayed", "already_there", "removed") == (0, 8, 0)
+
+
+def test_a_folder_that_is_deleted_in_mid_run_is_made_and_filled_by_the_next_one(
+    dovecot: Dovecot, mail_user: str, there: MailServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another connection, after the first group. The next run does not wait for what was on its way."""
+    new_user, name = there.fresh_user(), "INBOX.Work" if isinstance(there, Courier) else "Work"
+    dovecot.create(mail_user, "Work")
+    dovecot.append_many(mail_user, "INBOX", mails(range(5)))
+    dovecot.append_many(mail_user, "Work", mails(range(100, 220)))
+    config = migration(tmp_path, dovecot, mail_user, there, new_user)
+    end_append, answered = ImapDestination.end_append, []
+
+    def delete() -> None:
+        try:
+            there.delete(new_user, name)
+        except WireError:  # Dovecot: New mails were added to mailbox during deletion
+            delete()
+
+    def then_delete(destination: ImapDestination) -> Sequence[Appended]:
+        appended = end_append(destination)
+        if not answered and there.dump(new_user)[name.encode()].messages:
+            answered.append(name)
+            delete()
+        return appended
+
+    monkeypatch.setattr(ImapDestination, "end_append", then_delete)
+    result = run(config, expect=3)
+    (failure,) = result.report["failures"]
+    assert (failure["folder"], failure["uid"]) == ("Work", None)
+    assert "the folder was deleted during the run" in failure["reason"]
+    assert "refused" not in result.output
+    assert counts(result, "replayed", "pending", "refused") == (5, 120, 0)
+
+    result = run(config)
+    assert "may still arrive" not in result.output
+    assert counts(result, "replayed", "already_there", "verified", "differences") == (120, 5, 125, 0)
+    assert held(there.dump(new_user)) == held(dovecot.dump(mail_user))

@@ -34,7 +34,7 @@ from archiver.mail.rewrite import repairs_for
 from archiver.replay.context import ARRIVAL_SECONDS, MOST_BLAMED, InFlight, JobFolder, ReplayContext
 from archiver.replay.send.arrivals import certain_uids, rewritten
 from archiver.replay.send.match import MessageMatcher, RecognisedMessage, octets_of
-from archiver.replay.send.outcomes import refusal_of, reopened, require_folder
+from archiver.replay.send.outcomes import refusal_of, reopened
 from archiver.replay.send.prepare import (
     PreparedMessage,
     as_variant,
@@ -223,7 +223,7 @@ class Sender:
         for wait in (0.0, ARRIVAL_SECONDS):
             if messages:
                 self.context.control.pause(wait)
-                reopened(self.destination, self.folder)
+                reopened(self.context, self.destination, self.folder)
                 new = self._shown()
                 found = self._recognise(messages, new.keys())
                 messages = [each for each in messages if each.key not in found]
@@ -295,7 +295,7 @@ class Sender:
         if refusal == "over-quota":
             raise OverQuota(error.reason, where=error.where, server_reply=error.server_reply)
         if refusal == "folder":
-            require_folder(self.destination, self.folder)
+            reopened(self.context, self.destination, self.folder)  # is it there?
             if not self._others_were_taken(message):
                 raise error if isinstance(error, FolderNotFound | PermissionDenied) else _of_folder(error)
             refusal = "unknown"

@@ -5,43 +5,49 @@ from __future__ import annotations
 from archiver.destination.port import FolderOpener
 from archiver.errors import FolderChanged, FolderNotFound, IntegrityError
 from archiver.events import Noted
-from archiver.facts.destination import RefusedFact
+from archiver.facts.destination import RefusedFact, UnsentFact
 from archiver.facts.replica import Outgoing, SelectedFolder
 from archiver.mail.content import HEADER_OCTETS, header_value
 from archiver.mail.folder_names import printable
 from archiver.mail.headers import readable
-from archiver.replay.context import JobFolder, ReplayContext
+from archiver.replay.context import JobFolder, ReplayContext, ReplayJob
 
 
-def reopened(destination: FolderOpener, folder: JobFolder) -> SelectedFolder:
-    """The folder, opened again.
-
-    Raises:
-        FolderChanged: its UIDVALIDITY changed, so what is known about its UIDs is void.
-    """
-    opened = destination.open(folder.job.raw)
-    if opened.uidvalidity != folder.opened.uidvalidity:
-        reason = f'destination folder "{folder.job.name}": UIDVALIDITY changed during the run'
-        raise FolderChanged(reason, hint="the next run matches its messages again")
-    return opened
-
-
-def require_folder(destination: FolderOpener, folder: JobFolder) -> None:
-    """Find out whether a refusal is due to the folder: open it again.
+def open_folder(context: ReplayContext, destination: FolderOpener, job: ReplayJob) -> SelectedFolder:
+    """The job's folder, opened.
 
     Raises:
-        FolderNotFound: somebody deleted it during the run.
-        FolderChanged: somebody deleted it and created it again.
+        FolderNotFound: it does not exist. If it did earlier in this run, somebody deleted it: then what was on its
+            way there is over, unless the server was silent and may still be at work.
     """
     try:
-        reopened(destination, folder)
+        return destination.open(job.raw)
     except FolderNotFound as error:
+        if not job.resolved or job.known is None:
+            raise
+        keys = tuple(each.outgoing.key for each in context.pending.intents(job.known.number))
+        if keys and not job.longest_silence:
+            context.recorder.write([UnsentFact(job.known.number, keys, context.control.now())])
         raise FolderNotFound(
             f"the folder was deleted during the run: {error.reason}",
             where=error.where,
             server_reply=error.server_reply,
             hint="the next run creates it again and sends what was not there yet",
         ) from error
+
+
+def reopened(context: ReplayContext, destination: FolderOpener, folder: JobFolder) -> SelectedFolder:
+    """The folder of a pass, opened again.
+
+    Raises:
+        FolderNotFound: as in `open_folder`.
+        FolderChanged: its UIDVALIDITY changed, so what is known about its UIDs is void.
+    """
+    now = open_folder(context, destination, folder.job)
+    if now.uidvalidity != folder.opened.uidvalidity:
+        reason = f'destination folder "{folder.job.name}": UIDVALIDITY changed during the run'
+        raise FolderChanged(reason, hint="the next run matches its messages again")
+    return now
 
 
 def refusal_of(

@@ -83,7 +83,7 @@ class IntentResolver:
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         while waits and (left or self.job.renumbered):
             self.context.control.pause(waits.pop())
-            opened = reopened(self.destination, folder)
+            opened = reopened(self.context, self.destination, folder)
             before, left = len(left), self._not_arrived(folder, matcher, left)
             if len(left) < before:  # it is still at work
                 waits = max(waits, pauses(self._later() - time.monotonic()), key=sum)
