@@ -29,6 +29,7 @@ return the exit code without a traceback. Anything else is a bug and keeps its t
     │   ├ MessageRefused         the server answered NO or BAD to a command about messages
     │   └ FolderChanged          the folder is no longer the one that was opened
     ├ IntegrityError (6)         bytes missing or different
+    │ └ FactsContradict          what is to be recorded contradicts what is recorded
     ├ Locked (7)
     ├ Incomplete (3)             everything possible was done; the rest is listed
     └ Interrupted (128+N)        a signal stopped the run after the current batch
@@ -105,6 +106,10 @@ class IntegrityError(ArchiverError):
     """Stored bytes are missing or are not the bytes that were recorded."""
 
     exit_code = 6
+
+
+class FactsContradict(IntegrityError):
+    """What was to be recorded contradicts what the catalog has recorded. The disk is not to blame."""
 
 
 class Locked(ArchiverError):

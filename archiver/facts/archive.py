@@ -32,7 +32,7 @@ from archiver.facts.destination import (
     UnsentFact,
 )
 from archiver.mail.folder_names import is_directory
-from archiver.mail.model import Digest, Flags, Headers, StoredMessage
+from archiver.mail.model import Digest, Flags, Headers, Signed, StoredMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +172,11 @@ class PassFact:
 
     kind: ClassVar[str] = "pass"
     epoch: int
-    on_server: int
-    excluded: int
+    on_server: Signed
+    excluded: Signed
     error: str | None
     at: str
-    shown: int | None = None
+    shown: Signed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """Facts as JSON lines, and back; also other values with octets or sets in them. How each field is written follows
-from its type; docs/formats.md has the lines.
+from its type, and so does what is accepted there when it is read; docs/formats.md has the lines.
 
 | type | JSON |
 |---|---|
@@ -18,18 +18,20 @@ fit.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
-from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 from archiver.facts.archive import Fact
+from archiver.facts.conversion import HIGHEST, LOWEST, Conversion, Convert, conversion
 from archiver.mail.model import StoredMessage
 
 T = TypeVar("T")
 
 _KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in get_args(Fact)}
 _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().raw_decode
 
 
 def fact_to_json(fact: Fact) -> str:
@@ -44,7 +46,9 @@ def fact_from_json(line: str) -> Fact:
         ValueError: not a fact that this version knows.
     """
     try:
-        record = json.loads(line)
+        record, end = _decode(line)
+        if end != len(line):
+            raise ValueError("more than one value")
         fact: Fact = _CODECS[_KINDS[record.pop("fact")]].from_record(record)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a known fact: {line[:120]!r}") from error
@@ -60,26 +64,43 @@ def of_record(cls: type[T], record: dict[str, Any]) -> T:
     """The inverse of `to_record`, which uses up `record`. Missing fields get their defaults.
 
     Raises:
-        TypeError, ValueError: not such an object. The types of numbers and text are not checked.
+        TypeError, ValueError: not such an object.
     """
     value: T = _CODECS[cls].from_record(record)
     return value
 
 
-_Convert = Callable[[Any], Any]
+_Values = Callable[[Any], tuple[Any, ...]]
+_MOST_SHAPES = 1000
+
+
+class _Shape(NamedTuple):
+    """How records are read that have the same keys with values of the same types: `readers` convert values,
+    `numbers` returns those that must not be negative, `signed` are the names of the others, `make` makes a value of
+    them all.
+    """
+
+    readers: tuple[tuple[str, Convert], ...]
+    numbers: _Values
+    signed: tuple[str, ...]
+    make: Convert
 
 
 class _Codec(NamedTuple):
-    """How a class is written. `names` are its keys in JSON, and `values` returns their values; `writers` and
-    `readers` convert those that need it. `inlined` is the field whose own fields are written among the others.
+    """How a class is written. `names` are its keys in JSON, and `values` returns their values; `conversions` are
+    those of the keys. `inlined` is the field whose own fields are written among the others.
+
+    `shapes` are those of records that were read. Checking the types of a record as a whole takes less time than
+    looking at each value.
     """
 
     cls: type[Any]
     names: tuple[str, ...]
-    values: Callable[[Any], tuple[Any, ...]]
-    writers: Mapping[str, _Convert]
-    readers: Mapping[str, _Convert]
+    values: _Values
+    writers: Mapping[str, Convert]
+    conversions: Mapping[str, Conversion]
     inlined: str | None
+    shapes: dict[tuple[object, ...], _Shape]
 
     def to_record(self, value: Any) -> dict[str, Any]:
         record = dict(zip(self.names, self.values(value), strict=True))
@@ -88,15 +109,68 @@ class _Codec(NamedTuple):
         return record
 
     def from_record(self, record: dict[str, Any]) -> Any:
-        for name, read in self.readers.items():
-            if name in record:
-                record[name] = read(record[name])
-        if self.inlined is not None:
-            if self.inlined in record:
-                raise KeyError(self.inlined)
-            its = {name: record.pop(name) for name in _OF_MESSAGE if name in record}
-            record[self.inlined] = StoredMessage(**its)
-        return self.cls(**record)
+        key = (*record, *map(type, record.values()))
+        readers, numbers, signed, make = self.shapes.get(key) or self._shape(record, key)
+        for number in numbers(record):
+            if not 0 <= number <= HIGHEST:
+                raise ValueError("a number that cannot be")
+        for name in signed:
+            if not LOWEST <= record[name] <= HIGHEST:
+                raise ValueError("a number that cannot be")
+        for name, read in readers:
+            record[name] = read(record[name])
+        return make(record)
+
+    def _shape(self, record: dict[str, Any], key: tuple[object, ...]) -> _Shape:
+        """The shape of a record that is the first one of it.
+
+        Raises:
+            TypeError: no record of the class has such keys or types.
+        """
+        for name, value in record.items():
+            if name not in self.conversions or type(value) not in self.conversions[name].kinds:
+                raise TypeError(f"{name} is {type(value).__name__}")
+        given = {name: self.conversions[name] for name, value in record.items() if value is not None}
+        numbers = [name for name, each in given.items() if int in each.kinds]
+        signed = [name for name in numbers if given[name].signed]
+        shape = _Shape(
+            tuple((name, each.read) for name, each in given.items() if each.read is not None),
+            _getter([name for name in numbers if name not in signed]),
+            tuple(signed),
+            self._maker(record),
+        )
+        if len(self.shapes) < _MOST_SHAPES:
+            self.shapes[key] = shape
+        return shape
+
+    def _maker(self, record: Collection[str]) -> Convert:
+        """Makes a value of records with these keys."""
+        if self.inlined is None:
+            return _maker(self.cls, record)
+        message, rest = _maker(StoredMessage, [name for name in _OF_MESSAGE if name in record]), self.inlined
+        its = _maker(self.cls, [rest, *(name for name in record if name not in _OF_MESSAGE)])
+
+        def make(record: dict[str, Any]) -> Any:
+            record[rest] = message(record)
+            return its(record)
+
+        return make
+
+
+def _maker(cls: type[Any], names: Collection[str]) -> Convert:
+    """Makes a value of a class of the values with these names; the others get their defaults."""
+    ordered = [each.name for each in fields(cls) if each.name in names]
+    if ordered == [each.name for each in fields(cls)][: len(ordered)]:
+        values = _getter(ordered)
+        return lambda record: cls(*values(record))
+    return lambda record: cls(**{name: record[name] for name in ordered})
+
+
+def _getter(names: Sequence[str]) -> _Values:
+    """Returns the values of a record that have these names."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return (lambda record: (record[names[0]],)) if names else lambda _: ()
 
 
 _OF_MESSAGE = tuple(each.name for each in fields(StoredMessage))
@@ -116,48 +190,22 @@ _CODECS = _Codecs()
 def _made(cls: type[Any]) -> _Codec:
     """NOTE: the class needs at least two fields; otherwise `attrgetter` returns no tuple."""
     paths = {"fact": "kind"} if cls in _KINDS.values() else {}
-    types: dict[str, Any] = {"fact": str}
+    types: dict[str, Any] = {}
     inlined = None
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     for each in fields(cls):
         if hints[each.name] is StoredMessage:
             inlined = each.name
             paths |= {name: f"{inlined}.{name}" for name in _OF_MESSAGE}
-            types |= get_type_hints(StoredMessage)
+            types |= get_type_hints(StoredMessage, include_extras=True)
         else:
             paths[each.name] = each.name
             types[each.name] = hints[each.name]
-    writers, readers = {}, {}
-    for name in paths:
-        write, read = _conversion(types[name])
-        if write is not None:
-            writers[name] = write
-        if read is not None:
-            readers[name] = read
-    return _Codec(cls, tuple(paths), attrgetter(*paths.values()), writers, readers, inlined)
+    conversions = {name: conversion(of, _of_dataclass) for name, of in types.items()}
+    writers = {name: each.write for name, each in conversions.items() if each.write is not None}
+    return _Codec(cls, tuple(paths), attrgetter(*paths.values()), writers, conversions, inlined, {})
 
 
-def _conversion(of: Any) -> tuple[_Convert | None, _Convert | None]:
-    """How a value of this type is converted to JSON and back; None: it is the same in JSON."""
-    if type(None) in get_args(of):
-        (inner,) = (each for each in get_args(of) if each is not type(None))
-        write, read = _conversion(inner)
-        return write and _unless_none(write), read and _unless_none(read)
-    if of is bytes:
-        return lambda octets: octets.decode("latin-1"), lambda text: text.encode("latin-1")
-    if isinstance(of, type) and is_dataclass(of):
-        codec = _CODECS[of]
-        return codec.to_record, codec.from_record
-    if get_origin(of) is frozenset:
-        return sorted, frozenset
-    if get_origin(of) is tuple:
-        return None, _rows if get_origin(get_args(of)[0]) is tuple else tuple
-    return None, None
-
-
-def _unless_none(convert: _Convert) -> _Convert:
-    return lambda value: None if value is None else convert(value)
-
-
-def _rows(rows: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:
-    return tuple(map(tuple, rows))
+def _of_dataclass(cls: type[Any]) -> tuple[Convert, Convert]:
+    codec = _CODECS[cls]
+    return codec.to_record, codec.from_record

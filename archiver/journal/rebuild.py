@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from archiver.catalog.port import Catalog
-from archiver.errors import ArchiverError, IntegrityError
+from archiver.errors import ArchiverError, FactsContradict, IntegrityError
 from archiver.facts.archive import Segment
 from archiver.journal.port import Journal
 from archiver.mail.model import INBOX, Digest, KnownEpoch, KnownFolder, Placement
@@ -50,9 +50,14 @@ def forged_facts_as_damage(segment: Segment) -> Iterator[None]:
     """
     try:
         yield
+    except FactsContradict as error:
+        problem = f"segment {segment.number} of the journal contradicts the segments before it ({error.message})"
+        hint = "`archiver rebuild` recreates the catalog; if that says the same, restore the journal from a backup"
+        raise IntegrityError(problem, hint=hint) from error
     except (ArchiverError, OSError, MemoryError):
         raise
-    except Exception as error:  # NOTE: the types in facts are not checked, so a forged one may fail anywhere below
+    # NOTE: each value is of its type, but it may be text that cannot be, or about a message that nobody has.
+    except Exception as error:
         problem = f"segment {segment.number} of the journal has a fact that cannot be true: {error}"
         raise IntegrityError(problem, hint="restore the journal from a backup") from error
 

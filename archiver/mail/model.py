@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import NamedTuple, NewType
+from typing import Annotated, NamedTuple, NewType
 
 from archiver.mail.uidset import UidSet
 
 Digest = NewType("Digest", str)
 """Hex SHA-256 of a message's octets: its identity."""
+
+Signed = Annotated[int, "may be negative"]
+"""A number of a fact that may be negative, as a time before 1970; others never are."""
 
 Flags = frozenset[str]
 """System flags (`\\Seen`) and keywords (`$Forwarded`) together; never `\\Recent`."""
@@ -185,7 +188,7 @@ class StoredMessage:
     crlf_size: int
     server_size: int | None
     internaldate: str | None
-    arrived: int
+    arrived: Signed
     flags: Flags
     message_id: str | None
     header_digest: Digest | None

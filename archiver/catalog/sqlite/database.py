@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration, step_up, version_of
-from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, IntegrityError, Locked
+from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, FactsContradict, IntegrityError, Locked
 from archiver.mail.headers import folded
 from archiver.storage.files import make_directories
 from archiver.storage.mounts import MOUNTS, kind_of
 
 _BUSY_SECONDS = 60
 _BUSY_PAUSE = 0.01
+_OVERFLOW = "integer overflow"  # of sum(), sqlite.org/lang_aggfunc.html; it has no code of its own
 _STATEMENTS = 512  # that each connection keeps prepared
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}",
@@ -235,7 +236,12 @@ def _translated(path: Path, error: sqlite3.Error) -> ArchiverError | None:
         return ArchiveNotWritable(what, hint="free space or fix the permissions, and run again")
     if code == sqlite3.SQLITE_CONSTRAINT:
         told = f"{what}: what was to be recorded contradicts what is recorded; the disk is not to blame"
-        return IntegrityError(told, hint="`archiver rebuild` recreates the catalog; if it happens again, report it")
+        return FactsContradict(
+            told, hint="`archiver rebuild` recreates the catalog; if it happens again, report it"
+        )
+    if str(error) == _OVERFLOW:
+        told = f"{path}: the sizes in it are too large to be true: it was damaged or forged, or its journal was"
+        return IntegrityError(told, hint="`archiver rebuild` recreates it; or restore the journal from a backup")
     if code in _OCCUPIED:
         return Locked(what, hint="another process has been writing to it for over a minute")
     return None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from contextlib import suppress
 from dataclasses import asdict, fields
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 from hypothesis import given
@@ -28,14 +31,18 @@ from tests.contracts.catalog import stored
 undecodable = st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF, categories=["Cs"])
 texts = st.text(st.characters(exclude_categories=["Cs"]) | undecodable, max_size=20)
 numbers = st.integers(0, 2**63 - 1)
+signed = st.integers(-(2**63), 2**63 - 1)
+digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 headers = st.builds(Headers, texts, texts, texts, st.none() | texts)
 BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "int": numbers,
     "int | None": st.none() | numbers,
     "str": texts,
-    "Digest": texts,
+    "Signed": signed,
+    "Signed | None": st.none() | signed,
+    "Digest": digests,
     "str | None": st.none() | texts,
-    "Digest | None": st.none() | texts,
+    "Digest | None": st.none() | digests,
     "bool": st.booleans(),
     "bool | None": st.none() | st.booleans(),
     "bytes": st.binary(max_size=20),
@@ -45,11 +52,12 @@ BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "tuple[int, ...]": st.lists(numbers, max_size=4).map(tuple),
     "Headers": headers,
     "Headers | None": st.none() | headers,
-    "tuple[tuple[Digest, int, int], ...]": st.lists(st.tuples(texts, numbers, numbers), max_size=4).map(tuple),
+    "tuple[tuple[Digest, int, int], ...]": st.lists(st.tuples(digests, numbers, numbers), max_size=4).map(tuple),
     "tuple[tuple[int, int, int], ...]": st.lists(st.tuples(numbers, numbers, numbers), max_size=4).map(tuple),
     "tuple[tuple[int, int], ...]": st.lists(st.tuples(numbers, numbers), max_size=4).map(tuple),
 }
 KINDS = get_args(Fact)
+ABAB = Digest("ab" * 32)
 
 
 def values_of(cls: type[Any]) -> st.SearchStrategy[Any]:
@@ -169,15 +177,15 @@ def test_the_types_come_back_too() -> None:
             ),
         ),
         (
-            HeadersFact(Digest("ab"), Headers("Zoë <z@example.org>", "", "Hi", None)),
+            HeadersFact(ABAB, Headers("Zoë <z@example.org>", "", "Hi", None)),
             (
-                r'{"fact":"headers","digest":"ab","headers":{"sender":"Zo\u00eb <z@example.org>","recipients":"",'
-                r'"subject":"Hi","sent":null}}'
+                f'{{"fact":"headers","digest":"{ABAB}","headers":{{'
+                r'"sender":"Zo\u00eb <z@example.org>","recipients":"","subject":"Hi","sent":null}}'
             ),
         ),
         (
-            PackedFact(Digest("ab"), 300, ((Digest("01"), 0, 100), (Digest("02"), 100, 150))),
-            '{"fact":"packed","pack":"ab","size":300,"frames":[["01",0,100],["02",100,150]]}',
+            PackedFact(ABAB, 300, ((ABAB, 0, 100), (ABAB, 100, 150))),
+            f'{{"fact":"packed","pack":"{ABAB}","size":300,"frames":[["{ABAB}",0,100],["{ABAB}",100,150]]}}',
         ),
     ],
 )
@@ -197,6 +205,103 @@ def test_a_stored_message_of_an_older_journal_has_no_headers() -> None:
     assert fact.headers is None
 
 
+AN_EXAMPLE: dict[object, object] = {
+    "int": 7,
+    "Signed": 7,
+    "str": "INBOX",
+    "Digest": ABAB,
+    "bool": True,
+    "bytes": "INBOX",
+    "Flags": ["a", "b"],
+    "frozenset[str]": ["a", "b"],
+    "tuple[str, ...]": ["a", "b"],
+    "tuple[int, ...]": [7, 8],
+    "Headers": {"sender": "a", "recipients": "b", "subject": "c", "sent": None},
+    "tuple[tuple[Digest, int, int], ...]": [[ABAB, 7, 8], [ABAB, 8, 9]],
+    "tuple[tuple[int, int, int], ...]": [[7, 8, 9], [8, 9, 10]],
+    "tuple[tuple[int, int], ...]": [[7, 8], [8, 9]],
+}
+OTHERS: list[object] = [
+    *(
+        None,
+        True,
+        0,
+        -1,
+        2**63,
+        10**400,
+        1.0,
+        math.nan,
+        math.inf,
+        "",
+        "\0",
+        "ab",
+        "\ud800",
+        "\u0100",
+        "a b" * 21 + "c",
+    ),
+    *([], [None], [7], [-7], [2**63], [True], [1.5], [""], ["", 7], [[]], [[7]], [[7, 8, 9, 10]], [[ABAB, 7, -8]]),
+    *([[7, 8], 7], [[7, 8], [8]], [[7, 8], "ab"], [[True, 8]], [["ab", 7, 8]], [{"7": 7, "8": 8}], {}, {"a": 7}),
+    *({"sender": 7, "recipients": "", "subject": "", "sent": None}, json.loads("[" * 500 + "]" * 500)),
+]
+
+
+def is_of(of: str, value: object) -> bool:
+    """Whether a value from JSON is of a type, written without looking at the codec."""
+    number = type(value) is int and -(2**63) <= value < 2**63
+    if of.endswith(" | None"):
+        return value is None or is_of(of.removesuffix(" | None"), value)
+    if of.startswith("tuple[tuple["):
+        inner = of.removeprefix("tuple[tuple[").removesuffix("], ...]").split(", ")
+        rows = value if isinstance(value, list) else [None]
+        return all(isinstance(row, list) and len(row) == len(inner) and all(map(is_of, inner, row)) for row in rows)
+    if of in ("Flags", "frozenset[str]", "tuple[str, ...]", "tuple[int, ...]"):
+        return isinstance(value, list) and all(is_of("int" if "int" in of else "str", each) for each in value)
+    if of == "Headers":
+        parts = {"sender": "str", "recipients": "str", "subject": "str", "sent": "str | None"}
+        return (
+            isinstance(value, dict)
+            and parts.keys() == value.keys()
+            and all(map(is_of, parts.values(), value.values()))
+        )
+    return {
+        "int": number and value >= 0,  # type: ignore[operator]
+        "Signed": number,
+        "bool": isinstance(value, bool),
+        "str": isinstance(value, str),
+        "bytes": isinstance(value, str) and all(ord(each) < 256 for each in value),
+        "Digest": isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+    }[of]
+
+
+def types_of(cls: type[Any]) -> dict[str, str]:
+    """The type of each key of a fact's line."""
+    types = {name: text for name, text in cls.__annotations__.items() if name != "kind"}
+    if types.pop("message", None):
+        types |= StoredMessage.__annotations__
+    return types
+
+
+@pytest.mark.parametrize("cls", KINDS, ids=lambda cls: cls.kind)
+def test_each_field_takes_values_of_its_type_alone(cls: type[Any]) -> None:
+    """Whoever edited a journal: what is read from it is what the annotations say."""
+    types = types_of(cls)
+    right: dict[str, object] = {"fact": cls.kind}
+    right |= {name: AN_EXAMPLE[of.removesuffix(" | None")] for name, of in types.items()}
+    fact_from_json(json.dumps(right))
+    taken = set()
+    for name in types:
+        for number, other in enumerate(OTHERS):
+            with suppress(ValueError):
+                fact_from_json(json.dumps(right | {name: other}))
+                taken.add((name, number))
+    meant = {
+        (name, number) for name, of in types.items() for number, other in enumerate(OTHERS) if is_of(of, other)
+    }
+    if cls is FolderFact:
+        meant = {each for each in meant if each[0] != "directory" or is_directory(cast(str, OTHERS[each[1]]))}
+    assert taken == meant
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -213,9 +318,11 @@ def test_a_stored_message_of_an_older_journal_has_no_headers() -> None:
         '{"fact":"flags","epoch":1,"uid":1,"flags":7,"at":""}',
         '{"fact":"flags","epoch":1,"uid":1,"flags":[],"at":"","more":1}',
         '{"fact":"folder","raw":"\\u0100"}',
-        '{"fact":"headers","digest":"ab","headers":{"sender":""}}',
-        '{"fact":"headers","digest":"ab","headers":"Subject"}',
-        '{"fact":"packed","pack":"ab","size":1,"frames":[7]}',
+        f'{{"fact":"headers","digest":"{ABAB}","headers":{{"sender":""}}}}',
+        f'{{"fact":"headers","digest":"{ABAB}","headers":"Subject"}}',
+        f'{{"fact":"packed","pack":"{ABAB}","size":1,"frames":[7]}}',
+        fact_to_json(stored(1)) * 2,
+        fact_to_json(stored(1)) + " ",
         fact_to_json(stored(1)).replace('"server_size":301,', ""),
         fact_to_json(stored(1)).replace('"matched":null', '"matched":null,"message":1'),
     ],
