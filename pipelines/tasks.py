@@ -19,7 +19,7 @@ from typing import Any
 from archiver.account.account import Account
 from archiver.account.archive import Archive
 from archiver.account.archiving import archive_listed, recover_store, rules_of
-from archiver.account.meeting import check_source
+from archiver.account.meeting import check_source, require_login
 from archiver.account.note import Begin, NoteFile
 from archiver.account.replay import ReplayOptions, replay_account, verify_at_destination
 from archiver.archive.plan import expected_fetch
@@ -228,6 +228,7 @@ class EnumerateFolders(AccountTask):
                     listed,
                     answer=self.destination_is,
                     replays=self.replay != "no",
+                    run=self.run_id,
                     progress=progress,
                 )
             finally:
@@ -310,6 +311,7 @@ class ReplayFolders(DestinationTask):
             if (stranger := archive.stranger) is not None:
                 raise stranger
             archive.catalog.ledger.begin(self.run_id, utc_now())
+            require_login(archive, self.run_id)
             options = ReplayOptions(
                 retry=self.retry,
                 include_vanished=self.include_vanished,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,10 +15,11 @@ from archiver.account.others import neighbours_of
 from archiver.account.servers import destination_of, source_of
 from archiver.account.sharing import address_in, mailbox_of
 from archiver.catalog.port import Catalog
+from archiver.config.secrecy import seal
 from archiver.config.settings import DestinationSettings, Settings
 from archiver.control import RunControl, utc_now
 from archiver.destination.port import MailDestination
-from archiver.errors import BackendError, ConfigError
+from archiver.errors import AuthenticationFailed, BackendError, ConfigError
 from archiver.events import Noted, Progress
 from archiver.facts.destination import DestinationFact, DistinctFact, ReachedFact
 from archiver.facts.replica import Address, DestinationFolders
@@ -35,6 +38,9 @@ from archiver.replay.identify import (
 from archiver.source.port import MailSource
 from archiver.source.same_mailbox import Resemblance, renewed
 
+_REFUSED = "refused"
+"""The step of a run under which the ledger has the destination's refusal of a login."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceCheck:
@@ -52,11 +58,12 @@ def check_source(
     *,
     answer: IdentityAnswer,
     replays: bool,
+    run: str,
     progress: Progress,
 ) -> SourceCheck:
     """Look whether the source, which listed these folders, is the destination's mailbox. Nothing was changed
     before, at neither side nor in the archive. A destination that is not known yet is logged in to, if the run
-    `replays`.
+    `replays`; a refusal is recorded for `require_login`.
 
     Raises:
         ConfigError: they are one, and the user did not say otherwise.
@@ -68,7 +75,7 @@ def check_source(
     destinations = archive.catalog.replicas.destinations
     known, found = destinations.at(address_in(settings)), Resemblance()
     if known is None and replays:
-        found = _met_both(archive, source, listed, progress)
+        found = _met_both(archive, source, listed, run, progress)
     elif known is not None and not destinations.is_distinct(known.number):
         found = like_destination(source, listed, archive.catalog, known.number)
     if found.proven and answer != "new":
@@ -76,14 +83,43 @@ def check_source(
     return SourceCheck(count, known.number if known and found.proven else None)
 
 
-def _met_both(archive: Archive, source: MailSource, listed: Sequence[Listed], progress: Progress) -> Resemblance:
+def _met_both(
+    archive: Archive, source: MailSource, listed: Sequence[Listed], run: str, progress: Progress
+) -> Resemblance:
+    server = destination_of(archive.settings)
     try:
-        with closing(destination_of(archive.settings).connect_once()) as there:
+        with closing(server.connect_once()) as there:
             return alike_if_new(source, listed, there, there.list_folders(), archive.catalog)
     except BackendError as error:
         # The archive can be brought up to date all the same, and nothing is sent before it is looked at again.
         progress(Noted(str(error)))
+        if isinstance(error, AuthenticationFailed) and error.server_reply is not None:
+            refused = {
+                "secret": seal(server.authenticator.secret().reveal()),
+                "message": error.message,
+                "server_reply": error.server_reply,
+                "hint": error.hint,
+            }
+            archive.catalog.ledger.complete_step(run, _REFUSED, json.dumps(refused), utc_now())
         return Resemblance()
+
+
+def require_login(archive: Archive, run: str) -> None:
+    """Repeat the destination's refusal earlier in this run, without asking again, if the secret is still the same:
+    servers lock out users after a few wrong passwords. A resumed run asks again.
+
+    Raises:
+        AuthenticationFailed: the destination refused this very secret.
+        ConfigError: there is no secret where the account file says.
+    """
+    ledger = archive.catalog.ledger
+    if not (recorded := ledger.step_result(run, _REFUSED)):
+        return
+    ledger.complete_step(run, _REFUSED, "", utc_now())
+    refused = json.loads(recorded)
+    secret = destination_of(archive.settings).authenticator.secret().reveal()
+    if hmac.compare_digest(refused["secret"], seal(secret)):
+        raise AuthenticationFailed(refused["message"], server_reply=refused["server_reply"], hint=refused["hint"])
 
 
 def _are_one(settings: Settings, there: DestinationSettings, proof: Resemblance) -> ConfigError:

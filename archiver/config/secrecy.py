@@ -15,6 +15,9 @@ counts only as a separate word, and one of fewer than 4 only after its user's na
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
+import os
 import re
 import string
 from collections import OrderedDict
@@ -185,6 +188,16 @@ class _Index:
 _kept: OrderedDict[tuple[bytes, bytes], _Secret] = OrderedDict()
 _index = _Index(())
 _changing = lock_free_after_fork()
+
+
+#: Known to this process and its forks alone, and gone with them.
+_SEAL_KEY = os.urandom(32)
+
+
+def seal(secret: str) -> str:
+    """What tells only whether a secret is the same one, and only this process and its forks. Without the key in
+    their memory nobody can try secrets against it, so it may be written to a file."""
+    return hmac.new(_SEAL_KEY, secret.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
 def keep_secret(secret: str | bytes, user: str = "") -> None:

@@ -234,7 +234,9 @@ def preview_account(
             if (stranger := archive.stranger) is not None and not new_source:
                 raise stranger
             with closing(account.source.connect(control=STOP.control(silent), attempts=1)) as source:
-                check = check_source(archive, source, listed, answer=answer, replays=False, progress=silent)
+                check = check_source(
+                    archive, source, listed, answer=answer, replays=False, run="check", progress=silent
+                )
             preview, plan = _compared(account, archive, place, server, listed)
             notices = (*renewed_notices(check.renewed), *preview.notices)
             return replace(preview, notices=notices), AtSource(listed, _chosen(plan))

@@ -30,10 +30,12 @@ from tests.accounts import (
     archive_of,
     archive_state,
     assert_whole,
+    command,
     journal_files,
     run,
 )
 from tests.faults.attempts import Ended, to_the_end, wait_for
+from tests.faults.replays import destination
 from tests.servers import small_disk
 from tests.servers.certificates import Certificate, Certificates
 from tests.servers.dovecot import ODD_PASSWORD, ODD_USER, Dovecot
@@ -141,6 +143,44 @@ class TestServers:
         fails(config, 5, refused, "; check `user` and the password reference in [source]")
         assert through.connections == 1
 
+    @pytest.mark.parametrize("accounts", [1, 2], ids=["one-process", "a-process-each"])
+    def test_a_wrong_password_of_the_destination_is_tried_once(
+        self, scripted: Scripted, tmp_path: Path, accounts: int
+    ) -> None:
+        """The first step asks whether it is the source's mailbox; the archive is brought up to date after it."""
+        source, there = scripted(MAIL, users={"u1": "pw", "u2": "pw"}), scripted({}, users={}, writable=True)
+        for number in range(1, accounts + 1):
+            keys = {**destination(tmp_path, there, f"new{number}"), "archive__path": str(tmp_path / str(number))}
+            account_file(tmp_path, source, f"u{number}", **keys)
+        ended = command("run", tmp_path, expect=5)
+        assert len([line for line in there.commands if line.startswith((b"LOGIN", b"AUTHENTICATE"))]) == accounts
+        for number in range(1, accounts + 1):
+            assert f'the login of "new{number}" (destination) is refused' in ended.output
+            assert len(assert_whole(tmp_path / str(number)).messages) == 5
+
+    def test_a_password_of_the_destination_that_changes_in_the_run_is_tried(
+        self, scripted: Scripted, tmp_path: Path
+    ) -> None:
+        source = scripted(MAIL, users={"u1": "pw"})
+        there = scripted({b"INBOX": ScriptedFolder()}, users={"new": "right"}, writable=True)
+        config = account_file(tmp_path, source, "u1", **destination(tmp_path, there, "new"))
+
+        def change(*_: object) -> None:  # and then answer as usual
+            (tmp_path / "new.password").write_text("right\n")
+
+        source.on(b"UID FETCH", change)
+        run(config)
+        assert len(there.folders[b"INBOX"].messages) == 5
+
+    def test_a_resumed_run_asks_the_destination_again(self, scripted: Scripted, tmp_path: Path) -> None:
+        source = scripted(MAIL, users={"u1": "pw"})
+        there = scripted({b"INBOX": ScriptedFolder()}, users={"new": "right"}, writable=True)
+        config = account_file(tmp_path, source, "u1", **destination(tmp_path, there, "new"))
+        run(config, run_id="first", expect=5)
+        there.users["new"] = "pw"
+        run(config, run_id="first")
+        assert len(there.folders[b"INBOX"].messages) == 5
+
     def test_a_refused_port(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
@@ -239,8 +279,8 @@ class TestServers:
 
     def test_exchange_without_a_mailbox(self, scripted: Scripted, tmp_path: Path) -> None:
         server = scripted(MAIL, users={"u1": CANARY})
-        for command in (b"LIST", b"NAMESPACE", b"ENABLE", b"ID"):
-            server.on(command, b"BAD User is authenticated but not connected.")
+        for name in (b"LIST", b"NAMESPACE", b"ENABLE", b"ID"):
+            server.on(name, b"BAD User is authenticated but not connected.")
         fails(
             account(tmp_path, server), 5, "User is authenticated but not connected.; check the password, that IMAP"
         )
