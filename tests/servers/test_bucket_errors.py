@@ -389,3 +389,53 @@ def test_an_object_is_as_large_as_it_is(answering: Canned, opened: Open, monkeyp
     large = b"x" * (2 << 20)
     endpoint = answering(200, large, {"ETag": '"e"', "Last-Modified": formatdate(usegmt=True)})
     assert read(opened(endpoint), "key") == large
+
+
+@pytest.fixture
+def trickling() -> Iterator[Callable[[bytes], Endpoint]]:
+    """Starts endpoints that send this much of every answer at once, and then an octet now and then."""
+    over = threading.Event()
+    with ExitStack() as stack:
+
+        def start(at_once: bytes) -> Endpoint:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            threading.Thread(target=_trickle, args=(listener, at_once, over), daemon=True).start()
+            return Endpoint(f"http://127.0.0.1:{listener.getsockname()[1]}", "AKIAEXAMPLEEXAMPLE00", "secret")
+
+        yield start
+        over.set()
+
+
+def _trickle(listener: socket.socket, at_once: bytes, over: threading.Event) -> None:
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.recv(65536)
+                connection.sendall(at_once)
+                while not over.wait(0.01):
+                    connection.sendall(b"x")
+            except OSError:
+                pass  # the client hung up
+
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+
+@pytest.mark.parametrize(
+    ("operation", "at_once"),
+    [
+        pytest.param("list", b"HTTP/1.1 200 OK\r\nX-Long: ", id="a head"),
+        pytest.param("list", b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", id="a list"),
+        pytest.param("read", b'HTTP/1.1 206 OK\r\nETag: "e"\r\nContent-Length: 1000000\r\n\r\n', id="an object"),
+    ],
+)
+def test_an_octet_now_and_then_is_no_answer(
+    trickling: Callable[[bytes], Endpoint], opened: Open, operation: str, at_once: bytes
+) -> None:
+    endpoint = trickling(at_once)
+    with pytest.raises(ArchiveUnreachable, match=f"{endpoint.url} stopped answering, or answers too slowly"):
+        OPERATIONS[operation](opened(endpoint, read_timeout=0.05))

@@ -344,5 +344,5 @@ _UNANSWERED: tuple[tuple[type[Exception], tuple[str, str | None]], ...] = (
     (ProxyConnectionError, ("the proxy for {endpoint} cannot be reached", "correct the proxy, or run again later")),
     (ConnectTimeoutError, ("{endpoint} does not answer", _UNREACHED)),
     (EndpointConnectionError, ("{endpoint} cannot be reached", _UNREACHED)),
-    (ReadTimeoutError, ("{endpoint} stopped answering", None)),
+    (ReadTimeoutError, ("{endpoint} stopped answering, or answers too slowly", None)),
 )  # fmt: skip

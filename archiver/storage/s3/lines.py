@@ -1,12 +1,15 @@
 """The connections of boto3, which can be cut from outside, even while they are being opened. Their answers have a
-largest size.
+largest size and a minimum pace.
 
 urllib3 wraps a socket for TLS and drops the original, so a duplicate of it is cut: it is the same connection.
 """
 
 from __future__ import annotations
 
+import http.client
+import io
 import socket
+import time
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,9 +29,55 @@ from archiver.storage import ending
 _LARGEST_ANSWER = 16 << 20  # a list of a thousand keys, each at its longest, has a quarter of that
 
 
+_LATE = 10  # timeouts that an answer may keep us waiting
+_STRETCH = 64 << 10  # for each so many octets of it
+
+
+class _Paced(io.RawIOBase):
+    """The reading side of a socket. A timeout covers a single octet, so an endpoint that sends one now and then
+    would hold a run for ever: whatever it sends must come at a minimum pace.
+
+    Raises (read):
+        TimeoutError: it is too slow, or silent.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw, self._sock = raw, sock
+        self._waited, self._octets = 0.0, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def readinto(self, buffer: Any) -> int | None:
+        began = time.monotonic()
+        count: int | None = self._raw.readinto(buffer)
+        self._waited += time.monotonic() - began
+        self._octets += count or 0
+        limit = self._sock.gettimeout()
+        if self._octets >= _STRETCH:
+            self._waited, self._octets = 0.0, 0
+        elif limit and self._waited > _LATE * limit:
+            raise TimeoutError("too slow")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _PacedResponse(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *arguments: Any, **how: Any) -> None:
+        super().__init__(sock, *arguments, **how)
+        self.fp = io.BufferedReader(_Paced(self.fp.detach(), sock))
+
+
 class _Watched:
     """Opens the connection of an `AWSHTTPConnection` itself, to know its socket before it connects."""
 
+    response_class = _PacedResponse
     _handle: socket.socket | None = None
 
     def _new_conn(self: Any) -> socket.socket:

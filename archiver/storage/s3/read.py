@@ -6,13 +6,14 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ReadTimeoutError
 
 from archiver.errors import IntegrityError
 from archiver.storage.s3.endpoint import BROKEN, Endpoint, Response, pause
 from archiver.storage.s3.failures import unanswered
 
 _PIECE = 1 << 20
+_PROGRESS = 4 << 10  # octets without which a connection that was too slow or fell silent was not worth it
 
 Opening = Callable[[int, int | None], Response | None]
 """Requests an object from one octet to another (None: its end); returns None if it has nothing there."""
@@ -23,7 +24,7 @@ class ObjectReader(io.RawIOBase):
 
     Raises (read):
         IntegrityError: the object is no longer the one that was opened. ArchiveUnreachable: the connection broke
-        more often than [archive.s3] attempts allows, without an octet in between.
+        more often than [archive.s3] attempts allows, without an octet in between, or with a few if it was too slow.
     """
 
     def __init__(self, endpoint: Endpoint, where: str, open_at: Opening, first: int, last: int | None) -> None:
@@ -31,7 +32,7 @@ class ObjectReader(io.RawIOBase):
         self._at, self._skip = first, 0
         self._etag: str | None = None
         self._body: Any = None
-        self._failures = 0
+        self._failures = self._too_slow = 0
         self._last = self._open(last)
 
     def readable(self) -> bool:
@@ -66,13 +67,18 @@ class ObjectReader(io.RawIOBase):
     def _again(self, error: Exception) -> None:
         self._body.close()
         self._failures += 1
-        if self._failures >= self._endpoint.settings.attempts:
+        if isinstance(error, ReadTimeoutError) and self._at - self._opened_at < _PROGRESS:
+            self._too_slow += 1
+        else:
+            self._too_slow = 0
+        if max(self._failures, self._too_slow) >= self._endpoint.settings.attempts:
             raise unanswered(error, self._where, self._endpoint.settings) from None
         pause(self._failures)
         self._open(self._last)
 
     def _open(self, last: int | None) -> int:
         """Request what is left; returns the number of the last octet to read."""
+        self._opened_at = self._at
         answer = self._open_at(self._at, last)
         if answer is None and self._etag is None:
             return self._at - 1
