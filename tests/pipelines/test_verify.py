@@ -33,7 +33,9 @@ def server(scripted: START) -> ScriptedServer:
     return scripted(
         {
             b"INBOX": ScriptedFolder(7, {uid: message(uid) for uid in range(1, 11)}, subscribed=True),
-            SENT: ScriptedFolder(8, {uid: message(uid) for uid in range(1, 6)}),
+            SENT: ScriptedFolder(
+                8, {uid: message(uid + 50) for uid in range(1, 6)}
+            ),  # equal ones would be one file
         }
     )
 
