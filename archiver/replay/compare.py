@@ -290,12 +290,13 @@ def _all_match(folder: ReplicaFolder, replicas: Sequence[Replica], looked: Folde
 def _differences(replica: Replica, seen: Attributes) -> Iterator[tuple[str, str, str]]:
     """(what, expected, found) for all that can be compared without the octets."""
     sizes: set[int | None] = {replica.message.size, replica.message.crlf_size}
-    if replica.repaired or replica.likeness in _REWRITTEN or replica.accepted:
+    is_cut = replica.likeness == "cut" and seen.size not in sizes  # it may be shown whole by now
+    if replica.repaired or replica.likeness in _REWRITTEN:
         sizes = {replica.size}
-    elif replica.likeness == "exact":
-        sizes.add(replica.size)  # its octets were read back and are right, however the server counts them
-    if replica.likeness in _ALTERED and not replica.accepted:
-        yield from _octets_differ(replica, seen, replica.likeness)
+    elif replica.likeness == "exact" or replica.accepted:
+        sizes.add(replica.size)  # if exact, its octets are right, however the server counts them
+    if (is_cut or replica.likeness == "other") and not replica.accepted:
+        yield from _octets_differ(replica, seen, replica.likeness or "")
     elif seen.size is not None and seen.size not in sizes:
         yield "size", " or ".join(map(str, sorted(size for size in sizes if size is not None))), str(seen.size)
     if replica.dated and not same_moment(internaldate_seconds(seen.internaldate), replica.message.arrived):

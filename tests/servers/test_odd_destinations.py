@@ -268,6 +268,19 @@ class TestMessagesThatAreShownOtherwise:
         assert {each["kind"] for each in result.report["losses"]} == {kind}
         assert counts(result, "already_there", "differences") == (12, 0)
 
+    @pytest.mark.parametrize("retry", ["due", "accept"])
+    def test_one_that_is_shown_whole_later_is_no_difference(
+        self, scripted: Scripted, tmp_path: Path, retry: str
+    ) -> None:
+        source = scripted({b"INBOX": held(range(1, 4))})
+        there = destination(scripted, rewrite=lambda octets: octets[:60])
+        config = migration(tmp_path, source, "u1", there, "u1")
+        run(config, expect=4)
+        run(config, expect=None, retry=retry)
+        for uid, message in there.folders[b"INBOX"].messages.items():
+            message.octets = mail(uid)
+        assert counts(run(config), "already_there", "differences") == (3, 0)
+
     @pytest.mark.parametrize("size", [0, 7_777_777, b"NIL"])
     def test_a_wrong_size_of_right_bytes_is_no_difference(
         self, scripted: Scripted, tmp_path: Path, size: int | bytes

@@ -349,3 +349,15 @@ def test_times_are_utc_with_the_local_one_next_to_it(
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_what_is_accepted_or_can_be_accepted_at_the_destination_is_said() -> None:
+    report = with_everything()
+    report["differences"][0]["next"] = "`archiver retry --accept alice.toml` accepts them"
+    report["totals"]["destination"]["accepted"] = report["folders"][0]["destination"]["accepted"] = 3
+
+    text = Page(render_html(report)).text
+
+    assert "archiver retry --accept alice.toml" in text
+    assert "3 messages accepted as the destination shows them, altered or cut off." in text
+    assert "Accepted as it is" in text
