@@ -214,6 +214,20 @@ def test_a_document_that_the_code_or_a_message_names_is_there() -> None:
             assert not anchor or anchor in anchors(DOCUMENTS[Path(document).name]), (source, document, anchor)
 
 
+def test_the_nightly_recipes_agree_with_each_other() -> None:
+    unit = (ROOT / "configs" / "examples" / "archiver.service").read_text(encoding="utf-8")
+    of_unit = dict(line.split("=", 1) for line in unit.splitlines() if re.match(r"\w+=", line))
+    program, *line = of_unit["ExecStart"].split()
+    recipes = section(DOCUMENTS["README.md"], "## Every night")
+    own = f"install -d -o {of_unit['User']} -g {of_unit['Group']} -m 700 {of_unit['ReadWritePaths']}"
+    assert line == ["run", "/etc/mail-archiver"]
+    assert own in recipes
+    assert f"runuser -u {of_unit['User']} -- {program} " in recipes
+    assert f"PATH={Path(program).parent}:" in recipes
+    assert "archiver run --quiet /etc/mail-archiver" in recipes
+    assert f"{Path(program).parent}/pip install ." in section(DOCUMENTS["README.md"], "## Install")
+
+
 def test_the_examples_of_a_bucket_load_without_a_warning() -> None:
     (alice,) = [load_account(file) for file in account_files([ROOT / "configs" / "examples" / "bucket"])]
     assert (alice.source.user, alice.warnings) == ("alice@example.org", ())
