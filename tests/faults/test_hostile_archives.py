@@ -98,6 +98,29 @@ class TestAFolderThatLeadsOutOfIt:
         assert not (tmp_path / "outside").exists()
 
 
+class TestACatalog:
+    @pytest.mark.parametrize(
+        "forged",
+        [
+            "UPDATE folder SET path = 'x'",
+            "UPDATE message SET flags = 'x'",
+            "UPDATE meta SET value = 'x'",
+            "DELETE FROM meta",
+        ],
+    )
+    def test_that_cannot_be_read_is_damaged_until_it_is_rebuilt(self, account: Path, forged: str) -> None:
+        with closing(sqlite3.connect(archive_of(account) / "catalog.sqlite")) as catalog, catalog:
+            catalog.execute(forged)
+
+        ended = command("verify", account, expect=6)
+
+        assert "it is damaged or forged" in ended.output
+        assert "`archiver rebuild " in ended.output
+        assert "Traceback" not in ended.output
+        command("rebuild", account)
+        command("verify", account)
+
+
 class TestALink:
     @pytest.mark.parametrize("verb", ["run", "verify", "rebuild"])
     def test_in_place_of_the_lock_is_not_written_through(self, account: Path, tmp_path: Path, verb: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from archiver.catalog.sqlite.migrations import MIGRATIONS
+from archiver.catalog.sqlite.migrations import MIGRATIONS, UnknownSchema, version_of
 from archiver.errors import ArchiverError, IntegrityError
 from archiver.facts.replica import Claim, ReplicaFolder
 
@@ -60,11 +60,10 @@ class SqlClaims:
         try:
             with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS)) as connection:
                 connection.execute("BEGIN")
-                row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-                if row is not None and int(row[0]) > 1 + len(MIGRATIONS):
+                if version_of(connection) > 1 + len(MIGRATIONS):
                     raise ArchiverError(f"{self._file}: was written by a newer version of archiver")
                 yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnknownSchema) as error:
             raise IntegrityError(f"{self._file}: {error}") from error
 
 

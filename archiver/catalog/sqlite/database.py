@@ -6,6 +6,7 @@ result codes mean for people.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration, step_up, version_of
+from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration, UnknownSchema, step_up, version_of
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, FactsContradict, IntegrityError, Locked
 from archiver.mail.headers import folded
 from archiver.storage.files import make_directories
@@ -133,6 +134,9 @@ class Database:
             if (translated := _translated(self.path, error)) is not None:
                 raise translated from error
             raise
+        except (json.JSONDecodeError, UnknownSchema) as error:
+            told = f"{self.path}: it is damaged or forged ({error})"
+            raise IntegrityError(told, hint="`archiver rebuild` recreates the catalog from the journal") from error
 
 
 _ALL: weakref.WeakSet[Database] = weakref.WeakSet()

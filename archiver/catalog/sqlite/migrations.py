@@ -80,12 +80,23 @@ MIGRATIONS: Sequence[Migration] = (
 migration has to leave an older one just like them."""
 
 
+class UnknownSchema(Exception):
+    """The catalog does not say which version its schema has."""
+
+
 def version_of(connection: sqlite3.Connection) -> int:
-    """The version of the existing schema; 0 for an empty database."""
+    """The version of the existing schema; 0 for an empty database.
+
+    Raises:
+        UnknownSchema: there are tables of a catalog, but no version.
+    """
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
         return 0
     row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-    return 0 if row is None else int(row[0])
+    said = str(row[0]) if row else ""
+    if not (said.isascii() and said.isdigit() and len(said) < 10):
+        raise UnknownSchema("it does not say which version it has")
+    return int(said)
 
 
 def step_up(connection: sqlite3.Connection, where: str, migrations: Sequence[Migration] = MIGRATIONS) -> bool:
