@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from archiver.errors import TemporaryError, Throttled, Unreachable
 
@@ -12,8 +12,7 @@ _LONGEST_THROTTLE_SECONDS = 10  # a worker with other accounts does not wait lon
 _PATIENT_THROTTLE_SECONDS = 300
 
 
-@dataclass(slots=True)
-class Backoff:
+class Backoff(Struct):
     """The attempts of one connection, which belongs to one thread.
 
     `attempts` counts those without progress in between. A `patient` one waits up to five minutes for a server that

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+
+from msgspec import Struct
 
 from archiver.events import Progress, silent
 
@@ -25,8 +26,7 @@ def _never() -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class RunControl:
+class RunControl(Struct, frozen=True):
     """check_stop: raises if the run has to end. Steps call it between messages, and as late as possible before
     they change something. pause: waits that many seconds, and raises as `check_stop` does as soon as the run has to
     end. progress: receives events; never blocks. now: the present moment in UTC, ISO 8601.

@@ -38,7 +38,8 @@ return the exit code without a traceback. Anything else is a bug and keeps its t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
 class ArchiverError(Exception):
@@ -132,8 +133,7 @@ class Interrupted(ArchiverError):
         self.exit_code = 128 + signal_number
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(Struct, frozen=True):
     """The place of a failure at a server, as far as it is known."""
 
     server: str | None = None

@@ -6,34 +6,31 @@ A display, a log and Luigi's own UI receive the same events. Events may be dropp
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """More work was found: this many messages, about this many octets (0: unknown)."""
 
     messages: int
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Working:
+class Working(Struct, frozen=True):
     """A connection began with this folder."""
 
     folder: str
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """Messages were fetched and written. They are durable only after a `Stored` event."""
 
     messages: int
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(Struct, frozen=True):
     """Planned messages need not be fetched, because the archive has them from other folders: so many less, and
     about so many octets."""
 
@@ -41,40 +38,35 @@ class Linked:
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """Messages became durable and recorded."""
 
     messages: int
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """Messages arrived at the destination and were recorded."""
 
     messages: int
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(Struct, frozen=True):
     """Messages were checked, and this many octets of them were read."""
 
     messages: int
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(Struct, frozen=True):
     """Messages were written to an export, or were found to be damaged."""
 
     messages: int
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(Struct, frozen=True):
     """Something the user should know: a retry, a new epoch, a quarantined message."""
 
     text: str

@@ -12,10 +12,11 @@ import multiprocessing
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from archiver.account.account import Account
 from archiver.account.sharing import sharing_among
@@ -60,8 +61,7 @@ _LUIGI = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How to run. `steps`: "run" (replay too, where there is a destination), "archive" or "replay"; `retry`: "due",
     "all" or "accept"; `destination_is`: what the user says about an unknown destination; `workers`: accounts at the
     same time; `as_of`: replay the folders as they were then (UTC, ISO 8601)."""
@@ -80,8 +80,7 @@ class Options:
     as_of: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """An account's run: its name, its report, None if it wrote none, and how often the account was tried."""
 
     run_id: str
@@ -89,8 +88,7 @@ class Run:
     tries: int
 
 
-@dataclass(slots=True)
-class _Attempt:
+class _Attempt(Struct):
     """What is known about an account's run so far. `exit_code` is None until it ends; `again`: in so many seconds
     another of its `tries` may succeed."""
 

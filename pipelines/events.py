@@ -13,10 +13,12 @@ import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import get_args
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from archiver.config.secrecy import redacted
 from archiver.errors import ConfigError, Throttled
@@ -32,15 +34,13 @@ _DRAIN = b"null\n"
 _LINE_OCTETS = select.PIPE_BUF  # what a pipe writes atomically
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
+class Began(Struct, frozen=True):
     """A step of an account begins."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """An account's step failed: the line for people, and the exit code. `trace` is the end of the traceback of an
     unexpected error; `again`: in how many seconds another attempt may succeed."""
 
@@ -50,29 +50,25 @@ class Failed:
     again: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """What a step is about to fetch, estimated before any folder is opened; 0 octets: unknown."""
 
     messages: int
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """An account's run is over and its report is written."""
 
     exit_code: int
     report: str
 
 
-@dataclass(frozen=True, slots=True)
-class Freed:
+class Freed(Struct, frozen=True):
     """A build does nothing more for an account: its lock can be given back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Important:
+class Important(Struct, frozen=True):
     """Something that people must see even with --quiet, although nothing failed."""
 
     text: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.errors import ArchiverError
 from archiver.imap.reach import learning
@@ -20,8 +22,7 @@ T = TypeVar("T")
 Emit = Callable[[AnyEvent], None]
 
 
-@dataclass(frozen=True, slots=True)
-class AccountOutcome(Generic[T]):
+class AccountOutcome(Struct, Generic[T], frozen=True):
     """How a verb ended for one account.
 
     `message` is for people: why the account failed, or what was found; None if there is nothing to say. `result` is

@@ -6,10 +6,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from archiver.account.account import Account
 from archiver.account.archive import Archive
@@ -66,8 +68,7 @@ from pipelines.results import (
 _STEPS = ("enumerate", "archive", "replay", "verify")
 
 
-@dataclass(frozen=True, slots=True)
-class RunScope:
+class RunScope(Struct, frozen=True):
     """What a run includes. `with_destination`: a replay; `include_vanished`: also of messages that are gone from
     the source; `as_of`: of the folders as they were then."""
 
@@ -223,8 +224,7 @@ def _judge(
     return judge(failures, accepted, code, differing)
 
 
-@dataclass(frozen=True, slots=True)
-class _There:
+class _There(Struct, frozen=True):
     found: AtDestination
     refused: Sequence[Refused]
     gone: Sequence[str]  # folders that the source no longer has, from which messages were restored
@@ -258,7 +258,7 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
         verified={name: (each.verified, each.differences) for name, each in check.folders.items()} if check else {},
         losses=[each for each in replicas.folders.losses(number) if each.folder in chosen],
         differences=[
-            asdict(replace(each, next=with_file(each.next, archive.settings.file)))
+            to_builtins(replace(each, next=with_file(each.next, archive.settings.file)))
             for each in (check.differences if check else ())
         ],
     )

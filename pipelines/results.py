@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple
+
+from msgspec import to_builtins
+from msgspec.structs import astuple
 
 from archiver.facts.codec import of_record, to_record
 from archiver.facts.records import from_record
@@ -48,7 +50,7 @@ def refused_from_json(text: str) -> dict[bytes, str]:
 
 def replay_to_json(result: ReplayResult) -> str:
     """A replay's result as a step's."""
-    return json.dumps(asdict(result))
+    return json.dumps(to_builtins(result))
 
 
 def replay_from_json(text: str) -> ReplayResult:
@@ -58,7 +60,7 @@ def replay_from_json(text: str) -> ReplayResult:
 
 def check_to_json(check: DestinationCheck) -> str:
     """A comparison with the destination as a step's result."""
-    return json.dumps(asdict(check))
+    return json.dumps(to_builtins(check))
 
 
 def check_from_json(text: str) -> DestinationCheck:

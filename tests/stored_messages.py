@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import fields, replace
 
 from archiver.mail.content import BodyBuilder
 from archiver.mail.model import Body

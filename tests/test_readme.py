@@ -7,13 +7,13 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import typer
 from luigi.cmdline_parser import CmdlineParser
+from msgspec.structs import fields
 from pydantic_core import PydanticUndefined
 
 from archiver.catalog.sqlite.migrations import MIGRATIONS

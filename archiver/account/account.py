@@ -10,10 +10,11 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from archiver.account.archive import Archive
 from archiver.account.medium import catalog_place, medium_of
@@ -38,8 +39,7 @@ EmitText = Callable[[str], None]
 _HINT = "give this user access to the archive, or change [archive] path"
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(Struct, frozen=True, dict=True):
     """An account as its file says, with nothing open. Its archive is opened by what is to be done with it:
 
     | | may change it | needs write access | catches up | other writers here are kept out |

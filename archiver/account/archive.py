@@ -7,9 +7,10 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from archiver.account.sharing import address_in
 from archiver.account.store import Medium, OpenStore
@@ -37,8 +38,7 @@ def known_number(settings: Settings, catalog: Catalog | None) -> int | None:
     return known.number if known else None
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
+class Archive(Struct, frozen=True):
     """An account's archive, open. `place` is its catalog's, whether it is there or not. Where the archive cannot be
     written to, the catalog is a copy in the directory `copy_in`."""
 

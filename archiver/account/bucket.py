@@ -14,9 +14,10 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.account.store import HeldLease, OpenStore
 from archiver.config.secrets import resolve
@@ -38,8 +39,7 @@ from archiver.storage.s3.open import open_bucket
 _KEY_OCTETS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class InBucket:
+class InBucket(Struct, frozen=True):
     """Implements `Medium`. Other machines may write to it, so a process that writes holds its lease, too. What is
     local, the catalog and what is spooled for the bucket, can be made again."""
 
@@ -121,8 +121,7 @@ class InBucket:
             kept.open.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     process: int
     held: HeldLease
     open: ExitStack

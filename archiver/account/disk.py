@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from archiver.account.store import HeldLease, OpenStore
 from archiver.errors import ArchiverError
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from archiver.storage.bucket.pack_batch import FramesOf
 
 
-@dataclass(frozen=True, slots=True)
-class OnDisk:
+class OnDisk(Struct, frozen=True):
     """Implements `Medium`. No other machine can write to it, and killed runs leave nothing that the next one does
     not find."""
 

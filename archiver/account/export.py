@@ -6,9 +6,10 @@ import json
 import os
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from msgspec import Struct, to_builtins
 
 from archiver.account.archive import Archive
 from archiver.control import RunControl, utc_now
@@ -32,8 +33,7 @@ SUMMARY = "export.json"
 _COUNTED = ("messages", "octets", "vanished", "damaged")
 
 
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
+class ExportOptions(Struct, frozen=True):
     """What is exported, and how. `moment` (UTC, ISO 8601): as the folders stood then; None: now. `folders` are
     globs; `vanished`: also what was gone from the source."""
 
@@ -82,10 +82,10 @@ def export_to_record(options: ExportOptions, result: ExportResult) -> dict[str, 
         "to": options.form,
         "as_of": options.moment,
         "include_vanished": options.vanished,
-        "folders": [asdict(each) for each in result.folders],
+        "folders": [to_builtins(each) for each in result.folders],
         "totals": {name: sum(getattr(each, name) for each in result.folders) for name in _COUNTED},
         "left_out": result.left_out,
-        "damaged": [asdict(each) for each in result.damaged],
+        "damaged": [to_builtins(each) for each in result.damaged],
     }
 
 

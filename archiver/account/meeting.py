@@ -6,8 +6,9 @@ import hmac
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from archiver.account.archive import Archive
 from archiver.account.medium import catalog_place
@@ -42,8 +43,7 @@ _REFUSED = "refused"
 """The step of a run under which the ledger has the destination's refusal of a login."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceCheck:
+class SourceCheck(Struct, frozen=True):
     """What a source was found to be: how many folders it has if all are `renewed`, and the number of a destination
     that looks like it, although the user said that it is not."""
 

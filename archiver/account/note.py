@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct, to_builtins
 
 from archiver.account.store import Medium
 from archiver.config.settings import Settings
@@ -27,8 +28,7 @@ Begin = Literal["never", "first", "confirmed"]
 right."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """Which archive is the account's, where it was last, since when, and of whose mail; empty where the note cannot
     be read, `host` and `user` also in one of an earlier version."""
 
@@ -39,8 +39,7 @@ class Note:
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NoteFile:
+class NoteFile(Struct, frozen=True):
     """The note next to the file of an account whose archive lies on `medium`."""
 
     settings: Settings
@@ -64,7 +63,7 @@ class NoteFile:
             return True
         since = known.since if known is not None and known.archive_id == identity.archive_id else identity.at
         note = Note(identity.archive_id, place, since, identity.host, identity.user)
-        record = {"format": FORMAT, "account": self.settings.account, **asdict(note)}
+        record = {"format": FORMAT, "account": self.settings.account, **to_builtins(note)}
         file = os.fspath(self.path)
         try:
             replace_file(file, f"{file}.tmp", f"{json.dumps(record, indent=1)}\n".encode("ascii"), sync=True)

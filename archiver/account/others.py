@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.account.medium import catalog_place, medium_of
 from archiver.account.sharing import Mailbox, Sharing, fill_one, mailbox, mailbox_of, named, sharing_among
@@ -22,8 +23,7 @@ from archiver.replay.context import DeletionBlock
 _SEGMENT = re.compile(r"(\d{8,})-.+\.jsonl\.gz")
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
+class Neighbours(Struct, frozen=True):
     """Account files, and those that have mistakes and so may say anything."""
 
     settings: tuple[Settings, ...] = ()

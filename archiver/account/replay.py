@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.account.archive import Archive
 from archiver.account.meeting import meet_destination
@@ -24,11 +25,11 @@ from archiver.replay.compare import DestinationCheck, DestinationVerifier
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import RefusalRetry, ReplayContext, ReplayRulesOfAccount
 from archiver.replay.identify import IdentityAnswer
+from archiver.replay.pace import Pace
 from archiver.replay.run import ReplayResult, replay_folders
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayOptions:
+class ReplayOptions(Struct, frozen=True):
     """What the command line asks of a replay. `moment` (UTC, ISO 8601): the folders as they stood then. `beside`:
     files of other accounts that the command works on. `answer` is what the user says about a destination that is
     not known."""
@@ -111,8 +112,9 @@ def _context(
         ),
         attempts=server.settings.attempts,
         control=archive.guarded(control),
+        started=control.now(),
+        pace=Pace(server.settings.read_timeout),
         gone=archive.gone_folders(),
-        read_timeout=server.settings.read_timeout,
     )
 
 

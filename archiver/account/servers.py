@@ -6,8 +6,9 @@ The connections that one value makes share an `Authenticator`, so a password is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from archiver.config.settings import DestinationSettings, ServerSettings, Settings
 from archiver.control import RunControl
@@ -27,8 +28,7 @@ def no_spool() -> BinaryIO:
     raise RuntimeError("a look at a server needs no spool")
 
 
-@dataclass(frozen=True, slots=True)
-class SourceServer:
+class SourceServer(Struct, frozen=True):
     """The server that an account is archived from."""
 
     settings: ServerSettings
@@ -58,8 +58,7 @@ class SourceServer:
         return open_source(self.settings, self.authenticator, no_spool, fallback=fallback)
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationServer:
+class DestinationServer(Struct, frozen=True):
     """The server that an account is replayed to."""
 
     settings: DestinationSettings
@@ -75,8 +74,7 @@ class DestinationServer:
         return open_destination(self.settings, self.authenticator, spool)
 
 
-@dataclass(frozen=True, slots=True)
-class _ConnectPolicy:
+class _ConnectPolicy(Struct, frozen=True):
     """How a connection is made, and how often it is tried."""
 
     connect: Callable[[], MailDestination]

@@ -16,8 +16,9 @@ import ipaddress
 import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.config.hosts import host_on_the_wire
 from archiver.config.settings import DestinationSettings, ServerSettings, Settings
@@ -78,8 +79,7 @@ def fill_one(one: Settings, other: Settings) -> bool:
     return not are_told_apart(here, there)
 
 
-@dataclass(frozen=True, slots=True)
-class Sharing:
+class Sharing(Struct, frozen=True):
     """What one account of a command has in common with others. Those of `destination` are replayed to the same
     folders of its mailbox by the same command, those of `beside` by another one; those of `source` are fetched from
     the same mailbox; those of `back` bring its mail back to where it came from."""

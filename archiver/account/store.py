@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from archiver.errors import ArchiverError
 from archiver.journal.port import Journal
@@ -29,8 +30,7 @@ def _none_elsewhere() -> object:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenStore:
+class OpenStore(Struct, frozen=True):
     """Where an account's messages and facts lie, open. `metadata` is None where no other program reads the store,
     `prefetch` where it is not read from far away. `collectable` is the bucket where killed runs may leave objects
     that no fact names, None if there is none; `lease` is the one under which it is written.
@@ -47,8 +47,7 @@ class OpenStore:
     other_writers: Callable[[], object] = _none_elsewhere
 
 
-@dataclass(frozen=True, slots=True)
-class HeldLease:
+class HeldLease(Struct, frozen=True):
     """What a process that writes to a bucket has open. `lease` is None if the account file says that only this
     machine writes."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.catalog.port import CatalogMessages
 from archiver.facts.archive import QuarantinedFact, ReleasedFact, VanishedFact
@@ -13,8 +15,7 @@ from archiver.mail.uidset import UidSet
 from archiver.mail.window import hidden_among, is_window
 
 
-@dataclass(frozen=True, slots=True)
-class Absence:
+class Absence(Struct, frozen=True):
     """The messages that one folder no longer shows; their facts go into `batch`. `is_whole`: the account file says
     that the server shows the whole folder ([folders] whole)."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
@@ -15,8 +16,7 @@ from archiver.source.port import MailSource
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What the connections of one account share.
 
     `connect(extra, leave)` makes a source that connects when it is first used; an `extra` one connects immediately,

@@ -8,8 +8,10 @@ nothing is concluded about those that it does not list.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.archive.absence import Absence
 from archiver.archive.plan import (
@@ -56,8 +58,7 @@ NEW_EPOCH: Mapping[EpochVerdict, str] = {
 }
 
 
-@dataclass(slots=True)
-class FolderScanner:
+class FolderScanner(Struct):
     """Scans folders over one connection; its facts go into that connection's batch.
 
     `live` are the epochs that the server still shows (`plan.live_epochs`). Mail of all other epochs, and mail that

@@ -6,8 +6,9 @@ Nothing here contacts a server, so a dry run prints the same plan that a real ru
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeVar
+
+from msgspec import Struct
 
 from archiver.imap.limits import limits_reading
 from archiver.mail.content import header_block, header_digest, internaldate_seconds
@@ -246,8 +247,7 @@ def _doubt(sized: bool, dated: bool) -> Doubt:
     return "doubtful" if sized or dated else "other"
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderKey:
+class HeaderKey(Struct, frozen=True):
     """What must be equal, present and unique on both sides to match a message without its body."""
 
     message_id: str

@@ -11,7 +11,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from archiver.archive.plan import Identity, estimated_octets, slices
 from archiver.archive.scanned import ScannedFolder
@@ -27,8 +29,7 @@ _WORTH_A_CONNECTION = 200
 _ALONE_FAILURES = 15
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Slice:
+class Slice(Struct, frozen=True, eq=False):
     """Some of a folder's wanted UIDs. A slice that is `last` waits until all others are done. One that is `alone`
     is a single message at which a connection broke, `breaks` times in this run. `put_off` counts how often the
     server refused all of the slice, most recently to the connection `refused_to`. It `waits_for` messages that were
@@ -47,8 +48,7 @@ class Slice:
 Job = Listed | Slice
 
 
-@dataclass(slots=True)
-class Member:
+class Member(Struct):
     """One of the connections that share the work."""
 
     queue: WorkQueue
@@ -61,8 +61,7 @@ class Member:
         return self.left
 
 
-@dataclass(slots=True)
-class WorkQueue:
+class WorkQueue(Struct):
     """The jobs of one account. `work_off(member, extra)` is what a connection does; each `extra` one has its own
     thread. `damage` is something missing in the archive that did not stop the work."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from archiver.archive.plan import HeaderKey, full_identity, groups_of, header_key, is_header_of, unique_twins
 from archiver.catalog.port import CatalogMessages
@@ -22,8 +23,7 @@ from archiver.source.port import MailSource
 _GROUP = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """A message as the server shows it now, the equal message of the archive, and how that is known."""
 
     seen: Attributes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.archive.context import Context
 from archiver.archive.plan import is_due, plan_run
@@ -20,8 +22,7 @@ from archiver.mail.folder_names import DirectoryNames, directory_of
 from archiver.mail.model import Folder, KnownFolder, Listed, Placement, Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """Which folders an account archives, and over how many connections. `include`, `exclude` and `whole` are globs;
     folders that match `whole` count as complete, whatever number of messages they show."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from archiver.errors import FolderChanged
 from archiver.facts.archive import StateFact, StoredFact
@@ -27,8 +28,7 @@ QuarantineRetry = Literal["due", "all"]
 _NONE = UidSet()
 
 
-@dataclass(slots=True)
-class ScannedFolder:
+class ScannedFolder(Struct):
     """A folder scan: what is on the server, what is wanted, where the pass began.
 
     `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `quarantined` are the UIDs on the server that

@@ -7,7 +7,8 @@ another connection can go on; it is raised after the batch is durable.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from archiver.archive.context import Context
 from archiver.archive.delivery import DeliveryProbe

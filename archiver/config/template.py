@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from string import Template
+
+from msgspec import Struct
 
 from archiver.config.settings import PORTS, SecretReference, Tls
 
 PLACEHOLDER = SecretReference("env", "ALICE_PASSWORD")
 
 
-@dataclass(frozen=True, slots=True)
-class NewDestination:
+class NewDestination(Struct, frozen=True):
     """What `archiver init` knows about a destination. Everything goes below the folder `prefix`."""
 
     host: str
@@ -25,8 +25,7 @@ class NewDestination:
     prefix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NewAccount:
+class NewAccount(Struct, frozen=True):
     """What `archiver init` knows about an account; `path` and the reference's `value` are written unchanged."""
 
     host: str = "imap.example.org"

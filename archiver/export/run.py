@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import BinaryIO
+
+from msgspec import Struct, field
 
 from archiver.catalog.port import Catalog
 from archiver.control import RunControl
@@ -30,8 +31,7 @@ _ATTEMPTS = 3
 _NOWHERE = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DamagedMessage:
+class DamagedMessage(Struct, frozen=True):
     """A message that could not be exported because the archive lost its octets."""
 
     folder: str
@@ -40,8 +40,7 @@ class DamagedMessage:
     reason: str
 
 
-@dataclass(slots=True)
-class FolderCount:
+class FolderCount(Struct):
     """What was exported of a folder, and to which path; `vanished` of the messages were gone from the source."""
 
     name: str
@@ -52,8 +51,7 @@ class FolderCount:
     damaged: int = 0
 
 
-@dataclass(slots=True)
-class ExportResult:
+class ExportResult(Struct):
     """What was exported. `left_out` is the number of folders that were left out because they are gone from the
     source."""
 
@@ -67,8 +65,7 @@ class ExportResult:
         return 6 if self.damaged else 0
 
 
-@dataclass(slots=True)
-class ExportStep:
+class ExportStep(Struct):
     """Exports `state`, a catalog; `catalog` and `store` are the present archive. `include` are globs of folders.
     `vanished` includes messages and folders that were gone from the source, each message as often as the folder
     held it."""

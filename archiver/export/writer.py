@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from archiver.facts.replica import Outgoing
 from archiver.mail.model import KnownEpoch, KnownFolder, Placement
 
 
-@dataclass(frozen=True, slots=True)
-class ExportedFolder:
+class ExportedFolder(Struct, frozen=True):
     """A folder to write, its epoch at that moment, and a UIDNEXT above its UIDs. `placements` returns the messages
     of that epoch in UID order, of which not all need to be written."""
 

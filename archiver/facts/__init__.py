@@ -4,7 +4,7 @@ archive        facts of folders, epochs and messages
 destination    facts of what was sent to a destination, arrived there, or was refused
 codec          facts as JSON lines, and back
 conversion     a value of a field in JSON, checked by the field's type
-records        small dataclasses read back from JSON
+records        small structs read back from JSON
 segment        facts as the octets of a journal segment, and back
 replica        what is known about a destination: its folders, our replicas in them, what is still to be sent
 query          search queries and results

@@ -8,8 +8,9 @@ identified by numbers that never change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Union
+
+from msgspec import Struct
 
 from archiver.facts.destination import (
     AcceptedFact,
@@ -35,8 +36,7 @@ from archiver.mail.folder_names import is_directory
 from archiver.mail.model import Digest, Flags, Headers, Signed, StoredMessage
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveFact:
+class ArchiveFact(Struct, frozen=True):
     """The archive's identity: written first, again when its source was confirmed to have changed."""
 
     kind: ClassVar[str] = "archive"
@@ -48,8 +48,7 @@ class ArchiveFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class FolderFact:
+class FolderFact(Struct, frozen=True):
     """A folder was seen for the first time, or with other attributes. `number` and `directory` never change."""
 
     kind: ClassVar[str] = "folder"
@@ -68,8 +67,7 @@ class FolderFact:
             raise ValueError(f"not a folder's directory: {self.directory!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class EpochFact:
+class EpochFact(Struct, frozen=True):
     """A folder began an epoch; the one before it ended. `reason`: "first", "uidvalidity", "rewound", "source" or
     "renumbered"."""
 
@@ -82,8 +80,7 @@ class EpochFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFact:
+class StoredFact(Struct, frozen=True):
     """A message's octets are durable in the store. It is then present, and no longer in quarantine.
 
     In JSON the fields of `message` stand among the others. `matched` is how it was recognised without a download:
@@ -99,8 +96,7 @@ class StoredFact:
     headers: Headers | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HeadersFact:
+class HeadersFact(Struct, frozen=True):
     """The headers of all messages of a digest, read from octets that were stored before headers were kept."""
 
     kind: ClassVar[str] = "headers"
@@ -108,8 +104,7 @@ class HeadersFact:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class PackedFact:
+class PackedFact(Struct, frozen=True):
     """These messages are in the pack whose octets have that digest and size, each as a frame: the message's digest,
     and the frame's offset and length. If a message has several frames, the newest counts."""
 
@@ -119,8 +114,7 @@ class PackedFact:
     frames: tuple[tuple[Digest, int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FlagsFact:
+class FlagsFact(Struct, frozen=True):
     """A message has these flags now."""
 
     kind: ClassVar[str] = "flags"
@@ -130,8 +124,7 @@ class FlagsFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class VanishedFact:
+class VanishedFact(Struct, frozen=True):
     """These messages were seen to be gone from the server; the archive keeps them."""
 
     kind: ClassVar[str] = "vanished"
@@ -140,8 +133,7 @@ class VanishedFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantinedFact:
+class QuarantinedFact(Struct, frozen=True):
     """A message could not be fetched or stored: one more try failed, or the user accepted the loss."""
 
     kind: ClassVar[str] = "quarantined"
@@ -154,8 +146,7 @@ class QuarantinedFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReleasedFact:
+class ReleasedFact(Struct, frozen=True):
     """These left quarantine because the server no longer has them."""
 
     kind: ClassVar[str] = "released"
@@ -164,8 +155,7 @@ class ReleasedFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class PassFact:
+class PassFact(Struct, frozen=True):
     """What this run saw in a folder: the terms of the equation that only the server knows. `error` is what kept
     it from being finished. `shown`: the server probably shows only a part of the folder, so many messages; the rest
     of `on_server` are messages that it showed before. None: it shows all of them."""
@@ -179,8 +169,7 @@ class PassFact:
     shown: Signed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StateFact:
+class StateFact(Struct, frozen=True):
     """A pass over a folder is complete: where it stood when the pass began. `size` in octets, from STATUS."""
 
     kind: ClassVar[str] = "state"
@@ -193,8 +182,7 @@ class StateFact:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FenceFact:
+class FenceFact(Struct, frozen=True):
     """From here on the journal is written under the lease `fence` (0: there is none). Written if this machine
     continues after another one, perhaps only asleep, that did not release its lease; or before objects that no
     segment names are removed."""
@@ -241,8 +229,7 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """A complete, numbered file of facts of one run; `previous` is the digest of the file before it, `fence` the
     number of the lease under which it was written, 0 if there is none."""
 

@@ -8,7 +8,7 @@ from its type, and so does what is accepted there when it is read; docs/formats.
 | `frozenset[...]` | a sorted list |
 | `tuple[...]`, also of tuples | a list |
 | `StoredMessage` | its fields, among those of the fact |
-| any other dataclass | an object |
+| any other `Struct` | an object |
 
 NOTE: the octets of a line must never change, since segments are named by their digests. Text is escaped to ASCII:
 undecodable octets are lone surrogates in a journal, which UTF-8 cannot hold. So a codec that writes UTF-8 does not
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import fields
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
@@ -56,7 +55,7 @@ def fact_from_json(line: str) -> Fact:
 
 
 def to_record(value: Any) -> dict[str, Any]:
-    """A dataclass as a JSON object, keys in the order of its fields."""
+    """A struct as a JSON object, keys in the order of its fields."""
     return _CODECS[type(value)].to_record(value)
 
 
@@ -159,8 +158,9 @@ class _Codec(NamedTuple):
 
 def _maker(cls: type[Any], names: Collection[str]) -> Convert:
     """Makes a value of a class of the values with these names; the others get their defaults."""
-    ordered = [each.name for each in fields(cls) if each.name in names]
-    if ordered == [each.name for each in fields(cls)][: len(ordered)]:
+    fields: tuple[str, ...] = cls.__struct_fields__
+    ordered = [name for name in fields if name in names]
+    if ordered == list(fields[: len(ordered)]):
         values = _getter(ordered)
         return lambda record: cls(*values(record))
     return lambda record: cls(**{name: record[name] for name in ordered})
@@ -173,11 +173,11 @@ def _getter(names: Sequence[str]) -> _Values:
     return (lambda record: (record[names[0]],)) if names else lambda _: ()
 
 
-_OF_MESSAGE = tuple(each.name for each in fields(StoredMessage))
+_OF_MESSAGE = StoredMessage.__struct_fields__
 
 
 class _Codecs(dict[type[Any], _Codec]):
-    """The codecs of dataclasses, each created when it is first needed."""
+    """The codecs of structs, each created when it is first needed."""
 
     def __missing__(self, cls: type[Any]) -> _Codec:
         codec = self[cls] = _made(cls)
@@ -193,19 +193,19 @@ def _made(cls: type[Any]) -> _Codec:
     types: dict[str, Any] = {}
     inlined = None
     hints = get_type_hints(cls, include_extras=True)
-    for each in fields(cls):
-        if hints[each.name] is StoredMessage:
-            inlined = each.name
-            paths |= {name: f"{inlined}.{name}" for name in _OF_MESSAGE}
+    for name in cls.__struct_fields__:
+        if hints[name] is StoredMessage:
+            inlined = name
+            paths |= {each: f"{inlined}.{each}" for each in _OF_MESSAGE}
             types |= get_type_hints(StoredMessage, include_extras=True)
         else:
-            paths[each.name] = each.name
-            types[each.name] = hints[each.name]
-    conversions = {name: conversion(of, _of_dataclass) for name, of in types.items()}
+            paths[name] = name
+            types[name] = hints[name]
+    conversions = {name: conversion(of, _of_struct) for name, of in types.items()}
     writers = {name: each.write for name, each in conversions.items() if each.write is not None}
     return _Codec(cls, tuple(paths), attrgetter(*paths.values()), writers, conversions, inlined, {})
 
 
-def _of_dataclass(cls: type[Any]) -> tuple[Convert, Convert]:
+def _of_struct(cls: type[Any]) -> tuple[Convert, Convert]:
     codec = _CODECS[cls]
     return codec.to_record, codec.from_record

@@ -7,8 +7,9 @@ and is not negative, unless it is `Signed`, and a digest is one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import is_dataclass
 from typing import Any, NamedTuple, NewType, get_args, get_origin
+
+from msgspec import Struct
 
 from archiver.mail.model import Digest, Signed
 
@@ -31,12 +32,12 @@ class Conversion(NamedTuple):
     signed: bool = False
 
 
-def conversion(of: Any, of_dataclass: Callable[[type[Any]], tuple[Convert, Convert]]) -> Conversion:
-    """The conversion of a field's type. `of_dataclass` writes a dataclass as an object, and reads it. If the value
+def conversion(of: Any, of_struct: Callable[[type[Any]], tuple[Convert, Convert]]) -> Conversion:
+    """The conversion of a field's type. `of_struct` writes a struct as an object, and reads it. If the value
     is None, nothing is to be read."""
     if type(None) in get_args(of):
         (inner,) = (each for each in get_args(of) if each is not type(None))
-        known = conversion(inner, of_dataclass)
+        known = conversion(inner, of_struct)
         write = known.write and _unless_none(known.write)
         return known._replace(kinds=known.kinds | {type(None)}, write=write)
     if of is bytes:
@@ -45,8 +46,8 @@ def conversion(of: Any, of_dataclass: Callable[[type[Any]], tuple[Convert, Conve
         )
     if of is Digest:
         return Conversion(frozenset({str}), None, _digest)
-    if isinstance(of, type) and is_dataclass(of):
-        return Conversion(frozenset({dict}), *of_dataclass(of))
+    if isinstance(of, type) and issubclass(of, Struct):
+        return Conversion(frozenset({dict}), *of_struct(of))
     if get_origin(of) is frozenset:
         return Conversion(_LIST, sorted, _reader_of_all(get_args(of)[0], frozenset))
     if get_origin(of) is tuple:

@@ -6,14 +6,14 @@ They are lines of the same journal as the facts of `archiver.facts.archive`, whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from msgspec import Struct
 
 from archiver.mail.model import Digest, Flags
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationFact:
+class DestinationFact(Struct, frozen=True):
     """A new destination, first reached under this address. `number` is assigned once, to a mailbox and not to an
     address. `port` is None in journals from before 0.4.0."""
 
@@ -25,8 +25,7 @@ class DestinationFact:
     port: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReachedFact:
+class ReachedFact(Struct, frozen=True):
     """A known destination was also reached under this address: it shows our copies, or the user confirmed it."""
 
     kind: ClassVar[str] = "reached"
@@ -37,8 +36,7 @@ class ReachedFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class DistinctFact:
+class DistinctFact(Struct, frozen=True):
     """The user confirmed that a destination is another mailbox than the archive's present source, although they
     look like the same one."""
 
@@ -47,8 +45,7 @@ class DistinctFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class MappedFact:
+class MappedFact(Struct, frozen=True):
     """A folder of the archive is mapped to this folder of a destination. `raw` is its name there on the wire,
     `path` for people; `rules` are the rules of the account file that led to it, as text. `subscribed` is the
     source's subscription that was followed there; None was written before that was recorded."""
@@ -63,8 +60,7 @@ class MappedFact:
     subscribed: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TargetFact:
+class TargetFact(Struct, frozen=True):
     """A new epoch of a folder of a destination. The previous one ended, and what was known about its UIDs is void.
     `reason`: "first", "uidvalidity", "rewound" or "renumbered"."""
 
@@ -77,8 +73,7 @@ class TargetFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class IntentFact:
+class IntentFact(Struct, frozen=True):
     """These messages, as (epoch, uid), are about to be appended. If one is stored, its UID is at least `uidnext`. A
     copy, a refusal or an UnsentFact ends the intent of a message."""
 
@@ -89,8 +84,7 @@ class IntentFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class CopiedFact:
+class CopiedFact(Struct, frozen=True):
     """A message has a copy at the destination. For a copy that is already known this replaces what was known,
     except which run brought it if it stays the copy of the same message.
 
@@ -121,8 +115,7 @@ class CopiedFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnsentFact:
+class UnsentFact(Struct, frozen=True):
     """Intents whose messages did not arrive, as (epoch, uid).
 
     `attempted` are those that may nevertheless have reached the server, as (epoch, uid, uidnext): if one is stored
@@ -138,8 +131,7 @@ class UnsentFact:
     silent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SettledFact:
+class SettledFact(Struct, frozen=True):
     """Attempts, as (epoch, uid), that are over: a message that appears later is not a twin of ours."""
 
     kind: ClassVar[str] = "settled"
@@ -148,8 +140,7 @@ class SettledFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class TwinFact:
+class TwinFact(Struct, frozen=True):
     """A message of ours that came late: it was taken for unsent, sent again, and now exists next to its copy.
 
     `flags` are those that it shows. `certain`: its octets, date and flags are exactly what we sent, and the run in
@@ -166,8 +157,7 @@ class TwinFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedFact:
+class RefusedFact(Struct, frozen=True):
     """A destination refused a message: one more try failed, or the user accepted the loss. A copy ends it.
 
     `refusal` is a keyword for the reason ("too-big"), `reason` its text for people; `date` and `subject` are from
@@ -187,8 +177,7 @@ class RefusedFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReflaggedFact:
+class ReflaggedFact(Struct, frozen=True):
     """The archive's flags that were replayed onto a copy, and those that the destination showed afterwards."""
 
     kind: ClassVar[str] = "reflagged"
@@ -200,8 +189,7 @@ class ReflaggedFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class RemovedFact:
+class RemovedFact(Struct, frozen=True):
     """Copies or twins are gone from the destination, removed `by` its "user" or by us, by "policy"."""
 
     kind: ClassVar[str] = "removed"
@@ -211,8 +199,7 @@ class RemovedFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class MarkedFact:
+class MarkedFact(Struct, frozen=True):
     """Copies got \\Deleted because their messages vanished at the source, or lost it again."""
 
     kind: ClassVar[str] = "marked"
@@ -222,8 +209,7 @@ class MarkedFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedFact:
+class AcceptedFact(Struct, frozen=True):
     """The user accepted copies as the destination shows them, although it altered them or shows them cut off."""
 
     kind: ClassVar[str] = "accepted"
@@ -232,8 +218,7 @@ class AcceptedFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class TargetStateFact:
+class TargetStateFact(Struct, frozen=True):
     """A pass over a folder of a destination is complete: its state, unless something else changes it."""
 
     kind: ClassVar[str] = "target_state"
@@ -243,8 +228,7 @@ class TargetStateFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class RenamingFact:
+class RenamingFact(Struct, frozen=True):
     """A folder of a destination is about to be renamed to `raw`, because its folder was renamed at the source.
     `renamed` ends that."""
 
@@ -254,8 +238,7 @@ class RenamingFact:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class RenamedFact:
+class RenamedFact(Struct, frozen=True):
     """A folder of a destination is now called `raw`; if that is the old name, it was not renamed."""
 
     kind: ClassVar[str] = "renamed"

@@ -6,14 +6,14 @@ A message whose headers are not indexed, from before version 0.3.0, matches no q
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.facts.replica import MessageKey
 from archiver.mail.model import Headers, Placement
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """A search; messages must match all conditions. None and empty sets are no conditions.
 
     `folders` are numbers. `sender`, `recipients`, `subject` and `text` (any of the three) are part of the header's
@@ -42,8 +42,7 @@ class Query:
     limit: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A message that was found: one place of its octets.
 
     `folder` is the decoded path with "/" between levels. `gone_at` is when it was seen to be gone from the source,
@@ -57,8 +56,7 @@ class Found:
     headers: Headers | None
 
 
-@dataclass(frozen=True, slots=True)
-class Unindexed:
+class Unindexed(Struct, frozen=True):
     """A message whose headers are not in the catalog yet."""
 
     key: MessageKey

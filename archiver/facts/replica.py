@@ -7,8 +7,9 @@ journal it is a `target`. A *replica* is a message of the archive in such a fold
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from archiver.errors import BackendError
 from archiver.facts.destination import CopiedFact
@@ -29,16 +30,14 @@ def by_epoch(keys: Iterable[MessageKey]) -> dict[int, set[int]]:
 VanishedPolicy = Literal["keep", "mark", "expunge"]
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaFolderState:
+class ReplicaFolderState(Struct, frozen=True):
     """The state of a replica folder after its last complete pass."""
 
     uidnext: int
     messages: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaFolder:
+class ReplicaFolder(Struct, frozen=True):
     """A replica folder as the catalog knows it. `state` is None until a pass over it was complete. `renaming` is
     the new name if a rename was begun and its outcome is not recorded."""
 
@@ -58,8 +57,7 @@ class MappedPlace(NamedTuple):
     subscribed: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """A replica folder whose mail has left its folder at the source, or whose folder is mapped elsewhere now,
     together with a folder of the archive that has `equal` of these `left` messages, octet for octet. That folder
     holds `held` messages; `complete`: the archive has seen all of it."""
@@ -77,8 +75,7 @@ class Moved:
         return 2 * self.equal > self.left or (not self.complete and 2 * self.equal > self.held)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """The address of a destination, the host in lower case. `port` is None if it was not recorded."""
 
     host: str
@@ -89,16 +86,14 @@ class Address:
         return f"{self.user} at {self.host}" + (f":{self.port}" if self.port is not None else "")
 
 
-@dataclass(frozen=True, slots=True)
-class KnownDestination:
+class KnownDestination(Struct, frozen=True):
     """A destination that the catalog knows, by its number and one of its addresses."""
 
     number: int
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """A replica of another account in the folder that we know as `target`, existing as far as that account knows:
     of a message with this digest, at a destination that was reached at this host and user, as written at that time.
     A destination with several addresses results in one claim for each."""
@@ -110,8 +105,7 @@ class Claim:
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownMessage:
+class UnknownMessage(Struct, frozen=True):
     """A message at a destination about which nothing is recorded. `size` is RFC822.SIZE, `arrived` the INTERNALDATE
     in seconds since 1970."""
 
@@ -120,8 +114,7 @@ class UnknownMessage:
     arrived: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """A message of the archive that is missing in a replica folder. If the placement has flags of a past moment,
     `followed` are its present flags, and only later changes are replayed."""
 
@@ -143,8 +136,7 @@ class Outgoing:
         return self.placement.present
 
 
-@dataclass(frozen=True, slots=True)
-class Replica:
+class Replica(Struct, frozen=True):
     """A message in a replica folder, as recorded. `message` is its present state in the archive, in the epoch
     `epoch`. `source_flags` are its flags that were replayed, `flags` those that the destination showed afterwards,
     `lost` those that it does not keep. `size` is the destination's RFC822.SIZE then; `sent_digest` is None if its
@@ -193,8 +185,7 @@ class Replica:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True):
     """A message that was about to be appended and whose outcome is not recorded. Its replica, if there is one, has
     at least the UID `uidnext`."""
 
@@ -203,8 +194,7 @@ class Intent:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """A message that was taken for unsent `times` times and has a replica now. If another one of it comes late,
     that has at least the UID `uidnext`, one of `sizes`, and, if the destination keeps dates (`dated`), the
     message's INTERNALDATE. `flags` are those that the replica showed. `at` is when it was last taken for unsent;
@@ -220,8 +210,7 @@ class Attempt:
     silent: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LateTwin:
+class LateTwin(Struct, frozen=True):
     """A message of ours that came late, next to the replica with the UID `copy`, None if that is gone. `certain`:
     only we can have stored it."""
 
@@ -232,8 +221,7 @@ class LateTwin:
     certain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """A message that a destination refused, for the report and for another try."""
 
     folder: str
@@ -248,8 +236,7 @@ class Refused:
     accepted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaTally:
+class ReplicaTally(Struct, frozen=True):
     """A folder's present messages by their outcome in the destination folder `name`: `replayed` in this run,
     `already_there` before, `refused`, `removed` by the destination's user, `pending` not yet sent. `restored` are,
     in addition, messages gone from the source that this run sent. Of those that are there, the destination altered
@@ -267,8 +254,7 @@ class ReplicaTally:
     restored: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(Struct, frozen=True):
     """What a destination altered or does not keep of a folder's messages: `kind` is "flags", "internaldate",
     "repaired", "rewritten" or "cut", `detail` names it, `uids` are the archive's. The kind "twin" is for messages
     that it stored twice; `detail` has the UIDs of the second ones there."""
@@ -279,8 +265,7 @@ class Loss:
     uids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationFolders:
+class DestinationFolders(Struct, frozen=True):
     """What a destination listed, and how it names folders. Paths are without the personal namespace's prefix, which
     is `prefix` on the wire (`INBOX.` at Courier). `delimiter` is None if names are flat. `vendor` is who made the
     server, in lower case, if it says so. `append_limit` is the largest message in octets that it accepts (RFC
@@ -293,8 +278,7 @@ class DestinationFolders:
     append_limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SelectedFolder:
+class SelectedFolder(Struct, frozen=True):
     """A destination's folder after SELECT or EXAMINE. `permanent` are the flags that it keeps, None if it does not
     report them; `any_keyword`: it accepts new keywords, too."""
 
@@ -314,16 +298,14 @@ class SelectedFolder:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FolderStat:
+class FolderStat(Struct, frozen=True):
     """A destination's folder, and the attributes that it shows for the messages that were requested."""
 
     uidvalidity: int
     seen: Sequence[Attributes]
 
 
-@dataclass(frozen=True, slots=True)
-class AppendMessage:
+class AppendMessage(Struct, frozen=True):
     """A message as it is sent. `internaldate` is the 26 characters of RFC 3501's date-time; each call of `octets`
     returns them from the start, in pieces that add up to `size`."""
 
@@ -333,8 +315,7 @@ class AppendMessage:
     octets: Callable[[], Iterable[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(Struct, frozen=True):
     """The answer to one command with `count` messages: all were accepted, or none. `uids` is (uidvalidity, uids)
     from APPENDUID, unchecked, None if there was none. `reply` is the server's text, and `error` what a refusal
     means if it is about more than the message."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NoReturn
+
+from msgspec import Struct, field
 
 from archiver.errors import BackendError, ConnectionLost, IntegrityError
 from archiver.facts.replica import Appended, AppendMessage
@@ -28,8 +29,7 @@ _BUFFER_OCTETS = 256 << 10
 _LITERAL_MINUS = 4096  # RFC 7888 section 5
 
 
-@dataclass(slots=True)
-class _Command:
+class _Command(Struct):
     """A command in flight and the messages in it."""
 
     tag: bytes
@@ -37,8 +37,7 @@ class _Command:
     reply: bytes | None = None
 
 
-@dataclass(slots=True)
-class AppendStream:
+class AppendStream(Struct):
     """Appends to one open folder. Belongs to its connection's thread."""
 
     session: Session

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from archiver.config.secrecy import keep_secret
 from archiver.config.secrets import Secret, resolve
@@ -19,20 +20,24 @@ from archiver.config.settings import ServerSettings
 from archiver.errors import AuthenticationFailed, Where
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticate:
+class Authenticate(Struct, frozen=True):
     """AUTHENTICATE with a SASL mechanism (RFC 4422) whose client sends one message, given here before base64."""
 
     mechanism: bytes
-    message: bytes = field(repr=False)
+    message: bytes
+
+    def __repr__(self) -> str:
+        return f"Authenticate({self.mechanism!r})"  # the message is a secret
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """The command LOGIN (RFC 3501 section 6.2.3)."""
 
     user: bytes
-    password: bytes = field(repr=False)
+    password: bytes
+
+    def __repr__(self) -> str:
+        return f"Login({self.user!r})"
 
 
 class Authenticator(Protocol):

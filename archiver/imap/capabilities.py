@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from archiver.imap.replies import printable
 from archiver.imap.session import Session
@@ -41,8 +42,7 @@ DESTINATION_CAPABILITIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFacts:
+class TlsFacts(Struct, frozen=True):
     """How a connection is secured. `subject` and `expires` are empty if the certificate is pinned."""
 
     version: str
@@ -51,8 +51,7 @@ class TlsFacts:
     expires: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
+class ServerFacts(Struct, frozen=True):
     """A server's greeting, its capabilities after login (upper-case), and its TLS (None without it). `wanted` are
     the capabilities that matter to us."""
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from archiver.errors import AllRefused, ArchiveNotWritable, ConnectionLost, ServerUnavailable, Throttled
 from archiver.imap.fetch_row import is_fetch, parse_fetch
@@ -79,8 +81,7 @@ def _spooled(builder: BodyBuilder, size: int, session: Session, spool: Spool) ->
     return builder.body(spool=path)
 
 
-@dataclass(slots=True)
-class _Window:
+class _Window(Struct):
     """A FETCH in flight: the UIDs that have no outcome yet, with the attributes known so far. `last_chance`: a
     single message that was requested before."""
 
@@ -89,8 +90,7 @@ class _Window:
     tag: bytes = b""
 
 
-@dataclass(slots=True)
-class FetchStream:
+class FetchStream(Struct):
     """One fetch of many UIDs on an open folder.
 
     `current` is the UID whose row was read last: if the connection breaks there more than once, that message is

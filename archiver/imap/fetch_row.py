@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.imap.tokens import BODY_MARK, HIGHEST, HIGHEST_UID, Response, number
 from archiver.mail.flags import parse_flags
@@ -43,8 +44,7 @@ _GARBAGE = 4  # words that belong to no item, until the rest of the row is not r
 _BLANKS = re.compile(rb"\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class FetchRow:
+class FetchRow(Struct, frozen=True):
     """A row of FETCH. `body` is the response's body, the octets of a string or of another literal, or None where
     the item is NIL or absent. `section` says which part of the message it is, upper-case: b"" for all of it, with
     "<0>" appended for a piece."""

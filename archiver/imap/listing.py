@@ -7,7 +7,9 @@ with them. Each of these has a plain fallback, since servers advertise extension
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.errors import ServerUnavailable, TemporaryError
 from archiver.imap.session import Reply, Session
@@ -31,8 +33,7 @@ _VENDORS = {
 _PERMANENT = UNSELECTABLE | {"\\noinferiors", *SPECIAL_USES}
 
 
-@dataclass(frozen=True, slots=True)
-class Abilities:
+class Abilities(Struct, frozen=True):
     """What the server offers that we use."""
 
     capabilities: frozenset[str]
@@ -72,8 +73,7 @@ class Abilities:
         return b'LIST "" "*" RETURN (' + b" ".join(wanted) + b")" if wanted else b'LIST "" "*"'
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """What the first flight after the login returned. `enabled`: ENABLE succeeded. `prefix` and `delimiter` are
     those of the personal namespace; `vendor` is who made the server, in lower case."""
 

@@ -11,10 +11,10 @@ import imaplib
 import re
 import ssl
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from imapclient import IMAPClient, SocketTimeout
+from msgspec import Struct, field
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
 from archiver.imap.answers import BUDGET, MOST_BELIEVED, News, Share
@@ -55,8 +55,7 @@ class BodyReader(Protocol):
     def __call__(self, size: int, session: Session) -> Body: ...
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(Struct):
     """The answer to a command: its status word ("OK", "NO", "BAD"), its text, and the untagged responses before
     it, with their share of the budget."""
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
+
+from msgspec import Struct
 
 from archiver.mail.model import Body, FolderStatus
 from archiver.mail.uidset import UidSet, format_uid_set, parse_uid_ranges, parse_uid_set
@@ -35,8 +36,7 @@ _MOST_APPENDED = 10_000
 BODY_MARK = b"\0\0"
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """One response: its text without the line end, and its literals.
 
     In `text` each literal is replaced by `\\0<index>\\0`, and the message, if it was read into a body, by
@@ -57,8 +57,7 @@ class Response:
         return None if token.upper() == b"NIL" else token
 
 
-@dataclass(frozen=True, slots=True)
-class ListRow:
+class ListRow(Struct, frozen=True):
     """A row of LIST or LSUB: attributes in lower case, delimiter (None if there is no hierarchy), the name's
     octets."""
 

@@ -7,7 +7,8 @@ those octets still exist, though perhaps in another place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from archiver.catalog.places import places_of
 from archiver.catalog.port import Catalog, CatalogMessages

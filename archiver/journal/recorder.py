@@ -9,7 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from archiver.catalog.port import Catalog, CatalogMessages
 from archiver.errors import IntegrityError
@@ -101,8 +103,7 @@ class Recorder:
         return fact
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """What one connection collects until it is made durable together. Belongs to one thread.
 
     Messages are held for a moment before they are written, so that octets that the archive already has are linked

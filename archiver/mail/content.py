@@ -10,11 +10,12 @@ import calendar
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec.structs import replace
 
 from archiver.mail.model import Body, Digest, StoredMessage
 

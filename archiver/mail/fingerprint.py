@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeVar
+
+from msgspec import Struct
 
 from archiver.mail.model import Digest
 
@@ -43,8 +44,7 @@ _PASSED_OVER = frozenset(
 _PASSED_OVER_IF = (b"x-mozilla-status", b"x-ms-exchange-", b"x-pm-")
 
 
-@dataclass(frozen=True, slots=True)
-class MessageFingerprint:
+class MessageFingerprint(Struct, frozen=True):
     """Digests of a message in several forms. `digest` is of the original octets. `canonical` is of the octets
     without CRs, with 0x80 for NUL, and without the LFs at the end, `canonical_size` of them; `body` is of the same
     after the header block.

@@ -13,7 +13,8 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.mail.model import INBOX
 
@@ -83,8 +84,7 @@ def folder_path(raw: bytes, delimiter: str | None) -> tuple[str, ...]:
     return tuple(decode_name(level) for level in (canonical_raw(levels[0]), *levels[1:]))
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryNames:
+class DirectoryNames(Struct, frozen=True):
     """Which names the place of an archive has room for: `octets` long at most. `folds_case`: "A" and "a" are the
     same name there."""
 

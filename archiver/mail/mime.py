@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import BytesHeaderParser
 from email.policy import compat32
 from typing import BinaryIO
+
+from msgspec import Struct, field
 
 from archiver.mail.headers import TEXT_LENGTH, readable
 
@@ -30,8 +31,7 @@ _DESCRIPTION_OCTETS = 8192
 _PARAMETERS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A part of a message; the root is the message itself.
 
     `type` is as in `text/plain`, `encoding` the Content-Transfer-Encoding; values that are not given are None.
@@ -46,8 +46,7 @@ class Part:
     parts: tuple[Part, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Structure:
+class Structure(Struct, frozen=True):
     """All parts. `complete` is False if there are more or deeper parts than the limits allow."""
 
     root: Part
@@ -70,8 +69,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
         at_start = line.endswith(b"\n")
 
 
-@dataclass(slots=True)
-class _Open:
+class _Open(Struct):
     """A part that is being read."""
 
     default: str

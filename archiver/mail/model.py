@@ -7,9 +7,11 @@ them. The values do not depend on servers, files or databases.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple, NewType
+
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
 from archiver.mail.uidset import UidSet
 
@@ -29,8 +31,7 @@ UNSELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 SPECIAL_USES = ("\\all", "\\archive", "\\drafts", "\\flagged", "\\junk", "\\sent", "\\trash", "\\important")
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(Struct, frozen=True):
     """What RFC 3501 calls a mailbox: `raw` is its identity on the wire, `path` is for people.
 
     `raw` holds the octets of the name as the server lists it (unquoted, undecoded); INBOX in any case is
@@ -59,8 +60,7 @@ class Folder:
         return next((use for use in SPECIAL_USES if use in self.attributes), None)
 
 
-@dataclass(frozen=True, slots=True)
-class FolderStatus:
+class FolderStatus(Struct, frozen=True):
     """The answer to STATUS or EXAMINE; `size` is in octets. Missing items are None; `uidvalidity` is then 0, which
     RFC 3501 does not allow, and some servers give: their UIDs may name other messages in every session."""
 
@@ -71,16 +71,14 @@ class FolderStatus:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """A listed folder; `status` is None if it cannot be opened or the server did not report it."""
 
     folder: Folder
     status: FolderStatus | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KnownState:
+class KnownState(Struct, frozen=True):
     """The state of a folder at its last complete pass, in the numbers that its source gave then. Only the source's
     adapter interprets them: it answers with what has changed since, if its protocol can report that."""
 
@@ -89,8 +87,7 @@ class KnownState:
     highestmodseq: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(Struct, frozen=True):
     """What FETCH returns about a message besides its octets. `size` is RFC822.SIZE, a hint; `internaldate` the
     server's text, verbatim; `emailid` EMAILID (RFC 8474), or "gm:" and X-GM-MSGID, the same in all folders."""
 
@@ -103,12 +100,10 @@ class Attributes:
 
     def updated(self, later: Attributes) -> Attributes:
         """With the values of a later row about the same message; a row about changed flags has nothing else."""
-        values = {each.name: getattr(later, each.name) for each in fields(later)}
-        return replace(self, **{name: value for name, value in values.items() if value is not None})
+        return replace(self, **{name: value for name, value in asdict(later).items() if value is not None})
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """What happened in a folder since a `KnownState`: the UIDs that are gone, and the messages whose flags changed.
     What came since is not in it."""
 
@@ -116,8 +111,7 @@ class Changes:
     changed: tuple[Attributes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A folder opened read-only. `changes` is None if the source was not asked for them, or cannot tell.
     `identifies`: messages have EMAILIDs. `seen` are attributes that were asked for together with the folder."""
 
@@ -128,8 +122,7 @@ class Opened:
     seen: tuple[Attributes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """A message's octets, complete and hashed: in memory if small, otherwise in a spool file.
 
     `crlf_size` is the size if every bare LF were a CRLF. `header` is the octets up to and including the first blank
@@ -149,16 +142,14 @@ class Body:
             self.spool.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """A message as the source delivered it."""
 
     attributes: Attributes
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class Undelivered:
+class Undelivered(Struct, frozen=True):
     """A message that the source did not deliver. `gone`: it was expunged in the meantime, which is not a failure.
     `breaks`: how often the connection broke at it; it may come if it is requested by itself."""
 
@@ -169,8 +160,7 @@ class Undelivered:
     breaks: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
+class StoredMessage(Struct, frozen=True):
     """A message of the archive: its octets by their digest, and what is known about it in its folder.
 
     Every fact, row, placement and copy of a message has one of these: the fields are those of a `stored` line of
@@ -218,8 +208,7 @@ class StoredMessage:
         return Attributes(self.uid, self.flags, self.internaldate, size=self.server_size, emailid=self.emailid)
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(Struct, frozen=True):
     """Where a message is in a store: everything that a store needs to name its place.
 
     `directory` is the folder's directory in the store, assigned once and kept in the catalog. `present` is False
@@ -261,8 +250,7 @@ class Placement:
         return replace(self, message=replace(self.message, flags=flags))
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """Where a message is in a pack: `length` octets from `offset`, as the pack's format encodes them. `pack` is the
     digest of the pack's octets."""
 
@@ -271,8 +259,7 @@ class Frame:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
+class Headers(Struct, frozen=True):
     """The searchable headers of a message, decoded as far as possible and cut to a bounded length.
 
     `sender` is From, `recipients` are To, Cc and Bcc, one after the other; "" if the message has none. `sent` is
@@ -285,8 +272,7 @@ class Headers:
     sent: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class KnownFolder:
+class KnownFolder(Struct, frozen=True):
     """A folder as the catalog knows it."""
 
     number: int
@@ -300,8 +286,7 @@ class KnownFolder:
         return self.listed and self.folder.selectable
 
 
-@dataclass(frozen=True, slots=True)
-class FolderState:
+class FolderState(Struct, frozen=True):
     """The state of a folder at its last complete pass; read before its UIDs and flags, committed after them. `size`
     is that of STATUS, None if STATUS had none."""
 
@@ -312,8 +297,7 @@ class FolderState:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEpoch:
+class KnownEpoch(Struct, frozen=True):
     """A folder under one UIDVALIDITY. `generation` counts the times a server reused a UIDVALIDITY for other mail.
     `state` is None until a pass over it was complete. `other_source`: it belongs to a former source of the archive,
     so its UIDs are void at the present one. `failed`: the newest pass over it failed. `hidden`: its last good pass
@@ -352,8 +336,7 @@ class Numbers(NamedTuple):
 RETRY_RUNS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantined:
+class Quarantined(Struct, frozen=True):
     """A message that could not be fetched or stored, with the reason and the step that failed."""
 
     folder: str
@@ -367,8 +350,7 @@ class Quarantined:
     since: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """One folder's terms of the equation and this run's work, in messages and octets. `visited`: the run opened it
     and recorded its totals; otherwise the terms are those of the last run that did. `shown` is set if the server
     probably shows only a part of the folder: the number that it shows; `on_server` also counts those that it showed
@@ -395,8 +377,7 @@ class Tally:
         return self.on_server == self.stored + self.excluded + self.quarantined
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a run would do; printed by a dry run. `visit` and `skip` have folders with the reason."""
 
     visit: Sequence[tuple[Listed, str]] = field(default_factory=tuple)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+from msgspec import Struct
 
 Refusal = Literal[
     "too-big",
@@ -118,8 +119,7 @@ def classify(reply: bytes | str) -> Refusal:
     return next((refusal for refusal, words in _PATTERNS if words.search(text)), "unknown")
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(Struct, frozen=True):
     """What may be unusual about a message. `longest_line` does not count line ends. `header_ok`: there is a header,
     and each of its lines is a field or a continuation line."""
 

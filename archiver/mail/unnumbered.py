@@ -7,8 +7,9 @@ the same message in the next session, so the messages themselves are compared.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
+
+from msgspec import Struct
 
 from archiver.mail.content import header_digest, internaldate_seconds, message_id
 from archiver.mail.model import Attributes, Digest
@@ -18,8 +19,7 @@ from archiver.mail.uidset import UidSet
 _WINDOW = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class NamedMessage:
+class NamedMessage(Struct, frozen=True):
     """What a UID named before. `size` is RFC822.SIZE, `arrived` the INTERNALDATE in seconds since 1970; None: not
     known. The header tells more only where `has_header`: `message_id`, None if it had none, and then its
     `header_digest`."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from archiver.catalog.places import places_of
 from archiver.catalog.port import Catalog
@@ -24,8 +26,7 @@ _FIRST: MessageKey = (0, 0)
 _NOWHERE = 0
 
 
-@dataclass(slots=True)
-class PastPending:
+class PastPending(Struct):
     """Implements `PendingMessages` for the messages that were there `then`, a catalog of the past; what
     destinations hold is known to `catalog`, the present one. Both know folders and messages by the same numbers. A
     message is sent as the archive has it now, but with the flags that it had."""

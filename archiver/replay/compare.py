@@ -7,8 +7,9 @@ returns. What the destination's user changed since is counted, but is not a diff
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
+
+from msgspec import Struct, field
 
 from archiver.catalog.places import places_of
 from archiver.catalog.port import Catalog
@@ -43,8 +44,7 @@ _Folder = tuple[ReplicaFolder, Sequence[KnownFolder]]
 """A folder of the destination, and the archive's folders that are mapped to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """A difference between the destination and the archive. `destination_uid` is None if there is no copy. `next`
     says what to do, if a command can do anything."""
 
@@ -57,8 +57,7 @@ class Difference:
     next: str = ""
 
 
-@dataclass(slots=True)
-class FolderCheck:
+class FolderCheck(Struct):
     """One folder: `verified` copies are as expected, `removed` are gone from the destination, and the flags of
     `changed` were changed by its user. `accepted` copies are altered or cut off as the user accepted them.
     `rewritten` were compared without the parts that the server rewrites;
@@ -73,8 +72,7 @@ class FolderCheck:
     accepted: int = 0
 
 
-@dataclass(slots=True)
-class DestinationCheck:
+class DestinationCheck(Struct):
     """The result, by folder name."""
 
     deep: bool
@@ -88,8 +86,7 @@ class DestinationCheck:
         return 3 if any(each.refused for each in self.folders.values()) else 0
 
 
-@dataclass(slots=True)
-class DestinationVerifier:
+class DestinationVerifier(Struct):
     """Compares one destination. `destination` is its number in the catalog. `all_sent`: a message without a copy is
     also a difference."""
 

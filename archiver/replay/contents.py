@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.catalog.port import Catalog
 from archiver.destination.folder_map.names import VIEWS
@@ -24,8 +26,7 @@ _LOOKED_AT = 200  # messages
 _LOOKED_INTO = 20  # folders
 
 
-@dataclass(frozen=True, slots=True)
-class ConfiguredDestination:
+class ConfiguredDestination(Struct, frozen=True):
     """What an account file says about its destination: the address, the prefix that everything goes below, and
     whether other accounts may fill the same folders. `others` returns the other account files that name the same
     mailbox."""
@@ -37,8 +38,7 @@ class ConfiguredDestination:
     others: Callable[[], SharingFiles] = lambda: SharingFiles()
 
 
-@dataclass(frozen=True, slots=True)
-class SharingFiles:
+class SharingFiles(Struct, frozen=True):
     """Other account files that name the same mailbox: all `files`, and those `with_archive`, which may have filled
     it."""
 
@@ -46,8 +46,7 @@ class SharingFiles:
     with_archive: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxContents:
+class MailboxContents(Struct, frozen=True):
     """What a mailbox holds, as counts: all its `messages`; the newest ones that were `looked_at`; of these, `ours`
     are also in the archive, and `alike` also have the size and INTERNALDATE of a message there. `ours` is None if
     there is no archive. `gone` messages were once there, as far as the UIDs show."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from archiver.catalog.replicas import PendingMessages, Replicas
 from archiver.control import RunControl
@@ -28,8 +29,7 @@ MOST_BLAMED = 10
 RefusalRetry = Literal["due", "all", "accept"]
 
 
-@dataclass(frozen=True, slots=True)
-class DeletionBlock:
+class DeletionBlock(Struct, frozen=True):
     """Why nothing may be deleted at a destination, and what the user can do about it."""
 
     reason: str
@@ -58,8 +58,7 @@ class OtherAccounts(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayRulesOfAccount:
+class ReplayRulesOfAccount(Struct, frozen=True):
     """The rules of the account file and the command line. `repairs` are allowed on messages that are refused.
     `vanished` is what happens to copies whose messages are gone from the source, beyond the deletion limit only
     with `confirm_deletions`. `include_vanished` also sends messages that are gone from the source,
@@ -75,8 +74,7 @@ class ReplayRulesOfAccount:
     of_now: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(Struct, frozen=True):
     """A message whose APPEND was not answered: when it was `sent`, on the monotonic clock, and whether the server
     fell `silent`. If it did not, the connection was lost for another reason."""
 
@@ -84,8 +82,7 @@ class InFlight:
     silent: bool
 
 
-@dataclass(slots=True)
-class ReplayJob:
+class ReplayJob(Struct):
     """A folder of the destination to bring up to date from `folders` of the archive (their numbers).
 
     `status` is what the destination listed; None if the folder was just created or the server does not report it.
@@ -143,8 +140,7 @@ class ReplayJob:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobFolder:
+class JobFolder(Struct, frozen=True):
     """The folder of a job, opened, and its `number` in the catalog."""
 
     job: ReplayJob
@@ -152,16 +148,14 @@ class JobFolder:
     opened: SelectedFolder
 
 
-@dataclass(slots=True)
-class ReplayContext:
+class ReplayContext(Struct):
     """Shared by all connections of one account.
 
     `connect` logs in. `destination` is the number of the destination, set once it is identified. `refused` are the
     messages refused in earlier runs, set once the folders are mapped. `append_limit` is set once the destination
     was listed. `damage` is something missing in the archive that did not stop the replay. `gone` are the folders of
     the archive that the source no longer has, by number. `began` is when the step began, on the monotonic clock,
-    and `started` the same in UTC. After `read_timeout` seconds without an answer the destination counts as silent;
-    `pace` is how fast it takes mail.
+    and `started` the same in UTC. `pace` is how fast the destination takes mail, and when it counts as silent.
     """
 
     connect: Callable[[], MailDestination]
@@ -174,19 +168,14 @@ class ReplayContext:
     rules: ReplayRulesOfAccount
     attempts: int
     control: RunControl
+    started: str
+    pace: Pace
     gone: Mapping[int, KnownFolder] = field(default_factory=dict)
     destination: int = 0
     refused: Mapping[MessageKey, Refused] = field(default_factory=dict)
     append_limit: int | None = None
     damage: IntegrityError | None = None
     began: float = field(default_factory=time.monotonic)
-    read_timeout: float = 120.0
-    pace: Pace = field(init=False)
-    started: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.started = self.control.now()
-        self.pace = Pace(self.read_timeout)
 
     @property
     def patient(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from archiver.destination.folder_map.mapping import FolderMap, MappedFolder, MapRules, map_folders
 from archiver.destination.port import FolderTree

@@ -5,7 +5,8 @@ destination's user are not undone. Pure decisions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.facts.replica import Replica, SelectedFolder
 from archiver.mail.flags import sendable
@@ -15,8 +16,7 @@ NO_FLAGS: Flags = frozenset()
 DELETED: Flags = frozenset({"\\Deleted"})
 
 
-@dataclass(frozen=True, slots=True)
-class FlagChange:
+class FlagChange(Struct, frozen=True):
     """The flags to add to a copy and to remove from it; `lost` are those that the folder does not keep."""
 
     added: Flags

@@ -7,8 +7,9 @@ may lead to a known mailbox; then the records of that mailbox apply. If the cont
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from archiver.catalog.port import Catalog
 from archiver.destination.port import DestinationReader
@@ -36,8 +37,7 @@ IdentityAnswer = Literal["ask", "same", "new"]
 or that it is a new one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identification:
+class Identification(Struct, frozen=True):
     """The number of a destination in the catalog, None if it is new. `address_known` is false if its address is not
     recorded yet. `distinct`: the user confirmed that it is not the source's mailbox, which is not recorded yet.
     `before` is the earlier address of a mailbox that is known under another one."""
@@ -48,8 +48,7 @@ class Identification:
     before: Address | None = None
 
 
-@dataclass(slots=True)
-class DestinationIdentifier:
+class DestinationIdentifier(Struct):
     """Identifies the destination of one account."""
 
     place: ConfiguredDestination
@@ -190,8 +189,7 @@ class DestinationIdentifier:
         return {each.uid: traits_of(each.message.attributes) for each in placements}
 
 
-@dataclass(frozen=True, slots=True)
-class Recognised:
+class Recognised(Struct, frozen=True):
     """The known destination that a mailbox is, by our copies in it; and those of its folders that need not be
     compared with the source, since they were ours when it was identified before. NOTE: before ports were recorded,
     destinations were not compared with the source."""

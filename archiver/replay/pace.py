@@ -25,6 +25,7 @@ class Pace:
     as silent."""
 
     def __init__(self, limit: float) -> None:
+        self.limit = limit
         self._wanted = _SHARE * limit
         self._slow = 2 * self._wanted
         self.messages = FIRST_MESSAGES

@@ -8,8 +8,10 @@ is handled as a new one, and the old one stays as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.destination.folder_map.mapping import MappedFolder, MapRules
 from archiver.destination.port import DestinationReader, FolderOpener
@@ -25,8 +27,7 @@ from archiver.replay.context import ReplayContext
 from archiver.replay.create_folders import map_of
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
+class _Move(Struct, frozen=True):
     """A folder of the destination to rename to the mapped folder."""
 
     folder: ReplicaFolder

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct, field
 
 from archiver.destination.folder_map.mapping import MappedFolder, MapRules
 from archiver.errors import (
@@ -38,8 +39,7 @@ from archiver.replay.sync_folder import FolderSync
 _OF_THE_CONNECTION = (TemporaryError, AuthenticationFailed, ConnectionRefused)
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
+class ReplayResult(Struct, frozen=True):
     """What could not be done, besides the messages that were refused: `errors` are reasons by folder name;
     `blocked_reason` is why deletions were not carried out, and `advice` what to do about it, None if a confirmation
     is enough (--confirm-deletions). `left` are copies that were kept for other accounts."""

@@ -6,7 +6,8 @@ adopted by the other. When it is deleted at the first one's source, the other st
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.errors import ArchiverError
 from archiver.events import Noted
@@ -16,8 +17,7 @@ from archiver.mail.folder_names import decode_name, printable
 from archiver.replay.context import ReplayContext
 
 
-@dataclass(frozen=True, slots=True)
-class LeftToOthers:
+class LeftToOthers(Struct, frozen=True):
     """How many copies in a folder of the destination other accounts count on, and the text for people."""
 
     folder: str
@@ -25,8 +25,7 @@ class LeftToOthers:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Spared:
+class Spared(Struct, frozen=True):
     """Why nothing may be deleted and what to do about it, None if deletions are allowed; and the copies that were
     left to other accounts."""
 

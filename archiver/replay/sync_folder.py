@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import chain
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from archiver.destination.port import MailDestination
 from archiver.errors import FolderChanged, TemporaryError
@@ -44,8 +46,7 @@ BATCH_OCTETS = 32 << 20
 _NEWEST = 20
 
 
-@dataclass(slots=True)
-class FolderSync:
+class FolderSync(Struct):
     """One pass over one folder, on one connection."""
 
     context: ReplayContext

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
+
+from msgspec import Struct, field, to_builtins
+from msgspec.structs import replace
 
 from archiver.facts.replica import Loss, Refused, ReplicaTally, gone_words
 from archiver.mail.folder_names import printable
@@ -31,8 +33,7 @@ ACCEPTED = "a person accepted"
 _LINE = 10_000_000  # of UIDs in one entry
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """What is missing or wrong: where, why, and what to do about it."""
 
     folder: str | None
@@ -45,8 +46,7 @@ class Failure:
     subject: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """What the user should know about a folder although nothing failed. `kind` is "window": the server probably
     shows only a part of it, `count` messages; "renewed": all `count` folders of the source have a new UIDVALIDITY
     (`folder` is empty); "unnumbered": `count` folders of a server have none (`folder` is empty); "gone": the source
@@ -59,16 +59,14 @@ class Notice:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Party:
+class Party(Struct, frozen=True):
     """A server and the user name on it."""
 
     server: str
     user: str
 
 
-@dataclass(frozen=True, slots=True)
-class AtDestination:
+class AtDestination(Struct, frozen=True):
     """The account at its destination: `tallies` by folder name; how many copies of each were `verified` and how
     many of them differ; what the destination altered; and the list of differences."""
 
@@ -79,8 +77,7 @@ class AtDestination:
     differences: Sequence[Mapping[str, object]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunReport:
+class RunReport(Struct, frozen=True):
     """A run of one account. `timings` are the seconds that its steps took. `as_of` is the moment whose folders it
     replayed; None: the present ones. `began_archive`: there was no archive before. `again_at`: when to try again
     after the server ended the run because of a limit."""
@@ -133,16 +130,16 @@ class RunReport:
             "finished": self.finished,
             "exit_code": self.exit_code,
             "again_at": self.again_at,
-            "source": None if self.source is None else asdict(self.source),
-            "destination": None if self.destination is None else asdict(self.destination.party),
+            "source": None if self.source is None else to_builtins(self.source),
+            "destination": None if self.destination is None else to_builtins(self.destination.party),
             "as_of": self.as_of,
             "began_archive": self.began_archive,
             "timings": {step: round(seconds, 3) for step, seconds in self.timings.items()},
             "folders": [{**_folder(each), "destination": self._there(each)} for each in self.folders],
             "skipped": [{"name": printable(folder.name), "reason": reason} for folder, reason in self.skipped],
             "totals": self.totals,
-            "failures": [asdict(each) for each in self.failures],
-            "notices": [asdict(each) for each in self.notices],
+            "failures": [to_builtins(each) for each in self.failures],
+            "notices": [to_builtins(each) for each in self.notices],
             "losses": [_loss(each) for each in self.destination.losses] if self.destination else [],
             "differences": list(self.destination.differences) if self.destination else [],
         }

@@ -7,12 +7,12 @@ characters and bidirectional overrides are made visible, and long text is cut.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Generic, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from msgspec import Struct
 
 from archiver.mail.folder_names import printable
 from archiver.report.units import Group, Row, completed, counted, groups, is_good, missing, size, span, undelivered
@@ -59,8 +59,7 @@ def render_html(document: Mapping[str, Any]) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Cut(Generic[T]):
+class Cut(Struct, Generic[T], frozen=True):
     """The part of a list that is on the page, and the number of rows in all."""
 
     rows: Sequence[T]
@@ -88,8 +87,7 @@ def _reasons(reasons: Sequence[Group]) -> list[tuple[Group, Cut[Row]]]:
     return shown
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(Struct, frozen=True):
     """One number of the summary. `bad`: it should be 0."""
 
     title: str
@@ -126,8 +124,7 @@ def _cards(report: Row) -> list[Card]:
     return cards + [Card(title, number, note, bad) for title, (number, note, bad) in counts.items() if number]
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(Struct, frozen=True):
     """A folder in the chart; `folder` is None for the bar of all that are too small for their own. The shares are
     percentages of the longest bar."""
 

@@ -6,8 +6,9 @@ Reports are kept for years. One of an earlier version is read as if it had the k
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 Row = Mapping[str, Any]
 
@@ -91,8 +92,7 @@ def is_good(row: Row) -> bool:
     return not (missing(row) or undelivered(row) or any(wrong))
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Failures with the same reason. `reply` is the server's answer if it is the same for all, otherwise None."""
 
     step: str

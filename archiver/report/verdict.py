@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from archiver.report.units import Row, counted, missing, size, undelivered
 
@@ -22,8 +23,7 @@ _NOTICES = 3
 _UNREACHED = "not reached: "
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The result of a run. `sentences` say more; they may contain text from a server."""
 
     kind: Literal["good", "part", "bad"]

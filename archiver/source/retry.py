@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.backoff import Backoff
 from archiver.control import RunControl
@@ -46,8 +48,7 @@ class Connect(Protocol):
     def __call__(self, *, fallback: bool) -> SourceConnection: ...
 
 
-@dataclass(slots=True)
-class _Breaks:
+class _Breaks(Struct):
     """Counts the breaks of the connection at messages, and decides when there are too many.
 
     Every delivered message pays for a part of a break, a large one for a whole break. So a line may break now and

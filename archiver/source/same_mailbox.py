@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.model import Attributes, KnownEpoch, KnownFolder, Listed
@@ -19,8 +20,7 @@ FOLDERS = 5
 NEWEST = 20
 
 
-@dataclass(frozen=True, slots=True)
-class MessageTraits:
+class MessageTraits(Struct, frozen=True):
     """What distinguishes messages with the same UID: RFC822.SIZE, and INTERNALDATE in seconds since 1970. None if
     it is not known."""
 
@@ -37,8 +37,7 @@ def traits_of(attributes: Attributes) -> MessageTraits:
     return MessageTraits(attributes.size, internaldate_seconds(attributes.internaldate))
 
 
-@dataclass(frozen=True, slots=True)
-class Resemblance:
+class Resemblance(Struct, frozen=True):
     """How many messages of two mailboxes are the same, how many have the same UID but differ, and which folders
     hold the same ones."""
 

@@ -7,16 +7,16 @@ the same for all.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import BinaryIO, Literal
+
+from msgspec import Struct
 
 from archiver.mail.model import Placement
 
 _READ_OCTETS = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """What is wrong with a message: its octets are missing, or are not those that were stored. An "endangered" one
     is intact but in a damaged pack, which is reported separately."""
 
@@ -24,8 +24,7 @@ class Fault:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(Struct, frozen=True):
     """A message was checked: that it exists with its size and, if `read`, its octets. Without a fault it is
     intact."""
 
@@ -34,16 +33,14 @@ class Looked:
     fault: Fault | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stray:
+class Stray(Struct, frozen=True):
     """An unexpected file or object at `path`, relative to the store or as a URL."""
 
     path: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """A part of the store that is in use and damaged, such as a truncated pack; its messages are reported
     separately."""
 

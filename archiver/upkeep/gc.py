@@ -10,8 +10,9 @@ A journal that was lost and restarted is valid but names almost nothing. What lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from archiver.control import RunControl
 from archiver.errors import IntegrityError
@@ -35,8 +36,7 @@ class Named(Protocol):
         """All of them, in ascending order."""
 
 
-@dataclass(frozen=True, slots=True)
-class GarbageKind:
+class GarbageKind(Struct, frozen=True):
     """A kind of objects whose keys contain a digest: their name for people, and the prefix of their keys, which are
     in the order of the digests. `digest_of` returns the digest in a key, None if the key has another form. Up to
     `few` of them may be removed, whatever share of all they are."""
@@ -47,8 +47,7 @@ class GarbageKind:
     few: int
 
 
-@dataclass(frozen=True, slots=True)
-class Garbage:
+class Garbage(Struct, frozen=True):
     """An object that no segment names."""
 
     place: str
@@ -57,8 +56,7 @@ class Garbage:
     kept: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GarbageResult:
+class GarbageResult(Struct, frozen=True):
     """`garbage` is what may be removed, or was removed if `deleted`; objects that had to stay have their reason in
     `kept`. `blocked_reason` is why nothing is removed without a confirmation. `young` is the number of unnamed
     objects that are not old enough, and `young_octets` their octets."""
@@ -81,8 +79,7 @@ class GarbageResult:
         return tuple(each for each in self.garbage if each.kept is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class KindFound:
+class KindFound(Struct, frozen=True):
     """The objects of a kind: how many were `listed`, and those that no segment names, `old` ones (a week) and young
     ones."""
 
@@ -112,8 +109,7 @@ def exceeds_deletion_limit(found: Sequence[KindFound], began: float) -> str | No
     return None
 
 
-@dataclass(slots=True)
-class GarbageStep:
+class GarbageStep(Struct):
     """Collects garbage. `named` is empty at first; `last` is number and digest of the last segment, from a catalog
     that has caught up; `began` is when the first one was written, by the endpoint's clock. No other writer may be
     active. Without `delete` nothing is removed, and beyond the deletion limit only with `confirm_deletions`."""

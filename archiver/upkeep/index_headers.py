@@ -5,7 +5,7 @@ It may be stopped at any message and continues there the next time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from archiver.catalog.port import MessageIndex
 from archiver.control import RunControl
@@ -21,8 +21,7 @@ from archiver.storage.port import MessageStore
 _AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Indexed:
+class Indexed(Struct, frozen=True):
     """How many messages' headers were read and recorded, and how many messages could not be read."""
 
     messages: int = 0

@@ -7,7 +7,8 @@ Intact messages are never touched, nor are files and objects that belong to no m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from archiver.catalog.port import Catalog
 from archiver.control import RunControl
@@ -23,8 +24,7 @@ from archiver.upkeep.repair_sources import Origin, read_body
 _HELD_MESSAGES, _HELD_OCTETS = 200, 32 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Repaired:
+class Repaired(Struct, frozen=True):
     """A message that is intact again, or would be in a dry run. `origin` is where its octets came from."""
 
     path: str
@@ -34,8 +34,7 @@ class Repaired:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """A message that could not be repaired. `arrived` is its INTERNALDATE in seconds since 1970."""
 
     path: str
@@ -48,8 +47,7 @@ class Lost:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RepairResult:
+class RepairResult(Struct, frozen=True):
     """How many messages were checked, and the results. `unreachable` are the origins that could not be used, with
     the reason. `damage` lists damaged packs and the like; their messages are among those that are repaired or
     lost."""
@@ -66,8 +64,7 @@ class RepairResult:
         return 6 if self.lost else 0
 
 
-@dataclass(slots=True)
-class RepairStep:
+class RepairStep(Struct):
     """Repairs one archive.
 
     `origins` are tried in this order. `reads` selects the messages whose octets are read to find damage, the same

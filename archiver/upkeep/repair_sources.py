@@ -6,11 +6,12 @@ An origin delivers what it has; only the digest decides whether that is what was
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from msgspec import Struct
 
 from archiver.catalog.port import CatalogMessages
 from archiver.catalog.replicas import Replicas
@@ -58,8 +59,7 @@ class Origin(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class FromArchive:
+class FromArchive(Struct, frozen=True):
     """Other copies in the archive itself: a Maildir has the same octets in several files."""
 
     store: MessageStore
@@ -82,8 +82,7 @@ class FromArchive:
             deliver(body)
 
 
-@dataclass(frozen=True, slots=True)
-class FromSource:
+class FromSource(Struct, frozen=True):
     """The account's source, as long as it has the messages under the UIDs that were archived."""
 
     source: MailSource
@@ -131,8 +130,7 @@ def _is_of(place: Placement, epoch: KnownEpoch) -> bool:
     return (place.uidvalidity, place.generation) == (epoch.uidvalidity, epoch.generation)
 
 
-@dataclass(frozen=True, slots=True)
-class FromDestination:
+class FromDestination(Struct, frozen=True):
     """A destination, with the copies that the catalog knows. `with_retries` connects, and again after a temporary
     failure."""
 

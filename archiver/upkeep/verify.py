@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from itertools import islice, zip_longest
+
+from msgspec import Struct, field
 
 from archiver.catalog.port import Catalog
 from archiver.control import RunControl
@@ -23,8 +24,7 @@ from archiver.upkeep.auditing import look_through
 _AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """A random share of the messages, 0 < `share` <= 1; equal octets are selected together. The same `seed` selects
     the same messages."""
 
@@ -47,8 +47,7 @@ def none(_: Placement) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something that is wrong. `folder` is the folder's real name; a finding that is not about a message has only
     its path and the reason."""
 
@@ -59,8 +58,7 @@ class Finding:
     digest: Digest | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyResult:
+class VerifyResult(Struct, frozen=True):
     """What was checked and what was found.
 
     `messages` rows must have their bytes; `checked` of them were read, `octets` octets. `journal` says what is
@@ -84,8 +82,7 @@ class VerifyResult:
         return 4 if self.strays else 0
 
 
-@dataclass(slots=True)
-class VerifyStep:
+class VerifyStep(Struct):
     """Verifies one archive.
 
     `rebuilt` is a catalog that was rebuilt from the journal, to compare with; None: the journal is only read.

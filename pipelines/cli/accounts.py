@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from archiver.errors import ConfigError, worst
 from pipelines.failures import logged
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from pipelines.cli.terminal import Terminal
 
 
-@dataclass(frozen=True, slots=True)
-class Accounts:
+class Accounts(Struct, frozen=True):
     """The accounts that a command line names. The work cannot begin for those that were `refused`, mostly because
     of mistakes in their files."""
 

@@ -8,11 +8,12 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.storage.files import sync_paths
@@ -109,8 +110,7 @@ def _given_of(references: Mapping[str, str | None]) -> Mapping[str, str]:
     return {kind: value for kind, value in references.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(Struct, frozen=True):
     """What the options say; None, or an empty mapping, if they say nothing. `password` is kind → value."""
 
     host: str | None

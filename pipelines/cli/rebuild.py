@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import Struct
 
 from archiver.errors import IntegrityError
 from archiver.events import Noted
@@ -51,8 +51,7 @@ def rebuild(
     return outcome.exit_code
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
+class Rebuilt(Struct, frozen=True):
     """What a catalog was made from. `orphans` are messages in the store that the journal does not know; `aside` is
     where the old catalog is kept, None if there was none."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from msgspec import to_builtins
 
 from archiver.errors import ConfigError
 from archiver.facts.query import Found, Query
@@ -87,7 +88,7 @@ def found_to_record(found: Found) -> dict[str, Any]:
         "message_id": message.message_id and printable(message.message_id),
         "present": found.gone_at is None,
         "gone_at": found.gone_at,
-        "headers": headers and {name: value and printable(value) for name, value in asdict(headers).items()},
+        "headers": headers and {name: value and printable(value) for name, value in to_builtins(headers).items()},
     }
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import Struct, to_builtins
 
 from archiver.mail.folder_names import printable
 from archiver.upkeep.repair import RepairResult
@@ -66,8 +66,7 @@ def repair(
     return exit_code
 
 
-@dataclass(frozen=True, slots=True)
-class RepairOptions:
+class RepairOptions(Struct, frozen=True):
     """`deep`: read all messages to find damage, even from a bucket; `dry_run`: write nothing."""
 
     deep: bool = False
@@ -121,9 +120,9 @@ def to_json(outcome: AccountOutcome[RepairResult]) -> dict[str, Any]:
     return outcome.to_json(
         {
             "messages": result.messages,
-            "mended": [_safe(asdict(each)) for each in result.repaired],
-            "lost": [_safe(asdict(each) | {"arrived": arrived_text(each.arrived)}) for each in result.lost],
-            "damage": [_safe(asdict(each)) for each in result.damage],
+            "mended": [_safe(to_builtins(each)) for each in result.repaired],
+            "lost": [_safe(to_builtins(each) | {"arrived": arrived_text(each.arrived)}) for each in result.lost],
+            "damage": [_safe(to_builtins(each)) for each in result.damage],
             "unasked": [printable(each) for each in result.unreachable],
         }
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.errors import ArchiverError, ConfigError, Interrupted, Locked
 from archiver.events import Noted
@@ -147,8 +148,7 @@ def _octets(option: str, text: str | None) -> int | None:
     return int(float(match[1]) * _FACTORS[match[2].lower()])
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(Struct, frozen=True):
     """The messages that were found, newest first. `more`: there are more than the limit. `unindexed` messages could
     not be searched by their headers; `note` says why."""
 

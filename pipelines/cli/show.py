@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
+from msgspec import to_builtins
 
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.facts.query import Found
@@ -124,7 +124,7 @@ def _document(
 def _part_to_record(part: Part) -> dict[str, Any]:
     return {
         name: printable(value) if isinstance(value, str) else value
-        for name, value in asdict(part).items()
+        for name, value in to_builtins(part).items()
         if name != "parts"
     } | {"parts": [_part_to_record(each) for each in part.parts]}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from archiver.errors import ArchiveMissing, Incomplete
 from archiver.mail.folder_names import printable
@@ -120,7 +120,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
         "totals": {name: sum(getattr(each, name) for each in tallies) for name in _SUMMED},
         "quarantined": [_quarantined(each) for each in quarantined],
         "notices": [
-            asdict(each)
+            to_builtins(each)
             for each in (
                 *unnumbered_notices([each.name for each in tallies if each.uidvalidity == 0], "source"),
                 *window_notices(tallies),
@@ -202,7 +202,8 @@ def _there(archive: Archive, held: Sequence[Tally]) -> Fields | None:
         "folders": folders,
         "totals": {name: sum(each[name] for each in folders) for name in _SUMMED_THERE},
         "refused": [
-            asdict(failure) | {"next": with_file(failure.next, archive.settings.file), "accepted": each.accepted}
+            to_builtins(failure)
+            | {"next": with_file(failure.next, archive.settings.file), "accepted": each.accepted}
             for failure, each in zip(refusal_failures(refused), refused, strict=True)
         ],
     }
@@ -219,7 +220,7 @@ def _folder(tally: Tally, *, left_out: bool) -> Fields:
 
 
 def _quarantined(each: Quarantined) -> Fields:
-    return asdict(each) | {"folder": printable(each.folder)}
+    return {**to_builtins(each), "folder": printable(each.folder)}
 
 
 def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:

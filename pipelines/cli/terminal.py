@@ -9,9 +9,9 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TextIO
 
+from msgspec import Struct
 from rich.console import Console, RenderableType
 
 from archiver.mail.folder_names import printable
@@ -43,8 +43,7 @@ class PlainConsole(Console):
             self.say(line.rstrip())
 
 
-@dataclass(frozen=True, slots=True)
-class Terminal:
+class Terminal(Struct, frozen=True):
     """How a verb speaks. `tables` is whether people want to see them."""
 
     out: PlainConsole

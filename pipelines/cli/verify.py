@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from archiver.errors import ConfigError, IntegrityError, worst
 from archiver.events import Noted
@@ -100,8 +101,7 @@ def _share(text: str | None) -> float | None:
     return share
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyOptions:
+class VerifyOptions(Struct, frozen=True):
     """How much to check.
 
     `sample` is the share of messages (0.05) that are read from the archive, other ones every day.
@@ -114,8 +114,7 @@ class VerifyOptions:
     offline: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyOutcome:
+class VerifyOutcome(Struct, frozen=True):
     """What was found in an archive, and at its destination; None if nothing was compared there."""
 
     archive: VerifyResult
@@ -276,11 +275,13 @@ def to_json(outcome: AccountOutcome[VerifyOutcome]) -> dict[str, Any]:
         fields = {name: getattr(result, name) for name in ("messages", "checked", "octets", "journal", "catalog")}
         for name in ("missing", "damaged", "strays"):
             fields[name] = [_finding(each) for each in getattr(result, name)]
-    return outcome.to_json({**fields, "destination": check and asdict(check)})
+    return outcome.to_json({**fields, "destination": check and to_builtins(check)})
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    return {name: printable(value) if isinstance(value, str) else value for name, value in asdict(finding).items()}
+    return {
+        name: printable(value) if isinstance(value, str) else value for name, value in to_builtins(finding).items()
+    }
 
 
 def _show(result: Row, terminal: Terminal) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 USER = "alice@example.org"
 NEW_USER = "alice@example.net"
@@ -22,8 +23,7 @@ _ATTACHMENT_OCTETS = 3_000_000
 _MARK = "=_part"
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(Struct, frozen=True):
     """A message as it is delivered to a server, or stored on one."""
 
     octets: bytes

@@ -6,7 +6,8 @@ The same calls change both. The record is independent of the archiver, so the co
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pipelines.demo.mail import FOLDERS, NEW_FOLDER, RENAMED, SUBSCRIBED, Mail, new_mail, sample_mail
 from pipelines.demo.server import SampleServer

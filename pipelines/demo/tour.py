@@ -12,11 +12,11 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from msgspec import to_builtins
 from rich.console import Console
 
 from archiver.config.load import Settings
@@ -170,7 +170,7 @@ class Tour:
         if check is None:
             self._exit_code = self._exit_code or 1
             return
-        for line in difference_lines([asdict(each) for each in check.differences]):
+        for line in difference_lines([to_builtins(each) for each in check.differences]):
             self._say(line)
         verified = sum(each.verified for each in check.folders.values())
         self._expect("messages of the source came back with exactly their bytes", self._source.messages, verified)

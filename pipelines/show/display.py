@@ -11,10 +11,10 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 
+from msgspec import Struct, field
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -65,8 +65,7 @@ _DONE = {
 }
 
 
-@dataclass(slots=True)
-class Work:
+class Work(Struct):
     """One account's work, as far as events have shown. Times are of the monotonic clock."""
 
     account: str

@@ -11,9 +11,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from archiver.account.account import Account
 from archiver.account.archive import Archive
@@ -41,8 +43,7 @@ from pipelines.stop import STOP
 _SIDE_BY_SIDE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class FolderPreview:
+class FolderPreview(Struct, frozen=True):
     """A folder that is archived. `reason` is why a run opens it, None if it need not. Numbers that the server does
     not report are None. `to_fetch` messages of about `octets` octets would be fetched."""
 
@@ -55,8 +56,7 @@ class FolderPreview:
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class ArchivePlace:
+class ArchivePlace(Struct, frozen=True):
     """Where an archive is or will be. `problem` is why a run could not write there."""
 
     path: Path
@@ -65,16 +65,14 @@ class ArchivePlace:
     problem: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
+class Beginning(Struct, frozen=True):
     """There is no archive yet at `place`; `problem` is why a run will not begin one."""
 
     place: str
     problem: ArchiverError | None
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(Struct, frozen=True):
     """The preview of an account; `error` is what ended it early."""
 
     account: Account
@@ -160,11 +158,9 @@ class Preview:
                 "problem": self.place.problem,
                 "bucket": self.bucket and self.bucket.to_json(),
             },
-            "folders": [
-                {name: getattr(each, name) for name in FolderPreview.__dataclass_fields__} for each in self.folders
-            ],
+            "folders": [to_builtins(each) for each in self.folders],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
-            "notices": [asdict(each) for each in self.notices],
+            "notices": [to_builtins(each) for each in self.notices],
             "totals": self.totals,
             "destination": self.destination and self.destination.to_json(),
         }

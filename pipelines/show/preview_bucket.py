@@ -5,8 +5,9 @@ What an endpoint really does shows only when something is written, so this is re
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from archiver.account.account import Account
 from archiver.config.load import S3Settings
@@ -17,8 +18,7 @@ from archiver.storage.s3.open import client_of
 from pipelines.failures import logged
 
 
-@dataclass(frozen=True, slots=True)
-class BucketPreview:
+class BucketPreview(Struct, frozen=True):
     """The preview of a bucket. `place` is the account's URL in it; `exists`: the bucket does. `marker` is None if
     nothing was ever written; `client` says how objects are sent. `is_begun`: there is an archive. `error` is what
     ended it early."""
@@ -38,7 +38,7 @@ class BucketPreview:
             "exists": self.exists,
             "layout": self.settings.layout,
             "client": self.client,
-            "found": None if self.marker is None else asdict(self.marker),
+            "found": None if self.marker is None else to_builtins(self.marker),
         }
 
     def facts(self) -> list[tuple[str, str]]:

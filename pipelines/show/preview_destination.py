@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from archiver.account.account import Account
 from archiver.account.archive import known_number
@@ -28,8 +30,7 @@ from pipelines.failures import logged
 from pipelines.stop import STOP
 
 
-@dataclass(frozen=True, slots=True)
-class FolderPlace:
+class FolderPlace(Struct, frozen=True):
     """Where a folder goes. `state` is "exists" or "create"; `why` it has another name there, or ""."""
 
     name: str
@@ -38,8 +39,7 @@ class FolderPlace:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationPreview:
+class DestinationPreview(Struct, frozen=True):
     """The preview of a destination; `error` is what ended it early. `free_octets` and `append_limit` are None if
     there is no limit or the server does not report it. `held` copies exist already, `removed` ones were removed by
     the user. `not_ours` is mail besides them, None if it could not be read; `compared` is false if there is no
@@ -76,7 +76,7 @@ class DestinationPreview:
             "free": self.free_octets,
             "append_limit": self.append_limit,
             "held": self.held,
-            "not_ours": self.not_ours and asdict(self.not_ours),
+            "not_ours": self.not_ours and to_builtins(self.not_ours),
             "mailbox": self.met or None,
             "folders": [{name: getattr(each, name) for name in names} for each in self.folders],
             "warnings": list(self.warnings),
@@ -95,8 +95,7 @@ def server_to_json(server: ServerFacts) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class AtSource:
+class AtSource(Struct, frozen=True):
     """What the source showed: all listed folders, and those that will be archived."""
 
     listed: Sequence[Listed]

@@ -7,10 +7,10 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.catalog.port import Catalog, CatalogPlace
 from archiver.errors import Locked

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.catalog.port import Catalog
 from archiver.facts.archive import EpochFact, HeadersFact, StoredFact, VanishedFact

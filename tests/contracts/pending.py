@@ -4,8 +4,9 @@ empty, and `pending`, over that catalog."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from archiver.catalog.port import Catalog
 from archiver.catalog.replicas import PendingMessages

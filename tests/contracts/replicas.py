@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.catalog.port import Catalog
 from archiver.catalog.replicas import Replicas

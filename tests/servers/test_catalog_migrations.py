@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.migrations import MIGRATIONS

@@ -14,11 +14,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.mail.folder_names import directory_of, encode_name, folder_path
@@ -552,7 +552,7 @@ class TestNotWritable:
 _VICTIM = """
 import sys
 from pathlib import Path
-from dataclasses import replace
+from msgspec.structs import replace
 from archiver.storage.maildir.metadata import MaildirMetadata
 from archiver.storage.maildir.store import MaildirStore
 from tests.servers.small_disk import fill, mounted

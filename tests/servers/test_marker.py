@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.config.settings import ObjectLock, S3Settings
 from archiver.errors import ArchiveNotWritable, ArchiveThrottled, ConfigError, IntegrityError

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
@@ -81,7 +80,7 @@ def test_what_is_read_is_as_frozen_as_what_is_made(catalog: SqlCatalog) -> None:
     assert (place, hash(place)) == (placement(1), hash(placement(1)))
     assert (type(place), type(place.message)) == (Placement, StoredMessage)
     for value, name in ((place, "present"), (place.message, "uid")):
-        with pytest.raises(FrozenInstanceError):
+        with pytest.raises(AttributeError):
             setattr(value, name, 2)
 
 

@@ -16,7 +16,6 @@ from archiver.catalog.sqlite.reading import (
     FlagSets,
     any_of,
     json_list,
-    placed,
     placement,
     stored_message,
     uid_ranges,
@@ -86,10 +85,14 @@ class SqlMessages:
         sets = FlagSets()
         statement = _OF_AN_EPOCH if uids is None else _AMONG
         with self._database.reading() as connection:
-            for number, *where, is_current in connection.execute(_PLACES_OF_EPOCHS, {"epoch": epoch}).fetchall():
+            for number, directory, uidvalidity, generation, is_current in connection.execute(
+                _PLACES_OF_EPOCHS, {"epoch": epoch}
+            ).fetchall():
                 for part in uid_ranges(uids):
                     for present, *message in connection.execute(statement, {"epoch": number, "ranges": part}):
-                        yield placed(*where, stored_message(message, sets), bool(present and is_current))
+                        shown = bool(present and is_current)
+                        its = stored_message(message, sets)
+                        yield Placement(directory, uidvalidity, generation, its, shown)
 
     def by_digest(self) -> Iterator[Placement]:
         """All messages of all epochs, present and vanished, by digest; a snapshot, as in `placements`."""

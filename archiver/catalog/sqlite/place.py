@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.claims import SqlClaims
@@ -19,8 +20,7 @@ from archiver.storage.scratch_lock import LOCK, abandoned, in_use
 _ASIDE = "before-"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SqlitePlace:
+class SqlitePlace(Struct, frozen=True, eq=False):
     """Implements `archiver.catalog.port.CatalogPlace`. A scratch catalog is a file next to `file`, named after its
     `word`, with a lock file of its own."""
 

@@ -7,10 +7,9 @@ the tables `message`, `epoch` and `folder`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, make_dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from archiver.mail.model import Flags, Placement, StoredMessage
 from archiver.mail.uidset import UidSet
@@ -32,7 +31,7 @@ MESSAGES = """message
 
 IS_PRESENT = "(message.vanished_at IS NULL AND epoch.ended_at IS NULL)"
 
-_NAMES = tuple(each.name for each in fields(StoredMessage))
+_NAMES = StoredMessage.__struct_fields__
 STORED_MESSAGE = ", ".join(f"message.{name}" for name in _NAMES)
 PLACE = f"folder.directory, epoch.uidvalidity, epoch.generation, {IS_PRESENT}, {STORED_MESSAGE}"
 _FLAGS = _NAMES.index("flags")
@@ -80,36 +79,15 @@ def uid_ranges(uids: Iterable[int] | None) -> Iterator[str]:
 def placement(row: Sequence[Any], sets: FlagSets) -> Placement:
     """From the columns of `PLACE`."""
     directory, uidvalidity, generation, present, *message = row
-    return placed(directory, uidvalidity, generation, stored_message(message, sets), bool(present))
+    return Placement(directory, uidvalidity, generation, stored_message(message, sets), bool(present))
 
 
 def stored_message(values: list[Any], sets: FlagSets) -> StoredMessage:
     """From the columns of `STORED_MESSAGE`; `values` is consumed."""
     values[_FLAGS] = sets[values[_FLAGS]]
-    return _message(*values)
+    return StoredMessage(*values)
 
 
 def folder_name(path: str) -> str:
     """A folder's name for people, from the column of its path."""
     return "/".join(json.loads(path))
-
-
-def _quickly(cls: type[_T]) -> Callable[..., _T]:
-    """A constructor for a frozen dataclass with slots, with all fields by position; it takes a third of the time.
-
-    NOTE: a frozen dataclass sets its fields through `object.__setattr__`, one by one. This makes a value of a class
-    with the same slots that is not frozen, and gives it the class that it should have, which Python allows between
-    classes of the same layout (docs.python.org, Data model, `__class__` assignment).
-    """
-    draft = make_dataclass(f"_{cls.__name__}", [each.name for each in fields(cast("Any", cls))], slots=True)
-
-    def make(*values: Any) -> _T:
-        made: Any = draft(*values)
-        made.__class__ = cls
-        return cast(_T, made)
-
-    return make
-
-
-placed = _quickly(Placement)
-_message = _quickly(StoredMessage)

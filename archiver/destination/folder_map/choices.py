@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.destination.folder_map.names import DestinationNames, Levels, TargetName, is_inbox
 from archiver.destination.folder_map.special_use import NAMES, special_name
@@ -21,8 +23,7 @@ Kind = Literal["recorded", "asked", "announced", "guess", "own"]
 name."""
 
 
-@dataclass(frozen=True, slots=True)
-class MapRules:
+class MapRules(Struct, frozen=True):
     """The rules of the account file. `rename` maps a source folder's name to the destination's, both with "/"
     between levels; children follow. `prefix`: the folder that everything goes below, "" for none."""
 
@@ -30,8 +31,7 @@ class MapRules:
     prefix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """One way to map a folder: to `levels` below `above`. `rule` is the rename rule that says so. `moved`: it
     differs from the folder's own name, so children that follow move, too."""
 

@@ -7,8 +7,9 @@ folders are mapped to the same one unless a rule says so, and a folder that has 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
+
+from msgspec import Struct
 
 from archiver.destination.folder_map.choices import Choice, Chooser, MapRules, source_path
 from archiver.destination.folder_map.names import VIEWS, DestinationNames, Levels
@@ -22,8 +23,7 @@ __all__ = ["FolderMap", "MapRules", "MappedFolder", "map_folders"]
 Choices = Mapping[bytes, Choice]
 
 
-@dataclass(frozen=True, slots=True)
-class MappedFolder:
+class MappedFolder(Struct, frozen=True):
     """A folder of the archive, and where it goes: `raw` on the wire, `path` for people.
 
     `exists`: it already exists and can be opened. `use`: the special-use to create it with, None if it has none or
@@ -38,8 +38,7 @@ class MappedFolder:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class FolderMap:
+class FolderMap(Struct, frozen=True):
     """All folders, INBOX first. `problems` say what makes the map unusable and what to do about it."""
 
     folders: tuple[MappedFolder, ...]

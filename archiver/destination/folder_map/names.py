@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.destination.folder_map.escapes import (
     BETWEEN,
@@ -32,8 +33,7 @@ VIEWS = frozenset({"\\all", "\\flagged", "\\important"})
 _INBOX_PATH = ("INBOX",)
 
 
-@dataclass(frozen=True, slots=True)
-class TargetName:
+class TargetName(Struct, frozen=True):
     """Where a folder goes: the name on the wire, the decoded path, and how the name was changed, for people."""
 
     raw: bytes

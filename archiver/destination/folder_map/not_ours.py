@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.destination.folder_map.escapes import BETWEEN
 from archiver.destination.folder_map.names import VIEWS, DestinationNames
@@ -11,8 +12,7 @@ from archiver.facts.replica import DestinationFolders
 from archiver.mail.model import Folder, FolderStatus
 
 
-@dataclass(frozen=True, slots=True)
-class NotOurs:
+class NotOurs(Struct, frozen=True):
     """Messages in all folders, and how many of them are below the account's prefix. `untold` is the number of
     folders without a message count."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from archiver.destination.port import Appender
 from archiver.errors import (
@@ -46,8 +47,7 @@ from archiver.replay.send.prepare import (
 )
 
 
-@dataclass(slots=True)
-class Sender:
+class Sender(Struct):
     """Sends to the folder that is open at `destination`. Belongs to one connection's thread.
 
     `claimed` are the UIDs that are known as copies; it grows. `restored` of the `appended` messages are gone from

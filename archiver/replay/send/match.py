@@ -6,8 +6,10 @@ Used after an APPEND of unknown outcome, and for mail that something else stored
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import combinations
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
 from archiver.facts.replica import MessageKey, Outgoing, Replica
@@ -31,8 +33,7 @@ from archiver.storage.port import MessageStore
 _PIECE = 256 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class RecognisedMessage:
+class RecognisedMessage(Struct, frozen=True):
     """A message at the destination that is one of the archive's, and how closely the two match; "cut" or "other" if
     only the headers identify it. `repaired` names what was altered before it was sent; `sent_digest` is the digest
     of that."""
@@ -165,8 +166,7 @@ class MessageMatcher:
                 self._job.steps += 1
 
 
-@dataclass(slots=True)
-class _Pairing:
+class _Pairing(Struct):
     """Messages of the archive, those at the destination that are `free`, and the pairs that were `found`."""
 
     sent: dict[MessageKey, tuple[Outgoing, MessageFingerprint]]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
 from archiver.facts.replica import AppendMessage, MessageKey, Outgoing, SelectedFolder
@@ -30,8 +32,7 @@ LARGE_OCTETS = 1 << 20
 EARLIEST = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedMessage:
+class PreparedMessage(Struct, frozen=True):
     """A message of the archive, ready to be sent. `repaired` names what was altered, `sent_digest` is the digest of
     the altered octets. `dated` is false if another date than the message's own is sent. `tried` are the variants
     that were already refused."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from archiver.destination.port import Appender
 from archiver.errors import ConnectionLost, TemporaryError, Unanswered
@@ -51,8 +52,7 @@ def note_lost_connection(context: ReplayContext, job: ReplayJob, error: Temporar
     job.watch_until = max(job.watch_until, time.monotonic() + AGAIN * job.watch_factor * may_take + ARRIVAL_SECONDS)
 
 
-@dataclass(slots=True)
-class IntentResolver:
+class IntentResolver(Struct):
     """Resolves the intents of one folder, which is open at `destination`."""
 
     context: ReplayContext
@@ -74,7 +74,7 @@ class IntentResolver:
         # this one began, perhaps in the middle of a silence.
         until = self.job.watch_until
         if not self.job.resolved:
-            until = max(until, self.context.began + AGAIN * self.context.read_timeout + ARRIVAL_SECONDS)
+            until = max(until, self.context.began + AGAIN * self.context.pace.limit + ARRIVAL_SECONDS)
         if self._delay:
             until = max(until, self._later())
         waits = pauses(until - time.monotonic())
@@ -135,7 +135,7 @@ class IntentResolver:
 
     @property
     def _limit(self) -> str:
-        return f"{self.context.read_timeout:g}"
+        return f"{self.context.pace.limit:g}"
 
     def _was_unanswered(self, key: MessageKey) -> bool:
         """Whether a message was sent by itself often enough without an answer; once is enough after another one."""
@@ -200,7 +200,7 @@ class IntentResolver:
         if took:
             self.context.pace.late(took)
         elif found and self._looked_at is not None and not self.job.resolved:
-            took = self.context.read_timeout
+            took = self.context.pace.limit
         self._delay = max(self._delay, took)
 
     def _fact(self, fact: Fact) -> None:

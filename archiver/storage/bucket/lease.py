@@ -15,7 +15,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from archiver.errors import ArchiverError, IntegrityError, Locked
 from archiver.facts.records import from_record
@@ -40,8 +42,7 @@ Moment = tuple[float, ...]
 """One moment by several clocks of this machine, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimant:
+class Claimant(Struct, frozen=True):
     """The process that wants to write. `place` identifies the archive's lock file on this machine since its boot: a
     process with the same `place` that holds the kernel's lock knows that no other such process is alive."""
 
@@ -52,8 +53,7 @@ class Claimant:
     since: str
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """The contents of a lease's object."""
 
     fence: int
@@ -63,7 +63,7 @@ class Written:
 
     def octets(self) -> bytes:
         """One line of JSON."""
-        record = {"format": FORMAT, "fence": self.fence, **asdict(self.claimant)}
+        record = {"format": FORMAT, "fence": self.fence, **to_builtins(self.claimant)}
         return json.dumps(record | {"ttl": self.ttl, "released": self.released}).encode("ascii") + b"\n"
 
 

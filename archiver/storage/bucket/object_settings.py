@@ -8,10 +8,11 @@ ignore it, so the result is read back on one object of the archive.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
+
+from msgspec import Struct, field
 
 from archiver.config.settings import S3Settings
 from archiver.errors import ConfigError
@@ -23,8 +24,7 @@ CustomerKey = Callable[[], bytes]
 _DAY = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectAttributes:
+class ObjectAttributes(Struct, frozen=True):
     """How an object is stored according to the endpoint. Properties that it does not report, and so does not apply,
     are None; an object of the storage class STANDARD may have none."""
 
@@ -38,8 +38,7 @@ class ObjectAttributes:
     legal_hold: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LockOfBucket:
+class LockOfBucket(Struct, frozen=True):
     """Whether a bucket has Object Lock, and its default retention."""
 
     enabled: bool
@@ -47,8 +46,7 @@ class LockOfBucket:
     days: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FastPut:
+class FastPut(Struct, frozen=True):
     """How obstore does it: attributes and tags of each put, and options of its client."""
 
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -56,8 +54,7 @@ class FastPut:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Property:
+class Property(Struct, frozen=True):
     """One key that decides how objects are stored.
 
     `parameters` are those of put_object, at a moment that is aware of its zone; for objects of these `purposes`.

@@ -11,10 +11,11 @@ import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Protocol
+
+from msgspec import Struct
 
 from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.mail.model import Placement
@@ -34,8 +35,7 @@ class Submit(Protocol):
     def __call__(self, work: Callable[[], Fault | None]) -> Future[Fault | None]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(Struct, frozen=True):
     """All messages of one digest, whose object is being read."""
 
     placements: Sequence[Placement]

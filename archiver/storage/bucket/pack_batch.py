@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from archiver.errors import IntegrityError
 from archiver.facts.archive import Fact, PackedFact
@@ -26,14 +27,12 @@ _CHUNK_MESSAGES, _CHUNK_OCTETS = 64, 1 << 20
 FramesOf = Callable[[Collection[Digest]], Mapping[Digest, Frame]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Compressing:
+class _Compressing(Struct, frozen=True):
     sizes: Sequence[tuple[Digest, int]]
     frames: Future[list[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(Struct, frozen=True):
     pack: Digest
     size: int
     entries: tuple[Entry, ...]

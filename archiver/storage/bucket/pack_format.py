@@ -11,10 +11,10 @@ import hashlib
 import re
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import zstandard
+from msgspec import Struct
 
 from archiver.mail.model import Digest
 
@@ -51,8 +51,7 @@ class Tail(NamedTuple):
     sha256: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Pack:
+class Pack(Struct, frozen=True):
     """A whole pack, named by the digest of its octets."""
 
     digest: Digest

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+
+from msgspec import Struct
 
 from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.mail.model import Digest, Frame, Placement
@@ -30,8 +31,7 @@ _AHEAD = 4  # windows of some MiB each
 _OBJECTS_AHEAD = 32
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(Struct, frozen=True):
     """The messages of one window, which are being read."""
 
     frames: Mapping[Digest, Frame]

@@ -8,9 +8,10 @@ nothing outside it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
+
+from msgspec import Struct
 
 from archiver.mail.model import Digest
 
@@ -23,8 +24,7 @@ configured: storage class, tags, encryption and lock; the "journal" has the same
 readable immediately; a "control" object (marker, lease, probe) is only encrypted, since it is replaced."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectFacts:
+class ObjectFacts(Struct, frozen=True):
     """An object according to the endpoint. `modified`, and `asked`, the time of this answer, are seconds since 1970
     by the endpoint's clock, so that their difference does not depend on our clock."""
 
@@ -35,8 +35,7 @@ class ObjectFacts:
     etag: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """An object that could not be removed, and why: a lock, a legal hold, no permission."""
 
     key: str

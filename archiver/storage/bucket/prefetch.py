@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from archiver.mail.model import Digest
 from archiver.storage.threads import Threads
@@ -19,8 +20,7 @@ AHEAD_OCTETS = 16 << 20
 AHEAD_REQUESTS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """Messages that one request fetches, each with its size in octets. `fetch` leaves out those that it could not
     read."""
 
@@ -105,8 +105,7 @@ class _Ahead:
         return octets
 
 
-@dataclass(slots=True)
-class _Fetch:
+class _Fetch(Struct):
     """A request under way. `left`: how many of its messages are not taken yet."""
 
     request: Request

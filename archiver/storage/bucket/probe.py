@@ -14,9 +14,10 @@ import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
+
+from msgspec import Struct, to_builtins
 
 from archiver.config.settings import S3Settings
 from archiver.errors import ArchiverError, ArchiveThrottled, ConfigError, IntegrityError
@@ -49,8 +50,7 @@ class KeepingBucket(Bucket, Protocol):
         """How an object is stored according to the endpoint."""
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
+class Marker(Struct, frozen=True):
     """The results: `atomic`: of many concurrent conditional writes of one key, exactly one succeeds; `compares`:
     octets that do not match their digest are refused. `asked` identifies the settings that were tested; others are
     tested again."""
@@ -124,7 +124,7 @@ def _find_out(
     _require_lock(bucket, settings)
     _require_kept(bucket, settings, asked)
     marker = Marker(account, asked, is_atomic(bucket), compares(bucket), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-    octets = json.dumps({"format": FORMAT, **asdict(marker)}).encode("ascii")
+    octets = json.dumps({"format": FORMAT, **to_builtins(marker)}).encode("ascii")
     bucket.replace(MARKER, octets, _digest(octets), "control")
     return marker
 

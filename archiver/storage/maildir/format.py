@@ -10,7 +10,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.mail.flags import KEYWORD_LETTERS
 from archiver.mail.model import Placement
@@ -47,8 +49,7 @@ def other_folder_name(placement: Placement) -> str:
     return folder_name(replace(placement, present=not placement.present))
 
 
-@dataclass(frozen=True, slots=True)
-class MessageName:
+class MessageName(Struct, frozen=True):
     """The parts of a message's file name; `digest` is its first 16 digits."""
 
     arrived: int
@@ -70,8 +71,7 @@ def parse_base_name(base: str) -> MessageName | None:
     return MessageName(int(arrived), int(uidvalidity), int(uid), digest, int(size), int(crlf_size))
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryName:
+class DirectoryName(Struct, frozen=True):
     """The parts of a folder's directory; the epoch only for vanished messages."""
 
     directory: str

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, BinaryIO
+
+from msgspec import structs
 
 from archiver.config.settings import S3Settings
 from archiver.errors import ArchiveNotWritable, ArchiverError, ArchiveUnreachable
@@ -192,7 +193,7 @@ class BotoBucket:
             return
         answer = self._ask("head_bucket", "", _says_nothing)
         if isinstance(answer, ErrorResponse) and answer.status == 404:
-            raise self._refused(dataclasses.replace(answer, code="NoSuchBucket"), key)
+            raise self._refused(structs.replace(answer, code="NoSuchBucket"), key)
         if isinstance(answer, ErrorResponse) and answer.status != 403:
             self._ask_why()
         self._bucket_seen = True

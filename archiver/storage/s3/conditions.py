@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from archiver.storage.s3.endpoint import Endpoint
 from archiver.storage.s3.failures import ErrorResponse
 from archiver.storage.s3.versions import Version, versions_of
 
 
-@dataclass(frozen=True, slots=True)
-class Overtaken:
+class Overtaken(Struct, frozen=True):
     """The version that counts; `covered`: our version is on top of it, has other octets, and is locked."""
 
     version: Version

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -33,6 +32,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
+from msgspec import Struct, field
 
 from archiver.config.secrecy import redacted
 from archiver.config.settings import S3Settings
@@ -52,8 +52,7 @@ _UNREACHED = "correct [archive.s3] endpoint_url, or run again later"
 _ENDPOINT = "correct [archive.s3] endpoint_url, or omit it for Amazon S3"
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorResponse:
+class ErrorResponse(Struct, frozen=True):
     """An endpoint's answer that is not what was asked for; `code` is the status's digits where there was no
     more."""
 

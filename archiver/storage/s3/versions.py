@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from archiver.storage.s3.endpoint import Endpoint, Response, never
 from archiver.storage.s3.failures import ErrorResponse, not_s3
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Struct, frozen=True):
     """A version of a key; without an id if the bucket has no versions. A marker hides older ones."""
 
     key: str

@@ -14,9 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.config.settings import S3Settings
 from archiver.errors import ArchiveNotWritable, IntegrityError
@@ -42,8 +44,7 @@ _INTEGRITIES: dict[str, tuple[Integrity, ...]] = {
 _IN_MEMORY = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class WriteMode:
+class WriteMode(Struct, frozen=True):
     """How objects are written: with which checksum, and whether with a condition not to overwrite."""
 
     integrity: Integrity
@@ -68,8 +69,7 @@ def may_be_unsupported(refusal: ErrorResponse) -> bool:
     return refusal.status in (400, 403, 405, 411, 501) and unclear
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(Struct, frozen=True):
     """What to write, and where: its full key, and its URL for people."""
 
     key: str

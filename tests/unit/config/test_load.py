@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from configparser import RawConfigParser
-from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
@@ -84,7 +83,7 @@ class TestAnAccount:
     def test_is_frozen(self, tmp_path: Path) -> None:
         alice = load(tmp_path, MINIMAL)
         for value, name in ((alice, "account"), (alice.source, "host"), (alice.folders, "rename")):
-            with pytest.raises((FrozenInstanceError, ValidationError)):
+            with pytest.raises((AttributeError, ValidationError)):
                 setattr(value, name, None)
 
     @pytest.mark.parametrize(("tls", "port"), [("implicit", 993), ("starttls", 143), ("off", 143)])

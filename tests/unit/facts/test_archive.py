@@ -6,12 +6,12 @@ import json
 import math
 import re
 from contextlib import suppress
-from dataclasses import asdict, fields
 from typing import Any, cast, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict, fields
 
 from archiver.facts.archive import (
     Fact,

@@ -1,12 +1,12 @@
-"""Small dataclasses come back from their JSON, or are refused."""
+"""Small structs come back from their JSON, or are refused."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
 from archiver.facts.records import from_record
 from archiver.replay.compare import DestinationCheck, Difference, FolderCheck
@@ -27,7 +27,7 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_a_value_is_the_same_after_its_json(value: Any) -> None:
-    assert from_record(type(value), json.loads(json.dumps(asdict(value)))) == value
+    assert from_record(type(value), json.loads(json.dumps(to_builtins(value)))) == value
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,6 @@ def test_what_is_no_record_of_the_class_is_refused(record: object) -> None:
 
 
 def test_what_a_newer_version_added_is_passed_over() -> None:
-    record = asdict(VALUES[0]) | {"added": 1}
+    record = to_builtins(VALUES[0]) | {"added": 1}
 
     assert from_record(Marker, record) == VALUES[0]

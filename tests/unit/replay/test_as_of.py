@@ -4,10 +4,10 @@ alone."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.catalog.replicas import PendingMessages
 from archiver.catalog.sqlite.catalog import SqlCatalog

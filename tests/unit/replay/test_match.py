@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO, cast
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
 from archiver.facts.replica import Outgoing

@@ -6,12 +6,12 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
 from archiver.facts.replica import MessageKey, Outgoing, SelectedFolder

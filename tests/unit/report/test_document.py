@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.facts.replica import Loss, Refused, ReplicaTally
 from archiver.mail.model import Folder, Quarantined, Tally

@@ -6,10 +6,10 @@ import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.errors import ArchiveUnreachable, IntegrityError
 from archiver.facts.archive import PackedFact

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
@@ -23,7 +22,7 @@ from archiver.facts.archive import (
 )
 from archiver.mail.model import Digest, Headers, StoredMessage
 
-_OF_MESSAGE = tuple(each.name for each in fields(StoredMessage))
+_OF_MESSAGE = StoredMessage.__struct_fields__
 _values_of = attrgetter(*_OF_MESSAGE)
 _FLAGS = _OF_MESSAGE.index("flags")
 _TEXTS = [_OF_MESSAGE.index(name) for name in ("internaldate", "message_id", "header_digest", "emailid")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from archiver.catalog.sqlite.reading import IS_PRESENT, MESSAGES, folder_name
 from archiver.catalog.sqlite.replica.queries import GOES_THERE, IS_ALTERED, IS_WANTED, OF_MESSAGE, was_removed
