@@ -1,6 +1,7 @@
 """Account files (TOML), and the secrets they refer to.
 
 settings    the keys as frozen values, with their checks
+shape       reads a table by the annotations of its class; finds every mistake
 load        reads files and defaults.toml; reports all mistakes of a file at once
 template    the commented file that `archiver init` writes
 hosts       host names, as DNS and certificates use them

@@ -1,9 +1,8 @@
 """Loads account files: TOML in, frozen settings out, with all mistakes of a file reported at once.
 
-An admin who edits a file over a slow connection wants to see all mistakes at once, each with the key and what to
-write instead. So pydantic checks the shape, since it does not stop at the first error; contradictions are checked
-in the same pass, and the messages for both are written here. Secrets are never in a file, only references to them,
-which `archiver.config.secrets` resolves when a connection needs them.
+Each mistake comes with the key and what to write instead. `archiver.config.shape` finds those of single tables;
+what contradicts across tables, and what is missing or unknown, is put into words here. Secrets are never in a file,
+only references to them, which `archiver.config.secrets` resolves when a connection needs them.
 """
 
 from __future__ import annotations
@@ -19,9 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
 from archiver.config.settings import (
     PORTS,
     TABLES,
@@ -36,7 +32,9 @@ from archiver.config.settings import (
     SecretReference,
     ServerSettings,
     Settings,
+    readers,
 )
+from archiver.config.shape import Keys, Mistake, read_table
 from archiver.errors import ConfigError
 
 __all__ = [
@@ -57,14 +55,13 @@ __all__ = [
 
 DEFAULTS = "defaults.toml"
 Tree = dict[str, Any]
-Keys = tuple[int | str, ...]
 
 #: What is planned but not built yet: refused explicitly, never silently ignored.
 NOT_YET: tuple[Keys, ...] = (("archive", "catalog"),)
 NOT_YET_VALUES: dict[Keys, str] = {("source", "protocol"): "pop3"}
 _SERVERS = ("source", "destination")
 _TOP = [name for name in TABLES if "." not in name]
-_NESTED = {"archive.s3.object_lock": ObjectLock.model_fields}
+_NESTED = {"archive.s3.object_lock": ObjectLock.__struct_fields__}
 _REFERENCES = ("password", "customer_key")
 
 EXAMPLES: dict[Keys, str] = {
@@ -93,14 +90,9 @@ def load_account(path: Path) -> Settings:
     over, under = _read_both(file)
     tree = _named({"source": {}, "archive": {}} | _merge(under, over), account)
     found = list(_contradictions(tree))
-    checked = None
-    try:
-        checked = AccountFile.model_validate(tree, context={"folder": file.parent})
-    except ValidationError as error:
-        found += [(one["loc"], _wording(one)) for one in error.errors(include_url=False)]
+    checked, mistakes = read_table(AccountFile, tree, readers(file.parent))
+    found += [(each.keys, _wording(each, tree)) for each in mistakes]
     problems = [*_name_problems(file), *(_line(keys, text, under, over) for keys, text in found)]
-    # NOTE: raised here, outside the handler, so that pydantic's error, which contains the values, is not its
-    # context.
     if checked is None or problems:
         raise ConfigError(str(file), problems)
     return Settings(
@@ -293,35 +285,25 @@ def _port(table: Tree) -> object:
     return table.get("port", PORTS.get(str(table.get("tls", "implicit")), PORTS["implicit"]))
 
 
-def _wording(error: ErrorDetails) -> str:
-    """The message for a shape error: what to write instead."""
-    keys, limits = error["loc"], error.get("ctx", {})
-    match error["type"]:
+def _wording(mistake: Mistake, tree: Tree) -> str:
+    """What to write instead."""
+    keys = mistake.keys
+    match mistake.kind:
         case "missing":
             return f"is missing; write {EXAMPLES.get(keys, 'it')}"
-        case "extra_forbidden":
+        case "unknown":
             return _unknown(keys)
-        case "value_error":
-            return str(limits["error"])
-        case "literal_error":
-            choices = limits["expected"].replace("'", '"')
-            if error["input"] == NOT_YET_VALUES.get(keys):
-                return f'"{error["input"]}" is not supported yet in this version; write {choices}'
-            return f"must be {choices}"
-        case "model_type":
-            return f"must be a table: a line [{_dotted(keys)}] with its keys below"
-        case "string_type":
-            return "must be a string, in quotes"
-        case "int_type" | "float_type":
-            return f"must be a {'whole ' if error['type'] == 'int_type' else ''}number, without quotes"
-        case "tuple_type":
-            return 'must be a list, as in ["Junk", "Public/*"]'
-        case "path_type" | "is_instance_of":
-            return "must be the path of a file or folder, in quotes"
-        case "too_short":
-            return "must not be empty, or nothing would be archived"
+        case "choice" if _at(tree, keys) == NOT_YET_VALUES.get(keys):
+            instead = mistake.text.removeprefix("must be ")
+            return f'"{_at(tree, keys)}" is not supported yet in this version; write {instead}'
         case _:
-            return error["msg"].replace("Input should", "must")
+            return mistake.text
+
+
+def _at(tree: Any, keys: Keys) -> Any:
+    for key in keys:
+        tree = tree[key]
+    return tree
 
 
 def _unknown(keys: Keys) -> str:
@@ -329,8 +311,8 @@ def _unknown(keys: Keys) -> str:
         return "is not supported in this version yet; remove it"
     *table, key = keys
     here = ".".join(map(str, table))
-    known = list(TABLES[here].model_fields) if here in TABLES else list(_NESTED.get(here, _TOP))
-    elsewhere = next((name for name, model in TABLES.items() if key in model.model_fields), None)
+    known = list(TABLES[here].__struct_fields__) if here in TABLES else list(_NESTED.get(here, _TOP))
+    elsewhere = next((name for name, model in TABLES.items() if key in model.__struct_fields__), None)
     if elsewhere:
         return f"does not belong here; write it below [{elsewhere}]"
     close = difflib.get_close_matches(str(key), known, n=1)

@@ -1,32 +1,22 @@
 """The settings of an account as frozen values, and the shape of their tables in an account file.
 
-pydantic checks each value strictly (a number in quotes is a mistake) and does not stop at the first one.
-`archiver.config.load` turns its errors into text for people; the messages for our own types are here. A validation
-context `{"folder": Path}` makes relative paths relative to that folder.
+`archiver.config.shape` reads the tables by these annotations. The checks of single values are here, with what to
+write instead.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Struct
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    model_validator,
-)
+from msgspec import Struct, field
 
 from archiver.config.hosts import host_on_the_wire
+from archiver.config.shape import Table, between
 
 HOW_TO_REFER = (
     'write a reference to the password instead: { env = "NAME" }, { file = "PATH" }, '
@@ -37,18 +27,24 @@ Tls = Literal["implicit", "starttls", "off"]
 PORTS = {"implicit": 993, "starttls": 143, "off": 143}
 
 
-@dataclass(frozen=True, slots=True)
-class SecretReference:
+class SecretReference(Struct, frozen=True):
     """Where a secret is stored, never the secret: `value` is an argv for "command", otherwise a name or a path."""
 
     kind: Literal["env", "file", "command", "keyring"]
     value: str | tuple[str, ...]
 
 
-def _path(value: object, info: ValidationInfo) -> object:
+def readers(folder: Path) -> Mapping[Any, Callable[[object], Any]]:
+    """Readers for the types that TOML does not have; relative paths are relative to `folder`."""
+    return {
+        Path: lambda value: _path(value, folder),
+        SecretReference: lambda value: _reference(value, folder),
+    }
+
+
+def _path(value: object, folder: Path) -> Path:
     if not isinstance(value, str):
-        return value
-    folder = (info.context or {}).get("folder", Path())
+        raise ValueError("must be the path of a file or folder, in quotes")
     return _absolute(value, folder)
 
 
@@ -63,13 +59,10 @@ def _absolute(text: str, folder: Path) -> Path:
         raise ValueError('begins with "~", but the home folder is unknown; write the full path') from None
 
 
-def _reference(value: object, info: ValidationInfo) -> SecretReference:
+def _reference(value: object, folder: Path) -> SecretReference:
     """NOTE: no message here may contain any part of `value`, since it may be the password itself."""
-    if isinstance(value, SecretReference):
-        return value
     if not isinstance(value, dict) or len(value) != 1:
         raise ValueError(f"is not a reference; {HOW_TO_REFER}")
-    folder = (info.context or {}).get("folder", Path())
     match next(iter(value.items())):
         case "env", str(name):
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -183,149 +176,156 @@ def _word(text: str) -> str:
     return text
 
 
-LocalPath = Annotated[Path, BeforeValidator(_path)]
-Globs = Annotated[tuple[Annotated[str, AfterValidator(_glob)], ...], Field(strict=False)]
-FolderName = Annotated[str, AfterValidator(_folder_name)]
-Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+def _seconds(number: float) -> float:
+    if number <= 0:
+        raise ValueError("must be greater than 0")
+    return between(0, 3600)(number)
 
 
-class Table(BaseModel):
-    """A table of an account file. Unknown keys are mistakes, and no message shows a value."""
+def _some(globs: tuple[str, ...]) -> tuple[str, ...]:
+    if not globs:
+        raise ValueError("must not be empty, or nothing would be archived")
+    return globs
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+def _few(tags: Mapping[str, str]) -> Mapping[str, str]:
+    if len(tags) > 10:
+        raise ValueError("must not be more than 10, which is what S3 takes")
+    return tags
 
 
-class ServerSettings(Table):
+Globs = tuple[Annotated[str, _glob], ...]
+FolderName = Annotated[str, _folder_name]
+Seconds = Annotated[float, _seconds]
+
+
+class ServerSettings(Table, frozen=True, kw_only=True):
     """How to reach a server and log in. `fingerprint` is 64 lower-case hex digits; timeouts in seconds. `side` is
     the name of its table in the account file."""
 
     side: ClassVar[str] = "source"
     protocol: Literal["imap"] = "imap"
-    host: Annotated[str, AfterValidator(_host)]
-    port: Annotated[int, Field(ge=1, le=65535)] = PORTS["implicit"]
+    host: Annotated[str, _host]
+    port: Annotated[int, between(1, 65535)] = PORTS["implicit"]
     tls: Tls = "implicit"
-    ca_file: LocalPath | None = None
-    fingerprint: Annotated[str, AfterValidator(_fingerprint)] | None = None
-    client_cert: LocalPath | None = None
-    user: Annotated[str, AfterValidator(_user)]
-    password: Annotated[SecretReference, BeforeValidator(_reference)]
+    ca_file: Path | None = None
+    fingerprint: Annotated[str, _fingerprint] | None = None
+    client_cert: Path | None = None
+    user: Annotated[str, _user]
+    password: SecretReference
     login: Literal["auto", "login", "plain"] = "auto"
-    connections: Annotated[int, Field(ge=1, le=16)] = 2
+    connections: Annotated[int, between(1, 16)] = 2
     connect_timeout: Seconds = 30.0
     read_timeout: Seconds = 120.0
-    attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    attempts: Annotated[int, between(1, 100)] = 5
 
     @property
     def address(self) -> str:
         """host:port, for messages."""
         return f"{self.host}:{self.port}"
 
-    @model_validator(mode="before")
     @classmethod
-    def _port_from_tls(cls, table: object) -> object:
-        if not isinstance(table, dict) or "port" in table or not isinstance(table.get("tls"), str):
+    def completed(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
+        """With the port that follows from `tls`."""
+        if "port" in table or not isinstance(table.get("tls"), str):
             return table
         return {**table, "port": PORTS.get(table["tls"], PORTS["implicit"])}
 
 
-class DestinationSettings(ServerSettings):
+class DestinationSettings(ServerSettings, frozen=True, kw_only=True):
     """Where an account is replayed to; everything goes below the folder `prefix`, "" is the top. `shared`: the user
     states that other accounts of ours may fill the same folders of this mailbox."""
 
     side: ClassVar[str] = "destination"
-    prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    prefix: Annotated[str, _prefix] = ""
     shared: bool = False
 
 
-class ObjectLock(Table):
+class ObjectLock(Table, frozen=True, kw_only=True):
     """How the messages and the journal are locked in the bucket: they cannot be deleted for `days` days."""
 
     mode: Literal["GOVERNANCE", "COMPLIANCE"]
-    days: Annotated[int, Field(ge=1, le=36500)]
+    days: Annotated[int, between(1, 36500)]
     legal_hold: bool = False
 
 
-class S3Settings(Table):
+class S3Settings(Table, frozen=True, kw_only=True):
     """Which bucket, how to reach it, and how objects are kept there. boto3 finds the credentials in its usual
     places. `checksums` "auto" sends ours if the endpoint accepts them; `client` "auto" uses the faster one if it is
     installed and supports the settings. `single_writer`: the user states that only one machine works on this
     archive, for endpoints that cannot provide a lock between machines. `attempts` is of one request.
     """
 
-    bucket: Annotated[str, AfterValidator(_bucket)]
-    prefix: Annotated[str, AfterValidator(_key_prefix)] = ""
+    bucket: Annotated[str, _bucket]
+    prefix: Annotated[str, _key_prefix] = ""
     layout: Literal["objects", "packs"] = "objects"
-    endpoint_url: Annotated[str, AfterValidator(_endpoint)] | None = None
-    region: Annotated[str, AfterValidator(_word)] | None = None
-    profile: Annotated[str, AfterValidator(_word)] | None = None
+    endpoint_url: Annotated[str, _endpoint] | None = None
+    region: Annotated[str, _word] | None = None
+    profile: Annotated[str, _word] | None = None
     addressing_style: Literal["auto", "path", "virtual"] = "auto"
-    ca_file: LocalPath | None = None
+    ca_file: Path | None = None
     checksums: Literal["auto", "when_supported", "when_required"] = "auto"
-    storage_class: Annotated[str, AfterValidator(_word)] | None = None
+    storage_class: Annotated[str, _word] | None = None
     sse: Literal["AES256", "aws:kms", "customer"] | None = None
-    kms_key: Annotated[str, AfterValidator(_word)] | None = None
-    customer_key: Annotated[SecretReference, BeforeValidator(_reference)] | None = None
-    tags: Mapping[str, str] = Field(default={}, max_length=10)
+    kms_key: Annotated[str, _word] | None = None
+    customer_key: SecretReference | None = None
+    tags: Annotated[Mapping[str, str], _few] = field(default_factory=dict)
     object_lock: ObjectLock | None = None
     create_bucket: bool = False
     single_writer: bool = False
     client: Literal["auto", "boto3"] = "auto"
-    connections: Annotated[int, Field(ge=1, le=256)] = 16
+    connections: Annotated[int, between(1, 256)] = 16
     connect_timeout: Seconds = 10.0
     read_timeout: Seconds = 60.0
-    attempts: Annotated[int, Field(ge=1, le=100)] = 8
+    attempts: Annotated[int, between(1, 100)] = 8
 
-    @model_validator(mode="after")
-    def _keys_go_with_their_encryption(self) -> S3Settings:
+    def __post_init__(self) -> None:
         if self.kms_key is not None and self.sse != "aws:kms":
             raise ValueError('kms_key goes with sse = "aws:kms" alone')
         if (self.customer_key is not None) != (self.sse == "customer"):
             raise ValueError('customer_key and sse = "customer" go together')
-        return self
 
 
-class ArchiveSettings(Table):
+class ArchiveSettings(Table, frozen=True, kw_only=True):
     """Where the archive is and how durable a write must be. `must_exist`: no run begins one."""
 
-    path: LocalPath
+    path: Path
     store: Literal["maildir", "s3"] = "maildir"
     durability: Literal["batch", "file", "none"] = "batch"
     must_exist: bool = False
     s3: S3Settings | None = None
 
-    @model_validator(mode="after")
-    def _a_bucket_for_s3_alone(self) -> ArchiveSettings:
+    def __post_init__(self) -> None:
         if (self.s3 is not None) != (self.store == "s3"):
             raise ValueError('store = "s3" and the table [archive.s3] go together')
-        return self
 
 
-class FolderRules(Table):
+class FolderRules(Table, frozen=True, kw_only=True):
     """Globs over decoded folder names with "/" between levels; what is excluded wins. `whole` are the folders that
     show all of their messages, although their number is one at which providers cut off."""
 
-    include: Annotated[Globs, Field(min_length=1)] = ("*",)
+    include: Annotated[Globs, _some] = ("*",)
     exclude: Globs = ()
     whole: Globs = ()
     #: Source name → destination name, both with "/" between levels; children follow their parent.
-    rename: Mapping[FolderName, FolderName] = Field(default={})
+    rename: Mapping[FolderName, FolderName] = field(default_factory=dict)
 
 
-class ReplayRules(Table):
+class ReplayRules(Table, frozen=True, kw_only=True):
     """How an account is replayed. `vanished` says what happens to copies whose messages are gone from the source;
     `repair` what may be altered in a message that was refused unaltered."""
 
     vanished: Literal["keep", "mark", "expunge"] = "keep"
-    repair: Annotated[tuple[Literal["crlf", "nul", "long-lines"], ...], Field(strict=False)] = ("crlf",)
+    repair: tuple[Literal["crlf", "nul", "long-lines"], ...] = ("crlf",)
 
 
-class MessageRules(Table):
+class MessageRules(Table, frozen=True, kw_only=True):
     """Which messages are archived: `search` is an IMAP SEARCH in ASCII; None means all."""
 
-    search: Annotated[str, AfterValidator(_search)] | None = None
+    search: Annotated[str, _search] | None = None
 
 
-class AccountFile(Table):
+class AccountFile(Table, frozen=True, kw_only=True):
     """An account file merged with its defaults."""
 
     source: ServerSettings
@@ -337,7 +337,7 @@ class AccountFile(Table):
 
 
 #: The tables of a file and their keys.
-TABLES: Mapping[str, type[BaseModel]] = {
+TABLES: Mapping[str, type[Table]] = {
     "source": ServerSettings,
     "archive": ArchiveSettings,
     "archive.s3": S3Settings,

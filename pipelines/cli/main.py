@@ -7,6 +7,7 @@ the verb is given, and imports Luigi, the clients of servers and Rich only insid
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,9 @@ EXIT_CODES: dict[int, str] = {
     75: "throttled: the server asks to try later",
     128: "stopped by signal N; what was fetched is kept, run again to resume",
 }
+
+# A module, a batch and a page are thousands of small values, and hardly any of them are garbage.
+_COLLECTOR = (50_000, 20, 20)
 
 _CODES = "\n".join(f"{'128+N' if code == 128 else code:>6} {text}" for code, text in EXIT_CODES.items())
 _EPILOG = f"""
@@ -123,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The `archiver` command. Ends the process with one of `EXIT_CODES`, which says what became of the mail,
     whether that could be printed or not."""
     secure()
+    gc.set_threshold(*_COLLECTOR)
     code = invoke(sys.argv[1:] if arguments is None else arguments)
     if (failure := failure_of(sys.stdout)) is not None:
         typer.echo(f"archiver: standard output: {failure.strerror}; what was printed is not complete", err=True)

@@ -60,7 +60,7 @@ class TestABucket:
         settings = settings_of(endpoint, f"{endpoint.fresh_bucket()}-not")
         with pytest.raises(ArchiveNotWritable, match="there is no bucket"):
             prepare(settings)
-        assert prepare(settings.model_copy(update={"create_bucket": True})).account == "alice"
+        assert prepare(replace(settings, create_bucket=True)).account == "alice"
 
     def test_does_all_that_was_asked_for(self, gateway: Endpoint) -> None:
         lock = ObjectLock(mode="GOVERNANCE", days=3, legal_hold=True)
@@ -76,7 +76,7 @@ class TestABucket:
     def test_is_probed_again_for_other_settings(self, gateway: Endpoint) -> None:
         settings = settings_of(gateway, gateway.fresh_bucket())
         first = prepare(settings)
-        assert prepare(settings.model_copy(update={"tags": {"team": "mail"}})).asked != first.asked
+        assert prepare(replace(settings, tags={"team": "mail"})).asked != first.asked
 
     def test_encrypts_with_a_key_of_ours(self, gateway: Endpoint) -> None:
         settings = settings_of(gateway, gateway.fresh_bucket(), sse="customer", customer_key={"env": "KEY"})

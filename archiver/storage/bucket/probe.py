@@ -211,7 +211,7 @@ def _require_kept(bucket: KeepingBucket, settings: S3Settings, asked: str) -> No
 def _asked(settings: S3Settings) -> str:
     """A digest of all settings that decide where and how objects are stored."""
     keys = {each.key for each in PROPERTIES} - {"customer_key"}  # which is a reference, and not the key
-    asked = settings.model_dump(mode="json", include={"endpoint_url", "checksums", *keys})
+    asked = {name: to_builtins(getattr(settings, name)) for name in ("endpoint_url", "checksums", *keys)}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("ascii")).hexdigest()[:16]
 
 

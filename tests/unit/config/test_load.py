@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from msgspec.structs import asdict
 
 from archiver.config.load import SecretReference, Settings, account_files, fleet_conflicts, load_account
 from archiver.config.secrets import resolve
@@ -54,7 +55,7 @@ class TestAnAccount:
         alice = load(tmp_path, MINIMAL)
 
         assert (alice.account, alice.file, alice.warnings) == ("alice", tmp_path / "alice.toml", ())
-        assert dict(alice.source) == {
+        assert asdict(alice.source) == {
             "protocol": "imap",
             "host": "imap.example.org",
             "port": 993,
@@ -70,7 +71,7 @@ class TestAnAccount:
             "read_timeout": 120.0,
             "attempts": 5,
         }
-        assert dict(alice.archive) == {
+        assert asdict(alice.archive) == {
             "path": Path("/srv/mail/alice"),
             "store": "maildir",
             "durability": "batch",
@@ -83,7 +84,7 @@ class TestAnAccount:
     def test_is_frozen(self, tmp_path: Path) -> None:
         alice = load(tmp_path, MINIMAL)
         for value, name in ((alice, "account"), (alice.source, "host"), (alice.folders, "rename")):
-            with pytest.raises((AttributeError, ValidationError)):
+            with pytest.raises(AttributeError):
                 setattr(value, name, None)
 
     @pytest.mark.parametrize(("tls", "port"), [("implicit", 993), ("starttls", 143), ("off", 143)])
@@ -584,7 +585,7 @@ class TestTheTemplate:
             re.findall(r"^#?\[([\w.]+)\]\n(.*?)(?=^#?\[|\Z)", template(NewAccount()), re.MULTILINE | re.DOTALL)
         )
         shown = {name: set(re.findall(r"^#? ?(\w+) = ", text, re.MULTILINE)) for name, text in sections.items()}
-        expected = {name: set(model.model_fields) for name, model in TABLES.items()}
+        expected = {name: set(model.__struct_fields__) for name, model in TABLES.items()}
         expected["archive"] -= {"s3"}
         assert shown == expected | {"destination": {"host", "user", "password", "prefix", "shared"}}
 
@@ -594,7 +595,7 @@ class TestTheTemplate:
         assert alice.destination is not None
         assert (alice.destination.host, alice.destination.port) == ("imap.example.net", 993)
 
-    @pytest.mark.parametrize("key", [*S3Settings.model_fields])
+    @pytest.mark.parametrize("key", S3Settings.__struct_fields__)
     def test_is_valid_with_its_bucket(self, tmp_path: Path, key: str) -> None:
         needed = {"kms_key": 'sse = "aws:kms"', "customer_key": 'sse = "customer"'}.get(key, "")
         text = template(NewAccount()).replace('# store = "maildir"', 'store = "s3"')
@@ -602,9 +603,9 @@ class TestTheTemplate:
         table, rest = table.split("\n\n", 1)
         needs = ("#bucket =", f"#{key} =")
         lines = [line.removeprefix("#") if line.startswith(needs) else line for line in table.splitlines()]
-        alice = load(tmp_path, "\n".join([head, "[archive.s3]", needed, *lines, "", rest]))
-        assert alice.archive.s3 is not None
-        assert key in alice.archive.s3.model_fields_set
+        text = "\n".join([head, "[archive.s3]", needed, *lines, "", rest])
+        assert load(tmp_path, text).archive.s3 is not None
+        assert key in tomllib.loads(text)["archive"]["s3"]
 
     @pytest.mark.parametrize(
         "line", [line for line in template(NewAccount()).splitlines() if re.match(r"# (?!fing)\w+ = ", line)]
