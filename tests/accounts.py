@@ -26,6 +26,7 @@ from archiver.config.load import load_account
 from archiver.control import RunControl
 from pipelines.engine import Options, run_accounts
 from pipelines.events import log_line
+from tests.patience import PATIENCE
 from tests.servers.wire import Append
 from tests.warm import WarmProcess
 
@@ -150,7 +151,7 @@ def command(*arguments: str | Path, expect: int | None = 0, program: Sequence[st
         else subprocess.Popen([sys.executable, *line], cwd=PROJECT, env=environment, stdout=PIPE, stderr=PIPE)
     ) as process:
         try:
-            out, err = (octets.decode() for octets in process.communicate(timeout=120))
+            out, err = (octets.decode() for octets in process.communicate(timeout=PATIENCE))
         except subprocess.TimeoutExpired:
             process.kill()
             raise

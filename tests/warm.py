@@ -27,6 +27,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 _REQUEST_OCTETS = 1 << 20
@@ -36,7 +38,7 @@ _loaded: _Loaded | None = None
 def ended(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Run `python ARGUMENTS...` in the project to its end, with this process's environment."""
     with WarmProcess(arguments) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 

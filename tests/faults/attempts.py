@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.accounts import ARCHIVER, PROJECT
+from tests.patience import PATIENCE
 from tests.warm import WarmProcess
 
 _SMALL_BATCHES = """
@@ -100,9 +101,6 @@ def is_killed(
     return ended.exit_code != 0
 
 
-_PATIENCE = 30.0
-
-
 @dataclass(frozen=True)
 class Ended:
     """How an attempt ended: like a shell, a negative code is a signal."""
@@ -162,7 +160,7 @@ class Attempt:
             assert stream is not None
             stream.close()
 
-    def end(self, seconds: float = 60) -> Ended:
+    def end(self, seconds: float = PATIENCE) -> Ended:
         """Wait for its end."""
         try:
             stdout, stderr = self._process.communicate(timeout=seconds)
@@ -179,7 +177,7 @@ def to_the_end(
     return Attempt(*configs, program=program, verb=verb, options=options).end()
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = _PATIENCE) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Look again and again until it holds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -53,7 +53,7 @@ def peak_of_replay(
     return done.peak
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.lasts(200)
 def test_a_folder_of_a_hundred_thousand_messages(tmp_path: Path) -> None:
     """Archived, replayed, its flags followed, and known again at a destination that has it all."""

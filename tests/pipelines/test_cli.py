@@ -21,6 +21,7 @@ from archiver.config.load import load_account
 from archiver.errors import SEVERITY
 from pipelines.cli.main import EXIT_CODES, invoke
 from tests.accounts import PROJECT, account_file, archive_of, assert_whole
+from tests.patience import PATIENCE
 from tests.servers.dovecot import Dovecot
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 
@@ -487,7 +488,7 @@ def test_a_signal_ends_a_run_in_good_order(
     process = start("run", account)
     assert reached.wait(60)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     go_on.set()
     assert (process.returncode, "stopping after the current batch" in err) == (code, True)
     assert "Traceback" not in err

@@ -20,6 +20,7 @@ from pipelines.failures import with_file
 from pipelines.show.display import Display, Work, duration, progress_line, seconds_left, share_done, size
 from pipelines.show.lines import equation, failure_lines
 from pipelines.show.tables import accounts_line, accounts_table, fleet_table, folders_table, plan_table, status_text
+from tests.patience import PATIENCE
 
 
 def row(name: str, **counts: int) -> dict[str, Any]:
@@ -411,5 +412,5 @@ print(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
 
 def test_a_worker_is_not_forked_while_a_line_is_being_written() -> None:
     """Its copy of the stream would be locked for ever, so it would never end, and keep the account's lock."""
-    ended = subprocess.run([sys.executable, "-c", _FORKED_WHILE_WRITING], capture_output=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", _FORKED_WHILE_WRITING], capture_output=True, timeout=PATIENCE)
     assert (ended.stdout, ended.stderr) == (b"0\n", b"")

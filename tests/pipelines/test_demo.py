@@ -25,6 +25,7 @@ from pipelines.demo.mailbox import SourceMailbox
 from pipelines.demo.run import MARKER, clear, run_demo
 from pipelines.demo.server import SampleServer
 from pipelines.demo.tour import Tour
+from tests.patience import PATIENCE
 from tests.servers.pymap_server import PymapServer
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +174,7 @@ def test_one_that_is_stopped_says_so_and_the_next_starts_over(pymap: None, tmp_p
             if line.startswith("1. The first run"):
                 break
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (130, "archiver: the demo was stopped; the next one starts over\n")
     printed = io.StringIO()
     assert run_demo(tmp_path / "demo", Console(file=printed), verify_deep) == 0, printed.getvalue()
@@ -240,7 +241,7 @@ def test_the_journal_reader_of_the_documentation_reads_its_archive(
     (tmp_path / "read_journal.py").write_text(reader, encoding="utf-8")
     archive = toured[0] / "archive"
     command = [sys.executable, str(tmp_path / "read_journal.py"), str(archive)]
-    read = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=60)
+    read = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=PATIENCE)
     rows = [line.split("\t") for line in read.stdout.splitlines()]
     assert sorted(row[0] for row in rows) == sorted(
         str(path) for tree in ("Maildir", "vanished") for path in (archive / tree).rglob("cur/*")

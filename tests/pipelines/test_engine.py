@@ -24,6 +24,7 @@ from pipelines.engine import Options, Run, run_accounts
 from pipelines.events import AnyEvent, Began, Ended, Failed
 from pipelines.outcome import AccountOutcome
 from tests.accounts import PROJECT, account_file
+from tests.patience import PATIENCE
 from tests.servers.scripted import DESTINATION, ScriptedFolder, ScriptedMessage, ScriptedServer
 
 Scripted = Callable[..., ScriptedServer]
@@ -74,7 +75,7 @@ def test_everything_that_a_run_makes_is_private_whatever_the_umask(
     config.write_text(config.read_text().replace(str(tmp_path / "archives" / "a"), str(place)))
     arguments = [sys.executable, "-m", "pipelines", "run", "--quiet", str(config)]
 
-    subprocess.run(arguments, cwd=PROJECT, umask=0, check=True, timeout=120)
+    subprocess.run(arguments, cwd=PROJECT, umask=0, check=True, timeout=PATIENCE)
 
     made = [tmp_path / "new", *sorted((tmp_path / "new").rglob("*")), tmp_path / "a.archive"]
     assert len(made) > 10
@@ -264,7 +265,7 @@ def test_a_file_of_luigi_in_the_current_folder_is_not_obeyed(scripted: Scripted,
 
     ended = subprocess.run(
         [sys.executable, "-m", "pipelines", "run", str(config)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
 
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 _CONFIG = """
 [ca]
 default_ca = test
@@ -94,5 +96,5 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-
 def _openssl(directory: Path, command: str, *arguments: str) -> None:
     config = () if "-config" in arguments else ("-config", "openssl.cnf")
     subprocess.run(
-        ["openssl", command, *config, *arguments], cwd=directory, check=True, capture_output=True, timeout=60
+        ["openssl", command, *config, *arguments], cwd=directory, check=True, capture_output=True, timeout=PATIENCE
     )

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.servers import rawlog
 from tests.servers.certificates import Certificate
 from tests.servers.mail_server import MAIL_UID, PASSWORD, MailServer, absent, temporary_root, wait
@@ -169,7 +170,7 @@ class Dovecot(MailServer):
     def doveadm(self, *arguments: str) -> str:
         """Run doveadm on this instance and return what it prints."""
         command = ["doveadm", "-c", str(self.root / "dovecot.conf"), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE).stdout
 
     # -- mail ------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
+from tests.patience import PATIENCE
 from tests.servers.certificates import Certificate, make_certificates
 from tests.servers.served import ServedFolder, dump
 from tests.servers.wire import DATE, Append, Wire, append, quoted
@@ -256,7 +257,7 @@ def temporary_root(prefix: str, *, memory: bool = True) -> Path:
     return root
 
 
-def wait(done: Callable[[], bool], what: str, seconds: float = 20) -> None:
+def wait(done: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Return as soon as `done`.
 
     Raises:

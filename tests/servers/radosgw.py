@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.patience import PATIENCE
 from tests.servers.certificates import make_certificates
 from tests.servers.mail_server import free_port, temporary_root, wait
 from tests.servers.s3_endpoint import Endpoint
@@ -234,7 +235,7 @@ class Ceph:
     def _run(self, *command: str, reported: str | None = None) -> None:
         config = ["-c", f"{self.root}/ceph.conf"] if command[0] not in ("ceph-authtool", "monmaptool") else []
         ended = subprocess.run(
-            [command[0], *config, *command[1:]], input=reported, capture_output=True, text=True, timeout=60
+            [command[0], *config, *command[1:]], input=reported, capture_output=True, text=True, timeout=PATIENCE
         )
         if ended.returncode:
             raise RuntimeError(f"{' '.join(command)}: {ended.stdout}{ended.stderr}")

@@ -37,6 +37,7 @@ from tests.accounts import (
 )
 from tests.buckets import bucket_account, forget_locally
 from tests.exported import Held, held
+from tests.patience import PATIENCE
 from tests.servers import small_disk
 from tests.servers.corpora import CorpusMessage
 from tests.servers.dovecot import Dovecot
@@ -335,7 +336,7 @@ class TestAnEndInBetween:
             try:
                 at_work = sorted(archive_of(file).glob("catalog.sqlite.export-*"))
                 contained = ["unshare", "--pid", "--fork", sys.executable, *words, str(tmp_path / "other")]
-                subprocess.run(contained, cwd=PROJECT, check=True, timeout=120)
+                subprocess.run(contained, cwd=PROJECT, check=True, timeout=PATIENCE)
                 assert at_work
                 assert sorted(archive_of(file).glob("catalog.sqlite.export-*")) == at_work
             finally:

@@ -16,6 +16,7 @@ from archiver.journal.bucket import BucketJournal
 from archiver.storage.bucket.lease import Claimant, kept, take
 from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.journal import NOTHING
+from tests.patience import PATIENCE
 from tests.servers.mail_server import wait
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
@@ -48,7 +49,7 @@ class Machine:
 
     def end(self) -> tuple[int, str]:
         """Its exit code, and what it said."""
-        _, said = self.process.communicate(timeout=60)
+        _, said = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, said.decode()
 
 

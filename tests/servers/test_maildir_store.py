@@ -39,6 +39,7 @@ from tests.contracts.store import (
     put,
     read,
 )
+from tests.patience import PATIENCE
 from tests.servers.small_disk import fill, mounted
 from tests.stored_messages import altered, body_of, message_files
 from tests.warm import WarmProcess
@@ -665,7 +666,7 @@ class TestServedByDovecot:
         ran = subprocess.run(
             ["doveadm", "-f", "tab", "-c", str(root / "dovecot.conf"), *arguments],
             env={"USER": "someone", "HOME": str(root / "home"), "TZ": "UTC", "PATH": os.environ["PATH"]},
-            capture_output=True, text=True, timeout=60,
+            capture_output=True, text=True, timeout=PATIENCE,
             user=self.UID if root_user else None, group=self.UID if root_user else None,
             extra_groups=[] if root_user else None,
         )  # fmt: skip

@@ -14,6 +14,7 @@ from archiver.errors import ArchiveNotWritable, ArchiveUnreachable, IntegrityErr
 from archiver.storage.bucket.lease import TTL, Claimant, Lease, Moment, kept, take
 from archiver.storage.run_lock import lock_place
 from tests.memory_bucket import MemoryBucket, lost
+from tests.patience import PATIENCE
 
 SINCE = "2026-11-24T07:00:00Z"
 
@@ -389,7 +390,7 @@ def test_a_thread_renews_it_and_ends_with_it() -> None:
 
     with kept(take(bucket, claimant, lambda: 0, ttl=2.0)) as lease:
         for _ in range(3):
-            assert renewed.acquire(timeout=30)
+            assert renewed.acquire(timeout=PATIENCE)
         lease.check()
 
     assert threading.active_count() == threads
@@ -409,7 +410,7 @@ def test_a_thread_that_cannot_renew_says_why_in_the_end() -> None:
     bucket.before = fail
     with kept(lease):
         for _ in range(2):
-            assert tries.acquire(timeout=30)
+            assert tries.acquire(timeout=PATIENCE)
         clock[0] = 1.0
 
         with pytest.raises(Locked, match=r"not renewed for 1 s.*the endpoint is down"):

@@ -29,6 +29,7 @@ from archiver.storage.bucket.pack_format import (
     read_index,
     read_tail,
 )
+from tests.patience import PATIENCE
 
 FORMATS = Path(__file__).parents[3] / "docs" / "formats.md"
 
@@ -150,7 +151,7 @@ class TestTheReaderOfTheDocumentation:
         return path
 
     def run(self, reader: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run([sys.executable, str(reader), *arguments], capture_output=True, timeout=60)
+        return subprocess.run([sys.executable, str(reader), *arguments], capture_output=True, timeout=PATIENCE)
 
     def test_lists_and_prints_messages(self, reader: Path, tmp_path: Path) -> None:
         file = tmp_path / "copied.pack"
