@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from tests.accounts import account_file, archive_of, assert_whole, command, mail, mails, run
 from tests.buckets import bucket_account, objects_of, root_of, s3_of
