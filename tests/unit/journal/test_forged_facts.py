@@ -6,11 +6,12 @@ Values of another type are refused when a line is read (`tests/unit/facts/test_a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.errors import IntegrityError
