@@ -1,4 +1,5 @@
-"""Open sockets that can all be shut down from anywhere, so that nothing waits for a server that says nothing.
+"""Sockets that do not keep a run waiting: open ones can all be shut down from anywhere, and a host with many silent
+addresses is given up after a few.
 
 A thread that waits for a server cannot be asked to stop. If its socket is shut down, it reads the end of the
 connection.
@@ -7,7 +8,30 @@ connection.
 from __future__ import annotations
 
 import socket
+import time
 import weakref
+from collections.abc import Iterator
+from typing import Any
+
+_SILENT = 4  # addresses that may be silent, until the others are not tried
+
+Address = tuple[socket.AddressFamily, socket.SocketKind, int, Any]
+"""What `socket.socket` takes (a family, a kind and a protocol), and what `connect` takes."""
+
+
+def addresses_of(host: str, port: int, timeout: float | None) -> Iterator[Address]:
+    """The addresses of a host, to be tried one after the other, each for `timeout` seconds at most.
+
+    They end when trying them has taken as long as a few silent ones take: a name may have hundreds of addresses.
+
+    Raises:
+        OSError: the host has none.
+    """
+    began = time.monotonic()
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        if timeout and time.monotonic() - began >= _SILENT * timeout:
+            break
+        yield family, kind, protocol, address
 
 
 class OpenSockets:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archiver.config.hosts import host_on_the_wire
-from archiver.sockets import OpenSockets
+from archiver.sockets import OpenSockets, addresses_of
 
 _open = OpenSockets()
 _cut = False
@@ -50,13 +50,14 @@ def _check() -> None:
 
 
 def dial(host: str, port: int, timeout: float) -> socket.socket:
-    """A TCP connection to the first address of `host` that answers; `timeout` in seconds for each address.
+    """A TCP connection to the first address of `host` that answers; `timeout` in seconds for each address. If
+    several are silent, the others are not tried.
 
     Raises:
         OSError: none answers; the error of the last address.
     """
     failure = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, address in addresses_of(host, port, timeout):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(timeout)

@@ -24,6 +24,7 @@ from botocore.awsrequest import (
 from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from archiver.sockets import addresses_of
 from archiver.storage import ending
 
 _LARGEST_ANSWER = 16 << 20  # a list of a thousand keys, each at its longest, has a quarter of that
@@ -94,9 +95,7 @@ class _Watched:
     def _dialled(self: Any) -> socket.socket:
         failure = OSError(f"{self.host} has no address")
         timeout = self.timeout if isinstance(self.timeout, int | float) else None
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self._dns_host, self.port, type=socket.SOCK_STREAM
-        ):
+        for family, kind, protocol, address in addresses_of(self._dns_host, self.port, timeout):
             sock = socket.socket(family, kind, protocol)
             try:
                 self._forget()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from archiver import sockets
 from archiver.imap import line
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
 
@@ -130,6 +131,27 @@ def test_what_is_sent_has_the_same_pace(monkeypatch: pytest.MonkeyPatch) -> None
     over(Slow(b"", 1_000, 1.0), monkeypatch).send(bytes(4 << 20))
     with pytest.raises(TooSlow):
         over(Slow(b"", 1, 1.0), monkeypatch).send(bytes(4 << 20))
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_host_with_many_addresses_is_not_looked_for_at_all_of_them(
+    monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    """Those that refuse take no time, so all of them are tried."""
+    now, tried = [0.0], []
+
+    def connect(_: socket.socket, address: tuple[str, int]) -> None:
+        tried.append(address)
+        now[0] += LIMIT if silent else 0.0
+        raise TimeoutError if silent else ConnectionRefusedError
+
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{number}", 143)) for number in range(200)]
+    monkeypatch.setattr(sockets.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(sockets.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    with pytest.raises(TimeoutError if silent else ConnectionRefusedError):
+        line.dial("host.example", 143, LIMIT)
+    assert len(tried) == (4 if silent else 200)
 
 
 def test_a_real_socket_is_read_to_its_end() -> None:
