@@ -30,6 +30,11 @@ class SourceMailbox:
         """How many messages it has now."""
         return sum(map(len, self._now.values()))
 
+    @property
+    def different_messages(self) -> int:
+        """How many different messages it has now; the server says which are the same one."""
+        return len({mail.octets for mails in self._now.values() for mail in mails})
+
     def ever(self) -> dict[str, list[Mail]]:
         """Everything that an archive must have: every folder with its messages, what was expunged, and the messages
         of a renamed folder under its old name, too."""
