@@ -19,6 +19,7 @@ from tests.accounts import account_file, archive_of, assert_whole, command, mail
 from tests.buckets import bucket_account, objects_of, root_of, s3_of
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
+from tests.servers.pymap_server import PymapServer
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
 from tests.servers.scripted import DROP, FULL, End, ScriptedFolder, ScriptedMessage, ScriptedServer, Session
@@ -356,6 +357,30 @@ def test_cyrus_gives_the_octets_of_a_copy_once(cyrus: Cyrus, tmp_path: Path) -> 
     state = assert_whole(archive_of(config))
     assert state.digests(b"Work")[21] == sha256(mail(25)).hexdigest()
     assert len(inodes(config)) == 31
+
+
+def test_cyrus_gives_equal_octets_of_another_date_again(cyrus: Cyrus, tmp_path: Path) -> None:
+    """They have one EMAILID there, which follows from the octets."""
+    user = cyrus.fresh_user()
+    cyrus.create(user, "Work")
+    cyrus.append(user, "INBOX", mail(1), internaldate="02-Jan-2020 00:00:00 +0000")
+    cyrus.append(user, "Work", mail(1), internaldate="03-Feb-2021 00:00:00 +0000")
+    config = account_file(tmp_path, cyrus, user)
+    assert run(config).total("fetched") == (2,)
+    dates = {path.stat().st_mtime for path in (archive_of(config) / "Maildir").rglob("*/*U1.*")}
+    assert dates == {1577923200, 1612310400}
+    assert_whole(archive_of(config))
+
+
+def test_pymap_gives_a_copy_once(pymap: PymapServer, tmp_path: Path) -> None:
+    pymap.create("alice", "Work")
+    pymap.append_many("alice", "INBOX", mails(range(1, 6)))
+    with pymap.wire("alice") as wire:
+        wire.command("SELECT INBOX")
+        wire.command("COPY 1:3 Work")
+    config = account_file(tmp_path, pymap, "alice")
+    assert run(config).total("fetched", "stored") == (5, 8)
+    assert_whole(archive_of(config))
 
 
 def test_equal_messages_of_one_run_are_one_file_without_identities(
