@@ -6,7 +6,6 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from archiver.errors import FolderChanged
 from archiver.facts.archive import StateFact, StoredFact
 from archiver.mail.content import arrived_of, with_header
 from archiver.mail.headers import headers_of
@@ -68,17 +67,3 @@ class ScannedFolder(Struct):
     def placement(self, fact: StoredFact) -> Placement:
         """Where a message of this folder belongs."""
         return Placement(self.known.directory, self.epoch.uidvalidity, self.epoch.generation, fact.message)
-
-
-def same_folder(scanned: ScannedFolder, opened: Opened) -> None:
-    """Check that a folder that was opened again is still the one that was scanned.
-
-    Raises:
-        FolderChanged: its UIDVALIDITY changed.
-    """
-    before, now = scanned.epoch.uidvalidity, opened.status.uidvalidity
-    if now != before:
-        raise FolderChanged(
-            f'folder "{scanned.known.folder.name}": UIDVALIDITY changed from {before} to {now} during the run',
-            hint="the next run handles it as a new epoch",
-        )

@@ -16,7 +16,7 @@ from archiver.archive.folder_scan import FolderScanner
 from archiver.archive.plan import compare_unrecorded
 from archiver.archive.queue import Job, Member, Slice
 from archiver.archive.same_mail import SameMail
-from archiver.archive.scanned import ScannedFolder, same_folder
+from archiver.archive.scanned import ScannedFolder
 from archiver.archive.unrecorded import unrecorded_fact
 from archiver.errors import (
     AllRefused,
@@ -33,6 +33,7 @@ from archiver.journal.recorder import Batch
 from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, broke, is_placeholder
 from archiver.mail.model import Fetched, Folder, Listed, Placement, Undelivered
 from archiver.mail.uidset import UidSet
+from archiver.mail.unnumbered import require_same_uids
 from archiver.source.port import MailSource
 
 _ROUNDS_REFUSED = 1  # more of one slice in one run: each blames a few messages
@@ -259,7 +260,7 @@ class FetchWorker:
     def _open(self, scanned: ScannedFolder) -> None:
         if self._folder != scanned.listed.folder:
             self._folder = None
-            same_folder(scanned, self._source.open(scanned.listed.folder))
+            require_same_uids(scanned.listed.folder, scanned.opened, self._source.open(scanned.listed.folder))
             self._folder = scanned.listed.folder
 
     def _outcome(self, scanned: ScannedFolder, outcome: Fetched | Undelivered) -> int:

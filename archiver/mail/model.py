@@ -113,13 +113,15 @@ class Changes(Struct, frozen=True):
 
 class Opened(Struct, frozen=True):
     """A folder opened read-only. `changes` is None if the source was not asked for them, or cannot tell.
-    `identifies`: messages have EMAILIDs. `seen` are attributes that were asked for together with the folder."""
+    `identifies`: messages have EMAILIDs. `seen` are attributes that were asked for together with the folder.
+    `shown` are size and INTERNALDATE of each UID in a folder without UIDVALIDITY; empty if it has one."""
 
     status: FolderStatus
     keywords: tuple[str, ...] = ()
     changes: Changes | None = None
     identifies: bool = False
     seen: tuple[Attributes, ...] = ()
+    shown: Mapping[int, tuple[int | None, str | None]] = field(default_factory=dict)
 
 
 class Body(Struct, frozen=True):

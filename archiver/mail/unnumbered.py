@@ -11,8 +11,9 @@ from itertools import islice
 
 from msgspec import Struct
 
+from archiver.errors import FolderChanged
 from archiver.mail.content import header_digest, internaldate_seconds, message_id
-from archiver.mail.model import Attributes, Digest
+from archiver.mail.model import Attributes, Digest, Folder, Opened
 from archiver.mail.reader import MailReader
 from archiver.mail.uidset import UidSet
 
@@ -55,6 +56,26 @@ def names_other_mail(reader: MailReader, known: Iterable[NamedMessage], present:
     return any(
         (seen.size, internaldate_seconds(seen.internaldate)) in gone for seen in (reader.scan(new) if new else ())
     )
+
+
+def require_same_uids(folder: Folder, before: Opened, now: Opened) -> None:
+    """Check that the UIDs of a folder that was opened again name the same messages; without UIDVALIDITY, as far as
+    sizes and dates tell.
+
+    Raises:
+        FolderChanged: they do not.
+    """
+    one, other = before.status.uidvalidity, now.status.uidvalidity
+    common = before.shown.keys() & now.shown.keys()
+    gone = {shown for uid, shown in before.shown.items() if uid not in common}
+    new = {shown for uid, shown in now.shown.items() if uid not in common}
+    if one != other:
+        why = f"UIDVALIDITY changed from {one} to {other} during the run"
+    elif gone & new or any(before.shown[uid] != now.shown[uid] for uid in common):
+        why = "the server gives no UIDVALIDITY, and its UIDs changed during the run"
+    else:
+        return
+    raise FolderChanged(f'folder "{folder.name}": {why}', hint="the next run begins a new epoch")
 
 
 def _headers(reader: MailReader, here: dict[int, NamedMessage]) -> Iterator[tuple[Attributes, bytes]]:

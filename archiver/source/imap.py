@@ -102,7 +102,11 @@ class ImapSource:
         closed = max((i for i, each in enumerate(untagged) if _CLOSED.match(each.text)), default=-1)
         # Responses before CLOSED are about the previous folder (RFC 7162 section 3.2.11).
         opened = self._opened(reply, untagged[closed + 1 :], asked="QRESYNC" in how.decode())
-        return replace(opened, identifies=self._reader.identifies, seen=seen)
+        shown = {} if opened.status.uidvalidity else self._shown()
+        return replace(opened, identifies=self._reader.identifies, seen=seen, shown=shown)
+
+    def _shown(self) -> dict[int, tuple[int | None, str | None]]:
+        return {each.uid: (each.size, each.internaldate) for each in self._reader.scan(None)}
 
     def _examine(
         self, raw: bytes, how: bytes, criteria: str | None, identify_from: int | None

@@ -19,7 +19,6 @@ from archiver.errors import (
     AllRefused,
     ConnectionLost,
     CountsDisagree,
-    FolderChanged,
     NothingDelivered,
     ServerUnavailable,
     TemporaryError,
@@ -31,6 +30,7 @@ from archiver.mail.content import broke
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Fetched, Folder, KnownState, Listed, Opened, Undelivered
 from archiver.mail.uidset import UidSet
+from archiver.mail.unnumbered import require_same_uids
 from archiver.source.port import NextRequest, SourceConnection
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class RetryingSource:
         self._streaming = False
         self._folder: Folder | None = None
         self._folder_again = False
-        self._uidvalidity: int | None = None
+        self._opened: Opened | None = None
         self._fallback = False
 
     def connect_now(self) -> None:
@@ -151,7 +151,7 @@ class RetryingSource:
             return self._connected().open(folder, since, ask, identify=asked)
 
         result = self._with_retries(opened)
-        self._folder, self._uidvalidity = folder, result.status.uidvalidity
+        self._folder, self._opened = folder, result
         return result
 
     def uids(self, search: str | None = None, *, since: KnownState | None = None) -> UidSet:
@@ -280,13 +280,8 @@ class RetryingSource:
         source = self._connected()
         if fresh and self._folder is not None:
             self._folder_again = False
-            status = source.open(self._folder).status
-            if status.uidvalidity != self._uidvalidity:
-                raise FolderChanged(
-                    f'folder "{self._folder.name}": UIDVALIDITY changed from {self._uidvalidity} '
-                    f"to {status.uidvalidity} during the run",
-                    hint="the next run begins a new epoch",
-                )
+            assert self._opened is not None
+            require_same_uids(self._folder, self._opened, source.open(self._folder))
         return source
 
     def _with_retries(self, operation: Callable[[], T]) -> T:

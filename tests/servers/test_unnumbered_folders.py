@@ -118,6 +118,30 @@ class TestASource:
         (held[20],) = messages([21])
         self.check(config, held, fetched=5)
 
+    @pytest.mark.parametrize(("moved_by", "code"), [(0, 0), (1, 3), (1000, 3)])
+    def test_the_connection_breaks_and_uids_may_be_others_afterwards(
+        self, server: ScriptedServer, held: dict[int, ScriptedMessage], tmp_path: Path, moved_by: int, code: int
+    ) -> None:
+        """Then the run does not say that it has all. Mail that comes and goes in between is no reason."""
+        held[15].fetch = "bye"
+        opened: list[bytes] = []
+
+        def examine(line: bytes, _: bytes, __: object) -> None:
+            opened.append(line)
+            if sum(b"INBOX" in each for each in opened) == 2:
+                moved = {uid + moved_by: message for uid, message in held.items() if uid != 20}
+                held.clear()
+                held.update(moved)
+                held[max(held) + 10] = messages([40])[0]
+                for message in held.values():
+                    message.fetch = ""
+
+        server.on(b"EXAMINE", examine)
+        config = account_file(tmp_path, server, "u1")
+        run(config, expect=code)
+        run(config)
+        assert assert_whole(archive_of(config)).digests() == {uid: digest(each) for uid, each in held.items()}
+
     def test_a_server_that_forgets_the_number_at_times(
         self, config: Path, held: dict[int, ScriptedMessage], server: ScriptedServer
     ) -> None:
