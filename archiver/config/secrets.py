@@ -95,9 +95,20 @@ def _from_env(name: str, where: str) -> bytes:
     return octets
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file.
+
+    NOTE: opening a pipe would wait for somebody to write into it, and keep the archive locked. Like this it is
+    empty then. What somebody writes into it, as in `<(command)`, is read.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 def _from_file(path: str, where: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
             status = os.fstat(file.fileno())
             octets = file.readline()
     except OSError as error:

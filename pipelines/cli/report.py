@@ -126,15 +126,24 @@ def _written(report: Path) -> tuple[bool, int]:
     return written <= time.time_ns(), written
 
 
+#: What every version wrote.
+_ALWAYS = {"account", "run", "status", "started", "finished", "exit_code", "folders", "totals"}
+
+
 def _read(path: Path) -> dict[str, Any]:
+    hint = "the next run writes another one"
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            str(path), [f"cannot be read: {error}"], hint="the next run writes another one"
-        ) from error
-    if document.get("format") != FORMAT:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(str(path), [f"cannot be read: {error}"], hint=hint) from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ConfigError(str(path), [f"is not of the format {FORMAT}, the only one that this version reads"])
+    try:
+        if not document.keys() >= _ALWAYS:
+            raise ValueError
+        completed(document)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(str(path), ["is damaged: it has not the form of a report"], hint=hint) from error
     return document
 
 

@@ -124,7 +124,16 @@ def test_where_there_is_no_report_it_says_how_to_get_one(account: Path, capsys: 
     assert "--run: an ID has" in reported(capsys, account, "--run", "../r1", expect=2)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"format": "archiver-report/2"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "7", "null", "[" * 100_000),
+        '{"format": "archiver-report/2"}',
+        '{"format": "archiver-report/1"}',
+        '{"format": "archiver-report/1", "folders": [7]}',
+        '{"format": "archiver-report/1", "totals": 7}',
+    ],
+)
 def test_a_report_that_cannot_be_read_is_a_problem_of_one_line(account: Path, capsys: Capture, text: str) -> None:
     path = put(account, {})
     path.write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -92,6 +93,19 @@ class TestFile:
     def test_not_there(self, tmp_path: Path) -> None:
         problem = f"{tmp_path}/none cannot be read: No such file or directory"
         assert failure("file", f"{tmp_path}/none").problems == (problem,)
+
+    def test_a_pipe_into_which_nobody_writes_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe", 0o600)
+        assert "is empty" in str(failure("file", str(tmp_path / "pipe")))
+
+    def test_a_pipe_into_which_somebody_writes_is_read(self, tmp_path: Path) -> None:
+        reading, writing = os.pipe()
+        os.write(writing, b"hunter2\n")
+        try:
+            assert resolve("file", f"/dev/fd/{reading}", user=ALICE).reveal() == "hunter2"
+        finally:
+            os.close(reading)
+            os.close(writing)
 
     def test_empty_in_its_first_line(self, tmp_path: Path) -> None:
         assert failure("file", private(tmp_path, b"\nhunter2")).problems == (f"{tmp_path}/secret is empty",)
