@@ -37,8 +37,7 @@ EXIT_CODES: dict[int, str] = {
     128: "stopped by signal N; what was fetched is kept, run again to resume",
 }
 
-# A module, a batch and a page are thousands of small values, and hardly any of them are garbage.
-_COLLECTOR = (50_000, 20, 20)
+_COLLECTOR = (200_000, 20, 20)  # while modules are loaded, which makes many small values and hardly any garbage
 
 _CODES = "\n".join(f"{'128+N' if code == 128 else code:>6} {text}" for code, text in EXIT_CODES.items())
 _EPILOG = f"""
