@@ -18,6 +18,7 @@ _WIDER = {
 _NO_CHARSET = frozenset({"", "ascii", "us-ascii", "unknown-8bit", "x-unknown", "8bit", "binary"})
 #: Codecs of Python that make no text, or that take their time.
 _NO_TEXT = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"})
+_ASCII = bytes(range(0x80))
 _CHARACTER = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|(?:\xe0[\xa0-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]|\xed[\x80-\x9f])[\x80-\xbf]"
     rb"|(?:\xf0[\x90-\xbf]|[\xf1-\xf3][\x80-\xbf]|\xf4[\x80-\x8f])[\x80-\xbf]{2}"
@@ -40,6 +41,8 @@ def decoded(octets: bytes, charset: str | None) -> str:
 def raw_text(octets: bytes, charset: str | None) -> str:
     """The text of 8-bit octets in a header, where RFC 5322 allows none: UTF-8 if it can be, else in the charset
     that the message declares for its body."""
+    if octets.isascii():
+        return octets.decode("ascii")
     return _guessed(octets) if _is_utf8(octets) else decoded(octets, charset)
 
 
@@ -49,7 +52,6 @@ def _guessed(octets: bytes) -> str:
 
 def _is_utf8(octets: bytes) -> bool:
     """Whether this is UTF-8, a stray octet among its characters or not: a line that was cut, a name pasted in."""
-    rest = _CHARACTER.sub(b"", octets)
-    strays = sum(octet > 0x7F for octet in rest)
-    characters = len(_CHARACTER.findall(octets))
+    rest, characters = _CHARACTER.subn(b"", octets)
+    strays = len(rest.translate(None, _ASCII))
     return strays == 0 or (characters > 0 and (strays == 1 or 4 * strays <= characters))

@@ -90,7 +90,7 @@ def readable(value: str) -> str:
     Control characters, which a word may contain, and lone surrogates are escaped with a backslash.
     """
     text = "".join(_pieces(value)) if "=?" in value else value
-    return _CONTROL.sub(_escaped, text)
+    return text if text.isprintable() else _CONTROL.sub(_escaped, text)
 
 
 def _escaped(match: re.Match[str]) -> str:
