@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import click
 import pytest
-import typer
 from luigi.cmdline_parser import CmdlineParser
 from msgspec import NODEFAULT
 from msgspec.structs import fields
@@ -30,7 +33,7 @@ from archiver.mail.rewrite import REPAIRS
 from archiver.replay.compare import Difference
 from archiver.report.document import FORMAT, AtDestination, Failure, Party, RunReport
 from archiver.storage.bucket import lease
-from pipelines.cli.main import EXIT_CODES, app
+from pipelines.cli.main import EXIT_CODES, archiver
 from pipelines.tasks import ArchiveAccount
 
 ROOT = Path(__file__).parents[1]
@@ -89,10 +92,9 @@ def commands(program: str) -> list[str]:
     return sorted({match[0].lstrip("/& ") for match in found if match})
 
 
-def verbs() -> dict[str, Any]:
+def verbs() -> dict[str, click.Command]:
     """The command line's verbs, hidden ones left out."""
-    command: Any = typer.main.get_command(app)
-    visible = {name: verb for name, verb in command.commands.items() if not verb.hidden}
+    visible = {name: verb for name, verb in archiver.commands.items() if not verb.hidden}
     # A verb's module is imported when the verb is given.
     return {name: verb.make_context(name, [], resilient_parsing=True).command for name, verb in visible.items()}
 
@@ -156,6 +158,32 @@ def test_the_keys_are_those_of_an_account_file_with_their_defaults() -> None:
 def test_a_command_line_that_is_shown_parses(line: str) -> None:
     _, verb, *arguments = shlex.split(line.replace("CONFIG…", "CONFIG"), comments=True)
     verbs()[verb].make_context(verb, arguments)
+
+
+def test_the_line_for_bash_completes_verbs_options_values_and_paths() -> None:
+    (line,) = re.findall(r"^eval .*bash_source.*$", section(COMMANDS, "## Completion"), re.MULTILINE)
+    script = f"""{line}
+compopt() {{ COMPREPLY=("$1 $2"); }}  # else for a completion alone: the shell completes paths
+asked() {{
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+    _archiver_completion "$1"
+    echo "${{COMPREPLY[@]}}"
+}}
+asked archiver sh
+asked archiver run --new
+asked archiver export alice.toml there --to m
+asked archiver run conf
+"""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "show",
+        "--new-source --new-archive --new-destination",
+        "maildir mbox",
+        "-o default",
+    ]
 
 
 @pytest.mark.parametrize("line", commands("luigi"))

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
 from pipelines.cli.options import (
-    Configs,
-    DryRun,
-    Json,
-    NewArchive,
-    NewDestination,
-    NewSource,
-    Quiet,
-    RunId,
-    SchedulerUrl,
-    Verbose,
-    Workers,
+    configs_argument,
     destination_answer,
+    dry_run_option,
+    new_archive_option,
+    new_destination_option,
+    new_source_option,
+    output_options,
     run_id_of,
+    run_id_option,
+    scheduler_url_option,
     terminal_of,
+    workers_option,
 )
 from pipelines.cli.run import run_or_plan
 
 
+@click.command
+@configs_argument
+@dry_run_option
+@run_id_option
+@workers_option
+@scheduler_url_option
+@new_source_option
+@new_archive_option
+@new_destination_option
+@output_options
 def archive(
-    configs: Configs,
-    dry_run: DryRun = False,
-    run_id: RunId = None,
-    workers: Workers = None,
-    scheduler_url: SchedulerUrl = None,
-    new_source: NewSource = False,
-    new_archive: NewArchive = False,
-    new_destination: NewDestination = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    configs: Sequence[Path],
+    dry_run: bool,
+    run_id: str | None,
+    workers: int | None,
+    scheduler_url: str | None,
+    new_source: bool,
+    new_archive: bool,
+    new_destination: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Archive the accounts without replaying them; see `archiver run --help`.
 

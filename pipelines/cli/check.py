@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from archiver.errors import worst
 from archiver.report.units import counted, size
 from pipelines.cli.accounts import load_accounts, warn_of_sharing
-from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
+from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.show.lines import notice_lines
 from pipelines.stop import STOP
 
@@ -26,7 +28,15 @@ if TYPE_CHECKING:
     from pipelines.show.preview_destination import DestinationPreview
 
 
-def check(configs: Configs, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> int:
+@click.command
+@configs_argument
+@output_options
+def check(
+    configs: Sequence[Path],
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
     """Log in to each account once and show what is there: the server and its capabilities, how the connection is
     secured, the folders with their sizes and their place in the archive, what is left out and why, and what a run
     would fetch.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from archiver.errors import Interrupted
-from pipelines.cli.options import Json, terminal_of
+from pipelines.cli.options import PATH, json_option, terminal_of
 from pipelines.cli.verify import VerifyOptions, VerifyOutcome, verify_accounts
 from pipelines.outcome import AccountOutcome
 from pipelines.stop import STOP
@@ -18,11 +18,20 @@ if TYPE_CHECKING:
     from archiver.replay.compare import DestinationCheck
 
 
+@click.command
+@click.option(
+    "--dir",
+    "directory",
+    type=PATH,
+    metavar="DIR",
+    default=Path("archiver-demo"),
+    show_default=True,
+    help="The folder for the demo; cleared each time.",
+)
+@json_option
 def demo(
-    directory: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="The folder for the demo; cleared each time.")
-    ] = Path("archiver-demo"),
-    as_json: Json = False,
+    directory: Path,
+    as_json: bool,
 ) -> int:
     """See everything work in less than a minute, without an account: starts two mail servers of its own, archives
     the mailbox of the first and replays it to the second, changes the mailbox and does that again, compares both

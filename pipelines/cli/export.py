@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from archiver.errors import Interrupted, Locked
 from archiver.export.run import ExportResult
@@ -14,7 +14,7 @@ from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
 from archiver.report.units import counted, size
 from pipelines.cli.accounts import load_one
-from pipelines.cli.options import AsOf, Json, Quiet, Verbose, terminal_of
+from pipelines.cli.options import PATH, as_of_option, config_argument, output_options, terminal_of
 from pipelines.events import Listener
 from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.stop import STOP
@@ -22,38 +22,36 @@ from pipelines.stop import STOP
 if TYPE_CHECKING:
     from archiver.account.account import Account
     from archiver.account.archive import Archive
-    from archiver.account.export import ExportOptions
+    from archiver.account.export import ExportOptions, Form
     from archiver.config.load import Settings
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
 
 _EXPORT = "export"
 _SHOWN = 50
+_FORMS: tuple[Form, ...] = ("maildir", "mbox", "eml")
 
 
-class FormOption(StrEnum):
-    """What `export` writes."""
-
-    MAILDIR = "maildir"
-    MBOX = "mbox"
-    EML = "eml"
-
-
+@click.command
+@config_argument
+@click.argument("path", type=PATH, metavar="PATH", help="A new or an empty directory.")
+@click.option("--to", type=click.Choice(_FORMS), required=True, help="The form.")
+@click.option(
+    "--folder", "folders", multiple=True, metavar="GLOB", help="Only these folders, like 'Archive/*'; repeatable."
+)
+@as_of_option
+@click.option("--include-vanished", is_flag=True, help="Also messages and folders that are gone from the source.")
+@output_options
 def export(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A new or an empty directory.")],
-    to: Annotated[FormOption, typer.Option("--to", help="The form.")],
-    folders: Annotated[
-        list[str] | None,
-        typer.Option("--folder", metavar="GLOB", help="Only these folders, like 'Archive/*'; repeatable."),
-    ] = None,
-    as_of: AsOf = None,
-    include_vanished: Annotated[
-        bool, typer.Option("--include-vanished", help="Also messages and folders that are gone from the source.")
-    ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    config: Path,
+    path: Path,
+    to: Form,
+    folders: Sequence[str],
+    as_of: str | None,
+    include_vanished: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Export an account's folders for other programs, byte for byte. No server is contacted. The archive is only
     read, even while a run is working on it.
@@ -79,7 +77,7 @@ def export(
     from archiver.mail.dates import moment_of
 
     moment = None if as_of is None else moment_of(as_of, "--as-of")
-    options = ExportOptions(to.value, path, folders or ("*",), moment, include_vanished)
+    options = ExportOptions(to, path, folders or ("*",), moment, include_vanished)
     terminal = terminal_of(as_json, quiet, verbose)
     settings = load_one(config, "export")
     with terminal.progress([settings.account]) as display:

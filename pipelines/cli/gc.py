@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from archiver.errors import ConfigError, Incomplete
 from archiver.mail.folder_names import printable
 from archiver.report.units import counted, size
 from archiver.upkeep.gc import Garbage, GarbageResult
 from pipelines.cli.accounts import finish, load_accounts
-from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
+from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.events import Important, Listener
 from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.stop import STOP
@@ -27,17 +28,18 @@ _GC = "gc"
 _SHOWN = 50
 
 
+@click.command
+@configs_argument
+@click.option("--delete", is_flag=True, help="Delete what is listed; without it nothing is changed.")
+@click.option("--confirm-deletions", is_flag=True, help="Delete it even beyond the deletion limit.")
+@output_options
 def gc(
-    configs: Configs,
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Delete what is listed; without it nothing is changed.")
-    ] = False,
-    confirm_deletions: Annotated[
-        bool, typer.Option("--confirm-deletions", help="Delete it even beyond the deletion limit.")
-    ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    configs: Sequence[Path],
+    delete: bool,
+    confirm_deletions: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """List objects in the archives' buckets that no run has recorded: messages and packs that a killed run had
     uploaded. With --delete, delete them.

@@ -9,20 +9,21 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-import typer
+import click
 from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.storage.files import sync_paths
-from pipelines.cli.options import Json
+from pipelines.cli.options import PATH, Integer, json_option
 
 if TYPE_CHECKING:
     from archiver.config.settings import SecretReference, Tls
     from archiver.config.template import NewAccount, NewDestination
 
+_FILE = click.Path(readable=False)
 _KINDS = ("env", "file", "command", "keyring")
 _ASKED = {
     "env": "Name of the environment variable",
@@ -33,53 +34,65 @@ _ASKED = {
 
 
 # One parameter for each option is what makes this function long.
+@click.command
+@click.argument("file", type=PATH, metavar="FILE", help="The account file, like configs/alice.toml.")
+@click.option("--host", metavar="HOST", help="The IMAP server, like imap.example.org.")
+@click.option("--user", metavar="USER", help="The user's name at the server.")
+@click.option("--tls", metavar="MODE", help='"implicit" (port 993), "starttls" (143) or "off".')
+@click.option(
+    "--port", type=Integer(min=1, max=65535), metavar="PORT", help="The port, if it is not the usual one."
+)
+@click.option("--path", metavar="PATH", help="The path of the archive; {account} is the account's name.")
+@click.option("--password-env", metavar="NAME", help="The environment variable with the password.")
+@click.option("--password-file", type=_FILE, metavar="PATH", help="The file with the password.")
+@click.option(
+    "--password-command",
+    metavar="COMMAND",
+    help='The command that prints the password, like "pass show mail/alice".',
+)
+@click.option("--password-keyring", metavar="SERVICE", help="The keyring entry with the password.")
+@click.option(
+    "--ca-file",
+    type=_FILE,
+    metavar="PATH",
+    help="The authority to trust, if the system does not know it.",
+)
+@click.option("--to-host", metavar="HOST", help="The server to replay to, if there is one.")
+@click.option("--to-user", metavar="USER", help="The user's name at that server.")
+@click.option("--to-tls", metavar="MODE", help="As --tls, for that server.")
+@click.option("--to-port", type=Integer(min=1, max=65535), metavar="PORT", help="As --port, for that server.")
+@click.option("--to-ca-file", type=_FILE, metavar="PATH", help="As --ca-file, for that server.")
+@click.option("--to-prefix", metavar="FOLDER", help="The folder there that everything goes below.")
+@click.option("--to-password-env", metavar="NAME", help="The environment variable with the password there.")
+@click.option("--to-password-file", type=_FILE, metavar="PATH", help="The file with the password there.")
+@click.option("--to-password-command", metavar="COMMAND", help="The command that prints the password there.")
+@click.option("--to-password-keyring", metavar="SERVICE", help="The keyring entry with the password there.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@json_option
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The account file, like configs/alice.toml.")],
-    host: Annotated[str | None, typer.Option(help="The IMAP server, like imap.example.org.")] = None,
-    user: Annotated[str | None, typer.Option(help="The user's name at the server.")] = None,
-    tls: Annotated[str | None, typer.Option(help='"implicit" (port 993), "starttls" (143) or "off".')] = None,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="The port, if it is not the usual one.")
-    ] = None,
-    path: Annotated[
-        str | None, typer.Option(help="The path of the archive; {account} is the account's name.")
-    ] = None,
-    password_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The environment variable with the password.")
-    ] = None,
-    password_file: Annotated[str | None, typer.Option(metavar="PATH", help="The file with the password.")] = None,
-    password_command: Annotated[
-        str | None,
-        typer.Option(metavar="COMMAND", help='The command that prints the password, like "pass show mail/alice".'),
-    ] = None,
-    password_keyring: Annotated[
-        str | None, typer.Option(metavar="SERVICE", help="The keyring entry with the password.")
-    ] = None,
-    ca_file: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The authority to trust, if the system does not know it.")
-    ] = None,
-    to_host: Annotated[str | None, typer.Option(help="The server to replay to, if there is one.")] = None,
-    to_user: Annotated[str | None, typer.Option(help="The user's name at that server.")] = None,
-    to_tls: Annotated[str | None, typer.Option(help="As --tls, for that server.")] = None,
-    to_port: Annotated[int | None, typer.Option(min=1, max=65535, help="As --port, for that server.")] = None,
-    to_ca_file: Annotated[str | None, typer.Option(metavar="PATH", help="As --ca-file, for that server.")] = None,
-    to_prefix: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="The folder there that everything goes below.")
-    ] = None,
-    to_password_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The environment variable with the password there.")
-    ] = None,
-    to_password_file: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The file with the password there.")
-    ] = None,
-    to_password_command: Annotated[
-        str | None, typer.Option(metavar="COMMAND", help="The command that prints the password there.")
-    ] = None,
-    to_password_keyring: Annotated[
-        str | None, typer.Option(metavar="SERVICE", help="The keyring entry with the password there.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
-    as_json: Json = False,
+    file: Path,
+    host: str | None,
+    user: str | None,
+    tls: str | None,
+    port: int | None,
+    path: str | None,
+    password_env: str | None,
+    password_file: str | None,
+    password_command: str | None,
+    password_keyring: str | None,
+    ca_file: str | None,
+    to_host: str | None,
+    to_user: str | None,
+    to_tls: str | None,
+    to_port: int | None,
+    to_ca_file: str | None,
+    to_prefix: str | None,
+    to_password_env: str | None,
+    to_password_file: str | None,
+    to_password_command: str | None,
+    to_password_keyring: str | None,
+    force: bool,
+    as_json: bool,
 ) -> int:
     """Write a commented account file from the options; in a terminal, ask for what they leave out.
 
@@ -158,11 +171,11 @@ def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
     found = _archive_there(file)
     if as_json:
         document = {"format": "archiver-init/1", "file": str(file), "account": file.stem, "archive": found}
-        typer.echo(json.dumps(document, indent=1))
+        click.echo(json.dumps(document, indent=1))
     else:
         if found is not None:
-            typer.echo(f"there is already an archive at {found}; runs will continue it")
-        typer.echo(f"wrote {file}. Next, try the account: `archiver check {shlex.quote(str(file))}`")
+            click.echo(f"there is already an archive at {found}; runs will continue it")
+        click.echo(f"wrote {file}. Next, try the account: `archiver check {shlex.quote(str(file))}`")
     return 0
 
 
@@ -193,7 +206,7 @@ def _asked(answers: Answers, name: str) -> NewAccount:
 
 
 def _ask(text: str, default: str | None = None) -> str:
-    return str(typer.prompt(text, default=default, err=True))
+    return str(click.prompt(text, default=default, err=True))
 
 
 def _tls(option: str, text: str | None) -> Tls:

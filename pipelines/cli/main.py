@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
-import typer
-from typer.core import TyperCommand
+import click
 
 from archiver.config.secrecy import redacted
 from archiver.errors import ArchiverError, ConfigError
@@ -37,6 +38,9 @@ EXIT_CODES: dict[int, str] = {
     128: "stopped by signal N; what was fetched is kept, run again to resume",
 }
 
+# A shell asks through this variable how to complete a line.
+_COMPLETION = "_ARCHIVER_COMPLETE"
+
 _COLLECTOR = (200_000, 20, 20)  # while modules are loaded, which makes many small values and hardly any garbage
 
 _CODES = "\n".join(f"{'128+N' if code == 128 else code:>6} {text}" for code, text in EXIT_CODES.items())
@@ -54,33 +58,35 @@ Getting started:
 CONFIG is an account file or a folder of them. `archiver VERB --help` explains a verb.
 """
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    add_completion=True,
-    no_args_is_help=False,
+
+class _Verbs(click.Group):
+    """Verbs are shown in the order of `VERBS`, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=_Verbs,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-@app.callback(
-    invoke_without_command=True,
-    epilog=_EPILOG,
-    help="Archive IMAP accounts exactly, incrementally and provably: fetched once, byte for byte, into a Maildir "
-    "that any mail program reads, or into a bucket; safe to re-run; verified like a backup; sent on to any "
-    "server.",
-)
-def archiver(
-    context: typer.Context,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", hidden=True)] = False,
-) -> None:
+@click.option("--version", "show_version", is_flag=True, help="Print the version and exit.")
+@click.option("--json", "as_json", is_flag=True, hidden=True)
+@click.pass_context
+def archiver(context: click.Context, show_version: bool, as_json: bool) -> None:
+    """Archive IMAP accounts exactly, incrementally and provably: fetched once, byte for byte, into a Maildir that
+    any mail program reads, or into a bucket; safe to re-run; verified like a backup; sent on to any server.
+    """
     if show_version:
         text = json.dumps({"format": "archiver-version/1", "version": _version()}) if as_json else _version()
-        typer.echo(text if as_json else f"archiver {text}")
-        raise typer.Exit(0)
+        click.echo(text if as_json else f"archiver {text}")
+        context.exit(0)
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
-        raise typer.Exit(2)
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
 
 
 #: All verbs in the order of the help, each with its line there. A verb is a function in a module of its name.
@@ -104,22 +110,19 @@ VERBS: Mapping[str, str] = {
 }
 
 
-class _Verb(TyperCommand):
+class _Verb(click.Command):
     """A verb whose module is imported when the verb is given: `archiver --help` need not import all of them."""
 
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        assert self.name is not None
-        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-        alone.command(self.name)(getattr(import_module(f"pipelines.cli.{self.name}"), self.name))
-        return typer.main.get_command(alone).make_context(info_name, args, parent, **extra)
-
-
-def _not_imported_yet() -> None:
-    """Stands for a verb's function in the list of verbs."""
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        name = str(self.name)
+        verb: click.Command = getattr(import_module(f"pipelines.cli.{name}"), name)
+        return verb.make_context(info_name, args, parent, **extra)
 
 
 for _name, _line in VERBS.items():
-    app.command(_name, short_help=_line, cls=_Verb)(_not_imported_yet)
+    archiver.add_command(_Verb(_name, short_help=_line))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -127,9 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     whether that could be printed or not."""
     secure()
     gc.set_threshold(*_COLLECTOR)
-    code = invoke(sys.argv[1:] if arguments is None else arguments)
+    instruction = os.environ.get(_COMPLETION)
+    code = _complete(instruction) if instruction else invoke(sys.argv[1:] if arguments is None else arguments)
     if (failure := failure_of(sys.stdout)) is not None:
-        typer.echo(f"archiver: standard output: {failure.strerror}; what was printed is not complete", err=True)
+        click.echo(f"archiver: standard output: {failure.strerror}; what was printed is not complete", err=True)
     sys.exit(code)
 
 
@@ -137,19 +141,30 @@ def invoke(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. An error that nobody foresaw is raised as it is."""
     as_json = "--json" in arguments
     try:
-        command = typer.main.get_command(app)
-        code = command.main(args=list(arguments), prog_name="archiver", standalone_mode=False)
-    except typer.TyperException as error:
+        with archiver.make_context("archiver", list(arguments)) as context:
+            code = archiver.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
         return _fail(_usage_error(error), as_json)
-    except typer.Abort:
+    except click.Abort:
         return _fail(ConfigError("archiver", ["no answer was given"], hint="nothing was written"), as_json)
     except ArchiverError as error:
         return _fail(error, as_json)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except BaseException as error:
         if as_json and not isinstance(error, SystemExit):
             _print_error(redacted(f"unexpected error: {error!r}"), None, 1)
         raise
     return int(code or 0)
+
+
+def _complete(instruction: str) -> int:
+    """Print the script that adds completion to a shell, or how the line that the shell shows may go on."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(archiver, {}, "archiver", _COMPLETION, instruction)
 
 
 def _version() -> str:
@@ -159,11 +174,11 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _usage_error(error: typer.TyperException) -> ConfigError:
+def _usage_error(error: click.ClickException) -> ConfigError:
     """A mistake on the command line in our words: one line, and where to read on."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "archiver"
-    text = error.format_message().rstrip(".").replace("\n", " ")
+    text = " ".join(error.format_message().rstrip(".").split())
     return ConfigError(command, [text[:1].lower() + text[1:]], hint=f"`{command} --help` shows its options")
 
 
@@ -171,9 +186,9 @@ def _fail(error: ArchiverError, as_json: bool) -> int:
     if as_json:
         _print_error(error.message, error.hint, error.exit_code)
     for line in str(error).splitlines():
-        typer.echo(f"archiver: {line.removeprefix('archiver: ')}", err=True)
+        click.echo(f"archiver: {line.removeprefix('archiver: ')}", err=True)
     return error.exit_code
 
 
 def _print_error(message: str, hint: str | None, exit_code: int) -> None:
-    typer.echo(json.dumps({"error": {"message": message, "hint": hint, "exit_code": exit_code}}, indent=1))
+    click.echo(json.dumps({"error": {"message": message, "hint": hint, "exit_code": exit_code}}, indent=1))

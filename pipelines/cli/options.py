@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
+import click
 
 from archiver.errors import ConfigError
 
@@ -14,62 +15,83 @@ if TYPE_CHECKING:
     from archiver.replay.identify import IdentityAnswer
     from pipelines.cli.terminal import Terminal
 
-Configs = Annotated[
-    list[Path], typer.Argument(metavar="CONFIG", help="Account files, or folders of account files.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only what needs attention.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every folder and every step.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers", min=1, help="How many accounts run at the same time.", show_default="4, or fewer accounts"
-    ),
-]
-SchedulerUrl = Annotated[
-    str | None, typer.Option("--scheduler-url", metavar="URL", help="Use this luigid instead of a local scheduler.")
-]
-RunId = Annotated[
-    str | None,
-    typer.Option("--run", metavar="ID", help="Name the run; the same name again resumes it, or does nothing."),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; fetch nothing, write nothing.")]
-NewSource = Annotated[
-    bool, typer.Option("--new-source", help="Confirm that the account's mail moved to another server or user.")
-]
-NewArchive = Annotated[
-    bool,
-    typer.Option("--new-archive", help="Confirm that a new archive may begin here, or that this is another one."),
-]
-SameDestination = Annotated[
-    bool,
-    typer.Option(
-        "--same-destination", help="Confirm that the destination is the same mailbox as before, elsewhere."
-    ),
-]
-NewDestination = Annotated[
-    bool,
-    typer.Option(
-        "--new-destination", help="Confirm that the destination is the right mailbox, new to this archive."
-    ),
-]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
-AsOf = Annotated[
-    str | None,
-    typer.Option("--as-of", metavar="DATE", help="The state at that time: 2026-11-20, or 2026-11-20T14:00."),
-]
-IncludeVanished = Annotated[
-    bool, typer.Option("--include-vanished", help="Also send messages that are gone from the source.")
-]
-IncludeRemoved = Annotated[
-    bool, typer.Option("--include-removed", help="Send again messages that were removed at the destination.")
-]
-ConfirmDeletions = Annotated[
-    bool,
-    typer.Option(
-        "--confirm-deletions", help='Carry out [replay] vanished = "mark" or "expunge" beyond the deletion limit.'
-    ),
-]
+# NOTE: what cannot be read is no mistake on the command line: the verb says what is wrong with it.
+PATH = click.Path(readable=False, path_type=Path)
+
+
+class Integer(click.IntRange):
+    """An integer of a range. "two" is not one, and is no "integer range" either."""
+
+    name = "integer"
+
+
+configs_argument = click.argument(
+    "configs",
+    metavar="CONFIG...",
+    nargs=-1,
+    required=True,
+    type=PATH,
+    help="Account files, or folders of account files.",
+)
+config_argument = click.argument("config", metavar="CONFIG", type=PATH, help="One account file.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document to stdout and nothing else there."
+)
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show only what needs attention.")
+verbose_option = click.option("--verbose", "-v", is_flag=True, help="Log every folder and every step.")
+workers_option = click.option(
+    "--workers",
+    metavar="N",
+    type=Integer(min=1),
+    show_default="4, or fewer accounts",
+    help="How many accounts run at the same time.",
+)
+scheduler_url_option = click.option(
+    "--scheduler-url", metavar="URL", help="Use this luigid instead of a local scheduler."
+)
+run_id_option = click.option(
+    "--run", "run_id", metavar="ID", help="Name the run; the same name again resumes it, or does nothing."
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan; fetch nothing, write nothing.")
+new_source_option = click.option(
+    "--new-source", is_flag=True, help="Confirm that the account's mail moved to another server or user."
+)
+new_archive_option = click.option(
+    "--new-archive",
+    is_flag=True,
+    help="Confirm that a new archive may begin here, or that this is another one.",
+)
+same_destination_option = click.option(
+    "--same-destination",
+    is_flag=True,
+    help="Confirm that the destination is the same mailbox as before, elsewhere.",
+)
+new_destination_option = click.option(
+    "--new-destination",
+    is_flag=True,
+    help="Confirm that the destination is the right mailbox, new to this archive.",
+)
+as_of_option = click.option(
+    "--as-of", metavar="DATE", help="The state at that time: 2026-11-20, or 2026-11-20T14:00."
+)
+include_vanished_option = click.option(
+    "--include-vanished", is_flag=True, help="Also send messages that are gone from the source."
+)
+include_removed_option = click.option(
+    "--include-removed", is_flag=True, help="Send again messages that were removed at the destination."
+)
+confirm_deletions_option = click.option(
+    "--confirm-deletions",
+    is_flag=True,
+    help='Carry out [replay] vanished = "mark" or "expunge" beyond the deletion limit.',
+)
+
+
+def output_options(verb: _Function) -> _Function:
+    """What a verb prints: the options that `terminal_of` takes."""
+    return json_option(quiet_option(verbose_option(verb)))
 
 
 def terminal_of(as_json: bool, quiet: bool = False, verbose: bool = False) -> Terminal:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 from msgspec import Struct
 
 from archiver.errors import IntegrityError
@@ -13,7 +13,7 @@ from archiver.events import Noted
 from archiver.journal.rebuild import replay_journal, require_no_loss, restore_store
 from archiver.mail.folder_names import printable
 from pipelines.cli.accounts import load_one
-from pipelines.cli.options import Json, Quiet, Verbose, terminal_of
+from pipelines.cli.options import config_argument, output_options, terminal_of
 from pipelines.events import Listener
 from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.stop import STOP
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 _REBUILD = "rebuild"
 
 
+@click.command
+@config_argument
+@output_options
 def rebuild(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    config: Path,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Recreate an archive's catalog from its store and its journal, after it was lost or damaged.
 

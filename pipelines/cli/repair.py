@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 from msgspec import Struct, to_builtins
 
 from archiver.mail.folder_names import printable
 from archiver.upkeep.repair import RepairResult
 from pipelines.cli.accounts import finish, load_accounts
-from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
+from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.cli.references import arrived_text
 from pipelines.cli.verify import octets_to_read
 from pipelines.events import Important, Listener
@@ -27,15 +28,18 @@ _REPAIR = "repair"
 _SHOWN = 50
 
 
+@click.command
+@configs_argument
+@click.option("--deep", is_flag=True, help="Read everything to find damage, in a bucket, too.")
+@click.option("--dry-run", is_flag=True, help="Show what can be repaired, and from where; write nothing.")
+@output_options
 def repair(
-    configs: Configs,
-    deep: Annotated[bool, typer.Option("--deep", help="Read everything to find damage, in a bucket, too.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what can be repaired, and from where; write nothing.")
-    ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    configs: Sequence[Path],
+    deep: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Find missing and damaged messages, as `archiver verify` does, and repair them: from another copy in the
     archive, from the source, if it still has the message under the same UID, or from a copy at the destination.

@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
 from archiver.errors import ConfigError
 from archiver.mail.dates import moment_of
 from pipelines.cli.options import (
-    AsOf,
-    Configs,
-    ConfirmDeletions,
-    IncludeRemoved,
-    IncludeVanished,
-    Json,
-    NewDestination,
-    Quiet,
-    RunId,
-    SameDestination,
-    SchedulerUrl,
-    Verbose,
-    Workers,
+    as_of_option,
+    configs_argument,
+    confirm_deletions_option,
     destination_answer,
+    include_removed_option,
+    include_vanished_option,
+    new_destination_option,
+    output_options,
     run_id_of,
+    run_id_option,
+    same_destination_option,
+    scheduler_url_option,
     terminal_of,
+    workers_option,
 )
 from pipelines.cli.run import run_accounts_of
 
 
+@click.command
+@configs_argument
+@include_vanished_option
+@include_removed_option
+@confirm_deletions_option
+@as_of_option
+@same_destination_option
+@new_destination_option
+@run_id_option
+@workers_option
+@scheduler_url_option
+@output_options
 def replay(
-    configs: Configs,
-    include_vanished: IncludeVanished = False,
-    include_removed: IncludeRemoved = False,
-    confirm_deletions: ConfirmDeletions = False,
-    as_of: AsOf = None,
-    same_destination: SameDestination = False,
-    new_destination: NewDestination = False,
-    run_id: RunId = None,
-    workers: Workers = None,
-    scheduler_url: SchedulerUrl = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    configs: Sequence[Path],
+    include_vanished: bool,
+    include_removed: bool,
+    confirm_deletions: bool,
+    as_of: str | None,
+    same_destination: bool,
+    new_destination: bool,
+    run_id: str | None,
+    workers: int | None,
+    scheduler_url: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Bring the destinations up to date with the archives, and compare them. The sources are not contacted and need
     not exist any more: this is how an archive is restored.

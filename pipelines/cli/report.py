@@ -6,10 +6,11 @@ import json
 import os
 import time
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from archiver.errors import ArchiveMissing, ConfigError
 from archiver.mail.folder_names import printable
@@ -17,7 +18,7 @@ from archiver.report.document import FORMAT
 from archiver.report.units import Row, completed, counted, span
 from archiver.report.verdict import verdict
 from pipelines.cli.accounts import finish, load_accounts
-from pipelines.cli.options import Configs, Json, run_id_of, terminal_of
+from pipelines.cli.options import configs_argument, json_option, run_id_of, terminal_of
 from pipelines.outcome import AccountOutcome, look_up_each
 from pipelines.show.lines import (
     destination_equation,
@@ -35,15 +36,18 @@ if TYPE_CHECKING:
 _SHOWN = 50
 
 
+@click.command
+@configs_argument
+@click.option("--open", "open_page", is_flag=True, help="Also open report.html in the browser.")
+@click.option("--run", "run_id", metavar="ID", show_default="the last one", help="Show the report of this run.")
+@json_option
+@click.option("--verbose", "-v", is_flag=True, help="List all folders, however many.")
 def report(
-    configs: Configs,
-    open_page: Annotated[bool, typer.Option("--open", help="Also open report.html in the browser.")] = False,
-    run_id: Annotated[
-        str | None,
-        typer.Option("--run", metavar="ID", help="Show the report of this run.", show_default="the last one"),
-    ] = None,
-    as_json: Json = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List all folders, however many.")] = False,
+    configs: Sequence[Path],
+    open_page: bool,
+    run_id: str | None,
+    as_json: bool,
+    verbose: bool,
 ) -> int:
     """Show the report of the last run: each folder's balance, what was fetched and delivered, each missing message
     with the reason and what to do, what differs at the destination, and what it could not keep.

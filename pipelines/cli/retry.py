@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
 
-import typer
+import click
 
-from pipelines.cli.options import Configs, Json, Quiet, Verbose, Workers, terminal_of
+from pipelines.cli.options import configs_argument, output_options, terminal_of, workers_option
 from pipelines.cli.run import run_accounts_of
 
 
+@click.command
+@configs_argument
+@click.option("--accept", is_flag=True, help="Accept what the servers give and show now, or else the loss.")
+@workers_option
+@output_options
 def retry(
-    configs: Configs,
-    accept: Annotated[
-        bool, typer.Option("--accept", help="Accept what the servers give and show now, or else the loss.")
-    ] = False,
-    workers: Workers = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    configs: Sequence[Path],
+    accept: bool,
+    workers: int | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Try all quarantined and refused messages again, including those that failed before. Performs a normal run:
     new messages are archived and replayed, too.

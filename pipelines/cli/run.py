@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 from msgspec.structs import replace
 
 from archiver.errors import ConfigError, worst
@@ -17,22 +18,20 @@ from archiver.report.units import counted
 from pipelines.cli.accounts import Accounts, load_accounts, warn_of_sharing
 from pipelines.cli.check import plan_accounts
 from pipelines.cli.options import (
-    Configs,
-    ConfirmDeletions,
-    DryRun,
-    Json,
-    NewArchive,
-    NewDestination,
-    NewSource,
-    Quiet,
-    RunId,
-    SameDestination,
-    SchedulerUrl,
-    Verbose,
-    Workers,
+    configs_argument,
+    confirm_deletions_option,
     destination_answer,
+    dry_run_option,
+    new_archive_option,
+    new_destination_option,
+    new_source_option,
+    output_options,
     run_id_of,
+    run_id_option,
+    same_destination_option,
+    scheduler_url_option,
     terminal_of,
+    workers_option,
 )
 from pipelines.events import forward_logs
 from pipelines.outcome import AccountOutcome
@@ -54,20 +53,32 @@ if TYPE_CHECKING:
 _SIDE_BY_SIDE = 4
 
 
+@click.command
+@configs_argument
+@dry_run_option
+@run_id_option
+@workers_option
+@scheduler_url_option
+@new_source_option
+@new_archive_option
+@same_destination_option
+@new_destination_option
+@confirm_deletions_option
+@output_options
 def run(
-    configs: Configs,
-    dry_run: DryRun = False,
-    run_id: RunId = None,
-    workers: Workers = None,
-    scheduler_url: SchedulerUrl = None,
-    new_source: NewSource = False,
-    new_archive: NewArchive = False,
-    same_destination: SameDestination = False,
-    new_destination: NewDestination = False,
-    confirm_deletions: ConfirmDeletions = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    configs: Sequence[Path],
+    dry_run: bool,
+    run_id: str | None,
+    workers: int | None,
+    scheduler_url: str | None,
+    new_source: bool,
+    new_archive: bool,
+    same_destination: bool,
+    new_destination: bool,
+    confirm_deletions: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Archive the accounts: list the folders, fetch new messages by UID, update flags, mark messages that vanished,
     and write a report. Only new messages are fetched, so run it every night. A run that was stopped or killed is

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -18,7 +19,7 @@ from archiver.mail.folder_names import matches, printable
 from archiver.report.units import size
 from archiver.upkeep.index_headers import index_headers
 from pipelines.cli.accounts import finish, load_accounts
-from pipelines.cli.options import Configs, Json, terminal_of
+from pipelines.cli.options import Integer, configs_argument, json_option, terminal_of
 from pipelines.cli.references import arrived_text, found_to_record, reference_of
 from pipelines.events import Began, Listener
 from pipelines.outcome import AccountOutcome, Emit, look_up_each
@@ -40,40 +41,47 @@ _LEAST_REST = 24
 
 
 # The function is long because the options are its parameters, with their help.
+@click.command
+@configs_argument
+@click.option("--folder", multiple=True, metavar="GLOB", help='Only in these folders, like "Lists/*"; repeatable.')
+@click.option("--from", "sender", metavar="TEXT", help="Part of the sender.")
+@click.option("--to", metavar="TEXT", help="Part of the recipients: To, Cc, Bcc.")
+@click.option("--subject", metavar="TEXT", help="Part of the subject.")
+@click.option("--text", metavar="TEXT", help="Part of the sender, the recipients or the subject.")
+@click.option("--since", metavar="DATE", help="Arrived on that day or later, like 2026-01-05.")
+@click.option("--before", metavar="DATE", help="Arrived before that day.")
+@click.option("--larger", metavar="SIZE", help="Larger than this, like 5M or 300k.")
+@click.option("--smaller", metavar="SIZE", help="Smaller than this.")
+@click.option("--flag", multiple=True, metavar="FLAG", help="Has this flag, like Seen or $Forwarded; repeatable.")
+@click.option("--unflagged", multiple=True, metavar="FLAG", help="Does not have this flag; repeatable.")
+@click.option("--message-id", metavar="ID", help="Its whole Message-ID, with or without <>.")
+@click.option("--vanished", is_flag=True, help="Also messages that are gone from the source.")
+@click.option(
+    "--limit",
+    type=Integer(min=1),
+    metavar="N",
+    show_default=True,
+    default=100,
+    help="The newest N messages of each account.",
+)
+@json_option
 def search(
-    configs: Configs,
-    folder: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help='Only in these folders, like "Lists/*"; repeatable.')
-    ] = None,
-    sender: Annotated[str | None, typer.Option("--from", metavar="TEXT", help="Part of the sender.")] = None,
-    to: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the recipients: To, Cc, Bcc.")] = None,
-    subject: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the subject.")] = None,
-    text: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Part of the sender, the recipients or the subject.")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Arrived on that day or later, like 2026-01-05.")
-    ] = None,
-    before: Annotated[str | None, typer.Option(metavar="DATE", help="Arrived before that day.")] = None,
-    larger: Annotated[str | None, typer.Option(metavar="SIZE", help="Larger than this, like 5M or 300k.")] = None,
-    smaller: Annotated[str | None, typer.Option(metavar="SIZE", help="Smaller than this.")] = None,
-    flag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FLAG", help="Has this flag, like Seen or $Forwarded; repeatable."),
-    ] = None,
-    unflagged: Annotated[
-        list[str] | None, typer.Option(metavar="FLAG", help="Does not have this flag; repeatable.")
-    ] = None,
-    message_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Its whole Message-ID, with or without <>.")
-    ] = None,
-    vanished: Annotated[
-        bool, typer.Option("--vanished", help="Also messages that are gone from the source.")
-    ] = False,
-    limit: Annotated[
-        int, typer.Option(metavar="N", min=1, help="The newest N messages of each account.", show_default=True)
-    ] = 100,
-    as_json: Json = False,
+    configs: Sequence[Path],
+    folder: Sequence[str],
+    sender: str | None,
+    to: str | None,
+    subject: str | None,
+    text: str | None,
+    since: str | None,
+    before: str | None,
+    larger: str | None,
+    smaller: str | None,
+    flag: Sequence[str],
+    unflagged: Sequence[str],
+    message_id: str | None,
+    vanished: bool,
+    limit: int,
+    as_json: bool,
 ) -> int:
     """Find messages in the archives by their headers: messages that match all options, newest first. TEXT may be
     anywhere in the field. Upper and lower case are the same, in any script, and encoded words (RFC 2047) are
@@ -105,8 +113,8 @@ def search(
         before=_moment("--before", before),
         larger=_octets("--larger", larger),
         smaller=_octets("--smaller", smaller),
-        flagged=tuple(flag or ()),
-        unflagged=tuple(unflagged or ()),
+        flagged=tuple(flag),
+        unflagged=tuple(unflagged),
         message_id=message_id,
         vanished=vanished,
         limit=limit,
@@ -114,7 +122,7 @@ def search(
     terminal = terminal_of(as_json)
     accounts = load_accounts(configs, terminal)
     with terminal.progress(accounts.names) as display:
-        outcomes = look_up_each(accounts.settings, lambda each: _search(each, query, folder or (), display))
+        outcomes = look_up_each(accounts.settings, lambda each: _search(each, query, folder, display))
     _, exit_code = finish(terminal, "archiver-search/1", accounts, outcomes, to_json)
     for each in outcomes:
         if each.message:

@@ -6,9 +6,9 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import typer
+import click
 from msgspec import to_builtins
 
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
@@ -19,7 +19,7 @@ from archiver.mail.headers import fields_of
 from archiver.mail.mime import Part, Structure, structure_of
 from archiver.report.units import size
 from pipelines.cli.accounts import load_one
-from pipelines.cli.options import Json, terminal_of
+from pipelines.cli.options import config_argument, json_option, terminal_of
 from pipelines.cli.references import arrived_text, found_to_record, resolve
 from pipelines.cli.streams import failure_of
 
@@ -34,15 +34,16 @@ _READ_OCTETS = 1 << 20
 _FIRST = ("from", "sender", "reply-to", "to", "cc", "bcc", "subject", "date", "message-id", "list-id")
 
 
+@click.command
+@config_argument
+@click.argument("reference", metavar="REF", help="FOLDER/UID, or 8 or more hex digits of the digest.")
+@click.option("--raw", is_flag=True, help="Write the exact message to stdout, and nothing else.")
+@json_option
 def show(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="One account file.")],
-    reference: Annotated[
-        str, typer.Argument(metavar="REF", help="FOLDER/UID, or 8 or more hex digits of the digest.")
-    ],
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Write the exact message to stdout, and nothing else.")
-    ] = False,
-    as_json: Json = False,
+    config: Path,
+    reference: str,
+    raw: bool,
+    as_json: bool,
 ) -> int:
     """Show one message of an archive: its decoded header; each folder it is in, with its UID, or since when it is
     gone from there; its date, flags, size and digest; the path of its file; and the tree of its parts.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 from msgspec import to_builtins
 
 from archiver.errors import ArchiveMissing, Incomplete
@@ -22,7 +22,7 @@ from archiver.report.document import (
 )
 from archiver.report.units import counted, size
 from pipelines.cli.accounts import finish, load_accounts
-from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
+from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.failures import with_file
 from pipelines.outcome import AccountOutcome, look_up_each
 from pipelines.reasons import reason_of
@@ -43,12 +43,16 @@ _WORDS_THERE = {"altered": "shown altered or cut off", "accepted": "accepted alt
 _SUMMED_THERE = ("copied", "refused", "removed", "pending", "altered", "accepted")
 
 
+@click.command
+@configs_argument
+@click.option("--runs", is_flag=True, help="List all runs, newest first.")
+@output_options
 def status(
-    configs: Configs,
-    runs: Annotated[bool, typer.Option("--runs", help="List all runs, newest first.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    configs: Sequence[Path],
+    runs: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Show what the archives hold: each folder's balance (on server = stored + excluded + quarantined), the last
     run, and what is in quarantine and why. No server is contacted and nothing is changed.

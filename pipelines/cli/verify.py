@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
@@ -17,7 +18,7 @@ from archiver.mail.folder_names import printable
 from archiver.report.units import counted, size
 from archiver.upkeep.verify import Finding, Sample, VerifyResult, VerifyStep, every, none
 from pipelines.cli.accounts import finish, load_accounts
-from pipelines.cli.options import Configs, Json, Quiet, Verbose, terminal_of
+from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.events import Began, Important, Listener, failed
 from pipelines.failures import foreseen, with_file
 from pipelines.outcome import AccountOutcome, Emit, run_each
@@ -38,22 +39,22 @@ _SHOWN = 50
 _COUNTED = ("verified", "differences", "rewritten", "accepted", "changed", "removed", "refused")
 
 
+@click.command
+@configs_argument
+@click.option("--sample", metavar="SHARE", help="Read only a share of the messages, for example 5%.")
+@click.option(
+    "--deep", is_flag=True, help="Read everything: each copy at the destination, each object in a bucket."
+)
+@click.option("--offline", is_flag=True, help="Contact no mail server; check only the archive.")
+@output_options
 def verify(
-    configs: Configs,
-    sample: Annotated[
-        str | None,
-        typer.Option("--sample", metavar="SHARE", help="Read only a share of the messages, for example 5%."),
-    ] = None,
-    deep: Annotated[
-        bool,
-        typer.Option("--deep", help="Read everything: each copy at the destination, each object in a bucket."),
-    ] = False,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Contact no mail server; check only the archive.")
-    ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    configs: Sequence[Path],
+    sample: str | None,
+    deep: bool,
+    offline: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Check the archives: every message has its file, every file has the recorded SHA-256, there are no unexpected
     files, the journal is complete, and the catalog matches the journal.

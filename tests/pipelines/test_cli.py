@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -129,7 +130,7 @@ def test_every_verb_explains_itself(archiver: Archiver, verb: str) -> None:
 
 
 def test_help_does_not_wait_for_what_only_a_run_needs() -> None:
-    heavy = {"luigi", "sqlite3", "boto3", "imapclient", "jinja2", "rich"}
+    heavy = {"luigi", "sqlite3", "boto3", "imapclient", "jinja2", "rich", "pydantic"}
     script = f"""
 import sys
 from pipelines.cli.main import invoke
@@ -145,10 +146,14 @@ sys.exit(repr({heavy!r} & set(sys.modules)) if {heavy!r} & set(sys.modules) else
     ("line", "said"),
     [
         (["rnu"], "Did you mean 'run'?"),
-        (["run"], "missing argument 'CONFIG'"),
+        (["run"], "missing argument 'CONFIG...'"),
         (["run", "--jsn", "x.toml"], "--json"),
         (["run", "no-such.toml"], "no-such.toml: no such file or folder"),
         (["run", "x.toml", "--run", "../x"], "--run: an ID has"),
+        (["run", "x.toml", "--workers", "0"], "0 is not in the range x>=1"),
+        (["run", "x.toml", "--workers", "two"], "'two' is not a valid integer"),
+        (["export", "x.toml", "there"], "missing option '--to'. Choose from: maildir, mbox, eml"),
+        (["export", "x.toml", "there", "--to", "pst"], "'pst' is not one of 'maildir', 'mbox', 'eml'"),
         (["verify", "x.toml", "--sample", "lots"], '"lots" is not a share'),
         (["check", "x.toml", "-q", "-v"], "contradict"),
     ],
@@ -158,6 +163,29 @@ def test_a_usage_error_is_one_line_and_exit_code_2(archiver: Archiver, line: lis
     assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
     assert done.err.startswith("archiver: ")
     assert said in done.err
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def work(*_: object) -> None:
+        raise error
+
+    return work
+
+
+def test_ctrl_c_before_the_work_begins_is_exit_code_130(
+    archiver: Archiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.cli.status.load_accounts", raising(KeyboardInterrupt()))
+    assert archiver("status", "x.toml") == Done(130, "", "")
+
+
+@pytest.mark.parametrize("error", [EOFError(), BrokenPipeError(errno.EPIPE, "Broken pipe")], ids=repr)
+def test_an_error_that_nobody_foresaw_is_raised_as_it_is(
+    archiver: Archiver, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("pipelines.cli.status.load_accounts", raising(error))
+    with pytest.raises(type(error)):
+        archiver("status", "x.toml")
 
 
 def test_without_a_verb_there_is_help_and_exit_code_2(archiver: Archiver) -> None:
