@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from archiver.config.settings import S3Settings
+from archiver.config.settings import ObjectLock, S3Settings
 from archiver.errors import (
     ArchiveNotWritable,
     ArchiverError,
@@ -132,7 +132,7 @@ class TestOnRadosgw:
         assert bucket.integrity == "sha256"
 
     def test_a_lock_that_the_bucket_does_not_have(self, radosgw: RadosGateway, opened: Open) -> None:
-        lock = {"mode": "COMPLIANCE", "days": 1}
+        lock = ObjectLock(mode="COMPLIANCE", days=1)
         line = said(opened(radosgw.http, radosgw.http.fresh_bucket(), object_lock=lock), "create", ConfigError)
         assert "PutObject" in line
 
