@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,9 +151,10 @@ class Attempt:
         self._process.send_signal(number)
 
     def kill(self, *, group: bool) -> None:
-        """SIGKILL, to the process that was started alone or with all it started."""
+        """SIGKILL, to the process that was started alone or with all it started; fine if it has just ended."""
         if group:
-            os.killpg(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         else:
             self._process.kill()
         self._process.wait()
