@@ -14,7 +14,7 @@ imap  storage                       the wire of a mail server; where octets are 
 config  facts                       account files and secrets; what is recorded and what can be queried
 mail                                pure: messages, folder names, flags, dates
 errors  events  control             what can go wrong; what a step reports; how it is stopped
-backoff  sockets  forking           when to try again; how to end waiting for a server; locks in a forked worker
+backoff  waiting                    when to try again; what must not keep a process waiting
 
 Each port is a Protocol in its package's port.py (mail/reader.py for what source and destination share), with one
 contract suite in tests/contracts that every adapter passes. Calls are synchronous. A source or destination

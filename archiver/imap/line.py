@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archiver.config.hosts import host_on_the_wire
-from archiver.sockets import OpenSockets, addresses_of
+from archiver.waiting import OpenSockets, addresses_of
 
 _open = OpenSockets()
 _cut = False

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from archiver.errors import Interrupted
-from archiver.sockets import OpenSockets
+from archiver.waiting import OpenSockets
 
 _LOOK_SECONDS = 0.1
 _LAST_WORDS_SECONDS = 3.0

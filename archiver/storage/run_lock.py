@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from archiver.errors import ArchiveNotWritable, Locked
-from archiver.forking import lock_free_after_fork
+from archiver.waiting import lock_free_after_fork
 
 
 class _Held(NamedTuple):

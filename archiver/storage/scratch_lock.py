@@ -1,4 +1,4 @@
-"""Which scratch files a living process still uses: each has a lock file beside it, which its process holds (flock).
+"""Which scratch files a living process still uses: each has its own lock file, which its process holds (flock).
 
 Numbers of processes do not tell: two containers on one volume have the same ones. The kernel's locks hold across
 containers, and end with their process, whatever killed it.

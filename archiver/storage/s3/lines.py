@@ -24,8 +24,8 @@ from botocore.awsrequest import (
 from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from archiver.sockets import addresses_of
 from archiver.storage import ending
+from archiver.waiting import addresses_of
 
 _LARGEST_ANSWER = 16 << 20  # a list of a thousand keys, each at its longest, has a quarter of that
 

@@ -283,7 +283,7 @@ def types_of(cls: type[Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("cls", KINDS, ids=lambda cls: cls.kind)
 def test_each_field_takes_values_of_its_type_alone(cls: type[Any]) -> None:
-    """Whoever edited a journal: what is read from it is what the annotations say."""
+    """What is read from an edited journal is of the types that the annotations say, or refused."""
     types = types_of(cls)
     right: dict[str, object] = {"fact": cls.kind}
     right |= {name: AN_EXAMPLE[of.removesuffix(" | None")] for name, of in types.items()}

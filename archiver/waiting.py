@@ -1,16 +1,18 @@
-"""Sockets that do not keep a run waiting: open ones can all be shut down from anywhere, and a host with many silent
-addresses is given up after a few.
+"""What must not keep a process waiting for ever: a server that says nothing, and a lock that nobody releases.
 
 A thread that waits for a server cannot be asked to stop. If its socket is shut down, it reads the end of the
-connection.
+connection. And a fork copies a lock as it is: if another thread holds it at that moment, nobody releases the copy.
 """
 
 from __future__ import annotations
 
+import os
 import socket
+import threading
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 _SILENT = 4  # addresses that may be silent, until the others are not tried
@@ -61,3 +63,12 @@ class OpenSockets:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 pass  # not connected yet, or closed already
+
+
+def lock_free_after_fork() -> AbstractContextManager[object]:
+    """A lock for the lifetime of the process: a fork waits until no other thread holds it, so hold it only briefly.
+    Do not fork while you hold it. The thread that holds it may take it again: a garbage collection may end a
+    generator that needs it at any moment."""
+    lock = threading.RLock()
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    return lock
