@@ -44,7 +44,12 @@ _ASKED = {
 )
 @click.option("--path", metavar="PATH", help="The path of the archive; {account} is the account's name.")
 @click.option("--password-env", metavar="NAME", help="The environment variable with the password.")
-@click.option("--password-file", type=_FILE, metavar="PATH", help="The file with the password.")
+@click.option(
+    "--password-file",
+    type=_FILE,
+    metavar="PATH",
+    help="The file with the password; relative to the account file or to the current folder.",
+)
 @click.option(
     "--password-command",
     metavar="COMMAND",
@@ -167,7 +172,7 @@ def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
         raise ConfigError(str(file), ["already exists"], hint="give another name, or --force to overwrite it")
     asking = sys.stdin.isatty() and not as_json
     account = _asked(answers, file.stem) if asking else _given(answers)
-    _write(file, template(account))
+    _write(file, template(_with_paths_from(file, account)))
     found = _archive_there(file)
     if as_json:
         document = {"format": "archiver-init/1", "file": str(file), "account": file.stem, "archive": found}
@@ -177,6 +182,33 @@ def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
             click.echo(f"there is already an archive at {found}; runs will continue it")
         click.echo(f"wrote {file}. Next, try the account: `archiver check {shlex.quote(str(file))}`")
     return 0
+
+
+def _with_paths_from(file: Path, account: NewAccount) -> NewAccount:
+    """The account with paths as its file has to name them, which is from its own folder. People also name a file
+    from the current folder, as a shell completes it."""
+    there = account.destination
+    if there is not None:
+        there = replace(there, password=_secret_from(file, there.password), ca_file=_path_from(file, there.ca_file))
+    return replace(
+        account,
+        password=_secret_from(file, account.password),
+        ca_file=_path_from(file, account.ca_file),
+        destination=there,
+    )
+
+
+def _secret_from(file: Path, secret: SecretReference) -> SecretReference:
+    if secret.kind != "file" or not isinstance(secret.value, str):
+        return secret
+    return replace(secret, value=_path_from(file, secret.value))
+
+
+def _path_from(file: Path, path: str | None) -> str | None:
+    if path is None or (file.parent / path).exists() or not Path(path).exists():
+        return path
+    meant, folder = Path(path).absolute(), file.parent.absolute()
+    return str(meant.relative_to(folder) if meant.is_relative_to(folder) else meant)
 
 
 def _given(answers: Answers) -> NewAccount:

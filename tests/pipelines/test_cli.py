@@ -591,3 +591,19 @@ def test_init_writes_how_to_reach_the_destination(archiver: Archiver, tmp_path: 
     assert (settings.source.tls, settings.source.port) == ("implicit", 993)
     assert archiver("init", file, *known, *there, *odd, "--to-port", "1143", "--force").code == 0
     assert getattr(load_account(file).destination, "port", None) == 1143
+
+
+def test_init_takes_the_path_of_a_file_from_the_current_folder_too(
+    archiver: Archiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    for name in ("configs/a.password", "configs/b.password", "ca.pem"):
+        (tmp_path / name).write_text("")
+    known = ["--host", "a.example", "--user", "u", "--password-file", "configs/a.password", "--ca-file", "ca.pem"]
+    there = ["--to-host", "b.example", "--to-user", "v", "--to-password-file", "b.password"]
+    assert archiver("init", "configs/a.toml", *known, *there).code == 0
+    text = (tmp_path / "configs/a.toml").read_text()
+    assert 'password = { file = "a.password" }' in text
+    assert 'password = { file = "b.password" }' in text  # beside the account file, as always
+    assert load_account(tmp_path / "configs/a.toml").source.ca_file == tmp_path / "ca.pem"
