@@ -23,8 +23,9 @@ from msgspec.structs import asdict
 from archiver.config.secrecy import redacted
 from archiver.errors import ConfigError, Throttled
 from archiver.events import Event, Exported, Linked, Noted, Planned, Progress, Sent, Stored, Verified, Working
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.report.units import counted, size
+from archiver.report.units import size
 from pipelines.failures import UnexpectedError, foreseen, with_file
 
 log = logging.getLogger("archiver")

@@ -25,6 +25,7 @@ from archiver.events import Noted, Progress
 from archiver.facts.destination import DestinationFact, DistinctFact, ReachedFact
 from archiver.facts.replica import Address, DestinationFolders
 from archiver.journal.recorder import Recorder
+from archiver.mail.counts import counted
 from archiver.mail.model import Listed
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.contents import ConfiguredDestination, SharingFiles, require_unused
@@ -180,8 +181,8 @@ def words_of(identified: Identification, held: int) -> str:
     if identified.number is None:
         return "new: nothing was sent there yet"
     if identified.before is not None:
-        return f"the same as {identified.before} before, {held:,} copies known"
-    return f"known, {held:,} copies"
+        return f"the same as {identified.before} before, {counted(held, 'copy', 'copies')} known"
+    return f"known, {counted(held, 'copy', 'copies')}"
 
 
 def meet_destination(
@@ -204,7 +205,8 @@ def meet_destination(
     identified = connection.with_retries(lambda destination: identifier.identify(destination, listed))
     if identified.before is not None and identified.number is not None:
         held = copies_at(archive.catalog, identified.number)
-        progress(Noted(f"{address}: the same mailbox as {identified.before} before, {held:,} copies known"))
+        known = f"the same mailbox as {identified.before} before, {counted(held, 'copy', 'copies')} known"
+        progress(Noted(f"{address}: {known}"))
     return _record(recorder, address, identified)
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from archiver.events import Noted, Progress
 from archiver.export.writer import ExportedFolder
 from archiver.facts.replica import Outgoing
+from archiver.mail.counts import counted
 from archiver.mail.flags import KEYWORD_LETTERS, LETTERS, is_keyword
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Body, Placement
@@ -103,7 +104,8 @@ class MaildirWriter:
         there = (each for each in folder.placements() if each.uid in uids)
         self._metadata.write_uidlist(folder.known.directory, (folder.epoch.uidvalidity, folder.uidnext), there)
         if self._without:
-            words = f"{self._without:,} messages have flags that a Maildir cannot hold; --to eml and mbox list them"
+            these = counted(self._without, "message has", "messages have")
+            words = f"{these} flags that a Maildir cannot hold; --to eml and mbox list them"
             self._progress(Noted(f'folder "{printable(folder.name)}": {words}'))
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ content         a message's octets: digest, sizes, header block, INTERNALDATE (R
 headers         sender, recipients, subject and date, for search (RFC 5322, RFC 2047)
 charsets        text of octets, by the charset that was meant (WHATWG Encoding Standard)
 mime            the parts of a message (RFC 2045, RFC 2046)
+counts          numbers with their nouns, for people
 dates           moments: as people write them, and in UTC as facts have them
 flags           one spelling for each flag, and its letter in a Maildir file name
 folder_names    the octets on the wire, the path for people, the directory in the store (RFC 3501 5.1.3)

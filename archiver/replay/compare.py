@@ -19,6 +19,7 @@ from archiver.errors import FolderNotFound
 from archiver.events import Planned, Verified, Working
 from archiver.facts.replica import FolderStat, Replica, ReplicaFolder
 from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.counts import counted
 from archiver.mail.fingerprint import Likeness, compare, fingerprint_of, is_beginning
 from archiver.mail.flags import respelled
 from archiver.mail.folder_names import printable
@@ -122,11 +123,11 @@ class DestinationVerifier(Struct):
             tally.folder: tally.pending for tally in self.catalog.replicas.folders.tallies(self.destination, None)
         }
         stored = {tally.name: tally.stored for tally in self.catalog.account.tallies()}
-        missing = {name: f"{count:,} messages" for name, count in pending.items() if count}
+        missing = {name: counted(count, "message") for name, count in pending.items() if count}
         for folder in nowhere:
             name = folder.folder.name
             pending[name] = stored.get(name, 0)
-            missing[name] = f"the folder with {pending[name]:,} messages"
+            missing[name] = f"the folder with {counted(pending[name], 'message')}"
         for name, what in missing.items():
             if (check := result.folders.get(printable(name))) is not None:
                 result.differences.append(Difference(printable(name), None, None, NOT_REPLAYED, what, "none"))

@@ -11,6 +11,7 @@ from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MarkedFact, RemovedFact
 from archiver.facts.replica import LateTwin, Replica, gone_words
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.mail.model import KnownFolder
 from archiver.replay.connection import DestinationConnection
@@ -133,13 +134,13 @@ def _delete(context: ReplayContext, job: ReplayJob, replicas: Sequence[Replica],
     assert job.known is not None
     if context.rules.vanished == "expunge" and not destination.can_expunge:
         # NOTE: nothing is marked either: the next EXPUNGE of any client would remove it.
-        reason = f"{len(replicas)} copies of messages that are gone from the source were not expunged"
+        reason = f"{counted(len(replicas), 'copy', 'copies')} of mail gone from the source: not expunged"
         hint = 'the destination cannot expunge single messages; use [replay] vanished = "mark" to mark them'
         raise PermissionDenied(f'folder "{job.name}": {reason}', hint=hint)
     number = job.known.number
     opened = destination.open(job.raw)
     if not opened.uidvalidity:
-        reason = f"{len(replicas)} copies of messages that are gone from the source stayed"
+        reason = f"{counted(len(replicas), 'copy', 'copies')} of mail gone from the source: not deleted"
         hint = "the destination gives no UIDVALIDITY, so it is not certain which messages they are"
         raise PermissionDenied(f'folder "{job.name}": {reason}', hint=hint)
     if opened.uidvalidity != job.known.uidvalidity:
@@ -161,6 +162,6 @@ def _delete(context: ReplayContext, job: ReplayJob, replicas: Sequence[Replica],
             expunged = tuple(uid for uid in marked if uid not in left)
             facts.append(RemovedFact(number, expunged, "policy", context.control.now()))
         done = "expunged" if context.rules.vanished == "expunge" else "marked as deleted"
-        words = f"{len(marked):,} copies of messages that are gone from the source {done}"
+        words = f"{counted(len(marked), 'copy', 'copies')} of mail gone from the source: {done}"
         context.control.progress(Noted(f'destination folder "{job.name}": {words}'))
     context.recorder.write(facts)

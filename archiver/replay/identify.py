@@ -15,6 +15,7 @@ from archiver.catalog.port import Catalog
 from archiver.destination.port import DestinationReader
 from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
 from archiver.facts.replica import Address, DestinationFolders, KnownDestination, ReplicaFolder
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import decode_name, printable
 from archiver.mail.model import Listed
 from archiver.replay.contents import ConfiguredDestination, examine_contents, require_unused
@@ -219,7 +220,8 @@ def one_mailbox(file: str, problem: str, proof: Resemblance) -> ConfigError:
     """The error that source and destination are one mailbox: the evidence, and what to do."""
     names = [f'"{printable(decode_name(raw))}"' for raw in proof.folders[:3]]
     where = " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]
-    text = f"{problem}: {proof.same} messages in {where} have the same UIDs, sizes and dates at both"
+    have = "has" if proof.same == 1 else "have"
+    text = f"{problem}: {counted(proof.same, 'message')} in {where} {have} the same UIDs, sizes and dates at both"
     hint = "nothing was changed; correct host and user of [source] or [destination], or use --new-destination once "
     hint += "if they are two mailboxes that another program made equal (dsync, a copied disk)"
     return ConfigError(file, [text], hint=hint)

@@ -28,6 +28,7 @@ from archiver.facts.destination import (
 )
 from archiver.facts.replica import MessageKey, Outgoing, Replica, ReplicaFolder, SelectedFolder
 from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.counts import counted
 from archiver.mail.flags import respelled
 from archiver.mail.model import Flags
 from archiver.mail.uidset import UidSet
@@ -91,7 +92,7 @@ class FolderSync(Struct):
         if self.context.rules.include_vanished:
             self._keep_vanished(folder)
         if sender.restored:
-            words = f"{sender.restored:,} messages that are gone from the source were brought back"
+            words = f"{counted(sender.restored, 'message')} gone from the source and brought back"
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         self.follow_flags(folder)
         if sender.appended or self._moved(opened):

@@ -15,6 +15,7 @@ from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
 from archiver.facts.replica import Loss, Refused, ReplicaTally, gone_words
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Folder, Listed, Quarantined, Tally
 from archiver.mail.refusal import REFUSALS, advice
@@ -236,7 +237,7 @@ def pending_failures(tallies: Sequence[ReplicaTally], errors: Mapping[str, str])
     for each in tallies:
         reason = errors.get(each.folder)
         if each.pending and reason is None:
-            reason = f"{each.pending:,} messages are not at the destination yet"
+            reason = f"{counted(each.pending, 'message is', 'messages are')} not at the destination yet"
         if reason is not None:
             next_step = "run again; messages that are there are not sent again"
             failures.append(Failure(printable(each.folder), None, "replay", printable(reason), None, next_step))
@@ -357,9 +358,16 @@ def _gap_there(tally: Tally, there: ReplicaTally | None) -> Iterator[Failure]:
     terms = (there.replayed, there.already_there, there.refused, there.removed, there.pending)
     missing = tally.stored - sum(terms)
     if missing:
-        yield Failure(name, None, "replay", f"{missing:,} messages are not accounted for there", None, again)
+        yield Failure(
+            name,
+            None,
+            "replay",
+            f"{counted(missing, 'message is', 'messages are')} not accounted for there",
+            None,
+            again,
+        )
     if there.pending:
-        reason = f"{there.pending:,} messages are not at the destination yet"
+        reason = f"{counted(there.pending, 'message is', 'messages are')} not at the destination yet"
         yield Failure(name, None, "replay", reason, None, again)
 
 

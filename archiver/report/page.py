@@ -14,8 +14,9 @@ from typing import Any, Generic, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from msgspec import Struct
 
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.report.units import Group, Row, completed, counted, groups, is_good, missing, size, span, undelivered
+from archiver.report.units import Group, Row, completed, groups, is_good, missing, size, span, undelivered
 from archiver.report.verdict import verdict
 
 LISTED = 1_000

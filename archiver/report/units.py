@@ -114,12 +114,6 @@ def groups(failures: Iterable[Row]) -> list[Group]:
     return sorted(found, key=lambda each: -len(each.failures))
 
 
-def counted(number: int, word: str) -> str:
-    """A number with its noun: "no messages", "1 message", "12,345 messages"."""
-    amount = f"{number:,}" if number else "no"
-    return f"{amount} {word}" if number == 1 else f"{amount} {word}s"
-
-
 def size(octets: float) -> str:
     """Octets for people, in powers of ten."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -7,7 +7,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from archiver.report.units import Row, counted, missing, size, undelivered
+from archiver.mail.counts import counted
+from archiver.report.units import Row, missing, size, undelivered
 
 _ENDS = {
     1: "an unexpected error stopped it",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.errors import worst
-from archiver.report.units import counted, size
+from archiver.mail.counts import counted
+from archiver.report.units import size
 from pipelines.cli.accounts import load_accounts, warn_of_sharing
 from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.show.lines import notice_lines
@@ -129,7 +130,7 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
     if shown:
         out.table(plan_table(shown, directories=details and preview.medium.has_directories))
     if len(shown) < len(result["folders"]):
-        out.say(f"{len(result['folders']) - len(shown)} folders unchanged; a run need not open them")
+        out.say(f"{counted(len(result['folders']) - len(shown), 'folder')} unchanged: a run does not open them")
     for each in result["skipped"]:
         out.say(f"left out: {each['name']}: {each['reason']}")
     if preview.beginning is not None and preview.beginning.problem is None:
@@ -171,7 +172,8 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
     if shown:
         out.table(map_table(shown))
     if len(shown) < len(there["folders"]):
-        out.say(f"{len(there['folders']) - len(shown)} folders exist there under the same names")
+        others = counted(len(there["folders"]) - len(shown), "folder exists", "folders exist")
+        out.say(f"{others} there under the same name")
     for warning in preview.warnings:
         out.say(f"note: {warning}", "yellow")
     if preview.not_ours is not None:
@@ -180,13 +182,13 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
 
 def _not_ours(found: NotOurs, settings: Settings, *, compared: bool) -> str:
     """How much mail the destination holds that is not from this archive."""
-    text = f"destination: {found.messages:,} messages there are not from this archive"
+    text = f"destination: {counted(found.messages, 'message there is', 'messages there are')} not from this archive"
     if settings.destination is not None and settings.destination.prefix:
         text += f', {found.below_prefix:,} of them below "{settings.destination.prefix}"'
     if found.messages and not compared:
         text += "; without an archive it is not known whether they are the account's own"
     if found.untold:
-        text += f"; {found.untold:,} folders do not report how many they hold"
+        text += f"; {counted(found.untold, 'folder does', 'folders do')} not report how many they hold"
     return text
 
 

@@ -11,8 +11,9 @@ import click
 from archiver.errors import Interrupted, Locked
 from archiver.export.run import ExportResult
 from archiver.journal.recorder import Recorder
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.report.units import counted, size
+from archiver.report.units import size
 from pipelines.cli.accounts import load_one
 from pipelines.cli.options import PATH, as_of_option, config_argument, output_options, terminal_of
 from pipelines.events import Listener

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archiver.errors import ConfigError, Incomplete
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.report.units import counted, size
+from archiver.report.units import size
 from archiver.upkeep.gc import Garbage, GarbageResult
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import configs_argument, output_options, terminal_of

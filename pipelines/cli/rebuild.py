@@ -11,6 +11,7 @@ from msgspec import Struct
 from archiver.errors import IntegrityError
 from archiver.events import Noted
 from archiver.journal.rebuild import replay_journal, require_no_loss, restore_store
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from pipelines.cli.accounts import load_one
 from pipelines.cli.options import config_argument, output_options, terminal_of
@@ -79,9 +80,9 @@ def _rebuild(settings: Settings, emit: Emit) -> AccountOutcome[Rebuilt]:
         account.make_archive("never")  # what is there is all that is needed
     with account.opened() as archive, account.locked(_REBUILD):
         rebuilt = _make_catalog(archive, emit)
-    message = f"{rebuilt.messages} messages from {rebuilt.segments} segments of the journal"
+    message = f"{counted(rebuilt.messages, 'message')} from {counted(rebuilt.segments, 'segment')} of the journal"
     if rebuilt.orphans:
-        message += f"; {len(rebuilt.orphans)} messages without a record wait for the next run, which adopts them"
+        message += f"; {counted(len(rebuilt.orphans), 'message')} without a record: the next run adopts them"
     return AccountOutcome(settings.account, 0, message, rebuilt)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec import Struct, to_builtins
 
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.upkeep.repair import RepairResult
 from pipelines.cli.accounts import finish, load_accounts
@@ -102,7 +103,7 @@ def _repair(settings: Settings, options: RepairOptions, emit: Emit) -> AccountOu
 
 
 def _summary(result: RepairResult, options: RepairOptions) -> str:
-    looked = f"{result.messages} messages checked"
+    looked = f"{counted(result.messages, 'message')} checked"
     if not result.repaired and not result.lost and not result.damage:
         return f"{looked}: nothing is missing or damaged"
     words = [looked]

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archiver.errors import ArchiveMissing, ConfigError
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.report.document import FORMAT
-from archiver.report.units import Row, completed, counted, span
+from archiver.report.units import Row, completed, span
 from archiver.report.verdict import verdict
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import configs_argument, json_option, run_id_of, terminal_of

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from archiver.errors import ConfigError, worst
 from archiver.events import Noted
+from archiver.mail.counts import counted
 from archiver.report.document import ACCEPTED
-from archiver.report.units import counted
 from pipelines.cli.accounts import Accounts, load_accounts, warn_of_sharing
 from pipelines.cli.check import plan_accounts
 from pipelines.cli.options import (

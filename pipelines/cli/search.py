@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from archiver.errors import ArchiverError, ConfigError, Interrupted, Locked
 from archiver.events import Noted
 from archiver.facts.query import Found, Query
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import matches, printable
 from archiver.report.units import size
 from archiver.upkeep.index_headers import index_headers
@@ -128,7 +129,11 @@ def search(
         if each.message:
             terminal.problem(f"{each.account}: {each.message}")
         if each.result is not None and each.result.unindexed:
-            left = f"{each.result.unindexed:,} messages are not indexed yet and were not searched by header"
+            left = counted(
+                each.result.unindexed,
+                "message is not indexed yet and was not searched by header",
+                "messages are not indexed yet and were not searched by header",
+            )
             terminal.warn(f"{each.account}: {left}: {each.result.note}")
     if terminal.tables:
         _show(outcomes, terminal, several=accounts.several)
@@ -201,7 +206,11 @@ def _index(account: Account, archive: Archive, emit: Emit) -> str | None:
     try:
         with account.writing(_INDEX) as (ours, recorder):
             emit(Began(_INDEX))
-            emit(Noted(f"{missing:,} messages have no indexed headers yet: reading them once"))
+            emit(
+                Noted(
+                    f"{counted(missing, 'message has', 'messages have')} no indexed headers yet: reading them once"
+                )
+            )
             done = index_headers(ours.catalog.index, ours.store, recorder, control=ours.guarded(STOP.control(emit)))
     except Interrupted:
         raise

@@ -11,6 +11,7 @@ import click
 from msgspec import to_builtins
 
 from archiver.errors import ArchiveMissing, Incomplete
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Quarantined, Tally
 from archiver.report.document import (
@@ -20,7 +21,7 @@ from archiver.report.document import (
     unnumbered_notices,
     window_notices,
 )
-from archiver.report.units import counted, size
+from archiver.report.units import size
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.failures import with_file

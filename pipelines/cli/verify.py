@@ -14,8 +14,9 @@ from archiver.errors import ConfigError, IntegrityError, worst
 from archiver.events import Noted
 from archiver.journal.rebuild import replay_journal
 from archiver.journal.recorder import Recorder
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.report.units import counted, size
+from archiver.report.units import size
 from archiver.upkeep.verify import Finding, Sample, VerifyResult, VerifyStep, every, none
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import configs_argument, output_options, terminal_of

@@ -22,8 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from archiver.events import Exported, Linked, Noted, Planned, Received, Sent, Stored, Verified, Working
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.report.units import counted, size
+from archiver.report.units import size
 from archiver.waiting import lock_free_after_fork
 from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, log_line
 from pipelines.show.lines import kind_of

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.report.units import Row, counted, size, span
+from archiver.report.units import Row, size, span
 
 _SHOWN_FOLDERS = 40
 _NAMED = 10  # accounts that are not complete

@@ -356,7 +356,7 @@ def test_a_message_that_cannot_be_read_stops_only_itself(archiver: Archiver, old
 
     assert (done.code, "2 found" in done.out) == (0, True)
     assert (
-        "1 messages are not indexed yet and were not searched by header: 1 cannot be read; `archiver verify`"
+        "1 message is not indexed yet and was not searched by header: 1 cannot be read; `archiver verify`"
         in done.err
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from archiver import sockets
+from archiver import waiting
 from archiver.imap import line
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
 
@@ -146,8 +146,8 @@ def test_a_host_with_many_addresses_is_not_looked_for_at_all_of_them(
         raise TimeoutError if silent else ConnectionRefusedError
 
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{number}", 143)) for number in range(200)]
-    monkeypatch.setattr(sockets.socket, "getaddrinfo", lambda *_, **__: found)
-    monkeypatch.setattr(sockets.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(waiting.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(socket.socket, "connect", connect)
     with pytest.raises(TimeoutError if silent else ConnectionRefusedError):
         line.dial("host.example", 143, LIMIT)

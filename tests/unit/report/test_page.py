@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from archiver.mail.counts import counted
 from archiver.report import page
 from archiver.report.page import LISTED, render_html
-from archiver.report.units import completed, counted, span
+from archiver.report.units import completed, span
 from archiver.report.verdict import verdict
 from tests.reports import (
     HOSTILE,
