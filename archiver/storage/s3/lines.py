@@ -11,7 +11,7 @@ import io
 import socket
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import botocore.endpoint
@@ -23,6 +23,7 @@ from botocore.awsrequest import (
 )
 from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.response import HTTPResponse
 
 from archiver.storage import ending
 from archiver.waiting import addresses_of
@@ -138,27 +139,25 @@ class AnswerTooLong(BotoCoreError):  # type: ignore[misc]
     fmt = "An answer has more than {most} MB"
 
 
-class _Bounded:
-    """Answers that boto3 reads as a whole, before it looks at them: lists and errors, but not objects."""
+class _BoundedResponse(HTTPResponse):
+    """An answer that boto3 reads as a whole, before it looks at it: a list or an error."""
 
-    def urlopen(self, *arguments: Any, **how: Any) -> Any:
-        response = super().urlopen(*arguments, **how)  # type: ignore[misc]
-        # NOTE: an object is read by `read`, whatever else by `stream`.
-        response.stream = _at_most(_LARGEST_ANSWER, response, response.stream)
-        return response
-
-
-def _at_most(octets: int, response: Any, stream: Callable[[], Iterator[bytes]]) -> Callable[[], Iterator[bytes]]:
-    def bounded() -> Iterator[bytes]:
-        left = octets
-        for piece in stream():
+    def stream(self, *arguments: Any, **how: Any) -> Generator[bytes]:
+        left = _LARGEST_ANSWER
+        for piece in super().stream(*arguments, **how):
             left -= len(piece)
             if left < 0:
-                response.close()
-                raise AnswerTooLong(most=octets >> 20)
+                self.close()
+                raise AnswerTooLong(most=_LARGEST_ANSWER >> 20)
             yield piece
 
-    return bounded
+
+class _Bounded:
+    def urlopen(self, *arguments: Any, **how: Any) -> Any:
+        response = super().urlopen(*arguments, **how)  # type: ignore[misc]
+        # NOTE: boto3 reads an object by `read`, whatever else by `stream`.
+        response.__class__ = _BoundedResponse
+        return response
 
 
 class _Pool(_Bounded, AWSHTTPConnectionPool):  # type: ignore[misc]

@@ -83,6 +83,8 @@ class ObjectReader(io.RawIOBase):
         if answer is None and self._etag is None:
             return self._at - 1
         if answer is None or self._etag not in (None, answer["ETag"]):
+            if answer is not None:
+                answer["Body"].close()
             raise IntegrityError(f"{self._where}: it was replaced while it was read", hint="read it again")
         self._etag, self._body = answer["ETag"], answer["Body"]
         # An endpoint that does not support ranges sends the whole object.
