@@ -53,7 +53,6 @@ from archiver.report.document import (
     window_notices,
     with_unreached,
 )
-from archiver.report.verdict import is_uneventful
 from archiver.storage.files import Writing, make_directories, sync_paths
 from pipelines.events import Ended, emit
 from pipelines.failures import with_file
@@ -306,9 +305,8 @@ def _reason(error: BaseException) -> str:
 
 
 def write_report(path: Path, document: dict[str, Any]) -> Path:
-    """Write a report for programs, and next to it the page for people; durable on return. The page is written last,
-    so a page that is older than its report does not belong to it. A run in which nothing happened gets its page
-    when somebody opens it, since making it would take longer than the run itself.
+    """Write a report; durable on return. Its page for people is made when somebody asks for it: to make it takes
+    longer than many a run.
 
     Raises:
         ArchiveNotWritable: there is no room for it.
@@ -318,28 +316,27 @@ def write_report(path: Path, document: dict[str, Any]) -> Path:
     with Writing(os.fspath(runs)):
         make_directories(path.parent)
         _write(path, chain(encoder.iterencode(document), ["\n"]))
-        if not is_uneventful(document) or path.with_suffix(".html").exists():
-            write_page(path, document)
         sync_paths([os.fspath(each) for each in (path.parent, runs, runs.parent)])
     return path
 
 
-def write_page(report: Path, document: Mapping[str, Any]) -> Path:
-    """Write the page of a report next to it."""
+def write_page(page: Path, document: Mapping[str, Any], written: int) -> None:
+    """Write the page of a report. It gets the time at which the report was `written`, in nanoseconds: a page that
+    is older than its report does not belong to it, also if a run has replaced the report in the meantime."""
     from archiver.report.page import render_html
 
-    page = report.with_suffix(".html")
-    _write(page, [render_html(document)])
-    return page
+    _write(page, [render_html(document)], written)
 
 
-def _write(path: Path, text: Iterable[str]) -> None:
+def _write(path: Path, text: Iterable[str], modified: int | None = None) -> None:
     """Write a private file, completely or not at all."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".report-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.writelines(text)
             file.flush()
+            if modified is not None:
+                os.utime(file.fileno(), ns=(modified, modified))
             os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -21,13 +21,15 @@ _directory: Path | None = None
 @contextmanager
 def learning() -> Iterator[None]:
     """Share what is learned in here, also with processes that are forked in here. Outside, nothing is known of any
-    server; inside another `learning` it is the same."""
+    server; inside another `learning` it is the same. Nothing is shared where no temporary directory can be made."""
     global _directory
     if _directory is not None:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="servers-of-archiver-", ignore_cleanup_errors=True) as name:
-        _directory = Path(name)
+    with ExitStack() as stack:
+        with suppress(OSError):
+            directory = tempfile.TemporaryDirectory(prefix="servers-of-archiver-", ignore_cleanup_errors=True)
+            _directory = Path(stack.enter_context(directory))
         try:
             yield
         finally:

@@ -51,15 +51,6 @@ def verdict(report: Row) -> Verdict:
     return Verdict("part", headline[:1].upper() + headline[1:], _said(*problems[2:], _held(report), *aside))
 
 
-def is_uneventful(report: Row) -> bool:
-    """Whether a run found everything as the run before it left it, and there is nothing to know or to do."""
-    totals, there = report["totals"], report["totals"]["destination"] or {}
-    work = [totals[name] for name in ("fetched", "flags_changed", "vanished")]
-    work += [there.get(name, 0) for name in ("replayed", "restored", "differences")]
-    lists = (report[name] for name in ("failures", "losses", "differences", "notices"))
-    return report["status"] == "complete" and not any(work) and not any(lists)
-
-
 def _said(*parts: str) -> list[str]:
     return [f"{part[:1].upper()}{part[1:]}." for part in parts if part]
 

@@ -1,9 +1,10 @@
-"""`report`: what a run did, for people: as text, or as the page in the browser."""
+"""`report`: what a run did, for people: as text, or as a page."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 import webbrowser
 from collections.abc import Sequence
@@ -39,12 +40,14 @@ _SHOWN = 50
 
 @click.command
 @configs_argument
-@click.option("--open", "open_page", is_flag=True, help="Also open report.html in the browser.")
+@click.option("--page", "page_alone", is_flag=True, help="Make report.html, and print only its path.")
+@click.option("--open", "open_page", is_flag=True, help="Make report.html, and open it in the browser.")
 @click.option("--run", "run_id", metavar="ID", show_default="the last one", help="Show the report of this run.")
 @json_option
 @click.option("--verbose", "-v", is_flag=True, help="List all folders, however many.")
 def report(
     configs: Sequence[Path],
+    page_alone: bool,
     open_page: bool,
     run_id: str | None,
     as_json: bool,
@@ -53,9 +56,9 @@ def report(
     """Show the report of the last run: each folder's balance, what was fetched and delivered, each missing message
     with the reason and what to do, what differs at the destination, and what it could not keep.
 
-    Each run writes the report twice: report.json for programs, and report.html, a single page to open in any
+    Each run writes report.json. --page and --open make report.html of it, next to it: a single page to open in any
     browser, to print, or to send to the owner of the mail. It contains subjects and folder names, but no messages.
-    A run that found nothing new writes only report.json; --open then makes the page.
+    Where the archive cannot be written, the page is made in the temporary directory.
 
     No server is contacted. The exit code is 0 if there is a report, whatever it says, and 2 if there is none. For
     the current state of the archives see `archiver status`.
@@ -63,12 +66,14 @@ def report(
     \b
       archiver report configs/alice.toml
       archiver report configs/alice.toml --open
+      archiver report configs/ --page
       archiver report configs/alice.toml --run 20261123T153258Z --json
     """
     run_id = run_id_of(run_id)
     terminal = terminal_of(as_json, False, verbose)
     accounts = load_accounts(configs, terminal)
-    outcomes = look_up_each(accounts.settings, lambda each: _found(each, run_id, terminal, open_page))
+    want_page = page_alone or open_page
+    outcomes = look_up_each(accounts.settings, lambda each: _found(each, run_id, terminal, want_page))
     results, exit_code = finish(
         terminal, "archiver-reports/1", accounts, outcomes, lambda each: each.to_json(each.result)
     )
@@ -76,10 +81,12 @@ def report(
         if each["message"]:
             terminal.problem(f"{each['account']}: {each['message']}")
             continue
-        if terminal.tables:
+        if page_alone and not as_json:
+            terminal.out.say(each["page"])
+        elif terminal.tables:
             _show(each, completed(each["document"]), terminal)
-        if open_page and each["page"]:
-            _open(Path(each["page"]), terminal)
+        if open_page:
+            _open(Path(each["page"]), terminal, say=terminal.tables and not page_alone)
     return exit_code
 
 
@@ -87,11 +94,11 @@ def _found(
     settings: Settings, run_id: str | None, terminal: Terminal, want_page: bool
 ) -> AccountOutcome[dict[str, Any]]:
     path = _path(settings, run_id)
-    document = _read(path)
+    document, written = _read(path)
     fields = {
         "run": path.parent.name,
         "report": str(path),
-        "page": _page(path, document, terminal, want_page),
+        "page": _page(path, written, document, terminal) if want_page else _page_there(path, written),
         "document": document,
     }
     return AccountOutcome(settings.account, 0, None, fields)
@@ -135,10 +142,12 @@ def _written(report: Path) -> tuple[bool, int]:
 _ALWAYS = {"account", "run", "status", "started", "finished", "exit_code", "folders", "totals"}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], int]:
+    """A report, and the time at which it was written, in nanoseconds."""
     hint = "the next run writes another one"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            document, written = json.load(file), os.fstat(file.fileno()).st_mtime_ns
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(path), [f"cannot be read: {error}"], hint=hint) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -149,23 +158,34 @@ def _read(path: Path) -> dict[str, Any]:
         completed(document)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(str(path), ["is damaged: it has not the form of a report"], hint=hint) from error
-    return document
+    return document, written
 
 
-def _page(report: Path, document: Row, terminal: Terminal, wanted: bool) -> str | None:
-    """The page next to a report, None if there is none. It is made if it is `wanted` and missing or old."""
-    from pipelines.reporting import write_page
-
+def _page_there(report: Path, written: int) -> str | None:
+    """The page next to a report that was `written` at this time; None if there is none, or it is of an earlier
+    report of the same run."""
     page = report.with_suffix(".html")
     try:
-        fresh = page.exists() and page.stat().st_mtime_ns >= report.stat().st_mtime_ns
-        if wanted and not fresh:
-            write_page(report, document)
-            fresh = True
-    except OSError as error:
-        terminal.problem(f"{page}: cannot be written: {error.strerror}")
+        return str(page) if page.stat().st_mtime_ns >= written else None
+    except OSError:
         return None
-    return str(page) if fresh else None
+
+
+def _page(report: Path, written: int, document: Row, terminal: Terminal) -> str:
+    """The page of a report, which is made unless it is there."""
+    from pipelines.reporting import write_page
+
+    if there := _page_there(report, written):
+        return there
+    page = report.with_suffix(".html")
+    try:
+        write_page(page, document, written)
+    except OSError as error:
+        elsewhere = Path(tempfile.mkdtemp(prefix="archiver-report-")) / page.name
+        write_page(elsewhere, document, written)
+        terminal.warn(f"{page}: cannot be written: {error.strerror}; the page is {elsewhere}")
+        page = elsewhere
+    return str(page)
 
 
 def _show(result: Row, report: Row, terminal: Terminal) -> None:
@@ -217,8 +237,8 @@ def _show_lists(report: Row, terminal: Terminal) -> None:
         out.say(f"left out: {len(report['skipped']) - len(skipped):,} more; --verbose lists them")
 
 
-def _open(page: Path, terminal: Terminal) -> None:
-    if terminal.tables:
+def _open(page: Path, terminal: Terminal, *, say: bool) -> None:
+    if say:
         terminal.out.say(f"opening {page}")
     if not webbrowser.open(page.absolute().as_uri()):
         terminal.warn(f"no browser was found; open {page} yourself")

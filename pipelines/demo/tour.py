@@ -30,6 +30,7 @@ from pipelines.demo.server import HOST, SampleServer
 from pipelines.engine import Options, run_accounts
 from pipelines.events import AnyEvent
 from pipelines.outcome import AccountOutcome
+from pipelines.reporting import write_page
 from pipelines.show.lines import destination_equation, difference_lines, equation, failure_lines, loss_lines
 from pipelines.show.tables import destination_table, folders_table
 from pipelines.stop import STOP
@@ -179,7 +180,9 @@ class Tour:
     def _farewell(self) -> None:
         archive, account_file = quote(_short(self._archive)), quote(_short(self._settings.file))
         found = verdict(completed(self._report))
-        self._title("6. The report: every run writes one, for people and for programs")
+        written = self._page.with_suffix(".json").stat().st_mtime_ns
+        write_page(self._page, self._report, written)
+        self._title("6. The report: every run writes one for programs, and this page is made from it")
         self._explain(f"The last one says: {found.headline}. {' '.join(found.sentences)}")
         self._say(
             f"  {quote(str(self._page))}\n"

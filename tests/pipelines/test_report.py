@@ -1,10 +1,13 @@
-"""`archiver report`, and the two files every run leaves: which report is shown, and what is said of it."""
+"""`archiver report`, and the file every run leaves: which report is shown, what is said of it, and its page."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import subprocess
+import sys
+import tempfile
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 from archiver.report.page import render_html
 from pipelines import reporting
 from pipelines.cli.main import invoke
-from tests.accounts import account_file, archive_of, run
+from tests.accounts import PROJECT, account_file, archive_of, run
 from tests.reports import HOSTILE, document, failed, folder, many_folders, one_folder, with_everything, with_text
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
 
@@ -62,9 +65,13 @@ def put(account: Path, report: dict[str, Any], run_id: str = "r1") -> Path:
 # -- what a run leaves -------------------------------------------------------------------------------------------
 
 
-def test_a_run_writes_both_for_its_owner_alone(account: Path) -> None:
+def test_a_run_writes_the_report_and_the_page_is_made_on_demand_both_for_their_owner_alone(
+    account: Path, capsys: Capture
+) -> None:
     done = run(account, run_id="r1")
     here = archive_of(account) / "runs" / "r1"
+    assert [path.name for path in here.iterdir()] == ["report.json"]
+    assert reported(capsys, account, "--page") == f"{here / 'report.html'}\n"
     assert {path.name: path.stat().st_mode & 0o777 for path in here.iterdir()} == {
         "report.json": 0o600, "report.html": 0o600,
     }  # fmt: skip
@@ -74,14 +81,32 @@ def test_a_run_writes_both_for_its_owner_alone(account: Path) -> None:
     assert "&lt;b&gt;Sent" in page
 
 
-def test_a_failed_run_and_one_that_is_resumed_write_it_too(account: Path, server: ScriptedServer) -> None:
+def test_a_run_does_not_load_what_makes_the_page(account: Path) -> None:
+    script = "import sys; sys.modules['jinja2'] = None; from pipelines.cli.main import invoke; invoke(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", str(account)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((archive_of(account) / "runs").glob("*/report.json"))) == 1
+
+
+def test_the_page_of_a_failed_run_that_is_resumed_is_old(
+    account: Path, server: ScriptedServer, capsys: Capture
+) -> None:
     run(account)
     server.users["u1"] = "another"
     run(account, run_id="r1", expect=5)
-    page = archive_of(account) / "runs" / "r1" / "report.html"
+    page = Path(reported(capsys, account, "--page").strip())
     assert "The run did not finish" in page.read_text(encoding="utf-8")
+    assert f"page {page}" in reported(capsys, account)
     server.users["u1"] = "pw"
     run(account, run_id="r1")
+    assert f"page {page}" not in reported(capsys, account)
+    reported(capsys, account, "--page")
     assert "Everything is there" in page.read_text(encoding="utf-8")
 
 
@@ -106,6 +131,7 @@ def test_the_last_run_is_shown_or_the_one_that_is_named(account: Path, capsys: C
     run(account, run_id="z-first")
     run(account, run_id="a-second")
     assert "u1: run a-second, " in reported(capsys, account)
+    reported(capsys, account, "--run", "z-first", "--page")
     for name in ("report.json", "report.html"):  # by a clock that was ahead
         os.utime(archive_of(account) / "runs" / "z-first" / name, (2e9, 2e9))
     assert "u1: run a-second, " in reported(capsys, account)
@@ -167,6 +193,10 @@ def test_several_accounts_and_one_document(server: ScriptedServer, tmp_path: Pat
     assert invoke(["report", str(configs), "--json"]) == 2
     found = json.loads(capsys.readouterr().out)
     assert [each["exit_code"] for each in found["accounts"]] == [0, 0, 2]
+    pages = [tmp_path / name / "runs" / "r1" / "report.html" for name in ("a", "b")]
+    assert reported(capsys, configs / "a.toml", configs / "b.toml", "--page").split() == list(map(str, pages))
+    found = json.loads(reported(capsys, configs / "a.toml", configs / "b.toml", "--page", "--json"))
+    assert [each["page"] for each in found["accounts"]] == list(map(str, pages))
     shown = reported(capsys, configs / "a.toml", configs / "b.toml")
     assert re.findall(r"^([ab]): run", shown, re.MULTILINE) == ["a", "b"]
 
@@ -216,17 +246,50 @@ def test_an_old_report_and_a_hostile_one_are_shown_too(account: Path, capsys: Ca
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", out)
 
 
-# -- the browser -------------------------------------------------------------------------------------------------
+# -- the page ----------------------------------------------------------------------------------------------------
 
 
 def test_open_shows_the_page_in_the_browser(account: Path, capsys: Capture, opened: list[str]) -> None:
     run(account, run_id="r1")
-    page = archive_of(account) / "runs" / "r1" / "report.html"
-    before = page.stat().st_mtime_ns
+    page = Path(reported(capsys, account, "--page").strip())
+    before = page.stat()
     assert f"opening {page}" in reported(capsys, account, "--open")
-    assert (opened, page.stat().st_mtime_ns) == ([page.as_uri()], before)
+    assert (opened, page.stat()) == ([page.as_uri()], before)
     reported(capsys, account)
     assert len(opened) == 1
+
+
+def test_a_page_made_while_a_run_replaces_the_report_is_old(
+    account: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = put(account, failed())
+    os.utime(report, (1e9, 1e9))
+
+    def slowly(document: dict[str, Any]) -> str:
+        report.write_text(json.dumps(one_folder()), encoding="utf-8")
+        return render_html(document)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("archiver.report.page.render_html", slowly)
+        reported(capsys, account, "--page")
+    page = Path(reported(capsys, account, "--page").strip())
+    assert page.read_text(encoding="utf-8") == render_html(one_folder())
+
+
+def test_where_no_page_can_be_written_it_is_made_in_the_temporary_directory(
+    account: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(account, one_folder())
+    page = archive_of(account) / "runs" / "r1" / "report.html"
+    page.mkdir()
+    os.utime(page, (1, 1))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert invoke(["report", str(account), "--page"]) == 0
+    out, err = capsys.readouterr()
+    assert Path(out.strip()).read_text(encoding="utf-8") == render_html(one_folder())
+    assert err == f"archiver: {page}: cannot be written: Is a directory; the page is {out}"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert "No such file or directory" in reported(capsys, account, "--page", expect=8)
 
 
 def test_open_makes_a_page_that_is_not_there_or_not_of_this_report(
