@@ -40,6 +40,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class ArchiverError(Exception):
@@ -142,14 +143,14 @@ class Where(Struct, frozen=True):
     operation: str | None = None
 
     def __str__(self) -> str:
-        parts = [self.server or "server"]
+        parts = [self.server] if self.server else []
         if self.folder is not None:
             parts.append(f'folder "{self.folder}"')
         if self.uid is not None:
             parts.append(f"uid {self.uid}")
         if self.operation:
             parts.append(self.operation)
-        return ", ".join(parts)
+        return ", ".join(parts) or "server"
 
 
 class BackendError(ArchiverError):
@@ -167,6 +168,17 @@ class BackendError(ArchiverError):
         self.reason = message
         self.where = where
         self.server_reply = server_reply
+
+    def within(self, folder: str) -> str:
+        """The error and what to do next, for a line that begins with the (printable) name of this folder."""
+        return f"{self.reason_within(folder)}; {self.hint}" if self.hint else self.reason_within(folder)
+
+    def reason_within(self, folder: str) -> str:
+        """The error alone, for such a line."""
+        if self.where is None or self.where.folder != folder:
+            return self.message
+        where = replace(self.where, folder=None)
+        return f"{where}: {self.reason}" if where != Where() else self.reason
 
 
 class TemporaryError(BackendError):

@@ -22,6 +22,7 @@ from archiver.errors import (
     ArchiveMissing,
     ArchiveNotWritable,
     ArchiverError,
+    BackendError,
     ConfigError,
     Interrupted,
     Locked,
@@ -200,10 +201,15 @@ def _unreached(
     if error is not None:
         visited = {each.name for each in tallies if each.visited} | unreached.keys()
         unfinished = [each.folder.name for each, _ in plan.visit if each.folder.name not in visited]
-        stopped = isinstance(error, Interrupted)
-        why = "the run was stopped before this folder" if stopped else f"not reached: {_reason(error)}"
-        unreached |= dict.fromkeys(unfinished, why)
+        unreached |= {name: _not_reached(error, name) for name in unfinished}
     return unreached
+
+
+def _not_reached(error: BaseException, folder: str) -> str:
+    if isinstance(error, Interrupted):
+        return "the run was stopped before this folder"
+    within = error.reason_within(printable(folder)) if isinstance(error, BackendError) else _reason(error)
+    return f"not reached: {within}"
 
 
 def _judge(

@@ -31,6 +31,7 @@ from archiver.events import Noted, Working
 from archiver.facts.archive import PassFact, QuarantinedFact, ReleasedFact
 from archiver.journal.recorder import Batch
 from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, broke, is_placeholder
+from archiver.mail.folder_names import printable
 from archiver.mail.model import Fetched, Folder, Listed, Placement, Undelivered
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
@@ -377,16 +378,17 @@ class FetchWorker:
         self._context.control.progress(Noted(str(error)))
         if isinstance(job, Slice):
             with_error = job.scanned
-            with_error.error = str(error)
+            with_error.error = error.within(printable(with_error.known.folder.name))
             self._batch.then(lambda: self._slice_done(with_error))
             return
+        reason = error.within(printable(job.folder.name))
         known = self._context.folders[job.folder.raw]
         epoch = self._context.catalog.account.epochs().get(known.number)
         if epoch is None:
-            self._context.refused[job.folder.raw] = str(error)
+            self._context.refused[job.folder.raw] = reason
         else:
             messages, now = job.status.messages if job.status else 0, self._context.control.now()
-            self._batch.fact(PassFact(epoch.number, messages, 0, str(error), now))
+            self._batch.fact(PassFact(epoch.number, messages, 0, reason, now))
 
     def close(self) -> None:
         """Drop what is not durable, and close the connection."""

@@ -340,7 +340,8 @@ def _folder_stat(replies: Sequence[Reply]) -> FolderStat | None:
 def _refused(reason: str, reply: str | None, raw: bytes) -> FolderRefused:
     name = folder_names.printable(folder_names.decode_name(raw))
     return FolderRefused(
-        f'the destination does not create the folder "{name}": {reason}',
+        f"the destination does not create this folder: {reason}",
+        where=Where(folder=name),
         server_reply=reply,
         hint="give it another name in [folders.rename]",
     )

@@ -11,8 +11,9 @@ from itertools import islice
 
 from msgspec import Struct
 
-from archiver.errors import FolderChanged
+from archiver.errors import FolderChanged, Where
 from archiver.mail.content import header_digest, internaldate_seconds, message_id
+from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Digest, Folder, Opened
 from archiver.mail.reader import MailReader
 from archiver.mail.uidset import UidSet
@@ -75,7 +76,7 @@ def require_same_uids(folder: Folder, before: Opened, now: Opened) -> None:
         why = "the server gives no UIDVALIDITY, and its UIDs changed during the run"
     else:
         return
-    raise FolderChanged(f'folder "{folder.name}": {why}', hint="the next run begins a new epoch")
+    raise FolderChanged(why, where=Where(folder=printable(folder.name)), hint="the next run begins a new epoch")
 
 
 def _headers(reader: MailReader, here: dict[int, NamedMessage]) -> Iterator[tuple[Attributes, bytes]]:

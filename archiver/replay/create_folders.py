@@ -14,6 +14,7 @@ from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MappedFact
 from archiver.facts.replica import DestinationFolders, MappedPlace
+from archiver.mail.folder_names import printable
 from archiver.mail.model import Folder, KnownFolder
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
@@ -180,7 +181,7 @@ def _create(
         if (refusal := known[each.raw]) is None:
             continue
         if each.raw in unnameable:  # its most cautious spelling
-            errors[each.folder.name] = str(refusal)
+            errors[each.folder.name] = refusal.within(printable(each.folder.name))
         else:
             refused.add(each.raw)
     return refused

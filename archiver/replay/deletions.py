@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from archiver.destination.port import FlagStore
-from archiver.errors import FolderNotFound, MessageRefused, PermissionDenied
+from archiver.errors import FolderNotFound, MessageRefused, PermissionDenied, Where
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MarkedFact, RemovedFact
@@ -61,8 +61,8 @@ def delete_vanished(
                 if some:
                     connection.with_retries(partial(_delete, context, job, some))
             except (FolderNotFound, PermissionDenied, MessageRefused) as error:
-                job.error = str(error)
-                context.control.progress(Noted(job.error))
+                job.error = error.within(printable(job.name))
+                context.control.progress(Noted(str(error)))
     return "; ".join(filter(None, (copies_held, twins_held))) or None
 
 
@@ -136,13 +136,13 @@ def _delete(context: ReplayContext, job: ReplayJob, replicas: Sequence[Replica],
         # NOTE: nothing is marked either: the next EXPUNGE of any client would remove it.
         reason = f"{counted(len(replicas), 'copy', 'copies')} of mail gone from the source: not expunged"
         hint = 'the destination cannot expunge single messages; use [replay] vanished = "mark" to mark them'
-        raise PermissionDenied(f'folder "{job.name}": {reason}', hint=hint)
+        raise PermissionDenied(reason, where=Where(folder=printable(job.name)), hint=hint)
     number = job.known.number
     opened = destination.open(job.raw)
     if not opened.uidvalidity:
         reason = f"{counted(len(replicas), 'copy', 'copies')} of mail gone from the source: not deleted"
         hint = "the destination gives no UIDVALIDITY, so it is not certain which messages they are"
-        raise PermissionDenied(f'folder "{job.name}": {reason}', hint=hint)
+        raise PermissionDenied(reason, where=Where(folder=printable(job.name)), hint=hint)
     if opened.uidvalidity != job.known.uidvalidity:
         return  # the next run matches its messages again
     there = set(destination.flags({replica.uid for replica in replicas}))

@@ -239,5 +239,5 @@ def _pass(context: ReplayContext, connection: DestinationConnection, job: Replay
         # A server that hangs up on message after message may accept those of other folders.
         if isinstance(error, TemporaryError) and job.blamed_in_row < MOST_BLAMED:
             raise
-        job.error = str(error)
+        job.error = error.within(printable(job.name))
         context.control.progress(Noted(str(error)))

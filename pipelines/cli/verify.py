@@ -10,7 +10,7 @@ import click
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
-from archiver.errors import ConfigError, IntegrityError, worst
+from archiver.errors import ConfigError, Incomplete, IntegrityError, worst
 from archiver.events import Noted
 from archiver.journal.rebuild import replay_journal
 from archiver.journal.recorder import Recorder
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _VERIFY, _COMPARE = "verify", "compare"
 _SHOWN = 50
+_NOTHING_YET = "nothing was archived yet, so there is nothing to check; `archiver run` archives it"
 _COUNTED = ("verified", "differences", "rewritten", "accepted", "changed", "removed", "refused")
 
 
@@ -70,8 +71,10 @@ def verify(
     different one each day; that every message exists is always checked.
 
     Each finding is listed by folder and UID: missing, damaged, or a stray, which is a file or an object that
-    belongs to no message. `archiver repair` repairs the first two. The source is not contacted. Exit code 4: there
-    are differences or strays. Exit code 6: the archive has lost something.
+    belongs to no message. `archiver repair` repairs the first two. The source is not contacted.
+
+    Exit code 3: nothing was archived yet. Exit code 4: there are differences or strays. Exit code 6: the archive
+    has lost something.
 
     \b
       archiver verify configs/
@@ -135,9 +138,13 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
     from archiver.account.replay import verify_at_destination
 
     def outcome(message: str, code: int, check: DestinationCheck | None = None) -> AccountOutcome[VerifyOutcome]:
-        codes = (result.exit_code, code)
-        text = f"{_summary(archive.medium, result)}\n{message}".rstrip()
-        return AccountOutcome(settings.account, worst(codes), text, VerifyOutcome(result, check))
+        if _nothing_yet(archive, result):
+            found, codes = _NOTHING_YET, (Incomplete.exit_code, code)
+        else:
+            found, codes = _summary(archive.medium, result), (result.exit_code, code)
+        return AccountOutcome(
+            settings.account, worst(codes), f"{found}\n{message}".rstrip(), VerifyOutcome(result, check)
+        )
 
     account = Account(settings)
     with account.reading() as archive, account.locked_for_reading(_VERIFY, lambda text: emit(Important(text))):
@@ -198,6 +205,16 @@ def _verify_archive(archive: Archive, options: VerifyOptions, emit: Emit) -> Ver
     return result
 
 
+def _nothing_yet(archive: Archive, result: VerifyResult) -> bool:
+    """Whether nothing is wrong with the archive only because nothing has come into it: it has no message, and not
+    because all folders are empty."""
+    if result.messages or result.exit_code:
+        return False
+    account = archive.catalog.account
+    visited = {each.name for each in account.tallies() if each.visited}
+    return not account.folders() or any(each.folder.name not in visited for each in archive.chosen_folders())
+
+
 def _catch_up(archive: Archive) -> bool:
     """Apply the segments that a killed run left, so that they do not count as a difference. False if the journal
     cannot be read."""
@@ -212,11 +229,15 @@ def _catch_up(archive: Archive) -> bool:
 def _summary(medium: Medium, result: VerifyResult) -> str:
     """What was found, and what next."""
     read = f"{result.checked:,} of {result.messages:,} messages read, {size(result.octets)}"
-    if result.messages and not result.checked:
+    if not result.messages:
+        read = "0 messages, as all folders are empty"
+    elif not result.checked:
         read = (
             f"{counted(result.messages, 'message')} looked up, sizes compared, content not read (--deep reads it)"
         )
     if result.exit_code == 0:
+        if not result.messages:
+            return read
         return f"{read}: " + ("all intact" if result.checked else "all present")
     found = []
     for name in ("missing", "damaged", "strays"):

@@ -74,6 +74,18 @@ def test_an_intact_archive_is_reported_intact_and_is_not_changed(account: Path) 
     assert not list(archive_of(account).glob(f"{CATALOG}.*verify*"))
 
 
+def test_an_archive_into_which_nothing_came_yet_is_not_called_whole(server: ScriptedServer, tmp_path: Path) -> None:
+    config = account_file(tmp_path, server, "u1")
+    server.on(b"EXAMINE", b"NO [SERVERBUG] not today", times=2)
+    run(config, expect=3)
+    nothing = f"nothing was archived yet, so there is nothing to check; `archiver run {config}` archives it"
+    assert verify(config, expect=3).message == nothing
+    for each in server.folders.values():
+        each.messages.clear()
+    run(config)
+    assert verify(config).message == "0 messages, as all folders are empty"
+
+
 def test_missing_messages_are_named_present_vanished_or_of_an_ended_epoch(account: Path) -> None:
     lost = [
         file_of(account, "Maildir", 3),

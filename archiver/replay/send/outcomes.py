@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archiver.destination.port import FolderOpener
-from archiver.errors import FolderChanged, FolderNotFound, IntegrityError
+from archiver.errors import FolderChanged, FolderNotFound, IntegrityError, Where
 from archiver.events import Noted
 from archiver.facts.destination import RefusedFact, UnsentFact
 from archiver.facts.replica import Outgoing, SelectedFolder
@@ -45,8 +45,11 @@ def reopened(context: ReplayContext, destination: FolderOpener, folder: JobFolde
     """
     now = open_folder(context, destination, folder.job)
     if now.uidvalidity != folder.opened.uidvalidity:
-        reason = f'destination folder "{folder.job.name}": UIDVALIDITY changed during the run'
-        raise FolderChanged(reason, hint="the next run matches its messages again")
+        raise FolderChanged(
+            "UIDVALIDITY changed at the destination during the run",
+            where=Where(folder=printable(folder.job.name)),
+            hint="the next run matches its messages again",
+        )
     return now
 
 
