@@ -8,9 +8,6 @@ from typing import Any
 
 from msgspec.structs import fields, replace
 
-from archiver.mail.content import BodyBuilder
-from archiver.mail.model import Body
-
 
 def altered(value: Any, **changes: Any) -> Any:
     """As `dataclasses.replace`; what is no field of `value` is one of its `message`."""
@@ -24,10 +21,3 @@ def message_files(archive: Path | str) -> list[str]:
     """Every message file of an archive on a disk, relative to it; those that wait in `tmp` are not seen yet."""
     found = (path for sub in ("cur", "new") for path in Path(archive).glob(f"*/**/{sub}/*"))
     return sorted(os.path.relpath(path, archive) for path in found if not path.name.startswith("."))
-
-
-def body_of(octets: bytes) -> Body:
-    """A message in memory."""
-    builder = BodyBuilder()
-    builder.feed(octets)
-    return builder.body(octets=octets)

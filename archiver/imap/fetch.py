@@ -21,7 +21,7 @@ from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.session import BodyReader, Session
 from archiver.imap.tokens import Response, number, uid_sets
-from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, Spool, is_placeholder
+from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, Spool, body_of, is_placeholder
 from archiver.mail.model import Attributes, Body, Fetched, Undelivered
 
 WINDOW = 100  # UIDs in one command; a refusal costs log2 of it in commands
@@ -40,12 +40,7 @@ def body_reader(spool: Spool) -> BodyReader:
     """A reader that takes a literal into memory, or piece by piece into a spool file if it is large."""
 
     def read(size: int, session: Session) -> Body:
-        builder = BodyBuilder()
-        if size <= SPOOL_OCTETS:
-            octets = session.read_octets(size)
-            builder.feed(octets)
-            return builder.body(octets=octets)
-        return _spooled(builder, size, session, spool)
+        return body_of(session.read_octets(size)) if size <= SPOOL_OCTETS else _spooled(size, session, spool)
 
     return read
 
@@ -60,7 +55,8 @@ def read_header(size: int, session: Session) -> Body:
     return builder.body()
 
 
-def _spooled(builder: BodyBuilder, size: int, session: Session, spool: Spool) -> Body:
+def _spooled(size: int, session: Session, spool: Spool) -> Body:
+    builder = BodyBuilder()
     with spool() as file:
         path = Path(file.name)
         try:
@@ -261,10 +257,7 @@ class FetchStream(Struct):
         if body is None and attributes.size != 0:
             return Undelivered(uid, "the server gave NIL instead of the message")
         if not isinstance(body, Body):
-            octets = body or b""
-            builder = BodyBuilder()
-            builder.feed(octets)
-            body = builder.body(octets=octets)
+            body = body_of(body or b"")
         if body.size == 0 and attributes.size:
             return Undelivered(uid, f"the server gave 0 of the message's {attributes.size} bytes")
         if is_placeholder(body.header) and not self.accept:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from msgspec import Struct
 
 from archiver.imap.tokens import BODY_MARK, HIGHEST, HIGHEST_UID, Response, number
 from archiver.mail.flags import parse_flags
-from archiver.mail.model import Attributes, Body
+from archiver.mail.model import Attributes, Body, Flags
 
 _ROW = re.compile(rb"\A\* (\d+) FETCH \(", re.IGNORECASE)
 
@@ -31,6 +32,14 @@ _ITEM = re.compile(
     re.IGNORECASE,
 )
 
+#: A whole row as most servers write it. What does not look like it is read item by item.
+_USUAL = re.compile(
+    rb"\* \d+ FETCH \("
+    rb"(?:(?:UID (\d{1,10})|FLAGS \(([^()]*)\)|INTERNALDATE \"([^\"]*)\"|RFC822\.SIZE (\d{1,18})"
+    rb"|MODSEQ \((\d{1,18})\)) ?)+"
+    rb"(BODY\[\] \x00\x00)?\)"
+)
+
 #: An item that nobody asked for. NOTE: behind the message only names that exist. Words that stand there may be the
 #: rest of a message whose length was announced too short.
 _OTHER = re.compile(rb"[A-Z][A-Z0-9.-]*\s+", re.IGNORECASE)
@@ -40,6 +49,7 @@ _OTHER_BEHIND = re.compile(
     re.IGNORECASE,
 )
 _TOKEN = re.compile(rb'[()]|"(?:[^"\\]|\\.)*"|[^\s()"]+', re.DOTALL)
+_REMEMBERED = 500  # octets of flags; longer sets are read each time, so that a server cannot fill the memory
 _GARBAGE = 4  # words that belong to no item, until the rest of the row is not read
 _BLANKS = re.compile(rb"\s*")
 
@@ -68,6 +78,8 @@ def parse_fetch(response: Response) -> FetchRow:
     no item: after a literal of the wrong length, that is the rest of the message.
     """
     text = response.text
+    if (usual := _USUAL.fullmatch(text)) is not None and usual[1] is not None:
+        return _usual_row(usual, response.body)
     start = _ROW.match(text)
     items: dict[str, bytes] = {}
     section = b""
@@ -100,6 +112,30 @@ def parse_fetch(response: Response) -> FetchRow:
     if token is not None:
         body = response.body if token == BODY_MARK else response.string(token)
     return FetchRow(_attributes(items), body, token is not None, clean, section)
+
+
+def _usual_row(row: re.Match[bytes], body: Body | None) -> FetchRow:
+    uid, flags, date, size, modseq, mark = row.groups()
+    attributes = Attributes(
+        int(uid),
+        None if flags is None else _flags(flags),
+        None if date is None else date.decode("ascii", "backslashreplace"),
+        None if size is None else int(size),
+        int(modseq or 0) or None,
+    )
+    known = attributes if 0 < attributes.uid <= HIGHEST_UID else None
+    return FetchRow(known, body if mark else None, mark is not None, True)
+
+
+def _flags(octets: bytes) -> Flags:
+    return _few_flags(octets) if len(octets) <= _REMEMBERED else _parsed_flags(octets)
+
+
+def _parsed_flags(octets: bytes) -> Flags:
+    return parse_flags(octets.decode("utf-8", "backslashreplace").split())
+
+
+_few_flags = lru_cache(maxsize=1024)(_parsed_flags)
 
 
 def _between(text: bytes, position: int) -> int:
@@ -146,7 +182,7 @@ def _attributes(items: Mapping[str, bytes]) -> Attributes | None:
     date = items.get("date")
     return Attributes(
         uid=uid,
-        flags=None if flags is None else parse_flags(flags.decode("utf-8", "backslashreplace").split()),
+        flags=None if flags is None else _flags(flags),
         internaldate=None if date is None else date.decode("ascii", "backslashreplace"),
         size=_size(items.get("size")),
         modseq=number(items.get("modseq", b"0")) or None,

@@ -6,7 +6,6 @@ a header run afterwards, use what they find, and never raise: a broken header ca
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import re
 from collections.abc import Callable
@@ -31,8 +30,16 @@ PLACEHOLDER_GIVEN = "the server gave a placeholder instead of the message"
 BROKE = "the connection broke "
 _MESSAGE_ID_LENGTH = 998  # a line of RFC 5322; database indexes allow little more
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH_NUMBERS = {name: number for number, name in enumerate(_MONTHS, 1)}
+_FIRST_DAY = date(1970, 1, 1).toordinal()
 _INTERNALDATE = re.compile(
     r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4})\s+(\d{1,2}):(\d{2}):(\d{2})(?:\s+([+-])(\d{2})(\d{2}))?\s*", re.ASCII
+)
+#: What nearly all messages have; the library takes ten times as long.
+_USUAL_DATE = re.compile(
+    r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?(\d{1,2}) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) ([12]\d{3})"
+    r" (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)(?: \([A-Za-z]{1,9}\))?",
+    re.ASCII,
 )
 #: A field's value with its folded lines (RFC 5322 section 2.2.3), blanks before the colon allowed (section 4.5).
 _VALUE = re.compile(rb"[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
@@ -86,6 +93,14 @@ class BodyBuilder:
             octets=octets,
             spool=spool,
         )
+
+
+def body_of(octets: bytes) -> Body:
+    """A message that is in memory."""
+    size = len(octets)
+    bare = octets.count(b"\n") - octets.count(b"\r\n")
+    digest = Digest(hashlib.sha256(octets).hexdigest())
+    return Body(digest, size, size + bare, octets[: _header_end(octets) or HEADER_OCTETS], octets)
 
 
 def header_block(octets: bytes) -> bytes:
@@ -171,17 +186,20 @@ def internaldate_seconds(text: str | None) -> int | None:
     match = _INTERNALDATE.fullmatch(text or "")
     if match is None:
         return None
-    day, year, hour, minute, second = (int(match[i]) for i in (1, 3, 4, 5, 6))
-    name = match[2].lower()
-    month = _MONTHS.index(name) + 1 if name in _MONTHS else 0
-    if month == 0 or year < 1 or not 1 <= day <= calendar.monthrange(year, month)[1]:
+    day, name, year, hour, minute, second, sign, zone_hours, zone_minutes = match.groups()
+    try:
+        days = date(int(year), _MONTH_NUMBERS[name.lower()], int(day)).toordinal() - _FIRST_DAY
+    except (KeyError, ValueError):
         return None
-    zone_hours, zone_minutes = int(match[8] or 0), int(match[9] or 0)
-    if hour > 23 or minute > 59 or second > 60 or zone_hours > 23 or zone_minutes > 59:
+    if int(hour) > 23 or int(minute) > 59 or int(second) > 60:
         return None
-    offset = (zone_hours * 60 + zone_minutes) * 60
-    seconds = calendar.timegm((year, month, day, hour, minute, min(second, 59)))
-    return seconds + offset if match[7] == "-" else seconds - offset
+    seconds = ((days * 24 + int(hour)) * 60 + int(minute)) * 60 + min(int(second), 59)
+    if sign is None:
+        return seconds
+    if int(zone_hours) > 23 or int(zone_minutes) > 59:
+        return None
+    offset = (int(zone_hours) * 60 + int(zone_minutes)) * 60
+    return seconds + offset if sign == "-" else seconds - offset
 
 
 def same_moment(one: int | None, other: int) -> bool:
@@ -233,6 +251,13 @@ def arrived_of(internaldate: str | None, header: bytes) -> int:
 
 def date_seconds(text: str) -> int | None:
     """An RFC 5322 date in seconds since 1970, as the standard library reads it; None if it is not valid."""
+    if (usual := _USUAL_DATE.fullmatch(text)) is not None:
+        day, name, year, hour, minute, second, sign, zone_hours, zone_minutes = usual.groups()
+        # NOTE: as the library counts, in which the 31st of June is the 1st of July.
+        days = date(int(year), _MONTH_NUMBERS[name.lower()], 1).toordinal() - _FIRST_DAY + int(day) - 1
+        seconds = ((days * 24 + int(hour)) * 60 + int(minute)) * 60 + int(second)
+        offset = (int(zone_hours) * 60 + int(zone_minutes)) * 60
+        return seconds + offset if sign == "-" else seconds - offset
     try:  # the library raises for some invalid dates
         parsed = parsedate_tz(text[:200])
         return int(mktime_tz(parsed)) if parsed and parsed[0] >= 1 else None

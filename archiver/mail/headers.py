@@ -12,7 +12,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
 from archiver.mail.charsets import decoded, raw_text
 from archiver.mail.content import date_seconds
@@ -31,6 +31,7 @@ _FIELD = re.compile(
 )
 _ANY_FIELD = re.compile(rb"\n([!-9;-~]{1,200})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
 _FIELDS_SHOWN = 1000
+_EPOCH = datetime(1970, 1, 1)
 #: The charset that a message declares for its body.
 _TYPE = re.compile(rb"\ncontent-type[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
 _CHARSET = re.compile(rb"[;\s]charset\s{0,9}=\s{0,9}[\"']?([\w.:+-]{1,60})", re.IGNORECASE)
@@ -44,15 +45,15 @@ def headers_of(header: bytes) -> Headers:
     """The headers that can be searched, from a header block: the first From, Subject and Date, and every To, Cc,
     Bcc."""
     found: dict[bytes, list[bytes]] = {}
-    for match in _FIELD.finditer(b"\n" + header):
-        found.setdefault(match[1].lower(), []).append(match[2])
+    for name, value in _FIELD.findall(b"\n" + header):
+        found.setdefault(name.lower(), []).append(value)
     charset = _charset(header)
     recipients = ""
-    for value in (value for name in (b"to", b"cc", b"bcc") for value in found.get(name, ())):
-        if len(recipients) >= RECIPIENTS_LENGTH:
-            break
-        text = _text(value, charset)
-        recipients += ", " + text if recipients and text else text
+    for name in (b"to", b"cc", b"bcc"):
+        for value in found.get(name, ()):
+            if len(recipients) < RECIPIENTS_LENGTH:
+                text = _text(value, charset)
+                recipients += ", " + text if recipients and text else text
     return Headers(
         sender=_first(found, b"from", charset)[:TEXT_LENGTH],
         recipients=recipients[:RECIPIENTS_LENGTH],
@@ -139,8 +140,8 @@ def _utc(text: str) -> str | None:
     if seconds is None:
         return None
     try:
-        return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat() + "Z"
-    except (ValueError, OverflowError, OSError):
+        return (_EPOCH + timedelta(0, seconds)).isoformat() + "Z"
+    except OverflowError:
         return None
 
 

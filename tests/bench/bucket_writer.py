@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 from archiver.config.settings import S3Settings
 from archiver.journal.recorder import BATCH_MESSAGES
+from archiver.mail.content import body_of
 from archiver.mail.model import Body, Placement, StoredMessage
 from archiver.storage.bucket.prefetch import SMALL_OCTETS
 from archiver.storage.s3.open import open_bucket
 from tests.recorded_packs import RecordedPacks
-from tests.stored_messages import body_of
 
 THREADS = 16
 CONNECTIONS = 2  # of the server that the mail comes from

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import pytest
 
 from archiver.errors import FolderNotFound, MessageRefused
-from archiver.mail.content import header_block, internaldate_seconds
+from archiver.mail.content import body_of, header_block, internaldate_seconds
 from archiver.mail.model import Attributes, Fetched, Folder, FolderStatus, KnownState, Undelivered
 from archiver.source.port import MailSource, NextRequest
 from tests.servers.wire import Append, Wire, WireError
-from tests.stored_messages import body_of
 
 DATE = "02-Jan-2020 10:00:00 +0000"
 

@@ -19,10 +19,11 @@ from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
 from archiver.facts.archive import PackedFact
+from archiver.mail.content import body_of
 from archiver.mail.model import Digest, Frame, Placement, StoredMessage
 from archiver.storage.audit import Looked, Stray
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch, StoreBatch
-from tests.stored_messages import altered, body_of
+from tests.stored_messages import altered
 
 NOON = 1577966400
 OpenStore = Callable[[], MessageStore]

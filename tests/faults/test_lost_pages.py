@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from archiver.errors import ArchiveNotWritable
 from archiver.export.run import ExportStep
+from archiver.mail.content import body_of
 from archiver.storage import syncing
 from archiver.storage.maildir.store import MaildirStore
 from archiver.storage.syncing import WatchedFileSystem, reports_losses
@@ -19,7 +20,7 @@ from tests.accounts import account_file, archive_of, mails, run
 from tests.contracts.store import HELLO, placement_of, put
 from tests.servers.dovecot import Dovecot
 from tests.servers.failing_disk import failing_disk
-from tests.stored_messages import body_of, message_files
+from tests.stored_messages import message_files
 
 LARGE = [os.urandom(1 << 20) for _ in range(12)]
 PLACES = [placement_of(octets, uid) for uid, octets in enumerate(LARGE, 2)]

@@ -12,6 +12,7 @@ import pytest
 
 from archiver.config.load import load_account
 from archiver.events import Planned
+from archiver.mail.content import body_of
 from archiver.storage.bucket.keys import message_key
 from archiver.storage.bucket.pack_format import pack_key
 from archiver.upkeep.gc import GarbageResult
@@ -27,7 +28,6 @@ from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, o
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
-from tests.stored_messages import body_of
 
 START = Callable[..., ScriptedServer]
 

@@ -21,6 +21,7 @@ import pytest
 from msgspec.structs import replace
 
 from archiver.errors import ArchiveNotWritable, IntegrityError
+from archiver.mail.content import body_of
 from archiver.mail.folder_names import directory_of, encode_name, folder_path
 from archiver.mail.model import Placement, StoredMessage
 from archiver.storage.files import Durability
@@ -41,7 +42,7 @@ from tests.contracts.store import (
 )
 from tests.patience import PATIENCE
 from tests.servers.small_disk import fill, mounted
-from tests.stored_messages import altered, body_of, message_files
+from tests.stored_messages import altered, message_files
 from tests.warm import WarmProcess
 
 
@@ -558,7 +559,7 @@ from archiver.storage.maildir.metadata import MaildirMetadata
 from archiver.storage.maildir.store import MaildirStore
 from tests.servers.small_disk import fill, mounted
 from tests.contracts.store import placement_of
-from tests.stored_messages import body_of
+from archiver.mail.content import body_of
 
 store = MaildirStore(Path(sys.argv[1]), durability=sys.argv[2])
 print("ready", flush=True)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from archiver.config.settings import S3Settings
 from archiver.errors import IntegrityError
-from archiver.mail.content import BodyBuilder
+from archiver.mail.content import BodyBuilder, body_of
 from archiver.mail.model import Body, Placement, StoredMessage
 from archiver.storage.audit import Audited, Damage, Looked, Stray
 from archiver.storage.bucket.pack_format import TAIL_OCTETS, pack_key
@@ -40,7 +40,6 @@ from tests.recorded_packs import RecordedPacks
 from tests.servers.corpora import CorpusMessage
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
-from tests.stored_messages import body_of
 
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 1 << 20

@@ -16,10 +16,10 @@ from archiver.export.mbox import MboxWriter
 from archiver.export.mboxrd import quoted, separator
 from archiver.export.writer import ExportedFolder
 from archiver.facts.replica import Outgoing
+from archiver.mail.content import body_of
 from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Placement, StoredMessage
 from tests.exported import read_mbox
 from tests.servers.corpora import CorpusMessage
-from tests.stored_messages import body_of
 
 PIECES = [b"From ", b"From", b"rom ", b"F", b">", b">>", b"\n", b"\r", b"\r\n", b"\0", b" ", b"x", b"\xff"]
 octets_of_a_message = st.one_of(

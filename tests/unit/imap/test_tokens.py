@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archiver.errors import (
     AuthenticationFailed,
@@ -450,6 +452,23 @@ def test_a_hostile_row_takes_no_longer_than_its_length(piece: bytes) -> None:
     parse_fetch(Response(text + b" BODY[] NIL)"))
 
     assert time.process_time() - began < 1.0  # a search for items took 4 s
+
+
+ITEMS = st.sampled_from(
+    [b"UID 7", b"UID 0", b"UID 4294967296", b"FLAGS (\\Seen Work)", b"FLAGS ()", b"FLAGS (\\seen)",
+     b"RFC822.SIZE 12",
+     b"RFC822.SIZE 99999999999999999999", b'INTERNALDATE "01-Mar-2021 10:15:00 +0530"', b'INTERNALDATE "\xff"',
+     b"MODSEQ (5)", b"MODSEQ (0)", b"MODSEQ (99999999999999999999)", b"BODY[] \x00\x00", b"BODY[] NIL", b"X-ODD 1"]
+)  # fmt: skip
+
+
+@given(st.lists(ITEMS, max_size=6))
+def test_a_row_says_the_same_in_whatever_case_it_is_written(items: list[bytes]) -> None:
+    """Rows as most servers write them are read in a shorter way."""
+    rest = b" (%b)" % b" ".join(items)
+    body = BODY if b"\x00\x00" in rest else None
+    usual, odd = (parse_fetch(Response(b"* 1 " + word + rest, (), body)) for word in (b"FETCH", b"fetch"))
+    assert usual == odd
 
 
 def test_items_behind_a_word_that_is_none_are_read() -> None:

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from archiver.errors import IntegrityError
 from archiver.facts.archive import EpochFact, FolderFact
 from archiver.journal.recorder import Batch
+from archiver.mail.content import body_of
 from tests.contracts.store import placement_of
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
-from tests.stored_messages import body_of
 from tests.unit.upkeep.test_repair import AT, OCTETS, stored
 
 

@@ -6,6 +6,7 @@ import calendar
 import hashlib
 import os
 import re
+from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from archiver.mail.content import (
     HEADER_OCTETS,
     BodyBuilder,
     arrived_of,
+    body_of,
+    date_seconds,
     header_block,
     header_digest,
     header_value,
@@ -23,7 +26,6 @@ from archiver.mail.content import (
     is_placeholder,
     message_id,
 )
-from tests.stored_messages import body_of
 
 OCTETS = st.lists(
     st.sampled_from([b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\n\n", b"a", b"A: b", b"\x00", b"\xff"])
@@ -44,6 +46,24 @@ def test_chunks_add_up_to_the_message(chunks: list[bytes], kind: type) -> None:
     assert body.crlf_size == len(re.sub(rb"(?<!\r)\n", b"\r\n", octets))
     assert body.header == header_block(octets)
     assert octets.startswith(body.header)
+
+
+DATES = st.tuples(
+    st.sampled_from(["", "Mon, ", "mon, ", "Tue "]),
+    st.sampled_from(["1", "01", "31", "0", "39", " 7"]),
+    st.sampled_from(["Jan", "Feb", "dec", "June", "Foo"]),
+    st.sampled_from(["2021", "1969", "0001", "99", "2999", "9999"]),
+    st.sampled_from(["10:15:00", "23:59:60", "99:99:99", "1:2:3", "10:15"]),
+    st.sampled_from(["+0000", "-0000", "+0530", "-9999", "CET", "", "+053"]),
+    st.sampled_from(["", " (CET)", " (MESZ)", " ((x))", " x"]),
+).map(lambda parts: f"{parts[0]}{parts[1]} {' '.join(parts[2:6])}{parts[6]}")
+
+
+@given(DATES)
+def test_a_date_is_read_as_the_library_reads_it(text: str) -> None:
+    parsed = parsedate_tz(text)
+    expected = int(mktime_tz(parsed)) if parsed and parsed[0] >= 1 else None
+    assert date_seconds(text) == expected
 
 
 @pytest.mark.parametrize(

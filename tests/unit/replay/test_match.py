@@ -14,14 +14,13 @@ from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
 from archiver.facts.replica import Outgoing
-from archiver.mail.content import internaldate_seconds, message_id
+from archiver.mail.content import body_of, internaldate_seconds, message_id
 from archiver.mail.fingerprint import fingerprint_of
 from archiver.mail.model import Attributes, Body, Fetched, Placement, StoredMessage, Undelivered
 from archiver.mail.reader import MailReader
 from archiver.replay.context import ReplayContext, ReplayJob
 from archiver.replay.send.match import MessageMatcher, RecognisedMessage, UnclaimedMessages, fingerprint_of_fetched
 from tests.accounts import UNSTOPPED
-from tests.stored_messages import body_of
 
 DATE = "05-Feb-1999 10:11:12 +0330"
 LATER = "06-Feb-1999 10:11:12 +0330"

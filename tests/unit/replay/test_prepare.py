@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
 from archiver.facts.replica import MessageKey, Outgoing, SelectedFolder
-from archiver.mail.content import date_time, internaldate_seconds, internaldate_to_send, same_moment
+from archiver.mail.content import body_of, date_time, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.mail.model import Digest, Flags, Placement, StoredMessage
 from archiver.mail.rewrite import REPAIRS
 from archiver.replay.send.prepare import (
@@ -32,7 +32,7 @@ from archiver.replay.send.prepare import (
 )
 from archiver.storage.port import MessageStore
 from tests.servers.corpora import CorpusMessage
-from tests.stored_messages import altered, body_of
+from tests.stored_messages import altered
 
 DATE = "05-Feb-1999 10:11:12 +0330"
 ARRIVED = 918197472

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from archiver.errors import ArchiveNotWritable, IntegrityError
+from archiver.mail.content import body_of
 from archiver.mail.model import Digest, Placement
 from archiver.storage.audit import Fault, Looked, Stray
 from archiver.storage.bucket.keys import digest_of_key, message_key
@@ -25,7 +26,6 @@ from tests.contracts.store import (
     places_of,
 )
 from tests.memory_bucket import MemoryBucket
-from tests.stored_messages import body_of
 
 
 class TestObjectStore(StoreContract, PrefetchContract):

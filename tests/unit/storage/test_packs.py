@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from archiver.errors import ArchiveUnreachable, IntegrityError
 from archiver.facts.archive import PackedFact
+from archiver.mail.content import body_of
 from archiver.mail.model import Digest, Placement
 from archiver.storage.audit import Audited, Damage, Looked, Stray
 from archiver.storage.bucket.keys import message_key
@@ -34,7 +35,7 @@ from tests.contracts.store import (
 )
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
-from tests.stored_messages import altered, body_of
+from tests.stored_messages import altered
 
 
 @pytest.fixture

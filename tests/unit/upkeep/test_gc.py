@@ -12,6 +12,7 @@ from archiver.account.gc import KINDS
 from archiver.errors import ConfigError, IntegrityError, Interrupted
 from archiver.facts.archive import EpochFact, FolderFact
 from archiver.journal.files import FileJournal
+from archiver.mail.content import body_of
 from archiver.storage.bucket.keys import message_key
 from archiver.storage.bucket.pack_format import PACKS, pack_key
 from archiver.storage.bucket.port import Kept, ObjectFacts
@@ -28,7 +29,7 @@ from tests.accounts import UNSTOPPED
 from tests.contracts.store import placement_of
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
-from tests.stored_messages import altered, body_of
+from tests.stored_messages import altered
 from tests.unit.upkeep.test_repair import AT, OCTETS, stored
 
 WEEK = 7 * 86400.0

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from archiver.errors import Interrupted
 from archiver.facts.archive import EpochFact, FolderFact, StoredFact
+from archiver.mail.content import body_of
 from archiver.mail.model import StoredMessage
 from archiver.storage.audit import Damage, Looked
 from archiver.storage.bucket.keys import message_key
@@ -22,7 +23,7 @@ from archiver.upkeep.verify import every
 from tests.accounts import UNSTOPPED
 from tests.memory_bucket import MemoryBucket
 from tests.recorded_packs import RecordedPacks
-from tests.stored_messages import altered, body_of
+from tests.stored_messages import altered
 
 AT = "2026-11-24T07:00:00Z"
 COUNT = 40
