@@ -141,13 +141,14 @@ class MaildirBatch:
             self._tree.reserve_for(placement for placement, _ in self._written.values())
             touched = set()
             for temporary, (placement, linked) in self._written.items():
-                final = self._tree.expected(placement)
+                folder = self._tree.folder(folder_name(placement))
+                final = folder.cur + temporary[len(folder.tmp) :] + folder.info(placement.flags)
                 os.rename(temporary, final)
                 if linked:
                     # NOTE: a rename between two names of one file does nothing (POSIX).
                     _unlink(temporary)
                 self._new.add(placement, final)
-                touched.add(os.path.dirname(final))
+                touched.add(folder.cur)
             self._tree.sync(touched)
         self._written.clear()
         return ()

@@ -74,6 +74,10 @@ class MaildirFolder:
                 known[flags] = letters
         return letters
 
+    def info(self, flags: Flags) -> str:
+        """What a file's name has after the name of the message."""
+        return ":2," + self.letters(flags)
+
     def missing(self, flags: Flags) -> list[str]:
         """The keywords of `flags` that can have a letter and have none yet."""
         keywords, known = self._letters
@@ -218,4 +222,4 @@ class MaildirTree:
     def expected(self, placement: Placement) -> str:
         """The path a message's file should have."""
         folder = self.folder(folder_name(placement))
-        return f"{folder.cur}/{base_name(placement)}:2,{folder.letters(placement.flags)}"
+        return f"{folder.cur}/{base_name(placement)}{folder.info(placement.flags)}"
