@@ -338,13 +338,15 @@ class FolderScanner(Struct):
     def _follow_flags(self, known: KnownFolder, epoch: KnownEpoch, opened: Opened, held: UidSet) -> None:
         """Record flags that changed since the last pass, as the server reported them or as a scan shows them."""
         if opened.changes is not None:
-            seen: Iterable[Attributes] = opened.changes.changed
+            seen: Iterable[tuple[int, Flags]] = (
+                (each.uid, each.flags) for each in opened.changes.changed if each.flags is not None
+            )
         elif held:
-            seen = self.source.scan(None, since=epoch.known_state)
+            seen = self.source.flags(since=epoch.known_state)
         else:
             return
         changed: dict[int, Flags] = {}
-        rows = ((each.uid, each.flags) for each in seen if each.flags is not None and each.uid in held)
+        rows = ((uid, flags) for uid, flags in seen if uid in held)
         while some := dict(islice(rows, BATCH_MESSAGES)):
             before = self.catalog.messages.known(epoch.number, UidSet(some))
             # NOTE: a message may be shown twice; the later row counts.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from archiver.imap.tokens import Response, number
 from archiver.waiting import lock_free_after_fork
@@ -52,6 +52,20 @@ class MessageRows:
         if self._seen[message]:
             return False
         self._seen[message] = True
+        return True
+
+    def are_news(self, numbers: Sequence[int], exists: int) -> bool:
+        """Whether rows about messages with these numbers are the first about each of them. If not, none of them
+        counts as seen."""
+        highest = max(numbers)
+        if min(numbers) < 1 or highest > min(exists, MOST_BELIEVED) or len(set(numbers)) < len(numbers):
+            return False
+        if highest >= len(self._seen):
+            self._seen.extend(bytes(highest + 1 - len(self._seen)))
+        if any(map(self._seen.__getitem__, numbers)):
+            return False
+        for each in numbers:
+            self._seen[each] = True
         return True
 
 

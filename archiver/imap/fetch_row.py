@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -40,6 +41,12 @@ _USUAL = re.compile(
     rb"(BODY\[\] \x00\x00)?\)"
 )
 
+_FLAG_ROW = re.compile(
+    rb"\* (\d{1,9}) FETCH \((?:UID (\d{1,9}) FLAGS \(([^()\r\n\x00]*)\)|FLAGS \(([^()\r\n\x00]*)\) UID (\d{1,9}))"
+    rb"(?: MODSEQ \(\d{1,18}\))?\)\r\n"
+)
+_FLAG_ROWS = re.compile(rb"(?:%s)*" % _FLAG_ROW.pattern.replace(b"(\\d", b"(?:\\d").replace(b"([^", b"(?:[^"))
+
 #: An item that nobody asked for. NOTE: behind the message only names that exist. Words that stand there may be the
 #: rest of a message whose length was announced too short.
 _OTHER = re.compile(rb"[A-Z][A-Z0-9.-]*\s+", re.IGNORECASE)
@@ -64,6 +71,25 @@ class FetchRow(Struct, frozen=True):
     has_body: bool
     clean: bool
     section: bytes = b""
+
+
+class FlagRow(NamedTuple):
+    """A row that has the flags of a message and nothing else. `number` is the message's number in the folder."""
+
+    number: int
+    uid: int
+    flags: Flags
+
+
+def leading_flag_rows(octets: bytes) -> tuple[list[FlagRow], int]:
+    """The rows with which a piece of an answer begins, as long as they have flags and nothing else, and how many
+    octets they are. They are read together, in a tenth of the time."""
+    end = _FLAG_ROWS.match(octets).end()  # type: ignore[union-attr]  # it matches nothing, too
+    rows = [
+        FlagRow(int(number), int(uid or uid_behind), _flags(flags if uid else flags_before))
+        for number, uid, flags, flags_before, uid_behind in _FLAG_ROW.findall(octets, 0, end)
+    ]
+    return rows, end
 
 
 def is_fetch(text: bytes) -> bool:

@@ -26,7 +26,7 @@ from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import BodyReader, Reply, Session
 from archiver.imap.tokens import Response, parse_search, uid_sets
 from archiver.mail.content import Spool
-from archiver.mail.model import Attributes, Body, Fetched, Undelivered
+from archiver.mail.model import Attributes, Body, Fetched, Flags, Undelivered
 from archiver.mail.uidset import UidSet
 
 #: What is fetched of messages without their octets.
@@ -89,10 +89,23 @@ class FolderReader:
             )
         return uids
 
-    def scan(self, uids: Collection[int] | None, *, changed_since: int | None = None) -> Iterator[Attributes]:
+    def flags(self, *, changed_since: int | None = None) -> Iterator[tuple[int, Flags]]:
+        """The flags of all messages by UID, or with CHANGEDSINCE (RFC 7162 section 3.1.4) of those whose flags
+        changed after that HIGHESTMODSEQ. Nothing else is asked for: some servers have to convert a message to know
+        its size."""
+        if not self._session.exists:
+            return
+        since = b"" if changed_since is None else b" (CHANGEDSINCE %d)" % changed_since
+        news = MessageRows()
+        for response in self._fetch(b"1:*", b"(UID FLAGS)" + since, news=news):
+            seen = parse_fetch(response).attributes
+            if seen is not None and seen.flags is not None:
+                yield seen.uid, seen.flags
+            # A folder may have a million messages.
+            yield from self._session.rows_of_flags(news)
+
+    def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
         items = self._attribute_items()
-        if changed_since is not None:
-            items += b" (CHANGEDSINCE %d)" % changed_since
         if uids is None:
             if self._session.exists:
                 yield from self._rows(b"1:*", items)
@@ -142,10 +155,12 @@ class FolderReader:
             if attributes:
                 yield attributes
 
-    def _fetch(self, uid_set: bytes, items: bytes, body_reader: BodyReader | None = None) -> Iterator[Response]:
+    def _fetch(
+        self, uid_set: bytes, items: bytes, body_reader: BodyReader | None = None, news: MessageRows | None = None
+    ) -> Iterator[Response]:
         """The rows of one FETCH as they arrive. If the caller stops half-way, the rest is read and dropped."""
         (tag,) = self._session.send(b"UID FETCH %s %s" % (uid_set, items))
-        news, exists = MessageRows(), self._session.exists
+        news, exists = news or MessageRows(), self._session.exists
         finished = False
         try:
             while True:

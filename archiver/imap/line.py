@@ -21,6 +21,7 @@ from archiver.waiting import OpenSockets, addresses_of
 _open = OpenSockets()
 _cut = False
 
+_BUFFER = 64 << 10
 _PIECE = 4 << 20  # more is never read at once
 #: The minimum pace of a connection, in either direction. A modem of 1,200 baud is twenty times as fast.
 OCTETS_A_MINUTE = 300
@@ -92,7 +93,8 @@ class TooSlow(TimeoutError):
 
 
 class _Wire(io.RawIOBase):
-    """The reading side of a socket, which measures the time spent waiting for octets.
+    """The reading side of a socket, which measures the time spent waiting for octets. `held` is how many of those
+    received nobody has taken yet.
 
     A line or a literal that has begun has to continue at the minimum pace, and may be late by the socket's
     timeout. What is asked for has to come at that pace too, but may be late by many timeouts: a server that works
@@ -103,6 +105,7 @@ class _Wire(io.RawIOBase):
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self.waited = 0.0
+        self.held = 0
         self._late = 0.0
         self._octets = 0
         self._waited_for_unit = self._octets_of_unit = 0.0
@@ -126,6 +129,7 @@ class _Wire(io.RawIOBase):
     def took(self, octets: int) -> None:
         """These octets of a response are read."""
         self._octets += octets
+        self.held -= octets
 
     def progressed(self) -> None:
         """The response that was read brings something that was asked for."""
@@ -157,6 +161,7 @@ class _Wire(io.RawIOBase):
         if self._begun:
             self._waited_for_unit += waited
         self._octets_of_unit += count
+        self.held += count
         self._begun = True
         limit = self._sock.gettimeout() or 0.0
         if limit and _is_too_slow(self._octets_of_unit, self._waited_for_unit, limit):
@@ -228,7 +233,7 @@ class Line(imaplib.IMAP4):
         """Read from and write to this socket from now on."""
         self.sock = sock
         self._wire = _Wire(sock)
-        self.file = io.BufferedReader(self._wire)
+        self.file = io.BufferedReader(self._wire, _BUFFER)
 
     def at_a_response(self) -> int:
         """Begin to read a response. It gains the server no time, unless `progressed` is called after it. Returns
@@ -251,6 +256,16 @@ class Line(imaplib.IMAP4):
     def end_within(self, seconds: float) -> None:
         """Whatever the server sends, reading ends after so many seconds."""
         self._wire.end_within(seconds)
+
+    def arrived(self) -> bytes:
+        """Octets that were received and not read yet."""
+        assert isinstance(self.file, io.BufferedReader)
+        return self.file.peek() if self._wire.held else b""
+
+    def skip(self, size: int) -> None:
+        """Count so many octets of those that have `arrived` as read."""
+        assert isinstance(self.file, io.BufferedReader)
+        self._wire.took(len(self.file.read(size)))
 
     def unread(self) -> bytes:
         """Octets that have arrived already, without waiting for any."""

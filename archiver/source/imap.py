@@ -26,6 +26,7 @@ from archiver.mail.model import (
     Attributes,
     Changes,
     Fetched,
+    Flags,
     Folder,
     FolderStatus,
     KnownState,
@@ -170,11 +171,14 @@ class ImapSource:
         # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
         return self._reader.uids(_came_since(since.uidnext)) - range(since.uidnext)
 
-    def scan(self, uids: Collection[int] | None, *, since: KnownState | None = None) -> Iterator[Attributes]:
+    def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
+        return self._reader.scan(uids)
+
+    def flags(self, *, since: KnownState | None = None) -> Iterator[tuple[int, Flags]]:
         before = since.highestmodseq if since else None
         if before is None or self._highestmodseq is None:
-            return self._reader.scan(uids)
-        return iter(()) if before == self._highestmodseq else self._reader.scan(uids, changed_since=before)
+            return self._reader.flags()
+        return iter(()) if before == self._highestmodseq else self._reader.flags(changed_since=before)
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         return self._reader.headers(uids, field)

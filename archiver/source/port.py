@@ -5,11 +5,11 @@ A protocol that cannot report changes leaves them out of its answers; then every
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 
 from archiver.imap.capabilities import ServerFacts
-from archiver.mail.model import Attributes, Folder, KnownState, Listed, Opened
+from archiver.mail.model import Flags, Folder, KnownState, Listed, Opened
 from archiver.mail.reader import MailReader
 from archiver.mail.uidset import UidSet
 
@@ -54,8 +54,9 @@ class MailSource(MailReader, Protocol):
             MessageRefused: the server does not accept the search.
         """
 
-    def scan(self, uids: Collection[int] | None, *, since: KnownState | None = None) -> Iterator[Attributes]:
-        """As in `MailReader`. With `since`, messages whose flags have not changed may be left out."""
+    def flags(self, *, since: KnownState | None = None) -> Iterator[tuple[int, Flags]]:
+        """The flags of all messages of the open folder by UID, in any order, some perhaps twice; the later ones
+        count. With `since`, messages whose flags have not changed may be left out."""
 
     def gives(self, uid: int) -> bool:
         """Whether the server delivers an octet of this message of the open folder.

@@ -28,7 +28,7 @@ from archiver.errors import (
 from archiver.events import Noted
 from archiver.mail.content import broke
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Attributes, Fetched, Folder, KnownState, Listed, Opened, Undelivered
+from archiver.mail.model import Attributes, Fetched, Flags, Folder, KnownState, Listed, Opened, Undelivered
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
 from archiver.source.port import NextRequest, SourceConnection
@@ -161,19 +161,24 @@ class RetryingSource:
             self._folder_again = self._folder is not None
         return self._with_retries(lambda: self._reopened().uids(search, since=since))
 
-    def scan(self, uids: Collection[int] | None, *, since: KnownState | None = None) -> Iterator[Attributes]:
-        # NOTE: after a loss the scan starts again; the port allows a message to come twice. It counts as progress
-        # only to get further than before, else a line that always breaks at the same octet would be tried for
-        # ever.
+    def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
+        return self._from_the_start(lambda: self._reopened().scan(uids))
+
+    def flags(self, *, since: KnownState | None = None) -> Iterator[tuple[int, Flags]]:
+        return self._from_the_start(lambda: self._reopened().flags(since=since))
+
+    def _from_the_start(self, begin: Callable[[], Iterator[T]]) -> Iterator[T]:
+        """A stream that starts again after a loss, which its port allows."""
+        # NOTE: it counts as progress only to get further than before, else a line that always breaks at the same
+        # octet would be tried for ever.
         furthest = 0
         while True:
             try:
-                stream = self._streamed(self._reopened().scan(uids, since=since))
-                for number, attributes in enumerate(stream, 1):
+                for number, each in enumerate(self._streamed(begin()), 1):
                     if number > furthest:
                         furthest = number
                         self._backoff.progressed()
-                    yield attributes
+                    yield each
                 return
             except TemporaryError as error:
                 self._failed(error)

@@ -23,7 +23,7 @@ from archiver.errors import (
     Throttled,
     Where,
 )
-from archiver.imap.fetch_row import is_fetch, parse_fetch
+from archiver.imap.fetch_row import is_fetch, leading_flag_rows, parse_fetch
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.tokens import (
     ListRow,
@@ -452,6 +452,31 @@ def test_a_hostile_row_takes_no_longer_than_its_length(piece: bytes) -> None:
     parse_fetch(Response(text + b" BODY[] NIL)"))
 
     assert time.process_time() - began < 1.0  # a search for items took 4 s
+
+
+FLAG_ROWS = st.sampled_from(
+    [
+        b"* 1 FETCH (UID 7 FLAGS (\\Seen Work))\r\n",
+        b"* 2 FETCH (FLAGS () UID 8 MODSEQ (5))\r\n",
+        b"* 3 FETCH (FLAGS (\\Seen))\r\n",
+        b"* 4 FETCH (UID 9)\r\n",
+        b"* 5 EXISTS\r\n",
+        b"A1 OK done\r\n",
+        b"* 6 FETCH (UI",
+        b"* 7 FETCH (UID 10 FLAGS () BODY[] {3}\r\nabc)\r\n",
+        b"* 8 FETCH (UID 4294967295 FLAGS ())\r\n",
+    ]
+)
+
+
+@given(st.lists(FLAG_ROWS, max_size=8))
+def test_rows_of_flags_that_are_read_together_say_the_same_as_each_by_itself(lines: list[bytes]) -> None:
+    rows, octets = leading_flag_rows(b"".join(lines))
+
+    together = [(row.uid, row.flags) for row in rows]
+    alone = [parse_fetch(Response(line.removesuffix(b"\r\n"))).attributes for line in lines[: len(rows)]]
+    assert together == [(each.uid, each.flags) for each in alone if each is not None]
+    assert octets == sum(map(len, lines[: len(rows)]))
 
 
 ITEMS = st.sampled_from(
