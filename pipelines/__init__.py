@@ -1,11 +1,13 @@
-"""Luigi's side: tasks, targets, the engine, and the command line.
+"""How accounts are run: the engine, Luigi's graph, and the command line.
 
 cli          the command line
 show         output for people: live lines, tables, previews
 demo         the demo
-tasks        the static graph of an account
-targets      when a step is complete
+graph        Luigi: the static graph of an account, and its build
 engine       accounts run in waves; one failure stops only its account
+attempts     what is asked of a run, and what is known of each account's so far
+quiet        accounts in which nothing is new, before Luigi makes a task of any
+steps        the steps at the source's side, over an open archive
 locks        each account's lock, from its first task to its last
 results      results that a step leaves for later steps
 outcome      how a verb ended for one account; one failure stops only its account
@@ -14,8 +16,6 @@ events       progress of forked workers, over a pipe
 stop         SIGINT and SIGTERM
 failures     turns any exception that stopped an account into one of our errors
 reasons      why an exit code is not 0, in one line
-apart        Luigi imported without the luigi.cfg of the current directory
-luigid       whether a central scheduler answers
 
 `luigi --module pipelines ArchiveAccount --config configs/alice.toml` runs the same graph as
 `archiver run configs/alice.toml`.
@@ -26,7 +26,7 @@ import sys
 if "luigi" in sys.modules:
     # NOTE: the luigi command finds tasks by importing this module. Otherwise they are not needed here, and
     # `archiver --help` does not have to wait for Luigi.
-    from pipelines.tasks import (
+    from pipelines.graph.tasks import (
         ArchiveAccount,
         ArchiveFolders,
         EnumerateFolders,

@@ -7,13 +7,10 @@ commands, and so is one that has ended or failed while the run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Any
 
 from archiver.account.account import Account
-from pipelines.apart import luigi
-from pipelines.tasks import AccountTask
 
 
 class AccountLocks:
@@ -42,24 +39,3 @@ class AccountLocks:
         # NOTE: two threads may get here; only one of them closes the lock.
         if (lock := self._held.pop(account, None)) is not None:
             lock.close()
-
-
-class Workers(luigi.interface._WorkerSchedulerFactory):  # type: ignore[misc]
-    """Makes Luigi's worker for `luigi.build`. It calls `before_task` in this process before a task is begun, be it
-    here or in a process that is forked for it."""
-
-    def __init__(self, before_task: Callable[[AccountTask], None]) -> None:
-        self._before_task = before_task
-
-    def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> _Worker:
-        worker = _Worker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
-        worker.before_task = self._before_task
-        return worker
-
-
-class _Worker(luigi.worker.Worker):  # type: ignore[misc]
-    before_task: Callable[[AccountTask], None]
-
-    def _create_task_process(self, task: AccountTask) -> Any:
-        self.before_task(task)
-        return super()._create_task_process(task)

@@ -77,10 +77,9 @@ class RunScope(Struct, frozen=True):
     as_of: str | None = None
 
 
-def end_run(account: Account, run_id: str, error: BaseException | None, scope: RunScope, *, step: str = "") -> None:
-    """Write the run's report, then its row, which says that it has ended; calling it again rewrites them. If there
-    is no archive, or it cannot be written, is another account's or locked by somebody else, there is no report: the
-    error itself says why. `step` is the step that the error stopped."""
+def end_run(account: Account, run_id: str, error: BaseException, scope: RunScope, *, step: str) -> None:
+    """Write the report of a run that `error` stopped at `step`, then its row. If there is no archive, or it cannot
+    be written, is another account's or locked by somebody else, there is no report: the error itself says why."""
     if isinstance(error, Locked):
         return
     try:
@@ -89,19 +88,30 @@ def end_run(account: Account, run_id: str, error: BaseException | None, scope: R
             if refused and archive.catalog.ledger.step_result(run_id, "archive") is None:
                 _end_row(archive, run_id, error)
                 return  # the run did nothing
-            report = report_of(archive, run_id, error, scope, step=step)
-            path = archive.reports / run_id / "report.json"
-            try:
-                write_report(path, report.to_json())
-            except ArchiveNotWritable:
-                if error is not None:  # a run that failed has ended, even where there is no room to say more
-                    archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
-                raise
+            report_run(archive, run_id, error, scope, step=step)
+    except Exception:
+        pass  # the error that ended the run is the one to report
+
+
+def report_run(
+    archive: Archive, run_id: str, error: BaseException | None, scope: RunScope, *, step: str = ""
+) -> None:
+    """Write the run's report, then its row, which says that it has ended; calling it again rewrites them. The
+    archive is locked; `step` is the step that the error stopped, if any.
+
+    Raises:
+        ArchiveNotWritable: there is no room for the report.
+    """
+    report = report_of(archive, run_id, error, scope, step=step)
+    path = archive.reports / run_id / "report.json"
+    try:
+        write_report(path, report.to_json())
+    except ArchiveNotWritable:
+        if error is not None:  # a run that failed has ended, even where there is no room to say more
             archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
-        emit(account.settings.account, Ended(report.exit_code, str(path)))
-    except Exception:  # the error that ended the run is the one to report
-        if error is None:
-            raise
+        raise
+    archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
+    emit(archive.settings.account, Ended(report.exit_code, str(path)))
 
 
 def _end_row(archive: Archive, run_id: str, error: BaseException | None) -> None:

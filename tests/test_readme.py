@@ -34,7 +34,7 @@ from archiver.replay.compare import Difference
 from archiver.report.document import FORMAT, AtDestination, Failure, Party, RunReport
 from archiver.storage.bucket import lease
 from pipelines.cli.main import EXIT_CODES, archiver
-from pipelines.tasks import ArchiveAccount
+from pipelines.graph.tasks import ArchiveAccount
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")

@@ -175,7 +175,8 @@ def _become(request: Mapping[str, Any], descriptors: Sequence[int]) -> list[str]
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    sys.modules["pipelines.tasks"].__dict__["_PARENT"] = os.getpid()  # NOTE: it is read when the module is loaded
+    tasks = sys.modules["pipelines.graph.tasks"]
+    tasks.__dict__["_PARENT"] = os.getpid()  # NOTE: it is read when the module is loaded
     return list(request["arguments"])
 
 

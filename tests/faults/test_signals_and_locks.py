@@ -171,6 +171,31 @@ def test_forked_workers_end_too(
         assert len(assert_whole(archive_of(config)).uids()) == len(MAIL)
 
 
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_accounts_without_news_that_wait_for_their_servers_side_by_side(
+    dovecot: Dovecot, user: str, proxy: Proxy, tmp_path: Path, number: signal.Signals
+) -> None:
+    through = proxy(dovecot.port)
+    names = ("one", "two", "three")
+    configs = [account_file(tmp_path / name, through, user, name=name) for name in names]
+    assert to_the_end(*configs).exit_code == 0
+    through.stall_after = 300  # within the list of folders
+    attempt = Attempt(*configs, options=["--workers", "2"])
+    wait_for(lambda: through.faults > 1, "two stalls")
+    assert [is_locked(archive_of(config)) for config in configs] == [True, True, False]
+    ended, seconds = signalled(attempt, number)
+    assert (ended.exit_code, seconds < A_FEW_SECONDS) == (128 + number, True), ended.output
+    assert [report(archive_of(config))["exit_code"] for config in configs] == [128 + number] * 2 + [0]
+    assert "Traceback" not in ended.output
+
+    killed = Attempt(*configs, options=["--workers", "2"])
+    wait_for(lambda: through.faults > 3, "two stalls again")
+    killed.kill(group=True)
+    through.stall_after = None
+    assert to_the_end(*configs).exit_code == 0
+    assert [report(archive_of(config))["totals"]["stored"] for config in configs] == [len(MAIL)] * 3
+
+
 def test_a_second_signal_kills(dovecot: Dovecot, user: str, proxy: Proxy, tmp_path: Path) -> None:
     """Its password command hangs, and nothing but the kernel can end that; the lock is free afterwards."""
     config = account_file(tmp_path, dovecot, user, source__password={"command": ["sleep", "30"]})
@@ -229,10 +254,12 @@ def test_accounts_that_have_not_begun_are_free(
     when its turn comes is refused, and the others go on."""
     through = proxy(dovecot.port, stall_after=OCTETS // 2)
     slow = [account_file(tmp_path / name, through, user, name=name) for name in ("slow", "slower")[:workers]]
-    names = ("free", "taken", "new")
-    waiting = [account_file(tmp_path / name, dovecot, dovecot.fresh_user(), name=name) for name in names]
+    users = {name: dovecot.fresh_user() for name in ("free", "taken", "new")}
+    waiting = [account_file(tmp_path / name, dovecot, user, name=name) for name, user in users.items()]
     free, taken, new = waiting
     assert to_the_end(free, taken).exit_code == 0
+    for name in ("free", "taken"):  # without news they would be done at once
+        dovecot.append_many(users[name], "INBOX", MAIL[:1])
 
     run = Attempt(*slow, *waiting, options=["--workers", str(workers), "--json"])
     wait_for(lambda: through.faults == workers, "the stalls")

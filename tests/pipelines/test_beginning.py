@@ -119,8 +119,8 @@ class TestTheFirstRun:
     def test_that_was_killed_is_resumed(self, config: Path, moment: str) -> None:
         """Killed between the directory and the first fact, and between that and the note."""
         text = (
-            "import os, sys, pipelines.tasks as tasks\n"
-            f"tasks.{moment} = lambda *_, **__: os.kill(os.getpid(), 9)\n"
+            "import os, sys, pipelines.steps as steps\n"
+            f"steps.{moment} = lambda *_, **__: os.kill(os.getpid(), 9)\n"
             f"from pipelines.cli.main import main; sys.argv[1:] = ['run', {str(config)!r}]; main()"
         )
         assert ended("-c", text).returncode == -9

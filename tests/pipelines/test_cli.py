@@ -434,11 +434,11 @@ def test_verify_finds_what_was_altered(archiver: Archiver, account: Path) -> Non
 def test_an_unexpected_error_shows_its_traceback_and_exits_1(account: Path, tmp_path: Path) -> None:
     script = f"""
 import sys
-import pipelines.tasks
+import pipelines.steps
 from pipelines.cli.main import main
 def broken(*arguments, **options):
     return 1 / 0
-pipelines.tasks.archive_listed = broken
+pipelines.steps.archive_listed = broken
 main(["run", {str(account)!r}, *sys.argv[1:]])
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)

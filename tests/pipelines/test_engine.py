@@ -18,10 +18,11 @@ import pytest
 from archiver import backoff
 from archiver.config.load import load_account
 from archiver.events import Noted, Working
-from pipelines import engine, luigid, tasks
+from pipelines import engine, steps
 from pipelines.cli.main import invoke
 from pipelines.engine import Options, Run, run_accounts
 from pipelines.events import AnyEvent, Began, Ended, Failed
+from pipelines.graph import luigid, tasks
 from pipelines.outcome import AccountOutcome
 from tests.accounts import PROJECT, account_file
 from tests.patience import PATIENCE
@@ -192,7 +193,7 @@ class TestThrottled:
     ) -> None:
         bad = scripted(mail(), login_reply=b"NO [THROTTLED] later")
         configs = [account(tmp_path, name, server) for name, server in (("a", bad), ("b", scripted(mail())))]
-        monkeypatch.setattr(tasks, "with_time", lambda error: 1 / 0)
+        monkeypatch.setattr(steps, "with_time", lambda error: 1 / 0)
 
         outcomes, _ = run_all(configs, workers=workers)
 

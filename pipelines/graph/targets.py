@@ -6,7 +6,7 @@ A run with the same id finds its rows and resumes, or does nothing. A run with a
 from __future__ import annotations
 
 from archiver.account.account import Account
-from pipelines.apart import luigi
+from pipelines.graph.apart import luigi
 
 
 class StepTarget(luigi.Target):  # type: ignore[misc]

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 from archiver.config.secrecy import keep_secret
 from archiver.errors import ArchiverError, ConfigError
 from archiver.mail.folder_names import printable
-from pipelines.apart import luigi
+from pipelines.graph.apart import luigi
 
 _PATIENCE_SECONDS = 5.0
 

@@ -11,44 +11,32 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from archiver.account.account import Account
 from archiver.account.archive import Archive
-from archiver.account.archiving import archive_listed, recover_store, rules_of
-from archiver.account.meeting import check_source, require_login
-from archiver.account.note import Begin, NoteFile
+from archiver.account.meeting import require_login
+from archiver.account.note import Begin
 from archiver.account.replay import ReplayOptions, replay_account, verify_at_destination
-from archiver.archive.plan import expected_fetch
-from archiver.archive.run import plan_archive
-from archiver.archive.scanned import QuarantineRetry
-from archiver.archive.unrecorded import UnrecordedFiles
-from archiver.config.load import ServerSettings, Settings, load_account
+from archiver.config.load import load_account
+from archiver.config.settings import ServerSettings, Settings
 from archiver.control import utc_now
-from archiver.errors import Throttled
 from archiver.events import Event, Linked, Planned, Sent, Stored, Verified, Working
-from archiver.facts.destination import DistinctFact
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Listed
-from pipelines.apart import luigi
-from pipelines.events import Began, Expected, Freed, Important, emit, failed, progress_of
-from pipelines.failures import foreseen, with_time
-from pipelines.reporting import RunScope, end_run
-from pipelines.results import check_to_json, listing_from_json, listing_to_json, refused_to_json, replay_to_json
+from pipelines.attempts import new_run_id
+from pipelines.events import Began, Expected, Freed, emit, failed
+from pipelines.graph.apart import luigi
+from pipelines.graph.targets import StepTarget
+from pipelines.reporting import RunScope, report_run
+from pipelines.results import check_to_json, replay_to_json
+from pipelines.steps import SourceSteps, end_failed
 from pipelines.stop import STOP, end_with_parent
-from pipelines.targets import StepTarget
 
 _PARENT = os.getpid()
 _SHOW_SECONDS = 2.0  # with luigid, every progress message is a request
-
-
-def new_run_id() -> str:
-    """A run's default name: its start time in UTC."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 class AccountTask(luigi.Task):  # type: ignore[misc]
@@ -162,10 +150,22 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
         if self.set_progress_percentage is not None and total:
             self.set_progress_percentage(min(100, 100 * self._done // total))
 
-    def end_run(self, error: BaseException | None) -> None:
-        """Write the run's report."""
-        scope = RunScope(self.replay != "no", self.include_vanished, self.as_of)
-        end_run(self.account, self.run_id, error, scope, step=self.step)
+    @property
+    def scope(self) -> RunScope:
+        """What the run includes."""
+        return RunScope(self.replay != "no", self.include_vanished, self.as_of)
+
+    @property
+    def at_source(self) -> SourceSteps:
+        """What the run does at the source."""
+        return SourceSteps(
+            self.account,
+            self.run_id,
+            new_source=self.new_source,
+            replays=self.replay != "no",
+            destination_is=self.destination_is,
+            retry=self.retry,
+        )
 
     def complete_step(self, archive: Archive, result: str) -> None:
         """Mark the step as done; `result` is for later steps."""
@@ -175,14 +175,12 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     def on_failure(self, exception: BaseException) -> Any:
         """Write the report of a failed run. Never raises: an exception here would end the run of all accounts."""
         try:
-            error = foreseen(exception)
-            if isinstance(error, Throttled):
-                error = with_time(error)
-            emit(self.settings.account, failed(error, self.settings.file))
-            self.end_run(error)
-        except Exception as another:
+            account = self.account
+        except Exception as another:  # the account file can no longer be read
             emit(self.name, failed(another))
-        emit(self.name, Freed())  # no step follows one that failed
+            emit(self.name, Freed())
+        else:
+            end_failed(account, self.run_id, exception, self.scope, self.step)
         return super().on_failure(exception)
 
     @property
@@ -212,32 +210,10 @@ class EnumerateFolders(AccountTask):
     step = "enumerate"
 
     def run(self) -> None:
-        emit(self.settings.account, Began(self.step))
+        if not self.at_source.is_listed:
+            emit(self.settings.account, Began(self.step))
         with self.opened() as (archive, recorder):
-            is_new = archive.catalog.account.identity() is None
-            if (stranger := archive.stranger) is not None and not self.new_source:
-                raise stranger
-            archive.catalog.ledger.begin(self.run_id, utc_now())
-            progress = progress_of(self.settings.account)
-            source = self.account.source.connect(archive.store.spool, control=STOP.control(progress))
-            try:
-                listed = source.list_folders()
-                check = check_source(
-                    archive,
-                    source,
-                    listed,
-                    answer=self.destination_is,
-                    replays=self.replay != "no",
-                    run=self.run_id,
-                    progress=progress,
-                )
-            finally:
-                source.close()
-            archive.confirm_identity(recorder, new_source=self.new_source)
-            report_beginning(archive, self.account.note, is_new=is_new)
-            if check.distinct is not None:
-                recorder.write([DistinctFact(check.distinct, utc_now())])
-            self.complete_step(archive, listing_to_json(listed, check.renewed))
+            self.complete_step(archive, self.at_source.enumerate(archive, recorder))
 
 
 class ArchiveFolders(AccountTask):
@@ -251,26 +227,8 @@ class ArchiveFolders(AccountTask):
     def run(self) -> None:
         emit(self.settings.account, Began(self.step))
         with self.opened() as (archive, recorder):
-            # Checked again: a resumed run listed the folders when the account file may have named another account.
-            archive.confirm_identity(recorder, new_source=False)
-            ledger = archive.catalog.ledger
-            listed = listing_from_json(ledger.step_result(self.run_id, EnumerateFolders.step) or "[]")
-            is_settled = archive.is_settled
-            archive.begin_work()
-            unrecorded = UnrecordedFiles() if is_settled else recover_store(archive, self.report_progress)
-            retry: QuarantineRetry = "due" if self.retry == "due" else "all"
-            self.report_progress(expected_work(archive, listed, retry))
-            refused = archive_listed(
-                archive,
-                recorder,
-                listed,
-                unrecorded,
-                control=STOP.control(self.report_progress),
-                retry=retry,
-                accept=self.retry == "accept",
-            )
-            archive.end_work()
-            self.complete_step(archive, refused_to_json(refused))
+            listing = archive.catalog.ledger.step_result(self.run_id, EnumerateFolders.step)
+            self.complete_step(archive, self.at_source.archive(archive, recorder, listing, self.report_progress))
 
 
 class ArchiveAccount(AccountTask):
@@ -283,7 +241,7 @@ class ArchiveAccount(AccountTask):
 
     def run(self) -> None:
         with self.opened() as (archive, _):
-            self.end_run(None)
+            report_run(archive, self.run_id, None, self.scope)
             archive.catalog.ledger.complete_step(self.run_id, self.step, "", utc_now())
         emit(self.settings.account, Freed())
 
@@ -361,32 +319,8 @@ class MigrateAccount(ArchiveAccount):
         return self.before(VerifyAccount)
 
 
-def report_beginning(archive: Archive, note: NoteFile, *, is_new: bool) -> None:
-    """Report that an archive was begun, and write the note next to the account file that identifies it."""
-    settings, identity = archive.settings, archive.catalog.account.identity()
-    is_noted = identity is not None and note.leave(identity)
-    if is_new:
-        text = f"began a new archive at {archive.medium.name}"
-        if not is_noted and not settings.archive.must_exist:
-            text += f"; {note.path} cannot be written, so set [archive] must_exist = true now: otherwise a run"
-            text += " begins another archive when this one is missing"
-        emit(settings.account, Important(text))
-
-
 def limited(server: ServerSettings) -> dict[str, int]:
     """Connections to a server, if Luigi's [resources] sets a limit for it ("imap:HOST")."""
     name = f"imap:{server.host}"
     is_limited = luigi.configuration.get_config().has_option("resources", name)
     return {name: server.connections} if is_limited else {}
-
-
-def expected_work(archive: Archive, listed: Sequence[Listed], retry: QuarantineRetry) -> Expected:
-    """An estimate of what the run will fetch."""
-    settings, catalog = archive.settings, archive.catalog
-    plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry=retry)
-    known, epochs = catalog.account.folders(), catalog.account.epochs()
-    held: dict[str, int] = {}
-    if any(epoch.state is None for epoch in epochs.values()):
-        held = {tally.name: tally.stored for tally in catalog.account.tallies()}
-    work = [expected_fetch(each, known, epochs, held) for each, _ in plan.visit]
-    return Expected(sum(messages for messages, _ in work), sum(octets for _, octets in work))

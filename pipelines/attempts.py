@@ -1,0 +1,73 @@
+"""What is asked of a run of accounts, and what is known of each account's run so far."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from archiver.account.account import Account
+from archiver.config.settings import Settings
+from archiver.replay.identify import IdentityAnswer
+from pipelines.outcome import AccountOutcome
+
+
+class Options(Struct, frozen=True):
+    """How to run. `steps`: "run" (replay too, where there is a destination), "archive" or "replay"; `retry`: "due",
+    "all" or "accept"; `destination_is`: what the user says about an unknown destination; `workers`: accounts at the
+    same time; `as_of`: replay the folders as they were then (UTC, ISO 8601)."""
+
+    run_id: str | None = None
+    workers: int = 1
+    scheduler_url: str | None = None
+    retry: str = "due"
+    new_source: bool = False
+    new_archive: bool = False
+    destination_is: IdentityAnswer = "ask"
+    steps: Literal["run", "archive", "replay"] = "run"
+    include_vanished: bool = False
+    include_removed: bool = False
+    confirm_deletions: bool = False
+    as_of: str | None = None
+
+
+class Run(Struct, frozen=True):
+    """An account's run: its name, its report, None if it wrote none, and how often the account was tried."""
+
+    run_id: str
+    report: Path | None
+    tries: int
+
+
+class Attempt(Struct):
+    """What is known about an account's run so far. `exit_code` is None until it ends; `again`: in so many seconds
+    another of its `tries` may succeed."""
+
+    account: Account
+    run_id: str
+    exit_code: int | None = None
+    report: Path | None = None
+    message: str | None = None
+    again: float | None = None
+    tries: int = 0
+
+    @property
+    def settings(self) -> Settings:
+        """The account file."""
+        return self.account.settings
+
+    def begin(self) -> None:
+        """Forget how the last try ended."""
+        self.tries += 1
+        self.exit_code = self.report = self.message = self.again = None
+
+    def outcome(self, exit_code: int) -> AccountOutcome[Run]:
+        run = Run(self.run_id, self.report, self.tries)
+        return AccountOutcome(self.settings.account, exit_code, self.message, run)
+
+
+def new_run_id() -> str:
+    """A run's default name: its start time in UTC."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -1,0 +1,206 @@
+"""The steps of a run at the side of the source, over an open archive.
+
+Luigi's tasks do them, and so does `quiet`, without Luigi, for accounts in which nothing is new.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from msgspec import Struct
+
+from archiver.account.account import Account
+from archiver.account.archive import Archive
+from archiver.account.archiving import archive_listed, recover_store, rules_of
+from archiver.account.meeting import check_source
+from archiver.account.note import NoteFile
+from archiver.archive.plan import expected_fetch
+from archiver.archive.run import plan_archive
+from archiver.archive.scanned import QuarantineRetry
+from archiver.archive.unrecorded import UnrecordedFiles
+from archiver.control import utc_now
+from archiver.errors import Throttled
+from archiver.events import Event
+from archiver.facts.destination import DistinctFact
+from archiver.journal.recorder import Recorder
+from archiver.mail.model import Digest, Listed, Plan
+from archiver.replay.identify import IdentityAnswer
+from pipelines.events import Expected, Freed, Important, emit, failed, progress_of
+from pipelines.failures import foreseen, with_time
+from pipelines.reporting import RunScope, end_run
+from pipelines.results import listing_from_json, listing_to_json, refused_to_json
+from pipelines.stop import STOP
+
+_FRESH_SECONDS = 60.0
+
+
+class _Listing(Struct, frozen=True):
+    """What a source listed at a moment (of the monotonic clock), and the segment that the archive ended with."""
+
+    listed: Sequence[Listed]
+    after: tuple[int, Digest]
+    at: float
+
+
+#: What `look` found for accounts whose steps are to follow, by account file and run. Forked workers inherit it.
+_listings: dict[tuple[Path, str], _Listing] = {}
+
+
+def forget_listings() -> None:
+    """Forget what `look` listed for steps that did not follow."""
+    _listings.clear()
+
+
+class SourceSteps(Struct, frozen=True):
+    """What an account's run does at its source. `replays`: its destination is next; `destination_is`: what the user
+    says about an unknown one; `retry`: "due", "all" or "accept". Each step returns its result for the ledger."""
+
+    account: Account
+    run: str
+    new_source: bool = False
+    replays: bool = False
+    destination_is: IdentityAnswer = "ask"
+    retry: str = "due"
+
+    def enumerate(self, archive: Archive, recorder: Recorder) -> str:
+        """List the source's folders, in one connection and as few round trips as it allows."""
+        is_new = archive.catalog.account.identity() is None
+        if (stranger := archive.stranger) is not None and not self.new_source:
+            raise stranger
+        archive.catalog.ledger.begin(self.run, utc_now())
+        progress = progress_of(self.account.settings.account)
+        source = self.account.source.connect(archive.store.spool, control=STOP.control(progress))
+        try:
+            listed = self._just_listed(archive) or source.list_folders()
+            check = check_source(
+                archive,
+                source,
+                listed,
+                answer=self.destination_is,
+                replays=self.replays,
+                run=self.run,
+                progress=progress,
+            )
+        finally:
+            source.close()
+        archive.confirm_identity(recorder, new_source=self.new_source)
+        report_beginning(archive, self.account.note, is_new=is_new)
+        if check.distinct is not None:
+            recorder.write([DistinctFact(check.distinct, utc_now())])
+        return listing_to_json(listed, check.renewed)
+
+    def archive(
+        self,
+        archive: Archive,
+        recorder: Recorder,
+        listing: str | None,
+        report: Callable[[Event | Expected], None],
+    ) -> str:
+        """Fetch new messages, record changed flags and vanished messages, and the totals. `listing` is the result
+        of `enumerate`."""
+        # Checked again: a resumed run listed the folders when the account file may have named another account.
+        archive.confirm_identity(recorder, new_source=False)
+        listed = listing_from_json(listing or "[]")
+        is_settled = archive.is_settled
+        archive.begin_work()
+        unrecorded = UnrecordedFiles() if is_settled else recover_store(archive, report)
+        report(expected_work(archive, listed, self._retry))
+        refused = archive_listed(
+            archive,
+            recorder,
+            listed,
+            unrecorded,
+            control=STOP.control(report),
+            retry=self._retry,
+            accept=self.retry == "accept",
+        )
+        archive.end_work()
+        return refused_to_json(refused)
+
+    def look(self, archive: Archive) -> bool:
+        """List the folders now; `enumerate` uses that, if it is called soon in this process or a fork of it.
+        Nothing is recorded, unless the source cannot be listed. Returns whether there is more to do than to record
+        the folders."""
+        if archive.stranger is not None:
+            return True
+        progress = progress_of(self.account.settings.account)
+        with closing(self.account.source.connect(archive.store.spool, control=STOP.control(progress))) as source:
+            try:
+                listed = source.list_folders()
+            except Exception:
+                archive.catalog.ledger.begin(self.run, utc_now())
+                raise
+        _listings[self._key] = _Listing(listed, archive.catalog.last_segment(), time.monotonic())
+        return not archive.is_settled or bool(_plan(archive, listed, self._retry).visit)
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether `look` was called for this run."""
+        return self._key in _listings
+
+    def _just_listed(self, archive: Archive) -> Sequence[Listed] | None:
+        """What `look` listed, unless that was long ago, or the archive was changed since by somebody else."""
+        seen = _listings.pop(self._key, None)
+        if (
+            seen is None
+            or time.monotonic() > seen.at + _FRESH_SECONDS
+            or archive.catalog.last_segment() != seen.after
+        ):
+            return None
+        return seen.listed
+
+    @property
+    def _key(self) -> tuple[Path, str]:
+        return self.account.settings.file, self.run
+
+    @property
+    def _retry(self) -> QuarantineRetry:
+        return "due" if self.retry == "due" else "all"
+
+
+def end_failed(account: Account, run: str, exception: BaseException, scope: RunScope, step: str) -> None:
+    """Report that this exception ended an account's run at `step`, and write the run's report. Never raises: an
+    exception here would end the run of all accounts."""
+    settings = account.settings
+    try:
+        error = foreseen(exception)
+        if isinstance(error, Throttled):
+            error = with_time(error)
+        emit(settings.account, failed(error, settings.file))
+        end_run(account, run, error, scope, step=step)
+    except Exception as another:
+        emit(settings.account, failed(another))
+    emit(settings.account, Freed())  # no step follows one that failed
+
+
+def report_beginning(archive: Archive, note: NoteFile, *, is_new: bool) -> None:
+    """Report that an archive was begun, and write the note next to the account file that identifies it."""
+    settings, identity = archive.settings, archive.catalog.account.identity()
+    is_noted = identity is not None and note.leave(identity)
+    if is_new:
+        text = f"began a new archive at {archive.medium.name}"
+        if not is_noted and not settings.archive.must_exist:
+            text += f"; {note.path} cannot be written, so set [archive] must_exist = true now: otherwise a run"
+            text += " begins another archive when this one is missing"
+        emit(settings.account, Important(text))
+
+
+def expected_work(archive: Archive, listed: Sequence[Listed], retry: QuarantineRetry) -> Expected:
+    """An estimate of what the run will fetch."""
+    plan, catalog = _plan(archive, listed, retry), archive.catalog
+    if not plan.visit:
+        return Expected(0, 0)
+    known, epochs = catalog.account.folders(), catalog.account.epochs()
+    held: dict[str, int] = {}
+    if any(epoch.state is None for epoch in epochs.values()):
+        held = {tally.name: tally.stored for tally in catalog.account.tallies()}
+    work = [expected_fetch(each, known, epochs, held) for each, _ in plan.visit]
+    return Expected(sum(messages for messages, _ in work), sum(octets for _, octets in work))
+
+
+def _plan(archive: Archive, listed: Sequence[Listed], retry: QuarantineRetry) -> Plan:
+    rules = rules_of(archive.settings)
+    return plan_archive(archive.catalog, listed, rules, search=archive.settings.messages.search, retry=retry)

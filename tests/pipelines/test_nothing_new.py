@@ -1,0 +1,218 @@
+"""Accounts in which nothing is new end without Luigi, as they would with it; those with news are Luigi's."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver import backoff
+from archiver.account.account import Account
+from archiver.config.load import load_account
+from pipelines import steps
+from pipelines.attempts import Options, Run
+from pipelines.engine import run_accounts
+from pipelines.events import AnyEvent
+from pipelines.graph import build
+from pipelines.outcome import AccountOutcome
+from pipelines.steps import SourceSteps
+from tests.accounts import account_file, archive_of
+from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
+
+Scripted = Callable[..., ScriptedServer]
+Fleet = dict[str, tuple[Path, ScriptedServer]]
+
+
+@pytest.fixture
+def fleet(scripted: Scripted, tmp_path: Path) -> Fleet:
+    """Three accounts that were archived, each at a server of its own."""
+    made: Fleet = {}
+    for name in ("a", "b", "c"):
+        folder = ScriptedFolder()
+        folder.add(message())
+        server = scripted({b"INBOX": folder, b"Empty": ScriptedFolder()})
+        archive = str(tmp_path / "archives" / name)
+        config = account_file(tmp_path, server, "u1", name=name, archive__path=archive, source__attempts=1)
+        made[name] = config, server
+    outcomes, _ = run_all(made, run_id="first")
+    assert codes(outcomes) == {"a": 0, "b": 0, "c": 0}
+    for _, server in made.values():
+        server.sessions.clear()
+    return made
+
+
+def message() -> ScriptedMessage:
+    return ScriptedMessage(b"Subject: hello\r\n\r\nhello\r\n")
+
+
+def run_all(fleet: Fleet, **options: Any) -> tuple[list[AccountOutcome[Run]], list[tuple[str, AnyEvent]]]:
+    heard: list[tuple[str, AnyEvent]] = []
+    accounts = [load_account(config) for config, _ in fleet.values()]
+    outcomes = run_accounts(accounts, Options(**options), lambda name, event: heard.append((name, event)))
+    return outcomes, heard
+
+
+def codes(outcomes: list[AccountOutcome[Run]]) -> dict[str, int]:
+    return {each.account: each.exit_code for each in outcomes}
+
+
+def said(server: ScriptedServer, word: bytes) -> int:
+    """How often the server heard this command."""
+    return sum(command.upper().startswith(word) for command in server.commands)
+
+
+def recorded(config: Path, run: str) -> tuple[list[Any], dict[str, Any]]:
+    """What the ledger and the report say about a run, but not when and by which name."""
+    archive = archive_of(config)
+    with closing(sqlite3.connect(archive / "catalog.sqlite")) as catalog:
+        rows = catalog.execute("SELECT status, exit_code FROM run WHERE run = ?", (run,)).fetchall()
+        rows += catalog.execute("SELECT step, result FROM step WHERE run = ? ORDER BY rowid", (run,)).fetchall()
+    document = json.loads((archive / "runs" / run / "report.json").read_text())
+    document["timings"] = list(document["timings"])
+    return rows, {key: value for key, value in document.items() if key not in ("run", "started", "finished")}
+
+
+@pytest.fixture
+def no_luigi(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on Luigi must not be given anything."""
+
+    def build_nothing(wave: Any, *_: Any) -> None:
+        raise AssertionError([each.settings.account for each in wave])
+
+    monkeypatch.setattr(build, "build", build_nothing)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.usefixtures("no_luigi")
+def test_they_end_without_luigi_in_one_connection_each(fleet: Fleet, workers: int) -> None:
+    before = [server.connections for _, server in fleet.values()]
+
+    outcomes, _ = run_all(fleet, workers=workers)
+
+    assert codes(outcomes) == {"a": 0, "b": 0, "c": 0}
+    assert [server.connections for _, server in fleet.values()] == [each + 1 for each in before]
+
+
+def test_they_end_as_with_luigi(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same rows, the same report, the same journal and the same events."""
+    segments = {name: sorted((archive_of(config) / "journal").iterdir()) for name, (config, _) in fleet.items()}
+    _, without = run_all(fleet, run_id="without")
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(tmp_path / "none.cfg"))  # somebody configured Luigi, so it decides
+    _, by_luigi = run_all(fleet, run_id="by luigi")
+
+    for name, (config, _) in fleet.items():
+        assert recorded(config, "without") == recorded(config, "by luigi")
+        assert sorted((archive_of(config) / "journal").iterdir()) == segments[name]
+    kinds = [[(name, type(event)) for name, event in heard] for heard in (without, by_luigi)]
+    assert sorted(kinds[0], key=str) == sorted(kinds[1], key=str)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_with_news_is_luigis_and_is_listed_once(fleet: Fleet, workers: int) -> None:
+    config, server = fleet["b"]
+    server.folders[b"INBOX"].add(message())
+
+    outcomes, heard = run_all(fleet, workers=workers, run_id="tonight")
+
+    assert codes(outcomes) == {"a": 0, "b": 0, "c": 0}
+    assert [outcome.result and outcome.result.tries for outcome in outcomes] == [1, 1, 1]
+    assert recorded(config, "tonight")[1]["totals"]["stored"] == 2
+    assert said(server, b"LIST") == 1
+    begun = [event.step for name, event in heard if name == "b" and type(event).__name__ == "Began"]
+    assert begun == ["enumerate", "archive"]
+
+
+def test_a_list_that_others_overtook_is_not_used(fleet: Fleet) -> None:
+    """While an account with news waits for its turn, another run may work on it. What was listed before would hide
+    what that run found."""
+    config, server = fleet["a"]
+    account = Account(load_account(config))
+    server.folders[b"INBOX"].add(message())
+    with account.opened() as archive:
+        assert SourceSteps(account, "tonight").look(archive)
+    server.folders[b"Later"] = ScriptedFolder()
+    run_all({"a": fleet["a"]}, run_id="another")
+
+    with account.writing("tonight") as (archive, recorder):
+        listing = SourceSteps(account, "tonight").enumerate(archive, recorder)
+
+    assert "Later" in listing
+
+
+def test_a_list_that_is_old_is_not_used(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, server = fleet["a"]
+    account = Account(load_account(config))
+    with account.opened() as archive:
+        assert not SourceSteps(account, "tonight").look(archive)
+    server.folders[b"Later"] = ScriptedFolder()
+    monkeypatch.setattr(steps, "_FRESH_SECONDS", -1.0)
+
+    with account.writing("tonight") as (archive, recorder):
+        assert "Later" in SourceSteps(account, "tonight").enumerate(archive, recorder)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.usefixtures("no_luigi")
+def test_one_that_fails_is_asked_once_and_the_others_end(fleet: Fleet, workers: int) -> None:
+    config, server = fleet["b"]
+    server.login_reply = b"NO wrong"
+    connections = server.connections
+
+    outcomes, _ = run_all(fleet, workers=workers, run_id="tonight")
+
+    assert codes(outcomes) == {"a": 0, "b": 5, "c": 0}
+    assert server.connections == connections + 1
+    rows, document = recorded(config, "tonight")
+    assert rows == [("failed", 5)]
+    assert (document["status"], document["exit_code"]) == ("failed", 5)
+
+
+@pytest.mark.usefixtures("no_luigi")
+def test_one_that_is_throttled_is_put_back(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "_LONGEST_THROTTLE_SECONDS", 0.05)
+    config, server = fleet["a"]
+    config.write_text(config.read_text().replace("attempts = 1", "attempts = 2"))
+    server.on(b"LOGIN", b"NO [THROTTLED] Suggested Backoff Time: 300 milliseconds", times=1)
+
+    outcomes, _ = run_all({name: fleet[name] for name in ("a", "b")}, run_id="tonight")
+
+    assert codes(outcomes) == {"a": 0, "b": 0}
+    assert outcomes[0].result is not None
+    assert outcomes[0].result.tries == 2
+
+
+def test_a_name_that_was_used_before_is_luigis(fleet: Fleet) -> None:
+    """It resumes, or does nothing."""
+    connections = [server.connections for _, server in fleet.values()]
+
+    outcomes, _ = run_all(fleet, run_id="first")
+
+    assert codes(outcomes) == {"a": 0, "b": 0, "c": 0}
+    assert [server.connections for _, server in fleet.values()] == connections
+
+
+@pytest.mark.usefixtures("no_luigi")
+def test_one_that_is_locked_is_refused(fleet: Fleet) -> None:
+    config, _ = fleet["b"]
+    with (archive_of(config) / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        outcomes, _ = run_all(fleet, workers=2)
+
+    assert codes(outcomes) == {"a": 0, "b": 7, "c": 0}
+
+
+@pytest.mark.usefixtures("no_luigi")
+def test_one_whose_catalog_is_damaged_fails_alone(fleet: Fleet) -> None:
+    config, _ = fleet["b"]
+    (archive_of(config) / "catalog.sqlite").write_bytes(b"no database" * 1000)
+
+    outcomes, _ = run_all(fleet, workers=2)
+
+    assert [each.exit_code != 0 for each in outcomes] == [False, True, False]
+    assert "archiver rebuild" in (outcomes[1].message or "")
