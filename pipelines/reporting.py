@@ -31,7 +31,7 @@ from archiver.errors import (
 from archiver.facts.replica import Refused, ReplicaTally
 from archiver.mail.folder_names import decode_name, printable
 from archiver.mail.model import Listed, Plan, Quarantined, Tally
-from archiver.replay.compare import NOT_REPLAYED
+from archiver.replay.compare.result import NOT_REPLAYED
 from archiver.replay.run import ReplayResult
 from archiver.report.document import (
     AtDestination,

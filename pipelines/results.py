@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 from archiver.facts.codec import of_record, to_record
 from archiver.facts.records import from_record
 from archiver.mail.model import Folder, FolderStatus, Listed
-from archiver.replay.compare import DestinationCheck
+from archiver.replay.compare.result import DestinationCheck
 from archiver.replay.run import ReplayResult
 
 

@@ -30,7 +30,7 @@ from archiver.mail.fingerprint import Likeness
 from archiver.mail.model import StoredMessage, Tally
 from archiver.mail.refusal import REFUSALS
 from archiver.mail.rewrite import REPAIRS
-from archiver.replay.compare import Difference
+from archiver.replay.compare.result import Difference
 from archiver.report.document import FORMAT, AtDestination, Failure, Party, RunReport
 from archiver.storage.bucket import lease
 from pipelines.cli.main import EXIT_CODES, archiver

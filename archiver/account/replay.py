@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from archiver.catalog.replicas import PendingMessages
 from archiver.config.settings import Settings
 from archiver.control import RunControl
 from archiver.destination.folder_map.mapping import MapRules
-from archiver.destination.port import MailDestination
 from archiver.errors import ConfigError
 from archiver.facts.replica import DestinationFolders
 from archiver.journal.recorder import Recorder
 from archiver.replay.as_of import PastPending
-from archiver.replay.compare import DestinationCheck, DestinationVerifier
+from archiver.replay.compare.result import DestinationCheck
+from archiver.replay.compare.verifier import DestinationVerifier
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import RefusalRetry, ReplayContext, ReplayRulesOfAccount
 from archiver.replay.identify import IdentityAnswer
@@ -126,25 +127,27 @@ def verify_at_destination(
     unlisted: bool = False,
     all_sent: bool = True,
     patient: bool = False,
+    recorder: Recorder | None = None,
+    unchanged: Collection[int] = (),
 ) -> DestinationCheck:
     """Compare the archive with what the destination shows; `unlisted`: also where the source lost the folder;
-    `all_sent`: what was not sent there is a difference, too; `patient`: a server that throttles is waited for."""
+    `all_sent`: what was not sent there is a difference, too; `patient`: a server that throttles is waited for;
+    `recorder` and `unchanged`: as in `DestinationVerifier`."""
     server, number = destination_of(archive.settings), archive.destination_number
     if number is None:
         nothing = f"nothing was replayed to {server.settings.user} at {server.settings.host} yet"
         raise ConfigError(str(archive.settings.file), [nothing], hint="`archiver run` does it")
 
-    def compare(destination: MailDestination) -> DestinationCheck:
+    with closing(server.connect(archive.spool, control, patient=patient)) as connection:
         verifier = DestinationVerifier(
-            connection=destination,
+            connection=connection,
             store=archive.store,
             catalog=archive.catalog,
             destination=number,
             control=control,
             deep=deep,
             all_sent=all_sent,
+            recorder=recorder,
+            unchanged=unchanged,
         )
         return verifier.run(archive.chosen_folders(unlisted=unlisted))
-
-    with closing(server.connect(archive.spool, control, patient=patient)) as connection:
-        return connection.with_retries(compare)

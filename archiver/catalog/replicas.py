@@ -23,6 +23,7 @@ from archiver.facts.replica import (
     Outgoing,
     Refused,
     Replica,
+    ReplicaCount,
     ReplicaFolder,
     ReplicaTally,
     UnknownMessage,
@@ -92,6 +93,9 @@ class ReplicaFolders(Protocol):
     def holding(self, destination: int) -> Mapping[bytes, tuple[int, int]]:
         """UIDVALIDITY and number of our replicas in each current folder, by raw name."""
 
+    def counts(self, destination: int) -> Mapping[int, Mapping[int, ReplicaCount]]:
+        """What each current folder holds of each folder of the archive, by their numbers."""
+
     def stranded(self, destination: int) -> Mapping[int, int]:
         """How many replicas that we appended belong to folders that the source no longer has, by folder number;
         without those that the user restored."""
@@ -106,9 +110,9 @@ class ReplicaFolders(Protocol):
 class ReplicaMessages(Protocol):
     """The replicas in a folder of a destination, as recorded."""
 
-    def all(self, target: int, *, removed: bool = False) -> Iterator[Replica]:
+    def all(self, target: int, *, removed: bool = False, uids: Collection[int] | None = None) -> Iterator[Replica]:
         """The replicas of present and of restored messages that still exist as far as known, in UID order; with
-        `removed`, all that are gone. The result is a snapshot at the first item."""
+        `removed`, all that are gone; with `uids`, only these. The result is a snapshot at the first item."""
 
     def newest(self, target: int, limit: int) -> Sequence[Replica]:
         """The `limit` existing replicas with the highest UIDs."""
@@ -146,6 +150,10 @@ class ReplicaChanges(Protocol):
     def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Replica, Outgoing]]:
         """The next `limit` replicas after the UID `after` whose size differs from what was sent and whose octets
         were not compared yet, with their messages, in UID order."""
+
+    def uncompared(self, target: int, *, limit: int) -> Sequence[Replica]:
+        """At most `limit` existing replicas of present and of restored messages that were not compared since they
+        were recorded, or whose flags were not replayed, in UID order."""
 
     def altered(self, target: int) -> Sequence[int]:
         """The UIDs of replicas that the destination altered or shows cut off, and that the user did not accept."""

@@ -37,6 +37,7 @@ from archiver.mail.refusal import classify
 from archiver.mail.uidset import UidSet
 
 _ITEM = re.compile(rb"\A\* OK \[(UIDVALIDITY|UIDNEXT) (\d+)\]", re.IGNORECASE)
+_EXISTS = re.compile(rb"\A\* (\d+) EXISTS\b", re.IGNORECASE)
 _PERMANENT = re.compile(rb"\A\* OK \[PERMANENTFLAGS \(([^)]*)\)\]", re.IGNORECASE)
 _READ_ONLY = re.compile(rb"\A\[READ-ONLY\]", re.IGNORECASE)
 _LIMIT = re.compile(r"APPENDLIMIT=(\d+)")
@@ -211,20 +212,24 @@ class ImapDestination:
         rows = map(parse_status, reply.untagged) if reply.ok else ()
         return next((row[1].uidnext for row in rows if row), None)
 
-    def stat(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> list[FolderStat | None]:
+    def stat(
+        self, folders: Sequence[tuple[bytes, Collection[int]]], *, since: Mapping[bytes, int] | None = None
+    ) -> list[FolderStat | None]:
         self._appends = None
         self._session.where = Where(self._session.where.server)
-        commands = [self._stat_commands(raw, uids) for raw, uids in folders]
+        commands = [self._stat_commands(raw, uids, since.get(raw) if since else None) for raw, uids in folders]
         replies = iter(self._session.flight(*(line for lines in commands for line in lines)))
         return [_folder_stat([next(replies) for _ in lines]) for lines in commands]
 
-    def _stat_commands(self, raw: bytes, uids: Collection[int]) -> list[bytes]:
+    def _stat_commands(self, raw: bytes, uids: Collection[int], since: int | None) -> list[bytes]:
         """The commands for one folder; none if its name needs a literal, which would have to wait for the
         server."""
         if (name := quote(raw)) is None:
             return []
-        chunks = uid_sets(uids)
-        return [b"EXAMINE " + name, *(b"UID FETCH %b %b" % (chunk, ATTRIBUTES) for chunk in chunks)]
+        fetches = [b"UID FETCH %b %b" % (chunk, ATTRIBUTES) for chunk in uid_sets(uids)]
+        if since is not None:
+            fetches.append(b"UID FETCH 1:* %b (CHANGEDSINCE %d)" % (ATTRIBUTES, since))
+        return [b"EXAMINE " + name, *fetches]
 
     @property
     def _stream(self) -> AppendStream:
@@ -334,7 +339,9 @@ def _folder_stat(replies: Sequence[Reply]) -> FolderStat | None:
     items = [found for each in replies[0].untagged if (found := _ITEM.match(each.text))]
     values = {found[1].upper(): number(found[2]) for found in items}
     rows = [parse_fetch(each).attributes for reply in replies[1:] for each in reply.untagged if is_fetch(each.text)]
-    return FolderStat(values.get(b"UIDVALIDITY") or 0, [row for row in rows if row is not None])
+    counts = [number(found[1]) or 0 for each in replies[0].untagged if (found := _EXISTS.match(each.text))]
+    seen = [row for row in rows if row is not None]
+    return FolderStat(values.get(b"UIDVALIDITY") or 0, counts[-1] if counts else 0, seen)
 
 
 def _refused(reason: str, reply: str | None, raw: bytes) -> FolderRefused:

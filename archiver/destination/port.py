@@ -64,9 +64,12 @@ class FolderOpener(Protocol):
 class DestinationReader(FolderOpener, MailReader, Protocol):
     """Reads what is in a destination's folders."""
 
-    def stat(self, folders: Sequence[tuple[bytes, Collection[int]]]) -> Sequence[FolderStat | None]:
-        """The attributes of these UIDs in several folders, read-only and in one round trip. None for a folder where
-        this fails: opening it shows why. No folder is open afterwards."""
+    def stat(
+        self, folders: Sequence[tuple[bytes, Collection[int]]], *, since: Mapping[bytes, int] | None = None
+    ) -> Sequence[FolderStat | None]:
+        """The attributes of these UIDs in several folders, read-only and in one round trip; in the folders of
+        `since` also of all messages that are new or changed since that HIGHESTMODSEQ (CONDSTORE, RFC 7162). None
+        for a folder where this fails: opening it shows why. No folder is open afterwards."""
 
 
 class Appender(FolderOpener, Protocol):

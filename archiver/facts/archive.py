@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from archiver.facts.destination import (
     AcceptedFact,
+    ComparedFact,
     CopiedFact,
     DestinationFact,
     DistinctFact,
@@ -224,6 +225,7 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     MarkedFact,
     AcceptedFact,
     TargetStateFact,
+    ComparedFact,
     RenamingFact,
     RenamedFact,
 ]

@@ -228,6 +228,22 @@ class TargetStateFact(Struct, frozen=True):
     at: str
 
 
+class ComparedFact(Struct, frozen=True):
+    """Copies were compared with what the destination shows, and are as recorded, all that were compared before
+    included. The other numbers are the status of their folder before they were read: as long as it stays the same,
+    nothing has changed there. `uids` are those of copies that were compared for the first time, as (first, last);
+    a later `copied` ends that. A `highestmodseq` of 0: the status that was recorded before proves nothing."""
+
+    kind: ClassVar[str] = "compared"
+    target: int
+    uids: tuple[tuple[int, int], ...]
+    uidnext: int
+    messages: int
+    highestmodseq: int
+    size: int | None
+    at: str
+
+
 class RenamingFact(Struct, frozen=True):
     """A folder of a destination is about to be renamed to `raw`, because its folder was renamed at the source.
     `renamed` ends that."""

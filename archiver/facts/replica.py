@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from archiver.errors import BackendError
 from archiver.facts.destination import CopiedFact
-from archiver.mail.model import Attributes, Digest, Flags, Listed, Placement, StoredMessage
+from archiver.mail.model import Attributes, Digest, Flags, FolderStatus, Listed, Placement, StoredMessage
 
 MessageKey = tuple[int, int]
 """A message of the archive: its epoch's number and its UID there."""
@@ -39,13 +39,15 @@ class ReplicaFolderState(Struct, frozen=True):
 
 class ReplicaFolder(Struct, frozen=True):
     """A replica folder as the catalog knows it. `state` is None until a pass over it was complete. `renaming` is
-    the new name if a rename was begun and its outcome is not recorded."""
+    the new name if a rename was begun and its outcome is not recorded. `compared` is its status before its replicas
+    were last compared and found as recorded; it has a HIGHESTMODSEQ. None if that is not known."""
 
     number: int
     raw: bytes
     uidvalidity: int
     state: ReplicaFolderState | None = None
     renaming: bytes | None = None
+    compared: FolderStatus | None = None
 
 
 class MappedPlace(NamedTuple):
@@ -254,6 +256,17 @@ class ReplicaTally(Struct, frozen=True):
     restored: int = 0
 
 
+class ReplicaCount(Struct, frozen=True):
+    """How many existing replicas of present and of restored messages of one folder a replica folder has: `there` in
+    all, of which the user `accepted` some as they are, and the destination has `rewritten` some. `uncompared` were
+    not compared since they were recorded, or have flags that were not replayed."""
+
+    there: int
+    accepted: int
+    rewritten: int
+    uncompared: int
+
+
 class Loss(Struct, frozen=True):
     """What a destination altered or does not keep of a folder's messages: `kind` is "flags", "internaldate",
     "repaired", "rewritten" or "cut", `detail` names it, `uids` are the archive's. The kind "twin" is for messages
@@ -299,9 +312,11 @@ class SelectedFolder(Struct, frozen=True):
 
 
 class FolderStat(Struct, frozen=True):
-    """A destination's folder, and the attributes that it shows for the messages that were requested."""
+    """A destination's folder, how many messages it has, and the attributes that it shows for those that were
+    requested."""
 
     uidvalidity: int
+    messages: int
     seen: Sequence[Attributes]
 
 

@@ -106,7 +106,8 @@ class ReplayJob(Struct):
     `break_counts` counts how often the connection broke at a message of `send_alone`, those that are sent by
     themselves, and `server_reply` is the server's last answer to one. Messages of `repairs` are then sent repaired;
     `blamed_in_row` messages in a row were refused because of such breaks. Messages that were `refused` in this run
-    are not sent again in it. `error` is why the folder could not be finished.
+    are not sent again in it. `error` is why the folder could not be finished. `deleted_from`: the account's policy
+    deleted something in it.
     """
 
     raw: bytes
@@ -138,6 +139,7 @@ class ReplayJob(Struct):
     blamed_in_row: int = 0
     refused: set[MessageKey] = field(default_factory=set)
     error: str | None = None
+    deleted_from: bool = False
 
 
 class JobFolder(Struct, frozen=True):

@@ -54,6 +54,7 @@ def delete_vanished(
         if some:
             second += along[job.raw]
         if some or second:
+            job.deleted_from = True
             try:
                 # NOTE: twins go first. One whose copy is gone already stays, as it is the last of its message.
                 if second:

@@ -7,7 +7,7 @@ connection at a time. Deletions come last, and only if everything else succeeded
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from msgspec import Struct, field
@@ -26,6 +26,7 @@ from archiver.facts.destination import AcceptedFact
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.folder_names import printable
 from archiver.mail.model import KnownFolder
+from archiver.replay.compare.unchanged import is_unchanged
 from archiver.replay.connection import ConnectionGroup, DestinationConnection, JobQueue
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
 from archiver.replay.create_folders import create_folders
@@ -42,12 +43,14 @@ _OF_THE_CONNECTION = (TemporaryError, AuthenticationFailed, ConnectionRefused)
 class ReplayResult(Struct, frozen=True):
     """What could not be done, besides the messages that were refused: `errors` are reasons by folder name;
     `blocked_reason` is why deletions were not carried out, and `advice` what to do about it, None if a confirmation
-    is enough (--confirm-deletions). `left` are copies that were kept for other accounts."""
+    is enough (--confirm-deletions). `left` are copies that were kept for other accounts. `unchanged` are the
+    numbers of folders that were not opened, and are as they were when their copies were last compared."""
 
     errors: Mapping[str, str] = field(default_factory=dict)
     blocked_reason: str | None = None
     advice: str | None = None
     left: Sequence[LeftToOthers] = ()
+    unchanged: tuple[int, ...] = ()
 
 
 def replay_folders(
@@ -99,7 +102,15 @@ def replay_folders(
         connection.close()
     if context.damage is not None:
         raise context.damage
-    return ReplayResult(errors, blocked_reason, spared.advice, spared.left)
+    opened = {job.raw for job in due}
+    unchanged = _unchanged(job for job in jobs if job.raw not in opened)
+    return ReplayResult(errors, blocked_reason, spared.advice, spared.left, unchanged)
+
+
+def _unchanged(jobs: Iterable[ReplayJob]) -> tuple[int, ...]:
+    """Of folders without a pass, those that are as they were when their copies were last compared."""
+    known = ((job, job.known) for job in jobs if job.known is not None and not job.deleted_from)
+    return tuple(folder.number for job, folder in known if is_unchanged(folder, job.status))
 
 
 def _accept_altered(context: ReplayContext, jobs: Sequence[ReplayJob]) -> None:

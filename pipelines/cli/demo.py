@@ -15,7 +15,7 @@ from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.config.load import Settings
-    from archiver.replay.compare import DestinationCheck
+    from archiver.replay.compare.result import DestinationCheck
 
 
 @click.command

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from archiver.account.store import Medium
     from archiver.config.load import DestinationSettings, Settings
     from archiver.mail.model import Placement
-    from archiver.replay.compare import DestinationCheck
+    from archiver.replay.compare.result import DestinationCheck
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
 

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from archiver.config.load import Settings
 from archiver.mail.folder_names import printable
-from archiver.replay.compare import DestinationCheck
+from archiver.replay.compare.result import DestinationCheck
 from archiver.report.units import Row, completed
 from archiver.report.verdict import verdict
 from pipelines.demo.mail import NEW_USER, RENAMED, USER, Mail

@@ -31,7 +31,7 @@ from pipelines.events import Began, Expected, Freed, emit, failed
 from pipelines.graph.apart import luigi
 from pipelines.graph.targets import StepTarget
 from pipelines.reporting import RunScope, report_run
-from pipelines.results import check_to_json, replay_to_json
+from pipelines.results import check_to_json, replay_from_json, replay_to_json
 from pipelines.steps import SourceSteps, end_failed
 from pipelines.stop import STOP, end_with_parent
 
@@ -298,13 +298,16 @@ class VerifyAccount(DestinationTask):
 
     def run(self) -> None:
         emit(self.settings.account, Began(self.step))
-        with self.opened() as (archive, _):
+        with self.opened() as (archive, recorder):
+            replayed = archive.catalog.ledger.step_result(self.run_id, ReplayFolders.step)
             check = verify_at_destination(
                 archive,
                 deep=False,
                 control=STOP.control(self.report_progress),
                 unlisted=self.include_vanished or self.as_of is not None,
                 all_sent=self.as_of is None,
+                recorder=recorder,
+                unchanged=replay_from_json(replayed).unchanged if replayed else (),
             )
             self.complete_step(archive, check_to_json(check))
 

@@ -594,6 +594,35 @@ class DestinationContract:
         assert seen[0][other].flags == frozenset({"\\Flagged"})
         assert there.holds() == before
 
+    def test_what_changed_in_a_folder_is_shown_with_how_much_it_holds(
+        self, there: There, destination: MailDestination
+    ) -> None:
+        if not destination.facts.capabilities & {"CONDSTORE", "QRESYNC"}:
+            pytest.skip("the server has no HIGHESTMODSEQ")
+        there.put(*(Append(message(number)) for number in range(1, 6)))
+        first, second, third, *_ = there.uids()
+        (status,) = (each.status for each in destination.list_folders().listed if each.folder.raw == b"INBOX")
+        assert status is not None
+        assert status.highestmodseq is not None
+
+        (looked,) = destination.stat([(b"INBOX", [])], since={b"INBOX": status.highestmodseq})
+        assert looked is not None
+        assert (looked.messages, looked.seen) == (5, [])
+
+        there.put(Append(message(6)))
+        there.command(
+            b"SELECT INBOX",
+            b"UID STORE %d +FLAGS (\\Flagged)" % second,
+            b"UID STORE %d +FLAGS (\\Deleted)" % third,
+            b"UID EXPUNGE %d" % third,
+        )
+        (looked,) = destination.stat([(b"INBOX", [first])], since={b"INBOX": status.highestmodseq})
+
+        assert looked is not None
+        assert looked.messages == 5
+        assert {row.uid for row in looked.seen} == {first, second, there.uids()[-1]}
+        assert {row.flags for row in looked.seen if row.uid == second} == {frozenset({"\\Flagged"})}
+
     def test_looking_disturbs_nothing(
         self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:

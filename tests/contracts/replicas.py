@@ -16,6 +16,7 @@ from archiver.errors import IntegrityError
 from archiver.facts.archive import ArchiveFact, EpochFact, Fact, FlagsFact, VanishedFact
 from archiver.facts.destination import (
     AcceptedFact,
+    ComparedFact,
     CopiedFact,
     DestinationFact,
     DistinctFact,
@@ -44,12 +45,13 @@ from archiver.facts.replica import (
     Moved,
     Outgoing,
     Replica,
+    ReplicaCount,
     ReplicaFolder,
     ReplicaFolderState,
     ReplicaTally,
     UnknownMessage,
 )
-from archiver.mail.model import Flags
+from archiver.mail.model import Flags, FolderStatus
 from tests.contracts.catalog import (
     AT,
     FIRST,
@@ -174,6 +176,7 @@ def everything(catalog: Catalog) -> dict[str, object]:
             f"losses {destination}": replicas.folders.losses(destination),
             f"stranded {destination}": replicas.folders.stranded(destination),
             f"moved {destination}": replicas.folders.moved(destination),
+            f"counts {destination}": replicas.folders.counts(destination),
         }
         answers |= {
             f"tallies {destination} {run}": replicas.folders.tallies(destination, run) for run in (None, "R1", "R2")
@@ -192,6 +195,7 @@ def everything(catalog: Catalog) -> dict[str, object]:
             f"gone {target}": replicas.changes.deletable(target, gone=[1, 2]),
             f"newest {target}": replicas.messages.newest(target, 3),
             f"copies {target}": list(replicas.messages.all(target)),
+            f"uncompared {target}": replicas.changes.uncompared(target, limit=9),
         }
         for vanished in (False, True):
             answers[f"work {target} {vanished}"] = replicas.pending.count(target, [1, 2], vanished=vanished)
@@ -336,6 +340,40 @@ class ReplicasContract:
 
         states = {raw: known.state for raw, known in replicas.folders.current(1).items()}
         assert states == {b"INBOX": ReplicaFolderState(12, 5), b"INBOX.Work.&AP8-": ReplicaFolderState(1, 0)}
+
+    def test_the_status_before_copies_were_compared(self, catalog: Catalog, replicas: Replicas) -> None:
+        apply(catalog, *ACCOUNT, ComparedFact(1, (), 9, 4, 70, 1234, AT), ComparedFact(2, (), 1, 0, 7, None, AT))
+        apply(catalog, ComparedFact(1, (), 12, 5, 71, 2345, LATER))
+
+        known = {raw: each.compared for raw, each in replicas.folders.current(1).items()}
+        assert known == {
+            b"INBOX": FolderStatus(77, 12, 5, 71, 2345),
+            b"INBOX.Work.&AP8-": FolderStatus(78, 1, 0, 7, None),
+        }
+
+        apply(catalog, ComparedFact(1, (), 0, 0, 0, None, LATER))
+        assert replicas.folders.current(1)[b"INBOX"].compared is None
+
+    def test_copies_that_were_compared_until_they_are_recorded_again(
+        self, catalog: Catalog, replicas: Replicas
+    ) -> None:
+        def uncompared() -> list[int]:
+            return [each.uid for each in replicas.changes.uncompared(1, limit=9)]
+
+        apply(catalog, *ACCOUNT, *map(stored, range(1, 6)), stored(1, 2), *map(copied, range(1, 6)))
+        apply(catalog, copied(1, 2001, epoch=2), copied(4, likeness="headers"), AcceptedFact(1, (1005,), AT))
+        assert uncompared() == [1001, 1002, 1003, 1004, 1005, 2001]
+        assert replicas.folders.counts(1) == {1: {1: ReplicaCount(5, 1, 1, 5), 2: ReplicaCount(1, 0, 0, 1)}}
+
+        apply(catalog, ComparedFact(1, ((1001, 1002), (1004, 1005), (2001, 2001)), 2002, 6, 9, None, AT))
+        assert uncompared() == [1003]
+        assert replicas.folders.counts(1) == {1: {1: ReplicaCount(5, 1, 1, 1), 2: ReplicaCount(1, 0, 0, 0)}}
+
+        apply(catalog, copied(2, how="again"), FlagsFact(1, 1, FLAGGED, LATER))
+        assert uncompared() == [1001, 1002, 1003]  # flags that were not replayed, recorded again, never compared
+        apply(catalog, ReflaggedFact(1, 1001, FLAGGED, FLAGGED, NONE, LATER), VanishedFact(1, (3,), LATER))
+        assert uncompared() == [1002]
+        assert [each.uid for each in replicas.messages.all(1, uids=[1003, 1004, 2001, 7])] == [1004, 2001]
 
     def test_a_new_target_ends_the_one_before(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1), stored(2), refused(2), TargetStateFact(1, 9, 4, AT))
@@ -1188,6 +1226,7 @@ def _any_facts(chance: random.Random, count: int) -> Iterable[Fact]:
                     RemovedFact(target, tuple(near), chance.choice(("user", "policy")), AT),
                     MarkedFact(target, tuple(near), chance.random() < 0.5, AT),
                     TargetStateFact(target, near[0], len(near), AT),
+                    ComparedFact(target, ((min(near), max(near)),), 13, len(near), chance.randint(0, 9), None, AT),
                 ]
                 yield chance.choice(some)
             case 11 if chance.random() < 0.5:

@@ -27,6 +27,7 @@ LATER_TABLES = {
     3: {"attempt", "twin", "address", "distinct_source"},
     4: set(),
     5: set(),
+    6: set(),
 }
 """The tables that a catalog of a version does not have yet."""
 
@@ -35,6 +36,10 @@ LATER_COLUMNS = {
     4: [("pass", "shown"), ("folder", "gone_at"), ("folder", "gone_run"), ("target", "renaming")],
     5: [("mapped", "subscribed")],
     6: [("copy", "accepted_at")],
+    7: [
+        *(("target", f"compared_{name}") for name in ("uidnext", "messages", "modseq", "size")),
+        ("copy", "compared"),
+    ],
 }
 """The columns that came with a version, and not with their table."""
 

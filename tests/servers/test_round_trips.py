@@ -162,11 +162,11 @@ class TestADestination:
         dovecot.record(there)
         assert at_destination(run(config)) == (FOLDERS, FOLDERS)
 
-        list_and_leave, made, subscribed, looks = 2 * 2, 4, 4, 3  # first it is asked whether it is the source
+        list_and_leave, made, subscribed, looks = 2 * 2, 4, 4, 4  # first it is asked whether it is the source
         sent = 3 * FOLDERS  # opened, appended, looked through
         assert dovecot.flights(there) <= list_and_leave + made + subscribed + sent + looks
 
-    def test_a_night_without_news_takes_two_connections_and_five_round_trips(
+    def test_a_night_without_news_takes_one_connection_and_three_round_trips(
         self, dovecot: Dovecot, there: str, config: Path
     ) -> None:
         run(config)
@@ -176,11 +176,28 @@ class TestADestination:
         result = run(config)
 
         assert at_destination(result) == (0, FOLDERS)
-        assert dovecot.logins(there) - before == 2
-        assert dovecot.flights(there) <= 5
+        assert dovecot.logins(there) - before == 1
+        assert dovecot.flights(there) <= 3
         said = [command.split()[0] for command in dovecot.commands(there)]
-        assert said.count(b"EXAMINE") == FOLDERS
-        assert b"SELECT" not in said
+        assert [word for word in said if word != b"CAPABILITY"] == [
+            b"ID", b"NAMESPACE", b"ENABLE", b"LIST", b"LOGOUT",
+        ]  # fmt: skip
+
+    def test_of_a_folder_whose_flags_its_user_changed_only_these_are_read(
+        self, dovecot: Dovecot, there: str, config: Path
+    ) -> None:
+        run(config)
+        dovecot.store_flags(there, "folder 17", [1], ["\\Seen"])
+
+        dovecot.record(there)
+        result = run(config)
+
+        assert at_destination(result) == (0, FOLDERS)
+        said = [command for command in dovecot.commands(there) if b"EXAMINE" in command or b"FETCH" in command]
+        assert [command.split(b" (CHANGEDSINCE ")[0] for command in said] == [
+            b'EXAMINE "folder 17"', b"UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)",
+        ]  # fmt: skip
+        assert dovecot.flights(there) <= 6
 
 
 def test_of_thirty_folders_only_the_one_that_changed_is_opened(

@@ -60,6 +60,14 @@ def _add_accepted_copies_and_identities(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX ix_message_emailid ON message (emailid) WHERE emailid IS NOT NULL")
 
 
+def _add_compared(connection: sqlite3.Connection) -> None:
+    """Version 7: which copies were compared with the destination, and the status of their folders before."""
+    if "compared" not in _columns(connection, "copy"):
+        connection.execute("ALTER TABLE copy ADD COLUMN compared BOOLEAN")
+        for name in ("uidnext", "messages", "modseq", "size"):
+            connection.execute(f"ALTER TABLE target ADD COLUMN compared_{name} BIGINT")
+
+
 def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
     return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
 
@@ -75,6 +83,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_what_harm_showed,
     _add_followed_subscriptions,
     _add_accepted_copies_and_identities,
+    _add_compared,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

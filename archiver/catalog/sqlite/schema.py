@@ -10,7 +10,9 @@ epoch.source        the first row of `archive` that names its source, 0 if there
                     distinct_source.source
 address.port        NULL if it was not recorded: in journals from before 0.4.0
 target.renaming     the name that it is about to get; NULL: it keeps its name
+target.compared_... the newest `compared`: its status, with HIGHESTMODSEQ as `modseq`; NULL: not known
 copy.accepted_at    when the user accepted it as the destination shows it
+copy.compared       true: compared since the newest `copied`, and as recorded; NULL: not compared
 """
 
 from __future__ import annotations
@@ -214,6 +216,10 @@ CREATE TABLE target (
     uidnext BIGINT,
     messages BIGINT,
     renaming BLOB,
+    compared_uidnext BIGINT,
+    compared_messages BIGINT,
+    compared_modseq BIGINT,
+    compared_size BIGINT,
     PRIMARY KEY (number),
     FOREIGN KEY(destination) REFERENCES destination (number)
 );
@@ -238,6 +244,7 @@ CREATE TABLE copy (
     removed_by TEXT,
     marked BOOLEAN NOT NULL,
     accepted_at TEXT,
+    compared BOOLEAN,
     PRIMARY KEY (target, target_uid),
     FOREIGN KEY(target) REFERENCES target (number)
 ) WITHOUT ROWID;

@@ -113,6 +113,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
     assert sorted(kind.kind for kind in KINDS) == [
         "accepted",
         "archive",
+        "compared",
         "copied",
         "destination",
         "distinct",

@@ -9,7 +9,7 @@ import pytest
 from msgspec import to_builtins
 
 from archiver.facts.records import from_record
-from archiver.replay.compare import DestinationCheck, Difference, FolderCheck
+from archiver.replay.compare.result import DestinationCheck, Difference, FolderCheck
 from archiver.replay.run import ReplayResult
 from archiver.replay.shared_copies import LeftToOthers
 from archiver.storage.bucket.probe import Marker

@@ -16,6 +16,7 @@ from archiver.catalog.sqlite.apply.tries import failed_again
 from archiver.facts.archive import Segment
 from archiver.facts.destination import (
     AcceptedFact,
+    ComparedFact,
     CopiedFact,
     IntentFact,
     MappedFact,
@@ -81,6 +82,7 @@ _UPSERT_COPY = upsert(
     (
         *("target", "target_uid", "epoch", "uid", "how", "source_flags", "flags", "lost", "size", "repaired"),
         *("sent_digest", "dated", "likeness", "run", "at", "removed_at", "removed_by", "marked", "accepted_at"),
+        "compared",
     ),
     ("target", "target_uid"),
     # NOTE: `again` assigns a replica to another message of the archive; whether the user removed it does not
@@ -116,6 +118,7 @@ def _copied(connection: sqlite3.Connection, segment: Segment, facts: Sequence[Co
             None,
             None,
             False,
+            None,
             None,
         )
         for fact in facts
@@ -254,6 +257,20 @@ def _states(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[T
     connection.executemany("UPDATE target SET uidnext = ?, messages = ? WHERE number = ?", rows)
 
 
+_SET_COMPARED = """
+UPDATE target SET compared_uidnext = ?, compared_messages = ?, compared_modseq = ?, compared_size = ?
+WHERE number = ?
+"""
+_COMPARE = "UPDATE copy SET compared = TRUE WHERE target = ? AND target_uid BETWEEN ? AND ?"
+
+
+def _compared(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[ComparedFact]) -> None:
+    for fact in facts:
+        status = (fact.uidnext, fact.messages, fact.highestmodseq, fact.size)
+        connection.execute(_SET_COMPARED, (*(status if fact.highestmodseq else (None,) * 4), fact.target))
+        connection.executemany(_COMPARE, [(fact.target, *uids) for uids in fact.uids])
+
+
 def _renaming(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[RenamingFact]) -> None:
     rows = [(fact.raw, fact.target) for fact in facts]
     connection.executemany("UPDATE target SET renaming = ? WHERE number = ?", rows)
@@ -287,6 +304,7 @@ COPY_HANDLERS: Mapping[type[Any], Callable[[sqlite3.Connection, Segment, Sequenc
     MarkedFact: _marked,
     AcceptedFact: _accepted,
     TargetStateFact: _states,
+    ComparedFact: _compared,
     RenamingFact: _renaming,
     RenamedFact: _renamed,
 }

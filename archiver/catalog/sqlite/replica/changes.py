@@ -10,6 +10,7 @@ from archiver.catalog.sqlite.replica.gone import IS_NEEDED, gone_from_source
 from archiver.catalog.sqlite.replica.queries import (
     IS_ALTERED,
     IS_DOUBTFUL,
+    IS_UNCOMPARED,
     IS_WANTED,
     OF_MESSAGE,
     OUTGOING,
@@ -34,6 +35,10 @@ ORDER BY copy.target_uid LIMIT :limit
 _DOUBTFUL = f"""
 SELECT {REPLICA}, {OUTGOING} FROM {MESSAGES} JOIN copy ON {OF_MESSAGE}
 WHERE {_NEXT} AND {IS_WANTED} AND {IS_DOUBTFUL}
+ORDER BY copy.target_uid LIMIT :limit
+"""
+_UNCOMPARED = f"""
+{REPLICAS} WHERE copy.target = :target AND copy.removed_at IS NULL AND {IS_WANTED} AND {IS_UNCOMPARED}
 ORDER BY copy.target_uid LIMIT :limit
 """
 _ALTERED = f"""
@@ -67,6 +72,12 @@ class SqlReplicaChanges:
                 (replica_of(row[:REPLICA_COLUMNS], sets), outgoing_of(row[REPLICA_COLUMNS:], sets))
                 for row in connection.execute(_DOUBTFUL, values)
             ]
+
+    def uncompared(self, target: int, *, limit: int) -> Sequence[Replica]:
+        """At most `limit` replicas that were not compared since they were recorded, or whose flags were not
+        replayed, in UID order."""
+        with self._database.reading() as connection:
+            return replicas(connection.execute(_UNCOMPARED, {"target": target, "limit": limit}))
 
     def altered(self, target: int) -> Sequence[int]:
         """The UIDs of replicas that the destination altered or shows cut off, and that the user did not accept."""

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 
 from archiver.catalog.sqlite.database import Database
+from archiver.catalog.sqlite.reading import MESSAGES
 from archiver.catalog.sqlite.replica.counts import losses, tallies
 from archiver.catalog.sqlite.replica.gone import moved, stranded
-from archiver.catalog.sqlite.replica.queries import REPLICA_FOLDER, folder_of
-from archiver.facts.replica import Loss, MappedPlace, Moved, ReplicaFolder, ReplicaTally
+from archiver.catalog.sqlite.replica.queries import IS_UNCOMPARED, IS_WANTED, OF_MESSAGE, REPLICA_FOLDER, folder_of
+from archiver.facts.replica import Loss, MappedPlace, Moved, ReplicaCount, ReplicaFolder, ReplicaTally
 
 _CURRENT = f"SELECT {REPLICA_FOLDER} FROM target WHERE destination = ? AND ended_at IS NULL"
 _HOLDING = """
@@ -17,6 +18,13 @@ SELECT target.raw, target.uidvalidity, count(copy.target_uid)
 FROM target LEFT JOIN copy ON copy.target = target.number AND copy.removed_at IS NULL
 WHERE target.destination = ? AND target.ended_at IS NULL
 GROUP BY target.number
+"""
+_COUNTS = f"""
+SELECT copy.target, folder.number, count(*), count(copy.accepted_at),
+    count(*) FILTER (WHERE copy.likeness IN ('line-ends', 'headers')), count(*) FILTER (WHERE {IS_UNCOMPARED})
+FROM {MESSAGES} JOIN copy ON {OF_MESSAGE} JOIN target ON target.number = copy.target
+WHERE target.destination = ? AND target.ended_at IS NULL AND copy.removed_at IS NULL AND {IS_WANTED}
+GROUP BY copy.target, folder.number
 """
 
 
@@ -52,6 +60,14 @@ class SqlReplicaFolders:
         """UIDVALIDITY and number of our replicas in each current folder, by raw name."""
         with self._database.reading() as connection:
             return {row[0]: (row[1], row[2]) for row in connection.execute(_HOLDING, (destination,))}
+
+    def counts(self, destination: int) -> Mapping[int, Mapping[int, ReplicaCount]]:
+        """What each current folder holds of each folder of the archive, by their numbers."""
+        found: dict[int, dict[int, ReplicaCount]] = {}
+        with self._database.reading() as connection:
+            for target, folder, *counts in connection.execute(_COUNTS, (destination,)):
+                found.setdefault(target, {})[folder] = ReplicaCount(*counts)
+        return found
 
     def stranded(self, destination: int) -> Mapping[int, int]:
         """How many replicas that we appended belong to folders that the source no longer has, by folder number;

@@ -11,8 +11,9 @@ from archiver.facts.replica import MessageKey, Replica, by_epoch
 from archiver.mail.model import Digest
 
 _IN_FOLDER = f"{REPLICAS} WHERE copy.target = :target"
-_REMOVED = f"{_IN_FOLDER} AND copy.removed_at IS NOT NULL ORDER BY copy.target_uid"
-_THERE = f"{_IN_FOLDER} AND copy.removed_at IS NULL AND {IS_WANTED} ORDER BY copy.target_uid"
+_BY_UID = " ORDER BY copy.target_uid"
+_REMOVED = f"{_IN_FOLDER} AND copy.removed_at IS NOT NULL{_BY_UID}"
+_THERE = f"{_IN_FOLDER} AND copy.removed_at IS NULL AND {IS_WANTED}{_BY_UID}"
 _NEWEST = f"{_IN_FOLDER} AND copy.removed_at IS NULL ORDER BY copy.target_uid DESC LIMIT :limit"
 # NOTE: + 0, so that SQLite looks up the digests instead of reading all replicas of the folder.
 _EQUAL = f"{REPLICAS} WHERE copy.target + 0 = :target AND message.digest IN {any_of('digests')}"
@@ -38,12 +39,15 @@ class SqlReplicaMessages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all(self, target: int, *, removed: bool = False) -> Iterator[Replica]:
+    def all(self, target: int, *, removed: bool = False, uids: Collection[int] | None = None) -> Iterator[Replica]:
         """The replicas of present and of restored messages that still exist as far as known, in UID order; with
-        `removed`, all that are gone."""
+        `removed`, all that are gone; with `uids`, only these."""
         sets = FlagSets()
+        statement = _REMOVED if removed else _THERE
+        if uids is not None:
+            statement = f"{statement[: -len(_BY_UID)]} AND copy.target_uid IN {any_of('uids')}{_BY_UID}"
         with self._database.reading() as connection:
-            for row in connection.execute(_REMOVED if removed else _THERE, {"target": target}):
+            for row in connection.execute(statement, {"target": target, "uids": json_list(uids or ())}):
                 yield replica_of(row, sets)
 
     def newest(self, target: int, limit: int) -> Sequence[Replica]:

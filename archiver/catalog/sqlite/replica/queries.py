@@ -21,6 +21,7 @@ from archiver.catalog.sqlite.reading import (
     stored_message,
 )
 from archiver.facts.replica import Outgoing, Refused, Replica, ReplicaFolder, ReplicaFolderState
+from archiver.mail.model import FolderStatus
 
 IS_WANTED = f"({IS_PRESENT} OR copy.how = 'restored')"
 
@@ -42,6 +43,9 @@ IS_DOUBTFUL = (
 
 IS_ALTERED = f"(copy.likeness IN ('cut', 'other') OR {IS_DOUBTFUL})"
 """The replica is not what was sent, beyond what known servers rewrite."""
+
+IS_UNCOMPARED = "(copy.compared IS NULL OR message.flags != copy.source_flags)"
+"""The replica was not compared since it was recorded, or its message's flags were not replayed."""
 
 GOES_THERE = "mapped.destination = target.destination AND mapped.folder = folder.number AND mapped.raw = target.raw"
 """The message's folder is mapped to this destination folder now; the account's rules may have mapped it elsewhere
@@ -107,15 +111,23 @@ def missing(*, vanished: bool) -> str:
     return f"{UNCOPIED} AND epoch.folder IN {any_of('folders')} AND {which}"
 
 
-REPLICA_FOLDER = "target.number, target.raw, target.uidvalidity, target.uidnext, target.messages, target.renaming"
+REPLICA_FOLDER = """target.number, target.raw, target.uidvalidity, target.uidnext, target.messages, target.renaming,
+    target.compared_uidnext, target.compared_messages, target.compared_modseq, target.compared_size"""
 
 
 def folder_of(
-    number: int, raw: bytes, uidvalidity: int, uidnext: int | None, messages: int, renaming: bytes | None
+    number: int,
+    raw: bytes,
+    uidvalidity: int,
+    uidnext: int | None,
+    messages: int,
+    renaming: bytes | None,
+    *compared: Any,
 ) -> ReplicaFolder:
     """From the columns of `REPLICA_FOLDER`."""
     state = None if uidnext is None else ReplicaFolderState(uidnext, messages)
-    return ReplicaFolder(number, raw, uidvalidity, state, renaming)
+    status = None if compared[0] is None else FolderStatus(uidvalidity, *compared)
+    return ReplicaFolder(number, raw, uidvalidity, state, renaming, status)
 
 
 def outgoing_of(row: Sequence[Any], sets: FlagSets) -> Outgoing:
