@@ -7,6 +7,7 @@ a header run afterwards, use what they find, and never raise: a broken header ca
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Callable
 from datetime import date
@@ -70,7 +71,7 @@ class BodyBuilder:
             return
         self._hash.update(octets)
         self._size += len(octets)
-        self._bare += octets.count(b"\n") - octets.count(b"\r\n")
+        self._bare += _bare_line_feeds(octets)
         if self._cr and octets[0] == 0x0A:
             self._bare -= 1  # its CR was at the end of the previous chunk
         self._cr = octets[-1] == 0x0D
@@ -98,9 +99,18 @@ class BodyBuilder:
 def body_of(octets: bytes) -> Body:
     """A message that is in memory."""
     size = len(octets)
-    bare = octets.count(b"\n") - octets.count(b"\r\n")
+    bare = _bare_line_feeds(octets)
     digest = Digest(hashlib.sha256(octets).hexdigest())
     return Body(digest, size, size + bare, octets[: _header_end(octets) or HEADER_OCTETS], octets)
+
+
+def _bare_line_feeds(octets: bytes) -> int:
+    """How many LFs have no CR before them."""
+    # It finds out which line ends there are in a third of the time in which two of them are counted; and nearly all
+    # messages come with CRLF alone.
+    kinds = io.IncrementalNewlineDecoder(None, translate=False)
+    kinds.decode(octets.decode("latin-1"), final=True)
+    return 0 if kinds.newlines in (None, "\r\n") else octets.count(b"\n") - octets.count(b"\r\n")
 
 
 def header_block(octets: bytes) -> bytes:
