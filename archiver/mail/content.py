@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from datetime import date
 from email.utils import mktime_tz, parsedate_tz
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ from archiver.mail.model import Body, Digest, StoredMessage
 HEADER_OCTETS = 1 << 20
 
 _PIECE = 1 << 16
+_REMEMBERED = 100  # characters; longer dates are read each time, so that a server cannot fill the memory with them
 _PLACEHOLDER = "Retrieval using the IMAP4 protocol failed for the following"
 #: Reasons why a message is quarantined; catalogs and journals contain them.
 REFUSED = "the server refuses to give the message"
@@ -193,7 +195,13 @@ def internaldate_seconds(text: str | None) -> int | None:
     A one-digit day with or without its blank and a missing zone are accepted; a leap second counts as the second
     before.
     """
-    match = _INTERNALDATE.fullmatch(text or "")
+    if text is None:
+        return None
+    return _seconds_of(text) if len(text) <= _REMEMBERED else _parsed_internaldate(text)
+
+
+def _parsed_internaldate(text: str) -> int | None:
+    match = _INTERNALDATE.fullmatch(text)
     if match is None:
         return None
     day, name, year, hour, minute, second, sign, zone_hours, zone_minutes = match.groups()
@@ -210,6 +218,10 @@ def internaldate_seconds(text: str | None) -> int | None:
         return None
     offset = (int(zone_hours) * 60 + int(zone_minutes)) * 60
     return seconds + offset if sign == "-" else seconds - offset
+
+
+# A replay compares the same date several times.
+_seconds_of = lru_cache(maxsize=4096)(_parsed_internaldate)
 
 
 def same_moment(one: int | None, other: int) -> bool:
