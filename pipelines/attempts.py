@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from archiver.account.account import Account
 from archiver.config.settings import Settings
-from archiver.replay.identify import IdentityAnswer
 from pipelines.outcome import AccountOutcome
+
+if TYPE_CHECKING:
+    from archiver.replay.identify import IdentityAnswer
 
 
 class Options(Struct, frozen=True):

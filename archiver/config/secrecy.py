@@ -44,26 +44,46 @@ _Rule = tuple[re.Pattern[bytes], bytes]
 
 
 class _Secret:
-    """The rules for one secret, compiled once. `ends` are the forms that are recognised even if they are cut
-    off."""
+    """A secret. Its rules are compiled when a text may hold it, which few texts ever do."""
 
     def __init__(self, secret: bytes, user: bytes) -> None:
+        self.length = len(secret)
+        self._forms = _Forms(secret, user)
+        self._rules: _Rules | None = None
+        #: Without one of these pieces, as `_bare` shows a text, no rule finds anything in it.
+        self.pieces = frozenset(map(_bare, _pieces(self._forms)))
+
+    def without(self, text: bytes) -> bytes:
+        if self._rules is None:  # NOTE: no lock. Two threads may compile them, and make the same.
+            self._rules = _Rules(self._forms)
+        return self._rules.without(text)
+
+
+class _Forms:
+    """What is sent of a secret: as it is and in quotes, the longer one first, and in SASL messages."""
+
+    def __init__(self, secret: bytes, user: bytes) -> None:
+        self.secret, self.user = secret, user
         quoted = secret.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-        forms = sorted({secret, quoted}, key=len, reverse=True)
-        messages = [
+        self.plain = sorted({secret, quoted}, key=len, reverse=True)
+        self.messages = [
             base64.b64encode(before + b"\0" + user + b"\0" + secret) for before in ((b"", user) if user else ())
         ]
-        self.length = len(secret)
-        self._rules: list[_Rule] = [*_encoded(secret, messages), *_plain(forms, len(secret))]
-        self._ends = [*messages, base64.b64encode(secret), *forms] if len(secret) >= _WORD_BELOW else messages
-        self._forms = forms
-        self._cores = tuple(re.compile(_spread(core, _BLANK)) for form in forms for core in _cores(form))
-        #: Without one of these pieces, as `_bare` shows a text, no rule finds anything in it.
-        self.pieces = frozenset(map(_bare, _pieces(forms, messages, user)))
+
+
+class _Rules:
+    """The rules for one secret, compiled. `ends` are the forms that are recognised even if they are cut off."""
+
+    def __init__(self, forms: _Forms) -> None:
+        secret, user, messages, plain = forms.secret, forms.user, forms.messages, forms.plain
+        self._rules: list[_Rule] = [*_encoded(secret, messages), *_plain(plain, len(secret))]
+        self._ends = [*messages, base64.b64encode(secret), *plain] if len(secret) >= _WORD_BELOW else messages
+        self._forms = plain
+        self._cores = tuple(re.compile(_spread(core, _BLANK)) for form in plain for core in _cores(form))
         self._behind: re.Pattern[bytes] | None = None
         if user:
             behind = rb"%s[\"']?[\s:,/=]+[\"']?" % re.escape(user)
-            for form in map(re.escape, forms):
+            for form in map(re.escape, plain):
                 self._rules.append((re.compile(rb"(?i)(%s)%s(?![A-Za-z0-9])" % (behind, form)), rb"\1***"))
             self._behind = re.compile(rb"(?i)" + behind)
 
@@ -98,16 +118,16 @@ def _bare(text: bytes) -> bytes:
     return text.translate(None, b" \t\r\n").lower()
 
 
-def _pieces(forms: list[bytes], messages: list[bytes], user: bytes) -> Iterator[bytes]:
+def _pieces(forms: _Forms) -> Iterator[bytes]:
     """What a text holds, a piece at least, in which a rule of a secret finds something: the secret, its beginning
     or its end, as it is or in base64, or its user's name."""
-    for whole in (*forms, *messages, base64.b64encode(forms[-1])):
+    for whole in (*forms.plain, *forms.messages, base64.b64encode(forms.plain[-1])):
         yield whole[:_LEAST_PIECE]
         yield whole[-_LEAST_PIECE:]
-    for form in forms:
+    for form in forms.plain:
         yield from _cores(form)
-    if user:
-        yield user
+    if forms.user:
+        yield forms.user
 
 
 def _cores(secret: bytes) -> Iterator[bytes]:

@@ -14,7 +14,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 import click
@@ -168,6 +167,8 @@ def _complete(instruction: str) -> int:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("mail-archiver")
     except PackageNotFoundError:
