@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
@@ -32,7 +32,6 @@ from archiver.facts.replica import Refused, ReplicaTally
 from archiver.mail.folder_names import decode_name, printable
 from archiver.mail.model import Listed, Plan, Quarantined, Tally
 from archiver.replay.compare.result import NOT_REPLAYED
-from archiver.replay.run import ReplayResult
 from archiver.report.document import (
     AtDestination,
     Failure,
@@ -64,6 +63,9 @@ from pipelines.results import (
     renewed_from_json,
     replay_from_json,
 )
+
+if TYPE_CHECKING:
+    from archiver.replay.run import ReplayResult
 
 _STEPS = ("enumerate", "archive", "replay", "verify")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 from msgspec.structs import astuple
@@ -12,7 +13,9 @@ from archiver.facts.codec import of_record, to_record
 from archiver.facts.records import from_record
 from archiver.mail.model import Folder, FolderStatus, Listed
 from archiver.replay.compare.result import DestinationCheck
-from archiver.replay.run import ReplayResult
+
+if TYPE_CHECKING:
+    from archiver.replay.run import ReplayResult
 
 
 def listing_to_json(listed: Sequence[Listed], renewed: int = 0) -> str:
@@ -55,6 +58,8 @@ def replay_to_json(result: ReplayResult) -> str:
 
 def replay_from_json(text: str) -> ReplayResult:
     """The inverse of `replay_to_json`, also of what an older version wrote, without advice."""
+    from archiver.replay.run import ReplayResult
+
     return from_record(ReplayResult, json.loads(text))
 
 
