@@ -65,6 +65,10 @@ class Ended(Struct, frozen=True):
     report: str
 
 
+class Waiting(Struct, frozen=True):
+    """An account was looked at, and waits for its turn."""
+
+
 class Freed(Struct, frozen=True):
     """A build does nothing more for an account: its lock can be given back."""
 
@@ -75,8 +79,8 @@ class Important(Struct, frozen=True):
     text: str
 
 
-AnyEvent = Event | Began | Expected | Failed | Ended | Freed | Important
-_KINDS |= {cls.__name__: cls for cls in (Began, Expected, Failed, Ended, Freed, Important)}
+AnyEvent = Event | Began | Expected | Failed | Ended | Freed | Important | Waiting
+_KINDS |= {cls.__name__: cls for cls in (Began, Expected, Failed, Ended, Freed, Important, Waiting)}
 Listener = Callable[[str, AnyEvent], None]
 
 

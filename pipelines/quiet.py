@@ -15,7 +15,7 @@ from archiver.account.account import Account
 from archiver.account.archive import Archive
 from archiver.control import utc_now
 from archiver.errors import Interrupted
-from pipelines.events import Began, emit, failed
+from pipelines.events import Began, Waiting, emit, failed
 from pipelines.reporting import RunScope, report_run
 from pipelines.steps import SourceSteps, end_failed
 from pipelines.stop import STOP
@@ -64,6 +64,7 @@ def _is_done(account: Account, run: str) -> bool:
                 return False
             emit(name, Began(_LISTED))
             if steps.look(archive):
+                emit(name, Waiting())
                 return False
             listing = steps.enumerate(archive, recorder)
             began = _completed(archive, run, _LISTED, listing, began)

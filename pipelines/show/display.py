@@ -26,7 +26,7 @@ from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.report.units import size
 from archiver.waiting import lock_free_after_fork
-from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, log_line
+from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, Waiting, log_line
 from pipelines.show.lines import kind_of
 
 _LEAST_PACE_SECONDS = 0.1
@@ -55,6 +55,8 @@ _DOING = {
     "index": "reading headers",
 }
 
+_WAITING = "waiting"
+
 _DONE = {
     "archive": "fetched",
     "replay": "sent",
@@ -71,7 +73,7 @@ class Work(Struct):
 
     account: str
     step: str = ""
-    doing: str = "waiting"
+    doing: str = _WAITING
     expected: tuple[int, int] = (0, 0)
     planned: tuple[int, int] = (0, 0)
     done: tuple[int, int] = (0, 0)
@@ -89,6 +91,8 @@ class Work(Struct):
                 self.doing = _DOING.get(step, step)
                 self.expected = self.planned = self.done = (0, 0)  # each step has its own work
                 self._pace.clear()
+            case Waiting():
+                self.doing = _WAITING
             case Working(folder):
                 self.doing = folder
             case Expected(messages, octets):
@@ -264,7 +268,7 @@ class Display:
 
     def _moving(self) -> Table:
         works = list(self._works.values())
-        busy = [work for work in works if not work.ended and work.doing != "waiting"]
+        busy = [work for work in works if not work.ended and work.doing != _WAITING]
         shown = busy[: max(1, self._console.height - 3)]
         now, width = time.monotonic(), self._console.width
         table = works_table(shown, width, now)

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from archiver.events import Linked, Noted, Planned, Received, Stored, Verified, Working
-from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, emit
+from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, Waiting, emit
 from pipelines.failures import with_file
 from pipelines.show.display import Display, Work, duration, progress_line, seconds_left, share_done, size
 from pipelines.show.lines import equation, failure_lines
@@ -83,6 +83,13 @@ def test_what_needs_no_download_is_not_waited_for() -> None:
     work.take(Linked(800, 8_000_000), 1.0)
     work.take(Received(100, 1_000_000), 2.0)
     assert progress_line(work, 2.0).startswith("100 of 200 messages done, 1.0 MB")
+
+
+def test_an_account_that_waits_for_its_turn_is_not_at_work() -> None:
+    work = Work("alice")
+    work.take(Began("enumerate"), 0.0)
+    work.take(Waiting(), 1.0)
+    assert work.doing == Work("bob").doing
 
 
 def test_a_slow_beginning_is_forgotten() -> None:
