@@ -93,9 +93,10 @@ def _left_by_quiet(wave: Sequence[Attempt], options: Options) -> list[Attempt]:
 
     def is_left(attempt: Attempt) -> bool:
         account = attempt.account
-        if (options.steps == "run" and account.settings.destination is not None) or not has_catalog_here(account):
+        replays = options.steps == "run" and account.settings.destination is not None
+        if (replays and not _is_plain_replay(options)) or not has_catalog_here(account):
             return True
-        return not is_done(account, attempt.run_id)
+        return not is_done(account, attempt.run_id, replays=replays)
 
     if len(wave) == 1 or options.workers == 1:
         return [each for each in wave if is_left(each)]
@@ -111,6 +112,12 @@ def _may_be_quiet(options: Options) -> bool:
     asked = options.steps == "replay" or options.retry != "due" or options.new_source or options.new_archive
     is_configured = "LUIGI_CONFIG_PATH" in os.environ or Path("/etc/luigi").exists()
     return not (asked or is_configured or options.scheduler_url)
+
+
+def _is_plain_replay(options: Options) -> bool:
+    """Whether the command asks for no more at the destination than what is new."""
+    asked = options.include_vanished or options.include_removed or options.confirm_deletions
+    return not asked and options.destination_is == "ask" and options.as_of is None
 
 
 def _ended(attempt: Attempt, listener: Listener) -> AccountOutcome[Run]:

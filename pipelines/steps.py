@@ -1,4 +1,4 @@
-"""The steps of a run at the side of the source, over an open archive.
+"""The steps of a run, at the source and at the destination, over an open archive.
 
 Luigi's tasks do them, and so does `quiet`, without Luigi, for accounts in which nothing is new.
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from archiver.account.account import Account
 from archiver.account.archive import Archive
 from archiver.account.archiving import archive_listed, recover_store, rules_of
-from archiver.account.meeting import check_source
+from archiver.account.meeting import check_source, require_login
 from archiver.account.note import NoteFile
 from archiver.archive.plan import expected_fetch
 from archiver.archive.run import plan_archive
@@ -23,16 +23,29 @@ from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.control import utc_now
 from archiver.errors import Throttled
-from archiver.events import Event
+from archiver.events import Event, silent
 from archiver.facts.destination import DistinctFact
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Digest, Listed, Plan
 from archiver.replay.identify import IdentityAnswer
+from archiver.source.retry import RetryingSource
 from pipelines.events import Expected, Freed, Important, emit, failed, progress_of
 from pipelines.failures import foreseen, with_time
 from pipelines.reporting import RunScope, end_run
-from pipelines.results import listing_from_json, listing_to_json, refused_to_json
+from pipelines.results import (
+    check_to_json,
+    listing_from_json,
+    listing_to_json,
+    refused_to_json,
+    replay_from_json,
+    replay_to_json,
+)
 from pipelines.stop import STOP
+
+if TYPE_CHECKING:
+    from archiver.account.replay import ReplayOptions
+    from archiver.destination.port import MailDestination
+    from archiver.replay.run import ListedDestination
 
 _FRESH_SECONDS = 60.0
 
@@ -120,19 +133,21 @@ class SourceSteps(Struct, frozen=True):
         archive.end_work()
         return refused_to_json(refused)
 
-    def look(self, archive: Archive) -> bool:
+    def look(self, archive: Archive, leave: Callable[[RetryingSource], None] = RetryingSource.close) -> bool:
         """List the folders now; `enumerate` uses that, if it is called soon in this process or a fork of it.
         Nothing is recorded, unless the source cannot be listed. Returns whether there is more to do than to record
-        the folders."""
+        the folders. `leave` closes the connection."""
         if archive.stranger is not None:
             return True
         progress = progress_of(self.account.settings.account)
-        with closing(self.account.source.connect(archive.store.spool, control=STOP.control(progress))) as source:
-            try:
-                listed = source.list_folders()
-            except Exception:
-                archive.catalog.ledger.begin(self.run, utc_now())
-                raise
+        source = self.account.source.connect(archive.store.spool, control=STOP.control(progress))
+        try:
+            listed = source.list_folders()
+        except Exception:
+            archive.catalog.ledger.begin(self.run, utc_now())
+            raise
+        finally:
+            leave(source)
         _listings[self._key] = _Listing(listed, archive.catalog.last_segment(), time.monotonic())
         return not archive.is_settled or bool(_plan(archive, listed, self._retry).visit)
 
@@ -159,6 +174,64 @@ class SourceSteps(Struct, frozen=True):
     @property
     def _retry(self) -> QuarantineRetry:
         return "due" if self.retry == "due" else "all"
+
+
+class DestinationSteps(Struct, frozen=True):
+    """What an account's run does at its destination; without `options`, no more than what is new. Each step returns
+    its result for the ledger. NOTE: the replay is imported where there is one."""
+
+    account: Account
+    run: str
+    options: ReplayOptions | None = None
+
+    def look(
+        self, archive: Archive, recorder: Recorder, leave: Callable[[MailDestination], None]
+    ) -> ListedDestination | None:
+        """List the destination's folders now, for `replay`; None if there is something to do. Nothing is recorded,
+        but a refused login. `leave` closes the connection, if it is None or when the replay is done."""
+        from archiver.account.replay import look_for_changes
+
+        return look_for_changes(archive, recorder, self.run, STOP.control(silent), leave)
+
+    def replay(
+        self,
+        archive: Archive,
+        recorder: Recorder,
+        report: Callable[[Event | Expected], None],
+        seen: ListedDestination | None = None,
+    ) -> str:
+        """Bring the destination up to date with the archive. The source is not contacted. `seen` is what `look`
+        found."""
+        from archiver.account.replay import ReplayOptions, replay_account
+
+        if (stranger := archive.stranger) is not None:
+            raise stranger
+        archive.catalog.ledger.begin(self.run, utc_now())
+        require_login(archive, self.run)
+        options = self.options or ReplayOptions()
+        return replay_to_json(replay_account(archive, recorder, options, control=STOP.control(report), seen=seen))
+
+    def verify(
+        self,
+        archive: Archive,
+        recorder: Recorder,
+        replayed: str | None,
+        report: Callable[[Event | Expected], None],
+    ) -> str:
+        """Compare the archive with what the destination shows. `replayed` is the result of `replay`."""
+        from archiver.account.replay import verify_at_destination
+
+        is_past = self.options is not None and self.options.moment is not None
+        check = verify_at_destination(
+            archive,
+            deep=False,
+            control=STOP.control(report),
+            unlisted=is_past or (self.options is not None and self.options.include_vanished),
+            all_sent=not is_past,
+            recorder=recorder,
+            unchanged=replay_from_json(replayed).unchanged if replayed else (),
+        )
+        return check_to_json(check)
 
 
 def end_failed(account: Account, run: str, exception: BaseException, scope: RunScope, step: str) -> None:

@@ -94,15 +94,21 @@ def _met_both(
     except BackendError as error:
         # The archive can be brought up to date all the same, and nothing is sent before it is looked at again.
         progress(Noted(str(error)))
-        if isinstance(error, AuthenticationFailed) and error.server_reply is not None:
-            refused = {
-                "secret": seal(server.authenticator.secret().reveal()),
-                "message": error.message,
-                "server_reply": error.server_reply,
-                "hint": error.hint,
-            }
-            archive.catalog.ledger.complete_step(run, _REFUSED, json.dumps(refused), utc_now())
+        record_refusal(archive, run, error)
         return Resemblance()
+
+
+def record_refusal(archive: Archive, run: str, error: BackendError) -> None:
+    """If the destination refused the login, record that for `require_login`."""
+    if isinstance(error, AuthenticationFailed) and error.server_reply is not None:
+        refused = {
+            "secret": seal(destination_of(archive.settings).authenticator.secret().reveal()),
+            "message": error.message,
+            "server_reply": error.server_reply,
+            "hint": error.hint,
+        }
+        archive.catalog.ledger.begin(run, utc_now())
+        archive.catalog.ledger.complete_step(run, _REFUSED, json.dumps(refused), utc_now())
 
 
 def require_login(archive: Archive, run: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from msgspec import Struct
 
 from archiver.account.archive import Archive
-from archiver.account.meeting import meet_destination
+from archiver.account.meeting import meet_destination, record_refusal
 from archiver.account.others import AccountsBeside
 from archiver.account.servers import destination_of
 from archiver.catalog.port import Catalog
@@ -17,7 +17,8 @@ from archiver.catalog.replicas import PendingMessages
 from archiver.config.settings import Settings
 from archiver.control import RunControl
 from archiver.destination.folder_map.mapping import MapRules
-from archiver.errors import ConfigError
+from archiver.destination.port import MailDestination
+from archiver.errors import BackendError, ConfigError
 from archiver.facts.replica import DestinationFolders
 from archiver.journal.recorder import Recorder
 from archiver.replay.as_of import PastPending
@@ -27,7 +28,7 @@ from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import RefusalRetry, ReplayContext, ReplayRulesOfAccount
 from archiver.replay.identify import IdentityAnswer
 from archiver.replay.pace import Pace
-from archiver.replay.run import ReplayResult, replay_folders
+from archiver.replay.run import ListedDestination, ReplayResult, is_quiet, replay_folders
 
 
 class ReplayOptions(Struct, frozen=True):
@@ -55,8 +56,9 @@ def replay_account(
     options: ReplayOptions,
     *,
     control: RunControl,
+    seen: ListedDestination | None = None,
 ) -> ReplayResult:
-    """The replay step over this archive.
+    """The replay step over this archive. `seen` is what a look at the destination found a moment ago.
 
     Raises:
         ConfigError: the archive began after the moment that is to be restored; or the user has to say first
@@ -77,7 +79,48 @@ def replay_account(
                 archive, recorder, connection, listed, answer=options.answer, progress=control.progress
             )
 
-        return replay_folders(context, folders, map_rules(archive.settings), connections, identify)
+        return replay_folders(context, folders, map_rules(archive.settings), connections, identify, seen)
+
+
+def look_for_changes(
+    archive: Archive,
+    recorder: Recorder,
+    run: str,
+    control: RunControl,
+    leave: Callable[[MailDestination], None],
+) -> ListedDestination | None:
+    """List the folders of a destination; None if a replay would find something to do, or if it cannot be listed.
+    Nothing is recorded, but a refused login for `require_login`. `leave` closes the connection, if it is None or
+    when the replay is done."""
+    number = archive.destination_number
+    if number is None or archive.settings.replay.vanished != "keep" or not _shows_changes(archive, number):
+        return None
+    context = _context(archive, recorder, ReplayOptions(), archive.catalog.replicas.pending, control)
+    context.destination = number
+    try:
+        connection = context.connect()
+    except BackendError as error:
+        record_refusal(archive, run, error)
+        return None
+    listed = None
+    try:
+        listed = connection.list_folders()
+        if is_quiet(context, listed, archive.chosen_folders()):
+            return ListedDestination(connection, listed, leave)
+    except BackendError:
+        return None  # the run meets it, too, and reports it
+    finally:
+        if listed is None:
+            connection.hang_up()
+    leave(connection)
+    return None
+
+
+def _shows_changes(archive: Archive, destination: int) -> bool:
+    """Whether every folder with copies there had a status that shows changes when they were last compared."""
+    folders = archive.catalog.replicas.folders
+    counts = folders.counts(destination)
+    return all(each.compared for each in folders.current(destination).values() if each.number in counts)
 
 
 def _state(archive: Archive, moment: str | None, control: RunControl) -> AbstractContextManager[Catalog | None]:

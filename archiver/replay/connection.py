@@ -123,7 +123,12 @@ class DestinationConnection:
         self._context = context
         self.alone = alone
         self._destination: MailDestination | None = None
+        self._leave: Callable[[MailDestination], None] = lambda destination: destination.close()
         self._backoff = Backoff(context.attempts, context.patient)
+
+    def take(self, destination: MailDestination, leave: Callable[[MailDestination], None]) -> None:
+        """Use this one, which is logged in already; `leave` closes it, or those that follow if it is lost."""
+        self._destination, self._leave = destination, leave
 
     def get(self) -> MailDestination:
         """The connection; logs in if necessary."""
@@ -168,4 +173,4 @@ class DestinationConnection:
         """Log out."""
         destination, self._destination = self._destination, None
         if destination is not None:
-            destination.close()
+            self._leave(destination)

@@ -12,7 +12,8 @@ from functools import partial
 
 from msgspec import Struct, field
 
-from archiver.destination.folder_map.mapping import MappedFolder, MapRules
+from archiver.destination.folder_map.mapping import MapRules
+from archiver.destination.port import MailDestination
 from archiver.errors import (
     AuthenticationFailed,
     BackendError,
@@ -26,7 +27,7 @@ from archiver.facts.destination import AcceptedFact
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.folder_names import printable
 from archiver.mail.model import KnownFolder
-from archiver.replay.compare.unchanged import is_unchanged
+from archiver.replay.compare.unchanged import changes_since, is_unchanged
 from archiver.replay.connection import ConnectionGroup, DestinationConnection, JobQueue
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
 from archiver.replay.create_folders import create_folders
@@ -38,6 +39,14 @@ from archiver.replay.sync_folder import FolderSync
 
 #: Errors of one of several connections that may come from a limit on their number.
 _OF_THE_CONNECTION = (TemporaryError, AuthenticationFailed, ConnectionRefused)
+
+
+class ListedDestination(Struct, frozen=True):
+    """A connection to a destination, and the folders that it listed a moment ago. `leave` closes it."""
+
+    connection: MailDestination
+    folders: DestinationFolders
+    leave: Callable[[MailDestination], None]
 
 
 class ReplayResult(Struct, frozen=True):
@@ -59,18 +68,21 @@ def replay_folders(
     rules: MapRules,
     connections: int,
     identify: Callable[[DestinationConnection, DestinationFolders], int],
+    seen: ListedDestination | None = None,
 ) -> ReplayResult:
     """Bring the destination up to date with `folders` of the archive. `identify` says under which number it is
-    known, from the folders that it lists.
+    known, from the folders that it lists. `seen` is what a look at it found a moment ago.
 
     Raises:
         ConfigError: nobody said yet which mailbox it is, or the folders cannot be mapped; nothing was created.
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
     connection = DestinationConnection(context)
+    if seen is not None:
+        connection.take(seen.connection, seen.leave)
     errors: dict[str, str] = {}
     try:
-        listed = connection.with_retries(lambda destination: destination.list_folders())
+        listed = seen.folders if seen else connection.with_retries(lambda destination: destination.list_folders())
         context.destination = identify(connection, listed)
         context.append_limit = listed.append_limit
         if context.rules.include_removed:
@@ -80,9 +92,8 @@ def replay_folders(
         if context.rules.of_now:
             listed = follow_renames(context, connection, listed, folders, rules)
         placed = create_folders(context, connection, listed, folders, rules, errors, gone)
-        refused = context.pending.refused(context.destination, vanished=context.rules.include_vanished)
-        context.refused = {each.key: each for each in refused}
-        jobs = _jobs(context, placed, listed)
+        _know_refused(context)
+        jobs = _jobs(context, [(folder, each.raw) for folder, each in placed], listed)
         due = [job for job in jobs if _is_due(context, job)]
         _work_off(context, due, connections, connection)
         if context.retry == "accept":
@@ -107,6 +118,27 @@ def replay_folders(
     return ReplayResult(errors, blocked_reason, spared.advice, spared.left, unchanged)
 
 
+def is_quiet(context: ReplayContext, listed: DestinationFolders, folders: Sequence[KnownFolder]) -> bool:
+    """Whether a replay of `folders` would find nothing to do, and to compare them means to read no more than what
+    changed, as far as the listing and the catalog say. Nothing is recorded, and nothing is asked."""
+    mapped = context.replicas.folders.mapped(context.destination)
+    if not all(each.number in mapped for each in folders):
+        return False
+    _know_refused(context)
+    counts = context.replicas.folders.counts(context.destination)
+    for job in _jobs(context, [(each, mapped[each.number].raw) for each in folders], listed):
+        if job.known is None or _is_due(context, job):
+            return False
+        if job.known.number in counts and changes_since(job.known, job.status) is None:
+            return False
+    return True
+
+
+def _know_refused(context: ReplayContext) -> None:
+    refused = context.pending.refused(context.destination, vanished=context.rules.include_vanished)
+    context.refused = {each.key: each for each in refused}
+
+
 def _unchanged(jobs: Iterable[ReplayJob]) -> tuple[int, ...]:
     """Of folders without a pass, those that are as they were when their copies were last compared."""
     known = ((job, job.known) for job in jobs if job.known is not None and not job.deleted_from)
@@ -122,14 +154,14 @@ def _accept_altered(context: ReplayContext, jobs: Sequence[ReplayJob]) -> None:
 
 def _jobs(
     context: ReplayContext,
-    placed: Sequence[tuple[KnownFolder, MappedFolder]],
+    placed: Sequence[tuple[KnownFolder, bytes]],
     listed: DestinationFolders,
 ) -> list[ReplayJob]:
     statuses = {each.folder.raw: each.status for each in listed.listed}
     folders = context.replicas.folders.current(context.destination)
     sources: dict[bytes, list[KnownFolder]] = {}
-    for folder, each in placed:
-        sources.setdefault(each.raw, []).append(folder)
+    for folder, raw in placed:
+        sources.setdefault(raw, []).append(folder)
     return [
         ReplayJob(
             raw=raw,

@@ -17,9 +17,8 @@ from typing import Any
 
 from archiver.account.account import Account
 from archiver.account.archive import Archive
-from archiver.account.meeting import require_login
 from archiver.account.note import Begin
-from archiver.account.replay import ReplayOptions, replay_account, verify_at_destination
+from archiver.account.replay import ReplayOptions
 from archiver.config.load import load_account
 from archiver.config.settings import ServerSettings, Settings
 from archiver.control import utc_now
@@ -31,8 +30,7 @@ from pipelines.events import Began, Expected, Freed, emit, failed
 from pipelines.graph.apart import luigi
 from pipelines.graph.targets import StepTarget
 from pipelines.reporting import RunScope, report_run
-from pipelines.results import check_to_json, replay_from_json, replay_to_json
-from pipelines.steps import SourceSteps, end_failed
+from pipelines.steps import DestinationSteps, SourceSteps, end_failed
 from pipelines.stop import STOP, end_with_parent
 
 _PARENT = os.getpid()
@@ -254,6 +252,20 @@ class DestinationTask(AccountTask):
         """Connections to the destination, if Luigi's [resources] sets a limit for it."""
         return limited(self.account.destination.settings)
 
+    @property
+    def at_destination(self) -> DestinationSteps:
+        """What the run does at the destination."""
+        options = ReplayOptions(
+            retry=self.retry,
+            include_vanished=self.include_vanished,
+            include_removed=self.include_removed,
+            confirm_deletions=self.confirm_deletions,
+            moment=self.as_of,
+            beside=tuple(map(Path, self.beside)),
+            answer=self.destination_is,
+        )
+        return DestinationSteps(self.account, self.run_id, options)
+
 
 class ReplayFolders(DestinationTask):
     """Bring the destination up to date with the archive. The source is not contacted."""
@@ -266,26 +278,7 @@ class ReplayFolders(DestinationTask):
     def run(self) -> None:
         emit(self.settings.account, Began(self.step))
         with self.opened() as (archive, recorder):
-            if (stranger := archive.stranger) is not None:
-                raise stranger
-            archive.catalog.ledger.begin(self.run_id, utc_now())
-            require_login(archive, self.run_id)
-            options = ReplayOptions(
-                retry=self.retry,
-                include_vanished=self.include_vanished,
-                include_removed=self.include_removed,
-                confirm_deletions=self.confirm_deletions,
-                moment=self.as_of,
-                beside=tuple(map(Path, self.beside)),
-                answer=self.destination_is,
-            )
-            result = replay_account(
-                archive,
-                recorder,
-                options,
-                control=STOP.control(self.report_progress),
-            )
-            self.complete_step(archive, replay_to_json(result))
+            self.complete_step(archive, self.at_destination.replay(archive, recorder, self.report_progress))
 
 
 class VerifyAccount(DestinationTask):
@@ -300,16 +293,8 @@ class VerifyAccount(DestinationTask):
         emit(self.settings.account, Began(self.step))
         with self.opened() as (archive, recorder):
             replayed = archive.catalog.ledger.step_result(self.run_id, ReplayFolders.step)
-            check = verify_at_destination(
-                archive,
-                deep=False,
-                control=STOP.control(self.report_progress),
-                unlisted=self.include_vanished or self.as_of is not None,
-                all_sent=self.as_of is None,
-                recorder=recorder,
-                unchanged=replay_from_json(replayed).unchanged if replayed else (),
-            )
-            self.complete_step(archive, check_to_json(check))
+            result = self.at_destination.verify(archive, recorder, replayed, self.report_progress)
+            self.complete_step(archive, result)
 
 
 class MigrateAccount(ArchiveAccount):

@@ -15,6 +15,7 @@ import pytest
 from archiver import backoff
 from archiver.account.account import Account
 from archiver.config.load import load_account
+from archiver.errors import ServerUnavailable
 from pipelines import steps
 from pipelines.attempts import Options, Run
 from pipelines.engine import run_accounts
@@ -23,7 +24,16 @@ from pipelines.graph import build
 from pipelines.outcome import AccountOutcome
 from pipelines.steps import SourceSteps
 from tests.accounts import account_file, archive_of
-from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.faults.replays import migration
+from tests.patience import PATIENCE
+from tests.servers.scripted import (
+    DESTINATION,
+    DROP,
+    Appending,
+    ScriptedFolder,
+    ScriptedMessage,
+    ScriptedServer,
+)
 
 Scripted = Callable[..., ScriptedServer]
 Fleet = dict[str, tuple[Path, ScriptedServer]]
@@ -216,3 +226,111 @@ def test_one_whose_catalog_is_damaged_fails_alone(fleet: Fleet) -> None:
 
     assert [each.exit_code != 0 for each in outcomes] == [False, True, False]
     assert "archiver rebuild" in (outcomes[1].message or "")
+
+
+class TestWithADestination:
+    """Nothing is new at the source, and there is nothing to send."""
+
+    @pytest.fixture
+    def there(self, scripted: Scripted) -> ScriptedServer:
+        return scripted(
+            {b"INBOX": ScriptedFolder(7)}, capabilities=DESTINATION, writable=True, appending=Appending()
+        )
+
+    @pytest.fixture
+    def migrated(self, scripted: Scripted, there: ScriptedServer, tmp_path: Path) -> Fleet:
+        """An account that was archived, replayed and compared."""
+        folder = ScriptedFolder()
+        folder.add(message())
+        server = scripted({b"INBOX": folder, b"Empty": ScriptedFolder()})
+        config = migration(tmp_path, server, "u1", there, "u1", source__attempts=1, destination__attempts=1)
+        fleet = {"u1": (config, server)}
+        assert codes(run_all(fleet)[0]) == {"u1": 0}
+        server.sessions.clear()
+        there.sessions.clear()
+        return fleet
+
+    @pytest.fixture
+    def no_luigi(self, migrated: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From now on Luigi must not be given anything."""
+        monkeypatch.setattr(build, "build", lambda *_: pytest.fail("Luigi was given something"))
+
+    @pytest.mark.usefixtures("no_luigi")
+    def test_it_ends_without_luigi_in_one_connection_to_each_side(
+        self, migrated: Fleet, there: ScriptedServer
+    ) -> None:
+        config, server = migrated["u1"]
+        connections = server.connections, there.connections
+
+        outcomes, heard = run_all(migrated, run_id="tonight")
+
+        assert codes(outcomes) == {"u1": 0}
+        assert (server.connections, there.connections) == (connections[0] + 1, connections[1] + 1)
+        assert [said(there, word) for word in (b"LIST", b"SELECT", b"EXAMINE", b"LOGOUT")] == [1, 0, 0, 1]
+        assert recorded(config, "tonight")[1]["totals"]["destination"]["verified"] == 1
+        begun = [event.step for _, event in heard if type(event).__name__ == "Began"]
+        assert begun == ["enumerate", "archive", "replay", "verify"]
+
+    def test_it_ends_as_with_luigi(self, migrated: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        config, _ = migrated["u1"]
+        segments = sorted((archive_of(config) / "journal").iterdir())
+        _, without = run_all(migrated, run_id="without")
+        monkeypatch.setenv("LUIGI_CONFIG_PATH", str(tmp_path / "none.cfg"))
+        _, by_luigi = run_all(migrated, run_id="by luigi")
+
+        assert recorded(config, "without") == recorded(config, "by luigi")
+        assert sorted((archive_of(config) / "journal").iterdir()) == segments
+        assert [type(event) for _, event in without] == [type(event) for _, event in by_luigi]
+
+    @pytest.mark.usefixtures("no_luigi")
+    def test_flags_that_its_user_changed_there_are_no_news(self, migrated: Fleet, there: ScriptedServer) -> None:
+        there.folders[b"INBOX"].mark(1, ["\\Seen"])
+
+        assert codes(run_all(migrated)[0]) == {"u1": 0}
+        assert [said(there, word) for word in (b"LIST", b"EXAMINE")] == [2, 1]
+
+    @pytest.mark.parametrize("change", ["the source", "the destination", "both"])
+    def test_news_on_either_side_are_luigis(self, migrated: Fleet, there: ScriptedServer, change: str) -> None:
+        config, server = migrated["u1"]
+        if change != "the source":
+            there.folders[b"INBOX"].expunge([1])
+        if change != "the destination":
+            server.folders[b"INBOX"].add(ScriptedMessage(b"Subject: another\r\n\r\nnews\r\n"))
+
+        assert codes(run_all(migrated, run_id="tonight")[0]) == {"u1": 0}
+
+        counts = recorded(config, "tonight")[1]["totals"]["destination"]
+        expected = {"the source": (1, 1, 0), "the destination": (0, 0, 1), "both": (1, 0, 1)}
+        assert (counts["replayed"], counts["already_there"], counts["removed"]) == expected[change]
+        assert said(server, b"LIST") == 1
+
+    def test_a_password_that_the_destination_refuses_is_sent_once(
+        self, migrated: Fleet, there: ScriptedServer
+    ) -> None:
+        there.login_reply = b"NO [AUTHENTICATIONFAILED] wrong"
+        connections = there.connections
+
+        outcomes, _ = run_all(migrated, run_id="tonight")
+
+        assert codes(outcomes) == {"u1": 5}
+        assert there.connections == connections + 1
+
+    def test_a_destination_that_hangs_up_is_asked_again(self, migrated: Fleet, there: ScriptedServer) -> None:
+        there.on(b"LIST", DROP, times=1)
+
+        assert codes(run_all(migrated)[0]) == {"u1": 0}
+        assert said(there, b"LIST") == 2
+
+    @pytest.mark.usefixtures("no_luigi")
+    def test_a_failure_after_both_were_listed_leaves_no_connection_open(
+        self, migrated: Fleet, there: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> str:
+            raise ServerUnavailable("it is gone")
+
+        monkeypatch.setattr(SourceSteps, "archive", fail)
+
+        assert codes(run_all(migrated)[0]) == {"u1": 5}
+        for thread in there._threads:  # each serves a connection until it is closed
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
