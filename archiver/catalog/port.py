@@ -206,6 +206,15 @@ class MessageIndex(Protocol):
     def count_unindexed(self) -> int:
         """How many digests have no recorded headers."""
 
+    def count_uncovered(self) -> int:
+        """About how many headers each search has to read, since the index of texts does not cover them; 0 if they
+        are too few to matter."""
+
+    def cover(self) -> Iterator[int]:
+        """Extend the index of texts to all headers; yields how many were added at a time. What was added is kept,
+        wherever it stops. It ends at once if this user cannot, or another process is just doing it. What a search
+        finds does not depend on it."""
+
 
 class RunLedger(Protocol):
     """The list of runs and their completed steps. It is part of the catalog, but not of the archive's facts."""

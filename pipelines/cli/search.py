@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.errors import ArchiverError, ConfigError, Interrupted, Locked
-from archiver.events import Noted
+from archiver.events import Noted, Planned, Verified
 from archiver.facts.query import Found, Query
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import matches, printable
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from archiver.account.account import Account
     from archiver.account.archive import Archive
+    from archiver.catalog.port import MessageIndex
     from archiver.config.load import Settings
     from pipelines.cli.terminal import Terminal
 
@@ -39,6 +40,7 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKmMgG]?)[bB]?")
 _FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _SENDER_WIDTH, _FLAGS_WIDTH, _REFERENCE_WIDTH = 28, 24, 40
 _LEAST_REST = 24
+_TAKES_LONG = 100_000  # headers: some seconds
 
 
 # The function is long because the options are its parameters, with their help.
@@ -97,6 +99,10 @@ def search(
     No mail server is contacted. Headers are indexed since version 0.3.0. Those of older messages are read from the
     archive by the first search, which locks the account. While another run holds the lock, messages that are not
     indexed yet are skipped and counted.
+
+    In an archive of more than 5,000 messages, an index of these texts (`search.sqlite`) makes searches fast. They
+    make it and keep it up to date; it may be removed. Texts of one or two characters are compared with the newest
+    headers first, and with all of them if too few match.
 
     The exit code is 0 even if nothing is found; scripts can use --json, which lists what was found.
 
@@ -182,6 +188,7 @@ def _search(
     with account.reading(with_catalog=True) as archive:
         note = _index(account, archive, lambda event: listener(settings.account, event))
         index = archive.catalog.index
+        _cover(index, lambda event: listener(settings.account, event))
         chosen = _in_folders(archive, query, folders)
         found = [] if chosen is None else index.find(replace(chosen, limit=query.limit + 1))
         unindexed = index.count_unindexed() if note else 0
@@ -219,6 +226,20 @@ def _index(account: Account, archive: Archive, emit: Emit) -> str | None:
     except ArchiverError as error:
         return str(error)
     return f"{done.unreadable:,} cannot be read; `archiver verify` lists them" if done.unreadable else None
+
+
+def _cover(index: MessageIndex, emit: Emit) -> None:
+    """Extend the index of texts, so that this search and later ones read few headers."""
+    uncovered = index.count_uncovered()
+    if not uncovered:
+        return
+    emit(Began(_INDEX))
+    if uncovered >= _TAKES_LONG:
+        emit(Noted(f"indexing the texts of {uncovered:,} headers once, so that searches are fast"))
+    emit(Planned(uncovered, 0))
+    for added in index.cover():
+        emit(Verified(added, 0))
+        STOP.check()
 
 
 def to_json(outcome: AccountOutcome[SearchResult]) -> dict[str, Any]:

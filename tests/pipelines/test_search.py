@@ -254,6 +254,29 @@ def test_a_mistake_is_one_line(archiver: Archiver, account: Path, option: str, v
     assert said in done.err
 
 
+def test_an_index_is_made_at_the_first_search_and_may_be_removed(
+    archiver: Archiver, account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("search", account, "--text", "bob", "--json")
+    index = archive_of(account) / "search.sqlite"
+    without = archiver(*line)
+    assert not index.exists()
+    monkeypatch.setattr("archiver.catalog.sqlite.search.messages._WORTH_INDEXING", 1)
+    monkeypatch.setattr("pipelines.cli.search._TAKES_LONG", 1)
+
+    first = archiver(*line)
+
+    assert (first.out, "indexing the texts of 9 headers once" in first.err) == (without.out, True)
+    assert (index.stat().st_mode, index.with_name("search.sqlite.lock").exists()) == (0o100600, False)
+    again = archiver(*line)
+    assert (again.out, again.err) == (without.out, "")
+    assert archiver("rebuild", account).code == 0
+    assert (archiver(*line).out, archiver("verify", account, "--offline").code) == (without.out, 0)
+    index.unlink()
+    assert archiver(*line).out == without.out
+    assert index.exists()
+
+
 # -- archives from before headers were kept ----------------------------------------------------------------------
 
 

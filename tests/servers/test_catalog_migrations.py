@@ -28,6 +28,7 @@ LATER_TABLES = {
     4: set(),
     5: set(),
     6: set(),
+    7: set(),
 }
 """The tables that a catalog of a version does not have yet."""
 
@@ -43,8 +44,19 @@ LATER_COLUMNS = {
 }
 """The columns that came with a version, and not with their table."""
 
-LATER_INDICES = {6: ["ix_message_emailid"]}
+LATER_INDICES = {6: ["ix_message_emailid"], 8: ["ix_message_arrived"]}
 """The indices that came with a version, and not with their table."""
+
+HEADER_BEFORE_8 = """
+CREATE TABLE header (
+    digest TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    recipients TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    sent TEXT,
+    PRIMARY KEY (digest)
+) WITHOUT ROWID
+"""
 
 
 @pytest.fixture(params=sorted(LATER_TABLES))
@@ -69,6 +81,11 @@ def older(tmp_path: Path, version: int) -> Path:
                 connection.execute(f"DROP INDEX {index}")
         for table in LATER_TABLES[version]:
             connection.execute(f"DROP TABLE {table}")
+        connection.execute("DELETE FROM meta WHERE key = 'catalog'")
+        if version >= 3:
+            connection.execute("DROP TABLE header")
+            connection.execute(HEADER_BEFORE_8)
+            connection.execute("INSERT INTO header VALUES (?, 'zoe', '', 'Hello', NULL)", (digest_of("old"),))
         row = "INSERT INTO step (run, step, result, at) VALUES ('R0', 'archive', '{}', '2026-11-22T07:00:00Z')"
         connection.execute(row)
         connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))
@@ -152,6 +169,13 @@ def test_it_learns_of_headers_and_packs(migrated: SqlCatalog) -> None:
     assert migrated.messages.known(1) == {1: SEEN, 2: SEEN}
     one, two = (stored(uid).message.digest for uid in (1, 2))
     assert migrated.messages.frames([one, two]) == {one: frame}
+
+
+@pytest.mark.parametrize("version", [3, 7])
+def test_it_keeps_its_headers(migrated: SqlCatalog) -> None:
+    old = digest_of("old")
+
+    assert migrated.index.headers([old]) == {old: Headers("zoe", "", "Hello", None)}
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])

@@ -17,25 +17,28 @@ from archiver.catalog.sqlite.messages import SqlMessages
 from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration
 from archiver.catalog.sqlite.replica.replicas import SqlReplicas
 from archiver.catalog.sqlite.runs import SqlRunLedger
-from archiver.catalog.sqlite.search import SqlMessageIndex
+from archiver.catalog.sqlite.search.messages import SqlMessageIndex
+from archiver.catalog.sqlite.search.texts import TextIndex
 from archiver.errors import IntegrityError
 from archiver.facts.archive import Segment
 from archiver.mail.model import Digest
 
 
 class SqlCatalog:
-    """The catalog of one archive in an SQLite file.
+    """The catalog of one archive in an SQLite file; `texts` is the index of its headers' texts, if it may have one.
 
     Opened by the first call, in whichever thread or forked child makes it, and again after `close`. Any call raises
     ConfigError if the database was written by a newer version or is on a network file system, IntegrityError if it
     is damaged, ArchiveNotWritable if its disk is full or read-only, Locked if another process keeps writing to it.
     """
 
-    def __init__(self, file: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    def __init__(
+        self, file: Path, migrations: Sequence[Migration] = MIGRATIONS, texts: TextIndex | None = None
+    ) -> None:
         self._database = Database(file, migrations)
         self.account = SqlAccount(self._database)
         self.messages = SqlMessages(self._database)
-        self.index = SqlMessageIndex(self._database)
+        self.index = SqlMessageIndex(self._database, texts)
         self.ledger = SqlRunLedger(self._database)
         self.replicas = SqlReplicas(self._database)
 

@@ -68,6 +68,24 @@ def _add_compared(connection: sqlite3.Connection) -> None:
             connection.execute(f"ALTER TABLE target ADD COLUMN compared_{name} BIGINT")
 
 
+def _add_order_of_search(connection: sqlite3.Connection) -> None:
+    """Version 8: messages by their arrival, headers in the order in which they came, and a name of the catalog."""
+    connection.execute("CREATE INDEX ix_message_arrived ON message (arrived DESC, epoch, uid DESC)")
+    if "id" not in _columns(connection, "header"):
+        # NOTE: a catalog of version 1 or 2 has just got the table in its present form.
+        connection.execute("ALTER TABLE header RENAME TO former_header")
+        _create(connection, "header")
+        columns = "digest, sender, recipients, subject, sent"
+        connection.execute(f"INSERT INTO header ({columns}) SELECT {columns} FROM former_header")
+        connection.execute("DROP TABLE former_header")
+    _name(connection)
+
+
+def _name(connection: sqlite3.Connection) -> None:
+    """Give the catalog a name of its own: what is derived from it knows it by that."""
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('catalog', lower(hex(randomblob(16))))")
+
+
 def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
     return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
 
@@ -84,6 +102,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_followed_subscriptions,
     _add_accepted_copies_and_identities,
     _add_compared,
+    _add_order_of_search,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""
@@ -130,6 +149,7 @@ def step_up(connection: sqlite3.Connection, where: str, migrations: Sequence[Mig
         for statement in creating():
             connection.execute(statement)
         connection.execute("INSERT INTO meta (key, value) VALUES ('schema_version', ?)", (str(newest),))
+        _name(connection)
     else:
         migrations[version - 1](connection)
         connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version + 1),))

@@ -13,18 +13,21 @@ from msgspec import Struct
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.claims import SqlClaims
 from archiver.catalog.sqlite.copying import can_write, copy_catalog
+from archiver.catalog.sqlite.search.texts import TextIndex
 from archiver.catalog.sqlite.swap import remove_catalog, swap_catalog
 from archiver.errors import ArchiveNotWritable, ArchiverError
 from archiver.storage.scratch_lock import LOCK, abandoned, in_use
 
 _ASIDE = "before-"
+_TEXTS = "search.sqlite"
 
 
 class SqlitePlace(Struct, frozen=True, eq=False):
     """Implements `archiver.catalog.port.CatalogPlace`. A scratch catalog is a file next to `file`, named after its
-    `word`, with a lock file of its own."""
+    `word`, with a lock file of its own. `copy_of` is the file of which `file` is a copy."""
 
     file: Path
+    copy_of: Path | None = None
 
     def __str__(self) -> str:
         return os.fspath(self.file)
@@ -64,7 +67,8 @@ class SqlitePlace(Struct, frozen=True, eq=False):
 
     def open(self) -> SqlCatalog:
         """The catalog. The file is opened when it is first used, and created if there is none."""
-        return SqlCatalog(self.file)
+        texts = (self.copy_of or self.file).with_name(_TEXTS)
+        return SqlCatalog(self.file, texts=TextIndex(texts, may_change=self.copy_of is None))
 
     @contextmanager
     def scratch(self, word: str) -> Iterator[SqlCatalog]:
@@ -102,7 +106,7 @@ class SqlitePlace(Struct, frozen=True, eq=False):
         """
         copy = directory / self.file.name
         copy_catalog(self.file, copy)
-        return SqlitePlace(copy)
+        return SqlitePlace(copy, self.file)
 
     def claims(self) -> SqlClaims:
         """What the account of this catalog claims at destinations; the file is read as it is."""

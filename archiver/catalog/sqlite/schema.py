@@ -8,6 +8,7 @@ folder.gone_at      since when it has no mail at the source, because it is no lo
                     NULL: it has
 epoch.source        the first row of `archive` that names its source, 0 if there is none; the same in
                     distinct_source.source
+header.id           higher than all earlier ones, also when the row changes: so what is new is known by it
 address.port        NULL if it was not recorded: in journals from before 0.4.0
 target.renaming     the name that it is about to get; NULL: it keeps its name
 target.compared_... the newest `compared`: its status, with HIGHESTMODSEQ as `modseq`; NULL: not known
@@ -101,6 +102,7 @@ CREATE TABLE message (
 CREATE INDEX ix_message_server_size ON message (server_size);
 CREATE INDEX ix_message_digest ON message (digest);
 CREATE INDEX ix_message_emailid ON message (emailid) WHERE emailid IS NOT NULL;
+CREATE INDEX ix_message_arrived ON message (arrived DESC, epoch, uid DESC);
 CREATE TABLE flag_change (
     id INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
@@ -125,13 +127,15 @@ CREATE TABLE presence_change (
 CREATE INDEX ix_presence_change_run ON presence_change (run);
 CREATE INDEX ix_presence_change_message ON presence_change (epoch, uid);
 CREATE TABLE header (
+    id INTEGER NOT NULL,
     digest TEXT NOT NULL,
     sender TEXT NOT NULL,
     recipients TEXT NOT NULL,
     subject TEXT NOT NULL,
     sent TEXT,
-    PRIMARY KEY (digest)
-) WITHOUT ROWID;
+    PRIMARY KEY (id),
+    UNIQUE (digest)
+);
 CREATE TABLE pack (
     digest TEXT NOT NULL,
     size BIGINT NOT NULL,

@@ -65,7 +65,13 @@ def _row(run: str, fact: StoredFact) -> Sequence[Any]:
     return fact.epoch, *values, fact.matched, run, fact.at, None, None
 
 
-_UPSERT_HEADER = upsert("header", ("digest", "sender", "recipients", "subject", "sent"), ("digest",))
+_OF_HEADER = ("sender", "recipients", "subject", "sent")
+# NOTE: a row that changes gets a new number, so that whoever has read the table up to a number misses nothing.
+_UPSERT_HEADER = f"""
+{upsert("header", ("digest", *_OF_HEADER), ("digest",))}, id = (SELECT max(id) + 1 FROM header)
+WHERE ({", ".join(f"header.{each}" for each in _OF_HEADER)}) IS NOT
+    ({", ".join(f"excluded.{each}" for each in _OF_HEADER)})
+"""
 
 
 def _headers(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[HeadersFact]) -> None:

@@ -1,0 +1,153 @@
+"""A search as a statement.
+
+A header's text is compared by the function `folded`, which each connection has, because SQLite's LIKE ignores case
+only for ASCII letters. The messages that match are found first, reading only the columns that the query needs, and
+only those that are shown are read completely.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from archiver.catalog.sqlite.reading import IS_PRESENT, MESSAGES, PLACE, json_list
+from archiver.facts.query import Query
+from archiver.mail.headers import folded
+
+HEADERS = "header.sender, header.recipients, header.subject, header.sent"
+_NEWEST = "message.arrived DESC, message.epoch, message.uid DESC"
+_SYSTEM_FLAGS = frozenset({"answered", "flagged", "deleted", "seen", "draft"})
+_HOLDING = "message.digest IN (SELECT header.digest FROM header WHERE"
+
+
+class Among(Protocol):
+    """Among which messages is searched, and so in which order the tables are read."""
+
+    @property
+    def tables(self) -> str:
+        """The tables `message` and `epoch`, joined."""
+
+    def where(self, condition: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        """The messages whose headers meet `condition`, with the parameters."""
+
+
+class All(Struct, frozen=True):
+    """All messages: the headers are read once, from the beginning to the end."""
+
+    tables: str = "message JOIN epoch ON epoch.number = message.epoch"
+
+    def where(self, condition: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        return f"{_HOLDING} {condition})", values
+
+
+class WithHeaders(Struct, frozen=True):
+    """Those with one of these headers, or with one whose number is higher than `covered`."""
+
+    numbers: Sequence[int]
+    covered: int
+    tables: str = All().tables
+
+    def where(self, condition: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        among = "header.id IN (SELECT value FROM json_each(?)) OR header.id > ?"
+        return f"{_HOLDING} ({among}) AND {condition})", [json_list(self.numbers), self.covered, *values]
+
+
+class Newest(Struct, frozen=True):
+    """Those that arrived at `since` or later, the newest first, until enough are found."""
+
+    since: int
+    tables: str = "message INDEXED BY ix_message_arrived CROSS JOIN epoch ON epoch.number = message.epoch"
+
+    def where(self, condition: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        its = f"EXISTS (SELECT 1 FROM header WHERE header.digest = message.digest AND {condition})"
+        return its, values
+
+
+def finding(query: Query, among: Among) -> tuple[str, Sequence[Any]]:
+    """A statement and its parameters, for the messages that match `query`, newest arrival first."""
+    found = list(_conditions(query, among))
+    if isinstance(among, Newest):
+        found.append(("message.arrived >= ?", (among.since,)))
+    conditions, values = zip(*found, strict=True)
+    statement = f"""
+        SELECT folder.path, coalesce(message.vanished_at, epoch.ended_at), epoch.ended_at, {HEADERS}, {PLACE}
+        FROM {MESSAGES}
+        JOIN (
+            SELECT message.epoch, message.uid FROM {among.tables}
+            WHERE {" AND ".join(conditions)} ORDER BY {_NEWEST} LIMIT ?
+        ) AS chosen ON chosen.epoch = message.epoch AND chosen.uid = message.uid
+        LEFT JOIN header ON header.digest = message.digest
+        ORDER BY {_NEWEST}
+        """
+    return statement, [*(value for each in values for value in each), query.limit]
+
+
+def _conditions(query: Query, among: Among) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Each with its parameters."""
+    yield IS_PRESENT if not query.vanished else f"(epoch.ended_at IS NULL OR NOT {_IS_STILL_THERE})", ()
+    if query.folders is not None:
+        yield "epoch.folder IN (SELECT value FROM json_each(?))", (json_list(query.folders),)
+    if query.uid is not None:
+        yield "message.uid = ?", (query.uid,)
+    yield from _bounds(query)
+    for flag in query.flagged:
+        yield _has_flag(flag)
+    for flag in query.unflagged:
+        condition, values = _has_flag(flag)
+        yield f"NOT {condition}", values
+    if query.message_id is not None:
+        bare = query.message_id.removeprefix("<").removesuffix(">")
+        yield "message.message_id IN (?, ?, ?)", (query.message_id, bare, f"<{bare}>")
+    if texts := list(_texts(query)):
+        yield among.where(" AND ".join(condition for condition, _ in texts), [v for _, vs in texts for v in vs])
+
+
+def _bounds(query: Query) -> Iterator[tuple[str, Sequence[Any]]]:
+    if query.since is not None:
+        yield "message.arrived >= ?", (query.since,)
+    if query.before is not None:
+        yield "message.arrived < ?", (query.before,)
+    if query.larger is not None:
+        yield "message.size > ?", (query.larger,)
+    if query.smaller is not None:
+        yield "message.size < ?", (query.smaller,)
+    if query.digest is not None:
+        # All hex digits come before "g".
+        yield "message.digest >= ? AND message.digest < ?", (query.digest, query.digest + "g")
+
+
+def _texts(query: Query) -> Iterator[tuple[str, Sequence[Any]]]:
+    by_column = {"sender": query.sender, "recipients": query.recipients, "subject": query.subject}
+    for column, text in by_column.items():
+        if text is not None:
+            yield _holds(column), (folded(text),)
+    if query.text is not None:
+        yield f"({' OR '.join(map(_holds, by_column))})", [folded(query.text)] * len(by_column)
+
+
+def _holds(column: str) -> str:
+    return f"instr(folded(header.{column}), ?)"
+
+
+def texts_of(query: Query) -> Sequence[str]:
+    """The texts that are searched for, as they are compared."""
+    asked = (query.sender, query.recipients, query.subject, query.text)
+    return [folded(text) for text in asked if text is not None]
+
+
+def _has_flag(flag: str) -> tuple[str, Sequence[Any]]:
+    """`Seen` is the system flag, too. The column is JSON, so a flag in quotes is a whole one."""
+    names = [flag, f"\\{flag}"] if flag.lower() in _SYSTEM_FLAGS else [flag]
+    condition = " OR ".join("instr(lower(message.flags), lower(?))" for _ in names)
+    return f"({condition})", [json.dumps(name) for name in names]
+
+
+#: Whether a message of an ended epoch is still in its folder, under another UID.
+_IS_STILL_THERE = """EXISTS (
+    SELECT 1 FROM message AS other JOIN epoch AS current ON current.number = other.epoch
+    WHERE other.digest = message.digest AND other.vanished_at IS NULL
+    AND current.folder = epoch.folder AND current.ended_at IS NULL
+)"""

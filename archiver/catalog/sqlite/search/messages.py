@@ -1,0 +1,171 @@
+"""Searches messages in the catalog's database.
+
+A search reads as little as it can: the headers that the index of texts names, if they are few; or else the newest
+messages, if enough of them match; and all only if neither is so. What is found is the same.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from archiver.catalog.sqlite.database import Database
+from archiver.catalog.sqlite.reading import MESSAGES, PLACE, FlagSets, any_of, folder_name, json_list, placement
+from archiver.catalog.sqlite.search.finding import HEADERS, All, Among, Newest, WithHeaders, finding, texts_of
+from archiver.catalog.sqlite.search.texts import Covered, IndexedTexts, TextIndex
+from archiver.facts.query import Found, Query, Unindexed
+from archiver.facts.replica import MessageKey
+from archiver.mail.model import Digest, Headers
+
+_OF_DIGESTS = f"SELECT header.digest, {HEADERS} FROM header WHERE header.digest IN {any_of('digests')}"
+_IS_UNKNOWN = "NOT EXISTS (SELECT 1 FROM header WHERE header.digest = message.digest)"
+_UNINDEXED = f"""
+SELECT message.epoch, {PLACE} FROM {MESSAGES}
+WHERE (message.epoch, message.uid) > (?, ?) AND {_IS_UNKNOWN}
+ORDER BY message.epoch, message.uid LIMIT ?
+"""
+_COUNT_UNINDEXED = f"SELECT count(DISTINCT message.digest) FROM message WHERE {_IS_UNKNOWN}"
+_ARRIVED = "SELECT arrived FROM message ORDER BY arrived DESC LIMIT 1 OFFSET ?"
+_TEXTS_AFTER = "SELECT id, sender, recipients, subject FROM header WHERE id > ? ORDER BY id LIMIT ?"
+
+# How many headers a search reads in one way before it tries the next one: 10 to 300 ms for each.
+_FEW = 1000
+_NEWEST = (5000, 50_000)
+_MANY = 100_000
+# To read fewer headers takes less time than to keep an index of them.
+_WORTH_INDEXING = 5000
+_AT_ONCE = 20_000
+
+
+class SqlMessageIndex:
+    """The index that searches use; each call is a separate transaction."""
+
+    def __init__(self, database: Database, texts: TextIndex | None = None) -> None:
+        self._database = database
+        self._texts = texts
+
+    def headers(self, digests: Collection[Digest]) -> Mapping[Digest, Headers]:
+        """The recorded headers of the messages with these digests."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_OF_DIGESTS, {"digests": json_list(digests)})
+            return {digest: Headers(*texts) for digest, *texts in rows}
+
+    def find(self, query: Query) -> Sequence[Found]:
+        """The messages that match `query`, newest arrival first."""
+        texts = texts_of(query)
+        if self._texts is None or not texts:
+            with self._database.reading() as connection:
+                return _found_first(connection, query, None, texts)
+        with self._texts.reading() as index, self._database.reading() as connection:
+            current = index if index is not None and _belongs(connection, index.covered) else None
+            found = _found_first(connection, query, current, texts)
+        if index is not None and index.is_damaged:
+            self._texts.discard()
+        return found
+
+    def unindexed(self, after: MessageKey, limit: int) -> Sequence[Unindexed]:
+        """The next messages after `after`, by epoch and UID, whose headers are not recorded."""
+        sets = FlagSets()
+        with self._database.reading() as connection:
+            rows = connection.execute(_UNINDEXED, (*after, limit))
+            places = [(epoch, placement(row, sets)) for epoch, *row in rows]
+        return [Unindexed((epoch, place.uid), place) for epoch, place in places]
+
+    def count_unindexed(self) -> int:
+        """How many digests have no recorded headers."""
+        with self._database.reading() as connection:
+            return int(connection.execute(_COUNT_UNINDEXED).fetchone()[0])
+
+    def count_uncovered(self) -> int:
+        """About how many headers each search has to read, since the index of texts does not cover them; 0 if they
+        are too few to matter."""
+        if self._texts is None:
+            return 0
+        with self._texts.reading() as index, self._database.reading() as connection:
+            newest = _state(connection).header
+            covered = index.covered.header if index is not None and _belongs(connection, index.covered) else 0
+        return newest - covered if newest - covered >= _WORTH_INDEXING else 0
+
+    def cover(self) -> Iterator[int]:
+        """Extend the index of texts to all headers; yields how many were added at a time. What was added is kept,
+        wherever it stops. It ends at once if this user cannot, or another process is just doing it."""
+        if self._texts is None:
+            return
+        with self._texts.extending() as extension:
+            if extension is None:
+                return
+            last = extension.covered
+            with self._database.reading() as connection:
+                belongs = last is not None and _belongs(connection, last)
+            if last is None or not belongs:
+                last = None
+                if not extension.make():
+                    return
+            number = last.header if last is not None else 0
+            while True:
+                with self._database.reading() as connection:
+                    headers = connection.execute(_TEXTS_AFTER, (number, _AT_ONCE)).fetchall()
+                    state = _state(connection)
+                if not headers:
+                    return
+                number = headers[-1][0]
+                if not extension.add(headers, Covered(state.catalog, state.segment, state.digest, number)):
+                    return
+                yield len(headers)
+
+
+def _found_first(
+    connection: sqlite3.Connection, query: Query, index: IndexedTexts | None, texts: Sequence[str]
+) -> Sequence[Found]:
+    """The first way that finds everything, of those that read less than all."""
+    few = None if index is None else _holding(index, texts, _FEW)
+    if few is not None:
+        return _found_in(connection, query, few)
+    if query.digest is None and query.uid is None and query.message_id is None:
+        for count in _NEWEST:
+            bound = connection.execute(_ARRIVED, (count,)).fetchone()
+            if bound is None:
+                break
+            found = _found_in(connection, query, Newest(bound[0]))
+            if len(found) == query.limit:
+                return found
+    many = None if index is None else _holding(index, texts, _MANY)
+    return _found_in(connection, query, many or All())
+
+
+def _holding(index: IndexedTexts, texts: Sequence[str], limit: int) -> WithHeaders | None:
+    numbers = index.holding(texts, limit)
+    return None if numbers is None else WithHeaders(numbers, index.covered.header)
+
+
+def _found_in(connection: sqlite3.Connection, query: Query, among: Among) -> Sequence[Found]:
+    sets = FlagSets()
+    return [_found(row, sets) for row in connection.execute(*finding(query, among))]
+
+
+def _found(row: Sequence[Any], sets: FlagSets) -> Found:
+    path, gone_at, ended_at, *rest = row
+    headers = None if rest[0] is None else Headers(*rest[:4])
+    place = placement(rest[4:], sets)
+    return Found(folder_name(path), place, gone_at, ended_at is None, headers)
+
+
+def _belongs(connection: sqlite3.Connection, covered: Covered) -> bool:
+    """Whether the index is of this catalog, and of what happened in it. NOTE: another catalog of the same journal
+    may number its headers otherwise, and one from a backup may have gone on otherwise."""
+    known = "SELECT 1 FROM segment WHERE number = ? AND digest = ?"
+    is_known = connection.execute(known, (covered.segment, covered.digest)).fetchone() is not None
+    return is_known and covered.catalog == _state(connection).catalog
+
+
+def _state(connection: sqlite3.Connection) -> Covered:
+    """The catalog's name, its last segment, and its last header."""
+    row = connection.execute(
+        """
+        SELECT (SELECT value FROM meta WHERE key = 'catalog'), number, digest,
+            (SELECT coalesce(max(id), 0) FROM header)
+        FROM segment ORDER BY number DESC LIMIT 1
+        """
+    ).fetchone()
+    return Covered("", 0, Digest(""), 0) if row is None else Covered(*row)
