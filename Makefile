@@ -25,9 +25,9 @@ lint: $(VENV)/.dev ## formatting, style, types, and who may import whom
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.dev ## measure speed and memory against a local Dovecot
+bench: $(VENV)/.dev ## measure speed and memory beside other tools; BENCH="archive --runs 3" chooses, BENCH=--help lists
 	.ci/install-servers
-	$(VENV)/bin/python -m tests.bench
+	$(VENV)/bin/python -m tests.bench $(BENCH)
 
 clean: ## remove what was made
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -39,18 +39,32 @@ def watched(*arguments: str | Path, environment: Mapping[str, str] | None = None
         cwd=PROJECT, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    peak = 0
+    peak = Peak(process.pid)
     while True:
         try:
             output, _ = process.communicate(timeout=_EVERY)
             break
         except subprocess.TimeoutExpired:
-            tree = list(_tree(process.pid))
-            if (
-                sum(map(_rss, tree)) > peak
-            ):  # PSS is never more, and takes the kernel a hundred times as long to compute
-                peak = max(peak, sum(map(_pss, tree)))
-    return Watched(process.returncode, peak * 1024 / 1e6, output, time.monotonic() - began)
+            peak.look()
+    return Watched(process.returncode, peak.megabytes, output, time.monotonic() - began)
+
+
+class Peak:
+    """The largest sum of the PSS of a process's tree that was seen."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._peak = pid, 0
+
+    def look(self) -> None:
+        """Look at the tree as it is now."""
+        tree = list(_tree(self._pid))
+        if sum(map(_rss, tree)) > self._peak:  # PSS is never more, and takes the kernel a hundred times as long
+            self._peak = max(self._peak, sum(map(_pss, tree)))
+
+    @property
+    def megabytes(self) -> float:
+        """In MB of a million octets; 0 if the tree was never seen."""
+        return self._peak * 1024 / 1e6
 
 
 def _tree(pid: int) -> Iterator[int]:

@@ -1,0 +1,60 @@
+"""Many accounts in which nothing is new, done by one command, as every night."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench import contenders
+from tests.bench.contenders import ARCHIVER, Contender
+from tests.bench.line import long_line
+from tests.bench.sheet import Bar, Sheet
+from tests.bench.sitting import Sitting, in_turn, installed
+from tests.servers.dovecot import Dovecot
+from tests.servers.mailbox_generator import SMALL_FOLDERS, Shape, generate
+
+_ACCOUNTS, _QUICK = 200, 3
+_SHAPE = Shape(24, 1500, 1.0, SMALL_FOLDERS, 60_000)
+
+
+def measure(sitting: Sitting) -> Sheet:
+    """All rounds. Everything is archived once before."""
+    count = _QUICK if sitting.quick else _ACCOUNTS
+    works = {line: f"{count} quiet accounts, {line} ms" for line in sitting.lines}
+    sheet = Sheet("Many quiet accounts", "mbsync", (Bar(works.get(40, ""), "mbsync", 0.2),))
+    account = generate(sitting.directory("mailbox-fleet"), _SHAPE)
+    with Dovecot() as server:
+        users = [installed(server, account) for _ in range(count)]
+        for line, work in works.items():
+            directory = sitting.directory("fleet", line)
+            with long_line(server.port, line / 1000) as port:
+                tools = _tools(sitting, directory, port, users)
+                for tool in tools:
+                    tool.run()
+                sitting.pass_second()
+                for number in range(sitting.runs):
+                    for tool in in_turn(tools, number):
+                        sitting.settle()
+                        sheet.run(work, tool)
+    sheet.notes += [
+        f"{work}, {tool}: {1000 * cpu / count:.1f} ms of CPU an account"
+        for work, tool in sheet.rows
+        if (cpu := sheet.cpu(work, tool)) is not None
+    ]
+    return sheet
+
+
+def _tools(sitting: Sitting, directory: Path, port: int, users: Sequence[str]) -> list[Contender]:
+    """The archiver with as many workers as by itself, and with one; then each has archives of its own."""
+    found = []
+    for name, options in (("archiver", ()), ("archiver, one worker", ("--workers", "1"))):
+        configs = directory / name.replace(" ", "-")
+        configs.mkdir()
+        for user in users:
+            contenders.account_file(configs, port, user)
+        command = (*ARCHIVER, str(configs), "--quiet", *options)
+        found.append(Contender(name, command, directory / f"{configs.name}.log"))
+    if shutil.which("mbsync"):
+        found.append(contenders.mbsync(directory, port, *users))
+    return found
