@@ -3,6 +3,7 @@
 main          all verbs, exit codes, and how errors are shown
 options       the options that several verbs have
 terminal      tables on stdout, a log on stderr, one JSON document for programs
+console       Rich's console, which takes text as it is
 streams       stdout and stderr, which cannot make a run fail
 accounts      the accounts that a command line names, and the document about them
 references    how `search` and `show` name a message

@@ -96,11 +96,11 @@ def output_options(verb: _Function) -> _Function:
 
 def terminal_of(as_json: bool, quiet: bool = False, verbose: bool = False) -> Terminal:
     """What a verb writes to."""
-    from pipelines.cli.terminal import open_terminal
+    from pipelines.cli.terminal import Terminal
 
     if quiet and verbose:
         raise ConfigError("archiver", ["--quiet and --verbose contradict each other"])
-    return open_terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+    return Terminal(as_json, quiet, verbose)
 
 
 def destination_answer(same: bool, new: bool) -> IdentityAnswer:

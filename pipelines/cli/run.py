@@ -47,7 +47,8 @@ from pipelines.show.lines import (
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
-    from pipelines.cli.terminal import PlainConsole, Terminal
+    from pipelines.cli.console import PlainConsole
+    from pipelines.cli.terminal import Terminal
     from pipelines.engine import Options, Run
 
 _SIDE_BY_SIDE = 4

@@ -13,13 +13,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
-from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from archiver.events import Exported, Linked, Noted, Planned, Received, Sent, Stored, Verified, Working
 from archiver.mail.counts import counted
@@ -28,6 +24,11 @@ from archiver.report.units import size
 from archiver.waiting import lock_free_after_fork
 from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, Waiting, log_line
 from pipelines.show.lines import kind_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
 
 _LEAST_PACE_SECONDS = 0.1
 _LEAST_SHARE = 0.05  # of a run of several accounts, before an estimate means something
@@ -153,12 +154,13 @@ class Work(Struct):
 class Display:
     """A listener for `run_accounts` and a context manager around it.
 
-    `live`: show live lines. `stopping()` returns the signal that requested a stop, or None.
+    `console()` is asked for when there is something to show. `live`: show live lines. `stopping()` returns the
+    signal that requested a stop, or None.
     """
 
     def __init__(
         self,
-        console: Console,
+        console: Callable[[], Console],
         accounts: Sequence[str],
         *,
         live: bool,
@@ -176,8 +178,7 @@ class Display:
         self._held: dict[str, tuple[datetime, str]] = {}
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="display", daemon=True)
-        # NOTE: only our ticker refreshes it: rich's own thread would hold its lock while a worker is forked.
-        self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
+        self._live = _live_on(console()) if live else None
 
     def __enter__(self) -> Display:
         if self._live is not None:
@@ -237,11 +238,14 @@ class Display:
         return self._live is None and now - work.logged >= _LOG_SECONDS
 
     def _log(self, account: str, text: str, style: str | None = None, at: datetime | None = None) -> None:
+        # NOTE: imported under `_writing`, so no worker is forked in the meantime.
+        from rich.text import Text
+
         stamp = (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")  # as in reports, which may be beside it
         name = f"{account}: " if account else ""
         for line in text.splitlines():
             plain = Text(f"{stamp} {name}{printable(line)}", style=style or "")
-            self._console.print(plain, soft_wrap=True)
+            self._console().print(plain, soft_wrap=True)
 
     def _tick(self) -> None:
         while not self._over.wait(_TICK_SECONDS):
@@ -267,10 +271,14 @@ class Display:
             self._live = None
 
     def _moving(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        console = self._console()
         works = list(self._works.values())
         busy = [work for work in works if not work.ended and work.doing != _WAITING]
-        shown = busy[: max(1, self._console.height - 3)]
-        now, width = time.monotonic(), self._console.width
+        shown = busy[: max(1, console.height - 3)]
+        now, width = time.monotonic(), console.width
         table = works_table(shown, width, now)
         if len(works) > 1:
             done, pace = share_done(works), sum(work.pace(now)[1] for work in busy)
@@ -300,8 +308,19 @@ def seconds_left(done: float, elapsed: float) -> float | None:
     return elapsed * (1 - done) / done if done >= _LEAST_SHARE else None
 
 
+def _live_on(console: Console) -> Live:
+    # NOTE: only our ticker refreshes it: rich's own thread would hold its lock while a worker is forked.
+    from rich.live import Live
+
+    return Live(console=console, auto_refresh=False, transient=True)
+
+
 def works_table(works: Sequence[Work], width: int, now: float) -> Table:
     """The live lines: account, activity, messages, bytes, rate, time left."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, style="cyan")

@@ -132,7 +132,7 @@ def reported(*events: AnyEvent, stopping: int | None = None, **options: bool) ->
     """The log lines without their time."""
     console = Console(file=io.StringIO(), width=500)
     flags = {"live": False, "quiet": False, "verbose": False, **options}
-    with Display(console, ["alice"], stopping=lambda: stopping, **flags) as display:
+    with Display(lambda: console, ["alice"], stopping=lambda: stopping, **flags) as display:
         for event in events:
             display("alice", event)
     lines: list[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -182,7 +182,7 @@ def test_a_stop_is_reported_once(number: int, again: str) -> None:
 
 def test_moving_lines_fit_their_terminal() -> None:
     console = Console(file=io.StringIO(), width=80, height=10, force_terminal=True)
-    display = Display(console, [], live=True, quiet=False, verbose=False, stopping=lambda: None)
+    display = Display(lambda: console, [], live=True, quiet=False, verbose=False, stopping=lambda: None)
     for number in range(50):
         display(f"account-with-a-long-name-{number}", Working("a very long folder name " * 9))
         display(f"account-with-a-long-name-{number}", Planned(100_000, 1_500_000_000))
@@ -376,7 +376,9 @@ class TestAFailureThatMayPass:
     )
     def test_is_reported_at_the_end(self, events: tuple[AnyEvent, ...], reported: list[str]) -> None:
         console = Console(file=io.StringIO(), width=200)
-        with Display(console, ["a"], live=False, quiet=True, verbose=False, stopping=lambda: None) as display:
+        with Display(
+            lambda: console, ["a"], live=False, quiet=True, verbose=False, stopping=lambda: None
+        ) as display:
             for event in events:
                 display("a", event)
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -406,7 +408,8 @@ class Terminal(io.StringIO):
         return len(text)
 
 terminal, begun = Terminal(), threading.Event()
-display = Display(Console(file=terminal), ["a"], live=False, quiet=False, verbose=False, stopping=lambda: None)
+console = Console(file=terminal)
+display = Display(lambda: console, ["a"], live=False, quiet=False, verbose=False, stopping=lambda: None)
 os.register_at_fork(before=forking.set)  # the last one registered is the first one called
 writer = threading.Thread(target=display, args=("a", Noted("a line")))
 writer.start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +25,7 @@ from pipelines.events import AnyEvent, Began, Waiting
 from pipelines.graph import build
 from pipelines.outcome import AccountOutcome
 from pipelines.steps import SourceSteps
-from tests.accounts import account_file, archive_of
+from tests.accounts import PROJECT, account_file, archive_of
 from tests.faults.replays import migration
 from tests.patience import PATIENCE
 from tests.servers.scripted import (
@@ -334,3 +336,19 @@ class TestWithADestination:
         for thread in there._threads:  # each serves a connection until it is closed
             thread.join(PATIENCE)
             assert not thread.is_alive()
+
+
+_LOADED = """
+import sys
+from pipelines.cli.main import invoke
+print(invoke(["run", "--quiet", sys.argv[1]]))
+rarely_used = {"luigi", "rich", "boto3", "jinja2", "archiver.replay.run", "archiver.account.bucket"}
+print(*sorted(rarely_used & sys.modules.keys()))
+"""
+
+
+def test_only_what_is_used_is_loaded(fleet: Fleet) -> None:
+    """Loading modules is most of what a run without news does."""
+    command = [sys.executable, "-c", _LOADED, str(fleet["a"][0])]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE)
+    assert (ended.stdout, ended.stderr) == ("0\n\n", "")

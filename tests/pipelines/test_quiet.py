@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.cli.run import _show_trouble
-from pipelines.cli.terminal import open_terminal
+from pipelines.cli.terminal import Terminal
 from pipelines.reasons import reason_of
 from tests.accounts import account_file, run
 from tests.faults.unprivileged import run_lines
@@ -128,7 +128,7 @@ def test_every_outcome_has_its_line(prepared: dict[str, Path]) -> None:
 def test_an_outcome_without_an_earlier_message_is_still_reported(capsys: pytest.CaptureFixture[str]) -> None:
     result = {"account": "alice", "exit_code": 3, "status": "incomplete", "message": None, "document": {}}
 
-    _show_trouble(result, open_terminal(as_json=False, quiet=True, verbose=False))
+    _show_trouble(result, Terminal(as_json=False, quiet=True, verbose=False))
 
     assert capsys.readouterr().err == "alice: incomplete, exit code 3: see `archiver report`\n"
 
