@@ -91,12 +91,17 @@ class FolderScanner(Struct):
         batch until it is flushed."""
         since = epoch.known_state if epoch else None
         identify = self.identify and few_arrived(listed.status, since)
-        opened = self.source.open(listed.folder, since, self._first_request(epoch), identify=identify)
+        recorded = UidSet() if epoch is None else self.catalog.messages.uids(epoch.number)
+        opened = self.source.open(
+            listed.folder,
+            since,
+            self._first_request(epoch),
+            identify=identify,
+            known=recorded.newest(2 * PROBED),  # some may be gone
+        )
         verdict = judge_epoch(epoch, opened.status)
-        recorded = UidSet()
         odd: CountsDisagree | None = None
         if epoch is not None and verdict == "same":
-            recorded = self.catalog.messages.uids(epoch.number)
             present, odd, seen = self._present_and_probed(epoch, opened, recorded)
             if not opened.status.uidvalidity and self._renumbered(epoch, recorded, present):
                 verdict = "renumbered"
@@ -211,12 +216,12 @@ class FolderScanner(Struct):
         of those that had vanished and are back."""
         present = self._from_changes(epoch, opened, known)
         if present is not None:
-            seen = self._probe(epoch, known, present)
+            seen = self._probe(epoch, opened, known, present)
             if len(seen) == min(PROBED, len(known & present)):
                 return present, None, seen
             # Some messages are missing that were reported as present, so the answer cannot be trusted.
         present, odd = self._all()
-        return present, odd, self._probe(epoch, known, present)
+        return present, odd, self._probe(epoch, opened, known, present)
 
     def _from_changes(self, epoch: KnownEpoch, opened: Opened, known: UidSet) -> UidSet | None:
         """All UIDs on the server, derived from what has changed since the last pass. Only new ones are requested.
@@ -229,12 +234,17 @@ class FolderScanner(Struct):
         expected |= self.source.uids(since=epoch.known_state)
         return expected if len(expected) == opened.status.messages else None
 
-    def _probe(self, epoch: KnownEpoch, known: UidSet, present: UidSet) -> dict[int, Attributes]:
+    def _probe(self, epoch: KnownEpoch, opened: Opened, known: UidSet, present: UidSet) -> dict[int, Attributes]:
         newest = (known & present).newest(PROBED)
         # NOTE: includes UIDs above the last UIDNEXT: a later pass that failed may have stored other mail under
         # them.
         asked = UidSet([*newest, *self._recorded(epoch, present - known)])
-        return {each.uid: each for each in self.source.scan(asked) if each.uid in asked} if asked else {}
+        seen: dict[int, Attributes] = {}
+        for each in opened.seen:
+            if each.uid in asked:
+                seen[each.uid] = seen.get(each.uid, each).updated(each)
+        left = asked - seen.keys()
+        return seen | ({each.uid: each for each in self.source.scan(left) if each.uid in left} if left else {})
 
     def _other_mail(self, epoch: KnownEpoch, seen: Mapping[int, Attributes]) -> bool:
         """Whether any UID now has other mail than was recorded. Where size and date leave a doubt, the headers

@@ -122,11 +122,16 @@ class FolderReader:
         """The command for the attributes of a set of UIDs, with their identities."""
         return b"UID FETCH %s %s" % (uids, self._attribute_items())
 
-    def attributes_of(self, reply: Reply) -> tuple[Attributes, ...]:
-        """What the reply to `attributes_command` says. A refusal says nothing."""
-        if reply.status == b"BAD":
+    def attributes_of(self, replies: Sequence[Reply]) -> tuple[Attributes, ...]:
+        """What the replies of a flight say whose last command is an `attributes_command`. A refusal says nothing.
+
+        NOTE: Dovecot works on a search and on what is behind it at the same time, so that rows may come before the
+        search has ended.
+        """
+        if replies[-1].status == b"BAD":
             self._identity_refused = True
-        rows = (parse_fetch(each).attributes for each in reply.untagged if is_fetch(each.text))
+        untagged = (each for reply in replies for each in reply.untagged)
+        rows = (parse_fetch(each).attributes for each in untagged if is_fetch(each.text))
         return tuple(each for each in rows if each is not None)
 
     def _attribute_items(self) -> bytes:

@@ -5,6 +5,7 @@ The source is never changed: folders are opened by EXAMINE, messages are read by
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterator, Sequence
 
@@ -19,7 +20,7 @@ from archiver.imap.folder import FolderReader
 from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import connect
 from archiver.imap.session import Reply
-from archiver.imap.tokens import Response, number, parse_vanished, quote
+from archiver.imap.tokens import Response, number, parse_vanished, quote, uid_sets
 from archiver.mail import folder_names
 from archiver.mail.content import Spool
 from archiver.mail.model import (
@@ -83,19 +84,21 @@ class ImapSource:
         ask: NextRequest | None = None,
         *,
         identify: bool = False,
+        known: Collection[int] = (),
     ) -> Opened:
-        self._enable()
         self._session.where = Where(self._session.where.server, folder_names.printable(folder.name))
         how, criteria = b"", None if ask is None else "ALL"
-        if since and since.highestmodseq and self._enabled and "QRESYNC" in self._abilities:
+        if since and since.highestmodseq and self._may_resynchronise:
             how = b" (QRESYNC (%d %d))" % (since.uidvalidity, since.highestmodseq)
             if ask == "new" and since.uidnext is not None:
                 criteria = _came_since(since.uidnext)
         elif self._abilities.condstore:
             how = b" (CONDSTORE)"
         self._session.exists = 0
-        come = (since.uidnext if since else None) or 1
-        reply, seen = self._examine(folder.raw, how, criteria, come if identify else None)
+        wanted = [*itertools.islice(uid_sets(known), 1)]  # what does not fit into one command is asked for later
+        if identify and self._reader.identifies:
+            wanted.append(b"%d:*" % ((since.uidnext if since else None) or 1))
+        reply, seen = self._examine(folder.raw, how, criteria, b",".join(wanted))
         if reply.status == b"BAD" and how:
             how = b""
             reply = self._session.command_with_name(b"EXAMINE", folder.raw)
@@ -110,27 +113,37 @@ class ImapSource:
         return {each.uid: (each.size, each.internaldate) for each in self._reader.scan(None)}
 
     def _examine(
-        self, raw: bytes, how: bytes, criteria: str | None, identify_from: int | None
+        self, raw: bytes, how: bytes, criteria: str | None, uids: bytes
     ) -> tuple[Reply, tuple[Attributes, ...]]:
-        """EXAMINE, the search, and the attributes of messages from a UID on, in one flight. A name that needs a
-        literal waits for the server, so that EXAMINE goes alone."""
+        """ENABLE, unless this connection sent it before, EXAMINE, the search, and the attributes of some messages,
+        in one flight. A name that needs a literal waits for the server, so that EXAMINE goes without the others."""
         self._reader.prefetched = None
+        enable = [] if self._enabled is not None or self._abilities.enable is None else [self._abilities.enable]
         name = quote(raw)
-        if criteria is None or name is None:
+        if name is None:
+            for each in enable:
+                self._enabled = self._session.flight(each)[0].ok
             return self._session.command_with_name(b"EXAMINE", raw, how), ()
-        search = self._reader.search_command(criteria)
-        more = []
-        if identify_from is not None and self._reader.identifies:
-            more = [self._reader.attributes_command(b"%d:*" % identify_from)]
-        reply, found, *rows = self._session.flight(b"EXAMINE %b%b" % (name, how), search, *more)
-        self._reader.prefetched = (search, found) if found.ok else None
-        return reply, self._reader.attributes_of(rows[0]) if rows and reply.ok else ()
+        commands = [*enable, b"EXAMINE %b%b" % (name, how)]
+        if criteria is not None:
+            commands.append(self._reader.search_command(criteria))
+            if uids:
+                commands.append(self._reader.attributes_command(uids))
+        replies = self._session.flight(*commands)
+        if enable:
+            self._enabled = replies.pop(0).ok
+        reply, *others = replies
+        # NOTE: after a BAD the previous folder is still open, and what follows was about that one.
+        if others and reply.ok:
+            self._reader.prefetched = (commands[len(enable) + 1], others[0]) if others[0].ok else None
+            return reply, self._reader.attributes_of(others) if len(others) > 1 else ()
+        return reply, ()
 
-    def _enable(self) -> None:
-        """Send ENABLE, unless this connection sent it when it listed the folders."""
-        if self._enabled is None:
-            command = self._abilities.enable
-            self._enabled = command is not None and self._session.flight(command)[0].ok
+    @property
+    def _may_resynchronise(self) -> bool:
+        """Whether QRESYNC may be asked for, if ENABLE, which perhaps goes first in the same flight, is accepted. A
+        server that does not accept it refuses EXAMINE, which is then sent without."""
+        return "QRESYNC" in self._abilities and self._abilities.enable is not None and self._enabled is not False
 
     def _opened(self, reply: Reply, untagged: Sequence[Response], *, asked: bool) -> Opened:
         items: dict[bytes, int] = {}

@@ -5,7 +5,7 @@ A protocol that cannot report changes leaves them out of its answers; then every
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, Protocol
 
 from archiver.imap.capabilities import ServerFacts
@@ -34,11 +34,13 @@ class MailSource(MailReader, Protocol):
         ask: NextRequest | None = None,
         *,
         identify: bool = False,
+        known: Collection[int] = (),
     ) -> Opened:
         """Open `folder` read-only; later calls are about it. With `since`, the answer has what has changed, if the
         server can say so. `ask` is what the caller will request next, so that it can be sent along. `identify`: the
         attributes of those messages are wanted, too, if the server identifies messages across folders and can send
-        them along.
+        them along. `known` are UIDs whose attributes will be wanted; they are in the answer, if the server could
+        send them along.
 
         Raises:
             FolderNotFound, PermissionDenied: about this folder only.

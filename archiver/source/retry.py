@@ -142,13 +142,14 @@ class RetryingSource:
         ask: NextRequest | None = None,
         *,
         identify: bool = False,
+        known: Collection[int] = (),
     ) -> Opened:
         self._folder = None
 
         def opened() -> Opened:
-            nonlocal identify  # once: perhaps it is one of these messages at which the connection breaks
-            asked, identify = identify, False
-            return self._connected().open(folder, since, ask, identify=asked)
+            nonlocal identify, known  # once: perhaps it is one of these messages at which the connection breaks
+            asked, identify, named, known = identify, False, known, ()
+            return self._connected().open(folder, since, ask, identify=asked, known=named)
 
         result = self._with_retries(opened)
         self._folder, self._opened = folder, result

@@ -124,6 +124,17 @@ class SourceContract:
         assert isinstance(next(iter(source.scan(None))), Attributes)
         assert sorted(source.uids()) == uids
 
+    def test_attributes_of_known_messages_come_with_the_folder(self, served: Served) -> None:
+        source = served.open()
+        folder = Folder(b"INBOX", ("INBOX",), "/")
+        source.open(folder)
+        uids = sorted(source.uids())
+        state = {each.uid: each for each in source.scan(uids[:2])}
+        seen = source.open(folder, ask="all", known=[*uids[:2], 999_999]).seen
+        assert {each.uid: each for each in seen} == state
+        assert sorted(source.uids()) == uids
+        source.close()
+
     def test_flags_may_be_left_half_way(self, source: MailSource, uids: list[int]) -> None:
         assert next(iter(source.flags()))[0] in uids
         assert sorted(source.uids()) == uids
