@@ -21,6 +21,7 @@ from archiver.config.settings import Settings
 from archiver.errors import Interrupted
 from archiver.events import Noted
 from archiver.imap.reach import learning
+from archiver.source.kept import keeping
 from pipelines.attempts import Attempt, Options, Run, new_run_id
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, emit, failed
 from pipelines.locks import AccountLocks
@@ -73,10 +74,11 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
             begun = [attempts[each.account] for each in wave]
             for attempt in begun:
                 attempt.begin()
-            if left := _left_by_quiet(begun, options):
-                from pipelines.graph.build import build
+            with keeping(len(begun) == 1 or options.workers == 1):
+                if left := _left_by_quiet(begun, options):
+                    from pipelines.graph.build import build
 
-                build(left, options, before_task, accounts)
+                    build(left, options, before_task, accounts)
             channel.drain()
             for attempt in begun:
                 locks.give_back(attempt.settings.account)

@@ -97,8 +97,10 @@ class SourceSteps(Struct, frozen=True):
                 run=self.run,
                 progress=progress,
             )
-        finally:
+        except BaseException:
             source.close()
+            raise
+        self.account.source.leave_open(source)
         archive.confirm_identity(recorder, new_source=self.new_source)
         report_beginning(archive, self.account.note, is_new=is_new)
         if check.distinct is not None:
@@ -136,20 +138,23 @@ class SourceSteps(Struct, frozen=True):
     def look(self, archive: Archive, leave: Callable[[RetryingSource], None] = RetryingSource.close) -> bool:
         """List the folders now; `enumerate` uses that, if it is called soon in this process or a fork of it.
         Nothing is recorded, unless the source cannot be listed. Returns whether there is more to do than to record
-        the folders. `leave` closes the connection."""
+        the folders. If there is, the connection is left to the next step; otherwise `leave` closes it."""
         if archive.stranger is not None:
             return True
         progress = progress_of(self.account.settings.account)
         source = self.account.source.connect(archive.store.spool, control=STOP.control(progress))
         try:
             listed = source.list_folders()
+            _listings[self._key] = _Listing(listed, archive.catalog.last_segment(), time.monotonic())
+            if archive.is_settled and not _plan(archive, listed, self._retry).visit:
+                return False
+            self.account.source.leave_open(source)
+            return True
         except Exception:
             archive.catalog.ledger.begin(self.run, utc_now())
             raise
         finally:
             leave(source)
-        _listings[self._key] = _Listing(listed, archive.catalog.last_segment(), time.monotonic())
-        return not archive.is_settled or bool(_plan(archive, listed, self._retry).visit)
 
     @property
     def is_listed(self) -> bool:

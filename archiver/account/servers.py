@@ -6,6 +6,7 @@ The connections that one value makes share an `Authenticator`, so a password is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 from msgspec import Struct
@@ -18,6 +19,7 @@ from archiver.errors import ConfigError
 from archiver.imap.auth import Authenticator, authenticator_of
 from archiver.mail.content import Spool
 from archiver.replay.connection import DestinationConnection
+from archiver.source.kept import keep, take
 from archiver.source.open import open_source
 from archiver.source.port import SourceConnection
 from archiver.source.retry import RetryingSource
@@ -31,6 +33,7 @@ def no_spool() -> BinaryIO:
 class SourceServer(Struct, frozen=True):
     """The server that an account is archived from."""
 
+    account: Path
     settings: ServerSettings
     authenticator: Authenticator
 
@@ -44,14 +47,27 @@ class SourceServer(Struct, frozen=True):
         leave: Callable[[], bool] = lambda: False,
         patient: bool = False,
     ) -> RetryingSource:
-        """A connection that is opened when it is first used. `accept` takes placeholders for messages. `leave` and
-        `patient` are those of `RetryingSource`."""
+        """A connection that is opened when it is first used, unless an earlier step left one. `accept` takes
+        placeholders for messages. `leave` and `patient` are those of `RetryingSource`."""
         attempts = attempts or self.settings.attempts
 
         def connect(*, fallback: bool) -> SourceConnection:
+            kept = None if fallback or accept else take(self._whose)
+            if kept is not None:
+                kept.use(spool)
+                return kept
             return open_source(self.settings, self.authenticator, spool, fallback=fallback, accept=accept)
 
         return RetryingSource(connect, attempts=attempts, control=control, leave=leave, patient=patient)
+
+    def leave_open(self, source: RetryingSource) -> None:
+        """Leave a connection of this server's to the next step, or close it."""
+        if (connection := source.give_up()) is not None:
+            keep(self._whose, connection)
+
+    @property
+    def _whose(self) -> tuple[Path, ServerSettings]:
+        return self.account, self.settings
 
     def connect_once(self, *, fallback: bool = False) -> SourceConnection:
         """A single attempt at a logged-in connection, for a look that fetches no message."""
@@ -85,7 +101,7 @@ class _ConnectPolicy(Struct, frozen=True):
 
 def source_of(settings: Settings) -> SourceServer:
     """The account's source."""
-    return SourceServer(settings.source, authenticator_of(settings.source))
+    return SourceServer(settings.file, settings.source, authenticator_of(settings.source))
 
 
 def destination_of(settings: Settings) -> DestinationServer:

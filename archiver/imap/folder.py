@@ -43,7 +43,7 @@ class FolderReader:
     def __init__(self, session: Session, abilities: Abilities, spool: Spool, *, accept: bool = False) -> None:
         self._session = session
         self._abilities = abilities
-        self._spool = spool
+        self.spool = spool
         self._accept = accept
         self._identity_refused = False
         self._delivered = False
@@ -204,7 +204,7 @@ class FolderReader:
 
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
         items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[])" % self._identity_item()
-        stream = FetchStream(self._session, items, self._spool, self._accept, self._delivered)
+        stream = FetchStream(self._session, items, self.spool, self._accept, self._delivered)
         doubtful: list[Undelivered] = []
         for outcome in stream.messages(uids):
             if isinstance(outcome, Undelivered):

@@ -72,6 +72,10 @@ class ImapSource:
         """What the server has said about itself so far."""
         return server_facts(self._session, self.capabilities)
 
+    def use(self, spool: Spool) -> None:
+        """Put messages that are too large for memory there from now on."""
+        self._reader.spool = spool
+
     def list_folders(self) -> Sequence[Listed]:
         listing = list_everything(self._session, self._abilities, cautious=self._cautious)
         self._enabled = listing.enabled

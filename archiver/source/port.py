@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, Protocol
 
 from archiver.imap.capabilities import ServerFacts
+from archiver.mail.content import Spool
 from archiver.mail.model import Flags, Folder, KnownState, Listed, Opened
 from archiver.mail.reader import MailReader
 from archiver.mail.uidset import UidSet
@@ -73,6 +74,9 @@ class MailSource(MailReader, Protocol):
 
 class SourceConnection(MailSource, Protocol):
     """A source that can also be left in the middle of a response, and that `archiver check` can describe."""
+
+    def use(self, spool: Spool) -> None:
+        """Put messages that are too large for memory there from now on."""
 
     @property
     def facts(self) -> ServerFacts:

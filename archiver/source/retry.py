@@ -261,6 +261,14 @@ class RetryingSource:
             self._backoff.progressed()
         return given
 
+    def give_up(self) -> SourceConnection | None:
+        """The connection, if there is one, for somebody else. One in the middle of a response is closed, and one
+        that leaves things out for the sake of its server. Afterwards this source would connect again."""
+        if self._streaming or self._fallback:
+            self.close()
+        source, self._source = self._source, None
+        return source
+
     def close(self) -> None:
         source, self._source = self._source, None
         if source is None:

@@ -34,7 +34,7 @@ def server(scripted: Start) -> ScriptedServer:
 
 
 def limited(server: ScriptedServer, which: Callable[[int], bool], how: str, command: bytes = b"BODY") -> Handler:
-    """The connections for which `which` holds, counted from that which lists the folders, may not fetch."""
+    """The connections for which `which` holds may not fetch. Number 0 also lists the folders."""
 
     def answer(line: bytes, tag: bytes, session: Session) -> bytes | End | None:
         if command not in line or not which(server.sessions.index(session)):
@@ -50,7 +50,7 @@ def limited(server: ScriptedServer, which: Callable[[int], bool], how: str, comm
 def test_further_connections_that_are_limited_after_login_leave_their_work_to_the_first(
     server: ScriptedServer, tmp_path: Path, how: str, connections: int
 ) -> None:
-    answer = limited(server, lambda number: number > 1, how)
+    answer = limited(server, lambda number: number > 0, how)
     server.on(b"UID FETCH", answer)
     server.on(b"FETCH", answer)
     config = account_file(tmp_path, server, "u1", source__connections=connections)
@@ -68,7 +68,7 @@ def test_a_first_connection_that_is_limited_leaves_its_work_to_the_others(
     """Once it has begun: some servers cut off the oldest one."""
 
     def oldest(number: int) -> bool:
-        return number == 1 and server.connections > 2
+        return number == 0 and server.connections > 1
 
     server.on(b"UID FETCH", limited(server, oldest, "limit"))
     config = account_file(tmp_path, server, "u1", source__connections=2)
@@ -84,13 +84,13 @@ def test_a_survey_that_is_limited_is_done_by_another_connection(scripted: Start,
         folder.add(*(ScriptedMessage(text % (uid, number)) for uid in range(1, 101)))
     server = scripted({b"INBOX": ScriptedFolder(1), **folders}, capabilities=("IMAP4rev1",))
     config = account_file(tmp_path, server, "u1", source__connections=2)
-    server.on(b"UID SEARCH", limited(server, lambda number: number > 1, "limit", b"ALL"))
+    server.on(b"UID SEARCH", limited(server, lambda number: number > 0, "limit", b"ALL"))
     assert run(config).total("stored") == (800,)
     assert_whole(archive_of(config))
 
 
 def test_a_single_connection_that_is_limited_ends_the_run_with_75(server: ScriptedServer, tmp_path: Path) -> None:
-    server.on(b"UID FETCH", limited(server, lambda number: number > 0, "limit"))
+    server.on(b"UID FETCH", limited(server, lambda number: True, "limit"))
     config = account_file(tmp_path, server, "u1", source__connections=2, source__attempts=1)
     reported = run(config, expect=75)
     assert reported.total("stored", "quarantined") == (0, 0)

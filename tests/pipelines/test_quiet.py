@@ -59,6 +59,7 @@ def prepared(scripted: Scripted, tmp_path: Path) -> Iterator[dict[str, Path]]:
     there = scripted(writable=True, capabilities=DESTINATION)
     run(account("difference", scripted(mail(2)), **destination(there, tmp_path / "difference")))
     there.folders[b"INBOX"].messages[1].internaldate = "01-Jan-2001 00:00:00 +0000"
+    there.folders[b"INBOX"].mark(1, ("\\Seen",))  # so that it is read again
 
     account("refused", scripted(mail(1), login_reply=b"NO [AUTHENTICATIONFAILED] no"))
     run(account("damaged", scripted(mail(1))))

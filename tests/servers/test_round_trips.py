@@ -114,18 +114,32 @@ def test_a_greeting_that_names_ways_to_log_in_is_not_asked_again(
     assert reported.commands[0].startswith(b"AUTHENTICATE PLAIN ")
 
 
-def test_a_new_folder_takes_two_round_trips(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> None:
+def test_a_folder_with_news_takes_two_round_trips(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> None:
     """It is opened and its UIDs are asked for in one, its messages in the other."""
     names = ["INBOX", *(f"folder {number}" for number in range(1, FOLDERS))]
     dovecot.create(mail_user, *names[1:])
     for name in names:
         dovecot.append(mail_user, name, f"Subject: {name}\r\n\r\n".encode())
+    before = dovecot.logins(mail_user)
 
     dovecot.record(mail_user)
-    result = run(account_file(tmp_path, dovecot, mail_user, source__connections=1))
+    config = account_file(tmp_path, dovecot, mail_user, source__connections=1)
+    result = run(config)
 
     assert result.total("fetched") == (FOLDERS,)
-    assert dovecot.flights(mail_user) <= 2 * FOLDERS + 5
+    assert dovecot.flights(mail_user) <= 2 * FOLDERS + 3
+    assert dovecot.logins(mail_user) - before == 1
+
+    for name in names:
+        dovecot.append(mail_user, name, f"Subject: {name} again\r\n\r\n".encode())
+    before = dovecot.logins(mail_user)
+
+    dovecot.record(mail_user)
+    result = run(config)
+
+    assert result.total("fetched") == (FOLDERS,)
+    assert dovecot.flights(mail_user) <= 2 * FOLDERS + 3
+    assert dovecot.logins(mail_user) - before == 1
 
 
 def at_destination(result: RunResult) -> tuple[int, int]:
