@@ -39,6 +39,8 @@ class FileJournal:
         self._directory = path / "journal"
         self._sync = durability != "none"
         self._appending = threading.Lock()
+        #: State of the directory after our last segment, and its number: nothing else came since.
+        self._known: tuple[tuple[int, int], int] | None = None
 
     def append(self, run: str, facts: Sequence[Fact], after: tuple[int, Digest]) -> Segment:
         """Write the next segment, durable on return; `after` is number and digest of the last one.
@@ -53,6 +55,8 @@ class FileJournal:
             self._refuse_taken(segment.number)
             try:
                 self._write(segment.name, octets)
+                state = self._state()
+                self._known = None if state is None else (state, segment.number)
             except OSError as error:
                 raise ArchiveNotWritable(
                     f"{self._directory / segment.name}: {error.strerror}",
@@ -108,8 +112,19 @@ class FileJournal:
         return files
 
     def _refuse_taken(self, number: int) -> None:
+        """A listing has every segment there ever was, so it is read only if something else came into the directory
+        since our last one, whose successor this is."""
+        if self._known == (self._state(), number - 1):
+            return
         if taken := self._files().get(number):
             raise _taken(self._directory / taken)
+
+    def _state(self) -> tuple[int, int] | None:
+        try:
+            its = os.stat(self._directory)
+        except OSError:
+            return None
+        return its.st_ino, its.st_mtime_ns
 
     def _write(self, name: str, octets: bytes) -> None:
         if not self._directory.is_dir():

@@ -87,6 +87,27 @@ def test_no_other_user_may_read_it(journal: FileJournal, directory: Path) -> Non
     assert oct((directory / segment.name).stat().st_mode & 0o777) == "0o600"
 
 
+def test_the_directory_is_listed_once_however_many_segments_are_written(
+    journal: FileJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = []
+    monkeypatch.setattr(os, "listdir", lambda path, list=os.listdir: listed.append(path) or list(path))  # type: ignore[func-returns-value]
+    last = NOTHING
+    for _ in range(30):
+        last = end_of(journal.append("run", facts(1), last))
+
+    assert len(listed) <= 1
+
+
+def test_a_number_that_something_else_took_meanwhile_is_refused(journal: FileJournal, directory: Path) -> None:
+    last = end_of(journal.append("run", facts(1), NOTHING))
+    (directory / "00000002-other.jsonl.gz").write_bytes(b"")
+    os.utime(directory)
+
+    with pytest.raises(IntegrityError, match="already has that number"):
+        journal.append("run", facts(1), last)
+
+
 def test_nothing_but_segments_is_left_behind(journal: FileJournal, directory: Path) -> None:
     segments = filled(journal)
 
