@@ -44,9 +44,10 @@ class CatalogPlace(Protocol):
     def open(self) -> Catalog:
         """The catalog. It is opened when it is first used, and created if there is none."""
 
-    def scratch(self, word: str) -> AbstractContextManager[Catalog]:
+    def scratch(self, word: str, *, to_install: bool = False) -> AbstractContextManager[Catalog]:
         """A new, empty scratch catalog of this name, removed at the end of the block. Those that killed processes
-        left are removed first, whatever their names; those of living processes stay.
+        left are removed first, whatever their names; those of living processes stay. One that is not `to_install`
+        is not synced.
 
         Raises:
             Locked: a living process has one of this name.

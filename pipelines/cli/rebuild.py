@@ -87,7 +87,7 @@ def _rebuild(settings: Settings, emit: Emit) -> AccountOutcome[Rebuilt]:
 
 
 def _make_catalog(archive: Archive, emit: Emit) -> Rebuilt:
-    with archive.place.scratch(_REBUILD) as scratch:
+    with archive.place.scratch(_REBUILD, to_install=True) as scratch:
         segments = replay_journal(archive.journal, scratch, STOP.check)
         require_no_loss(scratch, _last_known(archive, emit))
         emit(Noted(f"{segments} segments of the journal read; reading the store"))

@@ -120,6 +120,17 @@ def test_closed_it_opens_again(catalog: SqlCatalog) -> None:
     assert list(catalog.account.folders()) == [b"INBOX"]
 
 
+def test_only_a_catalog_that_stays_is_synced(tmp_path: Path) -> None:
+    place = SqlitePlace(tmp_path / "catalog.sqlite")
+    with place.scratch("verify") as thrown_away, place.scratch("rebuild", to_install=True) as kept:
+        modes = []
+        for each in (thrown_away, kept):
+            with each._database.reading() as connection:
+                modes.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+    off, full = 0, 2
+    assert modes == [off, full]
+
+
 def test_a_commit_survives_power_loss(catalog: SqlCatalog) -> None:
     with catalog._database.writing() as connection:
         settings = {

@@ -26,6 +26,7 @@ from archiver.mail.model import Digest
 
 class SqlCatalog:
     """The catalog of one archive in an SQLite file; `texts` is the index of its headers' texts, if it may have one.
+    One that is thrown away after its use need not be `durable`.
 
     Opened by the first call, in whichever thread or forked child makes it, and again after `close`. Any call raises
     ConfigError if the database was written by a newer version or is on a network file system, IntegrityError if it
@@ -33,9 +34,14 @@ class SqlCatalog:
     """
 
     def __init__(
-        self, file: Path, migrations: Sequence[Migration] = MIGRATIONS, texts: TextIndex | None = None
+        self,
+        file: Path,
+        migrations: Sequence[Migration] = MIGRATIONS,
+        texts: TextIndex | None = None,
+        *,
+        durable: bool = True,
     ) -> None:
-        self._database = Database(file, migrations)
+        self._database = Database(file, migrations, durable=durable)
         self.account = SqlAccount(self._database)
         self.messages = SqlMessages(self._database)
         self.index = SqlMessageIndex(self._database, texts)

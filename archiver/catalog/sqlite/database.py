@@ -47,11 +47,13 @@ class Database:
     """Transactions on one SQLite file, from any thread. Nothing is opened before the first one.
 
     Writers of one process wait for each other here, and for those of other processes up to a minute. Readers see
-    the state at their beginning and block nothing. After `close`, or in a forked child, it is opened again.
+    the state at their beginning and block nothing. After `close`, or in a forked child, it is opened again. A file
+    that is thrown away after its use need not be `durable`: nothing of it is synced.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    def __init__(self, path: Path, migrations: Sequence[Migration] = MIGRATIONS, *, durable: bool = True) -> None:
         self.path = path
+        self._durable = durable
         self._migrations = migrations
         self._forget()
         _ALL.add(self)
@@ -108,14 +110,14 @@ class Database:
             if self._idle is None:
                 refuse_network(self.path)
                 _create_private(self.path)
-                connection = _connected(self.path)
+                connection = _connected(self.path, durable=self._durable)
                 try:
                     self._upgrade(connection)
                 except BaseException:
                     connection.close()
                     raise
                 self._idle = [connection]
-            return self._idle, self._idle.pop() if self._idle else _connected(self.path)
+            return self._idle, self._idle.pop() if self._idle else _connected(self.path, durable=self._durable)
 
     def _upgrade(self, connection: sqlite3.Connection) -> None:
         with _all_or_nothing(connection, "BEGIN"):
@@ -170,7 +172,7 @@ def _all_or_nothing(connection: sqlite3.Connection, begin: str) -> Iterator[None
         raise
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connected(path: Path, *, durable: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path.absolute(),
         timeout=_BUSY_SECONDS,
@@ -181,6 +183,8 @@ def _connected(path: Path) -> sqlite3.Connection:
     try:
         connection.create_function("folded", 1, folded, deterministic=True)
         _configure(connection)
+        if not durable:
+            connection.execute("PRAGMA synchronous = OFF")
     except BaseException:
         connection.close()
         raise

@@ -71,14 +71,14 @@ class SqlitePlace(Struct, frozen=True, eq=False):
         return SqlCatalog(self.file, texts=TextIndex(texts, may_change=self.copy_of is None))
 
     @contextmanager
-    def scratch(self, word: str) -> Iterator[SqlCatalog]:
+    def scratch(self, word: str, *, to_install: bool = False) -> Iterator[SqlCatalog]:
         """A new, empty scratch catalog next to the archive's own, removed at the end of the block. Those that
-        killed processes left are removed first."""
+        killed processes left are removed first. Only one that is `to_install` is durable."""
         self._remove_abandoned()
         file = self._scratch(word)
         with in_use(file):
             remove_catalog(file)
-            catalog = SqlCatalog(file)
+            catalog = SqlCatalog(file, durable=to_install)
             try:
                 yield catalog
             finally:
