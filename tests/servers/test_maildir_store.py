@@ -12,10 +12,11 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import pytest
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.mail.content import body_of
 from archiver.mail.folder_names import directory_of, encode_name, folder_path
 from archiver.mail.model import Placement, StoredMessage
+from archiver.storage.audit import Looked
 from archiver.storage.files import Durability
 from archiver.storage.maildir.format import base_name, folder_name, parse_base_name, parse_keywords
 from archiver.storage.maildir.metadata import MaildirMetadata
@@ -36,7 +38,9 @@ from tests.contracts.store import (
     OpenStore,
     RowsOf,
     StoreContract,
+    octets_of,
     placement_of,
+    places_of,
     put,
     read,
 )
@@ -209,6 +213,29 @@ class TestOnDisk:
         assert (message["Subject"], message.get_flags(), folder.get_bytes(folder.keys()[0])) == (
             "hello", "RS", HELLO,
         )  # fmt: skip
+
+
+def test_large_messages_are_read_by_two_at_once_and_reported_in_their_order(
+    store: MaildirStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = places_of(4)
+    put(store, *((each, octets_of(each.uid)) for each in places))
+    Path(store.locate(places[1])).unlink()
+    Path(store.locate(places[2])).write_bytes(octets_of(3).swapcase())
+    monkeypatch.setattr("archiver.storage.maildir.audit._LARGE", 1)
+    monkeypatch.setattr("archiver.storage.maildir.audit._AT_ONCE", 1)
+    both, opened = threading.Barrier(2, timeout=PATIENCE), MaildirStore.open
+
+    def together(store: MaildirStore, placement: Placement) -> BinaryIO:
+        both.wait()
+        return opened(store, placement)
+
+    monkeypatch.setattr(MaildirStore, "open", together)
+
+    looked = [each for each in store.audit(RowsOf(places), lambda _: True) if isinstance(each, Looked)]
+
+    assert [each.placement.uid for each in looked] == [1, 2, 3, 4]
+    assert [each.fault and each.fault.kind for each in looked] == [None, "missing", "damaged", None]
 
 
 class TestKeywords:
