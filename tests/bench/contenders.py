@@ -138,7 +138,7 @@ def mbsync(directory: Path, port: int, user: str, *more: str) -> Contender:
     text = ""
     for each in (user, *more):
         path = directory / f"mbsync-{each}"
-        path.mkdir()
+        path.mkdir(exist_ok=True)
         text += _MBSYNC.format(port=port, user=each, password=PASSWORD, path=path)
     configuration.write_text(text)
     return Contender("mbsync", ("mbsync", "-c", str(configuration), "-q", "-a"), directory / "mbsync.log")

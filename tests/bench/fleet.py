@@ -26,13 +26,13 @@ def measure(sitting: Sitting) -> Sheet:
     account = generate(sitting.directory("mailbox-fleet"), _SHAPE)
     with Dovecot() as server:
         users = [installed(server, account) for _ in range(count)]
+        directory = sitting.directory("fleet")
+        for tool in _tools(directory, server.port, users):
+            tool.run()
+        sitting.pass_second()
         for line, work in works.items():
-            directory = sitting.directory("fleet", line)
             with long_line(server.port, line / 1000) as port:
-                tools = _tools(sitting, directory, port, users)
-                for tool in tools:
-                    tool.run()
-                sitting.pass_second()
+                tools = _tools(directory, port, users)
                 for number in range(sitting.runs):
                     for tool in in_turn(tools, number):
                         sitting.settle()
@@ -45,12 +45,13 @@ def measure(sitting: Sitting) -> Sheet:
     return sheet
 
 
-def _tools(sitting: Sitting, directory: Path, port: int, users: Sequence[str]) -> list[Contender]:
-    """The archiver with as many workers as by itself, and with one; then each has archives of its own."""
+def _tools(directory: Path, port: int, users: Sequence[str]) -> list[Contender]:
+    """The archiver with as many workers as by itself, and with one; each has archives of its own. Called again, it
+    only changes the port."""
     found = []
     for name, options in (("archiver", ()), ("archiver, one worker", ("--workers", "1"))):
         configs = directory / name.replace(" ", "-")
-        configs.mkdir()
+        configs.mkdir(exist_ok=True)
         for user in users:
             contenders.account_file(configs, port, user)
         command = (*ARCHIVER, str(configs), "--quiet", *options)
