@@ -14,6 +14,7 @@ from archiver.catalog.sqlite.replica.twins import twins_listed
 from archiver.facts.replica import Loss, ReplicaTally
 
 _IS_CURRENT = "target.destination = mapped.destination AND target.raw = mapped.raw AND target.ended_at IS NULL"
+# NOTE: the target is joined before the messages, or SQLite looks through all targets for each of them.
 _TALLIES = f"""
 SELECT number, name, path,
     sum(is_message AND is_live AND is_new), sum(is_message AND is_live AND NOT is_new),
@@ -30,9 +31,9 @@ FROM (
         coalesce({IS_ALTERED}, FALSE) AS is_altered
     FROM mapped
     JOIN folder ON folder.number = mapped.folder
+    LEFT JOIN target ON {_IS_CURRENT}
     LEFT JOIN epoch ON epoch.folder = folder.number AND epoch.ended_at IS NULL
     LEFT JOIN message ON message.epoch = epoch.number AND message.vanished_at IS NULL
-    LEFT JOIN target ON {_IS_CURRENT}
     LEFT JOIN copy ON copy.target = target.number AND {OF_MESSAGE}
     LEFT JOIN refusal ON refusal.target = target.number AND refusal.epoch = message.epoch
         AND refusal.uid = message.uid
