@@ -119,8 +119,8 @@ def look_for_changes(
 def _shows_changes(archive: Archive, destination: int) -> bool:
     """Whether every folder with copies there had a status that shows changes when they were last compared."""
     folders = archive.catalog.replicas.folders
-    counts = folders.counts(destination)
-    return all(each.compared for each in folders.current(destination).values() if each.number in counts)
+    held = folders.holding(destination)
+    return all(each.compared for raw, each in folders.current(destination).items() if held[raw][1])
 
 
 def _state(archive: Archive, moment: str | None, control: RunControl) -> AbstractContextManager[Catalog | None]:

@@ -125,11 +125,11 @@ def is_quiet(context: ReplayContext, listed: DestinationFolders, folders: Sequen
     if not all(each.number in mapped for each in folders):
         return False
     _know_refused(context)
-    counts = context.replicas.folders.counts(context.destination)
+    held = context.replicas.folders.holding(context.destination)
     for job in _jobs(context, [(each, mapped[each.number].raw) for each in folders], listed):
         if job.known is None or _is_due(context, job):
             return False
-        if job.known.number in counts and changes_since(job.known, job.status) is None:
+        if held[job.raw][1] and changes_since(job.known, job.status) is None:
             return False
     return True
 
