@@ -128,6 +128,7 @@ class SourceSteps(Struct, frozen=True):
             recorder,
             listed,
             unrecorded,
+            settled=is_settled,
             control=STOP.control(report),
             retry=self._retry,
             accept=self.retry == "accept",

@@ -25,11 +25,13 @@ def archive_listed(
     listed: Sequence[Listed],
     unrecorded: UnrecordedFiles,
     *,
+    settled: bool,
     control: RunControl,
     retry: QuarantineRetry = "due",
     accept: bool = False,
 ) -> Mapping[bytes, str]:
     """The archive step over this archive; why folders could not be opened that it never held, by raw name.
+    `settled`: the last run ended well.
 
     Raises:
         ArchiverError: the account could not be finished; what was done so far is recorded.
@@ -63,6 +65,7 @@ def archive_listed(
         live=live_epochs(listed, folders, epochs),
         unrecorded=unrecorded,
         refused={},
+        settled=settled,
     )
     archive_folders(context, listed, rules_of(settings))
     return context.refused

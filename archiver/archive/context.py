@@ -25,6 +25,7 @@ class Context(Struct, frozen=True):
     complete, whatever number of messages they show. `live` are the epochs that the server still shows. `unrecorded`
     are messages that a crashed run stored but did not record. `refused` collects the reasons why folders could not
     be opened, by raw name. `identify`: more than one folder is archived, so the same message may be in several.
+    `settled`: the last run ended well.
     """
 
     connect: Callable[[bool, Callable[[], bool]], MailSource]
@@ -44,3 +45,4 @@ class Context(Struct, frozen=True):
     unrecorded: UnrecordedFiles
     refused: dict[bytes, str]
     identify: bool = False
+    settled: bool = False

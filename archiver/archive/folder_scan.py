@@ -138,6 +138,7 @@ class FolderScanner(Struct):
         quarantined = UidSet(each.uid for each in waiting) & present
         not_due = UidSet(each.uid for each in waiting if not self._due(each))
         wanted = matching - recorded - not_due
+        newest_known = max(recorded.last, quarantined.last)
         scanned = ScannedFolder(
             listed=listed,
             known=known,
@@ -150,7 +151,8 @@ class FolderScanner(Struct):
             quarantined=quarantined,
             shown=len(present) if is_part else None,
             breaking=UidSet(each.uid for each in waiting if each.reason.startswith(BROKE)),
-            newest_known=max(recorded.last, quarantined.last),
+            newest_known=newest_known,
+            fetches_again=bool(wanted & range(newest_known + 1)),
             disagreement=None if odd is None else str(odd),
         )
         if odd is not None:

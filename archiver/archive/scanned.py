@@ -30,12 +30,13 @@ _NONE = UidSet()
 class ScannedFolder(Struct):
     """A folder scan: what is on the server, what is wanted, where the pass began.
 
-    `on_server` and `gone` count messages; `wanted` are UIDs to fetch. `quarantined` are the UIDs on the server that
-    wait in quarantine, `breaking` those of them at which a connection broke. `newest_known` is the highest UID that
-    the archive has or that waits in quarantine. `seen` are the attributes of wanted messages, as far as the server
-    sent them when the folder was opened. `shown` is set if the server probably shows only a part of the
-    folder: the number that it shows; `on_server` also counts those that it showed before. `disagreement`: the
-    server's counts do not agree, so the folder cannot be complete.
+    `on_server` and `gone` count messages; `wanted` are UIDs to fetch, and with `fetches_again` some of them are
+    lower than known ones. `quarantined` are the UIDs on the server that wait in quarantine, `breaking` those of
+    them at which a connection broke. `newest_known` is the highest UID that the archive has or that waits in
+    quarantine. `seen` are the attributes of wanted messages, as far as the server sent them when the folder was
+    opened. `shown` is set if the server probably shows only a part of the folder: the number that it shows;
+    `on_server` also counts those that it showed before. `disagreement`: the server's counts do not agree, so the
+    folder cannot be complete.
     """
 
     listed: Listed
@@ -51,6 +52,7 @@ class ScannedFolder(Struct):
     newest_known: int = 0
     seen: dict[int, Attributes] = field(default_factory=dict)
     gone: int = 0
+    fetches_again: bool = False
     shown: int | None = None
     disagreement: str | None = None
     slices_left: int = 0

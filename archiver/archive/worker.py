@@ -36,6 +36,7 @@ from archiver.mail.model import Fetched, Folder, Listed, Placement, Undelivered
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
 from archiver.source.port import MailSource
+from archiver.storage.port import FolderMetadata
 
 _ROUNDS_REFUSED = 1  # more of one slice in one run: each blames a few messages
 _ALL_REFUSED_SECONDS = 3600.0  # of a server that gives nothing at all
@@ -343,7 +344,6 @@ class FetchWorker:
     def _complete(self, scanned: ScannedFolder) -> None:
         """All of the folder is durable: write its totals, its control files, and last its state."""
         now = self._context.control.now()
-        known = scanned.known
         errors = [each for each in (scanned.disagreement, scanned.error) if each is not None]
         self._batch.fact(
             PassFact(
@@ -358,19 +358,26 @@ class FetchWorker:
         if scanned.error is not None:
             return
         if (metadata := self._context.metadata) is not None:
-            uidnext = scanned.opened.status.uidnext
-            if uidnext is None:
-                uidnext = max((each.uid for each in self._present(scanned)), default=0) + 1
-            status = (scanned.epoch.uidvalidity, uidnext)
-            metadata.write_uidlist(known.directory, status, self._present(scanned))
+            self._list_uids(metadata, scanned)
         if scanned.disagreement is not None:
             return
         # NOTE: counts as if the messages that are gone had never been there. If they are there after all, the count
         # differs and the next run opens the folder again.
         self._batch.fact(replace(scanned.state, messages=scanned.state.messages - scanned.gone))
 
-    def _present(self, scanned: ScannedFolder) -> Iterator[Placement]:
-        return (each for each in self._context.catalog.messages.placements(scanned.epoch.number) if each.present)
+    def _list_uids(self, metadata: FolderMetadata, scanned: ScannedFolder) -> None:
+        """Write the folder's list of UIDs. If all passes so far ended well, only what changed is looked at."""
+        messages, epoch, directory = self._context.catalog.messages, scanned.epoch, scanned.known.directory
+
+        def present(some: UidSet | None = None) -> Iterator[Placement]:
+            return (each for each in messages.placements(epoch.number, uids=some) if each.present)
+
+        uids = messages.uids(epoch.number)
+        status = (epoch.uidvalidity, scanned.opened.status.uidnext or uids.last + 1)
+        if self._context.settled and epoch.state is not None and not scanned.fetches_again:
+            metadata.update_uidlist(directory, status, uids, present)
+        else:
+            metadata.write_uidlist(directory, status, present())
 
     def _end_folder(self, job: Listed | Slice, error: BackendError) -> None:
         """Record what is known of a folder that could not be finished."""

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 
 from archiver.facts.archive import Fact
 from archiver.mail.model import Body, Digest, Frame, Placement
+from archiver.mail.uidset import UidSet
 from archiver.storage.audit import Audited
 
 
@@ -131,6 +132,13 @@ class FolderMetadata(Protocol):
     def write_uidlist(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
         """Write the UIDs of the folder's present messages, preferably given in UID order; `status` is
         (uidvalidity, uidnext)."""
+
+    def update_uidlist(
+        self, directory: str, status: tuple[int, int], uids: UidSet, of: Callable[[UidSet], Iterable[Placement]]
+    ) -> None:
+        """The same for a folder whose list was written when its last pass was complete: it now has the messages
+        `uids`, and only those that came or went are looked at. `of` returns the placements of some, in UID order.
+        A list that is not as it was left is written anew."""
 
     def write_subscriptions(self, directories: Sequence[str]) -> None:
         """Write the list of subscribed folders."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.mail.flags import KEYWORD_LETTERS
 from archiver.mail.model import Placement
+from archiver.mail.uidset import UidSet
 
 PRESENT, VANISHED = "Maildir", "vanished"
 
@@ -24,6 +25,9 @@ FOLDER_FILE = "archiver-folder.json"
 CONTROL_FILES = (KEYWORDS_FILE, UIDLIST_FILE, SUBSCRIPTIONS_FILE, FOLDER_FILE)
 
 _BASE = re.compile(r"(-?\d{1,15})\.V(\d{1,20})U(\d{1,20})\.([0-9a-f]{16}),S=(\d{1,15}),W=(\d{1,15})")
+_UIDLIST_HEADER = re.compile(rb"3 V\d{1,20} N(\d{1,20}) G[0-9a-f]{32}")
+_UIDLIST_UID = re.compile(rb"^(\d{1,20}) :", re.MULTILINE)
+_FEW = 10_000  # rows to leave out; for more the list is written anew
 _HIGHEST = 2**63 - 1  # the largest integer of a database
 _EPOCH = re.compile(r"(.*)\.V(\d{1,20})(?:-(\d{1,9}))?", re.DOTALL)
 
@@ -117,14 +121,53 @@ def format_uidlist(directory: str, uidvalidity: int, uidnext: int, placements: I
     for placement in placements:
         ordered = ordered and placement.uid > last
         last = max(last, placement.uid)
-        rows += f"{placement.uid} :{base_name(placement)}\n".encode()
+        rows += _uidlist_row(placement)
     if not ordered:
         lines = bytes(rows).splitlines(keepends=True)
         lines.sort(key=lambda line: int(line.partition(b" ")[0]))
         rows = bytearray(b"".join(lines))
-    guid = hashlib.sha256(f"{directory}\n{uidvalidity}".encode()).hexdigest()[:32]
-    rows[:0] = f"3 V{uidvalidity} N{max(uidnext, last + 1)} G{guid}\n".encode()
+    rows[:0] = _uidlist_header(directory, uidvalidity, max(uidnext, last + 1))
     return rows
+
+
+def updated_uidlist(
+    before: bytes,
+    directory: str,
+    uidvalidity: int,
+    uidnext: int,
+    uids: UidSet,
+    of: Callable[[UidSet], Iterable[Placement]],
+) -> bytes | None:
+    """A `dovecot-uidlist` file that becomes one of the messages `uids`: rows of those that are gone are left out,
+    and those that came, whose placements `of` returns, are appended. None if it has to be written anew: it is
+    another folder's, or a program changed it, or too much of it changes."""
+    header, _, rows = before.partition(b"\n")
+    known = _UIDLIST_HEADER.fullmatch(header)
+    if known is None or header + b"\n" != _uidlist_header(directory, uidvalidity, int(known[1])):
+        return None
+    numbers = list(map(int, _UIDLIST_UID.findall(rows)))
+    listed = UidSet(numbers)
+    gone, came = listed - uids, uids - listed
+    in_order = len(listed) == len(numbers) and numbers == sorted(numbers)
+    is_ours = in_order and rows.count(b"\n") == len(numbers) and rows[-1:] in (b"", b"\n")
+    if not is_ours or len(gone) > _FEW or (came and came.first < listed.last):
+        return None
+    pieces, at = [], 0
+    for uid in gone:
+        start = rows.find(b"\n%d :" % uid, max(at - 1, 0)) + 1 if not rows.startswith(b"%d :" % uid) else 0
+        pieces.append(rows[at:start])
+        at = rows.index(b"\n", start) + 1
+    pieces += [rows[at:], *map(_uidlist_row, of(came) if came else ())]
+    return b"".join([_uidlist_header(directory, uidvalidity, max(uidnext, uids.last + 1)), *pieces])
+
+
+def _uidlist_header(directory: str, uidvalidity: int, uidnext: int) -> bytes:
+    guid = hashlib.sha256(f"{directory}\n{uidvalidity}".encode()).hexdigest()[:32]
+    return f"3 V{uidvalidity} N{uidnext} G{guid}\n".encode()
+
+
+def _uidlist_row(placement: Placement) -> bytes:
+    return f"{placement.uid} :{base_name(placement)}\n".encode()
 
 
 def format_subscriptions(directories: Iterable[str]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from archiver.errors import IntegrityError
 from archiver.mail.model import Placement
-from archiver.storage.files import Writing
+from archiver.mail.uidset import UidSet
+from archiver.storage.files import Writing, open_regular
 from archiver.storage.maildir.format import (
     FOLDER_FILE,
     PRESENT,
@@ -14,6 +16,7 @@ from archiver.storage.maildir.format import (
     format_folder,
     format_subscriptions,
     format_uidlist,
+    updated_uidlist,
 )
 from archiver.storage.maildir.tree import MaildirTree
 
@@ -42,6 +45,24 @@ class MaildirMetadata:
         with self._writing:
             self._tree.made(_present(directory)).write(UIDLIST_FILE, uidlist)
             self._tree.sync(())
+
+    def update_uidlist(
+        self, directory: str, status: tuple[int, int], uids: UidSet, of: Callable[[UidSet], Iterable[Placement]]
+    ) -> None:
+        """Change what came or went in the folder's `dovecot-uidlist`; see the port."""
+        uidvalidity, uidnext = status
+        try:
+            with open_regular(f"{self._tree.folder(_present(directory)).path}/{UIDLIST_FILE}") as file:
+                before = file.read()
+        except (FileNotFoundError, NotADirectoryError, IntegrityError):
+            before = b""
+        uidlist = updated_uidlist(before, directory, uidvalidity, uidnext, uids, of)
+        if uidlist is None:
+            self.write_uidlist(directory, status, of(uids))
+        elif uidlist != before:
+            with self._writing:
+                self._tree.made(_present(directory)).write(UIDLIST_FILE, uidlist)
+                self._tree.sync(())
 
     def write_subscriptions(self, directories: Sequence[str]) -> None:
         """Write the list of subscribed folders, if it differs."""
