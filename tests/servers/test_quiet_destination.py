@@ -316,6 +316,19 @@ class TestServersThatAreOtherwise:
         assert counts(run(config, expect=4)) == (0, 10, 0, 9, 1)
         assert seen.read == {b"INBOX": True}
 
+    def test_where_too_much_may_have_changed_to_be_read_at_once_it_is_read_in_parts(
+        self, connected: Callable[..., Any], seen: Comparisons, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its user may have marked a million messages as read."""
+        monkeypatch.setattr("archiver.replay.compare.reading._MOST_CHANGES", 9)
+        there, config = connected()
+        run(config)
+        there.folders[b"INBOX"].mark(3, ["\\Seen"])
+
+        assert counts(run(config)) == (0, 10, 0, 10, 0)
+        assert seen.changed == 1
+        assert not any(b"CHANGEDSINCE" in each for each in there.commands)
+
     def test_a_server_that_refuses_to_show_changes_is_read_as_a_whole(
         self, connected: Callable[..., Any], seen: Comparisons
     ) -> None:

@@ -91,8 +91,7 @@ class CopyReader(Struct):
         group: list[ComparedFolder] = []
         left = 0
         for each in folders:
-            here = self.counts.get(each.folder.number, {}).values()
-            held = sum(count.there if each.since is None else count.uncompared for count in here)
+            held = self._most_rows(each)
             if group and (self.deep or held > left or len(group) == _FOLDERS):
                 yield group
                 group = []
@@ -100,6 +99,14 @@ class CopyReader(Struct):
             group.append(each)
         if group:
             yield group
+
+    def _most_rows(self, each: ComparedFolder) -> int:
+        """How many rows a folder's answer may have. Where only changes are read, any message may have changed, also
+        those that are not ours; so many of these count as a whole window."""
+        here = self.counts.get(each.folder.number, {}).values()
+        if each.folder.compared is None or not self._reads_changes(each):
+            return sum(count.there for count in here)
+        return sum(count.uncompared for count in here) + each.folder.compared.messages * _WINDOW // _MOST_CHANGES
 
     def _group(self, group: Sequence[ComparedFolder]) -> None:
         """Compare several folders in one round trip. A folder that does not match is opened and compared by itself,
