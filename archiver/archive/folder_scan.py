@@ -8,7 +8,7 @@ nothing is concluded about those that it does not list.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -350,25 +350,41 @@ class FolderScanner(Struct):
     def _follow_flags(self, known: KnownFolder, epoch: KnownEpoch, opened: Opened, held: UidSet) -> None:
         """Record flags that changed since the last pass, as the server reported them or as a scan shows them."""
         if opened.changes is not None:
-            seen: Iterable[tuple[int, Flags]] = (
-                (each.uid, each.flags) for each in opened.changes.changed if each.flags is not None
-            )
+            rows = opened.changes.changed
+            seen: Iterable[Sequence[tuple[int, Flags]]] = [
+                [(each.uid, each.flags) for each in rows if each.flags is not None]
+            ]
         elif held:
             seen = self.source.flags(since=epoch.known_state)
         else:
             return
-        changed: dict[int, Flags] = {}
-        rows = ((uid, flags) for uid, flags in seen if uid in held)
-        while some := dict(islice(rows, BATCH_MESSAGES)):
-            before = self.catalog.messages.known(epoch.number, UidSet(some))
-            # NOTE: a message may be shown twice; the later row counts.
-            changed |= {uid: flags for uid, flags in some.items() if flags != before.get(uid, flags)}
+        changed = self._changed(epoch, seen, held)
         if not changed:
             return
         for placement in self.catalog.messages.placements(epoch.number, uids=changed):
             flags = changed[placement.uid]
             fact = FlagsFact(epoch.number, placement.uid, flags, self.now())
             self.batch.moved(fact, [(placement, placement.with_flags(flags))])
+
+    def _changed(
+        self, epoch: KnownEpoch, seen: Iterable[Sequence[tuple[int, Flags]]], held: UidSet
+    ) -> dict[int, Flags]:
+        """Those of the flags that differ from the recorded ones, of messages that are `held`. A message may be
+        shown twice; the later row counts."""
+        changed: dict[int, Flags] = {}
+        waiting: dict[int, Flags] = {}
+        for some in chain(seen, [()]):
+            waiting.update(some)
+            if some and len(waiting) < BATCH_MESSAGES:
+                continue
+            before = self.catalog.messages.known(epoch.number, UidSet(waiting))
+            for uid, flags in waiting.items():
+                if flags == before.get(uid, flags):
+                    changed.pop(uid, None)
+                elif uid in held:
+                    changed[uid] = flags
+            waiting.clear()
+        return changed
 
     def _match_again(self, scanned: ScannedFolder, present: UidSet) -> None:
         """Link known messages of a new epoch instead of fetching them, except those whose octets are lost."""

@@ -89,7 +89,7 @@ class FolderReader:
             )
         return uids
 
-    def flags(self, *, changed_since: int | None = None) -> Iterator[tuple[int, Flags]]:
+    def flags(self, *, changed_since: int | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
         """The flags of all messages by UID, or with CHANGEDSINCE (RFC 7162 section 3.1.4) of those whose flags
         changed after that HIGHESTMODSEQ. Nothing else is asked for: some servers have to convert a message to know
         its size."""
@@ -100,9 +100,10 @@ class FolderReader:
         for response in self._fetch(b"1:*", b"(UID FLAGS)" + since, news=news):
             seen = parse_fetch(response).attributes
             if seen is not None and seen.flags is not None:
-                yield seen.uid, seen.flags
+                yield [(seen.uid, seen.flags)]
             # A folder may have a million messages.
-            yield from self._session.rows_of_flags(news)
+            if some := self._session.rows_of_flags(news):
+                yield some
 
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
         items = self._attribute_items()

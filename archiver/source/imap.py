@@ -191,7 +191,7 @@ class ImapSource:
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
         return self._reader.scan(uids)
 
-    def flags(self, *, since: KnownState | None = None) -> Iterator[tuple[int, Flags]]:
+    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
         before = since.highestmodseq if since else None
         if before is None or self._highestmodseq is None:
             return self._reader.flags()

@@ -57,9 +57,9 @@ class MailSource(MailReader, Protocol):
             MessageRefused: the server does not accept the search.
         """
 
-    def flags(self, *, since: KnownState | None = None) -> Iterator[tuple[int, Flags]]:
-        """The flags of all messages of the open folder by UID, in any order, some perhaps twice; the later ones
-        count. With `since`, messages whose flags have not changed may be left out."""
+    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
+        """The flags of all messages of the open folder by UID, some at a time, in any order, some perhaps twice:
+        the later ones count. With `since`, messages whose flags have not changed may be left out."""
 
     def gives(self, uid: int) -> bool:
         """Whether the server delivers an octet of this message of the open folder.

@@ -163,21 +163,23 @@ class RetryingSource:
         return self._with_retries(lambda: self._reopened().uids(search, since=since))
 
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
-        return self._from_the_start(lambda: self._reopened().scan(uids))
+        return self._from_the_start(lambda: self._reopened().scan(uids), lambda _: 1)
 
-    def flags(self, *, since: KnownState | None = None) -> Iterator[tuple[int, Flags]]:
-        return self._from_the_start(lambda: self._reopened().flags(since=since))
+    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
+        return self._from_the_start(lambda: self._reopened().flags(since=since), len)
 
-    def _from_the_start(self, begin: Callable[[], Iterator[T]]) -> Iterator[T]:
-        """A stream that starts again after a loss, which its port allows."""
+    def _from_the_start(self, begin: Callable[[], Iterator[T]], messages: Callable[[T], int]) -> Iterator[T]:
+        """A stream that starts again after a loss, which its port allows. Each item is about so many `messages`."""
         # NOTE: it counts as progress only to get further than before, else a line that always breaks at the same
         # octet would be tried for ever.
         furthest = 0
         while True:
             try:
-                for number, each in enumerate(self._streamed(begin()), 1):
-                    if number > furthest:
-                        furthest = number
+                came = 0
+                for each in self._streamed(begin()):
+                    came += messages(each)
+                    if came > furthest:
+                        furthest = came
                         self._backoff.progressed()
                     yield each
                 return

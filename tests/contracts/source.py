@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import pytest
 
@@ -136,7 +137,7 @@ class SourceContract:
         source.close()
 
     def test_flags_may_be_left_half_way(self, source: MailSource, uids: list[int]) -> None:
-        assert next(iter(source.flags()))[0] in uids
+        assert next(iter(source.flags()))[0][0] in uids
         assert sorted(source.uids()) == uids
 
     def test_only_changes_are_scanned_where_the_server_counts_them(self, served: Served) -> None:
@@ -144,13 +145,13 @@ class SourceContract:
         folder = Folder(b"INBOX", ("INBOX",), "/")
         before = known(source.open(folder).status)
         uids = sorted(source.uids())
-        assert before.highestmodseq is None or list(source.flags(since=before)) == []
-        assert dict(source.flags()).keys() == set(uids)
+        assert before.highestmodseq is None or [*chain(*source.flags(since=before))] == []
+        assert dict(chain(*source.flags())).keys() == set(uids)
         source.close()
         served.change(f"UID STORE {uids[1]} +FLAGS.SILENT (\\Seen)")
         source = served.open()
         source.open(folder)
-        changed = dict(source.flags(since=before))
+        changed = dict(chain(*source.flags(since=before)))
         source.close()
         assert changed.keys() == (set(uids) if before.highestmodseq is None else {uids[1]})
         assert changed[uids[1]] == frozenset({"\\Seen", "\\Flagged", "$Forwarded"})

@@ -131,7 +131,7 @@ def test_mail_that_arrives_while_the_folder_is_scanned_is_no_disagreement(script
     config = account_file(tmp_path, server, "u1")
     reported = run(config)
     assert row(reported) == (20, 20, 0, 0)
-    assert server.connections == 2
+    assert server.connections == 1
 
 
 def test_a_new_epoch_of_an_odd_folder_keeps_the_mail_of_the_one_before(scripted: Start, tmp_path: Path) -> None:
