@@ -114,11 +114,11 @@ class ReplicaMessages(Protocol):
         """The replicas of present and of restored messages that still exist as far as known, in UID order; with
         `removed`, all that are gone; with `uids`, only these. The result is a snapshot at the first item."""
 
-    def newest(self, target: int, limit: int) -> Sequence[Replica]:
-        """The `limit` existing replicas with the highest UIDs."""
+    def newest(self, target: int, limit: int, *, removed: bool = False) -> Sequence[Replica]:
+        """The `limit` existing replicas with the highest UIDs; with `removed`, also of those that are gone."""
 
-    def claimed(self, target: int) -> dict[int, bool]:
-        """The UIDs of all replicas; true for those that still exist as far as known."""
+    def claimed(self, target: int, *, since: int = 0) -> dict[int, bool]:
+        """The UIDs of all replicas from `since` on; true for those that still exist as far as known."""
 
     def removed(self, destination: int) -> Mapping[int, Collection[int]]:
         """The UIDs of replicas that are gone, by folder, including ended folders."""

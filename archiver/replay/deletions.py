@@ -34,7 +34,6 @@ def delete_vanished(
     gone: dict[bytes, Sequence[Replica]] = {}
     twins: dict[bytes, Sequence[LateTwin]] = {}  # of copies that stay
     along: dict[bytes, Sequence[LateTwin]] = {}  # of copies that go
-    held: dict[bytes, int] = {}
     for job in jobs:
         if job.known is not None:
             replicas = context.replicas.changes.deletable(job.known.number, gone=context.gone)
@@ -45,7 +44,10 @@ def delete_vanished(
             certain = certain_twins(context, job)
             twins[job.raw] = [twin for twin in certain if twin.copy not in going]
             along[job.raw] = [twin for twin in certain if twin.copy in going]
-            held[job.raw] = sum(context.replicas.messages.claimed(job.known.number).values())
+    if not (any(gone.values()) or any(twins.values())):
+        return None
+    holding = context.replicas.folders.holding(context.destination)
+    held = {job.raw: holding[job.raw][1] for job in jobs if job.known is not None and job.raw in holding}
     copies_held, copies_stay = _limited(context, jobs, gone, held, _COPIES)
     twins_held, twins_stay = _limited(context, jobs, twins, held, _TWINS)
     for job in jobs:

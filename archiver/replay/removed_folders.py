@@ -63,7 +63,11 @@ def removed_folders(
 
 def _filled(context: ReplayContext) -> Mapping[bytes, ReplicaFolder]:
     folders = context.replicas.folders.current(context.destination)
-    return {raw: folder for raw, folder in folders.items() if context.replicas.messages.claimed(folder.number)}
+    return {
+        raw: folder
+        for raw, folder in folders.items()
+        if context.replicas.messages.newest(folder.number, 1, removed=True)
+    }
 
 
 def _is_gone(raw: bytes, destination: FolderOpener) -> bool:

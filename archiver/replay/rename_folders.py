@@ -102,9 +102,8 @@ def _moves(
         if place is None or pair.target in stay or pair.target in found or place.raw in taken:
             continue
         known = replica_folders.get(place.raw)
-        if known is None or not context.replicas.messages.claimed(
-            known.number
-        ):  # otherwise its user removed it there
+        # If there was a copy, its user removed the folder there.
+        if known is None or not context.replicas.messages.newest(known.number, 1, removed=True):
             found[pair.target] = _Move(movable[pair.target], place)
             taken.add(place.raw)
     return sorted(found.values(), key=lambda move: len(move.folder.raw))

@@ -124,8 +124,8 @@ class FolderSync(Struct):
         known = self.job.known
         reason = "first"
         if known is not None:
-            claimed = self.context.replicas.messages.claimed(known.number)
-            highest = max(claimed, default=0)
+            newest = self.context.replicas.messages.newest(known.number, 1, removed=True)
+            highest = newest[0].uid if newest else 0
             if not opened.uidvalidity:
                 if not self._are_renumbered(known.number):
                     return known.number

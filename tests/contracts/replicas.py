@@ -474,6 +474,10 @@ class ReplicasContract:
 
         assert replicas.messages.claimed(1) == {1001: True, 1002: False}
         assert replicas.messages.claimed(2) == {1003: True}
+        assert replicas.messages.claimed(1, since=1002) == {1002: False}
+        assert [each.uid for each in replicas.messages.newest(1, 1)] == [1001]
+        assert [each.uid for each in replicas.messages.newest(1, 1, removed=True)] == [1002]
+        assert replicas.messages.newest(9, 1, removed=True) == []
 
     def test_copies_as_recorded_in_the_order_of_their_uids(self, catalog: Catalog, replicas: Replicas) -> None:
         odd: dict[str, Any] = {

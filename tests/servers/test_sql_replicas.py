@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,40 @@ class TestSqlPending(PendingContract):
     @pytest.fixture
     def pending(self, catalog: SqlCatalog) -> PendingMessages:
         return catalog.replicas.pending
+
+
+def steps_of(catalog: SqlCatalog, call: Callable[[], object]) -> int:
+    """How many steps of SQLite's machine a call takes."""
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    with catalog._database.reading() as connection:
+        connection.set_progress_handler(step, 1)
+    call()
+    with catalog._database.reading() as connection:
+        connection.set_progress_handler(None, 1)
+    return steps
+
+
+def test_what_is_asked_of_a_folder_in_each_run_does_not_grow_with_it(catalog: SqlCatalog) -> None:
+    messages = catalog.replicas.messages
+    catalog.apply(following(catalog, *ACCOUNT))
+    taken = []
+    for uids in (range(10, 20), range(20, 600)):
+        catalog.apply(following(catalog, *map(stored, uids), *map(copied, uids)))
+        newest = 1000 + uids[-1]
+        taken.append(
+            (
+                steps_of(catalog, lambda: messages.newest(1, 1, removed=True)),
+                steps_of(catalog, lambda newest=newest: messages.claimed(1, since=newest)),  # type: ignore[misc]
+                steps_of(catalog, lambda: messages.newest(1, 5)),
+            )
+        )
+
+    assert taken[0] == taken[1]
 
 
 # Journal and catalog together

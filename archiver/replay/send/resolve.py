@@ -175,8 +175,9 @@ class IntentResolver(Struct):
         """Those of `intents` that have not appeared; the others are recorded."""
         if not intents:
             return intents
-        shown = self.destination.list_since(min(intent.uidnext for intent in intents))
-        new = shown.keys() - self.context.replicas.messages.claimed(folder.number).keys()
+        since = min(intent.uidnext for intent in intents)
+        shown = self.destination.list_since(since)
+        new = shown.keys() - self.context.replicas.messages.claimed(folder.number, since=since).keys()
         if new == self._looked_at:
             return intents
         found = matcher.sent([intent.outgoing for intent in intents], new)

@@ -43,8 +43,10 @@ def note_twins(context: ReplayContext, destination: Appender, folder: JobFolder,
     )
     if not (attempts or known):
         return
-    shown = destination.list_since(min([*(each.uidnext for each in attempts), *(twin.uid for twin in known)]))
-    new = shown.keys() - context.replicas.messages.claimed(folder.number).keys() - {twin.uid for twin in known}
+    since = min([*(each.uidnext for each in attempts), *(twin.uid for twin in known)])
+    shown = destination.list_since(since)
+    claimed = context.replicas.messages.claimed(folder.number, since=since)
+    new = shown.keys() - claimed.keys() - {twin.uid for twin in known}
     left = Counter({each.outgoing.key: each.times for each in attempts})
     left.subtract(twin.key for twin in known)
     gone = tuple(twin.uid for twin in known if twin.uid not in shown)

@@ -15,6 +15,7 @@ _BY_UID = " ORDER BY copy.target_uid"
 _REMOVED = f"{_IN_FOLDER} AND copy.removed_at IS NOT NULL{_BY_UID}"
 _THERE = f"{_IN_FOLDER} AND copy.removed_at IS NULL AND {IS_WANTED}{_BY_UID}"
 _NEWEST = f"{_IN_FOLDER} AND copy.removed_at IS NULL ORDER BY copy.target_uid DESC LIMIT :limit"
+_NEWEST_EVER = f"{_IN_FOLDER} ORDER BY copy.target_uid DESC LIMIT :limit"
 # NOTE: + 0, so that SQLite looks up the digests instead of reading all replicas of the folder.
 _EQUAL = f"{REPLICAS} WHERE copy.target + 0 = :target AND message.digest IN {any_of('digests')}"
 _LEFT_OVER = f"{_EQUAL} AND (NOT {IS_PRESENT} OR folder.gone_at IS NOT NULL) ORDER BY copy.target_uid"
@@ -50,16 +51,17 @@ class SqlReplicaMessages:
             for row in connection.execute(statement, {"target": target, "uids": json_list(uids or ())}):
                 yield replica_of(row, sets)
 
-    def newest(self, target: int, limit: int) -> Sequence[Replica]:
-        """The `limit` existing replicas with the highest UIDs."""
+    def newest(self, target: int, limit: int, *, removed: bool = False) -> Sequence[Replica]:
+        """The `limit` existing replicas with the highest UIDs; with `removed`, also of those that are gone."""
+        statement = _NEWEST_EVER if removed else _NEWEST
         with self._database.reading() as connection:
-            return replicas(connection.execute(_NEWEST, {"target": target, "limit": limit}))
+            return replicas(connection.execute(statement, {"target": target, "limit": limit}))
 
-    def claimed(self, target: int) -> dict[int, bool]:
-        """The UIDs of all replicas; true for those that still exist as far as known."""
-        rows = "SELECT target_uid, removed_at IS NULL FROM copy WHERE target = ?"
+    def claimed(self, target: int, *, since: int = 0) -> dict[int, bool]:
+        """The UIDs of all replicas from `since` on; true for those that still exist as far as known."""
+        rows = "SELECT target_uid, removed_at IS NULL FROM copy WHERE target = ? AND target_uid >= ?"
         with self._database.reading() as connection:
-            return {uid: bool(is_there) for uid, is_there in connection.execute(rows, (target,))}
+            return {uid: bool(is_there) for uid, is_there in connection.execute(rows, (target, since))}
 
     def removed(self, destination: int) -> Mapping[int, Collection[int]]:
         """The UIDs of replicas that are gone, by folder, including ended folders."""
