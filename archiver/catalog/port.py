@@ -209,7 +209,7 @@ class MessageIndex(Protocol):
 
     def count_uncovered(self) -> int:
         """About how many headers each search has to read, since the index of texts does not cover them; 0 if they
-        are too few to matter."""
+        are too few to matter, or it may not be changed."""
 
     def cover(self) -> Iterator[int]:
         """Extend the index of texts to all headers; yields how many were added at a time. What was added is kept,

@@ -79,8 +79,8 @@ class SqlMessageIndex:
 
     def count_uncovered(self) -> int:
         """About how many headers each search has to read, since the index of texts does not cover them; 0 if they
-        are too few to matter."""
-        if self._texts is None:
+        are too few to matter, or it may not be changed."""
+        if self._texts is None or not self._texts.may_change:
             return 0
         with self._texts.reading() as index, self._database.reading() as connection:
             newest = _state(connection).header

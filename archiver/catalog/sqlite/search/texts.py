@@ -54,7 +54,7 @@ class TextIndex:
 
     def __init__(self, file: Path, *, may_change: bool = True) -> None:
         self._file = file
-        self._may_change = may_change
+        self.may_change = may_change
 
     @contextmanager
     def reading(self) -> Iterator[IndexedTexts | None]:
@@ -69,7 +69,7 @@ class TextIndex:
     @contextmanager
     def extending(self) -> Iterator[Extension | None]:
         """The index, to be extended; None: this user cannot, or another process is just doing it."""
-        if not self._may_change:
+        if not self.may_change:
             yield None
             return
         with ExitStack() as lock:
