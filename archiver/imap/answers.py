@@ -24,14 +24,14 @@ _STEP = 1 << 20  # so much of each answer is not counted: a small one costs no l
 
 #: The words in a command that ask for rows of a kind.
 _ASKED_BY: Mapping[bytes, tuple[bytes, ...]] = {
-    b"FETCH": (b"FETCH", b"STORE", b"QRESYNC"),
+    b"FETCH": (b"FETCH", b"STORE", b"(QRESYNC"),
     b"LIST": (b"LIST", b"LSUB"),
     b"XLIST": (b"LIST",),
     b"LSUB": (b"LSUB",),
     b"STATUS": (b"STATUS",),
     b"SEARCH": (b"SEARCH",),
     b"ESEARCH": (b"SEARCH",),
-    b"VANISHED": (b"QRESYNC", b"EXPUNGE"),
+    b"VANISHED": (b"(QRESYNC", b"EXPUNGE"),
 }
 
 
