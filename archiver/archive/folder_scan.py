@@ -8,12 +8,13 @@ nothing is concluded about those that it does not list.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.archive.absence import Absence
+from archiver.archive.flag_changes import changed_flags
 from archiver.archive.plan import (
     PROBED,
     EpochVerdict,
@@ -358,33 +359,13 @@ class FolderScanner(Struct):
             seen = self.source.flags(since=epoch.known_state)
         else:
             return
-        changed = self._changed(epoch, seen, held)
+        changed = changed_flags(self.catalog.messages, epoch.number, seen, held)
         if not changed:
             return
         for placement in self.catalog.messages.placements(epoch.number, uids=changed):
             flags = changed[placement.uid]
             fact = FlagsFact(epoch.number, placement.uid, flags, self.now())
             self.batch.moved(fact, [(placement, placement.with_flags(flags))])
-
-    def _changed(
-        self, epoch: KnownEpoch, seen: Iterable[Sequence[tuple[int, Flags]]], held: UidSet
-    ) -> dict[int, Flags]:
-        """Those of the flags that differ from the recorded ones, of messages that are `held`. A message may be
-        shown twice; the later row counts."""
-        changed: dict[int, Flags] = {}
-        waiting: dict[int, Flags] = {}
-        for some in chain(seen, [()]):
-            waiting.update(some)
-            if some and len(waiting) < BATCH_MESSAGES:
-                continue
-            before = self.catalog.messages.known(epoch.number, UidSet(waiting))
-            for uid, flags in waiting.items():
-                if flags == before.get(uid, flags):
-                    changed.pop(uid, None)
-                elif uid in held:
-                    changed[uid] = flags
-            waiting.clear()
-        return changed
 
     def _match_again(self, scanned: ScannedFolder, present: UidSet) -> None:
         """Link known messages of a new epoch instead of fetching them, except those whose octets are lost."""

@@ -17,6 +17,7 @@ from archiver.archive.plan import compare_unrecorded
 from archiver.archive.queue import Job, Member, Slice
 from archiver.archive.same_mail import SameMail
 from archiver.archive.scanned import ScannedFolder
+from archiver.archive.uidlist import list_uids
 from archiver.archive.unrecorded import unrecorded_fact
 from archiver.errors import (
     AllRefused,
@@ -32,11 +33,10 @@ from archiver.facts.archive import PassFact, QuarantinedFact, ReleasedFact
 from archiver.journal.recorder import Batch
 from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, broke, is_placeholder
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Fetched, Folder, Listed, Placement, Undelivered
+from archiver.mail.model import Fetched, Folder, Listed, Undelivered
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
 from archiver.source.port import MailSource
-from archiver.storage.port import FolderMetadata
 
 _ROUNDS_REFUSED = 1  # more of one slice in one run: each blames a few messages
 _ALL_REFUSED_SECONDS = 3600.0  # of a server that gives nothing at all
@@ -358,26 +358,12 @@ class FetchWorker:
         if scanned.error is not None:
             return
         if (metadata := self._context.metadata) is not None:
-            self._list_uids(metadata, scanned)
+            list_uids(metadata, self._context.catalog.messages, scanned, settled=self._context.settled)
         if scanned.disagreement is not None:
             return
         # NOTE: counts as if the messages that are gone had never been there. If they are there after all, the count
         # differs and the next run opens the folder again.
         self._batch.fact(replace(scanned.state, messages=scanned.state.messages - scanned.gone))
-
-    def _list_uids(self, metadata: FolderMetadata, scanned: ScannedFolder) -> None:
-        """Write the folder's list of UIDs. If all passes so far ended well, only what changed is looked at."""
-        messages, epoch, directory = self._context.catalog.messages, scanned.epoch, scanned.known.directory
-
-        def present(some: UidSet | None = None) -> Iterator[Placement]:
-            return (each for each in messages.placements(epoch.number, uids=some) if each.present)
-
-        uids = messages.uids(epoch.number)
-        status = (epoch.uidvalidity, scanned.opened.status.uidnext or uids.last + 1)
-        if self._context.settled and epoch.state is not None and not scanned.fetches_again:
-            metadata.update_uidlist(directory, status, uids, present)
-        else:
-            metadata.write_uidlist(directory, status, present())
 
     def _end_folder(self, job: Listed | Slice, error: BackendError) -> None:
         """Record what is known of a folder that could not be finished."""
