@@ -41,18 +41,15 @@ from archiver.report.document import (
     Status,
     folder_failures,
     gap_failures,
-    gone_notices,
     judge,
     pending_failures,
     quarantine_failures,
     refusal_failures,
-    renewed_notices,
     twin_failures,
-    unnumbered_notices,
     unreached_failures,
-    window_notices,
     with_unreached,
 )
+from archiver.report.notices import gone_notices, renewed_notices, unnumbered_notices, window_notices
 from archiver.storage.files import Writing, make_directories, sync_paths
 from pipelines.events import Ended, emit
 from pipelines.failures import with_file

@@ -20,7 +20,7 @@ from archiver.errors import (
 )
 from archiver.imap.answers import MessageRows
 from archiver.imap.fetch import FetchStream, read_header
-from archiver.imap.fetch_row import is_fetch, parse_fetch
+from archiver.imap.fetch_row import is_fetch, leading_flag_rows, parse_fetch
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import BodyReader, Reply, Session
@@ -102,8 +102,17 @@ class FolderReader:
             if seen is not None and seen.flags is not None:
                 yield [(seen.uid, seen.flags)]
             # A folder may have a million messages.
-            if some := self._session.rows_of_flags(news):
+            if some := self._arrived_flags(news):
                 yield some
+
+    def _arrived_flags(self, news: MessageRows) -> Sequence[tuple[int, Flags]]:
+        """The flags by UID of rows that have arrived already, are the next to be read, and have nothing else. None
+        if any of them brings nothing new: the session counts those when it reads them."""
+        rows, octets = leading_flag_rows(self._session.line.arrived())
+        if not rows or not news.are_news([row.number for row in rows], self._session.exists):
+            return ()
+        self._session.take(octets)
+        return [(row.uid, row.flags) for row in rows]
 
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
         items = self._attribute_items()

@@ -17,12 +17,11 @@ from imapclient import IMAPClient, SocketTimeout
 from msgspec import Struct, field
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
-from archiver.imap.answers import BUDGET, MOST_BELIEVED, MessageRows, News, Share
-from archiver.imap.fetch_row import leading_flag_rows
+from archiver.imap.answers import BUDGET, MOST_BELIEVED, News, Share
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
 from archiver.imap.replies import error_of, not_imap, printable
 from archiver.imap.tokens import BODY_MARK, Response, number, parse_vanished, quote
-from archiver.mail.model import Body, Flags
+from archiver.mail.model import Body
 
 # NOTE: imaplib refuses lines over 1,000,000 octets, which a SEARCH of some 125,000 messages has. It reads the limit
 # from its own module. There is still one, so that a hostile server cannot fill the memory with one line.
@@ -260,16 +259,11 @@ class Session(IMAPClient):  # type: ignore[misc]
                 body.discard()
             raise
 
-    def rows_of_flags(self, news: MessageRows) -> Sequence[tuple[int, Flags]]:
-        """The flags by UID of rows that have arrived already, are the next to be read, and have nothing else. None
-        if any of them brings nothing new: `read_response` counts those."""
-        rows, octets = leading_flag_rows(self._imap.arrived())
-        if not rows or not news.are_news([row.number for row in rows], self.exists):
-            return ()
+    def take(self, octets: int) -> None:
+        """Count so many octets of those that have `arrived` as read: responses that bring what was asked for."""
         self._lose_patience(self._imap.at_a_response())
         self._imap.skip(octets)
         self.progressed()
-        return [(row.uid, row.flags) for row in rows]
 
     def _read_text(self) -> bytes:
         """A line outside of literals. NUL marks the places of literals, so a NUL from the server, which no RFC

@@ -1,6 +1,7 @@
 """The report of a run. docs/formats.md specifies the JSON.
 
 document    the report as a value
+notices     what people should know, and what is no failure
 verdict     the result in plain words
 units       stored reports completed, and numbers as text
 page        the HTML page, complete in one file

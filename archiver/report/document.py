@@ -14,15 +14,13 @@ from typing import Any, Literal
 from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
 
-from archiver.facts.replica import Loss, Refused, ReplicaTally, gone_words
+from archiver.facts.replica import Loss, Refused, ReplicaTally
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Folder, Listed, Quarantined, Tally
 from archiver.mail.refusal import REFUSALS, advice
 from archiver.mail.uidset import format_uid_set
-from archiver.mail.window import window_words
 from archiver.report.units import COUNTS
-from archiver.source.same_mailbox import renewed_words
 
 FORMAT = "archiver-report/1"
 Status = Literal["complete", "incomplete", "failed"]
@@ -166,44 +164,6 @@ def _loss(loss: Loss) -> Mapping[str, object]:
         "count": len(loss.uids),
         "uids": uids,
     }
-
-
-def window_notices(tallies: Sequence[Tally]) -> list[Notice]:
-    """Folders of which the server probably shows only a part."""
-    return [
-        window_notice(printable(each.name), each.shown, each.on_server - each.shown)
-        for each in tallies
-        if each.shown is not None
-    ]
-
-
-def renewed_notices(count: int) -> list[Notice]:
-    """The notice that all `count` folders have a new UIDVALIDITY; none if `count` is 0."""
-    return [Notice("", "renewed", count, renewed_words(count))] if count else []
-
-
-def unnumbered_notices(names: Sequence[str], server: str) -> list[Notice]:
-    """The notice about folders without UIDVALIDITY at the source or at the destination; none if there are none."""
-    if not names:
-        return []
-    first = f'"{printable(names[0])}"'
-    which = f"folder {first} has" if len(names) == 1 else f"{len(names):,} folders ({first} is the first) have"
-    what = "messages" if server == "source" else "copies of ours"
-    text = f"{which} no UIDVALIDITY at the {server}: in each run the {what} in them are compared with the archive"
-    return [Notice("", "unnumbered", len(names), text)]
-
-
-def gone_notices(stranded: Mapping[str, int]) -> list[Notice]:
-    """Folders that the source no longer has, by name, with the number of our copies that stay."""
-    return [
-        Notice(name, "gone", count, gone_words(name, count))
-        for name, count in ((printable(folder), count) for folder, count in sorted(stranded.items()))
-    ]
-
-
-def window_notice(name: str, shown: int, hidden: int) -> Notice:
-    """The notice about a folder that shows `shown` messages, and no longer shows `hidden` that the archive has."""
-    return Notice(name, "window", shown, window_words(name, shown, hidden))
 
 
 def refusal_failures(refused: Sequence[Refused]) -> list[Failure]:

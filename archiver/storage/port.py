@@ -138,7 +138,7 @@ class FolderMetadata(Protocol):
     ) -> None:
         """The same for a folder whose list was written when its last pass was complete: it now has the messages
         `uids`, and only those that came or went are looked at. `of` returns the placements of some, in UID order.
-        A list that is not as it was left is written anew."""
+        A list that is not as it was left is written again as a whole."""
 
     def write_subscriptions(self, directories: Sequence[str]) -> None:
         """Write the list of subscribed folders."""

@@ -15,12 +15,10 @@ from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Quarantined, Tally
 from archiver.report.document import (
-    gone_notices,
     not_mapped,
     refusal_failures,
-    unnumbered_notices,
-    window_notices,
 )
+from archiver.report.notices import gone_notices, unnumbered_notices, window_notices
 from archiver.report.units import size
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import configs_argument, output_options, terminal_of

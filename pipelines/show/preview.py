@@ -34,7 +34,8 @@ from archiver.mail.folder_names import directory_of, matches, printable
 from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.mail.window import may_be_part
 from archiver.replay.identify import IdentityAnswer
-from archiver.report.document import Notice, renewed_notices, window_notice
+from archiver.report.document import Notice
+from archiver.report.notices import renewed_notices, window_notice
 from pipelines.failures import logged
 from pipelines.show.preview_bucket import BucketPreview, preview_bucket
 from pipelines.show.preview_destination import AtSource, DestinationPreview, preview_destination, server_to_json

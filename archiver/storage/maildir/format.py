@@ -27,7 +27,7 @@ CONTROL_FILES = (KEYWORDS_FILE, UIDLIST_FILE, SUBSCRIPTIONS_FILE, FOLDER_FILE)
 _BASE = re.compile(r"(-?\d{1,15})\.V(\d{1,20})U(\d{1,20})\.([0-9a-f]{16}),S=(\d{1,15}),W=(\d{1,15})")
 _UIDLIST_HEADER = re.compile(rb"3 V\d{1,20} N(\d{1,20}) G[0-9a-f]{32}")
 _UIDLIST_UID = re.compile(rb"^(\d{1,20}) :", re.MULTILINE)
-_FEW = 10_000  # rows to leave out; for more the list is written anew
+_MOST_LEFT_OUT = 10_000  # rows; for more the whole list is written again
 _HIGHEST = 2**63 - 1  # the largest integer of a database
 _EPOCH = re.compile(r"(.*)\.V(\d{1,20})(?:-(\d{1,9}))?", re.DOTALL)
 
@@ -139,7 +139,7 @@ def updated_uidlist(
     of: Callable[[UidSet], Iterable[Placement]],
 ) -> bytes | None:
     """A `dovecot-uidlist` file that becomes one of the messages `uids`: rows of those that are gone are left out,
-    and those that came, whose placements `of` returns, are appended. None if it has to be written anew: it is
+    and those that came, whose placements `of` returns, are appended. None if all of it has to be written: it is
     another folder's, or a program changed it, or too much of it changes."""
     header, _, rows = before.partition(b"\n")
     known = _UIDLIST_HEADER.fullmatch(header)
@@ -150,7 +150,7 @@ def updated_uidlist(
     gone, came = listed - uids, uids - listed
     in_order = len(listed) == len(numbers) and numbers == sorted(numbers)
     is_ours = in_order and rows.count(b"\n") == len(numbers) and rows[-1:] in (b"", b"\n")
-    if not is_ours or len(gone) > _FEW or (came and came.first < listed.last):
+    if not is_ours or len(gone) > _MOST_LEFT_OUT or (came and came.first < listed.last):
         return None
     pieces, at = [], 0
     for uid in gone:

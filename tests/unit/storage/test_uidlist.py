@@ -1,4 +1,4 @@
-"""A list of UIDs is changed where something came or went, and is then as if it had been written anew."""
+"""A list of UIDs is changed where something came or went, and is then the same as a new one."""
 
 from __future__ import annotations
 

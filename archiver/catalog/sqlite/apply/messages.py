@@ -66,7 +66,7 @@ def _row(run: str, fact: StoredFact) -> Sequence[Any]:
 
 
 _OF_HEADER = ("sender", "recipients", "subject", "sent")
-# NOTE: a row that changes gets a new number, so that whoever has read the table up to a number misses nothing.
+# NOTE: a row that changes gets a new number, so that a reader who stopped at a number misses nothing.
 _UPSERT_HEADER = f"""
 {upsert("header", ("digest", *_OF_HEADER), ("digest",))}, id = (SELECT max(id) + 1 FROM header)
 WHERE ({", ".join(f"header.{each}" for each in _OF_HEADER)}) IS NOT

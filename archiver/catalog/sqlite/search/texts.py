@@ -1,7 +1,7 @@
 """Which headers may hold a text: an index of every three characters, in a file of its own next to the catalog.
 
-It only spares reading: whoever searches compares the headers that it names, and also those that it does not cover
-yet. A file that is missing, damaged, in another form, or of another catalog or history is made anew, so it may be
+It only saves reading: a search compares the headers that it names, and also those that it does not cover
+yet. A file that is missing, damaged, in another form, or of another catalog or history is made again, so it may be
 removed at any time. The index is SQLite's FTS5 (sqlite.org/fts5.html#the_trigram_tokenizer); where SQLite has none,
 there is no file.
 """
@@ -82,7 +82,7 @@ class TextIndex:
                 yield extension
 
     def discard(self) -> None:
-        """Remove what is damaged; the next search makes it anew."""
+        """Remove what is damaged; the next search makes another one."""
         with self.extending() as extension:
             if extension is not None:
                 with suppress(OSError):
@@ -148,7 +148,7 @@ class Extension:
         return None if opened is None else opened.covered
 
     def make(self) -> bool:
-        """Make it anew, empty; returns whether that was possible."""
+        """Make another one, empty; returns whether that was possible."""
         try:
             self.remove()
             os.close(create_file(os.fspath(self._index._file)))
@@ -182,7 +182,7 @@ class Extension:
         """Remove it; fine if there is none.
 
         Raises:
-            OSError: it cannot be removed, or not completely: then it must not be made anew.
+            OSError: it cannot be removed, or not completely: then no other one may be made.
         """
         self.close()
         file = self._index._file
