@@ -23,8 +23,9 @@ from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.control import utc_now
 from archiver.errors import Throttled
-from archiver.events import Event, silent
+from archiver.events import Event, Progress, silent
 from archiver.facts.destination import DistinctFact
+from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Digest, Listed, Plan
 from archiver.replay.identify import IdentityAnswer
@@ -85,7 +86,7 @@ class SourceSteps(Struct, frozen=True):
             raise stranger
         archive.catalog.ledger.begin(self.run, utc_now())
         progress = progress_of(self.account.settings.account)
-        source = self.account.source.connect(archive.store.spool, control=STOP.control(progress))
+        source = self._connect(archive, progress)
         try:
             listed = self._just_listed(archive) or source.list_folders()
             check = check_source(
@@ -143,7 +144,7 @@ class SourceSteps(Struct, frozen=True):
         if archive.stranger is not None:
             return True
         progress = progress_of(self.account.settings.account)
-        source = self.account.source.connect(archive.store.spool, control=STOP.control(progress))
+        source = self._connect(archive, progress)
         try:
             listed = source.list_folders()
             _listings[self._key] = _Listing(listed, archive.catalog.last_segment(), time.monotonic())
@@ -156,6 +157,10 @@ class SourceSteps(Struct, frozen=True):
             raise
         finally:
             leave(source)
+
+    def _connect(self, archive: Archive, progress: Progress) -> RetryingSource:
+        numbering = RecordedNumbers(archive.catalog)
+        return self.account.source.connect(archive.store.spool, numbering=numbering, control=STOP.control(progress))
 
     @property
     def is_listed(self) -> bool:

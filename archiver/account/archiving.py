@@ -14,6 +14,7 @@ from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.config.settings import Settings
 from archiver.control import RunControl, utc_now
 from archiver.events import Noted, Progress
+from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Listed
 from archiver.source.retry import RetryingSource
@@ -38,9 +39,12 @@ def archive_listed(
     """
     settings = archive.settings
     server = source_of(settings)
+    numbering = RecordedNumbers(archive.catalog, recorder)
 
     def connect(extra: bool, leave: Callable[[], bool]) -> RetryingSource:
-        source = server.connect(archive.store.spool, control=control, accept=accept, leave=leave)
+        source = server.connect(
+            archive.store.spool, numbering=numbering, control=control, accept=accept, leave=leave
+        )
         if extra:
             source.connect_now()
         return source

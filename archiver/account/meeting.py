@@ -24,6 +24,7 @@ from archiver.errors import AuthenticationFailed, BackendError, ConfigError
 from archiver.events import Noted, Progress
 from archiver.facts.destination import DestinationFact, DistinctFact, ReachedFact
 from archiver.facts.replica import Address, DestinationFolders
+from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder
 from archiver.mail.counts import counted
 from archiver.mail.model import Listed
@@ -37,6 +38,7 @@ from archiver.replay.identify import (
     like_destination,
     one_mailbox,
 )
+from archiver.source.numbering import UnrecordedNumbers
 from archiver.source.port import MailSource
 from archiver.source.same_mailbox import Resemblance, renewed
 
@@ -157,7 +159,8 @@ def look_at_both(
         or (catalog is not None and catalog.replicas.destinations.at(address_in(at)) is not None)
     ):
         return
-    with closing(source_of(settings).connect(control=control, attempts=1)) as source:
+    numbering = UnrecordedNumbers() if catalog is None else RecordedNumbers(catalog)
+    with closing(source_of(settings).connect(numbering=numbering, control=control, attempts=1)) as source:
         found = alike_if_new(source, listed, destination, there, catalog)
     if found.proven:
         raise _are_one(settings, at, found)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from archiver.account.archive import Archive
 from archiver.account.servers import destination_of, source_of
 from archiver.control import RunControl
+from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import Placement
 from archiver.upkeep.repair import RepairResult, RepairStep
@@ -47,7 +48,9 @@ def repair_archive(
 
 def _origins(archive: Archive, stack: ExitStack, control: RunControl) -> list[Origin]:
     settings, catalog = archive.settings, archive.catalog
-    source = source_of(settings).connect(archive.spool, control=control, patient=True)
+    source = source_of(settings).connect(
+        archive.spool, numbering=RecordedNumbers(archive.catalog), control=control, patient=True
+    )
     stack.enter_context(closing(source))
     origins: list[Origin] = [
         FromArchive(archive.store, catalog.messages),

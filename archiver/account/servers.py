@@ -20,6 +20,7 @@ from archiver.imap.auth import Authenticator, authenticator_of
 from archiver.mail.content import Spool
 from archiver.replay.connection import DestinationConnection
 from archiver.source.kept import keep, take
+from archiver.source.numbering import Numbering
 from archiver.source.open import open_source
 from archiver.source.port import SourceConnection
 from archiver.source.retry import RetryingSource
@@ -41,22 +42,26 @@ class SourceServer(Struct, frozen=True):
         self,
         spool: Spool = no_spool,
         *,
+        numbering: Numbering,
         control: RunControl,
         accept: bool = False,
         attempts: int | None = None,
         leave: Callable[[], bool] = lambda: False,
         patient: bool = False,
     ) -> RetryingSource:
-        """A connection that is opened when it is first used, unless an earlier step left one. `accept` takes
-        placeholders for messages. `leave` and `patient` are those of `RetryingSource`."""
+        """A connection that is opened when it is first used, unless an earlier step left one. `numbering` gives
+        UIDs to messages of a protocol that has none. `accept` takes placeholders for messages. `leave` and
+        `patient` are those of `RetryingSource`."""
         attempts = attempts or self.settings.attempts
 
         def connect(*, fallback: bool) -> SourceConnection:
             kept = None if fallback or accept else take(self._whose)
             if kept is not None:
-                kept.use(spool)
+                kept.use(spool, numbering)
                 return kept
-            return open_source(self.settings, self.authenticator, spool, fallback=fallback, accept=accept)
+            return open_source(
+                self.settings, self.authenticator, spool, numbering, fallback=fallback, accept=accept
+            )
 
         return RetryingSource(connect, attempts=attempts, control=control, leave=leave, patient=patient)
 
@@ -69,9 +74,9 @@ class SourceServer(Struct, frozen=True):
     def _whose(self) -> tuple[Path, ServerSettings]:
         return self.account, self.settings
 
-    def connect_once(self, *, fallback: bool = False) -> SourceConnection:
+    def connect_once(self, numbering: Numbering, *, fallback: bool = False) -> SourceConnection:
         """A single attempt at a logged-in connection, for a look that fetches no message."""
-        return open_source(self.settings, self.authenticator, no_spool, fallback=fallback)
+        return open_source(self.settings, self.authenticator, no_spool, numbering, fallback=fallback)
 
 
 class DestinationServer(Struct, frozen=True):

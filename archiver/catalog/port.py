@@ -14,6 +14,7 @@ from archiver.facts.replica import Claim, MessageKey, ReplicaFolder
 from archiver.mail.model import (
     Digest,
     Flags,
+    FolderNumbering,
     Frame,
     Headers,
     KnownEpoch,
@@ -151,6 +152,12 @@ class CatalogAccount(Protocol):
 
     def quarantined(self, epoch: int | None = None) -> Sequence[Quarantined]:
         """The messages in quarantine, of one current epoch or of those of all listed folders."""
+
+    def numbering(self, folder: int) -> FolderNumbering:
+        """What is known of the UIDs that a folder's messages were given here."""
+
+    def uids_of(self, folder: int, uidvalidity: int, names: Collection[str]) -> Mapping[str, int]:
+        """The UIDs of those of `names` that have one under this UIDVALIDITY."""
 
     def tallies(self, run: str | None = None) -> Sequence[Tally]:
         """The equation of every listed folder, with the work of `run`."""

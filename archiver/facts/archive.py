@@ -81,6 +81,18 @@ class EpochFact(Struct, frozen=True):
     at: str
 
 
+class NumberedFact(Struct, frozen=True):
+    """In a folder whose messages have names at the source, and no UIDs, these names have the UIDs from `first` on.
+    A name has the UID that it got last."""
+
+    kind: ClassVar[str] = "numbered"
+    folder: int
+    uidvalidity: int
+    first: int
+    names: tuple[str, ...]
+    at: str
+
+
 class StoredFact(Struct, frozen=True):
     """A message's octets are durable in the store. It is then present, and no longer in quarantine.
 
@@ -199,6 +211,7 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     ArchiveFact,
     FolderFact,
     EpochFact,
+    NumberedFact,
     StoredFact,
     HeadersFact,
     PackedFact,

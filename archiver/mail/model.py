@@ -26,6 +26,9 @@ Flags = frozenset[str]
 
 INBOX = b"INBOX"
 
+HIGHEST_UID = 2**32 - 1
+"""The highest UID and UIDVALIDITY (RFC 3501 section 9, nz-number)."""
+
 UNSELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 
 SPECIAL_USES = ("\\all", "\\archive", "\\drafts", "\\flagged", "\\junk", "\\sent", "\\trash", "\\important")
@@ -321,6 +324,15 @@ class KnownEpoch(Struct, frozen=True):
         if self.other_source or self.state is None:
             return None
         return KnownState(self.uidvalidity, self.state.uidnext, self.state.highestmodseq)
+
+
+class FolderNumbering(Struct, frozen=True):
+    """A folder's present epoch, the UIDVALIDITYs of all its epochs, and, for each UIDVALIDITY under which names of
+    messages got UIDs here, the UID that comes next."""
+
+    epoch: KnownEpoch | None
+    uidvalidities: frozenset[int]
+    uidnexts: Mapping[int, int]
 
 
 class Numbers(NamedTuple):

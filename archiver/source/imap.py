@@ -36,6 +36,7 @@ from archiver.mail.model import (
     Undelivered,
 )
 from archiver.mail.uidset import UidSet
+from archiver.source.numbering import Numbering
 from archiver.source.port import NextRequest
 
 _ITEM = re.compile(rb"\[(UIDVALIDITY|UIDNEXT|HIGHESTMODSEQ) (\d+)\]", re.IGNORECASE)
@@ -72,7 +73,7 @@ class ImapSource:
         """What the server has said about itself so far."""
         return server_facts(self._session, self.capabilities)
 
-    def use(self, spool: Spool) -> None:
+    def use(self, spool: Spool, numbering: Numbering) -> None:
         """Put messages that are too large for memory there from now on."""
         self._reader.spool = spool
 

@@ -6,6 +6,7 @@ from archiver.config.settings import ServerSettings
 from archiver.imap.auth import Authenticator
 from archiver.mail.content import Spool
 from archiver.source.imap import ImapSource
+from archiver.source.numbering import Numbering
 from archiver.source.port import SourceConnection
 
 
@@ -13,11 +14,13 @@ def open_source(
     server: ServerSettings,
     authenticator: Authenticator,
     spool: Spool,
+    numbering: Numbering,
     *,
     fallback: bool = False,
     accept: bool = False,
 ) -> SourceConnection:
     """Connect and log in, in a single attempt. `spool` opens files for messages that are too large for memory.
+    `numbering` gives UIDs to messages of a protocol that has none.
     `fallback` leaves out whatever some servers hang up on. `accept` stores a server's placeholder as the message.
 
     Raises:

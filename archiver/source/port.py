@@ -13,6 +13,7 @@ from archiver.mail.content import Spool
 from archiver.mail.model import Flags, Folder, KnownState, Listed, Opened
 from archiver.mail.reader import MailReader
 from archiver.mail.uidset import UidSet
+from archiver.source.numbering import Numbering
 
 NextRequest = Literal["all", "new"]
 """What is requested first of a folder: `uids()`, or `uids(since=...)`."""
@@ -75,8 +76,9 @@ class MailSource(MailReader, Protocol):
 class SourceConnection(MailSource, Protocol):
     """A source that can also be left in the middle of a response, and that `archiver check` can describe."""
 
-    def use(self, spool: Spool) -> None:
-        """Put messages that are too large for memory there from now on."""
+    def use(self, spool: Spool, numbering: Numbering) -> None:
+        """Put messages that are too large for memory there from now on, and get UIDs for names there, if the
+        protocol has no UIDs."""
 
     @property
     def facts(self) -> ServerFacts:

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ from archiver.config.load import Settings
 from archiver.errors import ArchiverError, ConfigError, ConnectionLost, worst
 from archiver.events import silent
 from archiver.imap.capabilities import ServerFacts
+from archiver.journal.numbering import RecordedNumbers
 from archiver.mail.folder_names import directory_of, matches, printable
 from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.mail.window import may_be_part
 from archiver.replay.identify import IdentityAnswer
 from archiver.report.document import Notice
 from archiver.report.notices import renewed_notices, window_notice
+from archiver.source.numbering import Numbering, UnrecordedNumbers
 from pipelines.failures import logged
 from pipelines.show.preview_bucket import BucketPreview, preview_bucket
 from pipelines.show.preview_destination import AtSource, DestinationPreview, preview_destination, server_to_json
@@ -223,14 +225,19 @@ def preview_account(
     server = None
     try:
         STOP.check()
-        server, listed = _look(account)
-        if not account.catalog.exists():
-            plan = _plan_anew(account.settings, listed)
-            return _preview(account, place, server, listed, plan, {}, {}, {}), AtSource(listed, _chosen(plan))
-        with account.reading() as archive:
+        with ExitStack() as stack:
+            archive = _opened(account, stack)
+            numbering = RecordedNumbers(archive.catalog) if isinstance(archive, Archive) else UnrecordedNumbers()
+            server, listed = _look(account, numbering)
+            if archive is None:
+                plan = _plan_anew(account.settings, listed)
+                return _preview(account, place, server, listed, plan, {}, {}, {}), AtSource(listed, _chosen(plan))
+            if isinstance(archive, ArchiverError):
+                raise archive
             if (stranger := archive.stranger) is not None and not new_source:
                 raise stranger
-            with closing(account.source.connect(control=STOP.control(silent), attempts=1)) as source:
+            control = STOP.control(silent)
+            with closing(account.source.connect(numbering=numbering, control=control, attempts=1)) as source:
                 check = check_source(
                     archive, source, listed, answer=answer, replays=False, run="check", progress=silent
                 )
@@ -241,20 +248,29 @@ def preview_account(
         return Preview(account, place, server, error=logged(error)), AtSource((), ())
 
 
+def _opened(account: Account, stack: ExitStack) -> Archive | ArchiverError | None:
+    """The account's archive, to read; None if there is none, or why it cannot be read. The source is looked at all
+    the same."""
+    try:
+        return stack.enter_context(account.reading()) if account.catalog.exists() else None
+    except ArchiverError as error:
+        return error
+
+
 def _chosen(plan: Plan) -> list[Folder]:
     return [each.folder for each in (*(each for each, _ in plan.visit), *plan.unchanged)]
 
 
-def _look(account: Account) -> tuple[ServerFacts, Sequence[Listed]]:
+def _look(account: Account, numbering: Numbering) -> tuple[ServerFacts, Sequence[Listed]]:
     """Log in and list. Exchange 2003 hangs up on anything but the plainest LIST, so that is tried second."""
-    source = account.source.connect_once()
+    source = account.source.connect_once(numbering)
     try:
         return source.facts, source.list_folders()
     except ConnectionLost:
         STOP.check()
     finally:
         source.close()
-    source = account.source.connect_once(fallback=True)
+    source = account.source.connect_once(numbering, fallback=True)
     try:
         return source.facts, source.list_folders()
     finally:

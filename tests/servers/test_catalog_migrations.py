@@ -18,17 +18,19 @@ from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
 from tests.contracts.replicas import ACCOUNT, HERE, THERE, copied
 
+_OF_NAMES = {"numbering", "name"}
 LATER_TABLES = {
     1: {
         *("destination", "mapped", "target", "copy", "intent", "refusal", "header", "pack", "frame"),
-        *("attempt", "twin", "address", "distinct_source"),
+        *("attempt", "twin", "address", "distinct_source", *_OF_NAMES),
     },
-    2: {"header", "pack", "frame", "attempt", "twin", "address", "distinct_source"},
-    3: {"attempt", "twin", "address", "distinct_source"},
-    4: set(),
-    5: set(),
-    6: set(),
-    7: set(),
+    2: {"header", "pack", "frame", "attempt", "twin", "address", "distinct_source", *_OF_NAMES},
+    3: {"attempt", "twin", "address", "distinct_source", *_OF_NAMES},
+    4: _OF_NAMES,
+    5: _OF_NAMES,
+    6: _OF_NAMES,
+    7: _OF_NAMES,
+    8: _OF_NAMES,
 }
 """The tables that a catalog of a version does not have yet."""
 
@@ -81,8 +83,9 @@ def older(tmp_path: Path, version: int) -> Path:
                 connection.execute(f"DROP INDEX {index}")
         for table in LATER_TABLES[version]:
             connection.execute(f"DROP TABLE {table}")
-        connection.execute("DELETE FROM meta WHERE key = 'catalog'")
-        if version >= 3:
+        if version < 8:
+            connection.execute("DELETE FROM meta WHERE key = 'catalog'")
+        if 3 <= version < 8:
             connection.execute("DROP TABLE header")
             connection.execute(HEADER_BEFORE_8)
             connection.execute("INSERT INTO header VALUES (?, 'zoe', '', 'Hello', NULL)", (digest_of("old"),))

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import CURRENT_SOURCE, folder_name
+from archiver.catalog.sqlite.reading import CURRENT_SOURCE, any_of, folder_name, json_list
 from archiver.catalog.sqlite.tallies import tallies
 from archiver.facts.archive import ArchiveFact
-from archiver.mail.model import Folder, FolderState, KnownEpoch, KnownFolder, Numbers, Quarantined, Tally
+from archiver.mail.model import (
+    Folder,
+    FolderNumbering,
+    FolderState,
+    KnownEpoch,
+    KnownFolder,
+    Numbers,
+    Quarantined,
+    Tally,
+)
 
 _IDENTITY = "SELECT archive_id, account, protocol, host, user, at FROM archive ORDER BY id DESC LIMIT 1"
 _FOLDERS = """
@@ -31,6 +40,14 @@ JOIN epoch ON epoch.number = quarantine.epoch
 JOIN folder ON folder.number = epoch.folder
 WHERE epoch.ended_at IS NULL AND CASE WHEN :epoch IS NULL THEN folder.listed ELSE quarantine.epoch = :epoch END
 ORDER BY quarantine.epoch, uid
+"""
+
+_EPOCH = f"{_EPOCHS} AND folder = :folder"
+_UIDVALIDITIES = "SELECT DISTINCT uidvalidity FROM epoch WHERE folder = :folder"
+_NUMBERING = "SELECT uidvalidity, uidnext FROM numbering WHERE folder = :folder"
+_NAMED = f"""
+SELECT name, uid FROM name
+WHERE folder = :folder AND uidvalidity = :uidvalidity AND name IN {any_of("names")}
 """
 
 
@@ -74,6 +91,21 @@ class SqlAccount:
         """The messages in quarantine, of one current epoch or of those of all listed folders."""
         with self._database.reading() as connection:
             return [_quarantined(*row) for row in connection.execute(_QUARANTINED, {"epoch": epoch})]
+
+    def numbering(self, folder: int) -> FolderNumbering:
+        """What is known of the UIDs that a folder's messages were given here."""
+        values = {"folder": folder}
+        with self._database.reading() as connection:
+            row = connection.execute(_EPOCH, values).fetchone()
+            used = frozenset(each for (each,) in connection.execute(_UIDVALIDITIES, values))
+            uidnexts = dict(connection.execute(_NUMBERING, values).fetchall())
+        return FolderNumbering(None if row is None else _epoch(*row), used, uidnexts)
+
+    def uids_of(self, folder: int, uidvalidity: int, names: Collection[str]) -> Mapping[str, int]:
+        """The UIDs of those of `names` that have one under this UIDVALIDITY."""
+        values = {"folder": folder, "uidvalidity": uidvalidity, "names": json_list(names)}
+        with self._database.reading() as connection:
+            return dict(connection.execute(_NAMED, values).fetchall())
 
     def tallies(self, run: str | None = None) -> Sequence[Tally]:
         """The equation of every listed folder that has an epoch, with the work of `run`."""

@@ -81,6 +81,11 @@ def _add_order_of_search(connection: sqlite3.Connection) -> None:
     _name(connection)
 
 
+def _add_names_of_messages(connection: sqlite3.Connection) -> None:
+    """Version 9: the UIDs of messages that have names at the source."""
+    _create(connection, "numbering", "name")
+
+
 def _name(connection: sqlite3.Connection) -> None:
     """Give the catalog a name of its own: what is derived from it knows it by that."""
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('catalog', lower(hex(randomblob(16))))")
@@ -103,6 +108,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_accepted_copies_and_identities,
     _add_compared,
     _add_order_of_search,
+    _add_names_of_messages,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

@@ -8,6 +8,7 @@ folder.gone_at      since when it has no mail at the source, because it is no lo
                     NULL: it has
 epoch.source        the first row of `archive` that names its source, 0 if there is none; the same in
                     distinct_source.source
+numbering.uidnext   the next UID for a message that has a name at the source and no number; its names are in `name`
 header.id           higher than all earlier ones, also when the row changes: so what is new is known by it
 address.port        NULL if it was not recorded: in journals from before 0.4.0
 target.renaming     the name that it is about to get; NULL: it keeps its name
@@ -78,6 +79,21 @@ CREATE TABLE epoch (
     FOREIGN KEY(folder) REFERENCES folder (number)
 );
 CREATE INDEX ix_epoch_folder ON epoch (folder);
+CREATE TABLE numbering (
+    folder BIGINT NOT NULL,
+    uidvalidity BIGINT NOT NULL,
+    uidnext BIGINT NOT NULL,
+    PRIMARY KEY (folder, uidvalidity),
+    FOREIGN KEY(folder) REFERENCES folder (number)
+) WITHOUT ROWID;
+CREATE TABLE name (
+    folder BIGINT NOT NULL,
+    uidvalidity BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    uid BIGINT NOT NULL,
+    PRIMARY KEY (folder, uidvalidity, name),
+    FOREIGN KEY(folder) REFERENCES folder (number)
+) WITHOUT ROWID;
 CREATE TABLE message (
     epoch BIGINT NOT NULL,
     uid BIGINT NOT NULL,

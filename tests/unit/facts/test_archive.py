@@ -125,6 +125,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "intent",
         "mapped",
         "marked",
+        "numbered",
         "packed",
         "pass",
         "quarantined",

@@ -23,6 +23,7 @@ from archiver.facts.archive import (
     FenceFact,
     FlagsFact,
     FolderFact,
+    NumberedFact,
     PassFact,
     QuarantinedFact,
     Segment,
@@ -130,6 +131,22 @@ def _epochs(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[E
         connection.execute(_INSERT_EPOCH, row)
 
 
+_UPSERT_NUMBERING = upsert(
+    "numbering",
+    ("folder", "uidvalidity", "uidnext"),
+    ("folder", "uidvalidity"),
+    uidnext="max(numbering.uidnext, excluded.uidnext)",
+)
+_UPSERT_NAME = upsert("name", ("folder", "uidvalidity", "name", "uid"), ("folder", "uidvalidity", "name"))
+
+
+def _numbered(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[NumberedFact]) -> None:
+    for fact in facts:
+        of, names = (fact.folder, fact.uidvalidity), enumerate(map(text, fact.names), fact.first)
+        connection.execute(_UPSERT_NUMBERING, (*of, fact.first + len(fact.names)))
+        connection.executemany(_UPSERT_NAME, ((*of, name, uid) for uid, name in names))
+
+
 _UPSERT_PASS = upsert(
     "pass", ("run", "epoch", "segment", "on_server", "excluded", "error", "at", "shown"), ("run", "epoch")
 )
@@ -174,6 +191,7 @@ _HANDLERS: Mapping[type[Fact], Callable[[sqlite3.Connection, Segment, Sequence[A
     ArchiveFact: _archive,
     FolderFact: _folders,
     EpochFact: _epochs,
+    NumberedFact: _numbered,
     PassFact: _passes,
     StateFact: _states,
     FenceFact: _fences,
