@@ -91,8 +91,14 @@ def _met_both(
 ) -> Resemblance:
     server = destination_of(archive.settings)
     try:
-        with closing(server.connect_once()) as there:
-            return alike_if_new(source, listed, there, there.list_folders(), archive.catalog)
+        there = server.connect_once()
+        try:
+            found = alike_if_new(source, listed, there, there.list_folders(), archive.catalog)
+        except BaseException:
+            there.close()
+            raise
+        server.leave_open(there)
+        return found
     except BackendError as error:
         # The archive can be brought up to date all the same, and nothing is sent before it is looked at again.
         progress(Noted(str(error)))

@@ -137,7 +137,8 @@ def _context(
 ) -> ReplayContext:
     server = destination_of(archive.settings)
     return ReplayContext(
-        connect=lambda: server.connect_once(archive.spool),
+        connect=lambda: server.connect_or_take(archive.spool),
+        leave=server.leave_open,
         store=archive.store,
         prefetch=archive.storage.prefetch,
         replicas=archive.catalog.replicas,
@@ -181,7 +182,8 @@ def verify_at_destination(
         nothing = f"nothing was replayed to {server.settings.user} at {server.settings.host} yet"
         raise ConfigError(str(archive.settings.file), [nothing], hint="`archiver run` does it")
 
-    with closing(server.connect(archive.spool, control, patient=patient)) as connection:
+    connection = server.connect(archive.spool, control, patient=patient)
+    with closing(connection):
         verifier = DestinationVerifier(
             connection=connection,
             store=archive.store,
@@ -193,4 +195,6 @@ def verify_at_destination(
             recorder=recorder,
             unchanged=unchanged,
         )
-        return verifier.run(archive.chosen_folders(unlisted=unlisted))
+        result = verifier.run(archive.chosen_folders(unlisted=unlisted))
+        connection.leave(server.leave_open)
+        return result

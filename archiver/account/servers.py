@@ -19,7 +19,7 @@ from archiver.errors import ConfigError
 from archiver.imap.auth import Authenticator, authenticator_of
 from archiver.mail.content import Spool
 from archiver.replay.connection import DestinationConnection
-from archiver.source.kept import keep, take
+from archiver.source.kept import KeptConnection, keep, take
 from archiver.source.numbering import Numbering
 from archiver.source.open import open_source
 from archiver.source.port import SourceConnection
@@ -79,20 +79,45 @@ class SourceServer(Struct, frozen=True):
         return open_source(self.settings, self.authenticator, no_spool, numbering, fallback=fallback)
 
 
+_destination = KeptConnection[MailDestination]()
+
+
 class DestinationServer(Struct, frozen=True):
     """The server that an account is replayed to."""
 
+    account: Path
     settings: DestinationSettings
     authenticator: Authenticator
 
     def connect(self, spool: Spool, control: RunControl, *, patient: bool) -> DestinationConnection:
         """A connection that is opened when it is first used. A `patient` one waits for a server that throttles."""
-        policy = _ConnectPolicy(lambda: self.connect_once(spool), self.settings.attempts, control, patient)
+        policy = _ConnectPolicy(lambda: self.connect_or_take(spool), self.settings.attempts, control, patient)
         return DestinationConnection(policy)
 
     def connect_once(self, spool: Spool = no_spool) -> MailDestination:
         """A single attempt at a logged-in connection; without a `spool` for a look that fetches no message."""
         return open_destination(self.settings, self.authenticator, spool)
+
+    def connect_or_take(self, spool: Spool) -> MailDestination:
+        """The connection that an earlier step left, if it still stands; otherwise as `connect_once`."""
+        kept = _destination.take(self._whose)
+        if kept is None:
+            return self.connect_once(spool)
+        if kept.use(spool):
+            return kept
+        kept.hang_up()
+        return self.connect_once(spool)
+
+    def leave_open(self, connection: MailDestination) -> None:
+        """Leave a connection that is in the middle of nothing to the next step, or close it."""
+        if connection.can_wait:
+            _destination.keep(self._whose, connection)
+        else:
+            connection.close()
+
+    @property
+    def _whose(self) -> tuple[Path, DestinationSettings]:
+        return self.account, self.settings
 
 
 class _ConnectPolicy(Struct, frozen=True):
@@ -117,4 +142,4 @@ def destination_of(settings: Settings) -> DestinationServer:
     """
     if settings.destination is None:
         raise ConfigError(str(settings.file), ["has no [destination] to replay to"], hint="add that table")
-    return DestinationServer(settings.destination, authenticator_of(settings.destination))
+    return DestinationServer(settings.file, settings.destination, authenticator_of(settings.destination))

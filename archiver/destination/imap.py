@@ -58,6 +58,7 @@ class ImapDestination:
         self._abilities = Abilities(self.capabilities)
         self._reader = FolderReader(self._session, self._abilities, spool)
         self._appends: AppendStream | None = None
+        self._is_in_folder = False
         self._held = 0  # how many messages the open folder held when it was last listed
 
     @property
@@ -74,7 +75,11 @@ class ImapDestination:
         return "UIDPLUS" in self._abilities
 
     def list_folders(self) -> DestinationFolders:
-        listing = list_everything(self._session, self._abilities, cautious=False)
+        self._appends = None
+        listing = list_everything(
+            self._session, self._abilities, cautious=False, after_a_folder=self._is_in_folder and self.can_wait
+        )
+        self._is_in_folder = False
         found = filter(None, map(_LIMIT.fullmatch, self.capabilities))
         limits = [limit for each in found if (limit := number(each[1].encode())) is not None]
         return DestinationFolders(
@@ -116,8 +121,8 @@ class ImapDestination:
     def create_all(
         self, folders: Sequence[tuple[bytes, str | None]]
     ) -> Iterator[tuple[bytes, FolderRefused | None]]:
-        for start in range(0, len(folders), _REFUSABLE):
-            some = folders[start : start + _REFUSABLE]
+        for start in range(0, len(folders), _FLIGHT):
+            some = folders[start : start + _FLIGHT]
             created = self._each([(b"CREATE", raw, self._with_use(use)) for raw, use in some])
             for (raw, use), ok in zip(some, created, strict=True):
                 refused = None
@@ -163,14 +168,18 @@ class ImapDestination:
 
     def subscribe(self, raws: Collection[bytes]) -> None:
         commands = [(b"SUBSCRIBE", raw, b"") for raw in raws]
-        for start in range(0, len(commands), _REFUSABLE):
-            self._each(commands[start : start + _REFUSABLE])
+        for start in range(0, len(commands), _FLIGHT):
+            self._each(commands[start : start + _FLIGHT])
 
     def _each(self, commands: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
-        """Which of these commands, (before, name, after), succeed. They go in one flight, with a NOOP at its end,
-        which no server refuses. A command whose name needs a literal goes alone."""
+        """Which of these commands, (before, name, after), succeed. They go in one flight, with a NOOP after some of
+        them and at its end, which no server refuses. A command whose name needs a literal goes alone."""
         lines = [(name := quote(raw)) and b"%b %b%b" % (before, name, after) for before, raw, after in commands]
-        replies = iter(self._session.flight(*filter(None, lines), b"NOOP"))
+        sent = [line for line in lines if line]
+        parts = [[*sent[start : start + _REFUSABLE], b"NOOP"] for start in range(0, len(sent), _REFUSABLE)]
+        flight = [line for part in parts for line in part]
+        answered = zip(flight, self._session.flight(*flight) if flight else (), strict=True)
+        replies = iter([reply for line, reply in answered if line != b"NOOP"])
         return [
             (next(replies) if line else self._session.command_with_name(*command)).ok
             for line, command in zip(lines, commands, strict=True)
@@ -180,6 +189,7 @@ class ImapDestination:
         name = folder_names.printable(folder_names.decode_name(raw))
         self._session.where = Where(self._session.where.server, name)
         self._session.exists = 0
+        self._is_in_folder = True
         self._appends = AppendStream(self._session, self._abilities, raw)
         reply = self._session.command_with_name(b"EXAMINE" if readonly else b"SELECT", raw)
         self._session.required(reply, FolderNotFound)
@@ -216,6 +226,7 @@ class ImapDestination:
         self, folders: Sequence[tuple[bytes, Collection[int]]], *, since: Mapping[bytes, int] | None = None
     ) -> list[FolderStat | None]:
         self._appends = None
+        self._is_in_folder = True
         self._session.where = Where(self._session.where.server)
         commands = [self._stat_commands(raw, uids, since.get(raw) if since else None) for raw, uids in folders]
         replies = iter(self._session.flight(*(line for lines in commands for line in lines)))
@@ -324,6 +335,14 @@ class ImapDestination:
 
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
         return self._reader.fetch(uids)
+
+    @property
+    def can_wait(self) -> bool:
+        return "UNSELECT" in self._abilities
+
+    def use(self, spool: Spool) -> bool:
+        self._reader.spool = spool
+        return self._session.line.is_quiet
 
     def close(self) -> None:
         self._session.log_out()

@@ -12,6 +12,7 @@ from typing import Protocol
 from archiver.errors import FolderRefused
 from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.capabilities import ServerFacts
+from archiver.mail.content import Spool
 from archiver.mail.model import Attributes, Flags
 from archiver.mail.reader import MailReader
 
@@ -115,6 +116,18 @@ class FlagStore(FolderOpener, Protocol):
         """Remove these messages, which have \\Deleted, and no others."""
 
 
+class Waiting(Protocol):
+    """A connection that can wait for another user."""
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether it can be used later for something else, as if it had just logged in."""
+
+    def use(self, spool: Spool) -> bool:
+        """Put messages that are too large for memory there from now on. False if the server has ended the
+        connection meanwhile, as far as that shows without asking it."""
+
+
 class Closing(Protocol):
     """A connection that can be ended."""
 
@@ -136,5 +149,7 @@ class DestinationInfo(Protocol):
         """The free space in octets; None if there is no limit or it is not known."""
 
 
-class MailDestination(FolderTree, DestinationReader, Appender, FlagStore, DestinationInfo, Closing, Protocol):
+class MailDestination(
+    FolderTree, DestinationReader, Appender, FlagStore, DestinationInfo, Waiting, Closing, Protocol
+):
     """One connection to a server to replay to, for what opens it, reconnects it, and hands it on."""

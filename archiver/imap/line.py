@@ -9,6 +9,7 @@ import errno
 import imaplib
 import io
 import os
+import select
 import socket
 import ssl
 import time
@@ -276,6 +277,16 @@ class Line(imaplib.IMAP4):
             return self.file.peek(1)
         finally:
             self.sock.settimeout(timeout)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has arrived that was not read yet, not even the end of the connection."""
+        poll = select.poll()
+        try:
+            poll.register(self.sock, select.POLLIN)
+            return not (self._wire.held or poll.poll(0))
+        except (OSError, ValueError):
+            return False  # it is closed
 
     @property
     def certificate(self) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Container, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.errors import ServerUnavailable, TemporaryError
+from archiver.errors import ConnectionLost, ServerUnavailable, TemporaryError
 from archiver.imap.session import Reply, Session
 from archiver.imap.tokens import ListRow, parse_list, parse_namespace, parse_status, quote
 from archiver.mail.folder_names import canonical_raw, folder_path
@@ -84,8 +84,12 @@ class Listing(Struct, frozen=True):
     vendor: str | None = None
 
 
-def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -> Listing:
+def list_everything(
+    session: Session, abilities: Abilities, *, cautious: bool, after_a_folder: bool = False
+) -> Listing:
     """The first flight after the login. `cautious` sends only a plain LIST, for servers that hang up on more.
+    `after_a_folder`: one is open, and is closed first (UNSELECT, RFC 3691), because the status of an open folder
+    may be an older one.
 
     Raises:
         ServerUnavailable: the list is empty, or incomplete because the server did not end it with OK. That is a
@@ -103,8 +107,13 @@ def list_everything(session: Session, abilities: Abilities, *, cautious: bool) -
         commands["enable"] = abilities.enable
     if cautious:
         commands = {"list": b'LIST "" "*"'}
-    order: list[str] = [name for name in ("id", "namespace", "enable", "list", "lsub") if name in commands]
+    if after_a_folder:
+        commands["unselect"] = b"UNSELECT"
+    names: list[str] = ["unselect", "id", "namespace", "enable", "list", "lsub"]
+    order = [name for name in names if name in commands]
     replies = dict(zip(order, session.flight(*(commands[name] for name in order)), strict=True))
+    if after_a_folder:
+        session.required(replies["unselect"], ConnectionLost)
     rows = _rows(replies["list"])
     # LIST-EXTENDED may be advertised and missing (strato.de), or refused, at once or after some of the folders.
     if not (rows and replies["list"].ok) and not cautious:

@@ -169,6 +169,12 @@ class DestinationConnection:
         if destination is not None:
             destination.hang_up()
 
+    def leave(self, to: Callable[[MailDestination], None]) -> None:
+        """Hand on the connection, which is in the middle of nothing."""
+        destination, self._destination = self._destination, None
+        if destination is not None:
+            to(destination)
+
     def close(self) -> None:
         """Log out."""
         destination, self._destination = self._destination, None

@@ -153,14 +153,16 @@ class JobFolder(Struct, frozen=True):
 class ReplayContext(Struct):
     """Shared by all connections of one account.
 
-    `connect` logs in. `destination` is the number of the destination, set once it is identified. `refused` are the
-    messages refused in earlier runs, set once the folders are mapped. `append_limit` is set once the destination
-    was listed. `damage` is something missing in the archive that did not stop the replay. `gone` are the folders of
-    the archive that the source no longer has, by number. `began` is when the step began, on the monotonic clock,
-    and `started` the same in UTC. `pace` is how fast the destination takes mail, and when it counts as silent.
+    `connect` logs in; `leave` hands on the first connection, when all is done. `destination` is the number of the
+    destination, set once it is identified. `refused` are the messages refused in earlier runs, set once the folders
+    are mapped. `append_limit` is set once the destination was listed. `damage` is something missing in the archive
+    that did not stop the replay. `gone` are the folders of the archive that the source no longer has, by number.
+    `began` is when the step began, on the monotonic clock, and `started` the same in UTC. `pace` is how fast the
+    destination takes mail, and when it counts as silent.
     """
 
     connect: Callable[[], MailDestination]
+    leave: Callable[[MailDestination], None]
     store: MessageStore
     prefetch: Prefetch | None
     replicas: Replicas

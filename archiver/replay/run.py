@@ -109,6 +109,8 @@ def replay_folders(
             blocked_reason = spared.blocked_reason or delete_vanished(context, connection, jobs)
         report_gone_folders(context)
         errors |= {job.name: job.error for job in jobs if job.error is not None}
+        if seen is None:
+            connection.leave(context.leave)
     finally:
         connection.close()
     if context.damage is not None:

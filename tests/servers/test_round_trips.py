@@ -176,9 +176,10 @@ class TestADestination:
         dovecot.record(there)
         assert at_destination(run(config)) == (FOLDERS, FOLDERS)
 
-        list_and_leave, made, subscribed, looks = 2 * 2, 4, 4, 4  # first it is asked whether it is the source
+        listed, made, subscribed, looks = 3, 2, 2, 3  # first it is asked whether it is the source
         sent = 3 * FOLDERS  # opened, appended, looked through
-        assert dovecot.flights(there) <= list_and_leave + made + subscribed + sent + looks
+        assert dovecot.flights(there) <= listed + made + subscribed + sent + looks + 1  # and left
+        assert dovecot.logins(there) == 1
 
     def test_a_night_without_news_takes_one_connection_and_three_round_trips(
         self, dovecot: Dovecot, there: str, config: Path

@@ -1,4 +1,5 @@
-"""A connection that one step leaves open for the next: at most one, for the same account, in the same process."""
+"""A connection that one step leaves open for the next: at most one to a side, for the same account, in the same
+process."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import cast
 import pytest
 
 from archiver.source import kept
-from archiver.source.kept import keep, keeping, take
+from archiver.source.kept import KeptConnection, keep, keeping, take
 from archiver.source.port import SourceConnection
 
 
@@ -50,6 +51,15 @@ def test_another_one_takes_its_place() -> None:
         assert (closed(one), closed(other), take("alice"), take("bob")) == (1, 0, None, other)
 
 
+def test_each_side_of_an_account_has_a_place() -> None:
+    place, here, there = KeptConnection[SourceConnection](), connection(), connection()
+    with keeping(True):
+        keep("alice", here)
+        place.keep("alice", there)
+        assert (take("alice"), take("alice")) == (here, None)
+    assert (closed(here), closed(there)) == (0, 1)
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_where_it_may_not_be_kept_it_is_closed(allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forked worker may not, and no process where workers are forked."""
@@ -67,4 +77,5 @@ def test_one_that_was_kept_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch)
         keep("alice", one)
         monkeypatch.setattr(kept, "_SECONDS", -1.0)
         assert take("alice") is None
+        assert closed(one) == 1
     assert closed(one) == 1
