@@ -1,4 +1,4 @@
-"""From a server's settings to a session that is secured as they say, before anybody logs in.
+"""From a server's settings to a session that is secured as they say, before anybody logs in, in any protocol.
 
 If a certificate is not trusted, the server is asked for it once more, so that the user sees its fingerprint or the
 names that it is valid for. Nothing is said on that connection.
@@ -13,6 +13,7 @@ import socket
 import ssl
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar, Protocol, TypeVar
 
 from imapclient import SocketTimeout
 from imapclient.exceptions import IMAPClientError
@@ -27,7 +28,7 @@ from archiver.errors import (
     Unreachable,
     Where,
 )
-from archiver.imap.line import secure
+from archiver.imap.line import SocketLine, secure
 from archiver.imap.reach import Reach, note, reach_of
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Session
@@ -49,20 +50,85 @@ class _NotTrusted(ConnectionRefused):
     of_another_name = False
 
 
-def open_session(server: ServerSettings, where: Where) -> Session:
+class Greeted(Protocol):
+    """A session of any protocol, after the greeting."""
+
+    @property
+    def line(self) -> SocketLine:
+        """The connection below."""
+
+    def hang_up(self) -> None:
+        """Close at once. Never raises; may be called twice."""
+
+
+S = TypeVar("S", bound=Greeted)
+
+
+class Speaks(Protocol[S]):
+    """How a session of a protocol begins. `name` is that of the protocol."""
+
+    name: ClassVar[str]
+
+    def greet(self, server: ServerSettings, where: Where, tls: ssl.SSLContext | None, seconds: float) -> S:
+        """Connect, with `tls` encrypted from the first octet, and read the greeting within so many seconds.
+
+        Raises:
+            OSError: as the socket does.
+            BackendError: the greeting is not one of this protocol, or a refusal.
+        """
+
+    def begin_tls(self, session: S) -> None:
+        """Ask for TLS on this connection; the handshake follows.
+
+        Raises:
+            ConnectionRefused: it is not offered. No password was sent.
+        """
+
+
+class Imap:
+    """IMAP (RFC 3501)."""
+
+    name: ClassVar[str] = "IMAP"
+
+    def greet(self, server: ServerSettings, where: Where, tls: ssl.SSLContext | None, seconds: float) -> Session:
+        timeouts = SocketTimeout(seconds, server.read_timeout)
+        try:
+            return Session(server.host, server.port, tls, timeouts, where)
+        except ssl.SSLError:  # NOTE: one for a certificate is a ValueError, too
+            raise
+        except (imaplib.IMAP4.error, IMAPClientError, ValueError) as error:  # ValueError: the greeting is not text
+            raise _greeting_error(error, where) from error
+
+    def begin_tls(self, session: Session) -> None:
+        """RFC 3501 section 6.2.1."""
+        where = session.where
+        if session.line.state != "NONAUTH":
+            raise ConnectionRefused(
+                "the server logs in before TLS (PREAUTH)", where=where, hint='try tls = "implicit"'
+            )
+        if "STARTTLS" not in session.line.capabilities:
+            raise ConnectionRefused(
+                "STARTTLS is not offered",
+                where=where,
+                hint='try tls = "implicit" with port 993; no password was sent',
+            )
+        session.required(session.flight(b"STARTTLS")[0], ConnectionRefused)
+
+
+def open_session(server: ServerSettings, where: Where, speaks: Speaks[S]) -> S:
     """Connect, secure, and check the certificate, as the settings say.
 
     Raises:
         ConfigError: a file of certificates cannot be used.
-        ConnectionRefused: TLS or the certificate is not as configured, or this is not an IMAP server.
+        ConnectionRefused: TLS or the certificate is not as configured, or the server speaks another protocol.
         ServerUnavailable, ConnectionLost: another attempt may succeed.
     """
     files = server.ca_file, server.client_cert
     context = None if server.tls == "off" else _tls_context(*files, is_pinned=bool(server.fingerprint))
     try:
-        session = _secured(server, where, context)
+        session = _secured(server, where, context, speaks)
     except _NotTrusted as refusal:
-        raise _explained(refusal, server, where) from refusal
+        raise _explained(refusal, server, where, speaks) from refusal
     try:
         _check_fingerprint(session, server, where)
     except BaseException:
@@ -92,23 +158,26 @@ def _new_context(ca_file: Path | None, client_cert: Path | None, *, is_pinned: b
 _tls_context = lru_cache(maxsize=16)(_new_context)
 
 
-def _secured(server: ServerSettings, where: Where, context: ssl.SSLContext | None) -> Session:
+def _secured(server: ServerSettings, where: Where, context: ssl.SSLContext | None, speaks: Speaks[S]) -> S:
     if server.tls != "starttls":
-        return _open(server, where, context)
+        return _open(server, where, context, speaks)
     assert context is not None
-    session = _open(server, where, None)
+    session = _open(server, where, None, speaks)
     try:
-        _start_tls(session, where, context)
+        speaks.begin_tls(session)
+        _start_tls(session.line, where, context, speaks.name)
     except BaseException:
         session.hang_up()
         raise
     return session
 
 
-def _open(server: ServerSettings, where: Where, tls: ssl.SSLContext | None) -> Session:
+def _open(server: ServerSettings, where: Where, tls: ssl.SSLContext | None, speaks: Speaks[S]) -> S:
     known = reach_of(server.address)
     try:
-        session = _reached(server, where, tls, most_seconds=_SECONDS_IF_DOWN if known == "unreachable" else None)
+        session = _reached(
+            server, where, tls, speaks, most_seconds=_SECONDS_IF_DOWN if known == "unreachable" else None
+        )
     except Unreachable as error:
         error.most_attempts = _ATTEMPTS[known]
         note(server.address, answers=False)
@@ -119,14 +188,21 @@ def _open(server: ServerSettings, where: Where, tls: ssl.SSLContext | None) -> S
 
 
 def _reached(
-    server: ServerSettings, where: Where, tls: ssl.SSLContext | None, *, most_seconds: float | None
-) -> Session:
+    server: ServerSettings,
+    where: Where,
+    tls: ssl.SSLContext | None,
+    speaks: Speaks[S],
+    *,
+    most_seconds: float | None,
+) -> S:
     """The session after the greeting. It has to come within `connect_timeout`, and within `most_seconds`."""
     seconds = min(server.connect_timeout, most_seconds or server.connect_timeout)
     try:
-        return Session(server.host, server.port, tls, SocketTimeout(seconds, server.read_timeout), where)
+        return speaks.greet(server, where, tls, seconds)
+    except BackendError:
+        raise
     except ssl.SSLError as error:
-        raise _tls_error(error, where) from error
+        raise _tls_error(error, where, speaks.name) from error
     except ConnectionRefusedError as error:
         raise Unreachable(
             "connection refused", where=where, hint="check `host` and `port`, and that the server is up"
@@ -139,8 +215,6 @@ def _reached(
         ) from error
     except socket.gaierror as error:
         raise Unreachable(f"no such host ({error.strerror})", where=where, hint="check `host`") from error
-    except (imaplib.IMAP4.error, IMAPClientError, ValueError) as error:  # ValueError: the greeting is not text
-        raise _greeting_error(error, where) from error
     except OSError as error:
         kind = Unreachable if error.errno in _NO_ROUTE else ServerUnavailable
         raise kind(
@@ -160,7 +234,7 @@ def _greeting_error(error: Exception, where: Where) -> Exception:
     return ConnectionRefused(f"this is not an IMAP server: {printable(said)}", where=where, hint=hint)
 
 
-def _tls_error(error: ssl.SSLError, where: Where) -> BackendError:
+def _tls_error(error: ssl.SSLError, where: Where, protocol: str) -> BackendError:
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return ConnectionLost(
             "the connection ended during the TLS handshake", where=where, hint="check `port` and `tls`"
@@ -176,33 +250,24 @@ def _tls_error(error: ssl.SSLError, where: Where) -> BackendError:
     return ConnectionRefused(
         f"TLS failed: {error.reason or error}",
         where=where,
-        hint='if this port speaks plain IMAP first, set tls = "starttls"',
+        hint=f'if this port speaks plain {protocol} first, set tls = "starttls"',
     )
 
 
-def _start_tls(session: Session, where: Where, context: ssl.SSLContext) -> None:
-    """RFC 3501 section 6.2.1. PREAUTH and octets sent before the TLS handshake are refused: they may come from an
-    attacker in between."""
-    if session.line.state != "NONAUTH":
-        raise ConnectionRefused("the server logs in before TLS (PREAUTH)", where=where, hint='try tls = "implicit"')
-    if "STARTTLS" not in session.line.capabilities:
-        raise ConnectionRefused(
-            "STARTTLS is not offered", where=where, hint='try tls = "implicit" with port 993; no password was sent'
-        )
-    session.required(session.flight(b"STARTTLS")[0], ConnectionRefused)
-    line = session.line
+def _start_tls(line: SocketLine, where: Where, context: ssl.SSLContext, protocol: str) -> None:
+    """Octets sent before the TLS handshake are refused: they may come from an attacker in between."""
     if line.unread():
         raise ConnectionRefused("the server sent data before the TLS handshake", where=where)
     try:
         secured = secure(line.sock, context, line.host)
     except ssl.SSLError as error:
-        raise _tls_error(error, where) from error
+        raise _tls_error(error, where, protocol) from error
     except OSError as error:
         raise ConnectionLost(f"connection lost during the TLS handshake: {error}", where=where) from error
     line.speak_over(secured)
 
 
-def _check_fingerprint(session: Session, server: ServerSettings, where: Where) -> None:
+def _check_fingerprint(session: Greeted, server: ServerSettings, where: Where) -> None:
     if not server.fingerprint:
         return
     actual = hashlib.sha256(session.line.certificate).hexdigest()
@@ -214,7 +279,7 @@ def _check_fingerprint(session: Session, server: ServerSettings, where: Where) -
         )
 
 
-def _explained(refusal: _NotTrusted, server: ServerSettings, where: Where) -> ConnectionRefused:
+def _explained(refusal: _NotTrusted, server: ServerSettings, where: Where, speaks: Speaks[S]) -> ConnectionRefused:
     """The refusal of a certificate, with what the user needs to decide: the names that it is valid for, or its
     fingerprint. It stays as it is if the server does not show its certificate again.
 
@@ -225,7 +290,7 @@ def _explained(refusal: _NotTrusted, server: ServerSettings, where: Where) -> Co
     if not refusal.of_another_name:
         context.verify_mode = ssl.CERT_NONE
     try:
-        session = _secured(server, where, context)
+        session = _secured(server, where, context, speaks)
     except BackendError:
         return refusal
     line = session.line

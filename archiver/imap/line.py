@@ -183,7 +183,127 @@ def _is_too_slow(octets: float, seconds: float, late: float) -> bool:
     return seconds > late + _seconds_for(octets)
 
 
-class Line(imaplib.IMAP4):
+class SocketLine:
+    """A connection to a server, whatever it speaks. It keeps a minimum pace, and can be shut down at any moment."""
+
+    host = ""
+    sock: socket.socket
+
+    def connect(self, host: str, port: int, tls: ssl.SSLContext | None, timeout: float) -> None:
+        """Connect; with `tls`, encrypted from the first octet."""
+        self.host = host_on_the_wire(host)
+        sock = dial(self.host, port, timeout)
+        self.speak_over(sock if tls is None else secure(sock, tls, self.host))
+
+    def hang_up(self) -> None:
+        """Close at once. Never raises; may be called twice."""
+        try:
+            self._reader.close()
+            self.sock.close()
+        except (OSError, AttributeError):  # closed already, or never opened
+            pass
+
+    def read_line(self, most: int) -> bytes:
+        """A line of at most `most` octets, including its end; without one if it is longer, or at the end of the
+        connection."""
+        self._wire.at_a_unit()
+        line = self._reader.readline(most)
+        self._wire.took(len(line))
+        return line
+
+    def at_a_unit(self) -> None:
+        """Begin to measure what `some` and `skip` read as one thing, which has to continue at the minimum pace."""
+        self._wire.at_a_unit()
+
+    def speak_over(self, sock: socket.socket) -> None:
+        """Read from and write to this socket from now on."""
+        self.sock = sock
+        self._wire = _Wire(sock)
+        self._reader = io.BufferedReader(self._wire, _BUFFER)
+
+    def at_a_response(self) -> int:
+        """Begin to read a response. It gains the server no time, unless `progressed` is called after it. Returns
+        the octets of the last one if they gained none."""
+        return self._wire.at_a_response()
+
+    def progressed(self) -> None:
+        """The response that was read brings something that was asked for: its octets count for the pace."""
+        self._wire.progressed()
+
+    def after_a_command(self) -> None:
+        """Another command has been sent, or one of several is finished: the next one has its whole time."""
+        self._wire.after_a_command()
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds we have waited for the answer to the command."""
+        return self._wire.waited
+
+    def end_within(self, seconds: float) -> None:
+        """Whatever the server sends, reading ends after so many seconds."""
+        self._wire.end_within(seconds)
+
+    def arrived(self) -> bytes:
+        """Octets that were received and not read yet."""
+        return self._reader.peek() if self._wire.held else b""
+
+    def some(self) -> bytes:
+        """Octets that have arrived and are not read yet; waits if there are none. None at the end of the
+        connection."""
+        return self._reader.peek(1)
+
+    def skip(self, size: int) -> None:
+        """Count so many octets of those that have `arrived` as read."""
+        self._wire.took(len(self._reader.read(size)))
+
+    def unread(self) -> bytes:
+        """Octets that have arrived already, without waiting for any."""
+        timeout = self.sock.gettimeout()
+        self.sock.settimeout(0)
+        try:
+            return self._reader.peek(1)
+        finally:
+            self.sock.settimeout(timeout)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has arrived that was not read yet, not even the end of the connection."""
+        poll = select.poll()
+        try:
+            poll.register(self.sock, select.POLLIN)
+            return not (self._wire.held or poll.poll(0))
+        except (OSError, ValueError):
+            return False  # it is closed
+
+    @property
+    def certificate(self) -> bytes:
+        """The server's certificate (DER); empty without TLS."""
+        return (self.sock.getpeercert(binary_form=True) or b"") if isinstance(self.sock, ssl.SSLSocket) else b""
+
+    @property
+    def names_of_certificate(self) -> list[str]:
+        """The hosts and addresses that the server's certificate is valid for; none if it was not verified."""
+        shown: Mapping[str, Any] = (isinstance(self.sock, ssl.SSLSocket) and self.sock.getpeercert()) or {}
+        return [name for kind, name in shown.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
+
+    def send(self, data: Any) -> None:
+        """Send all of it, at the minimum pace.
+
+        NOTE: not `sendall`, whose timeout covers the whole call: a quarter of a megabyte takes long over a slow
+        line.
+        """
+        octets, sent, waited = memoryview(data), 0, 0.0
+        limit = self.sock.gettimeout() or 0.0
+        while sent < len(octets):
+            began = time.monotonic()
+            sent += self.sock.send(octets[sent : sent + _SENT_AT_ONCE])
+            waited += time.monotonic() - began
+            if limit and _is_too_slow(sent, waited, limit):
+                raise TooSlow
+        self._wire.after_a_command()
+
+
+class Line(SocketLine, imaplib.IMAP4):
     """imaplib's connection over our own socket; with `tls`, encrypted from the first octet."""
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, connect_timeout: float) -> None:
@@ -227,93 +347,13 @@ class Line(imaplib.IMAP4):
 
     def open(self, host: str = "", port: int = 143, timeout: float | None = None) -> None:
         """Connect. Called by imaplib."""
-        self.host, self.port = host_on_the_wire(host), port
-        self.speak_over(self._create_socket(timeout or 0.0))
+        self.port = port
+        self.connect(host, port, self._tls, timeout or 0.0)
 
     def speak_over(self, sock: socket.socket) -> None:
         """Read from and write to this socket from now on."""
-        self.sock = sock
-        self._wire = _Wire(sock)
-        self.file = io.BufferedReader(self._wire, _BUFFER)
-
-    def at_a_response(self) -> int:
-        """Begin to read a response. It gains the server no time, unless `progressed` is called after it. Returns
-        the octets of the last one if they gained none."""
-        return self._wire.at_a_response()
-
-    def progressed(self) -> None:
-        """The response that was read brings something that was asked for: its octets count for the pace."""
-        self._wire.progressed()
-
-    def after_a_command(self) -> None:
-        """Another command has been sent, or one of several is finished: the next one has its whole time."""
-        self._wire.after_a_command()
-
-    @property
-    def waited(self) -> float:
-        """For how many seconds we have waited for the answer to the command."""
-        return self._wire.waited
-
-    def end_within(self, seconds: float) -> None:
-        """Whatever the server sends, reading ends after so many seconds."""
-        self._wire.end_within(seconds)
-
-    def arrived(self) -> bytes:
-        """Octets that were received and not read yet."""
-        assert isinstance(self.file, io.BufferedReader)
-        return self.file.peek() if self._wire.held else b""
-
-    def skip(self, size: int) -> None:
-        """Count so many octets of those that have `arrived` as read."""
-        assert isinstance(self.file, io.BufferedReader)
-        self._wire.took(len(self.file.read(size)))
-
-    def unread(self) -> bytes:
-        """Octets that have arrived already, without waiting for any."""
-        assert isinstance(self.file, io.BufferedReader)
-        timeout = self.sock.gettimeout()
-        self.sock.settimeout(0)
-        try:
-            return self.file.peek(1)
-        finally:
-            self.sock.settimeout(timeout)
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing has arrived that was not read yet, not even the end of the connection."""
-        poll = select.poll()
-        try:
-            poll.register(self.sock, select.POLLIN)
-            return not (self._wire.held or poll.poll(0))
-        except (OSError, ValueError):
-            return False  # it is closed
-
-    @property
-    def certificate(self) -> bytes:
-        """The server's certificate (DER); empty without TLS."""
-        return (self.sock.getpeercert(binary_form=True) or b"") if isinstance(self.sock, ssl.SSLSocket) else b""
-
-    @property
-    def names_of_certificate(self) -> list[str]:
-        """The hosts and addresses that the server's certificate is valid for; none if it was not verified."""
-        shown: Mapping[str, Any] = (isinstance(self.sock, ssl.SSLSocket) and self.sock.getpeercert()) or {}
-        return [name for kind, name in shown.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
-
-    def send(self, data: Any) -> None:
-        """Send all of it, at the minimum pace.
-
-        NOTE: not `sendall`, whose timeout covers the whole call: a quarter of a megabyte takes long over a slow
-        line.
-        """
-        octets, sent, waited = memoryview(data), 0, 0.0
-        limit = self.sock.gettimeout() or 0.0
-        while sent < len(octets):
-            began = time.monotonic()
-            sent += self.sock.send(octets[sent : sent + _SENT_AT_ONCE])
-            waited += time.monotonic() - began
-            if limit and _is_too_slow(sent, waited, limit):
-                raise TooSlow
-        self._wire.after_a_command()
+        super().speak_over(sock)
+        self.file = self._reader
 
     def readline(self) -> bytes:
         """A line including its end; without one at the end of the connection."""
@@ -330,7 +370,3 @@ class Line(imaplib.IMAP4):
         octets: bytes = super().read(size)
         self._wire.took(len(octets))
         return octets
-
-    def _create_socket(self, timeout: float) -> socket.socket:
-        sock = dial(self.host, self.port, timeout)
-        return sock if self._tls is None else secure(sock, self._tls, self.host)

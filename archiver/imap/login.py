@@ -18,7 +18,7 @@ from archiver.errors import (
     Where,
 )
 from archiver.imap.auth import Authenticate, Authenticator, Login
-from archiver.imap.connecting import open_session
+from archiver.imap.connecting import Imap, open_session
 from archiver.imap.replies import CHECK_LOGIN
 from archiver.imap.session import Reply, Session
 from archiver.mail import folder_names
@@ -63,7 +63,7 @@ def _connect(
     server: ServerSettings, authenticator: Authenticator, secret: Secret
 ) -> tuple[Session, frozenset[str]]:
     where = Where(server=server.address)
-    session = open_session(server, where)
+    session = open_session(server, where, Imap())
     try:
         if session.line.state == "AUTH":  # PREAUTH, over TLS or with tls = "off"
             return session, _capabilities(session, None)
