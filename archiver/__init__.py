@@ -11,10 +11,11 @@ report                              what a run did, as JSON and as a page
 journal                             the facts on disk or in a bucket; bytes, then journal, then catalog
 source  destination  catalog        a server to read, a server to fill, the facts in queryable form
 imap  storage                       the wire of a mail server; where octets are stored: Maildir, bucket, S3
+login                               ways to log in, whatever the protocol
 config  facts                       account files and secrets; what is recorded and what can be queried
 mail                                pure: messages, folder names, flags, dates
 errors  events  control             what can go wrong; what a step reports; how it is stopped
-backoff  waiting                    when to try again; what must not keep a process waiting
+waiting                             what must not keep a process waiting
 
 Each port is a Protocol in its package's port.py (mail/reader.py for what source and destination share), with one
 contract suite in tests/contracts that every adapter passes. Calls are synchronous. A source or destination

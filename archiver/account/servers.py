@@ -16,7 +16,8 @@ from archiver.control import RunControl
 from archiver.destination.open import open_destination
 from archiver.destination.port import MailDestination
 from archiver.errors import ConfigError
-from archiver.imap.auth import Authenticator, authenticator_of
+from archiver.login.choose import authenticator_of
+from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
 from archiver.replay.connection import DestinationConnection
 from archiver.source.kept import KeptConnection, keep, take

@@ -239,9 +239,15 @@ def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
         if not isinstance(server, dict):
             continue
         if server.get("tls") == "off":
-            for key in ("ca_file", "fingerprint", "client_cert"):
+            for key in ("ca_file", "fingerprint", "client_cert", "client_key"):
                 if key in server:
                     yield (table, key), 'contradicts tls = "off", which uses no certificates; remove one of them'
+        if "client_key" in server and "client_cert" not in server:
+            yield (table, "client_key"), "is the key of a client_cert, which is missing; write that too"
+        if "password" not in server and "client_cert" in server:
+            for key in ("login", "login_user"):
+                if key in server:
+                    yield (table, key), "goes with a password, which is missing; write that, or remove this key"
         if "ca_file" in server and "fingerprint" in server:
             yield (
                 (table, "fingerprint"),

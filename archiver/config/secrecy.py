@@ -46,9 +46,9 @@ _Rule = tuple[re.Pattern[bytes], bytes]
 class _Secret:
     """A secret. Its rules are compiled when a text may hold it, which few texts ever do."""
 
-    def __init__(self, secret: bytes, user: bytes) -> None:
+    def __init__(self, secret: bytes, user: bytes, mailbox: bytes) -> None:
         self.length = len(secret)
-        self._forms = _Forms(secret, user)
+        self._forms = _Forms(secret, user, mailbox)
         self._rules: _Rules | None = None
         #: Without one of these pieces, as `_bare` shows a text, no rule finds anything in it.
         self.pieces = frozenset(map(_bare, _pieces(self._forms)))
@@ -62,12 +62,13 @@ class _Secret:
 class _Forms:
     """What is sent of a secret: as it is and in quotes, the longer one first, and in SASL messages."""
 
-    def __init__(self, secret: bytes, user: bytes) -> None:
+    def __init__(self, secret: bytes, user: bytes, mailbox: bytes) -> None:
         self.secret, self.user = secret, user
         quoted = secret.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
         self.plain = sorted({secret, quoted}, key=len, reverse=True)
         self.messages = [
-            base64.b64encode(before + b"\0" + user + b"\0" + secret) for before in ((b"", user) if user else ())
+            base64.b64encode(before + b"\0" + user + b"\0" + secret)
+            for before in (dict.fromkeys((b"", user, mailbox)) if user else ())
         ]
 
 
@@ -205,7 +206,7 @@ class _Index:
         return [self.secrets[number] for number in sorted(found)]
 
 
-_kept: OrderedDict[tuple[bytes, bytes], _Secret] = OrderedDict()
+_kept: OrderedDict[tuple[bytes, bytes, bytes], _Secret] = OrderedDict()
 _index = _Index(())
 _changing = lock_free_after_fork()
 
@@ -220,12 +221,12 @@ def seal(secret: str) -> str:
     return hmac.new(_SEAL_KEY, secret.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
-def keep_secret(secret: str | bytes, user: str = "") -> None:
+def keep_secret(secret: str | bytes, user: str = "", mailbox: str = "") -> None:
     """From now on no text of this process or its forks shows this secret. `user` is the user name that is sent
-    together with it, if any. May be called again for the same secret."""
+    together with it, if any, and `mailbox` whose mailbox they ask for. May be called again for the same secret."""
     global _index
     octets = secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogateescape")
-    key = (octets, user.encode("utf-8", "surrogateescape"))
+    key = (octets, user.encode("utf-8", "surrogateescape"), mailbox.encode("utf-8", "surrogateescape"))
     if not octets:
         return
     with _changing:

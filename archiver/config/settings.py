@@ -105,6 +105,12 @@ def _user(user: str) -> str:
     return user
 
 
+def _separator(text: str) -> str:
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError('must be what the server has between the two names, as in "*"')
+    return text
+
+
 def _fingerprint(text: str) -> str:
     plain = text.replace(":", "").lower()
     if not re.fullmatch(r"[0-9a-f]{64}", plain):
@@ -201,7 +207,8 @@ Seconds = Annotated[float, _seconds]
 
 class ServerSettings(Table, frozen=True, kw_only=True):
     """How to reach a server and log in. `fingerprint` is 64 lower-case hex digits; timeouts in seconds. `side` is
-    the name of its table in the account file."""
+    the name of its table in the account file. `user` is whose mailbox it is; with a `login_user` the password is
+    that user's. Without a password the client certificate says who we are."""
 
     side: ClassVar[str] = "source"
     protocol: Literal["imap"] = "imap"
@@ -211,9 +218,12 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     ca_file: Path | None = None
     fingerprint: Annotated[str, _fingerprint] | None = None
     client_cert: Path | None = None
+    client_key: Path | None = None
     user: Annotated[str, _user]
-    password: SecretReference
-    login: Literal["auto", "login", "plain"] = "auto"
+    password: SecretReference | None
+    login: Literal["auto", "login", "plain", "scram", "cram-md5"] = "auto"
+    login_user: Annotated[str, _user] | None = None
+    login_separator: Annotated[str, _separator] = "*"
     connections: Annotated[int, between(1, 16)] = 2
     connect_timeout: Seconds = 30.0
     read_timeout: Seconds = 120.0
@@ -226,7 +236,9 @@ class ServerSettings(Table, frozen=True, kw_only=True):
 
     @classmethod
     def completed(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
-        """With the port that follows from `tls`."""
+        """With the port that follows from `tls`, and no password where a client certificate takes its place."""
+        if "client_cert" in table:
+            table = {"password": None, **table}
         if "port" in table or not isinstance(table.get("tls"), str):
             return table
         return {**table, "port": PORTS.get(table["tls"], PORTS["implicit"])}

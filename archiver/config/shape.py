@@ -105,6 +105,8 @@ class _Reading:
 
     def _read(self, annotation: Any, value: object, keys: Keys) -> Any:
         if type(None) in get_args(annotation):
+            if value is None:  # not from TOML, which has no such value, but from `completed`
+                return None
             (annotation,) = (each for each in get_args(annotation) if each is not type(None))
         if get_origin(annotation) is Annotated:
             inner, *checks = get_args(annotation)

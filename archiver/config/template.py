@@ -108,12 +108,15 @@ tls = $tls
 $port
 $ca_file
 # fingerprint = "00:11:…"                 # instead of ca_file: the SHA-256 of the server's certificate
-# client_cert = "client.pem"              # our own certificate with its key
+# client_cert = "client.pem"              # our own certificate; without "password" it is the login (EXTERNAL)
+# client_key = "client.key"               # its key, if that is in another file
 user = $user
 # The password is never written here, only where to find it: { env = "NAME" }, { file = "PATH" } (first line),
 # { command = ["pass", "show", "mail/alice"] } (first line of its output) or { keyring = "SERVICE" }.
 password = $password
-# login = "auto"                          # "auto" (PLAIN where offered, else LOGIN), "login", "plain"
+# login = "auto"                          # the strongest way offered; or "scram", "plain", "login", "cram-md5"
+# login_user = "migrator"                 # an admin, whose password this is; "user" still says whose mailbox
+# login_separator = "*"                   # between "user" and "login_user", where the server needs both in one name
 # connections = 2                         # at the same time, 1 to 16
 # connect_timeout = 30                    # seconds
 # read_timeout = 120                      # seconds

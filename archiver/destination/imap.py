@@ -19,7 +19,6 @@ from archiver.errors import (
 )
 from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.append import AppendStream
-from archiver.imap.auth import Authenticator
 from archiver.imap.capabilities import DESTINATION_CAPABILITIES, ServerFacts, server_facts
 from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.folder import ATTRIBUTES, FolderReader
@@ -29,6 +28,7 @@ from archiver.imap.login import connect
 from archiver.imap.replies import error_of, response_code
 from archiver.imap.session import Reply
 from archiver.imap.tokens import number, parse_status, quote, uid_sets
+from archiver.login.port import Authenticator
 from archiver.mail import folder_names
 from archiver.mail.content import Spool
 from archiver.mail.flags import parse_flags

@@ -5,7 +5,7 @@ from __future__ import annotations
 from archiver.config.settings import ServerSettings
 from archiver.destination.imap import ImapDestination
 from archiver.destination.port import MailDestination
-from archiver.imap.auth import Authenticator
+from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
 
 

@@ -11,8 +11,7 @@ replies         what a NO, BAD or BYE means, as one of our errors (RFC 5530)
 limits          whether a reply is about a rate or connection limit, and how long to wait
 reach           which servers answered, and which nobody could reach, in one command
 connecting      from a server's settings to a session that is secured as they say: TLS, certificates
-login           from there to a logged-in session
-auth            ways to log in: from what a server offers to what we answer
+login           from there to a logged-in session, by the ways of `archiver.login`
 capabilities    what a server says about itself (RFC 2971), for people
 listing         all folders and their status in few round trips (RFC 5819, RFC 5258, RFC 6154)
 folder          the open folder: UIDs, attributes, headers, changes (RFC 7162)

@@ -53,12 +53,13 @@ class TlsFacts(Struct, frozen=True):
 
 class ServerFacts(Struct, frozen=True):
     """A server's greeting, its capabilities after login (upper-case), and its TLS (None without it). `wanted` are
-    the capabilities that matter to us."""
+    the capabilities that matter to us. `login` is how we logged in, "" if the server did that by itself."""
 
     greeting: str
     capabilities: frozenset[str]
     tls: TlsFacts | None
     wanted: Collection[str] = tuple(USED_CAPABILITIES)
+    login: str = ""
 
     @property
     def used(self) -> list[str]:
@@ -81,6 +82,7 @@ def server_facts(
         capabilities=capabilities,
         tls=_tls_facts(session.line.sock),
         wanted=wanted,
+        login=session.way,
     )
 
 

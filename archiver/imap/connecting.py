@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import imaplib
+import os
 import socket
 import ssl
 from functools import lru_cache
@@ -123,7 +124,7 @@ def open_session(server: ServerSettings, where: Where, speaks: Speaks[S]) -> S:
         ConnectionRefused: TLS or the certificate is not as configured, or the server speaks another protocol.
         ServerUnavailable, ConnectionLost: another attempt may succeed.
     """
-    files = server.ca_file, server.client_cert
+    files = server.ca_file, server.client_cert, server.client_key
     context = None if server.tls == "off" else _tls_context(*files, is_pinned=bool(server.fingerprint))
     try:
         session = _secured(server, where, context, speaks)
@@ -137,21 +138,48 @@ def open_session(server: ServerSettings, where: Where, speaks: Speaks[S]) -> S:
     return session
 
 
-def _new_context(ca_file: Path | None, client_cert: Path | None, *, is_pinned: bool) -> ssl.SSLContext:
+def _new_context(
+    ca_file: Path | None, client_cert: Path | None, client_key: Path | None, *, is_pinned: bool
+) -> ssl.SSLContext:
     """What a connection trusts and shows. `is_pinned`: a single certificate is trusted, so it needs neither an
     authority nor the right host name; the caller compares its fingerprint."""
-    file = ca_file
     try:
-        context = ssl.create_default_context(cafile=str(file) if file else None)
-        if (file := client_cert) is not None:
-            context.load_cert_chain(str(file))
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except OSError as error:  # ssl.SSLError is one
-        problem = f"cannot be read as certificates: {error.strerror or error}"
-        raise ConfigError(str(file), [problem], hint="name a file of PEM certificates") from error
+        raise _unreadable(ca_file, error, "name a file of PEM certificates") from error
+    if client_cert is not None:
+        _show(context, client_cert, client_key)
     if is_pinned:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _show(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    """NOTE: OpenSSL asks the terminal for the password of an encrypted key, which would hang."""
+    is_encrypted = False
+
+    def no_password() -> str:
+        nonlocal is_encrypted
+        is_encrypted = True
+        return ""
+
+    try:
+        context.load_cert_chain(str(certificate), None if key is None else str(key), no_password)
+    except OSError as error:
+        file = certificate
+        if key is not None and (is_encrypted or not os.access(key, os.R_OK)):
+            file = key
+        if is_encrypted:
+            hint = "decrypt it with `openssl pkey`, into a file that only this user can read"
+            raise ConfigError(str(file), ["the key has a password"], hint=hint) from error
+        hint = "name a PEM file with the certificate and its key, or the key in `client_key`"
+        raise _unreadable(file, error, hint) from error
+
+
+def _unreadable(file: Path | None, error: OSError, hint: str) -> ConfigError:
+    problem = f"cannot be read as certificates: {error.strerror or error}"
+    return ConfigError(str(file), [problem], hint=hint)
 
 
 #: A run connects often, and reading all authorities of the system takes tens of milliseconds.
@@ -285,7 +313,7 @@ def _explained(refusal: _NotTrusted, server: ServerSettings, where: Where, speak
 
     NOTE: nothing is sent on this connection but STARTTLS, and it is closed immediately.
     """
-    context = _new_context(server.ca_file, server.client_cert, is_pinned=False)
+    context = _new_context(server.ca_file, server.client_cert, server.client_key, is_pinned=False)
     context.check_hostname = False
     if not refusal.of_another_name:
         context.verify_mode = ssl.CERT_NONE

@@ -6,8 +6,8 @@ the connection is refused with the reason.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Collection
+import ssl
+from collections.abc import Sequence
 
 from archiver.config.secrets import Secret
 from archiver.config.settings import ServerSettings
@@ -17,10 +17,12 @@ from archiver.errors import (
     ConnectionLost,
     Where,
 )
-from archiver.imap.auth import Authenticate, Authenticator, Login
 from archiver.imap.connecting import Imap, open_session
 from archiver.imap.replies import CHECK_LOGIN
 from archiver.imap.session import Reply, Session
+from archiver.login.attempts import log_in, name_of
+from archiver.login.exchange import Exchange
+from archiver.login.port import Authenticator, Channel, Command, Offer, Way
 from archiver.mail import folder_names
 
 
@@ -70,7 +72,7 @@ def _connect(
         offered = frozenset(session.line.capabilities)
         if server.tls == "starttls":  # what was offered before TLS does not count (RFC 3501 section 6.2.1)
             offered = _capabilities(session, None)
-        capabilities = _log_in(session, server, authenticator.answer(secret, offered, where), offered)
+        capabilities = _log_in(session, server, authenticator, secret, offered)
     except BaseException:
         session.hang_up()
         raise
@@ -78,42 +80,103 @@ def _connect(
 
 
 def _log_in(
-    session: Session, server: ServerSettings, answer: Authenticate | Login, offered: Collection[str]
+    session: Session, server: ServerSettings, authenticator: Authenticator, secret: Secret, offered: frozenset[str]
 ) -> frozenset[str]:
-    match answer:
-        case Authenticate(mechanism, message):
-            reply = _authenticate(session, mechanism, message, initial="SASL-IR" in offered)
-        case Login(user, password):
-            reply = session.command_with_strings(b"LOGIN", [user, password])
-    try:
-        session.required(reply, AuthenticationFailed)
-    except AuthenticationFailed as error:
-        raise _of_login(error, server) from error
+    """Log in by the strongest way that the server accepts. Returns its capabilities from then on."""
+    accepted: list[Reply] = []
+
+    def attempt(way: Way) -> None:
+        try:
+            if isinstance(way, Command):
+                reply = session.command_with_strings(b"LOGIN", [way.user, way.password])
+                session.required(reply, AuthenticationFailed)
+            else:
+                reply = _authenticate(session, way, initial="SASL-IR" in offered)
+                session.required(reply, AuthenticationFailed)
+                way.finish()
+        except AuthenticationFailed as error:
+            raise _of_login(error, server, way, session.where) from error
+        accepted.append(reply)
+
+    ways = authenticator.ways(secret, _offer(session, offered), session.where)
+    session.way = _words_for(*log_in(ways, attempt, server.address), server)
     session.line.state = "AUTH"
-    return _capabilities(session, reply)
+    return _capabilities(session, accepted[0])
 
 
-def _of_login(error: AuthenticationFailed, server: ServerSettings) -> AuthenticationFailed:
+def _words_for(way: Way, in_vain: Sequence[str], server: ServerSettings) -> str:
+    """How we logged in, for people."""
+    words = name_of(way) or "LOGIN"
+    if server.login_user is not None:
+        words += f" as {folder_names.printable(server.login_user)}"
+    if in_vain:
+        instead = "plain" if name_of(way) == "PLAIN" else "login"
+        words += f"; {', '.join(in_vain)} is offered, but of no use for this user"
+        words += f': login = "{instead}" spares the attempt' if server.login == "auto" else ""
+    return words
+
+
+def _offer(session: Session, offered: frozenset[str]) -> Offer:
+    sock = session.line.sock
+
+    def channel() -> Channel | None:
+        from archiver.login.channel import channel_of
+
+        return channel_of(sock) if isinstance(sock, ssl.SSLSocket) else None
+
+    return Offer(
+        mechanisms=frozenset(each.removeprefix("AUTH=") for each in offered if each.startswith("AUTH=")),
+        takes_command="LOGINDISABLED" not in offered,
+        encrypted=isinstance(sock, ssl.SSLSocket),
+        channel=channel,
+    )
+
+
+def _of_login(error: AuthenticationFailed, server: ServerSettings, way: Way, where: Where) -> AuthenticationFailed:
     """The refusal with what was refused: an account has two servers, and a fleet has many users."""
-    hint = error.hint
+    whose, hint = f'"{folder_names.printable(server.user)}"', error.hint
+    if server.login_user is not None:
+        whose = f'"{folder_names.printable(server.login_user)}" for {whose}'
     if hint == CHECK_LOGIN:
-        hint = f"check `user` and the password reference in [{server.side}] of the account file"
+        check = "`user` and the password reference"
+        if server.login_user is not None:
+            check = "`login_user`, the password reference and the right of that user to open other mailboxes,"
+        elif server.password is None:
+            check = "`user` and `client_cert`"
+        hint = f"check {check} in [{server.side}] of the account file"
+    complaint = way.complaint if isinstance(way, Exchange) and way.complaint not in error.reason else ""
     return AuthenticationFailed(
-        f'the login of "{folder_names.printable(server.user)}" ({server.side}) is refused: {error.reason}',
-        where=error.where,
+        f"the login of {whose} ({server.side}) {'is refused' if error.server_reply else 'failed'}: {error.reason}"
+        f"{f' ({folder_names.printable(complaint)})' if complaint else ''}",
+        where=error.where or where,
         server_reply=error.server_reply,
         hint=hint,
     )
 
 
-def _authenticate(session: Session, mechanism: bytes, message: bytes, *, initial: bool) -> Reply:
-    """Send the message as the initial response (RFC 4959) where that is offered. Some servers ask for it all the
-    same, so it is sent again then. A server that asks for still more gets `*`, which cancels (RFC 3501 section
-    6.2.2)."""
-    answer = base64.b64encode(message)
-    command = b"AUTHENTICATE " + mechanism
-    (tag,) = session.send(command + (b" " + answer if initial else b""))
-    return session.collect([tag], command, answers=[answer, b"*"])[0]
+def _authenticate(session: Session, exchange: Exchange, *, initial: bool) -> Reply:
+    """Run a SASL exchange, with its first message in the command (RFC 4959) where that is offered.
+
+    Raises:
+        AuthenticationFailed: the server's part of it cannot be answered. The command is cancelled (RFC 3501 section
+        6.2.2), and the connection is as before.
+    """
+    failures: list[AuthenticationFailed] = []
+
+    def answer(text: bytes) -> bytes:
+        try:
+            return exchange.reply(text)
+        except AuthenticationFailed as failure:
+            failures.append(failure)
+            return b"*"
+
+    command = b"AUTHENTICATE " + exchange.mechanism.encode()
+    message = exchange.initial() if initial else None
+    (tag,) = session.send(command if message is None else command + b" " + message)
+    reply = session.collect([tag], command, answer=answer)[0]
+    if failures:
+        raise failures[0]
+    return reply
 
 
 def _capabilities(session: Session, reply: Reply | None) -> frozenset[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import imaplib
 import re
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from imapclient import IMAPClient, SocketTimeout
@@ -73,8 +73,11 @@ class Session(IMAPClient):  # type: ignore[misc]
     """A connection to an IMAP server. Belongs to one thread.
 
     `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED). `reading` is the text
-    before the literal of the message that is being read, or at which the connection broke.
+    before the literal of the message that is being read, or at which the connection broke. `way` is how it was
+    logged in, for people; "" if the server did that by itself.
     """
+
+    way = ""
 
     def __init__(
         self, host: str, port: int, tls: ssl.SSLContext | None, timeout: SocketTimeout, where: Where
@@ -299,11 +302,10 @@ class Session(IMAPClient):  # type: ignore[misc]
         tags: Sequence[bytes],
         commands: bytes,
         untagged: list[Response] | None = None,
-        answers: Sequence[bytes] = (),
+        answer: Callable[[bytes], bytes] | None = None,
     ) -> list[Reply]:
         """Read until all `commands` with these `tags` are finished. Untagged responses go to the first one that is
-        finished after them. `answers` are sent one by one when the server asks for more."""
-        left = iter(answers)
+        finished after them. When the server asks for more, it gets the `answer` to its words."""
         news = News(commands)
         requests = 0
         waiting = dict.fromkeys(tags)
@@ -325,8 +327,8 @@ class Session(IMAPClient):  # type: ignore[misc]
                 raise not_imap(response.text, self.where)
             elif (requests := requests + 1) > _MOST_REQUESTS:
                 raise ConnectionLost("the server asks for more again and again", where=self.where)
-            elif (answer := next(left, None)) is not None:
-                self.send_octets(answer + b"\r\n")
+            elif answer is not None:
+                self.send_octets(answer(rest) + b"\r\n")
         self._kept = Share()  # the budget is used until the replies are
         return [replies[tag] for tag in tags]
 

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-from archiver.backoff import Backoff
 from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import TemporaryError, Throttled
 from archiver.events import Noted
 from archiver.replay.context import ReplayJob
+from archiver.source.backoff import Backoff
 
 _ATTEMPTS_BESIDE = 2
 

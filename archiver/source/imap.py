@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from archiver.config.settings import ServerSettings
 from archiver.errors import FolderNotFound, Where
-from archiver.imap.auth import Authenticator
 from archiver.imap.capabilities import ServerFacts, server_facts
 from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.folder import FolderReader
@@ -21,6 +20,7 @@ from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import connect
 from archiver.imap.session import Reply
 from archiver.imap.tokens import Response, number, parse_vanished, quote, uid_sets
+from archiver.login.port import Authenticator
 from archiver.mail import folder_names
 from archiver.mail.content import Spool
 from archiver.mail.model import (

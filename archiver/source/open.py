@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archiver.config.settings import ServerSettings
-from archiver.imap.auth import Authenticator
+from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
 from archiver.source.imap import ImapSource
 from archiver.source.numbering import Numbering

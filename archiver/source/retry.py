@@ -13,7 +13,6 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.backoff import Backoff
 from archiver.control import RunControl
 from archiver.errors import (
     AllRefused,
@@ -31,6 +30,7 @@ from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Fetched, Flags, Folder, KnownState, Listed, Opened, Undelivered
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
+from archiver.source.backoff import Backoff
 from archiver.source.port import NextRequest, SourceConnection
 
 T = TypeVar("T")

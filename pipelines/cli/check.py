@@ -228,7 +228,8 @@ def _facts_of(server: ServerFacts, *, pinned: bool) -> list[tuple[str, str]]:
             tls += f"; certificate for {server.tls.subject}, until {server.tls.expires}"
         elif pinned:
             tls += "; the pinned certificate"
-    facts = [("greeting", server.greeting or "none"), ("TLS", tls)]
+    login = server.login or "none: the server logs in by itself"
+    facts = [("greeting", server.greeting or "none"), ("TLS", tls), ("login", login)]
     facts.append(("offers", ", ".join(server.used) or "nothing beyond plain IMAP4rev1"))
     if server.missed:
         facts.append(("lacks", ", ".join(server.missed)))

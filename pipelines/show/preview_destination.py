@@ -92,6 +92,7 @@ def server_to_json(server: ServerFacts) -> dict[str, Any]:
         "missed": server.missed,
         "tls": server.tls
         and {name: getattr(server.tls, name) for name in ("version", "cipher", "subject", "expires")},
+        "login": server.login,
     }
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from archiver import backoff
 from archiver.config.load import load_account
 from archiver.events import Noted, Working
+from archiver.source import backoff
 from pipelines import engine, steps
 from pipelines.cli.main import invoke
 from pipelines.engine import Options, Run, run_accounts

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from archiver import backoff
 from archiver.account.account import Account
 from archiver.config.load import load_account
 from archiver.errors import ServerUnavailable
+from archiver.source import backoff
 from pipelines import steps
 from pipelines.attempts import Options, Run
 from pipelines.engine import run_accounts

@@ -94,7 +94,16 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-
 
 
 def _openssl(directory: Path, command: str, *arguments: str) -> None:
-    config = () if "-config" in arguments else ("-config", "openssl.cnf")
+    config = () if command == "x509" or "-config" in arguments else ("-config", "openssl.cnf")
     subprocess.run(
         ["openssl", command, *config, *arguments], cwd=directory, check=True, capture_output=True, timeout=PATIENCE
     )
+
+
+def client_certificate(authority: Path, directory: Path, name: str) -> Certificate:
+    """A client's certificate for the user `name`, signed by the authority in that directory."""
+    key, request, certificate = (directory / f"{name}.{kind}" for kind in ("key", "csr", "pem"))
+    _openssl(authority, "req", "-new", "-keyout", str(key), "-out", str(request), "-subj", f"/CN={name}", *_NEW_KEY)
+    _openssl(authority, "x509", "-req", "-in", str(request), "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+             "-days", "3650", "-out", str(certificate))  # fmt: skip
+    return Certificate(certificate, key, authority / "ca.pem")

@@ -6,7 +6,8 @@ from typing import Literal
 
 from archiver.config.secrets import Secret
 from archiver.config.settings import SecretReference, ServerSettings
-from archiver.imap.auth import Authenticator, PasswordAuthenticator
+from archiver.login.password import PasswordAuthenticator
+from archiver.login.port import Authenticator
 
 
 def login_at(

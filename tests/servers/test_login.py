@@ -9,7 +9,7 @@ import pytest
 
 from archiver.config.settings import SecretReference, ServerSettings
 from archiver.errors import AuthenticationFailed, ConnectionLost
-from archiver.imap.auth import authenticator_of
+from archiver.login.choose import authenticator_of
 from archiver.mail.model import Folder
 from archiver.source.imap import ImapSource
 from archiver.source.retry import RetryingSource
