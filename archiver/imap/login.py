@@ -6,24 +6,19 @@ the connection is refused with the reason.
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Sequence
-
 from archiver.config.secrets import Secret
 from archiver.config.settings import ServerSettings
 from archiver.errors import (
     AuthenticationFailed,
-    ConfigError,
     ConnectionLost,
     Where,
 )
 from archiver.imap.connecting import Imap, open_session
-from archiver.imap.replies import CHECK_LOGIN
 from archiver.imap.session import Reply, Session
-from archiver.login.attempts import log_in, name_of
+from archiver.login.around import changed_secret, of_login, offer_of, words_for
+from archiver.login.attempts import log_in
 from archiver.login.exchange import Exchange
-from archiver.login.port import Authenticator, Channel, Command, Offer, Way
-from archiver.mail import folder_names
+from archiver.login.port import Authenticator, Command, Way
 
 
 def connect(server: ServerSettings, authenticator: Authenticator) -> tuple[Session, frozenset[str]]:
@@ -42,23 +37,9 @@ def connect(server: ServerSettings, authenticator: Authenticator) -> tuple[Sessi
     try:
         return _connect(server, authenticator, secret)
     except AuthenticationFailed as refusal:
-        if (changed := _changed(authenticator, secret, refusal)) is None:
+        if (changed := changed_secret(authenticator, secret, refusal)) is None:
             raise
     return _connect(server, authenticator, changed)
-
-
-def _changed(authenticator: Authenticator, refused: Secret, refusal: AuthenticationFailed) -> Secret | None:
-    """The secret that there is now, if it is another one than the server refused.
-
-    NOTE: servers lock out users after a few attempts with a wrong password, so the same one is not sent again.
-    """
-    if refusal.server_reply is None:
-        return None  # it was not sent
-    try:
-        secret = authenticator.secret(refused)
-    except ConfigError:
-        return None  # the refusal says more
-    return secret if secret.reveal() != refused.reveal() else None
 
 
 def _connect(
@@ -95,63 +76,15 @@ def _log_in(
                 session.required(reply, AuthenticationFailed)
                 way.finish()
         except AuthenticationFailed as error:
-            raise _of_login(error, server, way, session.where) from error
+            raise of_login(error, server, way, session.where) from error
         accepted.append(reply)
 
-    ways = authenticator.ways(secret, _offer(session, offered), session.where)
-    session.way = _words_for(*log_in(ways, attempt, server.address), server)
+    mechanisms = (each.removeprefix("AUTH=") for each in offered if each.startswith("AUTH="))
+    offer = offer_of(session.line.sock, mechanisms, takes_command="LOGINDISABLED" not in offered)
+    ways = authenticator.ways(secret, offer, session.where)
+    session.way = words_for(*log_in(ways, attempt, server.address), server, "LOGIN")
     session.line.state = "AUTH"
     return _capabilities(session, accepted[0])
-
-
-def _words_for(way: Way, in_vain: Sequence[str], server: ServerSettings) -> str:
-    """How we logged in, for people."""
-    words = name_of(way) or "LOGIN"
-    if server.login_user is not None:
-        words += f" as {folder_names.printable(server.login_user)}"
-    if in_vain:
-        instead = "plain" if name_of(way) == "PLAIN" else "login"
-        words += f"; {', '.join(in_vain)} is offered, but of no use for this user"
-        words += f': login = "{instead}" spares the attempt' if server.login == "auto" else ""
-    return words
-
-
-def _offer(session: Session, offered: frozenset[str]) -> Offer:
-    sock = session.line.sock
-
-    def channel() -> Channel | None:
-        from archiver.login.channel import channel_of
-
-        return channel_of(sock) if isinstance(sock, ssl.SSLSocket) else None
-
-    return Offer(
-        mechanisms=frozenset(each.removeprefix("AUTH=") for each in offered if each.startswith("AUTH=")),
-        takes_command="LOGINDISABLED" not in offered,
-        encrypted=isinstance(sock, ssl.SSLSocket),
-        channel=channel,
-    )
-
-
-def _of_login(error: AuthenticationFailed, server: ServerSettings, way: Way, where: Where) -> AuthenticationFailed:
-    """The refusal with what was refused: an account has two servers, and a fleet has many users."""
-    whose, hint = f'"{folder_names.printable(server.user)}"', error.hint
-    if server.login_user is not None:
-        whose = f'"{folder_names.printable(server.login_user)}" for {whose}'
-    if hint == CHECK_LOGIN:
-        check = "`user` and the password reference"
-        if server.login_user is not None:
-            check = "`login_user`, the password reference and the right of that user to open other mailboxes,"
-        elif server.password is None:
-            check = "`user` and `client_cert`"
-        hint = f"check {check} in [{server.side}] of the account file"
-    complaint = way.complaint if isinstance(way, Exchange) and way.complaint not in error.reason else ""
-    return AuthenticationFailed(
-        f"the login of {whose} ({server.side}) {'is refused' if error.server_reply else 'failed'}: {error.reason}"
-        f"{f' ({folder_names.printable(complaint)})' if complaint else ''}",
-        where=error.where or where,
-        server_reply=error.server_reply,
-        hint=hint,
-    )
 
 
 def _authenticate(session: Session, exchange: Exchange, *, initial: bool) -> Reply:

@@ -29,15 +29,13 @@ from archiver.imap.limits import (
     wait_for,
     without_names,
 )
+from archiver.login.around import CHECK_LOGIN
 from archiver.mail import folder_names
 
 _SHOWN = 300
 _READ = 4096  # octets of a reply that are read; the rest is never shown, however much is removed before it
 
 _CODE = re.compile(rb"\A(?:NO|BAD|BYE|OK|PREAUTH)?\s*\[([A-Z0-9-]+)", re.IGNORECASE)
-
-#: The advice after a refused login whose words give none.
-CHECK_LOGIN = "check `user` and the password reference in the account file"
 
 _SESSIONS = re.compile(rb"connections|sessions|logins", re.IGNORECASE)
 
