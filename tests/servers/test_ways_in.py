@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from archiver.errors import AuthenticationFailed, ConfigError
 from archiver.imap.login import connect
 from archiver.login import attempts
 from archiver.login.choose import authenticator_of
+from tests.accounts import account_file, command, run
 from tests.servers.certificates import Certificate, Certificates, client_certificate
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail_server import MailServer, wait
+from tests.servers.scripted import ScriptedFolder, ScriptedServer, Session
 
 _DOVECOT = """
 auth_mechanisms = plain login scram-sha-256 scram-sha-1 cram-md5 external
@@ -218,3 +221,94 @@ def test_a_key_that_cannot_be_used_is_a_mistake(
     with pytest.raises(ConfigError) as raised:
         connect(settings, authenticator_of(settings))
     assert str(raised.value).startswith(f"{directory}/{said}")
+
+
+def test_an_admin_moves_a_mailbox_and_its_archive_is_the_users(
+    dovecot_of_admins: Dovecot, cyrus_of_admins: Cyrus, tmp_path: Path
+) -> None:
+    user, new = "u21", cyrus_of_admins.fresh_user()
+    dovecot_of_admins.append(user, "INBOX", b"Subject: one\r\n\r\n1\r\n")
+    keys = {
+        "source__login_user": "migrator",
+        "source__password": {"env": "OF_ADMIN"},
+        "destination__host": "localhost",
+        "destination__port": cyrus_of_admins.tls_port,
+        "destination__ca_file": str(cyrus_of_admins.ca),
+        "destination__user": new,
+        "destination__login_user": "u3",
+        "destination__password": {"env": "PASSWORD"},
+    }
+    config = account_file(tmp_path, dovecot_of_admins, user, **keys)
+
+    checked = command("check", config, "--json").report["accounts"][0]
+    moved = run(config)
+    own = {"source__login_user": None, "source__password": {"env": "PASSWORD"}}
+    again = run(account_file(tmp_path, dovecot_of_admins, user, **{**keys, **own}))
+
+    logins = [each["server"]["login"] for each in (checked, checked["destination"])]
+    assert logins == ["PLAIN as migrator", "PLAIN as u3"]
+    there = [each.report["totals"]["destination"] for each in (moved, again)]
+    assert [(each["replayed"], each["already_there"]) for each in there] == [(1, 0), (0, 1)]
+
+
+Scripted = Callable[..., ScriptedServer]
+
+
+def test_an_admin_of_zimbra_opens_the_mailbox_of_a_user(scripted: Scripted, tmp_path: Path) -> None:
+    server = scripted(
+        {b"INBOX": ScriptedFolder(1)},
+        greeting=b"* OK mail.example.org Zimbra IMAP4rev1 server ready",
+        capabilities=("IMAP4rev1", "AUTH=PLAIN", "AUTH=X-ZIMBRA", "SASL-IR"),
+    )
+
+    def authenticate(line: bytes, tag: bytes, session: Session) -> bytes:
+        mailbox, admin, password = base64.b64decode(line.split()[-1]).split(b"\0")
+        if (admin, password) != (b"admin@example.org", b"pw"):
+            return tag + b" NO AUTHENTICATE failed\r\n"
+        session.user = mailbox.decode()
+        return tag + b" OK AUTHENTICATE completed\r\n"
+
+    server.on(b"AUTHENTICATE", authenticate)
+    config = account_file(
+        tmp_path,
+        server,
+        "alice@example.org",
+        source__login_user="admin@example.org",
+        source__password={"env": "PASSWORD"},
+    )
+    run(config)
+    assert {session.user for session in server.sessions} == {"alice@example.org"}
+
+
+SCRAM = ("IMAP4rev1", "SASL-IR", "AUTH=SCRAM-SHA-256", "AUTH=PLAIN")
+
+
+@pytest.mark.parametrize("proof", [None, b"v=AAAA"])
+def test_a_server_that_does_not_prove_itself_gets_no_password(
+    scripted: Scripted, tmp_path: Path, proof: bytes | None
+) -> None:
+    """It may be one in between that wants the password: no weaker way is tried."""
+    server = scripted({b"INBOX": ScriptedFolder(1)}, capabilities=SCRAM)
+
+    def authenticate(line: bytes, tag: bytes, session: Session) -> bytes:
+        if proof is not None:
+            nonce = base64.b64decode(line.split()[-1]).partition(b"r=")[2]
+            for said in (b"r=%bserver,s=QSXCR+Q6sek8bf92,i=4096" % nonce, proof):
+                session.stream.send(b"+ " + base64.b64encode(said) + b"\r\n")
+                session.stream.flush()
+                session.stream.line()
+        return tag + b" OK welcome\r\n"
+
+    server.on(b"AUTHENTICATE", authenticate)
+    ended = run(account_file(tmp_path, server, "u1"), expect=5)
+    assert 'the login of "u1" (source) failed: the server ' in ended.output
+    assert [each.split()[1] for each in server.commands if each.startswith(b"AUTHENTICATE")] == [b"SCRAM-SHA-256"]
+
+
+def test_what_is_asked_for_and_not_offered_is_said(scripted: Scripted, tmp_path: Path) -> None:
+    server = scripted({b"INBOX": ScriptedFolder(1)}, capabilities=("IMAP4rev1", "AUTH=PLAIN"))
+    ended = run(account_file(tmp_path, server, "u1", source__login="scram"), expect=5)
+    assert (
+        'the server takes no login = "scram" here: it offers PLAIN; set login = "auto", or another way'
+        in ended.output
+    )

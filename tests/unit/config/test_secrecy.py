@@ -48,6 +48,15 @@ def test_whole(text: str, shown: str) -> None:
     assert redacted(text) == shown
 
 
+@pytest.mark.parametrize("mailbox", ["bob", "bobby", "robert"])
+def test_of_an_admin_who_opens_another_mailbox(mailbox: str) -> None:
+    keep_secret("pw", "admin", mailbox)
+
+    said = redacted(f"what is PLAIN {sasl(mailbox, 'admin', 'pw')}?")
+    known = base64.b64encode(mailbox.encode()).decode()
+    assert said in ("what is PLAIN ***?", f"what is PLAIN {known}***?")
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
