@@ -38,10 +38,12 @@ class Recorder:
         self._catalog = catalog
         self._run = run
         self._lock = threading.Lock()
+        self._numbering = threading.Lock()  # of its own: a number need not wait for a disk
         self._last = catalog.last_segment()
         self._number()
 
     def _number(self) -> None:
+        """Called before numbers are given."""
         numbers = self._catalog.account.next_numbers()
         self._next_folder, self._next_epoch = numbers.folder, numbers.epoch
         self._next_destination, self._next_target = numbers.destination, numbers.target
@@ -74,14 +76,14 @@ class Recorder:
 
     def number_folder(self, fact: FolderFact) -> FolderFact:
         """Assign a new folder its number."""
-        with self._lock:
+        with self._numbering:
             fact = replace(fact, number=self._next_folder)
             self._next_folder += 1
         return fact
 
     def number_epoch(self, fact: EpochFact) -> EpochFact:
         """Assign a new epoch its number, and its generation among those of the same UIDVALIDITY."""
-        with self._lock:
+        with self._numbering:
             key = (fact.folder, fact.uidvalidity)
             self._generations[key] = self._generations.get(key, 0) + 1
             fact = replace(fact, number=self._next_epoch, generation=self._generations[key])
@@ -90,24 +92,43 @@ class Recorder:
 
     def number_destination(self, fact: DestinationFact) -> DestinationFact:
         """Assign a new destination its number."""
-        with self._lock:
+        with self._numbering:
             fact = replace(fact, number=self._next_destination)
             self._next_destination += 1
         return fact
 
     def number_target(self, fact: TargetFact) -> TargetFact:
         """Assign a new epoch of a destination's folder its number."""
-        with self._lock:
+        with self._numbering:
             fact = replace(fact, number=self._next_target)
             self._next_target += 1
         return fact
+
+
+class _Due(Struct, frozen=True):
+    """What is to be made durable together."""
+
+    octets: StoreBatch | None
+    moves: Sequence[tuple[Placement, Placement]]
+    facts: Sequence[Fact]
+    then: Sequence[Callable[[], None]]
+    received: Stored
+
+
+class _Settling(Struct):
+    """What another thread makes durable; `error` is why it could not."""
+
+    due: _Due
+    thread: threading.Thread
+    error: BaseException | None = None
 
 
 class Batch(Struct):
     """What one connection collects until it is made durable together. Belongs to one thread.
 
     Messages are held for a moment before they are written, so that octets that the archive already has are linked
-    and not written again.
+    and not written again. A full batch is made durable by another thread, while the connection goes on; the next
+    one waits until that is done.
     """
 
     recorder: Recorder
@@ -124,6 +145,7 @@ class Batch(Struct):
     _messages: int = 0
     _octets: int = 0
     _began: float = 0.0
+    _settling: _Settling | None = None
 
     def stored(self, fact: StoredFact, placement: Placement, body: Body) -> None:
         """Add a message whose octets were fetched."""
@@ -132,6 +154,8 @@ class Batch(Struct):
         self._messages += 1
         self._octets += body.size
         self.fact(fact)
+        if self._settling is not None and not self._settling.thread.is_alive():
+            self._settle()
         if len(self._held) >= _HELD_MESSAGES or self._held_octets >= _HELD_OCTETS:
             self._write_held()
         if (
@@ -139,7 +163,7 @@ class Batch(Struct):
             or self._octets >= BATCH_OCTETS
             or time.monotonic() - self._began > BATCH_SECONDS
         ):
-            self.flush()
+            self._flush_beside()
 
     def linked(self, fact: StoredFact, placement: Placement, twin: Placement) -> bool:
         """Add a message whose octets the archive has at `twin`. False if they turn out to be missing; then nothing
@@ -178,22 +202,61 @@ class Batch(Struct):
 
     def flush(self) -> None:
         """Make everything durable. After an error nothing of it is recorded, and `abandon` must be called."""
-        self._write_held()
-        placed: Sequence[Fact] = ()
-        if self._bytes is not None:
-            placed = self._bytes.commit()
-            self._bytes = None
-        if self._moves:
-            self.move(self._moves)
-            self._moves = []
-        facts, self._facts = [*placed, *self._facts], []
-        self.recorder.write(facts)
-        if self._messages:
-            self.progress(Stored(self._messages, self._octets))
-        self._messages = self._octets = 0
-        callbacks, self._then = self._then, []
-        for callback in callbacks:
+        due = self._taken()
+        try:
+            self._record(due)
+        except BaseException:
+            self._bytes = due.octets  # to be abandoned
+            raise
+        for callback in due.then:
             callback()
+
+    def _flush_beside(self) -> None:
+        """Let another thread make everything durable. Its error is raised by what is flushed next."""
+        due = self._taken()
+
+        def record() -> None:
+            try:
+                self._record(due)
+            except BaseException as error:  # NOTE: raised again by `_settle`, in the thread of this batch
+                settling.error = error
+
+        settling = _Settling(due, threading.Thread(target=record, name=threading.current_thread().name))
+        try:
+            settling.thread.start()
+        except BaseException:
+            self._bytes = due.octets  # to be abandoned
+            raise
+        self._settling = settling
+
+    def _settle(self) -> None:
+        """Wait for what another thread makes durable, and do what was to be done then."""
+        settling = self._settling
+        if settling is None:
+            return
+        settling.thread.join()
+        if settling.error is not None:
+            raise settling.error
+        self._settling = None
+        for callback in settling.due.then:
+            callback()
+
+    def _taken(self) -> _Due:
+        """Everything that was added so far; what was taken before is durable."""
+        self._write_held()
+        self._settle()
+        due = _Due(self._bytes, self._moves, self._facts, self._then, Stored(self._messages, self._octets))
+        self._bytes, self._moves, self._facts, self._then = None, [], [], []
+        self._messages = self._octets = 0
+        return due
+
+    def _record(self, due: _Due) -> None:
+        placed: Sequence[Fact] = due.octets.commit() if due.octets is not None else ()
+        if due.moves:
+            self.move(due.moves)
+        self.recorder.write([*placed, *due.facts])
+        if due.received.messages:
+            self.progress(due.received)
 
     def abandon(self) -> None:
         """Drop what is not durable; the next run fetches it again."""
@@ -201,9 +264,15 @@ class Batch(Struct):
             if body.spool is not None:
                 body.spool.unlink(missing_ok=True)
         self._held = []
-        if self._bytes is not None:
-            self._bytes.abandon()
-            self._bytes = None
+        unfinished = [self._bytes]
+        if self._settling is not None:
+            self._settling.thread.join()
+            unfinished.append(self._settling.due.octets)
+            self._settling = None
+        for each in unfinished:
+            if each is not None:
+                each.abandon()
+        self._bytes = None
         self._facts, self._moves, self._then = [], [], []
 
     def _flush_if_full(self) -> None:
