@@ -268,12 +268,10 @@ def _show_trouble(result: dict[str, Any], terminal: Terminal) -> None:
     if failures:
         _show_failures(result, failures, terminal.err)
     for text in difference_lines(document.get("differences") or ()):
-        terminal.err.say(text)
+        terminal.say(text)
     if not (failures or message or document.get("differences")):
         why = reason_of(document) or "see `archiver report`"
-        terminal.err.say(
-            f"{result['account']}: {result['status']}, exit code {result['exit_code']}: {why}", "yellow"
-        )
+        terminal.say(f"{result['account']}: {result['status']}, exit code {result['exit_code']}: {why}", "yellow")
 
 
 def _untold(result: dict[str, Any]) -> list[dict[str, Any]]:

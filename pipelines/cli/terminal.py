@@ -1,16 +1,17 @@
 """Where a verb speaks: people read tables on stdout and a log on stderr, programs one JSON document on stdout.
 
-What servers say is escaped before it comes here. Rich is imported when something is said to people: a quiet run
-says nothing, and it takes a tenth of the time of one in which nothing is new.
+What servers say is escaped before it comes here. Rich is imported for tables and terminals: it takes a tenth of the
+time of a run in which nothing is new.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from msgspec import Struct
 
@@ -20,6 +21,10 @@ from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from pipelines.cli.console import PlainConsole
+
+
+#: With these variables Rich takes any stream for a terminal.
+_LIKE_A_TERMINAL = ("FORCE_COLOR", "TTY_COMPATIBLE")
 
 
 class Terminal(Struct, frozen=True, dict=True):
@@ -48,9 +53,19 @@ class Terminal(Struct, frozen=True, dict=True):
         return not (self.as_json or self.quiet)
 
     @property
-    def live(self) -> bool:
-        """Whether there is a terminal that can show things that move."""
-        return self.tables and self.err.is_terminal and not self.err.is_dumb_terminal
+    def live(self) -> PlainConsole | None:
+        """The terminal that can show things that move, if there is one."""
+        if not (self.tables and _is_rich(sys.stderr)):
+            return None
+        return self.err if self.err.is_terminal and not self.err.is_dumb_terminal else None
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """A line of the log. In a file or a pipe it has no style."""
+        if _is_rich(sys.stderr):
+            self.err.say(text, style)
+        else:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
 
     def document(self, document: dict[str, Any]) -> None:
         """Print the one JSON document, if it was asked for."""
@@ -64,7 +79,7 @@ class Terminal(Struct, frozen=True, dict=True):
         """What shows the work on these accounts. From here on SIGINT and SIGTERM end the work cleanly."""
         STOP.install()
         return Display(
-            lambda: self.err,
+            self.say,
             accounts,
             live=self.live,
             quiet=self.quiet,
@@ -75,12 +90,17 @@ class Terminal(Struct, frozen=True, dict=True):
     def problem(self, text: str) -> None:
         """Something a person has to do something about; every line of it is one problem."""
         for line in text.splitlines():
-            self.err.say(f"archiver: {printable(line)}", "red")
+            self.say(f"archiver: {printable(line)}", "red")
 
     def warn(self, text: str) -> None:
         """Something a person should know."""
         if not self.quiet:
-            self.err.say(f"archiver: {printable(text)}", "yellow")
+            self.say(f"archiver: {printable(text)}", "yellow")
+
+
+def _is_rich(stream: TextIO) -> bool:
+    """Whether Rich may find colours or a terminal here."""
+    return stream.isatty() or any(os.environ.get(name) for name in _LIKE_A_TERMINAL)
 
 
 def _is_utf8(encoding: str | None) -> bool:

@@ -154,21 +154,21 @@ class Work(Struct):
 class Display:
     """A listener for `run_accounts` and a context manager around it.
 
-    `console()` is asked for when there is something to show. `live`: show live lines. `stopping()` returns the
-    signal that requested a stop, or None.
+    `say` writes a line of the log in a style of Rich's. `live` is the terminal that shows live lines, None if
+    nothing moves. `stopping()` returns the signal that requested a stop, or None.
     """
 
     def __init__(
         self,
-        console: Callable[[], Console],
+        say: Callable[[str, str | None], None],
         accounts: Sequence[str],
         *,
-        live: bool,
+        live: Console | None,
         quiet: bool,
         verbose: bool,
         stopping: Callable[[], int | None],
     ) -> None:
-        self._console = console
+        self._say = say
         self._works = {account: Work(account) for account in accounts}
         self._quiet, self._verbose = quiet, verbose
         self._stopping = stopping
@@ -178,7 +178,7 @@ class Display:
         self._held: dict[str, tuple[datetime, str]] = {}
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="display", daemon=True)
-        self._live = _live_on(console()) if live else None
+        self._live = _live_on(live) if live is not None else None
 
     def __enter__(self) -> Display:
         if self._live is not None:
@@ -238,21 +238,17 @@ class Display:
         return self._live is None and now - work.logged >= _LOG_SECONDS
 
     def _log(self, account: str, text: str, style: str | None = None, at: datetime | None = None) -> None:
-        # NOTE: imported under `_writing`, so no worker is forked in the meantime.
-        from rich.text import Text
-
         stamp = (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")  # as in reports, which may be beside it
         name = f"{account}: " if account else ""
         for line in text.splitlines():
-            plain = Text(f"{stamp} {name}{printable(line)}", style=style or "")
-            self._console().print(plain, soft_wrap=True)
+            self._say(f"{stamp} {name}{printable(line)}", style)
 
     def _tick(self) -> None:
         while not self._over.wait(_TICK_SECONDS):
             with _writing:
                 self._announce_stop()
                 if self._live is not None:
-                    self._live.update(self._moving(), refresh=True)
+                    self._live.update(self._moving(self._live.console), refresh=True)
 
     def _announce_stop(self) -> None:
         """Report once that the run is stopping. The terminal is restored in case we are killed next."""
@@ -270,11 +266,10 @@ class Display:
             self._live.stop()
             self._live = None
 
-    def _moving(self) -> Table:
+    def _moving(self, console: Console) -> Table:
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
-        console = self._console()
         works = list(self._works.values())
         busy = [work for work in works if not work.ended and work.doing != _WAITING]
         shown = busy[: max(1, console.height - 3)]

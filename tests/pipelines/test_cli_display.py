@@ -130,12 +130,13 @@ def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
 
 def reported(*events: AnyEvent, stopping: int | None = None, **options: bool) -> list[str]:
     """The log lines without their time."""
-    console = Console(file=io.StringIO(), width=500)
-    flags = {"live": False, "quiet": False, "verbose": False, **options}
-    with Display(lambda: console, ["alice"], stopping=lambda: stopping, **flags) as display:
+    lines: list[str] = []
+    flags = {"quiet": False, "verbose": False, **options}
+    with Display(
+        lambda text, _: lines.append(text), ["alice"], live=None, stopping=lambda: stopping, **flags
+    ) as display:
         for event in events:
             display("alice", event)
-    lines: list[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return [line.split("Z ", 1)[1] for line in lines]
 
 
@@ -182,11 +183,11 @@ def test_a_stop_is_reported_once(number: int, again: str) -> None:
 
 def test_moving_lines_fit_their_terminal() -> None:
     console = Console(file=io.StringIO(), width=80, height=10, force_terminal=True)
-    display = Display(lambda: console, [], live=True, quiet=False, verbose=False, stopping=lambda: None)
+    display = Display(lambda *_: None, [], live=console, quiet=False, verbose=False, stopping=lambda: None)
     for number in range(50):
         display(f"account-with-a-long-name-{number}", Working("a very long folder name " * 9))
         display(f"account-with-a-long-name-{number}", Planned(100_000, 1_500_000_000))
-    text = shown(display._moving())
+    text = shown(display._moving(console))
     assert len(text.splitlines()) == 8
     assert "0 of 50 accounts done" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -375,13 +376,17 @@ class TestAFailureThatMayPass:
         ids=["it passed", "it did not", "it was not tried again", "it was ended"],
     )
     def test_is_reported_at_the_end(self, events: tuple[AnyEvent, ...], reported: list[str]) -> None:
-        console = Console(file=io.StringIO(), width=200)
+        lines: list[str] = []
         with Display(
-            lambda: console, ["a"], live=False, quiet=True, verbose=False, stopping=lambda: None
+            lambda text, _: lines.append(text),
+            ["a"],
+            live=None,
+            quiet=True,
+            verbose=False,
+            stopping=lambda: None,
         ) as display:
             for event in events:
                 display("a", event)
-        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
         assert [line.split("Z ", 1)[1] for line in lines] == reported
 
 
@@ -389,7 +394,6 @@ class TestAFailureThatMayPass:
 
 _FORKED_WHILE_WRITING = """
 import io, os, threading
-from rich.console import Console
 from archiver.events import Noted
 from pipelines.show.display import Display
 
@@ -408,8 +412,9 @@ class Terminal(io.StringIO):
         return len(text)
 
 terminal, begun = Terminal(), threading.Event()
-console = Console(file=terminal)
-display = Display(lambda: console, ["a"], live=False, quiet=False, verbose=False, stopping=lambda: None)
+display = Display(
+    lambda text, _: terminal.write(text), ["a"], live=None, quiet=False, verbose=False, stopping=lambda: None
+)
 os.register_at_fork(before=forking.set)  # the last one registered is the first one called
 writer = threading.Thread(target=display, args=("a", Noted("a line")))
 writer.start()
