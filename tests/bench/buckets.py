@@ -1,10 +1,13 @@
-"""Accounts archived into a bucket of a radosgw here, whole runs, beside boto3's put_object in a bare loop."""
+"""Accounts archived into a bucket of a radosgw here, whole runs, beside boto3's put_object in a bare loop; packs
+exported again, also through a long line."""
 
 from __future__ import annotations
 
 import sys
+from urllib.parse import urlsplit
 
 from tests.bench import contenders
+from tests.bench.line import long_line
 from tests.bench.measured import measured
 from tests.bench.sheet import Sheet
 from tests.bench.sitting import Sitting, in_turn, installed
@@ -15,6 +18,7 @@ from tests.servers.s3_endpoint import Endpoint
 
 _MESSAGES, _QUICK, _OCTETS = 5_000, 60, 8192
 _THREADS = (1, 16)
+_LINES = (0, 40)  # milliseconds there and back
 _S3 = """\
 store = "s3"
 
@@ -42,9 +46,9 @@ def measure(sitting: Sitting) -> Sheet:
             for way in in_turn(["packs", "objects", *_THREADS], number):
                 sitting.settle()
                 _measure(sheet, sitting, gateway.http, way, (work, server.port, user, count, number))
-    for (_, tool), rounds in sheet.rows.items():
-        wall = sheet.wall(work, tool) or 0
-        sheet.note(f"{tool}: {count / wall:,.0f} messages a second ({len(rounds)} rounds)")
+    for (done, tool), rounds in sheet.rows.items():
+        wall = sheet.wall(done, tool) or 0
+        sheet.note(f"{done}, {tool}: {count / wall:,.0f} messages a second ({len(rounds)} rounds)")
     return sheet
 
 
@@ -62,5 +66,22 @@ def _measure(
         name = f"archiver, {way}"
         table = _S3.format(bucket=bucket, endpoint=endpoint, layout=way)
         command = [*contenders.ARCHIVER, str(contenders.account_file(directory, port, user, table))]
-    took = measured(command, directory / "log", environment={**contenders.ENVIRONMENT, **environment})
-    sheet.add(work, name, took)
+    environment = {**contenders.ENVIRONMENT, **environment}
+    sheet.add(work, name, measured(command, directory / "log", environment=environment))
+    if way != "packs":
+        return
+    account = directory / f"{user}.toml"
+    own = account.read_text()
+    for line in _LINES:
+        sitting.settle()
+        with long_line(urlsplit(endpoint.url).port or 80, line / 1000) as long:
+            account.write_text(own.replace(endpoint.url, f"http://127.0.0.1:{long}"))
+            command = [
+                *contenders.archiver_verb("export"),
+                str(account),
+                str(directory / f"export-{line}"),
+                "--to",
+                "maildir",
+            ]
+            took = measured(command, directory / f"log-{line}", environment=environment)
+        sheet.add(f"{count:,} messages of 8 KB, export, {line} ms", name, took)

@@ -15,8 +15,13 @@ from pathlib import Path
 from tests.bench.measured import Measured, measured
 from tests.servers.dovecot import PASSWORD
 
-ARCHIVER = (sys.executable, "-c", "from pipelines.cli.main import main; main()", "run")
-"""The installed command, without a need to be installed."""
+
+def archiver_verb(verb: str) -> tuple[str, ...]:
+    """The installed command, without a need to be installed."""
+    return (sys.executable, "-c", "from pipelines.cli.main import main; main()", verb)
+
+
+ARCHIVER = archiver_verb("run")
 
 ENVIRONMENT = {"BENCH_PASSWORD": PASSWORD}
 
