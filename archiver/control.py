@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from msgspec import Struct
@@ -15,6 +15,11 @@ from archiver.events import Progress, silent
 def utc_now() -> str:
     """The present moment in UTC, ISO 8601 with seconds."""
     return _utc(int(time.time()))
+
+
+def utc_today() -> date:
+    """The present day in UTC."""
+    return datetime.now(UTC).date()
 
 
 @lru_cache(maxsize=1)  # called for every message, and the same for thousands of them

@@ -21,7 +21,7 @@ from archiver.archive.plan import expected_fetch
 from archiver.archive.run import plan_archive
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
-from archiver.control import utc_now
+from archiver.control import utc_now, utc_today
 from archiver.errors import Throttled
 from archiver.events import Event, Progress, silent
 from archiver.facts.destination import DistinctFact
@@ -287,4 +287,6 @@ def expected_work(archive: Archive, listed: Sequence[Listed], retry: QuarantineR
 
 def _plan(archive: Archive, listed: Sequence[Listed], retry: QuarantineRetry) -> Plan:
     rules = rules_of(archive.settings)
-    return plan_archive(archive.catalog, listed, rules, search=archive.settings.messages.search, retry=retry)
+    return plan_archive(
+        archive.catalog, listed, rules, search=archive.settings.messages.criteria(utc_today()), retry=retry
+    )

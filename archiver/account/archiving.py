@@ -12,7 +12,7 @@ from archiver.archive.run import Rules, archive_folders, record_folders
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.config.settings import Settings
-from archiver.control import RunControl, utc_now
+from archiver.control import RunControl, utc_now, utc_today
 from archiver.events import Noted, Progress
 from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder
@@ -59,7 +59,7 @@ def archive_listed(
         prefetch=archive.storage.prefetch,
         catalog=archive.catalog,
         recorder=recorder,
-        search=settings.messages.search,
+        search=settings.messages.criteria(utc_today()),
         whole=settings.folders.whole,
         retry=retry,
         accept=accept,

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
+from archiver.config.age import checked_age, day_of, imap_day
 from archiver.config.hosts import host_on_the_wire
 from archiver.config.shape import Table, between
 
@@ -332,9 +334,30 @@ class ReplayRules(Table, frozen=True, kw_only=True):
 
 
 class MessageRules(Table, frozen=True, kw_only=True):
-    """Which messages are archived: `search` is an IMAP SEARCH in ASCII; None means all."""
+    """Which messages are archived: what an IMAP SEARCH in ASCII finds, and of these ages; None means all."""
 
     search: Annotated[str, _search] | None = None
+    older_than: Annotated[str, checked_age] | None = None
+    newer_than: Annotated[str, checked_age] | None = None
+
+    def __post_init__(self) -> None:
+        if self.older_than is not None and self.newer_than is not None:
+            today = date(2001, 1, 31)
+            if day_of(self.older_than, today) <= day_of(self.newer_than, today):
+                raise ValueError(
+                    f'older_than = "{self.older_than}" and newer_than = "{self.newer_than}" leave no message: '
+                    "newer_than must be the longer time"
+                )
+
+    def criteria(self, today: date) -> str | None:
+        """The SEARCH that finds them, for a run that begins on that day. A server compares days as they were where
+        the message arrived (RFC 3501 section 6.4.4), so a message may be taken a day earlier or later."""
+        ages = [
+            f"{key} {imap_day(day_of(age, today))}"
+            for key, age in (("BEFORE", self.older_than), ("SINCE", self.newer_than))
+            if age is not None
+        ]
+        return " ".join([*ages, *([] if self.search is None else [self.search])]) or None
 
 
 class AccountFile(Table, frozen=True, kw_only=True):

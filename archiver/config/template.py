@@ -169,6 +169,8 @@ $destination\
 
 [messages]
 # search = "SINCE 1-Jan-2020"             # IMAP SEARCH in ASCII, evaluated by the server; default: all
+# older_than = "30d"                      # only what arrived before that; d, w, m, y: days, weeks, months, years
+# newer_than = "2y"                       # only what arrived since then
 
 [replay]
 # vanished = "keep"                       # what happens to copies of messages gone from the source: "keep",

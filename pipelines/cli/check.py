@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archiver.control import utc_today
 from archiver.errors import worst
 from archiver.mail.counts import counted
 from archiver.report.units import size
@@ -245,8 +246,8 @@ def _estimate(preview: Preview) -> str:
     fetch = f"{has}; a run opens {totals['to_visit']:,}"
     fetch += f" and fetches about {counted(totals['to_fetch'], 'message')}" if totals["to_fetch"] else ""
     fetch += f", {size(totals['octets'])}" if totals["octets"] else ""
-    if preview.settings.messages.search:
-        fetch += f", minus what search {preview.settings.messages.search} leaves out"
+    if (criteria := preview.settings.messages.criteria(utc_today())) is not None:
+        fetch += f", minus what search {criteria} leaves out"
     if totals["octets"] > preview.place.free_octets and not preview.medium.is_remote:
         fetch += f"; but only {size(preview.place.free_octets)} is free at {preview.place.path}"
     return fetch

@@ -27,6 +27,7 @@ from archiver.account.store import Medium
 from archiver.archive.plan import expected_fetch, plan_run
 from archiver.archive.run import plan_archive
 from archiver.config.load import Settings
+from archiver.control import utc_today
 from archiver.errors import ArchiverError, ConfigError, ConnectionLost, worst
 from archiver.events import silent
 from archiver.imap.capabilities import ServerFacts
@@ -279,7 +280,7 @@ def _look(account: Account, numbering: Numbering) -> tuple[ServerFacts, Sequence
 
 def _plan_anew(settings: Settings, listed: Sequence[Listed]) -> Plan:
     rules = rules_of(settings)
-    search = settings.messages.search
+    search = settings.messages.criteria(utc_today())
     return plan_run(
         listed, {}, {}, include=rules.include, exclude=rules.exclude, whole=rules.whole, search=search, waiting=()
     )
@@ -289,7 +290,9 @@ def _compared(
     account: Account, archive: Archive, place: ArchivePlace, server: ServerFacts, listed: Sequence[Listed]
 ) -> tuple[Preview, Plan]:
     settings, catalog = account.settings, archive.catalog
-    plan = plan_archive(catalog, listed, rules_of(settings), search=settings.messages.search, retry="due")
+    plan = plan_archive(
+        catalog, listed, rules_of(settings), search=settings.messages.criteria(utc_today()), retry="due"
+    )
     held = {tally.name: tally.stored for tally in catalog.account.tallies()}
     return _preview(
         account, place, server, listed, plan, catalog.account.folders(), catalog.account.epochs(), held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,16 @@ class TestAFilter:
         again = run(config)
         assert (again.total(*TERMS), again.balanced) == ((10, 4, 6, 0, 0), True)
         assert (snapshot_files(archive_of(config)), archive_state(archive_of(config))) == before
+
+    def test_by_age_takes_what_is_old_enough(self, server: Dovecot, user: str, tmp_path: Path) -> None:
+        """All of it came long ago, and one message a moment ago."""
+        now = datetime.now(UTC).strftime("%d-%b-%Y %H:%M:%S +0000")
+        server.append(user, "INBOX", b"Subject: new\r\n\r\nnow\r\n", internaldate=now)
+        config = account_file(tmp_path, server, user, messages__older_than="30d")
+        assert run(config).total(*TERMS) == (11, 10, 1, 10, 0)
+        account_file(tmp_path, server, user, messages__newer_than="30d")
+        result = run(config)
+        assert (result.total(*TERMS), result.balanced) == ((11, 11, 0, 1, 0), True)
 
     def test_that_gets_wider_fetches_the_rest_alone(self, server: Dovecot, user: str, tmp_path: Path) -> None:
         config = account_file(tmp_path, server, user, messages__search="FLAGGED")
