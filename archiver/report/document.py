@@ -49,11 +49,12 @@ class Notice(Struct, frozen=True):
     """What the user should know about a folder although nothing failed. `kind` is "window": the server probably
     shows only a part of it, `count` messages; "renewed": all `count` folders of the source have a new UIDVALIDITY
     (`folder` is empty); "unnumbered": `count` folders of a server have none (`folder` is empty); "gone": the source
-    no longer has it, and `count` of our copies stay; or "shared": `count` copies in that folder of the destination
-    stayed because another account counts on them."""
+    no longer has it, and `count` of our copies stay; "shared": `count` copies in that folder of the destination
+    stayed because another account counts on them; or "empty": the source shows no message in any folder, in `check`
+    alone (`folder` is empty)."""
 
     folder: str
-    kind: Literal["window", "renewed", "gone", "shared", "unnumbered"]
+    kind: Literal["window", "renewed", "gone", "shared", "unnumbered", "empty"]
     count: int
     text: str
 

@@ -158,7 +158,8 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
     if details:
         facts = plain_table("", "", left=2)
         facts.show_header = False
-        for name, text in _facts_of(preview.server, pinned=_is_pinned(preview.settings.destination)):
+        assert preview.settings.destination is not None
+        for name, text in _facts_of(preview.server, preview.settings.destination):
             facts.add_row(name, text)
         free = "unknown" if preview.free_octets is None else size(preview.free_octets)
         limit = preview.append_limit
@@ -208,29 +209,28 @@ def _to_send(preview: Preview) -> str | None:
     return text
 
 
-def _is_pinned(server: ServerSettings | None) -> bool:
-    return server is not None and server.fingerprint is not None
-
-
 def _facts(preview: Preview) -> list[tuple[str, str]]:
     server, place = preview.server, preview.place
     assert server is not None
     state = "exists" if place.exists else "will be created"
-    facts = _facts_of(server, pinned=_is_pinned(preview.settings.source))
+    facts = _facts_of(server, preview.settings.source)
     facts.append(("archive", f"{place.path} ({state}, {size(place.free_octets)} free)"))
     return [*facts, *(preview.bucket.facts() if preview.bucket else ())]
 
 
-def _facts_of(server: ServerFacts, *, pinned: bool) -> list[tuple[str, str]]:
+def _facts_of(server: ServerFacts, settings: ServerSettings) -> list[tuple[str, str]]:
+    from pipelines.show.provider import provider_facts
+
     tls = "none: anyone on the network can read the password and the mail"
     if server.tls is not None:
         tls = f"{server.tls.version}, {server.tls.cipher}"
         if server.tls.subject:
             tls += f"; certificate for {server.tls.subject}, until {server.tls.expires}"
-        elif pinned:
+        elif settings.fingerprint is not None:
             tls += "; the pinned certificate"
     login = server.login or "none: the server logs in by itself"
     facts = [("greeting", server.greeting or "none"), ("TLS", tls), ("login", login)]
+    facts += provider_facts(settings, server)
     facts.append(("offers", ", ".join(server.used) or "nothing beyond plain IMAP4rev1"))
     if server.missed:
         facts.append(("lacks", ", ".join(server.missed)))
