@@ -116,14 +116,16 @@ def _provider(name: str) -> str:
 
 
 def _with_server_of(name: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The table with a provider's host, and with its port and TLS if none of the three is given."""
+    """The table with the host of a provider for its protocol, and with port and TLS if none of the three is
+    given."""
     from archiver.config.providers.table import providers
 
     known = providers().get(name)
-    if known is None or not known.host or "host" in table:
+    host = "" if known is None else known.pop3 if table.get("protocol") == "pop3" else known.host
+    if known is None or not host or "host" in table:
         return table
-    server: dict[str, Any] = {"host": known.host}
-    if not {"port", "tls"} & table.keys():
+    server: dict[str, Any] = {"host": host}
+    if host == known.host and not {"port", "tls", "protocol"} & table.keys():
         server |= {"port": known.port, "tls": known.tls}
     return {**server, **table}
 

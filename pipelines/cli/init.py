@@ -134,17 +134,16 @@ def init(
     )
     answers = Answers(host, user, tls, port, path, _given_of(password), ca_file, destination)
     if (address := _address(file)) is not None:
-        file = Path(f"{address}.toml")
+        file = file.with_name(f"{address}.toml")
         _require_absent(file, force=force)
         answers = _found(address, answers, offline=offline) if host is None else answers
     return _init(file, answers, force=force, as_json=as_json)
 
 
 def _address(file: Path) -> str | None:
-    """The address that was given instead of an account file."""
-    text = str(file)
-    local, at, domain = text.rpartition("@")
-    return text if local and at and "." in domain and "/" not in text and file.suffix != ".toml" else None
+    """The address that was given instead of an account file, with a folder before it or without."""
+    local, at, domain = file.name.rpartition("@")
+    return file.name if local and at and "." in domain and file.suffix != ".toml" else None
 
 
 def _found(address: str, answers: Answers, *, offline: bool) -> Answers:

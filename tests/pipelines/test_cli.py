@@ -252,6 +252,15 @@ def test_init_of_an_address_finds_the_server_in_the_table(
     ]
     source = load_account(tmp_path / "alice@icloud.com.toml").source
     assert (source.host, source.port, source.tls, source.user) == ("imap.mail.me.com", 993, "implicit", "alice")
+    below = archiver("init", "new/bob@gmail.com", "--password-env", "X", "--tls", "starttls")
+    assert (below.code, below.out.split()[1]) == (0, "new/bob@gmail.com.toml.")
+    source = load_account(tmp_path / "new/bob@gmail.com.toml").source
+    assert (source.host, source.port, source.tls, source.user) == (
+        "imap.gmail.com",
+        143,
+        "starttls",
+        "bob@gmail.com",
+    )
 
 
 def test_init_of_an_address_says_what_it_asks(

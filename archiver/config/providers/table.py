@@ -29,6 +29,7 @@ class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     domains: tuple[str, ...] = ()
     host: str = ""
+    pop3: str = ""
     hosts: tuple[str, ...] = ()
     port: int = 993
     tls: Literal["implicit", "starttls"] = "implicit"
@@ -83,7 +84,7 @@ def recognised(host: str, said: str, capabilities: Collection[str]) -> Recognise
     table = providers()
     for key, each in table.items():
         # NOTE: anything may listen on this machine.
-        if each.host and wanted in (each.host, *each.hosts) and wanted not in ("127.0.0.1", "localhost"):
+        if wanted in {each.host, each.pop3, *each.hosts} - {"", "127.0.0.1", "localhost"}:
             return Recognised(key, each, "host")
     for key, each in table.items():
         if any(words in said for words in each.greeting):

@@ -29,6 +29,7 @@ class TestTheTable:
         domains = [domain for each in providers().values() for domain in each.domains]
         assert len(domains) == len(set(domains))
         hosts = [host for each in providers().values() for host in each.hosts]
+        assert not {each.host for each in providers().values()} & set(hosts)
         assert len(hosts) == len(set(hosts))
 
     def test_names_headings_of_the_documents(self) -> None:
@@ -47,7 +48,7 @@ class TestTheTable:
 
     def test_is_lower_case_where_it_is_compared(self) -> None:
         for each in providers().values():
-            words = (*each.domains, each.host, *each.hosts, *each.greeting)
+            words = (*each.domains, each.host, each.pop3, *each.hosts, *each.greeting)
             assert words == tuple(word.lower() for word in words)
 
 
