@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from archiver.account.account import Account
 from archiver.account.archive import Archive
 from archiver.archive.plan import plan_run
 from archiver.config.secrecy import redacted
+from archiver.config.settings import FilesSettings, Settings
 from archiver.control import utc_now
 from archiver.errors import (
     ArchiveMissing,
@@ -29,7 +30,7 @@ from archiver.errors import (
     Throttled,
 )
 from archiver.facts.replica import Refused, ReplicaTally
-from archiver.mail.folder_names import decode_name, printable
+from archiver.mail.folder_names import decode_name, folder_path, printable
 from archiver.mail.model import Listed, Plan, Quarantined, Tally
 from archiver.replay.compare.result import NOT_REPLAYED
 from archiver.report.document import (
@@ -49,7 +50,13 @@ from archiver.report.document import (
     unreached_failures,
     with_unreached,
 )
-from archiver.report.notices import gone_notices, renewed_notices, unnumbered_notices, window_notices
+from archiver.report.notices import (
+    doubtful_notices,
+    gone_notices,
+    renewed_notices,
+    unnumbered_notices,
+    window_notices,
+)
 from archiver.storage.files import Writing, make_directories, sync_paths
 from pipelines.events import Ended, emit
 from pipelines.failures import with_file
@@ -175,11 +182,23 @@ def report_of(
             *renewed_notices(renewed_from_json(listing) if listing else 0),
             *unnumbered_notices([each.name for each in tallies if each.uidvalidity == 0], "source"),
             *window_notices(tallies),
+            *_doubtful(settings, {each.name for each in tallies}),
             *(_notices_there(archive, at_destination) if at_destination else ()),
         ],
         began_archive=catalog.ledger.begun_by() == run_id,
         again_at=error.again_at if isinstance(error, Throttled) else None,
     )
+
+
+def _doubtful(settings: Settings, names: Collection[str]) -> list[Notice]:
+    """Messages in files that could be read in another way."""
+    if not isinstance(settings.source, FilesSettings):
+        return []
+    from archiver.account.servers import doubts_of
+
+    doubts = doubts_of(settings)
+    by_name = {"/".join(folder_path(raw, "/")): found for raw, found in doubts.items()}
+    return doubtful_notices({name: found for name, found in by_name.items() if name in names})
 
 
 def _plan(archive: Archive, listed: Sequence[Listed]) -> Plan:

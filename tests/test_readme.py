@@ -22,7 +22,7 @@ from msgspec.structs import fields
 from archiver.catalog.sqlite.migrations import MIGRATIONS
 from archiver.catalog.sqlite.schema import TABLES as CATALOG_TABLES
 from archiver.config.load import account_files, fleet_conflicts, load_account
-from archiver.config.settings import TABLES
+from archiver.config.settings import TABLES, FilesSettings
 from archiver.facts import segment as journal_format
 from archiver.facts.archive import Fact, StoredFact
 from archiver.facts.replica import Loss, ReplicaTally
@@ -142,7 +142,8 @@ def test_the_keys_are_those_of_an_account_file_with_their_defaults() -> None:
     for words, default, _ in rows(section(CONFIGURATION, "## Keys")):
         ((table, name),) = re.findall(r"`\[([\w.]+)\] (\w+)`", words)
         documented[f"{table}.{name}"] = default.strip("`")
-    expected = {f"{table}.{key.name}": key for table, its in TABLES.items() for key in fields(its)}
+    expected = {f"source.{key.name}": key for key in fields(FilesSettings)}
+    expected |= {f"{table}.{key.name}": key for table, its in TABLES.items() for key in fields(its)}
     assert documented.keys() == expected.keys()
     for name, key in expected.items():
         default = key.default if key.default_factory is NODEFAULT else key.default_factory()
@@ -208,7 +209,8 @@ def test_account_files_that_are_shown_have_known_keys(name: str) -> None:
         if "s3" in tables.get("archive", {}):
             tables["archive.s3"] = tables["archive"].pop("s3")
         for table, keys in tables.items():
-            assert keys.keys() <= set(TABLES[table].__struct_fields__), block
+            known = FilesSettings if keys.get("protocol") == "files" else TABLES[table]
+            assert keys.keys() <= set(known.__struct_fields__), block
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))

@@ -133,10 +133,8 @@ class Archive(Struct, frozen=True):
         there = (identity.account, identity.protocol, identity.host, identity.user)
         if there == here:
             return None
-        problem = (
-            f"the archive at {settings.archive.path} belongs to account {there[0]} ({there[3]} at {there[2]}), "
-        )
-        problem += f"this file names account {here[0]} ({here[3]} at {here[2]})"
+        problem = f"the archive at {settings.archive.path} belongs to account {there[0]} ({_whose(identity)}), "
+        problem += f"this file names account {here[0]} ({source.mailbox})"
         hint = "change [archive] path, or give --new-source if it is the same mail on a new server"
         return ConfigError(str(settings.file), [problem], hint=hint)
 
@@ -206,3 +204,10 @@ class Archive(Struct, frozen=True):
             last, _ = self.catalog.last_segment()
             replay_past(self.journal, last, past, moment, check_stop)
             yield past
+
+
+def _whose(identity: ArchiveFact) -> str:
+    """The archive's source, for messages."""
+    if identity.protocol == "files":
+        return f"the files at {identity.user}"
+    return f"{identity.user} at {identity.host}"

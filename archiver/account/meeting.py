@@ -17,7 +17,7 @@ from archiver.account.servers import destination_of, source_of
 from archiver.account.sharing import address_in, mailbox_of
 from archiver.catalog.port import Catalog
 from archiver.config.secrecy import seal
-from archiver.config.settings import DestinationSettings, Settings
+from archiver.config.settings import DestinationSettings, FilesSettings, Settings
 from archiver.control import RunControl, utc_now
 from archiver.destination.port import MailDestination
 from archiver.errors import AuthenticationFailed, BackendError, ConfigError
@@ -73,7 +73,7 @@ def check_source(
     """
     count = renewed(listed, archive.catalog.account.folders(), archive.catalog.account.epochs())
     settings = archive.settings.destination
-    if settings is None:
+    if settings is None or isinstance(archive.settings.source, FilesSettings):
         return SourceCheck(count)
     destinations = archive.catalog.replicas.destinations
     known, found = destinations.at(address_in(settings)), Resemblance()
@@ -138,8 +138,9 @@ def require_login(archive: Archive, run: str) -> None:
 
 
 def _are_one(settings: Settings, there: DestinationSettings, proof: Resemblance) -> ConfigError:
-    here = f"{settings.source.user} at {settings.source.host}:{settings.source.port}"
-    problem = f"the source, {here}, is the mailbox of the destination, {address_in(there)}"
+    problem = (
+        f"the source, {settings.source.mailbox_at_port}, is the mailbox of the destination, {address_in(there)}"
+    )
     return one_mailbox(str(settings.file), problem, proof)
 
 
@@ -161,6 +162,7 @@ def look_at_both(
     at = settings.destination
     if (
         at is None
+        or isinstance(settings.source, FilesSettings)
         or answer == "new"
         or (catalog is not None and catalog.replicas.destinations.at(address_in(at)) is not None)
     ):

@@ -101,7 +101,7 @@ class NoteFile(Struct, frozen=True):
             note = None if path == self.path or path.with_suffix(".toml").exists() else _read(path)
             if note is not None and (note.host.lower(), note.user) == (source.host.lower(), source.user):
                 before, now = path.with_suffix(".toml").name, self.settings.file.name
-                told = f"{self.medium.name}: no archive here; {path} is the note of {source.user} at {source.host}"
+                told = f"{self.medium.name}: no archive here; {path} is the note of {source.mailbox}"
                 move = f"`mv {shlex.quote(str(path))} {shlex.quote(str(self.path))}`, and move the archive here"
                 return ArchiveMissing(
                     f"{told}, whose archive is at {note.place}, and there is no {before}",

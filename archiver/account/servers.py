@@ -5,13 +5,13 @@ The connections that one value makes share an `Authenticator`, so a password is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from msgspec import Struct
 
-from archiver.config.settings import DestinationSettings, ServerSettings, Settings
+from archiver.config.settings import DestinationSettings, FilesSettings, Settings, SourceSettings
 from archiver.control import RunControl
 from archiver.destination.open import open_destination
 from archiver.destination.port import MailDestination
@@ -22,9 +22,12 @@ from archiver.mail.content import Spool
 from archiver.replay.connection import DestinationConnection
 from archiver.source.kept import KeptConnection, keep, take
 from archiver.source.numbering import Numbering
-from archiver.source.open import open_source
+from archiver.source.open import doubts_in_files, open_files, open_source
 from archiver.source.port import SourceConnection
 from archiver.source.retry import RetryingSource
+
+#: What was read of an account's files, in the archive's directory.
+FILES_CACHE = "files.sqlite"
 
 
 def no_spool() -> BinaryIO:
@@ -32,12 +35,26 @@ def no_spool() -> BinaryIO:
     raise RuntimeError("a look at a server needs no spool")
 
 
+class OpenSource(Protocol):
+    """Opens a connection in a single attempt; without `control` for a look that fetches no message."""
+
+    def __call__(
+        self,
+        spool: Spool,
+        numbering: Numbering,
+        control: RunControl | None,
+        *,
+        fallback: bool = False,
+        accept: bool = False,
+    ) -> SourceConnection: ...
+
+
 class SourceServer(Struct, frozen=True):
-    """The server that an account is archived from."""
+    """The server that an account is archived from, or the files."""
 
     account: Path
-    settings: ServerSettings
-    authenticator: Authenticator
+    settings: SourceSettings
+    open: OpenSource
 
     def connect(
         self,
@@ -60,9 +77,7 @@ class SourceServer(Struct, frozen=True):
             if kept is not None:
                 kept.use(spool, numbering)
                 return kept
-            return open_source(
-                self.settings, self.authenticator, spool, numbering, fallback=fallback, accept=accept
-            )
+            return self.open(spool, numbering, control, fallback=fallback, accept=accept)
 
         return RetryingSource(connect, attempts=attempts, control=control, leave=leave, patient=patient)
 
@@ -72,12 +87,12 @@ class SourceServer(Struct, frozen=True):
             keep(self._whose, connection)
 
     @property
-    def _whose(self) -> tuple[Path, ServerSettings]:
+    def _whose(self) -> tuple[Path, SourceSettings]:
         return self.account, self.settings
 
     def connect_once(self, numbering: Numbering, *, fallback: bool = False) -> SourceConnection:
         """A single attempt at a logged-in connection, for a look that fetches no message."""
-        return open_source(self.settings, self.authenticator, no_spool, numbering, fallback=fallback)
+        return self.open(no_spool, numbering, None, fallback=fallback)
 
 
 _destination = KeptConnection[MailDestination]()
@@ -132,7 +147,37 @@ class _ConnectPolicy(Struct, frozen=True):
 
 def source_of(settings: Settings) -> SourceServer:
     """The account's source."""
-    return SourceServer(settings.file, settings.source, authenticator_of(settings.source))
+    source = settings.source
+    if isinstance(source, FilesSettings):
+        return SourceServer(settings.file, source, _files(source, settings.archive.path / FILES_CACHE))
+    authenticator = authenticator_of(source)
+
+    def connect(
+        spool: Spool,
+        numbering: Numbering,
+        control: RunControl | None,
+        *,
+        fallback: bool = False,
+        accept: bool = False,
+    ) -> SourceConnection:
+        return open_source(source, authenticator, spool, numbering, fallback=fallback, accept=accept)
+
+    return SourceServer(settings.file, source, connect)
+
+
+def _files(source: FilesSettings, cache: Path) -> OpenSource:
+    def connect(
+        spool: Spool,
+        numbering: Numbering,
+        control: RunControl | None,
+        *,
+        fallback: bool = False,
+        accept: bool = False,
+    ) -> SourceConnection:
+        check_stop = (lambda: None) if control is None else control.check_stop
+        return open_files(source, cache, spool, numbering, looks=control is None, check_stop=check_stop)
+
+    return connect
 
 
 def destination_of(settings: Settings) -> DestinationServer:
@@ -144,3 +189,9 @@ def destination_of(settings: Settings) -> DestinationServer:
     if settings.destination is None:
         raise ConfigError(str(settings.file), ["has no [destination] to replay to"], hint="add that table")
     return DestinationServer(settings.file, settings.destination, authenticator_of(settings.destination))
+
+
+def doubts_of(settings: Settings) -> Mapping[bytes, Mapping[str, tuple[int, str]]]:
+    """How many messages of each folder of files could be read in another way, and their UIDs, by the folder's raw
+    name and by what is doubtful."""
+    return doubts_in_files(settings.archive.path / FILES_CACHE)

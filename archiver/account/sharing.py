@@ -21,7 +21,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from archiver.config.hosts import host_on_the_wire
-from archiver.config.settings import DestinationSettings, ServerSettings, Settings
+from archiver.config.settings import DestinationSettings, Settings, SourceSettings
 from archiver.destination.folder_map.escapes import unescape_level
 from archiver.errors import ConfigError
 from archiver.facts.replica import Address
@@ -32,7 +32,7 @@ Mailbox = tuple[str, str]
 """A host and a user, each in the one form in which they are compared."""
 
 
-def mailbox_of(server: ServerSettings) -> Mailbox:
+def mailbox_of(server: SourceSettings) -> Mailbox:
     """The mailbox that an account file names."""
     return mailbox(server.host, server.user)
 
@@ -147,9 +147,9 @@ def _filled(account: Settings, others: Sequence[Settings]) -> str:
     return f"destination: {_mailbox_text(account.destination)} is filled by {named(others)}, too"
 
 
-def _mailbox_text(server: ServerSettings) -> str:
+def _mailbox_text(server: SourceSettings) -> str:
     below = f', folder "{server.prefix}"' if isinstance(server, DestinationSettings) and server.prefix else ""
-    return f"{server.user} at {server.host}{below}"
+    return f"{server.mailbox}{below}"
 
 
 def named(accounts: Sequence[Settings]) -> str:

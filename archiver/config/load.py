@@ -24,6 +24,7 @@ from archiver.config.settings import (
     AccountFile,
     ArchiveSettings,
     DestinationSettings,
+    FilesSettings,
     FolderRules,
     MessageRules,
     ObjectLock,
@@ -66,6 +67,7 @@ _REFERENCES = ("password", "customer_key")
 
 EXAMPLES: dict[Keys, str] = {
     ("source", "host"): 'host = "imap.example.org"',
+    ("source", "path"): 'path = "/srv/old-mail/{account}"',
     ("source", "user"): 'user = "alice@example.org"',
     ("source", "password"): 'password = { env = "ALICE_PASSWORD" }',
     ("destination", "host"): 'host = "imap.example.net"',
@@ -234,9 +236,11 @@ def _name_problems(file: Path) -> Iterator[str]:
 
 
 def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
+    if _is_files(tree.get("source")) and isinstance(rules := tree.get("messages"), dict) and "search" in rules:
+        yield ("messages", "search"), "is evaluated by a server; with files as the source remove it"
     for table in _SERVERS:
         server = tree.get(table)
-        if not isinstance(server, dict):
+        if not isinstance(server, dict) or (table == "source" and _is_files(server)):
             continue
         if server.get("tls") == "off":
             for key in ("ca_file", "fingerprint", "client_cert", "client_key"):
@@ -262,6 +266,10 @@ def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
     if _same_account(tree.get("source"), tree.get("destination")):
         problem = "is the source itself: an account is not replayed to itself; name another host or user"
         yield ("destination", "host"), problem
+
+
+def _is_files(source: object) -> bool:
+    return isinstance(source, dict) and source.get("protocol") == "files"
 
 
 def _deletes_in_a_shared_mailbox(tree: Tree) -> str | None:
@@ -298,7 +306,7 @@ def _wording(mistake: Mistake, tree: Tree) -> str:
         case "missing":
             return f"is missing; write {EXAMPLES.get(keys, 'it')}"
         case "unknown":
-            return _unknown(keys)
+            return _unknown(keys, tree)
         case "choice" if _at(tree, keys) == NOT_YET_VALUES.get(keys):
             instead = mistake.text.removeprefix("must be ")
             return f'"{_at(tree, keys)}" is not supported yet in this version; write {instead}'
@@ -312,11 +320,13 @@ def _at(tree: Any, keys: Keys) -> Any:
     return tree
 
 
-def _unknown(keys: Keys) -> str:
+def _unknown(keys: Keys, tree: Tree) -> str:
     if keys in NOT_YET:
         return "is not supported in this version yet; remove it"
     *table, key = keys
     here = ".".join(map(str, table))
+    if here == "source" and (problem := _of_another_source(str(key), _is_files(tree.get("source")))):
+        return problem
     known = list(TABLES[here].__struct_fields__) if here in TABLES else list(_NESTED.get(here, _TOP))
     elsewhere = next((name for name, model in TABLES.items() if key in model.__struct_fields__), None)
     if elsewhere:
@@ -327,8 +337,18 @@ def _unknown(keys: Keys) -> str:
     return f"is not a key; there are {', '.join(known)}"
 
 
+def _of_another_source(key: str, is_files: bool) -> str | None:
+    """Why a key does not belong to this kind of source, if it belongs to the other one."""
+    if is_files and key in ServerSettings.__struct_fields__:
+        return 'is about a server, and protocol = "files" needs none; remove it'
+    if not is_files and key in FilesSettings.__struct_fields__:
+        return 'goes with protocol = "files" alone; write that, or remove it'
+    return None
+
+
 def _all_warnings(checked: AccountFile) -> Iterator[str]:
-    yield from _warnings("source", checked.source)
+    if isinstance(checked.source, ServerSettings):
+        yield from _warnings("source", checked.source)
     if checked.destination is not None:
         yield from _warnings("destination", checked.destination)
 

@@ -107,29 +107,6 @@ def _user(user: str) -> str:
     return user
 
 
-def _provider(name: str) -> str:
-    from archiver.config.providers.table import providers
-
-    if name not in providers():
-        raise ValueError(f"is not a provider that is known; there are {', '.join(providers())}")
-    return name
-
-
-def _with_server_of(name: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The table with the host of a provider for its protocol, and with port and TLS if none of the three is
-    given."""
-    from archiver.config.providers.table import providers
-
-    known = providers().get(name)
-    host = "" if known is None else known.pop3 if table.get("protocol") == "pop3" else known.host
-    if known is None or not host or "host" in table:
-        return table
-    server: dict[str, Any] = {"host": host}
-    if host == known.host and not {"port", "tls", "protocol"} & table.keys():
-        server |= {"port": known.port, "tls": known.tls}
-    return {**server, **table}
-
-
 def _separator(text: str) -> str:
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError('must be what the server has between the two names, as in "*"')
@@ -233,11 +210,9 @@ Seconds = Annotated[float, _seconds]
 class ServerSettings(Table, frozen=True, kw_only=True):
     """How to reach a server and log in. `fingerprint` is 64 lower-case hex digits; timeouts in seconds. `side` is
     the name of its table in the account file. `user` is whose mailbox it is; with a `login_user` the password is
-    that user's. Without a password the client certificate says who we are. `provider` is a name in the table of
-    providers, whose server this is."""
+    that user's. Without a password the client certificate says who we are."""
 
     side: ClassVar[str] = "source"
-    provider: Annotated[str, _provider] | None = None
     protocol: Literal["imap"] = "imap"
     host: Annotated[str, _host]
     port: Annotated[int, between(1, 65535)] = PORTS["implicit"]
@@ -261,17 +236,68 @@ class ServerSettings(Table, frozen=True, kw_only=True):
         """host:port, for messages."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def mailbox(self) -> str:
+        """Whose mail it is and where, for messages."""
+        return f"{self.user} at {self.host}"
+
+    @property
+    def mailbox_at_port(self) -> str:
+        """The same with the port."""
+        return f"{self.user} at {self.address}"
+
+    @classmethod
+    def meant(cls, table: Mapping[str, Any]) -> type[Table]:
+        """A source may be files instead of a server."""
+        return FilesSettings if cls is ServerSettings and table.get("protocol") == "files" else cls
+
     @classmethod
     def completed(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
-        """With the server of the provider, the port that follows from `tls`, and no password where a client
-        certificate takes its place."""
-        if isinstance(name := table.get("provider"), str):
-            table = _with_server_of(name, table)
+        """With the port that follows from `tls`, and no password where a client certificate takes its place."""
         if "client_cert" in table:
             table = {"password": None, **table}
         if "port" in table or not isinstance(table.get("tls"), str):
             return table
         return {**table, "port": PORTS.get(table["tls"], PORTS["implicit"])}
+
+
+class FilesSettings(Table, frozen=True, kw_only=True):
+    """Mail that lies on a disk below `path`. `format` is what is taken, "auto" all that is known. `labels`: whether
+    the labels of Gmail in a Takeout are folders or keywords."""
+
+    side: ClassVar[str] = "source"
+    protocol: Literal["files"] = "files"
+    path: Path
+    format: Literal["auto", "maildir", "mbox", "eml"] = "auto"
+    labels: Literal["folders", "keywords"] = "folders"
+
+    #: What a server's settings say. One thread reads all, and a file that changes meanwhile is read again.
+    host: ClassVar[str] = ""
+    connections: ClassVar[int] = 1
+    attempts: ClassVar[int] = 5
+
+    @property
+    def user(self) -> str:
+        """Whose mail it is: of files, nothing but their path is known."""
+        return str(self.path)
+
+    @property
+    def address(self) -> str:
+        """Where it is, for messages."""
+        return str(self.path)
+
+    @property
+    def mailbox(self) -> str:
+        """Whose mail it is and where, for messages."""
+        return f"the files at {self.path}"
+
+    @property
+    def mailbox_at_port(self) -> str:
+        """The same."""
+        return self.mailbox
+
+
+SourceSettings = ServerSettings | FilesSettings
 
 
 class DestinationSettings(ServerSettings, frozen=True, kw_only=True):
@@ -391,7 +417,7 @@ class MessageRules(Table, frozen=True, kw_only=True):
 class AccountFile(Table, frozen=True, kw_only=True):
     """An account file merged with its defaults."""
 
-    source: ServerSettings
+    source: SourceSettings
     archive: ArchiveSettings
     destination: DestinationSettings | None = None
     folders: FolderRules = FolderRules()
@@ -416,7 +442,7 @@ class Settings(Struct, frozen=True):
 
     account: str
     file: Path
-    source: ServerSettings
+    source: SourceSettings
     archive: ArchiveSettings
     folders: FolderRules
     messages: MessageRules

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
@@ -38,6 +39,11 @@ class Mistake(Struct, frozen=True):
 
 class Table(Struct, frozen=True, kw_only=True):
     """A table of an account file. `__post_init__` raises ValueError if keys contradict each other."""
+
+    @classmethod
+    def meant(cls, table: Mapping[str, Any]) -> type[Table]:
+        """The class of which this table, as written, is one."""
+        return cls
 
     @classmethod
     def completed(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -83,6 +89,7 @@ class _Reading:
             name = ".".join(map(str, keys))
             raise self._mistake(keys, f"must be a table: a line [{name}] with its keys below")
         before = len(self.mistakes)
+        cls = cls.meant(table)
         given, values = dict(cls.completed(table)), {}
         for name, (annotation, is_required) in _keys_of(cls).items():
             at = (*keys, name)
@@ -108,6 +115,8 @@ class _Reading:
             if value is None:  # not from TOML, which has no such value, but from `completed`
                 return None
             (annotation,) = (each for each in get_args(annotation) if each is not type(None))
+        elif get_origin(annotation) is UnionType:  # of tables, of which the first one says which is meant
+            annotation = get_args(annotation)[0]
         if get_origin(annotation) is Annotated:
             inner, *checks = get_args(annotation)
             value = self._read(inner, value, keys)

@@ -101,7 +101,6 @@ TEMPLATE = Template("""\
 # Relative paths are relative to this file. Keys after a "#" are optional.
 
 [source]
-# provider = "gmail"                      # whose server it is, if it is not recognised; then "host" may be left out
 # protocol = "imap"
 host = $host
 # "implicit" (TLS from the start), "starttls", or "off"
@@ -122,6 +121,7 @@ password = $password
 # connect_timeout = 30                    # seconds
 # read_timeout = 120                      # seconds
 # attempts = 5                            # how often a lost connection is retried
+# Mail that lies in files: protocol = "files" and path = "/srv/old-mail", instead of all these keys.
 
 [archive]
 path = $path

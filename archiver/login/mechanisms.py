@@ -6,7 +6,7 @@ import hmac
 import json
 from typing import Any
 
-from archiver.login.exchange import Exchange, words_of
+from archiver.login.exchange import Exchange
 
 
 class _OneMessage(Exchange):
@@ -100,13 +100,13 @@ def _in_words(challenge: bytes) -> str:
     """Why a token is refused (RFC 7628 section 3.2.2). Google's `status` is a number of HTTP."""
     try:
         said: Any = json.loads(challenge)
-    except (ValueError, RecursionError):
+    except ValueError:
         said = None
     if not isinstance(said, dict):
         return "the token is refused"
     words = ["the token is refused"]
-    if isinstance(status := said.get("status"), str | int):
+    if status := said.get("status"):
         words.append(f"status {status}")
-    if isinstance(scope := said.get("scope"), str) and scope:
+    if scope := said.get("scope"):
         words.append(f"a token for {scope} is needed")
-    return words_of(", ".join(words))
+    return ", ".join(words)

@@ -80,3 +80,15 @@ def flags_from_letters(letters: str, keywords: Sequence[str]) -> Flags:
     """The inverse of `maildir_letters`, for flags that have letters; letters without a meaning are ignored."""
     names = dict(zip("abcdefghijklmnopqrstuvwxyz", keywords, strict=False))
     return parse_flags(sorted(filter(None, (_SYSTEM.get(letter) or names.get(letter) for letter in letters))))
+
+
+def parse_keywords(text: str) -> list[str]:
+    """The keywords of a `dovecot-keywords` file by position; "" for a position without one."""
+    keywords: list[str] = []
+    for line in text.splitlines():
+        number, _, keyword = line.partition(" ")
+        if not (number.isascii() and number.isdigit() and len(number) <= 2 and int(number) < KEYWORD_LETTERS):
+            continue
+        keywords.extend("" for _ in range(int(number) + 1 - len(keywords)))
+        keywords[int(number)] = keyword
+    return keywords

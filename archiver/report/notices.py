@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from archiver.facts.replica import gone_words
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Listed, Tally
+from archiver.mail.model import Tally
 from archiver.mail.window import window_words
 from archiver.report.document import Notice
 from archiver.source.same_mailbox import renewed_words
@@ -26,19 +27,6 @@ def renewed_notices(count: int) -> list[Notice]:
     return [Notice("", "renewed", count, renewed_words(count))] if count else []
 
 
-def empty_notices(listed: Sequence[Listed]) -> list[Notice]:
-    """The notice that the server shows no message at all, which may be a setting of the mailbox; none if it shows
-    some, or does not report how many."""
-    counts = [each.status.messages if each.status else None for each in listed if each.folder.selectable]
-    if not counts or any(count != 0 for count in counts):
-        return []
-    text = (
-        "the server shows no message in any folder: if the mailbox is not empty, check `user`, and the mailbox's "
-        "settings for what IMAP may see"
-    )
-    return [Notice("", "empty", 0, text)]
-
-
 def unnumbered_notices(names: Sequence[str], server: str) -> list[Notice]:
     """The notice about folders without UIDVALIDITY at the source or at the destination; none if there are none."""
     if not names:
@@ -48,6 +36,30 @@ def unnumbered_notices(names: Sequence[str], server: str) -> list[Notice]:
     what = "messages" if server == "source" else "copies of ours"
     text = f"{which} no UIDVALIDITY at the {server}: in each run the {what} in them are compared with the archive"
     return [Notice("", "unnumbered", len(names), text)]
+
+
+_DOUBTS = {
+    "quoting": 'a ">" before "From " was taken off',
+    "separator": 'the line "From " before the message is an unusual one',
+    "length": "Content-Length goes over a line that looks like the beginning of another message",
+    "line ends": "there were CRLF and LF, and each LF became CRLF",
+}
+
+
+def doubtful_notices(doubts: Mapping[str, Mapping[str, tuple[int, str]]]) -> list[Notice]:
+    """Messages in files that could be read in another way: by folder and by what is doubtful, how many and
+    which."""
+    return [
+        Notice(
+            printable(name),
+            "doubtful",
+            count,
+            f'folder "{printable(name)}": {counted(count, "message")} could be read in another way, because '
+            f"{_DOUBTS.get(doubt, doubt)}: uid {uids}",
+        )
+        for name, found in sorted(doubts.items())
+        for doubt, (count, uids) in sorted(found.items())
+    ]
 
 
 def gone_notices(stranded: Mapping[str, int]) -> list[Notice]:

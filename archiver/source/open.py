@@ -1,8 +1,12 @@
-"""Which adapter a source gets: by the protocol that the account file names."""
+"""Which adapter a source gets: by the protocol that the account file names. What few accounts need is imported when
+it is needed."""
 
 from __future__ import annotations
 
-from archiver.config.settings import ServerSettings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from archiver.config.settings import FilesSettings, ServerSettings
 from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
 from archiver.source.imap import ImapSource
@@ -29,3 +33,30 @@ def open_source(
     match server.protocol:
         case "imap":
             return ImapSource(server, authenticator, spool, cautious=fallback, accept=accept)
+
+
+def open_files(
+    settings: FilesSettings,
+    cache: Path,
+    spool: Spool,
+    numbering: Numbering,
+    *,
+    looks: bool,
+    check_stop: Callable[[], None],
+) -> SourceConnection:
+    """Open mail that lies in files. What was read is remembered in `cache`, unless the caller only `looks`.
+
+    Raises:
+        ArchiveNotWritable: the cache cannot be written.
+    """
+    from archiver.source.files.source import FilesSource
+
+    return FilesSource(settings, spool, numbering, cache, writable=not looks, check_stop=check_stop)
+
+
+def doubts_in_files(cache: Path) -> Mapping[bytes, Mapping[str, tuple[int, str]]]:
+    """What `cache` remembers of messages that could be read in another way: their number and UIDs, by the folder's
+    raw name and by what is doubtful."""
+    from archiver.source.files.index import kept_doubts
+
+    return kept_doubts(cache)

@@ -20,7 +20,8 @@ from pipelines.stop import STOP
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from archiver.config.load import ServerSettings, Settings
+    from archiver.config.load import Settings
+    from archiver.config.settings import SourceSettings
     from archiver.destination.folder_map.not_ours import NotOurs
     from archiver.imap.capabilities import ServerFacts
     from archiver.replay.identify import IdentityAnswer
@@ -115,9 +116,7 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
     from pipelines.show.tables import plain_table, plan_table
 
     out, settings, server = terminal.out, preview.settings, preview.server
-    out.say(
-        f"\n{settings.account}: {settings.source.user} at {settings.source.host}:{settings.source.port}", "bold"
-    )
+    out.say(f"\n{settings.account}: {settings.source.mailbox_at_port}", "bold")
     if server is None:
         return
     if details:
@@ -158,8 +157,7 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
     if details:
         facts = plain_table("", "", left=2)
         facts.show_header = False
-        assert preview.settings.destination is not None
-        for name, text in _facts_of(preview.server, preview.settings.destination):
+        for name, text in _facts_of(preview.server, pinned=_is_pinned(preview.settings.destination)):
             facts.add_row(name, text)
         free = "unknown" if preview.free_octets is None else size(preview.free_octets)
         limit = preview.append_limit
@@ -209,28 +207,30 @@ def _to_send(preview: Preview) -> str | None:
     return text
 
 
+def _is_pinned(server: SourceSettings | None) -> bool:
+    return getattr(server, "fingerprint", None) is not None
+
+
 def _facts(preview: Preview) -> list[tuple[str, str]]:
     server, place = preview.server, preview.place
     assert server is not None
     state = "exists" if place.exists else "will be created"
-    facts = _facts_of(server, preview.settings.source)
+    source = preview.settings.source
+    facts = [] if server.is_none else _facts_of(server, pinned=_is_pinned(source))
     facts.append(("archive", f"{place.path} ({state}, {size(place.free_octets)} free)"))
     return [*facts, *(preview.bucket.facts() if preview.bucket else ())]
 
 
-def _facts_of(server: ServerFacts, settings: ServerSettings) -> list[tuple[str, str]]:
-    from pipelines.show.provider import provider_facts
-
+def _facts_of(server: ServerFacts, *, pinned: bool) -> list[tuple[str, str]]:
     tls = "none: anyone on the network can read the password and the mail"
     if server.tls is not None:
         tls = f"{server.tls.version}, {server.tls.cipher}"
         if server.tls.subject:
             tls += f"; certificate for {server.tls.subject}, until {server.tls.expires}"
-        elif settings.fingerprint is not None:
+        elif pinned:
             tls += "; the pinned certificate"
     login = server.login or "none: the server logs in by itself"
     facts = [("greeting", server.greeting or "none"), ("TLS", tls), ("login", login)]
-    facts += provider_facts(settings, server)
     facts.append(("offers", ", ".join(server.used) or "nothing beyond plain IMAP4rev1"))
     if server.missed:
         facts.append(("lacks", ", ".join(server.missed)))

@@ -226,11 +226,19 @@ def _quarantined(each: Quarantined) -> Fields:
     return {**to_builtins(each), "folder": printable(each.folder)}
 
 
+def _whose(source: Fields) -> str:
+    return (
+        f"the files at {source['user']}"
+        if source["protocol"] == "files"
+        else f"{source['user']} at {source['host']}"
+    )
+
+
 def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
     from pipelines.show.tables import held_table, runs_table
 
     out, source = terminal.out, result["source"]
-    of = f" of {source['user']} at {source['host']}" if source else ""
+    of = f" of {_whose(source)}" if source else ""
     out.say(f"\n{result['account']}: {result['archive']}{of}", "bold")
     if runs:
         out.table(runs_table(result["runs"]))

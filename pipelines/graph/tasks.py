@@ -87,7 +87,8 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     @property
     def resources(self) -> dict[str, int]:
         """Connections to the server, if Luigi's [resources] sets a limit for it ("imap:HOST")."""
-        return limited(self.settings.source)
+        source = self.settings.source
+        return limited(source) if isinstance(source, ServerSettings) else {}
 
     @property
     def begin(self) -> Begin:

@@ -23,11 +23,12 @@ from msgspec.structs import replace
 
 from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.mail.content import body_of
+from archiver.mail.flags import parse_keywords
 from archiver.mail.folder_names import directory_of, encode_name, folder_path
 from archiver.mail.model import Placement, StoredMessage
 from archiver.storage.audit import Looked
 from archiver.storage.files import Durability
-from archiver.storage.maildir.format import base_name, folder_name, parse_base_name, parse_keywords
+from archiver.storage.maildir.format import base_name, folder_name, parse_base_name
 from archiver.storage.maildir.metadata import MaildirMetadata
 from archiver.storage.maildir.store import MaildirStore
 from tests.contracts.store import (

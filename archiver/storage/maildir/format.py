@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.mail.flags import KEYWORD_LETTERS
 from archiver.mail.model import Placement
 from archiver.mail.uidset import UidSet
 
@@ -94,18 +93,6 @@ def parse_folder_name(name: str) -> DirectoryName | None:
         return None
     inner = "" if match[1] == ".INBOX" else match[1]
     return DirectoryName(inner, present=False, uidvalidity=int(match[2]), generation=int(match[3] or 1))
-
-
-def parse_keywords(text: str) -> list[str]:
-    """The keywords of a `dovecot-keywords` file by position; "" for a position without one."""
-    keywords: list[str] = []
-    for line in text.splitlines():
-        number, _, keyword = line.partition(" ")
-        if not (number.isascii() and number.isdigit() and len(number) <= 2 and int(number) < KEYWORD_LETTERS):
-            continue
-        keywords.extend("" for _ in range(int(number) + 1 - len(keywords)))
-        keywords[int(number)] = keyword
-    return keywords
 
 
 def format_keywords(keywords: Sequence[str]) -> str:

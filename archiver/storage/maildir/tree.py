@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from archiver.errors import IntegrityError
-from archiver.mail.flags import KEYWORD_LETTERS, is_keyword, maildir_letters
+from archiver.mail.flags import KEYWORD_LETTERS, is_keyword, maildir_letters, parse_keywords
 from archiver.mail.folder_names import is_directory, printable
 from archiver.mail.model import Flags, Placement
 from archiver.storage.files import (
@@ -30,7 +30,6 @@ from archiver.storage.maildir.format import (
     base_name,
     folder_name,
     format_keywords,
-    parse_keywords,
 )
 from archiver.storage.syncing import WatchedFileSystem, watched
 

@@ -1,0 +1,437 @@
+"""Mail that lies in files as a source: Maildirs, mboxes, single files, packed ones.
+
+A message's name is the digest of its octets, so a UID stays with its message wherever the file goes and whatever
+it is called. The same octets several times in a folder are several messages. Nothing is ever written where the
+mail lies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from archiver.config.settings import FilesSettings
+from archiver.errors import ArchiveNotWritable, ConfigError, FolderNotFound, ServerUnavailable, Where
+from archiver.imap.capabilities import ServerFacts
+from archiver.mail.content import BodyBuilder, Spool, body_of, header_block
+from archiver.mail.flags import parse_flags
+from archiver.mail.folder_names import encode_name, printable
+from archiver.mail.model import (
+    INBOX,
+    Attributes,
+    Body,
+    Fetched,
+    Flags,
+    Folder,
+    FolderStatus,
+    KnownState,
+    Listed,
+    Opened,
+    Undelivered,
+)
+from archiver.mail.uidset import UidSet
+from archiver.source.files import listing
+from archiver.source.files.found import FolderOnDisk, FoundFile, FoundMessage, Unreadable
+from archiver.source.files.index import FileIndex, Named, Shown
+from archiver.source.files.marks import has_marks, label_keywords, unmarked
+from archiver.source.files.octets import archived, pieces_of
+from archiver.source.files.packed import UNPACKING_ERRORS, Packed
+from archiver.source.files.reading import opened
+from archiver.source.files.walk import folders_below
+from archiver.source.numbering import Numbering
+from archiver.source.port import NextRequest
+
+_BATCH = 10_000
+_SPOOL_OCTETS = 1 << 20
+_DELIMITER = "/"
+
+
+class FilesSource:
+    """Implements `SourceConnection`. `index` is where the cache lies; without `writable` it is only looked at.
+    Belongs to one thread."""
+
+    def __init__(
+        self,
+        settings: FilesSettings,
+        spool: Spool,
+        numbering: Numbering,
+        index: Path,
+        *,
+        writable: bool,
+        check_stop: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._spool, self._numbering = spool, numbering
+        self._index_path = index
+        self._check_stop = check_stop
+        self._folders: dict[bytes, tuple[Folder, list[FolderOnDisk | Unreadable]]] | None = None
+        self._folder: Folder | None = None
+        self._packed: tuple[str, Packed] | None = None
+        self._open_mbox: tuple[str, int, contextlib.ExitStack] | None = None
+        with self._kept():
+            self._index = FileIndex(index, writable=writable)
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """The cache is needed; without it nothing is known of files."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ArchiveNotWritable(f"{self._index_path}: {error}") from error
+
+    @property
+    def facts(self) -> ServerFacts:
+        """There is no server."""
+        return ServerFacts("", frozenset(), None, ())
+
+    def use(self, spool: Spool, numbering: Numbering) -> None:
+        self._spool, self._numbering = spool, numbering
+
+    def list_folders(self) -> Sequence[Listed]:
+        """All folders with their status. Files that are new or changed are read.
+
+        Raises:
+            ConfigError: there is nothing that holds mail.
+        """
+        with self._kept():
+            found = self._found()
+            listed = [Listed(folder, self._look(folder)) for folder, _ in found.values()]
+            self._index.forget_others()
+        return listed
+
+    def _found(self) -> dict[bytes, tuple[Folder, list[FolderOnDisk | Unreadable]]]:
+        """The folders by their raw names, with all that is in each."""
+        path, wanted = os.fspath(self._settings.path), self._settings.format
+        folders: dict[tuple[str, ...], list[FolderOnDisk | Unreadable]] = {}
+        uses: dict[tuple[str, ...], str] = {}
+        unreadable: list[Unreadable] = []
+        for each in folders_below(path, wanted):
+            self._check_stop()
+            if isinstance(each, Unreadable):
+                unreadable.append(each)
+                continue
+            for place in self._parts(each, path):
+                folders.setdefault(place.levels, []).append(place)
+                if place.use is not None:
+                    uses[place.levels] = place.use
+        if not folders:
+            raise self._nothing(unreadable)
+        first = next(iter(folders.values()))
+        first.extend(unreadable)
+        found: dict[bytes, tuple[Folder, list[FolderOnDisk | Unreadable]]] = {}
+        for levels, places in folders.items():
+            raw = _raw(levels)
+            use = frozenset({uses[levels]}) if levels in uses else frozenset()
+            found[raw] = (Folder(raw, levels, _DELIMITER, use, subscribed=True), places)
+        self._folders = found
+        return found
+
+    def _nothing(self, unreadable: Sequence[Unreadable]) -> ConfigError:
+        settings = self._settings
+        if unreadable:
+            problem = f"source.path: {printable(unreadable[0].path)}: {unreadable[0].reason}"
+        else:
+            what = "mail" if settings.format == "auto" else f"mail in the format {settings.format}"
+            problem = f"source.path: {settings.path}: no {what} here"
+        return ConfigError(str(settings.path), [problem], hint="mount the disk, or change path or format")
+
+    def _parts(self, place: FolderOnDisk, root: str) -> Iterator[FolderOnDisk]:
+        """The folders in a file: directories of a packed one, labels of Gmail."""
+        if place.kind not in ("zip", "tar", "mbox"):
+            yield place
+            return
+        self._index.take((each, None) for each in listing.files_of(place, self._settings.format))
+        self._index.read(self._check_stop)
+        problem = self._index.problem()
+        if problem is not None and place.path == root:
+            raise ConfigError(
+                root,
+                [f"source.path: {printable(root)}: {problem}"],
+                hint="change path, or format if it is another one",
+            )
+        is_packed = place.kind != "mbox"
+        if not is_packed and (self._settings.labels == "keywords" or not self._index.has_labels):
+            yield place
+            return
+        base = () if not is_packed or place.levels == ("INBOX",) else place.levels
+        parts = self._index.parts()
+        for levels, use in parts:
+            own = tuple(level for level in (*base, *levels)) or place.levels
+            yield FolderOnDisk(_as_inbox(own), place.path, place.kind, use, levels)
+        if not parts:
+            yield place
+
+    def _files(self, folder: Folder) -> Iterator[tuple[FoundFile | Unreadable, tuple[str, ...] | None]]:
+        found = self._folders or self._found()
+        if folder.raw not in found:
+            where = Where(folder=printable(folder.name))
+            raise FolderNotFound("it is no longer there", where=where)
+        for place in found[folder.raw][1]:
+            if isinstance(place, Unreadable):
+                yield place, None
+            else:
+                for each in listing.files_of(place, self._settings.format):
+                    yield each, place.part
+
+    def _list(self, folder: Folder) -> bytes:
+        """List the folder's files, and read those that are not known; returns the fingerprint of what is there."""
+        self._index.take(self._files(folder))
+        self._index.read(self._check_stop)
+        return self._index.fingerprint(self._settings.labels)
+
+    def _look(self, folder: Folder) -> FolderStatus:
+        """The folder's status; nothing is numbered."""
+        fingerprint = self._list(folder)
+        known = self._numbering.known(folder.raw)
+        if (status := self._unchanged(folder, fingerprint)) is not None:
+            return status
+        shown, new = UidSet(), 0
+        for batch in self._named():
+            uids = self._numbering.uids(folder.raw, [each.name for each in batch])
+            shown |= UidSet(uids.values())
+            new += len(batch) - len(uids)
+        return known.status(shown, new, size=self._index.octets(), flags_changed=True)
+
+    def _unchanged(self, folder: Folder, fingerprint: bytes) -> FolderStatus | None:
+        """The folder's status if all is as at its last complete pass."""
+        known, before = self._numbering.known(folder.raw), self._index.last_status(folder.raw)
+        state = known.state
+        if before is None or state is None or state.filter is not None:
+            return None
+        if before != (fingerprint, state.uidnext, state.messages, state.highestmodseq):
+            return None
+        return FolderStatus(
+            known.uidvalidity, state.uidnext, state.messages, state.highestmodseq, self._index.octets()
+        )
+
+    def _named(self) -> Iterator[list[Named]]:
+        names = self._index.names()
+        while batch := list(islice(names, _BATCH)):
+            yield batch
+
+    def open(
+        self,
+        folder: Folder,
+        since: KnownState | None = None,
+        ask: NextRequest | None = None,
+        *,
+        identify: bool = False,
+        known: Collection[int] = (),
+    ) -> Opened:
+        """As in the port. Every message that the folder shows has a recorded UID when it returns."""
+        self._folder = folder
+        self._close_files()
+        with self._kept():
+            fingerprint = self._list(folder)
+            for batch in self._named():
+                self._check_stop()
+                uids = self._numbering.number(folder.raw, [each.name for each in batch])
+                self._index.show([(uids[each.name], each) for each in batch])
+            shown = UidSet(self._index.uids())
+            status = self._unchanged(folder, fingerprint)
+            if status is None:
+                numbers = self._numbering.known(folder.raw)
+                size = self._index.octets()
+                status = numbers.status(shown, 0, size=size, flags_changed=True)
+                numbers_now = (status.uidnext or 1, status.messages, status.highestmodseq or 1)
+                self._index.keep_status(folder.raw, fingerprint, *numbers_now)
+        return Opened(
+            status=FolderStatus(status.uidvalidity, status.uidnext, status.messages, status.highestmodseq)
+        )
+
+    def uids(self, search: str | None = None, *, since: KnownState | None = None) -> UidSet:
+        with self._kept():
+            all_of_them = UidSet(self._index.uids())
+        if since is None or since.uidnext is None:
+            return all_of_them
+        return all_of_them - range(since.uidnext)
+
+    def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
+        for some in _some(uids):
+            for each in self._index.shown(some):
+                yield self._attributes(each)
+
+    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
+        every = self._index.shown()
+        while batch := list(islice(every, 1000)):
+            yield [(each.uid, self._flags(each.found)) for each in batch if each.found is not None]
+
+    def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
+        for some in _some(uids):
+            for each in self._index.shown(some):
+                if each.found is not None:
+                    beginning = b""
+                    with contextlib.suppress(OSError):
+                        beginning = next(self._octets(each), b"")
+                    yield self._attributes(each), header_block(beginning)
+
+    def gives(self, uid: int) -> bool:
+        for each in self._index.shown([uid]):
+            if each.found is not None:
+                with contextlib.suppress(OSError):
+                    next(self._octets(each), b"")
+                    return True
+        return False
+
+    def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
+        """As in the port.
+
+        Raises:
+            ServerUnavailable: a file changed since it was listed; the folder is to be opened again.
+        """
+        for some in _some(uids):
+            left = set(some or ())
+            for each in list(self._index.shown(some)):
+                left.discard(each.uid)
+                yield self._fetched(each)
+            for uid in sorted(left):
+                yield Undelivered(uid, "it is no longer there", gone=True)
+
+    def _fetched(self, shown: Shown) -> Fetched | Undelivered:
+        where = printable(shown.file.path)
+        if shown.found is None:
+            return Undelivered(shown.uid, f"{where}: {shown.problem}")
+        try:
+            body = self._body(shown)
+        except FileNotFoundError:
+            return Undelivered(shown.uid, f"{where} is no longer there", gone=True)
+        except OSError as error:
+            return Undelivered(shown.uid, f"{where}: {(error.strerror or str(error)).lower()}")
+        if _identity(body, shown) != shown.found.identity:
+            body.discard()
+            where_it_is = Where(folder=printable(self._folder.name) if self._folder else None)
+            raise ServerUnavailable(f"{where} changed while it was read", where=where_it_is)
+        return Fetched(self._attributes(shown), body)
+
+    def _body(self, shown: Shown) -> Body:
+        """The octets, in memory or in a spool file."""
+        assert shown.found is not None
+        pieces = self._octets(shown)
+        if shown.found.place.length <= _SPOOL_OCTETS:
+            return body_of(b"".join(pieces))
+        builder = BodyBuilder()
+        with self._spool() as file:
+            spool = Path(file.name)
+            try:
+                for piece in pieces:
+                    self._check_stop()
+                    builder.feed(piece)
+                    file.write(piece)
+            except BaseException:
+                spool.unlink(missing_ok=True)
+                raise
+        return builder.body(spool=spool)
+
+    def _octets(self, shown: Shown) -> Iterator[bytes]:
+        assert shown.found is not None
+        place = shown.found.place
+        if place.kind in ("zip", "tar"):
+            yield from self._unpacked(shown.found)
+            return
+        if place.kind == "mbox":
+            fd = self._mbox(shown.file)
+            yield from archived(pieces_of(fd, place.offset, place.length), place)
+            return
+        with _opened_again(shown.file) as fd:
+            yield from archived(pieces_of(fd, place.offset, place.length), place)
+
+    def _mbox(self, file: FoundFile) -> int:
+        """The descriptor of an mbox, which stays open for the messages that follow."""
+        if self._open_mbox is None or self._open_mbox[0] != file.path:
+            self._close_files()
+            stack = contextlib.ExitStack()
+            self._open_mbox = file.path, stack.enter_context(opened(file.path)), stack
+        return self._open_mbox[1]
+
+    def _unpacked(self, found: FoundMessage) -> Iterator[bytes]:
+        place = found.place
+        try:
+            if self._packed is None or self._packed[0] != place.path:
+                self._close_files()
+                self._packed = (place.path, Packed(place.path, place.kind))
+            yield from archived(self._packed[1].octets(place.member, place.offset, place.length), place)
+        except UNPACKING_ERRORS as error:
+            raise OSError(0, f"cannot be unpacked ({error or type(error).__name__})", place.path) from error
+
+    def _attributes(self, shown: Shown) -> Attributes:
+        found = shown.found
+        if found is None:
+            return Attributes(shown.uid, frozenset())
+        return Attributes(shown.uid, self._flags(found), found.internaldate, size=found.size)
+
+    def _flags(self, found: FoundMessage) -> Flags:
+        if found.labels is None or self._settings.labels == "folders":
+            return found.flags
+        return parse_flags(sorted(found.flags | label_keywords(found.labels)))
+
+    def _close_files(self) -> None:
+        if self._packed is not None:
+            self._packed[1].close()
+            self._packed = None
+        if self._open_mbox is not None:
+            self._open_mbox[2].close()
+            self._open_mbox = None
+
+    def close(self) -> None:
+        self._close_files()
+        self._index.close()
+
+    def hang_up(self) -> None:
+        """The same."""
+        self.close()
+
+
+@contextlib.contextmanager
+def _opened_again(file: FoundFile) -> Iterator[int]:
+    """The file, also if a program renamed it since it was listed.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    path = file.path
+    if not os.path.lexists(path) and file.kind == "maildir":
+        path = next(listing.again(file), path)
+    with opened(path) as fd:
+        yield fd
+
+
+def _identity(body: Body, shown: Shown) -> str:
+    """The digest by which a message is named."""
+    assert shown.found is not None
+    if shown.found.place.kind != "mbox" or not has_marks(body.header):
+        return body.digest
+    digest = hashlib.sha256(unmarked(body.header))
+    if body.octets is not None:
+        digest.update(memoryview(body.octets)[len(body.header) :])
+    elif body.spool is not None:
+        with open(body.spool, "rb") as file:
+            file.seek(len(body.header))
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _some(uids: Collection[int] | None) -> Iterator[list[int] | None]:
+    if uids is None:
+        yield None
+        return
+    each = iter(sorted(uids))
+    while batch := list(islice(each, 1000)):
+        yield batch
+
+
+def _as_inbox(levels: tuple[str, ...]) -> tuple[str, ...]:
+    return ("INBOX", *levels[1:]) if levels[0].upper() == "INBOX" else levels
+
+
+def _raw(levels: tuple[str, ...]) -> bytes:
+    """The name by which the archive knows a folder: modified UTF-7, with "/" between levels and none in them."""
+    if levels == ("INBOX",):
+        return INBOX
+    return b"/".join(re.sub(rb"/", b"&AC8-", encode_name(level)) for level in levels)
