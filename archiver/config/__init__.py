@@ -5,6 +5,7 @@ shape       reads a table by the annotations of its class; finds every mistake
 load        reads files and defaults.toml; reports all mistakes of a file at once
 template    the commented file that `archiver init` writes
 age         ages such as "30d", and the day that they mean
+providers   what is known of mail providers, and how the server of an address is found
 hosts       host names, as DNS and certificates use them
 secrets     references resolved when a connection needs them: file, environment, command, keyring
 secrecy     removes every known secret from texts of servers and libraries

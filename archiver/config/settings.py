@@ -107,6 +107,29 @@ def _user(user: str) -> str:
     return user
 
 
+def _provider(name: str) -> str:
+    from archiver.config.providers.table import providers
+
+    if name not in providers():
+        raise ValueError(f"is not a provider that is known; there are {', '.join(providers())}")
+    return name
+
+
+def _with_server_of(name: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table with the host of a provider for its protocol, and with port and TLS if none of the three is
+    given."""
+    from archiver.config.providers.table import providers
+
+    known = providers().get(name)
+    host = "" if known is None else known.pop3 if table.get("protocol") == "pop3" else known.host
+    if known is None or not host or "host" in table:
+        return table
+    server: dict[str, Any] = {"host": host}
+    if host == known.host and not {"port", "tls", "protocol"} & table.keys():
+        server |= {"port": known.port, "tls": known.tls}
+    return {**server, **table}
+
+
 def _separator(text: str) -> str:
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError('must be what the server has between the two names, as in "*"')
@@ -210,9 +233,11 @@ Seconds = Annotated[float, _seconds]
 class ServerSettings(Table, frozen=True, kw_only=True):
     """How to reach a server and log in. `fingerprint` is 64 lower-case hex digits; timeouts in seconds. `side` is
     the name of its table in the account file. `user` is whose mailbox it is; with a `login_user` the password is
-    that user's. Without a password the client certificate says who we are."""
+    that user's. Without a password the client certificate says who we are. `provider` is a name in the table of
+    providers, whose server this is."""
 
     side: ClassVar[str] = "source"
+    provider: Annotated[str, _provider] | None = None
     protocol: Literal["imap"] = "imap"
     host: Annotated[str, _host]
     port: Annotated[int, between(1, 65535)] = PORTS["implicit"]
@@ -253,7 +278,10 @@ class ServerSettings(Table, frozen=True, kw_only=True):
 
     @classmethod
     def completed(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
-        """With the port that follows from `tls`, and no password where a client certificate takes its place."""
+        """With the server of the provider, the port that follows from `tls`, and no password where a client
+        certificate takes its place."""
+        if isinstance(name := table.get("provider"), str):
+            table = _with_server_of(name, table)
         if "client_cert" in table:
             table = {"password": None, **table}
         if "port" in table or not isinstance(table.get("tls"), str):

@@ -101,6 +101,7 @@ TEMPLATE = Template("""\
 # Relative paths are relative to this file. Keys after a "#" are optional.
 
 [source]
+# provider = "gmail"                      # whose server it is, if it is not recognised; then "host" may be left out
 # protocol = "imap"
 host = $host
 # "implicit" (TLS from the start), "starttls", or "off"

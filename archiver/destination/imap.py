@@ -254,6 +254,14 @@ class ImapDestination:
     def end_append(self) -> Sequence[Appended]:
         return self._stream.end()
 
+    def begin_look(self, uids: Sequence[int]) -> None:
+        self._stream.begin_look(uids)
+
+    def end_look(self) -> Mapping[int, Attributes]:
+        shown = self._stream.end_look()
+        self._held += len(shown)
+        return shown
+
     @property
     def unanswered(self) -> Sequence[AppendMessage]:
         return self._appends.unanswered if self._appends else ()

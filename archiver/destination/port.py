@@ -87,6 +87,13 @@ class Appender(FolderOpener, Protocol):
     def end_append(self) -> Sequence[Appended]:
         """Wait for the answers to the oldest group that was begun; in the order of its messages."""
 
+    def begin_look(self, uids: Sequence[int]) -> None:
+        """Ask for the attributes of these messages behind what was begun. They are known after `end_look`, which
+        takes its turn with `end_append`."""
+
+    def end_look(self) -> Mapping[int, Attributes]:
+        """Wait for what `begin_look` asked for; empty if the server refuses it."""
+
     @property
     def unanswered(self) -> Sequence[AppendMessage]:
         """The messages that may have been sent and have no answer yet."""

@@ -11,30 +11,37 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NoReturn
 
 from msgspec import Struct, field
 
 from archiver.errors import BackendError, ConnectionLost, IntegrityError
 from archiver.facts.replica import Appended, AppendMessage
+from archiver.imap.fetch_row import is_fetch, parse_fetch
+from archiver.imap.folder import ATTRIBUTES
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import Session
-from archiver.imap.tokens import parse_appenduid, quote
+from archiver.imap.tokens import Response, parse_appenduid, quote, uid_sets
+from archiver.mail.model import Attributes, Flags
 
 #: A larger message waits for the server's go-ahead, so that it is not sent if the server refuses it.
 LARGE_OCTETS = 4 << 20
 
+_MOST_IN_FLIGHT = 8
 _BUFFER_OCTETS = 256 << 10
 _LITERAL_MINUS = 4096  # RFC 7888 section 5
 
 
 class _Command(Struct):
-    """A command in flight and the messages in it."""
+    """A command in flight and the messages in it; or a look, with the rows of the `wanted` messages by UID."""
 
     tag: bytes
-    messages: Sequence[AppendMessage]
+    messages: Sequence[AppendMessage] = ()
     reply: bytes | None = None
+    wanted: frozenset[int] = frozenset()
+    rows: dict[int, Attributes] = field(default_factory=dict)
 
 
 class AppendStream(Struct):
@@ -44,12 +51,13 @@ class AppendStream(Struct):
     abilities: Abilities
     raw: bytes
     _groups: deque[list[_Command]] = field(default_factory=deque)
-    _buffer: bytearray = field(default_factory=bytearray)
+    _buffer: list[bytes] = field(default_factory=list)
+    _buffered: int = 0
 
     @property
     def most_in_flight(self) -> int:
         """How many groups may be in flight: one where each literal has to wait for the server."""
-        return 2 if "LITERAL+" in self.abilities else 1
+        return _MOST_IN_FLIGHT if "LITERAL+" in self.abilities else 1
 
     @property
     def unanswered(self) -> list[AppendMessage]:
@@ -82,12 +90,31 @@ class AppendStream(Struct):
             # NOTE: Courier hangs up at the tenth refusal in a row. A command that succeeds resets its count.
             self.session.flight(b"NOOP")
 
-    def end(self) -> list[Appended]:
-        """Wait for the answers to the oldest group."""
+    def begin_look(self, uids: Sequence[int]) -> None:
+        """Ask for the attributes of messages, behind everything that was begun."""
+        group: list[_Command] = []
+        self._groups.append(group)
+        for chunk in uid_sets(uids):
+            self._put(self._tagged(group) + b"UID FETCH %b %b\r\n" % (chunk, ATTRIBUTES))
+            group[-1].wanted = frozenset(uids)
+        self._push()
+
+    def end_look(self) -> dict[int, Attributes]:
+        """Wait for the attributes; empty if the server refuses one of the commands."""
+        group = self._end_oldest()
+        is_ok = all(each.reply is not None and each.reply[:2].upper() == b"OK" for each in group)
+        return {uid: row for each in group for uid, row in each.rows.items()} if is_ok else {}
+
+    def _end_oldest(self) -> list[_Command]:
+        """Wait for the answers to what was begun first."""
         group = self._groups[0]
         while any(command.reply is None for command in group):
             self._receive(go_ahead=False)
-        self._groups.popleft()
+        return self._groups.popleft()
+
+    def end(self) -> list[Appended]:
+        """Wait for the answers to the oldest group."""
+        group = self._end_oldest()
         return [
             Appended(len(each.messages), self._appenduid(each.reply), each.reply, self._error(each.reply))
             for each in group
@@ -104,7 +131,7 @@ class AppendStream(Struct):
         ignored."""
         return parse_appenduid(reply) if "UIDPLUS" in self.abilities else None
 
-    def _tagged(self, group: list[_Command], messages: Sequence[AppendMessage]) -> bytes:
+    def _tagged(self, group: list[_Command], messages: Sequence[AppendMessage] = ()) -> bytes:
         tag = self.session.new_tag()
         group.append(_Command(tag, messages))
         return tag + b" "
@@ -122,7 +149,7 @@ class AppendStream(Struct):
         else:
             self._put(b" " + name)
         for message in messages:
-            flags = " ".join(sorted(message.flags)).encode("utf-8", "surrogateescape")
+            flags = _text_of(message.flags)
             ahead = self._sends_ahead(message.size)
             mark = b"+" if ahead else b""
             date = message.internaldate.encode("ascii")
@@ -155,14 +182,15 @@ class AppendStream(Struct):
         return "LITERAL+" in self.abilities or ("LITERAL-" in self.abilities and size <= _LITERAL_MINUS)
 
     def _put(self, octets: bytes) -> None:
-        self._buffer += octets
-        if len(self._buffer) >= _BUFFER_OCTETS:
+        self._buffer.append(octets)
+        self._buffered += len(octets)
+        if self._buffered >= _BUFFER_OCTETS:
             self._push()
 
     def _push(self) -> None:
         if not self._buffer:
             return
-        octets, self._buffer = self._buffer, bytearray()
+        octets, self._buffer, self._buffered = b"".join(self._buffer), [], 0
         try:
             self.session.send_octets(octets)
         except ConnectionLost as lost:
@@ -195,7 +223,25 @@ class AppendStream(Struct):
                     self.session.finished()
                     return False
         if tag == b"*":
+            self._keep(response)
             return False
         if go_ahead and tag[:1] == b"+":
             return True
         raise not_imap(response.text, self.session.where)
+
+    def _keep(self, response: Response) -> None:
+        """Keep a row that the first look in flight asked for."""
+        look = next((each for group in self._groups for each in group if each.wanted and each.reply is None), None)
+        if look is None or not is_fetch(response.text):
+            return
+        row = parse_fetch(response).attributes
+        if row is not None and row.uid in look.wanted:
+            known = look.rows.get(row.uid)
+            look.rows[row.uid] = row if known is None else known.updated(row)
+            if known is None:
+                self.session.progressed()
+
+
+@lru_cache(maxsize=1024)
+def _text_of(flags: Flags) -> bytes:
+    return " ".join(sorted(flags)).encode("utf-8", "surrogateescape")

@@ -53,13 +53,15 @@ class TlsFacts(Struct, frozen=True):
 
 class ServerFacts(Struct, frozen=True):
     """A server's greeting, its capabilities after login (upper-case), and its TLS (None without it). `wanted` are
-    the capabilities that matter to us. `login` is how we logged in, "" if the server did that by itself."""
+    the capabilities that matter to us. `login` is how we logged in, "" if the server did that by itself.
+    `identity` is its answer to ID, "" if it was not asked."""
 
     greeting: str
     capabilities: frozenset[str]
     tls: TlsFacts | None
     wanted: Collection[str] = tuple(USED_CAPABILITIES)
     login: str = ""
+    identity: str = ""
 
     @property
     def is_none(self) -> bool:
@@ -88,6 +90,7 @@ def server_facts(
         tls=_tls_facts(session.line.sock),
         wanted=wanted,
         login=session.way,
+        identity=printable(session.said_of_itself, 200),
     )
 
 

@@ -28,7 +28,8 @@ _PIECE = 4 << 20  # more is never read at once
 OCTETS_A_MINUTE = 300
 
 _LATE = 10  # timeouts that a command may take, in addition to the time for its octets at the minimum pace
-_SENT_AT_ONCE = 16 << 10
+_SENT_AT_ONCE = 256 << 10
+_RECORD = 16 << 10  # octets that TLS encrypts together; it does not take a part of what it is given
 _GREETING = 64 << 10  # octets that a server may send while imaplib reads, which keeps all of them
 _RESPONSE = 100  # octets that keeping a response costs in addition to its own
 
@@ -293,10 +294,11 @@ class SocketLine:
         line.
         """
         octets, sent, waited = memoryview(data), 0, 0.0
+        piece = _RECORD if isinstance(self.sock, ssl.SSLSocket) else _SENT_AT_ONCE
         limit = self.sock.gettimeout() or 0.0
         while sent < len(octets):
             began = time.monotonic()
-            sent += self.sock.send(octets[sent : sent + _SENT_AT_ONCE])
+            sent += self.sock.send(octets[sent : sent + piece])
             waited += time.monotonic() - began
             if limit and _is_too_slow(sent, waited, limit):
                 raise TooSlow

@@ -126,6 +126,9 @@ def list_everything(
         raise ServerUnavailable(
             "the server lists no folders; this is never taken for an empty account", where=session.where
         )
+    if "id" in replies:
+        named = [each.text for each in replies["id"].untagged if each.text[:4].upper() == b"* ID"]
+        session.said_of_itself = b" ".join(named)
     prefix = _personal_prefix(replies)
     folders = _folders(rows, _subscribed(session, replies, rows), prefix)
     rows_of_status = filter(None, map(parse_status, replies["list"].untagged))
@@ -138,7 +141,7 @@ def list_everything(
         folders=listed,
         prefix=prefix,
         delimiter=_delimiter(rows),
-        vendor=_vendor(replies, session.welcome if isinstance(session.welcome, bytes) else b""),
+        vendor=_vendor(session),
     )
 
 
@@ -148,11 +151,10 @@ def _delimiter(rows: dict[bytes, ListRow]) -> str | None:
     return delimiters[0].decode("latin-1") if delimiters else None
 
 
-def _vendor(replies: dict[str, Reply], greeting: bytes) -> str | None:
-    """Who made the server, from its answer to ID (RFC 2971), else from its greeting."""
-    said = greeting.lower()
-    if "id" in replies:
-        said += b" ".join(each.text.lower() for each in replies["id"].untagged if each.text[:4].upper() == b"* ID")
+def _vendor(session: Session) -> str | None:
+    """Who made the server, from its greeting or its answer to ID (RFC 2971)."""
+    greeting = session.welcome if isinstance(session.welcome, bytes) else b""
+    said = (greeting + session.said_of_itself).lower()
     return next((vendor for word, vendor in _VENDORS.items() if word in said), None)
 
 

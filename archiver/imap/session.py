@@ -74,10 +74,11 @@ class Session(IMAPClient):  # type: ignore[misc]
 
     `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED). `reading` is the text
     before the literal of the message that is being read, or at which the connection broke. `way` is how it was
-    logged in, for people; "" if the server did that by itself.
+    logged in, for people; "" if the server did that by itself. `said_of_itself` is its answer to ID, if asked.
     """
 
     way = ""
+    said_of_itself = b""
 
     def __init__(
         self, host: str, port: int, tls: ssl.SSLContext | None, timeout: SocketTimeout, where: Where

@@ -75,7 +75,7 @@ def of_login(error: AuthenticationFailed, server: ServerSettings, way: Way, wher
     complaint = way.complaint if isinstance(way, Exchange) and way.complaint not in error.reason else ""
     return AuthenticationFailed(
         f"the login of {whose} ({server.side}) {'is refused' if error.server_reply else 'failed'}: {error.reason}"
-        f"{f' ({folder_names.printable(complaint)})' if complaint else ''}",
+        f"{f' ({complaint})' if complaint else ''}",
         where=error.where or where,
         server_reply=error.server_reply,
         hint=hint,

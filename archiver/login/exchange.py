@@ -6,14 +6,24 @@ import base64
 import binascii
 from abc import ABC, abstractmethod
 
+from archiver.config.secrecy import redacted
 from archiver.errors import AuthenticationFailed
+from archiver.mail import folder_names
+
+_SHOWN = 200
+
+
+def words_of(said: str) -> str:
+    """A server's words for people, from within an exchange: short, without our secrets and control characters."""
+    return folder_names.printable(redacted(said).strip())[:_SHOWN]
 
 
 class Exchange(ABC):
     """One exchange of messages with a server; used once, by one thread.
 
     `untested` tells whether a refusal says nothing about the secret, because the server has not seen anything yet
-    that depends on it. `complaint` is what the server found wrong, in words, if it said so within the exchange.
+    that depends on it. `complaint` is what the server found wrong, in words for people, if it said so within the
+    exchange.
     """
 
     mechanism: str

@@ -6,7 +6,7 @@ import hmac
 import json
 from typing import Any
 
-from archiver.login.exchange import Exchange
+from archiver.login.exchange import Exchange, words_of
 
 
 class _OneMessage(Exchange):
@@ -100,13 +100,13 @@ def _in_words(challenge: bytes) -> str:
     """Why a token is refused (RFC 7628 section 3.2.2). Google's `status` is a number of HTTP."""
     try:
         said: Any = json.loads(challenge)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
         return "the token is refused"
     words = ["the token is refused"]
-    if status := said.get("status"):
+    if isinstance(status := said.get("status"), str | int):
         words.append(f"status {status}")
-    if scope := said.get("scope"):
+    if isinstance(scope := said.get("scope"), str) and scope:
         words.append(f"a token for {scope} is needed")
-    return ", ".join(words)
+    return words_of(", ".join(words))

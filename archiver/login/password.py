@@ -10,9 +10,9 @@ from typing import Literal
 from archiver.config.secrecy import keep_secret
 from archiver.config.secrets import Secret
 from archiver.errors import AuthenticationFailed, Where
+from archiver.login.exchange import words_of
 from archiver.login.mechanisms import CramMd5, Plain
 from archiver.login.port import Command, Offer, Way
-from archiver.mail import folder_names
 
 Choice = Literal["auto", "login", "plain", "scram", "cram-md5"]
 
@@ -103,7 +103,7 @@ def _no_way(choice: Choice, offer: Offer, where: Where) -> AuthenticationFailed:
             where=where,
             hint='set tls = "implicit" or "starttls"',
         )
-    offered = ", ".join(sorted(map(folder_names.printable, offer.mechanisms))) or "no mechanism"
+    offered = words_of(", ".join(sorted(offer.mechanisms))) or "no mechanism"
     wanted = "no password" if choice == "auto" else f"no login = {choice!r}".replace("'", '"')
     return AuthenticationFailed(
         f"the server takes {wanted} here: it offers {offered}",

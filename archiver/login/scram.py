@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 
 from archiver.errors import AuthenticationFailed
-from archiver.login.exchange import Exchange
+from archiver.login.exchange import Exchange, words_of
 from archiver.login.port import Channel
 from archiver.login.saslprep import saslprep
 
@@ -66,8 +66,8 @@ class Scram(Exchange):
     def answer(self, challenge: bytes) -> bytes:
         text = challenge.decode("utf-8", "replace")
         if refused := _REFUSED.match(text):
-            self.complaint = refused[1]
-            raise AuthenticationFailed(f"the server says: {refused[1]}", server_reply=refused[1])
+            self.complaint = words_of(refused[1])
+            raise AuthenticationFailed(f"the server says: {self.complaint}", server_reply=self.complaint or "e=")
         if self._expected is None:
             return self._prove(challenge, text)
         self._check(text)

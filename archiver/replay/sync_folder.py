@@ -36,6 +36,7 @@ from archiver.mail.unnumbered import NamedMessage, names_other_mail
 from archiver.replay.context import ARRIVAL_SECONDS, JobFolder, ReplayContext, ReplayJob
 from archiver.replay.flag_merge import DELETED, NO_FLAGS, change_of, grouped
 from archiver.replay.send.append import Sender
+from archiver.replay.send.copies import Copies
 from archiver.replay.send.match import MessageMatcher, UnclaimedMessages
 from archiver.replay.send.outcomes import open_folder
 from archiver.replay.send.resolve import IntentResolver, copied, note_lost_connection
@@ -87,18 +88,19 @@ class FolderSync(Struct):
         if present is not None:
             self._follow_removals(folder, claimed, present)
             claimed = replicas.claimed(folder.number)
-        sender = Sender(self.context, self.destination, folder, matcher, set(claimed), opened.uidnext)
-        self._send(folder, sender, matcher, (present or UidSet()) - claimed.keys())
+        copies = Copies(self.context, self.destination, folder, matcher, set(claimed), opened.uidnext)
+        sender = Sender(self.context, self.destination, folder, copies)
+        sender.send(self._batches(folder, sender, matcher, (present or UidSet()) - claimed.keys()))
         if self.context.rules.include_vanished:
             self._keep_vanished(folder)
-        if sender.restored:
-            words = f"{counted(sender.restored, 'message')} gone from the source and brought back"
+        if copies.restored:
+            words = f"{counted(copies.restored, 'message')} gone from the source and brought back"
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         self.follow_flags(folder)
-        if sender.appended or self._moved(opened):
+        if copies.appended or self._moved(opened):
             self._look_closer(folder, matcher)
             state = TargetStateFact(
-                folder.number, sender.since, opened.messages + sender.appended, self.context.control.now()
+                folder.number, copies.since, opened.messages + copies.appended, self.context.control.now()
             )
             self._fact(state)
         self._flush()
@@ -218,17 +220,19 @@ class FolderSync(Struct):
                     self._fact(self._transferred(folder, replica.key, replica, how))
         self._flush()
 
-    def _send(self, folder: JobFolder, sender: Sender, matcher: MessageMatcher, unknown: UidSet) -> None:
+    def _batches(
+        self, folder: JobFolder, sender: Sender, matcher: MessageMatcher, unknown: UidSet
+    ) -> Iterator[list[Outgoing]]:
+        """The messages to send, in batches that share an intent, without those that turn out to be there."""
         unclaimed: UnclaimedMessages | None = None
         for pending in self._pending(folder):
             left = self._again(folder, pending)
             if left and unknown:
+                sender.finish()
                 unclaimed = unclaimed or UnclaimedMessages(self.destination, unknown)
-                left = self._adopt(folder, left, sender, matcher, unclaimed)
+                left = self._adopt(folder, left, sender.copies, matcher, unclaimed)
             self._flush()
-            for batch in _batches(left):
-                sender.send(batch)
-        sender.flush()
+            yield from _batches(left)
 
     def _pending(self, folder: JobFolder) -> Iterator[list[Outgoing]]:
         """Messages to send; those that were refused in an earlier run come last, so that they delay nothing
@@ -282,7 +286,7 @@ class FolderSync(Struct):
         self,
         folder: JobFolder,
         pending: list[Outgoing],
-        sender: Sender,
+        copies: Copies,
         matcher: MessageMatcher,
         unclaimed: UnclaimedMessages,
     ) -> list[Outgoing]:
@@ -290,7 +294,7 @@ class FolderSync(Struct):
         messages = self.context.replicas.messages
         before = messages.shown_before(folder.number, {each.placement.digest for each in pending})
         candidates = {
-            each.key: unclaimed.candidates(each, before.get(each.placement.digest)) - sender.claimed
+            each.key: unclaimed.candidates(each, before.get(each.placement.digest)) - copies.claimed
             for each in pending
         }
         wanted = [each for each in pending if candidates[each.key]]
@@ -302,7 +306,7 @@ class FolderSync(Struct):
             if (one := adopted.get(outgoing.key)) is not None:
                 self.job.send_alone.discard(outgoing.key)
                 self._fact(copied(folder, outgoing, one, "adopted", self.context.control.now()))
-                sender.claimed.add(one.seen.uid)
+                copies.claimed.add(one.seen.uid)
                 replica = before.get(outgoing.placement.digest)
                 if replica is not None and replica.accepted and one.how in ("cut", "other"):
                     self._fact(AcceptedFact(folder.number, (one.seen.uid,), self.context.control.now()))
@@ -382,7 +386,7 @@ def _respelled(shown: Mapping[int, Flags], spelling: Mapping[int, Flags]) -> dic
 
 
 def _batches(outgoing: Sequence[Outgoing]) -> list[list[Outgoing]]:
-    """Batches of messages that share an intent; after a lost connection, at most one batch is fetched again."""
+    """Batches of messages that share an intent; after a lost connection, at most two are fetched again."""
     batches: list[list[Outgoing]] = []
     octets = BATCH_OCTETS
     for each in outgoing:

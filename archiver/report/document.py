@@ -50,11 +50,11 @@ class Notice(Struct, frozen=True):
     shows only a part of it, `count` messages; "renewed": all `count` folders of the source have a new UIDVALIDITY
     (`folder` is empty); "unnumbered": `count` folders of a server have none (`folder` is empty); "gone": the source
     no longer has it, and `count` of our copies stay; "shared": `count` copies in that folder of the destination
-    stayed because another account counts on them; or "doubtful": `count` messages in files could be read in another
-    way."""
+    stayed because another account counts on them; "doubtful": `count` messages in files could be read in another
+    way; or "empty": the source shows no message in any folder, in `check` alone (`folder` is empty)."""
 
     folder: str
-    kind: Literal["window", "renewed", "gone", "shared", "unnumbered", "doubtful"]
+    kind: Literal["window", "renewed", "gone", "shared", "unnumbered", "doubtful", "empty"]
     count: int
     text: str
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from archiver.facts.replica import gone_words
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Tally
+from archiver.mail.model import Listed, Tally
 from archiver.mail.window import window_words
 from archiver.report.document import Notice
 from archiver.source.same_mailbox import renewed_words
@@ -25,6 +25,19 @@ def window_notices(tallies: Sequence[Tally]) -> list[Notice]:
 def renewed_notices(count: int) -> list[Notice]:
     """The notice that all `count` folders have a new UIDVALIDITY; none if `count` is 0."""
     return [Notice("", "renewed", count, renewed_words(count))] if count else []
+
+
+def empty_notices(listed: Sequence[Listed]) -> list[Notice]:
+    """The notice that the server shows no message at all, which may be a setting of the mailbox; none if it shows
+    some, or does not report how many."""
+    counts = [each.status.messages if each.status else None for each in listed if each.folder.selectable]
+    if not counts or any(count != 0 for count in counts):
+        return []
+    text = (
+        "the server shows no message in any folder: if the mailbox is not empty, check `user`, and the mailbox's "
+        "settings for what IMAP may see"
+    )
+    return [Notice("", "empty", 0, text)]
 
 
 def unnumbered_notices(names: Sequence[str], server: str) -> list[Notice]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archiver.config.settings import ServerSettings
 from archiver.control import utc_today
 from archiver.errors import worst
 from archiver.mail.counts import counted
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from archiver.config.load import Settings
-    from archiver.config.settings import SourceSettings
     from archiver.destination.folder_map.not_ours import NotOurs
     from archiver.imap.capabilities import ServerFacts
     from archiver.replay.identify import IdentityAnswer
@@ -157,7 +157,8 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
     if details:
         facts = plain_table("", "", left=2)
         facts.show_header = False
-        for name, text in _facts_of(preview.server, pinned=_is_pinned(preview.settings.destination)):
+        assert preview.settings.destination is not None
+        for name, text in _facts_of(preview.server, preview.settings.destination):
             facts.add_row(name, text)
         free = "unknown" if preview.free_octets is None else size(preview.free_octets)
         limit = preview.append_limit
@@ -207,30 +208,29 @@ def _to_send(preview: Preview) -> str | None:
     return text
 
 
-def _is_pinned(server: SourceSettings | None) -> bool:
-    return getattr(server, "fingerprint", None) is not None
-
-
 def _facts(preview: Preview) -> list[tuple[str, str]]:
     server, place = preview.server, preview.place
     assert server is not None
     state = "exists" if place.exists else "will be created"
     source = preview.settings.source
-    facts = [] if server.is_none else _facts_of(server, pinned=_is_pinned(source))
+    facts = _facts_of(server, source) if isinstance(source, ServerSettings) else []
     facts.append(("archive", f"{place.path} ({state}, {size(place.free_octets)} free)"))
     return [*facts, *(preview.bucket.facts() if preview.bucket else ())]
 
 
-def _facts_of(server: ServerFacts, *, pinned: bool) -> list[tuple[str, str]]:
+def _facts_of(server: ServerFacts, settings: ServerSettings) -> list[tuple[str, str]]:
+    from pipelines.show.provider import provider_facts
+
     tls = "none: anyone on the network can read the password and the mail"
     if server.tls is not None:
         tls = f"{server.tls.version}, {server.tls.cipher}"
         if server.tls.subject:
             tls += f"; certificate for {server.tls.subject}, until {server.tls.expires}"
-        elif pinned:
+        elif settings.fingerprint is not None:
             tls += "; the pinned certificate"
     login = server.login or "none: the server logs in by itself"
     facts = [("greeting", server.greeting or "none"), ("TLS", tls), ("login", login)]
+    facts += provider_facts(settings, server)
     facts.append(("offers", ", ".join(server.used) or "nothing beyond plain IMAP4rev1"))
     if server.missed:
         facts.append(("lacks", ", ".join(server.missed)))

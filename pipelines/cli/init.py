@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError
+from archiver.mail.folder_names import printable
 from archiver.storage.files import sync_paths
 from pipelines.cli.options import PATH, Integer, json_option
 
@@ -35,7 +36,12 @@ _ASKED = {
 
 # One parameter for each option is what makes this function long.
 @click.command
-@click.argument("file", type=PATH, metavar="FILE", help="The account file, like configs/alice.toml.")
+@click.argument(
+    "file",
+    type=PATH,
+    metavar="FILE",
+    help="The account file, like configs/alice.toml; or an address, whose server is searched for.",
+)
 @click.option("--host", metavar="HOST", help="The IMAP server, like imap.example.org.")
 @click.option("--user", metavar="USER", help="The user's name at the server.")
 @click.option("--tls", metavar="MODE", help='"implicit" (port 993), "starttls" (143) or "off".')
@@ -72,6 +78,7 @@ _ASKED = {
 @click.option("--to-password-file", type=_FILE, metavar="PATH", help="The file with the password there.")
 @click.option("--to-password-command", metavar="COMMAND", help="The command that prints the password there.")
 @click.option("--to-password-keyring", metavar="SERVICE", help="The keyring entry with the password there.")
+@click.option("--offline", is_flag=True, help="Search for the server only in the table of providers.")
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @json_option
 def init(
@@ -96,16 +103,21 @@ def init(
     to_password_file: str | None,
     to_password_command: str | None,
     to_password_keyring: str | None,
+    offline: bool,
     force: bool,
     as_json: bool,
 ) -> int:
     """Write a commented account file from the options; in a terminal, ask for what they leave out.
 
     The password itself is never asked for or written: the file says where to find it. An existing account file is
-    not touched, unless --force is given. No server is contacted; `archiver check FILE` does that.
+    not touched, unless --force is given. No mail server is contacted; `archiver check FILE` does that.
+
+    With an address instead of a file, host, port and TLS are found: in the table of providers, else by asking DNS
+    and the address's domain. Each question to the net is printed before it is asked.
 
     \b
       archiver init configs/alice.toml
+      archiver init alice@example.org
       archiver init configs/alice.toml --host imap.example.org --user alice@example.org \\
           --password-command "pass show mail/alice" --path /srv/mail-archive/{account}
     """
@@ -121,7 +133,51 @@ def init(
         Answers(to_host, to_user, to_tls, to_port, None, _given_of(there), to_ca_file), to_prefix
     )
     answers = Answers(host, user, tls, port, path, _given_of(password), ca_file, destination)
+    if (address := _address(file)) is not None:
+        file = file.with_name(f"{address}.toml")
+        _require_absent(file, force=force)
+        answers = _found(address, answers, offline=offline) if host is None else answers
     return _init(file, answers, force=force, as_json=as_json)
+
+
+def _address(file: Path) -> str | None:
+    """The address that was given instead of an account file, with a folder before it or without."""
+    local, at, domain = file.name.rpartition("@")
+    return file.name if local and at and "." in domain and file.suffix != ".toml" else None
+
+
+def _found(address: str, answers: Answers, *, offline: bool) -> Answers:
+    """The answers with the server of an address. What the options say of it counts.
+
+    Raises:
+        ConfigError: it is not found.
+    """
+    from archiver.config.providers.discovery import Net, discover
+    from archiver.config.providers.table import providers
+    from archiver.config.settings import PORTS
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    net: Net | None = None
+    if not offline:
+        from archiver.config.providers.lookup import Internet
+
+        net = Internet()
+    found = discover(address, net, say)
+    if found is None:
+        domain = printable(address.rpartition("@")[2])
+        problem = f"the server of {domain} is not {'in the table of providers' if offline else 'found'}"
+        hint = "give it with --host" + (", or leave out --offline" if offline else "")
+        raise ConfigError(printable(address), [problem], hint=hint)
+    say(f"found {printable(found.host)}:{found.port} (TLS: {found.tls}) by {printable(found.where)}")
+    if found.provider is not None and (login := providers()[found.provider].login):
+        say(f"{providers()[found.provider].name} wants {login}")
+    port = answers.port
+    if port is None and answers.tls in (None, found.tls) and found.port != PORTS[found.tls]:
+        port = found.port
+    user = answers.user or found.user
+    return replace(answers, host=found.host, user=user, tls=answers.tls or found.tls, port=port)
 
 
 def _given_of(references: Mapping[str, str | None]) -> Mapping[str, str]:
@@ -168,8 +224,7 @@ def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
     """
     from archiver.config.template import template
 
-    if os.path.lexists(file) and not force:
-        raise ConfigError(str(file), ["already exists"], hint="give another name, or --force to overwrite it")
+    _require_absent(file, force=force)
     asking = sys.stdin.isatty() and not as_json
     account = _asked(answers, file.stem) if asking else _given(answers)
     _write(file, template(_with_paths_from(file, account)))
@@ -182,6 +237,11 @@ def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
             click.echo(f"there is already an archive at {found}; runs will continue it")
         click.echo(f"wrote {file}. Next, try the account: `archiver check {shlex.quote(str(file))}`")
     return 0
+
+
+def _require_absent(file: Path, *, force: bool) -> None:
+    if os.path.lexists(file) and not force:
+        raise ConfigError(str(file), ["already exists"], hint="give another name, or --force to overwrite it")
 
 
 def _with_paths_from(file: Path, account: NewAccount) -> NewAccount:

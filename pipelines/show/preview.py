@@ -6,12 +6,9 @@ server, not on disk, not even the archive's directory.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, to_builtins
@@ -37,11 +34,13 @@ from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.mail.window import may_be_part
 from archiver.replay.identify import IdentityAnswer
 from archiver.report.document import Notice
-from archiver.report.notices import renewed_notices, window_notice
+from archiver.report.notices import empty_notices, renewed_notices, window_notice
 from archiver.source.numbering import Numbering, UnrecordedNumbers
 from pipelines.failures import logged
+from pipelines.show.place import ArchivePlace, place_of
 from pipelines.show.preview_bucket import BucketPreview, preview_bucket
 from pipelines.show.preview_destination import AtSource, DestinationPreview, preview_destination, server_to_json
+from pipelines.show.provider import provider_to_json
 from pipelines.stop import STOP
 
 _SIDE_BY_SIDE = 8
@@ -58,15 +57,6 @@ class FolderPreview(Struct, frozen=True):
     reason: str | None
     to_fetch: int
     octets: int
-
-
-class ArchivePlace(Struct, frozen=True):
-    """Where an archive is or will be. `problem` is why a run could not write there."""
-
-    path: Path
-    exists: bool
-    free_octets: int
-    problem: str | None
 
 
 class Beginning(Struct, frozen=True):
@@ -152,7 +142,12 @@ class Preview(Struct, frozen=True):
             "message": self.message,
             "warnings": list(self.settings.warnings),
             "shares": self.sharing and self.sharing.to_json(),
-            "server": server and {"address": self.settings.source.address, **server_to_json(server)},
+            "server": server
+            and {
+                "address": self.settings.source.address,
+                **server_to_json(server),
+                "provider": provider_to_json(self.settings.source, server),
+            },
             "archive": {
                 "path": str(self.place.path),
                 "exists": self.place.exists,
@@ -265,14 +260,16 @@ def _look(account: Account, numbering: Numbering) -> tuple[ServerFacts, Sequence
     """Log in and list. Exchange 2003 hangs up on anything but the plainest LIST, so that is tried second."""
     source = account.source.connect_once(numbering)
     try:
-        return source.facts, source.list_folders()
+        listed = source.list_folders()
+        return source.facts, listed  # in this order: with the list comes the answer to ID
     except ConnectionLost:
         STOP.check()
     finally:
         source.close()
     source = account.source.connect_once(numbering, fallback=True)
     try:
-        return source.facts, source.list_folders()
+        listed = source.list_folders()
+        return source.facts, listed
     finally:
         source.close()
 
@@ -331,11 +328,14 @@ def _preview(
         server,
         folders=tuple(folder(each) for each in listed if each.folder.raw in chosen),
         skipped=tuple((printable(each.name), why) for each, why in plan.skip),
-        notices=tuple(
-            notice
-            for each in listed
-            if each.folder.raw in chosen
-            for notice in _of_window(account.settings, each, known, epochs)
+        notices=(
+            *empty_notices(listed),
+            *(
+                notice
+                for each in listed
+                if each.folder.raw in chosen
+                for notice in _of_window(account.settings, each, known, epochs)
+            ),
         ),
     )
 
@@ -363,36 +363,3 @@ def _directories(
         places[folder.raw] = before.directory if before else directory_of(folder.path, folder.raw, taken, names)
         taken.add(places[folder.raw])
     return places
-
-
-def place_of(path: Path) -> ArchivePlace:
-    """Check the archive's place without writing there. Never raises for a place that cannot be read."""
-    ground, problem = path, None
-    while (found := _looked_at(ground)) is None and ground != ground.parent:
-        ground = ground.parent
-    if isinstance(found, OSError):
-        problem = f"{ground}: {found.strerror}; give this user access, or change [archive] path"
-    elif ground != path and os.path.lexists(path):
-        problem = f"{path}: is a dangling symbolic link; change [archive] path"
-    elif not ground.is_dir():
-        problem = f"{ground}: is not a directory; change [archive] path"
-    elif not os.access(ground, os.W_OK | os.X_OK):
-        problem = f"{ground}: this user cannot write there; give write access, or change [archive] path"
-    return ArchivePlace(path, ground == path, _free(ground), problem)
-
-
-def _looked_at(path: Path) -> os.stat_result | OSError | None:
-    """The status of what exists there, or the error; None if nothing exists."""
-    try:
-        return path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        return error
-
-
-def _free(ground: Path) -> int:
-    try:
-        return shutil.disk_usage(ground).free
-    except OSError:
-        return 0

@@ -27,6 +27,7 @@ from archiver.mail.model import Folder, KnownFolder, Listed
 from archiver.replay.create_folders import Recorded, map_of
 from archiver.replay.identify import IdentityAnswer
 from pipelines.failures import logged
+from pipelines.show.provider import provider_to_json
 from pipelines.stop import STOP
 
 
@@ -72,7 +73,8 @@ class DestinationPreview(Struct, frozen=True):
             "user": destination.user,
             "exit_code": self.exit_code,
             "message": None if self.error is None else str(self.error),
-            "server": self.server and server_to_json(self.server),
+            "server": self.server
+            and {**server_to_json(self.server), "provider": provider_to_json(destination, self.server)},
             "free": self.free_octets,
             "append_limit": self.append_limit,
             "held": self.held,
@@ -112,6 +114,7 @@ def preview_destination(account: Account, source: AtSource, answer: IdentityAnsw
         with closing(account.destination.connect_once()) as connection, _catalog_of(account) as catalog:
             found = replace(found, server=connection.facts)
             listed = connection.list_folders()
+            found = replace(found, server=connection.facts)  # with the list comes the answer to ID
             found = replace(found, free_octets=connection.free_octets(), append_limit=listed.append_limit)
             number = known_number(settings, catalog)
             try:

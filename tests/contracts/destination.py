@@ -449,6 +449,28 @@ class DestinationContract:
         assert counts == [30, 30, 30]
         assert there.digests() == list(map(digest_of, octets))
 
+    def test_accepted_messages_are_looked_at_while_others_are_on_their_way(
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
+    ) -> None:
+        if destination.most_in_flight == 1:
+            pytest.skip("it waits for each answer")
+        letters = [letter(message(number, octets=900 + number), {"\\Seen"}) for number in range(6)]
+        assert all(answer.ok for answer in appended(destination, *letters[:4]))
+        first = there.uids()
+
+        destination.begin_append(letters[4:5])
+        destination.begin_look(first)
+        destination.begin_append(letters[5:])
+        answers = [*destination.end_append()]
+        shown = destination.end_look()
+        answers += destination.end_append()
+
+        assert [answer.ok for answer in answers] == [True, True]
+        assert sorted(shown) == first
+        assert [shown[uid].size for uid in first] == [each.size for each in letters[:4]]
+        assert all(shown[uid].flags >= {"\\Seen"} for uid in first)
+        assert len(destination.list_since(inbox.uidnext)) == 6
+
     def test_all_messages_of_a_command_are_taken_or_none(
         self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:

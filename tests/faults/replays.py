@@ -19,8 +19,7 @@ import pytest
 
 from archiver.mail.content import internaldate_seconds
 from archiver.replay import sync_folder
-from archiver.replay.send import append as appending
-from archiver.replay.send import resolve
+from archiver.replay.send import copies, resolve
 from tests.accounts import Server, account_file, archive_of, mail, run
 from tests.servers.mail_server import MailServer
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
@@ -35,14 +34,13 @@ Mailbox = dict[bytes, Counter[Message]]
 _SMALL_BATCHES = """
 from archiver.journal import recorder
 from archiver.replay import sync_folder
-from archiver.replay.send import append as appending
-from archiver.replay.send import prepare, resolve
+from archiver.replay.send import copies, prepare, resolve
 from pipelines.cli.main import main
 assert (recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES) == (1000, 500, 100)
-assert appending.ARRIVAL_SECONDS == resolve.ARRIVAL_SECONDS == sync_folder.ARRIVAL_SECONDS == 5
+assert copies.ARRIVAL_SECONDS == resolve.ARRIVAL_SECONDS == sync_folder.ARRIVAL_SECONDS == 5
 assert resolve.AGAIN == 1
 recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES = 25, 25, 5
-appending.ARRIVAL_SECONDS = resolve.ARRIVAL_SECONDS = sync_folder.ARRIVAL_SECONDS = 0.2
+copies.ARRIVAL_SECONDS = resolve.ARRIVAL_SECONDS = sync_folder.ARRIVAL_SECONDS = 0.2
 resolve.AGAIN = 0.001
 main()
 """
@@ -52,7 +50,7 @@ SMALL_BATCHES = ("-c", _SMALL_BATCHES)
 
 def settle_within(monkeypatch: pytest.MonkeyPatch, seconds: float, *, again: float = 0.001) -> None:
     """How long to search for what may still arrive; after a silence, `again` times as long in addition."""
-    for module in (appending, resolve, sync_folder):
+    for module in (copies, resolve, sync_folder):
         monkeypatch.setattr(module, "ARRIVAL_SECONDS", seconds)
     monkeypatch.setattr(resolve, "AGAIN", again)
 

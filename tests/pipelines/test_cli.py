@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from archiver.config.load import load_account
+from archiver.config.providers.lookup import Internet
 from archiver.errors import SEVERITY
 from pipelines.cli.main import EXIT_CODES, invoke
 from tests.accounts import PROJECT, account_file, archive_of, assert_whole
@@ -239,6 +240,48 @@ def test_init_does_not_write_what_would_not_load(archiver: Archiver, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_init_of_an_address_finds_the_server_in_the_table(
+    archiver: Archiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = archiver("init", "alice@icloud.com", "--password-env", "X", "--json")
+    assert (done.code, done.document["file"]) == (0, "alice@icloud.com.toml")
+    assert done.err.splitlines() == [
+        "found imap.mail.me.com:993 (TLS: implicit) by the table of providers",
+        "iCloud wants an app-specific password",
+    ]
+    source = load_account(tmp_path / "alice@icloud.com.toml").source
+    assert (source.host, source.port, source.tls, source.user) == ("imap.mail.me.com", 993, "implicit", "alice")
+    below = archiver("init", "new/bob@gmail.com", "--password-env", "X", "--tls", "starttls")
+    assert (below.code, below.out.split()[1]) == (0, "new/bob@gmail.com.toml.")
+    source = load_account(tmp_path / "new/bob@gmail.com.toml").source
+    assert (source.host, source.port, source.tls, source.user) == (
+        "imap.gmail.com",
+        143,
+        "starttls",
+        "bob@gmail.com",
+    )
+
+
+def test_init_of_an_address_says_what_it_asks(
+    archiver: Archiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Internet, "_records", lambda *_: [])
+    monkeypatch.setattr(Internet, "page", lambda *_: b"")
+    done = archiver("init", "alice@example.org", "--password-env", "X")
+    assert done.code == 2
+    assert [line.partition(" ")[0] for line in done.err.splitlines()] == [*["asking"] * 5, "archiver:"]
+    assert done.err.endswith(
+        "archiver: alice@example.org: the server of example.org is not found; give it with --host\n"
+    )
+    offline = archiver("init", "alice@example.org", "--password-env", "X", "--offline")
+    assert (offline.code, len(offline.err.splitlines())) == (2, 1)
+    given = archiver("init", "alice@example.org", "--password-env", "X", "--host", "h", "--user", "alice")
+    assert (given.code, given.err) == (0, "")
+    assert archiver("init", "alice@example.org", "--password-env", "X").err.count("already exists") == 1
+
+
 # -- check and dry run -------------------------------------------------------------------------------------------
 
 
@@ -262,6 +305,36 @@ def test_check_as_a_document(archiver: Archiver, account: Path) -> None:
     }  # fmt: skip
     assert sorted(folder["name"] for folder in found["folders"]) == sorted(FOLDERS)
     assert "QRESYNC" in found["server"]["used"]
+
+
+def test_check_shows_whose_server_it_is(archiver: Archiver, account: Path, server: ScriptedServer) -> None:
+    server.greeting = b"* OK Gimap ready for requests from 127.0.0.1 i9if"
+    (found,) = archiver("check", account, "--json").document["accounts"]
+    assert found["server"]["provider"] == {"key": "gmail", "name": "Gmail, Google Workspace", "by": "greeting"}
+    said = " ".join(archiver("check", account).out.split())
+    assert "provider Gmail, Google Workspace (by what it says of itself)" in said
+    assert "about 2.5 GB a day can be downloaded" in said
+    account.write_text(account.read_text().replace("[source]", '[source]\nprovider = "courier"'))
+    assert "provider Courier (by the account file)" in " ".join(archiver("check", account).out.split())
+
+
+def test_check_warns_of_a_mailbox_that_shows_nothing(archiver: Archiver, scripted: START, tmp_path: Path) -> None:
+    server = scripted({b"INBOX": ScriptedFolder(1), b"Sent": ScriptedFolder(2)})
+    (found,) = archiver("check", account_file(tmp_path, server, "u1"), "--json").document["accounts"]
+    (notice,) = found["notices"]
+    assert (notice["kind"], notice["text"].partition(":")[0]) == (
+        "empty",
+        "the server shows no message in any folder",
+    )
+
+
+@pytest.mark.parametrize("shown", [10_000, 1_000])
+def test_check_warns_of_a_folder_that_is_cut_off(
+    archiver: Archiver, scripted: START, tmp_path: Path, shown: int
+) -> None:
+    server = scripted({b"INBOX": ScriptedFolder(1, {uid: message(1) for uid in range(1, shown + 1)})})
+    (found,) = archiver("check", account_file(tmp_path, server, "u1"), "--json").document["accounts"]
+    assert [(each["kind"], each["count"]) for each in found["notices"]] == [("window", shown)]
 
 
 def test_check_tries_a_password_once(archiver: Archiver, account: Path, server: ScriptedServer) -> None:

@@ -1,6 +1,8 @@
 """Messages appended to one folder, exactly once.
 
 append      sent in groups, down to the single message that is refused
+copies      accepted messages found in the folder, and recorded
+refused     what follows when a message is refused by itself
 outcomes    reopening a folder, and the fact of a refusal
 prepare     read from the store, verified, put into groups
 resolve     the outcome of messages whose APPEND was not answered

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -55,6 +56,8 @@ class PreparedMessage(Struct, frozen=True):
 
     def shows_its_date(self, internaldate: str | None) -> bool:
         """Whether a destination's INTERNALDATE is the moment that was sent."""
+        if internaldate == self.to_append.internaldate:
+            return True
         sent = internaldate_seconds(self.to_append.internaldate)
         return sent is None or same_moment(internaldate_seconds(internaldate), sent)
 
@@ -75,7 +78,7 @@ def prepare(store: MessageStore, outgoing: Outgoing, opened: SelectedFolder) -> 
             held.append(piece)
     if digest.hexdigest() != place.digest:
         raise IntegrityError(f"{store.display_path(place)}: its bytes are not those that were stored")
-    flags = opened.kept(sendable(place.flags))
+    flags = flags_to_send(opened, place.flags)
     if place.size <= LARGE_OCTETS:
         return PreparedMessage(outgoing, AppendMessage(flags, date, place.size, lambda: held), place.crlf_size)
     return PreparedMessage(
@@ -101,6 +104,12 @@ def _proved(store: MessageStore, place: Placement) -> Iterator[bytes]:
     yield last
 
 
+@lru_cache(maxsize=1024)  # few sets of flags, many messages
+def flags_to_send(opened: SelectedFolder, flags: Flags) -> Flags:
+    """Those of `flags` that can be written in a command and that the folder keeps."""
+    return opened.kept(sendable(flags))
+
+
 def keywords_of(flags: Flags) -> Flags:
     """Those of `flags` that are not system flags."""
     return frozenset(flag for flag in flags if not flag.startswith("\\"))
@@ -110,7 +119,7 @@ def as_variant(message: PreparedMessage, opened: SelectedFolder, variant: str) -
     """The same message as another variant, which is tried once: "no keywords", "no flags", "1970" (the earliest
     date that every server takes), one of the first two with this date ("no keywords, 1970"), or "as it is"."""
     place = message.outgoing.placement
-    flags = opened.kept(sendable(place.flags))
+    flags = flags_to_send(opened, place.flags)
     date = internaldate_to_send(message.outgoing.message.internaldate, place.arrived)
     if "no flags" in variant:
         flags = frozenset()
@@ -161,14 +170,35 @@ def groups(outgoing: Iterable[Outgoing], alone: Collection[MessageKey]) -> Itera
         yield group
 
 
+def size_of(each: Outgoing | PreparedMessage) -> int:
+    """How many octets a message has on the wire."""
+    return each.to_append.size if isinstance(each, PreparedMessage) else each.placement.size
+
+
 def fitting(group: Sequence[Outgoing | PreparedMessage], pace: Pace) -> int:
     """How many messages of a group to send together at this pace; at least one."""
     octets = 0
     for count, each in enumerate(group):
-        octets += each.to_append.size if isinstance(each, PreparedMessage) else each.placement.size
+        octets += size_of(each)
         if count and (count >= pace.messages or octets > pace.octets):
             return count
     return len(group)
+
+
+def fit_together(messages: int, octets: int, pace: Pace) -> bool:
+    """Whether groups of so many messages may be on their way together: no more than two full ones, so that none is
+    answered later than the second of these."""
+    return messages <= 2 * min(GROUP_MESSAGES, pace.messages) and octets <= 2 * min(GROUP_OCTETS, pace.octets)
+
+
+def worth_a_look(messages: int, octets: int) -> bool:
+    """Whether so many messages were accepted that they are looked at while others are on their way. Small ones are
+    in memory until then.
+
+    NOTE: the answer has to fit into the sockets' buffers, because it may come while we write and do not read. So
+    these are a few hundred messages.
+    """
+    return 2 * messages >= 5 * GROUP_MESSAGES or octets >= 2 * GROUP_OCTETS
 
 
 def variants_of(message: PreparedMessage, refusal: Refusal) -> Sequence[str]:

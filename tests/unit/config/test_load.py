@@ -56,6 +56,7 @@ class TestAnAccount:
 
         assert (alice.account, alice.file, alice.warnings) == ("alice", tmp_path / "alice.toml", ())
         assert asdict(alice.source) == {
+            "provider": None,
             "protocol": "imap",
             "host": "imap.example.org",
             "port": 993,
@@ -83,6 +84,31 @@ class TestAnAccount:
         }
         assert (alice.folders.include, alice.folders.exclude) == (("*",), ())
         assert alice.messages.search is None
+
+    @pytest.mark.parametrize(
+        ("lines", "server"),
+        [
+            ('provider = "gmail"', ("imap.gmail.com", 993, "implicit")),
+            ('provider = "proton"', ("127.0.0.1", 1143, "starttls")),
+            ('provider = "proton"\ntls = "implicit"', ("127.0.0.1", 993, "implicit")),
+            ('provider = "gmail"\nhost = "proxy.example.org"', ("proxy.example.org", 993, "implicit")),
+            ('provider = "dovecot"\nhost = "h"', ("h", 993, "implicit")),
+        ],
+    )
+    def test_has_the_server_of_its_provider(self, tmp_path: Path, lines: str, server: tuple[str, int, str]) -> None:
+        text = MINIMAL.replace('host = "imap.example.org"', lines)
+        source = load(tmp_path, text).source
+        assert (source.host, source.port, source.tls) == server
+
+    def test_names_a_provider_that_is_known(self, tmp_path: Path) -> None:
+        (problem,) = problems(tmp_path, MINIMAL.replace("[source]", '[source]\nprovider = "gmial"'))
+        assert problem.startswith(
+            "source.provider: is not a provider that is known; there are gmail, microsoft365,"
+        )
+
+    def test_needs_a_host_if_its_provider_has_none(self, tmp_path: Path) -> None:
+        text = MINIMAL.replace('host = "imap.example.org"', 'provider = "dovecot"')
+        assert problems(tmp_path, text) == ('source.host: is missing; write host = "imap.example.org"',)
 
     def test_is_frozen(self, tmp_path: Path) -> None:
         alice = load(tmp_path, MINIMAL)

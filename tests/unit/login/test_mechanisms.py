@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from archiver.config.secrecy import keep_secret
 from archiver.config.secrets import Secret
 from archiver.errors import AuthenticationFailed, Where
 from archiver.login import attempts
@@ -16,6 +21,7 @@ from archiver.login.exchange import Exchange
 from archiver.login.mechanisms import CramMd5, External, OAuthBearer, Plain, XOAuth2
 from archiver.login.password import Choice, PasswordAuthenticator
 from archiver.login.port import Channel, Command, Offer, Way
+from archiver.login.scram import Scram
 
 WHERE = Where(server="imap.example.org:993")
 
@@ -72,6 +78,46 @@ def test_the_reason_why_a_token_is_refused(exchange: Exchange, said: object, ans
     assert exchange.complaint == complaint
     with pytest.raises(AuthenticationFailed):
         exchange.reply(encoded(b"{}"))
+
+
+def test_a_reason_shows_no_secret_and_is_short() -> None:
+    keep_secret("a token of some length", "u")
+    exchange = XOAuth2("u", "a token of some length")
+    exchange.initial()
+    exchange.reply(encoded(json.dumps({"status": "a token of some length\n" + "x" * 1000}).encode()))
+    assert exchange.complaint.startswith("the token is refused, status ***")
+    assert "\n" not in exchange.complaint
+    assert len(exchange.complaint) <= 200
+
+
+EXCHANGES: Sequence[Callable[[], Exchange]] = (
+    lambda: Plain("u", "pw"),
+    lambda: External("u"),
+    lambda: CramMd5("u", "pw"),
+    lambda: XOAuth2("u", "t"),
+    lambda: OAuthBearer("u", "t", "h", 1),
+    lambda: Scram("sha256", "u", "pw", nonce=lambda: "n"),
+)
+SAID = st.one_of(
+    st.binary(max_size=50),
+    st.binary(max_size=50).map(encoded),
+    st.text(alphabet='nrsiev=,0123456789{}[]":ä\x00', max_size=50).map(lambda text: encoded(text.encode())),
+    st.just(encoded(b"[" * 20_000)),
+    st.sampled_from([b"r=nx,s=QUJD,i=4096", b"r=nx,s=QUJD,i=4096,x", b"v=QUJD", b"e=other"]).map(encoded),
+)
+
+
+@given(st.sampled_from(EXCHANGES), st.booleans(), st.lists(SAID, max_size=4))
+def test_whatever_a_server_says_is_answered_or_refused(
+    make: Callable[[], Exchange], initial: bool, said: Sequence[bytes]
+) -> None:
+    exchange = make()
+    if initial:
+        exchange.initial()
+    with suppress(AuthenticationFailed):
+        for each in said:
+            base64.b64decode(exchange.reply(each), validate=True)
+        exchange.finish()
 
 
 class TestAServerThatAsksForTheFirstMessage:

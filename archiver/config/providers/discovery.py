@@ -1,0 +1,130 @@
+"""From an address to the server of its mailbox.
+
+The table is asked first, and nothing else if it knows the domain. Then the domain itself: its DNS (RFC 6186), the
+file that it publishes for Thunderbird, and at last whether its mail lies with a provider of the table (MX).
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from archiver.config.hosts import host_on_the_wire
+from archiver.config.providers.table import provider_of_domain, provider_of_exchanger, providers
+
+Say = Callable[[str], None]
+
+_SERVICES: tuple[tuple[str, Literal["implicit", "starttls"]], ...] = (("_imaps", "implicit"), ("_imap", "starttls"))
+_SOCKETS: dict[str, Literal["implicit", "starttls"]] = {"SSL": "implicit", "STARTTLS": "starttls"}
+
+
+class Target(Struct, frozen=True):
+    """A server of a service, as DNS names it (RFC 2782): the lowest priority first, then the largest weight."""
+
+    priority: int
+    weight: int
+    port: int
+    host: str
+
+
+class Net(Protocol):
+    """What may be asked. An empty answer is one, too: there is nothing, or nobody answered."""
+
+    def services(self, name: str) -> Sequence[Target]:
+        """The SRV records of a name."""
+
+    def exchangers(self, domain: str) -> Sequence[str]:
+        """The hosts in a domain's MX records, the preferred one first."""
+
+    def page(self, url: str) -> bytes:
+        """What an https address shows."""
+
+
+class Found(Struct, frozen=True):
+    """A server for an account file, and where it was found, for people."""
+
+    host: str
+    port: int
+    tls: Literal["implicit", "starttls"]
+    user: str
+    where: str
+    provider: str | None = None
+
+
+def discover(address: str, net: Net | None, say: Say) -> Found | None:
+    """The IMAP server of a mailbox; None if it is not found. Each question that goes to the net is said before it
+    is asked; without a `net` only the table is."""
+    domain = address.rpartition("@")[2]
+    if (key := provider_of_domain(domain)) is not None:
+        return _at(key, address, "the table of providers")
+    if net is None:
+        return None
+    try:
+        wire = host_on_the_wire(domain)
+    except ValueError:
+        return None
+    return next(filter(None, _asked(address, wire, net, say)), None)
+
+
+def _asked(address: str, domain: str, net: Net, say: Say) -> Iterator[Found | None]:
+    for service, tls in _SERVICES:
+        name = f"{service}._tcp.{domain}"
+        say(f"asking DNS for {name}")
+        yield _of_services(net.services(name), tls, address, f"DNS, {name}")
+    for url in (
+        f"https://autoconfig.{domain}/mail/config-v1.1.xml",
+        f"https://{domain}/.well-known/autoconfig/mail/config-v1.1.xml",
+    ):
+        say(f"asking for {url}")
+        yield of_autoconfig(net.page(url), address, url)
+    say(f"asking DNS where {domain} gets its mail (MX)")
+    for host in net.exchangers(domain):
+        if (key := provider_of_exchanger(host)) is not None:
+            yield _at(key, address, f"the table of providers, because mail of {domain} goes to {host}")
+
+
+def _at(key: str, address: str, where: str) -> Found:
+    provider = providers()[key]
+    return Found(provider.host, provider.port, provider.tls, provider.login_of(address), where, key)
+
+
+def _of_services(
+    targets: Sequence[Target], tls: Literal["implicit", "starttls"], address: str, where: str
+) -> Found | None:
+    """NOTE: the target "." means that the service is not offered (RFC 2782)."""
+    there = [each for each in targets if each.host.rstrip(".")]
+    best = min(there, key=lambda each: (each.priority, -each.weight), default=None)
+    if best is None:
+        return None
+    return Found(best.host.rstrip("."), best.port, tls, address, where)
+
+
+def of_autoconfig(page: bytes, address: str, where: str) -> Found | None:
+    """The IMAP server in a file for Thunderbird; only an encrypted one, TLS from the start before STARTTLS."""
+    if not page or b"<!DOCTYPE" in page or b"<!ENTITY" in page:
+        return None
+    try:
+        servers = ET.fromstring(page).findall(".//incomingServer[@type='imap']")
+    except ET.ParseError:
+        return None
+    found = filter(None, (_of_server(server, address, where) for server in servers))
+    return min(found, key=lambda each: each.tls != "implicit", default=None)
+
+
+def _of_server(server: ET.Element, address: str, where: str) -> Found | None:
+    local, _, domain = address.rpartition("@")
+    known = {"%EMAILADDRESS%": address, "%EMAILLOCALPART%": local, "%EMAILDOMAIN%": domain}
+
+    def text(tag: str) -> str:
+        words = (server.findtext(tag) or "").strip()
+        for placeholder, value in known.items():
+            words = words.replace(placeholder, value)
+        return words
+
+    tls, port = _SOCKETS.get(text("socketType").upper()), text("port")
+    if tls is None or not port.isdigit() or not 0 < int(port) < 65536 or not text("hostname"):
+        return None
+    return Found(text("hostname"), int(port), tls, text("username") or address, where)

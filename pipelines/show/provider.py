@@ -1,0 +1,51 @@
+"""Whose server it is, as far as `check` can tell, and what is known of it (`archiver.config.providers`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archiver.config.providers.table import Recognised, providers, recognised
+from archiver.config.settings import ServerSettings, SourceSettings
+from archiver.imap.capabilities import ServerFacts
+from archiver.report.units import size
+
+_BY = {
+    "account file": "by the account file",
+    "host": "by its host",
+    "greeting": "by what it says of itself",
+    "capabilities": "by its capabilities",
+}
+
+
+def provider_of(settings: SourceSettings, server: ServerFacts) -> Recognised | None:
+    """The provider of a server, which the account file may name; files have none."""
+    if not isinstance(settings, ServerSettings):
+        return None
+    if (key := settings.provider) is not None:
+        return Recognised(key, providers()[key], "account file")
+    return recognised(settings.host, f"{server.greeting} {server.identity}", server.capabilities)
+
+
+def provider_facts(settings: ServerSettings, server: ServerFacts) -> list[tuple[str, str]]:
+    """The provider in rows for people."""
+    if (found := provider_of(settings, server)) is None:
+        return []
+    provider = found.provider
+    notes = list(provider.as_destination if settings.side == "destination" else provider.notes)
+    limit, deed = provider.limits.octets_down_in_a_day, "downloaded"
+    if settings.side == "destination":
+        limit, deed = provider.limits.octets_up_in_a_day, "uploaded"
+    if limit is not None:
+        notes.append(
+            f"about {size(limit)} a day can be {deed}; beyond that it throttles, and a later run continues"
+        )
+    if provider.guide:
+        notes.append(f"more in docs/providers.md#{provider.guide}")
+    return [("provider", f"{provider.name} ({_BY[found.by]})"), *(("", note) for note in notes)]
+
+
+def provider_to_json(settings: SourceSettings, server: ServerFacts) -> dict[str, Any] | None:
+    """The provider as a JSON object; None if it is not known."""
+    if (found := provider_of(settings, server)) is None:
+        return None
+    return {"key": found.key, "name": found.provider.name, "by": found.by}
