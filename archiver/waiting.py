@@ -45,6 +45,7 @@ class OpenSockets:
 
     def __init__(self) -> None:
         self._open: dict[int, weakref.ref[socket.socket]] = {}
+        self.were_shut_down = False
 
     def add(self, sock: socket.socket) -> None:
         """Let this socket be shut down; call it before the socket connects."""
@@ -53,6 +54,7 @@ class OpenSockets:
 
     def shut_down(self) -> None:
         """Shut down all of them. May be called twice."""
+        self.were_shut_down = True
         for reference in tuple(self._open.values()):
             sock = reference()
             if sock is None:
@@ -63,6 +65,10 @@ class OpenSockets:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 pass  # not connected yet, or closed already
+
+
+#: Of requests for tokens.
+token_requests = OpenSockets()
 
 
 def lock_free_after_fork() -> AbstractContextManager[object]:

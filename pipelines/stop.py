@@ -21,6 +21,7 @@ from archiver.errors import Interrupted
 from archiver.events import Progress, silent
 from archiver.imap.line import cut_lines
 from archiver.storage.ending import end_requests, has_requests
+from archiver.waiting import token_requests
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.1
@@ -49,6 +50,7 @@ class Stop:
         if os.getpid() == self._owner or not first:
             signal.signal(number, signal.SIG_DFL)
         cut_lines()
+        token_requests.shut_down()
         for child in multiprocessing.active_children():
             if child.pid is not None:
                 try:

@@ -1,5 +1,7 @@
 """Account files (TOML), and the secrets they refer to.
 
+references  secrets, tokens and keys by reference, never the thing itself
+oauth2      the keys of logins by a token
 settings    the keys as frozen values, with their checks
 shape       reads a table by the annotations of its class; finds every mistake
 load        reads files and defaults.toml; reports all mistakes of a file at once

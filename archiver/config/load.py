@@ -8,7 +8,6 @@ only references to them, which `archiver.config.secrets` resolves when a connect
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
 import os
 import re
@@ -18,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from archiver.config import oauth2
+from archiver.config.references import SecretReference, readers
 from archiver.config.settings import (
     PORTS,
     TABLES,
@@ -30,10 +31,8 @@ from archiver.config.settings import (
     ObjectLock,
     ReplayRules,
     S3Settings,
-    SecretReference,
     ServerSettings,
     Settings,
-    readers,
 )
 from archiver.config.shape import Keys, Mistake, read_table
 from archiver.errors import ConfigError
@@ -63,7 +62,7 @@ NOT_YET_VALUES: dict[Keys, str] = {("source", "protocol"): "pop3"}
 _SERVERS = ("source", "destination")
 _TOP = [name for name in TABLES if "." not in name]
 _NESTED = {"archive.s3.object_lock": ObjectLock.__struct_fields__}
-_REFERENCES = ("password", "customer_key")
+_REFERENCES = ("password", "customer_key", "client_secret", "token", "service_account")
 
 EXAMPLES: dict[Keys, str] = {
     ("source", "host"): 'host = "imap.example.org"',
@@ -248,7 +247,7 @@ def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
                     yield (table, key), 'contradicts tls = "off", which uses no certificates; remove one of them'
         if "client_key" in server and "client_cert" not in server:
             yield (table, "client_key"), "is the key of a client_cert, which is missing; write that too"
-        if "password" not in server and "client_cert" in server:
+        if "password" not in server and "client_cert" in server and server.get("auth") != "oauth2":
             for key in ("login", "login_user"):
                 if key in server:
                     yield (table, key), "goes with a password, which is missing; write that, or remove this key"
@@ -257,6 +256,11 @@ def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
                 (table, "fingerprint"),
                 "contradicts ca_file: a pinned certificate needs no authority; remove one",
             )
+        for key, text in oauth2.contradictions(server):
+            yield (table, *key.split(".")), text
+    if _one_token_for_two(tree):
+        problem = 'is where [source] keeps its token; give each its own, as in { file = "tokens/{account}.new" }'
+        yield ("destination", "oauth2", "token"), problem
     if (vanished := _deletes_in_a_shared_mailbox(tree)) is not None:
         problem = (
             f'contradicts [replay] vanished = "{vanished}": a copy in a shared mailbox may be the only one of '
@@ -270,6 +274,17 @@ def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
 
 def _is_files(source: object) -> bool:
     return isinstance(source, dict) and source.get("protocol") == "files"
+
+
+def _one_token_for_two(tree: Tree) -> bool:
+    """Whether both sides would keep the token of a person in one place."""
+    tables = [table.get("oauth2") for name in _SERVERS if isinstance(table := tree.get(name), dict)]
+    places = [
+        table["token"]
+        for table in tables
+        if isinstance(table, dict) and "token" in table and table.get("flow", "device") in oauth2.OF_A_PERSON
+    ]
+    return len(places) == 2 and places[0] == places[1] and "file" in places[0]
 
 
 def _deletes_in_a_shared_mailbox(tree: Tree) -> str | None:
@@ -354,19 +369,12 @@ def _all_warnings(checked: AccountFile) -> Iterator[str]:
 
 
 def _warnings(table: str, server: ServerSettings) -> Iterator[str]:
-    if server.tls == "off" and not _loopback(server.host):
+    if server.tls == "off" and not oauth2.is_loopback(server.host):
         yield f'{table}.tls: "off" sends the password and all mail to {server.host} readable by anyone on the way'
     if server.port == PORTS["implicit"] and server.tls != "implicit":
         yield f'{table}.port: 993 usually wants tls = "implicit", not "{server.tls}"'
     if server.port == PORTS["starttls"] and server.tls == "implicit":
         yield f'{table}.port: 143 usually wants tls = "starttls", not "implicit"'
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _line(keys: Keys, text: str, under: Tree, over: Tree) -> str:

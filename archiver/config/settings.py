@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -18,70 +18,12 @@ from msgspec import Struct, field
 
 from archiver.config.age import checked_age, day_of, imap_day
 from archiver.config.hosts import host_on_the_wire
+from archiver.config.oauth2 import OAuth2Settings
+from archiver.config.references import SecretReference
 from archiver.config.shape import Table, between
-
-HOW_TO_REFER = (
-    'write a reference to the password instead: { env = "NAME" }, { file = "PATH" }, '
-    '{ command = ["PROGRAM", "ARGUMENT"] } or { keyring = "SERVICE" }'
-)
 
 Tls = Literal["implicit", "starttls", "off"]
 PORTS = {"implicit": 993, "starttls": 143, "off": 143}
-
-
-class SecretReference(Struct, frozen=True):
-    """Where a secret is stored, never the secret: `value` is an argv for "command", otherwise a name or a path."""
-
-    kind: Literal["env", "file", "command", "keyring"]
-    value: str | tuple[str, ...]
-
-
-def readers(folder: Path) -> Mapping[Any, Callable[[object], Any]]:
-    """Readers for the types that TOML does not have; relative paths are relative to `folder`."""
-    return {
-        Path: lambda value: _path(value, folder),
-        SecretReference: lambda value: _reference(value, folder),
-    }
-
-
-def _path(value: object, folder: Path) -> Path:
-    if not isinstance(value, str):
-        raise ValueError("must be the path of a file or folder, in quotes")
-    return _absolute(value, folder)
-
-
-def _absolute(text: str, folder: Path) -> Path:
-    if not text or "\0" in text:
-        raise ValueError("must name a file or a folder")
-    if re.search(r"\{\w*\}", text):
-        raise ValueError("has an unknown placeholder; the only one is {account}")
-    try:
-        return folder / Path(text).expanduser()
-    except RuntimeError:
-        raise ValueError('begins with "~", but the home folder is unknown; write the full path') from None
-
-
-def _reference(value: object, folder: Path) -> SecretReference:
-    """NOTE: no message here may contain any part of `value`, since it may be the password itself."""
-    if not isinstance(value, dict) or len(value) != 1:
-        raise ValueError(f"is not a reference; {HOW_TO_REFER}")
-    match next(iter(value.items())):
-        case "env", str(name):
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                raise ValueError("env must be the name of a variable (letters, digits, _), not the password")
-            return SecretReference("env", name)
-        case "file", str(text):
-            return SecretReference("file", str(_absolute(text, folder)))
-        case "command", [str(program), *arguments] if program and all(isinstance(a, str) for a in arguments):
-            if any("\0" in word for word in (program, *arguments)):
-                raise ValueError("command must not contain NUL")
-            if "/" in program:
-                program = str(_absolute(program, folder))
-            return SecretReference("command", (program, *arguments))
-        case "keyring", str(service) if service:
-            return SecretReference("keyring", service)
-        case _:
-            raise ValueError(f"is not a reference; {HOW_TO_REFER}")
 
 
 def _host(host: str) -> str:
@@ -233,8 +175,8 @@ Seconds = Annotated[float, _seconds]
 class ServerSettings(Table, frozen=True, kw_only=True):
     """How to reach a server and log in. `fingerprint` is 64 lower-case hex digits; timeouts in seconds. `side` is
     the name of its table in the account file. `user` is whose mailbox it is; with a `login_user` the password is
-    that user's. Without a password the client certificate says who we are. `provider` is a name in the table of
-    providers, whose server this is."""
+    that user's, or the token. Without both the client certificate says who we are. `provider` is a name in the
+    table of providers, whose server this is."""
 
     side: ClassVar[str] = "source"
     provider: Annotated[str, _provider] | None = None
@@ -248,6 +190,8 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     client_key: Path | None = None
     user: Annotated[str, _user]
     password: SecretReference | None
+    auth: Literal["password", "oauth2"] = "password"
+    oauth2: OAuth2Settings | None = None
     login: Literal["auto", "login", "plain", "scram", "cram-md5"] = "auto"
     login_user: Annotated[str, _user] | None = None
     login_separator: Annotated[str, _separator] = "*"
@@ -278,11 +222,11 @@ class ServerSettings(Table, frozen=True, kw_only=True):
 
     @classmethod
     def completed(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
-        """With the server of the provider, the port that follows from `tls`, and no password where a client
-        certificate takes its place."""
+        """With the server of the provider, the port that follows from `tls`, and no password where a token or a
+        client certificate takes its place."""
         if isinstance(name := table.get("provider"), str):
             table = _with_server_of(name, table)
-        if "client_cert" in table:
+        if {"client_cert", "oauth2"} & table.keys() or table.get("auth") == "oauth2":
             table = {"password": None, **table}
         if "port" in table or not isinstance(table.get("tls"), str):
             return table
@@ -456,9 +400,11 @@ class AccountFile(Table, frozen=True, kw_only=True):
 #: The tables of a file and their keys.
 TABLES: Mapping[str, type[Table]] = {
     "source": ServerSettings,
+    "source.oauth2": OAuth2Settings,
     "archive": ArchiveSettings,
     "archive.s3": S3Settings,
     "destination": DestinationSettings,
+    "destination.oauth2": OAuth2Settings,
     "folders": FolderRules,
     "messages": MessageRules,
     "replay": ReplayRules,

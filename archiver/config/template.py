@@ -8,9 +8,20 @@ from string import Template
 
 from msgspec import Struct
 
-from archiver.config.settings import PORTS, SecretReference, Tls
+from archiver.config.oauth2 import OF_A_PERSON, Flow, Provider
+from archiver.config.references import SecretReference
+from archiver.config.settings import PORTS, Tls
 
 PLACEHOLDER = SecretReference("env", "ALICE_PASSWORD")
+
+
+class NewToken(Struct, frozen=True):
+    """What `archiver init` knows about logins by a token."""
+
+    provider: Provider
+    client_id: str
+    flow: Flow
+    tenant: str | None = None
 
 
 class NewDestination(Struct, frozen=True):
@@ -18,7 +29,7 @@ class NewDestination(Struct, frozen=True):
 
     host: str
     user: str
-    password: SecretReference
+    password: SecretReference | NewToken
     tls: Tls = "implicit"
     port: int | None = None
     ca_file: str | None = None
@@ -30,7 +41,7 @@ class NewAccount(Struct, frozen=True):
 
     host: str = "imap.example.org"
     user: str = "alice@example.org"
-    password: SecretReference = PLACEHOLDER
+    password: SecretReference | NewToken = PLACEHOLDER
     path: str = "/srv/mail-archive/{account}"
     tls: Tls = "implicit"
     port: int | None = None
@@ -44,9 +55,11 @@ def template(options: NewAccount) -> str:
     return TEMPLATE.substitute(
         host=_quoted(options.host),
         user=_quoted(options.user),
-        password=_reference(options.password),
+        password=_login(options.password),
+        oauth2=_table_of(options.password, "source") or _NO_TOKEN,
         ca_file=_ca_file(options.ca_file),
         destination=_NO_DESTINATION if to is None else _table(to),
+        oauth2_there="" if to is None else _table_of(to.password, "destination"),
         path=_quoted(options.path),
         tls=_quoted(options.tls),
         port=_port(options.port, options.tls),
@@ -61,7 +74,7 @@ tls = {_quoted(to.tls)}
 {_port(to.port, to.tls)}
 {_ca_file(to.ca_file)}
 user = {_quoted(to.user)}
-password = {_reference(to.password)}
+{_login(to.password)}
 {f"prefix = {_quoted(to.prefix)}" if to.prefix else '# prefix = ""'}
 """
 
@@ -79,12 +92,54 @@ def _reference(password: SecretReference) -> str:
     return f"{{ {password.kind} = {_quoted(value)} }}"
 
 
+def _login(password: SecretReference | NewToken) -> str:
+    return f"password = {_reference(password)}" if isinstance(password, SecretReference) else 'auth = "oauth2"'
+
+
+def _table_of(token: SecretReference | NewToken, side: str) -> str:
+    """The table oauth2; "" for a password. Of the files that it names, `archiver login` writes the token's."""
+    if isinstance(token, SecretReference):
+        return ""
+    lines = [f"\n[{side}.oauth2]", f"provider = {_quoted(token.provider)}"]
+    if token.client_id:
+        lines.append(f"client_id = {_quoted(token.client_id)}")
+    if token.tenant is not None:
+        lines.append(f"tenant = {_quoted(token.tenant)}")
+    lines.append(f"flow = {_quoted(token.flow)}")
+    if token.flow == "service_account":
+        lines.append('service_account = { file = "service-account.json" }')
+    elif token.flow == "client_credentials" or token.provider == "google":
+        lines.append('client_secret = { file = "client-secret" }')
+    if token.flow in OF_A_PERSON:
+        end = ".new" if side == "destination" else ""
+        lines.append(f'token = {{ file = "tokens/{{account}}{end}" }}')
+    return "\n".join([*lines, ""])
+
+
 def _quoted(value: str | Sequence[str]) -> str:
     """NOTE: such JSON is also TOML, except for DEL and for the surrogate pairs that ensure_ascii would write."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 _CA_FILE = """# ca_file = "ca.pem"                      # the authority to trust, if the system does not know it"""
+
+_NO_TOKEN = """
+# A token instead of a password, which `archiver login` gets. docs/providers.md shows how, for Google and Microsoft.
+# Remove the "#" from the lines that you need, and write auth = "oauth2" in place of "password".
+#[source.oauth2]
+#provider = "microsoft"                   # or "google"; for another one the addresses and scopes below
+#client_id = "00000000-0000-..."          # of the app that you registered there
+#client_secret = { file = "client-secret" }   # a reference, like a password's; public apps have none
+#tenant = "contoso.example"               # microsoft
+#flow = "device"                          # or "browser", or "refresh_token" (one that you have); for a whole
+#                                         # tenant "client_credentials" (microsoft) or "service_account" (google)
+#token = { file = "tokens/{account}" }    # where it is kept: a file of our own, or { keyring = "SERVICE" }
+#service_account = { file = "service-account.json" }
+#token_url = "https://login.example.org/token"
+#device_url = "https://login.example.org/device"
+#authorization_url = "https://login.example.org/authorize"
+#scopes = ["mail", "offline_access"]
+"""
 
 _NO_DESTINATION = """\
 # Remove the "#" from all of these lines.
@@ -114,7 +169,8 @@ $ca_file
 user = $user
 # The password is never written here, only where to find it: { env = "NAME" }, { file = "PATH" } (first line),
 # { command = ["pass", "show", "mail/alice"] } (first line of its output) or { keyring = "SERVICE" }.
-password = $password
+$password
+# auth = "password"                       # or "oauth2": a token instead, see the table below
 # login = "auto"                          # the strongest way offered; or "scram", "plain", "login", "cram-md5"
 # login_user = "migrator"                 # an admin, whose password this is; "user" still says whose mailbox
 # login_separator = "*"                   # between "user" and "login_user", where the server needs both in one name
@@ -123,7 +179,7 @@ password = $password
 # read_timeout = 120                      # seconds
 # attempts = 5                            # how often a lost connection is retried
 # Mail that lies in files: protocol = "files" and path = "/srv/old-mail", instead of all these keys.
-
+$oauth2
 [archive]
 path = $path
 # store = "maildir"                       # "maildir", or "s3" with the table [archive.s3]
@@ -161,7 +217,7 @@ path = $path
 # folder that everything goes below, and "shared".
 $destination\
 #shared = false                           # true: other accounts of ours may fill the same folders of this mailbox
-
+$oauth2_there
 [folders]
 # include = ["*"]                         # folder names with "/" between levels; * stands for anything
 # exclude = ["Junk", "Public/*"]

@@ -55,11 +55,16 @@ _BY_CODE: dict[bytes, type[BackendError]] = {
     b"THROTTLED": Throttled,
 }
 
+_NOT_CONNECTED = (
+    "check the password, that IMAP is enabled for this mailbox, that it exists, and how many sessions are open; an "
+    "app needs IMAP.AccessAsApp and the right to this mailbox (Add-MailboxPermission)"
+)
+
 _BY_WORDS: tuple[tuple[bytes, type[BackendError], str | None], ...] = (
     (
         b"authenticated but not connected",  # Exchange: wrong password, no mailbox, no right, too many sessions
         ServerUnavailable,
-        "check the password, that IMAP is enabled for this user, and how many sessions are open",
+        _NOT_CONNECTED,
     ),
     (
         b"unsafe login",  # 163.com and its sister domains

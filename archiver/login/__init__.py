@@ -12,6 +12,7 @@ channel         what binds a login to a TLS connection (RFC 5929, RFC 9266)
 password        a user with a password, or an admin with theirs: which ways there are
 certificate     a user with a client certificate
 around          what every protocol does around a login: the server's offer, and a refusal in words
+oauth           tokens in place of passwords: how they are obtained, kept and renewed
 attempts        one way after the other, as long as no password was tried
 choose          from the settings of an account to its authenticator
 """

@@ -65,7 +65,11 @@ def of_login(error: AuthenticationFailed, server: ServerSettings, way: Way, wher
     whose, hint = f'"{folder_names.printable(server.user)}"', error.hint
     if server.login_user is not None:
         whose = f'"{folder_names.printable(server.login_user)}" for {whose}'
-    if hint == CHECK_LOGIN:
+    if hint == CHECK_LOGIN and server.auth == "oauth2":
+        from archiver.login.oauth.authenticator import advice
+
+        hint = advice(server)
+    elif hint == CHECK_LOGIN:
         check = "`user` and the password reference"
         if server.login_user is not None:
             check = "`login_user`, the password reference and the right of that user to open other mailboxes,"

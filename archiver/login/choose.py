@@ -11,6 +11,10 @@ from archiver.login.port import Authenticator
 
 def authenticator_of(server: ServerSettings) -> Authenticator:
     """The way to log in that an account file chooses. Nothing is looked up yet."""
+    if server.auth == "oauth2":
+        from archiver.login.oauth.authenticator import TokenAuthenticator
+
+        return TokenAuthenticator(server)
     reference = server.password
     if reference is None:
         from archiver.login.certificate import CertificateAuthenticator

@@ -6,11 +6,12 @@ terminal      tables on stdout, a log on stderr, one JSON document for programs
 console       Rich's console, which takes text as it is
 streams       stdout and stderr, which cannot make a run fail
 accounts      the accounts that a command line names, and the document about them
+answers       what `init` is told about an account
 references    how `search` and `show` name a message
 
 One file a verb: its options and help, what it does for each account, its JSON, and its words.
 
-init  check  demo                          before the first run
+init  login  check  demo                   before the first run
 run  archive  replay  retry                a run and its steps; run shows all of them
 status  report                             what archives hold, what a run did
 search  show  export                       messages found, shown, taken out

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipelines.cli.terminal import Terminal
     from pipelines.show.preview import Preview
     from pipelines.show.preview_destination import DestinationPreview
+    from pipelines.show.preview_token import TokenPreview
 
 
 @click.command
@@ -118,6 +119,7 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
     out, settings, server = terminal.out, preview.settings, preview.server
     out.say(f"\n{settings.account}: {settings.source.mailbox_at_port}", "bold")
     if server is None:
+        _show_token(preview.token, terminal)
         return
     if details:
         facts = plain_table("", "", left=2)
@@ -147,18 +149,25 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
             out.say(to_send)
 
 
+def _show_token(token: TokenPreview | None, terminal: Terminal) -> None:
+    """The token, which explains most about a login that the mail server refused."""
+    if token is not None:
+        terminal.out.say(f"token {token.line}")
+
+
 def _show_destination(preview: DestinationPreview, terminal: Terminal, *, details: bool) -> None:
     from pipelines.show.tables import map_table, plain_table
 
     out, there = terminal.out, preview.to_json()
     out.say(f"\nto {there['user']} at {there['address']}", "bold")
     if preview.server is None:
+        _show_token(preview.token, terminal)
         return
     if details:
         facts = plain_table("", "", left=2)
         facts.show_header = False
         assert preview.settings.destination is not None
-        for name, text in _facts_of(preview.server, preview.settings.destination):
+        for name, text in _facts_of(preview.server, preview.settings.destination, preview.token):
             facts.add_row(name, text)
         free = "unknown" if preview.free_octets is None else size(preview.free_octets)
         limit = preview.append_limit
@@ -213,12 +222,12 @@ def _facts(preview: Preview) -> list[tuple[str, str]]:
     assert server is not None
     state = "exists" if place.exists else "will be created"
     source = preview.settings.source
-    facts = _facts_of(server, source) if isinstance(source, ServerSettings) else []
+    facts = _facts_of(server, source, preview.token) if isinstance(source, ServerSettings) else []
     facts.append(("archive", f"{place.path} ({state}, {size(place.free_octets)} free)"))
     return [*facts, *(preview.bucket.facts() if preview.bucket else ())]
 
 
-def _facts_of(server: ServerFacts, settings: ServerSettings) -> list[tuple[str, str]]:
+def _facts_of(server: ServerFacts, settings: ServerSettings, token: TokenPreview | None) -> list[tuple[str, str]]:
     from pipelines.show.provider import provider_facts
 
     tls = "none: anyone on the network can read the password and the mail"
@@ -230,6 +239,8 @@ def _facts_of(server: ServerFacts, settings: ServerSettings) -> list[tuple[str, 
             tls += "; the pinned certificate"
     login = server.login or "none: the server logs in by itself"
     facts = [("greeting", server.greeting or "none"), ("TLS", tls), ("login", login)]
+    if token is not None:
+        facts.append(("token", token.line))
     facts += provider_facts(settings, server)
     facts.append(("offers", ", ".join(server.used) or "nothing beyond plain IMAP4rev1"))
     if server.missed:

@@ -7,31 +7,23 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
 import click
-from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.mail.folder_names import printable
 from archiver.storage.files import sync_paths
+from pipelines.cli.answers import Answers, account_asked, account_given, destination_of, given_of, token_options
 from pipelines.cli.options import PATH, Integer, json_option
 
 if TYPE_CHECKING:
-    from archiver.config.settings import SecretReference, Tls
-    from archiver.config.template import NewAccount, NewDestination
+    from archiver.config.references import SecretReference
+    from archiver.config.template import NewAccount, NewToken
 
 _FILE = click.Path(readable=False)
-_KINDS = ("env", "file", "command", "keyring")
-_ASKED = {
-    "env": "Name of the environment variable",
-    "file": "Path of the file",
-    "command": "Command that prints it",
-    "keyring": "Service in the keyring",
-}
 
 
 # One parameter for each option is what makes this function long.
@@ -62,6 +54,10 @@ _ASKED = {
     help='The command that prints the password, like "pass show mail/alice".',
 )
 @click.option("--password-keyring", metavar="SERVICE", help="The keyring entry with the password.")
+@click.option("--oauth2", metavar="PROVIDER", help='A token instead of a password: "microsoft" or "google".')
+@click.option("--client-id", metavar="ID", help="The app that you registered there.")
+@click.option("--tenant", metavar="NAME", help="The tenant, at Microsoft.")
+@click.option("--flow", metavar="FLOW", help='How to get it, like "device", "browser", "client_credentials".')
 @click.option(
     "--ca-file",
     type=_FILE,
@@ -79,6 +75,10 @@ _ASKED = {
 @click.option("--to-password-command", metavar="COMMAND", help="The command that prints the password there.")
 @click.option("--to-password-keyring", metavar="SERVICE", help="The keyring entry with the password there.")
 @click.option("--offline", is_flag=True, help="Search for the server only in the table of providers.")
+@click.option("--to-oauth2", metavar="PROVIDER", help="As --oauth2, for the server there.")
+@click.option("--to-client-id", metavar="ID", help="As --client-id, for the server there.")
+@click.option("--to-tenant", metavar="NAME", help="As --tenant, for the server there.")
+@click.option("--to-flow", metavar="FLOW", help="As --flow, for the server there.")
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @json_option
 def init(
@@ -92,6 +92,10 @@ def init(
     password_file: str | None,
     password_command: str | None,
     password_keyring: str | None,
+    oauth2: str | None,
+    client_id: str | None,
+    tenant: str | None,
+    flow: str | None,
     ca_file: str | None,
     to_host: str | None,
     to_user: str | None,
@@ -104,6 +108,10 @@ def init(
     to_password_command: str | None,
     to_password_keyring: str | None,
     offline: bool,
+    to_oauth2: str | None,
+    to_client_id: str | None,
+    to_tenant: str | None,
+    to_flow: str | None,
     force: bool,
     as_json: bool,
 ) -> int:
@@ -129,10 +137,12 @@ def init(
     }
     there = {"env": to_password_env, "file": to_password_file, "command": to_password_command}
     there["keyring"] = to_password_keyring
-    destination = _destination(
-        Answers(to_host, to_user, to_tls, to_port, None, _given_of(there), to_ca_file), to_prefix
+    token = token_options(oauth2, client_id, tenant, flow)
+    token_there = token_options(to_oauth2, to_client_id, to_tenant, to_flow)
+    destination = destination_of(
+        Answers(to_host, to_user, to_tls, to_port, None, given_of(there), to_ca_file, token=token_there), to_prefix
     )
-    answers = Answers(host, user, tls, port, path, _given_of(password), ca_file, destination)
+    answers = Answers(host, user, tls, port, path, given_of(password), ca_file, destination, token)
     if (address := _address(file)) is not None:
         file = file.with_name(f"{address}.toml")
         _require_absent(file, force=force)
@@ -180,41 +190,6 @@ def _found(address: str, answers: Answers, *, offline: bool) -> Answers:
     return replace(answers, host=found.host, user=user, tls=answers.tls or found.tls, port=port)
 
 
-def _given_of(references: Mapping[str, str | None]) -> Mapping[str, str]:
-    return {kind: value for kind, value in references.items() if value}
-
-
-class Answers(Struct, frozen=True):
-    """What the options say; None, or an empty mapping, if they say nothing. `password` is kind → value."""
-
-    host: str | None
-    user: str | None
-    tls: str | None
-    port: int | None
-    path: str | None
-    password: Mapping[str, str]
-    ca_file: str | None = None
-    destination: NewDestination | None = None
-
-
-def _destination(there: Answers, prefix: str | None) -> NewDestination | None:
-    """The destination that the options name; None if they name none.
-
-    Raises:
-        ConfigError: they name only a part of one.
-    """
-    from archiver.config.template import NewDestination
-
-    if there == Answers(None, None, None, None, None, {}) and not prefix:
-        return None
-    if not (there.host and there.user and there.password):
-        problem = "a destination needs --to-host, --to-user and one of the --to-password-... options"
-        raise ConfigError("archiver init", [problem])
-    secret = _reference("--to-password", there.password)
-    tls = _tls("--to-tls", there.tls)
-    return NewDestination(there.host, there.user, secret, tls, there.port, there.ca_file, prefix or "")
-
-
 def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
     """Write the account file atomically, readable only by this user.
 
@@ -222,20 +197,23 @@ def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:
         ConfigError: it exists already, or the options do not make an account; nothing is written.
         ArchiveNotWritable: it cannot be written.
     """
-    from archiver.config.template import template
+    from archiver.config.template import NewToken, template
 
     _require_absent(file, force=force)
     asking = sys.stdin.isatty() and not as_json
-    account = _asked(answers, file.stem) if asking else _given(answers)
+    account = account_asked(answers, file.stem) if asking else account_given(answers)
     _write(file, template(_with_paths_from(file, account)))
-    found = _archive_there(file)
+    found, there = _archive_there(file), account.destination
     if as_json:
         document = {"format": "archiver-init/1", "file": str(file), "account": file.stem, "archive": found}
         click.echo(json.dumps(document, indent=1))
     else:
         if found is not None:
             click.echo(f"there is already an archive at {found}; runs will continue it")
-        click.echo(f"wrote {file}. Next, try the account: `archiver check {shlex.quote(str(file))}`")
+        named = shlex.quote(str(file))
+        logins = any(isinstance(each, NewToken) for each in (account.password, there and there.password))
+        first = f"get its token: `archiver login {named}`; then " if logins else ""
+        click.echo(f"wrote {file}. Next, {first}try the account: `archiver check {named}`")
     return 0
 
 
@@ -258,8 +236,10 @@ def _with_paths_from(file: Path, account: NewAccount) -> NewAccount:
     )
 
 
-def _secret_from(file: Path, secret: SecretReference) -> SecretReference:
-    if secret.kind != "file" or not isinstance(secret.value, str):
+def _secret_from(file: Path, secret: SecretReference | NewToken) -> SecretReference | NewToken:
+    from archiver.config.references import SecretReference
+
+    if not isinstance(secret, SecretReference) or secret.kind != "file" or not isinstance(secret.value, str):
         return secret
     return replace(secret, value=_path_from(file, secret.value))
 
@@ -269,64 +249,6 @@ def _path_from(file: Path, path: str | None) -> str | None:
         return path
     meant, folder = Path(path).absolute(), file.parent.absolute()
     return str(meant.relative_to(folder) if meant.is_relative_to(folder) else meant)
-
-
-def _given(answers: Answers) -> NewAccount:
-    """The account from the options alone; nobody can guess the server, the user, and where the password is."""
-    missing = [f"--{name} is missing" for name in ("host", "user") if not getattr(answers, name)]
-    if not answers.password:
-        missing.append("--password-env, --password-file, --password-command or --password-keyring is missing")
-    if missing:
-        raise ConfigError("archiver init", missing, hint="in a terminal, archiver asks for it")
-    return _account(answers.host or "", answers.user or "", answers, _tls("--tls", answers.tls), answers.path)
-
-
-def _asked(answers: Answers, name: str) -> NewAccount:
-    host = answers.host or _ask("IMAP server (like imap.example.org)")
-    user = answers.user or _ask("User at that server", default=name if "@" in name else None)
-    asked = answers.tls or _ask("TLS: implicit (port 993), starttls (port 143) or off", default="implicit")
-    tls = _tls("--tls", asked)
-    password = answers.password
-    if not password:
-        kind = ""
-        while kind not in _KINDS:
-            kind = _ask("Where is the password stored: env, file, command or keyring", default="env")
-        password = {kind: _ask(_ASKED[kind])}
-    path = answers.path or _ask("Path of the archive", default="/srv/mail-archive/{account}")
-    complete = replace(answers, host=host, user=user, tls=tls, path=path, password=password)
-    return _account(host, user, complete, tls, path)
-
-
-def _ask(text: str, default: str | None = None) -> str:
-    return str(click.prompt(text, default=default, err=True))
-
-
-def _tls(option: str, text: str | None) -> Tls:
-    if text is not None and text not in ("implicit", "starttls", "off"):
-        raise ConfigError(option, [f'"{text}" is not one of implicit, starttls, off'])
-    return cast("Tls", text or "implicit")
-
-
-def _account(host: str, user: str, answers: Answers, tls: Tls, path: str | None) -> NewAccount:
-    from archiver.config.template import NewAccount
-
-    archive, secret = path or NewAccount().path, _reference("--password", answers.password)
-    return NewAccount(host, user, secret, archive, tls, answers.port, answers.ca_file, answers.destination)
-
-
-def _reference(option: str, password: Mapping[str, str]) -> SecretReference:
-    from archiver.config.settings import SecretReference
-
-    if len(password) > 1:
-        raise ConfigError("archiver init", [f"give exactly one {option}-... option"])
-    (kind, value), *_ = password.items()
-    reference: str | tuple[str, ...] = value
-    if kind == "command":
-        try:
-            reference = tuple(shlex.split(value))
-        except ValueError as error:
-            raise ConfigError(f"{option}-command", [f"is not a valid command line: {error}"]) from error
-    return SecretReference(cast(Literal["env", "file", "command", "keyring"], kind), reference)
 
 
 def _write(file: Path, text: str) -> None:

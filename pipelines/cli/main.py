@@ -91,6 +91,7 @@ def archiver(context: click.Context, show_version: bool, as_json: bool) -> None:
 #: All verbs in the order of the help, each with its line there. A verb is a function in a module of its name.
 VERBS: Mapping[str, str] = {
     "init": "Write a commented account file.",
+    "login": "Get and keep the tokens of accounts with OAuth2.",
     "check": "Log in and look at the server and the folders; changes nothing.",
     "run": "Archive accounts; with a [destination] replay and compare them, too.",
     "archive": "Archive only; nothing is replayed.",

@@ -8,4 +8,5 @@ place                  where an archive is or will be
 provider               whose server it is, and what is known of it
 preview_bucket         the same for a bucket
 preview_destination    the same for a destination
+preview_token          what is known about the token of a login
 """

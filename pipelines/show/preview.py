@@ -40,6 +40,7 @@ from pipelines.failures import logged
 from pipelines.show.place import ArchivePlace, place_of
 from pipelines.show.preview_bucket import BucketPreview, preview_bucket
 from pipelines.show.preview_destination import AtSource, DestinationPreview, preview_destination, server_to_json
+from pipelines.show.preview_token import TokenPreview, preview_token
 from pipelines.show.provider import provider_to_json
 from pipelines.stop import STOP
 
@@ -80,6 +81,7 @@ class Preview(Struct, frozen=True):
     notices: tuple[Notice, ...] = ()
     sharing: Sharing | None = None
     beginning: Beginning | None = None
+    token: TokenPreview | None = None
 
     @property
     def settings(self) -> Settings:
@@ -148,6 +150,7 @@ class Preview(Struct, frozen=True):
                 **server_to_json(server),
                 "provider": provider_to_json(self.settings.source, server),
             },
+            "token": self.token and to_builtins(self.token),
             "archive": {
                 "path": str(self.place.path),
                 "exists": self.place.exists,
@@ -177,7 +180,7 @@ def preview_accounts(
     def look(settings: Settings) -> Preview:
         account = Account(settings)
         preview, listed = preview_account(account, new_source=new_source, answer=answer)
-        preview = replace(preview, bucket=preview_bucket(account))
+        preview = replace(preview, bucket=preview_bucket(account), token=preview_token(settings.source))
         preview = replace(preview, place=_tried(preview.place, account))
         if not _is_begun(account, preview.bucket):
             reason = account.note.why_not_begin("confirmed" if new_archive else "first")

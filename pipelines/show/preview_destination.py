@@ -27,6 +27,7 @@ from archiver.mail.model import Folder, KnownFolder, Listed
 from archiver.replay.create_folders import Recorded, map_of
 from archiver.replay.identify import IdentityAnswer
 from pipelines.failures import logged
+from pipelines.show.preview_token import TokenPreview, preview_token
 from pipelines.show.provider import provider_to_json
 from pipelines.stop import STOP
 
@@ -60,6 +61,11 @@ class DestinationPreview(Struct, frozen=True):
     error: ArchiverError | None = None
 
     @property
+    def token(self) -> TokenPreview | None:
+        """The token that the login there uses."""
+        return None if self.settings.destination is None else preview_token(self.settings.destination)
+
+    @property
     def exit_code(self) -> int:
         return 0 if self.error is None else self.error.exit_code
 
@@ -75,6 +81,7 @@ class DestinationPreview(Struct, frozen=True):
             "message": None if self.error is None else str(self.error),
             "server": self.server
             and {**server_to_json(self.server), "provider": provider_to_json(destination, self.server)},
+            "token": (token := self.token) and to_builtins(token),
             "free": self.free_octets,
             "append_limit": self.append_limit,
             "held": self.held,

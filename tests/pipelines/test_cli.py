@@ -29,7 +29,7 @@ from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServ
 
 START = Callable[..., ScriptedServer]
 VERBS = (
-    *("init", "check", "run", "archive", "replay", "status", "report", "search", "show"),
+    *("init", "login", "check", "run", "archive", "replay", "status", "report", "search", "show"),
     *("verify", "repair", "retry", "export", "gc", "rebuild", "demo"),
 )
 FOLDERS = ("INBOX", "Sent", "[bold]mail\\x1b[31m")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from archiver.config.references import SecretReference
 from archiver.config.secrets import Secret
-from archiver.config.settings import SecretReference, ServerSettings
+from archiver.config.settings import ServerSettings
 from archiver.login.password import PasswordAuthenticator
 from archiver.login.port import Authenticator
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from archiver.config.settings import SecretReference, ServerSettings
+from archiver.config.references import SecretReference
+from archiver.config.settings import ServerSettings
 from archiver.errors import AuthenticationFailed, ConfigError
 from archiver.imap.login import connect
 from archiver.login import attempts

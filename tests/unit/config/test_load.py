@@ -67,6 +67,8 @@ class TestAnAccount:
             "client_key": None,
             "user": "alice@example.org",
             "password": SecretReference("env", "ALICE_PASSWORD"),
+            "auth": "password",
+            "oauth2": None,
             "login": "auto",
             "login_user": None,
             "login_separator": "*",
@@ -616,10 +618,12 @@ class TestTheTemplate:
         shown = {name: set(re.findall(r"^#? ?(\w+) = ", text, re.MULTILINE)) for name, text in sections.items()}
         expected = {name: set(model.__struct_fields__) for name, model in TABLES.items()}
         expected["archive"] -= {"s3"}
+        expected["source"] -= {"oauth2"}
+        del expected["destination.oauth2"]
         assert shown == expected | {"destination": {"host", "user", "password", "prefix", "shared"}}
 
     def test_is_valid_with_its_destination(self, tmp_path: Path) -> None:
-        text = re.sub(r"^#\[archive.s3\]\n(#.*\n)+", "", template(NewAccount()), flags=re.MULTILINE)
+        text = re.sub(r"^#\[(archive.s3|source.oauth2)\]\n(#.*\n)+", "", template(NewAccount()), flags=re.MULTILINE)
         alice = load(tmp_path, re.sub(r"^#(?=[\[\w])", "", text, flags=re.MULTILINE))
         assert alice.destination is not None
         assert (alice.destination.host, alice.destination.port) == ("imap.example.net", 993)

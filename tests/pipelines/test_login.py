@@ -1,0 +1,161 @@
+"""`archiver login`: who has to log in, who did, and what is kept, as a user sees it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.accounts import account_file, command
+from tests.servers.oauth_server import SECRET, OAuthServer
+
+ALICE, BOB = "alice@example.org", "bob@example.org"
+
+
+class Nowhere:
+    """A mail server that is not asked."""
+
+    host, port = "127.0.0.1", 1
+
+
+@pytest.fixture
+def oauth() -> Iterator[OAuthServer]:
+    with OAuthServer() as server:
+        yield server
+
+
+@pytest.fixture
+def configs(tmp_path: Path) -> Path:
+    return tmp_path / "configs"
+
+
+def account(configs: Path, oauth: OAuthServer, user: str, **keys: object) -> Path:
+    """An account that takes a token of this user."""
+    table = oauth.table({"file": "tokens/{account}"}, **keys)
+    return account_file(
+        configs, Nowhere(), user, name=user.partition("@")[0], source__password=None, source__auth="oauth2",
+        source__oauth2={key: value for key, value in table.items() if value is not None},
+        archive__path="archives/{account}",
+    )  # fmt: skip
+
+
+def log_in(
+    oauth: OAuthServer, *arguments: str | Path, who: Callable[[str], str | None] = str
+) -> tuple[int, str, str]:
+    """The exit code, stdout and stderr of `archiver login`, while people do what they are asked: `who` logs in if
+    this user is to."""
+    line = [sys.executable, "-m", "pipelines", "login", *map(str, arguments)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said, user = [], ""
+        for text in process.stderr:
+            said.append(text)
+            if asked := re.search(r'log in as "(.*)"', text):
+                user = asked[1]
+            if code := re.search(r"enter the code (\S+)", text):
+                oauth.approve(code[1], who(user))
+            if address := re.search(r"open (\S+/authorize\S+)", text):
+                oauth.person = who(user) or ""
+                oauth.browse(address[1])
+        shown = process.stdout.read()
+    everything = shown + "".join(said)
+    assert not [secret for secret in oauth.secrets if secret in everything]
+    return process.returncode, shown, "".join(said)
+
+
+def document(shown: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(shown)
+    return found
+
+
+def test_says_who_has_to_log_in_and_then_who_did(configs: Path, oauth: OAuthServer) -> None:
+    account(configs, oauth, ALICE)
+    account(configs, oauth, BOB, flow="browser")
+    code, shown, said = log_in(oauth, configs)
+    assert (code, said.splitlines()[:3]) == (
+        0,
+        [
+            "2 logins; 2 people have to log in",
+            f'alice (source): "{ALICE}" has to log in',
+            f'bob (source): "{BOB}" has to log in',
+        ],
+    )
+    assert shown.splitlines() == [
+        f"{user.partition('@')[0]} (source): logged in: {user}; kept in {configs}/tokens/{user.partition('@')[0]}"
+        for user in (ALICE, BOB)
+    ]
+    code, shown, said = log_in(oauth, configs)  # again: the tokens still work
+    assert (code, said) == (0, "2 logins; no people have to log in\n")
+    _, _, said = log_in(oauth, configs, "--again")
+    assert said.startswith("2 logins; 2 people have to log in\n")
+
+
+def test_one_who_does_not_log_in_stops_nobody_else(configs: Path, oauth: OAuthServer) -> None:
+    account(configs, oauth, ALICE)
+    bob = account(configs, oauth, BOB)
+    code, shown, _ = log_in(oauth, configs, "--json", who=lambda user: None if user == ALICE else user)
+    alice, other = document(shown)["accounts"]
+    assert (code, alice["exit_code"], other["exit_code"]) == (5, 5, 0)
+    assert "access_denied: the person, or a policy, did not allow it" in alice["message"]
+    assert f"`archiver login {configs}/alice.toml`" in alice["logins"][0]["error"]
+    assert {key: value for key, value in other["logins"][0].items() if key not in ("expires", "kept")} == {
+        "side": "source", "user": BOB, "flow": "device", "users": [BOB],
+        "scopes": ["mail", "openid", "offline_access"], "error": None,
+    }  # fmt: skip
+    assert sorted(each.name for each in (bob.parent / "tokens").iterdir() if not each.name.startswith(".")) == [
+        "bob"
+    ]
+
+
+def test_somebody_else_is_refused(configs: Path, oauth: OAuthServer) -> None:
+    file = account(configs, oauth, ALICE)
+    code, shown, said = log_in(oauth, file, who=lambda user: BOB)
+    assert (code, shown) == (5, "")
+    assert f'is that of {BOB}, not of "{ALICE}"; log in as {ALICE}: `archiver login {file}`' in said
+
+
+def test_an_app_needs_nobody(configs: Path, oauth: OAuthServer) -> None:
+    configs.mkdir()
+    (configs / "secret").write_text(SECRET)
+    (configs / "secret").chmod(0o600)
+    oauth.secret = SECRET
+    oauth.secrets.add(SECRET)
+    account(configs, oauth, ALICE, flow="client_credentials", client_secret={"file": "secret"}, token=None)
+    code, shown, said = log_in(oauth, configs)
+    assert (code, shown, said) == (
+        0,
+        f"alice (source): logged in: the app the-app, for the mailbox of {ALICE}\n",
+        "1 login; no people have to log in\n",
+    )
+
+
+def test_a_wrong_client_secret_is_one_line(configs: Path, oauth: OAuthServer) -> None:
+    configs.mkdir()
+    (configs / "secret").write_text("wrong-secret-of-the-app")
+    (configs / "secret").chmod(0o600)
+    oauth.secret, oauth.secrets = SECRET, {"wrong-secret-of-the-app"}
+    account(configs, oauth, ALICE, flow="client_credentials", client_secret={"file": "secret"}, token=None)
+    code, _, said = log_in(oauth, configs, "--quiet")
+    assert code == 5
+    (line,) = said.splitlines()
+    assert "invalid_client: the client ID or the client secret is wrong" in line
+
+
+def test_there_is_nothing_to_log_in_to(configs: Path) -> None:
+    file = account_file(configs, Nowhere(), "u1")
+    result = command("login", file, expect=2)
+    assert 'no account there has auth = "oauth2"' in result.output
+
+
+def test_a_run_without_a_token_says_how_to_get_one(configs: Path, oauth: OAuthServer) -> None:
+    file = account(configs, oauth, ALICE)
+    result = command("run", file, expect=5)
+    assert f"is missing in {configs}/tokens/alice; log in first: `archiver login {file}`" in result.output
+    assert oauth.asked == []

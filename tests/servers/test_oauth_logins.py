@@ -1,0 +1,254 @@
+"""Accounts whose logins are tokens, on a real Dovecot that asks the OAuth server about each of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver.login.oauth import keeping
+from pipelines.stop import Stop
+from tests.accounts import RunResult, account_file, archive_of, assert_whole, command, mails, run
+from tests.servers.certificates import Certificates
+from tests.servers.dovecot import Dovecot
+from tests.servers.faultproxy import FaultProxy
+from tests.servers.oauth_server import OAuthServer
+from tests.servers.scripted import ScriptedFolder, ScriptedServer
+from tests.servers.scripted_session import Session
+
+_PASSDB = """
+auth_mechanisms = plain login oauthbearer xoauth2
+passdb {{
+  driver = oauth2
+  mechanisms = oauthbearer xoauth2
+  args = {args}
+}}
+"""
+_ARGS = """\
+introspection_url = {url}/introspect
+introspection_mode = post
+username_attribute = email
+active_attribute = active
+active_value = true
+"""
+
+
+@pytest.fixture(scope="module")
+def oauth() -> Iterator[OAuthServer]:
+    with OAuthServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def tokened(
+    oauth: OAuthServer, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Dovecot]:
+    """A Dovecot that takes the tokens of `oauth`."""
+    if missing := Dovecot.missing():
+        pytest.skip(missing)
+    args = tmp_path_factory.mktemp("oauth2") / "oauth2.conf"
+    args.write_text(_ARGS.format(url=oauth.url))
+    with Dovecot(certificate=certificates.good, extra=_PASSDB.format(args=args)) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _anew(oauth: OAuthServer) -> None:
+    oauth.life, oauth.refuse, oauth.asked = 3600, [], []
+    oauth.every = lambda number: None
+
+
+def account(folder: Path, oauth: OAuthServer, server: Any, user: str, to: str | None = None, **keys: Any) -> Path:
+    """An account of Dovecot's `user`, replayed to the user `to`, with the refresh tokens of both."""
+    there: dict[str, Any] = {}
+    if to is not None:
+        there = {
+            "destination__host": server.host, "destination__port": server.port, "destination__tls": "off",
+            "destination__user": to, "destination__auth": "oauth2", "destination__oauth2": token(folder, oauth, to),
+        }  # fmt: skip
+    here = {"source__password": None, "source__auth": "oauth2", "source__oauth2": token(folder, oauth, user)}
+    return account_file(folder, server, user, **{**here, **there, **keys})
+
+
+def token(folder: Path, oauth: OAuthServer, user: str) -> Mapping[str, object]:
+    """The table oauth2 of a user, whose refresh token is there."""
+    (folder / "tokens").mkdir(parents=True, exist_ok=True)
+    file = folder / "tokens" / user
+    file.write_text(oauth.log_in(user))
+    file.chmod(0o600)
+    return oauth.table({"file": str(file)})
+
+
+def assert_no_secret(oauth: OAuthServer, folder: Path, *results: RunResult) -> None:
+    """No token is in what was said, nor in any file but those that keep tokens."""
+    for result in results:
+        assert not [secret for secret in oauth.secrets if secret in result.output]
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent.name != "tokens":
+            octets = path.read_bytes()
+            assert not [secret for secret in oauth.secrets if secret.encode() in octets], path
+
+
+def test_an_account_moves_with_tokens_on_both_sides(tokened: Dovecot, oauth: OAuthServer, tmp_path: Path) -> None:
+    user, to = tokened.fresh_user(), tokened.fresh_user()
+    tokened.append_many(user, "INBOX", mails(range(30)))
+    config = account(tmp_path, oauth, tokened, user, to)
+    result = run(config)
+    assert (result.total("stored", "fetched"), len(tokened.dump(to)[b"INBOX"].messages)) == ((30, 30), 30)
+    assert oauth.asked == ["refresh_token"] * 2
+    assert_no_secret(oauth, tmp_path, result)
+    assert run(config).total("fetched") == (0,)
+    assert oauth.asked == ["refresh_token"] * 2  # the tokens are kept, and still good
+
+
+@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+def test_check_says_whose_token_it_is_and_never_shows_it(
+    tokened: Dovecot, oauth: OAuthServer, tmp_path: Path, mechanism: str
+) -> None:
+    user = tokened.fresh_user()
+    config = account(tmp_path, oauth, tokened, user, tokened.fresh_user())
+    if mechanism == "XOAUTH2":  # Google offers nothing else
+        config.write_text(
+            config.read_text().replace("client_id", 'provider = "google", flow = "browser", client_id')
+        )
+    result = command("check", config)
+    assert re.search(rf"login +{mechanism}\n", result.output)
+    assert re.search(rf"token +of {user}; for mail; until 20\S+Z, and renewed before\n", result.output)
+    document = json.loads(command("check", config, "--json").output)["accounts"][0]
+    assert [document["token"][name] for name in ("users", "scopes", "app")] == [[user], ["mail"], False]
+    assert document["destination"]["token"]["kept"].startswith(str(tmp_path))
+    assert_no_secret(oauth, tmp_path, result)
+
+
+def test_a_token_that_the_server_refuses_is_renewed_once(
+    tokened: Dovecot, oauth: OAuthServer, tmp_path: Path
+) -> None:
+    user = tokened.fresh_user()
+    config = account(tmp_path, oauth, tokened, user)
+    run(config)
+    oauth.expire()  # a clock that jumped, a password that was changed: we think that it is valid
+    tokened.append_many(user, "INBOX", mails(range(3)))
+    assert run(config).total("fetched") == (3,)
+    assert oauth.asked == ["refresh_token"] * 2
+
+
+def test_a_token_that_the_server_refuses_again_is_not_sent_a_third_time(
+    tokened: Dovecot, oauth: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oauth, "with_id_token", False)  # so only the mail server knows whose it is
+    user, other = tokened.fresh_user(), tokened.fresh_user()
+    config = account(tmp_path, oauth, tokened, user)
+    (tmp_path / "tokens" / user).write_text(oauth.log_in(other))
+    result = run(config, expect=5)
+    assert f'the login of "{user}" (source) is refused: ' in result.output
+    assert "check that `user` is the one who logged in" in result.output
+    assert oauth.asked == ["refresh_token"] * 2
+    assert_no_secret(oauth, tmp_path, result)
+
+
+def test_a_run_outlives_many_tokens_while_both_lines_and_the_endpoint_fail_now_and_then(
+    tokened: Dovecot,
+    oauth: OAuthServer,
+    tmp_path: Path,
+    proxy: Callable[..., FaultProxy],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Stop, "pause", lambda self, seconds: time.sleep(seconds / 500))
+    user, to = tokened.fresh_user(), tokened.fresh_user()
+    tokened.append_many(user, "INBOX", mails(range(120)))
+    oauth.life = 0.1
+    oauth.every = lambda number: 500 if number % 3 == 0 else None
+    source = proxy(tokened.port, close_after=6_000)
+    destination = proxy(tokened.port, close_after=2_500, once=True, then=(2_500, 4_000))
+    keys = {"source__attempts": 20, "destination__attempts": 20, "destination__port": destination.port}
+    config = account(tmp_path, oauth, source, user, to, **keys)
+    result = run(config)
+    copies = [each.digest for each in tokened.dump(to)[b"INBOX"].messages.values()]
+    assert (len(copies), len(set(copies)), result.total("stored", "fetched")) == (120, 120, (120, 120))
+    assert (destination.faults, len(oauth.asked) > 4) == (3, True)
+    assert [login.revoked for login in oauth.logins[-2:]] == [False, False]
+    assert_whole(archive_of(config))
+    assert_no_secret(oauth, tmp_path, result)
+
+
+def test_a_revoked_token_stops_only_its_account(tokened: Dovecot, oauth: OAuthServer, tmp_path: Path) -> None:
+    first, second = tokened.fresh_user(), tokened.fresh_user()
+    for user in (first, second):
+        tokened.append_many(user, "INBOX", mails(range(2)))
+        account(tmp_path, oauth, tokened, user, archive__path=str(tmp_path / "archives" / user))
+    oauth.revoke(first)
+    result = command("run", tmp_path, expect=5)
+    assert "the token endpoint refuses the token of" in result.output
+    assert f"log in again: `archiver login {tmp_path}/{first}.toml`" in result.output
+    status = json.loads(command("status", tmp_path / f"{second}.toml", "--json").output)
+    assert status["accounts"][0]["totals"]["stored"] == 2
+    assert_no_secret(oauth, tmp_path, result)
+
+
+def test_a_server_that_takes_no_token_is_named(
+    oauth: OAuthServer, tmp_path: Path, scripted: Callable[..., ScriptedServer]
+) -> None:
+    result = run(account(tmp_path, oauth, scripted({b"INBOX": ScriptedFolder()}), "u1"), expect=5)
+    assert "the server takes no token: it offers neither OAUTHBEARER nor XOAUTH2" in result.output
+
+
+EXCHANGE = ("IMAP4rev1", "SASL-IR", "AUTH=PLAIN", "AUTH=XOAUTH2")
+
+
+def tenant(folder: Path, oauth: OAuthServer, server: ScriptedServer) -> Path:
+    """An account of a whole tenant's app."""
+    (folder / "secret").write_text("the-secret-of-the-app")
+    (folder / "secret").chmod(0o600)
+    table = oauth.table({}, provider="microsoft", tenant="contoso.example", flow="client_credentials")
+    table |= {"client_secret": {"file": str(folder / "secret")}}
+    names = ("client_id", "client_secret", "token_url", "provider", "tenant", "flow")
+    return account_file(
+        folder, server, "alice@contoso.example", source__auth="oauth2", source__password=None,
+        source__oauth2={name: table[name] for name in names},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def app(oauth: OAuthServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oauth, "secret", "the-secret-of-the-app")
+    monkeypatch.setattr(keeping, "_remembered", {})
+    oauth.secrets.add("the-secret-of-the-app")
+
+
+def test_exchange_that_refuses_an_app_names_the_permissions(
+    oauth: OAuthServer, tmp_path: Path, scripted: Callable[..., ScriptedServer], app: None
+) -> None:
+    server = scripted({b"INBOX": ScriptedFolder()}, capabilities=EXCHANGE)
+    heard: list[bytes] = []
+
+    def authenticate(line: bytes, tag: bytes, session: Session) -> bytes:
+        heard.append(base64.b64decode(line.split()[-1]))
+        session.stream.send(b"+ " + base64.b64encode(b'{"status":"400","schemes":"Bearer"}') + b"\r\n")
+        session.stream.flush()
+        session.stream.line()
+        return tag + b" NO AUTHENTICATE failed.\r\n"
+
+    server.on(b"AUTHENTICATE", authenticate)
+    result = run(tenant(tmp_path, oauth, server), expect=5)
+    assert 'the login of "alice@contoso.example" (source) is refused' in result.output
+    assert "needs IMAP.AccessAsApp with an administrator's consent, a service principal" in result.output
+    assert [each.split(b"\1")[0] for each in heard] == [b"user=alice@contoso.example"] * 2
+    assert (len({*heard}), oauth.asked) == (2, ["client_credentials"] * 2)  # anew, and once
+    assert_no_secret(oauth, tmp_path / "archive", result)
+
+
+def test_exchange_without_a_mailbox_names_the_permissions(
+    oauth: OAuthServer, tmp_path: Path, scripted: Callable[..., ScriptedServer], app: None
+) -> None:
+    server = scripted({b"INBOX": ScriptedFolder()}, capabilities=EXCHANGE)
+    server.on(b"AUTHENTICATE", lambda line, tag, session: tag + b" OK AUTHENTICATE completed.\r\n")
+    for name in (b"LIST", b"NAMESPACE", b"ENABLE", b"ID"):
+        server.on(name, b"BAD User is authenticated but not connected.")
+    result = run(tenant(tmp_path, oauth, server), expect=5)
+    assert "an app needs IMAP.AccessAsApp and the right to this mailbox (Add-MailboxPermission)" in result.output
