@@ -1,7 +1,8 @@
 """What the accounts of one command have learned of servers: which answer, and which nobody can reach.
 
 The first account that finds a server down waits for it; the others of a fleet then need not. Workers are forked
-processes, so what was learned is in files of a directory that exists as long as the command works.
+processes, so what was learned is in files of a directory that exists as long as the command works. What was learned
+of ways to log in is there, too (`archiver.login.attempts`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
+
+from archiver.login.attempts import learn_in
 
 Reach = Literal["unknown", "answers", "unreachable"]
 
@@ -30,10 +33,12 @@ def learning() -> Iterator[None]:
         with suppress(OSError):
             directory = tempfile.TemporaryDirectory(prefix="servers-of-archiver-", ignore_cleanup_errors=True)
             _directory = Path(stack.enter_context(directory))
+        learn_in(_directory)
         try:
             yield
         finally:
             _directory = None
+            learn_in(None)
 
 
 def reach_of(server: str) -> Reach:

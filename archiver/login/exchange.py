@@ -22,11 +22,12 @@ class Exchange(ABC):
     """One exchange of messages with a server; used once, by one thread.
 
     `untested` tells whether a refusal says nothing about the secret, because the server has not seen anything yet
-    that depends on it. `complaint` is what the server found wrong, in words for people, if it said so within the
-    exchange.
+    that depends on it; `user_name` is who logs in then. `complaint` is what the server found wrong, in words for
+    people, if it said so within the exchange.
     """
 
     mechanism: str
+    user_name = ""
     untested = False
     complaint = ""
 

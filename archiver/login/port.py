@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
@@ -39,7 +39,12 @@ class Command(Struct, frozen=True):
 
     user: bytes
     password: bytes
-    untested = False
+    untested: ClassVar[bool] = False
+
+    @property
+    def user_name(self) -> str:
+        """As text."""
+        return self.user.decode("utf-8", "replace")
 
     def __repr__(self) -> str:
         return f"Command({self.user!r})"

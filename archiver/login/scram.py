@@ -50,6 +50,7 @@ class Scram(Exchange):
         super().__init__()
         name = {"sha256": "SCRAM-SHA-256", "sha1": "SCRAM-SHA-1"}[hash_name]
         self.mechanism = name if channel is None else f"{name}-PLUS"
+        self.user_name = user
         self._hash = hash_name
         self._password = saslprep(password, "the password").encode()
         flag = f"p={channel.kind}" if channel else "y" if binds else "n"

@@ -150,9 +150,9 @@ class TestAServerThatIsDown:
         """With how many seconds for the greeting each connection was made."""
         made: list[float] = []
 
-        def noted(server: Any, where: Any, tls: Any, *, most_seconds: float | None) -> Any:
+        def noted(server: Any, where: Any, tls: Any, speaks: Any, *, most_seconds: float | None) -> Any:
             made.append(min(server.connect_timeout, most_seconds or server.connect_timeout))
-            return reached(server, where, tls, most_seconds=0.1)
+            return reached(server, where, tls, speaks, most_seconds=0.1)
 
         reached = connecting._reached
         monkeypatch.setattr(connecting, "_reached", noted)

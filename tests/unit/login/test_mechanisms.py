@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,8 +15,7 @@ from hypothesis import strategies as st
 from archiver.config.secrecy import keep_secret
 from archiver.config.secrets import Secret
 from archiver.errors import AuthenticationFailed, Where
-from archiver.login import attempts
-from archiver.login.attempts import log_in, name_of
+from archiver.login.attempts import learn_in, log_in, name_of
 from archiver.login.certificate import CertificateAuthenticator
 from archiver.login.exchange import Exchange
 from archiver.login.mechanisms import CramMd5, External, OAuthBearer, Plain, XOAuth2
@@ -227,39 +227,53 @@ def test_a_certificate_opens_the_mailbox_of_its_user_alone() -> None:
 class TestARefusal:
     """Of SCRAM, by a server that has PLAIN, too."""
 
-    @pytest.fixture(autouse=True)
-    def _nothing_is_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(attempts, "_useless", set())
+    @pytest.fixture(autouse=True, params=["one process", "several processes"])
+    def _learns(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+        learn_in(tmp_path if request.param == "several processes" else None)
+        yield
+        learn_in(None)
 
-    def tried(self, refuse: AuthenticationFailed, *, tested: bool = False) -> list[str]:
+    def tried(self, refuse: AuthenticationFailed | None, user: str = "u", *, tested: bool = False) -> list[str]:
         """The ways that are tried if each but PLAIN is refused."""
         tried: list[str] = []
 
         def attempt(way: Way) -> None:
             tried.append(name_of(way))
-            if isinstance(way, Exchange) and way.mechanism != "PLAIN":
+            if isinstance(way, Exchange) and way.mechanism != "PLAIN" and refuse is not None:
                 way.untested = not tested
                 raise refuse
 
-        ways = PasswordAuthenticator("u", lambda: Secret("pw")).ways(
-            Secret("pw"), offer("SCRAM-SHA-256", "PLAIN"), WHERE
-        )
+        authenticator = PasswordAuthenticator(user, lambda: Secret("pw"))
+        ways = authenticator.ways(Secret("pw"), offer("SCRAM-SHA-256", "PLAIN"), WHERE)
         try:
             log_in(ways, attempt, "imap.example.org:993")
         except AuthenticationFailed:
             tried.append("refused")
         return tried
 
-    def test_of_which_the_password_is_not_the_reason_goes_on(self) -> None:
-        assert self.tried(AuthenticationFailed("no", server_reply="NO")) == ["SCRAM-SHA-256", "PLAIN"]
+    NO = AuthenticationFailed("no", server_reply="NO")
 
-    def test_is_not_repeated_at_that_server(self) -> None:
-        self.tried(AuthenticationFailed("no", server_reply="NO"))
-        assert self.tried(AuthenticationFailed("no", server_reply="NO")) == ["PLAIN"]
+    def test_of_which_the_password_is_not_the_reason_goes_on(self) -> None:
+        assert self.tried(self.NO) == ["SCRAM-SHA-256", "PLAIN"]
+
+    def test_is_not_repeated_for_that_user(self) -> None:
+        self.tried(self.NO)
+        assert self.tried(self.NO) == ["PLAIN"]
+        assert self.tried(self.NO, "another") == ["SCRAM-SHA-256", "PLAIN"]
+
+    def test_of_several_users_is_not_repeated_for_anybody(self) -> None:
+        assert [self.tried(self.NO, user)[0] for user in "abcd"] == [*["SCRAM-SHA-256"] * 3, "PLAIN"]
 
     def test_of_the_password_is_the_end(self) -> None:
-        refusal = AuthenticationFailed("no", server_reply="NO")
-        assert self.tried(refusal, tested=True) == ["SCRAM-SHA-256", "refused"]
+        assert self.tried(self.NO, tested=True) == ["SCRAM-SHA-256", "refused"]
 
     def test_that_is_ours_is_the_end(self) -> None:
         assert self.tried(AuthenticationFailed("it proves nothing")) == ["SCRAM-SHA-256", "refused"]
+
+
+def test_what_works_for_somebody_is_tried_for_all(tmp_path: Path) -> None:
+    learn_in(tmp_path)
+    refusals = TestARefusal()
+    assert refusals.tried(None, "a") == ["SCRAM-SHA-256"]
+    assert [refusals.tried(TestARefusal.NO, user)[0] for user in "bcdef"] == ["SCRAM-SHA-256"] * 5
+    learn_in(None)
