@@ -133,6 +133,7 @@ def _log_in(settings: Settings, terminal: Terminal, *, again: bool) -> AccountOu
             STOP.check()
             logins.append(_logged_in(settings, access, found, terminal, again=again))
         except Exception as raised:  # whatever it is, it ends only this login
+            STOP.check()  # a signal ends all of them
             error = logged(raised)
             problems.append(with_file(str(error), settings.file))
             codes.append(error.exit_code)

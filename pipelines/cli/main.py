@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -129,12 +130,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The `archiver` command. Ends the process with one of `EXIT_CODES`, which says what became of the mail,
     whether that could be printed or not."""
     secure()
+    _leave_no_core()
     gc.set_threshold(*_COLLECTOR)
     instruction = os.environ.get(_COMPLETION)
     code = _complete(instruction) if instruction else invoke(sys.argv[1:] if arguments is None else arguments)
     if (failure := failure_of(sys.stdout)) is not None:
         click.echo(f"archiver: standard output: {failure.strerror}; what was printed is not complete", err=True)
     sys.exit(code)
+
+
+def _leave_no_core() -> None:
+    """Nothing of a process that dies is written to a disk: its memory has passwords, tokens and mail in it."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def invoke(arguments: Sequence[str]) -> int:

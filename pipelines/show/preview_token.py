@@ -42,7 +42,7 @@ def preview_token(server: SourceSettings) -> TokenPreview | None:
 
     access = AccessTokens(client_of(server))
     try:
-        token: Token | None = access.keeper.read()
+        token: Token | None = access.kept()
     except ArchiverError:
         return None  # the login has reported it
     if token is None or not token.access:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,10 @@ from typing import Any
 import pytest
 
 from tests.accounts import account_file, command
+from tests.patience import PATIENCE
+from tests.servers.mail_server import wait
 from tests.servers.oauth_server import SECRET, OAuthServer
+from tests.warm import WarmProcess
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
 
@@ -50,12 +55,12 @@ def log_in(
 ) -> tuple[int, str, str]:
     """The exit code, stdout and stderr of `archiver login`, while people do what they are asked: `who` logs in if
     this user is to."""
-    line = [sys.executable, "-m", "pipelines", "login", *map(str, arguments)]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with WarmProcess(["-m", "pipelines", "login", *map(str, arguments)]) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         said, user = [], ""
-        for text in process.stderr:
+        for octets in process.stderr:
+            text = octets.decode()
             said.append(text)
             if asked := re.search(r'log in as "(.*)"', text):
                 user = asked[1]
@@ -64,7 +69,8 @@ def log_in(
             if address := re.search(r"open (\S+/authorize\S+)", text):
                 oauth.person = who(user) or ""
                 oauth.browse(address[1])
-        shown = process.stdout.read()
+        shown = process.stdout.read().decode()
+        process.wait(PATIENCE)
     everything = shown + "".join(said)
     assert not [secret for secret in oauth.secrets if secret in everything]
     return process.returncode, shown, "".join(said)
@@ -159,3 +165,33 @@ def test_a_run_without_a_token_says_how_to_get_one(configs: Path, oauth: OAuthSe
     result = command("run", file, expect=5)
     assert f"is missing in {configs}/tokens/alice; log in first: `archiver login {file}`" in result.output
     assert oauth.asked == []
+
+
+@pytest.mark.parametrize("verb", ["login", "run"])
+def test_a_signal_ends_the_wait_for_an_endpoint(configs: Path, oauth: OAuthServer, verb: str) -> None:
+    file = account(configs, oauth, ALICE)
+    (configs / "tokens").mkdir()
+    (configs / "tokens" / "alice").write_text(oauth.log_in(ALICE))
+    (configs / "tokens" / "alice").chmod(0o600)
+    oauth.silent = True
+    with WarmProcess(["-m", "pipelines", verb, str(file)]) as process:
+        wait(lambda: oauth.asked == ["in vain"], "the request")
+        began = time.monotonic()
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+    assert (process.returncode, time.monotonic() - began < 10) == (128 + signal.SIGTERM, True)
+
+
+def test_a_signal_ends_the_wait_for_a_person(configs: Path, oauth: OAuthServer) -> None:
+    with WarmProcess(["-m", "pipelines", "login", str(account(configs, oauth, ALICE))]) as process:
+        wait(lambda: bool(oauth.asked), "a question whether somebody has logged in")
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_process_leaves_no_core(configs: Path) -> None:
+    script = "import resource; from pipelines.cli.main import main\ntry: main(['--version'])\n"
+    script += "except SystemExit: print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0"

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import secrets
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
+
+from tests.patience import PATIENCE
+from tests.servers.certificates import Certificate
 
 CLIENT, SECRET = "the-app", "s3cret-of-the-app"
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -51,9 +55,18 @@ class OAuthServer:
     """A context manager. `life` is how many seconds an access token lives, `rotates` whether a refresh token is
     replaced when it is used. `person` is who logs in with a browser; `secret` is the app's, None for a public one.
     `refuse` is raised at the next requests for a token, one after the other; a number there is an HTTP status, None
-    lets one request pass. `ahead`: by how many seconds its clock is ahead. `asked` are the grants, in order."""
+    lets one request pass. `ahead`: by how many seconds its clock is ahead. `asked` are the grants, in order.
+    A `silent` one does not answer."""
 
-    def __init__(self, *, life: float = 3600, rotates: bool = True, secret: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        life: float = 3600,
+        rotates: bool = True,
+        secret: str | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
+        self._certificate = certificate
         self.life, self.rotates, self.secret = life, rotates, secret
         self.person = "alice@example.org"
         self.roles: list[str] | None = None
@@ -62,6 +75,8 @@ class OAuthServer:
         self.ahead = 0.0
         self.refuse: list[Refused | int | None] = []
         self.every: Callable[[int], Refused | int | None] = lambda number: None
+        self.silent = False
+        self.end_of_silence = threading.Event()
         self.asked: list[str] = []
         self.forms: list[Mapping[str, str]] = []
         self.introspected = 0
@@ -80,11 +95,17 @@ class OAuthServer:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
+        self._http.handle_error = lambda *_: None  # type: ignore[method-assign]  # whoever it was hung up
+        if self._certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._certificate.certificate, self._certificate.key)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self.host, self.port = "127.0.0.1", self._http.server_address[1]
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end_of_silence.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -92,7 +113,7 @@ class OAuthServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http://{self.host}:{self.port}" if self._certificate is None else f"https://localhost:{self.port}"
 
     def table(self, token: object, /, **keys: object) -> dict[str, object]:
         """The table oauth2 of an account file, with the token's place."""
@@ -166,6 +187,9 @@ class OAuthServer:
 
     def token(self, form: Mapping[str, str], basic: str | None) -> dict[str, Any]:
         """The token endpoint."""
+        if self.silent:
+            self.asked.append("in vain")
+            self.end_of_silence.wait(PATIENCE)
         with self._lock:
             grant = form.get("grant_type", "")
             self.asked.append(grant)

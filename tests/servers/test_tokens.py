@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,6 +35,7 @@ from archiver.login.oauth.device import Prompt
 from archiver.login.oauth.grants import client_of
 from archiver.login.oauth.logging_in import log_in, needs_person
 from tests.patience import PATIENCE
+from tests.servers.certificates import Certificates
 from tests.servers.oauth_server import SECRET, OAuthServer, Refused
 
 ALICE = "alice@example.org"
@@ -368,6 +372,122 @@ class _answering:  # noqa: N801  # it is used as a function
             each.close()
 
 
+class TestHttps:
+    @pytest.fixture
+    def secured(self, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> Iterator[OAuthServer]:
+        """An endpoint with a certificate that is trusted."""
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates.good.ca))
+        endpoint._tls.cache_clear()
+        with OAuthServer(certificate=certificates.good) as server:
+            yield server
+        endpoint._tls.cache_clear()
+
+    def test_is_spoken(self, secured: OAuthServer, tmp_path: Path) -> None:
+        place = Place(tmp_path, secured)
+        place.logged_in()
+        assert secured.active(place.access().current().access) == ALICE
+
+    def test_with_a_certificate_that_nobody_knows_sends_nothing(
+        self, certificates: Certificates, tmp_path: Path
+    ) -> None:
+        endpoint._tls.cache_clear()
+        with OAuthServer(certificate=certificates.untrusted) as server:
+            place = Place(tmp_path, server)
+            place.logged_in()
+            line = failed(ConnectionRefused, place.access(), server)
+        assert "the certificate is not trusted: " in line
+        assert "SSL_CERT_FILE names the authority" in line
+        assert server.asked == []
+
+    def test_goes_through_the_proxy_of_the_environment(
+        self, secured: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place = Place(tmp_path, secured)
+        place.logged_in()
+        monkeypatch.setattr(endpoint, "is_loopback", lambda host: False)
+        with _Tunnel(b"HTTP/1.1 200 Connection established\r\n\r\n") as tunnel:
+            monkeypatch.setenv("https_proxy", f"http://squid:pr0xy-secret@127.0.0.1:{tunnel.port}")
+            assert secured.active(place.access().current().access) == ALICE
+        first, *headers = tunnel.heard.split("\r\n")
+        assert first == f"CONNECT localhost:{secured.port} HTTP/1.1"
+        assert "Proxy-Authorization: Basic c3F1aWQ6cHIweHktc2VjcmV0" in headers
+
+    def test_a_proxy_that_refuses_is_named(
+        self, secured: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place = Place(tmp_path, secured)
+        place.logged_in()
+        monkeypatch.setattr(endpoint, "is_loopback", lambda host: False)
+        with _Tunnel(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n") as tunnel:
+            monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{tunnel.port}")
+            line = failed(ServerUnavailable, place.access(), secured)
+        assert "the proxy 127.0.0.1 answers HTTP status 407" in line
+
+
+class _Tunnel:
+    """A proxy that gives this answer to CONNECT, and connects."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer, self.heard = answer, ""
+
+    def __enter__(self) -> _Tunnel:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(PATIENCE)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        client, _ = self._listener.accept()
+        with client:
+            self.heard = client.recv(65536).decode()
+            client.sendall(self._answer)
+            if b" 200 " not in self._answer:
+                return
+            port = int(self.heard.split()[1].partition(":")[2])
+            with socket.create_connection(("127.0.0.1", port)) as server:
+                ends = {client: server, server: client}
+                while True:
+                    for ready in select.select(list(ends), [], [])[0]:
+                        octets = ready.recv(65536)
+                        if not octets:
+                            return
+                        ends[ready].sendall(octets)
+
+
+class TestTheKeyring:
+    @pytest.fixture
+    def ring(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[tuple[str, str], str]:
+        """What a desktop's keyring holds, by service and user."""
+        held: dict[tuple[str, str], str] = {}
+        module, errors = ModuleType("keyring"), ModuleType("keyring.errors")
+        errors.KeyringError = type("KeyringError", (Exception,), {})  # type: ignore[attr-defined]
+        module.get_password = lambda *whose: held.get(whose)  # type: ignore[attr-defined]
+        module.set_password = lambda service, user, text: held.update({(service, user): text})  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "keyring", module)
+        monkeypatch.setitem(sys.modules, "keyring.errors", errors)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        return held
+
+    def test_keeps_a_token_as_a_file_does(
+        self, place: Place, oauth: OAuthServer, ring: dict[tuple[str, str], str]
+    ) -> None:
+        ring["mail", ALICE] = oauth.log_in(ALICE)
+        token = place.access(token={"keyring": "mail"}).current()
+        assert tokens.read(ring["mail", ALICE].encode()) == token
+        assert place.access(token={"keyring": "mail"}).current() == token
+        assert not place.token.exists()
+
+    def test_is_missing(self, place: Place, oauth: OAuthServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "keyring", None)
+        line = failed(ConfigError, place.access(token={"keyring": "mail"}), oauth)
+        assert "the keyring library is not installed; pip install" in line
+
+
 class TestAnApp:
     def test_needs_nobody_and_keeps_nothing(self, place: Place, oauth: OAuthServer) -> None:
         oauth.secret = SECRET
@@ -413,6 +533,24 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file.write_text(json.dumps(document))
     file.chmod(0o600)
     return file
+
+
+class TestAnotherApp:
+    def test_of_the_same_tenant_does_not_use_the_token_in_a_shared_file(
+        self, place: Place, oauth: OAuthServer
+    ) -> None:
+        oauth.secret = SECRET
+        first = place.access(flow="client_credentials").current()
+        second = place.access(flow="client_credentials", scopes=["other"]).current()
+        assert first.access != second.access
+
+    def test_does_not_use_a_persons_token(self, place: Place, oauth: OAuthServer) -> None:
+        place.logged_in()
+        place.access().current()
+        assert "was given to another app, not to this client_id; log in again" in failed(
+            AuthenticationFailed, place.access(client_id="another"), oauth
+        )
+        assert needs_person(place.access(client_id="another"))
 
 
 class TestAServiceAccount:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Hashable
 
 from archiver.errors import TemporaryError
 from archiver.login.oauth.grants import Client, missing, renewed
@@ -22,7 +21,7 @@ class AccessTokens:
 
     def __init__(self, client: Client, keeper: Keeper | None = None, pause: Pause = time.sleep) -> None:
         self.client = client
-        self.keeper = keeper or keeper_of(client.settings.token, client.user, _app(client))
+        self.keeper = keeper or keeper_of(client.settings.token, client.user, client.app)
         self._pause = pause
         self._token: Token | None = None
         self._one_at_a_time = threading.Lock()
@@ -43,13 +42,13 @@ class AccessTokens:
             return token
 
     def _kept_or_new(self, refused: str | None) -> Token:
-        kept = self._read()
+        kept = self.kept()
         if kept is not None and _serves(kept, refused):
             return kept
         if not self.client.is_app and (kept is None or kept.refresh is None):
             raise missing(self.client)
         with self.keeper.changing(self._pause) as keep:
-            kept = self._read()  # another process may have renewed it meanwhile
+            kept = self.kept()  # another process may have renewed it meanwhile
             if kept is not None and _serves(kept, refused):
                 return kept
             try:
@@ -62,19 +61,18 @@ class AccessTokens:
         require_right_person(self.client, token)
         return token
 
-    def _read(self) -> Token | None:
+    def kept(self) -> Token | None:
+        """The token that is kept, valid or not; None if there is none for this app. The endpoint is not asked.
+
+        Raises:
+            AuthenticationFailed, ConfigError: as `current`.
+        """
         token = self.keeper.read()
-        if token is not None:
-            require_right_person(self.client, token)
+        if token is None or (self.client.is_app and token.app != self.client.app):
+            return None  # an app that shares a file with another one gets a token of its own
+        require_right_person(self.client, token)
         return token
 
 
 def _serves(token: Token, refused: str | None) -> bool:
     return token.is_fresh(time.time()) and token.access != refused
-
-
-def _app(client: Client) -> Hashable:
-    """What the tokens of an app depend on: those of a service account are a user's own."""
-    settings = client.settings
-    subject = client.user if settings.flow == "service_account" else ""
-    return settings.provider, client.endpoints.token_url, settings.client_id, client.endpoints.mail, subject

@@ -21,7 +21,6 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
 
@@ -153,6 +152,8 @@ def _request(url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Ma
 @contextmanager
 def _connected(host: str, port: int, *, is_https: bool) -> Iterator[socket.socket]:
     """A connection to the endpoint, with TLS for https. It is cut by a signal, and if it takes too long in all."""
+    from urllib.request import getproxies, proxy_bypass
+
     proxy = None if is_loopback(host) or proxy_bypass(host) else getproxies().get("https")
     sock = _open(host, port) if proxy is None else _through(proxy, host, port)
     latest = [sock]

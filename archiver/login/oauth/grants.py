@@ -1,4 +1,7 @@
-"""A new token without a person: by a refresh token, by an app's secret, or by the key of a service account."""
+"""A new token without a person: by a refresh token, by an app's secret, or by the key of a service account.
+
+What sends a request is imported when one is sent, which most runs do not need.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.config.oauth2 import OF_A_PERSON, OAuth2Settings
 from archiver.config.secrecy import keep_secret
@@ -19,12 +23,13 @@ from archiver.config.secrets import resolve
 from archiver.config.settings import ServerSettings
 from archiver.errors import AuthenticationFailed, BackendError, ConfigError, ConnectionRefused, Where
 from archiver.login.oauth import tokens
-from archiver.login.oauth.endpoint import Answer, ask
 from archiver.login.oauth.keeping import register
 from archiver.login.oauth.provider import Endpoints, endpoints_of, host_of
-from archiver.login.oauth.refusals import refused
 from archiver.login.oauth.tokens import Token
 from archiver.mail.folder_names import printable
+
+if TYPE_CHECKING:
+    from archiver.login.oauth.endpoint import Answer
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +56,24 @@ class Client(Struct, frozen=True):
         return f'the token of "{printable(self.user)}" ({self.side})'
 
     @property
+    def app(self) -> str:
+        """Who may use a kept token: a person's, the app that it was given to; an app's, the same app at the same
+        endpoint. That of a service account is a user's own."""
+        client_id = self.settings.client_id or ""
+        if not self.is_app:
+            return client_id
+        subject = self.user if self.settings.flow == "service_account" else ""
+        return " ".join((client_id, self.endpoints.token_url, *self.endpoints.mail, subject)).strip()
+
+    @property
     def is_app(self) -> bool:
         """Whether no person has to log in."""
         return self.settings.flow not in OF_A_PERSON
 
     def ask(self, url: str, form: Mapping[str, str]) -> Answer:
         """Send a form with the client's ID and secret; the answer may be a refusal."""
+        from archiver.login.oauth.endpoint import ask
+
         settings = self.settings
         sent = dict(form)
         if settings.client_id is not None:
@@ -95,10 +112,12 @@ class Client(Struct, frozen=True):
                 hint="check token_url in the table oauth2 of the account file",
             )
         register(token)
-        return token
+        return replace(token, app=self.app)
 
     def refusal(self, answer: Answer) -> BackendError:
         """The error for a refusal."""
+        from archiver.login.oauth.refusals import refused
+
         return refused(answer, self.what, self.settings.provider, self.where)
 
 

@@ -73,7 +73,7 @@ def log_in(access: AccessTokens, show: Show, pause: Pause, *, again: bool = Fals
 def _renewed(access: AccessTokens, pause: Pause) -> Token:
     """A new token without a person, which shows whether the kept one works."""
     with access.keeper.changing(pause) as keep:
-        token = renewed(access.client, access.keeper.read())
+        token = renewed(access.client, access.kept())
         keep(token)
     _require_good(access.client, token)
     return token

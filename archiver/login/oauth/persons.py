@@ -14,11 +14,16 @@ def shown(users: tuple[str, ...]) -> str:
 
 
 def require_right_person(client: Client, token: Token) -> None:
-    """Check that a person's token is that of the user; one that names nobody passes, and the mail server decides.
+    """Check that a person's token is that of the user, and was given to this app. One that names nobody passes: the
+    mail server decides.
 
     Raises:
         AuthenticationFailed: it is somebody else's.
     """
+    if not client.is_app and token.app not in ("", client.app):
+        raise AuthenticationFailed(
+            f"{client.what} was given to another app, not to this client_id", hint="log in again: `archiver login`"
+        )
     if client.is_app or not token.users or client.user.casefold() in (each.casefold() for each in token.users):
         return
     raise AuthenticationFailed(

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from archiver.config.oauth2 import Provider
 from archiver.errors import AuthenticationFailed, BackendError, ServerUnavailable, Throttled, Where
-from archiver.login.oauth.endpoint import Answer
+
+if TYPE_CHECKING:
+    from archiver.login.oauth.endpoint import Answer
 
 AGAIN = "log in again: `archiver login`"
 _SECRET = "create a new client secret and put its value where client_secret says"

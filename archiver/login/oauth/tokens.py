@@ -29,7 +29,8 @@ _NAMES = ("email", "preferred_username", "upn", "unique_name", "verified_primary
 
 class Token(Struct, frozen=True):
     """What an endpoint gave. `users` are the names of the person who logged in, as far as the provider tells;
-    `roles` those of an app, None if the token cannot be read. Shows itself without its secrets."""
+    `roles` those of an app, None if the token cannot be read. `app` is which app it was given to, "" if that is not
+    known. Shows itself without its secrets."""
 
     access: str
     refresh: str | None
@@ -38,6 +39,7 @@ class Token(Struct, frozen=True):
     scopes: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     roles: tuple[str, ...] | None = None
+    app: str = ""
 
     def __repr__(self) -> str:
         return f"Token(users={self.users}, expires={self.expires})"
@@ -78,7 +80,7 @@ def kept(token: Token) -> bytes:
     """The octets of the file that a token is kept in."""
     document: dict[str, Any] = {"format": FORMAT, "refresh_token": token.refresh, "access_token": token.access}
     document |= {"obtained": token.obtained, "expires": token.expires, "scopes": token.scopes, "users": token.users}
-    document |= {"roles": token.roles}
+    document |= {"roles": token.roles, "app": token.app}
     return json.dumps(document, indent=1).encode() + b"\n"
 
 
@@ -111,6 +113,7 @@ def read(octets: bytes) -> Token:
         scopes=_texts(document.get("scopes")),
         users=_texts(document.get("users")),
         roles=_texts(roles) if isinstance(roles, list) else None,
+        app=app if isinstance(app := document.get("app"), str) else "",
     )
 
 
