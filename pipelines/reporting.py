@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ from archiver.report.document import (
 from archiver.report.notices import (
     doubtful_notices,
     gone_notices,
+    pop3_notices,
     renewed_notices,
     unnumbered_notices,
     window_notices,
@@ -183,6 +184,7 @@ def report_of(
             *unnumbered_notices([each.name for each in tallies if each.uidvalidity == 0], "source"),
             *window_notices(tallies),
             *_doubtful(settings, {each.name for each in tallies}),
+            *(_pop3_notices(archive, tallies) if settings.source.protocol == "pop3" else ()),
             *(_notices_there(archive, at_destination) if at_destination else ()),
         ],
         began_archive=catalog.ledger.begun_by() == run_id,
@@ -199,6 +201,14 @@ def _doubtful(settings: Settings, names: Collection[str]) -> list[Notice]:
     doubts = doubts_of(settings)
     by_name = {"/".join(folder_path(raw, "/")): found for raw, found in doubts.items()}
     return doubtful_notices({name: found for name, found in by_name.items() if name in names})
+
+
+def _pop3_notices(archive: Archive, tallies: Sequence[Tally]) -> Iterator[Notice]:
+    folders = {each.folder.name: each.number for each in archive.catalog.account.folders().values()}
+    for each in tallies:
+        if each.name in folders:
+            by_digest = archive.catalog.account.numbering(folders[each.name]).by_digest
+            yield from pop3_notices(printable(each.name), each.fetched, by_digest)
 
 
 def _plan(archive: Archive, listed: Sequence[Listed]) -> Plan:

@@ -105,6 +105,14 @@ def dovecot_with(certificates: Certificates) -> Iterator[Callable[..., Dovecot]]
         yield start
 
 
+@pytest.fixture(scope="session")
+def pop3_dovecot(certificates: Certificates) -> Iterator[Dovecot]:
+    """A Dovecot that speaks POP3, too; take a `pop3_dovecot.fresh_user()`."""
+    _require(Dovecot.missing())
+    with Dovecot(certificate=certificates.good, pop3=True) as server:
+        yield server
+
+
 @pytest.fixture
 def mail_user(dovecot: Dovecot) -> str:
     """The name of a user on `dovecot` that no test has used, with an empty INBOX and the password "pw"."""

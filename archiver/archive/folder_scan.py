@@ -153,6 +153,7 @@ class FolderScanner(Struct):
             shown=len(present) if is_part else None,
             breaking=UidSet(each.uid for each in waiting if each.reason.startswith(BROKE)),
             newest_known=newest_known,
+            has_past=epoch.state is None and len(self.catalog.account.numbering(known.number).uidvalidities) > 1,
             fetches_again=bool(wanted & range(newest_known + 1)),
             disagreement=None if odd is None else str(odd),
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from archiver.facts.archive import StateFact, StoredFact
 from archiver.mail.content import arrived_of, with_header
@@ -35,7 +37,8 @@ class ScannedFolder(Struct):
     them at which a connection broke. `newest_known` is the highest UID that the archive has or that waits in
     quarantine. `seen` are the attributes of wanted messages, as far as the server sent them when the folder was
     opened. `shown` is set if the server probably shows only a part of the folder: the number that it shows;
-    `on_server` also counts those that it showed before. `disagreement`: the server's counts do not agree, so the
+    `on_server` also counts those that it showed before. `has_past`: the folder had other epochs, and `continued`
+    are their messages that were found again in this one. `disagreement`: the server's counts do not agree, so the
     folder cannot be complete.
     """
 
@@ -55,6 +58,8 @@ class ScannedFolder(Struct):
     fetches_again: bool = False
     shown: int | None = None
     disagreement: str | None = None
+    has_past: bool = False
+    continued: set[tuple[int, int, int]] = field(default_factory=set)
     slices_left: int = 0
     error: str | None = None
 
@@ -69,3 +74,22 @@ class ScannedFolder(Struct):
     def placement(self, fact: StoredFact) -> Placement:
         """Where a message of this folder belongs."""
         return Placement(self.known.directory, self.epoch.uidvalidity, self.epoch.generation, fact.message)
+
+    def continues(self, fact: StoredFact) -> bool:
+        """Whether a message that was fetched may be one of an earlier epoch, which knows more: its protocol gave no
+        date."""
+        return self.has_past and fact.message.internaldate is None
+
+    def as_before(self, fact: StoredFact, equal: Sequence[Placement]) -> StoredFact:
+        """The fact with the date and the flags that its octets had in an earlier epoch of the folder, if they are
+        among the `equal` ones: it is one message there and here. Each of them is used once."""
+        here = self.placement(fact)
+        for before in equal:
+            key = (before.uidvalidity, before.generation, before.uid)
+            is_of_folder = before.directory == here.directory and key[:2] != (here.uidvalidity, here.generation)
+            if is_of_folder and key not in self.continued:
+                self.continued.add(key)
+                its = before.message
+                message = replace(fact.message, internaldate=its.internaldate, arrived=its.arrived, flags=its.flags)
+                return replace(fact, message=message)
+        return fact

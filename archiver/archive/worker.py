@@ -276,6 +276,9 @@ class FetchWorker:
             self._undelivered(scanned, Undelivered(uid, PLACEHOLDER_GIVEN))
         else:
             fact = scanned.stored_fact(outcome, self._context.control.now())
+            if scanned.continues(fact):
+                equal = self._context.catalog.messages.candidates(digests={fact.message.digest})
+                fact = scanned.as_before(fact, equal)
             self._batch.stored(fact, scanned.placement(fact), outcome.body)
         return uid
 

@@ -186,10 +186,13 @@ class CatalogMessages(Protocol):
         """Committed places of the same octets that arrived in the same second, by (digest, arrived). Present ones
         are preferred."""
 
-    def candidates(self, sizes: Collection[int] = (), *, emailids: Collection[str] = ()) -> Sequence[Placement]:
+    def candidates(
+        self, sizes: Collection[int] = (), *, emailids: Collection[str] = (), digests: Collection[Digest] = ()
+    ) -> Sequence[Placement]:
         """Messages of the whole account, present and vanished, that may be the same as others: those with one of
-        these RFC822.SIZEs, or those that the present source shows with one of these EMAILIDs. An EMAILID that was
-        seen with different octets or sizes identifies nothing and is left out."""
+        these RFC822.SIZEs, those that the present source shows with one of these EMAILIDs, or those with these
+        octets, newest epochs first and in UID order. An EMAILID that was seen with different octets or sizes
+        identifies nothing and is left out."""
 
     def frames(self, digests: Collection[Digest]) -> Mapping[Digest, Frame]:
         """Where these messages are in packs; those that are not in a pack are left out."""

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config import oauth2
+from archiver.config.protocols import USUAL_PORTS, contradicts_pop3, port_warning, usual_port
 from archiver.config.references import SecretReference, readers
 from archiver.config.settings import (
-    PORTS,
     TABLES,
     AccountFile,
     ArchiveSettings,
@@ -58,7 +58,6 @@ Tree = dict[str, Any]
 
 #: What is planned but not built yet: refused explicitly, never silently ignored.
 NOT_YET: tuple[Keys, ...] = (("archive", "catalog"),)
-NOT_YET_VALUES: dict[Keys, str] = {("source", "protocol"): "pop3"}
 _SERVERS = ("source", "destination")
 _TOP = [name for name in TABLES if "." not in name]
 _NESTED = {"archive.s3.object_lock": ObjectLock.__struct_fields__}
@@ -270,6 +269,7 @@ def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
     if _same_account(tree.get("source"), tree.get("destination")):
         problem = "is the source itself: an account is not replayed to itself; name another host or user"
         yield ("destination", "host"), problem
+    yield from contradicts_pop3(tree)
 
 
 def _is_files(source: object) -> bool:
@@ -303,7 +303,7 @@ def _same_account(source: object, destination: object) -> bool:
         (
             str(table.get("host", "")).rstrip(".").lower(),
             str(table.get("user", "")),
-            "usual" if (port := _port(table)) in PORTS.values() else port,
+            "usual" if (port := _port(table)) in USUAL_PORTS else port,
         )
         for table in (source, destination)
     )
@@ -311,7 +311,7 @@ def _same_account(source: object, destination: object) -> bool:
 
 
 def _port(table: Tree) -> object:
-    return table.get("port", PORTS.get(str(table.get("tls", "implicit")), PORTS["implicit"]))
+    return table.get("port", usual_port(table.get("protocol", "imap"), table.get("tls", "implicit")))
 
 
 def _wording(mistake: Mistake, tree: Tree) -> str:
@@ -322,17 +322,8 @@ def _wording(mistake: Mistake, tree: Tree) -> str:
             return f"is missing; write {EXAMPLES.get(keys, 'it')}"
         case "unknown":
             return _unknown(keys, tree)
-        case "choice" if _at(tree, keys) == NOT_YET_VALUES.get(keys):
-            instead = mistake.text.removeprefix("must be ")
-            return f'"{_at(tree, keys)}" is not supported yet in this version; write {instead}'
         case _:
             return mistake.text
-
-
-def _at(tree: Any, keys: Keys) -> Any:
-    for key in keys:
-        tree = tree[key]
-    return tree
 
 
 def _unknown(keys: Keys, tree: Tree) -> str:
@@ -371,10 +362,8 @@ def _all_warnings(checked: AccountFile) -> Iterator[str]:
 def _warnings(table: str, server: ServerSettings) -> Iterator[str]:
     if server.tls == "off" and not oauth2.is_loopback(server.host):
         yield f'{table}.tls: "off" sends the password and all mail to {server.host} readable by anyone on the way'
-    if server.port == PORTS["implicit"] and server.tls != "implicit":
-        yield f'{table}.port: 993 usually wants tls = "implicit", not "{server.tls}"'
-    if server.port == PORTS["starttls"] and server.tls == "implicit":
-        yield f'{table}.port: 143 usually wants tls = "starttls", not "implicit"'
+    if (odd := port_warning(server.protocol, server.tls, server.port)) is not None:
+        yield f"{table}.port: {odd}"
 
 
 def _line(keys: Keys, text: str, under: Tree, over: Tree) -> str:

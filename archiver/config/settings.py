@@ -19,11 +19,12 @@ from msgspec import Struct, field
 from archiver.config.age import checked_age, day_of, imap_day
 from archiver.config.hosts import host_on_the_wire
 from archiver.config.oauth2 import OAuth2Settings
+from archiver.config.protocols import usual_port
 from archiver.config.references import SecretReference
 from archiver.config.shape import Table, between
 
 Tls = Literal["implicit", "starttls", "off"]
-PORTS = {"implicit": 993, "starttls": 143, "off": 143}
+Protocol = Literal["imap", "pop3"]
 
 
 def _host(host: str) -> str:
@@ -180,9 +181,9 @@ class ServerSettings(Table, frozen=True, kw_only=True):
 
     side: ClassVar[str] = "source"
     provider: Annotated[str, _provider] | None = None
-    protocol: Literal["imap"] = "imap"
+    protocol: Protocol = "imap"
     host: Annotated[str, _host]
-    port: Annotated[int, between(1, 65535)] = PORTS["implicit"]
+    port: Annotated[int, between(1, 65535)] = usual_port("imap", "implicit")
     tls: Tls = "implicit"
     ca_file: Path | None = None
     fingerprint: Annotated[str, _fingerprint] | None = None
@@ -222,15 +223,16 @@ class ServerSettings(Table, frozen=True, kw_only=True):
 
     @classmethod
     def completed(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
-        """With the server of the provider, the port that follows from `tls`, and no password where a token or a
-        client certificate takes its place."""
+        """With the server of the provider, the port and the connections that follow from `protocol` and `tls`, and
+        no password where a token or a client certificate takes its place."""
+        protocol = table.get("protocol", "imap")
         if isinstance(name := table.get("provider"), str):
             table = _with_server_of(name, table)
         if {"client_cert", "oauth2"} & table.keys() or table.get("auth") == "oauth2":
             table = {"password": None, **table}
-        if "port" in table or not isinstance(table.get("tls"), str):
-            return table
-        return {**table, "port": PORTS.get(table["tls"], PORTS["implicit"])}
+        if protocol == "pop3":
+            table = {"connections": 1, **table}
+        return {"port": usual_port(protocol, table.get("tls", "implicit")), **table}
 
 
 class FilesSettings(Table, frozen=True, kw_only=True):
@@ -277,6 +279,7 @@ class DestinationSettings(ServerSettings, frozen=True, kw_only=True):
     states that other accounts of ours may fill the same folders of this mailbox."""
 
     side: ClassVar[str] = "destination"
+    protocol: Literal["imap"] = "imap"
     prefix: Annotated[str, _prefix] = ""
     shared: bool = False
 

@@ -9,8 +9,9 @@ from string import Template
 from msgspec import Struct
 
 from archiver.config.oauth2 import OF_A_PERSON, Flow, Provider
+from archiver.config.protocols import usual_port
 from archiver.config.references import SecretReference
-from archiver.config.settings import PORTS, Tls
+from archiver.config.settings import Protocol, Tls
 
 PLACEHOLDER = SecretReference("env", "ALICE_PASSWORD")
 
@@ -47,6 +48,7 @@ class NewAccount(Struct, frozen=True):
     port: int | None = None
     ca_file: str | None = None
     destination: NewDestination | None = None
+    protocol: Protocol = "imap"
 
 
 def template(options: NewAccount) -> str:
@@ -62,7 +64,9 @@ def template(options: NewAccount) -> str:
         oauth2_there="" if to is None else _table_of(to.password, "destination"),
         path=_quoted(options.path),
         tls=_quoted(options.tls),
-        port=_port(options.port, options.tls),
+        port=_port(options.port, options.tls, options.protocol),
+        protocol=_PROTOCOL if options.protocol == "imap" else f"protocol = {_quoted(options.protocol)}",
+        connections=_CONNECTIONS if options.protocol == "imap" else _ONE_CONNECTION,
     )
 
 
@@ -79,8 +83,8 @@ user = {_quoted(to.user)}
 """
 
 
-def _port(port: int | None, tls: Tls) -> str:
-    return f"# port = {PORTS[tls]}" if port is None else f"port = {port}"
+def _port(port: int | None, tls: Tls, protocol: Protocol = "imap") -> str:
+    return f"# port = {usual_port(protocol, tls)}" if port is None else f"port = {port}"
 
 
 def _ca_file(path: str | None) -> str:
@@ -123,6 +127,10 @@ def _quoted(value: str | Sequence[str]) -> str:
 
 _CA_FILE = """# ca_file = "ca.pem"                      # the authority to trust, if the system does not know it"""
 
+_PROTOCOL = """# protocol = "imap"                       # or "pop3", which has INBOX alone"""
+_CONNECTIONS = "# connections = 2                         # at the same time, 1 to 16"
+_ONE_CONNECTION = "# connections = 1                         # a POP3 server opens a maildrop for one"
+
 _NO_TOKEN = """
 # A token instead of a password, which `archiver login` gets. docs/providers.md shows how, for Google and Microsoft.
 # Remove the "#" from the lines that you need, and write auth = "oauth2" in place of "password".
@@ -157,7 +165,7 @@ TEMPLATE = Template("""\
 
 [source]
 # provider = "gmail"                      # whose server it is, if it is not recognised; then "host" may be left out
-# protocol = "imap"
+$protocol
 host = $host
 # "implicit" (TLS from the start), "starttls", or "off"
 tls = $tls
@@ -174,7 +182,7 @@ $password
 # login = "auto"                          # the strongest way offered; or "scram", "plain", "login", "cram-md5"
 # login_user = "migrator"                 # an admin, whose password this is; "user" still says whose mailbox
 # login_separator = "*"                   # between "user" and "login_user", where the server needs both in one name
-# connections = 2                         # at the same time, 1 to 16
+$connections
 # connect_timeout = 30                    # seconds
 # read_timeout = 120                      # seconds
 # attempts = 5                            # how often a lost connection is retried

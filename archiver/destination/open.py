@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from archiver.config.settings import ServerSettings
+from archiver.config.settings import DestinationSettings
 from archiver.destination.imap import ImapDestination
 from archiver.destination.port import MailDestination
 from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
 
 
-def open_destination(server: ServerSettings, authenticator: Authenticator, spool: Spool) -> MailDestination:
+def open_destination(server: DestinationSettings, authenticator: Authenticator, spool: Spool) -> MailDestination:
     """Connect and log in, in a single attempt. `spool` opens files for messages that are too large for memory.
 
     Raises:

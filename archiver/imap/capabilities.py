@@ -87,14 +87,15 @@ def server_facts(
     return ServerFacts(
         greeting=printable(greeting.removeprefix(b"* OK"), 200),
         capabilities=capabilities,
-        tls=_tls_facts(session.line.sock),
+        tls=tls_facts(session.line.sock),
         wanted=wanted,
         login=session.way,
         identity=printable(session.said_of_itself, 200),
     )
 
 
-def _tls_facts(sock: object) -> TlsFacts | None:
+def tls_facts(sock: object) -> TlsFacts | None:
+    """How a socket is secured; None if it is not."""
     if not isinstance(sock, ssl.SSLSocket):
         return None
     cipher = sock.cipher()

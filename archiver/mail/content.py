@@ -25,7 +25,7 @@ HEADER_OCTETS = 1 << 20
 
 _PIECE = 1 << 16
 _REMEMBERED = 100  # characters; longer dates are read each time, so that a server cannot fill the memory with them
-_PLACEHOLDER = "Retrieval using the IMAP4 protocol failed for the following"
+_PLACEHOLDERS = tuple(f"Retrieval using the {name} protocol failed for the following" for name in ("IMAP4", "POP3"))
 #: Reasons why a message is quarantined; catalogs and journals contain them.
 REFUSED = "the server refuses to give the message"
 PLACEHOLDER_GIVEN = "the server gave a placeholder instead of the message"
@@ -289,9 +289,9 @@ def date_seconds(text: str) -> int | None:
 
 def is_placeholder(header: bytes) -> bool:
     """Whether this is the substitute that Exchange sends for a message that it cannot deliver."""
-    if _PLACEHOLDER[:32].encode("ascii") not in header:
+    if _PLACEHOLDERS[0][:19].encode("ascii") not in header:
         return False
-    return (header_value(header, "Subject") or "").startswith(_PLACEHOLDER)
+    return (header_value(header, "Subject") or "").startswith(_PLACEHOLDERS)
 
 
 def broke(times: int) -> str:

@@ -197,13 +197,13 @@ class StoredMessage(Struct, frozen=True):
         return cls(uid, digest, size, crlf_size, None, None, arrived, flags, None, None, None)
 
     def seen_as(self, seen: Attributes) -> StoredMessage:
-        """With a server's attributes: under its UID, with its flags."""
+        """With a server's attributes: under its UID, with its flags, if the protocol has any."""
         return replace(
             self,
             uid=seen.uid,
             server_size=seen.size,
             internaldate=seen.internaldate,
-            flags=seen.flags or frozenset(),
+            flags=self.flags if seen.flags is None else seen.flags,
             emailid=seen.emailid,
         )
 
@@ -327,12 +327,13 @@ class KnownEpoch(Struct, frozen=True):
 
 
 class FolderNumbering(Struct, frozen=True):
-    """A folder's present epoch, the UIDVALIDITYs of all its epochs, and, for each UIDVALIDITY under which names of
-    messages got UIDs here, the UID that comes next."""
+    """A folder's present epoch, the UIDVALIDITYs of all its epochs, and the next UID for each UIDVALIDITY under
+    which names got UIDs here. `by_digest`: how many present messages are named by their octets alone."""
 
     epoch: KnownEpoch | None
     uidvalidities: frozenset[int]
     uidnexts: Mapping[int, int]
+    by_digest: int = 0
 
 
 class Numbers(NamedTuple):

@@ -274,7 +274,11 @@ class FolderSync(Struct):
             if not equal or not outgoing.present:
                 still.append(outgoing)
                 continue
-            self._fact(self._transferred(folder, outgoing.key, equal.pop(0), "again"))
+            replica = equal.pop(0)
+            fact = self._transferred(folder, outgoing.key, replica, "again")
+            # It has the date that the source gave before: POP3 has none, and IMAP another one.
+            same = replica.message.arrived == outgoing.placement.arrived
+            self._fact(replace(fact, dated=fact.dated and same))
         return still
 
     def _transferred(self, folder: JobFolder, key: MessageKey, replica: Replica, how: str) -> CopiedFact:

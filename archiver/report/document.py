@@ -51,10 +51,12 @@ class Notice(Struct, frozen=True):
     (`folder` is empty); "unnumbered": `count` folders of a server have none (`folder` is empty); "gone": the source
     no longer has it, and `count` of our copies stay; "shared": `count` copies in that folder of the destination
     stayed because another account counts on them; "doubtful": `count` messages in files could be read in another
-    way; or "empty": the source shows no message in any folder, in `check` alone (`folder` is empty)."""
+    way; "received": `count` messages were fetched by a protocol without dates; "by-digest": `count` messages have
+    no UIDL that can be relied on; or "empty": the source shows no message in any folder, in `check` alone (`folder`
+    is empty)."""
 
     folder: str
-    kind: Literal["window", "renewed", "gone", "shared", "unnumbered", "doubtful", "empty"]
+    kind: Literal["window", "renewed", "gone", "shared", "unnumbered", "doubtful", "received", "by-digest", "empty"]
     count: int
     text: str
 

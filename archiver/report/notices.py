@@ -75,6 +75,22 @@ def doubtful_notices(doubts: Mapping[str, Mapping[str, tuple[int, str]]]) -> lis
     ]
 
 
+def pop3_notices(name: str, fetched: int, by_digest: int) -> list[Notice]:
+    """What POP3 does not have for the messages that were fetched from a folder; and those that the server gives no
+    UIDL that can be relied on."""
+    notices = []
+    if fetched:
+        text = f'folder "{name}": POP3 has no dates of arrival; they are taken from the topmost Received field'
+        notices.append(Notice(name, "received", fetched, text))
+    if by_digest:
+        which = counted(by_digest, "message has", "messages have")
+        text = (
+            f'folder "{name}": {which} no UIDL that can be relied on; each run reads them and compares their bytes'
+        )
+        notices.append(Notice(name, "by-digest", by_digest, text))
+    return notices
+
+
 def gone_notices(stranded: Mapping[str, int]) -> list[Notice]:
     """Folders that the source no longer has, by name, with the number of our copies that stay."""
     return [

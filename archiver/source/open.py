@@ -33,6 +33,10 @@ def open_source(
     match server.protocol:
         case "imap":
             return ImapSource(server, authenticator, spool, cautious=fallback, accept=accept)
+        case "pop3":
+            from archiver.source.pop3.source import Pop3Source
+
+            return Pop3Source(server, authenticator, spool, numbering, accept=accept)
 
 
 def open_files(

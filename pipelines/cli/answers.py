@@ -15,7 +15,7 @@ from archiver.errors import ConfigError
 if TYPE_CHECKING:
     from archiver.config.oauth2 import Flow
     from archiver.config.references import SecretReference
-    from archiver.config.settings import Tls
+    from archiver.config.settings import Protocol, Tls
     from archiver.config.template import NewAccount, NewDestination, NewToken
 
 _KINDS = ("env", "file", "command", "keyring")
@@ -40,6 +40,7 @@ class Answers(Struct, frozen=True):
     ca_file: str | None = None
     destination: NewDestination | None = None
     token: Mapping[str, str] = {}
+    protocol: Protocol = "imap"
 
 
 def given_of(references: Mapping[str, str | None]) -> Mapping[str, str]:
@@ -86,9 +87,10 @@ def account_given(answers: Answers) -> NewAccount:
 
 def account_asked(answers: Answers, name: str) -> NewAccount:
     """The account from the options, and from a person for what they leave out. `name` is the file's."""
-    host = answers.host or _ask("IMAP server (like imap.example.org)")
+    like = "imap" if answers.protocol == "imap" else "pop"
+    host = answers.host or _ask(f"{answers.protocol.upper()} server (like {like}.example.org)")
     user = answers.user or _ask("User at that server", default=name if "@" in name else None)
-    asked = answers.tls or _ask("TLS: implicit (port 993), starttls (port 143) or off", default="implicit")
+    asked = answers.tls or _ask("TLS: implicit, starttls or off", default="implicit")
     tls = _tls("--tls", asked)
     password, token = answers.password, answers.token
     if not password and not token:
@@ -114,11 +116,23 @@ def _tls(option: str, text: str | None) -> Tls:
     return cast("Tls", text or "implicit")
 
 
+def protocol_of(text: str | None) -> Protocol:
+    """The protocol that the option --protocol names.
+
+    Raises:
+        ConfigError: it is none for which `init` writes a file.
+    """
+    if text is not None and text not in ("imap", "pop3"):
+        raise ConfigError("--protocol", [f'"{text}" is not one of imap, pop3'])
+    return cast("Protocol", text or "imap")
+
+
 def _account(host: str, user: str, answers: Answers, tls: Tls, path: str | None) -> NewAccount:
     from archiver.config.template import NewAccount
 
     archive, secret = path or NewAccount().path, _secret("--", answers)
-    return NewAccount(host, user, secret, archive, tls, answers.port, answers.ca_file, answers.destination)
+    to, spoken = answers.destination, answers.protocol
+    return NewAccount(host, user, secret, archive, tls, answers.port, answers.ca_file, to, spoken)
 
 
 def _secret(prefix: str, answers: Answers) -> SecretReference | NewToken:

@@ -16,7 +16,15 @@ from msgspec.structs import replace
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.mail.folder_names import printable
 from archiver.storage.files import sync_paths
-from pipelines.cli.answers import Answers, account_asked, account_given, destination_of, given_of, token_options
+from pipelines.cli.answers import (
+    Answers,
+    account_asked,
+    account_given,
+    destination_of,
+    given_of,
+    protocol_of,
+    token_options,
+)
 from pipelines.cli.options import PATH, Integer, json_option
 
 if TYPE_CHECKING:
@@ -34,9 +42,10 @@ _FILE = click.Path(readable=False)
     metavar="FILE",
     help="The account file, like configs/alice.toml; or an address, whose server is searched for.",
 )
-@click.option("--host", metavar="HOST", help="The IMAP server, like imap.example.org.")
+@click.option("--protocol", metavar="NAME", help='"imap", or "pop3" where the server has nothing else.')
+@click.option("--host", metavar="HOST", help="The server, like imap.example.org.")
 @click.option("--user", metavar="USER", help="The user's name at the server.")
-@click.option("--tls", metavar="MODE", help='"implicit" (port 993), "starttls" (143) or "off".')
+@click.option("--tls", metavar="MODE", help='"implicit", "starttls" or "off".')
 @click.option(
     "--port", type=Integer(min=1, max=65535), metavar="PORT", help="The port, if it is not the usual one."
 )
@@ -83,6 +92,7 @@ _FILE = click.Path(readable=False)
 @json_option
 def init(
     file: Path,
+    protocol: str | None,
     host: str | None,
     user: str | None,
     tls: str | None,
@@ -142,10 +152,15 @@ def init(
     destination = destination_of(
         Answers(to_host, to_user, to_tls, to_port, None, given_of(there), to_ca_file, token=token_there), to_prefix
     )
-    answers = Answers(host, user, tls, port, path, given_of(password), ca_file, destination, token)
+    spoken = protocol_of(protocol)
+    answers = Answers(host, user, tls, port, path, given_of(password), ca_file, destination, token, spoken)
     if (address := _address(file)) is not None:
         file = file.with_name(f"{address}.toml")
         _require_absent(file, force=force)
+        if host is None and spoken != "imap":
+            raise ConfigError(
+                printable(address), ["only IMAP servers are searched for"], hint="give the host with --host"
+            )
         answers = _found(address, answers, offline=offline) if host is None else answers
     return _init(file, answers, force=force, as_json=as_json)
 
@@ -162,9 +177,9 @@ def _found(address: str, answers: Answers, *, offline: bool) -> Answers:
     Raises:
         ConfigError: it is not found.
     """
+    from archiver.config.protocols import usual_port
     from archiver.config.providers.discovery import Net, discover
     from archiver.config.providers.table import providers
-    from archiver.config.settings import PORTS
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -184,7 +199,7 @@ def _found(address: str, answers: Answers, *, offline: bool) -> Answers:
     if found.provider is not None and (login := providers()[found.provider].login):
         say(f"{providers()[found.provider].name} wants {login}")
     port = answers.port
-    if port is None and answers.tls in (None, found.tls) and found.port != PORTS[found.tls]:
+    if port is None and answers.tls in (None, found.tls) and found.port != usual_port("imap", found.tls):
         port = found.port
     user = answers.user or found.user
     return replace(answers, host=found.host, user=user, tls=answers.tls or found.tls, port=port)

@@ -666,6 +666,17 @@ def test_init_writes_how_to_reach_the_destination(archiver: Archiver, tmp_path: 
     assert getattr(load_account(file).destination, "port", None) == 1143
 
 
+def test_init_writes_a_pop3_account(archiver: Archiver, tmp_path: Path) -> None:
+    file, known = tmp_path / "a.toml", ["--host", "a.example", "--user", "u", "--password-env", "P"]
+    assert archiver("init", file, *known, "--protocol", "pop3").code == 0
+    source = load_account(file).source
+    assert (source.protocol, source.port, source.connections) == ("pop3", 995, 1)
+    assert archiver("init", file, *known, "--protocol", "pop3", "--tls", "starttls", "--force").code == 0
+    assert load_account(file).source.port == 110
+    refused = archiver("init", tmp_path / "b.toml", *known, "--protocol", "smtp")
+    assert (refused.code, refused.err) == (2, 'archiver: --protocol: "smtp" is not one of imap, pop3\n')
+
+
 def test_init_takes_the_path_of_a_file_from_the_current_folder_too(
     archiver: Archiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

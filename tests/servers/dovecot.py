@@ -17,7 +17,15 @@ from pathlib import Path
 from tests.patience import PATIENCE
 from tests.servers import rawlog
 from tests.servers.certificates import Certificate
-from tests.servers.mail_server import MAIL_UID, PASSWORD, MailServer, absent, temporary_root, wait
+from tests.servers.mail_server import (
+    MAIL_UID,
+    PASSWORD,
+    MailServer,
+    absent,
+    free_port,
+    temporary_root,
+    wait,
+)
 from tests.servers.wire import Wire, wire_name
 
 ODD_USER, ODD_PASSWORD = "odd", 'p "w\\ ä%{}é'
@@ -93,23 +101,45 @@ protocol imap {{
 }}
 """
 
+_POP3 = """\
+protocols = imap pop3
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {port}
+  }}
+  inet_listener pop3s {{
+    port = {tls_port}
+    ssl = yes
+  }}
+  service_count = 0
+  process_min_avail = 1
+}}
+protocol pop3 {{
+  mail_max_userip_connections = 500
+  pop3_uidl_format = %g
+  rawlog_dir = {root}/rawlog/%u
+}}
+"""
+
 
 class Dovecot(MailServer):
-    """A server with the users u1..u5000 and `ODD_USER`. `extra` is appended to its configuration."""
+    """A server with the users u1..u5000 and `ODD_USER`. `extra` is appended to its configuration. With `pop3` it
+    speaks that, too: on `pop3_port` plain text and STLS, on `pop3s_port` TLS."""
 
     name = "Dovecot"
     users = 5000
 
     def __init__(self, *, extra: str = "", process_limit: int = 500, certificate: Certificate | None = None,
-                 trusted_networks: str = "127.0.0.0/8") -> None:  # fmt: skip
+                 trusted_networks: str = "127.0.0.0/8", pop3: bool = False) -> None:  # fmt: skip
         super().__init__(certificate)
+        self.pop3_port, self.pop3s_port = (free_port(), free_port()) if pop3 else (0, 0)
         self._extra, self._process_limit, self._trusted = extra, process_limit, trusted_networks
         self._snapshots = itertools.count()
 
     @staticmethod
     def missing() -> str | None:
         """Why Dovecot cannot run here, or None."""
-        return absent("Dovecot", "dovecot", "doveadm", "/usr/lib/dovecot/imap")
+        return absent("Dovecot", "dovecot", "doveadm", "/usr/lib/dovecot/imap", "/usr/lib/dovecot/pop3")
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -130,6 +160,8 @@ class Dovecot(MailServer):
             root=self.root, uid=MAIL_UID, port=self.port, tls_port=self.tls_port, certificate=self._certificate,
             process_limit=self._process_limit, trusted=self._trusted,
         )  # fmt: skip
+        if self.pop3_port:
+            config += _POP3.format(root=self.root, port=self.pop3_port, tls_port=self.pop3s_port)
         (self.root / "dovecot.conf").write_text(config + self._extra + "\n")
         return ["dovecot", "-F", "-c", str(self.root / "dovecot.conf")]
 
@@ -220,6 +252,10 @@ class Dovecot(MailServer):
     def commands(self, user: str) -> list[bytes]:
         """The recorded commands without tags and literals, session after session, once they have ended."""
         return rawlog.commands(self._recorded(user))
+
+    def pop3_commands(self, user: str) -> list[bytes]:
+        """The recorded commands of POP3 sessions, once they have ended."""
+        return [line.strip() for session in self._recorded(user) for _, way, line in session if way == "in"]
 
     def flights(self, user: str) -> int:
         """Round trips recorded: how often the server heard more after it had spoken."""

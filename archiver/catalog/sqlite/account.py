@@ -45,6 +45,12 @@ ORDER BY quarantine.epoch, uid
 _EPOCH = f"{_EPOCHS} AND folder = :folder"
 _UIDVALIDITIES = "SELECT DISTINCT uidvalidity FROM epoch WHERE folder = :folder"
 _NUMBERING = "SELECT uidvalidity, uidnext FROM numbering WHERE folder = :folder"
+_BY_DIGEST = """
+SELECT count(DISTINCT name.uid) FROM name JOIN epoch ON epoch.folder = name.folder
+    AND epoch.uidvalidity = name.uidvalidity AND epoch.ended_at IS NULL
+JOIN message ON message.epoch = epoch.number AND message.uid = name.uid AND message.vanished_at IS NULL
+WHERE name.folder = :folder AND name.name >= 'd:' AND name.name < 'd;'
+"""
 _NAMED = f"""
 SELECT name, uid FROM name
 WHERE folder = :folder AND uidvalidity = :uidvalidity AND name IN {any_of("names")}
@@ -99,7 +105,8 @@ class SqlAccount:
             row = connection.execute(_EPOCH, values).fetchone()
             used = frozenset(each for (each,) in connection.execute(_UIDVALIDITIES, values))
             uidnexts = dict(connection.execute(_NUMBERING, values).fetchall())
-        return FolderNumbering(None if row is None else _epoch(*row), used, uidnexts)
+            (by_digest,) = connection.execute(_BY_DIGEST, values).fetchone()
+        return FolderNumbering(None if row is None else _epoch(*row), used, uidnexts, by_digest)
 
     def uids_of(self, folder: int, uidvalidity: int, names: Collection[str]) -> Mapping[str, int]:
         """The UIDs of those of `names` that have one under this UIDVALIDITY."""

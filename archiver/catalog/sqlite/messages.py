@@ -38,6 +38,7 @@ _OF_AN_EPOCH = f"{_ROW} message WHERE epoch = :epoch ORDER BY uid"
 _AMONG = f"{_ROW} {UID_RANGES} CROSS JOIN message WHERE {IN_UID_RANGE}"
 _BY_DIGEST = f"SELECT {PLACE} FROM {MESSAGES} ORDER BY message.digest, message.epoch, message.uid"
 _TWINS = f"SELECT {PLACE} FROM {MESSAGES} WHERE message.digest IN {any_of('digests')}"
+_EQUAL = f"{_TWINS} ORDER BY message.epoch DESC, message.uid"
 _CANDIDATES = f"SELECT {PLACE} FROM {MESSAGES} WHERE message.server_size IN {any_of('sizes')}"
 # NOTE: what is no identity is left out here, since a server may give a million messages the same.
 _IDENTIFIED = f"""
@@ -114,11 +115,15 @@ class SqlMessages:
                     found[key] = twin
         return found
 
-    def candidates(self, sizes: Collection[int] = (), *, emailids: Collection[str] = ()) -> Sequence[Placement]:
+    def candidates(
+        self, sizes: Collection[int] = (), *, emailids: Collection[str] = (), digests: Collection[Digest] = ()
+    ) -> Sequence[Placement]:
         """Messages that may be the same as others; see the port."""
         sets = FlagSets()
         statement, values = (_IDENTIFIED, {"emailids": json_list(emailids)})
-        if not emailids:
+        if digests:
+            statement, values = _EQUAL, {"digests": json_list(digests)}
+        elif not emailids:
             statement, values = (_CANDIDATES, {"sizes": json_list(sizes)})
         with self._database.reading() as connection:
             return [placement(row, sets) for row in connection.execute(statement, values)]

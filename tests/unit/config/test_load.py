@@ -322,8 +322,8 @@ class TestMistakes:
         ("text", "problem"),
         [
             (
-                f'{SOURCE}protocol = "pop3"{ARCHIVE}',
-                'source.protocol: "pop3" is not supported yet in this version; write "imap"',
+                f'{SOURCE}protocol = "pop2"{ARCHIVE}',
+                'source.protocol: must be "imap" or "pop3"',
             ),
             (f'{MINIMAL}store = "s3"', 'archive: store = "s3" and the table [archive.s3] go together'),
             (f'{MINIMAL}store = "mbox"', 'archive.store: must be "maildir" or "s3"'),
@@ -672,3 +672,41 @@ class TestTheExamples:
         assert service["Service"]["SuccessExitStatus"].split() == ["75", "143", "SIGTERM"]
         assert (EXAMPLES / service["Unit"]["OnFailure"]).exists()
         assert (timer["Timer"]["Persistent"], timer["Timer"]["RandomizedDelaySec"]) == ("true", "1h")
+
+
+class TestPop3:
+    """The keys that say what POP3 cannot do are mistakes, and ports are its own."""
+
+    POP3 = f'{SOURCE}protocol = "pop3"\n'
+
+    @pytest.mark.parametrize(("tls", "port"), [("implicit", 995), ("starttls", 110), ("off", 110)])
+    def test_has_ports_of_its_own(self, tmp_path: Path, tls: str, port: int) -> None:
+        (tmp_path / "a.toml").write_text(f'{self.POP3}tls = "{tls}"{ARCHIVE}')
+        source = load_account(tmp_path / "a.toml").source
+        assert (source.port, source.connections) == (port, 1)
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            (
+                "connections = 2\n",
+                "source.connections: must be 1: a POP3 server opens a maildrop for one",
+            ),
+            ('[messages]\nsearch = "SEEN"\n', "messages.search: is for IMAP: POP3 has no search; remove it"),
+            ('[folders]\ninclude = ["Sent"]\n', "folders.include: leaves out INBOX, the only folder that POP3 has"),
+            ('[folders]\nexclude = ["*"]\n', "folders.exclude: leaves out INBOX, the only folder that POP3 has"),
+        ],
+    )
+    def test_cannot_do_everything(self, tmp_path: Path, text: str, problem: str) -> None:
+        found = problems(tmp_path, f"{self.POP3}{text}{ARCHIVE}")
+        assert [each.startswith(problem) for each in found] == [True]
+
+    def test_what_names_inbox_is_fine(self, tmp_path: Path) -> None:
+        rules = '[folders]\ninclude = ["INBOX", "Sent"]\nexclude = ["Sent"]\n'
+        (tmp_path / "a.toml").write_text(f"{self.POP3}connections = 1\n{rules}{ARCHIVE}")
+        assert load_account(tmp_path / "a.toml").warnings == ()
+
+    def test_is_not_replayed_to_itself(self, tmp_path: Path) -> None:
+        there = '[destination]\nhost = "imap.example.org"\nuser = "alice@example.org"\npassword = { env = "B" }\n'
+        found = problems(tmp_path, f"{self.POP3}{there}{ARCHIVE}")
+        assert [each.partition(":")[0] for each in found] == ["destination.host"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.config.protocols import usual_port
 from archiver.config.providers.discovery import Found, Target, discover, of_autoconfig
 from archiver.config.providers.table import (
     How,
@@ -16,7 +17,6 @@ from archiver.config.providers.table import (
     providers,
     recognised,
 )
-from archiver.config.settings import PORTS
 from archiver.destination.folder_map import escapes
 from archiver.imap import listing
 from archiver.mail.window import WINDOWS
@@ -198,5 +198,5 @@ def test_a_file_for_thunderbird_without_an_encrypted_imap_server(page: bytes) ->
 
 
 def test_ports_of_the_table_go_with_their_tls() -> None:
-    assert {key for key, each in providers().items() if each.port != PORTS[each.tls]} == {"proton"}
+    assert {key for key, each in providers().items() if each.port != usual_port("imap", each.tls)} == {"proton"}
     assert provider_of_domain("example.org") is None
