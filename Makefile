@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench fuzz clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -29,8 +29,12 @@ bench: $(VENV)/.dev ## measure speed and memory beside other tools; BENCH="archi
 	.ci/install-servers
 	$(VENV)/bin/python -m tests.bench $(BENCH)
 
+fuzz: $(VENV)/.dev ## a million odd inputs for each reader, which takes an hour; FUZZ="header --runs 10000" chooses
+	$(VENV)/bin/pip install -q --group fuzz
+	$(VENV)/bin/python -m tests.fuzz $(FUZZ)
+
 clean: ## remove what was made
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
