@@ -18,12 +18,10 @@ def list_uids(
     written (the archive is `settled`), only what changed is looked at."""
     epoch, directory = scanned.epoch, scanned.known.directory
 
-    def present(some: UidSet | None = None) -> Iterator[Placement]:
+    def present(some: UidSet) -> Iterator[Placement]:
         return (each for each in messages.placements(epoch.number, uids=some) if each.present)
 
     uids = messages.uids(epoch.number)
     status = (epoch.uidvalidity, scanned.opened.status.uidnext or uids.last + 1)
-    if settled and epoch.state is not None and not scanned.fetches_again:
-        metadata.update_uidlist(directory, status, uids, present)
-    else:
-        metadata.write_uidlist(directory, status, present())
+    is_left = settled and epoch.state is not None and not scanned.fetches_again
+    metadata.write_uidlist(directory, status, uids, present, settled=is_left)

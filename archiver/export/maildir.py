@@ -15,6 +15,7 @@ from archiver.mail.counts import counted
 from archiver.mail.flags import KEYWORD_LETTERS, LETTERS, is_keyword
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Body, Placement
+from archiver.mail.uidset import UidSet
 from archiver.storage.port import FolderMetadata, MessageStore, StoreBatch
 
 _BATCH_MESSAGES = 500
@@ -101,8 +102,8 @@ class MaildirWriter:
         assert self._folder is not None
         self._commit()
         folder, uids = self._folder, self._uids
-        there = (each for each in folder.placements() if each.uid in uids)
-        self._metadata.write_uidlist(folder.known.directory, (folder.epoch.uidvalidity, folder.uidnext), there)
+        status = (folder.epoch.uidvalidity, folder.uidnext)
+        self._metadata.write_uidlist(folder.known.directory, status, UidSet(uids), folder.placements)
         if self._without:
             these = counted(self._without, "message has", "messages have")
             words = f"{these} flags that a Maildir cannot hold; --to eml and mbox list them"

@@ -120,7 +120,10 @@ class ExportStep(Struct):
     def _folder(self, known: KnownFolder, epoch: KnownEpoch) -> None:
         self.control.progress(Working(printable(known.folder.name)))
         folder = ExportedFolder(
-            known, epoch, self._uidnext(epoch), lambda: self.state.messages.placements(epoch.number)
+            known,
+            epoch,
+            self._uidnext(epoch),
+            lambda uids: self.state.messages.placements(epoch.number, uids=uids),
         )
         count = FolderCount(printable(known.folder.name), self.writer.begin(folder))
         self.result.folders.append(count)

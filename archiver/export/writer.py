@@ -9,16 +9,17 @@ from msgspec import Struct
 
 from archiver.facts.replica import Outgoing
 from archiver.mail.model import KnownEpoch, KnownFolder, Placement
+from archiver.mail.uidset import UidSet
 
 
 class ExportedFolder(Struct, frozen=True):
-    """A folder to write, its epoch at that moment, and a UIDNEXT above its UIDs. `placements` returns the messages
-    of that epoch in UID order, of which not all need to be written."""
+    """A folder to write, its epoch at that moment, and a UIDNEXT above its UIDs. `placements` returns some
+    messages of that epoch by their UIDs."""
 
     known: KnownFolder
     epoch: KnownEpoch
     uidnext: int
-    placements: Callable[[], Iterator[Placement]]
+    placements: Callable[[UidSet], Iterator[Placement]]
 
     @property
     def name(self) -> str:

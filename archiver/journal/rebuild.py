@@ -14,6 +14,7 @@ from archiver.errors import ArchiverError, FactsContradict, IntegrityError
 from archiver.facts.archive import Segment
 from archiver.journal.port import Journal
 from archiver.mail.model import INBOX, Digest, KnownEpoch, KnownFolder, Placement
+from archiver.mail.uidset import UidSet
 from archiver.storage.port import FolderMetadata, MessageStore
 
 
@@ -100,8 +101,10 @@ def _write_metadata(metadata: FolderMetadata, catalog: Catalog) -> None:
 
 def _of_folder(metadata: FolderMetadata, catalog: Catalog, folder: KnownFolder, epoch: KnownEpoch) -> None:
     metadata.write_folder_name(folder.directory, folder.folder.raw, folder.folder.path)
-    uidnext = epoch.state.uidnext if epoch.state else None
-    if uidnext is None:
-        uidnext = catalog.messages.uids(epoch.number).last + 1
-    present = (each for each in catalog.messages.placements(epoch.number) if each.present)
-    metadata.write_uidlist(folder.directory, (epoch.uidvalidity, uidnext), present)
+    uids = catalog.messages.uids(epoch.number)
+    uidnext = (epoch.state.uidnext if epoch.state else None) or uids.last + 1
+
+    def present(some: UidSet) -> Iterator[Placement]:
+        return (each for each in catalog.messages.placements(epoch.number, uids=some) if each.present)
+
+    metadata.write_uidlist(folder.directory, (epoch.uidvalidity, uidnext), uids, present)

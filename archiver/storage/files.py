@@ -31,6 +31,7 @@ _HINTS = {
     errno.ENAMETOOLONG: "this file system refuses such a long name; use one that takes 255 octets, such as ext4",
     errno.EFBIG: "this file system refuses such a large file; use another one, such as ext4 or XFS",
 }
+_PIECE = 1 << 20
 _NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -163,6 +164,38 @@ def replace_file(path: str, temporary: str, octets: bytes | bytearray, *, sync: 
     os.rename(temporary, path)
     if sync:
         sync_paths([os.path.dirname(path)])
+    return True
+
+
+def replace_in_pieces(path: str, temporary: str, pieces: Iterable[bytes], *, sync: bool) -> bool:
+    """As `replace_file`, for a file that need not be in memory: it is written to `temporary`, and then compared."""
+    descriptor = create_file(temporary)
+    try:
+        for piece in pieces:
+            write_all(descriptor, piece)
+        if _are_equal(path, temporary):
+            os.unlink(temporary)
+            return False
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, path)
+    if sync:
+        sync_paths([os.path.dirname(path)])
+    return True
+
+
+def _are_equal(path: str, temporary: str) -> bool:
+    try:
+        with open_regular(path) as one, open_regular(temporary) as other:
+            if os.fstat(one.fileno()).st_size != os.fstat(other.fileno()).st_size:
+                return False
+            while piece := one.read(_PIECE):
+                if piece != other.read(_PIECE):
+                    return False
+    except (FileNotFoundError, IntegrityError):
+        return False
     return True
 
 

@@ -129,16 +129,18 @@ class FolderMetadata(Protocol):
         """Reserve the folder's keywords in the server's order, before messages use them. Keywords that the store
         already knows keep their position."""
 
-    def write_uidlist(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
-        """Write the UIDs of the folder's present messages, preferably given in UID order; `status` is
-        (uidvalidity, uidnext)."""
-
-    def update_uidlist(
-        self, directory: str, status: tuple[int, int], uids: UidSet, of: Callable[[UidSet], Iterable[Placement]]
+    def write_uidlist(
+        self,
+        directory: str,
+        status: tuple[int, int],
+        uids: UidSet,
+        of: Callable[[UidSet], Iterable[Placement]],
+        *,
+        settled: bool = False,
     ) -> None:
-        """The same for a folder whose list was written when its last pass was complete: it now has the messages
-        `uids`, and only those that came or went are looked at. `of` returns the placements of some, in UID order.
-        A list that is not as it was left is written again as a whole."""
+        """Write the UIDs of the folder's present messages; `status` is (uidvalidity, uidnext), and `of` returns the
+        placements of some. `settled`: the list is as the folder's last complete pass left it, so only what came or
+        went is looked at. A list that is not as it was left is written as a whole all the same."""
 
     def write_subscriptions(self, directories: Sequence[str]) -> None:
         """Write the list of subscribed folders."""

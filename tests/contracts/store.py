@@ -7,7 +7,7 @@ is called again, as the next run would, and `names`, which lists what lies there
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -21,6 +21,7 @@ from archiver.errors import IntegrityError
 from archiver.facts.archive import PackedFact
 from archiver.mail.content import body_of
 from archiver.mail.model import Digest, Frame, Placement, StoredMessage
+from archiver.mail.uidset import UidSet
 from archiver.storage.audit import Looked, Stray
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch, StoreBatch
 from tests.stored_messages import altered
@@ -38,6 +39,14 @@ def placement_of(octets: bytes, uid: int, directory: str = "", *, uidvalidity: i
     body = body_of(octets)
     message = StoredMessage.bare(uid, body.digest, body.size, body.crlf_size, arrived, frozenset(flags))
     return Placement(directory, uidvalidity, generation, message, present)
+
+
+def list_uids(
+    metadata: FolderMetadata, directory: str, status: tuple[int, int], places: Sequence[Placement]
+) -> None:
+    """Have the UIDs of these messages listed."""
+    by_uid = {place.uid: place for place in places}
+    metadata.write_uidlist(directory, status, UidSet(by_uid), lambda uids: [by_uid[uid] for uid in uids])
 
 
 def put(store: MessageStore, *messages: tuple[Placement, bytes]) -> None:
@@ -409,7 +418,7 @@ class FolderMetadataContract:
         for store, metadata in (first, open_both()):
             metadata.reserve_keywords(".Sent", ["b", "a", "c"])
             metadata.write_folder_name(".Sent", b"S\xe9nt", ("Sént",))
-            metadata.write_uidlist(".Sent", (7, 2), [place])
+            list_uids(metadata, ".Sent", (7, 2), [place])
             metadata.write_subscriptions(["", ".Sent"])
             assert read(store, place) == HELLO
         assert list(open_both()[0].recover(RowsOf([place]))) == []

@@ -39,6 +39,7 @@ from tests.contracts.store import (
     OpenStore,
     RowsOf,
     StoreContract,
+    list_uids,
     octets_of,
     placement_of,
     places_of,
@@ -143,7 +144,7 @@ class TestOnDisk:
         try:
             store = MaildirStore(path)
             put(store, (placement_of(HELLO, 1, ".Sent", flags=["k"]), HELLO))
-            store.metadata.write_uidlist(".Sent", (7, 2), [placement_of(HELLO, 1, ".Sent")])
+            list_uids(store.metadata, ".Sent", (7, 2), [placement_of(HELLO, 1, ".Sent")])
             with store.spool() as spool:
                 spool.write(b"x")
         finally:
@@ -514,7 +515,7 @@ class TestControlFiles:
 
         def write() -> None:
             again = MaildirStore(path)
-            again.metadata.write_uidlist(".Sent", (7, 12), places)
+            list_uids(again.metadata, ".Sent", (7, 12), places)
             again.metadata.write_subscriptions(["", ".Sent", ".A.b\\2ec"])
             again.metadata.write_folder_name(".Sent", b"S\xe9nt", ("Sént\ud800",))
 
@@ -531,7 +532,7 @@ class TestControlFiles:
         assert (described["name"].encode("latin-1"), described["path"]) == (b"S\xe9nt", ["Sént\ud800"])
 
     def test_a_uidnext_that_is_too_low_is_raised(self, store: MaildirStore, path: Path) -> None:
-        store.metadata.write_uidlist("", (7, 1), [placement_of(HELLO, 9)])
+        list_uids(store.metadata, "", (7, 1), [placement_of(HELLO, 9)])
         assert (path / "Maildir/dovecot-uidlist").read_text().startswith("3 V7 N10 G")
 
 
@@ -586,7 +587,7 @@ from msgspec.structs import replace
 from archiver.storage.maildir.metadata import MaildirMetadata
 from archiver.storage.maildir.store import MaildirStore
 from tests.servers.small_disk import fill, mounted
-from tests.contracts.store import placement_of
+from tests.contracts.store import list_uids, placement_of
 from archiver.mail.content import body_of
 
 store = MaildirStore(Path(sys.argv[1]), durability=sys.argv[2])
@@ -608,7 +609,7 @@ while True:
     store.move((place, replace(place, present=False)) for place in places[::2])
     for directory in (".F0", ".F1", ".F2"):
         present = [place for place in places[1::2] if place.directory == directory]
-        store.metadata.write_uidlist(directory, (7, uid), present)
+        list_uids(store.metadata, directory, (7, uid), present)
     uid += 1
     print("went round", flush=True)
 """
@@ -719,7 +720,7 @@ class TestServedByDovecot:
             store.metadata.reserve_keywords(directory, ["NonJunk", "$Forwarded"])
             put(store, *((place, octets) for place in [*places, gone]))
             store.move([(gone, replace(gone, present=False))])
-            store.metadata.write_uidlist(directory, (1000 + number, 5000000), places)
+            list_uids(store.metadata, directory, (1000 + number, 5000000), places)
             store.metadata.write_folder_name(directory, raw, folder_path(raw, "/"))
             expected += [(name, place, sorted(place.flags)) for place in places]
         store.metadata.write_subscriptions([directories[name] for name in self.NAMES[::2]])
@@ -746,7 +747,7 @@ class TestServedByDovecot:
         store = MaildirStore(path)
         place = placement_of(HELLO, 3, flags=["\\Seen", "k"])
         put(store, (place, HELLO))
-        store.metadata.write_uidlist("", (7, 9), [place])
+        list_uids(store.metadata, "", (7, 9), [place])
         self.serve(path, root)
         before = (root / "Maildir/dovecot-uidlist").read_bytes()
         self.doveadm(root, "fetch", "uid", "ALL")

@@ -6,16 +6,14 @@ docs/formats.md specifies it. A message's file is found, checked and placed by i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.mail.model import Placement
-from archiver.mail.uidset import UidSet
 
 PRESENT, VANISHED = "Maildir", "vanished"
 
@@ -24,9 +22,6 @@ FOLDER_FILE = "archiver-folder.json"
 CONTROL_FILES = (KEYWORDS_FILE, UIDLIST_FILE, SUBSCRIPTIONS_FILE, FOLDER_FILE)
 
 _BASE = re.compile(r"(-?\d{1,15})\.V(\d{1,20})U(\d{1,20})\.([0-9a-f]{16}),S=(\d{1,15}),W=(\d{1,15})")
-_UIDLIST_HEADER = re.compile(rb"3 V\d{1,20} N(\d{1,20}) G[0-9a-f]{32}")
-_UIDLIST_UID = re.compile(rb"^(\d{1,20}) :", re.MULTILINE)
-_MOST_LEFT_OUT = 10_000  # rows; for more the whole list is written again
 _HIGHEST = 2**63 - 1  # the largest integer of a database
 _EPOCH = re.compile(r"(.*)\.V(\d{1,20})(?:-(\d{1,9}))?", re.DOTALL)
 
@@ -98,63 +93,6 @@ def parse_folder_name(name: str) -> DirectoryName | None:
 def format_keywords(keywords: Sequence[str]) -> str:
     """A `dovecot-keywords` file."""
     return "".join(f"{i} {keyword}\n" for i, keyword in enumerate(keywords) if keyword)
-
-
-def format_uidlist(directory: str, uidvalidity: int, uidnext: int, placements: Iterable[Placement]) -> bytearray:
-    """A `dovecot-uidlist` file, version 3. The folder's GUID is derived from its identity, so that the same folder
-    gives the same file. Placements are in UID order; only the octets of the file are held in memory."""
-    rows = bytearray()
-    last, ordered = 0, True
-    for placement in placements:
-        ordered = ordered and placement.uid > last
-        last = max(last, placement.uid)
-        rows += _uidlist_row(placement)
-    if not ordered:
-        lines = bytes(rows).splitlines(keepends=True)
-        lines.sort(key=lambda line: int(line.partition(b" ")[0]))
-        rows = bytearray(b"".join(lines))
-    rows[:0] = _uidlist_header(directory, uidvalidity, max(uidnext, last + 1))
-    return rows
-
-
-def updated_uidlist(
-    before: bytes,
-    directory: str,
-    uidvalidity: int,
-    uidnext: int,
-    uids: UidSet,
-    of: Callable[[UidSet], Iterable[Placement]],
-) -> bytes | None:
-    """A `dovecot-uidlist` file that becomes one of the messages `uids`: rows of those that are gone are left out,
-    and those that came, whose placements `of` returns, are appended. None if all of it has to be written: it is
-    another folder's, or a program changed it, or too much of it changes."""
-    header, _, rows = before.partition(b"\n")
-    known = _UIDLIST_HEADER.fullmatch(header)
-    if known is None or header + b"\n" != _uidlist_header(directory, uidvalidity, int(known[1])):
-        return None
-    numbers = list(map(int, _UIDLIST_UID.findall(rows)))
-    listed = UidSet(numbers)
-    gone, came = listed - uids, uids - listed
-    in_order = len(listed) == len(numbers) and numbers == sorted(numbers)
-    is_ours = in_order and rows.count(b"\n") == len(numbers) and rows[-1:] in (b"", b"\n")
-    if not is_ours or len(gone) > _MOST_LEFT_OUT or (came and came.first < listed.last):
-        return None
-    pieces, at = [], 0
-    for uid in gone:
-        start = rows.find(b"\n%d :" % uid, max(at - 1, 0)) + 1 if not rows.startswith(b"%d :" % uid) else 0
-        pieces.append(rows[at:start])
-        at = rows.index(b"\n", start) + 1
-    pieces += [rows[at:], *map(_uidlist_row, of(came) if came else ())]
-    return b"".join([_uidlist_header(directory, uidvalidity, max(uidnext, uids.last + 1)), *pieces])
-
-
-def _uidlist_header(directory: str, uidvalidity: int, uidnext: int) -> bytes:
-    guid = hashlib.sha256(f"{directory}\n{uidvalidity}".encode()).hexdigest()[:32]
-    return f"3 V{uidvalidity} N{uidnext} G{guid}\n".encode()
-
-
-def _uidlist_row(placement: Placement) -> bytes:
-    return f"{placement.uid} :{base_name(placement)}\n".encode()
 
 
 def format_subscriptions(directories: Iterable[str]) -> str:

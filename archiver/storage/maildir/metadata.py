@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from itertools import chain
 
-from archiver.errors import IntegrityError
 from archiver.mail.model import Placement
 from archiver.mail.uidset import UidSet
-from archiver.storage.files import Writing, open_regular
+from archiver.storage.files import Writing
+from archiver.storage.maildir import uidlist
 from archiver.storage.maildir.format import (
     FOLDER_FILE,
     PRESENT,
@@ -15,8 +17,6 @@ from archiver.storage.maildir.format import (
     UIDLIST_FILE,
     format_folder,
     format_subscriptions,
-    format_uidlist,
-    updated_uidlist,
 )
 from archiver.storage.maildir.tree import MaildirTree
 
@@ -38,31 +38,30 @@ class MaildirMetadata:
         with self._writing:
             self._tree.made(_present(directory)).reserve(keywords)
 
-    def write_uidlist(self, directory: str, status: tuple[int, int], uids: Iterable[Placement]) -> None:
-        """Write the folder's `dovecot-uidlist`, if it differs, so that Dovecot serves it with the same UIDs."""
-        uidvalidity, uidnext = status
-        uidlist = format_uidlist(directory, uidvalidity, uidnext, uids)
-        with self._writing:
-            self._tree.made(_present(directory)).write(UIDLIST_FILE, uidlist)
-            self._tree.sync(())
-
-    def update_uidlist(
-        self, directory: str, status: tuple[int, int], uids: UidSet, of: Callable[[UidSet], Iterable[Placement]]
+    def write_uidlist(
+        self,
+        directory: str,
+        status: tuple[int, int],
+        uids: UidSet,
+        of: Callable[[UidSet], Iterable[Placement]],
+        *,
+        settled: bool = False,
     ) -> None:
-        """Change what came or went in the folder's `dovecot-uidlist`; see the port."""
+        """Write the folder's `dovecot-uidlist`, if it differs, so that Dovecot serves it with the same UIDs."""
+        folder = self._tree.made(_present(directory))
         uidvalidity, uidnext = status
-        try:
-            with open_regular(f"{self._tree.folder(_present(directory)).path}/{UIDLIST_FILE}") as file:
-                before = file.read()
-        except (FileNotFoundError, NotADirectoryError, IntegrityError):
-            before = b""
-        uidlist = updated_uidlist(before, directory, uidvalidity, uidnext, uids, of)
-        if uidlist is None:
-            self.write_uidlist(directory, status, of(uids))
-        elif uidlist != before:
-            with self._writing:
-                self._tree.made(_present(directory)).write(UIDLIST_FILE, uidlist)
-                self._tree.sync(())
+        header = uidlist.header_of(directory, uidvalidity, max(uidnext, uids.last + 1))
+        with self._writing, ExitStack() as stack:
+            pieces = uidlist.rows_of(uids, of)
+            if settled and (file := folder.opened(UIDLIST_FILE)) is not None:
+                stack.enter_context(file)
+                kept = uidlist.kept(file, directory, uidvalidity, uids)
+                if kept is not None:
+                    if kept.is_all and kept.header == header:
+                        return
+                    pieces = chain(uidlist.copied(file, kept.spans), uidlist.rows_of(kept.came, of))
+            folder.write_pieces(UIDLIST_FILE, chain([header], pieces))
+            self._tree.sync(())
 
     def write_subscriptions(self, directories: Sequence[str]) -> None:
         """Write the list of subscribed folders, if it differs."""

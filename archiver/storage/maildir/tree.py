@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from archiver.errors import IntegrityError
 from archiver.mail.flags import KEYWORD_LETTERS, is_keyword, maildir_letters, parse_keywords
@@ -21,6 +22,7 @@ from archiver.storage.files import (
     make_directory,
     open_regular,
     replace_file,
+    replace_in_pieces,
     sync_paths,
 )
 from archiver.storage.maildir.format import (
@@ -102,6 +104,17 @@ class MaildirFolder:
     def write(self, name: str, octets: bytes | bytearray) -> None:
         """Replace one of the folder's own files, if it differs."""
         replace_file(f"{self.path}/{name}", f"{self.tmp}/{name}", octets, sync=self._sync)
+
+    def write_pieces(self, name: str, pieces: Iterable[bytes]) -> None:
+        """The same, for one that may be large."""
+        replace_in_pieces(f"{self.path}/{name}", f"{self.tmp}/{name}", pieces, sync=self._sync)
+
+    def opened(self, name: str) -> BinaryIO | None:
+        """One of the folder's own files, to be read; None if it is not there, or no file."""
+        try:
+            return open_regular(f"{self.path}/{name}")
+        except (FileNotFoundError, NotADirectoryError, IntegrityError):
+            return None
 
     def files(self) -> Iterator[tuple[str, str]]:
         """("cur" or "new", file name) of every message file."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archiver.mail.content import body_of
 from archiver.mail.model import Placement, StoredMessage
 from archiver.mail.uidset import UidSet
-from archiver.storage.maildir.format import format_uidlist, updated_uidlist
+from archiver.storage.maildir import uidlist
 
 UIDS = st.sets(st.integers(1, 120), max_size=40)
 
@@ -27,14 +28,30 @@ def places(uids: Iterable[int]) -> list[Placement]:
     return [place(uid) for uid in sorted(uids)]
 
 
-def written(uids: Iterable[int], uidnext: int = 1) -> bytes:
-    return bytes(format_uidlist(".a", 7, uidnext, places(uids)))
+def written(uids: Iterable[int]) -> bytes:
+    uids = UidSet(uids)
+    return uidlist.header_of(".a", 7, uids.last + 1) + b"".join(uidlist.rows_of(uids, places))
 
 
 def updated(before: bytes, uids: Iterable[int], of: Callable[[UidSet], list[Placement]] = places) -> bytes | None:
-    return updated_uidlist(before, ".a", 7, 1, UidSet(uids), of)
+    uids = UidSet(uids)
+    file = io.BytesIO(before)
+    kept = uidlist.kept(file, ".a", 7, uids)
+    if kept is None:
+        return None
+    pieces = [*uidlist.copied(file, kept.spans), *uidlist.rows_of(kept.came, of)]
+    after = b"".join([uidlist.header_of(".a", 7, uids.last + 1), *pieces])
+    assert kept.is_all == (before == kept.header + b"".join(pieces))
+    return after
 
 
+@pytest.fixture(autouse=True, params=[1 << 20, 100])
+def _read_in_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a megabyte, and of hardly more than a row."""
+    monkeypatch.setattr(uidlist, "_PIECE", request.param)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(UIDS, UIDS)
 def test_it_is_as_if_written_anew(before: set[int], after: set[int]) -> None:
     found = updated(written(before), after)
@@ -44,6 +61,7 @@ def test_it_is_as_if_written_anew(before: set[int], after: set[int]) -> None:
         assert found == written(after)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(UIDS)
 def test_only_what_came_is_looked_at(before: set[int]) -> None:
     def of(uids: UidSet) -> list[Placement]:
