@@ -18,6 +18,7 @@ from archiver.storage.maildir.format import base_name
 
 _HEADER = re.compile(rb"3 V\d{1,20} N(\d{1,20}) G[0-9a-f]{32}\n")
 _UID = re.compile(rb"^(\d{1,20}) :", re.MULTILINE)
+_OURS = re.compile(rb"(?>\d{1,20} :[^ \n]+\n)+")
 _HEADER_OCTETS = 200
 _PIECE = 1 << 20
 _ROWS = 10_000
@@ -58,10 +59,8 @@ def kept(file: BinaryIO, directory: str, uidvalidity: int, uids: UidSet) -> Kept
     spans: list[tuple[int, int]] = []
     listed = UidSet()
     for rows in _pieces(file):
-        numbers = list(map(int, _UID.findall(rows)))
-        here = UidSet(numbers)
-        # In order, each once, and nothing else in between.
-        if len(numbers) != rows.count(b"\n") or numbers != list(here) or here.first <= listed.last:
+        here = _uids(rows)
+        if here is None or here.first <= listed.last:
             return None
         for gone in _places(rows, here - uids):
             spans.append((start, at + gone.start()))
@@ -76,6 +75,19 @@ def kept(file: BinaryIO, directory: str, uidvalidity: int, uids: UidSet) -> Kept
     spans.append((start, at))
     is_all = len(spans) == 1 and not came
     return Kept(header, tuple(span for span in spans if span[0] < span[1]), came, is_all)
+
+
+def _uids(rows: bytes) -> UidSet | None:
+    """The UIDs of these rows; None if they are not rows as we write them, in order and each once."""
+    if not _OURS.fullmatch(rows):
+        return None
+    count = rows.count(b"\n")
+    first, last = (int(rows[at : rows.index(b" ", at)]) for at in (0, rows.rfind(b"\n", 0, -1) + 1))
+    if last - first + 1 == count:
+        return UidSet.of_ranges([range(first, last + 1)])  # to read them all would take ten times as long
+    numbers = list(map(int, _UID.findall(rows)))
+    uids = UidSet(numbers)
+    return uids if numbers == list(uids) else None
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
