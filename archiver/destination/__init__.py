@@ -3,5 +3,6 @@
 port          the interfaces of a destination, by who uses them
 open          which adapter: one line for each protocol
 imap          an IMAP server
+flags         the flags of its messages
 folder_map    which folder of the archive goes into which folder of the destination
 """

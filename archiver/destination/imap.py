@@ -6,10 +6,12 @@ The extensions are MULTIAPPEND, LITERAL+, UIDPLUS and CREATE-SPECIAL-USE.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from archiver.config.settings import ServerSettings
+from archiver.destination.flags import FlagCommands
 from archiver.errors import (
+    FolderChanged,
     FolderNotFound,
     FolderRefused,
     PermissionDenied,
@@ -46,9 +48,6 @@ _STORAGE = re.compile(rb"STORAGE (\d+) (\d+)", re.IGNORECASE)
 _FLIGHT = 50
 _REFUSABLE = 8  # commands in a flight of which each may be refused: Courier hangs up at the tenth refusal in a row
 
-_StoreStep = tuple[bytes, bytes, Flags]
-"""A set of UIDs, whether flags are added (b"+") or removed (b"-"), and which."""
-
 
 class ImapDestination:
     """A logged-in connection; implements `MailDestination`. Belongs to one thread."""
@@ -56,8 +55,11 @@ class ImapDestination:
     def __init__(self, server: ServerSettings, authenticator: Authenticator, spool: Spool) -> None:
         self._session, self.capabilities = connect(server, authenticator)
         self._abilities = Abilities(self.capabilities)
-        self._reader = FolderReader(self._session, self._abilities, spool)
+        self._folder_reader = FolderReader(self._session, self._abilities, spool)
+        self._flags = FlagCommands(self._session)
         self._appends: AppendStream | None = None
+        self._uidvalidity = 0  # of the open folder
+        self._ahead: tuple[bytes, Reply] | None = None  # the next folder, if it was opened already
         self._is_in_folder = False
         self._held = 0  # how many messages the open folder held when it was last listed
 
@@ -75,7 +77,7 @@ class ImapDestination:
         return "UIDPLUS" in self._abilities
 
     def list_folders(self) -> DestinationFolders:
-        self._appends = None
+        self._appends = self._ahead = None
         listing = list_everything(
             self._session, self._abilities, cautious=False, after_a_folder=self._is_in_folder and self.can_wait
         )
@@ -188,10 +190,16 @@ class ImapDestination:
     def open(self, raw: bytes, *, readonly: bool = False) -> SelectedFolder:
         name = folder_names.printable(folder_names.decode_name(raw))
         self._session.where = Where(self._session.where.server, name)
-        self._session.exists = 0
         self._is_in_folder = True
         self._appends = AppendStream(self._session, self._abilities, raw)
-        reply = self._session.command_with_name(b"EXAMINE" if readonly else b"SELECT", raw)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == raw and not readonly:
+            reply = ahead[1]
+            counts = [number(found[1]) or 0 for each in reply.untagged if (found := _EXISTS.match(each.text))]
+            self._session.exists = counts[-1] if counts else 0
+        else:
+            self._session.exists = 0
+            reply = self._session.command_with_name(b"EXAMINE" if readonly else b"SELECT", raw)
         self._session.required(reply, FolderNotFound)
         self._held = self._session.exists
         if not readonly and _READ_ONLY.match(reply.text):
@@ -209,8 +217,9 @@ class ImapDestination:
         uidnext = items.get(b"UIDNEXT") or self._uidnext_of_status()
         if uidnext is None:
             uidnext = self._reader.uids().last + 1
+        self._uidvalidity = items.get(b"UIDVALIDITY", 0)
         return SelectedFolder(
-            uidvalidity=items.get(b"UIDVALIDITY", 0),
+            uidvalidity=self._uidvalidity,
             uidnext=uidnext,
             messages=self._session.exists,
             permanent=None if permanent is None else parse_flags(flag for flag in permanent if flag != "\\*"),
@@ -222,10 +231,27 @@ class ImapDestination:
         rows = map(parse_status, reply.untagged) if reply.ok else ()
         return next((row[1].uidnext for row in rows if row), None)
 
+    def _return(self) -> None:
+        """Open the present folder again, if the next one was opened meanwhile.
+
+        Raises:
+            FolderChanged: its UIDVALIDITY is another one now.
+        """
+        if self._ahead is not None:
+            before = self._uidvalidity
+            if self.open(self._stream.raw).uidvalidity != before:
+                raise FolderChanged("UIDVALIDITY changed at the destination", where=self._session.where)
+
+    @property
+    def _reader(self) -> FolderReader:
+        """For the present folder."""
+        self._return()
+        return self._folder_reader
+
     def stat(
         self, folders: Sequence[tuple[bytes, Collection[int]]], *, since: Mapping[bytes, int] | None = None
     ) -> list[FolderStat | None]:
-        self._appends = None
+        self._appends = self._ahead = None
         self._is_in_folder = True
         self._session.where = Where(self._session.where.server)
         commands = [self._stat_commands(raw, uids, since.get(raw) if since else None) for raw, uids in folders]
@@ -249,12 +275,14 @@ class ImapDestination:
         return self._appends
 
     def begin_append(self, messages: Sequence[AppendMessage]) -> None:
+        self._return()
         self._stream.begin(messages)
 
     def end_append(self) -> Sequence[Appended]:
         return self._stream.end()
 
     def begin_look(self, uids: Sequence[int]) -> None:
+        self._return()
         self._stream.begin_look(uids)
 
     def end_look(self) -> Mapping[int, Attributes]:
@@ -266,12 +294,16 @@ class ImapDestination:
     def unanswered(self) -> Sequence[AppendMessage]:
         return self._appends.unanswered if self._appends else ()
 
-    def list_since(self, uid: int, *, taken: int = 0) -> dict[int, Attributes]:
+    def list_since(self, uid: int, *, taken: int = 0, then: bytes | None = None) -> dict[int, Attributes]:
+        self._return()
         if not taken or self._session.exists < self._held + taken:
             # Only after an OK does a list without new messages mean that none arrived.
             self._session.required(self._session.flight(b"NOOP")[0], ServerUnavailable)
         # NOTE: "n:*" includes the last message even if its UID is below n (RFC 3501 section 6.4.8).
-        rows = self._reader.rows_from(uid) if self._session.exists else ()
+        rows: Iterable[Attributes] = ()
+        if self._session.exists:
+            name = None if then is None else quote(then)
+            rows = self._rows_and_open(uid, then, name) if then and name else self._reader.rows_from(uid)
         shown: dict[int, Attributes] = {}
         for row in rows:
             if row.uid >= uid:
@@ -279,52 +311,21 @@ class ImapDestination:
         self._held = self._session.exists
         return shown
 
-    def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:
-        steps = [
-            (chunk, sign, flags)
-            for (added, removed), uids in changes.items()
-            for chunk in uid_sets(uids)
-            for sign, flags in ((b"+", added), (b"-", removed))
-            if flags
-        ]
-        refused = self._store(steps)
-        # NOTE: one flag that the server refuses makes it refuse the others of the same command.
-        apart = [(chunk, sign, frozenset({flag})) for chunk, sign, flags in refused for flag in sorted(flags)]
-        self._store([step for step in apart if step not in refused])
-        asked = {uid for uids in changes.values() for uid in uids}
-        return self.flags(asked)
+    def _rows_and_open(self, uid: int, then: bytes, name: bytes) -> Iterator[Attributes]:
+        """The rows, and the folder to be opened next, in one flight."""
+        listed, selected = self._session.flight(b"UID FETCH %d:* %b" % (uid, ATTRIBUTES), b"SELECT " + name)
+        self._ahead = (then, selected)
+        responses = self._session.required(listed, ServerUnavailable)
+        rows = (parse_fetch(each).attributes for each in responses if is_fetch(each.text))
+        return (row for row in rows if row is not None)
 
-    def _store(self, steps: Sequence[_StoreStep]) -> list[_StoreStep]:
-        """Change flags. Returns the steps that were refused."""
-        refused: list[_StoreStep] = []
-        for start in range(0, len(steps), _FLIGHT):
-            some = steps[start : start + _FLIGHT]
-            commands = [
-                b"UID STORE %s %sFLAGS.SILENT (%s)" % (chunk, sign, " ".join(sorted(flags)).encode())
-                for chunk, sign, flags in some
-            ]
-            for step, reply in zip(some, self._session.flight(*commands), strict=True):
-                if reply.ok:
-                    continue
-                said = reply.status + b" " + reply.text
-                error = error_of(said, self._session.where, writing=True)
-                # NOTE: "Too many user flags in mailbox" (Cyrus) is permanent.
-                if isinstance(error, TemporaryError) and classify(said) != "flags":
-                    raise error
-                refused.append(step)
-        return refused
+    def store(self, changes: Mapping[tuple[Flags, Flags], Collection[int]]) -> dict[int, Flags]:
+        self._return()
+        return self._flags.store(changes)
 
     def flags(self, uids: Collection[int]) -> dict[int, Flags]:
-        """The flags of these messages; those that are gone are left out."""
-        shown: dict[int, Flags] = {}
-        commands = [b"UID FETCH %s (UID FLAGS)" % chunk for chunk in uid_sets(uids)]
-        for start in range(0, len(commands), _FLIGHT):
-            for reply in self._session.flight(*commands[start : start + _FLIGHT]):
-                for response in self._session.required(reply):
-                    row = parse_fetch(response).attributes if is_fetch(response.text) else None
-                    if row is not None and row.flags is not None and row.uid in uids:
-                        shown[row.uid] = row.flags
-        return shown
+        self._return()
+        return self._flags.read(uids)
 
     def expunge(self, uids: Collection[int]) -> None:
         if not self.can_expunge:  # a plain EXPUNGE would also remove mail that is not ours
@@ -349,7 +350,7 @@ class ImapDestination:
         return "UNSELECT" in self._abilities
 
     def use(self, spool: Spool) -> bool:
-        self._reader.spool = spool
+        self._folder_reader.spool = spool
         return self._session.line.is_quiet
 
     def close(self) -> None:

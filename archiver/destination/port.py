@@ -98,10 +98,11 @@ class Appender(FolderOpener, Protocol):
     def unanswered(self) -> Sequence[AppendMessage]:
         """The messages that may have been sent and have no answer yet."""
 
-    def list_since(self, uid: int, *, taken: int = 0) -> dict[int, Attributes]:
+    def list_since(self, uid: int, *, taken: int = 0, then: bytes | None = None) -> dict[int, Attributes]:
         """The messages of the open folder from this UID on. `taken` is how many were appended since the last call,
         all with success: if the server has reported as many new messages meanwhile, it is not asked for more, and
-        mail from others may be missing.
+        mail from others may be missing. `then` is the folder that will be opened next, so that this can be sent
+        along; until it is opened, calls are about this one.
         """
 
 

@@ -96,6 +96,14 @@ class JobQueue:
             self._begun += 1
             return self._waiting.popleft()
 
+    def take(self) -> ReplayJob | None:
+        """The next job as by `next`, if there is one now."""
+        with self._changed:
+            if self._ended or not self._waiting:
+                return None
+            self._begun += 1
+            return self._waiting.popleft()
+
     def done(self) -> None:
         """A job is done."""
         with self._changed:

@@ -218,11 +218,12 @@ def _work_off(
         queue.end()
 
     def work(connection: DestinationConnection) -> None:
+        ahead = _JobAhead(queue)
         try:
-            while (job := queue.next()) is not None:
+            while (job := ahead.next()) is not None:
                 job.is_only_connection = connection.alone
                 try:
-                    _pass(context, connection, job)
+                    _pass(context, connection, job, ahead)
                 except _OF_THE_CONNECTION as error:
                     if not group.leaves_to_others(first=connection is first):
                         raise
@@ -273,11 +274,42 @@ def _note_twins(context: ReplayContext, connection: DestinationConnection, job: 
     connection.with_retries(lambda destination: FolderSync(context, destination, job).note_twins())
 
 
-def _pass(context: ReplayContext, connection: DestinationConnection, job: ReplayJob) -> None:
+class _JobAhead(Struct):
+    """The jobs of one connection, which may open the next folder before the present one is done."""
+
+    queue: JobQueue
+    _taken: ReplayJob | None = None
+
+    def next(self) -> ReplayJob | None:
+        """The job to begin now; None if all are done."""
+        job, self._taken = self._taken, None
+        return self.queue.next() if job is None else job
+
+    def upcoming(self) -> bytes | None:
+        """The folder of the job that follows, if there is one now."""
+        self._taken = self._taken or self.queue.take()
+        return None if self._taken is None else self._taken.raw
+
+    def give_back(self) -> None:
+        """Leave that one to other connections."""
+        if self._taken is not None:
+            self.queue.give_back(self._taken)
+            self._taken = None
+
+
+def _pass(context: ReplayContext, connection: DestinationConnection, job: ReplayJob, ahead: _JobAhead) -> None:
     """One folder. Its failure affects only this folder; a failure of the connection, the login or the quota ends
     the account's replay, and so does a server that answers nothing."""
+
+    def synchronised(destination: MailDestination) -> None:
+        try:
+            FolderSync(context, destination, job, ahead.upcoming).run()
+        except BackendError:
+            ahead.give_back()
+            raise
+
     try:
-        connection.with_retries(lambda destination: FolderSync(context, destination, job).run(), lambda: job.steps)
+        connection.with_retries(synchronised, lambda: job.steps)
     except BackendError as error:
         if isinstance(error, OverQuota | AuthenticationFailed | ConnectionRefused | Unanswered):
             raise

@@ -7,7 +7,8 @@ interrupted one is found out before anything else is sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 from msgspec import Struct, field
@@ -39,21 +40,22 @@ from archiver.replay.send.append import Sender
 from archiver.replay.send.copies import Copies
 from archiver.replay.send.match import MessageMatcher, UnclaimedMessages
 from archiver.replay.send.outcomes import open_folder
+from archiver.replay.send.prepare import batches
 from archiver.replay.send.resolve import IntentResolver, copied, note_lost_connection
 from archiver.replay.send.twins import end_attempts, note_twins
 
 BATCH_MESSAGES = 500
-BATCH_OCTETS = 32 << 20
 
 _NEWEST = 20
 
 
 class FolderSync(Struct):
-    """One pass over one folder, on one connection."""
+    """One pass over one folder, on one connection. `upcoming` is asked which folder this connection opens next."""
 
     context: ReplayContext
     destination: MailDestination
     job: ReplayJob
+    upcoming: Callable[[], bytes | None] = lambda: None
     _facts: list[Fact] = field(default_factory=list)
 
     def run(self) -> None:
@@ -89,7 +91,7 @@ class FolderSync(Struct):
             self._follow_removals(folder, claimed, present)
             claimed = replicas.claimed(folder.number)
         copies = Copies(self.context, self.destination, folder, matcher, set(claimed), opened.uidnext)
-        sender = Sender(self.context, self.destination, folder, copies)
+        sender = Sender(self.context, self.destination, folder, copies, partial(self._next_folder, folder))
         sender.send(self._batches(folder, sender, matcher, (present or UidSet()) - claimed.keys()))
         if self.context.rules.include_vanished:
             self._keep_vanished(folder)
@@ -114,6 +116,15 @@ class FolderSync(Struct):
             matcher = MessageMatcher(self.destination, self.context, self.job)
             folder = JobFolder(self.job, self.job.known.number, opened)
             note_twins(self.context, self.destination, folder, matcher)
+
+    def _next_folder(self, folder: JobFolder) -> bytes | None:
+        """The folder to open next, if all that is left to do in this one is to look at what was sent."""
+        changes = self.context.replicas.changes
+        if self.context.rules.include_vanished or changes.reflagged(folder.number, limit=1):
+            return None
+        if changes.attempts(folder.number) or changes.twins(folder.number):
+            return None
+        return self.upcoming()
 
     def _moved(self, opened: SelectedFolder) -> bool:
         state = self.job.known.state if self.job.known else None
@@ -232,7 +243,7 @@ class FolderSync(Struct):
                 unclaimed = unclaimed or UnclaimedMessages(self.destination, unknown)
                 left = self._adopt(folder, left, sender.copies, matcher, unclaimed)
             self._flush()
-            yield from _batches(left)
+            yield from batches(left)
 
     def _pending(self, folder: JobFolder) -> Iterator[list[Outgoing]]:
         """Messages to send; those that were refused in an earlier run come last, so that they delay nothing
@@ -387,16 +398,3 @@ class FolderSync(Struct):
 
 def _respelled(shown: Mapping[int, Flags], spelling: Mapping[int, Flags]) -> dict[int, Flags]:
     return {uid: respelled(flags, spelling[uid]) for uid, flags in shown.items()}
-
-
-def _batches(outgoing: Sequence[Outgoing]) -> list[list[Outgoing]]:
-    """Batches of messages that share an intent; after a lost connection, at most two are fetched again."""
-    batches: list[list[Outgoing]] = []
-    octets = BATCH_OCTETS
-    for each in outgoing:
-        octets += each.placement.size
-        if octets > BATCH_OCTETS:
-            batches.append([])
-            octets = each.placement.size
-        batches[-1].append(each)
-    return batches

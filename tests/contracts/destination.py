@@ -564,6 +564,46 @@ class DestinationContract:
             held = {uid: each.digest for uid, each in there.holds()[b"INBOX"].messages.items()}
             assert sent <= {held[uid] for uid in shown}
 
+    def test_the_next_folder_is_opened_along_with_what_is_shown(
+        self, there: There, destination: MailDestination, inbox: SelectedFolder
+    ) -> None:
+        work = there.name("Work")
+        destination.create(work, None)
+        there.put(Append(message(8)), Append(message(9)), folder=work)
+        destination.open(b"INBOX")
+        assert appended(destination, letter(message(1)))[0].ok
+
+        assert sorted(destination.list_since(inbox.uidnext, taken=1, then=work)) == there.uids()
+
+        opened = destination.open(work)
+        assert (opened.messages, sorted(destination.list_since(1))) == (2, there.uids(work))
+        assert opened == destination.open(work)
+
+    def test_until_then_everything_is_about_the_present_one(
+        self, there: There, destination: MailDestination
+    ) -> None:
+        work = there.name("Work")
+        destination.create(work, None)
+        there.put(Append(message(8)), Append(message(9)), folder=work)
+        calls: list[Callable[[list[int]], object]] = [
+            lambda uids: destination.store({(frozenset({"\\Flagged"}), frozenset()): uids}),
+            lambda uids: [*destination.flags(uids)] == uids,
+            lambda uids: [*destination.uids()] == uids,
+            lambda uids: [each.uid for each in destination.scan(uids)] == uids,
+            lambda uids: len([*destination.fetch(uids)]) == len(uids),
+            lambda uids: [*destination.list_since(1)] == uids,
+            lambda _: appended(destination, letter(message(1))),
+        ]
+        for call in calls:
+            opened = destination.open(b"INBOX")
+            assert all(answer.ok for answer in appended(destination, letter(message(1))))
+            uids = sorted(destination.list_since(1, then=work))
+
+            assert call(uids), opened
+
+        assert [flags for _, flags, _ in there.kept(work)] == [frozenset(), frozenset()]
+        assert len(there.uids()) == len(calls) + 1
+
     def test_what_others_brought_is_shown_too(
         self, there: There, destination: MailDestination, inbox: SelectedFolder
     ) -> None:

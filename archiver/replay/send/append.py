@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -56,19 +56,22 @@ class Sender(Struct):
     """Sends to the folder that is open at `destination`. Belongs to one connection's thread.
 
     Where the server says which UIDs the messages got, they are looked at while later ones are on their way. From
-    the first answer on that says anything else, nothing is decided before everything is answered.
+    the first answer on that says anything else, nothing is decided before everything is answered. `next_folder` is
+    asked at the end for the folder that will be opened next.
     """
 
     context: ReplayContext
     destination: SendingConnection
     folder: JobFolder
     copies: Copies
+    next_folder: Callable[[], bytes | None] = lambda: None
     _waiting: deque[list[Outgoing] | list[PreparedMessage]] = field(default_factory=deque)
     _in_flight: deque[_Group | _Look] = field(default_factory=deque)
     _heard: float = 0.0
     _taken: list[tuple[list[PreparedMessage], Appended]] = field(default_factory=list)
     _refused: list[tuple[list[PreparedMessage], Appended]] = field(default_factory=list)
     _looks_ahead: bool = True
+    _was_all: bool = False
     _not_there: list[MessageKey] = field(default_factory=list)
 
     def send(self, batches: Iterable[Sequence[Outgoing]]) -> None:
@@ -83,6 +86,7 @@ class Sender(Struct):
             for batch in batches:
                 self._announce(batch)
                 self._work_off(to_the_end=False)
+            self._was_all = True
             self.finish()
         except TemporaryError as error:
             self._note_suspects(error)
@@ -229,7 +233,8 @@ class Sender(Struct):
         none of them arrived."""
         taken, self._taken = self._taken, []
         refused, self._refused = self._refused, []
-        found = self.copies.find(taken, refused)
+        then = self.next_folder() if self._was_all and not refused else None
+        found = self.copies.find(taken, refused, then)
         rest = [([each for each in some if each.key not in found], command) for some, command in refused]
         self._not_there = [message.key for some, _ in rest for message in some]
         for some, command in rest:

@@ -64,13 +64,14 @@ class Copies(Struct):
         self._emit_sent()
         return True
 
-    def find(self, taken: Answered, refused: Answered) -> set[MessageKey]:
+    def find(self, taken: Answered, refused: Answered, then: bytes | None = None) -> set[MessageKey]:
         """With nothing in flight: find the UID of every accepted message in what the folder shows now, and record
-        it. Returns those of the refused ones that have arrived nevertheless."""
+        it. Returns those of the refused ones that have arrived nevertheless. `then` is the folder to be opened
+        next."""
         # NOTE: requested after the answers, not together with the messages: Dovecot answers a pipelined command
         # from the state before the APPEND.
         sent = [message for some, _ in taken for message in some]
-        new = self._shown(taken=0 if refused else len(sent))
+        new = self._shown(taken=0 if refused else len(sent), then=then)
         reported = self.reported_uids(taken)
         certain = certain_uids(sent, reported, new, complete=not refused)
         unsure = [message for message in sent if message.key not in certain]
@@ -91,8 +92,8 @@ class Copies(Struct):
         self._emit_sent()
         return found
 
-    def _shown(self, *, taken: int = 0) -> dict[int, Attributes]:
-        shown = self.destination.list_since(self.since, taken=taken)
+    def _shown(self, *, taken: int = 0, then: bytes | None = None) -> dict[int, Attributes]:
+        shown = self.destination.list_since(self.since, taken=taken, then=then)
         return {uid: seen for uid, seen in shown.items() if uid not in self.claimed}
 
     def _recognise(self, messages: Sequence[PreparedMessage], uids: Collection[int]) -> set[MessageKey]:

@@ -23,6 +23,7 @@ from archiver.replay.pace import Pace
 from archiver.replay.send.match import octets_of
 from archiver.storage.port import MessageStore
 
+BATCH_OCTETS = 32 << 20
 GROUP_MESSAGES = 100
 GROUP_OCTETS = 4 << 20
 
@@ -148,6 +149,19 @@ def with_repairs(store: MessageStore, message: PreparedMessage, kinds: Sequence[
     return replace(
         message, to_append=to_append, crlf_size=size + bare, repaired=names, sent_digest=Digest(digest.hexdigest())
     )
+
+
+def batches(outgoing: Sequence[Outgoing]) -> list[list[Outgoing]]:
+    """Batches of messages that share an intent; after a lost connection, at most two are fetched again."""
+    found: list[list[Outgoing]] = []
+    octets = BATCH_OCTETS
+    for each in outgoing:
+        octets += each.placement.size
+        if octets > BATCH_OCTETS:
+            found.append([])
+            octets = each.placement.size
+        found[-1].append(each)
+    return found
 
 
 def groups(outgoing: Iterable[Outgoing], alone: Collection[MessageKey]) -> Iterator[list[Outgoing]]:
