@@ -282,7 +282,9 @@ def _one_token_for_two(tree: Tree) -> bool:
     places = [
         table["token"]
         for table in tables
-        if isinstance(table, dict) and "token" in table and table.get("flow", "device") in oauth2.OF_A_PERSON
+        if isinstance(table, dict)
+        and isinstance(table.get("token"), dict)
+        and table.get("flow", "device") in oauth2.OF_A_PERSON
     ]
     return len(places) == 2 and places[0] == places[1] and "file" in places[0]
 

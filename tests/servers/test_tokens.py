@@ -28,12 +28,16 @@ from archiver.errors import (
     ConnectionRefused,
     ServerUnavailable,
     Throttled,
+    Where,
 )
+from archiver.login.exchange import Exchange
 from archiver.login.oauth import endpoint, tokens
 from archiver.login.oauth.access import AccessTokens
+from archiver.login.oauth.authenticator import TokenAuthenticator
 from archiver.login.oauth.device import Prompt
 from archiver.login.oauth.grants import client_of
 from archiver.login.oauth.logging_in import log_in, needs_person
+from archiver.login.port import Offer
 from tests.patience import PATIENCE
 from tests.servers.certificates import Certificates
 from tests.servers.oauth_server import SECRET, OAuthServer, Refused
@@ -265,6 +269,40 @@ class TestWhatIsWrongWithATokenFile:
         assert failed(AuthenticationFailed, place.access(), oauth) == line
         assert len(oauth.asked) == 1  # its refresh token was replaced, and is kept all the same
         assert place.kept().refresh == oauth.logins[0].refresh
+
+
+class TestWhoseTokenItIs:
+    @pytest.mark.parametrize(
+        ("user", "name"),
+        [
+            ("alice@example.org", "ALICE@Example.org"),
+            ("alice@example.org", "alice"),
+            ("alice", "alice@example.org"),
+        ],
+    )
+    def test_the_users(self, place: Place, oauth: OAuthServer, user: str, name: str) -> None:
+        place.logged_in(name)
+        assert place.access(user).current().users == (name,)
+
+    @pytest.mark.parametrize(
+        ("user", "name"), [("alice@example.org", "alice@example.net"), ("alice", "bob"), ("alice@a.org", "bob")]
+    )
+    def test_somebody_elses(self, place: Place, oauth: OAuthServer, user: str, name: str) -> None:
+        place.logged_in(name)
+        assert f"is that of {name}, not of" in failed(AuthenticationFailed, place.access(user), oauth)
+
+    def test_an_admins_who_opens_the_mailbox_of_a_user(self, place: Place, oauth: OAuthServer) -> None:
+        place.logged_in("admin@example.org")
+        place.access("shared@example.org")
+        file = place.folder / "alice.toml"
+        file.write_text(file.read_text().replace("auth =", 'login_user = "admin@example.org"\nauth ='))
+        login = TokenAuthenticator(load_account(file).source)
+        secret = login.secret()
+        (way,) = login.ways(secret, Offer(frozenset({"XOAUTH2", "PLAIN"})), Where())
+        assert isinstance(way, Exchange)
+        assert (way.mechanism, way.first()) == (
+            "XOAUTH2", f"user=shared@example.org\1auth=Bearer {secret.reveal()}\1\1".encode(),
+        )  # fmt: skip
 
 
 class TestWhatTheEndpointSays:

@@ -48,8 +48,9 @@ def advice(server: ServerSettings) -> str:
     assert server.oauth2 is not None  # the account file was checked
     match server.oauth2.provider, server.oauth2.flow:
         case "microsoft", "client_credentials":
+            role = client_of(server).endpoints.role
             return (
-                "the app needs IMAP.AccessAsApp with an administrator's consent, a service principal in Exchange "
+                f"the app needs {role} with an administrator's consent, a service principal in Exchange "
                 "(New-ServicePrincipal) and access to this mailbox (Add-MailboxPermission), which has to exist"
             )
         case "microsoft", _:

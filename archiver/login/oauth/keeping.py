@@ -14,7 +14,6 @@ import os
 import stat
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -185,12 +184,13 @@ class TokenMemory:
 
     @contextmanager
     def changing(self, pause: Pause = time.sleep) -> Iterator[Keep]:
-        with _remembering[self._key]:
+        with _remembering.setdefault(self._key, threading.Lock()):
             yield lambda token: _remembered.__setitem__(self._key, token)
 
 
 _remembered: dict[Hashable, Token] = {}
-_remembering: defaultdict[Hashable, threading.Lock] = defaultdict(threading.Lock)
+_remembering: dict[Hashable, threading.Lock] = {}
+os.register_at_fork(after_in_child=_remembering.clear)  # a thread that is not there may have held one
 
 
 def keeper_of(place: TokenPlace | None, user: str, app: Hashable) -> Keeper:

@@ -24,12 +24,20 @@ def require_right_person(client: Client, token: Token) -> None:
         raise AuthenticationFailed(
             f"{client.what} was given to another app, not to this client_id", hint="log in again: `archiver login`"
         )
-    if client.is_app or not token.users or client.user.casefold() in (each.casefold() for each in token.users):
+    if client.is_app or not token.users or any(_is_same(client.user, each) for each in token.users):
         return
     raise AuthenticationFailed(
         f'{client.what} is that of {shown(token.users)}, not of "{printable(client.user)}"',
         hint=f"log in as {printable(client.user)}: `archiver login`; or write the name that the provider uses",
     )
+
+
+def _is_same(user: str, name: str) -> bool:
+    """Whether both name one person; one without a domain is of any domain."""
+    one, other = user.casefold(), name.casefold()
+    if "@" in one and "@" in other:
+        return one == other
+    return one.partition("@")[0] == other.partition("@")[0]
 
 
 def require_permission(client: Client, token: Token) -> None:
