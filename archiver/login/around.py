@@ -75,7 +75,7 @@ def of_login(error: AuthenticationFailed, server: ServerSettings, way: Way, wher
             check = "`login_user`, the password reference and the right of that user to open other mailboxes,"
         elif server.password is None:
             check = "`user` and `client_cert`"
-        hint = f"check {check} in [{server.side}] of the account file"
+        hint = f"check {check} in [{server.side}] of the account file{_wanted(server)}"
     complaint = way.complaint if isinstance(way, Exchange) and way.complaint not in error.reason else ""
     return AuthenticationFailed(
         f"the login of {whose} ({server.side}) {'is refused' if error.server_reply else 'failed'}: {error.reason}"
@@ -84,3 +84,14 @@ def of_login(error: AuthenticationFailed, server: ServerSettings, way: Way, wher
         server_reply=error.server_reply,
         hint=hint,
     )
+
+
+def _wanted(server: ServerSettings) -> str:
+    """What a known provider wants instead of a password, as the end of a hint; "" if nothing is known."""
+    from archiver.config.providers.table import providers, recognised
+
+    found = recognised(server.host, "", ())
+    provider = providers()[server.provider] if server.provider is not None else found and found.provider
+    if not provider or "OAuth2" not in provider.login:
+        return ""
+    return f"; {provider.name} wants {provider.login}: docs/providers.md#tokens-oauth2"

@@ -252,3 +252,14 @@ def test_exchange_without_a_mailbox_names_the_permissions(
         server.on(name, b"BAD User is authenticated but not connected.")
     result = run(tenant(tmp_path, oauth, server), expect=5)
     assert "an app needs IMAP.AccessAsApp and the right to this mailbox (Add-MailboxPermission)" in result.output
+
+
+def test_a_password_that_a_provider_takes_no_more_is_answered_by_what_it_wants(
+    tmp_path: Path, scripted: Callable[..., ScriptedServer]
+) -> None:
+    server = scripted({b"INBOX": ScriptedFolder()}, login_reply=b"NO LOGIN failed.")
+    result = run(account_file(tmp_path, server, "u1", source__provider="microsoft365"), expect=5)
+    assert (
+        "check `user` and the password reference in [source] of the account file; Microsoft 365 wants OAuth2; "
+        "passwords no longer work: docs/providers.md#tokens-oauth2"
+    ) in result.output
