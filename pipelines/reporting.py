@@ -137,7 +137,10 @@ def report_of(
     listed = listing_from_json(listing) if listing else []
     plan = _plan(archive, listed)
     asked = {each.folder.name for each in [*(each for each, _ in plan.visit), *plan.unchanged]}
-    chosen = asked if listed else {each.folder.name for each in archive.chosen_folders()}
+    held = archive.chosen_folders()
+    chosen = {each.folder.name for each in held if each.folder.is_imported or not listed} | (
+        asked if listed else set()
+    )
     quarantined = [each for each in catalog.account.quarantined() if each.folder in chosen]
     tallies = [each for each in catalog.account.tallies(run_id) if each.name in chosen]
     failures = folder_failures(tallies) + quarantine_failures(quarantined)

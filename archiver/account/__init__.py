@@ -11,7 +11,7 @@ servers       source and destination, connected to
 
 Operations on an open archive, each a step with what it needs:
 
-archiving     bring the archive up to date with the source
+archiving     bring the archive up to date with the source, or add files to it
 replay        bring the destination up to date with the archive, and compare them
 meeting       whether source and destination are the mailboxes they were
 repair        where lost octets may still be

@@ -166,7 +166,7 @@ def gone_folders(
     other octets with the same text.
     """
     known = list(known)
-    here = [each for each in known if each.holds_mail]
+    here = [each for each in known if each.holds_mail and not each.folder.is_imported]
     if not here or any(each.folder.raw == INBOX and not each.holds_mail for each in known):
         return []
     delimiters = {each.folder.delimiter for each in here if each.folder.raw != INBOX}

@@ -60,7 +60,7 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
     context = replace(context, identify=len(chosen) > 1)
     if context.metadata is not None:
         subscribed = [context.folders[each.raw].directory for each in chosen if each.subscribed]
-        context.metadata.write_subscriptions(subscribed)
+        context.metadata.write_subscriptions([*subscribed, *_subscribed_besides(context, listed)])
 
     def work_off(member: Member, extra: bool) -> None:
         try:
@@ -79,6 +79,18 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
 
     WorkQueue(rules.connections, context.control.progress, work_off).run(each for each, _ in plan.visit)
     record_left_over(context)
+
+
+def _subscribed_besides(context: Context, listed: Sequence[Listed]) -> list[str]:
+    """The directories of subscribed folders that hold mail and are not among the listed ones: what was imported,
+    or, where that is listed, the source's."""
+    account, here = context.catalog.account, {each.folder.raw for each in listed}
+    epochs = account.epochs()
+    return [
+        each.directory
+        for raw, each in account.folders().items()
+        if raw not in here and each.listed and each.folder.subscribed and each.number in epochs
+    ]
 
 
 def record_left_over(context: Context) -> None:
@@ -101,10 +113,17 @@ def record_left_over(context: Context) -> None:
 
 
 def record_folders(
-    listed: Sequence[Listed], catalog: Catalog, recorder: Recorder, at: str, names: DirectoryNames
+    listed: Sequence[Listed],
+    catalog: Catalog,
+    recorder: Recorder,
+    at: str,
+    names: DirectoryNames,
+    *,
+    imports: bool = False,
 ) -> dict[bytes, KnownFolder]:
     """Record folders that are new, whose attributes changed, and that are no longer listed. A folder's directory is
-    assigned once, in the order of raw names and so that it fits among `names`, and never changes."""
+    assigned once, in the order of raw names and so that it fits among `names`, and never changes. A source does not
+    list what was imported; what an import lists says nothing of other folders."""
     known = dict(catalog.account.folders())
     taken = {each.directory for each in known.values()}
     facts: list[FolderFact] = []
@@ -121,7 +140,7 @@ def record_folders(
         facts.append(fact)
     here = {each.folder.raw for each in listed}
     for raw, before in known.items():
-        if before.listed and raw not in here:
+        if before.listed and raw not in here and not (imports or before.folder.is_imported):
             facts.append(_folder_fact(before.number, before.folder, before.directory, listed=False, at=at))
     recorder.write(facts)
     return {raw: folder for raw, folder in known.items() if raw in here}

@@ -29,6 +29,9 @@ INBOX = b"INBOX"
 HIGHEST_UID = 2**32 - 1
 """The highest UID and UIDVALIDITY (RFC 3501 section 9, nz-number)."""
 
+IMPORTED = "\\imported"
+"""An attribute of our own: the folder holds what was imported from files, and is not the source's."""
+
 UNSELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 
 SPECIAL_USES = ("\\all", "\\archive", "\\drafts", "\\flagged", "\\junk", "\\sent", "\\trash", "\\important")
@@ -56,6 +59,11 @@ class Folder(Struct, frozen=True):
     def selectable(self) -> bool:
         """RFC 3501 section 7.2.2, RFC 5258 section 3."""
         return not self.attributes & UNSELECTABLE
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether it is none of the source's, but was imported from files."""
+        return IMPORTED in self.attributes
 
     @property
     def special_use(self) -> str | None:

@@ -5,6 +5,7 @@ open            which adapter: one line for each protocol
 files           mail that lies in files: Maildirs, mboxes, single files
 pop3            a package: a POP3 server
 imap            an IMAP server: EXAMINE, BODY.PEEK[], QRESYNC where it is offered
+imports         how files are added to an archive that is not theirs
 numbering       UIDs for messages that have names, and no numbers
 retry           wraps a source: reconnects and continues at the same message, with a limited number of attempts
 backoff         how long to wait before another attempt at a server, and when to give up

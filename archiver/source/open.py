@@ -10,6 +10,7 @@ from archiver.config.settings import FilesSettings, ServerSettings
 from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
 from archiver.source.imap import ImapSource
+from archiver.source.imports import Import, ImportSource
 from archiver.source.numbering import Numbering
 from archiver.source.port import SourceConnection
 
@@ -64,3 +65,17 @@ def doubts_in_files(cache: Path) -> Mapping[bytes, Mapping[str, tuple[int, str]]
     from archiver.source.files.index import kept_doubts
 
     return kept_doubts(cache)
+
+
+def open_import(
+    settings: FilesSettings,
+    spool: Spool,
+    numbering: Numbering,
+    check_stop: Callable[[], None],
+    imports: Import,
+) -> ImportSource:
+    """Open files that are added to an archive which is not theirs. What was read is remembered only for as long as
+    it is open."""
+    from archiver.source.files.source import FilesSource
+
+    return FilesSource(settings, spool, numbering, None, writable=False, check_stop=check_stop, imports=imports)

@@ -14,6 +14,6 @@ One file a verb: its options and help, what it does for each account, its JSON, 
 init  login  check  demo                   before the first run
 run  archive  replay  retry                a run and its steps; run shows all of them
 status  report                             what archives hold, what a run did
-search  show  export                       messages found, shown, taken out
+search  show  export  import               messages found, shown, taken out, added
 verify  repair  gc  rebuild                archives proved, repaired, cleaned up, indexed again
 """

@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, NoReturn
 
 import click
@@ -105,6 +106,7 @@ VERBS: Mapping[str, str] = {
     "repair": "Fetch again what is missing or damaged in the archive.",
     "retry": "Try quarantined messages again, or accept their loss.",
     "export": "Export folders, of any date, as a Maildir, as mboxes or as single files.",
+    "import": "Add mail that lies in files to an archive.",
     "gc": "List or delete what killed runs left in buckets.",
     "rebuild": "Recreate a lost or damaged catalog.",
     "demo": "See everything work in a minute, without an account.",
@@ -118,7 +120,7 @@ class _Verb(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         name = str(self.name)
-        verb: click.Command = getattr(import_module(f"pipelines.cli.{name}"), name)
+        verb: click.Command = getattr(import_module(f"pipelines.cli.{name}"), f"{name}_" * iskeyword(name) or name)
         return verb.make_context(info_name, args, parent, **extra)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from archiver.mail.content import internaldate_seconds
 from pipelines.cli.main import invoke
-from tests.accounts import account_file, archive_of, archive_state, assert_whole, run
+from tests.accounts import account_file, archive_of, archive_state, assert_whole, mail, run
 from tests.faults.replays import destination
 from tests.mail_files import MBOXES, maildir, on_the_wire, single_files, tarred, zipped
 from tests.servers.corpora import CorpusMessage
+from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail_server import MailServer
+from tests.servers.wire import Append
 
 
 def files_account(directory: Path, path: Path, **keys: Any) -> Path:
@@ -84,3 +88,170 @@ class TestTheCorpora:
         again = run(config)
         assert again.total("fetched", "vanished", "flags_changed") == (0, 0, 0)
         assert again.report["totals"]["destination"]["replayed"] == 0
+
+    @pytest.mark.parametrize("form", ["maildir", "mboxrd", "eml"])
+    def test_arrive_at_cyrus(self, corpora: list[CorpusMessage], cyrus: Cyrus, tmp_path: Path, form: str) -> None:
+        user = cyrus.fresh_user()
+        # Cyrus refuses what is no header.
+        messages = [each for each in unaltered(corpora) if _CYRUS_TAKES.match(each)][:400]
+        place = FORMS[form](tmp_path / "mail", messages)
+        config = files_account(tmp_path, place, **destination(tmp_path, cyrus, user))
+        run(config)
+        assert served(cyrus, user) == held(config)
+        assert run(config).report["totals"]["destination"]["replayed"] == 0
+
+
+_CYRUS_TAKES = re.compile(rb"(?s)(?!From )(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*)+\r?\n")
+
+
+class TestARunAgain:
+    @pytest.fixture
+    def account(self, tmp_path: Path) -> Path:
+        """Three folders of mail of each kind, archived."""
+        self.root = tmp_path / "mail"
+        maildir(self.root / "box", [mail(n) for n in range(20)], ["", "S"])
+        (self.root / "spool").write_bytes(MBOXES["mboxrd"]([mail(n) for n in range(20, 40)]))
+        single_files(self.root / "single", [mail(n) for n in range(40, 50)])
+        config = files_account(tmp_path, self.root)
+        assert run(config).total("fetched", "on_server") == (50, 50)
+        return config
+
+    def nothing(self, config: Path) -> None:
+        assert run(config).total("fetched", "vanished", "flags_changed", "stored") == (0, 0, 0, 50)
+        assert_whole(archive_of(config))
+
+    def test_brings_nothing(self, account: Path) -> None:
+        self.nothing(account)
+
+    def test_brings_nothing_if_half_of_the_files_are_renamed(self, account: Path) -> None:
+        for number, path in enumerate(sorted((self.root / "box" / "cur").iterdir())):
+            if number % 2:
+                path.rename(path.with_name(f"16{number:08}.renamed{path.name[path.name.index(':') :]}"))
+        for path in sorted((self.root / "single").iterdir())[::2]:
+            path.rename(path.with_name(f"x{path.name}"))
+        self.nothing(account)
+
+    def test_brings_nothing_if_all_is_copied_elsewhere(self, account: Path, tmp_path: Path) -> None:
+        shutil.copytree(self.root, tmp_path / "new")
+        account.write_text(account.read_text().replace(str(self.root), str(tmp_path / "new")))
+        assert "--new-source" in run(account, expect=2).output
+        again = run(account, new_source=True)
+        assert again.total("on_server", "stored") == (50, 50)
+        assert digests([mail(n) for n in range(20)]) == held(account, b"box")
+
+    def test_brings_nothing_without_its_cache(self, account: Path) -> None:
+        (archive_of(account) / "files.sqlite").unlink()
+        self.nothing(account)
+
+    def test_brings_what_is_new_follows_flags_and_keeps_what_is_gone(self, account: Path) -> None:
+        cur = self.root / "box" / "cur"
+        first, second, *_ = sorted(cur.iterdir())
+        first.unlink()
+        second.rename(second.with_name(f"{second.name}T"))
+        (self.root / "box" / "new" / "1800000000.x").write_bytes(mail(60))
+        with (self.root / "spool").open("ab") as spool:
+            spool.write(MBOXES["mboxrd"]([mail(61), mail(62)]))
+        again = run(account)
+        assert again.total("fetched", "vanished", "flags_changed") == (3, 1, 1)
+        assert held(account, b"spool") == digests([mail(n) for n in (*range(20, 40), 61, 62)])
+        assert again.balanced
+        assert_whole(archive_of(account))
+
+    def test_after_the_disk_is_gone_takes_nothing_away(self, account: Path) -> None:
+        self.root.rename(self.root.with_name("unmounted"))
+        result = run(account, expect=2)
+        assert "source.path" in result.output
+        assert "mount the disk" in result.output
+        self.root.mkdir()
+        assert "no mail here" in run(account, expect=2).output
+        assert held(account, b"box") == digests([mail(n) for n in range(20)])
+
+    def test_lists_what_cannot_be_read_until_it_can(self, account: Path) -> None:
+        odd = self.root / "single" / "odd.eml"
+        odd.symlink_to("/etc/passwd")
+        result = run(account, expect=3)
+        assert "odd.eml: is a symbolic link" in result.report["failures"][0]["reason"]
+        odd.unlink()
+        odd.write_bytes(mail(70))
+        assert run(account).total("fetched", "quarantined") == (1, 0)
+
+
+class TestWhatIsListed:
+    def test_messages_that_could_be_read_in_another_way(self, tmp_path: Path) -> None:
+        (tmp_path / "spool").write_bytes(MBOXES["mboxo"]([b"A: 1\n\nFrom here\n", b"B: 2\n\nx\n"]))
+        config = files_account(tmp_path, tmp_path / "spool")
+        for _ in range(2):
+            (notice,) = run(config).report["notices"]
+            assert (notice["kind"], notice["folder"], notice["count"]) == ("doubtful", "INBOX", 1)
+            assert notice["text"].endswith("was taken off: uid 1")
+
+
+class TestOurOwnExports:
+    @pytest.mark.parametrize("form", ["maildir", "mbox", "eml"])
+    def test_come_back(
+        self, corpora: list[CorpusMessage], dovecot: Dovecot, mail_user: str, tmp_path: Path, form: str
+    ) -> None:
+        odd = [b"bare\nline\r\n", b"no end", b"From me\r\n\r\n>From you\r\n", b"A: 1\r\n\r\n\r\n"]
+        flags = [("\\Seen", "$Work"), ("\\Flagged",), (), ("\\Answered", "\\Draft")]
+        sent = [Append(octets, each, "02-Jan-2020 10:00:00 +0200") for octets, each in zip(odd, flags, strict=True)]
+        dovecot.create(mail_user, "Work")
+        dovecot.append_many(mail_user, "INBOX", sent)
+        dovecot.append_many(mail_user, "Work", sent[:2])
+        first = account_file(tmp_path / "first", dovecot, mail_user)
+        run(first)
+        assert invoke(["export", str(first), str(tmp_path / "export"), "--to", form, "--quiet"]) == 0
+        second = files_account(tmp_path / "second", tmp_path / "export")
+        run(second)
+        one, other = (archive_state(archive_of(each)) for each in (first, second))
+        seen = [
+            {
+                epoch.folder: sorted(
+                    (m.digest, sorted(m.flags), internaldate_seconds(m.internaldate))
+                    for (its, _), m in state.messages.items()
+                    if its == epoch
+                )
+                for epoch in state.epochs
+            }
+            for state in (one, other)
+        ]
+        assert seen[0] == seen[1]
+
+
+class TestAnImport:
+    @pytest.fixture
+    def account(self, dovecot: Dovecot, mail_user: str, tmp_path: Path) -> Path:
+        dovecot.append_many(mail_user, "INBOX", [Append(mail(n)) for n in range(5)])
+        self.user, self.new_user = mail_user, dovecot.fresh_user()
+        config = account_file(tmp_path, dovecot, mail_user, **destination(tmp_path, dovecot, self.new_user))
+        run(config)
+        return config
+
+    def test_adds_what_the_archive_does_not_hold(self, account: Path, dovecot: Dovecot, tmp_path: Path) -> None:
+        old = maildir(tmp_path / "old", [mail(n) for n in range(3, 9)], ["S"])
+        maildir(old / ".Sent", [mail(8), mail(9), mail(9)])
+        assert invoke(["import", str(account), str(old), "--dry-run", "--quiet"]) == 0
+        before = archive_state(archive_of(account))
+        for _ in range(2):
+            assert invoke(["import", str(account), str(old), "--quiet"]) == 0
+            assert_whole(archive_of(account))
+        assert len(before.messages) == 5
+        names = [b"\0Imported/INBOX", b"\0Imported/Sent"]
+        assert [held(account, each) for each in names] == [
+            digests([mail(n) for n in range(5, 9)]),
+            digests([mail(9)]),
+        ]
+        (old / "new" / "1800000000.x").write_bytes(mail(20))
+        assert invoke(["import", str(account), str(old), "--quiet"]) == 0
+        result = run(account)
+        assert result.total("fetched", "vanished", "stored") == (0, 0, 11)
+        assert served(dovecot, self.new_user, b"Imported/INBOX") == digests([mail(n) for n in (5, 6, 7, 8, 20)])
+        assert served(dovecot, self.new_user, b"Imported/Sent") == digests([mail(9)])
+        assert b"Imported/INBOX" not in dovecot.dump(self.user)
+        assert run(account).total("fetched", "vanished", "stored") == (0, 0, 11)
+        assert invoke(["verify", str(account), "--quiet"]) == 0
+        assert invoke(["rebuild", str(account), "--quiet"]) == 0
+        assert run(account).total("fetched", "vanished", "stored") == (0, 0, 11)
+
+    def test_of_nothing_is_refused(self, account: Path, tmp_path: Path) -> None:
+        assert invoke(["import", str(account), str(tmp_path / "nothing"), "--quiet"]) == 2
+        assert invoke(["import", str(account), str(tmp_path), "--into", "INBOX/x", "--quiet"]) == 2

@@ -14,7 +14,7 @@ import itertools
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -23,6 +23,7 @@ from archiver.mail.flags import parse_flags
 from archiver.mail.uidset import format_uid_set
 from archiver.source.files.found import FoundFile, FoundMessage, Place, Stamp, Unreadable
 from archiver.source.files.indexes import Indexed, index_of_directory
+from archiver.source.files.listing import opened_wherever
 from archiver.source.files.marks import folders_of
 from archiver.source.files.mbox import NotAnMbox
 from archiver.source.files.reading import Changed, indexed_single, messages_in
@@ -49,6 +50,7 @@ CREATE TEMP TABLE listed (
     id INTEGER PRIMARY KEY, path BLOB, base BLOB, kind TEXT, device INTEGER, inode INTEGER, size INTEGER,
     mtime INTEGER, ctime INTEGER, flags TEXT, part TEXT, file INTEGER, problem TEXT, UNIQUE (base, device, inode));
 CREATE TEMP TABLE shown (uid INTEGER PRIMARY KEY, name TEXT, listed INTEGER, number INTEGER, doubt TEXT);
+CREATE TEMP TABLE claimed (name TEXT PRIMARY KEY, raw BLOB) WITHOUT ROWID;
 CREATE TEMP TABLE seen (file INTEGER PRIMARY KEY);
 """
 _KNOWN = """
@@ -86,6 +88,8 @@ FROM temp.shown JOIN temp.listed ON listed.id = shown.listed
 """
 
 
+#: How the name of a message begins that is in a file which cannot be read.
+UNREADABLE = "unreadable:"
 #: Octets of the list of UIDs that is kept.
 _UIDS = 4000
 
@@ -239,7 +243,18 @@ class FileIndex:
             "SELECT id, path FROM temp.listed WHERE problem IS NOT NULL ORDER BY path"
         )
         for listed, path in problems:
-            yield Named(listed, 0, f"unreadable:{hashlib.sha256(path).hexdigest()}", "")
+            yield Named(listed, 0, f"{UNREADABLE}{hashlib.sha256(path).hexdigest()}", "")
+
+    def claim(self, raw: bytes, names: Collection[str]) -> set[str]:
+        """Those of `names` that no other folder claimed before; they are this one's."""
+        self._database.executemany(
+            "INSERT OR IGNORE INTO temp.claimed VALUES (?, ?)", ((name, raw) for name in names)
+        )
+        found = self._database.execute(
+            "SELECT name FROM temp.claimed WHERE raw = ? AND name IN (SELECT value FROM json_each(?))",
+            (raw, json.dumps(list(names))),
+        )
+        return {name for (name,) in found}
 
     def show(self, rows: Sequence[tuple[int, Named]]) -> None:
         """The messages that the open folder shows have these UIDs."""
@@ -319,7 +334,7 @@ def _messages(file: FoundFile, row: Indexed | None) -> Iterator[FoundMessage]:
     if row is not None:
         yield from _with_index(file, row)
     else:
-        yield from messages_in(file)
+        yield from messages_in(file, opened_wherever)
 
 
 def _with_index(file: FoundFile, row: Indexed) -> Iterator[FoundMessage]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from msgspec import Struct
 
@@ -16,6 +15,7 @@ from archiver.mail.model import Flags
 INDEX = "index.jsonl"
 _FORMAT = "archiver-index/1"
 _BACKUP_VERSION = 3
+_LONGEST = 1 << 20  # octets of a line
 
 
 class Indexed(Struct, frozen=True):
@@ -54,23 +54,20 @@ def index_of_directory(directory: str) -> FolderIndex | None:
 
 def _ours(path: str) -> FolderIndex | None:
     try:
-        file = open(path, encoding="ascii")  # noqa: SIM115  # closed by `_lines`
-    except OSError:
-        return None
-    try:
-        first = json.loads(file.readline(1 << 20))
+        with open(path, encoding="ascii") as file:
+            first = json.loads(file.readline(_LONGEST))
         if first["format"] != _FORMAT:
-            raise ValueError
+            return None
         levels = tuple(map(str, first["path"]))
-    except (ValueError, KeyError, TypeError, OSError):
-        file.close()
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return FolderIndex(levels, _lines(file))
+    return FolderIndex(levels, _lines(path))
 
 
-def _lines(file: Any) -> Iterator[Indexed]:
-    with file:
-        while line := file.readline(1 << 20):
+def _lines(path: str) -> Iterator[Indexed]:
+    with open(path, encoding="ascii", errors="replace") as file:
+        file.readline(_LONGEST)
+        while line := file.readline(_LONGEST):
             try:
                 each = json.loads(line)
                 yield Indexed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -11,9 +13,9 @@ from archiver.mail.model import Flags
 from archiver.source.files.found import FolderOnDisk, Found, FoundFile, Stamp, Unreadable
 from archiver.source.files.maildir import split_name
 from archiver.source.files.packed import kind_of_packed
-from archiver.source.files.reading import is_message_name
+from archiver.source.files.reading import is_message_name, opened
 
-_LISTINGS = 5  # of a directory that changes while it is listed
+_LISTINGS = 10  # of a directory that changes while it is listed
 
 
 def files_of(folder: FolderOnDisk, wanted: str) -> Found:
@@ -106,10 +108,33 @@ def _keywords(directory: str) -> list[str]:
         return []
 
 
-def again(file: FoundFile) -> Iterator[str]:
-    """Where a file of a Maildir may be now, if a program renamed it."""
+@contextlib.contextmanager
+def opened_wherever(file: FoundFile) -> Iterator[int]:
+    """The descriptor of a file, also if a program renames it in its Maildir all the time.
+
+    Raises:
+        OSError: it is gone, or cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        yield _descriptor(file, stack)
+
+
+def _descriptor(file: FoundFile, stack: contextlib.ExitStack) -> int:
+    paths = [file.path]
+    for _ in range(_LISTINGS if file.kind == "maildir" else 1):
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                return stack.enter_context(opened(path))
+        if file.kind == "maildir":
+            paths = list(_renamed(file))
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file.path)
+
+
+def _renamed(file: FoundFile) -> Iterator[str]:
+    """Where a file of a Maildir may be now."""
     directory = os.path.dirname(os.path.dirname(file.path))
     for part in ("cur", "new"):
-        for each in _entries(f"{directory}/{part}", []):
-            if isinstance(each, FoundFile) and each.base == file.base:
-                yield each.path
+        with contextlib.suppress(OSError), os.scandir(f"{directory}/{part}") as entries:
+            for entry in entries:
+                if split_name(entry.name, ())[0] == file.base:
+                    yield entry.path

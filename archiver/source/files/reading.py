@@ -9,7 +9,8 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 
 from msgspec import Struct
@@ -63,8 +64,17 @@ def beginning_of(path: str) -> bytes:
         return b""
 
 
-def messages_in(file: FoundFile) -> Iterator[FoundMessage]:
-    """The messages of a file as it was listed.
+Open = Callable[[FoundFile], AbstractContextManager[int]]
+"""Opens a file that was listed."""
+
+
+def opened_there(file: FoundFile) -> AbstractContextManager[int]:
+    """The descriptor of a file that nobody renames."""
+    return opened(file.path)
+
+
+def messages_in(file: FoundFile, find: Open = opened_there) -> Iterator[FoundMessage]:
+    """The messages of a file as it was listed; `find` opens it.
 
     Raises:
         Changed: it is another one by now; what came so far is void.
@@ -74,7 +84,7 @@ def messages_in(file: FoundFile) -> Iterator[FoundMessage]:
     if file.kind in ("zip", "tar"):
         yield from _packed(file)
         return
-    with opened(file.path) as fd:
+    with find(file) as fd:
         _require(fd, file)
         if file.kind == "mbox":
             yield from _of_mbox(fd, file)

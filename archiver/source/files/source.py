@@ -23,6 +23,7 @@ from archiver.mail.content import BodyBuilder, Spool, body_of, header_block
 from archiver.mail.flags import parse_flags
 from archiver.mail.folder_names import encode_name, printable
 from archiver.mail.model import (
+    IMPORTED,
     INBOX,
     Attributes,
     Body,
@@ -38,18 +39,20 @@ from archiver.mail.model import (
 from archiver.mail.uidset import UidSet
 from archiver.source.files import listing
 from archiver.source.files.found import FolderOnDisk, FoundFile, FoundMessage, Unreadable
-from archiver.source.files.index import FileIndex, Named, Shown
+from archiver.source.files.index import UNREADABLE, FileIndex, Named, Shown
 from archiver.source.files.marks import has_marks, label_keywords, unmarked
 from archiver.source.files.octets import archived, pieces_of
 from archiver.source.files.packed import UNPACKING_ERRORS, Packed
 from archiver.source.files.reading import opened
 from archiver.source.files.walk import folders_below
+from archiver.source.imports import Import
 from archiver.source.numbering import Numbering
 from archiver.source.port import NextRequest
 
-_BATCH = 10_000
-_SPOOL_OCTETS = 1 << 20
 _DELIMITER = "/"
+_BATCH = 10_000
+_DIGEST = 64  # digits of a name without a number
+_SPOOL_OCTETS = 1 << 20
 
 
 class FilesSource:
@@ -61,15 +64,18 @@ class FilesSource:
         settings: FilesSettings,
         spool: Spool,
         numbering: Numbering,
-        index: Path,
+        index: Path | None,
         *,
         writable: bool,
         check_stop: Callable[[], None],
+        imports: Import | None = None,
     ) -> None:
         self._settings = settings
         self._spool, self._numbering = spool, numbering
         self._index_path = index
         self._check_stop = check_stop
+        self._imports = imports
+        self.left_out: dict[bytes, int] = {}
         self._folders: dict[bytes, tuple[Folder, list[FolderOnDisk | Unreadable]]] | None = None
         self._folder: Folder | None = None
         self._packed: tuple[str, Packed] | None = None
@@ -126,9 +132,11 @@ class FilesSource:
         first.extend(unreadable)
         found: dict[bytes, tuple[Folder, list[FolderOnDisk | Unreadable]]] = {}
         for levels, places in folders.items():
-            raw = _raw(levels)
             use = frozenset({uses[levels]}) if levels in uses else frozenset()
-            found[raw] = (Folder(raw, levels, _DELIMITER, use, subscribed=True), places)
+            folder = Folder(_raw(levels), levels, _DELIMITER, use, subscribed=True)
+            if self._imports is not None:
+                folder = _imported(folder, self._imports)
+            found[folder.raw] = folder, places
         self._folders = found
         return found
 
@@ -192,7 +200,7 @@ class FilesSource:
         if (status := self._unchanged(folder, fingerprint)) is not None:
             return status
         shown, new = UidSet(), 0
-        for batch in self._named():
+        for batch in self._named(folder):
             uids = self._numbering.uids(folder.raw, [each.name for each in batch])
             shown |= UidSet(uids.values())
             new += len(batch) - len(uids)
@@ -210,10 +218,23 @@ class FilesSource:
             known.uidvalidity, state.uidnext, state.messages, state.highestmodseq, self._index.octets()
         )
 
-    def _named(self) -> Iterator[list[Named]]:
+    def _named(self, folder: Folder) -> Iterator[list[Named]]:
         names = self._index.names()
+        self.left_out[folder.raw] = 0
         while batch := list(islice(names, _BATCH)):
-            yield batch
+            yield batch if self._imports is None else self._admitted(folder, batch, self._imports)
+
+    def _admitted(self, folder: Folder, batch: list[Named], imports: Import) -> list[Named]:
+        """Those that were imported into this folder before, and those that are nowhere yet."""
+        known = self._numbering.uids(folder.raw, [each.name for each in batch])
+        new = [each for each in batch if each.name not in known]
+        # A second one of the same octets has another name, and is left out as well.
+        held = set(imports.is_held([each.name for each in new if len(each.name) == _DIGEST]))
+        admitted = {each.name for each in new if not (each.name in held or len(each.name) > _DIGEST)}
+        admitted = self._index.claim(folder.raw, admitted) | known.keys()
+        admitted |= {each.name for each in new if each.name.startswith(UNREADABLE)}
+        self.left_out[folder.raw] += sum(each.name not in admitted for each in batch)
+        return [each for each in batch if each.name in admitted]
 
     def open(
         self,
@@ -229,7 +250,7 @@ class FilesSource:
         self._close_files()
         with self._kept():
             fingerprint = self._list(folder)
-            for batch in self._named():
+            for batch in self._named(folder):
                 self._check_stop()
                 uids = self._numbering.number(folder.raw, [each.name for each in batch])
                 self._index.show([(uids[each.name], each) for each in batch])
@@ -338,7 +359,7 @@ class FilesSource:
             fd = self._mbox(shown.file)
             yield from archived(pieces_of(fd, place.offset, place.length), place)
             return
-        with _opened_again(shown.file) as fd:
+        with listing.opened_wherever(shown.file) as fd:
             yield from archived(pieces_of(fd, place.offset, place.length), place)
 
     def _mbox(self, file: FoundFile) -> int:
@@ -387,20 +408,6 @@ class FilesSource:
         self.close()
 
 
-@contextlib.contextmanager
-def _opened_again(file: FoundFile) -> Iterator[int]:
-    """The file, also if a program renamed it since it was listed.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    path = file.path
-    if not os.path.lexists(path) and file.kind == "maildir":
-        path = next(listing.again(file), path)
-    with opened(path) as fd:
-        yield fd
-
-
 def _identity(body: Body, shown: Shown) -> str:
     """The digest by which a message is named."""
     assert shown.found is not None
@@ -424,6 +431,13 @@ def _some(uids: Collection[int] | None) -> Iterator[list[int] | None]:
     each = iter(sorted(uids))
     while batch := list(islice(each, 1000)):
         yield batch
+
+
+def _imported(folder: Folder, imports: Import) -> Folder:
+    """The folder that is imported. NOTE: no server lists a name with NUL, so that it is none of a server's."""
+    path = (*imports.below, *folder.path)
+    raw = b"\0" + b"/".join(_raw((level,)) for level in path)
+    return Folder(raw, path, imports.delimiter, frozenset({IMPORTED}), subscribed=True)
 
 
 def _as_inbox(levels: tuple[str, ...]) -> tuple[str, ...]:

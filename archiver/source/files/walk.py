@@ -20,7 +20,7 @@ from collections.abc import Iterator
 
 from archiver.mail.folder_names import decode_name
 from archiver.source.files.found import FolderOnDisk, Kind, Unreadable
-from archiver.source.files.indexes import index_of_mbox
+from archiver.source.files.indexes import index_of_directory, index_of_mbox
 from archiver.source.files.maildir import OFFLINEIMAP, is_maildir, level_of, levels_of
 from archiver.source.files.packed import kind_of_packed
 from archiver.source.files.reading import is_message_name, looks_like_mbox
@@ -77,7 +77,8 @@ class _Walk:
         if here and self._takes("maildir"):
             yield FolderOnDisk(levels or INBOX, path, "maildir")
         if not here and self._takes("eml") and any(_is_single(each, self._wanted) for each in entries):
-            yield FolderOnDisk(levels or INBOX, path, "eml")
+            index = index_of_directory(path)
+            yield FolderOnDisk((index.path if index else None) or levels or INBOX, path, "eml")
         for each in entries:
             if here and each.name in ("cur", "new", "tmp"):
                 continue
