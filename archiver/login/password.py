@@ -105,10 +105,8 @@ def _no_way(choice: Choice, offer: Offer, where: Where) -> AuthenticationFailed:
         )
     offered = words_of(", ".join(sorted(offer.mechanisms))) or "no mechanism"
     wanted = "no password" if choice == "auto" else f"no login = {choice!r}".replace("'", '"')
-    return AuthenticationFailed(
-        f"the server takes {wanted} here: it offers {offered}",
-        where=where,
-        hint="see docs/providers.md for what it wants"
-        if choice == "auto"
-        else 'set login = "auto", or another way',
-    )
+    hint = "see docs/providers.md for what it wants" if choice == "auto" else 'set login = "auto", or another way'
+    if choice == "auto" and offer.mechanisms & {"XOAUTH2", "OAUTHBEARER"}:
+        hint = 'it takes tokens: set auth = "oauth2", which docs/providers.md shows'
+    problem = f"the server takes {wanted} here: it offers {offered}"
+    return AuthenticationFailed(problem, where=where, hint=hint)

@@ -29,7 +29,8 @@ _ASKED = {
 
 class Answers(Struct, frozen=True):
     """What the options say; None, or an empty mapping, if they say nothing. `password` is kind → value, and
-    `token` what is known about logins by one."""
+    `token` what is known about logins by one. `tokens_of` is who gives tokens for this server, if that is known;
+    without `takes_passwords` it takes nothing else."""
 
     host: str | None
     user: str | None
@@ -41,6 +42,8 @@ class Answers(Struct, frozen=True):
     destination: NewDestination | None = None
     token: Mapping[str, str] = {}
     protocol: Protocol = "imap"
+    tokens_of: str | None = None
+    takes_passwords: bool = True
 
 
 def given_of(references: Mapping[str, str | None]) -> Mapping[str, str]:
@@ -77,9 +80,12 @@ def account_given(answers: Answers) -> NewAccount:
     """The account from the options alone; nobody can guess the server, the user, and where the password is."""
     missing = [f"--{name} is missing" for name in ("host", "user") if not getattr(answers, name)]
     if not (answers.password or answers.token):
-        missing.append(
-            "--password-env, --password-file, --password-command, --password-keyring or --oauth2 is missing"
-        )
+        if answers.takes_passwords:
+            missing.append(
+                "--password-env, --password-file, --password-command, --password-keyring or --oauth2 is missing"
+            )
+        else:
+            missing.append(f"--oauth2 {answers.tokens_of} is missing, and --client-id with it")
     if missing:
         raise ConfigError("archiver init", missing, hint="in a terminal, archiver asks for it")
     return _account(answers.host or "", answers.user or "", answers, _tls("--tls", answers.tls), answers.path)
@@ -96,9 +102,13 @@ def account_asked(answers: Answers, name: str) -> NewAccount:
     if not password and not token:
         kind = ""
         while kind not in (*_KINDS, "oauth2"):
-            kind = _ask("Where is the password stored: env, file, command or keyring; or oauth2", default="env")
+            kind = _ask(
+                "Where is the password stored: env, file, command or keyring; or oauth2",
+                default="env" if answers.takes_passwords else "oauth2",
+            )
         if kind == "oauth2":
-            token = {"provider": _ask("Provider: microsoft or google"), "client_id": _ask("ID of the app there")}
+            provider = _ask("Provider: microsoft or google", default=answers.tokens_of)
+            token = {"provider": provider, "client_id": _ask("ID of the app there")}
         else:
             password = {kind: _ask(_ASKED[kind])}
     path = answers.path or _ask("Path of the archive", default="/srv/mail-archive/{account}")

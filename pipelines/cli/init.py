@@ -179,7 +179,7 @@ def _found(address: str, answers: Answers, *, offline: bool) -> Answers:
     """
     from archiver.config.protocols import usual_port
     from archiver.config.providers.discovery import Net, discover
-    from archiver.config.providers.table import providers
+    from archiver.config.providers.table import Provider, providers
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -196,13 +196,15 @@ def _found(address: str, answers: Answers, *, offline: bool) -> Answers:
         hint = "give it with --host" + (", or leave out --offline" if offline else "")
         raise ConfigError(printable(address), [problem], hint=hint)
     say(f"found {printable(found.host)}:{found.port} (TLS: {found.tls}) by {printable(found.where)}")
-    if found.provider is not None and (login := providers()[found.provider].login):
-        say(f"{providers()[found.provider].name} wants {login}")
+    provider = providers().get(found.provider or "", Provider(name=""))
+    if provider.login:
+        say(f"{provider.name} wants {provider.login}")
     port = answers.port
     if port is None and answers.tls in (None, found.tls) and found.port != usual_port("imap", found.tls):
         port = found.port
     user = answers.user or found.user
-    return replace(answers, host=found.host, user=user, tls=answers.tls or found.tls, port=port)
+    tokens = {"tokens_of": provider.oauth2, "takes_passwords": provider.passwords}
+    return replace(answers, host=found.host, user=user, tls=answers.tls or found.tls, port=port, **tokens)
 
 
 def _init(file: Path, answers: Answers, *, force: bool, as_json: bool) -> int:

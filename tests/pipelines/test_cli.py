@@ -20,6 +20,7 @@ import pytest
 
 from archiver.config.load import load_account
 from archiver.config.providers.lookup import Internet
+from archiver.config.settings import ServerSettings
 from archiver.errors import SEVERITY
 from pipelines.cli.main import EXIT_CODES, invoke
 from tests.accounts import PROJECT, account_file, archive_of, assert_whole
@@ -261,6 +262,20 @@ def test_init_of_an_address_finds_the_server_in_the_table(
         "starttls",
         "bob@gmail.com",
     )
+
+
+def test_init_of_an_address_that_takes_only_tokens(
+    archiver: Archiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = archiver("init", "alice@contoso.onmicrosoft.com")
+    assert done.code == 2
+    assert "archiver init: --oauth2 microsoft is missing, and --client-id with it" in done.err
+    line = ["init", "alice@contoso.onmicrosoft.com", "--oauth2", "microsoft", "--client-id", "1-2"]
+    assert archiver(*line, "--tenant", "contoso.onmicrosoft.com").code == 0
+    source = load_account(tmp_path / "alice@contoso.onmicrosoft.com.toml").source
+    assert isinstance(source, ServerSettings)
+    assert (source.host, source.auth) == ("outlook.office365.com", "oauth2")
 
 
 def test_init_of_an_address_says_what_it_asks(

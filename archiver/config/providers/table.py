@@ -37,6 +37,8 @@ class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     greeting: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     login: str = ""
+    oauth2: Literal["microsoft", "google"] | None = None
+    passwords: bool = True
     limits: Limits = Limits()
     notes: tuple[str, ...] = ()
     as_destination: tuple[str, ...] = ()
@@ -65,14 +67,18 @@ def providers() -> Mapping[str, Provider]:
 def provider_of_domain(domain: str) -> str | None:
     """The name of the provider whose addresses end in this domain."""
     wanted = domain.lower().rstrip(".")
-    return next((key for key, each in providers().items() if each.host and wanted in each.domains), None)
+    for key, each in providers().items():
+        below = tuple(name for name in each.domains if name.startswith("."))
+        if each.host and (wanted in each.domains or (below and wanted.endswith(below))):
+            return key
+    return None
 
 
 def provider_of_exchanger(host: str) -> str | None:
     """The name of the provider whose server is in a domain's MX records."""
     wanted = host.lower().rstrip(".")
     for key, each in providers().items():
-        if each.host and any(wanted == domain or wanted.endswith(f".{domain}") for domain in each.domains):
+        if each.host and any(f".{wanted}".endswith(f".{name.lstrip('.')}") for name in each.domains):
             return key
     return None
 

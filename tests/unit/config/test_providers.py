@@ -200,3 +200,9 @@ def test_a_file_for_thunderbird_without_an_encrypted_imap_server(page: bytes) ->
 def test_ports_of_the_table_go_with_their_tls() -> None:
     assert {key for key, each in providers().items() if each.port != usual_port("imap", each.tls)} == {"proton"}
     assert provider_of_domain("example.org") is None
+
+
+def test_domains_below_one() -> None:
+    assert provider_of_domain("contoso.onmicrosoft.com") == "microsoft365"
+    assert provider_of_domain("notonmicrosoft.com") is None
+    assert provider_of_domain("mail.gmail.com") is None

@@ -198,6 +198,19 @@ def test_a_server_that_offers_no_such_way(choice: Choice, offered: Offer, reason
     assert raised.value.reason == reason
 
 
+@pytest.mark.parametrize(
+    ("mechanism", "hint"),
+    [
+        ("XOAUTH2", 'it takes tokens: set auth = "oauth2", which docs/providers.md shows'),
+        ("NTLM", "see docs/providers.md for what it wants"),
+    ],
+)
+def test_a_server_that_wants_something_else(mechanism: str, hint: str) -> None:
+    with pytest.raises(AuthenticationFailed) as raised:
+        names("auto", offer(mechanism, takes_command=False))
+    assert raised.value.hint == hint
+
+
 def test_an_admin_opens_the_mailbox_of_a_user() -> None:
     def way(*offered: str, **how: bool) -> Way:
         authenticator = PasswordAuthenticator("alice", lambda: Secret("pw"), "auto", "admin", "#")
