@@ -157,10 +157,6 @@ def init(
     if (address := _address(file)) is not None:
         file = file.with_name(f"{address}.toml")
         _require_absent(file, force=force)
-        if host is None and spoken != "imap":
-            raise ConfigError(
-                printable(address), ["only IMAP servers are searched for"], hint="give the host with --host"
-            )
         answers = _found(address, answers, offline=offline) if host is None else answers
     return _init(file, answers, force=force, as_json=as_json)
 
@@ -189,10 +185,11 @@ def _found(address: str, answers: Answers, *, offline: bool) -> Answers:
         from archiver.config.providers.lookup import Internet
 
         net = Internet()
-    found = discover(address, net, say)
+    found = discover(address, net, say, answers.protocol)
     if found is None:
         domain = printable(address.rpartition("@")[2])
-        problem = f"the server of {domain} is not {'in the table of providers' if offline else 'found'}"
+        nowhere = "not in the table of providers" if offline else "not found"
+        problem = f"the {answers.protocol.upper()} server of {domain} is {nowhere}"
         hint = "give it with --host" + (", or leave out --offline" if offline else "")
         raise ConfigError(printable(address), [problem], hint=hint)
     say(f"found {printable(found.host)}:{found.port} (TLS: {found.tls}) by {printable(found.where)}")
@@ -200,7 +197,7 @@ def _found(address: str, answers: Answers, *, offline: bool) -> Answers:
     if provider.login:
         say(f"{provider.name} wants {provider.login}")
     port = answers.port
-    if port is None and answers.tls in (None, found.tls) and found.port != usual_port("imap", found.tls):
+    if port is None and answers.tls in (None, found.tls) and found.port != usual_port(answers.protocol, found.tls):
         port = found.port
     user = answers.user or found.user
     tokens = {"tokens_of": provider.oauth2, "takes_passwords": provider.passwords}

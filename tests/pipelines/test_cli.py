@@ -253,6 +253,9 @@ def test_init_of_an_address_finds_the_server_in_the_table(
     ]
     source = load_account(tmp_path / "alice@icloud.com.toml").source
     assert (source.host, source.port, source.tls, source.user) == ("imap.mail.me.com", 993, "implicit", "alice")
+    assert archiver("init", "carol@aol.com", "--password-env", "X", "--protocol", "pop3").code == 0
+    source = load_account(tmp_path / "carol@aol.com.toml").source
+    assert (source.host, source.port, source.protocol) == ("pop.aol.com", 995, "pop3")
     below = archiver("init", "new/bob@gmail.com", "--password-env", "X", "--tls", "starttls")
     assert (below.code, below.out.split()[1]) == (0, "new/bob@gmail.com.toml.")
     source = load_account(tmp_path / "new/bob@gmail.com.toml").source
@@ -288,7 +291,7 @@ def test_init_of_an_address_says_what_it_asks(
     assert done.code == 2
     assert [line.partition(" ")[0] for line in done.err.splitlines()] == [*["asking"] * 5, "archiver:"]
     assert done.err.endswith(
-        "archiver: alice@example.org: the server of example.org is not found; give it with --host\n"
+        "archiver: alice@example.org: the IMAP server of example.org is not found; give it with --host\n"
     )
     offline = archiver("init", "alice@example.org", "--password-env", "X", "--offline")
     assert (offline.code, len(offline.err.splitlines())) == (2, 1)

@@ -11,6 +11,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+POP3_PORT = 995
+
 How = Literal["account file", "host", "greeting", "capabilities"]
 
 

@@ -176,6 +176,16 @@ class TestAnAddress:
         assert (found.host, found.user, found.provider) == ("imap.gmail.com", self.ALICE, "gmail")
         assert len(said) == 5
 
+    def test_for_pop3(self) -> None:
+        service = "_pop3s._tcp.example.org"
+        net = ScriptedNet({service: [Target(0, 0, 995, "pop.example.org.")]})
+        said: list[str] = []
+        found = discover(self.ALICE, net, said.append, "pop3")
+        assert found == Found("pop.example.org", 995, "implicit", self.ALICE, f"DNS, {service}")
+        found = discover(self.ALICE, ScriptedNet(pages={self.URL: AUTOCONFIG}), said.append, "pop3")
+        assert found == Found("pop.example.org", 995, "implicit", self.ALICE, self.URL)
+        assert discover("alice@icloud.com", None, said.append, "pop3") is None
+
     def test_that_is_nowhere(self) -> None:
         assert self.found(ScriptedNet())[0] is None
         assert self.found(None) == (None, [])

@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from archiver.config import secrecy
 from archiver.config.secrecy import keep_secret
 from archiver.config.secrets import Secret
 from archiver.errors import AuthenticationFailed, Where
@@ -24,6 +25,12 @@ from archiver.login.port import Channel, Command, Offer, Way
 from archiver.login.scram import Scram
 
 WHERE = Where(server="imap.example.org:993")
+
+
+@pytest.fixture(autouse=True)
+def _no_other_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrecy, "_index", secrecy._Index(()))
+    monkeypatch.setattr(secrecy, "_kept", type(secrecy._kept)())
 
 
 def encoded(message: bytes) -> bytes:
@@ -107,6 +114,7 @@ SAID = st.one_of(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(EXCHANGES), st.booleans(), st.lists(SAID, max_size=4))
 def test_whatever_a_server_says_is_answered_or_refused(
     make: Callable[[], Exchange], initial: bool, said: Sequence[bytes]
