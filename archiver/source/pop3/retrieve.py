@@ -80,8 +80,10 @@ class Retriever(Struct):
         for each, status, body in self._whole(wanted, self._body):
             if body is not None:
                 yield _outcome(each, body, accept=self.accept)
-            else:
-                refused[each] = status
+                continue
+            refused[each] = status
+            if not self.delivered and len(refused) % _FAILURES == 0:  # the end of a few: nothing is in flight
+                self._require_another(refused)
         if refused and not self.delivered:
             self._require_another(refused)
         for each, status in refused.items():
@@ -218,7 +220,8 @@ class Retriever(Struct):
         return builder.body()
 
     def _require_another(self, refused: dict[Wanted, bytes]) -> None:
-        """Ask for the beginning of another message: if one comes, the refused ones are bad.
+        """Ask for the beginning of another message: if one comes, the refused ones are bad. So they are if there is
+        none, and they are few.
 
         Raises:
             AllRefused: none does.
@@ -226,7 +229,8 @@ class Retriever(Struct):
         numbers = {each.number for each in refused}
         others = [number for number in self.others if number not in numbers]
         some = dict.fromkeys(others[place] for place in (0, -1, len(others) // 2) if others)
-        if not some or any(self.gives(Wanted(0, number, None)) for number in some):
+        self.delivered = any(self.gives(Wanted(0, number, None)) for number in some)
+        if self.delivered or (not some and len(refused) <= _FAILURES):
             return
         said = printable(next(iter(refused.values())))
         error = AllRefused(f"the server delivers no message: {said}", where=self.session.where, server_reply=said)

@@ -145,7 +145,8 @@ class Pop3Source:
         Raises:
             ServerUnavailable: this is the first session that shows it.
         """
-        if 2 * exists >= held or _shown.pop(self._whose, None) == exists:
+        before = _shown.pop(self._whose, None)
+        if 2 * exists >= held or before == exists:
             return
         _shown[self._whose] = exists
         what = f"the maildrop shows {counted(exists, 'message')}, the archive has {held:,} of it"
