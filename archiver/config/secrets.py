@@ -114,13 +114,17 @@ def _from_file(path: str, where: str) -> bytes:
     except OSError as error:
         problem = f"{path} cannot be read: {error.strerror}"
     else:
-        if stat.S_ISREG(status.st_mode):
-            for bits, deed in _DEEDS:
-                if status.st_mode & bits:
-                    log.warning("%s: other users can %s %s; `chmod 600` keeps it private", where, deed, path)
-                    break
+        warn_of_others(path, status, where)
         return _first_line(octets.removeprefix(codecs.BOM_UTF8))  # editors on Windows add it
     raise ConfigError(where, [problem], hint="name an existing file that this user can read")
+
+
+def warn_of_others(path: str, status: os.stat_result, where: str) -> None:
+    """Warn if a file with a secret is not private. `where` says what it is, for people."""
+    for bits, deed in _DEEDS if stat.S_ISREG(status.st_mode) else ():
+        if status.st_mode & bits:
+            log.warning("%s: other users can %s %s; `chmod 600` keeps it private", where, deed, path)
+            break
 
 
 def _from_command(command: tuple[str, ...], where: str) -> bytes:

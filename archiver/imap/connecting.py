@@ -19,6 +19,7 @@ from typing import ClassVar, Protocol, TypeVar
 from imapclient import SocketTimeout
 from imapclient.exceptions import IMAPClientError
 
+from archiver.config.secrets import warn_of_others
 from archiver.config.settings import ServerSettings
 from archiver.errors import (
     BackendError,
@@ -164,8 +165,10 @@ def _show(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
         is_encrypted = True
         return ""
 
+    file = key or certificate
     try:
         context.load_cert_chain(str(certificate), None if key is None else str(key), no_password)
+        warn_of_others(str(file), file.stat(), "key of the client certificate")
     except OSError as error:
         file = certificate
         if key is not None and (is_encrypted or not os.access(key, os.R_OK)):

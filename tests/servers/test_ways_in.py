@@ -83,7 +83,7 @@ def settings_at(server: MailServer, **keys: Any) -> ServerSettings:
     return ServerSettings(
         **{
             "host": "localhost",
-            "port": server.tls_port,
+            "port": server.port if keys.get("tls") == "starttls" else server.tls_port,
             "ca_file": Path(server.ca),
             "user": "u1",
             "password": SecretReference("env", "OF_ADMIN" if keys.get("login_user") == "migrator" else "PASSWORD"),
@@ -151,12 +151,18 @@ class TestDovecot:
             "other mailboxes, in [source] of the account file"
         )
 
-    def test_takes_a_client_certificate(self, dovecot_of_admins: Dovecot, shown: Certificate) -> None:
+    def test_takes_a_client_certificate(
+        self, dovecot_of_admins: Dovecot, shown: Certificate, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        shown.key.chmod(0o644)
         keys = {"password": None, "client_cert": shown.certificate, "client_key": shown.key}
         assert way_in(dovecot_of_admins, **keys) == "EXTERNAL"
         assert refusal(dovecot_of_admins, user="u2", **keys).endswith(
             "check `user` and `client_cert` in [source] of the account file"
         )
+        assert caplog.messages == [
+            f"key of the client certificate: other users can read {shown.key}; `chmod 600` keeps it private"
+        ]
 
 
 class TestCyrus:
@@ -165,6 +171,7 @@ class TestCyrus:
         [
             ({}, "SCRAM-SHA-256-PLUS"),
             ({"login": "scram"}, "SCRAM-SHA-256-PLUS"),
+            ({"tls": "starttls"}, "SCRAM-SHA-256-PLUS"),
             ({"login": "cram-md5"}, "CRAM-MD5"),
             ({"login_user": "u2"}, "PLAIN as u2"),
             ({"login_user": "u3"}, "PLAIN as u3"),
