@@ -241,8 +241,11 @@ class CountsDisagree(ServerUnavailable):
 
     what_next = "no message is counted as vanished; the next run checks again"
 
-    def __init__(self, exists: int, named: Collection[int], *, where: Where | None = None) -> None:
-        super().__init__(f"the server reports {exists} messages but lists {len(named)} UIDs", where=where)
+    def __init__(
+        self, exists: int, named: Collection[int], *, where: Where | None = None, reason: str | None = None
+    ) -> None:
+        told = reason or f"the server reports {exists} messages but lists {len(named)} UIDs"
+        super().__init__(told, where=where)
         self.exists = exists
         self.named = named
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -174,6 +175,16 @@ class TestARunAgain:
         odd.unlink()
         odd.write_bytes(mail(70))
         assert run(account).total("fetched", "quarantined") == (1, 0)
+
+    def test_takes_only_mail_of_the_ages_that_are_asked_for(self, tmp_path: Path) -> None:
+        root = maildir(tmp_path / "mail", [mail(1), mail(2), mail(3)])
+        now = int(time.time())
+        for path, days in zip(sorted((root / "cur").iterdir()), (400, 100, 0), strict=True):
+            path.rename(path.with_name(f"{now - 86400 * days}.x:2,"))
+        config = files_account(tmp_path, root, messages__older_than="30d", messages__newer_than="1y")
+        for _ in range(2):
+            assert run(config).total("stored", "excluded") == (1, 2)
+        assert held(config) == digests([mail(2)])
 
 
 class TestWhatIsListed:

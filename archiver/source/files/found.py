@@ -77,10 +77,12 @@ class FoundFile(Struct, frozen=True):
 
 
 class Unreadable(Struct, frozen=True):
-    """A file of a folder that cannot be read, and why."""
+    """A file of a folder that cannot be read, and why. `lasting`: it is none that could be read some day, so that
+    it says nothing of messages that were seen before."""
 
     path: str
     reason: str
+    lasting: bool = False
 
 
 class FolderOnDisk(Struct, frozen=True):

@@ -48,7 +48,8 @@ CREATE TABLE folder (
 _TEMPORARY = """
 CREATE TEMP TABLE listed (
     id INTEGER PRIMARY KEY, path BLOB, base BLOB, kind TEXT, device INTEGER, inode INTEGER, size INTEGER,
-    mtime INTEGER, ctime INTEGER, flags TEXT, part TEXT, file INTEGER, problem TEXT, UNIQUE (base, device, inode));
+    mtime INTEGER, ctime INTEGER, flags TEXT, part TEXT, file INTEGER, problem TEXT, lasting INTEGER,
+    UNIQUE (base, device, inode));
 CREATE TEMP TABLE shown (uid INTEGER PRIMARY KEY, name TEXT, listed INTEGER, number INTEGER, doubt TEXT);
 CREATE TEMP TABLE claimed (name TEXT PRIMARY KEY, raw BLOB) WITHOUT ROWID;
 CREATE TEMP TABLE seen (file INTEGER PRIMARY KEY);
@@ -143,8 +144,8 @@ class FileIndex:
         self._database.executescript("DELETE FROM temp.listed; DELETE FROM temp.shown;")
         self._database.executemany(
             "INSERT OR REPLACE INTO temp.listed"
-            " (path, base, kind, device, inode, size, mtime, ctime, flags, problem, part)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (path, base, kind, device, inode, size, mtime, ctime, flags, problem, lasting, part)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ((*_row(each), None if part is None else json.dumps(part)) for each, part in files),
         )
 
@@ -233,6 +234,15 @@ class FileIndex:
         ).fetchone()
         return row is not None
 
+    @property
+    def had_labels(self) -> bool:
+        """Whether there were labels in a file with the name of a listed one."""
+        row = self._database.execute(
+            "SELECT 1 FROM message JOIN file ON file.id = message.file"
+            " WHERE labels IS NOT NULL AND base IN (SELECT base FROM temp.listed) LIMIT 1"
+        ).fetchone()
+        return row is not None
+
     def names(self) -> Iterator[Named]:
         """The messages of the listed files in the order in which they are to be numbered. Files that cannot be read
         come last."""
@@ -300,6 +310,14 @@ class FileIndex:
         """How many octets the messages of the listed files have."""
         (total,) = self._database.execute(f"SELECT coalesce(sum(message.octets), 0) {_HERE}").fetchone()
         return int(total)
+
+    def not_read(self) -> tuple[int, str] | None:
+        """How many of the listed files could not be read now, and the first one with its reason; None if all
+        could."""
+        number, path, problem = self._database.execute(
+            "SELECT count(*), min(path), problem FROM temp.listed WHERE problem IS NOT NULL AND lasting IS NOT 1"
+        ).fetchone()
+        return (number, f"{os.fsdecode(path)}: {problem}") if number else None
 
     def problem(self) -> str | None:
         """Why one of the listed files cannot be read; None if all can."""
@@ -374,9 +392,9 @@ def _parts(message: FoundMessage) -> Sequence[tuple[tuple[str, ...], str | None]
 def _row(each: FoundFile | Unreadable) -> tuple[object, ...]:
     path = os.fsencode(each.path)
     if isinstance(each, Unreadable):
-        return path, path, "", 0, 0, 0, 0, 0, None, each.reason
+        return path, path, "", 0, 0, 0, 0, 0, None, each.reason, each.lasting
     flags = None if each.flags is None else " ".join(sorted(each.flags))
-    return path, os.fsencode(each.base), each.kind, *each.stamp, flags, None
+    return path, os.fsencode(each.base), each.kind, *each.stamp, flags, None, None
 
 
 def _shown(row: tuple[object, ...]) -> Shown:

@@ -37,7 +37,7 @@ def _file(path: str, base: str, folder: FolderOnDisk, flags: Flags | None = None
     except OSError as error:
         return Unreadable(path, (error.strerror or "cannot be read").lower())
     if not stat.S_ISREG(status.st_mode):
-        return Unreadable(path, "is not a file")
+        return Unreadable(path, "is not a file", lasting=True)
     return FoundFile(path, base, folder.kind, Stamp.of(status), flags)
 
 
@@ -81,7 +81,7 @@ def _entries(directory: str, keywords: list[str]) -> Found:
             if stat.S_ISREG(status.st_mode):
                 yield FoundFile(entry.path, base, "maildir", Stamp.of(status), flags)
             elif stat.S_ISLNK(status.st_mode):
-                yield Unreadable(entry.path, "is a symbolic link, which is not followed")
+                yield Unreadable(entry.path, "is a symbolic link, which is not followed", lasting=True)
 
 
 def _singles(directory: str, wanted: str) -> Found:
@@ -96,7 +96,7 @@ def _singles(directory: str, wanted: str) -> Found:
                 continue
             found = _file(entry.path, name, FolderOnDisk((), directory, "eml"))
             if entry.is_symlink():
-                found = Unreadable(entry.path, "is a symbolic link, which is not followed")
+                found = Unreadable(entry.path, "is a symbolic link, which is not followed", lasting=True)
             yield found
 
 

@@ -32,6 +32,7 @@ from archiver.source.files.octets import LineEnds, archived, pieces_of
 from archiver.source.files.packed import UNPACKING_ERRORS, Packed
 
 _BEGINNING = 4000
+_TAIL = 1 << 16
 _NANO = 1_000_000_000
 
 
@@ -87,10 +88,32 @@ def messages_in(file: FoundFile, find: Open = opened_there) -> Iterator[FoundMes
     with find(file) as fd:
         _require(fd, file)
         if file.kind == "mbox":
-            yield from _of_mbox(fd, file)
+            yield from _while_it_grows(fd, file, _of_mbox(fd, file))
         else:
             yield _single(fd, file)
-        _require(fd, file)
+            _require(fd, file)
+
+
+def _while_it_grows(fd: int, file: FoundFile, messages: Iterator[FoundMessage]) -> Iterator[FoundMessage]:
+    """The messages of an mbox. If it grew meanwhile, without the last one, which may not have been all there.
+
+    Raises:
+        Changed: it changed in another way.
+    """
+    size = file.stamp.size
+    end = os.pread(fd, _TAIL, max(0, size - _TAIL))
+    last = next(messages, None)
+    for each in messages:
+        assert last is not None
+        yield last
+        last = each
+    now = Stamp.of(os.fstat(fd))
+    is_same = now[:4] == file.stamp[:4]
+    # A program that rewrites an mbox moves all that is behind the first change.
+    if not is_same and (now.size <= size or os.pread(fd, len(end), max(0, size - _TAIL)) != end):
+        raise Changed(file.path)
+    if last is not None and is_same:
+        yield last
 
 
 def _require(fd: int, file: FoundFile) -> None:

@@ -17,9 +17,17 @@ from itertools import islice
 from pathlib import Path
 
 from archiver.config.settings import FilesSettings
-from archiver.errors import ArchiveNotWritable, ConfigError, FolderNotFound, ServerUnavailable, Where
+from archiver.errors import (
+    ArchiveNotWritable,
+    ConfigError,
+    CountsDisagree,
+    FolderNotFound,
+    ServerUnavailable,
+    Where,
+)
 from archiver.imap.capabilities import ServerFacts
-from archiver.mail.content import BodyBuilder, Spool, body_of, header_block
+from archiver.mail.content import BodyBuilder, Spool, body_of, header_block, internaldate_seconds
+from archiver.mail.counts import counted
 from archiver.mail.flags import parse_flags
 from archiver.mail.folder_names import encode_name, printable
 from archiver.mail.model import (
@@ -120,6 +128,8 @@ class FilesSource:
         for each in folders_below(path, wanted):
             self._check_stop()
             if isinstance(each, Unreadable):
+                if not each.lasting:
+                    raise self._nothing([each])  # NOTE: folders in it would count as gone
                 unreadable.append(each)
                 continue
             for place in self._parts(each, path):
@@ -157,10 +167,11 @@ class FilesSource:
         self._index.take((each, None) for each in listing.files_of(place, self._settings.format))
         self._index.read(self._check_stop)
         problem = self._index.problem()
-        if problem is not None and place.path == root:
+        # What is in it is not known then, so that folders would count as gone.
+        if problem is not None and (place.path == root or place.kind != "mbox" or self._index.had_labels):
             raise ConfigError(
-                root,
-                [f"source.path: {printable(root)}: {problem}"],
+                place.path,
+                [f"source.path: {printable(place.path)}: {problem}"],
                 hint="change path, or format if it is another one",
             )
         is_packed = place.kind != "mbox"
@@ -267,11 +278,38 @@ class FilesSource:
         )
 
     def uids(self, search: str | None = None, *, since: KnownState | None = None) -> UidSet:
+        """As in the port; of searches those that the ages in an account file make.
+
+        Raises:
+            CountsDisagree: a file cannot be read now, so that nothing is known of what was in it.
+        """
         with self._kept():
-            all_of_them = UidSet(self._index.uids())
-        if since is None or since.uidnext is None:
-            return all_of_them
-        return all_of_them - range(since.uidnext)
+            shown = UidSet(self._index.uids())
+            problem = self._index.not_read()
+        if search is not None:
+            return self._found_by(search)
+        if problem is not None and self._folder is not None:
+            number, first = problem
+            held = self._numbering.known(self._folder.raw).held
+            reason = f"{counted(number, 'file')} cannot be read, such as {printable(first)}"
+            raise CountsDisagree(len(shown | held), shown, where=self._where, reason=reason)
+        return shown if since is None or since.uidnext is None else shown - range(since.uidnext)
+
+    def _found_by(self, search: str) -> UidSet:
+        """The messages that arrived within the days that BEFORE and SINCE name."""
+        words = search.split()
+        limits = list(
+            zip(words[::2], (internaldate_seconds(f"{day} 00:00:00 +0000") for day in words[1::2]), strict=True)
+        )
+        return UidSet(
+            each.uid
+            for each in self._index.shown()
+            if each.found is None or all(_is_within(each.found.internaldate, *limit) for limit in limits)
+        )
+
+    @property
+    def _where(self) -> Where:
+        return Where(folder=printable(self._folder.name) if self._folder else None)
 
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
         for some in _some(uids):
@@ -326,8 +364,7 @@ class FilesSource:
             return Undelivered(shown.uid, f"{where}: {(error.strerror or str(error)).lower()}")
         if _identity(body, shown) != shown.found.identity:
             body.discard()
-            where_it_is = Where(folder=printable(self._folder.name) if self._folder else None)
-            raise ServerUnavailable(f"{where} changed while it was read", where=where_it_is)
+            raise ServerUnavailable(f"{where} changed while it was read", where=self._where)
         return Fetched(self._attributes(shown), body)
 
     def _body(self, shown: Shown) -> Body:
@@ -438,6 +475,14 @@ def _imported(folder: Folder, imports: Import) -> Folder:
     path = (*imports.below, *folder.path)
     raw = b"\0" + b"/".join(_raw((level,)) for level in path)
     return Folder(raw, path, imports.delimiter, frozenset({IMPORTED}), subscribed=True)
+
+
+def _is_within(internaldate: str | None, key: str, day: int | None) -> bool:
+    """Whether a message arrived BEFORE a day, or SINCE it. One without a date counts as within."""
+    arrived = internaldate_seconds(internaldate)
+    if arrived is None or day is None:
+        return True
+    return arrived < day if key == "BEFORE" else arrived >= day
 
 
 def _as_inbox(levels: tuple[str, ...]) -> tuple[str, ...]:

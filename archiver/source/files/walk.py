@@ -84,7 +84,7 @@ class _Walk:
                 continue
             if each.is_symlink():
                 if _may_be_mail(each):
-                    yield Unreadable(each.path, "is a symbolic link, which is not followed")
+                    yield Unreadable(each.path, "is a symbolic link, which is not followed", lasting=True)
             elif each.is_dir(follow_symlinks=False):
                 yield from self.directory(each.path, _below(levels, each, in_maildir=here), depth + 1)
             elif each.is_file(follow_symlinks=False) and not here:

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from archiver.config.settings import FilesSettings
-from archiver.errors import ConfigError, ServerUnavailable
+from archiver.errors import ConfigError, CountsDisagree, ServerUnavailable
 from archiver.mail.model import Fetched, Undelivered
+from archiver.source.files.found import FoundFile, FoundMessage
+from archiver.source.files.reading import messages_in
 from archiver.source.files.source import FilesSource
 from archiver.source.numbering import UnrecordedNumbers
 from tests.accounts import mail
@@ -211,6 +213,43 @@ class TestMboxes:
         (tmp_path / "alice").write_bytes(octets)
         with pytest.raises(ConfigError, match="is no mbox"):
             reader(tmp_path / "alice", format="mbox").read()
+
+    def test_the_last_message_of_one_that_grows_waits(
+        self, tmp_path: Path, reader: Read, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "alice"
+        path.write_bytes(mboxrd([mail(1), mail(2)]) + mboxrd([mail(3)])[:150])
+
+        def arriving(octets: bytes) -> frozenset[str]:
+            with path.open("ab") as file:
+                file.write(mboxrd([mail(3)])[150:])
+            monkeypatch.undo()
+            return frozenset()
+
+        monkeypatch.setattr("archiver.source.files.mbox.flags_of", arriving)
+        files = reader(path)
+        assert files.octets() == {"INBOX": [mail(1), mail(2), mail(3)]}
+        assert list(files.read()["INBOX"]) == [1, 2, 3]
+
+    def test_nothing_is_known_of_what_was_in_a_file_that_cannot_be_read(
+        self, tmp_path: Path, reader: Read, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        single_files(tmp_path, [mail(1), mail(2)])
+        (tmp_path / "00001.eml").chmod(0)
+
+        def refused(file: FoundFile, find: object) -> Iterator[FoundMessage]:
+            if file.base == "00001.eml":
+                raise PermissionError(13, "Permission denied", file.path)
+            return messages_in(file)
+
+        monkeypatch.setattr("archiver.source.files.index.messages_in", refused)
+        with closing(reader(tmp_path).source()) as source:
+            (listed,) = source.list_folders()
+            source.open(listed.folder)
+            with pytest.raises(
+                CountsDisagree, match=r"1 file cannot be read, such as .*00001.eml: permission denied"
+            ):
+                source.uids()
 
     def test_those_that_the_library_writes(self, tmp_path: Path, reader: Read) -> None:
         with closing(mailbox.mbox(tmp_path / "box")) as box:
