@@ -103,24 +103,26 @@ def _access(server: ServerSettings) -> AccessTokens:
 
 
 def _say_who_is_missing(accounts: Sequence[Settings], terminal: Terminal, *, again: bool) -> None:
-    """Who has to log in, before the first one is asked."""
+    """Who has to log in, and what is missing, before the first one is asked."""
     from archiver.login.oauth.logging_in import is_of_a_person, needs_person
 
-    logins, waiting = 0, []
+    logins, waiting, wrong = 0, [], []
     for settings in accounts:
         for server in _servers(settings):
             logins += 1
-            access = _access(server)
+            access, where = _access(server), f"{settings.account} ({server.side})"
             try:
+                access.client.require_secrets()
                 needed = is_of_a_person(access.client) and (again or needs_person(access))
-            except ArchiverError:
-                continue  # it is reported where its turn comes
+            except ArchiverError as error:
+                wrong.append(f"{where}: {error}")
+                continue
             if needed:
-                waiting.append(f'{settings.account} ({server.side}): "{printable(server.user)}" has to log in')
+                waiting.append(f'{where}: "{printable(access.client.user)}" has to log in')
     if terminal.quiet or terminal.as_json:
         return
     terminal.err.say(f"{counted(logins, 'login')}; {counted(len(waiting), 'person has', 'people have')} to log in")
-    for line in waiting:
+    for line in (*waiting, *map(printable, wrong)):
         terminal.err.say(line)
 
 
@@ -128,7 +130,7 @@ def _log_in(settings: Settings, terminal: Terminal, *, again: bool) -> AccountOu
     logins, codes, problems = [], [0], []
     for server in _servers(settings):
         access = _access(server)
-        found = Login(server.side, server.user, access.client.settings.flow, access.keeper.name)
+        found = Login(server.side, access.client.user, access.client.settings.flow, access.keeper.name)
         try:
             STOP.check()
             logins.append(_logged_in(settings, access, found, terminal, again=again))

@@ -154,6 +154,15 @@ def test_a_wrong_client_secret_is_one_line(configs: Path, oauth: OAuthServer) ->
     assert "invalid_client: the client ID or the client secret is wrong" in line
 
 
+def test_what_is_missing_is_said_before_anybody_is_asked(configs: Path, oauth: OAuthServer) -> None:
+    account(configs, oauth, ALICE)
+    account(configs, oauth, BOB, flow="client_credentials", client_secret={"file": "no-such"}, token=None)
+    code, _, said = log_in(oauth, configs)
+    first = said.partition("log in as")[0]
+    assert code == 2
+    assert f"bob (source): client_secret of the-app: {configs}/no-such cannot be read: No such file" in first
+
+
 def test_there_is_nothing_to_log_in_to(configs: Path) -> None:
     file = account_file(configs, Nowhere(), "u1")
     result = command("login", file, expect=2)

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from archiver.config.oauth2 import OF_A_PERSON, OAuth2Settings
 from archiver.config.secrecy import keep_secret
-from archiver.config.secrets import resolve
+from archiver.config.secrets import Secret, resolve
 from archiver.config.settings import ServerSettings
 from archiver.errors import AuthenticationFailed, BackendError, ConfigError, ConnectionRefused, Where
 from archiver.login.oauth import tokens
@@ -74,19 +74,35 @@ class Client(Struct, frozen=True):
         """Send a form with the client's ID and secret; the answer may be a refusal."""
         from archiver.login.oauth.endpoint import ask
 
-        settings = self.settings
+        settings, secret = self.settings, self._secret()
         sent = dict(form)
         if settings.client_id is not None:
             sent["client_id"] = settings.client_id
-        if settings.client_secret is None or settings.client_id is None:
+        if secret is None or settings.client_id is None:
             return ask(url, sent, Where(server=host_of(url)))
-        reference = settings.client_secret
-        found = resolve(reference.kind, reference.value, user=settings.client_id, what="client_secret")
         # NOTE: every provider has to take the secret as a password (RFC 6749 section 2.3.1), but Microsoft and
         # Google describe only the form.
         if settings.provider is not None:
-            return ask(url, sent | {"client_secret": found.reveal()}, Where(server=host_of(url)))
-        return ask(url, sent, Where(server=host_of(url)), (settings.client_id, found.reveal()))
+            return ask(url, sent | {"client_secret": secret.reveal()}, Where(server=host_of(url)))
+        return ask(url, sent, Where(server=host_of(url)), (settings.client_id, secret.reveal()))
+
+    def _secret(self) -> Secret | None:
+        reference = self.settings.client_secret
+        if reference is None:
+            return None
+        return resolve(
+            reference.kind, reference.value, user=self.settings.client_id or self.user, what="client_secret"
+        )
+
+    def require_secrets(self) -> None:
+        """Check that what the account file refers to is there; nothing is sent.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        self._secret()
+        if self.settings.service_account is not None:
+            _key(self.settings.service_account.path)
 
     def token(self, form: Mapping[str, str], before: Token | None = None) -> Token:
         """Ask the token endpoint. From then on no text shows the token.

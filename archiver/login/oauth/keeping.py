@@ -83,7 +83,9 @@ class TokenFile:
             if not stat.S_ISREG(status.st_mode):
                 raise self._wrong(f"{self.name} is not a regular file", "name a file for the token")
             if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                hint = f"`chmod 600 {self.name}`; log in again if somebody may have read it: `archiver login`"
+                hint = (
+                    f"`chmod 600 {self.name}`; log in again if somebody may have read it: `archiver login --again`"
+                )
                 raise self._wrong(f"other users can read or change {self.name}", hint)
             octets = file.read(_ROOM + 1)
         return _token_of(octets, self.name, self._user)
