@@ -54,7 +54,7 @@ def tokened(
         pytest.skip(missing)
     args = tmp_path_factory.mktemp("oauth2") / "oauth2.conf"
     args.write_text(_ARGS.format(url=oauth.url))
-    with Dovecot(certificate=certificates.good, extra=_PASSDB.format(args=args)) as server:
+    with Dovecot(certificate=certificates.good, extra=_PASSDB.format(args=args), pop3=True) as server:
         yield server
 
 
@@ -123,6 +123,21 @@ def test_check_says_whose_token_it_is_and_never_shows_it(
     document = json.loads(command("check", config, "--json").output)["accounts"][0]
     assert [document["token"][name] for name in ("users", "scopes", "app")] == [[user], ["mail"], False]
     assert document["destination"]["token"]["kept"].startswith(str(tmp_path))
+    assert_no_secret(oauth, tmp_path, result)
+
+
+def test_a_mailbox_is_archived_over_pop3_with_a_token(tokened: Dovecot, oauth: OAuthServer, tmp_path: Path) -> None:
+    user = tokened.fresh_user()
+    tokened.append_many(user, "INBOX", mails(range(5)))
+    config = account(
+        tmp_path, oauth, tokened, user, source__protocol="pop3", source__port=tokened.pop3_port
+    )  # fmt: skip
+    result = run(config)
+    assert result.total("stored") == (5,)
+    oauth.expire()
+    tokened.append_many(user, "INBOX", mails(range(5, 7)))
+    assert run(config).total("stored", "fetched") == (7, 2)
+    assert oauth.asked == ["refresh_token"] * 2
     assert_no_secret(oauth, tmp_path, result)
 
 
