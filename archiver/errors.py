@@ -191,11 +191,13 @@ class ConnectionLost(TemporaryError):
     """The connection broke or stalled, or the server did not follow the protocol.
 
     `silence` is for how many seconds the server sent nothing, 0 if the connection ended for another reason. NOTE: a
-    silent server may still be working on what it received, and finish it long after we hung up.
+    silent server may still be working on what it received, and finish it long after we hung up. `asked_ahead`: what
+    broke it may be something that was asked ahead, such as a message.
     """
 
     exit_code = 5
     silence: float = 0.0
+    asked_ahead: bool = False
 
 
 class NothingDelivered(ConnectionLost):

@@ -11,8 +11,8 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 _SILENT = 4  # addresses that may be silent, until the others are not tried
@@ -69,6 +69,17 @@ class OpenSockets:
 
 #: Of requests for tokens.
 token_requests = OpenSockets()
+
+
+@contextmanager
+def meanwhile(work: Callable[[], None], name: str) -> Iterator[None]:
+    """Do `work`, which never raises, in a thread while something else is done; both have ended at the end."""
+    thread = threading.Thread(target=work, name=name)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def lock_free_after_fork() -> AbstractContextManager[object]:

@@ -4,6 +4,7 @@ run            all folders, over several connections
 plan           pure: what to fetch, and which epoch a folder is in
 context        what the connections share
 queue          the work that is left, shared by the connections
+openings       how folders will be opened, and which are announced to the source ahead
 worker         one connection: scans folders, fetches messages, keeps its batch
 folder_scan    one folder opened: what is new, changed, vanished (RFC 7162)
 flag_changes   which flags changed since the last pass

@@ -46,3 +46,8 @@ class Context(Struct, frozen=True):
     refused: dict[bytes, str]
     identify: bool = False
     settled: bool = False
+
+    @property
+    def rematch(self) -> bool:
+        """Whether any folder of the archive was ever complete, so that its mail may turn up elsewhere."""
+        return any(epoch.state is not None for epoch in self.epochs.values())

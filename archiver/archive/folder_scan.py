@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from archiver.archive.absence import Absence
 from archiver.archive.flag_changes import changed_flags
+from archiver.archive.openings import Prepared, first_request
 from archiver.archive.plan import (
     PROBED,
     EpochVerdict,
     compare_known,
     compare_unrecorded,
-    few_arrived,
     is_due,
     judge_epoch,
 )
@@ -47,7 +47,7 @@ from archiver.mail.model import (
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import NamedMessage, names_other_mail
 from archiver.mail.window import window_words
-from archiver.source.port import MailSource, NextRequest
+from archiver.source.port import MailSource
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 
 #: Why a new epoch begins, for people.
@@ -65,8 +65,7 @@ class FolderScanner(Struct):
     `live` are the epochs that the server still shows (`plan.live_epochs`). Mail of all other epochs, and mail that
     vanished, may be matched in a new epoch. `whole` are globs of the folders that count as complete. `accept`: the
     user accepts what waits in quarantine. `unrecorded` are messages that a crashed run stored but did not record.
-    `rematch` is False as long as no folder of the archive was ever complete. `identify`: messages may be in several
-    folders.
+    `rematch` is False as long as no folder of the archive was ever complete.
     """
 
     source: MailSource
@@ -85,20 +84,18 @@ class FolderScanner(Struct):
     live: frozenset[tuple[str, int]]
     unrecorded: UnrecordedFiles
     rematch: bool
-    identify: bool
 
-    def scan(self, listed: Listed, known: KnownFolder, epoch: KnownEpoch | None) -> ScannedFolder:
+    def scan(self, listed: Listed, prepared: Prepared) -> ScannedFolder:
         """Open the folder and compare it with the catalog. Facts about flags and vanished messages stay in the
         batch until it is flushed."""
-        since = epoch.known_state if epoch else None
-        identify = self.identify and few_arrived(listed.status, since)
-        recorded = UidSet() if epoch is None else self.catalog.messages.uids(epoch.number)
+        known, epoch, recorded, opening = prepared.known, prepared.epoch, prepared.recorded, prepared.opening
         opened = self.source.open(
-            listed.folder,
-            since,
-            self._first_request(epoch),
-            identify=identify,
-            known=recorded.newest(2 * PROBED),  # some may be gone
+            opening.folder,
+            opening.since,
+            opening.ask,
+            identify=opening.identify,
+            known=opening.known,
+            fetch=opening.fetch,
         )
         verdict = judge_epoch(epoch, opened.status)
         odd: CountsDisagree | None = None
@@ -177,13 +174,6 @@ class FolderScanner(Struct):
         except CountsDisagree as error:
             return UidSet(error.named), error
 
-    def _first_request(self, epoch: KnownEpoch | None) -> NextRequest:
-        """Which UIDs will be needed first: all, or the new ones if the others are known from the last pass."""
-        state = epoch.state if epoch else None
-        if state is None or state.uidnext is None or state.filter is not None or self.search is not None:
-            return "all"
-        return "new"
-
     def _due(self, quarantined: Quarantined) -> bool:
         return self.retry == "all" or is_due(quarantined)
 
@@ -230,7 +220,7 @@ class FolderScanner(Struct):
     def _from_changes(self, epoch: KnownEpoch, opened: Opened, known: UidSet) -> UidSet | None:
         """All UIDs on the server, derived from what has changed since the last pass. Only new ones are requested.
         None if the server did not say what has changed, or if the count does not agree."""
-        if opened.changes is None or self._first_request(epoch) == "all":
+        if opened.changes is None or first_request(epoch, self.search) == "all":
             return None
         vanished = opened.changes.vanished
         waiting = UidSet(each.uid for each in self.catalog.account.quarantined(epoch.number))

@@ -196,6 +196,30 @@ def few_arrived(status: FolderStatus | None, since: KnownState | None) -> bool:
     return 0 < new <= _FEW
 
 
+#: So few messages, with so few octets, are sent along when a folder is opened.
+_FEW_TO_FETCH = 20
+_FEW_OCTETS = 1 << 20
+
+
+def few_to_fetch(status: FolderStatus | None, epoch: KnownEpoch | None) -> Literal["none", "few"] | None:
+    """How many messages a pass will fetch, by what the server says of a folder without opening it: of one that is
+    new, all; otherwise what came since the last complete pass. None: many, or that is not known."""
+    if status is None or not status.uidvalidity:
+        return None
+    new, octets = status.messages, status.size
+    if epoch is not None:
+        before = epoch.state
+        if epoch.other_source or epoch.uidvalidity != status.uidvalidity or before is None:
+            return None
+        if before.uidnext is None or status.uidnext is None:
+            return None
+        new = status.uidnext - before.uidnext
+        octets = None if before.size is None or octets is None else octets - before.size
+    if new == 0:
+        return "none"
+    return "few" if 0 < new <= _FEW_TO_FETCH and (octets or 0) <= _FEW_OCTETS else None
+
+
 Doubt = Literal["same", "doubtful", "other"]
 EpochVerdict = Literal["same", "first", "uidvalidity", "rewound", "source", "renumbered"]
 
@@ -356,3 +380,13 @@ def expected_fetch(
             new = min(messages, status.uidnext - before)
         messages = max(0, new)
     return messages, estimated_octets(messages, status)
+
+
+def expected_rows(listed: Listed, known: Mapping[bytes, KnownFolder], epochs: Mapping[int, KnownEpoch]) -> int:
+    """An estimate of the messages of which a visit reads something: those that it will fetch, or all if the server
+    does not count changes of flags."""
+    folder = known.get(listed.folder.raw)
+    epoch = epochs.get(folder.number) if folder else None
+    if epoch is not None and listed.status is not None and listed.status.highestmodseq is None:
+        return listed.status.messages
+    return expected_fetch(listed, known, epochs, {})[0]

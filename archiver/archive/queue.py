@@ -49,25 +49,28 @@ Job = Listed | Slice
 
 
 class Member(Struct):
-    """One of the connections that share the work."""
+    """One of the connections that share the work. `reserved` are folders that it will scan next, in order."""
 
     queue: WorkQueue
     left: bool = False
+    reserved: deque[Listed] = field(default_factory=deque)
 
     def leave(self) -> bool:
         """Leave the work to the other connections. False if this is the last one, which has to go on."""
         if not self.left:
-            self.left = self.queue.leave_if_others()
+            self.left = self.queue.leave_if_others(self)
         return self.left
 
 
 class WorkQueue(Struct):
     """The jobs of one account. `work_off(member, extra)` is what a connection does; each `extra` one has its own
-    thread. `damage` is something missing in the archive that did not stop the work."""
+    thread. `expected` estimates the messages of which the scan of a folder reads something. `damage` is something
+    missing in the archive that did not stop the work."""
 
     connections: int
     progress: Progress
     work_off: Callable[[Member, bool], None]
+    expected: Callable[[Listed], int]
     failure: BaseException | None = None
     damage: IntegrityError | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -79,6 +82,7 @@ class WorkQueue(Struct):
     _alone_failures: int = 0
     _busy: int = 0
     _at_work: int = 0
+    _reserved: int = 0
     _gave_up: BackendError | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -108,13 +112,28 @@ class WorkQueue(Struct):
             with self._changed:
                 self._at_work -= not member.left
 
-    def leave_if_others(self) -> bool:
+    def leave_if_others(self, member: Member) -> bool:
         """One connection ends before the work does. False: no other is at work, so this one has to go on."""
         with self._changed:
             if self._at_work < 2:
                 return False
             self._at_work -= 1
+            self._to_scan.extendleft(reversed(member.reserved))
+            self._reserved -= len(member.reserved)
+            member.reserved.clear()
+            self._changed.notify_all()
             return True
+
+    def reserve(self, member: Member) -> Listed | None:
+        """One more folder that this connection will scan next, after what it is at and what it has reserved. None:
+        there is something else to do before, or nothing that others do not wait for."""
+        with self._changed:
+            idle = max(0, self._at_work - self._busy)  # who leaves is busy until its job is given back
+            if self._slices or len(self._to_scan) <= idle:
+                return None
+            member.reserved.append(listed := self._to_scan.popleft())
+            self._reserved += 1
+            return listed
 
     def give_back(self, job: Job, error: BackendError) -> None:
         """Return a job that a connection could not finish because of `error`, for another one. What was done of it
@@ -143,20 +162,34 @@ class WorkQueue(Struct):
                 if job is not None:
                     self._busy += 1
                     return job
-                if not (self._busy and wait):
+                if not ((self._busy or self._reserved) and wait):
                     break
                 self._changed.wait()
             return None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no connection is at work and nothing is left, not even something that waits for others."""
+        with self._changed:
+            return not (self._busy or self._reserved or self._slices or self._last or self._to_scan)
+
     def _take(self, current: Folder | None, member: Member) -> Job | None:
         """NOTE: a slice that was refused to one connection is left to the busy ones: the server may deliver it to
         them."""
+        if member.reserved:
+            here = next((each for each in self._slices if each.scanned.listed.folder == current), None)
+            if here is not None:
+                self._slices.remove(here)
+                return here
+            self._reserved -= 1
+            return member.reserved.popleft()
+        is_scanned = not (self._to_scan or self._reserved)
         last = [
             each
             for each in self._last
             if (each.refused_to is not member or not self._busy) and each.waits_for.isdisjoint(self._fetching)
         ]
-        for waiting, some in ((self._slices, list(self._slices)), (self._last, [] if self._to_scan else last)):
+        for waiting, some in ((self._slices, list(self._slices)), (self._last, last if is_scanned else [])):
             if some:
                 job = next((each for each in some if each.scanned.listed.folder == current), some[0])
                 waiting.remove(job)
@@ -185,7 +218,7 @@ class WorkQueue(Struct):
             self._last.extend(last)
             self._last = deque(sorted(self._last, key=lambda job: job.alone))
             waiting = sum(len(each.uids) for each in (*self._slices, *self._last))
-            waiting += sum(map(_messages, self._to_scan))
+            waiting += sum(map(self.expected, self._to_scan))
             more = len(self._threads) + 1 < self.connections and self._gave_up is None
             if waiting > _WORTH_A_CONNECTION and more:
                 name = f"connection-{len(self._threads) + 2}"

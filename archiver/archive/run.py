@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.archive.context import Context
-from archiver.archive.plan import is_due, plan_run
+from archiver.archive.plan import expected_rows, is_due, plan_run
 from archiver.archive.queue import Member, WorkQueue
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import unrecorded_fact
@@ -77,7 +77,10 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
         finally:
             worker.close()
 
-    WorkQueue(rules.connections, context.control.progress, work_off).run(each for each, _ in plan.visit)
+    def expected(listed: Listed) -> int:
+        return expected_rows(listed, context.folders, context.epochs)
+
+    WorkQueue(rules.connections, context.control.progress, work_off, expected).run(each for each, _ in plan.visit)
     record_left_over(context)
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from archiver.archive.context import Context
 from archiver.archive.delivery import DeliveryProbe
 from archiver.archive.folder_scan import FolderScanner
+from archiver.archive.openings import Openings
 from archiver.archive.plan import compare_unrecorded
 from archiver.archive.queue import Job, Member, Slice
 from archiver.archive.same_mail import SameMail
@@ -37,6 +38,7 @@ from archiver.mail.model import Fetched, Folder, Listed, Undelivered
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
 from archiver.source.port import MailSource
+from archiver.waiting import meanwhile
 
 _ROUNDS_REFUSED = 1  # more of one slice in one run: each blames a few messages
 _ALL_REFUSED_SECONDS = 3600.0  # of a server that gives nothing at all
@@ -54,6 +56,7 @@ class FetchWorker:
         self._folder: Folder | None = None
         self._same_mail = SameMail(context, source, self._batch, self._queue)
         self._gave = False  # since all of a slice was refused
+        self._openings = Openings(context, member, source)
         self._probe = DeliveryProbe(context, source)
         self._scanner = FolderScanner(
             source=source,
@@ -71,8 +74,7 @@ class FetchWorker:
             accept=context.accept,
             live=context.live,
             unrecorded=context.unrecorded,
-            rematch=any(epoch.state is not None for epoch in context.epochs.values()),
-            identify=context.identify,
+            rematch=context.rematch,
         )
 
     def work_off(self) -> None:
@@ -88,7 +90,8 @@ class FetchWorker:
         except (BackendError, Interrupted):
             self._finish()
             raise
-        self._finish()
+        with meanwhile(self._source.close, "leaving"):
+            self._finish()
 
     def _finish(self) -> None:
         self._batch.flush()
@@ -96,9 +99,10 @@ class FetchWorker:
         self._queue.damage = self._queue.damage or self._batch.damage
 
     def _next_job(self) -> Job | None:
-        """The next job; the batch is flushed before waiting for one."""
+        """The next job; the batch is flushed before waiting for one, and after the server is left if there can be
+        none."""
         job = self._queue.next_job(self._folder, self._member, wait=False)
-        if job is None:
+        if job is None and not self._queue.is_over:
             self._batch.flush()
             job = self._queue.next_job(self._folder, self._member, wait=True)
         return job
@@ -184,11 +188,10 @@ class FetchWorker:
         self._context.control.progress(Noted(f"{error.message}: going on with one connection less"))
 
     def _scan(self, listed: Listed) -> None:
-        known = self._context.folders[listed.folder.raw]
         self._folder = None
-        again = self._queue.is_scanned_again(listed)  # it may have begun an epoch
-        epochs = self._context.catalog.account.epochs() if again else self._context.epochs
-        scanned = self._scanner.scan(listed, known, epochs.get(known.number))
+        prepared = self._openings.take(listed)
+        scanned = self._scanner.scan(listed, prepared)
+        known = prepared.known
         self._folder = listed.folder
         if (metadata := self._context.metadata) is not None:
             metadata.write_folder_name(known.directory, known.folder.raw, known.folder.path)
@@ -202,6 +205,7 @@ class FetchWorker:
         scanned = job.scanned
         self._open(scanned)
         left[:] = self._not_stored(scanned, job.uids)
+        self._openings.announce()
         with self._same_mail.linked(job, left) as to_fetch:
             waiting = dict.fromkeys(to_fetch)
             try:

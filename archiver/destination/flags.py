@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from archiver.errors import TemporaryError
 from archiver.imap.fetch_row import is_fetch, parse_fetch
-from archiver.imap.replies import error_of
-from archiver.imap.session import Reply, Session
+from archiver.imap.replies import Reply, error_of
+from archiver.imap.session import Session
 from archiver.imap.tokens import uid_sets
 from archiver.mail.model import Flags
 from archiver.mail.refusal import classify

@@ -27,8 +27,7 @@ from archiver.imap.folder import ATTRIBUTES, FolderReader
 from archiver.imap.limits import without_names
 from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import connect
-from archiver.imap.replies import error_of, response_code
-from archiver.imap.session import Reply
+from archiver.imap.replies import Reply, error_of, response_code
 from archiver.imap.tokens import number, parse_status, quote, uid_sets
 from archiver.login.port import Authenticator
 from archiver.mail import folder_names

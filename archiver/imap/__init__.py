@@ -17,5 +17,6 @@ listing         all folders and their status in few round trips (RFC 5819, RFC 5
 folder          the open folder: UIDs, attributes, headers, changes (RFC 7162)
 fetch_row       one row of FETCH, with whatever a server adds
 fetch           downloads messages, with several commands in flight
+coming          messages that were sent along when their folder was opened
 append          uploads messages (RFC 3502, RFC 4315, RFC 7888)
 """

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from archiver.errors import AllRefused, ArchiveNotWritable, ConnectionLost, ServerUnavailable, Throttled
+from archiver.imap.coming import Coming
 from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.session import BodyReader, Session
@@ -33,6 +34,7 @@ _PIECE = 256 << 10
 _REFUSED_IN_A_ROW = 3
 _COMMANDS_REFUSED = 6
 _LIMITS_SAID = 3  # other messages that the server must refuse in words about a limit, until a limit is believed
+_NEXT = re.compile(rb"\A\* OK \[(?:CLOSED|UIDVALIDITY)\b", re.IGNORECASE)
 _UID = re.compile(rb"[( ]UID (\d+)", re.IGNORECASE)
 
 
@@ -91,7 +93,8 @@ class FetchStream(Struct):
 
     `current` is the UID whose row was read last: if the connection breaks there more than once, that message is
     the cause. `accept` stores a server's placeholder as the message, as the user requested. `delivered`: this
-    connection has delivered messages; until then one command is sent at a time.
+    connection has delivered messages; until then one command is sent at a time. `behind` is called once, when
+    nothing else has to be sent as far as can be known: what is sent then is answered behind these messages.
     """
 
     session: Session
@@ -100,6 +103,8 @@ class FetchStream(Struct):
     accept: bool = False
     delivered: bool = False
     current: int | None = None
+    behind: Callable[[], None] | None = None
+    _early: deque[Response] = field(default_factory=deque)
     _refused: dict[int, Undelivered] = field(default_factory=dict)
     _commands_refused: int = 0
     _said_limit: bool = False
@@ -107,14 +112,20 @@ class FetchStream(Struct):
     _queue: deque[_Window] = field(default_factory=deque)
     _flying: deque[_Window] = field(default_factory=deque)
 
-    def messages(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
-        """One outcome for each of `uids`.
+    def messages(self, uids: Sequence[int], coming: Coming | None = None) -> Iterator[Fetched | Undelivered]:
+        """One outcome for each of `uids`. Those that are `coming` are not requested again.
 
         Raises:
             AllRefused: the server delivers no message of this folder.
             TemporaryError: UIDs without an outcome may be requested again on a new connection.
         """
         ordered = sorted(uids)
+        if coming is not None:
+            self._flying.append(
+                _Window(dict.fromkeys(uid for uid in ordered if uid >= coming.first), tag=coming.tag)
+            )
+            self._early = coming.early
+            ordered = [uid for uid in ordered if uid < coming.first]
         self._queue.extend(
             _Window(dict.fromkeys(ordered[start : start + WINDOW])) for start in range(0, len(ordered), WINDOW)
         )
@@ -127,6 +138,8 @@ class FetchStream(Struct):
             self._send_ahead()
             self.current = next((uid for window in self._flying for uid in window.pending), None)
             response = self._response(read_body)
+            if self.session.before_sending is not None and _NEXT.match(response.text):
+                self._lost("the server opens the next folder before it has delivered this one's messages")
             if (outcome := self._outcome_of(response)) is not None:
                 self.session.progressed()
                 if isinstance(outcome, Fetched):
@@ -146,6 +159,8 @@ class FetchStream(Struct):
                 self._lost(printable(response.text, 80))
 
     def _response(self, read_body: BodyReader) -> Response:
+        if self._early:
+            return self._early.popleft()
         try:
             return self.session.read_response(read_body)
         except BaseException as error:
@@ -211,8 +226,8 @@ class FetchStream(Struct):
         return self.session.exists <= len(self._refused)
 
     def _send_ahead(self) -> None:
-        if self._in_doubt:
-            return
+        if self._in_doubt or (self._flying and self.session.before_sending is not None):
+            return  # what is in flight has to be read before
         while self._queue and len(self._flying) < (IN_FLIGHT if self.delivered else 1):
             window = self._queue.popleft()
             chunks = list(uid_sets(window.pending))
@@ -224,6 +239,10 @@ class FetchStream(Struct):
                 continue
             (window.tag,) = self.session.send(b"UID FETCH %s %s" % (chunks[0], self.items))
             self._flying.append(window)
+        doubts = self._queue or self._refused or self._commands_refused
+        if self.behind is not None and self.delivered and not doubts:
+            behind, self.behind = self.behind, None
+            behind()
 
     def _outcome_of(self, response: Response) -> Fetched | Undelivered | None:
         """The outcome in a response, if it has one. A body that is not handed on is discarded."""

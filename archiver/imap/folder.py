@@ -6,7 +6,7 @@ BODY.PEEK[].
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import reduce
 from operator import or_
 
@@ -19,11 +19,12 @@ from archiver.errors import (
     Throttled,
 )
 from archiver.imap.answers import MessageRows
-from archiver.imap.fetch import FetchStream, read_header
+from archiver.imap.coming import Coming, discard
+from archiver.imap.fetch import FetchStream, body_reader, read_header
 from archiver.imap.fetch_row import is_fetch, leading_flag_rows, parse_fetch
 from archiver.imap.listing import Abilities
-from archiver.imap.replies import error_of, not_imap
-from archiver.imap.session import BodyReader, Reply, Session
+from archiver.imap.replies import Reply, error_of, not_imap
+from archiver.imap.session import BodyReader, Session
 from archiver.imap.tokens import Response, parse_search, uid_sets
 from archiver.mail.content import Spool
 from archiver.mail.model import Attributes, Body, Fetched, Flags, Undelivered
@@ -37,8 +38,11 @@ _SPARE = 1000  # messages that may have arrived since the server said how many t
 
 
 class FolderReader:
-    """Implements `MailReader` on a session. `accept` stores a server's placeholder as the message. `prefetched` is
-    a search that was sent before it was requested, and its reply."""
+    """Implements `MailReader` on a session. `accept` stores a server's placeholder as the message.
+
+    `prefetched` is a search that was sent before it was requested, and its reply; `coming` are messages that were.
+    `behind` is that of `FetchStream`.
+    """
 
     def __init__(self, session: Session, abilities: Abilities, spool: Spool, *, accept: bool = False) -> None:
         self._session = session
@@ -48,6 +52,8 @@ class FolderReader:
         self._identity_refused = False
         self._delivered = False
         self.prefetched: tuple[bytes, Reply] | None = None
+        self.coming: Coming | None = None
+        self.behind: Callable[[], None] | None = None
 
     def uids(self, criteria: str | None = None) -> UidSet:
         if criteria is not None:
@@ -144,6 +150,23 @@ class FolderReader:
         rows = (parse_fetch(each).attributes for each in untagged if is_fetch(each.text))
         return tuple(each for each in rows if each is not None)
 
+    def messages_command(self, first: int) -> bytes:
+        """The command for all messages from the UID `first` on; also for the last one, whatever its UID."""
+        return b"UID FETCH %d:* %s" % (first, self._message_items())
+
+    def read_coming(self, *, keep: bool) -> None:
+        """Read what was sent along to its end; without `keep` nobody wants it any more."""
+        coming = self.coming
+        if coming is not None and not coming.ended:
+            self._session.expect([self.messages_command(coming.first)])
+            coming.read(self._session, body_reader(self.spool) if keep else discard, keep=keep)
+        if coming is not None and not keep:
+            coming.discard()
+            self.coming = None
+
+    def _message_items(self) -> bytes:
+        return b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[])" % self._identity_item()
+
     def _attribute_items(self) -> bytes:
         return b"(UID FLAGS INTERNALDATE RFC822.SIZE%s)" % self._identity_item()
 
@@ -213,15 +236,21 @@ class FolderReader:
         return any(is_fetch(each.text) and b"BODY[" in each.text.upper() for each in reply.untagged)
 
     def fetch(self, uids: Sequence[int]) -> Iterator[Fetched | Undelivered]:
-        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE%s BODY.PEEK[])" % self._identity_item()
-        stream = FetchStream(self._session, items, self.spool, self._accept, self._delivered)
+        coming, self.coming = self.coming, None
+        stream = FetchStream(
+            self._session, self._message_items(), self.spool, self._accept, self._delivered, behind=self.behind
+        )
         doubtful: list[Undelivered] = []
-        for outcome in stream.messages(uids):
-            if isinstance(outcome, Undelivered):
-                doubtful.append(outcome)
-            else:
-                self._delivered = True
-                yield outcome
+        try:
+            for outcome in stream.messages(uids, coming):
+                if isinstance(outcome, Undelivered):
+                    doubtful.append(outcome)
+                else:
+                    self._delivered = True
+                    yield outcome
+        finally:
+            if coming is not None:
+                coming.discard()
         bad = {each.uid for each in doubtful if (each.server_reply or "").upper().startswith("BAD")}
         if bad and self._identity_item():
             self._identity_refused = True

@@ -12,7 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.errors import ConnectionLost, ServerUnavailable, TemporaryError
-from archiver.imap.session import Reply, Session
+from archiver.imap.replies import Reply
+from archiver.imap.session import Session
 from archiver.imap.tokens import ListRow, parse_list, parse_namespace, parse_status, quote
 from archiver.mail.folder_names import canonical_raw, folder_path
 from archiver.mail.model import SPECIAL_USES, UNSELECTABLE, Folder, FolderStatus, Listed

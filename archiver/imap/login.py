@@ -14,7 +14,8 @@ from archiver.errors import (
     Where,
 )
 from archiver.imap.connecting import Imap, open_session
-from archiver.imap.session import Reply, Session
+from archiver.imap.replies import Reply
+from archiver.imap.session import Session
 from archiver.login.around import changed_secret, of_login, offer_of, words_for
 from archiver.login.attempts import log_in
 from archiver.login.exchange import Exchange

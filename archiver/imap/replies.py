@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from msgspec import Struct, field
+
 from archiver.config.secrecy import without_secrets
 from archiver.errors import (
     AuthenticationFailed,
@@ -20,6 +22,7 @@ from archiver.errors import (
     Throttled,
     Where,
 )
+from archiver.imap.answers import Share
 from archiver.imap.limits import (
     asked_to_wait,
     certainly_limits,
@@ -29,6 +32,7 @@ from archiver.imap.limits import (
     wait_for,
     without_names,
 )
+from archiver.imap.tokens import Response
 from archiver.login.around import CHECK_LOGIN
 from archiver.mail import folder_names
 
@@ -77,6 +81,20 @@ _BY_WORDS: tuple[tuple[bytes, type[BackendError], str | None], ...] = (
         "create an app password at the provider and use it here",
     ),
 )
+
+
+class Reply(Struct):
+    """The answer to a command: its status word ("OK", "NO", "BAD"), its text, and the untagged responses before
+    it, with their share of the budget."""
+
+    status: bytes
+    text: bytes
+    untagged: list[Response] = field(default_factory=list)
+    kept: Share = field(default_factory=Share)
+
+    @property
+    def ok(self) -> bool:
+        return self.status == b"OK"
 
 
 def response_code(text: bytes) -> bytes | None:

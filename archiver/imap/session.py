@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from imapclient import IMAPClient, SocketTimeout
-from msgspec import Struct, field
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
 from archiver.imap.answers import BUDGET, MOST_BELIEVED, News, Share
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
-from archiver.imap.replies import error_of, not_imap, printable
+from archiver.imap.replies import Reply, error_of, not_imap, printable
 from archiver.imap.tokens import BODY_MARK, Response, number, parse_vanished, quote
 from archiver.mail.model import Body
 
@@ -55,26 +54,13 @@ class BodyReader(Protocol):
     def __call__(self, size: int, session: Session) -> Body: ...
 
 
-class Reply(Struct):
-    """The answer to a command: its status word ("OK", "NO", "BAD"), its text, and the untagged responses before
-    it, with their share of the budget."""
-
-    status: bytes
-    text: bytes
-    untagged: list[Response] = field(default_factory=list)
-    kept: Share = field(default_factory=Share)
-
-    @property
-    def ok(self) -> bool:
-        return self.status == b"OK"
-
-
 class Session(IMAPClient):  # type: ignore[misc]
     """A connection to an IMAP server. Belongs to one thread.
 
     `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED). `reading` is the text
     before the literal of the message that is being read, or at which the connection broke. `way` is how it was
     logged in, for people; "" if the server did that by itself. `said_of_itself` is its answer to ID, if asked.
+    `before_sending` is called once, before a command.
     """
 
     way = ""
@@ -86,8 +72,9 @@ class Session(IMAPClient):  # type: ignore[misc]
         self.where = where
         self.exists = 0
         self.reading = b""
+        self.before_sending: Callable[[], None] | None = None
         self._next_tag = 0
-        self._ask(())
+        self.expect(())
         self._patience = _PATIENCE
         super().__init__(host, port, ssl=tls is not None, ssl_context=tls, timeout=timeout)
         # NOTE: imapclient sets debug to 5, and imaplib then formats every line, passwords and messages included.
@@ -132,17 +119,18 @@ class Session(IMAPClient):  # type: ignore[misc]
 
     def send(self, *commands: bytes) -> list[bytes]:
         """Send commands in one flight without reading; returns their tags."""
-        self._ask(commands)
-        tags = []
-        lines = []
-        for command in commands:
-            tag = self.new_tag()
-            tags.append(tag)
-            lines.append(tag + b" " + command + b"\r\n")
-        self.send_octets(b"".join(lines))
+        self._settle()
+        self.expect(commands)
+        tags = [self.new_tag() for _ in commands]
+        self.send_octets(b"".join(b"%b %b\r\n" % each for each in zip(tags, commands, strict=True)))
         return tags
 
-    def _ask(self, commands: Sequence[bytes]) -> None:
+    def _settle(self) -> None:
+        settle, self.before_sending = self.before_sending, None
+        if settle is not None:
+            settle()
+
+    def expect(self, commands: Sequence[bytes]) -> None:
         """Begin to count what is kept of the answer to these commands; the open folder may shrink meanwhile."""
         self._asked, self._held, self._kept = commands, self.exists, Share()
         is_long = any(word in each.upper() for each in commands for word in _LONG_ANSWERS)
@@ -164,10 +152,11 @@ class Session(IMAPClient):  # type: ignore[misc]
 
     def command_with_strings(self, before: bytes, strings: Sequence[bytes], after: bytes = b"") -> Reply:
         """Run a command with arguments of any octets. Literals wait for the server's go-ahead."""
+        self._settle()
         tag = self.new_tag()
         line = tag + b" " + before
         untagged: list[Response] = []
-        self._ask([before + after])
+        self.expect([before + after])
         for string in strings:
             quoted = quote(string)
             if quoted is not None:
@@ -304,16 +293,24 @@ class Session(IMAPClient):  # type: ignore[misc]
         commands: bytes,
         untagged: list[Response] | None = None,
         answer: Callable[[bytes], bytes] | None = None,
+        *,
+        body_reader: BodyReader | None = None,
+        aside: Callable[[Response], bool] = lambda _: False,
     ) -> list[Reply]:
         """Read until all `commands` with these `tags` are finished. Untagged responses go to the first one that is
-        finished after them. When the server asks for more, it gets the `answer` to its words."""
+        finished after them. When the server asks for more, it gets the `answer` to its words. What `aside` takes
+        belongs to a command that is waited for elsewhere; `body_reader` reads its messages."""
         news = News(commands)
         requests = 0
         waiting = dict.fromkeys(tags)
         replies: dict[bytes, Reply] = {}
         untagged = [] if untagged is None else untagged
         while waiting:
-            response = self.read_response()
+            response = self.read_response(body_reader)
+            if aside(response):
+                if news.has(response, self.exists):
+                    self.progressed()
+                continue
             tag, _, rest = response.text.partition(b" ")
             if tag in waiting:
                 replies[tag] = self._reply(rest, untagged)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, Protocol
 
+from msgspec import Struct
+
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.content import Spool
 from archiver.mail.model import Flags, Folder, KnownState, Listed, Opened
@@ -17,6 +19,21 @@ from archiver.source.numbering import Numbering
 
 NextRequest = Literal["all", "new"]
 """What is requested first of a folder: `uids()`, or `uids(since=...)`."""
+
+Expected = Literal["none", "few"]
+"""How many messages of a folder will be fetched, if the caller knows: none, or all that came `since`, and these are
+few and small. Then nothing else of the folder will be requested, as far as anybody can tell before it is open."""
+
+
+class Opening(Struct, frozen=True):
+    """How a folder will be opened: the arguments of `MailSource.open`."""
+
+    folder: Folder
+    since: KnownState | None = None
+    ask: NextRequest | None = None
+    identify: bool = False
+    known: Collection[int] = ()
+    fetch: Expected | None = None
 
 
 class MailSource(MailReader, Protocol):
@@ -37,17 +54,22 @@ class MailSource(MailReader, Protocol):
         *,
         identify: bool = False,
         known: Collection[int] = (),
+        fetch: Expected | None = None,
     ) -> Opened:
         """Open `folder` read-only; later calls are about it. With `since`, the answer has what has changed, if the
         server can say so. `ask` is what the caller will request next, so that it can be sent along. `identify`: the
         attributes of those messages are wanted, too, if the server identifies messages across folders and can send
         them along. `known` are UIDs whose attributes will be wanted; they are in the answer, if the server could
-        send them along.
+        send them along. `fetch` are messages that will be wanted; they may be sent along, too.
 
         Raises:
             FolderNotFound, PermissionDenied: about this folder only.
             FolderChanged: after a reconnect the folder has another UIDVALIDITY than when it was opened.
         """
+
+    def prepare(self, openings: Sequence[Opening]) -> None:
+        """What will be opened next, in this order, so that it can be asked for behind what is requested now. May
+        be called again and again, and nobody has to keep to it."""
 
     def uids(self, search: str | None = None, *, since: KnownState | None = None) -> UidSet:
         """The UIDs in the open folder: all of them, those that a search of the account file finds, which is in the

@@ -31,7 +31,7 @@ from archiver.mail.model import Attributes, Fetched, Flags, Folder, KnownState, 
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
 from archiver.source.backoff import Backoff
-from archiver.source.port import NextRequest, SourceConnection
+from archiver.source.port import Expected, NextRequest, Opening, SourceConnection
 
 T = TypeVar("T")
 
@@ -117,6 +117,8 @@ class RetryingSource:
         self._folder_again = False
         self._opened: Opened | None = None
         self._fallback = False
+        self._announced: Sequence[Opening] = ()
+        self._is_careful = False  # a connection was lost: nothing is asked ahead any more
 
     def connect_now(self) -> None:
         """Connect in a single attempt, whose error is raised; for an optional connection."""
@@ -143,17 +145,37 @@ class RetryingSource:
         *,
         identify: bool = False,
         known: Collection[int] = (),
+        fetch: Expected | None = None,
     ) -> Opened:
         self._folder = None
 
         def opened() -> Opened:
-            nonlocal identify, known  # once: perhaps it is one of these messages at which the connection breaks
-            asked, identify, named, known = identify, False, known, ()
-            return self._connected().open(folder, since, ask, identify=asked, known=named)
+            # Once: perhaps it is one of these messages at which the connection breaks.
+            nonlocal identify, known, fetch
+            asked, identify, named, known, expected, fetch = identify, False, known, (), fetch, None
+            source, may_go_ahead = self._prepared(self._connected()), not self._is_careful
+            expected = expected if may_go_ahead else None
+            try:
+                return source.open(folder, since, ask, identify=asked, known=named, fetch=expected)
+            except ConnectionLost as error:
+                if not (may_go_ahead and error.asked_ahead):
+                    raise
+                self._drop()  # it is no attempt yet: open this one alone
+                return opened()
 
         result = self._with_retries(opened)
         self._folder, self._opened = folder, result
+        is_first = bool(self._announced) and self._announced[0].folder == folder
+        self._announced = self._announced[1:] if is_first else ()
         return result
+
+    def prepare(self, openings: Sequence[Opening]) -> None:
+        self._announced = openings
+
+    def _prepared(self, source: SourceConnection) -> SourceConnection:
+        """The connection, which knows what is next."""
+        source.prepare(() if self._is_careful else self._announced)
+        return source
 
     def uids(self, search: str | None = None, *, since: KnownState | None = None) -> UidSet:
         try:
@@ -217,7 +239,7 @@ class RetryingSource:
             left = dict.fromkeys(stretches.pop())
             since = time.monotonic()
             try:
-                for outcome in self._streamed(self._reopened().fetch(list(left))):
+                for outcome in self._streamed(self._prepared(self._reopened()).fetch(list(left))):
                     uid = outcome.attributes.uid if isinstance(outcome, Fetched) else outcome.uid
                     del left[uid]
                     self._backoff.progressed()
@@ -341,7 +363,7 @@ class RetryingSource:
 
     def _drop(self) -> None:
         source, self._source = self._source, None
-        self._streaming = False
+        self._streaming, self._is_careful = False, True
         if source is not None:
             source.hang_up()
         self._control.pause(0)  # a stopped run also loses its connections, and that is no failure of the server

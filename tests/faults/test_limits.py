@@ -198,7 +198,7 @@ def one(server: ScriptedServer, uid: int, reply: bytes) -> None:
     def answer(line: bytes, tag: bytes, session: Session) -> bytes | None:
         asked = line.partition(b"FETCH ")[2].split()[0]
         ranges = (each.partition(b":") for each in asked.split(b","))
-        hit = any(int(first) <= uid <= int(last or first) for first, _, last in ranges)
+        hit = any(int(first) <= uid and (last == b"*" or uid <= int(last or first)) for first, _, last in ranges)
         return tag + b" " + reply + b"\r\n" if hit and b"BODY" in line else None
 
     server.on(b"UID FETCH", answer)

@@ -55,7 +55,7 @@ from archiver.source.files.reading import opened
 from archiver.source.files.walk import folders_below
 from archiver.source.imports import Import
 from archiver.source.numbering import Numbering
-from archiver.source.port import NextRequest
+from archiver.source.port import Expected, NextRequest, Opening
 
 _DELIMITER = "/"
 _BATCH = 10_000
@@ -247,6 +247,9 @@ class FilesSource:
         self.left_out[folder.raw] += sum(each.name not in admitted for each in batch)
         return [each for each in batch if each.name in admitted]
 
+    def prepare(self, openings: Sequence[Opening]) -> None:
+        pass  # nothing takes a round trip
+
     def open(
         self,
         folder: Folder,
@@ -255,6 +258,7 @@ class FilesSource:
         *,
         identify: bool = False,
         known: Collection[int] = (),
+        fetch: Expected | None = None,
     ) -> Opened:
         """As in the port. Every message that the folder shows has a recorded UID when it returns."""
         self._folder = folder

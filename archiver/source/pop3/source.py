@@ -46,7 +46,7 @@ from archiver.source.pop3.naming import Naming, shown_uids
 from archiver.source.pop3.replies import error_of, is_ok
 from archiver.source.pop3.retrieve import Retriever, Wanted
 from archiver.source.pop3.session import Session
-from archiver.source.port import NextRequest
+from archiver.source.port import Expected, NextRequest, Opening
 
 _FOLDER = Folder(INBOX, ("INBOX",), "/", subscribed=True)
 
@@ -114,6 +114,9 @@ class Pop3Source:
             status = known.status(*shown, size=maildrop.octets)
         return [Listed(_FOLDER, status)]
 
+    def prepare(self, openings: Sequence[Opening]) -> None:
+        pass  # there is one folder
+
     def open(
         self,
         folder: Folder,
@@ -122,6 +125,7 @@ class Pop3Source:
         *,
         identify: bool = False,
         known: Collection[int] = (),
+        fetch: Expected | None = None,
     ) -> Opened:
         if folder.raw != INBOX:
             where = Where(self._session.where.server, printable(folder.raw))
