@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -31,7 +32,7 @@ from archiver.errors import (
     Where,
 )
 from archiver.login.exchange import Exchange
-from archiver.login.oauth import endpoint, tokens
+from archiver.login.oauth import endpoint, keeping, tokens
 from archiver.login.oauth.access import AccessTokens
 from archiver.login.oauth.authenticator import TokenAuthenticator
 from archiver.login.oauth.device import Prompt
@@ -98,10 +99,10 @@ def place(tmp_path: Path, oauth: OAuthServer) -> Place:
     return Place(tmp_path, oauth)
 
 
-def failed(kind: type[ArchiverError], access: AccessTokens, oauth: OAuthServer) -> str:
+def failed(kind: type[ArchiverError], access: AccessTokens, oauth: OAuthServer, refused: str | None = None) -> str:
     """The line of a failure, in which there is no secret."""
     with pytest.raises(kind) as raised:
-        access.current()
+        access.current(refused)
     shown = f"{raised.value} {raised.value!r} {raised.value.__context__!r} {raised.value.__cause__!r}"
     assert not [secret for secret in oauth.secrets if secret in shown]
     return str(raised.value)
@@ -223,6 +224,24 @@ class TestARefreshTokenThatIsReplaced:
             thread.join(PATIENCE)
         assert (len(oauth.asked), oauth.logins[0].revoked) == (20, False)
 
+    @pytest.mark.parametrize("step", ["lseek", "ftruncate", "fsync", "replace"])
+    def test_is_not_lost_if_the_process_is_killed_while_it_is_kept(
+        self, place: Place, oauth: OAuthServer, step: str
+    ) -> None:
+        place.logged_in()
+        access = place.access()
+        first = access.current()
+        killed = multiprocessing.get_context("fork").Process(target=_killed_at, args=(step, access, first.access))
+        killed.start()
+        killed.join(PATIENCE)
+        assert (killed.exitcode, len(oauth.asked)) == (-signal.SIGKILL, 2)
+        if step == "lseek":  # nothing was written yet: somebody has to log in
+            assert "was revoked" in failed(AuthenticationFailed, place.access(), oauth, first.access)
+            return
+        second = place.access().current(first.access)
+        assert (oauth.active(second.access), len(oauth.asked)) == (ALICE, 2)  # the next process finds it
+        assert place.kept() == second
+
     def test_stays_where_a_link_points_to(self, place: Place, oauth: OAuthServer, tmp_path: Path) -> None:
         place.logged_in()
         place.token.rename(tmp_path / "elsewhere")
@@ -230,6 +249,12 @@ class TestARefreshTokenThatIsReplaced:
         place.access().current()
         assert place.token.is_symlink()
         assert place.kept().refresh == oauth.logins[0].refresh
+
+
+def _killed_at(step: str, access: AccessTokens, refused: str) -> None:
+    """Renew a token, and be killed before this step of keeping it."""
+    setattr(keeping.os, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    access.current(refused)
 
 
 def _use(access: AccessTokens) -> None:

@@ -96,6 +96,7 @@ class TokenFile:
         try:
             _make_private(self._path.parent)
             with _locked(lock, self.name, pause):
+                self._adopt(temporary)
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
                 try:
                     os.fchmod(descriptor, 0o600)
@@ -109,6 +110,18 @@ class TokenFile:
                 f"{self.name}: the token cannot be kept here: {error.strerror}",
                 hint="give this user write access to the file and its folder, and some space",
             ) from None
+
+    def _adopt(self, temporary: Path) -> None:
+        """Keep a token that a killed process had written, but not named yet: it is newer than what is kept."""
+        try:
+            status, octets = temporary.lstat(), temporary.read_bytes().rstrip(b"\0")
+            tokens.read(octets)
+        except (OSError, ValueError):
+            return  # it had not come that far
+        if stat.S_ISREG(status.st_mode) and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            os.truncate(temporary, len(octets))
+            os.replace(temporary, self._path)
+            _sync_folder(self._path.parent)
 
     def _replace(self, descriptor: int, temporary: Path, octets: bytes) -> None:
         os.lseek(descriptor, 0, os.SEEK_SET)
