@@ -306,6 +306,14 @@ class FileIndex:
             digest.update(repr(row).encode())
         return digest.digest()
 
+    def count(self) -> int:
+        """How many messages the listed files have, and how many of these cannot be read."""
+        (messages,) = self._database.execute(f"SELECT count(*) {_HERE}").fetchone()
+        (problems,) = self._database.execute(
+            "SELECT count(*) FROM temp.listed WHERE problem IS NOT NULL"
+        ).fetchone()
+        return int(messages + problems)
+
     def octets(self) -> int:
         """How many octets the messages of the listed files have."""
         (total,) = self._database.execute(f"SELECT coalesce(sum(message.octets), 0) {_HERE}").fetchone()
@@ -453,5 +461,5 @@ def _prepare(database: sqlite3.Connection) -> None:
         database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
     elif version != _VERSION:
         raise sqlite3.DatabaseError("another version")
-    database.execute("PRAGMA cache_size = -8000")
+    database.execute("PRAGMA cache_size = -4000")
     database.execute("PRAGMA temp_store = FILE")

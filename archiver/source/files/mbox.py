@@ -36,6 +36,7 @@ _FROM = b"\nFrom "
 _LENGTH_NAME = re.compile(rb"(?i)ontent-length")
 _LENGTH = re.compile(rb"(?im)^Content-Length[ \t]*:[ \t]*(\d{1,12})[ \t]*\r?$")
 _QUOTED_FROM = re.compile(rb"\n>+From ")
+_TAB = "\\x09"  # as values of headers show the one of a folded line
 _ZONE = re.compile(rb" (?:[+-]\d{4}|UTC|GMT)\b")
 _OVERLAP = 80  # octets: the longest line of ">" and "From " that is noticed at the edge of a piece
 
@@ -140,11 +141,11 @@ def _lines_from(pieces: Iterable[bytes]) -> tuple[bool, bool]:
     raw = quoted = False
     before = b"\n"
     for piece in pieces:
-        text = before + piece
+        text = before + piece if len(before) > 1 or b"From " in piece else b""
         if b"From " in text:
             raw = raw or _FROM in text
             quoted = quoted or _QUOTED_FROM.search(text) is not None
-        before = text[-_OVERLAP:]
+        before = piece[-_OVERLAP:] if len(piece) >= _OVERLAP else (before + piece)[-_OVERLAP:]
     return raw, quoted
 
 
@@ -175,7 +176,8 @@ def arrived_in(header: bytes, line: bytes, modified: int) -> int:
     topmost Received, else by that line, else by Date; else when the file was `modified`."""
     if _ZONE.search(line) and (dated := from_lines.date_of(line)) is not None and dated[1]:
         return dated[0]
-    seconds = date_seconds((header_value(header, "Received") or "").rpartition(";")[2].strip())
+    received = (header_value(header, "Received") or "").rpartition(";")[2]
+    seconds = date_seconds(received.replace(_TAB, " ").strip())
     if seconds is None and (dated := from_lines.date_of(line)) is not None:
         return dated[0]
     if seconds is None:
@@ -222,8 +224,12 @@ class _Spans:
     def _by_content_length(self, begins: int) -> tuple[int, int | None] | None:
         """Where the message ends by its Content-Length, and where the line "From " of the next one begins (None:
         the file ends); None if there is no such field, or nothing begins or ends there."""
-        beginning = self._peek(begins, 1 << 14)
+        # NOTE: most headers are short, and a line end that is not there takes long to be found.
+        beginning = self._peek(begins, 1 << 11)
         header = header_block(beginning)
+        if len(header) == len(beginning):
+            beginning = self._peek(begins, 1 << 16)
+            header = header_block(beginning)
         if _LENGTH_NAME.search(header) is None:
             return None
         if (match := _LENGTH.search(header)) is None or len(header) == len(beginning) < self._end - begins:

@@ -58,7 +58,7 @@ from archiver.source.numbering import Numbering
 from archiver.source.port import Expected, NextRequest, Opening
 
 _DELIMITER = "/"
-_BATCH = 10_000
+_BATCH = 4_000
 _DIGEST = 64  # digits of a name without a number
 _SPOOL_OCTETS = 1 << 20
 
@@ -210,6 +210,8 @@ class FilesSource:
         known = self._numbering.known(folder.raw)
         if (status := self._unchanged(folder, fingerprint)) is not None:
             return status
+        if known.uidnext == 1 and self._imports is None:
+            return known.status(UidSet(), self._index.count(), size=self._index.octets())
         shown, new = UidSet(), 0
         for batch in self._named(folder):
             uids = self._numbering.uids(folder.raw, [each.name for each in batch])
@@ -374,8 +376,12 @@ class FilesSource:
     def _body(self, shown: Shown) -> Body:
         """The octets, in memory or in a spool file."""
         assert shown.found is not None
+        place = shown.found.place
+        if place.kind == "mbox" and place.length <= _SPOOL_OCTETS:  # nearly all messages: in one piece
+            octets = b"".join(pieces_of(self._mbox(shown.file), place.offset, place.length))
+            return body_of(b"".join(archived((octets,), place)))
         pieces = self._octets(shown)
-        if shown.found.place.length <= _SPOOL_OCTETS:
+        if place.length <= _SPOOL_OCTETS:
             return body_of(b"".join(pieces))
         builder = BodyBuilder()
         with self._spool() as file:
