@@ -53,6 +53,7 @@ class ImapDestination:
 
     def __init__(self, server: ServerSettings, authenticator: Authenticator, spool: Spool) -> None:
         self._session, self.capabilities = connect(server, authenticator)
+        self._provider = server.provider
         self._abilities = Abilities(self.capabilities)
         self._folder_reader = FolderReader(self._session, self._abilities, spool)
         self._flags = FlagCommands(self._session)
@@ -87,7 +88,7 @@ class ImapDestination:
             listed=listing.folders,
             prefix=listing.prefix,
             delimiter=listing.delimiter,
-            vendor=listing.vendor,
+            said=self._provider or listing.said,
             append_limit=min(limits, default=None),
         )
 

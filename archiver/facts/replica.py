@@ -280,14 +280,14 @@ class Loss(Struct, frozen=True):
 
 class DestinationFolders(Struct, frozen=True):
     """What a destination listed, and how it names folders. Paths are without the personal namespace's prefix, which
-    is `prefix` on the wire (`INBOX.` at Courier). `delimiter` is None if names are flat. `vendor` is who made the
-    server, in lower case, if it says so. `append_limit` is the largest message in octets that it accepts (RFC
-    7889), None if it does not report one."""
+    is `prefix` on the wire (`INBOX.` at Courier). `delimiter` is None if names are flat. `said` is what the server
+    says of itself, or the provider that the account file names. `append_limit` is the largest message in octets
+    that it accepts (RFC 7889), None if it does not report one."""
 
     listed: Sequence[Listed]
     prefix: bytes = b""
     delimiter: str | None = "/"
-    vendor: str | None = None
+    said: str = ""
     append_limit: int | None = None
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.errors import ConnectionLost, ServerUnavailable, TemporaryError
-from archiver.imap.replies import Reply
+from archiver.imap.replies import Reply, printable
 from archiver.imap.session import Session
 from archiver.imap.tokens import ListRow, parse_list, parse_namespace, parse_status, quote
 from archiver.mail.folder_names import canonical_raw, folder_path
@@ -20,14 +20,7 @@ from archiver.mail.model import SPECIAL_USES, UNSELECTABLE, Folder, FolderStatus
 
 _ID = b'ID ("name" "mail-archiver")'
 _STATUS_FLIGHT = 50
-
-_VENDORS = {
-    b"dovecot": "dovecot",
-    b"cyrus": "cyrus",
-    b"courier": "courier",
-    b"gimap": "gmail",
-    b"microsoft exchange": "exchange",
-}
+_SAID = 1000  # octets
 
 #: Attributes that say what a folder is. Others change with its messages (\\marked) or its neighbours
 #: (\\haschildren).
@@ -76,13 +69,13 @@ class Abilities(Struct, frozen=True):
 
 class Listing(Struct, frozen=True):
     """What the first flight after the login returned. `enabled`: ENABLE succeeded. `prefix` and `delimiter` are
-    those of the personal namespace; `vendor` is who made the server, in lower case."""
+    those of the personal namespace; `said` is what the server says of itself."""
 
     enabled: bool
     folders: Sequence[Listed]
     prefix: bytes = b""
     delimiter: str | None = None
-    vendor: str | None = None
+    said: str = ""
 
 
 def list_everything(
@@ -142,7 +135,7 @@ def list_everything(
         folders=listed,
         prefix=prefix,
         delimiter=_delimiter(rows),
-        vendor=_vendor(session),
+        said=_said(session),
     )
 
 
@@ -152,11 +145,10 @@ def _delimiter(rows: dict[bytes, ListRow]) -> str | None:
     return delimiters[0].decode("latin-1") if delimiters else None
 
 
-def _vendor(session: Session) -> str | None:
-    """Who made the server, from its greeting or its answer to ID (RFC 2971)."""
+def _said(session: Session) -> str:
+    """The greeting, and the answer to ID (RFC 2971)."""
     greeting = session.welcome if isinstance(session.welcome, bytes) else b""
-    said = (greeting + session.said_of_itself).lower()
-    return next((vendor for word, vendor in _VENDORS.items() if word in said), None)
+    return printable(greeting, _SAID) + " " + printable(session.said_of_itself, _SAID)
 
 
 def _rows(reply: Reply) -> dict[bytes, ListRow]:

@@ -84,6 +84,15 @@ def folder_path(raw: bytes, delimiter: str | None) -> tuple[str, ...]:
     return tuple(decode_name(level) for level in (canonical_raw(levels[0]), *levels[1:]))
 
 
+class NameRules(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a server takes for folder names, besides its delimiter: a pattern for what it refuses in a level, the
+    longest name in octets (0: not known), and whether names that differ only in case are the same."""
+
+    refused: str = ""
+    longest: int = 0
+    ignores_case: bool = False
+
+
 class DirectoryNames(Struct, frozen=True):
     """Which names the place of an archive has room for: `octets` long at most. `folds_case`: "A" and "a" are the
     same name there."""

@@ -3,6 +3,7 @@ refuse or alter what they get. A scripted server plays the replies that none of 
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -848,3 +849,11 @@ class TestSecrets:
         assert len(said) == 8
         assert [each for each in said if "***" not in each or "pässword" in each] == []
         destination.close()
+
+
+def test_what_a_server_says_of_itself_may_be_overridden(dovecot: Dovecot) -> None:
+    server, authenticator = login_at(dovecot.port, dovecot.fresh_user(), "pw")
+    for provider, said in ((None, "Dovecot"), ("cyrus", "cyrus")):
+        there = ImapDestination(replace(server, provider=provider), authenticator, io.BytesIO)
+        assert said in there.list_folders().said
+        there.close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
+
+from archiver.mail.folder_names import NameRules
 
 POP3_PORT = 995
 
@@ -42,6 +44,7 @@ class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     oauth2: Literal["microsoft", "google"] | None = None
     passwords: bool = True
     limits: Limits = Limits()
+    names: NameRules = NameRules()
     notes: tuple[str, ...] = ()
     as_destination: tuple[str, ...] = ()
     guide: str = ""
@@ -62,7 +65,7 @@ class Recognised(Struct, frozen=True):
 @cache
 def providers() -> Mapping[str, Provider]:
     """The table, in its order."""
-    text = (files(__package__) / "providers.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
     return {key: msgspec.convert(entry, Provider) for key, entry in tomllib.loads(text).items()}
 
 
@@ -101,3 +104,13 @@ def recognised(host: str, said: str, capabilities: Collection[str]) -> Recognise
         if each.capabilities and all(name in capabilities for name in each.capabilities):
             return Recognised(key, each, "capabilities")
     return None
+
+
+@cache
+def name_rules(said: str) -> NameRules:
+    """The rules for folder names at a server that says this of itself, or that is named like this in the table."""
+    key = said.lower()
+    if key in providers():
+        return providers()[key].names
+    found = recognised("", said, ())
+    return NameRules() if found is None else found.provider.names

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from archiver.mail.folder_names import NameRules
+
 EMPTY = "=-"
 
 #: Between the levels of a name if the server has no hierarchy.
@@ -24,22 +26,9 @@ _BLANKS = r"\A +| +\Z|(?<= ) +"
 _WIDE = r"[\U00010000-\U0010ffff]"
 _READABLE = r"=(?=[0-9A-Fa-f]{2}|[-_])"
 
-#: What servers refuse inside a level, besides their delimiter.
-_REFUSED = {
-    # imap/mboxname.c: what is not among GOODCHARS, and "^", which stands for a dot inside.
-    "cyrus": r'[!"%/;<>\\^`{|}]',
-    # Folders are directories `.a.b`; names are UCS-2 inside.
-    "courier": rf"/|\A\.|{_WIDE}",
-    # Labels; see "Gmail doesn't allow leading or trailing whitespace" (larch, issue 20).
-    "gmail": rf"\^|{_BLANKS}",
-    # lib-storage: no "~" in front (a home directory), no "/", no "." and ".." (layout fs).
-    "dovecot": r"/|\A~|\A\.{1,2}\Z",
-    # Knowledge base Q234395: "/"; a blank at the end is dropped.
-    "exchange": r"/| +\Z",
-}
+NO_RULES = NameRules()
+"""Of a server of which nothing is known."""
 
-#: The longest name, in octets: it is one directory in a Maildir++.
-_LONGEST = {"courier": 250, "dovecot": 250}
 _LONGEST_ANYWHERE = 1000
 _LONGEST_CAUTIOUS = 100
 
@@ -48,14 +37,14 @@ _CAUTIOUS = {1: rf"[^\w .-]|{_WIDE}|\A\.+|{_BLANKS}", 2: rf"[^A-Za-z0-9 _-]|{_BL
 _ESCAPED = re.compile("(?:=[0-9A-F]{2})+")
 
 
-def escape_level(level: str, delimiter: str | None, vendor: str | None = None, caution: int = 0) -> str:
+def escape_level(level: str, delimiter: str | None, rules: NameRules = NO_RULES, caution: int = 0) -> str:
     """`level`, escaped for this kind of server; unchanged if nothing needs an escape. Never raises."""
-    return _needing(delimiter, vendor, caution).sub(_written, level) or EMPTY
+    return _needing(delimiter, rules, caution).sub(_written, level) or EMPTY
 
 
-def refused_in(level: str, delimiter: str | None, vendor: str | None = None, caution: int = 0) -> list[str]:
+def refused_in(level: str, delimiter: str | None, rules: NameRules = NO_RULES, caution: int = 0) -> list[str]:
     """The characters of `level` that `escape_level` escapes, each once, sorted."""
-    return sorted({char for found in _needing(delimiter, vendor, caution).findall(level) for char in found})
+    return sorted({char for found in _needing(delimiter, rules, caution).findall(level) for char in found})
 
 
 def unescape_level(level: str) -> str:
@@ -63,15 +52,15 @@ def unescape_level(level: str) -> str:
     return "" if level == EMPTY else _ESCAPED.sub(_read, level)
 
 
-def longest_name(vendor: str | None, caution: int = 0) -> int:
+def longest_name(rules: NameRules, caution: int = 0) -> int:
     """The longest name on the wire, in octets."""
-    longest = _LONGEST.get((vendor or "").lower(), _LONGEST_ANYWHERE)
+    longest = rules.longest or _LONGEST_ANYWHERE
     return min(longest, _LONGEST_CAUTIOUS) if caution == max(CAUTIONS) else longest
 
 
 @lru_cache(maxsize=64)
-def _needing(delimiter: str | None, vendor: str | None, caution: int) -> re.Pattern[str]:
-    kinds = [_ALWAYS, _READABLE, re.escape(delimiter) if delimiter else None, _REFUSED.get((vendor or "").lower())]
+def _needing(delimiter: str | None, rules: NameRules, caution: int) -> re.Pattern[str]:
+    kinds = [_ALWAYS, _READABLE, re.escape(delimiter) if delimiter else None, rules.refused]
     return re.compile("|".join(filter(None, [*kinds, _CAUTIOUS.get(caution)])))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Container, Sequence
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -22,7 +23,7 @@ from archiver.destination.folder_map.escapes import (
 )
 from archiver.destination.folder_map.special_use import NAMES, special_name
 from archiver.facts.replica import DestinationFolders
-from archiver.mail.folder_names import encode_name, folder_path
+from archiver.mail.folder_names import NameRules, encode_name, folder_path
 from archiver.mail.model import INBOX, Folder
 
 Levels = tuple[str, ...]
@@ -52,15 +53,26 @@ class DestinationNames:
     def __init__(self, destination: DestinationFolders, unnameable: Container[bytes]) -> None:
         self.prefix = destination.prefix
         self._delimiter = destination.delimiter or None
-        self._vendor = destination.vendor
+        self._said = destination.said
         self._unnameable = unnameable
         ours = [each.folder for each in destination.listed if self._is_personal(each.folder.raw)]
         ours.sort(key=self._rank)
         self.listed = {folder.raw: folder for folder in reversed(ours)}
         self._by_path = {folder.path: folder for folder in reversed(ours)}
-        self._by_likeness = {self._likeness(folder.path): folder for folder in reversed(ours) if _holds(folder)}
+        self._ours = ours
         self._announced = {each.folder.special_use for each in destination.listed} - {None}
         self._of_use = {use: self._found_by_use(use) for use in NAMES}
+
+    @cached_property
+    def _rules(self) -> NameRules:
+        """Looked up when a name is made, which a run with nothing new does not do."""
+        from archiver.config.providers.table import name_rules
+
+        return name_rules(self._said)
+
+    @cached_property
+    def _by_likeness(self) -> dict[Levels, Folder]:
+        return {self._likeness(folder.path): folder for folder in reversed(self._ours) if _holds(folder)}
 
     @property
     def below_inbox(self) -> bool:
@@ -92,7 +104,8 @@ class DestinationNames:
         return self._by_path.get(path)
 
     def like(self, path: Levels) -> Folder | None:
-        """The folder listed under that path, whatever the composition of accents; for Exchange in any case."""
+        """The folder listed under that path, whatever the composition of accents; in any case if the server ignores
+        it."""
         return self._by_likeness.get(self._likeness(path))
 
     def path_of(self, raw: bytes) -> Levels:
@@ -133,7 +146,7 @@ class DestinationNames:
     def _named(
         self, above: TargetName | None, levels: Sequence[str], source: bytes, attempt: int, caution: int
     ) -> tuple[TargetName, list[bytes]]:
-        longest = longest_name(self._vendor, caution)
+        longest = longest_name(self._rules, caution)
         if not attempt and sum(len(level) + 1 for level in levels) <= longest:
             place, along = self._joined(above, levels, caution)
             if len(place.raw) <= longest:
@@ -148,7 +161,7 @@ class DestinationNames:
         levels = (*map(unescape_level, above.path if above else ()), *levels)
         note = "another folder has this name" if attempt else "shortened"
         ending = f"-{hashlib.sha256(source).hexdigest()[:12]}" + (f"-{attempt}" if attempt > 1 else "")
-        longest = longest_name(self._vendor, caution)
+        longest = longest_name(self._rules, caution)
         room = min(longest - len(self.prefix) - len(ending), sum(map(len, levels)) + len(levels) - 1)
         while True:
             *upper, last = _beginning(levels, room)
@@ -163,7 +176,7 @@ class DestinationNames:
     ) -> tuple[TargetName, list[bytes]]:
         """The place, and the names of the levels between it and `above`."""
         raw, path = (above.raw, above.path) if above else (b"", ())
-        written = [escape_level(level, self._delimiter, self._vendor, caution) for level in levels]
+        written = [escape_level(level, self._delimiter, self._rules, caution) for level in levels]
         along = []
         for level in written:
             along.append(raw)
@@ -190,7 +203,7 @@ class DestinationNames:
 
     def _escapes(self, levels: Sequence[str], caution: int) -> tuple[str, ...]:
         """What had to be escaped in `levels`, for people."""
-        refused = {char for each in levels for char in refused_in(each, self._delimiter, self._vendor, caution)}
+        refused = {char for each in levels for char in refused_in(each, self._delimiter, self._rules, caution)}
         names = [f'"{char}"' for char in sorted(refused)] + ["an empty level"] * ("" in levels)
         shown = " ".join(names[:8]) + (" …" if len(names) > 8 else "")
         return (f"escaped: {shown}",) if names else ()
@@ -204,7 +217,7 @@ class DestinationNames:
 
     def _likeness(self, path: Levels) -> Levels:
         levels = (unicodedata.normalize("NFC", level) for level in path)
-        if (self._vendor or "").lower() == "exchange":
+        if self._rules.ignores_case:
             levels = (unicodedata.normalize("NFC", level.casefold()) for level in levels)
         return tuple(levels)
 

@@ -35,13 +35,13 @@ def folder(name: str, *attributes: str, delimiter: str = "/", prefix: str = "") 
 
 
 def destination(
-    *listed: Folder, prefix: bytes = b"", delimiter: str | None = "/", vendor: str | None = None
+    *listed: Folder, prefix: bytes = b"", delimiter: str | None = "/", said: str = ""
 ) -> DestinationFolders:
-    return DestinationFolders([Listed(each) for each in listed], prefix, delimiter, vendor)
+    return DestinationFolders([Listed(each) for each in listed], prefix, delimiter, said)
 
 
 def courier(*listed: Folder) -> DestinationFolders:
-    return destination(*listed, prefix=b"INBOX.", delimiter=".", vendor="courier")
+    return destination(*listed, prefix=b"INBOX.", delimiter=".", said="courier")
 
 
 def wire(folder_map: FolderMap) -> dict[str, bytes]:
@@ -394,17 +394,17 @@ class TestWhatWasReplayedStays:
 
 
 class TestWhatTheDestinationCannotName:
-    def test_vendors_have_their_own_rules(self) -> None:
-        assert wire(mapped(["R&D <x>"], destination(INBOX, vendor="cyrus"))) == {"R&D <x>": b"R&-D =3Cx=3E"}
-        assert wire(mapped(["~x"], destination(INBOX, vendor="dovecot"))) == {"~x": b"=7Ex"}
-        found = mapped(["a  b", "a  b/c"], destination(INBOX, vendor="gmail"))
+    def test_kinds_of_servers_have_their_own_rules(self) -> None:
+        assert wire(mapped(["R&D <x>"], destination(INBOX, said="cyrus"))) == {"R&D <x>": b"R&-D =3Cx=3E"}
+        assert wire(mapped(["~x"], destination(INBOX, said="dovecot"))) == {"~x": b"=7Ex"}
+        found = mapped(["a  b", "a  b/c"], destination(INBOX, said="gmail"))
         assert [(each.raw, each.why) for each in found.folders] == [
             (b"a =20b", 'escaped: " "'),
             (b"a =20b/c", "follows its parent"),
         ]
 
     def test_a_name_that_is_listed_can_be_named(self) -> None:
-        assert wire(mapped(["~x"], destination(folder("~x"), vendor="dovecot"))) == {"~x": b"~x"}
+        assert wire(mapped(["~x"], destination(folder("~x"), said="dovecot"))) == {"~x": b"~x"}
 
     def test_what_reads_as_an_escape_is_never_taken_for_one(self) -> None:
         source = [Folder(b"a/b", ("a/b",), "."), folder("a=2Fb")]
@@ -426,10 +426,10 @@ class TestWhatTheDestinationCannotName:
         assert wire(found) == {"a:b": b"a=3Ab", "a:b/c": b"a=3Ab/c"}
         assert wire(mapped(["a:b/c"], destination(INBOX), unnameable={b"a:b"})) == {"a:b/c": b"a=3Ab/c"}
 
-    @pytest.mark.parametrize(("vendor", "longest"), [("dovecot", 250), ("courier", 250), (None, 1000)])
-    def test_long_names_are_cut_between_characters(self, vendor: str | None, longest: int) -> None:
+    @pytest.mark.parametrize(("said", "longest"), [("dovecot", 250), ("courier", 250), ("", 1000)])
+    def test_long_names_are_cut_between_characters(self, said: str, longest: int) -> None:
         long = folder("日" * 600)
-        found = mapped([long, folder("日" * 601)], destination(INBOX, vendor=vendor)).folders
+        found = mapped([long, folder("日" * 601)], destination(INBOX, said=said)).folders
         assert all(longest - 12 < len(each.raw) <= longest for each in found)
         assert found[0].path == (
             "日" * len(found[0].path[0][:-13]) + f"-{hashlib.sha256(long.raw).hexdigest()[:12]}",
@@ -438,7 +438,7 @@ class TestWhatTheDestinationCannotName:
         assert found[0].raw != found[1].raw
 
     def test_long_names_are_not_cut_within_an_escape(self) -> None:
-        found = mapped(["~" + "\x01" * 300], destination(INBOX, vendor="dovecot")).folders[0]
+        found = mapped(["~" + "\x01" * 300], destination(INBOX, said="dovecot")).folders[0]
         assert found.path[0][:-13] == "=7E" + "=01" * ((len(found.raw) - 16) // 3)
 
     def test_children_stay_below_a_parent_that_was_cut(self) -> None:
@@ -462,7 +462,7 @@ class TestWarnings:
         assert mapped(["work"], destination(folder("Work"), folder("work"))).warnings == ()
 
     def test_exchange_ignores_case(self) -> None:
-        found = mapped(["work", "work/x"], destination(folder("Work"), vendor="exchange"))
+        found = mapped(["work", "work/x"], destination(folder("Work"), said="exchange"))
         assert wire(found) == {"work": b"Work", "work/x": b"Work/x"}
         assert found.warnings == ()
 
@@ -517,8 +517,8 @@ def destinations(draw: st.DrawFn) -> DestinationFolders:
         raw = canonical_raw(prefix + (delimiter or "/").encode().join(map(encode_name, name)))
         shown = raw.removeprefix(prefix) if raw != prefix else raw
         listed.append(Folder(raw, folder_path(shown, delimiter), delimiter, draw(ATTRIBUTES)))
-    vendor = draw(st.sampled_from([None, "cyrus", "courier", "dovecot", "gmail", "exchange"]))
-    return DestinationFolders([Listed(each) for each in listed], prefix, delimiter, vendor)
+    said = draw(st.sampled_from(["", "cyrus", "courier", "dovecot", "gmail", "exchange"]))
+    return DestinationFolders([Listed(each) for each in listed], prefix, delimiter, said)
 
 
 NAMES = st.lists(LEVEL_TEXTS, min_size=1, max_size=2).map("/".join)
@@ -544,7 +544,7 @@ def test_the_order_of_what_is_listed_does_not_matter(
     listed, mixed = list(there.listed), list(folders)
     shuffler.shuffle(listed)
     shuffler.shuffle(mixed)
-    other = DestinationFolders(listed, there.prefix, there.delimiter, there.vendor)
+    other = DestinationFolders(listed, there.prefix, there.delimiter, there.said)
     assert map_folders(mixed, other, rules) == map_folders(folders, there, rules)
 
 
@@ -566,7 +566,7 @@ def test_a_map_can_be_recreated_from_what_it_made(
     first = map_folders(folders, there, rules)
     recorded = {each.folder.raw: each.raw for each in first.folders}
     made = [Listed(Folder(each.raw, each.path, there.delimiter)) for each in first.folders if not each.exists]
-    later = DestinationFolders([*there.listed, *made], there.prefix, there.delimiter, there.vendor)
+    later = DestinationFolders([*there.listed, *made], there.prefix, there.delimiter, there.said)
     again = map_folders(folders, later, rules, recorded=recorded)
     assert [each.raw for each in again.folders] == [each.raw for each in first.folders]
     assert all(each.exists for each in again.folders)
@@ -616,6 +616,6 @@ def test_a_great_many_hostile_names_are_soon_mapped() -> None:
     deep = Folder(b"/" * 100_000, ("",) * 100_001, "/")
     alike = [Folder(b"a" + bytes([0x80 + i]), ("same",), "/") for i in range(100)]
     long = [folder("日" * 30_000 + str(i)) for i in range(50)]
-    found = mapped([deep, *alike, *long], destination(INBOX, vendor="dovecot"))
+    found = mapped([deep, *alike, *long], destination(INBOX, said="dovecot"))
     assert len({each.raw for each in found.folders}) == 151
     assert found.problems == ()
