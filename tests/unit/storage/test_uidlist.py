@@ -51,7 +51,7 @@ def _read_in_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(uidlist, "_PIECE", request.param)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(UIDS, UIDS)
 def test_it_is_as_if_written_anew(before: set[int], after: set[int]) -> None:
     found = updated(written(before), after)
@@ -61,7 +61,7 @@ def test_it_is_as_if_written_anew(before: set[int], after: set[int]) -> None:
         assert found == written(after)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(UIDS)
 def test_only_what_came_is_looked_at(before: set[int]) -> None:
     def of(uids: UidSet) -> list[Placement]:
