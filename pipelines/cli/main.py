@@ -78,7 +78,7 @@ class _Verbs(click.Group):
 @click.option("--json", "as_json", is_flag=True, hidden=True)
 @click.pass_context
 def archiver(context: click.Context, show_version: bool, as_json: bool) -> None:
-    """Archive IMAP accounts exactly, incrementally and provably: fetched once, byte for byte, into a Maildir that
+    """Archive mail accounts exactly, incrementally and provably: fetched once, byte for byte, into a Maildir that
     any mail program reads, or into a bucket; safe to re-run; verified like a backup; sent on to any server.
     """
     if show_version:

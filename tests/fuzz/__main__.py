@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.fuzz.readers import READERS
 
+_INTERRUPTED = (72, -15, -2)  # libFuzzer's own, and the signals themselves
 _DONE = re.compile(r"DONE\s+cov: (\d+).*?rss: (\d+)Mb", re.DOTALL)
 
 
@@ -38,6 +39,8 @@ def _fuzz(name: str, runs: int, directory: Path) -> bool:
         [*command, str(directory)], capture_output=True, text=True, errors="replace", check=False
     )
     seconds = time.monotonic() - began
+    if ended.returncode in _INTERRUPTED:
+        raise KeyboardInterrupt
     if ended.returncode:
         print(f"{name}: A FAULT after {seconds:.0f} s\n{ended.stdout[-3000:]}{ended.stderr[-3000:]}", flush=True)
         return True
