@@ -43,7 +43,8 @@ class Naming:
         names |= names_of_digests({number: self._digests[number] for number in unnamed if number in self._digests})
         named = uids_of(names, self._numbering)
         known = _one_each(named)
-        known = {number: uid for number, uid in known.items() if number not in self._others(known)}
+        others = self._others(known)
+        known = {number: uid for number, uid in known.items() if number not in others}
         renamed = self._renamed(names, known)
         known |= renamed
         # What has the name of another message, and is none that the archive has, gets a UID of its own.
@@ -76,7 +77,7 @@ class Naming:
     def _renamed(self, names: Mapping[int, str], known: Mapping[int, int]) -> dict[int, int]:
         """The UIDs of messages which the archive has under other names, by their numbers."""
         new = [number for number in sorted(names) if number not in known]
-        missing = self._held - known.values()
+        missing = self._held - UidSet(known.values())
         if not (new and missing):
             return {}
         held = list(self._numbering.recorded(INBOX, missing))
