@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from archiver.errors import BackendError, ConnectionLost, IntegrityError
 from archiver.facts.replica import Appended, AppendMessage
-from archiver.imap.fetch_row import is_fetch, parse_fetch
+from archiver.imap.fetch_row import is_fetch, leading_attribute_rows, parse_fetch
 from archiver.imap.folder import ATTRIBUTES
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
@@ -240,6 +240,15 @@ class AppendStream(Struct):
             look.rows[row.uid] = row if known is None else known.updated(row)
             if known is None:
                 self.session.progressed()
+            self._keep_arrived(look)
+
+    def _keep_arrived(self, look: _Command) -> None:
+        """Keep rows that have arrived already and are the next to be read, if each of them is news."""
+        found, octets = leading_attribute_rows(self.session.line.arrived())
+        rows = {row.attributes.uid: row.attributes for row in found}
+        if rows and len(rows) == len(found) and rows.keys() <= look.wanted - look.rows.keys():
+            self.session.take(octets)
+            look.rows |= rows
 
 
 @lru_cache(maxsize=1024)

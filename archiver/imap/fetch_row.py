@@ -47,6 +47,11 @@ _FLAG_ROW = re.compile(
 )
 _FLAG_ROWS = re.compile(rb"(?:%s)*" % _FLAG_ROW.pattern.replace(b"(\\d", b"(?:\\d").replace(b"([^", b"(?:[^"))
 
+_ATTRIBUTE_ROW = re.compile(
+    rb"\* (\d{1,9}) FETCH \(UID ([1-9]\d{0,8}) FLAGS \(([^()\r\n\x00]*)\)"
+    rb" INTERNALDATE \"([^\"\\\r\n\x00]*)\" RFC822\.SIZE (\d{1,18})(?: MODSEQ \((\d{1,18})\))?\)\r\n"
+)
+
 #: An item that nobody asked for. NOTE: behind the message only names that exist. Words that stand there may be the
 #: rest of a message whose length was announced too short.
 _OTHER = re.compile(rb"[A-Z][A-Z0-9.-]*\s+", re.IGNORECASE)
@@ -89,6 +94,27 @@ def leading_flag_rows(octets: bytes) -> tuple[list[FlagRow], int]:
         FlagRow(int(number), int(uid or uid_behind), _flags(flags if uid else flags_before))
         for number, uid, flags, flags_before, uid_behind in _FLAG_ROW.findall(octets, 0, end)
     ]
+    return rows, end
+
+
+class AttributeRow(NamedTuple):
+    """A row that has UID, FLAGS, INTERNALDATE and RFC822.SIZE of a message, and at most its MODSEQ."""
+
+    number: int
+    attributes: Attributes
+
+
+def leading_attribute_rows(octets: bytes) -> tuple[list[AttributeRow], int]:
+    """The rows with which a piece of an answer begins, as long as they have these items in this order, and how many
+    octets they are."""
+    rows: list[AttributeRow] = []
+    end = 0
+    while (found := _ATTRIBUTE_ROW.match(octets, end)) is not None:
+        number, uid, flags, date, size, modseq = found.groups()
+        shown = date.decode("ascii", "backslashreplace")
+        attributes = Attributes(int(uid), _flags(flags), shown, int(size), int(modseq or 0) or None)
+        rows.append(AttributeRow(int(number), attributes))
+        end = found.end()
     return rows, end
 
 

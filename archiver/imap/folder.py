@@ -21,7 +21,7 @@ from archiver.errors import (
 from archiver.imap.answers import MessageRows
 from archiver.imap.coming import Coming, discard
 from archiver.imap.fetch import FetchStream, body_reader, read_header
-from archiver.imap.fetch_row import is_fetch, leading_flag_rows, parse_fetch
+from archiver.imap.fetch_row import is_fetch, leading_attribute_rows, leading_flag_rows, parse_fetch
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import Reply, error_of, not_imap
 from archiver.imap.session import BodyReader, Session
@@ -188,10 +188,20 @@ class FolderReader:
                     yield row.attributes, header or b""
 
     def _rows(self, uid_set: bytes, items: bytes) -> Iterator[Attributes]:
-        for response in self._fetch(uid_set, items):
+        news = MessageRows()
+        for response in self._fetch(uid_set, items, news=news):
             attributes = parse_fetch(response).attributes
             if attributes:
                 yield attributes
+            yield from self._arrived_rows(news)
+
+    def _arrived_rows(self, news: MessageRows) -> Sequence[Attributes]:
+        """Rows that have arrived already and are the next to be read, as `_arrived_flags`."""
+        rows, octets = leading_attribute_rows(self._session.line.arrived())
+        if not rows or not news.are_news([row.number for row in rows], self._session.exists):
+            return ()
+        self._session.take(octets)
+        return [row.attributes for row in rows]
 
     def _fetch(
         self, uid_set: bytes, items: bytes, body_reader: BodyReader | None = None, news: MessageRows | None = None

@@ -38,6 +38,7 @@ _FIRST_DAY = date(1970, 1, 1).toordinal()
 _INTERNALDATE = re.compile(
     r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4})\s+(\d{1,2}):(\d{2}):(\d{2})(?:\s+([+-])(\d{2})(\d{2}))?\s*", re.ASCII
 )
+_USUAL_INTERNALDATE = re.compile(r"([ \d]\d-[A-Za-z]{3}-\d{4}) (\d\d):(\d\d):(\d\d) ([+-]\d{4})", re.ASCII)
 #: What nearly all messages have; the library takes ten times as long.
 _USUAL_DATE = re.compile(
     r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?(\d{1,2}) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) ([12]\d{3})"
@@ -201,6 +202,28 @@ def internaldate_seconds(text: str | None) -> int | None:
 
 
 def _parsed_internaldate(text: str) -> int | None:
+    usual = _USUAL_INTERNALDATE.fullmatch(text)
+    if usual is None:
+        return _read_internaldate(text)
+    day, hour, minute, second, zone = usual.groups()
+    midnight, behind = _midnight(day), _behind(zone)
+    if midnight is None or behind is None or hour > "23" or minute > "59" or second > "60":
+        return None
+    return midnight + behind + (int(hour) * 60 + int(minute)) * 60 + min(int(second), 59)
+
+
+@lru_cache(maxsize=4096)  # a mailbox has fewer days than messages
+def _midnight(day: str) -> int | None:
+    return _read_internaldate(f"{day} 00:00:00 +0000")
+
+
+@lru_cache(maxsize=256)
+def _behind(zone: str) -> int | None:
+    """How many seconds a zone is behind UTC."""
+    return _read_internaldate(f"01-Jan-1970 00:00:00 {zone}")
+
+
+def _read_internaldate(text: str) -> int | None:
     match = _INTERNALDATE.fullmatch(text)
     if match is None:
         return None

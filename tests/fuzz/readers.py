@@ -68,6 +68,7 @@ def imap_response(octets: bytes) -> None:
     with_body = tokens.Response(text + tokens.BODY_MARK + b")", tuple(literals), content.body_of(b"x"))
     fetch_row.parse_fetch(with_body)
     fetch_row.leading_flag_rows(octets)
+    fetch_row.leading_attribute_rows(octets)
 
 
 def imap_reply(octets: bytes) -> None:

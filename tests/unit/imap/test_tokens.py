@@ -23,7 +23,7 @@ from archiver.errors import (
     Throttled,
     Where,
 )
-from archiver.imap.fetch_row import is_fetch, leading_flag_rows, parse_fetch
+from archiver.imap.fetch_row import is_fetch, leading_attribute_rows, leading_flag_rows, parse_fetch
 from archiver.imap.replies import error_of, printable, response_code
 from archiver.imap.tokens import (
     ListRow,
@@ -476,6 +476,32 @@ def test_rows_of_flags_that_are_read_together_say_the_same_as_each_by_itself(lin
     together = [(row.uid, row.flags) for row in rows]
     alone = [parse_fetch(Response(line.removesuffix(b"\r\n"))).attributes for line in lines[: len(rows)]]
     assert together == [(each.uid, each.flags) for each in alone if each is not None]
+    assert octets == sum(map(len, lines[: len(rows)]))
+
+
+ATTRIBUTE_ROWS = st.sampled_from(
+    [
+        b'* 1 FETCH (UID 7 FLAGS (\\Seen Work) INTERNALDATE "01-Mar-2021 10:15:00 +0530" RFC822.SIZE 12)\r\n',
+        b'* 2 FETCH (UID 8 FLAGS () INTERNALDATE " 1-Mar-2021 10:15:00 +0530" RFC822.SIZE 0 MODSEQ (5))\r\n',
+        b'* 3 FETCH (UID 9 FLAGS () INTERNALDATE "\xff" RFC822.SIZE 1 MODSEQ (0))\r\n',
+        b'* 4 FETCH (UID 0 FLAGS () INTERNALDATE "" RFC822.SIZE 1)\r\n',
+        b'* 5 FETCH (UID 10 FLAGS () INTERNALDATE "a\\"b" RFC822.SIZE 1)\r\n',
+        b"* 6 FETCH (UID 11 FLAGS (\\Seen))\r\n",
+        b"* 7 EXISTS\r\n",
+        b"A1 OK done\r\n",
+        b"* 8 FETCH (UID 12 FLAGS () INTERNALDATE",
+        b'* 9 FETCH (UID 13 FLAGS () INTERNALDATE "x" RFC822.SIZE 3 BODY[] {3}\r\nabc)\r\n',
+    ]
+)
+
+
+@given(st.lists(ATTRIBUTE_ROWS, max_size=8))
+def test_rows_of_attributes_that_are_read_together_say_the_same_as_each_by_itself(lines: list[bytes]) -> None:
+    rows, octets = leading_attribute_rows(b"".join(lines))
+
+    alone = [parse_fetch(Response(line.removesuffix(b"\r\n"))).attributes for line in lines[: len(rows)]]
+    assert [row.attributes for row in rows] == alone
+    assert [b"* %d " % row.number for row in rows] == [line[:4] for line in lines[: len(rows)]]
     assert octets == sum(map(len, lines[: len(rows)]))
 
 

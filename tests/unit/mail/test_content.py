@@ -156,6 +156,21 @@ def test_internaldates(text: str | None, expected: int | None) -> None:
     assert internaldate_seconds(text) == expected
 
 
+@given(
+    st.sampled_from([" 0", " 1", "00", "01", "28", "29", "30", "31", "32"]),
+    st.sampled_from(["Jan", "FEB", "apr", "Xyz"]),
+    st.sampled_from(["0000", "0001", "1900", "1969", "2000", "2023", "2024", "9999"]),
+    st.tuples(*[st.sampled_from(["00", "09", "23", "24", "59", "60", "61"])] * 3).map(":".join),
+    st.sampled_from(["+0000", "-0000", "+0530", "-1159", "+2359", "+2400", "-0060"]),
+)
+def test_a_date_as_servers_write_it_is_the_same_as_with_more_blanks(
+    day: str, month: str, year: str, clock: str, zone: str
+) -> None:
+    """Dates in the usual form are read in a shorter way."""
+    text = f"{day}-{month}-{year} {clock} {zone}"
+    assert internaldate_seconds(text) == internaldate_seconds(f" {text} ")
+
+
 def test_arrival_is_the_internaldate_else_received_else_date_else_zero() -> None:
     date = b"Date: Thu, 2 Jan 2020 13:00:00 +0100\r\n"
     received = b"Received: from a; by b;\r\n Thu, 2 Jan 2020 12:00:01 +0000\r\n"
