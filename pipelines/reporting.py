@@ -17,7 +17,7 @@ from archiver.account.account import Account
 from archiver.account.archive import Archive
 from archiver.archive.plan import plan_run
 from archiver.config.secrecy import redacted
-from archiver.config.settings import FilesSettings, Settings
+from archiver.config.settings import FilesSettings, Settings, admin_of
 from archiver.control import utc_now
 from archiver.errors import (
     ArchiveMissing,
@@ -51,6 +51,7 @@ from archiver.report.document import (
     with_unreached,
 )
 from archiver.report.notices import (
+    admin_notices,
     doubtful_notices,
     gone_notices,
     pop3_notices,
@@ -186,6 +187,9 @@ def report_of(
             *renewed_notices(renewed_from_json(listing) if listing else 0),
             *unnumbered_notices([each.name for each in tallies if each.uidvalidity == 0], "source"),
             *window_notices(tallies),
+            *admin_notices(
+                admin_of(settings.source), [each.name for each in tallies] + [each.name for each, _ in plan.skip]
+            ),
             *_doubtful(settings, {each.name for each in tallies}),
             *(_pop3_notices(archive, tallies) if settings.source.protocol == "pop3" else ()),
             *(_notices_there(archive, at_destination) if at_destination else ()),

@@ -274,6 +274,11 @@ class FilesSettings(Table, frozen=True, kw_only=True):
 SourceSettings = ServerSettings | FilesSettings
 
 
+def admin_of(source: SourceSettings) -> str | None:
+    """The admin who opens somebody else's IMAP mailbox; None if its user logs in."""
+    return source.login_user if isinstance(source, ServerSettings) and source.protocol == "imap" else None
+
+
 class DestinationSettings(ServerSettings, frozen=True, kw_only=True):
     """Where an account is replayed to; everything goes below the folder `prefix`, "" is the top. `shared`: the user
     states that other accounts of ours may fill the same folders of this mailbox."""

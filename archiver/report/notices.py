@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from archiver.facts.replica import gone_words
 from archiver.mail.counts import counted
@@ -38,6 +38,18 @@ def empty_notices(listed: Sequence[Listed]) -> list[Notice]:
         "settings for what IMAP may see"
     )
     return [Notice("", "empty", 0, text)]
+
+
+def admin_notices(admin: str | None, names: Collection[str]) -> list[Notice]:
+    """The notice that an admin who opened the mailbox of another user sees no folder (by these names) but INBOX:
+    Dovecot hides the others from a master user if ACLs are on. None if the user logged in."""
+    if admin is None or set(names) != {"INBOX"}:
+        return []
+    text = (
+        f"the server shows {printable(admin)} no folder but INBOX: if the mailbox has others, access rights (ACL) "
+        "hide them; docs/providers.md has what to set for admin logins"
+    )
+    return [Notice("", "admin", 1, text)]
 
 
 def unnumbered_notices(names: Sequence[str], server: str) -> list[Notice]:

@@ -24,6 +24,7 @@ from archiver.account.store import Medium
 from archiver.archive.plan import expected_fetch, plan_run
 from archiver.archive.run import plan_archive
 from archiver.config.load import Settings
+from archiver.config.settings import admin_of
 from archiver.control import utc_today
 from archiver.errors import ArchiverError, ConfigError, ConnectionLost, worst
 from archiver.events import silent
@@ -34,7 +35,7 @@ from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.mail.window import may_be_part
 from archiver.replay.identify import IdentityAnswer
 from archiver.report.document import Notice
-from archiver.report.notices import empty_notices, renewed_notices, window_notice
+from archiver.report.notices import admin_notices, empty_notices, renewed_notices, window_notice
 from archiver.source.numbering import Numbering, UnrecordedNumbers
 from pipelines.failures import logged
 from pipelines.show.place import ArchivePlace, place_of
@@ -333,6 +334,7 @@ def _preview(
         skipped=tuple((printable(each.name), why) for each, why in plan.skip),
         notices=(
             *empty_notices(listed),
+            *admin_notices(admin_of(account.settings.source), [each.folder.name for each in listed]),
             *(
                 notice
                 for each in listed

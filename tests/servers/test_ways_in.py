@@ -262,6 +262,29 @@ def test_an_admin_moves_a_mailbox_and_its_archive_is_the_users(
 Scripted = Callable[..., ScriptedServer]
 
 
+def test_an_admin_from_whom_folders_are_hidden_is_noted(
+    dovecot_with: Callable[..., Dovecot], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Dovecot lists INBOX alone for a master user, if ACLs are on and `acl_user` is not set."""
+    admins = tmp_path_factory.mktemp("admins") / "admins"
+    admins.write_text("migrator:{PLAIN}secret of an admin\n")
+    for each in (admins, *admins.parents[:3]):
+        each.chmod(0o755)
+    master = f"passdb {{\n driver = passwd-file\n args = {admins}\n master = yes\n}}\n"
+    server = dovecot_with(extra=master + "mail_plugins = acl\nplugin {\n acl = vfile\n}\n")
+    user = server.fresh_user()
+    server.append(user, "INBOX", b"Subject: one\r\n\r\n1\r\n")
+    with server.wire(user) as wire:
+        wire.command("CREATE Sent")
+    keys = {"source__login_user": "migrator", "source__password": {"env": "OF_ADMIN"}}
+    config = account_file(tmp_path, server, user, **keys)
+
+    checked = command("check", config, "--json").report["accounts"][0]
+    report = run(config, expect=3).report  # nor can they open INBOX
+    assert [[each["kind"] for each in found["notices"]] for found in (checked, report)] == [["admin"]] * 2
+    assert report["notices"][0]["text"].startswith("the server shows migrator no folder but INBOX: if the mailbox ")
+
+
 def test_an_admin_of_zimbra_opens_the_mailbox_of_a_user(scripted: Scripted, tmp_path: Path) -> None:
     server = scripted(
         {b"INBOX": ScriptedFolder(1)},
