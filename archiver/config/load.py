@@ -324,6 +324,8 @@ def _wording(mistake: Mistake, tree: Tree) -> str:
             return f"is missing; write {EXAMPLES.get(keys, 'it')}"
         case "unknown":
             return _unknown(keys, tree)
+        case "choice" if keys == ("source", "protocol"):
+            return mistake.text.replace(" or ", ", ") + ' or "files"'
         case _:
             return mistake.text
 

@@ -38,7 +38,8 @@ class NewDestination(Struct, frozen=True):
 
 
 class NewAccount(Struct, frozen=True):
-    """What `archiver init` knows about an account; `path` and the reference's `value` are written unchanged."""
+    """What `archiver init` knows about an account; `path` and the reference's `value` are written unchanged.
+    `files` is where mail lies that is on no server; then nothing of a server counts."""
 
     host: str = "imap.example.org"
     user: str = "alice@example.org"
@@ -49,10 +50,20 @@ class NewAccount(Struct, frozen=True):
     ca_file: str | None = None
     destination: NewDestination | None = None
     protocol: Protocol = "imap"
+    files: str | None = None
 
 
 def template(options: NewAccount) -> str:
     """The text of a commented account file with every key; it loads without changes."""
+    text = _template(options)
+    if options.files is None:
+        return text
+    head, _, _ = text.partition("[source]\n")
+    _, _, tail = text.partition("[archive]\n")
+    return f"{head}{_FILES.substitute(files=_quoted(options.files))}[archive]\n{tail}"
+
+
+def _template(options: NewAccount) -> str:
     to = options.destination
     return TEMPLATE.substitute(
         host=_quoted(options.host),
@@ -157,6 +168,15 @@ _NO_DESTINATION = """\
 #password = { env = "ALICE_NEW_PASSWORD" }
 #prefix = ""
 """
+
+_FILES = Template("""\
+[source]
+protocol = "files"
+path = $files
+# format = "auto"                         # or only "maildir", "mbox" or "eml"
+# labels = "folders"                      # what Gmail's labels in a Takeout become: "folders" or "keywords"
+
+""")
 
 TEMPLATE = Template("""\
 # One account. Its name is this file's name without ".toml"; {account} in any string stands for that name.

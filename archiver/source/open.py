@@ -62,7 +62,7 @@ def open_files(
 def doubts_in_files(cache: Path) -> Mapping[bytes, Mapping[str, tuple[int, str]]]:
     """What `cache` remembers of messages that could be read in another way: their number and UIDs, by the folder's
     raw name and by what is doubtful."""
-    from archiver.source.files.index import kept_doubts
+    from archiver.source.files.cache import kept_doubts
 
     return kept_doubts(cache)
 

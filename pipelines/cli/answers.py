@@ -30,7 +30,7 @@ _ASKED = {
 class Answers(Struct, frozen=True):
     """What the options say; None, or an empty mapping, if they say nothing. `password` is kind → value, and
     `token` what is known about logins by one. `tokens_of` is who gives tokens for this server, if that is known;
-    without `takes_passwords` it takes nothing else."""
+    without `takes_passwords` it takes nothing else. `files` is where mail lies that is on no server."""
 
     host: str | None
     user: str | None
@@ -44,6 +44,7 @@ class Answers(Struct, frozen=True):
     protocol: Protocol = "imap"
     tokens_of: str | None = None
     takes_passwords: bool = True
+    files: str | None = None
 
 
 def given_of(references: Mapping[str, str | None]) -> Mapping[str, str]:
@@ -78,6 +79,8 @@ def destination_of(there: Answers, prefix: str | None) -> NewDestination | None:
 
 def account_given(answers: Answers) -> NewAccount:
     """The account from the options alone; nobody can guess the server, the user, and where the password is."""
+    if answers.files is not None:
+        return _of_files(answers)
     missing = [f"--{name} is missing" for name in ("host", "user") if not getattr(answers, name)]
     if not (answers.password or answers.token):
         if answers.takes_passwords:
@@ -93,6 +96,8 @@ def account_given(answers: Answers) -> NewAccount:
 
 def account_asked(answers: Answers, name: str) -> NewAccount:
     """The account from the options, and from a person for what they leave out. `name` is the file's."""
+    if answers.files is not None:
+        return _of_files(answers)
     like = "imap" if answers.protocol == "imap" else "pop"
     host = answers.host or _ask(f"{answers.protocol.upper()} server (like {like}.example.org)")
     user = answers.user or _ask("User at that server", default=name if "@" in name else None)
@@ -114,6 +119,20 @@ def account_asked(answers: Answers, name: str) -> NewAccount:
     path = answers.path or _ask("Path of the archive", default="/srv/mail-archive/{account}")
     complete = replace(answers, host=host, user=user, tls=tls, path=path, password=password, token=token)
     return _account(host, user, complete, tls, path)
+
+
+def _of_files(answers: Answers) -> NewAccount:
+    """An account of mail that is on no server.
+
+    Raises:
+        ConfigError: the options name a server, too.
+    """
+    from archiver.config.template import NewAccount
+
+    if answers.host or answers.user or answers.password or answers.token or answers.tls or answers.port:
+        raise ConfigError("--files", ["goes without the options of a server; leave those or this out"])
+    path = answers.path or NewAccount().path
+    return NewAccount(path=path, destination=answers.destination, files=answers.files)
 
 
 def _ask(text: str, default: str | None = None) -> str:

@@ -43,6 +43,7 @@ _FILE = click.Path(readable=False)
     help="The account file, like configs/alice.toml; or an address, whose server is searched for.",
 )
 @click.option("--protocol", metavar="NAME", help='"imap", or "pop3" where the server has nothing else.')
+@click.option("--files", type=_FILE, metavar="PATH", help="Mail that lies in files; then there is no server.")
 @click.option("--host", metavar="HOST", help="The server, like imap.example.org.")
 @click.option("--user", metavar="USER", help="The user's name at the server.")
 @click.option("--tls", metavar="MODE", help='"implicit", "starttls" or "off".')
@@ -93,6 +94,7 @@ _FILE = click.Path(readable=False)
 def init(
     file: Path,
     protocol: str | None,
+    files: str | None,
     host: str | None,
     user: str | None,
     tls: str | None,
@@ -138,6 +140,7 @@ def init(
       archiver init alice@example.org
       archiver init configs/alice.toml --host imap.example.org --user alice@example.org \\
           --password-command "pass show mail/alice" --path /srv/mail-archive/{account}
+      archiver init configs/old.toml --files /srv/old-mail/alice
     """
     password = {
         "env": password_env,
@@ -154,10 +157,11 @@ def init(
     )
     spoken = protocol_of(protocol)
     answers = Answers(host, user, tls, port, path, given_of(password), ca_file, destination, token, spoken)
+    answers = replace(answers, files=files)
     if (address := _address(file)) is not None:
         file = file.with_name(f"{address}.toml")
         _require_absent(file, force=force)
-        answers = _found(address, answers, offline=offline) if host is None else answers
+        answers = _found(address, answers, offline=offline) if host is None and files is None else answers
     return _init(file, answers, force=force, as_json=as_json)
 
 
@@ -247,6 +251,7 @@ def _with_paths_from(file: Path, account: NewAccount) -> NewAccount:
         password=_secret_from(file, account.password),
         ca_file=_path_from(file, account.ca_file),
         destination=there,
+        files=_path_from(file, account.files),
     )
 
 

@@ -226,6 +226,14 @@ def test_init_writes_a_private_account_file_and_never_overwrites_one(archiver: A
     assert [path.name for path in file.parent.iterdir()] == ["alice.toml"]
 
 
+def test_init_writes_an_account_of_files(archiver: Archiver, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    archiver("init", tmp_path / "a.toml", "--files", str(tmp_path / "old"), "--path", str(tmp_path / "a"))
+    source = load_account(tmp_path / "a.toml").source
+    assert (source.protocol, source.user) == ("files", str(tmp_path / "old"))
+    assert archiver("init", tmp_path / "b.toml", "--files", "x", "--host", "imap.example.org").code == 2
+
+
 def test_init_without_a_terminal_names_everything_that_is_missing(archiver: Archiver, tmp_path: Path) -> None:
     done = archiver("init", tmp_path / "alice.toml")
     assert done.code == 2

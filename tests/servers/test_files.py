@@ -161,7 +161,7 @@ class TestARunAgain:
     def test_after_the_disk_is_gone_takes_nothing_away(self, account: Path) -> None:
         self.root.rename(self.root.with_name("unmounted"))
         result = run(account, expect=2)
-        assert "source.path" in result.output
+        assert "mail: no such file or directory" in result.output
         assert "mount the disk" in result.output
         self.root.mkdir()
         assert "no mail here" in run(account, expect=2).output

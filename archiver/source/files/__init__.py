@@ -11,6 +11,8 @@ marks           pure: flags and labels that programs write into headers
 maildir         pure: what names in a Maildir say
 indexes         what our own exports and imap-backup say beside the mail
 packed          files in .zip and .tar
-index           the cache: what is known of files that were read
+index           what is known of files that were read
+cache           where that lies
+folders         the folders, by the names that the archive knows
 source          all that as a source
 """

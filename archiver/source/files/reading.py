@@ -17,9 +17,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.mail.content import HEADER_OCTETS, date_time, header_block
-from archiver.source.files.found import FoundFile, FoundMessage, Place, Stamp
+from archiver.mail.model import Body
+from archiver.source.files.found import FoundFile, FoundMessage, Kind, Place, Stamp
 from archiver.source.files.indexes import Indexed, index_of_mbox
 from archiver.source.files.maildir import arrived_of_file, ours
+from archiver.source.files.marks import has_marks, unmarked
 from archiver.source.files.mbox import (
     IndexDisagrees,
     arrived_in,
@@ -212,3 +214,18 @@ def is_message_name(name: str) -> bool:
 def looks_like_mbox(path: str) -> bool:
     """Whether the file begins as an mbox does."""
     return is_mbox(beginning_of(path))
+
+
+def identity_of_body(body: Body, kind: Kind) -> str:
+    """The digest by which a message is named."""
+    if kind != "mbox" or not has_marks(body.header):
+        return body.digest
+    digest = hashlib.sha256(unmarked(body.header))
+    if body.octets is not None:
+        digest.update(memoryview(body.octets)[len(body.header) :])
+    elif body.spool is not None:
+        with open(body.spool, "rb") as file:
+            file.seek(len(body.header))
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()

@@ -8,9 +8,6 @@ mail lies.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
@@ -19,7 +16,6 @@ from pathlib import Path
 from archiver.config.settings import FilesSettings
 from archiver.errors import (
     ArchiveNotWritable,
-    ConfigError,
     CountsDisagree,
     FolderNotFound,
     ServerUnavailable,
@@ -29,10 +25,8 @@ from archiver.imap.capabilities import ServerFacts
 from archiver.mail.content import BodyBuilder, Spool, body_of, header_block, internaldate_seconds
 from archiver.mail.counts import counted
 from archiver.mail.flags import parse_flags
-from archiver.mail.folder_names import encode_name, printable
+from archiver.mail.folder_names import printable
 from archiver.mail.model import (
-    IMPORTED,
-    INBOX,
     Attributes,
     Body,
     Fetched,
@@ -46,13 +40,13 @@ from archiver.mail.model import (
 )
 from archiver.mail.uidset import UidSet
 from archiver.source.files import listing
+from archiver.source.files.folders import Folders
 from archiver.source.files.found import FolderOnDisk, FoundFile, FoundMessage, Unreadable
 from archiver.source.files.index import UNREADABLE, FileIndex, Named, Shown
-from archiver.source.files.marks import has_marks, label_keywords, unmarked
+from archiver.source.files.marks import label_keywords
 from archiver.source.files.octets import archived, pieces_of
 from archiver.source.files.packed import UNPACKING_ERRORS, Packed
-from archiver.source.files.reading import opened
-from archiver.source.files.walk import folders_below
+from archiver.source.files.reading import identity_of_body, opened
 from archiver.source.imports import Import
 from archiver.source.numbering import Numbering
 from archiver.source.port import Expected, NextRequest, Opening
@@ -114,80 +108,19 @@ class FilesSource:
             ConfigError: there is nothing that holds mail.
         """
         with self._kept():
-            found = self._found()
+            found = self._found(again=True)
             listed = [Listed(folder, self._look(folder)) for folder, _ in found.values()]
             self._index.forget_others()
         return listed
 
-    def _found(self) -> dict[bytes, tuple[Folder, list[FolderOnDisk | Unreadable]]]:
-        """The folders by their raw names, with all that is in each."""
-        path, wanted = os.fspath(self._settings.path), self._settings.format
-        folders: dict[tuple[str, ...], list[FolderOnDisk | Unreadable]] = {}
-        uses: dict[tuple[str, ...], str] = {}
-        unreadable: list[Unreadable] = []
-        for each in folders_below(path, wanted):
-            self._check_stop()
-            if isinstance(each, Unreadable):
-                if not each.lasting:
-                    raise self._nothing([each])  # NOTE: folders in it would count as gone
-                unreadable.append(each)
-                continue
-            for place in self._parts(each, path):
-                folders.setdefault(place.levels, []).append(place)
-                if place.use is not None:
-                    uses[place.levels] = place.use
-        if not folders:
-            raise self._nothing(unreadable)
-        first = next(iter(folders.values()))
-        first.extend(unreadable)
-        found: dict[bytes, tuple[Folder, list[FolderOnDisk | Unreadable]]] = {}
-        for levels, places in folders.items():
-            use = frozenset({uses[levels]}) if levels in uses else frozenset()
-            folder = Folder(_raw(levels), levels, _DELIMITER, use, subscribed=True)
-            if self._imports is not None:
-                folder = _imported(folder, self._imports)
-            found[folder.raw] = folder, places
-        self._folders = found
-        return found
-
-    def _nothing(self, unreadable: Sequence[Unreadable]) -> ConfigError:
-        settings = self._settings
-        if unreadable:
-            problem = f"source.path: {printable(unreadable[0].path)}: {unreadable[0].reason}"
-        else:
-            what = "mail" if settings.format == "auto" else f"mail in the format {settings.format}"
-            problem = f"source.path: {settings.path}: no {what} here"
-        return ConfigError(str(settings.path), [problem], hint="mount the disk, or change path or format")
-
-    def _parts(self, place: FolderOnDisk, root: str) -> Iterator[FolderOnDisk]:
-        """The folders in a file: directories of a packed one, labels of Gmail."""
-        if place.kind not in ("zip", "tar", "mbox"):
-            yield place
-            return
-        self._index.take((each, None) for each in listing.files_of(place, self._settings.format))
-        self._index.read(self._check_stop)
-        problem = self._index.problem()
-        # What is in it is not known then, so that folders would count as gone.
-        if problem is not None and (place.path == root or place.kind != "mbox" or self._index.had_labels):
-            raise ConfigError(
-                place.path,
-                [f"source.path: {printable(place.path)}: {problem}"],
-                hint="change path, or format if it is another one",
-            )
-        is_packed = place.kind != "mbox"
-        if not is_packed and (self._settings.labels == "keywords" or not self._index.has_labels):
-            yield place
-            return
-        base = () if not is_packed or place.levels == ("INBOX",) else place.levels
-        parts = self._index.parts()
-        for levels, use in parts:
-            own = tuple(level for level in (*base, *levels)) or place.levels
-            yield FolderOnDisk(_as_inbox(own), place.path, place.kind, use, levels)
-        if not parts:
-            yield place
+    def _found(self, *, again: bool = False) -> dict[bytes, tuple[Folder, list[FolderOnDisk | Unreadable]]]:
+        if self._folders is None or again:
+            finder = Folders(self._settings, self._index, self._imports, self._check_stop)
+            self._folders = finder.all()
+        return self._folders
 
     def _files(self, folder: Folder) -> Iterator[tuple[FoundFile | Unreadable, tuple[str, ...] | None]]:
-        found = self._folders or self._found()
+        found = self._found()
         if folder.raw not in found:
             where = Where(folder=printable(folder.name))
             raise FolderNotFound("it is no longer there", where=where)
@@ -368,7 +301,7 @@ class FilesSource:
             return Undelivered(shown.uid, f"{where} is no longer there", gone=True)
         except OSError as error:
             return Undelivered(shown.uid, f"{where}: {(error.strerror or str(error)).lower()}")
-        if _identity(body, shown) != shown.found.identity:
+        if identity_of_body(body, shown.found.place.kind) != shown.found.identity:
             body.discard()
             raise ServerUnavailable(f"{where} changed while it was read", where=self._where)
         return Fetched(self._attributes(shown), body)
@@ -455,22 +388,6 @@ class FilesSource:
         self.close()
 
 
-def _identity(body: Body, shown: Shown) -> str:
-    """The digest by which a message is named."""
-    assert shown.found is not None
-    if shown.found.place.kind != "mbox" or not has_marks(body.header):
-        return body.digest
-    digest = hashlib.sha256(unmarked(body.header))
-    if body.octets is not None:
-        digest.update(memoryview(body.octets)[len(body.header) :])
-    elif body.spool is not None:
-        with open(body.spool, "rb") as file:
-            file.seek(len(body.header))
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    return digest.hexdigest()
-
-
 def _some(uids: Collection[int] | None) -> Iterator[list[int] | None]:
     if uids is None:
         yield None
@@ -480,27 +397,9 @@ def _some(uids: Collection[int] | None) -> Iterator[list[int] | None]:
         yield batch
 
 
-def _imported(folder: Folder, imports: Import) -> Folder:
-    """The folder that is imported. NOTE: no server lists a name with NUL, so that it is none of a server's."""
-    path = (*imports.below, *folder.path)
-    raw = b"\0" + b"/".join(_raw((level,)) for level in path)
-    return Folder(raw, path, imports.delimiter, frozenset({IMPORTED}), subscribed=True)
-
-
 def _is_within(internaldate: str | None, key: str, day: int | None) -> bool:
     """Whether a message arrived BEFORE a day, or SINCE it. One without a date counts as within."""
     arrived = internaldate_seconds(internaldate)
     if arrived is None or day is None:
         return True
     return arrived < day if key == "BEFORE" else arrived >= day
-
-
-def _as_inbox(levels: tuple[str, ...]) -> tuple[str, ...]:
-    return ("INBOX", *levels[1:]) if levels[0].upper() == "INBOX" else levels
-
-
-def _raw(levels: tuple[str, ...]) -> bytes:
-    """The name by which the archive knows a folder: modified UTF-7, with "/" between levels and none in them."""
-    if levels == ("INBOX",):
-        return INBOX
-    return b"/".join(re.sub(rb"/", b"&AC8-", encode_name(level)) for level in levels)

@@ -323,7 +323,7 @@ class TestMistakes:
         [
             (
                 f'{SOURCE}protocol = "pop2"{ARCHIVE}',
-                'source.protocol: must be "imap" or "pop3"',
+                'source.protocol: must be "imap", "pop3" or "files"',
             ),
             (f'{MINIMAL}store = "s3"', 'archive: store = "s3" and the table [archive.s3] go together'),
             (f'{MINIMAL}store = "mbox"', 'archive.store: must be "maildir" or "s3"'),
