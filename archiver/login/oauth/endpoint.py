@@ -211,10 +211,10 @@ def _through(proxy: str, host: str, port: int) -> socket.socket:
         lines.append(f"Proxy-Authorization: {_basic(unquote(parts.username), password)}")
     try:
         sock.sendall("\r\n".join([*lines, "", ""]).encode())
-        response = http.client.HTTPResponse(sock, method="CONNECT")
-        response.begin()
-        if response.status != 200:
-            raise OSError(0, f"the proxy {parts.hostname} answers HTTP status {response.status}")
+        with http.client.HTTPResponse(sock, method="CONNECT") as response:
+            response.begin()
+            if response.status != 200:
+                raise OSError(0, f"the proxy {parts.hostname} answers HTTP status {response.status}")
     except BaseException:
         sock.close()
         raise
