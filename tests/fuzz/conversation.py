@@ -50,23 +50,18 @@ _SERVER = ServerSettings(
 )  # fmt: skip
 
 
-class _Socket:
-    """Both directions of a connection. What is read is given: first a greeting and the answer to imaplib's
-    question, whose tag is random, then the octets. What is sent goes nowhere."""
+class SilentSocket:
+    """Both directions of a connection. These octets are read from it; what is `sent` goes nowhere."""
 
-    def __init__(self, capabilities: bytes, octets: bytes) -> None:
-        self._capabilities, self._octets = capabilities, octets
-        self._left = io.BytesIO(b"* PREAUTH ready\r\n")
+    def __init__(self, octets: bytes) -> None:
+        self.left = io.BytesIO(octets)
         self.sent: list[bytes] = []
 
     def recv_into(self, buffer: Any) -> int:
-        return self._left.readinto(buffer)
+        return self.left.readinto(buffer)
 
     def send(self, octets: memoryview) -> int:
         self.sent.append(bytes(octets))
-        if len(self.sent) == 1:
-            answer = b"* CAPABILITY %b\r\n%b OK done\r\n" % (self._capabilities, self.sent[0].split()[0])
-            self._left = io.BytesIO(answer + self._octets)
         return len(octets)
 
     def gettimeout(self) -> float:
@@ -91,6 +86,20 @@ class _Socket:
         pass
 
 
+class _Socket(SilentSocket):
+    """First a greeting and the answer to imaplib's question, whose tag is random, then the octets."""
+
+    def __init__(self, capabilities: bytes, octets: bytes) -> None:
+        super().__init__(b"* PREAUTH ready\r\n")
+        self._capabilities, self._octets = capabilities, octets
+
+    def send(self, octets: memoryview) -> int:
+        if not self.sent:
+            answer = b"* CAPABILITY %b\r\n%b OK done\r\n" % (self._capabilities, bytes(octets).split()[0])
+            self.left = io.BytesIO(answer + self._octets)
+        return super().send(octets)
+
+
 class _Answering(_Socket):
     """A server that answers. `said` is all that it said after the greeting."""
 
@@ -102,10 +111,10 @@ class _Answering(_Socket):
     def send(self, octets: memoryview) -> int:
         if self.sent:
             self.said += b"".join(map(self._answer, bytes(octets).splitlines()))
-        left = self._left.read()
+        left = self.left.read()
         super().send(octets)
         if len(self.sent) > 1:
-            self._left = io.BytesIO(left + self.said[self._given :])
+            self.left = io.BytesIO(left + self.said[self._given :])
             self._given = len(self.said)
         return len(octets)
 
@@ -117,7 +126,7 @@ class _Answering(_Socket):
         return answer.replace(b"%b", tag) + tag + b" OK .\r\n"
 
 
-def _spool() -> BinaryIO:
+def spool() -> BinaryIO:
     """Where a message goes whose announced size is large; it never comes whole."""
     return tempfile.NamedTemporaryFile("x+b", delete=False)  # type: ignore[return-value]
 
@@ -144,7 +153,7 @@ def converse(octets: bytes) -> bytes:
 def _use(sock: _Socket) -> None:
     authenticator = PasswordAuthenticator("alice", lambda: Secret("pw"))
     with patch("archiver.imap.line.dial", lambda *_: sock), suppress(ArchiverError):
-        source = ImapSource(_SERVER, authenticator, _spool)
+        source = ImapSource(_SERVER, authenticator, spool)
         for step in _steps(source):
             with suppress(AllRefused, CountsDisagree):
                 for outcome in step():

@@ -7,6 +7,7 @@ what it says of the whole. Time and memory are limited by the fuzzer.
 from __future__ import annotations
 
 import io
+import os
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,9 +22,12 @@ from archiver.mail.fingerprint import fingerprint_of
 from archiver.mail.mime import structure_of
 from archiver.mail.model import Digest
 from archiver.mail.uidset import format_uid_set, parse_uid_set
+from archiver.source.files import maildir as files_maildir
+from archiver.source.files.mbox import NotAnMbox, messages_of
+from archiver.source.pop3.session import Undotted
 from archiver.storage.bucket import pack_format
 from archiver.storage.maildir import format as maildir
-from tests.fuzz.conversation import conversations, converse
+from tests.fuzz import conversation, pop3
 
 _OVERRIDES = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
@@ -150,6 +154,36 @@ def message(octets: bytes) -> None:
         assert b"".join(rewrite.repair([octets], ["crlf"])) == octets
 
 
+def mbox(octets: bytes) -> None:
+    """An mbox, as it is, and behind a line that begins one. Messages lie in it, one after the other."""
+    for whole in (octets, b"From a@b.example Mon Jan  1 00:00:00 2024\n" + octets):
+        fd = os.memfd_create("mbox")
+        try:
+            os.write(fd, whole)
+            at = 0
+            for each in messages_of(fd, "here", end=len(whole), modified=0):
+                assert at <= each.place.offset <= each.place.offset + each.place.length <= len(whole), each
+                at = each.place.offset + each.place.length
+        except (NotAnMbox, ArchiverError):
+            pass
+        finally:
+            os.close(fd)
+
+
+def dots(octets: bytes) -> None:
+    """A multi-line answer of POP3, whole and in pieces."""
+    results = []
+    for pieces in ([octets], list(pieces_of(octets))):
+        reader, read, used = Undotted(), b"", 0
+        for piece in pieces:
+            if reader.ended:
+                break
+            some, count = reader.feed(piece)
+            read, used = read + some, used + count
+        results.append((reader.ended, read if reader.ended else b"", used))
+    assert results[0] == results[1]
+
+
 def segment(octets: bytes) -> None:
     """A segment of a journal: packed as it is, and as the lines that such octets would be."""
     for packed in (octets, zlib.compress(octets, wbits=31)):
@@ -180,10 +214,15 @@ def maildir_name(octets: bytes) -> None:
     text = octets.decode("utf-8", "surrogateescape")
     maildir.parse_base_name(text)
     maildir.parse_folder_name(text)
-    keywords = maildir.parse_keywords(text)
+    keywords = flags.parse_keywords(text)
     assert len(keywords) <= 26
     flags.flags_from_letters(text, keywords)
     flags.parse_flags(text.split())
+    base, _ = files_maildir.split_name(text, keywords)
+    assert text.startswith(base)
+    files_maildir.ours(base)
+    files_maildir.arrived_of_file(base, 0)
+    files_maildir.levels_of(text)
 
 
 _FETCH = (
@@ -202,7 +241,8 @@ _MULTIPART = (
 _FACT = b'{"kind": "vanished", "epoch": 1, "uids": [1, 2], "at": "2026-11-24T07:00:00Z"}\n'
 
 READERS: dict[str, Reader] = {
-    "imap-conversation": Reader(converse, conversations()),
+    "imap-conversation": Reader(conversation.converse, conversation.conversations()),
+    "pop3-conversation": Reader(pop3.converse, pop3.conversations()),
     "imap-response": Reader(
         imap_response,
         (
@@ -229,6 +269,16 @@ READERS: dict[str, Reader] = {
     "message": Reader(
         message, (_HEADER + _MULTIPART + _HEADER + b"\r\nx\r\n--b--\r\n", b"a\nb\0c\r" + b"x" * 2000)
     ),
+    "mbox": Reader(
+        mbox,
+        (
+            b"From a@b.example Mon Jan  1 00:00:00 2024\n"
+            + _HEADER
+            + b"Content-Length: 6\n\nFrom x\n\nFrom b\n\n>From y\n",
+            b"From - Mon Jan  1 00:00:00 2024\r\nX-Mozilla-Status: 0001\r\nStatus: RO\r\n\r\n>>From\r\n",
+        ),
+    ),
+    "dots": Reader(dots, (b"a\r\n..b\r\n.\r\n+OK", b".\r\n", b"..\r\n.\r\n")),
     "segment": Reader(
         segment,
         (

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz import pop3
 from tests.fuzz.conversation import converse
 from tests.fuzz.readers import READERS
 
@@ -28,6 +29,11 @@ def test_a_conversation_comes_to_its_end(octets: bytes) -> None:
     assert b"BODY.PEEK[HEADER]" in sent
     assert b"BODY.PEEK[])" in sent
     assert sent.endswith(b" (UID)\r\n")  # whether what did not come is still there
+
+
+@pytest.mark.parametrize("octets", READERS["pop3-conversation"].seeds)
+def test_a_conversation_over_pop3_comes_to_its_end(octets: bytes) -> None:
+    assert b"RETR 2\r\n" in pop3.converse(octets)
 
 
 @pytest.mark.parametrize("name", READERS)
