@@ -242,7 +242,7 @@ def _facts_of(server: ServerFacts, settings: ServerSettings, token: TokenPreview
     if token is not None:
         facts.append(("token", token.line))
     facts += provider_facts(settings, server)
-    facts.append(("offers", ", ".join(server.used) or "nothing beyond plain IMAP4rev1"))
+    facts.append(("offers", ", ".join(server.used) or "nothing beyond the plain protocol"))
     if server.missed:
         facts.append(("lacks", ", ".join(server.missed)))
     return facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.accounts import account_file, archive_of, archive_state, assert_whole, command, mails, run
-from tests.faults.attempts import KILLED_BEFORE_THE_FACTS, to_the_end
+from tests.faults.attempts import KILLED_BEFORE_THE_FACTS, SMALL_BATCHES, is_killed, to_the_end
 from tests.servers.corpora import CorpusMessage
 from tests.servers.dovecot import Dovecot
 from tests.servers.faultproxy import FaultProxy
@@ -191,6 +192,25 @@ def test_killed_before_the_facts_nothing_is_read_twice(maildrop: Maildrop) -> No
     assert read == [b"TOP 10 99999999"]
     held = assert_whole(archive_of(config))
     assert (held.uids(), held.uids(present=False)) == (list(range(2, 12)), [1])
+
+
+def test_killed_again_and_again_while_mail_comes_and_goes(maildrop: Maildrop) -> None:
+    """Nothing is lost, and nothing is there twice, neither in the archive nor at the destination."""
+    maildrop.add(*range(1, 61))
+    config = maildrop.to_there()
+    chance = random.Random(1939)
+    for number in range(1, 8):
+        is_killed(config, chance=chance, program=SMALL_BATCHES)
+        maildrop.server.expunge(maildrop.user, "INBOX", [5 * number])
+        maildrop.add(60 + number)
+    done = run(config)
+    assert done.total("on_server", "stored") == (60, 60)
+    served, held = maildrop.server.dump(maildrop.user)[b"INBOX"].messages, assert_whole(archive_of(config))
+    assert sorted(held.digests().values()) == sorted(each.digest for each in served.values())
+    every = sorted(m.digest for m in held.messages.values())
+    assert every == sorted(set(every))
+    there = maildrop.server.dump(maildrop.there)[b"INBOX"].messages
+    assert len({each.digest for each in there.values()}) == len(there) >= 60
 
 
 def test_a_line_that_breaks_again_and_again(
