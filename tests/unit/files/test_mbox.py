@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tracemalloc
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -162,3 +163,21 @@ def test_any_octets_come_back(tmp_path_factory: pytest.TempPathFactory, messages
         patch.setattr(mbox_module, "_PIECE", window)
         found = octets_in(tmp_path_factory.mktemp("m") / "mbox", mboxrd(messages))
     assert found == expected(messages)
+
+
+def test_memory_does_not_grow_with_the_mbox(tmp_path: Path) -> None:
+    path = tmp_path / "mbox"
+    line = b"From a@b.c Wed Jan 10 08:05:00 2024\n"
+    with path.open("wb") as file:
+        file.write((line + b"A: 1\n\n" + b"line of text\n" * 300 + b"\n") * 400)
+        file.write(line + b"A: 2\n\n" + b"x" * (20 << 20) + b"\n")
+    fd = os.open(path, os.O_RDONLY)
+    tracemalloc.start()
+    try:
+        found = sum(1 for _ in messages_of(fd, str(path), end=path.stat().st_size, modified=0))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        os.close(fd)
+    assert found == 401
+    assert peak < 12 << 20
