@@ -227,9 +227,10 @@ def test_a_line_that_breaks_again_and_again(
 
 @pytest.mark.lasts(20)
 def test_the_corpora_come_as_over_imap(pop3_dovecot: Dovecot, tmp_path: Path, corpora: list[CorpusMessage]) -> None:
-    """Octet for octet; a message whose last line has no end gets one."""
+    """Octet for octet; a message whose last line has no end gets one. NOTE: those with NULs are left out, which
+    Dovecot gives over POP3 as they are, and over IMAP as 0x80."""
     maildrop = Maildrop(pop3_dovecot, tmp_path)
-    some = [each.octets for each in corpora if each.octets.strip()][::3]
+    some = [each.octets for each in corpora if each.octets.strip() and b"\0" not in each.octets]
     maildrop.server.append_many(maildrop.user, "INBOX", [Append(octets) for octets in some])
     before = maildrop.flags()
     config = maildrop.file()
