@@ -146,16 +146,17 @@ class TestOverABreakingLine(Pop3Contract):
         return Served(opened, direct.wire)
 
 
-@pytest.mark.parametrize("tls", ["off", "starttls"])
+@pytest.mark.parametrize("tls", ["off", "starttls", "implicit"])
 def test_an_empty_maildrop(pop3_dovecot: Dovecot, tmp_path: Path, tls: str) -> None:
-    settings, authenticator = login_at(pop3_dovecot.pop3_port, pop3_dovecot.fresh_user(), "pw", protocol="pop3")
+    port = pop3_dovecot.pop3s_port if tls == "implicit" else pop3_dovecot.pop3_port
+    settings, authenticator = login_at(port, pop3_dovecot.fresh_user(), "pw", protocol="pop3")
     settings = replace(settings, tls=tls, host="localhost", ca_file=pop3_dovecot.ca if tls != "off" else None)
     source = Pop3Source(settings, authenticator, spool_in(tmp_path), UnrecordedNumbers())
     (listed,) = source.list_folders()
     assert listed.status is not None
     assert (listed.status.messages, source.open(FOLDER).status.uidnext) == (0, 1)
     assert (source.uids(), list(source.scan(None)), list(source.fetch([]))) == (set(), [], [])
-    assert (source.facts.tls is not None) == (tls == "starttls")
+    assert (source.facts.tls is not None) == (tls != "off")
     source.close()
 
 
