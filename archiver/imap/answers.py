@@ -17,7 +17,7 @@ from archiver.waiting import lock_free_after_fork
 MOST_BELIEVED = 10_000_000
 """Messages of a folder, whatever its server says: what is counted for each of them has to fit into the memory."""
 
-_FETCH = re.compile(rb"\A\* (\d+) FETCH\b", re.IGNORECASE)
+_FETCH = re.compile(rb"\A\* (\d+) +FETCH\b", re.IGNORECASE)
 _DATA = re.compile(rb"\A\* (X?LIST|LSUB|STATUS|E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
 _STEP = 1 << 20  # so much of each answer is not counted: a small one costs no look at the others

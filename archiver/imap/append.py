@@ -23,7 +23,7 @@ from archiver.imap.folder import ATTRIBUTES
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import Session
-from archiver.imap.tokens import Response, parse_appenduid, quote, uid_sets
+from archiver.imap.tokens import Response, is_ok, parse_appenduid, quote, tagged, uid_sets
 from archiver.mail.model import Attributes, Flags
 
 #: A larger message waits for the server's go-ahead, so that it is not sent if the server refuses it.
@@ -86,7 +86,7 @@ class AppendStream(Struct):
         self._push()
         while command.reply is None:
             self._receive(go_ahead=False)
-        if command.reply[:2].upper() != b"OK":
+        if not is_ok(command.reply):
             # NOTE: Courier hangs up at the tenth refusal in a row. A command that succeeds resets its count.
             self.session.flight(b"NOOP")
 
@@ -102,8 +102,9 @@ class AppendStream(Struct):
     def end_look(self) -> dict[int, Attributes]:
         """Wait for the attributes; empty if the server refuses one of the commands."""
         group = self._end_oldest()
-        is_ok = all(each.reply is not None and each.reply[:2].upper() == b"OK" for each in group)
-        return {uid: row for each in group for uid, row in each.rows.items()} if is_ok else {}
+        if not all(each.reply is not None and is_ok(each.reply) for each in group):
+            return {}
+        return {uid: row for each in group for uid, row in each.rows.items()}
 
     def _end_oldest(self) -> list[_Command]:
         """Wait for the answers to what was begun first."""
@@ -122,7 +123,7 @@ class AppendStream(Struct):
         ]
 
     def _error(self, reply: bytes) -> BackendError | None:
-        if reply[:2].upper() == b"OK":
+        if is_ok(reply):
             return None
         return error_of(reply, self.session.where, writing=True)
 
@@ -215,7 +216,7 @@ class AppendStream(Struct):
     def _receive(self, *, go_ahead: bool) -> bool:
         """Read one response. True if it is a go-ahead for a literal."""
         response = self.session.read_response()
-        tag, _, text = response.text.partition(b" ")
+        tag, text = tagged(response.text)
         for group in self._groups:
             for command in group:
                 if command.tag == tag and command.reply is None:
@@ -225,7 +226,7 @@ class AppendStream(Struct):
         if tag == b"*":
             self._keep(response)
             return False
-        if go_ahead and tag[:1] == b"+":
+        if go_ahead and tag == b"+":
             return True
         raise not_imap(response.text, self.session.where)
 

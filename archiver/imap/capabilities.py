@@ -1,15 +1,20 @@
-"""What a server says about itself, for people: its greeting, its capabilities, how the connection is secured."""
+"""What a server says about itself: its capabilities, and for people its greeting and how it is secured."""
 
 from __future__ import annotations
 
+import re
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from msgspec import Struct
 
-from archiver.imap.replies import printable
+from archiver.errors import ConnectionLost
+from archiver.imap.replies import Reply, printable
 from archiver.imap.session import Session
+
+_CODE = re.compile(rb"\[CAPABILITY ([^\]]*)", re.IGNORECASE)
+_LINE = re.compile(rb"\A\* (?:OK \[)?CAPABILITY ([^\]]*)", re.IGNORECASE)
 
 #: The capabilities that matter for archiving, and why.
 USED_CAPABILITIES = {
@@ -77,6 +82,28 @@ class ServerFacts(Struct, frozen=True):
     def missed(self) -> list[str]:
         """The capabilities that we want and the server lacks."""
         return [name for name in self.wanted if name not in self.capabilities]
+
+
+def capabilities_of(session: Session, login: Reply | None = None) -> frozenset[str]:
+    """The server's capabilities now, upper-case: those that its answer to the login has, else those that it is
+    asked for."""
+    if login is not None:
+        found = _CODE.match(login.text)
+        words = _words([found[1]]) if found else _said(login)
+        if words:
+            return words
+    (reply,) = session.flight(b"CAPABILITY")
+    session.required(reply, ConnectionLost)
+    return _said(reply)
+
+
+def _said(reply: Reply) -> frozenset[str]:
+    """What the lines before the end of an answer name; some servers need several."""
+    return _words([found[1] for each in reply.untagged if (found := _LINE.match(each.text))])
+
+
+def _words(lists: Iterable[bytes]) -> frozenset[str]:
+    return frozenset(b" ".join(lists).decode("ascii", "replace").upper().split())
 
 
 def server_facts(

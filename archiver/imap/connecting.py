@@ -30,6 +30,7 @@ from archiver.errors import (
     Unreachable,
     Where,
 )
+from archiver.imap.capabilities import capabilities_of
 from archiver.imap.line import SocketLine, secure
 from archiver.imap.reach import Reach, note, reach_of
 from archiver.imap.replies import error_of, printable
@@ -108,7 +109,7 @@ class Imap:
             raise ConnectionRefused(
                 "the server logs in before TLS (PREAUTH)", where=where, hint='try tls = "implicit"'
             )
-        if "STARTTLS" not in session.line.capabilities:
+        if "STARTTLS" not in (session.line.capabilities or capabilities_of(session)):
             raise ConnectionRefused(
                 "STARTTLS is not offered",
                 where=where,

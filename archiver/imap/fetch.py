@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from archiver.errors import AllRefused, ArchiveNotWritable, ConnectionLost, ServerUnavailable, Throttled
 from archiver.imap.coming import Coming
 from archiver.imap.fetch_row import is_fetch, parse_fetch
-from archiver.imap.replies import error_of, printable, response_code
+from archiver.imap.replies import error_of, is_of_session, printable, response_code
 from archiver.imap.session import BodyReader, Session
-from archiver.imap.tokens import Response, number, uid_sets
+from archiver.imap.tokens import Response, is_ok, number, tagged, uid_sets
 from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, BodyBuilder, Spool, body_of, is_placeholder
 from archiver.mail.model import Attributes, Body, Fetched, Undelivered
 
@@ -148,7 +148,7 @@ class FetchStream(Struct):
                 yield outcome
             if response.text.startswith(b"* "):
                 continue
-            tag, _, text = response.text.partition(b" ")
+            tag, text = tagged(response.text)
             # Not always the oldest: servers may work on several at once (RFC 3501 section 5.5).
             window = next((each for each in self._flying if each.tag == tag), None)
             if window is not None:
@@ -289,14 +289,11 @@ class FetchStream(Struct):
         left = list(window.pending)
         if not left:
             return
-        ok = text[:2].upper() == b"OK"
+        ok = is_ok(text)
         if not ok:
             self._commands_refused += 1
             error = error_of(text, self.session.where)
-            # Words without a code mean that the session is useless (Exchange); a code may be about the message
-            # (Yahoo).
-            of_session = isinstance(error, ServerUnavailable) and response_code(text) is None
-            if of_session or (isinstance(error, Throttled) and error.certain):
+            if is_of_session(error) or (isinstance(error, Throttled) and error.certain):
                 raise error
             self._said_limit = self._said_limit or (isinstance(error, Throttled) and len(left) > 1)
         if len(left) > 1:

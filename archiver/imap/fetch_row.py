@@ -16,7 +16,7 @@ from archiver.imap.tokens import BODY_MARK, HIGHEST, HIGHEST_UID, Response, numb
 from archiver.mail.flags import parse_flags
 from archiver.mail.model import Attributes, Body, Flags
 
-_ROW = re.compile(rb"\A\* (\d+) FETCH \(", re.IGNORECASE)
+_ROW = re.compile(rb"\A\* (\d+) +FETCH *\(", re.IGNORECASE)
 
 #: What may stand between items: blanks, and brackets where a server writes too many (Domino).
 _BETWEEN = re.compile(rb"[\s()]*")

@@ -23,9 +23,9 @@ from archiver.imap.coming import Coming, discard
 from archiver.imap.fetch import FetchStream, body_reader, read_header
 from archiver.imap.fetch_row import is_fetch, leading_attribute_rows, leading_flag_rows, parse_fetch
 from archiver.imap.listing import Abilities
-from archiver.imap.replies import Reply, error_of, not_imap
+from archiver.imap.replies import Reply, error_of, is_of_session, not_imap
 from archiver.imap.session import BodyReader, Session
-from archiver.imap.tokens import Response, parse_search, uid_sets
+from archiver.imap.tokens import Response, parse_search, status_of, tagged, uid_sets
 from archiver.mail.content import Spool
 from archiver.mail.model import Attributes, Body, Fetched, Flags, Undelivered
 from archiver.mail.uidset import UidSet
@@ -80,7 +80,8 @@ class FolderReader:
         command = self.search_command(criteria)
         prefetched, self.prefetched = self.prefetched, None
         reply = prefetched[1] if prefetched and prefetched[0] == command else self._session.flight(command)[0]
-        if not reply.ok and otherwise is ServerUnavailable:
+        useless = is_of_session(self._session.refusal(reply))
+        if not reply.ok and otherwise is ServerUnavailable and not useless:
             return self._shown()  # Yahoo: SEARCH fails, FETCH works
         untagged = self._session.required(reply, otherwise)
         return _found(untagged)
@@ -221,11 +222,11 @@ class FolderReader:
                     raise not_imap(response.text, self._session.where)
                 elif response.text.startswith(tag + b" "):
                     finished = True
-                    text = response.text[len(tag) + 1 :]
-                    if text[:3].upper() == b"BAD" and (item := self._identity_item()) and item in items:
+                    status, _ = status_of(text := tagged(response.text)[1])
+                    if status == b"BAD" and (item := self._identity_item()) and item in items:
                         self._identity_refused = True
                         yield from self._fetch(uid_set, items.replace(item, b""), body_reader)
-                    elif text[:2].upper() != b"OK":
+                    elif status != b"OK":
                         raise error_of(text, self._session.where, ServerUnavailable)
                     return
         except GeneratorExit:

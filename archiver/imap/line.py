@@ -9,6 +9,7 @@ import errno
 import imaplib
 import io
 import os
+import re
 import select
 import socket
 import ssl
@@ -30,8 +31,9 @@ OCTETS_A_MINUTE = 300
 _LATE = 10  # timeouts that a command may take, in addition to the time for its octets at the minimum pace
 _SENT_AT_ONCE = 256 << 10
 _RECORD = 16 << 10  # octets that TLS encrypts together; it does not take a part of what it is given
-_GREETING = 64 << 10  # octets that a server may send while imaplib reads, which keeps all of them
-_RESPONSE = 100  # octets that keeping a response costs in addition to its own
+_GREETING = 64 << 10  # octets of a greeting
+_SHOWN = 4096  # of what is none
+_WELCOME = re.compile(rb"\A\* +(OK|PREAUTH)\b(?: *\[CAPABILITY ([^\]]*))?", re.IGNORECASE)
 
 
 def cut_lines() -> None:
@@ -310,42 +312,28 @@ class Line(SocketLine, imaplib.IMAP4):
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, connect_timeout: float) -> None:
         self._tls = tls
-        self._heard = 0
         super().__init__(host, port, connect_timeout)
 
     def _connect(self) -> None:
-        # NOTE: checked here, because imaplib loses a greeting that is not IMAP: it takes POP3's "+OK" for a
-        # continuation.
-        assert isinstance(self.file, io.BufferedReader)
-        greeting = self.file.peek(1)
+        """Read the greeting. `capabilities` are what it says of them, upper-case, if it names a way to log in: then
+        these are all that matter before the login.
+
+        NOTE: not as imaplib does it, which knows `OK` in upper case alone, takes POP3's "+OK" for a continuation,
+        and asks for the capabilities in its own way: an `OK` without text is none to it.
+        """
+        greeting = self._reader.peek(1)
         if not b"* ".startswith(greeting[:2]):
             raise self.error(greeting.partition(b"\n")[0])
-        super()._connect()  # type: ignore[misc]  # typeshed does not list it
-
-    def _get_capabilities(self) -> None:
-        said = self.untagged_responses.get("CAPABILITY", [None])[-1]
-        words = said.decode("ascii", "replace").upper().split() if isinstance(said, bytes) else []
-        # A greeting that names a way to log in has all capabilities that matter before the login.
-        if any(word.startswith("AUTH=") for word in words):
-            self.capabilities = tuple(words)
-        else:
-            super()._get_capabilities()  # type: ignore[misc]  # typeshed does not list it
-
-    def _get_line(self) -> bytes:
-        # NOTE: imaplib reads requests to go on (`+`) for ever, too.
-        line: bytes = super()._get_line()  # type: ignore[misc]  # typeshed does not list it
-        self._hear(len(line))
-        return line
-
-    def _append_untagged(self, typ: str, dat: Any) -> None:
-        # NOTE: a response code without a value, as in "[ALERT]", comes as None.
-        self._hear(sum(map(len, dat)) if isinstance(dat, tuple) else len(dat or b""))
-        super()._append_untagged(typ, dat)  # type: ignore[misc]  # typeshed does not list it
-
-    def _hear(self, octets: int) -> None:
-        self._heard += _RESPONSE + octets
-        if self._heard > _GREETING:
-            raise self.abort("its greeting does not end")
+        line = self.read_line(_GREETING)
+        if not line:
+            raise self.abort("socket error: EOF")
+        self.welcome = line.rstrip(b"\r\n")
+        found = _WELCOME.match(line)
+        if found is None or not line.endswith(b"\n"):
+            raise self.error(self.welcome[:_SHOWN])
+        self.state = "AUTH" if found[1].upper() == b"PREAUTH" else "NONAUTH"
+        words = (found[2] or b"").decode("ascii", "replace").upper().split()
+        self.capabilities = tuple(words) if any(word.startswith("AUTH=") for word in words) else ()
 
     def open(self, host: str = "", port: int = 143, timeout: float | None = None) -> None:
         """Connect. Called by imaplib."""

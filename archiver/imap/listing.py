@@ -18,7 +18,7 @@ from archiver.imap.tokens import ListRow, parse_list, parse_namespace, parse_sta
 from archiver.mail.folder_names import canonical_raw, folder_path
 from archiver.mail.model import SPECIAL_USES, UNSELECTABLE, Folder, FolderStatus, Listed
 
-_ID = b'ID ("name" "mail-archiver")'
+ID = b'ID ("name" "mail-archiver")'
 _STATUS_FLIGHT = 50
 _SAID = 1000  # octets
 
@@ -94,7 +94,7 @@ def list_everything(
     if "LIST-EXTENDED" in abilities:
         del commands["lsub"]
     if "ID" in abilities:
-        commands["id"] = _ID
+        commands["id"] = ID
     if "NAMESPACE" in abilities:
         commands["namespace"] = b"NAMESPACE"
     if abilities.enable:

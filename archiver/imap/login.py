@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from archiver.config.secrets import Secret
 from archiver.config.settings import ServerSettings
-from archiver.errors import (
-    AuthenticationFailed,
-    ConnectionLost,
-    Where,
-)
+from archiver.errors import AuthenticationFailed, Where
+from archiver.imap.capabilities import capabilities_of
 from archiver.imap.connecting import Imap, open_session
 from archiver.imap.replies import Reply
 from archiver.imap.session import Session
@@ -50,10 +47,10 @@ def _connect(
     session = open_session(server, where, Imap())
     try:
         if session.line.state == "AUTH":  # PREAUTH, over TLS or with tls = "off"
-            return session, _capabilities(session, None)
-        offered = frozenset(session.line.capabilities)
-        if server.tls == "starttls":  # what was offered before TLS does not count (RFC 3501 section 6.2.1)
-            offered = _capabilities(session, None)
+            return session, capabilities_of(session)
+        # What was offered before TLS does not count (RFC 3501 section 6.2.1).
+        offered = frozenset(session.line.capabilities) if server.tls != "starttls" else frozenset()
+        offered = offered or capabilities_of(session)
         capabilities = _log_in(session, server, authenticator, secret, offered)
     except BaseException:
         session.hang_up()
@@ -85,7 +82,7 @@ def _log_in(
     ways = authenticator.ways(secret, offer, session.where)
     session.way = words_for(*log_in(ways, attempt, server.address), server, "LOGIN")
     session.line.state = "AUTH"
-    return _capabilities(session, accepted[0])
+    return capabilities_of(session, accepted[0])
 
 
 def _authenticate(session: Session, exchange: Exchange, *, initial: bool) -> Reply:
@@ -111,21 +108,3 @@ def _authenticate(session: Session, exchange: Exchange, *, initial: bool) -> Rep
     if failures:
         raise failures[0]
     return reply
-
-
-def _capabilities(session: Session, reply: Reply | None) -> frozenset[str]:
-    """The server's capabilities now: from its answer to the login if they are there, else from CAPABILITY."""
-    if reply is not None:
-        if reply.text.upper().startswith(b"[CAPABILITY "):
-            return _words(reply.text[12:].partition(b"]")[0])
-        for response in reply.untagged:
-            if response.text.upper().startswith(b"* CAPABILITY "):
-                return _words(response.text[13:])
-    for response in session.command(b"CAPABILITY", ConnectionLost):
-        if response.text.upper().startswith(b"* CAPABILITY "):
-            return _words(response.text[13:])
-    return frozenset()
-
-
-def _words(text: bytes) -> frozenset[str]:
-    return frozenset(text.decode("ascii", "replace").upper().split())

@@ -103,6 +103,13 @@ def response_code(text: bytes) -> bytes | None:
     return found[1].upper() if found else None
 
 
+def is_of_session(error: BackendError | None) -> bool:
+    """Whether a refusal means that the whole session is of no use (Exchange): in words alone, since a code may be
+    about a message (Yahoo)."""
+    said = (error.server_reply or "").encode() if isinstance(error, ServerUnavailable) else b"["
+    return said[:1] != b"[" and response_code(said) is None
+
+
 def printable(text: bytes, longest: int = _SHOWN) -> str:
     """A server's text for people: one line of at most `longest` characters, without our secrets, with control
     characters and broken UTF-8 escaped.

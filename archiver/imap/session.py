@@ -18,8 +18,8 @@ from imapclient import IMAPClient, SocketTimeout
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
 from archiver.imap.answers import BUDGET, MOST_BELIEVED, News, Share
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
-from archiver.imap.replies import Reply, error_of, not_imap, printable
-from archiver.imap.tokens import BODY_MARK, Response, number, parse_vanished, quote
+from archiver.imap.replies import Reply, error_of, is_of_session, not_imap, printable
+from archiver.imap.tokens import BODY_MARK, Response, literal_size, number, parse_vanished, quote, status_of, tagged
 from archiver.mail.model import Body
 
 # NOTE: imaplib refuses lines over 1,000,000 octets, which a SEARCH of some 125,000 messages has. It reads the limit
@@ -44,7 +44,6 @@ _PIECE = 64 << 10  # octets of a response that count as another one, if they bri
 
 #: A status response ends with text for people. If that ends with "{5}", no literal follows.
 _STATUS = re.compile(rb"\A(?:\+|\S+ (?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
-_LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n\Z")
 _NUMBERS = re.compile(rb"\A\* (?:E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
 
@@ -165,7 +164,7 @@ class Session(IMAPClient):  # type: ignore[misc]
             self.send_octets(line + b" {%d}\r\n" % len(string))
             while not (response := self.read_response()).text.startswith(b"+"):
                 if response.text.startswith(tag + b" "):
-                    return self._reply(response.text[len(tag) + 1 :], untagged)
+                    return self._reply(tagged(response.text)[1], untagged)
                 self._keep(response, untagged)
             line = string
         self.send_octets(line + after + b"\r\n")
@@ -220,6 +219,8 @@ class Session(IMAPClient):  # type: ignore[misc]
         self.reading = b""
         self._lose_patience(self._imap.at_a_response())
         line = self._read_text()
+        if line[:3] == b"*  ":
+            line = b"* " + line[2:].lstrip(b" ")
         if not line.endswith(b"}\r\n") or _STATUS.match(line):
             if len(line) > _TEXT_LIMIT and not _NUMBERS.match(line):
                 raise ConnectionLost(f"an unexpected line of {len(line)} bytes", where=self.where)
@@ -232,7 +233,7 @@ class Session(IMAPClient):  # type: ignore[misc]
             while True:
                 if len(text) + len(line) > _TEXT_LIMIT:
                     raise ConnectionLost("the server's response does not end", where=self.where)
-                size = _literal_size(line)
+                size = literal_size(line)
                 if size is None:
                     return self._tracked(Response(text + line.rstrip(b"\r\n"), tuple(literals), body))
                 text += line[: line.rindex(b"{")].removesuffix(b"~")
@@ -306,12 +307,19 @@ class Session(IMAPClient):  # type: ignore[misc]
         replies: dict[bytes, Reply] = {}
         untagged = [] if untagged is None else untagged
         while waiting:
-            response = self.read_response(body_reader)
+            try:
+                response = self.read_response(body_reader)
+            except ConnectionLost as lost:
+                # Exchange says why it hangs up in the answer to an earlier command.
+                refusals = [self.refusal(each) for each in replies.values()]
+                if reason := next((each for each in refusals if is_of_session(each)), None):
+                    raise reason from lost
+                raise
             if aside(response):
                 if news.has(response, self.exists):
                     self.progressed()
                 continue
-            tag, _, rest = response.text.partition(b" ")
+            tag, rest = tagged(response.text)
             if tag in waiting:
                 replies[tag] = self._reply(rest, untagged)
                 untagged, news = [], News(commands)
@@ -349,8 +357,7 @@ class Session(IMAPClient):  # type: ignore[misc]
             raise ConnectionLost(f"the server's answer does not end: {what}", where=self.where, hint=hint)
 
     def _reply(self, rest: bytes, untagged: list[Response]) -> Reply:
-        status, _, text = rest.partition(b" ")
-        return Reply(status.upper(), text, untagged, self._kept)
+        return Reply(*status_of(rest), untagged, self._kept)
 
     def flight(self, *commands: bytes) -> list[Reply]:
         """Run commands in one flight, which is one round trip for all of them."""
@@ -390,9 +397,3 @@ class Session(IMAPClient):  # type: ignore[misc]
         except (BackendError, OSError):
             pass  # the server closed it first
         self.hang_up()
-
-
-def _literal_size(line: bytes) -> int | None:
-    """The size of the literal that the end of a line announces; None if there is none."""
-    found = _LITERAL.search(line)
-    return number(found[1]) if found else None

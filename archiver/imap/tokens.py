@@ -15,15 +15,22 @@ from archiver.mail.model import Body, FolderStatus
 from archiver.mail.uidset import UidSet, format_uid_set, parse_uid_ranges, parse_uid_set
 
 _LIST = re.compile(
-    rb'\A\* (?:LIST|LSUB|XLIST) \(([^)]*)\) (NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00) (.*)\Z', re.IGNORECASE | re.DOTALL
+    rb'\A\* (?:LIST|LSUB|XLIST) +(?:\(([^)]*)\)|NIL) +(NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00) (.*)\Z',
+    re.IGNORECASE | re.DOTALL,
 )
 _EXTENDED = re.compile(rb'\A(\S+) \(+"?(?:CHILDINFO|OLDNAME)', re.IGNORECASE)
-_STATUS = re.compile(rb"\A\* STATUS (.*) \(([^()]*(?:\([^()]*\)[^()]*)*)\)\s*\Z", re.IGNORECASE | re.DOTALL)
+_STATUS = re.compile(
+    rb"\A\* STATUS (.*)(?: |(?<=[\"\x00]))\(([^()]*(?:\([^()]*\)[^()]*)*)\)\s*\Z", re.IGNORECASE | re.DOTALL
+)
 _STATUS_ITEM = re.compile(rb"\b(MESSAGES|UIDNEXT|UIDVALIDITY|HIGHESTMODSEQ|SIZE)\s+(\d+)", re.IGNORECASE)
-_NAMESPACE = re.compile(rb'\A\* NAMESPACE \(\(("(?:[^"\\]|\\.)*") (NIL|"(?:[^"\\]|\\.)*")', re.IGNORECASE)
+_NAMESPACE = re.compile(
+    rb'\A\* NAMESPACE +\( *\( *("(?:[^"\\]|\\.)*"|\x00\d+\x00) +(NIL|"(?:[^"\\]|\\.)*"|\x00\d+\x00)', re.IGNORECASE
+)
 _APPENDUID = re.compile(rb"\A\[APPENDUID (\d+) ([\d:,]+)\]", re.IGNORECASE)
 _ALL = re.compile(rb"\sALL ([\d:,]+)", re.IGNORECASE)
 _SOME_WORDS = re.compile(rb"(?:\S+\s*){1,1000}")
+_STATUS_REPLY = re.compile(rb"\s*([A-Z]*)\s*", re.IGNORECASE)
+_LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n\Z")
 _UNSAFE = re.compile(rb"[\x00\r\n\x80-\xff]")
 
 _LINE_OCTETS = 900  # UW and Yahoo accept about 1,000 octets a line
@@ -55,6 +62,26 @@ class Response(Struct, frozen=True):
         if token[:1] == b"\0":
             return self.literals[int(token[1:-1])]
         return None if token.upper() == b"NIL" else token
+
+
+def tagged(text: bytes) -> tuple[bytes, bytes]:
+    """A response's first word (a tag, `*` or `+`) and what is behind it. A server may leave out the blank behind
+    `+`, or write several."""
+    if text[:1] == b"+":
+        return b"+", text[1:].lstrip()
+    tag, _, rest = text.partition(b" ")
+    return tag, rest.lstrip()
+
+
+def status_of(text: bytes) -> tuple[bytes, bytes]:
+    """The status word of a tagged reply, upper-case, and the text behind it, if there is any."""
+    found = _STATUS_REPLY.match(text)
+    return (found[1].upper(), text[found.end() :]) if found else (b"", text)
+
+
+def is_ok(text: bytes) -> bool:
+    """Whether a tagged reply is OK; there may be no text behind it."""
+    return status_of(text)[0] == b"OK"
 
 
 class ListRow(Struct, frozen=True):
@@ -91,7 +118,7 @@ def parse_list(response: Response) -> ListRow | None:
     found = _LIST.match(response.text)
     if not found:
         return None
-    rest = found[3]
+    rest = found[3].lstrip(b" ") if found[3].lstrip(b" ")[:1] in (b'"', b"\0") else found[3]
     if rest[:1] == b'"':  # extended data may follow a quoted name
         quoted = re.match(rb'"(?:[^"\\]|\\.)*"', rest, re.DOTALL)
         rest = quoted[0] if quoted else rest
@@ -99,7 +126,7 @@ def parse_list(response: Response) -> ListRow | None:
         rest = rest[: rest.index(b"\0", 1) + 1]
     raw = name_of(response, rest)
     delimiter = response.string(found[2]) or None
-    words = found[1].decode("ascii", "replace").lower().split()
+    words = (found[1] or b"").decode("ascii", "replace").lower().split()
     attributes = frozenset(word for word in words if word != "\\")
     return ListRow(attributes, delimiter, raw) if raw else None
 
@@ -136,6 +163,12 @@ def number(text: bytes, highest: int = HIGHEST) -> int | None:
     return value if value <= highest else None
 
 
+def literal_size(line: bytes) -> int | None:
+    """The size of the literal that the end of a line announces; None if there is none."""
+    found = _LITERAL.search(line)
+    return number(found[1]) if found else None
+
+
 def parse_search(response: Response) -> UidSet:
     """The UIDs of a SEARCH or ESEARCH response; none if it is another response.
 
@@ -161,7 +194,7 @@ def parse_vanished(response: Response) -> tuple[bool, UidSet] | None:
 def parse_appenduid(reply: bytes) -> tuple[int, tuple[int, ...]] | None:
     """UIDVALIDITY and UIDs from APPENDUID (RFC 4315 section 3) in the reply to an APPEND. None if there is none, or
     if it cannot be true."""
-    found = _APPENDUID.match(reply.partition(b" ")[2])
+    found = _APPENDUID.match(status_of(reply)[1])
     uidvalidity = number(found[1], HIGHEST_UID) if found else None
     ranges = _uid_ranges(found[2]) if found else []
     if uidvalidity is None or not ranges or sum(map(len, ranges)) > _MOST_APPENDED:

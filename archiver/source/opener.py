@@ -18,7 +18,7 @@ from archiver.errors import ConnectionLost, FolderNotFound, ServerUnavailable, W
 from archiver.imap.coming import discard
 from archiver.imap.fetch import body_reader
 from archiver.imap.folder import FolderReader
-from archiver.imap.listing import Abilities
+from archiver.imap.listing import ID, Abilities
 from archiver.imap.replies import Reply
 from archiver.imap.session import Session
 from archiver.mail import folder_names
@@ -79,10 +79,14 @@ class Opener:
         flight = self._flight_of(opening)
         reply, seen = self._answer_to(flight)
         self._guard()
-        if reply.status == b"BAD" and flight.how:
+        # 163.com opens no folder on a connection that has not said who we are; only the one that lists has.
+        wants_name = not reply.ok and "ID" in self._abilities and b"unsafe login" in reply.text.lower()
+        if (reply.status == b"BAD" and flight.how) or wants_name:
             self._alone = True
             self._drop_ahead()
             self._is_whole = flight.resynchronises = False
+            if wants_name:
+                self._session.flight(ID)
             reply = self._session.command_with_name(b"EXAMINE", opening.folder.raw)
         opened = self._require_open(opening.folder, reply, resynchronises=flight.resynchronises)
         return replace(opened, identifies=self._reader.identifies, seen=seen)
@@ -96,7 +100,8 @@ class Opener:
 
     def _require_open(self, folder: Folder, reply: Reply, *, resynchronises: bool) -> Opened:
         responses = self._session.required(reply, FolderNotFound)
-        opened = opened_by(responses, self._session.exists, resynchronises=resynchronises)
+        condstore = self._abilities.condstore
+        opened = opened_by(responses, self._session.exists, condstore=condstore, resynchronises=resynchronises)
         self._open = folder, opened
         if not opened.status.uidvalidity:
             shown = {each.uid: (each.size, each.internaldate) for each in self._reader.scan(None)}

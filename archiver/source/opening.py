@@ -100,9 +100,10 @@ def came_since(uidnext: int) -> str:
     return f"UID {uidnext}:*"
 
 
-def opened_by(responses: Sequence[Response], exists: int, *, resynchronises: bool) -> Opened:
+def opened_by(responses: Sequence[Response], exists: int, *, condstore: bool, resynchronises: bool) -> Opened:
     """What the responses to EXAMINE say of a folder with so many messages. Those before CLOSED are about the
-    previous folder (RFC 7162 section 3.2.11)."""
+    previous folder (RFC 7162 section 3.2.11). Without CONDSTORE a HIGHESTMODSEQ means nothing: Yahoo's stays as it
+    is when flags change."""
     closed = max((i for i, each in enumerate(responses) if _CLOSED.match(each.text)), default=-1)
     items: dict[bytes, int] = {}
     keywords: tuple[str, ...] = ()
@@ -126,7 +127,7 @@ def opened_by(responses: Sequence[Response], exists: int, *, resynchronises: boo
         uidvalidity=uidvalidity,
         uidnext=items.get(b"UIDNEXT"),
         messages=exists,
-        highestmodseq=items.get(b"HIGHESTMODSEQ") or None if uidvalidity else None,
+        highestmodseq=items.get(b"HIGHESTMODSEQ") or None if uidvalidity and condstore else None,
     )
     tells = resynchronises and status.highestmodseq is not None
     return Opened(status, keywords, Changes(vanished, tuple(changed)) if tells else None)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from archiver import control
+from archiver.source.imap import ImapSource
 from tests.servers.dovecot import Dovecot
+from tests.servers.logins import login_at, spool_in
+from tests.servers.scripted import ScriptedServer
 
 
 @pytest.fixture(params=["all extensions", "no extensions"])
@@ -40,3 +44,17 @@ def day(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], str]:
         return utc(noon + 12 * 3600 - 1)
 
     return set_to
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Iterator[Callable[..., ImapSource]]:
+    """A source on a server; hung up at the end."""
+    opened: list[ImapSource] = []
+
+    def source(server: ScriptedServer, **how: bool) -> ImapSource:
+        opened.append(ImapSource(*login_at(server.port, "u1", "pw"), spool_in(tmp_path), **how))
+        return opened[-1]
+
+    yield source
+    for each in opened:
+        each.hang_up()

@@ -1,14 +1,17 @@
-"""The settings and the login of a user at a test server on this machine."""
+"""What an adapter needs to log in to a test server here: settings, a login, a place for large messages."""
 
 from __future__ import annotations
 
-from typing import Literal
+import itertools
+from pathlib import Path
+from typing import BinaryIO, Literal
 
 from archiver.config.references import SecretReference
 from archiver.config.secrets import Secret
 from archiver.config.settings import Protocol, ServerSettings
 from archiver.login.password import PasswordAuthenticator
 from archiver.login.port import Authenticator
+from archiver.mail.content import Spool
 
 
 def login_at(
@@ -32,3 +35,13 @@ def login_at(
         read_timeout=patience,
     )
     return server, PasswordAuthenticator(user, lambda: Secret(password))
+
+
+def spool_in(directory: Path) -> Spool:
+    """Files for messages that are too large for memory."""
+    numbers = itertools.count()
+
+    def spool() -> BinaryIO:
+        return open(directory / f"spool-{next(numbers)}", "xb")
+
+    return spool

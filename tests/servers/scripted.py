@@ -74,8 +74,10 @@ class ScriptedServer:
     `folders` may be changed while it runs. `greeting` is the whole first line without its end; `login_reply` the
     tagged status of every login; `silent` a port that never says anything. `certificate` is needed for
     STARTTLS (also put it among the capabilities) and for `implicit_tls`. `appending` says how a `writable` server
-    takes mail; `appended` is all it took, as it was sent.
+    takes mail; `appended` is all it took, as it was sent. `go_ahead` is the line that asks a client to go on.
     """
+
+    go_ahead = b"+ go on"
 
     def __init__(self, folders: Mapping[bytes, ScriptedFolder] | None = None, *,
                  capabilities: Sequence[str] = FULL, delimiter: bytes | None = b"/", prefix: bytes = b"",
@@ -143,6 +145,18 @@ class ScriptedServer:
         else:
             handler = lambda _, __, ___: answer  # noqa: E731
         self._scripts.insert(0, _Script(command.upper(), handler, times))
+
+    def play(self, command: bytes, *lines: bytes, times: int | None = None) -> None:
+        """Answer `command` with these lines as a server sent them; `A1` at the beginning of one stands for the tag.
+        An OK to a login logs in."""
+
+        def answer(_: bytes, tag: bytes, session: Session) -> bytes:
+            if any(line[:5].upper() == b"A1 OK" for line in lines) and session.user is None:
+                session.user = next(iter(self.users))
+            said = [tag + line[2:] if line[:2] == b"A1" else line for line in lines]
+            return b"".join(line + b"\r\n" for line in said)
+
+        self.on(command, answer, times=times)
 
     def forget(self) -> None:
         """From now on the usual answers."""

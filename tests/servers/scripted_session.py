@@ -42,6 +42,7 @@ class Session:
         self.enabled: set[bytes] = set()
         self.encrypted = server.implicit_tls
         self.stream = Stream(connection, server.count_flight)
+        self.stream.go_ahead = server.go_ahead
         self.writing = Writing(self)
         self._rows = 0
         self._injections: list[tuple[int, bytes]] = []
@@ -173,7 +174,7 @@ class Session:
         if not words or words[0].upper() != b"PLAIN":
             raise Refused(b"NO unsupported mechanism")
         if len(words) == 1:
-            self.stream.send(b"+ \r\n")
+            self.stream.send(self.server.go_ahead.removesuffix(b"go on") + b"\r\n")
             self.stream.flush()
             initial = self.stream.line()
         else:

@@ -48,12 +48,13 @@ class Stream:
     With a `limit`, once so many octets are queued, they are sent and the connection ends.
     `on_flight` is called when the client speaks for the first time, and whenever it speaks after an answer;
     commands sent together, without waiting, are one flight. `unasked` is the size of the largest literal that came
-    without waiting once it is set to -1.
+    without waiting once it is set to -1. `go_ahead` is the line that asks for a literal that waits.
     """
 
     def __init__(self, connection: socket.socket, on_flight: Callable[[], None]) -> None:
         self.limit: After | None = None
         self.unasked = -1
+        self.go_ahead = b"+ go on"
         self._socket = connection
         self._on_flight = on_flight
         self._read = bytearray()
@@ -128,7 +129,7 @@ class Stream:
         if announced["unasked"]:
             self.unasked = max(self.unasked, left)
         else:
-            self.send(b"+ go on\r\n")
+            self.send(self.go_ahead + b"\r\n")
             self.flush()
         while left:
             piece = bytes(self._read[: min(left, _PIECE)]) or self._receive(min(left, _PIECE))

@@ -3,16 +3,13 @@ behind the wrapper that reconnects, over a line that breaks."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 from msgspec.structs import replace
 
 from archiver.events import Event
-from archiver.mail.content import Spool
 from archiver.source.imap import ImapSource
 from archiver.source.port import MailSource
 from archiver.source.retry import RetryingSource
@@ -20,19 +17,10 @@ from tests.accounts import UNSTOPPED
 from tests.contracts.source import INBOX, Served, SourceContract, fill
 from tests.servers.dovecot import Dovecot
 from tests.servers.faultproxy import FaultProxy
-from tests.servers.logins import login_at
+from tests.servers.logins import login_at, spool_in
 from tests.servers.pymap_server import PymapServer
 
 PLAIN = "protocol imap {\n  imap_capability = IMAP4rev1 SASL-IR LITERAL+ NAMESPACE\n}\n"
-
-
-def spool_in(directory: Path) -> Spool:
-    numbers = itertools.count()
-
-    def spool() -> BinaryIO:
-        return open(directory / f"spool-{next(numbers)}", "xb")
-
-    return spool
 
 
 class TestDovecot(SourceContract):

@@ -1,0 +1,244 @@
+"""What destinations answer to APPEND, CREATE and SELECT, odd as they are: one message that they do not take stops
+no other, and what could not be done is in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.accounts import RunResult, mail, run
+from tests.faults.replays import migration, settle_within
+from tests.servers.scripted import DESTINATION, Appended, Appending, ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.servers.scripted import Session as Connection
+from tests.servers.scripted_append import Reply
+
+Start = Callable[..., ScriptedServer]
+ONE_BY_ONE = ("IMAP4rev1", "UIDPLUS", "LITERAL+", "NAMESPACE")
+
+
+def held() -> dict[bytes, ScriptedFolder]:
+    """Three messages, of which the second has what a destination may not like."""
+    flags = {2: ("\\Seen", "$X-ME-Annot-2", "domain.com")}
+    return {b"INBOX": ScriptedFolder(5, {uid: ScriptedMessage(mail(uid), flags.get(uid, ())) for uid in (1, 2, 3)})}
+
+
+def refusing(reply: Reply, when: Callable[[Appended], bool]) -> Appending:
+    return Appending(refuse=lambda message: reply if when(message) else None)
+
+
+def is_second(message: Appended) -> bool:
+    return message.octets.startswith(mail(2)[:40]) and b"Subject: message 2\r\n" in message.octets
+
+
+def has_keyword(message: Appended) -> bool:
+    return any(not flag.startswith("\\") for flag in message.flags)
+
+
+def moved(
+    scripted: Start, directory: Path, appending: Appending, expect: int, **keys: Any
+) -> tuple[RunResult, ScriptedServer]:
+    source = scripted(held())
+    there = scripted(
+        {b"INBOX": ScriptedFolder(7, permanentflags=("\\Seen", "\\*"))},
+        capabilities=ONE_BY_ONE, writable=True, appending=appending,
+    )  # fmt: skip
+    config = migration(directory, source, "u1", there, "u1", destination__attempts=2, **keys)
+    return run(config, expect=expect), there
+
+
+def arrived(there: ScriptedServer) -> list[bytes]:
+    return sorted(each.octets for each in there.folders[b"INBOX"].messages.values())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(b"BAD Command Argument Error. 11", id="Exchange: a long line"),
+        pytest.param(b"BAD Command Error. 10", id="Exchange: a size"),
+        pytest.param(b"NO Maximum size of appendable message has been exceeded", id="a size"),
+        pytest.param(b"BAD maximum message size exceeded", id="a size, BAD"),
+        pytest.param(b"NO Message contains NUL characters", id="Cyrus: NUL"),
+        pytest.param(b"NO Message contains invalid header", id="Cyrus: a header"),
+        pytest.param(b"NO Message contains bare newlines", id="Cyrus: bare LF"),
+        pytest.param(
+            b"BAD invalid rfc5322 message: `Sender` should not be present if equal to `From`", id="Proton: Sender"
+        ),
+        pytest.param(b"NO Message refused because it contains a virus", id="a virus filter"),
+        pytest.param(
+            b"BAD [CLIENTBUG] Additional arguments found after last expected argument", id="Yahoo: no CRLF"
+        ),
+        pytest.param(b"* BYE Invalid character in literal.", id="Gmail: it hangs up"),
+        pytest.param(b"* BYE Connection closed. 14", id="Exchange: it hangs up"),
+        pytest.param(b"NO", id="NO without a word"),
+        pytest.param(b"BAD", id="BAD without a word"),
+    ],
+)
+def test_one_message_that_is_refused(
+    scripted: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: bytes
+) -> None:
+    settle_within(monkeypatch, 0.05)
+    result, there = moved(scripted, tmp_path, refusing(reply, is_second), 3)
+    (failure,) = result.report["failures"]
+    assert (failure["folder"], failure["uid"]) == ("INBOX", 2)
+    assert failure["server_reply"] == reply.removeprefix(b"* ").decode()
+    assert arrived(there) == sorted([mail(1), mail(3)])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(b"BAD Parse Error (took 0 ms)", id="iCloud"),
+        pytest.param(b"NO APPEND Invalid flag list", id="Courier"),
+        pytest.param(b"BAD Invalid system flag \\FORWARDED", id="a system flag"),
+        pytest.param(b"NO [LIMIT] Too many user flags in mailbox", id="Cyrus"),
+        pytest.param(b"NO", id="NO without a word"),
+    ],
+)
+def test_keywords_that_are_refused_cost_the_keywords_alone(scripted: Start, tmp_path: Path, reply: bytes) -> None:
+    source, appending = scripted(held()), refusing(reply, has_keyword)
+    there = scripted(
+        {b"INBOX": ScriptedFolder(7, permanentflags=("\\Seen", "\\*"))},
+        capabilities=ONE_BY_ONE, writable=True, appending=appending,
+    )  # fmt: skip
+    there.on(b"UID STORE", reply)
+    result = run(migration(tmp_path, source, "u1", there, "u1", destination__attempts=2))
+    assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
+    assert [(each["kind"], each["uids"]) for each in result.report["losses"]] == [("flags", "2")]
+    assert {flag for each in there.folders[b"INBOX"].messages.values() for flag in each.flags} <= {"\\Seen"}
+
+
+def test_flags_that_an_append_forgets_are_stored(scripted: Start, tmp_path: Path) -> None:
+    """Exchange: other clients do not see a \\Flagged of APPEND."""
+    source = scripted({b"INBOX": ScriptedFolder(5, {1: ScriptedMessage(mail(1), ("\\Flagged", "\\Recent"))})})
+    there = scripted(capabilities=ONE_BY_ONE, writable=True, appending=Appending(drop_flags=("\\Flagged",)))
+    run(migration(tmp_path, source, "u1", there, "u1"))
+    (message,) = there.folders[b"INBOX"].messages.values()
+    assert message.flags == ("\\Flagged",)
+    assert not any("\\Recent" in each.flags for each in there.appended)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(b"NO [OVERQUOTA] Not enough disk quota", id="Dovecot"),
+        pytest.param(b"NO Mailbox is full / Blocks limit exceeded / Inode limit exceeded", id="Courier"),
+    ],
+)
+def test_no_room_stops_the_account_and_is_said_once(scripted: Start, tmp_path: Path, reply: bytes) -> None:
+    appending = Appending(refuse=lambda _: reply)
+    source = scripted(held())
+    there = scripted(capabilities=ONE_BY_ONE, writable=True, appending=appending)
+    config = migration(tmp_path, source, "u1", there, "u1", destination__attempts=2)
+    stopped = run(config, expect=None)
+    assert stopped.exit_code == 3
+    assert len(stopped.report["failures"]) == 1
+    appending.refuse = None
+    run(config)
+    assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "appenduid",
+    [
+        pytest.param(b"[APPENDUID 7064 1] APPEND completed", id="DavMail: the wrong way round"),
+        pytest.param(b"APPEND completed", id="Proton: none"),
+        pytest.param(b"", id="no word"),
+        pytest.param(b"[APPENDUID 7] done", id="half"),
+        pytest.param(b"[APPENDUID 7 0] done", id="no UID"),
+        pytest.param(b"[APPENDUID 7 99999999999999999999] done", id="beyond all measure"),
+        pytest.param(b"[appenduid 8 1] done", id="lower case, another folder's"),
+        pytest.param(b" [APPENDUID 7 1]", id="blanks"),
+    ],
+)
+def test_uids_that_append_names_are_believed_if_they_can_be_true(
+    scripted: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, appenduid: bytes
+) -> None:
+    settle_within(monkeypatch, 0.05)
+    source = scripted({b"INBOX": ScriptedFolder(5, {1: ScriptedMessage(mail(1))})})
+    there = scripted({b"INBOX": ScriptedFolder(7)}, capabilities=ONE_BY_ONE, writable=True)
+
+    def append(_: bytes, tag: bytes, connection: Connection) -> bytes:
+        connection.writing.store(connection.appended)
+        return tag + b" OK" + (b" " if appenduid else b"") + appenduid + b"\r\n"
+
+    there.on(b"APPEND", append)
+    config = migration(tmp_path, source, "u1", there, "u1")
+    first, second = run(config), run(config)
+    assert arrived(there) == [mail(1)]
+    assert [each.report["totals"]["destination"]["replayed"] for each in (first, second)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("APPENDLIMIT=10485760", "APPENDLIMIT=100"), ("APPENDLIMIT", "APPENDLIMIT=100")],
+    ids=["Zoho: another one after the login", "Proton: none before"],
+)
+def test_what_is_too_large_by_the_limit_after_the_login_is_not_sent(
+    scripted: Start, tmp_path: Path, before: str, after: str
+) -> None:
+    source = scripted(
+        {
+            b"INBOX": ScriptedFolder(
+                5, {1: ScriptedMessage(mail(1, body="x" * 200)), 2: ScriptedMessage(b"A: b\r\n\r\n")}
+            )
+        }
+    )
+    there = scripted(capabilities=(*ONE_BY_ONE, before), writable=True)
+
+    def capability(_: bytes, tag: bytes, session: Connection) -> bytes | None:
+        said = b"* CAPABILITY IMAP4rev1 UIDPLUS LITERAL+ %b\r\n" % after.encode()
+        return said + tag + b" OK\r\n" if session.user else None
+
+    there.on(b"CAPABILITY", capability)
+    run(migration(tmp_path, source, "u1", there, "u1"), expect=3)
+    assert [each.octets for each in there.appended] == [b"A: b\r\n\r\n"]
+
+
+def test_a_limit_without_a_number_is_none(scripted: Start, tmp_path: Path) -> None:
+    there = scripted(capabilities=(*DESTINATION, "APPENDLIMIT"), writable=True)
+    run(migration(tmp_path, scripted(held()), "u1", there, "u1"))
+    assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(b"NO Folder name is reserved", id="Microsoft 365"),
+        pytest.param(b"NO [CANNOT] Folder contains excess whitespace (Failure)", id="Gmail"),
+        pytest.param(b"NO [CANNOT] Character not allowed in mailbox name: '.'", id="Dovecot"),
+        pytest.param(b"NO Invalid mailbox name: ml/Mga-qa", id="Courier"),
+        pytest.param(b"NO [CANNOT] Mailbox doesn't allow inferior mailboxes", id="Dovecot: no children"),
+        pytest.param(b"NO", id="no word"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_stops_no_other(scripted: Start, tmp_path: Path, reply: bytes) -> None:
+    source = scripted(held() | {b"Odd": ScriptedFolder(9, {1: ScriptedMessage(mail(9))})})
+    there = scripted(capabilities=ONE_BY_ONE, writable=True)
+    there.on(b"CREATE", reply)
+    result = run(migration(tmp_path, source, "u1", there, "u1"), expect=3)
+    assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
+    assert {each["folder"] for each in result.report["failures"]} == {"Odd"}
+    assert reply.decode() in str(result.report["failures"])
+
+
+@pytest.mark.parametrize("go_ahead", [b"+", b"+ ", b"+go on"])
+def test_a_literal_that_waits_is_sent_after_any_plus(scripted: Start, tmp_path: Path, go_ahead: bytes) -> None:
+    there = scripted(capabilities=("IMAP4rev1", "UIDPLUS"), writable=True)
+    there.go_ahead = go_ahead
+    run(migration(tmp_path, scripted(held()), "u1", there, "u1"))
+    assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
+
+
+def test_without_uidplus_nothing_is_expunged(scripted: Start, tmp_path: Path) -> None:
+    """FTGate: a plain EXPUNGE would remove what others have marked as deleted."""
+    source = scripted(held())
+    there = scripted(capabilities=("IMAP4rev1", "LITERAL+"), writable=True)
+    config = migration(tmp_path, source, "u1", there, "u1")
+    run(config)
+    source.folders[b"INBOX"].expunge([2])
+    run(config, expect=None)
+    assert not [each for each in there.commands if b"EXPUNGE" in each]
+    assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
