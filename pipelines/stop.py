@@ -25,6 +25,7 @@ from archiver.waiting import token_requests
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.1
+_CUT_SECONDS = 0.5  # for the main thread to do it by itself
 _BUCKET_SECONDS = 3.0  # for a bucket to finish the current batch
 _END_SECONDS = 9.5  # systemd and people expect ten
 
@@ -96,6 +97,10 @@ def _end_in_time(woken: int) -> None:
     while (number := os.read(woken, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
         pass
     began = time.monotonic()
+    # NOTE: a signal may come when the main thread is about to wait for a server. Then its handler runs when the
+    # server has spoken, which may be minutes later, or when the line is cut.
+    time.sleep(_CUT_SECONDS)
+    cut_lines()
     time.sleep(_BUCKET_SECONDS)
     end_requests(number)
     time.sleep(max(0.0, began + _END_SECONDS - time.monotonic()))

@@ -112,6 +112,28 @@ def test_two_connections_stalled(dovecot: Dovecot, user: str, proxy: Proxy, tmp_
     assert len(assert_whole(archive_of(config)).messages) == 5 * len(MAIL)
 
 
+def test_a_signal_that_the_main_thread_does_not_see(
+    dovecot: Dovecot, user: str, proxy: Proxy, tmp_path: Path
+) -> None:
+    """One that comes just before it waits for the server is not seen until it has waited; nor is one that the
+    system gives to another thread."""
+    through = proxy(dovecot.port, stall_after=OCTETS // 2)
+    config = config_through(through, dovecot, user, tmp_path, "off")
+    attempt = Attempt(config, program=("-c", _ANOTHER_THREAD_GETS_SIGNALS))
+    wait_for(lambda: through.faults > 0, "a stall")
+    ended, seconds = signalled(attempt, signal.SIGINT)
+    assert (ended.exit_code, seconds < A_FEW_SECONDS) == (130, True), ended.output
+
+
+_ANOTHER_THREAD_GETS_SIGNALS = """
+import signal, threading, time
+from pipelines.cli.main import main
+threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+main()
+"""
+
+
 def test_a_host_that_does_not_answer_at_all(tmp_path: Path) -> None:
     """The connection is still being made: its queue at the server is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
