@@ -52,11 +52,11 @@ class Login:
 
 
 class OAuthServer:
-    """A context manager. `life` is how many seconds an access token lives, `rotates` whether a refresh token is
-    replaced when it is used. `person` is who logs in with a browser; `secret` is the app's, None for a public one.
-    `refuse` is raised at the next requests for a token, one after the other; a number there is an HTTP status, None
-    lets one request pass. `ahead`: by how many seconds its clock is ahead. `asked` are the grants, in order.
-    A `silent` one does not answer."""
+    """A context manager. `life` is how many seconds an access token lives, and `slack` for how many more it is
+    accepted; `rotates` is whether a refresh token is replaced when it is used. `person` is who logs in with a
+    browser; `secret` is the app's, None for a public one. `refuse` is raised at the next requests for a token, one
+    after the other; a number there is an HTTP status, None lets one request pass. `ahead`: by how many seconds its
+    clock is ahead. `asked` are the grants, in order. A `silent` one does not answer."""
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class OAuthServer:
     ) -> None:
         self._certificate = certificate
         self.life, self.rotates, self.secret = life, rotates, secret
+        self.slack = 0.0
         self.person = "alice@example.org"
         self.roles: list[str] | None = None
         self.with_id_token = True
@@ -174,7 +175,7 @@ class OAuthServer:
         if self.roles is not None:
             access = _jwt({"roles": self.roles, "jti": access})
             self.secrets.add(access)
-        login.access[access] = time.time() + self.life
+        login.access[access] = time.time() + self.life + self.slack
         answer = {"access_token": access, "token_type": "Bearer", "expires_in": self.life}
         answer["scope"] = self.granted if self.granted is not None else login.scope
         if login.user != CLIENT and (self.rotates or login.refresh is None):

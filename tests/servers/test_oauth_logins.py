@@ -177,7 +177,7 @@ def test_a_run_outlives_many_tokens_while_both_lines_and_the_endpoint_fail_now_a
     monkeypatch.setattr(Stop, "pause", lambda self, seconds: time.sleep(seconds / 500))
     user, to = tokened.fresh_user(), tokened.fresh_user()
     tokened.append_many(user, "INBOX", mails(range(120)))
-    oauth.life = 0.1
+    oauth.life, oauth.slack = 0.1, 60.0  # so that each connection needs a new one, on a slow machine, too
     oauth.every = lambda number: 500 if number % 3 == 0 else None
     source = proxy(tokened.port, close_after=6_000)
     destination = proxy(tokened.port, close_after=2_500, once=True, then=(2_500, 4_000))
