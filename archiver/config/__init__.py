@@ -3,6 +3,7 @@
 references  secrets, tokens and keys by reference, never the thing itself
 oauth2      the keys of logins by a token
 settings    the keys as frozen values, with their checks
+s3          the table about a bucket
 shape       reads a table by the annotations of its class; finds every mistake
 protocols   what the protocols differ in: usual ports, keys that one of them does not have
 load        reads files and defaults.toml; reports all mistakes of a file at once

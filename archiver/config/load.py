@@ -20,6 +20,7 @@ from typing import Any
 from archiver.config import oauth2
 from archiver.config.protocols import USUAL_PORTS, contradicts_pop3, port_warning, usual_port
 from archiver.config.references import SecretReference, readers
+from archiver.config.s3 import ObjectLock
 from archiver.config.settings import (
     TABLES,
     AccountFile,
@@ -28,9 +29,7 @@ from archiver.config.settings import (
     FilesSettings,
     FolderRules,
     MessageRules,
-    ObjectLock,
     ReplayRules,
-    S3Settings,
     ServerSettings,
     Settings,
 )
@@ -43,7 +42,6 @@ __all__ = [
     "FolderRules",
     "MessageRules",
     "ReplayRules",
-    "S3Settings",
     "SecretReference",
     "ServerSettings",
     "Settings",

@@ -75,6 +75,16 @@ def between(least: float, most: float) -> Callable[[float], float]:
     return check
 
 
+def _seconds(number: float) -> float:
+    if number <= 0:
+        raise ValueError("must be greater than 0")
+    return between(0, 3600)(number)
+
+
+Seconds = Annotated[float, _seconds]
+"""A time that may be waited: more than 0, an hour at most."""
+
+
 class _Failed(Exception):
     """A mistake that is noted already."""
 

@@ -11,8 +11,9 @@ import pytest
 from msgspec.structs import asdict
 
 from archiver.config.load import SecretReference, Settings, account_files, fleet_conflicts, load_account
+from archiver.config.s3 import S3Settings
 from archiver.config.secrets import resolve
-from archiver.config.settings import TABLES, S3Settings
+from archiver.config.settings import TABLES
 from archiver.config.template import NewAccount, template
 from archiver.errors import ConfigError
 
