@@ -9,6 +9,7 @@ delay nothing else.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -27,6 +28,15 @@ _WORTH_A_CONNECTION = 200
 
 #: Once this many messages in a row have broken the connection without arriving, the rest are not requested.
 _ALONE_FAILURES = 15
+
+
+#: Another connection is closed again if this process has been busy for so much of so many seconds.
+_BUSY_SHARE, _TELLING_SECONDS = 0.9, 1.0
+
+
+def _clocks() -> tuple[float, float]:
+    """The time, and this process's share of it, in seconds."""
+    return time.monotonic(), time.process_time()
 
 
 class Slice(Struct, frozen=True, eq=False):
@@ -49,17 +59,27 @@ Job = Listed | Slice
 
 
 class Member(Struct):
-    """One of the connections that share the work. `reserved` are folders that it will scan next, in order."""
+    """One of the connections that share the work. `reserved` are folders that it will scan next, in order. An
+    `extra` one is there because the others wait for the server."""
 
     queue: WorkQueue
+    extra: bool = False
     left: bool = False
     reserved: deque[Listed] = field(default_factory=deque)
+    _began: tuple[float, float] = field(default_factory=_clocks)
 
     def leave(self) -> bool:
         """Leave the work to the other connections. False if this is the last one, which has to go on."""
         if not self.left:
             self.left = self.queue.leave_if_others(self)
         return self.left
+
+    def leave_if_in_the_way(self) -> None:
+        """Leave the work to the others if this process has been busy all the time: then the server waits for us,
+        and connections in turns take longer than one."""
+        seconds, busy = (now - began for now, began in zip(_clocks(), self._began, strict=True))
+        if self.extra and not self.reserved and seconds >= _TELLING_SECONDS and busy >= _BUSY_SHARE * seconds:
+            self.leave()
 
 
 class WorkQueue(Struct):
@@ -101,7 +121,7 @@ class WorkQueue(Struct):
             raise failure
 
     def _work(self, *, extra: bool) -> None:
-        member = Member(self)
+        member = Member(self, extra)
         try:
             self.work_off(member, extra)
         except BaseException as error:  # NOTE: raised again by `run`, in the calling thread

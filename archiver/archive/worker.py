@@ -87,6 +87,7 @@ class FetchWorker:
                     self._do(job)
                 finally:
                     self._queue.done()
+                self._member.leave_if_in_the_way()
         except (BackendError, Interrupted):
             self._finish()
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from archiver.archive.queue import Job, Member, WorkQueue
 from archiver.mail.model import Folder, FolderStatus, Listed
 
@@ -75,3 +77,30 @@ def test_the_work_is_not_over_while_a_folder_is_reserved() -> None:
     WorkQueue(1, lambda _: None, work_off, lambda _: 0).run(FOUR)
 
     assert seen == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("extra", "seconds", "busy", "leaves"),
+    [
+        (True, 2.0, 1.9, True),
+        (True, 2.0, 1.0, False),  # it waits for the server
+        (True, 0.5, 0.5, False),  # too early to tell
+        (False, 2.0, 2.0, False),  # the first one
+    ],
+)
+def test_a_connection_that_only_takes_turns_leaves(
+    extra: bool, seconds: float, busy: float, leaves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[bool] = []
+
+    def work_off(one: Member, _: bool) -> None:
+        one.queue._at_work = 2
+        clock = [(0.0, 0.0)]
+        monkeypatch.setattr("archiver.archive.queue._clocks", lambda: clock[0])
+        member = Member(one.queue, extra, _began=clock[0])
+        clock[0] = seconds, busy
+        member.leave_if_in_the_way()
+        left.append(member.left)
+
+    WorkQueue(2, lambda _: None, work_off, lambda _: 0).run(FOUR[:1])
+    assert left == [leaves]
