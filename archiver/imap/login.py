@@ -13,7 +13,7 @@ from archiver.imap.capabilities import capabilities_of
 from archiver.imap.connecting import Imap, open_session
 from archiver.imap.replies import Reply
 from archiver.imap.session import Session
-from archiver.login.around import changed_secret, of_login, offer_of, words_for
+from archiver.login.around import of_login, offer_of, with_secret, words_for
 from archiver.login.attempts import log_in
 from archiver.login.exchange import Exchange
 from archiver.login.port import Authenticator, Command, Way
@@ -31,13 +31,7 @@ def connect(server: ServerSettings, authenticator: Authenticator) -> tuple[Sessi
         AuthenticationFailed: the server refused the login; trying again may lock the user out.
         ServerUnavailable, ConnectionLost, Throttled: another attempt may succeed.
     """
-    secret = authenticator.secret()
-    try:
-        return _connect(server, authenticator, secret)
-    except AuthenticationFailed as refusal:
-        if (changed := changed_secret(authenticator, secret, refusal)) is None:
-            raise
-    return _connect(server, authenticator, changed)
+    return with_secret(authenticator, lambda secret: _connect(server, authenticator, secret))
 
 
 def _connect(

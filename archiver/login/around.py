@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from archiver.config.secrets import Secret
 from archiver.config.settings import ServerSettings
@@ -14,11 +15,30 @@ from archiver.login.exchange import Exchange
 from archiver.login.port import Authenticator, Channel, Offer, Way
 from archiver.mail import folder_names
 
+T = TypeVar("T")
+
 #: The advice after a refused login whose words give none.
 CHECK_LOGIN = "check `user` and the password reference in the account file"
 
 
-def changed_secret(authenticator: Authenticator, refused: Secret, refusal: AuthenticationFailed) -> Secret | None:
+def with_secret(authenticator: Authenticator, log_in: Callable[[Secret], T]) -> T:
+    """What `log_in` returns for the secret. It is called once more, for a new connection, if the server refused the
+    secret and there is another one by now: a password may be changed, or a token expire, during a run.
+
+    Raises:
+        ConfigError: there is no secret where the account file says.
+        BackendError: as `log_in` does.
+    """
+    secret = authenticator.secret()
+    try:
+        return log_in(secret)
+    except AuthenticationFailed as refusal:
+        if (changed := _changed(authenticator, secret, refusal)) is None:
+            raise
+    return log_in(changed)
+
+
+def _changed(authenticator: Authenticator, refused: Secret, refusal: AuthenticationFailed) -> Secret | None:
     """The secret that there is now, if it is another one than the server refused.
 
     NOTE: servers lock out users after a few attempts with a wrong password, so the same one is not sent again.
@@ -32,14 +52,14 @@ def changed_secret(authenticator: Authenticator, refused: Secret, refusal: Authe
     return secret if secret.reveal() != refused.reveal() else None
 
 
-def words_for(way: Way, in_vain: Sequence[str], server: ServerSettings, command: str) -> str:
+def words_for(way: Way, failed: Sequence[str], server: ServerSettings, command: str) -> str:
     """How we logged in, for people; `command` is the name of the protocol's own way."""
     words = name_of(way) or command
     if server.login_user is not None:
         words += f" as {folder_names.printable(server.login_user)}"
-    if in_vain:
+    if failed:
         instead = "plain" if name_of(way) == "PLAIN" else "login"
-        words += f"; {', '.join(in_vain)} is offered, but of no use for this user"
+        words += f"; {', '.join(failed)} is offered, but of no use for this user"
         words += f': login = "{instead}" spares the attempt' if server.login == "auto" else ""
     return words
 

@@ -42,7 +42,7 @@ class External(_OneMessage):
 
 
 class CramMd5(Exchange):
-    """CRAM-MD5 (RFC 2195). The password is not sent, but whoever reads along can try passwords against it."""
+    """CRAM-MD5 (RFC 2195). The password is not sent, but somebody who reads along can try passwords against it."""
 
     mechanism = "CRAM-MD5"
 

@@ -71,7 +71,7 @@ class PasswordAuthenticator:
         # has `result_success = continue`. So an admin uses SCRAM only if it is chosen, or nothing else is offered.
         if choice == "scram" or (choice == "auto" and not (weaker and self._mailbox)):
             scrams = self._scrams(password, offer)
-            # Each way that a server offers in vain is a failed login in its log, and takes seconds.
+            # Each way that fails is a failed login in the log of the server, and takes seconds.
             yield from next(scrams, ()) if weaker else itertools.chain.from_iterable(scrams)
         yield from weaker
         if not weaker and choice in ("auto", "cram-md5") and "CRAM-MD5" in offered:

@@ -6,7 +6,7 @@ terminal      tables on stdout, a log on stderr, one JSON document for programs
 console       Rich's console, which takes text as it is
 streams       stdout and stderr, which cannot make a run fail
 accounts      the accounts that a command line names, and the document about them
-answers       what `init` is told about an account
+answers       what `init` knows about an account
 references    how `search` and `show` name a message
 
 One file a verb: its options and help, what it does for each account, its JSON, and its words.

@@ -1,4 +1,4 @@
-"""What `init` is told about an account: by its options, or by a person."""
+"""What `init` knows about an account: from its options, or from a person who answers."""
 
 from __future__ import annotations
 

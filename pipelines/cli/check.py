@@ -192,8 +192,11 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
 
 def _not_ours(found: NotOurs, settings: Settings, *, compared: bool) -> str:
     """How much mail the destination holds that is not from this archive."""
-    text = f"destination: {counted(found.messages, 'message there is', 'messages there are')} not from this archive"
-    if settings.destination is not None and settings.destination.prefix:
+    text = "destination: nothing there that is not from this archive"
+    if found.messages:
+        there = counted(found.messages, "message there is", "messages there are")
+        text = f"destination: {there} not from this archive"
+    if found.messages and settings.destination is not None and settings.destination.prefix:
         text += f', {found.below_prefix:,} of them below "{settings.destination.prefix}"'
     if found.messages and not compared:
         text += "; without an archive it is not known whether they are the account's own"

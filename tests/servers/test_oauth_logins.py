@@ -254,7 +254,7 @@ def test_exchange_that_refuses_an_app_names_the_permissions(
     assert 'the login of "alice@contoso.example" (source) is refused' in result.output
     assert "needs IMAP.AccessAsApp with an administrator's consent, a service principal" in result.output
     assert [each.split(b"\1")[0] for each in heard] == [b"user=alice@contoso.example"] * 2
-    assert (len({*heard}), oauth.asked) == (2, ["client_credentials"] * 2)  # anew, and once
+    assert (len({*heard}), oauth.asked) == (2, ["client_credentials"] * 2)  # a new one, and once
     assert_no_secret(oauth, tmp_path / "archive", result)
 
 

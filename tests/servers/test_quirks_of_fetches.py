@@ -257,7 +257,7 @@ def test_gmail_ends_a_session_after_many_messages(scripted: Start, tmp_path: Pat
 
 
 def test_a_server_that_gives_other_octets_each_time_is_archived_once(scripted: Start, tmp_path: Path) -> None:
-    """WildDuck and Exchange make the MIME anew, with other boundaries."""
+    """WildDuck and Exchange make new MIME, with other boundaries."""
     server = scripted(mailbox(2), capabilities=MINIMAL)
     config = account_file(tmp_path, server, "u1")
     run(config)

@@ -49,7 +49,7 @@ _SCRAM_PLUS = "PLAIN SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-256-PL
 
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "_vain", set())
+    monkeypatch.setattr(attempts, "_failed", set())
     monkeypatch.setenv("PASSWORD", "pw")
     monkeypatch.setenv("OF_ADMIN", "secret of an admin")
 

@@ -56,7 +56,7 @@ class Internet:
 
 
 class _HttpsAlone(urllib.request.HTTPRedirectHandler):
-    """NOTE: whoever is in between could answer a page that is not encrypted, so no redirection leads to one."""
+    """NOTE: somebody in between could answer for a page that is not encrypted, so no redirection leads to one."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str

@@ -78,7 +78,7 @@ class _Listener(socketserver.ThreadingTCPServer):
         return int(self.server_address[1])
 
     def handle_error(self, request: object, client_address: object) -> None:
-        pass  # whoever it was hung up
+        pass  # the browser hung up
 
     def answer(self, pause: Pause) -> Mapping[str, str] | None:
         """What the browser brings back; None if it took too long."""

@@ -1,6 +1,6 @@
 """Where a token is kept between runs, and how processes take turns.
 
-Whoever renews a token holds its lock, reads what is kept, asks the endpoint, and keeps the answer before anything
+A process that renews a token holds its lock, reads what is kept, asks the endpoint, and keeps the answer before it
 uses it. Before the endpoint is asked, the space for its answer is there: a refresh token that the endpoint replaced
 and the disk did not take would lock the account out.
 """

@@ -75,8 +75,8 @@ class Sender(Struct):
     _not_there: list[MessageKey] = field(default_factory=list)
 
     def send(self, batches: Iterable[Sequence[Outgoing]]) -> None:
-        """Send these batches, each in its order; recorded on return. Whoever makes the batches has to call `finish`
-        before using the connection.
+        """Send these batches, each in its order; recorded on return. What makes the batches must call `finish`
+        before it uses the connection.
 
         Raises:
             TemporaryError, FolderChanged: the outcome of some is unknown; their intents stay.

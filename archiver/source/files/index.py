@@ -16,6 +16,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -370,22 +371,22 @@ def _row(each: FoundFile | Unreadable) -> tuple[object, ...]:
     return path, os.fsencode(each.base), each.kind, *each.stamp, flags, None, None
 
 
-def _shown(row: tuple[object, ...]) -> Shown:
+def _shown(row: Sequence[Any]) -> Shown:
     uid, name, path, base, kind, device, inode, size, mtime, ctime, flags, problem, *message = row
-    text = os.fsdecode(path)  # type: ignore[arg-type]
-    stamp = Stamp(device, inode, size, mtime, ctime)  # type: ignore[arg-type]
+    text = os.fsdecode(path)
+    stamp = Stamp(device, inode, size, mtime, ctime)
     known = None if flags is None else parse_flags(str(flags).split())
-    file = FoundFile(text, os.fsdecode(base), kind, stamp, known)  # type: ignore[arg-type]
+    file = FoundFile(text, os.fsdecode(base), kind, stamp, known)
     if problem is not None or message[0] is None:
-        return Shown(uid, file, None, str(problem or "is gone"))  # type: ignore[arg-type]
+        return Shown(uid, file, None, str(problem or "is gone"))
     at, length, member, quoting, exact, octets, own_flags, internaldate, labels = message
-    place = Place(text, at, length, kind, os.fsdecode(member), quoting, exact)  # type: ignore[arg-type]
+    place = Place(text, at, length, kind, os.fsdecode(member), quoting, exact)
     found = FoundMessage(
         place,
         str(name)[:64],
-        octets,  # type: ignore[arg-type]
+        octets,
         known if known is not None else parse_flags(str(own_flags).split()),
-        internaldate,  # type: ignore[arg-type]
-        labels=None if labels is None else tuple(json.loads(labels)),  # type: ignore[arg-type]
+        internaldate,
+        labels=None if labels is None else tuple(json.loads(labels)),
     )
-    return Shown(uid, file, found, None)  # type: ignore[arg-type]
+    return Shown(uid, file, found, None)

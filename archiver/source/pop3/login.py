@@ -9,7 +9,7 @@ from archiver.config.secrets import Secret
 from archiver.config.settings import ServerSettings
 from archiver.errors import AuthenticationFailed, ConnectionRefused, Where
 from archiver.imap.connecting import open_session
-from archiver.login.around import changed_secret, of_login, offer_of, words_for
+from archiver.login.around import of_login, offer_of, with_secret, words_for
 from archiver.login.attempts import log_in
 from archiver.login.exchange import Exchange
 from archiver.login.port import Authenticator, Command, Way
@@ -43,13 +43,7 @@ def connect(server: ServerSettings, authenticator: Authenticator) -> Session:
         AuthenticationFailed: the server refused the login; trying again may lock the user out.
         ServerUnavailable, ConnectionLost, Throttled: another attempt may succeed.
     """
-    secret = authenticator.secret()
-    try:
-        return _connect(server, authenticator, secret)
-    except AuthenticationFailed as refusal:
-        if (changed := changed_secret(authenticator, secret, refusal)) is None:
-            raise
-    return _connect(server, authenticator, changed)
+    return with_secret(authenticator, lambda secret: _connect(server, authenticator, secret))
 
 
 def _connect(server: ServerSettings, authenticator: Authenticator, secret: Secret) -> Session:

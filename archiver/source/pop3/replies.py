@@ -55,7 +55,7 @@ def error_of(line: bytes, where: Where, otherwise: type[BackendError] = MessageR
     if code == b"SYS/TEMP":
         return _as(ServerUnavailable, line, where)
     if code == b"SYS/PERM":
-        return _as(otherwise, line, where, "ask whoever runs the server")
+        return _as(otherwise, line, where, "ask the administrator of the server")
     meant = error_of_imap((b"NO [AUTHENTICATIONFAILED]" if code == b"AUTH" else b"NO") + line[4:], where, otherwise)
     error = _as(type(meant), line, where, meant.hint)
     if isinstance(meant, Throttled) and isinstance(error, Throttled):

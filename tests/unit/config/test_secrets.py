@@ -16,7 +16,7 @@ from archiver.config.secrets import Secret, resolve
 from archiver.errors import ConfigError
 
 ALICE = "alice@example.org"
-ODD = ["plain", "  blanks  ", "\ttab", "pässwörd ✓", "'\"\\$HOME`x`%s{}", "a=b#c;d", "\\n", "\U0001f511"]
+ODD = ["unremarkable", "  blanks  ", "\ttab", "pässwörd ✓", "'\"\\$HOME`x`%s{}", "a=b#c;d", "\\n", "\U0001f511"]
 
 
 def private(folder: Path, octets: bytes) -> str:
