@@ -29,6 +29,7 @@ from tests.servers.mail_server import (
 from tests.servers.wire import Wire, wire_name
 
 ODD_USER, ODD_PASSWORD = "odd", 'p "w\\ ä%{}é'
+ADMIN, ADMIN_PASSWORD = "migrator", "secret of an admin"
 
 _CONFIG = """\
 base_dir = {root}/run
@@ -122,18 +123,33 @@ protocol pop3 {{
 """
 
 
+# Read by a process that is not root: in a test's temporary directory it could not open the file.
+_ADMINS = """\
+auth_master_user_separator = *
+passdb {{
+  driver = passwd-file
+  args = username_format=%u {root}/admins
+  master = yes
+  result_success = continue
+}}
+"""
+
+
 class Dovecot(MailServer):
     """A server with the users u1..u5000 and `ODD_USER`. `extra` is appended to its configuration. With `pop3` it
-    speaks that, too: on `pop3_port` plain text and STLS, on `pop3s_port` TLS."""
+    speaks that, too: on `pop3_port` plain text and STLS, on `pop3s_port` TLS. With `admins`, `ADMIN` may log in as
+    each of the users."""
 
     name = "Dovecot"
     users = 5000
 
     def __init__(self, *, extra: str = "", process_limit: int = 500, certificate: Certificate | None = None,
-                 trusted_networks: str = "127.0.0.0/8", pop3: bool = False) -> None:  # fmt: skip
+                 trusted_networks: str = "127.0.0.0/8", pop3: bool = False,
+                 admins: bool = False) -> None:  # fmt: skip
         super().__init__(certificate)
         self.pop3_port, self.pop3s_port = (free_port(), free_port()) if pop3 else (0, 0)
         self._extra, self._process_limit, self._trusted = extra, process_limit, trusted_networks
+        self._admins = admins
         self._snapshots = itertools.count()
 
     @staticmethod
@@ -154,6 +170,7 @@ class Dovecot(MailServer):
         users = [f"u{number}:{{PLAIN}}{PASSWORD}::::::" for number in range(1, self.users + 1)]
         users.append(f"{ODD_USER}:{{PLAIN}}{ODD_PASSWORD}::::::")
         (self.root / "users").write_text("\n".join(users) + "\n")
+        (self.root / "admins").write_text(f"{ADMIN}:{{PLAIN}}{ADMIN_PASSWORD}\n")
 
     def _command(self) -> list[str]:
         config = _CONFIG.format(
@@ -162,6 +179,8 @@ class Dovecot(MailServer):
         )  # fmt: skip
         if self.pop3_port:
             config += _POP3.format(root=self.root, port=self.pop3_port, tls_port=self.pop3s_port)
+        if self._admins:
+            config += _ADMINS.format(root=self.root)
         (self.root / "dovecot.conf").write_text(config + self._extra + "\n")
         return ["dovecot", "-F", "-c", str(self.root / "dovecot.conf")]
 

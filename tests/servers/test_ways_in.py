@@ -20,19 +20,12 @@ from archiver.login.choose import authenticator_of
 from tests.accounts import account_file, command, run
 from tests.servers.certificates import Certificate, Certificates, client_certificate
 from tests.servers.cyrus import Cyrus
-from tests.servers.dovecot import Dovecot
+from tests.servers.dovecot import ADMIN, ADMIN_PASSWORD, Dovecot
 from tests.servers.mail_server import MailServer, wait
 from tests.servers.scripted import ScriptedFolder, ScriptedServer, Session
 
 _DOVECOT = """
 auth_mechanisms = plain login scram-sha-256 scram-sha-1 cram-md5 external
-auth_master_user_separator = *
-passdb {
-  driver = passwd-file
-  args = username_format=%%u {admins}
-  master = yes
-  result_success = continue
-}
 passdb {
   driver = static
   args = nopassword
@@ -51,20 +44,14 @@ _SCRAM_PLUS = "PLAIN SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-256-PL
 def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "_failed", set())
     monkeypatch.setenv("PASSWORD", "pw")
-    monkeypatch.setenv("OF_ADMIN", "secret of an admin")
+    monkeypatch.setenv("OF_ADMIN", ADMIN_PASSWORD)
 
 
 @pytest.fixture(scope="module")
-def dovecot_of_admins(
-    tmp_path_factory: pytest.TempPathFactory, certificates: Certificates, dovecot: Dovecot
-) -> Iterator[Dovecot]:
+def dovecot_of_admins(certificates: Certificates, dovecot: Dovecot) -> Iterator[Dovecot]:
     """A Dovecot with all mechanisms, the admin `migrator`, and a user `hashed` whose password has no SCRAM hash."""
-    admins = tmp_path_factory.mktemp("admins") / "admins"
-    admins.write_text("migrator:{PLAIN}secret of an admin\n")
-    for each in (admins, *admins.parents[:3]):
-        each.chmod(0o755)
-    extra = _DOVECOT.replace("{admins}", str(admins)).replace("{ca}", str(certificates.good.ca)).replace("%%", "%")
-    with Dovecot(certificate=certificates.good, extra=extra) as server:
+    extra = _DOVECOT.replace("{ca}", str(certificates.good.ca))
+    with Dovecot(certificate=certificates.good, extra=extra, admins=True) as server:
         pw = subprocess.run(["doveadm", "pw", "-s", "SHA512-CRYPT", "-p", "pw"], capture_output=True, text=True)
         with (server.root / "users").open("a") as users:
             users.write(f"hashed:{pw.stdout.strip()}::::::\n")
@@ -86,7 +73,7 @@ def settings_at(server: MailServer, **keys: Any) -> ServerSettings:
             "port": server.port if keys.get("tls") == "starttls" else server.tls_port,
             "ca_file": Path(server.ca),
             "user": "u1",
-            "password": SecretReference("env", "OF_ADMIN" if keys.get("login_user") == "migrator" else "PASSWORD"),
+            "password": SecretReference("env", "OF_ADMIN" if keys.get("login_user") == ADMIN else "PASSWORD"),
             **keys,
         }
     )
@@ -141,10 +128,10 @@ class TestDovecot:
 
     @pytest.mark.parametrize(("login", "way"), [("auto", "PLAIN as migrator"), ("login", "LOGIN as migrator")])
     def test_lets_an_admin_in(self, dovecot_of_admins: Dovecot, login: str, way: str) -> None:
-        assert way_in(dovecot_of_admins, login=login, login_user="migrator") == way
+        assert way_in(dovecot_of_admins, login=login, login_user=ADMIN) == way
 
     def test_refuses_an_admin_with_a_wrong_password(self, dovecot_of_admins: Dovecot) -> None:
-        said = refusal(dovecot_of_admins, login_user="migrator", password=SecretReference("env", "PASSWORD"))
+        said = refusal(dovecot_of_admins, login_user=ADMIN, password=SecretReference("env", "PASSWORD"))
         assert said == (
             'the login of "migrator" for "u1" (source) is refused: the server says: NO [AUTHENTICATIONFAILED] '
             "Authentication failed.; check `login_user`, the password reference and the right of that user to open "
@@ -237,7 +224,7 @@ def test_an_admin_moves_a_mailbox_and_its_archive_is_the_users(
     user, new = "u21", cyrus_of_admins.fresh_user()
     dovecot_of_admins.append(user, "INBOX", b"Subject: one\r\n\r\n1\r\n")
     keys = {
-        "source__login_user": "migrator",
+        "source__login_user": ADMIN,
         "source__password": {"env": "OF_ADMIN"},
         "destination__host": "localhost",
         "destination__port": cyrus_of_admins.tls_port,
@@ -263,20 +250,15 @@ Scripted = Callable[..., ScriptedServer]
 
 
 def test_an_admin_from_whom_folders_are_hidden_is_noted(
-    dovecot_with: Callable[..., Dovecot], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    dovecot_with: Callable[..., Dovecot], tmp_path: Path
 ) -> None:
     """Dovecot lists INBOX alone for a master user, if ACLs are on and `acl_user` is not set."""
-    admins = tmp_path_factory.mktemp("admins") / "admins"
-    admins.write_text("migrator:{PLAIN}secret of an admin\n")
-    for each in (admins, *admins.parents[:3]):
-        each.chmod(0o755)
-    master = f"passdb {{\n driver = passwd-file\n args = {admins}\n master = yes\n}}\n"
-    server = dovecot_with(extra=master + "mail_plugins = acl\nplugin {\n acl = vfile\n}\n")
+    server = dovecot_with(admins=True, extra="mail_plugins = acl\nplugin {\n acl = vfile\n}\n")
     user = server.fresh_user()
     server.append(user, "INBOX", b"Subject: one\r\n\r\n1\r\n")
     with server.wire(user) as wire:
         wire.command("CREATE Sent")
-    keys = {"source__login_user": "migrator", "source__password": {"env": "OF_ADMIN"}}
+    keys = {"source__login_user": ADMIN, "source__password": {"env": "OF_ADMIN"}}
     config = account_file(tmp_path, server, user, **keys)
 
     checked = command("check", config, "--json").report["accounts"][0]
