@@ -20,7 +20,7 @@ from archiver.account.sharing import sharing_among
 from archiver.config.settings import Settings
 from archiver.errors import Interrupted
 from archiver.events import Noted
-from archiver.imap.reach import learning
+from archiver.login.reach import learning
 from archiver.source.kept import keeping
 from pipelines.attempts import Attempt, Options, Run, new_run_id
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, emit, failed

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.errors import ArchiverError
-from archiver.imap.reach import learning
+from archiver.login.reach import learning
 from pipelines.events import AnyEvent, Began, Listener, failed
 from pipelines.failures import foreseen, logged, with_file
 from pipelines.stop import STOP

@@ -322,12 +322,13 @@ class FolderStat(Struct, frozen=True):
 
 class AppendMessage(Struct, frozen=True):
     """A message as it is sent. `internaldate` is the 26 characters of RFC 3501's date-time; each call of `octets`
-    returns them from the start, in pieces that add up to `size`."""
+    returns them from the start, in pieces that add up to `size`. `has_nul`: there are NULs among them."""
 
     flags: Flags
     internaldate: str
     size: int
     octets: Callable[[], Iterable[bytes]]
+    has_nul: bool = False
 
 
 class Appended(Struct, frozen=True):

@@ -154,7 +154,9 @@ class AppendStream(Struct):
             ahead = self._sends_ahead(message.size)
             mark = b"+" if ahead else b""
             date = message.internaldate.encode("ascii")
-            self._put(b' (%s) "%s" {%d%s}\r\n' % (flags, date, message.size, mark))
+            # A literal may not contain NUL, a literal8 may (RFC 3516 section 4.4). Cyrus insists on it.
+            kind = b"~" if message.has_nul and "BINARY" in self.abilities else b""
+            self._put(b' (%s) "%s" %s{%d%s}\r\n' % (flags, date, kind, message.size, mark))
             if not ahead and not self._go_ahead(command):
                 return
             self._put_literal(message)

@@ -28,6 +28,7 @@ USED_CAPABILITIES = {
     "SPECIAL-USE": "shows which folder is Sent, Trash or Drafts",
     "NAMESPACE": "the prefix of personal folders is left out of names",
     "OBJECTID": "messages are recognised in other folders without a download",
+    "BINARY": "messages with NULs come as they are",
     "SASL-IR": "one round trip fewer at login",
     "ID": "the server's logs show which client this is",
 }
@@ -43,6 +44,7 @@ DESTINATION_CAPABILITIES = {
     "CREATE-SPECIAL-USE": "new folders are marked as Sent, Trash or Drafts",
     "NAMESPACE": "the prefix of personal folders is known",
     "QUOTA": "the free space is known",
+    "BINARY": "messages with NULs can be sent as they are",
     "SASL-IR": "one round trip fewer at login",
 }
 

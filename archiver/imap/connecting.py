@@ -32,9 +32,9 @@ from archiver.errors import (
 )
 from archiver.imap.capabilities import capabilities_of
 from archiver.imap.line import SocketLine, secure
-from archiver.imap.reach import Reach, note, reach_of
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Session
+from archiver.login.reach import Reach, note, reach_of
 from archiver.mail.folder_names import printable as printable_name
 
 _MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH

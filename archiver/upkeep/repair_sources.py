@@ -27,7 +27,7 @@ from archiver.errors import (
 )
 from archiver.events import Noted, Progress, Working
 from archiver.facts.replica import ReplicaFolder
-from archiver.mail.content import BodyBuilder, Spool
+from archiver.mail.content import BodyBuilder, Spool, body_of
 from archiver.mail.model import Body, Digest, Fetched, Folder, KnownEpoch, KnownFolder, Placement
 from archiver.mail.reader import MailReader
 from archiver.source.port import MailSource
@@ -183,13 +183,20 @@ def _fetch(reader: MailReader, uids: Mapping[int, Digest], wanted: Wanted, deliv
     alone: list[int] = []
     for outcome in reader.fetch(sorted(once.values())) if once else ():
         if isinstance(outcome, Fetched):
-            deliver(outcome.body)
+            _deliver(outcome.body, wanted, deliver)
         elif outcome.breaks:
             alone.append(outcome.uid)
     for uid in alone:
         for outcome in reader.fetch([uid]):
             if isinstance(outcome, Fetched):
-                deliver(outcome.body)
+                _deliver(outcome.body, wanted, deliver)
+
+
+def _deliver(body: Body, wanted: Wanted, deliver: Deliver) -> None:
+    """Deliver a message; as it was shown before BINARY was used, if that is what is wanted."""
+    if body.digest not in wanted and body.octets is not None and b"\0" in body.octets:
+        body = body_of(body.octets.replace(b"\0", b"\x80"))
+    deliver(body)
 
 
 def read_body(file: BinaryIO, size: int, spool: Spool) -> Body:

@@ -28,6 +28,8 @@ FetchOddity = Literal[
     "uid-after-body",  # UID and the rest stand behind the literal
     "twice",  # the whole row comes twice
     "split",  # a row with everything else, then a row with the body
+    "no-nul",  # Dovecot: 0x80 in place of NUL in BODY[], while BINARY[] has the octets
+    "decoded",  # the same, and BINARY[] is decoded: Dovecot, where a part is in base64
     "placeholder",  # Exchange's substitute for a message it cannot read
 ]
 
@@ -259,7 +261,7 @@ def _facts(uid: int, message: ScriptedMessage, items: list[bytes]) -> list[bytes
         b"EMAILID": f"({message.emailid})".encode() if message.emailid else b"NIL",
         b"X-GM-MSGID": (message.emailid or "0").encode(),
     }
-    unknown = [item for item in items if item not in said and not item.startswith(b"BODY")]
+    unknown = [item for item in items if item not in said and not item.startswith((b"BODY", b"BINARY"))]
     if unknown:
         raise Refused(b"BAD unknown item " + unknown[0])
     return [b"%s %s" % (item, said[item]) for item in dict.fromkeys([b"UID", *items]) if item in said]
@@ -268,6 +270,9 @@ def _facts(uid: int, message: ScriptedMessage, items: list[bytes]) -> list[bytes
 def _body(uid: int, message: ScriptedMessage, items: list[bytes]) -> list[bytes]:
     found = []
     for item in items:
+        if item == b"BINARY.PEEK[]":
+            octets = message.octets.replace(b"base64", b"binary") if message.fetch == "decoded" else message.octets
+            found.append(b"BINARY[] ~{%d}\r\n%s" % (len(octets), octets))
         if not item.startswith(b"BODY"):
             continue
         asked = re.fullmatch(rb"BODY(?:\.PEEK)?\[(HEADER(?:\.FIELDS \(([^()]+)\))?)?\](?:<(\d+)\.(\d+)>)?", item)
@@ -278,6 +283,8 @@ def _body(uid: int, message: ScriptedMessage, items: list[bytes]) -> list[bytes]
             octets = _fields(octets, asked[2].lower().split())
         if message.fetch == "placeholder":
             octets = PLACEHOLDER % uid
+        if message.fetch in ("no-nul", "decoded"):
+            octets = octets.replace(b"\0", b"\x80")
         name = b"BODY[%s]" % (asked[1] or b"")
         if asked[3]:
             start, count = int(asked[3]), int(asked[4])

@@ -398,7 +398,7 @@ class Session:
         self._supported(items)
         since = self._changed_since(words, items, folder)
         uids = [uid for uid in uids_in(words[0], folder.uids) if folder.messages[uid].modseq > since]
-        bodies = any(item.startswith(b"BODY") for item in items)
+        bodies = any(item.startswith((b"BODY", b"BINARY")) for item in items)
         odd = {folder.messages[uid].fetch for uid in uids} if bodies else set()
         if "no" in odd:
             raise Refused(b"NO [UNAVAILABLE] UID FETCH Server error while fetching messages")
@@ -424,7 +424,8 @@ class Session:
             self.row(row)
 
     def _supported(self, items: list[bytes]) -> None:
-        for item, capability in ((b"MODSEQ", "CONDSTORE"), (b"EMAILID", "OBJECTID"), (b"X-GM-MSGID", "X-GM-EXT-1")):
+        for item, capability in ((b"MODSEQ", "CONDSTORE"), (b"EMAILID", "OBJECTID"), (b"X-GM-MSGID", "X-GM-EXT-1"),
+                                 (b"BINARY.PEEK[]", "BINARY")):  # fmt: skip
             if item in items:
                 self._offered(capability)
 

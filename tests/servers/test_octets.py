@@ -92,7 +92,8 @@ class TestDovecot:
     def test_gives_what_it_makes_of_others_and_that_is_kept(
         self, server: Dovecot, user: str, tmp_path: Path
     ) -> None:
-        server.append_many(user, "INBOX", [Append(octets) for octets in ALTERED_BY_DOVECOT.values()])
+        altered = [octets for octets in ALTERED_BY_DOVECOT.values() if b"\0" not in octets]  # test_nul_octets.py
+        server.append_many(user, "INBOX", [Append(octets) for octets in altered])
         config = account_file(tmp_path, server, user)
         run(config)
         same_octets(config, {n: each.digest for n, each in server.dump(user)[b"INBOX"].messages.items()})

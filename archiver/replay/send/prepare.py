@@ -73,18 +73,17 @@ def prepare(store: MessageStore, outgoing: Outgoing, opened: SelectedFolder) -> 
     date = internaldate_to_send(outgoing.message.internaldate, place.arrived)
     digest = hashlib.sha256()
     held: list[bytes] = []
+    has_nul = False
     for piece in octets_of(store, place):
         digest.update(piece)
+        has_nul = has_nul or b"\0" in piece
         if place.size <= LARGE_OCTETS:
             held.append(piece)
     if digest.hexdigest() != place.digest:
         raise IntegrityError(f"{store.display_path(place)}: its bytes are not those that were stored")
     flags = flags_to_send(opened, place.flags)
-    if place.size <= LARGE_OCTETS:
-        return PreparedMessage(outgoing, AppendMessage(flags, date, place.size, lambda: held), place.crlf_size)
-    return PreparedMessage(
-        outgoing, AppendMessage(flags, date, place.size, lambda: _proved(store, place)), place.crlf_size
-    )
+    octets = (lambda: held) if place.size <= LARGE_OCTETS else (lambda: _proved(store, place))
+    return PreparedMessage(outgoing, AppendMessage(flags, date, place.size, octets, has_nul), place.crlf_size)
 
 
 def _proved(store: MessageStore, place: Placement) -> Iterator[bytes]:
@@ -145,7 +144,8 @@ def with_repairs(store: MessageStore, message: PreparedMessage, kinds: Sequence[
         size += len(piece)
         bare += piece.count(b"\n") - (last + piece).count(b"\r\n")
         last = piece[-1:] if piece[-1:] == b"\r" else b""
-    to_append = replace(message.to_append, size=size, octets=octets)
+    has_nul = message.to_append.has_nul and "nul" not in names
+    to_append = replace(message.to_append, size=size, octets=octets, has_nul=has_nul)
     return replace(
         message, to_append=to_append, crlf_size=size + bare, repaired=names, sent_digest=Digest(digest.hexdigest())
     )
