@@ -31,7 +31,7 @@ _ALONE_FAILURES = 15
 
 
 #: Another connection is closed again if this process has been busy for so much of so many seconds.
-_BUSY_SHARE, _TELLING_SECONDS = 0.9, 1.0
+_BUSY_SHARE, _TELLING_SECONDS = 0.9, 0.25
 
 
 def _clocks() -> tuple[float, float]:
@@ -113,6 +113,8 @@ class WorkQueue(Struct):
         if not self._to_scan:
             return
         self._at_work = 1
+        with self._changed:
+            self._add_connection_if_worth_it()
         self._work(extra=False)  # the calling thread is the first connection
         for thread in self._threads:
             thread.join()
@@ -237,16 +239,20 @@ class WorkQueue(Struct):
             self._slices.extend(first)
             self._last.extend(last)
             self._last = deque(sorted(self._last, key=lambda job: job.alone))
-            waiting = sum(len(each.uids) for each in (*self._slices, *self._last))
-            waiting += sum(map(self.expected, self._to_scan))
-            more = len(self._threads) + 1 < self.connections and self._gave_up is None
-            if waiting > _WORTH_A_CONNECTION and more:
-                name = f"connection-{len(self._threads) + 2}"
-                thread = threading.Thread(target=self._work, kwargs={"extra": True}, name=name)
-                self._threads.append(thread)
-                self._at_work += 1
-                thread.start()
+            self._add_connection_if_worth_it()
             self._changed.notify_all()
+
+    def _add_connection_if_worth_it(self) -> None:
+        """At the beginning it logs in while the first one opens a folder; later scans tell what is really new."""
+        waiting = sum(len(each.uids) for each in (*self._slices, *self._last))
+        waiting += sum(map(self.expected, self._to_scan))
+        more = len(self._threads) + 1 < self.connections and self._gave_up is None
+        if waiting > _WORTH_A_CONNECTION and more:
+            name = f"connection-{len(self._threads) + 2}"
+            thread = threading.Thread(target=self._work, kwargs={"extra": True}, name=name)
+            self._threads.append(thread)
+            self._at_work += 1
+            thread.start()
 
     def add_alone(self, scanned: ScannedFolder, uid: int, breaks: int) -> None:
         """Add a message at which the connection broke `breaks` times while a slice of its folder was fetched."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.accounts import account_file, archive_of, assert_whole, run
+from tests.patience import PATIENCE
 from tests.servers.scripted import DROP, After, End, ScriptedFolder, ScriptedMessage, ScriptedServer, Session
 
 Start = Callable[..., ScriptedServer]
@@ -50,7 +52,16 @@ def limited(server: ScriptedServer, which: Callable[[int], bool], how: str, comm
 def test_further_connections_that_are_limited_after_login_leave_their_work_to_the_first(
     server: ScriptedServer, tmp_path: Path, how: str, connections: int
 ) -> None:
-    answer = limited(server, lambda number: number > 0, how)
+    was_limited = threading.Event()
+    limits = limited(server, lambda number: number > 0, how)
+
+    def answer(line: bytes, tag: bytes, session: Session) -> bytes | After | End | None:
+        if (limit := limits(line, tag, session)) is not None:
+            was_limited.set()
+        elif b"BODY" in line:  # the first one is slow, so that others are of use
+            assert was_limited.wait(PATIENCE)
+        return limit
+
     server.on(b"UID FETCH", answer)
     server.on(b"FETCH", answer)
     config = account_file(tmp_path, server, "u1", source__connections=connections)

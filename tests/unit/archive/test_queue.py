@@ -84,7 +84,7 @@ def test_the_work_is_not_over_while_a_folder_is_reserved() -> None:
     [
         (True, 2.0, 1.9, True),
         (True, 2.0, 1.0, False),  # it waits for the server
-        (True, 0.5, 0.5, False),  # too early to tell
+        (True, 0.2, 0.2, False),  # too early to tell
         (False, 2.0, 2.0, False),  # the first one
     ],
 )
