@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.archive.absence import Absence
-from archiver.archive.flag_changes import changed_flags
+from archiver.archive.flag_changes import changed_marks
 from archiver.archive.openings import Prepared, first_request
 from archiver.archive.plan import (
     PROBED,
@@ -30,16 +30,16 @@ from archiver.archive.unrecorded import UnrecordedFiles, unrecorded_fact
 from archiver.catalog.port import Catalog
 from archiver.errors import CountsDisagree, IntegrityError
 from archiver.events import Noted, Progress
-from archiver.facts.archive import EpochFact, FlagsFact, StateFact, StoredFact, VanishedFact
+from archiver.facts.archive import EpochFact, FlagsFact, LabelsFact, StateFact, StoredFact, VanishedFact
 from archiver.journal.recorder import BATCH_MESSAGES, Batch, Recorder
 from archiver.mail.content import BROKE, HEADER_OCTETS, header_digest, internaldate_seconds, with_header
 from archiver.mail.folder_names import matches
 from archiver.mail.model import (
     Attributes,
-    Flags,
     KnownEpoch,
     KnownFolder,
     Listed,
+    Marks,
     Opened,
     Placement,
     Quarantined,
@@ -340,23 +340,31 @@ class FolderScanner(Struct):
         return {each.uid: each.message.attributes for each in placements}
 
     def _follow_flags(self, known: KnownFolder, epoch: KnownEpoch, opened: Opened, held: UidSet) -> None:
-        """Record flags that changed since the last pass, as the server reported them or as a scan shows them."""
-        if opened.changes is not None:
+        """Record flags and labels that changed since the last pass, as the server reported them or as a scan shows
+        them."""
+        if opened.changes is not None and not opened.labels:
             rows = opened.changes.changed
-            seen: Iterable[Sequence[tuple[int, Flags]]] = [
-                [(each.uid, each.flags) for each in rows if each.flags is not None]
+            seen: Iterable[Sequence[Marks]] = [
+                [Marks(each.uid, each.flags) for each in rows if each.flags is not None]
             ]
         elif held:
-            seen = self.source.flags(since=epoch.known_state)
+            seen = self.source.flags(since=None if epoch.unlabelled and opened.labels else epoch.known_state)
         else:
             return
-        changed = changed_flags(self.catalog.messages, epoch.number, seen, held)
+        changed = changed_marks(self.catalog.messages, epoch.number, seen, held)
         if not changed:
             return
         for placement in self.catalog.messages.placements(epoch.number, uids=changed):
-            flags = changed[placement.uid]
-            fact = FlagsFact(epoch.number, placement.uid, flags, self.now())
-            self.batch.moved(fact, [(placement, placement.with_flags(flags))])
+            self._record(epoch, placement, changed[placement.uid])
+
+    def _record(self, epoch: KnownEpoch, placement: Placement, marks: Marks) -> None:
+        if marks.flags != placement.flags:
+            fact = FlagsFact(epoch.number, placement.uid, marks.flags, self.now())
+            self.batch.moved(fact, [(placement, placement.with_flags(marks.flags))])
+        if marks.labels is not None:
+            thrid = marks.thrid or placement.message.thrid
+            if (marks.labels, thrid) != (placement.message.labels, placement.message.thrid):
+                self.batch.fact(LabelsFact(epoch.number, placement.uid, thrid, marks.labels, self.now()))
 
     def _match_again(self, scanned: ScannedFolder, present: UidSet) -> None:
         """Link known messages of a new epoch instead of fetching them, except those whose octets are lost."""

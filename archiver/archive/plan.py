@@ -116,6 +116,8 @@ def visit_reason(
         return "the search filter may match other messages now" if search == state.filter else "the filter changed"
     if epoch.number in waiting:
         return "quarantined messages are due for another try"
+    if epoch.unlabelled:
+        return "the labels of some messages are not recorded yet"
     if status.highestmodseq is None or state.highestmodseq is None:
         return "flags may have changed (no HIGHESTMODSEQ)"
     here = (status.uidnext, status.messages, status.highestmodseq)

@@ -12,6 +12,7 @@ from typing import TextIO
 from archiver.export.writer import ExportedFolder
 from archiver.facts.replica import Outgoing
 from archiver.mail.content import internaldate_to_send
+from archiver.mail.model import StoredMessage
 from archiver.storage.files import private_file
 
 FORMAT = "archiver-index/1"
@@ -42,10 +43,18 @@ def add_to(index: TextIO, message: Outgoing, place: dict[str, object]) -> None:
         "internaldate": internaldate_to_send(message.message.internaldate, placement.arrived),
         "size": placement.size,
         "digest": placement.digest,
+        **_of_gmail(message.message),
         "message_id": message.message.message_id,
         "vanished": not message.present,
     }
     _write(index, record)
+
+
+def _of_gmail(message: StoredMessage) -> dict[str, object]:
+    """Its thread and its labels, where it has any."""
+    if message.labels is None:
+        return {}
+    return {"thrid": message.thrid, "labels": sorted(message.labels)}
 
 
 # By hand: lines are only written, and their keys are not the fields of any value that is exported.

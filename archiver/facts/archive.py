@@ -34,7 +34,7 @@ from archiver.facts.destination import (
     UnsentFact,
 )
 from archiver.mail.folder_names import is_directory
-from archiver.mail.model import Digest, Flags, Headers, Signed, StoredMessage
+from archiver.mail.model import Digest, Flags, Headers, Labels, Signed, StoredMessage
 
 
 class ArchiveFact(Struct, frozen=True):
@@ -137,6 +137,17 @@ class FlagsFact(Struct, frozen=True):
     at: str
 
 
+class LabelsFact(Struct, frozen=True):
+    """A message of Gmail has these labels now, and is in this thread."""
+
+    kind: ClassVar[str] = "labels"
+    epoch: int
+    uid: int
+    thrid: str | None
+    labels: Labels
+    at: str
+
+
 class VanishedFact(Struct, frozen=True):
     """These messages were seen to be gone from the server; the archive keeps them."""
 
@@ -216,6 +227,7 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     HeadersFact,
     PackedFact,
     FlagsFact,
+    LabelsFact,
     VanishedFact,
     QuarantinedFact,
     ReleasedFact,

@@ -7,7 +7,7 @@ from its type, and so does what is accepted there when it is read; docs/formats.
 | `bytes`: a name on the wire | text, each octet a Latin-1 character |
 | `frozenset[...]` | a sorted list |
 | `tuple[...]`, also of tuples | a list |
-| `StoredMessage` | its fields, among those of the fact |
+| `StoredMessage` | its fields, among those of the fact; `thrid` and `labels` only if they are known |
 | any other `Struct` | an object |
 
 NOTE: the octets of a line must never change, since segments are named by their digests. Text is escaped to ASCII:
@@ -95,7 +95,8 @@ class _Shape(NamedTuple):
 
 class _Codec(NamedTuple):
     """How a class is written. `names` are its keys in JSON, and `values` returns their values; `conversions` are
-    those of the keys. `inlined` is the field whose own fields are written among the others.
+    those of the keys. `inlined` is the field whose own fields are written among the others; `optional` are those of
+    them that are left out if they are None.
 
     `shapes` are those of records that were read. Checking the types of a record as a whole takes less time than
     looking at each value.
@@ -107,12 +108,16 @@ class _Codec(NamedTuple):
     writers: Mapping[str, Convert]
     conversions: Mapping[str, Conversion]
     inlined: str | None
+    optional: tuple[str, ...]
     shapes: dict[tuple[object, ...], _Shape]
 
     def to_record(self, value: Any) -> dict[str, Any]:
         record = dict(zip(self.names, self.values(value), strict=True))
         for name, write in self.writers.items():
             record[name] = write(record[name])
+        for name in self.optional:
+            if record[name] is None:
+                del record[name]
         return record
 
     def from_record(self, record: dict[str, Any]) -> Any:
@@ -182,6 +187,7 @@ def _getter(names: Sequence[str]) -> _Values:
 
 
 _OF_MESSAGE = StoredMessage.__struct_fields__
+_OPTIONAL = ("thrid", "labels")
 
 
 class _Codecs(dict[type[Any], _Codec]):
@@ -211,7 +217,16 @@ def _made(cls: type[Any]) -> _Codec:
             types[name] = hints[name]
     conversions = {name: conversion(of, _of_struct) for name, of in types.items()}
     writers = {name: each.write for name, each in conversions.items() if each.write is not None}
-    return _Codec(cls, tuple(paths), attrgetter(*paths.values()), writers, conversions, inlined, {})
+    return _Codec(
+        cls,
+        tuple(paths),
+        attrgetter(*paths.values()),
+        writers,
+        conversions,
+        inlined,
+        () if inlined is None else _OPTIONAL,
+        {},
+    )
 
 
 def _of_struct(cls: type[Any]) -> tuple[Convert, Convert]:

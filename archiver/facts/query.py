@@ -19,9 +19,9 @@ class Query(Struct, frozen=True):
     `folders` are numbers. `sender`, `recipients`, `subject` and `text` (any of the three) are part of the header's
     text; case is ignored in every script. `since` and `before` limit when a message arrived, in seconds since 1970;
     `before` itself is excluded. `larger` and `smaller` are octets, both excluded. The case of flags is ignored.
-    `message_id` is the whole Message-ID, with or without its brackets; `digest` the beginning of the digest.
-    `vanished` includes messages that are gone from the source. `limit` is the largest number of results; the newest
-    are returned.
+    `labels` are Gmail's, system labels with or without their backslash. `message_id` is the whole Message-ID, with
+    or without its brackets; `digest` the beginning of the digest. `vanished` includes messages that are gone from
+    the source. `limit` is the largest number of results; the newest are returned.
     """
 
     folders: Collection[int] | None = None
@@ -35,6 +35,7 @@ class Query(Struct, frozen=True):
     smaller: int | None = None
     flagged: Collection[str] = ()
     unflagged: Collection[str] = ()
+    labels: Collection[str] = ()
     message_id: str | None = None
     digest: str | None = None
     uid: int | None = None

@@ -325,7 +325,7 @@ def _merged(known: Attributes | None, new: Attributes) -> Attributes:
         return new
     said = {
         name: getattr(new, name)
-        for name in ("flags", "internaldate", "size", "modseq", "emailid")
+        for name in ("flags", "internaldate", "size", "modseq", "emailid", "thrid", "labels")
         if getattr(new, name) is not None
     }
     return replace(known, **said)

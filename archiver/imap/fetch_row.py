@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from archiver.imap.tokens import BODY_MARK, HIGHEST, HIGHEST_UID, Response, number
 from archiver.mail.flags import parse_flags
-from archiver.mail.model import Attributes, Body, Flags
+from archiver.mail.folder_names import decode_name
+from archiver.mail.model import Attributes, Body, Flags, Labels
 
 _ROW = re.compile(rb"\A\* (\d+) +FETCH *\(", re.IGNORECASE)
 
@@ -29,6 +30,8 @@ _ITEM = re.compile(
     rb"|MODSEQ\s+\((?:(?P<modseq>\d+)|-\d+)\)"  # Zoho sends 0 and -1
     rb"|EMAILID\s+(?:\((?P<emailid>[^)]*)\)|NIL)"
     rb"|X-GM-MSGID\s+(?P<gm>\d+)"
+    rb"|X-GM-THRID\s+(?P<thrid>\d+)"
+    rb'|X-GM-LABELS\s+(?P<labels>NIL|\((?:"(?:[^"\\]|\\.)*"|[^()"])*\))'
     rb'|BODY\[(?P<section>[^\[\]]*)\](?P<origin><\d+>)?\s+(?P<body>NIL|"(?:[^"\\]|\\.)*"|\x00\d*\x00)',
     re.IGNORECASE,
 )
@@ -60,6 +63,7 @@ _OTHER_BEHIND = re.compile(
     rb"|PREVIEW|SNIPPET|ANNOTATION)\s+",
     re.IGNORECASE,
 )
+_LABEL = re.compile(rb'"(?:[^"\\]|\\.)*"|\x00\d+\x00|[^\s()"\x00]+', re.DOTALL)
 _TOKEN = re.compile(rb'[()]|"(?:[^"\\]|\\.)*"|[^\s()"]+', re.DOTALL)
 _REMEMBERED = 500  # octets of flags; longer sets are read each time, so that a server cannot fill the memory
 _GARBAGE = 4  # words that belong to no item, until the rest of the row is not read
@@ -163,7 +167,7 @@ def parse_fetch(response: Response) -> FetchRow:
     body: Body | bytes | None = None
     if token is not None:
         body = response.body if token == BODY_MARK else response.string(token)
-    return FetchRow(_attributes(items), body, token is not None, clean, section)
+    return FetchRow(_attributes(items, response), body, token is not None, clean, section)
 
 
 def _usual_row(row: re.Match[bytes], body: Body | None) -> FetchRow:
@@ -226,7 +230,7 @@ def _size(text: bytes | None) -> int | None:
     return size if 0 <= size <= HIGHEST else None
 
 
-def _attributes(items: Mapping[str, bytes]) -> Attributes | None:
+def _attributes(items: Mapping[str, bytes], response: Response) -> Attributes | None:
     uid = number(items["uid"], HIGHEST_UID) if "uid" in items else None
     if not uid:
         return None
@@ -239,6 +243,8 @@ def _attributes(items: Mapping[str, bytes]) -> Attributes | None:
         size=_size(items.get("size")),
         modseq=number(items.get("modseq", b"0")) or None,
         emailid=_identity(items),
+        thrid=items.get("thrid", b"").lstrip(b"0").decode("ascii") or None,
+        labels=None if "labels" not in items else _labels(items["labels"], response),
     )
 
 
@@ -248,3 +254,15 @@ def _identity(items: Mapping[str, bytes]) -> str | None:
     if emailid and emailid.upper() != b"NIL" and emailid.strip(b"0"):
         return emailid.decode("ascii", "backslashreplace")
     return f"gm:{gm.decode('ascii')}" if gm else None
+
+
+def _labels(octets: bytes, response: Response) -> Labels:
+    """Labels are names of folders: atoms, quoted strings or literals in modified UTF-7. Gmail quotes its own, so
+    that the backslash is doubled: `"\\\\Inbox"`; its documentation has them as atoms, `\\Inbox`."""
+    found = (response.string(each) for each in _LABEL.findall(octets))
+    return _interned(frozenset(decode_name(each) for each in found if each))
+
+
+@lru_cache(maxsize=4096)
+def _interned(labels: Labels) -> Labels:
+    return labels

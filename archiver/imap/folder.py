@@ -31,7 +31,7 @@ from archiver.imap.replies import Reply, error_of, is_of_session, not_imap
 from archiver.imap.session import BodyReader, Session
 from archiver.imap.tokens import Response, parse_search, status_of, tagged, uid_sets
 from archiver.mail.content import Spool
-from archiver.mail.model import Attributes, Body, Fetched, Flags, Undelivered
+from archiver.mail.model import Attributes, Body, Fetched, Marks, Undelivered
 from archiver.mail.uidset import UidSet
 
 #: What is fetched of messages without their octets.
@@ -101,30 +101,30 @@ class FolderReader:
             )
         return uids
 
-    def flags(self, *, changed_since: int | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
-        """The flags of all messages by UID, or with CHANGEDSINCE (RFC 7162 section 3.1.4) of those whose flags
-        changed after that HIGHESTMODSEQ. Nothing else is asked for: some servers have to convert a message to know
-        its size."""
+    def flags(self, *, changed_since: int | None = None) -> Iterator[Sequence[Marks]]:
+        """The flags of all messages, and at Gmail their labels, or with CHANGEDSINCE (RFC 7162 section 3.1.4) of
+        those for which they changed after that HIGHESTMODSEQ. Nothing else is asked for: some servers have to
+        convert a message to know its size."""
         if not self._session.exists:
             return
         since = b"" if changed_since is None else b" (CHANGEDSINCE %d)" % changed_since
         news = MessageRows()
-        for response in self._fetch(b"1:*", b"(UID FLAGS)" + since, news=news):
+        for response in self._fetch(b"1:*", b"(UID FLAGS%s)%s" % (self._gmail_items(), since), news=news):
             seen = parse_fetch(response).attributes
             if seen is not None and seen.flags is not None:
-                yield [(seen.uid, seen.flags)]
+                yield [Marks(seen.uid, seen.flags, seen.labels, seen.thrid)]
             # A folder may have a million messages.
             if some := self._arrived_flags(news):
                 yield some
 
-    def _arrived_flags(self, news: MessageRows) -> Sequence[tuple[int, Flags]]:
+    def _arrived_flags(self, news: MessageRows) -> Sequence[Marks]:
         """The flags by UID of rows that have arrived already, are the next to be read, and have nothing else. None
         if any of them brings nothing new: the session counts those when it reads them."""
         rows, octets = leading_flag_rows(self._session.line.arrived())
         if not rows or not news.are_news([row.number for row in rows], self._session.exists):
             return ()
         self._session.take(octets)
-        return [(row.uid, row.flags) for row in rows]
+        return [Marks(row.uid, row.flags) for row in rows]
 
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
         items = self._attribute_items()
@@ -139,6 +139,11 @@ class FolderReader:
     def identifies(self) -> bool:
         """Whether the server has identities of messages across folders, and gives them."""
         return self._identity_item() != b""
+
+    @property
+    def labels(self) -> bool:
+        """Whether messages have labels, as at Gmail."""
+        return self._gmail_items() != b""
 
     def attributes_command(self, uids: bytes) -> bytes:
         """The command for the attributes of a set of UIDs, with their identities."""
@@ -228,7 +233,7 @@ class FolderReader:
                 elif response.text.startswith(tag + b" "):
                     finished = True
                     status, _ = status_of(text := tagged(response.text)[1])
-                    if status == b"BAD" and (item := self._identity_item()) and item in items:
+                    if status == b"BAD" and (item := self._extension_in(items)):
                         self._identity_refused = True
                         yield from self._fetch(uid_set, items.replace(item, b""), body_reader)
                     elif status != b"OK":
@@ -335,13 +340,22 @@ class FolderReader:
                 yield Undelivered(each.uid, "expunged meanwhile", each.server_reply, gone=True)
 
     def _identity_item(self) -> bytes:
-        """The FETCH item for a message's identity across folders (RFC 8474, or Gmail's), if the server has one. A
-        server that advertises it and answers BAD is not asked again."""
+        """The FETCH item for a message's identity across folders (RFC 8474, or Gmail's), if the server has one, and
+        Gmail's others. A server that advertises it and answers BAD is not asked again."""
         if self._identity_refused:
             return b""
         if "X-GM-EXT-1" in self._abilities:
-            return b" X-GM-MSGID"
+            return b" X-GM-MSGID" + self._gmail_items()
         return b" EMAILID" if "OBJECTID" in self._abilities else b""
+
+    def _gmail_items(self) -> bytes:
+        """The FETCH items for what else may change about a message at Gmail."""
+        has_them = "X-GM-EXT-1" in self._abilities and not self._identity_refused
+        return b" X-GM-THRID X-GM-LABELS" if has_them else b""
+
+    def _extension_in(self, items: bytes) -> bytes:
+        """Those of `items` that a server with extensions should know; b"" if there are none."""
+        return next((each for each in (self._identity_item(), self._gmail_items()) if each and each in items), b"")
 
 
 def _found(untagged: Iterable[Response]) -> UidSet:

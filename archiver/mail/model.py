@@ -24,6 +24,10 @@ Signed = Annotated[int, "may be negative"]
 Flags = frozenset[str]
 """System flags (`\\Seen`) and keywords (`$Forwarded`) together; never `\\Recent`."""
 
+Labels = frozenset[str]
+"""Labels of Gmail (X-GM-LABELS), decoded; system labels have a backslash (`\\Inbox`). In a folder, its own label
+is missing."""
+
 INBOX = b"INBOX"
 
 HIGHEST_UID = 2**32 - 1
@@ -100,7 +104,8 @@ class KnownState(Struct, frozen=True):
 
 class Attributes(Struct, frozen=True):
     """What FETCH returns about a message besides its octets. `size` is RFC822.SIZE, a hint; `internaldate` the
-    server's text, verbatim; `emailid` EMAILID (RFC 8474), or "gm:" and X-GM-MSGID, the same in all folders."""
+    server's text, verbatim; `emailid` EMAILID (RFC 8474), or "gm:" and X-GM-MSGID, the same in all folders. `thrid`
+    and `labels` are X-GM-THRID and X-GM-LABELS, which only Gmail has."""
 
     uid: int
     flags: Flags | None = None
@@ -108,10 +113,22 @@ class Attributes(Struct, frozen=True):
     size: int | None = None
     modseq: int | None = None
     emailid: str | None = None
+    thrid: str | None = None
+    labels: Labels | None = None
 
     def updated(self, later: Attributes) -> Attributes:
         """With the values of a later row about the same message; a row about changed flags has nothing else."""
         return replace(self, **{name: value for name, value in asdict(later).items() if value is not None})
+
+
+class Marks(NamedTuple):
+    """What may change about a message: its flags, and at Gmail its labels and its thread; None if the server has
+    none, or was not asked."""
+
+    uid: int
+    flags: Flags
+    labels: Labels | None = None
+    thrid: str | None = None
 
 
 class Changes(Struct, frozen=True):
@@ -124,13 +141,15 @@ class Changes(Struct, frozen=True):
 
 class Opened(Struct, frozen=True):
     """A folder opened read-only. `changes` is None if the source was not asked for them, or cannot tell.
-    `identifies`: messages have EMAILIDs. `seen` are attributes that were asked for together with the folder.
+    `identifies`: messages have EMAILIDs; `labels`: they have labels, as at Gmail. `seen` are attributes that were
+    asked for together with the folder.
     `shown` are size and INTERNALDATE of each UID in a folder without UIDVALIDITY; empty if it has one."""
 
     status: FolderStatus
     keywords: tuple[str, ...] = ()
     changes: Changes | None = None
     identifies: bool = False
+    labels: bool = False
     seen: tuple[Attributes, ...] = ()
     shown: Mapping[int, tuple[int | None, str | None]] = field(default_factory=dict)
 
@@ -182,7 +201,7 @@ class StoredMessage(Struct, frozen=True):
 
     `size` and `crlf_size` count the stored octets, as in `Body`; `server_size` is RFC822.SIZE. `internaldate` is
     the server's text, verbatim, and `arrived` the same moment in seconds since 1970. Values that the server did not
-    report are None.
+    report are None; `thrid` and `labels` are not even written then.
     """
 
     uid: int
@@ -196,6 +215,8 @@ class StoredMessage(Struct, frozen=True):
     message_id: str | None
     header_digest: Digest | None
     emailid: str | None
+    thrid: str | None = None
+    labels: Labels | None = None
 
     @classmethod
     def bare(
@@ -213,12 +234,22 @@ class StoredMessage(Struct, frozen=True):
             internaldate=seen.internaldate,
             flags=self.flags if seen.flags is None else seen.flags,
             emailid=seen.emailid,
+            thrid=seen.thrid,
+            labels=seen.labels,
         )
 
     @property
     def attributes(self) -> Attributes:
         """The server's attributes, without the MODSEQ."""
-        return Attributes(self.uid, self.flags, self.internaldate, size=self.server_size, emailid=self.emailid)
+        return Attributes(
+            self.uid,
+            self.flags,
+            self.internaldate,
+            size=self.server_size,
+            emailid=self.emailid,
+            thrid=self.thrid,
+            labels=self.labels,
+        )
 
 
 class Placement(Struct, frozen=True):
@@ -315,7 +346,8 @@ class KnownEpoch(Struct, frozen=True):
     `state` is None until a pass over it was complete. `other_source`: it belongs to a former source of the archive,
     so its UIDs are void at the present one. `failed`: the newest pass over it failed. `hidden`: its last good pass
     found that the server shows only a part of the folder, and hides that many messages that it showed before; None:
-    it shows all of them."""
+    it shows all of them. `unlabelled`: it has messages of Gmail whose labels are not recorded, from before that was
+    done."""
 
     number: int
     folder: int
@@ -325,6 +357,7 @@ class KnownEpoch(Struct, frozen=True):
     other_source: bool = False
     failed: bool = False
     hidden: int | None = None
+    unlabelled: bool = False
 
     @property
     def known_state(self) -> KnownState | None:

@@ -14,7 +14,7 @@ from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import connect
 from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
-from archiver.mail.model import Attributes, Fetched, Flags, Folder, KnownState, Listed, Opened, Undelivered
+from archiver.mail.model import Attributes, Fetched, Folder, KnownState, Listed, Marks, Opened, Undelivered
 from archiver.mail.uidset import UidSet
 from archiver.source.numbering import Numbering
 from archiver.source.opener import Opener
@@ -86,7 +86,7 @@ class ImapSource:
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
         return self._reader.scan(uids)
 
-    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
+    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[Marks]]:
         before = since.highestmodseq if since else None
         if before is None or self._highestmodseq is None:
             return self._reader.flags()

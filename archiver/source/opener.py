@@ -89,7 +89,7 @@ class Opener:
                 self._session.flight(ID)
             reply = self._session.command_with_name(b"EXAMINE", opening.folder.raw)
         opened = self._require_open(opening.folder, reply, resynchronises=flight.resynchronises)
-        return replace(opened, identifies=self._reader.identifies, seen=seen)
+        return replace(opened, identifies=self._reader.identifies, labels=self._reader.labels, seen=seen)
 
     def abandon(self) -> None:
         """The connection is about to be closed."""

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.content import Spool
-from archiver.mail.model import Flags, Folder, KnownState, Listed, Opened
+from archiver.mail.model import Folder, KnownState, Listed, Marks, Opened
 from archiver.mail.reader import MailReader
 from archiver.mail.uidset import UidSet
 from archiver.source.numbering import Numbering
@@ -80,9 +80,10 @@ class MailSource(MailReader, Protocol):
             MessageRefused: the server does not accept the search.
         """
 
-    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
-        """The flags of all messages of the open folder by UID, some at a time, in any order, some perhaps twice:
-        the later ones count. With `since`, messages whose flags have not changed may be left out."""
+    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[Marks]]:
+        """The flags of all messages of the open folder, and their labels if the server has any, some messages at a
+        time, in any order, some perhaps twice: the later ones count. With `since`, messages of which nothing of
+        this has changed may be left out."""
 
     def gives(self, uid: int) -> bool:
         """Whether the server delivers an octet of this message of the open folder.

@@ -27,7 +27,7 @@ from archiver.errors import (
 from archiver.events import Noted
 from archiver.mail.content import broke
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Attributes, Fetched, Flags, Folder, KnownState, Listed, Opened, Undelivered
+from archiver.mail.model import Attributes, Fetched, Folder, KnownState, Listed, Marks, Opened, Undelivered
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
 from archiver.source.backoff import Backoff
@@ -187,7 +187,7 @@ class RetryingSource:
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
         return self._from_the_start(lambda: self._reopened().scan(uids), lambda _: 1)
 
-    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
+    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[Marks]]:
         return self._from_the_start(lambda: self._reopened().flags(since=since), len)
 
     def _from_the_start(self, begin: Callable[[], Iterator[T]], messages: Callable[[T], int]) -> Iterator[T]:

@@ -12,7 +12,7 @@ from archiver.errors import ConfigError
 from archiver.facts.query import Found, Query
 from archiver.mail.content import date_time
 from archiver.mail.folder_names import printable
-from archiver.mail.model import INBOX, KnownFolder
+from archiver.mail.model import INBOX, KnownFolder, StoredMessage
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
@@ -85,11 +85,19 @@ def found_to_record(found: Found) -> dict[str, Any]:
         "arrived": arrived_text(place.arrived),
         "internaldate": message.internaldate and printable(message.internaldate),
         "flags": [printable(flag) for flag in sorted(place.flags)],
+        **_of_gmail(message),
         "message_id": message.message_id and printable(message.message_id),
         "present": found.gone_at is None,
         "gone_at": found.gone_at,
         "headers": headers and {name: value and printable(value) for name, value in to_builtins(headers).items()},
     }
+
+
+def _of_gmail(message: StoredMessage) -> dict[str, Any]:
+    """Its thread and its labels, where it has any."""
+    if message.labels is None:
+        return {}
+    return {"thrid": message.thrid, "labels": [printable(label) for label in sorted(message.labels)]}
 
 
 def arrived_text(seconds: int) -> str:

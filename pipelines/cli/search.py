@@ -57,6 +57,7 @@ _TAKES_LONG = 100_000  # headers: some seconds
 @click.option("--smaller", metavar="SIZE", help="Smaller than this.")
 @click.option("--flag", multiple=True, metavar="FLAG", help="Has this flag, like Seen or $Forwarded; repeatable.")
 @click.option("--unflagged", multiple=True, metavar="FLAG", help="Does not have this flag; repeatable.")
+@click.option("--label", multiple=True, metavar="LABEL", help="Has this label of Gmail, like Inbox; repeatable.")
 @click.option("--message-id", metavar="ID", help="Its whole Message-ID, with or without <>.")
 @click.option("--vanished", is_flag=True, help="Also messages that are gone from the source.")
 @click.option(
@@ -81,6 +82,7 @@ def search(
     smaller: str | None,
     flag: Sequence[str],
     unflagged: Sequence[str],
+    label: Sequence[str],
     message_id: str | None,
     vanished: bool,
     limit: int,
@@ -122,6 +124,7 @@ def search(
         smaller=_octets("--smaller", smaller),
         flagged=tuple(flag),
         unflagged=tuple(unflagged),
+        labels=tuple(label),
         message_id=message_id,
         vanished=vanished,
         limit=limit,
@@ -317,4 +320,5 @@ def _local_time(seconds: int) -> str:
 
 def _flags(found: Found) -> str:
     gone = [] if found.gone_at is None else [f"gone {found.gone_at[:10]}"]
-    return ", ".join(gone + [printable(flag.removeprefix("\\")) for flag in sorted(found.placement.flags)])
+    words = [*sorted(found.placement.flags), *sorted(found.placement.message.labels or ())]
+    return ", ".join(gone + [printable(word.removeprefix("\\")) for word in words])

@@ -154,6 +154,9 @@ def _show(
         facts.add_row("folder", Text(f"{printable(each.folder)}, {_standing(each)}"))
     facts.add_row("arrived", Text(printable(place.message.internaldate or arrived_text(place.arrived))))
     facts.add_row("flags", Text(printable(" ".join(sorted(place.flags)) or "none")))
+    if any(each.placement.message.labels is not None for each in places):
+        labels = sorted(frozenset().union(*(each.placement.message.labels or () for each in places)))
+        facts.add_row("labels", Text(printable(", ".join(labels) or "none")))
     facts.add_row("size", f"{place.size:,} bytes")
     facts.add_row("digest", place.digest)
     facts.add_row("path", Text(printable(path)))

@@ -146,12 +146,12 @@ class SourceContract:
         before = known(source.open(folder).status)
         uids = sorted(source.uids())
         assert before.highestmodseq is None or [*chain(*source.flags(since=before))] == []
-        assert dict(chain(*source.flags())).keys() == set(uids)
+        assert {each.uid for each in chain(*source.flags())} == set(uids)
         source.close()
         served.change(f"UID STORE {uids[1]} +FLAGS.SILENT (\\Seen)")
         source = served.open()
         source.open(folder)
-        changed = dict(chain(*source.flags(since=before)))
+        changed = {each.uid: each.flags for each in chain(*source.flags(since=before))}
         source.close()
         assert changed.keys() == (set(uids) if before.highestmodseq is None else {uids[1]})
         assert changed[uids[1]] == frozenset({"\\Seen", "\\Flagged", "$Forwarded"})

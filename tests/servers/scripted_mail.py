@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
+from archiver.mail.folder_names import encode_name
+
 FetchOddity = Literal[
     "",
     "missing",  # no row at all when the body is asked for, and an OK
@@ -57,7 +59,8 @@ class Refused(Exception):
 
 @dataclass
 class ScriptedMessage:
-    """A message; `size` replaces RFC822.SIZE (bytes: verbatim), `internaldate` None is NIL."""
+    """A message; `size` replaces RFC822.SIZE (bytes: verbatim), `internaldate` None is NIL. `labels` and `thrid`
+    are Gmail's, and `labels_as` the exact wire form of the labels. At Gmail one message is in several folders."""
 
     octets: bytes = b""
     flags: tuple[str, ...] = ()
@@ -66,6 +69,9 @@ class ScriptedMessage:
     modseq: int = 1
     emailid: str | None = None
     fetch: FetchOddity = ""
+    labels: frozenset[str] = frozenset()
+    thrid: str | None = None
+    labels_as: bytes | None = None
 
     @property
     def header(self) -> bytes:
@@ -79,7 +85,8 @@ class ScriptedFolder:
     """A folder. `uidvalidity` None: the server gives none. `listed_as` is the name's exact wire form in LIST, LSUB
     and STATUS rows; `refuse` is the tagged status that SELECT, EXAMINE, STATUS and APPEND give instead of an
     answer; `exists` lies about the count; `vanished` are expunged UIDs with their modseq, for QRESYNC;
-    `permanentflags` are the flags that a client can set, `\\*` any keyword."""
+    `permanentflags` are the flags that a client can set, `\\*` any keyword; `label` is the label that the folder
+    shows at Gmail, which its own messages do not list."""
 
     uidvalidity: int | None = 1
     messages: dict[int, ScriptedMessage] = field(default_factory=dict)
@@ -93,6 +100,7 @@ class ScriptedFolder:
     exists: int | None = None
     vanished: dict[int, int] = field(default_factory=dict)
     permanentflags: tuple[str, ...] = (*SYSTEM_FLAGS, "\\*")
+    label: str | None = None
 
     @property
     def uids(self) -> list[int]:
@@ -147,6 +155,12 @@ class ScriptedFolder:
         with _CHANGING:
             message = self.messages[uid]
             message.flags, message.modseq = tuple(flags), self._next_modseq()
+
+    def relabel(self, uid: int, labels: Iterable[str]) -> None:
+        """Replace a message's labels."""
+        with _CHANGING:
+            message = self.messages[uid]
+            message.labels, message.modseq = frozenset(labels), self._next_modseq()
 
     def expunge(self, uids: Iterable[int]) -> None:
         """Remove messages."""
@@ -227,7 +241,7 @@ def fetch_rows(folder: ScriptedFolder, uid: int, items: list[bytes]) -> Iterator
     """The untagged FETCH rows for a message, its oddity applied where it concerns the row alone."""
     message = folder.messages[uid]
     sequence = folder.uids.index(uid) + 1
-    facts, body = _facts(uid, message, items), _body(uid, message, items)
+    facts, body = _facts(uid, message, items, folder.label), _body(uid, message, items)
     if not body:
         yield b"* %d FETCH (%s)\r\n" % (sequence, b" ".join(facts))
         return
@@ -248,7 +262,7 @@ def fetch_rows(folder: ScriptedFolder, uid: int, items: list[bytes]) -> Iterator
         yield b"* %d FETCH (%s)\r\n" % (sequence, b" ".join(row))
 
 
-def _facts(uid: int, message: ScriptedMessage, items: list[bytes]) -> list[bytes]:
+def _facts(uid: int, message: ScriptedMessage, items: list[bytes], own_label: str | None) -> list[bytes]:
     size = len(message.octets) + (1000 if message.fetch == "wrong-size" else 0)
     size_text = message.size if isinstance(message.size, bytes) else b"%d" % (message.size or size)
     date = f'"{message.internaldate}"' if message.internaldate is not None else "NIL"
@@ -260,11 +274,20 @@ def _facts(uid: int, message: ScriptedMessage, items: list[bytes]) -> list[bytes
         b"MODSEQ": b"(%d)" % message.modseq,
         b"EMAILID": f"({message.emailid})".encode() if message.emailid else b"NIL",
         b"X-GM-MSGID": (message.emailid or "0").encode(),
+        b"X-GM-THRID": (message.thrid or message.emailid or "0").encode(),
+        b"X-GM-LABELS": b"(%s)" % _labels(message, own_label),
     }
     unknown = [item for item in items if item not in said and not item.startswith((b"BODY", b"BINARY"))]
     if unknown:
         raise Refused(b"BAD unknown item " + unknown[0])
     return [b"%s %s" % (item, said[item]) for item in dict.fromkeys([b"UID", *items]) if item in said]
+
+
+def _labels(message: ScriptedMessage, own: str | None) -> bytes:
+    """As Gmail writes them: system labels quoted, so that their backslash is doubled; others as astrings."""
+    if message.labels_as is not None:
+        return message.labels_as
+    return b" ".join(name_on_wire(encode_name(label)) for label in sorted(message.labels) if label != own)
 
 
 def _body(uid: int, message: ScriptedMessage, items: list[bytes]) -> list[bytes]:

@@ -26,6 +26,7 @@ from tests.servers.stream import STALL, End, HungUp, Stream
 if TYPE_CHECKING:
     from tests.servers.scripted import ScriptedServer
 
+_GMAIL = (b"X-GM-MSGID", b"X-GM-THRID", b"X-GM-LABELS")
 _BEFORE_LOGIN = {"CAPABILITY", "ID", "NOOP", "LOGOUT", "STARTTLS", "LOGIN", "AUTHENTICATE"}
 
 
@@ -424,8 +425,9 @@ class Session:
             self.row(row)
 
     def _supported(self, items: list[bytes]) -> None:
-        for item, capability in ((b"MODSEQ", "CONDSTORE"), (b"EMAILID", "OBJECTID"), (b"X-GM-MSGID", "X-GM-EXT-1"),
-                                 (b"BINARY.PEEK[]", "BINARY")):  # fmt: skip
+        known = ((b"MODSEQ", "CONDSTORE"), (b"EMAILID", "OBJECTID"), (b"BINARY.PEEK[]", "BINARY"),
+                 *((item, "X-GM-EXT-1") for item in _GMAIL))  # fmt: skip
+        for item, capability in known:
             if item in items:
                 self._offered(capability)
 

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from archiver.mail.folder_names import decode_name
 from tests.servers.scripted_append import Appended, Reply
 from tests.servers.scripted_mail import (
     Refused,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tests.servers.scripted_session import Session
 
 _NEW_USES = (b"\\Archive", b"\\Drafts", b"\\Junk", b"\\Sent", b"\\Trash")
-_STORE = re.compile(rb"([+-]?)FLAGS(\.SILENT)?", re.IGNORECASE)
+_STORE = re.compile(rb"([+-]?)(?:FLAGS|(?P<labels>X-GM-LABELS))(?P<silent>\.SILENT)?", re.IGNORECASE)
 
 
 class Writing:
@@ -255,8 +256,10 @@ class Writing:
         if found is None or not isinstance(words[0], bytes):
             raise Refused(b"BAD expected a set, an item and flags")
         asked = words[2] if isinstance(words[2], list) else words[2:]
+        if found["labels"]:
+            return self._label(folder, uids_in(words[0], folder.uids), found[1], asked)
         flags = folder.kept(flag.decode("latin-1") for flag in asked if isinstance(flag, bytes))
-        items = [] if found[2] else [b"UID", b"FLAGS"]
+        items = [] if found["silent"] else [b"UID", b"FLAGS"]
         if self._session.enabled & {b"CONDSTORE", b"QRESYNC"}:
             items += [b"MODSEQ"]
         for uid in uids_in(words[0], folder.uids):
@@ -272,6 +275,18 @@ class Writing:
                 folder.mark(uid, after)
             for row in fetch_rows(folder, uid, items) if items else ():
                 self._session.row(row)
+        return b"OK STORE completed"
+
+    def _label(self, folder: ScriptedFolder, uids: list[int], sign: bytes, asked: list[object]) -> bytes:
+        """X-GM-LABELS, as at Gmail."""
+        if "X-GM-EXT-1" not in self._session.server.capabilities:
+            raise Refused(b"BAD unknown item")
+        labels = frozenset(decode_name(each) for each in asked if isinstance(each, bytes))
+        for uid in uids:
+            before = folder.messages[uid].labels
+            after = before | labels if sign == b"+" else before - labels if sign == b"-" else labels
+            if after != before:
+                folder.relabel(uid, after)
         return b"OK STORE completed"
 
     def do_expunge(self, tag: bytes, arguments: bytes) -> bytes:

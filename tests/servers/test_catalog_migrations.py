@@ -18,7 +18,8 @@ from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
 from tests.contracts.replicas import ACCOUNT, HERE, THERE, copied
 
-_OF_NAMES = {"numbering", "name"}
+_OF_LABELS = {"label_change"}
+_OF_NAMES = {"numbering", "name", *_OF_LABELS}
 LATER_TABLES = {
     1: {
         *("destination", "mapped", "target", "copy", "intent", "refusal", "header", "pack", "frame"),
@@ -31,6 +32,7 @@ LATER_TABLES = {
     6: _OF_NAMES,
     7: _OF_NAMES,
     8: _OF_NAMES,
+    9: _OF_LABELS,
 }
 """The tables that a catalog of a version does not have yet."""
 
@@ -43,10 +45,14 @@ LATER_COLUMNS = {
         *(("target", f"compared_{name}") for name in ("uidnext", "messages", "modseq", "size")),
         ("copy", "compared"),
     ],
+    10: [
+        *(("message", name) for name in ("thrid", "labels")),
+        *(("copy", name) for name in ("source_labels", "labels", "lost_labels")),
+    ],
 }
 """The columns that came with a version, and not with their table."""
 
-LATER_INDICES = {6: ["ix_message_emailid"], 8: ["ix_message_arrived"]}
+LATER_INDICES = {6: ["ix_message_emailid"], 8: ["ix_message_arrived"], 10: ["ix_message_unlabelled"]}
 """The indices that came with a version, and not with their table."""
 
 HEADER_BEFORE_8 = """
@@ -75,12 +81,12 @@ def older(tmp_path: Path, version: int) -> Path:
     apply(known, INBOX, FIRST, stored(1), run="R0")
     known.close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        for later, columns in LATER_COLUMNS.items():
-            for table, column in columns if version < later else ():
-                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for later, indices in LATER_INDICES.items():
             for index in indices if version < later else ():
                 connection.execute(f"DROP INDEX {index}")
+        for later, columns in LATER_COLUMNS.items():
+            for table, column in columns if version < later else ():
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for table in LATER_TABLES[version]:
             connection.execute(f"DROP TABLE {table}")
         if version < 8:

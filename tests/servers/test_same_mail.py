@@ -308,7 +308,7 @@ def test_a_server_that_refuses_identities_is_asked_once(
     held(config, server)
 
 
-@pytest.mark.parametrize("items", [b"BODY.PEEK[HEADER]", b"BODY.PEEK[])", b"X-GM-MSGID)"])
+@pytest.mark.parametrize("items", [b"BODY.PEEK[HEADER]", b"BODY.PEEK[])", b"X-GM-LABELS)"])
 def test_a_connection_that_breaks_costs_no_second_download(
     scripted: Callable[..., ScriptedServer], tmp_path: Path, items: bytes
 ) -> None:

@@ -30,6 +30,8 @@ SELECT number, folder, uidvalidity, generation, source != {CURRENT_SOURCE},
     (SELECT error FROM pass WHERE pass.epoch = epoch.number ORDER BY segment DESC LIMIT 1) IS NOT NULL,
     (SELECT on_server - shown FROM pass
         WHERE pass.epoch = epoch.number AND error IS NULL ORDER BY segment DESC LIMIT 1),
+    EXISTS (SELECT 1 FROM message INDEXED BY ix_message_unlabelled WHERE message.epoch = epoch.number
+        AND labels IS NULL AND vanished_at IS NULL AND emailid >= 'gm:' AND emailid < 'gm;'),
     completed_run, uidnext, highestmodseq, messages, filter, status_size
 FROM epoch WHERE ended_at IS NULL
 """
@@ -132,6 +134,7 @@ def _epoch(
     other_source: int,
     failed: int,
     hidden: int | None,
+    unlabelled: int,
     completed_run: str | None,
     *state: Any,
 ) -> KnownEpoch:
@@ -144,6 +147,7 @@ def _epoch(
         other_source=bool(other_source),
         failed=bool(failed),
         hidden=hidden,
+        unlabelled=bool(unlabelled),
     )
 
 

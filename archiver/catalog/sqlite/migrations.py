@@ -86,6 +86,19 @@ def _add_names_of_messages(connection: sqlite3.Connection) -> None:
     _create(connection, "numbering", "name")
 
 
+def _add_labels(connection: sqlite3.Connection) -> None:
+    """Version 10: Gmail's threads and labels, and which labels were replayed."""
+    for name in ("thrid", "labels"):
+        connection.execute(f"ALTER TABLE message ADD COLUMN {name} TEXT")
+    for statement in creating(("message",)):
+        if "ix_message_unlabelled" in statement:
+            connection.execute(statement)
+    _create(connection, "label_change")
+    if "labels" not in _columns(connection, "copy"):
+        for name in ("source_labels", "labels", "lost_labels"):
+            connection.execute(f"ALTER TABLE copy ADD COLUMN {name} TEXT")
+
+
 def _name(connection: sqlite3.Connection) -> None:
     """Give the catalog a name of its own: what is derived from it knows it by that."""
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('catalog', lower(hex(randomblob(16))))")
@@ -109,6 +122,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_compared,
     _add_order_of_search,
     _add_names_of_messages,
+    _add_labels,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

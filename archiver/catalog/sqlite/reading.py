@@ -34,7 +34,7 @@ IS_PRESENT = "(message.vanished_at IS NULL AND epoch.ended_at IS NULL)"
 _NAMES = StoredMessage.__struct_fields__
 STORED_MESSAGE = ", ".join(f"message.{name}" for name in _NAMES)
 PLACE = f"folder.directory, epoch.uidvalidity, epoch.generation, {IS_PRESENT}, {STORED_MESSAGE}"
-_FLAGS = _NAMES.index("flags")
+_FLAGS, _LABELS = _NAMES.index("flags"), _NAMES.index("labels")
 
 CURRENT_SOURCE = """coalesce((
     SELECT min(archive.id) FROM archive JOIN archive AS named
@@ -85,6 +85,8 @@ def placement(row: Sequence[Any], sets: FlagSets) -> Placement:
 def stored_message(values: list[Any], sets: FlagSets) -> StoredMessage:
     """From the columns of `STORED_MESSAGE`; `values` is consumed."""
     values[_FLAGS] = sets[values[_FLAGS]]
+    if values[_LABELS] is not None:
+        values[_LABELS] = sets[values[_LABELS]]
     return StoredMessage(*values)
 
 

@@ -14,6 +14,8 @@ address.port        NULL if it was not recorded: in journals from before 0.4.0
 target.renaming     the name that it is about to get; NULL: it keeps its name
 target.compared_... the newest `compared`: its status, with HIGHESTMODSEQ as `modseq`; NULL: not known
 copy.accepted_at    when the user accepted it as the destination shows it
+copy.labels         those that the destination showed when `source_labels`, the archive's, were last replayed there,
+                    and `lost_labels` those that it does not keep; NULL: never replayed
 copy.compared       true: compared since the newest `copied`, and as recorded; NULL: not compared
 """
 
@@ -112,6 +114,8 @@ CREATE TABLE message (
     stored_at TEXT NOT NULL,
     vanished_run TEXT,
     vanished_at TEXT,
+    thrid TEXT,
+    labels TEXT,
     PRIMARY KEY (epoch, uid),
     FOREIGN KEY(epoch) REFERENCES epoch (number)
 ) WITHOUT ROWID;
@@ -119,6 +123,8 @@ CREATE INDEX ix_message_server_size ON message (server_size);
 CREATE INDEX ix_message_digest ON message (digest);
 CREATE INDEX ix_message_emailid ON message (emailid) WHERE emailid IS NOT NULL;
 CREATE INDEX ix_message_arrived ON message (arrived DESC, epoch, uid DESC);
+CREATE INDEX ix_message_unlabelled ON message (epoch)
+    WHERE labels IS NULL AND vanished_at IS NULL AND emailid >= 'gm:' AND emailid < 'gm;';
 CREATE TABLE flag_change (
     id INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
@@ -131,6 +137,17 @@ CREATE TABLE flag_change (
 );
 CREATE INDEX ix_flag_change_run ON flag_change (run);
 CREATE INDEX ix_flag_change_message ON flag_change (epoch, uid);
+CREATE TABLE label_change (
+    id INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    uid BIGINT NOT NULL,
+    at TEXT NOT NULL,
+    run TEXT NOT NULL,
+    labels_before TEXT NOT NULL,
+    labels_after TEXT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX ix_label_change_run ON label_change (run);
 CREATE TABLE presence_change (
     id INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
@@ -265,6 +282,9 @@ CREATE TABLE copy (
     marked BOOLEAN NOT NULL,
     accepted_at TEXT,
     compared BOOLEAN,
+    source_labels TEXT,
+    labels TEXT,
+    lost_labels TEXT,
     PRIMARY KEY (target, target_uid),
     FOREIGN KEY(target) REFERENCES target (number)
 ) WITHOUT ROWID;

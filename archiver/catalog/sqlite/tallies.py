@@ -21,7 +21,12 @@ SELECT epoch, sum(is_present), sum(is_present * size), sum(is_fetched), sum(is_f
 ) GROUP BY epoch
 """
 _QUARANTINED = "SELECT epoch, count(*) FROM quarantine GROUP BY epoch"
-_REFLAGGED = "SELECT epoch, count(DISTINCT uid) FROM flag_change WHERE run = :run GROUP BY epoch"
+_REFLAGGED = """
+SELECT epoch, count(DISTINCT uid) FROM (
+    SELECT epoch, uid FROM flag_change WHERE run = :run
+    UNION ALL SELECT epoch, uid FROM label_change WHERE run = :run
+) GROUP BY epoch
+"""
 _VANISHED = "SELECT epoch, count(DISTINCT uid) FROM presence_change WHERE run = :run AND NOT present GROUP BY epoch"
 _NEWEST_PASSES = """
 SELECT pass.epoch, pass.on_server, pass.excluded, pass.error, pass.shown, :run IS NULL

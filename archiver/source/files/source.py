@@ -35,6 +35,7 @@ from archiver.mail.model import (
     FolderStatus,
     KnownState,
     Listed,
+    Marks,
     Opened,
     Undelivered,
 )
@@ -255,10 +256,10 @@ class FilesSource:
             for each in self._index.shown(some):
                 yield self._attributes(each)
 
-    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
+    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[Marks]]:
         every = self._index.shown()
         while batch := list(islice(every, 1000)):
-            yield [(each.uid, self._flags(each.found)) for each in batch if each.found is not None]
+            yield [Marks(each.uid, self._flags(each.found)) for each in batch if each.found is not None]
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         for some in _some(uids):

@@ -30,11 +30,11 @@ from archiver.mail.model import (
     Attributes,
     Digest,
     Fetched,
-    Flags,
     Folder,
     FolderStatus,
     KnownState,
     Listed,
+    Marks,
     Opened,
     Undelivered,
 )
@@ -187,7 +187,7 @@ class Pop3Source:
         for each in self._those(self._wanted if uids is None else uids):
             yield Attributes(each.uid, size=each.size)
 
-    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[tuple[int, Flags]]]:
+    def flags(self, *, since: KnownState | None = None) -> Iterator[Sequence[Marks]]:
         """None: there are no flags, so what is known of them stays."""
         return iter(())
 

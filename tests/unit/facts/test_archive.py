@@ -46,6 +46,8 @@ BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "bool": st.booleans(),
     "bool | None": st.none() | st.booleans(),
     "bytes": st.binary(max_size=20),
+    "Labels": st.frozensets(texts, max_size=4),
+    "Labels | None": st.none() | st.frozensets(texts, max_size=4),
     "Flags": st.frozensets(texts, max_size=4),
     "frozenset[str]": st.frozensets(texts, max_size=4),
     "tuple[str, ...]": st.lists(texts, max_size=4).map(tuple),
@@ -78,6 +80,7 @@ def line_by_names(fact: Fact) -> str:
         value = getattr(fact, each.name)
         if each.name == "message":
             record |= {name: getattr(value, name) for name in _OF_MESSAGE}
+            record |= {name: its for name in ("thrid", "labels") if (its := getattr(value, name)) is not None}
         else:
             record[each.name] = asdict(value) if isinstance(value, Headers) else value
     for name, value in record.items():
@@ -123,6 +126,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "folder",
         "headers",
         "intent",
+        "labels",
         "mapped",
         "marked",
         "numbered",
@@ -215,6 +219,7 @@ AN_EXAMPLE: dict[object, object] = {
     "bool": True,
     "bytes": "INBOX",
     "Flags": ["a", "b"],
+    "Labels": ["a", "b"],
     "frozenset[str]": ["a", "b"],
     "tuple[str, ...]": ["a", "b"],
     "tuple[int, ...]": [7, 8],
@@ -256,7 +261,7 @@ def is_of(of: str, value: object) -> bool:
         inner = of.removeprefix("tuple[tuple[").removesuffix("], ...]").split(", ")
         rows = value if isinstance(value, list) else [None]
         return all(isinstance(row, list) and len(row) == len(inner) and all(map(is_of, inner, row)) for row in rows)
-    if of in ("Flags", "frozenset[str]", "tuple[str, ...]", "tuple[int, ...]"):
+    if of in ("Flags", "Labels", "frozenset[str]", "tuple[str, ...]", "tuple[int, ...]"):
         return isinstance(value, list) and all(is_of("int" if "int" in of else "str", each) for each in value)
     if of == "Headers":
         parts = {"sender": "str", "recipients": "str", "subject": "str", "sent": "str | None"}

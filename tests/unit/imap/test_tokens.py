@@ -351,13 +351,13 @@ SEEN = frozenset({"\\Seen"})
         ),
         pytest.param(
             b'* 1 FETCH (X-GM-LABELS ("\\\\Important" "a) b" {0}) UID 1 X-GM-THRID 12 BODY[] \x00\x00)',
-            Attributes(1),
+            Attributes(1, thrid="12", labels=frozenset({"\\Important", "a) b", "{0}"})),
             BODY,
-            id="Gmail's labels, unasked",
+            id="Gmail's labels and thread",
         ),
         pytest.param(
             b"* 1 FETCH (UID 1 BODY[] \x00\x00 X-GM-LABELS () FLAGS (\\Seen) X-MAILBOX NIL)",
-            Attributes(1, SEEN),
+            Attributes(1, SEEN, labels=frozenset()),
             BODY,
             id="items of an extension behind the message",
         ),
@@ -412,11 +412,22 @@ def test_a_body_that_is_not_read_separately_is_its_literal() -> None:
             Attributes(3, frozenset({"\\Seen", "$Label1"})),
             id="flags have one spelling",
         ),
+        pytest.param(
+            b'* 1 FETCH (X-GM-LABELS (\\Inbox \\Sent Important "Muy Importante") UID 3)',
+            Attributes(3, labels=frozenset({"\\Inbox", "\\Sent", "Important", "Muy Importante"})),
+            id="Gmail's labels as its documentation has them",
+        ),
+        pytest.param(
+            b'* 1 FETCH (X-GM-LABELS ("\\\\Starred" "a \\"b\\" \\\\ c" \x000\x00 &APwDwA-) UID 3 FLAGS ())',
+            Attributes(3, frozenset(), labels=frozenset({"\\Starred", 'a "b" \\ c', 'in "a" literal (', "üπ"})),
+            id="Gmail's labels: escaped quotes, a literal, modified UTF-7",
+        ),
+        pytest.param(b"* 1 FETCH (UID 3 X-GM-LABELS NIL)", Attributes(3, labels=frozenset()), id="NIL labels"),
         pytest.param(b"* 1 FETCH (UID 3 FLAGS ())", Attributes(3, frozenset()), id="no flags"),
     ],
 )
 def test_rows_without_a_body(text: bytes, attributes: Attributes) -> None:
-    found = parse_fetch(Response(text))
+    found = parse_fetch(Response(text, (b'in "a" literal (',)))
     assert (found.attributes, found.has_body, found.clean) == (attributes, False, True)
 
 

@@ -23,6 +23,7 @@ from archiver.facts.archive import (
     FenceFact,
     FlagsFact,
     FolderFact,
+    LabelsFact,
     NumberedFact,
     PassFact,
     QuarantinedFact,
@@ -60,7 +61,7 @@ def _about(fact: Fact) -> Sequence[tuple[int, ...]]:
     """What a fact is about: a message, a replica, or a replica and its message in that folder."""
     if isinstance(fact, StoredFact):
         return ((fact.epoch, fact.message.uid),)
-    if isinstance(fact, (FlagsFact, QuarantinedFact, RefusedFact)):
+    if isinstance(fact, (FlagsFact, LabelsFact, QuarantinedFact, RefusedFact)):
         return ((fact.epoch, fact.uid),)
     if isinstance(fact, CopiedFact):
         return (fact.target, fact.target_uid), (fact.target, fact.epoch, fact.uid)

@@ -13,6 +13,7 @@ from archiver.facts.archive import (
     Fact,
     FlagsFact,
     HeadersFact,
+    LabelsFact,
     PackedFact,
     QuarantinedFact,
     ReleasedFact,
@@ -25,7 +26,8 @@ from archiver.mail.model import Digest, Headers, StoredMessage
 _OF_MESSAGE = StoredMessage.__struct_fields__
 _values_of = attrgetter(*_OF_MESSAGE)
 _FLAGS = _OF_MESSAGE.index("flags")
-_TEXTS = [_OF_MESSAGE.index(name) for name in ("internaldate", "message_id", "header_digest", "emailid")]
+_LABELS = _OF_MESSAGE.index("labels")
+_TEXTS = [_OF_MESSAGE.index(name) for name in ("internaldate", "message_id", "header_digest", "emailid", "thrid")]
 
 _KEY = ("epoch", "uid")
 _THIS_MESSAGE = "epoch = :epoch AND uid = :uid"
@@ -60,6 +62,8 @@ def _stored(connection: sqlite3.Connection, segment: Segment, facts: Sequence[St
 def _row(run: str, fact: StoredFact) -> Sequence[Any]:
     values = list(_values_of(fact.message))
     values[_FLAGS] = flags_to_text(values[_FLAGS])
+    if values[_LABELS] is not None:
+        values[_LABELS] = flags_to_text(values[_LABELS])
     for place in _TEXTS:
         values[place] = text(values[place])
     return fact.epoch, *values, fact.matched, run, fact.at, None, None
@@ -118,6 +122,30 @@ def _flags(connection: sqlite3.Connection, segment: Segment, facts: Sequence[Fla
     connection.executemany(_SET_FLAGS, rows)
 
 
+# NOTE: labels that were not known before are no change.
+_RECORD_LABELS = f"""
+INSERT INTO label_change (epoch, uid, at, run, labels_before, labels_after)
+SELECT epoch, uid, :at, :run, labels, :labels FROM message WHERE {_THIS_MESSAGE} AND labels != :labels
+"""
+_SET_LABELS = f"UPDATE message SET labels = :labels, thrid = :thrid WHERE {_THIS_MESSAGE}"
+
+
+def _labels(connection: sqlite3.Connection, segment: Segment, facts: Sequence[LabelsFact]) -> None:
+    rows = [
+        {
+            "epoch": fact.epoch,
+            "uid": fact.uid,
+            "thrid": text(fact.thrid),
+            "labels": flags_to_text(fact.labels),
+            "at": fact.at,
+            "run": segment.run,
+        }
+        for fact in facts
+    ]
+    connection.executemany(_RECORD_LABELS, rows)
+    connection.executemany(_SET_LABELS, rows)
+
+
 _SET_VANISHED = (
     f"UPDATE message SET vanished_at = :at, vanished_run = :run WHERE {_THIS_MESSAGE} AND vanished_at IS NULL"
 )
@@ -170,6 +198,7 @@ MESSAGE_HANDLERS: Mapping[type[Fact], Callable[[sqlite3.Connection, Segment, Seq
     HeadersFact: _headers,
     PackedFact: _packed,
     FlagsFact: _flags,
+    LabelsFact: _labels,
     VanishedFact: _vanished,
     QuarantinedFact: _quarantined,
     ReleasedFact: _released,

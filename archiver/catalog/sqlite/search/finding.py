@@ -98,6 +98,8 @@ def _conditions(query: Query, among: Among) -> Iterator[tuple[str, Sequence[Any]
     for flag in query.unflagged:
         condition, values = _has_flag(flag)
         yield f"NOT {condition}", values
+    for label in query.labels:
+        yield _has_label(label)
     if query.message_id is not None:
         bare = query.message_id.removeprefix("<").removesuffix(">")
         yield "message.message_id IN (?, ?, ?)", (query.message_id, bare, f"<{bare}>")
@@ -142,6 +144,13 @@ def _has_flag(flag: str) -> tuple[str, Sequence[Any]]:
     """`Seen` is the system flag, too. The column is JSON, so a flag in quotes is a whole one."""
     names = [flag, f"\\{flag}"] if flag.lower() in _SYSTEM_FLAGS else [flag]
     condition = " OR ".join("instr(lower(message.flags), lower(?))" for _ in names)
+    return f"({condition})", [json.dumps(name) for name in names]
+
+
+def _has_label(label: str) -> tuple[str, Sequence[Any]]:
+    """`Inbox` is the system label, too."""
+    names = [label] if label.startswith("\\") else [label, f"\\{label}"]
+    condition = " OR ".join("instr(lower(coalesce(message.labels, '')), lower(?))" for _ in names)
     return f"({condition})", [json.dumps(name) for name in names]
 
 
