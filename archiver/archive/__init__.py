@@ -13,6 +13,7 @@ scanned        the result of a folder scan
 absence        messages that the server no longer shows: gone, or only hidden
 same_mail      messages that the server shows in several folders, fetched once (RFC 8474, Gmail)
 rematch        known messages matched under a new UIDVALIDITY, without a download
+access         access rights and annotations of folders
 unrecorded     files and objects that a crashed run stored but did not record
 delivery       whether the server delivers any message at all
 """

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from archiver.archive.access import record_access
 from archiver.archive.context import Context
 from archiver.archive.plan import expected_rows, is_due, plan_run
 from archiver.archive.queue import Member, WorkQueue
@@ -73,6 +74,8 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
             return
         worker = FetchWorker(context, member, source)
         try:
+            if not extra:
+                record_access(context, source, chosen)
             worker.work_off()
         finally:
             worker.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from archiver.facts.access import Annotations, Granted, Rights
 from archiver.facts.replica import (
     Address,
     Attempt,
@@ -53,6 +54,23 @@ class Replicas(Protocol):
     @property
     def pending(self) -> PendingMessages:
         """What is missing in a folder."""
+
+    @property
+    def sharing(self) -> Sharing:
+        """Who may do what in the folders, at the source and there."""
+
+
+class Sharing(Protocol):
+    """Access rights and annotations of the folders at the source, and what of that was given at destinations."""
+
+    def rights(self) -> Mapping[int, Rights]:
+        """The rights of each folder whose rights were seen, by its number."""
+
+    def annotations(self) -> Mapping[int, Annotations]:
+        """The annotations of each folder that has or had some, by its number; 0 is the server."""
+
+    def granted(self, destination: int) -> Mapping[int, Granted]:
+        """What was given at a destination, by the folder's number."""
 
 
 class Destinations(Protocol):

@@ -1,6 +1,7 @@
 """What an archive records, and the values of queries and their results. docs/formats.md specifies the JSON.
 
 archive        facts of folders, epochs and messages
+access         access rights and annotations: the values, and their facts
 destination    facts of what was sent to a destination, arrived there, or was refused
 codec          facts as JSON lines, and back
 conversion     a value of a field in JSON, checked by the field's type

@@ -12,6 +12,7 @@ from typing import ClassVar, Union
 
 from msgspec import Struct
 
+from archiver.facts.access import AnnotationsFact, GrantedFact, RightsFact
 from archiver.facts.destination import (
     AcceptedFact,
     ComparedFact,
@@ -253,6 +254,9 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     ComparedFact,
     RenamingFact,
     RenamedFact,
+    RightsFact,
+    AnnotationsFact,
+    GrantedFact,
 ]
 
 

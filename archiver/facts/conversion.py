@@ -110,7 +110,12 @@ def _frames(rows: list[Any]) -> list[tuple[str, int, int]]:
     return frames if len(bytes.fromhex(digests)) == 32 * len(frames) else []
 
 
-# Written out, because a fact may have thousands of rows. NOTE: a text of two letters is a row of two texts, too.
+def _lists(rows: list[Any]) -> list[Any]:
+    """The rows that are lists: a text of two letters is a row of two texts, too."""
+    return [each for each in rows if type(each) is list]
+
+
+# Written out, because a fact may have thousands of rows.
 _ROWS: Mapping[tuple[Any, ...], Callable[[list[Any]], list[Any]]] = {
     (int, int): lambda rows: [
         (one, two)
@@ -126,6 +131,7 @@ _ROWS: Mapping[tuple[Any, ...], Callable[[list[Any]], list[Any]]] = {
         and 0 <= three <= HIGHEST
     ],
     (Digest, int, int): _frames,
+    (str, str): lambda rows: [(one, two) for one, two in _lists(rows) if type(one) is type(two) is str],
 }
 
 

@@ -5,10 +5,12 @@ The source is never changed: folders are opened by EXAMINE, messages are read by
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from archiver.config.settings import ServerSettings
+from archiver.facts.access import FolderAccess
 from archiver.imap.capabilities import ServerFacts, server_facts
+from archiver.imap.extensions.looking import look
 from archiver.imap.folder import FolderReader
 from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import connect
@@ -94,6 +96,9 @@ class ImapSource:
 
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         return self._reader.headers(uids, field)
+
+    def access(self, folders: Sequence[Folder]) -> Mapping[bytes, FolderAccess]:
+        return look(self._session, self._abilities, [each.raw for each in folders])
 
     def gives(self, uid: int) -> bool:
         return self._reader.gives(uid)

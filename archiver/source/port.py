@@ -5,11 +5,12 @@ A protocol that cannot report changes leaves them out of its answers; then every
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from archiver.facts.access import FolderAccess
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.content import Spool
 from archiver.mail.model import Folder, KnownState, Listed, Marks, Opened
@@ -84,6 +85,10 @@ class MailSource(MailReader, Protocol):
         """The flags of all messages of the open folder, and their labels if the server has any, some messages at a
         time, in any order, some perhaps twice: the later ones count. With `since`, messages of which nothing of
         this has changed may be left out."""
+
+    def access(self, folders: Sequence[Folder]) -> Mapping[bytes, FolderAccess]:
+        """Who may do what in these folders, and what is noted about them, by raw name; b"" is the server itself.
+        Empty if the server offers neither, or the connection is lost. No folder is open afterwards."""
 
     def gives(self, uid: int) -> bool:
         """Whether the server delivers an octet of this message of the open folder.

@@ -7,7 +7,7 @@ is set aside, so that it cannot block the others.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
@@ -25,6 +25,7 @@ from archiver.errors import (
     Where,
 )
 from archiver.events import Noted
+from archiver.facts.access import FolderAccess
 from archiver.mail.content import broke
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Fetched, Folder, KnownState, Listed, Marks, Opened, Undelivered
@@ -270,6 +271,16 @@ class RetryingSource:
             jump = self._breaks.in_a_row % _BREAKS_BEFORE_A_JUMP == 0
             middle = len(rest) // 2 if jump else 0
             stretches += [part for part in (rest[:middle], rest[middle:]) if part]
+
+    def access(self, folders: Sequence[Folder]) -> Mapping[bytes, FolderAccess]:
+        """As in the port, in a single attempt: mail is worth more."""
+        self._folder = None
+        try:
+            return self._connected().access(folders)
+        except TemporaryError as error:
+            self._drop()
+            self._control.progress(Noted(f"{error.reason}: access rights and annotations are read by the next run"))
+            return {}
 
     def gives(self, uid: int) -> bool:
         """As in the port, in a single attempt; a connection that breaks delivers nothing."""

@@ -30,6 +30,7 @@ from pipelines.show.lines import equation, failure_lines, notice_lines
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
     from archiver.config.load import Settings
+    from archiver.facts.access import Entries
     from pipelines.cli.terminal import Terminal
 
 Fields = dict[str, Any]
@@ -130,6 +131,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
                 *gone_notices(archive.stranded_copies()),
             )
         ],
+        "sharing": _sharing(archive),
         "destination": there,
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
@@ -149,6 +151,47 @@ def _reason(archive: Archive, run_id: str) -> str | None:
         return reason_of(json.loads((archive.reports / run_id / "report.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _sharing(archive: Archive) -> list[Fields]:
+    """Access rights and annotations, by folder; "" is the server. Without what nobody set."""
+    sharing, account = archive.catalog.replicas.sharing, archive.catalog.account
+    rights, notes = sharing.rights(), sharing.annotations()
+    names = {each.number: printable(each.folder.name) for each in account.folders().values()} | {0: ""}
+    return [
+        {
+            "folder": names[number],
+            "rights": None if held is None or held.entries is None else _printable(held.entries),
+            "mine": held and held.mine,
+            "annotations": _printable(noted.entries) if (noted := notes.get(number)) else {},
+            "left_out": noted and noted.left_out,
+        }
+        for number in sorted(rights.keys() | notes.keys(), key=lambda each: names.get(each, ""))
+        for held in [rights.get(number)]
+        if number in names
+    ]
+
+
+def _shared_words(result: Fields) -> str:
+    """Which access rights and annotations there are; "" if there are none beside the user's own rights."""
+    own = {(result["source"] or {}).get("user"), "owner", "administrators"}
+    shared = [each["folder"] for each in result["sharing"] if (each["rights"] or {}).keys() - own]
+    noted = sum(len(each["annotations"]) for each in result["sharing"])
+    words = []
+    if shared:
+        words.append(f'{counted(len(shared), "folder")} shared with others (the first is "{shared[0]}")')
+    if noted:
+        words.append(counted(noted, "annotation"))
+    return ", ".join(words) and f"recorded besides: {', '.join(words)}; `--json` lists them"
+
+
+def _printable(entries: Entries) -> dict[str, str]:
+    """For people: a value that is text in UTF-8 is shown as such."""
+    shown = {}
+    for one, two in entries:
+        octets = two.encode("latin-1", "backslashreplace")
+        shown[printable(one)] = printable(octets.decode("utf-8", "backslashreplace"))
+    return shown
 
 
 def _last_run(last: Fields) -> str:
@@ -254,6 +297,8 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
             if there["totals"][name]
         )
         out.say(f"at {there['server']}, {there['user']}: {words or 'nothing yet'}")
+    if words := _shared_words(result):
+        out.say(words)
     if result["runs"]:
         last = result["runs"][0]
         out.say(f"last run {_last_run(last)}")

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from archiver.catalog.port import Catalog
 from archiver.catalog.replicas import Replicas
 from archiver.errors import IntegrityError
+from archiver.facts.access import Annotations, AnnotationsFact, Granted, GrantedFact, Rights, RightsFact
 from archiver.facts.archive import ArchiveFact, EpochFact, Fact, FlagsFact, VanishedFact
 from archiver.facts.destination import (
     AcceptedFact,
@@ -1253,3 +1254,26 @@ def _any_facts(chance: random.Random, count: int) -> Iterable[Fact]:
                 yield RenamingFact(targets[old], new, AT)
                 yield RenamedFact(targets[old], new, AT)
                 targets[new] = targets.pop(old)
+
+
+class SharingContract:
+    """Implement `catalog`."""
+
+    def test_rights_and_annotations_are_those_seen_last(self, catalog: Catalog) -> None:
+        sharing = catalog.replicas.sharing
+        assert (sharing.rights(), sharing.annotations(), sharing.granted(1)) == ({}, {}, {})
+        odd = ("\ud800-\udcff", "lr")
+        noted = AnnotationsFact(0, (("/x", "\xff\0"),), 7, AT)
+        apply(catalog, *ACCOUNT, RightsFact(1, (("a", "lrs"), odd), None, AT), noted)
+        assert sharing.rights() == {1: Rights((("a", "lrs"), odd))}
+        assert sharing.annotations() == {0: Annotations((("/x", "\xff\0"),), 7)}
+        apply(catalog, RightsFact(1, None, "lr", AT), AnnotationsFact(0, (), None, AT), run="R2")
+        assert sharing.rights() == {1: Rights(None, "lr")}
+        assert sharing.annotations() == {0: Annotations(())}
+
+    def test_what_was_given_is_known_for_each_destination(self, catalog: Catalog) -> None:
+        apply(catalog, *ACCOUNT, GrantedFact(1, 1, b"x", (("a", "lr"),), (("b", "NO no"),), AT))
+        assert catalog.replicas.sharing.granted(1) == {1: Granted(b"x", (("a", "lr"),), (("b", "NO no"),))}
+        apply(catalog, GrantedFact(1, 1, b"y", (), (), AT), run="R2")
+        assert catalog.replicas.sharing.granted(1) == {1: Granted(b"y")}
+        assert catalog.replicas.sharing.granted(2) == {}

@@ -18,7 +18,8 @@ from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
 from tests.contracts.replicas import ACCOUNT, HERE, THERE, copied
 
-_OF_LABELS = {"label_change"}
+_OF_ACCESS = {"rights", "annotations", "granted"}
+_OF_LABELS = {"label_change", *_OF_ACCESS}
 _OF_NAMES = {"numbering", "name", *_OF_LABELS}
 LATER_TABLES = {
     1: {
@@ -33,6 +34,7 @@ LATER_TABLES = {
     7: _OF_NAMES,
     8: _OF_NAMES,
     9: _OF_LABELS,
+    10: _OF_ACCESS,
 }
 """The tables that a catalog of a version does not have yet."""
 

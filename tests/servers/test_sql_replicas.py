@@ -14,7 +14,7 @@ from archiver.journal.files import FileJournal
 from archiver.mail.model import Digest
 from tests.contracts.catalog import SEEN, following, stored
 from tests.contracts.pending import PendingContract
-from tests.contracts.replicas import ACCOUNT, ReplicasContract, copied, everything, refused
+from tests.contracts.replicas import ACCOUNT, ReplicasContract, SharingContract, copied, everything, refused
 
 
 @pytest.fixture
@@ -32,6 +32,10 @@ def rebuilt(tmp_path: Path) -> Iterator[SqlCatalog]:
 
 
 class TestSqlReplicas(ReplicasContract):
+    pass
+
+
+class TestSqlSharing(SharingContract):
     pass
 
 

@@ -99,6 +99,11 @@ def _add_labels(connection: sqlite3.Connection) -> None:
             connection.execute(f"ALTER TABLE copy ADD COLUMN {name} TEXT")
 
 
+def _add_access(connection: sqlite3.Connection) -> None:
+    """Version 11: access rights and annotations of folders."""
+    _create(connection, "rights", "annotations", "granted")
+
+
 def _name(connection: sqlite3.Connection) -> None:
     """Give the catalog a name of its own: what is derived from it knows it by that."""
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('catalog', lower(hex(randomblob(16))))")
@@ -123,6 +128,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_order_of_search,
     _add_names_of_messages,
     _add_labels,
+    _add_access,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

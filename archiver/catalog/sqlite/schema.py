@@ -13,6 +13,9 @@ header.id           higher than all earlier ones, also when the row changes: so 
 address.port        NULL if it was not recorded: in journals from before 0.4.0
 target.renaming     the name that it is about to get; NULL: it keeps its name
 target.compared_... the newest `compared`: its status, with HIGHESTMODSEQ as `modseq`; NULL: not known
+rights.entries      a list of [identifier, rights]; NULL: this user may not read them, and `mine` is its own
+annotations.folder  0: those of the server
+granted             at a destination: rights as `granted` has them, and what it refused to give
 copy.accepted_at    when the user accepted it as the destination shows it
 copy.labels         those that the destination showed when `source_labels`, the archive's, were last replayed there,
                     and `lost_labels` those that it does not keep; NULL: never replayed
@@ -334,6 +337,32 @@ CREATE TABLE twin (
     at TEXT NOT NULL,
     PRIMARY KEY (target, target_uid),
     FOREIGN KEY(target) REFERENCES target (number)
+);
+CREATE TABLE rights (
+    folder BIGINT NOT NULL,
+    entries TEXT,
+    mine TEXT,
+    at TEXT NOT NULL,
+    PRIMARY KEY (folder),
+    FOREIGN KEY(folder) REFERENCES folder (number)
+);
+CREATE TABLE annotations (
+    folder BIGINT NOT NULL,
+    entries TEXT NOT NULL,
+    left_out BIGINT,
+    at TEXT NOT NULL,
+    PRIMARY KEY (folder)
+);
+CREATE TABLE granted (
+    destination BIGINT NOT NULL,
+    folder BIGINT NOT NULL,
+    raw BLOB NOT NULL,
+    entries TEXT NOT NULL,
+    refused TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (destination, folder),
+    FOREIGN KEY(destination) REFERENCES destination (number),
+    FOREIGN KEY(folder) REFERENCES folder (number)
 );
 CREATE TABLE run (
     run TEXT NOT NULL,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from archiver.errors import (
     ServerUnavailable,
     Where,
 )
+from archiver.facts.access import FolderAccess
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.content import BodyBuilder, Spool, body_of, header_block, internaldate_seconds
 from archiver.mail.counts import counted
@@ -269,6 +270,9 @@ class FilesSource:
                     with contextlib.suppress(OSError):
                         beginning = next(self._octets(each), b"")
                     yield self._attributes(each), header_block(beginning)
+
+    def access(self, folders: Sequence[Folder]) -> Mapping[bytes, FolderAccess]:
+        return {}
 
     def gives(self, uid: int) -> bool:
         for each in self._index.shown([uid]):

@@ -6,7 +6,7 @@ them as read, and after RETR a session ends without QUIT, at which some servers 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from archiver.errors import (
     TemporaryError,
     Where,
 )
+from archiver.facts.access import FolderAccess
 from archiver.imap.capabilities import ServerFacts, tls_facts
 from archiver.imap.replies import printable
 from archiver.login.port import Authenticator
@@ -194,6 +195,9 @@ class Pop3Source:
     def headers(self, uids: Collection[int], field: str | None = None) -> Iterator[tuple[Attributes, bytes]]:
         for each, header in self._retriever.headers(self._those(uids)):
             yield Attributes(each.uid, size=each.size), header
+
+    def access(self, folders: Sequence[Folder]) -> Mapping[bytes, FolderAccess]:
+        return {}
 
     def gives(self, uid: int) -> bool:
         return any(self._retriever.gives(each) for each in self._those([uid]))

@@ -34,6 +34,7 @@ numbers = st.integers(0, 2**63 - 1)
 signed = st.integers(-(2**63), 2**63 - 1)
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 headers = st.builds(Headers, texts, texts, texts, st.none() | texts)
+pairs = st.lists(st.tuples(texts, texts), max_size=4).map(tuple)
 BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "int": numbers,
     "int | None": st.none() | numbers,
@@ -57,6 +58,8 @@ BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "tuple[tuple[Digest, int, int], ...]": st.lists(st.tuples(digests, numbers, numbers), max_size=4).map(tuple),
     "tuple[tuple[int, int, int], ...]": st.lists(st.tuples(numbers, numbers, numbers), max_size=4).map(tuple),
     "tuple[tuple[int, int], ...]": st.lists(st.tuples(numbers, numbers), max_size=4).map(tuple),
+    "tuple[tuple[str, str], ...]": pairs,
+    "tuple[tuple[str, str], ...] | None": st.none() | pairs,
 }
 KINDS = get_args(Fact)
 ABAB = Digest("ab" * 32)
@@ -115,6 +118,7 @@ def test_the_same_fact_is_the_same_line(fact: Fact) -> None:
 def test_every_kind_of_fact_has_its_own_name() -> None:
     assert sorted(kind.kind for kind in KINDS) == [
         "accepted",
+        "annotations",
         "archive",
         "compared",
         "copied",
@@ -124,6 +128,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "fence",
         "flags",
         "folder",
+        "granted",
         "headers",
         "intent",
         "labels",
@@ -140,6 +145,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "removed",
         "renamed",
         "renaming",
+        "rights",
         "settled",
         "state",
         "stored",
@@ -227,6 +233,7 @@ AN_EXAMPLE: dict[object, object] = {
     "tuple[tuple[Digest, int, int], ...]": [[ABAB, 7, 8], [ABAB, 8, 9]],
     "tuple[tuple[int, int, int], ...]": [[7, 8, 9], [8, 9, 10]],
     "tuple[tuple[int, int], ...]": [[7, 8], [8, 9]],
+    "tuple[tuple[str, str], ...]": [["a", "b"], ["c", "d"]],
 }
 OTHERS: list[object] = [
     *(

@@ -4,6 +4,7 @@ archive         facts in their order; those of the archive, its folders and its 
 messages        facts of messages: stored, packed, flagged, vanished, in quarantine
 replica         facts about what a destination holds
 destinations    facts of the destinations themselves
+access          facts of access rights and annotations
 tries           how failures of one message add up
 statements      how a row is inserted or updated, and values as the tables hold them
 """

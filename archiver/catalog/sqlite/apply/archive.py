@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from archiver.catalog.sqlite.apply.access import ACCESS_HANDLERS
 from archiver.catalog.sqlite.apply.destinations import DESTINATION_HANDLERS
 from archiver.catalog.sqlite.apply.messages import MESSAGE_HANDLERS
 from archiver.catalog.sqlite.apply.replica import COPY_HANDLERS
@@ -199,4 +200,5 @@ _HANDLERS: Mapping[type[Fact], Callable[[sqlite3.Connection, Segment, Sequence[A
     **MESSAGE_HANDLERS,
     **DESTINATION_HANDLERS,
     **COPY_HANDLERS,
+    **ACCESS_HANDLERS,
 }

@@ -9,5 +9,6 @@ queries         the queries behind these, and rows as values
 counts          the outcome for each folder's messages, and what a destination does not keep
 gone            replicas of messages that the source no longer has
 twins           messages that a destination may have stored twice
+sharing         access rights and annotations of folders, and what of them was given
 destinations    the known destinations, and how they are recognised
 """
