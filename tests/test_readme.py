@@ -21,7 +21,8 @@ from msgspec.structs import fields
 
 from archiver.catalog.sqlite.migrations import MIGRATIONS
 from archiver.catalog.sqlite.schema import TABLES as CATALOG_TABLES
-from archiver.config.load import account_files, fleet_conflicts, load_account
+from archiver.config.fleet.files import account_files, fleet_conflicts
+from archiver.config.load import load_account
 from archiver.config.settings import TABLES, FilesSettings
 from archiver.facts import segment as journal_format
 from archiver.facts.archive import Fact, StoredFact

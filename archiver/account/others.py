@@ -13,7 +13,9 @@ from msgspec import Struct
 
 from archiver.account.medium import catalog_place, medium_of
 from archiver.account.sharing import Mailbox, Sharing, fill_one, mailbox, mailbox_of, named, sharing_among
-from archiver.config.load import account_files, load_account, written_destination
+from archiver.config.fleet.files import Chosen, find_accounts
+from archiver.config.layers import KnownDefaults, defaults_of
+from archiver.config.load import load_account, written_destination
 from archiver.config.settings import Settings
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.facts.replica import Replica, ReplicaFolder
@@ -31,25 +33,31 @@ class Neighbours(Struct, frozen=True):
 
 
 def neighbours_of(files: Iterable[Path]) -> Neighbours:
-    """All account files in the folders of these, without these.
+    """All account files of the fleets of these, without these: those in their folders and below, and where folders
+    above have defaults for them, those below the highest such folder.
 
     NOTE: a folder is the one that the file was named in: a link is an account of its own, where the link lies.
     """
     known = {file.parent.resolve() / file.name for file in files}
     found: list[Settings] = []
-    wrong: list[Path] = []
-    for folder in sorted({file.parent for file in known}):
-        try:
-            beside = [file for file in account_files([folder]) if file not in known]
-        except ConfigError:  # a folder that cannot be listed
-            wrong.append(folder)
+    defaults = KnownDefaults()
+    fleet = find_accounts(Chosen(tuple(sorted({_fleet_of(file.parent) for file in known}))))
+    wrong = [Path(problem) for problem in fleet.problems]  # folders that cannot be listed
+    for file in fleet.files:
+        if file in known:
             continue
-        for file in beside:
-            try:
-                found.append(load_account(file))
-            except ConfigError:
-                wrong.append(file)
+        try:
+            found.append(load_account(file, defaults))
+        except ConfigError:
+            wrong.append(file)
     return Neighbours(tuple(found), tuple(wrong))
+
+
+def _fleet_of(folder: Path) -> Path:
+    try:
+        return defaults_of(folder).top
+    except ConfigError:  # its accounts cannot be loaded either
+        return folder
 
 
 def sharing_of(accounts: Sequence[Settings]) -> Mapping[Path, Sharing]:
@@ -59,8 +67,8 @@ def sharing_of(accounts: Sequence[Settings]) -> Mapping[Path, Sharing]:
 
 
 class AccountsBeside:
-    """Implements `OtherAccounts` for one account: those of the folder in which its file lies, and `more` files that
-    the same command works on. Files elsewhere, and archives on other machines, are not known here."""
+    """Implements `OtherAccounts` for one account: those of the fleet to which its file belongs, and `more` files
+    that the same command works on. Files elsewhere, and archives on other machines, are not known here."""
 
     def __init__(self, settings: Settings, more: Iterable[Path] = ()) -> None:
         self._settings = settings

@@ -6,7 +6,9 @@ settings    the keys as frozen values, with their checks
 s3          the table about a bucket
 shape       reads a table by the annotations of its class; finds every mistake
 protocols   what the protocols differ in: usual ports, keys that one of them does not have
-load        reads files and defaults.toml; reports all mistakes of a file at once
+load        makes settings of an account's tables; reports all mistakes of a file at once
+layers      reads an account file, the defaults.toml of its folder, and those of the folders above
+fleet       many account files: found in folders, made from a CSV file
 template    the commented file that `archiver init` writes
 age         ages such as "30d", and the day that they mean
 providers   what is known of mail providers, and how the server of an address is found

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
-import tomllib
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from archiver.config import oauth2
+from archiver.config.layers import Defaults, Tree, defaults_of, merge, named, read_toml
 from archiver.config.protocols import USUAL_PORTS, contradicts_pop3, port_warning, usual_port
 from archiver.config.references import SecretReference, readers
 from archiver.config.s3 import ObjectLock
@@ -45,21 +43,16 @@ __all__ = [
     "SecretReference",
     "ServerSettings",
     "Settings",
-    "account_files",
-    "fleet_conflicts",
     "load_account",
+    "settings_of",
     "written_destination",
 ]
-
-DEFAULTS = "defaults.toml"
-Tree = dict[str, Any]
 
 #: What is planned but not built yet: refused explicitly, never silently ignored.
 NOT_YET: tuple[Keys, ...] = (("archive", "catalog"),)
 _SERVERS = ("source", "destination")
 _TOP = [name for name in TABLES if "." not in name]
 _NESTED = {"archive.s3.object_lock": ObjectLock.__struct_fields__}
-_REFERENCES = ("password", "customer_key", "client_secret", "token", "service_account")
 
 EXAMPLES: dict[Keys, str] = {
     ("source", "host"): 'host = "imap.example.org"',
@@ -74,8 +67,8 @@ EXAMPLES: dict[Keys, str] = {
 }
 
 
-def load_account(path: Path) -> Settings:
-    """Read an account file over the `defaults.toml` of its folder.
+def load_account(path: Path, defaults: Callable[[Path], Defaults] = defaults_of) -> Settings:
+    """Read an account file over the `defaults.toml` of its folder and of those above.
 
     Tables are merged key by key, and the account's value wins; a password reference is replaced as a whole.
     A symbolic link is a separate account with the link's name.
@@ -84,13 +77,21 @@ def load_account(path: Path) -> Settings:
         ConfigError: with every mistake; its text never contains a part of a password.
     """
     file = path.absolute()
+    return settings_of(file, read_toml(file), defaults(file.parent))
+
+
+def settings_of(file: Path, over: Tree, defaults: Defaults) -> Settings:
+    """The settings of an account whose file has, or will have, these tables.
+
+    Raises:
+        ConfigError: as `load_account`.
+    """
     account = file.stem
-    over, under = _read_both(file)
-    tree = _named({"source": {}, "archive": {}} | _merge(under, over), account)
+    tree = named({"source": {}, "archive": {}} | merge(defaults.tree, over), account)
     found = list(_contradictions(tree))
     checked, mistakes = read_table(AccountFile, tree, readers(file.parent))
     found += [(each.keys, _wording(each, tree)) for each in mistakes]
-    problems = [*_name_problems(file), *(_line(keys, text, under, over) for keys, text in found)]
+    problems = [*_name_problems(file), *(_line(keys, text, over, defaults) for keys, text in found)]
     if checked is None or problems:
         raise ConfigError(str(file), problems)
     return Settings(
@@ -112,114 +113,9 @@ def written_destination(path: Path) -> Tree | None:
     Raises:
         ConfigError: the file or its defaults cannot be read at all.
     """
-    over, under = _read_both(path)
-    table = _named(_merge(under, over), path.stem).get("destination")
+    tree = merge(defaults_of(path.absolute().parent).tree, read_toml(path))
+    table = named(tree, path.stem).get("destination")
     return table if isinstance(table, dict) else None
-
-
-def account_files(paths: Sequence[Path]) -> list[Path]:
-    """The account files that `paths` name, each once: a file stands for itself, a folder for its *.toml files,
-    sorted.
-
-    Raises:
-        ConfigError: a path does not exist, or a folder has no account file.
-    """
-    files: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            found = _accounts_in(path)
-        elif path.exists() or path.is_symlink():
-            found = [path]
-        else:
-            raise ConfigError(str(path), ["no such file or folder"])
-        files.update((file.parent.resolve() / file.name, None) for file in found)
-    return list(files)
-
-
-def fleet_conflicts(settings: Sequence[Settings]) -> Mapping[Path, ConfigError]:
-    """Accounts that run together need different names and different archives. Returns the problems by account file.
-    Archive paths are compared with links resolved."""
-    names: defaultdict[str, list[Path]] = defaultdict(list)
-    archives: defaultdict[str, list[Path]] = defaultdict(list)
-    for one in settings:
-        names[one.account].append(one.file)
-        archives[os.path.realpath(one.archive.path)].append(one.file)
-    problems: defaultdict[Path, list[str]] = defaultdict(list)
-    for name, files in names.items():
-        for file, others in _each_with_the_others(files):
-            problems[file].append(f'has the account name "{name}", as {others} has; rename all but one')
-    for path, files in archives.items():
-        for file, others in _each_with_the_others(files):
-            problem = f"archive.path: {path} is that of {others}, too; give each its own, with {{account}} in it"
-            problems[file].append(problem)
-    return {file: ConfigError(str(file), found) for file, found in problems.items()}
-
-
-def _each_with_the_others(files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    if len(files) > 1:
-        for file in files:
-            yield file, " and ".join(str(other) for other in files if other != file)
-
-
-def _accounts_in(folder: Path) -> list[Path]:
-    try:
-        found = sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix == ".toml"
-            and path.name != DEFAULTS
-            and not path.name.startswith(".")  # files that editors leave behind
-            and not path.is_dir()
-        )
-    except OSError as error:
-        raise ConfigError(str(folder), [f"cannot be listed: {error.strerror}"]) from None
-    if not found:
-        hint = f"`archiver init {folder / 'NAME.toml'}` writes one"
-        raise ConfigError(str(folder), ["no account files (*.toml) in this folder"], hint=hint)
-    return found
-
-
-def _read(file: Path, *, optional: bool = False) -> Tree:
-    hint = None
-    try:
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        if optional and not file.is_symlink():
-            return {}
-        problem = "no such file"
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-        hint = "give this user read access to it" if isinstance(error, PermissionError) else None
-    except UnicodeDecodeError as error:
-        problem = f"is not UTF-8 (octet {error.start + 1}); save it as UTF-8"
-    except tomllib.TOMLDecodeError as error:
-        problem = f"is not TOML: {error}"
-    raise ConfigError(str(file), [problem], hint=hint)
-
-
-def _read_both(file: Path) -> tuple[Tree, Tree]:
-    """An account file, and the defaults of its folder."""
-    return _read(file), _read(file.with_name(DEFAULTS), optional=True)
-
-
-def _merge(under: Tree, over: Tree) -> Tree:
-    merged = under | over
-    for key in under.keys() & over.keys():
-        # A reference is a single value: { file } in the account replaces { env } in the defaults.
-        if isinstance(under[key], dict) and isinstance(over[key], dict) and key not in _REFERENCES:
-            merged[key] = _merge(under[key], over[key])
-    return merged
-
-
-def _named(value: Any, account: str) -> Any:
-    """`value` with {account} replaced in all strings."""
-    if isinstance(value, str):
-        return value.replace("{account}", account)
-    if isinstance(value, dict):
-        return {key: _named(item, account) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_named(item, account) for item in value]
-    return value
 
 
 def _name_problems(file: Path) -> Iterator[str]:
@@ -368,10 +264,18 @@ def _warnings(table: str, server: ServerSettings) -> Iterator[str]:
         yield f"{table}.port: {odd}"
 
 
-def _line(keys: Keys, text: str, under: Tree, over: Tree) -> str:
+def _line(keys: Keys, text: str, over: Tree, defaults: Defaults) -> str:
     """One problem as text: the key, the file if it is not the account's own, and what to write instead."""
-    inherited = _holds(under, keys) and not _holds(over, keys)
-    return f"{_dotted(keys)}{f' (from {DEFAULTS})' if inherited else ''}: {text}"
+    return f"{_dotted(keys)}{_inherited(keys, over, defaults)}: {text}"
+
+
+def _inherited(keys: Keys, over: Tree, defaults: Defaults) -> str:
+    if _holds(over, keys):
+        return ""
+    for layer in defaults.layers:
+        if _holds(layer.tree, keys):
+            return f" (from {defaults.place_of(layer)})"
+    return ""
 
 
 def _holds(tree: Any, keys: Keys) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from archiver.errors import ConfigError, worst
+from archiver.errors import ArchiverError, ConfigError, worst
 from pipelines.failures import logged
 from pipelines.outcome import AccountOutcome, T
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from archiver.account.sharing import Sharing
+    from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
     from pipelines.cli.terminal import Terminal
 
@@ -36,35 +37,41 @@ class Accounts(Struct, frozen=True):
         return [each.account for each in self.settings]
 
 
-def load_accounts(configs: Sequence[Path], terminal: Terminal) -> Accounts:
-    """Load the accounts that `configs` name, and say what is wrong with those that are refused.
+def load_accounts(chosen: Chosen, terminal: Terminal) -> Accounts:
+    """Load the accounts that a command line names, and say what is wrong with those that are refused.
 
     Raises:
         ConfigError: there is no account file, or the only one is wrong.
     """
-    from archiver.config.load import account_files, fleet_conflicts, load_account
+    from archiver.config.fleet.files import find_accounts, fleet_conflicts
+    from archiver.config.layers import KnownDefaults
+    from archiver.config.load import load_account
 
+    fleet = find_accounts(chosen)
     settings: list[Settings] = []
-    refused: list[AccountOutcome[Any]] = []
-    files = account_files(configs)
-    for file in files:
+    wrong: list[tuple[str, ArchiverError]] = list(fleet.problems.items())
+    if not fleet.files and len(wrong) == 1:
+        raise wrong[0][1]
+    defaults = KnownDefaults()
+    for file in fleet.files:
         try:
-            settings.append(load_account(file))
+            settings.append(load_account(file, defaults))
         except Exception as raised:  # whatever it is, it ends only this account
             error = logged(raised)
-            if len(files) == 1:
+            if len(fleet.files) == 1 and not wrong:
                 raise error from None
-            refused.append(AccountOutcome.of_error(file.stem, error))
-            terminal.problem(str(error))
+            wrong.append((file.stem, error))
     conflicts = fleet_conflicts(settings)
-    for file, conflict in conflicts.items():
-        refused.append(AccountOutcome.of_error(file.stem, conflict))
-        terminal.problem(str(conflict))
+    wrong += [(file.stem, conflict) for file, conflict in conflicts.items()]
+    for text in dict.fromkeys(str(error) for _, error in wrong):  # a mistake in defaults is that of many accounts
+        terminal.problem(text)
+    for glob in fleet.unused:
+        terminal.warn(f"--except {glob}: matches no account")
     settings = [each for each in settings if each.file not in conflicts]
     for each in settings:
         for warning in each.warnings:
             terminal.warn(f"{each.file}: {warning}")
-    return Accounts(settings, refused)
+    return Accounts(settings, [AccountOutcome.of_error(name, error) for name, error in wrong])
 
 
 def load_one(config: Path, verb: str) -> Settings:

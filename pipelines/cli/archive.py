@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +22,9 @@ from pipelines.cli.options import (
 )
 from pipelines.cli.run import run_or_plan
 
+if TYPE_CHECKING:
+    from archiver.config.fleet.files import Chosen
+
 
 @click.command
 @configs_argument
@@ -35,7 +37,7 @@ from pipelines.cli.run import run_or_plan
 @new_destination_option
 @output_options
 def archive(
-    configs: Sequence[Path],
+    configs: Chosen,
     dry_run: bool,
     run_id: str | None,
     workers: int | None,

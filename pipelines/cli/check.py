@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +20,7 @@ from pipelines.stop import STOP
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
     from archiver.destination.folder_map.not_ours import NotOurs
     from archiver.imap.capabilities import ServerFacts
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @configs_argument
 @output_options
 def check(
-    configs: Sequence[Path],
+    configs: Chosen,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -57,7 +57,7 @@ def check(
 
 
 def plan_accounts(
-    configs: Sequence[Path],
+    configs: Chosen,
     terminal: Terminal,
     *,
     new_source: bool,
@@ -71,7 +71,7 @@ def plan_accounts(
 
 
 def _look(
-    configs: Sequence[Path],
+    configs: Chosen,
     terminal: Terminal,
     name: str,
     *,

@@ -273,8 +273,8 @@ def _path_from(file: Path, path: str | None) -> str | None:
 def _write(file: Path, text: str) -> None:
     """Write a draft, load it as a run would, and only then move it into place.
 
-    NOTE: the draft has the file's own name, which is the account's, in a new folder next to it. So the defaults of
-    the real folder do not apply: the file must be valid by itself.
+    NOTE: the draft has the file's own name, which is the account's, in a new folder next to it, and is loaded
+    without defaults: the file must be valid by itself.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -293,10 +293,11 @@ def _write(file: Path, text: str) -> None:
 
 
 def _check(draft: Path, file: Path) -> None:
+    from archiver.config.layers import Defaults
     from archiver.config.load import load_account
 
     try:
-        load_account(draft)
+        load_account(draft, Defaults)
     except ConfigError as error:
         problems = error.problems
     else:

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +22,7 @@ from pipelines.outcome import AccountOutcome, look_up_each
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
+    from archiver.config.fleet.files import Chosen
     from archiver.config.load import ServerSettings, Settings
     from archiver.login.oauth.access import AccessTokens
     from archiver.login.oauth.device import Prompt
@@ -51,7 +51,7 @@ Logins = list[Login]
 @click.option("--again", is_flag=True, help="Ask everybody to log in, also where the kept token still works.")
 @output_options
 def login(
-    configs: Sequence[Path],
+    configs: Chosen,
     again: bool,
     as_json: bool,
     quiet: bool,
@@ -76,7 +76,9 @@ def login(
     STOP.install()
     if not any(True for settings in accounts.settings for _ in _servers(settings)) and not accounts.refused:
         problem = 'no account there has auth = "oauth2": there is nothing to log in to'
-        raise ConfigError(" ".join(map(str, configs)), [problem], hint="docs/providers.md shows what to write")
+        raise ConfigError(
+            " ".join(map(str, configs.paths)), [problem], hint="docs/providers.md shows what to write"
+        )
     _say_who_is_missing(accounts.settings, terminal, again=again)
     outcomes = look_up_each(accounts.settings, lambda settings: _log_in(settings, terminal, again=again))
     _, exit_code = finish(terminal, "archiver-login/1", accounts, outcomes, _to_json)

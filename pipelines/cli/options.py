@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -27,14 +28,6 @@ class Integer(click.IntRange):
     name = "integer"
 
 
-configs_argument = click.argument(
-    "configs",
-    metavar="CONFIG...",
-    nargs=-1,
-    required=True,
-    type=PATH,
-    help="Account files, or folders of account files.",
-)
 config_argument = click.argument("config", metavar="CONFIG", type=PATH, help="One account file.")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document to stdout and nothing else there."
@@ -87,6 +80,32 @@ confirm_deletions_option = click.option(
     is_flag=True,
     help='Carry out [replay] vanished = "mark" or "expunge" beyond the deletion limit.',
 )
+
+
+def configs_argument(verb: _Function) -> _Function:
+    """The accounts of a verb that takes several: it gets them as `configs`, a `Chosen`."""
+
+    @click.argument(
+        "paths",
+        metavar="CONFIG...",
+        nargs=-1,
+        required=True,
+        type=PATH,
+        help="Account files, or folders of account files, with their subfolders.",
+    )
+    @click.option(
+        "--only", multiple=True, metavar="GLOB", help='Only these accounts: "a*", or "wave1/*"; repeatable.'
+    )
+    @click.option(
+        "--except", "but", multiple=True, metavar="GLOB", help="Not these accounts, given alike; repeatable."
+    )
+    @wraps(verb)
+    def chosen(paths: Sequence[Path], only: Sequence[str], but: Sequence[str], **options: Any) -> Any:
+        from archiver.config.fleet.files import Chosen
+
+        return verb(configs=Chosen(tuple(paths), tuple(only), tuple(but)), **options)
+
+    return cast("_Function", chosen)
 
 
 def output_options(verb: _Function) -> _Function:

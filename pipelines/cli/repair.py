@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +20,7 @@ from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
+    from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
@@ -35,7 +35,7 @@ _SHOWN = 50
 @click.option("--dry-run", is_flag=True, help="Show what can be repaired, and from where; write nothing.")
 @output_options
 def repair(
-    configs: Sequence[Path],
+    configs: Chosen,
     deep: bool,
     dry_run: bool,
     as_json: bool,

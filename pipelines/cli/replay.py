@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,6 +26,9 @@ from pipelines.cli.options import (
 )
 from pipelines.cli.run import run_accounts_of
 
+if TYPE_CHECKING:
+    from archiver.config.fleet.files import Chosen
+
 
 @click.command
 @configs_argument
@@ -41,7 +43,7 @@ from pipelines.cli.run import run_accounts_of
 @scheduler_url_option
 @output_options
 def replay(
-    configs: Sequence[Path],
+    configs: Chosen,
     include_vanished: bool,
     include_removed: bool,
     confirm_deletions: bool,

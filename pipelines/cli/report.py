@@ -7,7 +7,6 @@ import os
 import tempfile
 import time
 import webbrowser
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from pipelines.show.lines import (
 )
 
 if TYPE_CHECKING:
+    from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
     from pipelines.cli.terminal import Terminal
 
@@ -46,7 +46,7 @@ _SHOWN = 50
 @json_option
 @click.option("--verbose", "-v", is_flag=True, help="List all folders, however many.")
 def report(
-    configs: Sequence[Path],
+    configs: Chosen,
     page_alone: bool,
     open_page: bool,
     run_id: str | None,

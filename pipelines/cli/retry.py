@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipelines.cli.options import configs_argument, output_options, terminal_of, workers_option
 from pipelines.cli.run import run_accounts_of
+
+if TYPE_CHECKING:
+    from archiver.config.fleet.files import Chosen
 
 
 @click.command
@@ -17,7 +19,7 @@ from pipelines.cli.run import run_accounts_of
 @workers_option
 @output_options
 def retry(
-    configs: Sequence[Path],
+    configs: Chosen,
     accept: bool,
     workers: int | None,
     as_json: bool,

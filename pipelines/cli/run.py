@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,6 +46,7 @@ from pipelines.show.lines import (
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
+    from archiver.config.fleet.files import Chosen
     from pipelines.cli.console import PlainConsole
     from pipelines.cli.terminal import Terminal
     from pipelines.engine import Options, Run
@@ -67,7 +67,7 @@ _SIDE_BY_SIDE = 4
 @confirm_deletions_option
 @output_options
 def run(
-    configs: Sequence[Path],
+    configs: Chosen,
     dry_run: bool,
     run_id: str | None,
     workers: int | None,
@@ -123,7 +123,7 @@ def run(
 
 
 def run_or_plan(
-    configs: Sequence[Path], options: Options, workers: int | None, terminal: Terminal, *, dry_run: bool
+    configs: Chosen, options: Options, workers: int | None, terminal: Terminal, *, dry_run: bool
 ) -> int:
     """Do the steps of `options`, or with `dry_run` only print what they would do; returns the worst exit code."""
     if not dry_run:
@@ -138,7 +138,7 @@ def run_or_plan(
     )
 
 
-def run_accounts_of(configs: Sequence[Path], options: Options, workers: int | None, terminal: Terminal) -> int:
+def run_accounts_of(configs: Chosen, options: Options, workers: int | None, terminal: Terminal) -> int:
     """Do the steps of `options` for the accounts that `configs` name, `workers` at a time (None: up to four);
     returns the worst exit code.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from archiver.account.account import Account
     from archiver.account.archive import Archive
     from archiver.catalog.port import MessageIndex
+    from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
     from pipelines.cli.terminal import Terminal
 
@@ -70,7 +70,7 @@ _TAKES_LONG = 100_000  # headers: some seconds
 )
 @json_option
 def search(
-    configs: Sequence[Path],
+    configs: Chosen,
     folder: Sequence[str],
     sender: str | None,
     to: str | None,

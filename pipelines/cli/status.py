@@ -29,6 +29,7 @@ from pipelines.show.lines import equation, failure_lines, notice_lines
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
+    from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
     from archiver.facts.access import Entries
     from pipelines.cli.terminal import Terminal
@@ -48,7 +49,7 @@ _SUMMED_THERE = ("copied", "refused", "removed", "pending", "altered", "accepted
 @click.option("--runs", is_flag=True, help="List all runs, newest first.")
 @output_options
 def status(
-    configs: Sequence[Path],
+    configs: Chosen,
     runs: bool,
     as_json: bool,
     quiet: bool,

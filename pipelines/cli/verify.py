@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +28,7 @@ from pipelines.stop import STOP
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
     from archiver.account.store import Medium
+    from archiver.config.fleet.files import Chosen
     from archiver.config.load import DestinationSettings, Settings
     from archiver.mail.model import Placement
     from archiver.replay.compare.result import DestinationCheck
@@ -50,7 +50,7 @@ _COUNTED = ("verified", "differences", "rewritten", "accepted", "changed", "remo
 @click.option("--offline", is_flag=True, help="Contact no mail server; check only the archive.")
 @output_options
 def verify(
-    configs: Sequence[Path],
+    configs: Chosen,
     sample: str | None,
     deep: bool,
     offline: bool,

@@ -499,6 +499,39 @@ def test_two_accounts_with_one_archive_are_refused_before_anything_begins(
     assert (done.code, len(server.sessions), (tmp_path / "same").exists()) == (2, 0, False)
 
 
+def test_a_broken_file_and_a_name_of_nobody_stop_only_themselves(
+    archiver: Archiver, server: ScriptedServer, tmp_path: Path
+) -> None:
+    configs = tmp_path / "configs"
+    good = account_file(configs / "wave1", server, "u1")
+    (configs / "wave1" / "broken.toml").write_text("[source\n")
+    (configs / "wave2").mkdir()
+    (configs / "wave2" / "typo.toml").write_text(good.read_text().replace("tls =", "tsl ="))
+    for verb in ("run", "status", "check"):
+        done = archiver(verb, configs, "--only", "wave?/*", "--only", "nobody", "--json")
+        codes = {each["account"]: each["exit_code"] for each in done.document["accounts"]}
+        assert (verb, done.code, codes) == (verb, 2, {"u1": 0, "broken": 2, "typo": 2, "nobody": 2})
+        assert "--only nobody: matches no account" in done.err
+    assert archiver("run", configs, "--only", "u1").code == 0
+    told = archiver("run", configs)
+    assert re.findall(r"^(\w+) +(complete|failed) ", told.out, re.MULTILINE) == [
+        ("u1", "complete"), ("broken", "failed"), ("typo", "failed"),
+    ]  # fmt: skip
+    nothing = archiver("run", configs, "--only", "nobody")
+    assert (nothing.code, nothing.out, len(nothing.err.splitlines())) == (2, "", 1)
+
+
+def test_two_files_of_one_name_in_two_folders_are_refused(
+    archiver: Archiver, server: ScriptedServer, tmp_path: Path
+) -> None:
+    for wave in ("wave1", "wave2"):
+        account_file(tmp_path / wave, server, "u1")
+    done = archiver("run", tmp_path, "--json")
+    assert (done.code, len(server.sessions)) == (2, 0)
+    assert done.err.count('has the account name "u1", as ') == 2
+    assert archiver("run", tmp_path, "--except", "wave2/*").code == 0
+
+
 def test_a_damaged_catalog_is_exit_code_6_and_rebuild_mends_it(archiver: Archiver, account: Path) -> None:
     assert archiver("run", account, "-q").code == 0
     catalog = archive_of(account) / "catalog.sqlite"

@@ -1,0 +1,167 @@
+"""The account files that a command names, in folders and their subfolders, and those of them that it chooses.
+
+One bad thing stops only itself: a folder that cannot be listed, or a name that nothing has, is a problem with its
+own line, and the other accounts are found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence, Set
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from msgspec import Struct
+
+from archiver.config.layers import DEFAULTS
+from archiver.config.settings import Settings
+from archiver.errors import ConfigError
+
+
+class Chosen(Struct, frozen=True):
+    """What a command line says about accounts: `paths` of files and folders; and of the accounts there `only` some,
+    `but` not those that one of these globs matches. A glob without "/" is compared with the account's name, one
+    with "/" with the file's path below its folder, without ".toml"; `*` also stands for "/"."""
+
+    paths: tuple[Path, ...]
+    only: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+
+
+class FleetFiles(Struct, frozen=True):
+    """Account files in order, each once. `problems` are about folders and globs, by their names: accounts that were
+    asked for may be missing. `unused` globs would have left out accounts, and there are none."""
+
+    files: tuple[Path, ...]
+    problems: Mapping[str, ConfigError]
+    unused: tuple[str, ...] = ()
+
+
+def find_accounts(chosen: Chosen) -> FleetFiles:
+    """The account files that are meant: a file stands for itself, a folder for all *.toml files in it and below,
+    sorted. Files and folders whose names begin with a dot, and `defaults.toml`, are no accounts."""
+    files: dict[Path, None] = {}
+    folders: dict[Path, Path] = {}
+    problems: dict[str, ConfigError] = {}
+    used: set[str] = set()
+    for path in chosen.paths:
+        if path.is_dir():
+            found, wrong = _below(path)
+            problems |= {str(error.where): error for error in wrong}
+            if not found and not wrong:
+                hint = f"`archiver init {path / 'NAME.toml'}` writes one"
+                problems[str(path)] = ConfigError(
+                    str(path), ["no account files (*.toml) in this folder"], hint=hint
+                )
+        elif path.exists() or path.is_symlink():
+            found = [(path, path.stem)]
+        else:
+            found = []
+            problems[str(path)] = ConfigError(str(path), ["no such file or folder"])
+        for file in _of_these(found, chosen, used):
+            if file.parent not in folders:
+                folders[file.parent] = file.parent.resolve()
+            files[folders[file.parent] / file.name] = None
+    for glob in chosen.only:
+        if glob not in used and (files or not problems):
+            where = " ".join(map(str, chosen.paths))
+            problem = f"matches no account in {where}"
+            hint = "a glob is compared with the account's name, or, with a / in it, with the path below the folder"
+            problems[glob] = ConfigError(f"--only {glob}", [problem], hint=hint)
+    if not files and not problems:
+        problem = "leaves no account in " + " ".join(map(str, chosen.paths))
+        problems["--except"] = ConfigError(" ".join(f"--except {glob}" for glob in chosen.but), [problem])
+    return FleetFiles(tuple(files), problems, tuple(glob for glob in chosen.but if glob not in used))
+
+
+def account_files(paths: Sequence[Path]) -> list[Path]:
+    """The account files that `paths` name, each once.
+
+    Raises:
+        ConfigError: a path does not exist, or a folder has no account file or cannot be listed.
+    """
+    found = find_accounts(Chosen(tuple(paths)))
+    for error in found.problems.values():
+        raise error
+    return list(found.files)
+
+
+def fleet_conflicts(settings: Sequence[Settings]) -> Mapping[Path, ConfigError]:
+    """Accounts that run together need different names and different archives. Returns the problems by account file.
+    Archive paths are compared with links resolved."""
+    names: defaultdict[str, list[Path]] = defaultdict(list)
+    archives: defaultdict[str, list[Path]] = defaultdict(list)
+    for one in settings:
+        names[one.account].append(one.file)
+        archives[os.path.realpath(one.archive.path)].append(one.file)
+    problems: defaultdict[Path, list[str]] = defaultdict(list)
+    for name, files in names.items():
+        for file, others in _each_with_the_others(files):
+            problems[file].append(f'has the account name "{name}", as {others} has; rename all but one')
+    for path, files in archives.items():
+        for file, others in _each_with_the_others(files):
+            problem = f"archive.path: {path} is that of {others}, too; give each its own, with {{account}} in it"
+            problems[file].append(problem)
+    return {file: ConfigError(str(file), found) for file, found in problems.items()}
+
+
+_NAMED = 3  # of many files
+
+
+def _each_with_the_others(files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    if len(files) > 1:
+        for file in files:
+            others = [str(other) for other in files[: _NAMED + 2] if other != file][:_NAMED]
+            more = len(files) - 1 - len(others)
+            yield file, " and ".join([*others, *([f"{more:,} more"] if more else [])])
+
+
+def _below(folder: Path) -> tuple[list[tuple[Path, str]], list[ConfigError]]:
+    """The account files of a folder and its subfolders, each with its path below the folder, and what cannot be
+    listed. A link to a folder is followed, once."""
+    found: list[tuple[Path, str]] = []
+    wrong: list[ConfigError] = []
+    seen: set[Path] = set()
+    waiting, links = [(folder, "")], deque[tuple[Path, str]]()
+    while waiting or links:
+        here, below = waiting.pop() if waiting else links.popleft()  # a folder's own path counts, if it has one
+        if (real := here.resolve()) in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError as error:
+            wrong.append(ConfigError(str(here), [f"cannot be listed: {error.strerror}"]))
+            continue
+        is_mail = _is_mail({entry.name for entry in entries})
+        if is_mail and here != folder:
+            continue
+        entries = [entry for entry in entries if not entry.name.startswith(".")]  # editors leave such files
+        folders = [entry for entry in entries if os.path.isdir(entry)]
+        for entry in entries:
+            if entry.name.endswith(".toml") and entry.name != DEFAULTS and entry not in folders:
+                found.append((here / entry.name, below + entry.name.removesuffix(".toml")))
+        for entry in () if is_mail else reversed(folders):
+            (links if entry.is_symlink() else waiting).append((here / entry.name, f"{below}{entry.name}/"))
+    return found, wrong
+
+
+def _is_mail(names: Set[str]) -> bool:
+    """Whether a folder with these names in it is an archive or a Maildir, which may lie below account files."""
+    return bool({"catalog.sqlite", "Maildir"} & names) or {"cur", "new", "tmp"} <= names
+
+
+def _of_these(found: Sequence[tuple[Path, str]], chosen: Chosen, used: set[str]) -> Iterator[Path]:
+    """The files that the globs choose; adds the globs that matched one to `used`."""
+    for file, below in found:
+        wanted = {glob for glob in chosen.only if _matches(file, below, glob)}
+        unwanted = {glob for glob in chosen.but if _matches(file, below, glob)}
+        used |= wanted | unwanted
+        if (wanted or not chosen.only) and not unwanted:
+            yield file
+
+
+def _matches(file: Path, below: str, glob: str) -> bool:
+    glob = glob.removesuffix(".toml")
+    return fnmatchcase(below if "/" in glob else file.stem, glob)
