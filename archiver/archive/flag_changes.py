@@ -22,17 +22,15 @@ def changed_marks(
         waiting.update((each.uid, each) for each in some)
         if some and len(waiting) < BATCH_MESSAGES:
             continue
-        before = _recorded(messages, epoch, waiting)
-        for uid, marks in waiting.items():
-            if uid not in before or is_as_recorded(marks, before[uid]):
-                changed.pop(uid, None)
-            elif uid in held:
-                changed[uid] = marks
+        differing = _differing(messages, epoch, waiting)
+        for uid in changed.keys() & waiting.keys() - differing:
+            del changed[uid]
+        changed.update((uid, waiting[uid]) for uid in differing if uid in held)
         waiting.clear()
     return changed
 
 
-def is_as_recorded(marks: Marks, before: Marks) -> bool:
+def _is_as_recorded(marks: Marks, before: Marks) -> bool:
     """Whether nothing changed of what the server says."""
     return (
         marks.flags == before.flags
@@ -41,10 +39,13 @@ def is_as_recorded(marks: Marks, before: Marks) -> bool:
     )
 
 
-def _recorded(messages: CatalogMessages, epoch: int, seen: Mapping[int, Marks]) -> dict[int, Marks]:
-    """What is recorded of these messages. The rows of messages are read only where there are labels."""
+def _differing(messages: CatalogMessages, epoch: int, seen: Mapping[int, Marks]) -> set[int]:
+    """The UIDs of those that are recorded otherwise. Without labels, which is the rule, only flags are read: a
+    folder may have a million messages in which nothing changed."""
     uids = UidSet(seen)
-    if all(each.labels is None for each in seen.values()):
-        return {uid: Marks(uid, flags) for uid, flags in messages.known(epoch, uids).items()}
+    if {each.labels for each in seen.values()} <= {None}:
+        flags = messages.known(epoch, uids)
+        return {uid for uid, each in seen.items() if each.flags != flags.get(uid, each.flags)}
     known = (each.message for each in messages.placements(epoch, uids=uids) if each.present)
-    return {each.uid: Marks(each.uid, each.flags, each.labels, each.thrid) for each in known}
+    before = {each.uid: Marks(each.uid, each.flags, each.labels, each.thrid) for each in known}
+    return {uid for uid in before if not _is_as_recorded(seen[uid], before[uid])}

@@ -64,6 +64,9 @@ class MessageRows:
             self._seen.extend(bytes(highest + 1 - len(self._seen)))
         if any(map(self._seen.__getitem__, numbers)):
             return False
+        if highest - min(numbers) + 1 == len(numbers):  # since each is there once
+            self._seen[min(numbers) : highest + 1] = b"\1" * len(numbers)
+            return True
         for each in numbers:
             self._seen[each] = True
         return True

@@ -6,7 +6,7 @@ It is read in one pass from left to right. If items were searched for, a hostile
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 from archiver.imap.tokens import BODY_MARK, HIGHEST, HIGHEST_UID, Response, number
 from archiver.mail.flags import parse_flags
 from archiver.mail.folder_names import decode_name
-from archiver.mail.model import Attributes, Body, Flags, Labels
+from archiver.mail.model import Attributes, Body, Flags, Labels, Marks
 
 _ROW = re.compile(rb"\A\* (\d+) +FETCH *\(", re.IGNORECASE)
 
@@ -82,23 +82,26 @@ class FetchRow(Struct, frozen=True):
     section: bytes = b""
 
 
-class FlagRow(NamedTuple):
-    """A row that has the flags of a message and nothing else. `number` is the message's number in the folder."""
+class FlagRows(NamedTuple):
+    """Rows that have the flags of a message and nothing else: the messages' numbers in the folder, their flags,
+    both in the order of the rows, and how many octets the rows are."""
 
-    number: int
-    uid: int
-    flags: Flags
+    numbers: Sequence[int]
+    marks: Sequence[Marks]
+    octets: int
 
 
-def leading_flag_rows(octets: bytes) -> tuple[list[FlagRow], int]:
-    """The rows with which a piece of an answer begins, as long as they have flags and nothing else, and how many
-    octets they are. They are read together, in a tenth of the time."""
+def leading_flag_rows(octets: bytes) -> FlagRows:
+    """The rows with which a piece of an answer begins, as long as they have flags and nothing else. They are read
+    together, in a tenth of the time."""
     end = _FLAG_ROWS.match(octets).end()  # type: ignore[union-attr]  # it matches nothing, too
-    rows = [
-        FlagRow(int(number), int(uid or uid_behind), _flags(flags if uid else flags_before))
-        for number, uid, flags, flags_before, uid_behind in _FLAG_ROW.findall(octets, 0, end)
+    rows = _FLAG_ROW.findall(octets, 0, end)
+    numbers = [int(row[0]) for row in rows]
+    marks = [
+        Marks(int(uid), _flags(behind)) if uid else Marks(int(uid_behind), _flags(before))
+        for _, uid, behind, before, uid_behind in rows
     ]
-    return rows, end
+    return FlagRows(numbers, marks, end)
 
 
 class AttributeRow(NamedTuple):

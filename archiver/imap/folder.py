@@ -120,11 +120,11 @@ class FolderReader:
     def _arrived_flags(self, news: MessageRows) -> Sequence[Marks]:
         """The flags by UID of rows that have arrived already, are the next to be read, and have nothing else. None
         if any of them brings nothing new: the session counts those when it reads them."""
-        rows, octets = leading_flag_rows(self._session.line.arrived())
-        if not rows or not news.are_news([row.number for row in rows], self._session.exists):
+        rows = leading_flag_rows(self._session.line.arrived())
+        if not rows.numbers or not news.are_news(rows.numbers, self._session.exists):
             return ()
-        self._session.take(octets)
-        return [Marks(row.uid, row.flags) for row in rows]
+        self._session.take(rows.octets)
+        return rows.marks
 
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
         items = self._attribute_items()

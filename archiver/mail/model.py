@@ -121,7 +121,7 @@ class Attributes(Struct, frozen=True):
         return replace(self, **{name: value for name, value in asdict(later).items() if value is not None})
 
 
-class Marks(NamedTuple):
+class Marks(Struct, frozen=True, gc=False):
     """What may change about a message: its flags, and at Gmail its labels and its thread; None if the server has
     none, or was not asked."""
 

@@ -137,7 +137,7 @@ class SourceContract:
         source.close()
 
     def test_flags_may_be_left_half_way(self, source: MailSource, uids: list[int]) -> None:
-        assert next(iter(source.flags()))[0][0] in uids
+        assert next(iter(source.flags()))[0].uid in uids
         assert sorted(source.uids()) == uids
 
     def test_only_changes_are_scanned_where_the_server_counts_them(self, served: Served) -> None:

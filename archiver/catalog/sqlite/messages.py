@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import (
     CURRENT_SOURCE,
     IN_UID_RANGE,
-    IS_PRESENT,
     MESSAGES,
     PLACE,
     STORED_MESSAGE,
@@ -23,9 +23,11 @@ from archiver.catalog.sqlite.reading import (
 from archiver.mail.model import Digest, Flags, Frame, Placement
 from archiver.mail.uidset import UidSet
 
-_UIDS = f"SELECT uid FROM {MESSAGES} WHERE message.epoch = ? AND {IS_PRESENT} ORDER BY uid"
-_PRESENT = f"SELECT uid, flags FROM {MESSAGES} WHERE message.epoch = :epoch AND {IS_PRESENT}"
-_PRESENT_AMONG = f"SELECT uid, flags FROM {UID_RANGES} CROSS JOIN {MESSAGES} WHERE {IN_UID_RANGE} AND {IS_PRESENT}"
+# NOTE: asked once for all messages of the epoch; a join looks it up for each of them.
+_STILL_THERE = "vanished_at IS NULL AND (SELECT ended_at FROM epoch WHERE number = :epoch) IS NULL"
+_UIDS = f"SELECT uid FROM message WHERE epoch = :epoch AND {_STILL_THERE} ORDER BY uid"
+_PRESENT = f"SELECT uid, flags FROM message WHERE epoch = :epoch AND {_STILL_THERE}"
+_PRESENT_AMONG = f"SELECT uid, flags FROM {UID_RANGES} CROSS JOIN message WHERE {IN_UID_RANGE} AND {_STILL_THERE}"
 _PLACES_OF_EPOCHS = """
 SELECT epoch.number, folder.directory, uidvalidity, generation, ended_at IS NULL
 FROM epoch JOIN folder ON folder.number = epoch.folder
@@ -63,19 +65,17 @@ class SqlMessages:
     def uids(self, epoch: int) -> UidSet:
         """The UIDs of an epoch's present messages."""
         with self._database.reading() as connection:
-            return UidSet(uid for (uid,) in connection.execute(_UIDS, (epoch,)))
+            return UidSet(chain.from_iterable(connection.execute(_UIDS, {"epoch": epoch})))
 
     def known(self, epoch: int, uids: UidSet | None = None) -> dict[int, Flags]:
         """The present messages of an epoch: uid → flags; those among `uids`, or all. Equal sets of flags are one
         object."""
-        sets = FlagSets()
         statement = _PRESENT if uids is None else _PRESENT_AMONG
+        texts: dict[int, str] = {}
         with self._database.reading() as connection:
-            return {
-                uid: sets[flags]
-                for part in uid_ranges(uids)
-                for uid, flags in connection.execute(statement, {"epoch": epoch, "ranges": part})
-            }
+            for part in uid_ranges(uids):
+                texts.update(connection.execute(statement, {"epoch": epoch, "ranges": part}))
+        return dict(zip(texts, map(FlagSets().__getitem__, texts.values()), strict=True))
 
     def placements(self, epoch: int | None = None, *, uids: Collection[int] | None = None) -> Iterator[Placement]:
         """Where messages are: of one epoch (present and vanished) or of all, in UID order within an epoch.

@@ -38,7 +38,7 @@ from archiver.imap.tokens import (
     quote,
 )
 from archiver.mail.content import BodyBuilder
-from archiver.mail.model import Attributes, Body, FolderStatus
+from archiver.mail.model import Attributes, Body, FolderStatus, Marks
 from archiver.mail.uidset import UidSet
 
 MANY_DIGITS = b"9" * 5000
@@ -482,12 +482,13 @@ FLAG_ROWS = st.sampled_from(
 
 @given(st.lists(FLAG_ROWS, max_size=8))
 def test_rows_of_flags_that_are_read_together_say_the_same_as_each_by_itself(lines: list[bytes]) -> None:
-    rows, octets = leading_flag_rows(b"".join(lines))
+    rows = leading_flag_rows(b"".join(lines))
 
-    together = [(row.uid, row.flags) for row in rows]
-    alone = [parse_fetch(Response(line.removesuffix(b"\r\n"))).attributes for line in lines[: len(rows)]]
-    assert together == [(each.uid, each.flags) for each in alone if each is not None]
-    assert octets == sum(map(len, lines[: len(rows)]))
+    count = len(rows.numbers)
+    alone = [parse_fetch(Response(line.removesuffix(b"\r\n"))).attributes for line in lines[:count]]
+    assert rows.marks == [Marks(each.uid, each.flags) for each in alone if each and each.flags is not None]
+    assert rows.numbers == [int(line.split()[1]) for line in lines[:count]]
+    assert rows.octets == sum(map(len, lines[:count]))
 
 
 ATTRIBUTE_ROWS = st.sampled_from(
