@@ -56,6 +56,7 @@ from archiver.report.notices import (
     gone_notices,
     pop3_notices,
     renewed_notices,
+    rights_notices,
     unnumbered_notices,
     window_notices,
 )
@@ -326,8 +327,20 @@ def _notices_there(archive: Archive, there: _There) -> list[Notice]:
     return [
         *unnumbered_notices(unnumbered, "destination"),
         *gone_notices(archive.stranded_copies()),
+        *_rights_notices(archive, number),
         *there.notices,
     ]
+
+
+def _rights_notices(archive: Archive, destination: int | None) -> list[Notice]:
+    """Access rights that the destination did not give, also in earlier runs."""
+    if destination is None or not archive.settings.replay.acls:
+        return []
+    granted = archive.catalog.replicas.sharing.granted(destination)
+    names = {each.number: each.folder.name for each in archive.chosen_folders()}
+    return rights_notices(
+        {names[number]: each.refused for number, each in granted.items() if each.refused and number in names}
+    )
 
 
 def _all_restored(tally: ReplicaTally) -> ReplicaTally:

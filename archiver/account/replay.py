@@ -17,7 +17,9 @@ from archiver.catalog.replicas import PendingMessages
 from archiver.config.settings import Settings
 from archiver.control import RunControl
 from archiver.destination.folder_map.mapping import MapRules
+from archiver.destination.pace import Pace
 from archiver.destination.port import MailDestination
+from archiver.destination.rights import RightsRules
 from archiver.errors import BackendError, ConfigError
 from archiver.facts.replica import DestinationFolders
 from archiver.journal.recorder import Recorder
@@ -27,7 +29,6 @@ from archiver.replay.compare.verifier import DestinationVerifier
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import RefusalRetry, ReplayContext, ReplayRulesOfAccount
 from archiver.replay.identify import IdentityAnswer
-from archiver.replay.pace import Pace
 from archiver.replay.run import ListedDestination, ReplayResult, is_quiet, replay_folders
 
 
@@ -154,6 +155,7 @@ def _context(
             include_removed=options.include_removed,
             confirm_deletions=options.confirm_deletions,
             of_now=options.moment is None,
+            rights=_rights_rules(archive.settings),
         ),
         attempts=server.settings.attempts,
         control=archive.guarded(control),
@@ -161,6 +163,13 @@ def _context(
         pace=Pace(server.settings.read_timeout),
         gone=archive.gone_folders(),
     )
+
+
+def _rights_rules(settings: Settings) -> RightsRules | None:
+    """How access rights go to the destination; None: they do not."""
+    if not settings.replay.acls:
+        return None
+    return RightsRules(settings.replay.acl_users, settings.source.user, destination_of(settings).settings.user)
 
 
 def verify_at_destination(
@@ -194,6 +203,7 @@ def verify_at_destination(
             all_sent=all_sent,
             recorder=recorder,
             unchanged=unchanged,
+            compares_rights=archive.settings.replay.acls,
         )
         result = verifier.run(archive.chosen_folders(unlisted=unlisted))
         connection.leave(server.leave_open)

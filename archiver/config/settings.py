@@ -273,10 +273,14 @@ class FolderRules(Table, frozen=True, kw_only=True):
 
 class ReplayRules(Table, frozen=True, kw_only=True):
     """How an account is replayed. `vanished` says what happens to copies whose messages are gone from the source;
-    `repair` what may be altered in a message that was refused unaltered."""
+    `repair` what may be altered in a message that was refused unaltered. `acls`: access rights are given as they
+    are at the source."""
 
     vanished: Literal["keep", "mark", "expunge"] = "keep"
     repair: tuple[Literal["crlf", "nul", "long-lines"], ...] = ("crlf",)
+    acls: bool = False
+    #: An identifier at the source → what it is called at the destination; "" leaves it out.
+    acl_users: Mapping[str, str] = field(default_factory=dict)
 
 
 class MessageRules(Table, frozen=True, kw_only=True):

@@ -263,4 +263,6 @@ $oauth2_there
 #                                         # "mark" (\\Deleted) or "expunge"
 # repair = ["crlf"]                       # what may be altered in a copy that is refused unaltered: "crlf", "nul",
 #                                         # "long-lines"; the archive keeps the original bytes
+# acls = false                            # true: access rights (ACL) are given as they are at the source
+# acl_users = { "old" = "new" }           # names of others at the source = at the destination; "" leaves one out
 """)

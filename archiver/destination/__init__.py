@@ -4,5 +4,7 @@ port          the interfaces of a destination, by who uses them
 open          which adapter: one line for each protocol
 imap          an IMAP server
 flags         the flags of its messages
+pace          how fast it takes mail
+rights        which access rights are to be given or taken away
 folder_map    which folder of the archive goes into which folder of the destination
 """

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from archiver.config.settings import ServerSettings
 from archiver.destination.flags import FlagCommands
+from archiver.destination.rights import RightsChange, in_old_letters
 from archiver.errors import (
     FolderChanged,
     FolderNotFound,
@@ -19,15 +20,18 @@ from archiver.errors import (
     TemporaryError,
     Where,
 )
+from archiver.facts.access import Rights
 from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.append import AppendStream
 from archiver.imap.capabilities import DESTINATION_CAPABILITIES, ServerFacts, server_facts
+from archiver.imap.extensions import rights as acl
+from archiver.imap.extensions.looking import flight
 from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.folder import ATTRIBUTES, FolderReader
 from archiver.imap.limits import without_names
 from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import connect
-from archiver.imap.replies import Reply, error_of, response_code
+from archiver.imap.replies import Reply, error_of, printable, response_code
 from archiver.imap.tokens import number, parse_status, quote, uid_sets
 from archiver.login.port import Authenticator
 from archiver.mail import folder_names
@@ -167,6 +171,37 @@ class ImapDestination:
         if isinstance(error := self._session.refusal(reply, FolderNotFound), TemporaryError):
             raise error
         return error is None
+
+    def rights(self, raws: Sequence[bytes]) -> dict[bytes, Rights]:
+        self._appends = self._ahead = None
+        if not acl.has_rights(self._abilities):
+            return {}
+        replies = flight(self._session, [(b"GETACL", raw, b"") for raw in raws])
+        shown = ((raw, acl.rights_of(reply)) for raw, reply in zip(raws, replies, strict=True))
+        return {raw: rights for raw, rights in shown if rights is not None}
+
+    def change_rights(self, changes: Sequence[tuple[bytes, RightsChange]]) -> list[str | None]:
+        is_new = acl.has_new_rights(self._abilities)
+        commands = [
+            acl.change_command(
+                self._abilities,
+                raw,
+                each.identifier,
+                each.sign,
+                each.rights if is_new else in_old_letters(each.rights),
+            )
+            for raw, each in changes
+        ]
+        replies = iter(flight(self._session, [each for each in commands if each is not None]))
+        answers = [None if each is None else next(replies) for each in commands]
+        return [
+            "its name cannot be sent"
+            if reply is None
+            else None
+            if reply.ok
+            else printable(reply.status + b" " + reply.text)
+            for reply in answers
+        ]
 
     def subscribe(self, raws: Collection[bytes]) -> None:
         commands = [(b"SUBSCRIBE", raw, b"") for raw in raws]

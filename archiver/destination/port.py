@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from archiver.destination.rights import RightsChange
 from archiver.errors import FolderRefused
+from archiver.facts.access import Rights
 from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.content import Spool
@@ -49,6 +51,18 @@ class FolderTree(Protocol):
 
     def subscribe(self, raws: Collection[bytes]) -> None:
         """Subscribe to folders. Refusals are ignored."""
+
+
+class RightsKeeper(Protocol):
+    """The access rights of a destination's folders."""
+
+    def rights(self, raws: Sequence[bytes]) -> Mapping[bytes, Rights]:
+        """The rights of those of these folders whose rights it shows; none if it has none. No folder is open
+        afterwards."""
+
+    def change_rights(self, changes: Sequence[tuple[bytes, RightsChange]]) -> Sequence[str | None]:
+        """Give and take away rights in folders, in few round trips. For each change the reason if it is
+        refused, else None."""
 
 
 class FolderOpener(Protocol):
@@ -158,6 +172,6 @@ class DestinationInfo(Protocol):
 
 
 class MailDestination(
-    FolderTree, DestinationReader, Appender, FlagStore, DestinationInfo, Waiting, Closing, Protocol
+    FolderTree, RightsKeeper, DestinationReader, Appender, FlagStore, DestinationInfo, Waiting, Closing, Protocol
 ):
     """One connection to a server to replay to, for what opens it, reconnects it, and hands it on."""

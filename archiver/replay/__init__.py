@@ -7,9 +7,9 @@ identify          whose mailbox the destination is
 contents          what an unknown mailbox holds, and whether anything may be sent there
 create_folders    every folder mapped, created, recorded, subscribed
 rename_folders    folders renamed at the source are renamed at the destination
+follow_rights     access rights given as they are at the source
 sync_folder       one folder: known messages matched, missing ones sent, flags updated
 send              messages appended: prepared, sent, and looked for if no answer came
-pace              how fast the destination takes mail
 flag_merge        pure: three-way merge of flags
 deletions         our copies deleted if the policy asks for it, within a limit
 removed_folders   folders that the destination's user removed

@@ -11,13 +11,14 @@ from msgspec import Struct, field
 
 from archiver.catalog.replicas import PendingMessages, Replicas
 from archiver.control import RunControl
+from archiver.destination.pace import Pace
 from archiver.destination.port import MailDestination
+from archiver.destination.rights import RightsRules
 from archiver.errors import IntegrityError
 from archiver.facts.replica import MessageKey, Refused, Replica, ReplicaFolder, SelectedFolder, VanishedPolicy
 from archiver.journal.recorder import Recorder
 from archiver.mail.fingerprint import MessageFingerprint
 from archiver.mail.model import RETRY_RUNS, Attributes, FolderStatus, KnownFolder
-from archiver.replay.pace import Pace
 from archiver.storage.port import MessageStore, Prefetch
 
 #: How long an APPEND may take to show after its connection was lost, in seconds.
@@ -63,7 +64,8 @@ class ReplayRulesOfAccount(Struct, frozen=True):
     `vanished` is what happens to copies whose messages are gone from the source, beyond the deletion limit only
     with `confirm_deletions`. `include_vanished` also sends messages that are gone from the source,
     `include_removed` sends again what the destination's user removed. `of_now`: the folders as they are, not as
-    they were at a past moment."""
+    they were at a past moment. `rights`: access rights are given as they are at the source; None: they are left
+    alone."""
 
     repairs: Collection[str]
     vanished: VanishedPolicy
@@ -72,6 +74,7 @@ class ReplayRulesOfAccount(Struct, frozen=True):
     include_removed: bool = False
     confirm_deletions: bool = False
     of_now: bool = True
+    rights: RightsRules | None = None
 
 
 class InFlight(Struct, frozen=True):

@@ -11,6 +11,7 @@ from archiver.destination.folder_map.mapping import FolderMap, MappedFolder, Map
 from archiver.destination.port import FolderTree
 from archiver.errors import ConfigError, FolderRefused
 from archiver.events import Noted
+from archiver.facts.access import GrantedFact
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MappedFact
 from archiver.facts.replica import DestinationFolders, MappedPlace
@@ -96,6 +97,7 @@ def create_folders(
         is_new = before is None or before.raw != each.raw or each.raw in made
         followed[folder.number] = False if is_new or before is None else before.subscribed
     _record(context, placed, rules, followed)
+    _forget_rights(context, folders, made)
     _follow_subscriptions(context, connection, listed, placed, rules, followed)
     return placed
 
@@ -115,6 +117,15 @@ def _record(
             now = context.control.now()
             facts.append(MappedFact(context.destination, folder.number, raw, path, said, now, subscribed))
     context.recorder.write(facts)
+
+
+def _forget_rights(context: ReplayContext, folders: Sequence[KnownFolder], made: Collection[bytes]) -> None:
+    """Folders that were made again have none of the rights that were given in them before."""
+    granted, now = context.replicas.sharing.granted(context.destination), context.control.now()
+    again = [each.number for each in folders if each.number in granted and granted[each.number].raw in made]
+    context.recorder.write(
+        [GrantedFact(context.destination, number, granted[number].raw, (), (), now) for number in again]
+    )
 
 
 def _follow_subscriptions(

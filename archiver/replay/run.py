@@ -32,6 +32,7 @@ from archiver.replay.connection import ConnectionGroup, DestinationConnection, J
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
 from archiver.replay.create_folders import create_folders
 from archiver.replay.deletions import delete_vanished, report_gone_folders, stranded_jobs
+from archiver.replay.follow_rights import are_due, follow_rights
 from archiver.replay.removed_folders import forget_removed, removed_folders
 from archiver.replay.rename_folders import follow_renames, resolve_renames
 from archiver.replay.shared_copies import LeftToOthers, Spared, spare
@@ -108,6 +109,7 @@ def replay_folders(
             spared = spare(context, [job.known for job in jobs if job.known is not None])
             blocked_reason = spared.blocked_reason or delete_vanished(context, connection, jobs)
         report_gone_folders(context)
+        follow_rights(context, connection, [(folder, each.raw) for folder, each in placed])
         errors |= {job.name: job.error for job in jobs if job.error is not None}
         if seen is None:
             connection.leave(context.leave)
@@ -125,6 +127,8 @@ def is_quiet(context: ReplayContext, listed: DestinationFolders, folders: Sequen
     changed, as far as the listing and the catalog say. Nothing is recorded, and nothing is asked."""
     mapped = context.replicas.folders.mapped(context.destination)
     if not all(each.number in mapped for each in folders):
+        return False
+    if are_due(context, [(each, mapped[each.number].raw) for each in folders]):
         return False
     _know_refused(context)
     held = context.replicas.folders.holding(context.destination)

@@ -52,12 +52,23 @@ class Notice(Struct, frozen=True):
     no longer has it, and `count` of our copies stay; "shared": `count` copies in that folder of the destination
     stayed because another account counts on them; "doubtful": `count` messages in files could be read in another
     way; "received": `count` messages were fetched by a protocol without dates; "by-digest": `count` messages have
-    no UIDL that can be relied on; "admin": an admin who opened the mailbox sees no folder but INBOX (`folder` is
-    empty); or "empty": the source shows no message in any folder, in `check` alone (`folder` is empty)."""
+    no UIDL that can be relied on; "rights": the destination did not give the access rights of `count` users to a
+    folder; "admin": an admin who opened the mailbox sees no folder but INBOX (`folder` is empty);
+    or "empty": the source shows no message in any folder, in `check` alone (`folder` is empty)."""
 
     folder: str
     kind: Literal[
-        "window", "renewed", "gone", "shared", "unnumbered", "doubtful", "received", "by-digest", "admin", "empty"
+        "window",
+        "renewed",
+        "gone",
+        "shared",
+        "unnumbered",
+        "doubtful",
+        "received",
+        "by-digest",
+        "rights",
+        "admin",
+        "empty",
     ]
     count: int
     text: str

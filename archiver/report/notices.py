@@ -103,6 +103,21 @@ def pop3_notices(name: str, fetched: int, by_digest: int) -> list[Notice]:
     return notices
 
 
+_USERS_SHOWN = 5
+
+
+def rights_notices(refused: Mapping[str, Sequence[tuple[str, str]]]) -> list[Notice]:
+    """Access rights that the destination did not give, by folder: whose, and why."""
+    notices = []
+    for folder, users in sorted(refused.items()):
+        name = printable(folder)
+        shown = [f'"{printable(user)}" ({printable(reason)})' for user, reason in users[:_USERS_SHOWN]]
+        more = [f"{len(users) - _USERS_SHOWN} more"] if len(users) > _USERS_SHOWN else []
+        words = f"the destination did not give the access rights of {', '.join([*shown, *more])}"
+        notices.append(Notice(name, "rights", len(users), f'folder "{name}": {words}'))
+    return notices
+
+
 def gone_notices(stranded: Mapping[str, int]) -> list[Notice]:
     """Folders that the source no longer has, by name, with the number of our copies that stay."""
     return [

@@ -14,7 +14,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.mail_server import MailServer
 from tests.servers.scripted import FULL, ScriptedFolder, ScriptedMessage, ScriptedServer
 
-_WITH_ACL = """
+WITH_ACL = """
 mail_plugins = $mail_plugins acl
 mail_attribute_dict = file:%h/dovecot-attributes
 plugin {
@@ -29,10 +29,19 @@ MAIL = b"Subject: x\r\n\r\nhello\r\n"
 
 
 @pytest.fixture(scope="module")
+def cyrus() -> Iterator[Cyrus]:
+    """One of its own: what is shared there is listed to the users of other tests."""
+    if reason := Cyrus.missing():
+        pytest.skip(reason)
+    with Cyrus() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def dovecot_with_acl() -> Iterator[Dovecot]:
     if reason := Dovecot.missing():
         pytest.skip(reason)
-    with Dovecot(extra=_WITH_ACL) as server:
+    with Dovecot(extra=WITH_ACL) as server:
         yield server
 
 
@@ -97,7 +106,7 @@ class TestRecorded:
         cyrus.create(owner, "Shared")
         said(cyrus, owner, b"SETACL Shared %b lrs" % user.encode())
         cyrus.append(user, "INBOX", MAIL)
-        config = account_file(tmp_path, cyrus, user)
+        config = account_file(tmp_path, cyrus, user, folders__include=["INBOX", f"Other Users/{owner}/*"])
         run(config)
         there = shown(config)[f"Other Users/{owner}/Shared"]
         assert (there["rights"], there["mine"]) == (None, "lrs")

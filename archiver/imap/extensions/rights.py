@@ -17,9 +17,6 @@ _ACL = re.compile(rb"\A\* ACL +", re.IGNORECASE)
 _MINE = re.compile(rb"\A\* MYRIGHTS +", re.IGNORECASE)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|\x00\d+\x00|[^\s()"]+', re.DOTALL)
 
-_OLD = {"k": "c", "x": "c", "t": "d", "e": "d"}  # RFC 4314 section 2.1.1: what servers without RIGHTS= know instead
-_NEW = {"c": "kx", "d": "te"}
-
 
 def has_rights(abilities: Abilities) -> bool:
     """Whether the server has access rights."""
@@ -59,21 +56,20 @@ def text_of(octets: bytes | None) -> str:
     return (b"NIL" if octets is None else octets).decode("utf-8", "surrogateescape")
 
 
-def change_command(abilities: Abilities, name: bytes, identifier: str, sign: str, rights: str) -> bytes | None:
-    """SETACL that adds ("+") or takes away ("-") rights; None if the identifier cannot be written in a line. A
-    server that has only the rights of RFC 2086 gets those."""
-    if not any(each.startswith("RIGHTS=") for each in abilities.capabilities):
-        rights = "".join(sorted({_OLD.get(right, right) for right in rights}))
+def has_new_rights(abilities: Abilities) -> bool:
+    """Whether it knows the rights of RFC 4314, and not only those of RFC 2086."""
+    return any(each.startswith("RIGHTS=") for each in abilities.capabilities)
+
+
+def change_command(
+    abilities: Abilities, raw: bytes, identifier: str, sign: str, rights: str
+) -> tuple[bytes, bytes, bytes] | None:
+    """SETACL that adds ("+") or takes away ("-") rights, as what is before the folder's name, the name, and what is
+    behind it; None if the identifier cannot be written in a line."""
     octets = identifier.encode("utf-8", "surrogateescape")
     quoted = quote(octets)
     if quoted is None:
         if "LITERAL+" not in abilities or b"\0" in octets:
             return None
         quoted = b"{%d+}\r\n%b" % (len(octets), octets)
-    return b"SETACL %b %b %b%b" % (name, quoted, sign.encode(), rights.encode("ascii", "ignore"))
-
-
-def normal(rights: str) -> frozenset[str]:
-    """The rights of RFC 4314 that a server's letters mean: `c` and `d` of RFC 2086 are several, and what only one
-    kind of server knows (Cyrus' `n`) is left out."""
-    return frozenset("".join(_NEW.get(each, each) for each in rights)) & frozenset("lrswipkxtea")
+    return b"SETACL", raw, b" %b %b%b" % (quoted, sign.encode("ascii"), rights.encode("ascii", "ignore"))

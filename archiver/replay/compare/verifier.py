@@ -18,6 +18,8 @@ from msgspec import Struct
 from archiver.catalog.port import Catalog
 from archiver.control import RunControl
 from archiver.destination.port import MailDestination
+from archiver.destination.rights import lacking, normal
+from archiver.facts.access import Rights
 from archiver.facts.archive import Fact
 from archiver.facts.destination import ComparedFact
 from archiver.facts.replica import ReplicaCount, ReplicaFolder
@@ -29,6 +31,8 @@ from archiver.replay.compare.reading import ComparedFolder, CopyReader, count_as
 from archiver.replay.compare.result import NOT_REPLAYED, DestinationCheck, Difference, FolderCheck
 from archiver.replay.compare.unchanged import changes_since, is_recordable, is_unchanged
 from archiver.storage.port import MessageStore
+
+_GIVE_UP = "what was taken away there is not given again; take it away at the source, too"
 
 
 class Connection(Protocol):
@@ -43,6 +47,7 @@ class DestinationVerifier(Struct):
     also a difference.
 
     With a `recorder` it is recorded what was compared, and what has not changed since is not read again.
+    `compares_rights`: without a recorder the access rights that were given are compared, too.
     `unchanged` are the numbers of folders that had the recorded status when the replay step listed them, and that
     it left alone.
     """
@@ -56,6 +61,7 @@ class DestinationVerifier(Struct):
     all_sent: bool = True
     recorder: Recorder | None = None
     unchanged: Collection[int] = ()
+    compares_rights: bool = False
 
     def run(self, folders: Sequence[KnownFolder]) -> DestinationCheck:
         """Compare all copies of `folders`; a difference does not stop it. The destination is not contacted if
@@ -83,6 +89,8 @@ class DestinationVerifier(Struct):
         def compared(destination: MailDestination) -> DestinationCheck:
             result = begun()
             self._compare(destination, result, there, counts)
+            if self.compares_rights and self.recorder is None:
+                self._compare_rights(destination, result, folders)
             return result
 
         if self.recorder is not None and all(
@@ -116,6 +124,25 @@ class DestinationVerifier(Struct):
             now = self.control.now()
             facts = (_fact(each.folder, statuses.get(each.folder.raw), reader, now) for each in read)
             self.recorder.write([fact for fact in facts if fact is not None])
+
+    def _compare_rights(
+        self, destination: MailDestination, result: DestinationCheck, folders: Sequence[KnownFolder]
+    ) -> None:
+        """Add the rights that were given in these folders and are not shown."""
+        granted = self.catalog.replicas.sharing.granted(self.destination)
+        given = [(each, granted[each.number]) for each in folders if each.number in granted]
+        given = [(folder, each) for folder, each in given if each.entries]
+        shown = destination.rights([each.raw for _, each in given]) if given else {}
+        for folder, each in given:
+            name, wanted, there = printable(folder.folder.name), dict(each.entries), shown.get(each.raw, Rights(()))
+            for who in lacking(wanted, there):
+                held = (
+                    "".join(sorted(normal(dict(there.entries or ()).get(who, "")), key=wanted[who].find)) or "none"
+                )
+                expected, found = (printable(f"{who}: {letters}") for letters in (wanted[who], held))
+                difference = Difference(name, None, None, "access rights", expected, found, _GIVE_UP)
+                result.differences.append(difference)
+                result.folders[name].differences += 1
 
     def _statuses(self, destination: MailDestination) -> Mapping[bytes, FolderStatus | None]:
         """The status of each folder before its copies are read, if it can be recorded."""

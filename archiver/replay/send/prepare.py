@@ -12,6 +12,7 @@ from functools import lru_cache
 from msgspec import Struct
 from msgspec.structs import replace
 
+from archiver.destination.pace import Pace
 from archiver.errors import IntegrityError
 from archiver.facts.replica import AppendMessage, MessageKey, Outgoing, SelectedFolder
 from archiver.mail.content import date_time, internaldate_seconds, internaldate_to_send, same_moment
@@ -19,7 +20,6 @@ from archiver.mail.flags import sendable
 from archiver.mail.model import Digest, Flags, Placement
 from archiver.mail.refusal import Refusal
 from archiver.mail.rewrite import repair
-from archiver.replay.pace import Pace
 from archiver.replay.send.match import octets_of
 from archiver.storage.port import MessageStore
 

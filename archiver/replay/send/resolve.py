@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct, field
 
+from archiver.destination.pace import pauses
 from archiver.destination.port import Appender
 from archiver.errors import ConnectionLost, TemporaryError, Unanswered
 from archiver.events import Noted
@@ -24,7 +25,6 @@ from archiver.mail.refusal import REFUSALS, classify, describe, features_of, sus
 from archiver.mail.rewrite import repairs_for
 from archiver.replay.context import ARRIVAL_SECONDS, JobFolder, ReplayContext, ReplayJob
 from archiver.replay.flag_merge import NO_FLAGS
-from archiver.replay.pace import pauses
 from archiver.replay.send.match import MessageMatcher, RecognisedMessage, octets_of
 from archiver.replay.send.outcomes import refusal_of, reopened
 

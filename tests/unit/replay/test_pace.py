@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from archiver.replay.pace import FIRST_MESSAGES, Pace, pauses
+from archiver.destination.pace import FIRST_MESSAGES, Pace, pauses
 
 LIMIT = 120.0
 MOST = 100  # of any group
