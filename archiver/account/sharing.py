@@ -13,9 +13,10 @@ here."""
 from __future__ import annotations
 
 import ipaddress
+import os
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -130,6 +131,26 @@ class Sharing(Struct, frozen=True):
             "destination": [str(each.file) for each in (*self.destination, *self.beside)],
             "source": [str(each.file) for each in self.source],
         }
+
+
+def doubles(accounts: Iterable[Settings]) -> Iterator[tuple[Settings, Settings, str]]:
+    """Accounts that have what an earlier one has: the account, the earlier one, and what it is, in words.
+    Destinations that both allow each other with shared = true are none."""
+    first: dict[Hashable, Settings] = {}
+    for each in accounts:
+        path = os.path.realpath(each.archive.path)
+        keys: list[tuple[Hashable, str]] = [
+            (("archive", path), f"the archive {path}"),
+            (("source", mailbox_of(each.source)), f"the mailbox {each.source.mailbox}"),
+        ]
+        if (there := each.destination) is not None:
+            place = ("destination", mailbox_of(there), _levels(there.prefix))
+            keys.append((place, f"the destination {_mailbox_text(there)}"))
+        for key, what in keys:
+            earlier = first.setdefault(key, each)
+            both_allow = what.startswith("the destination") and _allow_each_other(each, [earlier])
+            if earlier is not each and not both_allow:
+                yield each, earlier, what
 
 
 _HINT = (

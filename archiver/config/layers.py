@@ -52,15 +52,17 @@ class Defaults(Struct, frozen=True):
 
 
 class KnownDefaults:
-    """The defaults of folders, each read once: for a command that loads many accounts one after the other."""
+    """The defaults of folders, each read once: for a command that loads many accounts one after the other. Those
+    `to_come` are files that are not written yet, and what will be in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, to_come: Mapping[Path, Tree] | None = None) -> None:
         self._known: dict[Path, Defaults | ConfigError] = {}
+        self._to_come = to_come or {}
 
     def __call__(self, folder: Path) -> Defaults:
         if folder not in self._known:
             try:
-                self._known[folder] = defaults_of(folder)
+                self._known[folder] = defaults_of(folder, self._to_come)
             except ConfigError as error:
                 self._known[folder] = error
         found = self._known[folder]
@@ -69,8 +71,8 @@ class KnownDefaults:
         return found
 
 
-def defaults_of(folder: Path) -> Defaults:
-    """The defaults of the accounts in `folder`. Relative paths in a file are relative to that file.
+def defaults_of(folder: Path, to_come: Mapping[Path, Tree] | None = None) -> Defaults:
+    """The defaults of the accounts in `folder`, with those `to_come`. Relative paths in a file are relative to it.
 
     Raises:
         ConfigError: one of the files cannot be read, or lies above the folder and is somebody else's.
@@ -79,11 +81,13 @@ def defaults_of(folder: Path) -> Defaults:
     layers: list[Layer] = []
     while True:
         file = here / DEFAULTS
-        if os.path.lexists(file):
+        tree = (to_come or {}).get(file)
+        if tree is None and os.path.lexists(file):
             if here != home:
                 _require_ours(file, home)
             tree = read_toml(file)
-            layers.append(Layer(file, tree if here == home else _anchored(tree, here)))
+        if tree is not None:
+            layers.append(Layer(file, tree if here == home else anchored(tree, here)))
         elif here != home:
             break
         if here == here.parent:
@@ -138,17 +142,20 @@ def named(value: Any, account: str) -> Any:
 def _require_ours(file: Path, home: Path) -> None:
     """A file above may name a program that prints a password. In a folder where everybody may write, such as /tmp,
     anybody could put one."""
+    allowed = {0, os.geteuid()}
     try:
-        owner, allowed = file.stat().st_uid, {0, os.geteuid(), home.stat().st_uid}
+        owner = file.stat().st_uid
     except OSError:
         return  # reading it says what is wrong
+    if home.exists():
+        allowed.add(home.stat().st_uid)
     if owner not in allowed:
         problem = f"lies above {home} and belongs to another user (uid {owner}), so it is not used"
         raise ConfigError(str(file), [problem], hint="remove it, change its owner, or move the accounts elsewhere")
 
 
-def _anchored(tree: Mapping[str, Any], folder: Path) -> Tree:
-    """The tree with relative paths made absolute: accounts below share them."""
+def anchored(tree: Mapping[str, Any], folder: Path) -> Tree:
+    """The tree with relative paths made absolute, from `folder`: that of their file."""
     return {key: _anchored_value(key, value, folder) for key, value in tree.items()}
 
 
@@ -157,7 +164,7 @@ def _anchored_value(key: str, value: Any, folder: Path) -> Any:
         return _from(folder, value)
     if isinstance(value, dict):
         if key not in REFERENCES:
-            return _anchored(value, folder)
+            return anchored(value, folder)
         if isinstance(text := value.get("file"), str):
             return {**value, "file": _from(folder, text)}
         words = value.get("command")

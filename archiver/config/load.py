@@ -118,12 +118,17 @@ def written_destination(path: Path) -> Tree | None:
     return table if isinstance(table, dict) else None
 
 
+def is_account_name(name: str) -> bool:
+    """Whether an account can have this name, which becomes part of paths."""
+    return re.fullmatch(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]*", name) is not None
+
+
 def _name_problems(file: Path) -> Iterator[str]:
     if file.suffix != ".toml":
         yield 'an account file\'s name ends in ".toml"; rename it'
     if file.stem.lower() == "defaults":
         yield "has the defaults of its folder and is not an account; name an account file or the folder"
-    elif not re.fullmatch(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]*", file.stem):
+    elif not is_account_name(file.stem):
         yield "the file's name is the account's: use ASCII letters, digits and . _ - @ + only, not . or - first"
 
 

@@ -60,23 +60,23 @@ def template(options: NewAccount) -> str:
         return text
     head, _, _ = text.partition("[source]\n")
     _, _, tail = text.partition("[archive]\n")
-    return f"{head}{_FILES.substitute(files=_quoted(options.files))}[archive]\n{tail}"
+    return f"{head}{_FILES.substitute(files=quoted(options.files))}[archive]\n{tail}"
 
 
 def _template(options: NewAccount) -> str:
     to = options.destination
     return TEMPLATE.substitute(
-        host=_quoted(options.host),
-        user=_quoted(options.user),
+        host=quoted(options.host),
+        user=quoted(options.user),
         password=_login(options.password),
-        oauth2=_table_of(options.password, "source") or _NO_TOKEN,
+        oauth2=table_of(options.password, "source") or _NO_TOKEN,
         ca_file=_ca_file(options.ca_file),
         destination=_NO_DESTINATION if to is None else _table(to),
-        oauth2_there="" if to is None else _table_of(to.password, "destination"),
-        path=_quoted(options.path),
-        tls=_quoted(options.tls),
+        oauth2_there="" if to is None else table_of(to.password, "destination"),
+        path=quoted(options.path),
+        tls=quoted(options.tls),
         port=_port(options.port, options.tls, options.protocol),
-        protocol=_PROTOCOL if options.protocol == "imap" else f"protocol = {_quoted(options.protocol)}",
+        protocol=_PROTOCOL if options.protocol == "imap" else f"protocol = {quoted(options.protocol)}",
         connections=_CONNECTIONS if options.protocol == "imap" else _ONE_CONNECTION,
     )
 
@@ -84,13 +84,13 @@ def _template(options: NewAccount) -> str:
 def _table(to: NewDestination) -> str:
     return f"""\
 [destination]
-host = {_quoted(to.host)}
-tls = {_quoted(to.tls)}
+host = {quoted(to.host)}
+tls = {quoted(to.tls)}
 {_port(to.port, to.tls)}
 {_ca_file(to.ca_file)}
-user = {_quoted(to.user)}
+user = {quoted(to.user)}
 {_login(to.password)}
-{f"prefix = {_quoted(to.prefix)}" if to.prefix else '# prefix = ""'}
+{f"prefix = {quoted(to.prefix)}" if to.prefix else '# prefix = ""'}
 """
 
 
@@ -99,28 +99,28 @@ def _port(port: int | None, tls: Tls, protocol: Protocol = "imap") -> str:
 
 
 def _ca_file(path: str | None) -> str:
-    return _CA_FILE if path is None else f"ca_file = {_quoted(path)}"
+    return _CA_FILE if path is None else f"ca_file = {quoted(path)}"
 
 
 def _reference(password: SecretReference) -> str:
     value = list(password.value) if password.kind == "command" else password.value
-    return f"{{ {password.kind} = {_quoted(value)} }}"
+    return f"{{ {password.kind} = {quoted(value)} }}"
 
 
 def _login(password: SecretReference | NewToken) -> str:
     return f"password = {_reference(password)}" if isinstance(password, SecretReference) else 'auth = "oauth2"'
 
 
-def _table_of(token: SecretReference | NewToken, side: str) -> str:
+def table_of(token: SecretReference | NewToken, side: str) -> str:
     """The table oauth2; "" for a password. Of the files that it names, `archiver login` writes the token's."""
     if isinstance(token, SecretReference):
         return ""
-    lines = [f"\n[{side}.oauth2]", f"provider = {_quoted(token.provider)}"]
+    lines = [f"\n[{side}.oauth2]", f"provider = {quoted(token.provider)}"]
     if token.client_id:
-        lines.append(f"client_id = {_quoted(token.client_id)}")
+        lines.append(f"client_id = {quoted(token.client_id)}")
     if token.tenant is not None:
-        lines.append(f"tenant = {_quoted(token.tenant)}")
-    lines.append(f"flow = {_quoted(token.flow)}")
+        lines.append(f"tenant = {quoted(token.tenant)}")
+    lines.append(f"flow = {quoted(token.flow)}")
     if token.flow == "service_account":
         lines.append('service_account = { file = "service-account.json" }')
     elif token.flow == "client_credentials" or token.provider == "google":
@@ -131,8 +131,10 @@ def _table_of(token: SecretReference | NewToken, side: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def _quoted(value: str | Sequence[str]) -> str:
-    """NOTE: such JSON is also TOML, except for DEL and for the surrogate pairs that ensure_ascii would write."""
+def quoted(value: str | int | Sequence[str]) -> str:
+    """A value as TOML has it.
+
+    NOTE: such JSON is also TOML, except for DEL and for the surrogate pairs that ensure_ascii would write."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -7,6 +7,8 @@ console       Rich's console, which takes text as it is
 streams       stdout and stderr, which cannot make a run fail
 accounts      the accounts that a command line names, and the document about them
 answers       what `init` knows about an account
+from_csv      account files in numbers, for `init`
+new_files     what `init` writes of them, and what is there already
 references    how `search` and `show` name a message
 
 One file a verb: its options and help, what it does for each account, its JSON, and its words.

@@ -57,6 +57,12 @@ def token_options(*values: str | None) -> Mapping[str, str]:
     return given_of(dict(zip(("provider", "client_id", "tenant", "flow"), values, strict=True)))
 
 
+def secret_of(prefix: str, answers: Answers) -> SecretReference | NewToken | None:
+    """The password's reference, or what is known about logins by a token; None if the options say nothing of both.
+    `prefix` begins their names."""
+    return _secret(prefix, answers) if answers.password or answers.token else None
+
+
 def destination_of(there: Answers, prefix: str | None) -> NewDestination | None:
     """The destination that the options name; None if they name none.
 

@@ -25,6 +25,7 @@ from pipelines.cli.answers import (
     protocol_of,
     token_options,
 )
+from pipelines.cli.from_csv import Request, accounts_from_csv, common_tree
 from pipelines.cli.options import PATH, Integer, json_option
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ _FILE = click.Path(readable=False)
 @click.option("--to-tenant", metavar="NAME", help="As --tenant, for the server there.")
 @click.option("--to-flow", metavar="FLOW", help="As --flow, for the server there.")
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@click.option(
+    "--from-csv", type=PATH, metavar="CSV", help="Write an account file for each row; FILE is their folder."
+)
+@click.option("--encoding", metavar="NAME", help='Of the CSV file: "utf-8", "latin-1", "windows-1252", "utf-16".')
+@click.option("--dry-run", is_flag=True, help="With --from-csv: print what would be written.")
 @json_option
 def init(
     file: Path,
@@ -125,6 +131,9 @@ def init(
     to_tenant: str | None,
     to_flow: str | None,
     force: bool,
+    from_csv: Path | None,
+    encoding: str | None,
+    dry_run: bool,
     as_json: bool,
 ) -> int:
     """Write a commented account file from the options; in a terminal, ask for what they leave out.
@@ -141,6 +150,19 @@ def init(
       archiver init configs/alice.toml --host imap.example.org --user alice@example.org \\
           --password-command "pass show mail/alice" --path /srv/mail-archive/{account}
       archiver init configs/old.toml --files /srv/old-mail/alice
+
+    With --from-csv, FILE is a folder, and each row of the CSV file becomes an account file in it. The first line
+    names the columns, in any order: account (or name), host, user, password, to_host, to_user, to_password, and
+    others that docs/configuration.md lists. Passwords go into files of their own below the folder, which only this
+    user can read. What the options say is for all accounts: it goes into the folder's defaults.toml, if that does
+    not exist yet.
+
+    All mistakes in the table are named by their lines, and then nothing is written. Run it again with a longer
+    table: only what is new is written; files that differ from their rows are listed and left as they are.
+
+    \b
+      archiver init configs/ --from-csv people.csv --dry-run
+      archiver init configs/ --from-csv people.csv --host imap.example.org --to-host imap.example.net
     """
     password = {
         "env": password_env,
@@ -148,16 +170,28 @@ def init(
         "command": password_command,
         "keyring": password_keyring,
     }
-    there = {"env": to_password_env, "file": to_password_file, "command": to_password_command}
-    there["keyring"] = to_password_keyring
+    references_there = {
+        "env": to_password_env,
+        "file": to_password_file,
+        "command": to_password_command,
+        "keyring": to_password_keyring,
+    }
     token = token_options(oauth2, client_id, tenant, flow)
     token_there = token_options(to_oauth2, to_client_id, to_tenant, to_flow)
-    destination = destination_of(
-        Answers(to_host, to_user, to_tls, to_port, None, given_of(there), to_ca_file, token=token_there), to_prefix
+    there = Answers(
+        to_host, to_user, to_tls, to_port, None, given_of(references_there), to_ca_file, token=token_there
     )
-    spoken = protocol_of(protocol)
-    answers = Answers(host, user, tls, port, path, given_of(password), ca_file, destination, token, spoken)
-    answers = replace(answers, files=files)
+    answers = Answers(host, user, tls, port, path, given_of(password), ca_file, token=token, files=files)
+    if from_csv is not None:
+        if force:
+            raise ConfigError("--force", ["does not go with --from-csv, which leaves files that are there alone"])
+        if protocol is not None:
+            protocol_of(protocol)
+        common = common_tree(answers, protocol, there, to_prefix)
+        return accounts_from_csv(Request(from_csv, file, encoding or "utf-8", common, dry_run, as_json))
+    if encoding is not None or dry_run:
+        raise ConfigError("--encoding" if encoding else "--dry-run", ["goes with --from-csv"])
+    answers = replace(answers, destination=destination_of(there, to_prefix), protocol=protocol_of(protocol))
     if (address := _address(file)) is not None:
         file = file.with_name(f"{address}.toml")
         _require_absent(file, force=force)
