@@ -30,6 +30,7 @@ from archiver.journal.recorder import Recorder
 from archiver.mail.model import Digest, Listed, Plan
 from archiver.replay.identify import IdentityAnswer
 from archiver.source.retry import RetryingSource
+from archiver.source.spelling import recognised
 from pipelines.events import Expected, Freed, Important, emit, failed, progress_of
 from pipelines.failures import foreseen, with_time
 from pipelines.reporting import RunScope, end_run
@@ -68,6 +69,11 @@ def forget_listings() -> None:
     _listings.clear()
 
 
+def _listed(archive: Archive, source: RetryingSource) -> Sequence[Listed]:
+    """The source's folders, as the archive knows them."""
+    return recognised(source.list_folders(), archive.catalog.account.folders())
+
+
 class SourceSteps(Struct, frozen=True):
     """What an account's run does at its source. `replays`: its destination is next; `destination_is`: what the user
     says about an unknown one; `retry`: "due", "all" or "accept". Each step returns its result for the ledger."""
@@ -88,7 +94,7 @@ class SourceSteps(Struct, frozen=True):
         progress = progress_of(self.account.settings.account)
         source = self._connect(archive, progress)
         try:
-            listed = self._just_listed(archive) or source.list_folders()
+            listed = self._just_listed(archive) or _listed(archive, source)
             check = check_source(
                 archive,
                 source,
@@ -146,7 +152,7 @@ class SourceSteps(Struct, frozen=True):
         progress = progress_of(self.account.settings.account)
         source = self._connect(archive, progress)
         try:
-            listed = source.list_folders()
+            listed = _listed(archive, source)
             _listings[self._key] = _Listing(listed, archive.catalog.last_segment(), time.monotonic())
             if archive.is_settled and not _plan(archive, listed, self._retry).visit:
                 return False

@@ -135,7 +135,7 @@ def record_folders(
     facts: list[FolderFact] = []
     for folder in sorted((each.folder for each in listed), key=lambda folder: folder.raw):
         before = known.get(folder.raw)
-        if before is not None and before.listed and before.folder == folder:
+        if before is not None and before.listed and before.folder == replace(folder, spelled=None):
             continue
         directory = before.directory if before else directory_of(folder.path, folder.raw, taken, names)
         taken.add(directory)

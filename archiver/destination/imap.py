@@ -32,7 +32,7 @@ from archiver.imap.limits import without_names
 from archiver.imap.listing import Abilities, list_everything
 from archiver.imap.login import connect
 from archiver.imap.replies import Reply, error_of, printable, response_code
-from archiver.imap.tokens import number, parse_status, quote, uid_sets
+from archiver.imap.tokens import number, parse_status, uid_sets
 from archiver.login.port import Authenticator
 from archiver.mail import folder_names
 from archiver.mail.content import Spool
@@ -149,7 +149,7 @@ class ImapDestination:
         self.open(b"INBOX", readonly=True)  # some servers do not rename the open folder
         self._appends = None
         self._session.where = Where(self._session.where.server)
-        reply = self._session.command_with_strings(b"RENAME", [raw, to])
+        reply = self._session.command_with_strings(b"RENAME", [self._session.name(raw), self._session.name(to)])
         # NOTE: Courier says OK if there is nothing to rename, and a server that has renamed it before says NO.
         if self._exists(to) and not self._exists(raw):
             return
@@ -211,7 +211,11 @@ class ImapDestination:
     def _each(self, commands: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
         """Which of these commands, (before, name, after), succeed. They go in one flight, with a NOOP after some of
         them and at its end, which no server refuses. A command whose name needs a literal goes alone."""
-        lines = [(name := quote(raw)) and b"%b %b%b" % (before, name, after) for before, raw, after in commands]
+        quoted = [self._session.quoted(raw) for _, raw, _ in commands]
+        lines = [
+            name and b"%b %b%b" % (before, name, after)
+            for name, (before, _, after) in zip(quoted, commands, strict=True)
+        ]
         sent = [line for line in lines if line]
         parts = [[*sent[start : start + _REFUSABLE], b"NOOP"] for start in range(0, len(sent), _REFUSABLE)]
         flight = [line for part in parts for line in part]
@@ -296,7 +300,7 @@ class ImapDestination:
     def _stat_commands(self, raw: bytes, uids: Collection[int], since: int | None) -> list[bytes]:
         """The commands for one folder; none if its name needs a literal, which would have to wait for the
         server."""
-        if (name := quote(raw)) is None:
+        if (name := self._session.quoted(raw)) is None:
             return []
         fetches = [b"UID FETCH %b %b" % (chunk, ATTRIBUTES) for chunk in uid_sets(uids)]
         if since is not None:
@@ -337,7 +341,7 @@ class ImapDestination:
         # NOTE: "n:*" includes the last message even if its UID is below n (RFC 3501 section 6.4.8).
         rows: Iterable[Attributes] = ()
         if self._session.exists:
-            name = None if then is None else quote(then)
+            name = None if then is None else self._session.quoted(then)
             rows = self._rows_and_open(uid, then, name) if then and name else self._reader.rows_from(uid)
         shown: dict[int, Attributes] = {}
         for row in rows:

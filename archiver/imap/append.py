@@ -23,7 +23,7 @@ from archiver.imap.folder import ATTRIBUTES
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import error_of, not_imap
 from archiver.imap.session import Session
-from archiver.imap.tokens import Response, is_ok, parse_appenduid, quote, tagged, uid_sets
+from archiver.imap.tokens import Response, is_ok, parse_appenduid, tagged, uid_sets
 from archiver.mail.model import Attributes, Flags
 
 #: A larger message waits for the server's go-ahead, so that it is not sent if the server refuses it.
@@ -139,14 +139,15 @@ class AppendStream(Struct):
 
     def _append(self, group: list[_Command], messages: Sequence[AppendMessage]) -> None:
         """Send one command. If the server refuses it half-way, the rest is not sent."""
-        name = quote(self.raw)
+        name = self.session.quoted(self.raw)
         self._put(self._tagged(group, messages) + b"APPEND")
         command = group[-1]
         if name is None:
-            self._put(b" {%d}\r\n" % len(self.raw))
+            raw = self.session.name(self.raw)
+            self._put(b" {%d}\r\n" % len(raw))
             if not self._go_ahead(command):
                 return
-            self._put(self.raw)
+            self._put(raw)
         else:
             self._put(b" " + name)
         for message in messages:
@@ -156,10 +157,14 @@ class AppendStream(Struct):
             date = message.internaldate.encode("ascii")
             # A literal may not contain NUL, a literal8 may (RFC 3516 section 4.4). Cyrus insists on it.
             kind = b"~" if message.has_nul and "BINARY" in self.abilities else b""
+            # Octets beyond ASCII in a header have to be announced once UTF-8 is enabled (RFC 6855 section 4).
+            is_utf8 = message.has_8bit_header and self.session.enabled_utf8
+            kind = b"UTF8 (~" if is_utf8 else kind
             self._put(b' (%s) "%s" %s{%d%s}\r\n' % (flags, date, kind, message.size, mark))
             if not ahead and not self._go_ahead(command):
                 return
             self._put_literal(message)
+            self._put(b")" if is_utf8 else b"")
         self._put(b"\r\n")
 
     def _put_literal(self, message: AppendMessage) -> None:

@@ -76,6 +76,10 @@ class FolderReader:
         """The UIDs of the rows that a FETCH of the whole folder gives."""
         return UidSet(each.uid for each in self._rows(b"1:*", b"(UID)"))
 
+    def quoted(self, raw: bytes) -> bytes | None:
+        """A folder's name in quotes, as this connection spells it; None if it needs a literal."""
+        return self._session.quoted(raw)
+
     def search_command(self, criteria: str) -> bytes:
         """The command that searches for `criteria`."""
         how = b"UID SEARCH RETURN (ALL) " if "ESEARCH" in self._abilities else b"UID SEARCH "

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from archiver.errors import ConnectionLost, ServerUnavailable, TemporaryError
 from archiver.imap.replies import Reply, printable
 from archiver.imap.session import Session
-from archiver.imap.tokens import ListRow, parse_list, parse_namespace, parse_status, quote
+from archiver.imap.tokens import ListRow, parse_list, parse_namespace, parse_status
 from archiver.mail.folder_names import canonical_raw, folder_path
 from archiver.mail.model import SPECIAL_USES, UNSELECTABLE, Folder, FolderStatus, Listed
 
@@ -108,12 +108,12 @@ def list_everything(
     replies = dict(zip(order, session.flight(*(commands[name] for name in order)), strict=True))
     if after_a_folder:
         session.required(replies["unselect"], ConnectionLost)
-    rows = _rows(replies["list"])
+    rows = _rows(session, replies["list"])
     # LIST-EXTENDED may be advertised and missing (strato.de), or refused, at once or after some of the folders.
     if not (rows and replies["list"].ok) and not cautious:
         extended, replies["list"] = replies["list"], session.flight(b'LIST "" "*"')[0]
         replies["list"].untagged[:0] = extended.untagged
-        rows = _rows(replies["list"])
+        rows = _rows(session, replies["list"])
     # NOTE: a folder that is not in the list counts as gone, so an incomplete list is an error.
     session.required(replies["list"], ServerUnavailable)
     if not rows:
@@ -123,10 +123,10 @@ def list_everything(
     if "id" in replies:
         named = [each.text for each in replies["id"].untagged if each.text[:4].upper() == b"* ID"]
         session.said_of_itself = b" ".join(named)
-    prefix = _personal_prefix(replies)
+    prefix = session.raw_of(_personal_prefix(replies))
     folders = _folders(rows, _subscribed(session, replies, rows), prefix)
     rows_of_status = filter(None, map(parse_status, replies["list"].untagged))
-    statuses = {canonical_raw(name): status for name, status in rows_of_status}
+    statuses = {canonical_raw(session.raw_of(name)): status for name, status in rows_of_status}
     listed = [Listed(folder, statuses.get(folder.raw)) for folder in folders]
     if not statuses:
         listed = _with_statuses(session, abilities, listed)
@@ -151,10 +151,11 @@ def _said(session: Session) -> str:
     return printable(greeting, _SAID) + " " + printable(session.said_of_itself, _SAID)
 
 
-def _rows(reply: Reply) -> dict[bytes, ListRow]:
+def _rows(session: Session, reply: Reply) -> dict[bytes, ListRow]:
     """The rows by name; several rows about one folder are merged."""
     rows: dict[bytes, ListRow] = {}
-    for row in filter(None, map(parse_list, reply.untagged)):
+    for listed in filter(None, map(parse_list, reply.untagged)):
+        row = replace(listed, raw=session.raw_of(listed.raw)) if session.speaks_utf8 else listed
         known = rows.get(row.raw)
         rows[row.raw] = replace(row, attributes=_merged(row.attributes, known.attributes)) if known else row
     return rows
@@ -171,7 +172,7 @@ def _subscribed(session: Session, replies: dict[str, Reply], rows: dict[bytes, L
     if "lsub" in replies:
         if isinstance(error := session.refusal(replies["lsub"]), TemporaryError):
             raise error
-        return frozenset(row.raw for row in _rows(replies["lsub"]).values())
+        return frozenset(row.raw for row in _rows(session, replies["lsub"]).values())
     return frozenset(row.raw for row in rows.values() if "\\subscribed" in row.attributes)
 
 
@@ -206,24 +207,26 @@ def _folders(rows: dict[bytes, ListRow], subscribed: frozenset[bytes], prefix: b
 
 def _with_statuses(session: Session, abilities: Abilities, listed: Sequence[Listed]) -> list[Listed]:
     """STATUS of each folder, pipelined. A folder that refuses it has no status; opening it will show why."""
-    names = {folder.folder.raw: quote(folder.folder.raw) for folder in listed if folder.folder.selectable}
+    names = {folder.folder.raw: session.quoted(folder.folder.raw) for folder in listed if folder.folder.selectable}
     plain = [(raw, name) for raw, name in names.items() if name is not None]
     statuses: dict[bytes, FolderStatus] = {}
     for start in range(0, len(plain), _STATUS_FLIGHT):
         part = plain[start : start + _STATUS_FLIGHT]
         commands = [b"STATUS %s %s" % (name, abilities.status_items) for _, name in part]
         for (raw, _), reply in zip(part, session.flight(*commands), strict=True):
-            _take_status(statuses, raw, reply, names)
+            _take_status(session, statuses, raw, reply, names)
     for raw in (raw for raw, name in names.items() if name is None):
         reply = session.command_with_name(b"STATUS", raw, b" " + abilities.status_items)
-        _take_status(statuses, raw, reply, names)
+        _take_status(session, statuses, raw, reply, names)
     return [Listed(each.folder, statuses.get(each.folder.raw)) for each in listed]
 
 
-def _take_status(statuses: dict[bytes, FolderStatus], raw: bytes, reply: Reply, asked: Container[bytes]) -> None:
+def _take_status(
+    session: Session, statuses: dict[bytes, FolderStatus], raw: bytes, reply: Reply, asked: Container[bytes]
+) -> None:
     """A row belongs to the folder that it names, if that one was requested: a server may answer several commands in
     another order. Otherwise it belongs to `raw`, which the server may spell differently."""
     if reply.ok:
         for name, status in filter(None, map(parse_status, reply.untagged)):
-            named = canonical_raw(name)
+            named = canonical_raw(session.raw_of(name))
             statuses[named if named in asked else raw] = status

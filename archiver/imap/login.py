@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from archiver.config.secrets import Secret
 from archiver.config.settings import ServerSettings
-from archiver.errors import AuthenticationFailed, Where
+from archiver.errors import AuthenticationFailed, ConnectionRefused, Where
 from archiver.imap.capabilities import capabilities_of
 from archiver.imap.connecting import Imap, open_session
 from archiver.imap.replies import Reply
@@ -41,15 +41,42 @@ def _connect(
     session = open_session(server, where, Imap())
     try:
         if session.line.state == "AUTH":  # PREAUTH, over TLS or with tls = "off"
-            return session, capabilities_of(session)
+            return session, _speaking(session, capabilities_of(session))
         # What was offered before TLS does not count (RFC 3501 section 6.2.1).
         offered = frozenset(session.line.capabilities) if server.tls != "starttls" else frozenset()
         offered = offered or capabilities_of(session)
         capabilities = _log_in(session, server, authenticator, secret, offered)
+        return session, _speaking(session, capabilities)
     except BaseException:
         session.hang_up()
         raise
-    return session, capabilities
+
+
+#: What IMAP4rev2 has without saying so (RFC 9051 appendix E), as far as we use it.
+_OF_REV2 = frozenset(
+    {
+        *("ENABLE", "ESEARCH", "LIST-EXTENDED", "LIST-STATUS", "LITERAL-", "NAMESPACE", "STATUS=SIZE"),
+        *("UIDPLUS", "UNSELECT"),
+    }
+)
+
+
+def _speaking(session: Session, capabilities: frozenset[str]) -> frozenset[str]:
+    """Agree on how names are spelled; returns the capabilities, with those that go without saying.
+
+    NOTE: UTF-8 is enabled only where nothing works without it (UTF8=ONLY). Where it is a choice, names stay in
+    modified UTF-7, by which archives know them, and messages with 8-bit headers need no other form of APPEND.
+
+    Raises:
+        ConnectionRefused: the server demands UTF-8 and refuses to speak it.
+    """
+    if "UTF8=ONLY" in capabilities:
+        session.required(session.flight(b"ENABLE UTF8=ACCEPT")[0], ConnectionRefused)
+        session.speaks_utf8 = session.enabled_utf8 = True
+    elif "IMAP4REV2" in capabilities and "IMAP4REV1" not in capabilities:
+        session.speaks_utf8 = True
+        return capabilities | _OF_REV2
+    return capabilities
 
 
 def _log_in(

@@ -19,7 +19,18 @@ from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
 from archiver.imap.answers import BUDGET, MOST_BELIEVED, News, Share
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
 from archiver.imap.replies import Reply, error_of, is_of_session, not_imap, printable
-from archiver.imap.tokens import BODY_MARK, Response, literal_size, number, parse_vanished, quote, status_of, tagged
+from archiver.imap.tokens import (
+    BODY_MARK,
+    Response,
+    literal_size,
+    number,
+    parse_vanished,
+    quote,
+    quote_utf8,
+    status_of,
+    tagged,
+)
+from archiver.mail.folder_names import name_of_utf8, utf8_name
 from archiver.mail.model import Body
 
 # NOTE: imaplib refuses lines over 1,000,000 octets, which a SEARCH of some 125,000 messages has. It reads the limit
@@ -59,11 +70,14 @@ class Session(IMAPClient):  # type: ignore[misc]
     `exists` follows the number of messages in the open folder (EXISTS, EXPUNGE, VANISHED). `reading` is the text
     before the literal of the message that is being read, or at which the connection broke. `way` is how it was
     logged in, for people; "" if the server did that by itself. `said_of_itself` is its answer to ID, if asked.
-    `before_sending` is called once, before a command.
+    `before_sending` is called once, before a command. `speaks_utf8`: names of folders are in UTF-8 here (RFC 9051);
+    they are given and returned in modified UTF-7 all the same. `enabled_utf8`: because that was enabled (RFC 6855).
     """
 
     way = ""
     said_of_itself = b""
+    speaks_utf8 = False
+    enabled_utf8 = False
 
     def __init__(
         self, host: str, port: int, tls: ssl.SSLContext | None, timeout: SocketTimeout, where: Where
@@ -145,9 +159,24 @@ class Session(IMAPClient):  # type: ignore[misc]
         except (OSError, imaplib.IMAP4.error) as error:
             raise ConnectionLost(f"connection lost while sending: {error}", where=self.where) from error
 
+    def name(self, raw: bytes) -> bytes:
+        """A folder's name as this connection spells it."""
+        return utf8_name(raw) if self.speaks_utf8 else raw
+
+    def raw_of(self, name: bytes) -> bytes:
+        """The inverse of `name`."""
+        return name_of_utf8(name) if self.speaks_utf8 else name
+
+    def quoted(self, raw: bytes) -> bytes | None:
+        """A folder's name in quotes, as this connection spells it; None if it needs a literal."""
+        return self._quote(self.name(raw))
+
+    def _quote(self, string: bytes) -> bytes | None:
+        return quote_utf8(string) if self.speaks_utf8 else quote(string)
+
     def command_with_name(self, before: bytes, name: bytes, after: bytes = b"") -> Reply:
-        """Run `before name after`, with the name quoted, or as a literal if it cannot be quoted."""
-        return self.command_with_strings(before, [name], after)
+        """Run `before name after`, with a folder's name quoted, or as a literal if it cannot be quoted."""
+        return self.command_with_strings(before, [self.name(name)], after)
 
     def command_with_strings(self, before: bytes, strings: Sequence[bytes], after: bytes = b"") -> Reply:
         """Run a command with arguments of any octets. Literals wait for the server's go-ahead."""
@@ -157,7 +186,7 @@ class Session(IMAPClient):  # type: ignore[misc]
         untagged: list[Response] = []
         self.expect([before + after])
         for string in strings:
-            quoted = quote(string)
+            quoted = self._quote(string)
             if quoted is not None:
                 line += b" " + quoted
                 continue

@@ -33,6 +33,8 @@ _STATUS_REPLY = re.compile(rb"\s*([A-Z]*)\s*", re.IGNORECASE)
 _LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n\Z")
 _UNSAFE = re.compile(rb"[\x00\r\n\x80-\xff]")
 
+_UNSAFE_IN_UTF8 = re.compile(rb"[\x00\r\n]")
+
 _LINE_OCTETS = 900  # UW and Yahoo accept about 1,000 octets a line
 HIGHEST_UID = 2**32 - 1  # RFC 3501 section 2.3.1.1
 HIGHEST = 2**63 - 1  # RFC 7162 section 7; also the largest integer of a database
@@ -96,6 +98,17 @@ class ListRow(Struct, frozen=True):
 def quote(raw: bytes) -> bytes | None:
     """A name or string in quotes; None if it cannot be quoted and needs a literal (RFC 3501 section 4.3)."""
     if _UNSAFE.search(raw):
+        return None
+    return b'"' + raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
+def quote_utf8(raw: bytes) -> bytes | None:
+    """The same on a connection that speaks UTF-8, which may stand in quotes (RFC 6855 section 3)."""
+    if _UNSAFE_IN_UTF8.search(raw):
+        return None
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
         return None
     return b'"' + raw.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 

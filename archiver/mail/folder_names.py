@@ -70,6 +70,26 @@ def _shift(match: re.Match[str]) -> str:
     return "&" + base64.b64encode(octets).decode("ascii").rstrip("=").replace("/", ",") + "-"
 
 
+def utf8_name(raw: bytes) -> bytes:
+    """A name in UTF-8 instead of modified UTF-7, as IMAP4rev2 has it, and every server after ENABLE UTF8=ACCEPT
+    (RFC 9051 section 5.1, RFC 6855 section 3)."""
+    return decode_name(raw).encode("utf-8") if raw.isascii() else raw
+
+
+def name_of_utf8(name: bytes) -> bytes:
+    """The inverse of `utf8_name`: a name in modified UTF-7. What is no UTF-8 stays as it is."""
+    try:
+        return encode_name(name.decode("utf-8"))
+    except UnicodeDecodeError:
+        return name
+
+
+def other_spelling(raw: bytes) -> bytes | None:
+    """The same name in UTF-8 if it is in modified UTF-7, and the other way round; None if both are alike."""
+    other = utf8_name(raw) if raw.isascii() else name_of_utf8(raw)
+    return other if other != raw and other.isascii() != raw.isascii() else None
+
+
 def canonical_raw(raw: bytes) -> bytes:
     """`b"INBOX"` for INBOX in any case (RFC 3501 section 5.1), otherwise `raw`."""
     return INBOX if raw.upper() == INBOX else raw

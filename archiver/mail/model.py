@@ -45,7 +45,9 @@ class Folder(Struct, frozen=True):
     """What RFC 3501 calls a mailbox: `raw` is its identity on the wire, `path` is for people.
 
     `raw` holds the octets of the name as the server lists it (unquoted, undecoded); INBOX in any case is
-    `b"INBOX"`. `attributes` are lower-case (`\\noselect`).
+    `b"INBOX"`. From a connection that speaks UTF-8 it is the name in modified UTF-7, so that a folder stays the
+    same when a server begins or ceases to. `attributes` are lower-case (`\\noselect`). `spelled` is set if the
+    server spells the name otherwise now than when the folder became known.
     """
 
     raw: bytes
@@ -53,6 +55,12 @@ class Folder(Struct, frozen=True):
     delimiter: str | None = None
     attributes: frozenset[str] = frozenset()
     subscribed: bool = False
+    spelled: bytes | None = None
+
+    @property
+    def wire(self) -> bytes:
+        """The name as the server spells it now."""
+        return self.raw if self.spelled is None else self.spelled
 
     @property
     def name(self) -> str:

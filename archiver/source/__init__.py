@@ -12,5 +12,6 @@ numbering       UIDs for messages that have names, and no numbers
 retry           wraps a source: reconnects and continues at the same message, with a limited number of attempts
 backoff         how long to wait before another attempt at a server, and when to give up
 kept            one connection that a step leaves open for the next
+spelling        pure: folders that a server spells otherwise than before
 same_mailbox    pure: whether two logins lead to the same mailbox
 """

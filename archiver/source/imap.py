@@ -98,7 +98,9 @@ class ImapSource:
         return self._reader.headers(uids, field)
 
     def access(self, folders: Sequence[Folder]) -> Mapping[bytes, FolderAccess]:
-        return look(self._session, self._abilities, [each.raw for each in folders])
+        raws = {each.wire: each.raw for each in folders}
+        found = look(self._session, self._abilities, list(raws))
+        return {raws.get(wire, wire): access for wire, access in found.items()}
 
     def gives(self, uid: int) -> bool:
         return self._reader.gives(uid)

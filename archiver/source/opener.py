@@ -87,7 +87,11 @@ class Opener:
             self._is_whole = flight.resynchronises = False
             if wants_name:
                 self._session.flight(ID)
-            reply = self._session.command_with_name(b"EXAMINE", opening.folder.raw)
+            reply = self._session.command_with_name(b"EXAMINE", opening.folder.wire)
+        other = None if reply.status != b"NO" else folder_names.other_spelling(opening.folder.wire)
+        # A server may have changed how it spells names since the folder was listed.
+        if other is not None and (again := self._session.command_with_name(b"EXAMINE", other)).ok:
+            reply, seen, flight.resynchronises = again, (), False
         opened = self._require_open(opening.folder, reply, resynchronises=flight.resynchronises)
         return replace(opened, identifies=self._reader.identifies, labels=self._reader.labels, seen=seen)
 
@@ -176,7 +180,7 @@ class Opener:
             raise ServerUnavailable("no folder is open", where=self._session.where)
         folder, before = self._open
         self._session.exists = 0
-        reply = self._session.command_with_name(b"EXAMINE", folder.raw)
+        reply = self._session.command_with_name(b"EXAMINE", folder.wire)
         require_same_uids(folder, before, self._require_open(folder, reply, resynchronises=False))
         self._open = folder, before
 
@@ -196,7 +200,7 @@ class Opener:
         if flight.examine is None:
             if flight.enable is not None:
                 self._enabled = self._session.flight(flight.enable)[0].ok
-            return self._session.command_with_name(b"EXAMINE", flight.opening.folder.raw, flight.how), ()
+            return self._session.command_with_name(b"EXAMINE", flight.opening.folder.wire, flight.how), ()
         coming = flight.coming
         tags = flight.tags if coming is None else flight.tags[:-1]
         self._session.expect(flight.commands)

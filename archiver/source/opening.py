@@ -17,7 +17,7 @@ from archiver.imap.coming import Coming
 from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.folder import FolderReader
 from archiver.imap.listing import Abilities
-from archiver.imap.tokens import Response, number, parse_vanished, quote, uid_sets
+from archiver.imap.tokens import Response, number, parse_vanished, uid_sets
 from archiver.mail.model import Attributes, Changes, FolderStatus, Opened
 from archiver.mail.uidset import UidSet
 from archiver.source.port import Opening
@@ -71,7 +71,7 @@ def flight_for(
             criteria = came_since(since.uidnext)
     elif abilities.condstore:
         how = b" (CONDSTORE)"
-    name = quote(opening.folder.raw)
+    name = reader.quoted(opening.folder.wire)
     flight = Flight(opening, how, resynchronises, enable)
     if name is None:
         return flight

@@ -37,6 +37,7 @@ from archiver.replay.identify import IdentityAnswer
 from archiver.report.document import Notice
 from archiver.report.notices import admin_notices, empty_notices, renewed_notices, window_notice
 from archiver.source.numbering import Numbering, UnrecordedNumbers
+from archiver.source.spelling import recognised
 from pipelines.failures import logged
 from pipelines.show.place import ArchivePlace, place_of
 from pipelines.show.preview_bucket import BucketPreview, preview_bucket
@@ -290,6 +291,7 @@ def _compared(
     account: Account, archive: Archive, place: ArchivePlace, server: ServerFacts, listed: Sequence[Listed]
 ) -> tuple[Preview, Plan]:
     settings, catalog = account.settings, archive.catalog
+    listed = recognised(listed, catalog.account.folders())
     plan = plan_archive(
         catalog, listed, rules_of(settings), search=settings.messages.criteria(utc_today()), retry="due"
     )

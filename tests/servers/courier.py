@@ -18,6 +18,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from tests.servers.certificates import Certificate
 from tests.servers.mail_server import PASSWORD, MailServer, absent, program, temporary_root
 
 # Where Courier looks for its configuration and its socket is compiled in, so it gets a view of the file system of
@@ -71,6 +72,11 @@ class Courier(MailServer):
         denied = subprocess.run([*_APART, "true"], capture_output=True, text=True).stderr
         return f"Courier: may not have namespaces of its own: {denied.strip()}" if denied else None
 
+    def __init__(self, certificate: Certificate | None = None, *, offers: str = "") -> None:
+        """`offers` is announced besides what it offers."""
+        super().__init__(certificate)
+        self._offers = offers
+
     def _make_root(self) -> Path:
         return temporary_root("co")
 
@@ -94,7 +100,7 @@ class Courier(MailServer):
     def _command(self) -> list[str]:
         script = _SCRIPT.format(
             root=self.root, port=self.port, tls_port=self.tls_port, login=_login(), imapd=_imapd(),
-            capability=_CAPABILITY,
+            capability=f"{_CAPABILITY} {self._offers}".strip(),
         )  # fmt: skip
         (self.root / "start").write_text(script)
         return [*_APART, "bash", str(self.root / "start")]

@@ -107,7 +107,7 @@ def without_nul(octets: bytes) -> bytes:
 
 
 _NAME = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\s(){"]+', re.DOTALL)
-_ARGUMENTS = re.compile(rb'(?: \((?P<flags>[^()]*)\))?(?: "(?P<date>[^"]*)")? ')
+_ARGUMENTS = re.compile(rb'(?: \((?P<flags>[^()]*)\))?(?: "(?P<date>[^"]*)")? (?P<utf8>UTF8 \()?')
 _FLAG = re.compile(rb'\\?[^\x00-\x20(){%*"\\\]\x7f-\xff]+')
 _DATE = re.compile(r"[ \d]\d-[A-Za-z]{3}-\d{4} \d\d:\d\d:\d\d [+-]\d{4}")
 
@@ -137,8 +137,10 @@ class Upload:
             message = self._announced(part[: literal.start()], literal)
             if self.refusal is not None and not literal["unasked"]:
                 return said
+            is_utf8 = part[: literal.start()].endswith(b" UTF8 (")
             self._read(message, literal)
             part = stream.line()
+            part = part.removeprefix(b")") if is_utf8 else part
             said += part
         if part or not self.messages:
             self.refusal = self.refusal or b"BAD expected a literal"
@@ -176,7 +178,7 @@ class Upload:
         session, offered = self._session, self._session.server.capabilities
         if message.number > 1 and "MULTIAPPEND" not in offered:
             return b"BAD one message at a time"
-        if message.literal.startswith(b"~") and "BINARY" not in offered:
+        if message.literal.startswith(b"~") and not {"BINARY", "UTF8=ONLY"} & set(offered):
             return b"BAD expected a literal"
         if message.internaldate is not None and not _is_date(message):
             return b"BAD invalid date-time"

@@ -194,7 +194,8 @@ class Session:
 
     def do_enable(self, tag: bytes, arguments: bytes) -> bytes:
         self._offered("ENABLE")
-        taken = [word for word in arguments.upper().split() if word.decode() in self.server.capabilities]
+        known = {*self.server.capabilities, *(["UTF8=ACCEPT"] if "UTF8=ONLY" in self.server.capabilities else ())}
+        taken = [word for word in arguments.upper().split() if word.decode() in known]
         self.enabled |= set(taken)
         self.row(b" ".join([b"* ENABLED", *taken]) + b"\r\n")
         return b"OK ENABLE completed"

@@ -206,7 +206,7 @@ class TestScripted:
     def test_literal8_goes_where_it_is_offered_and_only_for_nul(
         self, scripted: Callable[..., ScriptedServer], tmp_path: Path
     ) -> None:
-        """Cyrus: `NO Message contains NUL characters` (Q85) is the answer to a plain literal."""
+        """Cyrus: `NO Message contains NUL characters` is the answer to a plain literal."""
 
         def refuse(message: Appended) -> bytes | None:
             plain = b"\0" in message.octets and not message.literal.startswith(b"~")

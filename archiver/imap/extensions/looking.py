@@ -9,7 +9,6 @@ from archiver.imap.extensions import metadata, rights
 from archiver.imap.listing import Abilities
 from archiver.imap.replies import Reply
 from archiver.imap.session import Session
-from archiver.imap.tokens import quote
 
 _FOLDERS = 100  # in one flight
 _REFUSABLE = 8  # commands in a row that may be refused: Courier hangs up at the tenth refusal
@@ -48,7 +47,7 @@ def look(session: Session, abilities: Abilities, raws: Sequence[bytes]) -> dict[
 
 def flight(session: Session, asked: Sequence[Asked]) -> list[Reply]:
     """The replies to these commands, in one flight as far as the names can be quoted."""
-    lines = [(name := quote(raw)) and b"%b %b%b" % (before, name, behind) for before, raw, behind in asked]
+    lines = [(name := session.quoted(raw)) and b"%b %b%b" % (before, name, behind) for before, raw, behind in asked]
     quoted = [line for line in lines if line is not None]
     sent: list[bytes] = []
     for start in range(0, len(quoted), _REFUSABLE):

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from archiver.destination.pace import Pace
 from archiver.errors import IntegrityError
 from archiver.facts.replica import AppendMessage, MessageKey, Outgoing, SelectedFolder
-from archiver.mail.content import date_time, internaldate_seconds, internaldate_to_send, same_moment
+from archiver.mail.content import date_time, header_block, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.mail.flags import sendable
 from archiver.mail.model import Digest, Flags, Placement
 from archiver.mail.refusal import Refusal
@@ -73,9 +73,10 @@ def prepare(store: MessageStore, outgoing: Outgoing, opened: SelectedFolder) -> 
     date = internaldate_to_send(outgoing.message.internaldate, place.arrived)
     digest = hashlib.sha256()
     held: list[bytes] = []
-    has_nul = False
+    has_nul, first = False, b""
     for piece in octets_of(store, place):
         digest.update(piece)
+        first = first or piece
         has_nul = has_nul or b"\0" in piece
         if place.size <= LARGE_OCTETS:
             held.append(piece)
@@ -83,7 +84,10 @@ def prepare(store: MessageStore, outgoing: Outgoing, opened: SelectedFolder) -> 
         raise IntegrityError(f"{store.display_path(place)}: its bytes are not those that were stored")
     flags = flags_to_send(opened, place.flags)
     octets = (lambda: held) if place.size <= LARGE_OCTETS else (lambda: _proved(store, place))
-    return PreparedMessage(outgoing, AppendMessage(flags, date, place.size, octets, has_nul), place.crlf_size)
+    is_8bit = not header_block(first).isascii()
+    return PreparedMessage(
+        outgoing, AppendMessage(flags, date, place.size, octets, has_nul, is_8bit), place.crlf_size
+    )
 
 
 def _proved(store: MessageStore, place: Placement) -> Iterator[bytes]:

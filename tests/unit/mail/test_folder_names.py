@@ -17,7 +17,10 @@ from archiver.mail.folder_names import (
     encode_name,
     folder_path,
     matches,
+    name_of_utf8,
+    other_spelling,
     printable,
+    utf8_name,
 )
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -56,6 +59,33 @@ def test_what_is_no_modified_utf7_is_shown_as_it_is(raw: bytes) -> None:
 def test_raw_8_bit_names_are_utf8_or_latin1() -> None:
     assert decode_name("Entwürfe & mehr".encode()) == "Entwürfe & mehr"
     assert decode_name(b"Entw\xfcrfe") == "Entwürfe"
+
+
+@given(TEXTS)
+def test_a_name_in_utf8_and_back(text: str) -> None:
+    octets = text.encode()
+    assert utf8_name(name_of_utf8(octets)) == octets
+    assert name_of_utf8(octets).isascii()
+
+
+@given(st.binary(max_size=20))
+def test_octets_that_are_no_utf8_stay(octets: bytes) -> None:
+    assert utf8_name(name_of_utf8(octets)) == octets
+
+
+@pytest.mark.parametrize(
+    ("raw", "other"),
+    [
+        (b"&AOQ-", "ä".encode()),
+        ("ä".encode(), b"&AOQ-"),
+        (b"R&-D", None),  # nothing tells which of two names `R&D` is
+        (b"plain", None),
+        (b"\xe4", None),
+        (b"&broken", None),
+    ],
+)
+def test_the_other_spelling(raw: bytes, other: bytes | None) -> None:
+    assert other_spelling(raw) == other
 
 
 @given(TEXTS)
