@@ -27,6 +27,9 @@ from archiver.facts.replica import (
     ReplicaCount,
     ReplicaFolder,
     ReplicaTally,
+    Restored,
+    RestorePlace,
+    RestoreTally,
     UnknownMessage,
 )
 from archiver.mail.model import Digest
@@ -58,6 +61,10 @@ class Replicas(Protocol):
     @property
     def sharing(self) -> Sharing:
         """Who may do what in the folders, at the source and there."""
+
+    @property
+    def restores(self) -> Restores:
+        """What was given back to a mailbox because somebody asked for it."""
 
 
 class Sharing(Protocol):
@@ -213,3 +220,30 @@ class PendingMessages(Protocol):
     def vanished(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
         """Replicas that we appended whose messages vanished, or were in one of the folders `gone`. The user may
         want to keep them."""
+
+
+class Restores(Protocol):
+    """What was given back to a mailbox because somebody asked for it. A place to restore to has a number among
+    those of destinations, and its folders and replicas are those of that number."""
+
+    def places(self, address: Address) -> Sequence[RestorePlace]:
+        """The places at this address to which messages were restored."""
+
+    def outcomes(self, places: Collection[int], keys: Collection[MessageKey]) -> Mapping[MessageKey, Restored]:
+        """What became of these messages at these places: those that are there as far as known, and those that were
+        there after they were asked for. A place may be a destination: what the replay brought there counts."""
+
+    def live(self, target: int, keys: Collection[MessageKey]) -> Collection[MessageKey]:
+        """Which of these messages have a replica in the folder that exists as far as known."""
+
+    def unresolved(self, places: Collection[int]) -> Sequence[tuple[int, ReplicaFolder]]:
+        """Places and their folders where the outcome of an APPEND is unknown."""
+
+    def at_source(self, digests: Collection[Digest]) -> Mapping[Digest, Collection[int]]:
+        """The folders, by number, in which the source still has messages with these digests."""
+
+    def at_destination(self, destination: int, digests: Collection[Digest]) -> Mapping[Digest, Collection[bytes]]:
+        """The folders, by raw name, in which a destination has messages with these digests as far as known."""
+
+    def tallies(self) -> Sequence[RestoreTally]:
+        """What was restored to each place, the most recent one first."""

@@ -45,6 +45,32 @@ class DistinctFact(Struct, frozen=True):
     at: str
 
 
+class RestorePlaceFact(Struct, frozen=True):
+    """A place to which messages are restored, reached under this address. It has a number of its own among those of
+    destinations, also where the account is replayed to the same mailbox: what is restored there is no copy of the
+    replay. `into`: below which folder they go, with "/" between levels; None: to the folders that they were in."""
+
+    kind: ClassVar[str] = "restore_place"
+    number: int
+    host: str
+    user: str
+    port: int
+    into: str | None
+    at: str
+
+
+class RestoreFact(Struct, frozen=True):
+    """Somebody asked for these messages, as (epoch, uid), at `place`: the number of a place to restore to, or of a
+    destination whose own copies are brought back. It is written before anything is sent; a copy there that is not
+    older, or a refusal, is the outcome. `by` is the user who asked."""
+
+    kind: ClassVar[str] = "restore"
+    place: int
+    messages: tuple[tuple[int, int], ...]
+    by: str
+    at: str
+
+
 class MappedFact(Struct, frozen=True):
     """A folder of the archive is mapped to this folder of a destination. `raw` is its name there on the wire,
     `path` for people; `rules` are the rules of the account file that led to it, as text. `subscribed` is the

@@ -118,11 +118,13 @@ class UnknownMessage(Struct, frozen=True):
 
 class Outgoing(Struct, frozen=True):
     """A message of the archive that is missing in a replica folder. If the placement has flags of a past moment,
-    `followed` are its present flags, and only later changes are replayed."""
+    `followed` are its present flags, and only later changes are replayed. `restored`: somebody asked for it, so its
+    replica stays when its message vanishes."""
 
     epoch: int
     placement: Placement
     followed: Flags | None = None
+    restored: bool = False
 
     @property
     def key(self) -> MessageKey:
@@ -136,6 +138,11 @@ class Outgoing(Struct, frozen=True):
     def present(self) -> bool:
         """False for a message that vanished at the source."""
         return self.placement.present
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether its replica is one that the user asked for, whatever the source has."""
+        return self.restored or not self.present
 
 
 class Replica(Struct, frozen=True):
@@ -352,3 +359,39 @@ def gone_words(name: str, copies: int) -> str:
     """The notice about a folder that the source no longer has."""
     some = f"{copies:,} of our copies stay" if copies != 1 else "1 of our copies stays"
     return f"folder {name} is gone from the source; {some}"
+
+
+class Restored(Struct, frozen=True):
+    """What became of a message that was restored to a place: the folder `raw` there has it as `uid`, or had it
+    until its user removed it. `lost` are flags that the folder does not keep; `dated`: it has its date."""
+
+    place: int
+    raw: bytes
+    uid: int
+    removed: bool
+    lost: Flags
+    dated: bool
+    at: str
+
+
+class RestorePlace(Struct, frozen=True):
+    """A place to which messages were restored, by its number: a mailbox, and a folder there (None: the folders that
+    they were in)."""
+
+    number: int
+    address: Address
+    into: str | None
+
+
+class RestoreTally(Struct, frozen=True):
+    """What was restored to a place, last `at` that time and by that user: of the `asked` messages, so many are
+    there as far as known, were removed there since, were refused, or are still `waiting`."""
+
+    place: RestorePlace
+    asked: int
+    restored: int
+    removed: int
+    refused: int
+    waiting: int
+    at: str
+    by: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from archiver.catalog.port import Catalog, CatalogMessages
 from archiver.errors import IntegrityError
 from archiver.events import Progress, Received, Stored
 from archiver.facts.archive import EpochFact, Fact, FolderFact, StoredFact
-from archiver.facts.destination import DestinationFact, TargetFact
+from archiver.facts.destination import DestinationFact, RestorePlaceFact, TargetFact
 from archiver.journal.port import Journal
 from archiver.journal.rebuild import forged_facts_as_damage
 from archiver.mail.model import Body, Placement
@@ -28,6 +29,8 @@ BATCH_OCTETS = 32 << 20
 BATCH_SECONDS = 20.0
 _HELD_MESSAGES = 64
 _HELD_OCTETS = 4 << 20
+
+_Numbered = TypeVar("_Numbered", DestinationFact, RestorePlaceFact)
 
 
 class Recorder:
@@ -90,8 +93,8 @@ class Recorder:
             self._next_epoch += 1
         return fact
 
-    def number_destination(self, fact: DestinationFact) -> DestinationFact:
-        """Assign a new destination its number."""
+    def number_destination(self, fact: _Numbered) -> _Numbered:
+        """Assign a new destination, or a place to restore to, its number."""
         with self._numbering:
             fact = replace(fact, number=self._next_destination)
             self._next_destination += 1

@@ -18,7 +18,8 @@ from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
 from tests.contracts.replicas import ACCOUNT, HERE, THERE, copied
 
-_OF_ACCESS = {"rights", "annotations", "granted"}
+_OF_RESTORES = {"restore", "restore_place"}
+_OF_ACCESS = {"rights", "annotations", "granted", *_OF_RESTORES}
 _OF_LABELS = {"label_change", *_OF_ACCESS}
 _OF_NAMES = {"numbering", "name", *_OF_LABELS}
 LATER_TABLES = {
@@ -35,6 +36,7 @@ LATER_TABLES = {
     8: _OF_NAMES,
     9: _OF_LABELS,
     10: _OF_ACCESS,
+    11: _OF_RESTORES,
 }
 """The tables that a catalog of a version does not have yet."""
 

@@ -15,6 +15,7 @@ from archiver.mail.model import Digest
 from tests.contracts.catalog import SEEN, following, stored
 from tests.contracts.pending import PendingContract
 from tests.contracts.replicas import ACCOUNT, ReplicasContract, SharingContract, copied, everything, refused
+from tests.contracts.restores import RestoresContract
 
 
 @pytest.fixture
@@ -36,6 +37,10 @@ class TestSqlReplicas(ReplicasContract):
 
 
 class TestSqlSharing(SharingContract):
+    pass
+
+
+class TestSqlRestores(RestoresContract):
     pass
 
 

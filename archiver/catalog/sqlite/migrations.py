@@ -104,6 +104,11 @@ def _add_access(connection: sqlite3.Connection) -> None:
     _create(connection, "rights", "annotations", "granted")
 
 
+def _add_restores(connection: sqlite3.Connection) -> None:
+    """Version 12: what was given back, and where."""
+    _create(connection, "restore_place", "restore")
+
+
 def _name(connection: sqlite3.Connection) -> None:
     """Give the catalog a name of its own: what is derived from it knows it by that."""
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('catalog', lower(hex(randomblob(16))))")
@@ -129,6 +134,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_names_of_messages,
     _add_labels,
     _add_access,
+    _add_restores,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

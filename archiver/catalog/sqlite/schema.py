@@ -9,6 +9,8 @@ folder.gone_at      since when it has no mail at the source, because it is no lo
 epoch.source        the first row of `archive` that names its source, 0 if there is none; the same in
                     distinct_source.source
 numbering.uidnext   the next UID for a message that has a name at the source and no number; its names are in `name`
+restore_place.folder    below which folder messages go there; NULL: to the folders that they were in
+restore.at          when the message was asked for first, and last_at when last
 header.id           higher than all earlier ones, also when the row changes: so what is new is known by it
 address.port        NULL if it was not recorded: in journals from before 0.4.0
 target.renaming     the name that it is about to get; NULL: it keeps its name
@@ -234,6 +236,26 @@ CREATE TABLE distinct_source (
     PRIMARY KEY (destination, source),
     FOREIGN KEY(destination) REFERENCES destination (number)
 );
+CREATE TABLE restore_place (
+    number BIGINT NOT NULL,
+    host TEXT NOT NULL,
+    user TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    folder TEXT,
+    PRIMARY KEY (number),
+    FOREIGN KEY(number) REFERENCES destination (number)
+);
+CREATE TABLE restore (
+    place BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    asked_by TEXT NOT NULL,
+    run TEXT NOT NULL,
+    at TEXT NOT NULL,
+    last_at TEXT NOT NULL,
+    PRIMARY KEY (place, epoch, uid),
+    FOREIGN KEY(place) REFERENCES destination (number)
+) WITHOUT ROWID;
 CREATE TABLE mapped (
     destination BIGINT NOT NULL,
     folder BIGINT NOT NULL,

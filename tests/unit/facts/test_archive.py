@@ -145,6 +145,8 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "removed",
         "renamed",
         "renaming",
+        "restore",
+        "restore_place",
         "rights",
         "settled",
         "state",

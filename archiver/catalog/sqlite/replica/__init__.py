@@ -5,6 +5,7 @@ folders         the folders of a destination, with totals
 messages        the replicas in a folder
 changes         what has to be checked or changed in a folder
 pending         what is missing in a folder, what was being sent, what was refused
+restores        what was given back because somebody asked for it
 queries         the queries behind these, and rows as values
 counts          the outcome for each folder's messages, and what a destination does not keep
 gone            replicas of messages that the source no longer has

@@ -8,6 +8,7 @@ from archiver.catalog.sqlite.replica.destinations import SqlDestinations
 from archiver.catalog.sqlite.replica.folders import SqlReplicaFolders
 from archiver.catalog.sqlite.replica.messages import SqlReplicaMessages
 from archiver.catalog.sqlite.replica.pending import SqlPendingMessages
+from archiver.catalog.sqlite.replica.restores import SqlRestores
 from archiver.catalog.sqlite.replica.sharing import SqlSharing
 
 
@@ -21,3 +22,4 @@ class SqlReplicas:
         self.changes = SqlReplicaChanges(database)
         self.pending = SqlPendingMessages(database)
         self.sharing = SqlSharing(database)
+        self.restores = SqlRestores(database)
