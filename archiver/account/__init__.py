@@ -14,9 +14,9 @@ Operations on an open archive, each a step with what it needs:
 archiving     bring the archive up to date with the source, or add files to it
 replay        bring the destination up to date with the archive, and compare them
 meeting       whether source and destination are the mailboxes they were
-repair        where lost octets may still be
+restore       messages that somebody asks for go back to a mailbox
 export        a writer, into a directory of its own
-gc            garbage collection in a bucket
+upkeep        where lost octets may still be; garbage collection in a bucket
 
 Other accounts:
 

@@ -24,8 +24,10 @@ from archiver.catalog.port import CatalogPlace
 from archiver.config.settings import Settings
 from archiver.control import utc_now
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
+from archiver.journal.rebuild import replay_journal
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
+from archiver.mail.model import Digest
 from archiver.storage.files import make_directories
 from archiver.storage.run_lock import account_lock, reader_lock, require_lockable
 
@@ -134,6 +136,31 @@ class Account(Struct, frozen=True, dict=True):
             finally:
                 if begins_here:
                     self.medium.give_back()
+
+    def fetch_catalog(self, run: str, check_stop: Callable[[], None]) -> None:
+        """If nothing of an archive in a bucket is here, make its catalog from the journal there: then it can be
+        looked at from any machine that has the account file. Otherwise nothing is done.
+
+        Raises:
+            ConfigError: there is no archive in the bucket.
+            IntegrityError: the journal is damaged.
+        """
+        if not self.medium.is_remote or self.has_archive():
+            return
+        with self.medium.opened(lambda _: {}) as storage:
+            if next(iter(storage.journal.read((0, Digest("")))), None) is None:
+                reason = self.note.why_not_begin("never")
+                assert reason is not None
+                raise reason
+            self.make_archive("never")
+            with self.locked(run):
+                with self.catalog.scratch(run, to_install=True) as scratch:
+                    replay_journal(storage.journal, scratch, check_stop)
+                    scratch.close()
+                    self.catalog.install(run)
+                with self._opened(self.catalog) as archive:
+                    self._require_own(archive, "never")
+                    archive.begin_work()  # what killed runs left in the bucket is looked for by the next one
 
     def require_lockable(self) -> None:
         """Check that this user may lock its archive, which is there; it is not locked.

@@ -23,12 +23,12 @@ from archiver.destination.rights import RightsRules
 from archiver.errors import BackendError, ConfigError
 from archiver.facts.replica import DestinationFolders
 from archiver.journal.recorder import Recorder
-from archiver.replay.as_of import PastPending
 from archiver.replay.compare.result import DestinationCheck
 from archiver.replay.compare.verifier import DestinationVerifier
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import RefusalRetry, ReplayContext, ReplayRulesOfAccount
 from archiver.replay.identify import IdentityAnswer
+from archiver.replay.restore.as_of import PastPending
 from archiver.replay.run import ListedDestination, ReplayResult, is_quiet, replay_folders
 
 

@@ -21,7 +21,8 @@ class Query(Struct, frozen=True):
     `before` itself is excluded. `larger` and `smaller` are octets, both excluded. The case of flags is ignored.
     `labels` are Gmail's, system labels with or without their backslash. `message_id` is the whole Message-ID, with
     or without its brackets; `digest` the beginning of the digest. `vanished` includes messages that are gone from
-    the source. `limit` is the largest number of results; the newest are returned.
+    the source; `gone` leaves out those that their folder there still has. `limit` is the largest number of results;
+    the newest are returned.
     """
 
     folders: Collection[int] | None = None
@@ -40,6 +41,7 @@ class Query(Struct, frozen=True):
     digest: str | None = None
     uid: int | None = None
     vanished: bool = False
+    gone: bool = False
     limit: int = 100
 
 
@@ -47,7 +49,8 @@ class Found(Struct, frozen=True):
     """A message that was found: one place of its octets.
 
     `folder` is the decoded path with "/" between levels. `gone_at` is when it was seen to be gone from the source,
-    or its epoch ended; None if it is there. `is_current`: the folder is still in the epoch of its UID.
+    or its epoch ended; None if it is there. `is_current`: the folder is still in the epoch of its UID. `epoch` is
+    that epoch's number.
     """
 
     folder: str
@@ -55,6 +58,11 @@ class Found(Struct, frozen=True):
     gone_at: str | None
     is_current: bool
     headers: Headers | None
+    epoch: int
+
+    @property
+    def key(self) -> MessageKey:
+        return self.epoch, self.placement.uid
 
 
 class Unindexed(Struct, frozen=True):

@@ -15,5 +15,5 @@ deletions         our copies deleted if the policy asks for it, within a limit
 removed_folders   folders that the destination's user removed
 shared_copies     copies that another account counts on
 compare           every copy compared with what the destination shows
-as_of             what a destination lacks of the folders as they were at a past moment
+restore           what is brought back: the folders of a past moment, or messages that somebody asks for
 """

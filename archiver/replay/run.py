@@ -93,15 +93,15 @@ def replay_folders(
         if context.rules.of_now:
             listed = follow_renames(context, connection, listed, folders, rules)
         placed = create_folders(context, connection, listed, folders, rules, errors, gone)
-        _know_refused(context)
-        jobs = _jobs(context, [(folder, each.raw) for folder, each in placed], listed)
+        know_refused(context)
+        jobs = jobs_of(context, [(folder, each.raw) for folder, each in placed], listed)
         due = [job for job in jobs if _is_due(context, job)]
-        _work_off(context, due, connections, connection)
+        work_off(context, due, connections, connection)
         if context.retry == "accept":
             _accept_altered(context, jobs)
         for job in due:
             if job.maybe_duplicated and job.error is None:
-                _note_twins(context, connection, job)
+                note_twins(context, connection, job)
         failed = any(job.error is not None for job in due)
         spared, blocked_reason = Spared(), None
         if not (errors or failed or context.rules.include_vanished) and context.rules.vanished != "keep":
@@ -130,9 +130,9 @@ def is_quiet(context: ReplayContext, listed: DestinationFolders, folders: Sequen
         return False
     if are_due(context, [(each, mapped[each.number].raw) for each in folders]):
         return False
-    _know_refused(context)
+    know_refused(context)
     held = context.replicas.folders.holding(context.destination)
-    for job in _jobs(context, [(each, mapped[each.number].raw) for each in folders], listed):
+    for job in jobs_of(context, [(each, mapped[each.number].raw) for each in folders], listed):
         if job.known is None or _is_due(context, job):
             return False
         if held[job.raw][1] and changes_since(job.known, job.status) is None:
@@ -140,7 +140,8 @@ def is_quiet(context: ReplayContext, listed: DestinationFolders, folders: Sequen
     return True
 
 
-def _know_refused(context: ReplayContext) -> None:
+def know_refused(context: ReplayContext) -> None:
+    """Let the context know which messages were refused before."""
     refused = context.pending.refused(context.destination, vanished=context.rules.include_vanished)
     context.refused = {each.key: each for each in refused}
 
@@ -158,11 +159,12 @@ def _accept_altered(context: ReplayContext, jobs: Sequence[ReplayJob]) -> None:
             context.recorder.write([AcceptedFact(number, tuple(uids), context.control.now())])
 
 
-def _jobs(
+def jobs_of(
     context: ReplayContext,
     placed: Sequence[tuple[KnownFolder, bytes]],
     listed: DestinationFolders,
 ) -> list[ReplayJob]:
+    """A job for each folder of the destination that folders of the archive go to."""
     statuses = {each.folder.raw: each.status for each in listed.listed}
     folders = context.replicas.folders.current(context.destination)
     sources: dict[bytes, list[KnownFolder]] = {}
@@ -204,7 +206,7 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
     return bool(context.pending.intents(number))
 
 
-def _work_off(
+def work_off(
     context: ReplayContext, jobs: Sequence[ReplayJob], connections: int, first: DestinationConnection
 ) -> None:
     """Run all jobs, the largest first, over at most `connections` connections.
@@ -273,7 +275,7 @@ def _worthwhile_connections(jobs: Sequence[ReplayJob]) -> int:
     return min(len(jobs), worth)
 
 
-def _note_twins(context: ReplayContext, connection: DestinationConnection, job: ReplayJob) -> None:
+def note_twins(context: ReplayContext, connection: DestinationConnection, job: ReplayJob) -> None:
     """Look again for messages that a slow server stored twice: they may have come after the folder's pass."""
     connection.with_retries(lambda destination: FolderSync(context, destination, job).note_twins())
 

@@ -9,13 +9,15 @@ accounts      the accounts that a command line names, and the document about the
 answers       what `init` knows about an account
 from_csv      account files in numbers, for `init`
 new_files     what `init` writes of them, and what is there already
-references    how `search` and `show` name a message
+references    how `search`, `show` and `restore` name a message
+restored      what `restore` did, for people and as JSON
+matching      the options that say which messages are meant
 
 One file a verb: its options and help, what it does for each account, its JSON, and its words.
 
 init  login  check  demo                   before the first run
 run  archive  replay  retry                a run and its steps; run shows all of them
 status  report                             what archives hold, what a run did
-search  show  export  import               messages found, shown, taken out, added
+search  show  restore  export  import      messages found, shown, given back, taken out, added
 verify  repair  gc  rebuild                archives proved, repaired, cleaned up, indexed again
 """

@@ -102,6 +102,7 @@ VERBS: Mapping[str, str] = {
     "report": "Show what the last run did: as text, or as a page for the browser.",
     "search": "Find messages by sender, subject, date, size, flags.",
     "show": "Show one message: its header, its path, its parts, its exact bytes.",
+    "restore": "Put messages back into a mailbox, each once.",
     "verify": "Check that every message is there, byte for byte; at the destination, too.",
     "repair": "Fetch again what is missing or damaged in the archive.",
     "retry": "Try quarantined messages again, or accept their loss.",

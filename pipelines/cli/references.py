@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import to_builtins
+from msgspec import Struct, to_builtins
 
 from archiver.errors import ConfigError
 from archiver.facts.query import Found, Query
@@ -22,21 +26,79 @@ _PLACES = 1000
 
 
 def reference_of(found: Found) -> str:
-    """What `show` takes for a message: `FOLDER/UID`, or the beginning of its digest if the UID is from an ended
-    epoch."""
+    """What `show` and `restore` take for a message: `FOLDER/UID`, or the beginning of its digest if the UID is from
+    an ended epoch."""
     if not found.is_current:
-        return found.placement.digest[:_REFERENCE_DIGITS]
+        return digest_reference(found)
     return f"{printable(found.folder)}/{found.placement.uid}"
+
+
+def digest_reference(found: Found) -> str:
+    """The same by its digest, which names it in any folder."""
+    return found.placement.digest[:_REFERENCE_DIGITS]
+
+
+class Named(Struct, frozen=True):
+    """A message that a person or a program names: by a reference, or as `search --json` shows it, with its whole
+    digest and its folder, UIDVALIDITY and UID."""
+
+    reference: str
+    digest: str | None = None
+    place: tuple[str, int, int] | None = None
+
+    def places(self, archive: Archive) -> Sequence[Found]:
+        """All places of the message, the one that is meant first.
+
+        Raises:
+            ConfigError: it names no message, or several.
+        """
+        places = resolve(archive, self.digest or self.reference)
+        first = next((each for each in places if _place_of(each) == self.place), places[0])
+        return [first, *(each for each in places if each != first)]
+
+
+def _place_of(found: Found) -> tuple[str, int, int]:
+    return printable(found.folder), found.placement.uidvalidity, found.placement.uid
+
+
+def named_in(file: Path | None, account: str) -> Sequence[Named]:
+    """The messages that a file names, one reference a line, or as `search --json` printed them; "-" is stdin.
+
+    Raises:
+        ConfigError: it cannot be read, or it is neither.
+    """
+    if file is None:
+        return ()
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise ConfigError("--refs", [f"{file}: {reason}"]) from error
+    if not text.lstrip().startswith("{"):
+        lines = (line.strip() for line in text.splitlines())
+        return [Named(line) for line in lines if line and not line.startswith("#")]
+    try:
+        accounts = json.loads(text)["accounts"]
+        hits = [hit for each in accounts if each["account"] == account for hit in each.get("found", ())]
+        return [
+            Named(hit["reference"], hit["digest"], (hit["folder"], hit["uidvalidity"], hit["uid"])) for hit in hits
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        problem = "is neither what `archiver search --json` prints nor one REF a line"
+        raise ConfigError("--refs", [problem]) from error
 
 
 def resolve(archive: Archive, reference: str) -> list[Found]:
     """All places of the one message that `reference` names, the named one first.
 
     Raises:
-        ConfigError: it matches no message, or several.
+        ConfigError: it matches no message, or several, or one in quarantine.
     """
     candidates = _candidates(archive, reference)
     digests = sorted({each.placement.digest for each in candidates})
+    if not digests and (reason := _why_quarantined(archive, reference)) is not None:
+        hint = "`archiver retry` tries to fetch it again"
+        raise ConfigError(reference, [f"is in quarantine and not in the archive: {reason}"], hint=hint)
     if not digests:
         raise ConfigError(reference, ["no such message in the archive"], hint="`archiver search` finds messages")
     if len(digests) > 1:
@@ -45,6 +107,13 @@ def resolve(archive: Archive, reference: str) -> list[Found]:
     first = candidates[0]
     every = archive.catalog.index.find(Query(digest=digests[0], vanished=True, limit=_PLACES))
     return [first, *sorted((each for each in every if each != first), key=lambda each: each.gone_at is not None)]
+
+
+def _why_quarantined(archive: Archive, reference: str) -> str | None:
+    for each in archive.catalog.account.quarantined():
+        if reference in (f"{each.folder}/{each.uid}", f"{printable(each.folder)}/{each.uid}"):
+            return printable(each.reason)
+    return None
 
 
 def _candidates(archive: Archive, reference: str) -> list[Found]:

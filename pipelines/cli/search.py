@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,17 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.errors import ArchiverError, ConfigError, Interrupted, Locked
+from archiver.errors import ArchiverError, Interrupted, Locked
 from archiver.events import Noted, Planned, Verified
 from archiver.facts.query import Found, Query
 from archiver.mail.counts import counted
-from archiver.mail.folder_names import matches, printable
+from archiver.mail.folder_names import printable
 from archiver.report.units import size
 from archiver.upkeep.index_headers import index_headers
 from pipelines.cli.accounts import finish, load_accounts
+from pipelines.cli.matching import in_folders, matching_options, query_of
 from pipelines.cli.options import Integer, configs_argument, json_option, terminal_of
-from pipelines.cli.references import arrived_text, found_to_record, reference_of
+from pipelines.cli.references import arrived_text, digest_reference, found_to_record, reference_of
 from pipelines.events import Began, Listener
 from pipelines.outcome import AccountOutcome, Emit, look_up_each
 from pipelines.stop import STOP
@@ -36,29 +36,14 @@ if TYPE_CHECKING:
     from pipelines.cli.terminal import Terminal
 
 _INDEX = "index"
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKmMgG]?)[bB]?")
-_FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _SENDER_WIDTH, _FLAGS_WIDTH, _REFERENCE_WIDTH = 28, 24, 40
 _LEAST_REST = 24
 _TAKES_LONG = 100_000  # headers: some seconds
 
 
-# The function is long because the options are its parameters, with their help.
 @click.command
 @configs_argument
-@click.option("--folder", multiple=True, metavar="GLOB", help='Only in these folders, like "Lists/*"; repeatable.')
-@click.option("--from", "sender", metavar="TEXT", help="Part of the sender.")
-@click.option("--to", metavar="TEXT", help="Part of the recipients: To, Cc, Bcc.")
-@click.option("--subject", metavar="TEXT", help="Part of the subject.")
-@click.option("--text", metavar="TEXT", help="Part of the sender, the recipients or the subject.")
-@click.option("--since", metavar="DATE", help="Arrived on that day or later, like 2026-01-05.")
-@click.option("--before", metavar="DATE", help="Arrived before that day.")
-@click.option("--larger", metavar="SIZE", help="Larger than this, like 5M or 300k.")
-@click.option("--smaller", metavar="SIZE", help="Smaller than this.")
-@click.option("--flag", multiple=True, metavar="FLAG", help="Has this flag, like Seen or $Forwarded; repeatable.")
-@click.option("--unflagged", multiple=True, metavar="FLAG", help="Does not have this flag; repeatable.")
-@click.option("--label", multiple=True, metavar="LABEL", help="Has this label of Gmail, like Inbox; repeatable.")
-@click.option("--message-id", metavar="ID", help="Its whole Message-ID, with or without <>.")
+@matching_options
 @click.option("--vanished", is_flag=True, help="Also messages that are gone from the source.")
 @click.option(
     "--limit",
@@ -69,25 +54,7 @@ _TAKES_LONG = 100_000  # headers: some seconds
     help="The newest N messages of each account.",
 )
 @json_option
-def search(
-    configs: Chosen,
-    folder: Sequence[str],
-    sender: str | None,
-    to: str | None,
-    subject: str | None,
-    text: str | None,
-    since: str | None,
-    before: str | None,
-    larger: str | None,
-    smaller: str | None,
-    flag: Sequence[str],
-    unflagged: Sequence[str],
-    label: Sequence[str],
-    message_id: str | None,
-    vanished: bool,
-    limit: int,
-    as_json: bool,
-) -> int:
+def search(configs: Chosen, vanished: bool, limit: int, as_json: bool, **matching: Any) -> int:
     """Find messages in the archives by their headers: messages that match all options, newest first. TEXT may be
     anywhere in the field. Upper and lower case are the same, in any script, and encoded words (RFC 2047) are
     searched decoded. Bodies are not searched.
@@ -96,7 +63,8 @@ def search(
     bytes, with powers of ten. Folders are patterns as in [folders] include: * matches any characters, ? matches
     one.
 
-    The last column is what `archiver show` takes: FOLDER/UID, or the beginning of the digest.
+    Each line ends with what `archiver show` and `archiver restore` take: FOLDER/UID, or the beginning of the
+    digest. If nothing matches, messages that are gone from the source are counted.
 
     No mail server is contacted. Headers are indexed since version 0.3.0. Those of older messages are read from the
     archive by the first search, which locks the account. While another run holds the lock, messages that are not
@@ -113,22 +81,7 @@ def search(
       archiver search configs/ --text invoice --larger 1M --folder "INBOX*"
       archiver search configs/alice.toml --vanished --subject "minutes" --json
     """
-    query = Query(
-        sender=sender,
-        recipients=to,
-        subject=subject,
-        text=text,
-        since=_moment("--since", since),
-        before=_moment("--before", before),
-        larger=_octets("--larger", larger),
-        smaller=_octets("--smaller", smaller),
-        flagged=tuple(flag),
-        unflagged=tuple(unflagged),
-        labels=tuple(label),
-        message_id=message_id,
-        vanished=vanished,
-        limit=limit,
-    )
+    query, folder = query_of(matching, vanished=vanished, limit=limit), matching["folder"]
     terminal = terminal_of(as_json)
     accounts = load_accounts(configs, terminal)
     with terminal.progress(accounts.names) as display:
@@ -149,35 +102,17 @@ def search(
     return exit_code
 
 
-def _moment(option: str, text: str | None) -> int | None:
-    """The start of a year, month, day or minute, in seconds since 1970; local time unless it names a zone."""
-    if text is None:
-        return None
-    whole = {4: f"{text}-01-01", 7: f"{text}-01"}.get(len(text), text)
-    try:
-        return int(datetime.fromisoformat(whole).timestamp())
-    except (ValueError, OverflowError, OSError) as error:
-        hint = 'write it like "2026-01-05", "2026-01" or "2026-01-05T13:30"'
-        raise ConfigError(option, [f'"{text}" is not a date'], hint=hint) from error
-
-
-def _octets(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ConfigError(option, [f'"{text}" is not a size'], hint='write it like "300k", "5M" or "1.5G"')
-    return int(float(match[1]) * _FACTORS[match[2].lower()])
-
-
 class SearchResult(Struct, frozen=True):
     """The messages that were found, newest first. `more`: there are more than the limit. `unindexed` messages could
-    not be searched by their headers; `note` says why."""
+    not be searched by their headers; `note` says why. `vanished` messages match that are gone from the source, if
+    no other does and they were not asked for; one more than the `limit` if there are even more."""
 
     found: Sequence[Found] = ()
     more: bool = False
     unindexed: int = 0
     note: str | None = None
+    vanished: int = 0
+    limit: int = 0
 
 
 def _search(
@@ -188,24 +123,19 @@ def _search(
     from archiver.account.account import Account
 
     account = Account(settings)
+    account.fetch_catalog(_INDEX, STOP.check)
     with account.reading(with_catalog=True) as archive:
         note = _index(account, archive, lambda event: listener(settings.account, event))
         index = archive.catalog.index
         _cover(index, lambda event: listener(settings.account, event))
-        chosen = _in_folders(archive, query, folders)
+        chosen = in_folders(archive, query, folders)
         found = [] if chosen is None else index.find(replace(chosen, limit=query.limit + 1))
+        vanished = 0
+        if chosen is not None and not (found or query.vanished):
+            vanished = len(index.find(replace(chosen, vanished=True, limit=query.limit + 1)))
         unindexed = index.count_unindexed() if note else 0
-    result = SearchResult(found[: query.limit], len(found) > query.limit, unindexed, note)
+    result = SearchResult(found[: query.limit], len(found) > query.limit, unindexed, note, vanished, query.limit)
     return AccountOutcome(settings.account, 0, None, result)
-
-
-def _in_folders(archive: Archive, query: Query, folders: Sequence[str]) -> Query | None:
-    """The query with the numbers of its folders; None if there is no such folder."""
-    if not folders:
-        return query
-    known = archive.catalog.account.folders().values()
-    numbers = {each.number for each in known if matches(each.folder.path, folders)}
-    return replace(query, folders=numbers) if numbers else None
 
 
 def _index(account: Account, archive: Archive, emit: Emit) -> str | None:
@@ -251,6 +181,7 @@ def to_json(outcome: AccountOutcome[SearchResult]) -> dict[str, Any]:
         {
             "found": [found_to_record(each) for each in result.found],
             "more": result.more,
+            "vanished": result.vanished,
             "unindexed": result.unindexed,
             "note": result.note,
         }
@@ -271,11 +202,20 @@ def _show(outcomes: Sequence[AccountOutcome[SearchResult]], terminal: Terminal, 
     found = sum(len(result.found) for _, result in results)
     if found or len(results) == len(outcomes):
         word = "shown" if any(result.more for _, result in results) else "found"
-        out.say(f"{found:,} {word}" if found else "nothing found")
+        vanished = sum(result.vanished for _, result in results)
+        nothing = f"nothing found; {_among_vanished(vanished, results)}" if vanished else "nothing found"
+        out.say(f"{found:,} {word}" if found else nothing)
+
+
+def _among_vanished(count: int, results: Sequence[tuple[str, SearchResult]]) -> str:
+    at_least = any(result.vanished > result.limit for _, result in results)
+    number = f"more than {count - 1:,} match" if at_least else counted(count, "message matches", "messages match")
+    them = "it" if count == 1 else "them"
+    return f"{number} among the mail that is gone from the source: --vanished shows {them}"
 
 
 def _table(found: Sequence[Found], width: int) -> Table:
-    """The reference is never cut, because `show` takes it; the other columns share the rest of `width`."""
+    """The reference is never cut, because it is to be copied; the other columns share the rest of `width`."""
     from rich.table import Table
     from rich.text import Text
 
@@ -307,8 +247,14 @@ def _cells(found: Found) -> tuple[str, ...]:
         printable(headers.subject) if headers else "",
         size(place.size),
         _flags(found),
-        reference_of(found),
+        _short_reference(found),
     )
+
+
+def _short_reference(found: Found) -> str:
+    """A reference that fits into a line, so that each line ends with it."""
+    reference = reference_of(found)
+    return reference if len(reference) <= _REFERENCE_WIDTH else digest_reference(found)
 
 
 def _local_time(seconds: int) -> str:

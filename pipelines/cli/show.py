@@ -65,7 +65,9 @@ def show(
     if raw and as_json:
         raise ConfigError("show", ["--raw and --json contradict each other"])
     settings = load_one(config, "show")
-    with Account(settings).reading(with_catalog=True) as archive:
+    account = Account(settings)
+    account.fetch_catalog("show", lambda: None)
+    with account.reading(with_catalog=True) as archive:
         places = resolve(archive, reference)
         if raw:
             return _write_octets(archive, places[0])

@@ -11,6 +11,7 @@ import click
 from msgspec import to_builtins
 
 from archiver.errors import ArchiveMissing, Incomplete
+from archiver.facts.replica import RestoreTally
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Quarantined, Tally
@@ -41,6 +42,7 @@ _RUN_AGAIN = "run again; stored messages are not fetched again"
 _SUMMED = ("on_server", "stored", "excluded", "quarantined", "stored_bytes")
 _UNFINISHED = ("not opened", "failed")
 _WORDS_THERE = {"altered": "shown altered or cut off", "accepted": "accepted although shown altered or cut off"}
+_RESTORED = ("asked", "restored", "removed", "refused", "waiting")
 _SUMMED_THERE = ("copied", "refused", "removed", "pending", "altered", "accepted")
 
 
@@ -115,6 +117,8 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
     there = _there(archive, tallies)
     waiting = sum(not each.accepted for each in quarantined)
     waiting += sum(not each["accepted"] for each in there["refused"]) + there["totals"]["pending"] if there else 0
+    restored = catalog.replicas.restores.tallies()
+    waiting += sum(each.waiting for each in restored)
     identity, runs = catalog.account.identity(), catalog.ledger.runs()
     ended_well = not runs or runs[-1][3] == "complete"  # a rebuilt catalog knows no runs
     fields = {
@@ -134,6 +138,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
         ],
         "sharing": _sharing(archive),
         "destination": there,
+        "restored": [_restored(each) for each in restored],
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
             | {"reason": _reason(archive, row[0]) if row is runs[-1] and row[3] != "complete" else None}
@@ -212,6 +217,8 @@ def _trouble(result: Fields) -> str:
             for name in ("refused", "pending", "altered")
             if totals[name]
         ]
+    if waiting := sum(each["waiting"] for each in result["restored"]):
+        words.append(f"{counted(waiting, 'message')} not restored yet")
     unfinished = [each["name"] for each in result["folders"] if each["error"]]
     if unfinished:
         words.append(f'{counted(len(unfinished), "folder")} failed (the first is "{unfinished[0]}")')
@@ -266,6 +273,14 @@ def _folder(tally: Tally, *, left_out: bool) -> Fields:
     return {**named, **{name: getattr(tally, name) for name in _SUMMED}, "error": error, "state": state}
 
 
+def _restored(tally: RestoreTally) -> Fields:
+    """What was restored to one place. `into` is None for messages that went back to their own folders."""
+    counts = {name: getattr(tally, name) for name in _RESTORED}
+    address, into = tally.place.address, tally.place.into
+    where = {"host": address.host, "user": address.user, "port": address.port, "into": into and printable(into)}
+    return {**where, **counts, "at": tally.at, "by": printable(tally.by)}
+
+
 def _quarantined(each: Quarantined) -> Fields:
     return {**to_builtins(each), "folder": printable(each.folder)}
 
@@ -300,6 +315,8 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
         out.say(f"at {there['server']}, {there['user']}: {words or 'nothing yet'}")
     if words := _shared_words(result):
         out.say(words)
+    for each in result["restored"]:
+        out.say(_restored_words(each), "yellow" if each["waiting"] or each["refused"] else None)
     if result["runs"]:
         last = result["runs"][0]
         out.say(f"last run {_last_run(last)}")
@@ -319,6 +336,22 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
         out.say(f"{len(there['refused'])} refused by {there['server']}:", "yellow")
         for line in failure_lines(there["refused"]):
             out.say(line)
+
+
+_WORDS_RESTORED = {
+    "removed": "of them moved or deleted there since",
+    "refused": "refused",
+    "waiting": "not sent yet: give the same `archiver restore` again",
+}
+
+
+def _restored_words(each: Fields) -> str:
+    """What was restored to one place, in one line."""
+    where = "their own folders" if each["into"] is None else f'"{each["into"]}"'
+    words = [f"restored to {where} of {each['user']} at {each['host']} on {each['at'][:10]} by {each['by']}"]
+    words.append(counted(each["restored"] + each["removed"], "message"))
+    words += [f"{each[name]:,} {text}" for name, text in _WORDS_RESTORED.items() if each[name]]
+    return f"{words[0]}: {', '.join(words[1:])}"
 
 
 def _show_quarantine(result: Fields, terminal: Terminal) -> None:

@@ -54,6 +54,7 @@ _DOING = {
     "rebuild": "rebuilding",
     "export": "exporting",
     "index": "reading headers",
+    "restore": "restoring",
 }
 
 _WAITING = "waiting"
@@ -66,6 +67,7 @@ _DONE = {
     "rebuild": "read",
     "export": "exported",
     "index": "read",
+    "restore": "sent",
 }
 
 

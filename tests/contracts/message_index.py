@@ -52,6 +52,7 @@ class MessageIndexContract:
                 gone_at=None,
                 is_current=True,
                 headers=ALICE,
+                epoch=2,
             )
         ]
 

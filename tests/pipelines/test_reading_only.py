@@ -30,6 +30,7 @@ READING = [
     ["status"],
     ["search", "--text", "1"],
     ["show", "INBOX/1"],
+    ["restore", "INBOX/1", "--also-present", "--dry-run"],
     ["verify", "--offline"],
     ["repair", "--dry-run"],
     ["gc"],

@@ -153,7 +153,7 @@ class Copies(Struct):
             target_uid=seen.uid,
             epoch=message.key[0],
             uid=message.key[1],
-            how="appended" if message.outgoing.present else "restored",
+            how="restored" if message.outgoing.comes_back else "appended",
             source_flags=replayed,
             flags=shown,
             lost=lost,
@@ -167,7 +167,7 @@ class Copies(Struct):
         self.facts.append(fact)
         self.claimed.add(seen.uid)
         self.appended += 1
-        self.restored += not message.outgoing.present
+        self.restored += not (message.outgoing.present or message.outgoing.restored)
         self.folder.job.steps += 1
         self.folder.job.blamed_in_row = self.folder.job.unanswered_in_row = self.folder.job.watch_factor = 0
         self.folder.job.send_alone.discard(message.key)

@@ -185,7 +185,7 @@ class IntentResolver(Struct):
         self._looked_at = new - {one.seen.uid for one in found.values()}
         for intent in intents:
             if (one := found.get(intent.outgoing.key)) is not None:
-                how = "found" if intent.outgoing.present else "restored"
+                how = "restored" if intent.outgoing.comes_back else "found"
                 self.job.send_alone.discard(intent.outgoing.key)
                 self._fact(copied(folder, intent.outgoing, one, how, self.context.control.now()))
                 self.job.steps += 1

@@ -22,7 +22,7 @@ from archiver.facts.archive import (
     VanishedFact,
 )
 from archiver.facts.destination import IntentFact
-from archiver.replay.as_of import PastPending
+from archiver.replay.restore.as_of import PastPending
 from tests.contracts.catalog import AT, LATER, SEEN, apply, stored
 from tests.contracts.pending import PendingContract
 from tests.contracts.replicas import ACCOUNT, FLAGGED, SECOND_EPOCH, about, copied, keys, outgoing, refused

@@ -73,7 +73,8 @@ def finding(query: Query, among: Among) -> tuple[str, Sequence[Any]]:
         found.append(("message.arrived >= ?", (among.since,)))
     conditions, values = zip(*found, strict=True)
     statement = f"""
-        SELECT folder.path, coalesce(message.vanished_at, epoch.ended_at), epoch.ended_at, {HEADERS}, {PLACE}
+        SELECT folder.path, coalesce(message.vanished_at, epoch.ended_at), epoch.ended_at, epoch.number,
+            {HEADERS}, {PLACE}
         FROM {MESSAGES}
         JOIN (
             SELECT message.epoch, message.uid FROM {among.tables}
@@ -88,6 +89,8 @@ def finding(query: Query, among: Among) -> tuple[str, Sequence[Any]]:
 def _conditions(query: Query, among: Among) -> Iterator[tuple[str, Sequence[Any]]]:
     """Each with its parameters."""
     yield IS_PRESENT if not query.vanished else f"(epoch.ended_at IS NULL OR NOT {_IS_STILL_THERE})", ()
+    if query.gone:
+        yield f"(message.vanished_at IS NOT NULL OR epoch.ended_at IS NOT NULL OR epoch.folder IN ({_GONE}))", ()
     if query.folders is not None:
         yield "epoch.folder IN (SELECT value FROM json_each(?))", (json_list(query.folders),)
     if query.uid is not None:
@@ -153,6 +156,9 @@ def _has_label(label: str) -> tuple[str, Sequence[Any]]:
     condition = " OR ".join("instr(lower(coalesce(message.labels, '')), lower(?))" for _ in names)
     return f"({condition})", [json.dumps(name) for name in names]
 
+
+#: Folders that the source no longer has, so that their mail counts as present for ever.
+_GONE = "SELECT number FROM folder WHERE gone_at IS NOT NULL OR NOT listed"
 
 #: Whether a message of an ended epoch is still in its folder, under another UID.
 _IS_STILL_THERE = """EXISTS (

@@ -145,10 +145,10 @@ def _found_in(connection: sqlite3.Connection, query: Query, among: Among) -> Seq
 
 
 def _found(row: Sequence[Any], sets: FlagSets) -> Found:
-    path, gone_at, ended_at, *rest = row
+    path, gone_at, ended_at, epoch, *rest = row
     headers = None if rest[0] is None else Headers(*rest[:4])
     place = placement(rest[4:], sets)
-    return Found(folder_name(path), place, gone_at, ended_at is None, headers)
+    return Found(folder_name(path), place, gone_at, ended_at is None, headers, epoch)
 
 
 def _belongs(connection: sqlite3.Connection, covered: Covered) -> bool:

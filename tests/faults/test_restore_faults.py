@@ -1,0 +1,153 @@
+"""kill -9 and cut lines while messages are restored: the next attempt finds out what arrived, and every message is
+back once."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli.main import invoke
+from tests.accounts import CATALOG, account_file, archive_of, mail, run
+from tests.faults.attempts import is_killed, to_the_end
+from tests.faults.replays import SMALL_BATCHES, mailbox_of, settle_within
+from tests.faults.test_replay_outcomes import stored_and
+from tests.servers.cyrus import Cyrus
+from tests.servers.dovecot import Dovecot
+from tests.servers.mail_server import MailServer
+from tests.servers.scripted import DESTINATION, DROP, Appending, ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.servers.wire import Append
+
+KILLS = 5
+
+
+@pytest.fixture(params=["Dovecot", "Dovecot without extensions", "Cyrus"])
+def server(request: pytest.FixtureRequest) -> MailServer:
+    fixture = {"Dovecot": "dovecot", "Cyrus": "cyrus"}.get(request.param, "plain_dovecot")
+    found: Dovecot | Cyrus = request.getfixturevalue(fixture)
+    return found
+
+
+@pytest.mark.parametrize("place", [("--in-place",), ("--into", "Back")], ids=["in place", "below a folder"])
+def test_killed_at_random_moments(server: MailServer, tmp_path: Path, place: tuple[str, ...]) -> None:
+    """Some messages stand twice in a folder; one of each comes back. Some mail stayed, and some is new."""
+    chance, user = random.Random(11), server.fresh_user()
+    server.create(user, "Work")
+    config = account_file(tmp_path, server, user, source__connections=2)
+    for folder, first in (("INBOX", 0), ("Work", 100)):
+        some = [
+            Append(mail(n), ("\\Seen", "$a")[: n % 3], "05-Mar-2021 10:00:00 +0200")
+            for n in range(first, first + 60)
+        ]
+        server.append_many(user, folder, some)
+    run(config)
+    whole = mailbox_of(server, user)
+    for folder in ("INBOX", "Work"):
+        server.expunge(user, folder, range(1, 51))
+    run(config)
+    left = mailbox_of(server, user)
+    options = ("--folder", "*", "--yes", *place)
+    kills = 0
+    while kills < KILLS and is_killed(
+        config, chance=chance, program=SMALL_BATCHES, verb="restore", options=options, group=True, within=14
+    ):
+        kills += 1
+    assert kills > 0
+    for _ in range(2):
+        ended = to_the_end(config, program=SMALL_BATCHES, verb="restore", options=options)
+        assert ended.exit_code == 0, ended.output
+        held = mailbox_of(server, user)
+        if place == ("--in-place",):
+            assert held == whole
+        else:
+            back = {raw: messages for raw, messages in held.items() if raw.startswith(b"Back")}
+            assert {raw: held[raw] for raw in left} == left
+            assert sorted(back) == [b"Back", b"Back/Work"]
+            assert [back[raw] for raw in sorted(back)] == [whole[raw] - left[raw] for raw in (b"INBOX", b"Work")]
+
+
+class Lost:
+    """An account at a scripted server; messages 2 to 6 are gone from it."""
+
+    def __init__(self, directory: Path) -> None:
+        inbox = ScriptedFolder(7, {uid: ScriptedMessage(mail(uid), ("\\Seen",)) for uid in range(1, 7)})
+        self.server = ScriptedServer(
+            {b"INBOX": inbox}, capabilities=DESTINATION, writable=True, appending=Appending()
+        )
+        self.server.__enter__()
+        self.config = account_file(directory, self.server, "u1", source__attempts=1)
+        run(self.config)
+        inbox.expunge(range(2, 7))
+        run(self.config)
+
+    def restore(self, *arguments: str) -> int:
+        return invoke(["restore", str(self.config), "--folder", "*", "--yes", *arguments])
+
+    def held(self, *raws: bytes) -> Counter[bytes]:
+        folders = (self.server.folders.get(raw) for raw in raws)
+        return Counter(each.octets for folder in folders if folder is not None for each in folder.messages.values())
+
+
+@pytest.fixture
+def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lost]:
+    settle_within(monkeypatch, 0.01)
+    account = Lost(tmp_path)
+    yield account
+    account.server.__exit__()
+
+
+BACK = Counter(mail(n) for n in range(2, 7))
+
+
+@pytest.mark.parametrize("second", ["Back", "The next day"])
+def test_cut_before_the_answer(lost: Lost, second: str) -> None:
+    """The server stored the messages and hung up. The next attempt may be one of the next day."""
+    lost.server.on(b"APPEND", stored_and(DROP))
+    assert lost.restore("--into", "Back") == 5
+    assert lost.held(b"Back")
+    lost.server.forget()
+    for _ in range(2):
+        assert lost.restore("--into", second) == 0
+        assert lost.held(*{b"Back", second.encode()}) == BACK
+
+
+def test_cut_before_anything_arrived(lost: Lost, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder is another one the next time; nothing waits for ever."""
+    lost.server.on(b"APPEND", DROP)
+    assert lost.restore("--into", "Back") == 5
+    assert lost.held(b"Back") == Counter()
+    capsys.readouterr()
+    assert invoke(["status", str(lost.config)]) == 3
+    assert "5 not sent yet: give the same `archiver restore` again" in capsys.readouterr().out
+    lost.server.forget()
+    for _ in range(2):
+        assert lost.restore("--into", "The next day") == 0
+        assert lost.held(b"Back", b"The next day") == BACK
+    assert invoke(["status", str(lost.config)]) == 0
+
+
+def rows_of(config: Path) -> dict[str, list[object]]:
+    """What the catalog knows of places to restore to."""
+    tables = ("destination", "address", "restore_place", "restore", "mapped", "target", "copy", "intent")
+    with closing(sqlite3.connect(archive_of(config) / CATALOG)) as catalog:
+        return {table: sorted(catalog.execute(f"SELECT * FROM {table}").fetchall(), key=repr) for table in tables}
+
+
+def test_a_rebuilt_catalog_knows_it(lost: Lost) -> None:
+    """What was restored, and what was under way, is in the journal."""
+    lost.server.on(b"APPEND", stored_and(DROP))
+    assert lost.restore("--into", "Back") == 5
+    lost.server.forget()
+    before = rows_of(lost.config)
+    assert invoke(["rebuild", str(lost.config)]) == 0
+    assert rows_of(lost.config) == before
+    assert lost.restore("--into", "Back") == 0
+    assert lost.held(b"Back") == BACK
+    assert invoke(["rebuild", str(lost.config)]) == 0
+    assert lost.restore("--into", "Back") == 0
+    assert lost.held(b"Back") == BACK
