@@ -99,10 +99,10 @@ class BodyBuilder:
         )
 
 
-def body_of(octets: bytes) -> Body:
-    """A message that is in memory."""
+def body_of(octets: bytes, *, bare: int | None = None) -> Body:
+    """A message that is in memory. `bare`: how many LFs have no CR before them, if that is known."""
     size = len(octets)
-    bare = _bare_line_feeds(octets)
+    bare = _bare_line_feeds(octets) if bare is None else bare
     digest = Digest(hashlib.sha256(octets).hexdigest())
     return Body(digest, size, size + bare, octets[: _header_end(octets) or HEADER_OCTETS], octets)
 

@@ -95,10 +95,12 @@ class FolderStatus(Struct, frozen=True):
 
 
 class Listed(Struct, frozen=True):
-    """A listed folder; `status` is None if it cannot be opened or the server did not report it."""
+    """A listed folder; `status` is None if it cannot be opened or the server did not report it. `doubts`: how many
+    of its messages could be read in another way, by what is doubtful; only files have such."""
 
     folder: Folder
     status: FolderStatus | None = None
+    doubts: Mapping[str, int] = field(default_factory=dict)
 
 
 class KnownState(Struct, frozen=True):

@@ -75,16 +75,25 @@ def doubtful_notices(doubts: Mapping[str, Mapping[str, tuple[int, str]]]) -> lis
     """Messages in files that could be read in another way: by folder and by what is doubtful, how many and
     which."""
     return [
-        Notice(
-            printable(name),
-            "doubtful",
-            count,
-            f'folder "{printable(name)}": {counted(count, "message")} could be read in another way, because '
-            f"{_DOUBTS.get(doubt, doubt)}: uid {uids}",
-        )
+        _doubtful(name, doubt, count, f": uid {uids}")
         for name, found in sorted(doubts.items())
         for doubt, (count, uids) in sorted(found.items())
     ]
+
+
+def doubts_seen(listed: Sequence[Listed]) -> list[Notice]:
+    """The same of files that were only looked at: which messages they are is known when they have their UIDs."""
+    return [
+        _doubtful(each.folder.name, doubt, count, "; the report of a run lists them")
+        for each in listed
+        for doubt, count in sorted(each.doubts.items())
+    ]
+
+
+def _doubtful(name: str, doubt: str, count: int, which: str) -> Notice:
+    name = printable(name)
+    what = f'folder "{name}": {counted(count, "message")} could be read in another way'
+    return Notice(name, "doubtful", count, f"{what}, because {_DOUBTS.get(doubt, doubt)}{which}")
 
 
 def pop3_notices(name: str, fetched: int, by_digest: int) -> list[Notice]:

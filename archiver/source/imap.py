@@ -18,6 +18,7 @@ from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
 from archiver.mail.model import Attributes, Fetched, Folder, KnownState, Listed, Marks, Opened, Undelivered
 from archiver.mail.uidset import UidSet
+from archiver.source.days import EVERY_DAY, days_of
 from archiver.source.numbering import Numbering
 from archiver.source.opener import Opener
 from archiver.source.opening import came_since
@@ -46,6 +47,7 @@ class ImapSource:
         self._reader = FolderReader(self._session, self._abilities, spool, accept=accept)
         self._opener = Opener(self._session, self._abilities, self._reader, alone=cautious)
         self._highestmodseq: int | None = None  # of the open folder
+        self._searches_days: bool | None = None  # whether the server finds messages by dates; None: not tried
         self.capabilities = capabilities
 
     @property
@@ -80,10 +82,24 @@ class ImapSource:
         self._opener.prepare(openings)
 
     def uids(self, search: str | None = None, *, since: KnownState | None = None) -> UidSet:
+        if search is not None:
+            return self._found(search)
         if since is None or since.uidnext is None:
-            return self._reader.uids(search)
+            return self._reader.uids()
         # NOTE: "n:*" names the last message even when its UID is below n (RFC 3501 section 6.4.8).
         return self._reader.uids(came_since(since.uidnext)) - range(since.uidnext)
+
+    def _found(self, search: str) -> UidSet:
+        """What the server finds; or if it finds nothing by dates, what has them."""
+        found, days = self._reader.uids(search), days_of(search)
+        if found or days is None or not self._session.exists:
+            return found
+        if self._searches_days is None:
+            self._searches_days = bool(self._reader.uids(EVERY_DAY))
+        if self._searches_days:
+            return found
+        others = self._reader.uids(days.rest)
+        return UidSet(each.uid for each in self._reader.scan(others) if days.include(each.internaldate)) & others
 
     def scan(self, uids: Collection[int] | None) -> Iterator[Attributes]:
         return self._reader.scan(uids)

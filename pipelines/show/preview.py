@@ -35,7 +35,7 @@ from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
 from archiver.mail.window import may_be_part
 from archiver.replay.identify import IdentityAnswer
 from archiver.report.document import Notice
-from archiver.report.notices import admin_notices, empty_notices, renewed_notices, window_notice
+from archiver.report.notices import admin_notices, doubts_seen, empty_notices, renewed_notices, window_notice
 from archiver.source.numbering import Numbering, UnrecordedNumbers
 from archiver.source.spelling import recognised
 from pipelines.failures import logged
@@ -336,6 +336,7 @@ def _preview(
         skipped=tuple((printable(each.name), why) for each, why in plan.skip),
         notices=(
             *empty_notices(listed),
+            *doubts_seen([each for each in listed if each.folder.raw in chosen]),
             *admin_notices(admin_of(account.settings.source), [each.folder.name for each in listed]),
             *(
                 notice

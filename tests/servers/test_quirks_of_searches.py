@@ -114,3 +114,28 @@ def test_uids_are_sent_in_ascending_order_and_in_short_lines(scripted: Start, tm
     for message in server.folders[b"INBOX"].messages.values():
         message.flags = ("\\Seen",)
     assert run(config).total("stored", "flags_changed") == (500, 500)
+
+
+def test_servers_that_find_nothing_by_dates(scripted: Start, tmp_path: Path) -> None:
+    """Domino, IceWarp, QQ, Yandex, SmarterMail: the dates of arrival say what has the age."""
+    old, new, odd = "08-Mar-2013 23:59:59 -1100", "09-Mar-2023 00:00:00 +1300", "00-Jan-0000 00:00:00 +0000"
+    messages = {
+        uid: ScriptedMessage(b"Subject: %d\r\n\r\nx\r\n" % uid, internaldate=date)
+        for uid, date in enumerate((old, new, odd, new), 1)
+    }
+    messages[4].flags = ("\\Deleted",)
+    server = scripted({b"INBOX": ScriptedFolder(1, messages)}, capabilities=MINIMAL)
+    server.on(
+        b"UID SEARCH",
+        lambda line, tag, _: b"* SEARCH\r\n" + tag + b" OK\r\n" if re.search(rb"SINCE|BEFORE", line) else None,
+    )
+    rules = {"messages__newer_than": "12y", "messages__older_than": "1y", "messages__search": "UNDELETED"}
+    ended = run(account_file(tmp_path, server, "u1", **rules))
+    assert ended.total("stored", "excluded") == (2, 2)
+    assert [each.split(b" ")[2] for each in server.commands if b"BODY.PEEK[]" in each] == [b"2:3"]
+
+
+def test_a_server_that_finds_by_dates_is_believed(scripted: Start, tmp_path: Path) -> None:
+    server = scripted(mailbox(), capabilities=MINIMAL)
+    assert run(account_file(tmp_path, server, "u1", messages__newer_than="1d")).total("excluded") == (3,)
+    assert not any(each.startswith(b"UID FETCH") for each in server.commands)

@@ -158,10 +158,10 @@ def with_repairs(store: MessageStore, message: PreparedMessage, kinds: Sequence[
 def batches(outgoing: Sequence[Outgoing]) -> list[list[Outgoing]]:
     """Batches of messages that share an intent; after a lost connection, at most two are fetched again."""
     found: list[list[Outgoing]] = []
-    octets = BATCH_OCTETS
+    octets = 0
     for each in outgoing:
         octets += each.placement.size
-        if octets > BATCH_OCTETS:
+        if not found or octets > BATCH_OCTETS:  # the first one may be empty
             found.append([])
             octets = each.placement.size
         found[-1].append(each)

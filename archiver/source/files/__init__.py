@@ -4,6 +4,7 @@ found           what is found: folders, files, messages, and where the octets of
 walk            which folders lie below a path
 listing         the files of a folder, as they are now
 reading         a file read for the first time, and which kind it is
+contents        the octets of a message that was found
 octets          line ends, and quoting undone
 mbox            an mbox as a stream (RFC 4155), in each dialect
 from_lines      pure: the line "From SENDER DATE" of an mbox

@@ -280,6 +280,13 @@ class FileIndex:
         ).fetchone()
         return int(messages + problems)
 
+    def doubts(self) -> dict[str, int]:
+        """How many messages of the listed files could be read in another way, by what is doubtful."""
+        rows = self._database.execute(
+            f"SELECT message.doubt, count(*) {_HERE} AND message.doubt <> '' GROUP BY message.doubt"
+        )
+        return {str(doubt): int(count) for doubt, count in rows}
+
     def octets(self) -> int:
         """How many octets the messages of the listed files have."""
         (total,) = self._database.execute(f"SELECT coalesce(sum(message.octets), 0) {_HERE}").fetchone()

@@ -29,11 +29,11 @@ from archiver.source.files import from_lines
 from archiver.source.files.found import Doubt, FoundMessage, Place
 from archiver.source.files.indexes import FolderIndex, Indexed
 from archiver.source.files.marks import flags_of, labels_of, marks_of, unmarked
-from archiver.source.files.octets import LineEnds, archived, pieces_of, unquoted
+from archiver.source.files.octets import LineEnds, archived, archived_whole, pieces_of, unquoted
 
 _PIECE = 1 << 20
 _FROM = b"\nFrom "
-_LENGTH_NAME = re.compile(rb"(?i)ontent-length")
+_LENGTH_NAME = b"content-length"
 _LENGTH = re.compile(rb"(?im)^Content-Length[ \t]*:[ \t]*(\d{1,12})[ \t]*\r?$")
 _QUOTED_FROM = re.compile(rb"\n>+From ")
 _TAB = "\\x09"  # as values of headers show the one of a folded line
@@ -81,13 +81,19 @@ def messages_of(fd: int, path: str, *, end: int, modified: int) -> Iterator[Foun
     spans = _Spans(fd, end)
     for span in spans:
         length = span.ends - span.begins
-        octets = [spans.octets(span.begins, length)] if length <= _PIECE else None
-        has_raw, has_quoted = _lines_from(octets or pieces_of(fd, span.begins, length))
+        octets = spans.octets(span.begins, length) if length <= _PIECE else None
+        pieces = pieces_of(fd, span.begins, length) if octets is None else (octets,)
+        has_raw, has_quoted = _lines_from(pieces)
         verbatim = verbatim or (span.delimited and has_raw)
         is_quoted = has_quoted and not (verbatim and span.delimited)
         place = Place(path, span.begins, length, "mbox", quoting="From " if is_quoted else "")
-        pieces = octets or pieces_of(fd, span.begins, length)
-        yield _found(pieces, place, span.line, modified, span.doubt or ("quoting" if is_quoted else ""))
+        doubt = span.doubt or ("quoting" if is_quoted else "")
+        if octets is not None:
+            seen = LineEnds()
+            named = _identity_of_whole(archived_whole(octets, place, seen))
+            yield _message(*named, place, span.line, modified, doubt or seen.doubt)
+        else:
+            yield _found(pieces_of(fd, span.begins, length), place, span.line, modified, doubt)
 
 
 def indexed_messages(fd: int, path: str, index: FolderIndex, *, end: int, modified: int) -> Iterator[FoundMessage]:
@@ -130,10 +136,16 @@ def _is_whole(fd: int, place: Place, row: Indexed) -> bool:
 
 def _found(pieces: Iterable[bytes], place: Place, line: bytes, modified: int, doubt: Doubt) -> FoundMessage:
     seen = LineEnds()
-    header, identity, size = identity_of(archived(pieces, place, seen))
+    named = identity_of(archived(pieces, place, seen))
+    return _message(*named, place, line, modified, doubt or seen.doubt)
+
+
+def _message(
+    header: bytes, identity: str, size: int, place: Place, line: bytes, modified: int, doubt: Doubt
+) -> FoundMessage:
     marks = marks_of(header)
     date = date_time(arrived_in(header, line, modified))
-    return FoundMessage(place, identity, size, flags_of(marks), date, doubt or seen.doubt, labels_of(marks))
+    return FoundMessage(place, identity, size, flags_of(marks), date, doubt, labels_of(marks))
 
 
 def _lines_from(pieces: Iterable[bytes]) -> tuple[bool, bool]:
@@ -169,6 +181,17 @@ def identity_of(pieces: Iterator[bytes]) -> tuple[bytes, str, int]:
         digest.update(piece)
         size += len(piece)
     return header, digest.hexdigest(), size
+
+
+def _identity_of_whole(octets: bytes) -> tuple[bytes, str, int]:
+    """The same of octets in memory."""
+    header = header_block(octets)
+    kept = unmarked(header)
+    if kept is header:
+        return header, hashlib.sha256(octets).hexdigest(), len(octets)
+    digest = hashlib.sha256(kept)
+    digest.update(memoryview(octets)[len(header) :])
+    return header, digest.hexdigest(), len(octets) - len(header) + len(kept)
 
 
 def arrived_in(header: bytes, line: bytes, modified: int) -> int:
@@ -230,7 +253,7 @@ class _Spans:
         if len(header) == len(beginning):
             beginning = self._peek(begins, 1 << 16)
             header = header_block(beginning)
-        if _LENGTH_NAME.search(header) is None:
+        if _LENGTH_NAME not in header.lower():
             return None
         if (match := _LENGTH.search(header)) is None or len(header) == len(beginning) < self._end - begins:
             return None

@@ -48,6 +48,19 @@ def archived(pieces: Iterable[bytes], place: Place, seen: LineEnds | None = None
     return on_the_wire(plain, seen) if place.exact is None else _cut(plain, place.exact)
 
 
+def archived_whole(octets: bytes, place: Place, seen: LineEnds | None = None) -> bytes:
+    """The same for a message that is in memory, in less than half the time."""
+    if place.quoting and b">From" in octets:
+        octets = _QUOTED[place.quoting].sub(rb"\1", octets)
+    if place.exact is not None:
+        return octets[: place.exact]
+    lines = _with_crlf(octets, False)
+    if seen is not None:
+        seen.bare = seen.bare or len(lines) > len(octets)
+        seen.crlf = seen.crlf or b"\r\n" in octets
+    return lines
+
+
 def _cut(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
     for piece in pieces:
         if size <= 0:

@@ -23,13 +23,12 @@ from archiver.errors import (
 )
 from archiver.facts.access import FolderAccess
 from archiver.imap.capabilities import ServerFacts
-from archiver.mail.content import BodyBuilder, Spool, body_of, header_block, internaldate_seconds
+from archiver.mail.content import Spool, header_block
 from archiver.mail.counts import counted
 from archiver.mail.flags import parse_flags
 from archiver.mail.folder_names import printable
 from archiver.mail.model import (
     Attributes,
-    Body,
     Fetched,
     Flags,
     Folder,
@@ -41,14 +40,14 @@ from archiver.mail.model import (
     Undelivered,
 )
 from archiver.mail.uidset import UidSet
+from archiver.source.days import days_of
 from archiver.source.files import listing
+from archiver.source.files.contents import Contents
 from archiver.source.files.folders import Folders
 from archiver.source.files.found import FolderOnDisk, FoundFile, FoundMessage, Unreadable
 from archiver.source.files.index import UNREADABLE, FileIndex, Named, Shown
 from archiver.source.files.marks import label_keywords
-from archiver.source.files.octets import archived, pieces_of
-from archiver.source.files.packed import UNPACKING_ERRORS, Packed
-from archiver.source.files.reading import identity_of_body, opened
+from archiver.source.files.reading import identity_of_body
 from archiver.source.imports import Import
 from archiver.source.numbering import Numbering
 from archiver.source.port import Expected, NextRequest, Opening
@@ -56,7 +55,6 @@ from archiver.source.port import Expected, NextRequest, Opening
 _DELIMITER = "/"
 _BATCH = 4_000
 _DIGEST = 64  # digits of a name without a number
-_SPOOL_OCTETS = 1 << 20
 
 
 class FilesSource:
@@ -75,15 +73,14 @@ class FilesSource:
         imports: Import | None = None,
     ) -> None:
         self._settings = settings
-        self._spool, self._numbering = spool, numbering
+        self._numbering = numbering
         self._index_path = index
         self._check_stop = check_stop
         self._imports = imports
         self.left_out: dict[bytes, int] = {}
         self._folders: dict[bytes, tuple[Folder, list[FolderOnDisk | Unreadable]]] | None = None
         self._folder: Folder | None = None
-        self._packed: tuple[str, Packed] | None = None
-        self._open_mbox: tuple[str, int, contextlib.ExitStack] | None = None
+        self._contents = Contents(spool, check_stop)
         with self._kept():
             self._index = FileIndex(index, writable=writable)
 
@@ -101,7 +98,7 @@ class FilesSource:
         return ServerFacts("", frozenset(), None, ())
 
     def use(self, spool: Spool, numbering: Numbering) -> None:
-        self._spool, self._numbering = spool, numbering
+        self._contents.spool, self._numbering = spool, numbering
 
     def list_folders(self) -> Sequence[Listed]:
         """All folders with their status. Files that are new or changed are read.
@@ -111,7 +108,7 @@ class FilesSource:
         """
         with self._kept():
             found = self._found(again=True)
-            listed = [Listed(folder, self._look(folder)) for folder, _ in found.values()]
+            listed = [Listed(folder, self._look(folder), self._index.doubts()) for folder, _ in found.values()]
             self._index.forget_others()
         return listed
 
@@ -199,7 +196,7 @@ class FilesSource:
     ) -> Opened:
         """As in the port. Every message that the folder shows has a recorded UID when it returns."""
         self._folder = folder
-        self._close_files()
+        self._contents.close()
         with self._kept():
             fingerprint = self._list(folder)
             for batch in self._named(folder):
@@ -237,15 +234,12 @@ class FilesSource:
         return shown if since is None or since.uidnext is None else shown - range(since.uidnext)
 
     def _found_by(self, search: str) -> UidSet:
-        """The messages that arrived within the days that BEFORE and SINCE name."""
-        words = search.split()
-        limits = list(
-            zip(words[::2], (internaldate_seconds(f"{day} 00:00:00 +0000") for day in words[1::2]), strict=True)
-        )
+        """The messages that arrived on the days that BEFORE and SINCE name."""
+        days = days_of(search)
         return UidSet(
             each.uid
             for each in self._index.shown()
-            if each.found is None or all(_is_within(each.found.internaldate, *limit) for limit in limits)
+            if days is None or each.found is None or days.include(each.found.internaldate)
         )
 
     @property
@@ -268,7 +262,7 @@ class FilesSource:
                 if each.found is not None:
                     beginning = b""
                     with contextlib.suppress(OSError):
-                        beginning = next(self._octets(each), b"")
+                        beginning = next(self._contents.pieces(each.file, each.found.place), b"")
                     yield self._attributes(each), header_block(beginning)
 
     def access(self, folders: Sequence[Folder]) -> Mapping[bytes, FolderAccess]:
@@ -278,7 +272,7 @@ class FilesSource:
         for each in self._index.shown([uid]):
             if each.found is not None:
                 with contextlib.suppress(OSError):
-                    next(self._octets(each), b"")
+                    next(self._contents.pieces(each.file, each.found.place), b"")
                     return True
         return False
 
@@ -301,69 +295,16 @@ class FilesSource:
         if shown.found is None:
             return Undelivered(shown.uid, f"{where}: {shown.problem}")
         try:
-            body = self._body(shown)
+            body = self._contents.body(shown.file, shown.found.place)
         except FileNotFoundError:
             return Undelivered(shown.uid, f"{where} is no longer there", gone=True)
         except OSError as error:
             return Undelivered(shown.uid, f"{where}: {(error.strerror or str(error)).lower()}")
-        if identity_of_body(body, shown.found.place.kind) != shown.found.identity:
+        name = shown.found.identity  # that of nearly all messages is their digest
+        if body.digest != name and identity_of_body(body, shown.found.place.kind) != name:
             body.discard()
             raise ServerUnavailable(f"{where} changed while it was read", where=self._where)
         return Fetched(self._attributes(shown), body)
-
-    def _body(self, shown: Shown) -> Body:
-        """The octets, in memory or in a spool file."""
-        assert shown.found is not None
-        place = shown.found.place
-        if place.kind == "mbox" and place.length <= _SPOOL_OCTETS:  # nearly all messages: in one piece
-            octets = b"".join(pieces_of(self._mbox(shown.file), place.offset, place.length))
-            return body_of(b"".join(archived((octets,), place)))
-        pieces = self._octets(shown)
-        if place.length <= _SPOOL_OCTETS:
-            return body_of(b"".join(pieces))
-        builder = BodyBuilder()
-        with self._spool() as file:
-            spool = Path(file.name)
-            try:
-                for piece in pieces:
-                    self._check_stop()
-                    builder.feed(piece)
-                    file.write(piece)
-            except BaseException:
-                spool.unlink(missing_ok=True)
-                raise
-        return builder.body(spool=spool)
-
-    def _octets(self, shown: Shown) -> Iterator[bytes]:
-        assert shown.found is not None
-        place = shown.found.place
-        if place.kind in ("zip", "tar"):
-            yield from self._unpacked(shown.found)
-            return
-        if place.kind == "mbox":
-            fd = self._mbox(shown.file)
-            yield from archived(pieces_of(fd, place.offset, place.length), place)
-            return
-        with listing.opened_wherever(shown.file) as fd:
-            yield from archived(pieces_of(fd, place.offset, place.length), place)
-
-    def _mbox(self, file: FoundFile) -> int:
-        """The descriptor of an mbox, which stays open for the messages that follow."""
-        if self._open_mbox is None or self._open_mbox[0] != file.path:
-            self._close_files()
-            stack = contextlib.ExitStack()
-            self._open_mbox = file.path, stack.enter_context(opened(file.path)), stack
-        return self._open_mbox[1]
-
-    def _unpacked(self, found: FoundMessage) -> Iterator[bytes]:
-        place = found.place
-        try:
-            if self._packed is None or self._packed[0] != place.path:
-                self._close_files()
-                self._packed = (place.path, Packed(place.path, place.kind))
-            yield from archived(self._packed[1].octets(place.member, place.offset, place.length), place)
-        except UNPACKING_ERRORS as error:
-            raise OSError(0, f"cannot be unpacked ({error or type(error).__name__})", place.path) from error
 
     def _attributes(self, shown: Shown) -> Attributes:
         found = shown.found
@@ -376,16 +317,8 @@ class FilesSource:
             return found.flags
         return parse_flags(sorted(found.flags | label_keywords(found.labels)))
 
-    def _close_files(self) -> None:
-        if self._packed is not None:
-            self._packed[1].close()
-            self._packed = None
-        if self._open_mbox is not None:
-            self._open_mbox[2].close()
-            self._open_mbox = None
-
     def close(self) -> None:
-        self._close_files()
+        self._contents.close()
         self._index.close()
 
     def hang_up(self) -> None:
@@ -400,11 +333,3 @@ def _some(uids: Collection[int] | None) -> Iterator[list[int] | None]:
     each = iter(sorted(uids))
     while batch := list(islice(each, 1000)):
         yield batch
-
-
-def _is_within(internaldate: str | None, key: str, day: int | None) -> bool:
-    """Whether a message arrived BEFORE a day, or SINCE it. One without a date counts as within."""
-    arrived = internaldate_seconds(internaldate)
-    if arrived is None or day is None:
-        return True
-    return arrived < day if key == "BEFORE" else arrived >= day

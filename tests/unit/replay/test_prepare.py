@@ -19,12 +19,14 @@ from archiver.mail.content import body_of, date_time, internaldate_seconds, inte
 from archiver.mail.model import Digest, Flags, Placement, StoredMessage
 from archiver.mail.rewrite import REPAIRS
 from archiver.replay.send.prepare import (
+    BATCH_OCTETS,
     EARLIEST,
     GROUP_MESSAGES,
     GROUP_OCTETS,
     LARGE_OCTETS,
     PreparedMessage,
     as_variant,
+    batches,
     groups,
     keywords_of,
     prepare,
@@ -334,6 +336,16 @@ def test_all_are_dealt_in_their_order_into_groups_that_are_not_too_large(sizes: 
             assert sum(each.placement.size for each in group) <= GROUP_OCTETS
             assert all(each.placement.size <= LARGE_OCTETS for each in group)
             assert not alone & {each.placement.uid for each in group}
+
+
+@given(st.lists(st.integers(0, BATCH_OCTETS * 2), max_size=100))
+def test_batches_are_not_too_large_either_and_an_empty_message_may_come_first(sizes: list[int]) -> None:
+    messages = [sized(uid, size) for uid, size in enumerate(sizes)]
+
+    found = batches(messages)
+
+    assert [each for batch in found for each in batch] == messages
+    assert all(len(batch) == 1 or sum(each.placement.size for each in batch) <= BATCH_OCTETS for batch in found)
 
 
 # Dates
